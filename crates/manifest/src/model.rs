@@ -1,0 +1,150 @@
+//! The typed manifest: what `isomer.toml` means once it has been read and checked.
+//!
+//! Pure data. Paths are as written, relative to the manifest's folder; nothing here touches the file system.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::names::{ComponentName, StoreName};
+use crate::source::Spanned;
+
+/// An app: components and how they are linked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct App {
+    /// `[app] name`.
+    pub name: String,
+    /// `[app] version`.
+    pub version: semver::Version,
+    /// `[components.NAME]`, by name.
+    pub components: BTreeMap<ComponentName, Component>,
+    /// `[shapes.NAME]`, by name. `monolith` is always among them, written or not.
+    pub shapes: BTreeMap<String, Shape>,
+    /// `[secrets]`: where each named secret's value comes from.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// `[sql.NAME]`: settings of SQL stores.
+    pub sql: BTreeMap<StoreName, SqlStore>,
+}
+
+/// `[components.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Component {
+    /// Where its bytes come from.
+    pub source: Spanned<Source>,
+    /// `routes`: the paths that its HTTP handler answers.
+    pub routes: Vec<Spanned<Route>>,
+    /// `grants`: what it may reach. Default: nothing.
+    pub grants: Grants,
+    /// `limits`: its own limits; absent ones have the platform's defaults.
+    pub limits: Limits,
+    /// `links`: import → the component that meets it, where several export it.
+    pub links: BTreeMap<String, Spanned<ComponentName>>,
+    /// `isolate = true`: never fused with another.
+    pub isolate: bool,
+    /// `concurrency = N`: requests that one instance may serve at once. Default 1.
+    pub concurrency: u32,
+    /// Where `[components.NAME]` stands in the manifest.
+    pub at: Spanned<()>,
+}
+
+/// Where a component's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `cargo = "DIR"`: a Cargo package built for the guest target.
+    Cargo(PathBuf),
+    /// `wasm = "FILE"`: a component that is already built.
+    Wasm(PathBuf),
+    /// `command = "…"` with `wasm = "FILE"`: a shell command, run in the app's folder, that makes the file.
+    Command { command: String, wasm: PathBuf },
+}
+
+/// A path that a component answers: exact (`/cart`) or prefix (`/static/...`; `/...` is everything).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Route {
+    /// This path only.
+    Exact(String),
+    /// This path and all below it; stored without the trailing `/...` (so `/...` is the empty string).
+    Prefix(String),
+}
+
+/// What a component may reach through capabilities.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Grants {
+    /// `kv`: key-value stores by name.
+    pub kv: Vec<Spanned<StoreName>>,
+    /// `sql`: SQL stores by name.
+    pub sql: Vec<Spanned<StoreName>>,
+    /// `http`: hosts that it may send HTTP requests to.
+    pub http: Vec<Spanned<OutboundHost>>,
+    /// `config`: values for `wasi:config` and the environment.
+    pub config: BTreeMap<String, String>,
+    /// `secrets`: names out of `[secrets]`.
+    pub secrets: Vec<Spanned<String>>,
+    /// `dirs`: directories of the host.
+    pub dirs: Vec<Spanned<DirGrant>>,
+    /// Where `grants` stands; the component's header where there are none.
+    pub at: Spanned<()>,
+}
+
+/// `"HOST"`, `"HOST:PORT"`, `"*.example.com"`, `"*"`. Loopback and private addresses are reached only by a grant that names
+/// a loopback name or an IP literal, or has `private = true` (`{ host = "db.internal", private = true }`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundHost {
+    /// Lower-case host pattern: a name, `*.suffix`, `*` or an IP address.
+    pub host: String,
+    /// Any port where absent.
+    pub port: Option<u16>,
+    /// May the name resolve to loopback, link-local or private addresses?
+    pub private: bool,
+}
+
+/// `{ host = "DIR", guest = "/path", write = false }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirGrant {
+    /// Folder of the host, relative to the manifest's folder.
+    pub host: PathBuf,
+    /// The absolute path that the guest sees.
+    pub guest: String,
+    /// Read-only unless true.
+    pub write: bool,
+}
+
+/// Hard limits. `None` is the platform's default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits {
+    /// `memory`: bytes of linear memory of one instance (`"64MiB"`).
+    pub memory_bytes: Option<u64>,
+    /// `request_deadline`: from the request's head to the last byte of its answer (`"30s"`).
+    pub request_deadline: Option<Duration>,
+    /// `body`: bytes of a request's body (`"10MiB"`).
+    pub body_bytes: Option<u64>,
+    /// Where `limits` stands; the component's header where there are none.
+    pub at: Option<Spanned<()>>,
+}
+
+/// `[shapes.NAME]`: groups of components. Components in no group are in a group of their own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shape {
+    /// `groups.NAME = ["component", …]`.
+    pub groups: BTreeMap<String, Vec<Spanned<ComponentName>>>,
+    /// `isolate = ["component", …]`: components isolated in this shape only.
+    pub isolate: Vec<Spanned<ComponentName>>,
+}
+
+/// Where a secret's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// `{ env = "NAME" }`.
+    Env(String),
+    /// `{ file = "PATH" }`; a final newline is cut off.
+    File(PathBuf),
+}
+
+/// `[sql.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SqlStore {
+    /// `migrations = "DIR"`: `.sql` files, applied once each, in the order of their names.
+    pub migrations: Option<PathBuf>,
+    /// `statement_timeout = "5s"`.
+    pub statement_timeout: Option<Duration>,
+}
