@@ -1,0 +1,72 @@
+//! The test guests as files: builds the workspace in `guests/` on demand.
+//!
+//! A dev-dependency of the crates whose tests run guests. [`path`] gives the component of a guest; the first call in a
+//! process brings the whole guest workspace up to date, one process at a time.
+//!
+//! Every guest must be used by a host test: a test here reads the sources of the other crates' tests and names the guests
+//! that none of them asks for.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use isomer_toolchain::{GuestToolchain, TARGET};
+
+/// The component that the guest `name` (a folder of `guests/`) is built into.
+///
+/// # Panics
+///
+/// When there is no such guest, or the guests cannot be built; the compiler's output is on stderr then.
+pub fn path(name: &str) -> PathBuf {
+    static TARGET_DIR: OnceLock<PathBuf> = OnceLock::new();
+    assert!(
+        guests_dir().join(name).join("Cargo.toml").is_file() && name != "support",
+        "no guest `{name}` in {}",
+        guests_dir().display()
+    );
+    let target_dir = TARGET_DIR.get_or_init(build);
+    target_dir.join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_")))
+}
+
+/// The bytes of the guest `name`.
+///
+/// # Panics
+///
+/// As [`path`].
+pub fn bytes(name: &str) -> Vec<u8> {
+    let path = path(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()))
+}
+
+/// The folder of the guest workspace.
+pub fn guests_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests").canonicalize().expect("the repository has its guests")
+}
+
+/// Build all guests; gives their target folder.
+fn build() -> PathBuf {
+    let target_dir = target_dir();
+    std::fs::create_dir_all(&target_dir).expect("the target folder can be made");
+    let lock = File::create(target_dir.join("test-guests.lock")).expect("the lock file can be made");
+    // One build at a time: the others wait here, then find everything fresh. Released when the file is closed.
+    fs4::fs_std::FileExt::lock_exclusive(&lock).expect("the lock can be taken");
+    let toolchain = GuestToolchain::find().unwrap_or_else(|error| panic!("{error}\nhint: cargo xtask setup"));
+    let status = toolchain
+        .cargo_command()
+        .args(["build", "--quiet", "--release", "--locked", "--target", TARGET, "--manifest-path"])
+        .arg(guests_dir().join("Cargo.toml"))
+        .env("CARGO_TARGET_DIR", &target_dir)
+        .status()
+        .expect("cargo runs, as rustc did");
+    assert!(status.success(), "the guests do not build");
+    target_dir
+}
+
+/// Beside the workspace's own artifacts, so that one clean-up removes both.
+fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty()) {
+        Some(dir) => std::path::absolute(dir).expect("the working directory exists").join("guests"),
+        None => guests_dir().join("../target/guests"),
+    }
+}

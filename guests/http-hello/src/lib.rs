@@ -1,0 +1,14 @@
+//! A WASI 0.3 HTTP handler that says hello.
+
+use guest_support::{Answer, respond};
+use wasip3::http::types::Request;
+
+wasip3::http::service::export!(Hello);
+
+struct Hello;
+
+impl wasip3::exports::http::handler::Guest for Hello {
+    async fn handle(_request: Request) -> Answer {
+        respond(200, "hello from WASI 0.3\n")
+    }
+}

@@ -1,0 +1,57 @@
+//! Ways to fail.
+//!
+//! - `/trap`: an `unreachable` instruction, three named functions deep;
+//! - `/panic`: a Rust panic with a message;
+//! - `/exit`: `wasi:cli/exit`;
+//! - `/error`: an answer of the handler that is an error code;
+//! - `/late`: an answer whose body traps after its first bytes;
+//! - anything else: 200.
+
+use guest_support::{Answer, path, respond, respond_stream};
+use wasip3::http::types::{ErrorCode, Request};
+use wasip3::wit_bindgen::spawn_local;
+use wasip3::wit_stream;
+
+wasip3::http::service::export!(Trap);
+
+struct Trap;
+
+impl wasip3::exports::http::handler::Guest for Trap {
+    async fn handle(request: Request) -> Answer {
+        match path(&request).as_str() {
+            "/trap" => outer_function(),
+            "/panic" => panic!("the guest panics on purpose"),
+            "/exit" => std::process::exit(3),
+            "/error" => Err(ErrorCode::InternalError(Some("the guest fails on purpose".to_owned()))),
+            "/late" => late(),
+            _ => respond(200, "ok\n"),
+        }
+    }
+}
+
+#[inline(never)]
+fn outer_function() -> Answer {
+    middle_function();
+    respond(200, "not reached\n")
+}
+
+#[inline(never)]
+fn middle_function() {
+    inner_function();
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn inner_function() {
+    std::hint::black_box(());
+    core::arch::wasm32::unreachable()
+}
+
+fn late() -> Answer {
+    let (mut writer, reader) = wit_stream::new();
+    spawn_local(async move {
+        let _unread = writer.write_all(b"first bytes\n".to_vec()).await;
+        inner_function();
+    });
+    respond_stream(200, reader)
+}

@@ -1,0 +1,85 @@
+//! What the WASI 0.3 test guests share: reading a request's parts and making an answer.
+//!
+//! Kept so small that a guest's own file still shows all that it does.
+
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::wit_bindgen::{StreamReader, spawn_local};
+use wasip3::{wit_future, wit_stream};
+
+/// What a handler gives back.
+pub type Answer = Result<Response, ErrorCode>;
+
+/// An answer with a whole body.
+pub fn respond(status: u16, body: impl Into<Vec<u8>>) -> Answer {
+    let body = body.into();
+    let (mut writer, reader) = wit_stream::new();
+    let response = respond_stream(status, reader);
+    spawn_local(async move {
+        // A client that went away needs no answer.
+        let _unread = writer.write_all(body).await;
+    });
+    response
+}
+
+/// An answer whose body is read from `body`, without trailers.
+pub fn respond_stream(status: u16, body: StreamReader<u8>) -> Answer {
+    let headers = Fields::from_list(&[("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())])
+        .map_err(|error| ErrorCode::InternalError(Some(format!("{error:?}"))))?;
+    let (trailers, trailers_reader) = wit_future::new(|| Ok(None));
+    drop(trailers);
+    let (response, _sent) = Response::new(headers, Some(body), trailers_reader);
+    response
+        .set_status_code(status)
+        .map_err(|()| ErrorCode::InternalError(Some(format!("status {status} is refused"))))?;
+    Ok(response)
+}
+
+/// The request's path without its query.
+pub fn path(request: &Request) -> String {
+    let target = request.get_path_with_query().unwrap_or_default();
+    target.split('?').next().unwrap_or_default().to_owned()
+}
+
+/// The decoded value of the query's first `key`.
+pub fn query(request: &Request, key: &str) -> Option<String> {
+    let target = request.get_path_with_query()?;
+    let (_, query) = target.split_once('?')?;
+    query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (name == key).then(|| percent_decode(value))
+    })
+}
+
+/// The query's `key` as a number, or `default`.
+pub fn query_number(request: &Request, key: &str, default: u64) -> u64 {
+    query(request, key).and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// The request's body as a stream. Errors of the transport end the stream early.
+pub fn body(request: Request) -> StreamReader<u8> {
+    let (done, done_reader) = wit_future::new(|| Ok(()));
+    drop(done);
+    let (stream, _trailers) = Request::consume_body(request, done_reader);
+    stream
+}
+
+/// The whole body of the request.
+pub async fn body_bytes(request: Request) -> Vec<u8> {
+    body(request).collect().await
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || rest.next().and_then(|byte| (byte as char).to_digit(16)).unwrap_or(0) as u8;
+                digit() << 4 | digit()
+            }
+            other => other,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
