@@ -1,1 +1,13 @@
-//! x
+//! The WIT packages that components are written against, as text inside the program.
+//!
+//! Owns: WASI 0.2 and 0.3 as the engine implements them, `wasi:keyvalue`, `wasi:config`, and this project's `isomer:sql` and
+//! `isomer:secrets`; and writing them into an app's `wit/deps` ([`write_deps`]). It knows nothing of components or manifests.
+//!
+//! Invariant: the packages are complete, that is, each refers only to packages of the same list.
+#![forbid(unsafe_code)]
+
+mod packages;
+mod write;
+
+pub use packages::{Package, SourceFile, packages};
+pub use write::{WriteError, write_deps};

@@ -1,0 +1,72 @@
+//! The list of packages, embedded.
+
+/// One version of one WIT package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Package {
+    /// `namespace:name`.
+    pub name: &'static str,
+    /// The version, without `@`.
+    pub version: &'static str,
+    /// Its text.
+    pub files: &'static [SourceFile],
+}
+
+/// One `.wit` file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceFile {
+    /// The file's name, without a folder.
+    pub name: &'static str,
+    /// The whole text.
+    pub text: &'static str,
+}
+
+impl Package {
+    /// The name of its folder in `wit/deps`: `wasi-http-0.3.0`.
+    pub fn dir_name(&self) -> String {
+        format!("{}-{}", self.name.replace(':', "-"), self.version)
+    }
+
+    /// `namespace:name@version`.
+    pub fn id(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+}
+
+/// All packages, by name and version.
+pub fn packages() -> &'static [Package] {
+    PACKAGES
+}
+
+macro_rules! package {
+    ($name:literal, $version:literal, $dir:literal: $($file:literal),+) => {
+        Package {
+            name: $name,
+            version: $version,
+            files: &[$(SourceFile {
+                name: $file,
+                text: include_str!(concat!("../wit/", $dir, "/", $file)),
+            }),+],
+        }
+    };
+}
+
+static PACKAGES: &[Package] = &[
+    package!("isomer:secrets", "0.1.0", "isomer-secrets": "secrets.wit"),
+    package!("isomer:sql", "0.1.0", "isomer-sql": "sql.wit"),
+    package!("wasi:cli", "0.2.12", "wasi-cli-0.2.12": "package.wit"),
+    package!("wasi:cli", "0.3.0", "wasi-cli-0.3.0": "package.wit"),
+    package!("wasi:clocks", "0.2.12", "wasi-clocks-0.2.12": "package.wit"),
+    package!("wasi:clocks", "0.3.0", "wasi-clocks-0.3.0": "package.wit"),
+    package!("wasi:config", "0.2.0-rc.1", "wasi-config-0.2.0-rc.1": "store.wit", "world.wit"),
+    package!("wasi:filesystem", "0.2.12", "wasi-filesystem-0.2.12": "package.wit"),
+    package!("wasi:filesystem", "0.3.0", "wasi-filesystem-0.3.0": "package.wit"),
+    package!("wasi:http", "0.2.12", "wasi-http-0.2.12": "package.wit"),
+    package!("wasi:http", "0.3.0", "wasi-http-0.3.0": "package.wit"),
+    package!("wasi:io", "0.2.12", "wasi-io-0.2.12": "package.wit"),
+    package!("wasi:keyvalue", "0.2.0-draft", "wasi-keyvalue-0.2.0-draft": "atomic.wit", "batch.wit", "store.wit", "watch.wit", "world.wit"),
+    package!("wasi:keyvalue", "0.2.0-draft2", "wasi-keyvalue-0.2.0-draft2": "package.wit"),
+    package!("wasi:random", "0.2.12", "wasi-random-0.2.12": "package.wit"),
+    package!("wasi:random", "0.3.0", "wasi-random-0.3.0": "package.wit"),
+    package!("wasi:sockets", "0.2.12", "wasi-sockets-0.2.12": "package.wit"),
+    package!("wasi:sockets", "0.3.0", "wasi-sockets-0.3.0": "package.wit"),
+];
