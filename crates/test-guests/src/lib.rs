@@ -26,7 +26,10 @@ pub fn path(name: &str) -> PathBuf {
         guests_dir().display()
     );
     let target_dir = TARGET_DIR.get_or_init(build);
-    target_dir.join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_")))
+    // Cargo names a library's artifact with underscores, a program's as it is.
+    let is_program = guests_dir().join(name).join("src/main.rs").is_file();
+    let stem = if is_program { name.to_owned() } else { name.replace('-', "_") };
+    target_dir.join(TARGET).join("release").join(format!("{stem}.wasm"))
 }
 
 /// The bytes of the guest `name`.

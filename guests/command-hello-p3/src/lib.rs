@@ -1,0 +1,47 @@
+//! A WASI 0.3 command: prints its arguments, copies stdin to stdout where told (`--stdin`), fails where told (`--fail`, or
+//! `--exit N` with that code).
+
+use wasip3::cli::{environment, exit, stderr, stdin, stdout};
+use wasip3::wit_stream;
+
+wasip3::cli::command::export!(Command);
+
+struct Command;
+
+impl wasip3::exports::cli::run::Guest for Command {
+    async fn run() -> Result<(), ()> {
+        let arguments: Vec<String> = environment::get_arguments().into_iter().skip(1).collect();
+        let mut output = b"hello from a 0.3 command\n".to_vec();
+        let mut result = Ok(());
+        let mut code = None;
+        let mut words = arguments.iter();
+        while let Some(argument) = words.next() {
+            match argument.as_str() {
+                "--exit" => code = words.next().and_then(|code| code.parse().ok()),
+                "--stdin" => {
+                    let (input, _done) = stdin::read_via_stream();
+                    output.extend(input.collect().await);
+                }
+                "--fail" => result = Err(()),
+                word => output.extend(format!("argument {word}\n").into_bytes()),
+            }
+        }
+        let (mut writer, reader) = wit_stream::new();
+        let written = stdout::write_via_stream(reader);
+        let unread = writer.write_all(output).await;
+        drop(writer);
+        written.await.map_err(|_| ())?;
+        if !unread.is_empty() {
+            return Err(());
+        }
+        let (mut writer, reader) = wit_stream::new();
+        let written = stderr::write_via_stream(reader);
+        writer.write_all(format!("command-hello-p3 ends with {result:?}\n").into_bytes()).await;
+        drop(writer);
+        written.await.map_err(|_| ())?;
+        if let Some(code) = code {
+            exit::exit_with_code(code);
+        }
+        result
+    }
+}

@@ -1,0 +1,33 @@
+//! `/?name=N`: the secret N; 403 `access-denied: …` without a grant, 503 `unavailable: …` where its source cannot be read.
+//! `/print?name=N` also prints it to stdout.
+
+use guest_support::{Answer, path, query, respond};
+use wasip3::http::types::Request;
+
+wit_bindgen::generate!({
+    path: ["../../crates/wit/wit/isomer-secrets"],
+    world: "isomer:secrets/imports",
+    generate_all,
+});
+
+use isomer::secrets::store::{self, Error};
+
+wasip3::http::service::export!(SecretProbe);
+
+struct SecretProbe;
+
+impl wasip3::exports::http::handler::Guest for SecretProbe {
+    async fn handle(request: Request) -> Answer {
+        let name = query(&request, "name").unwrap_or_default();
+        match store::get(&name) {
+            Ok(value) => {
+                if path(&request) == "/print" {
+                    println!("secret {value}");
+                }
+                respond(200, value)
+            }
+            Err(Error::AccessDenied(text)) => respond(403, format!("access-denied: {text}\n")),
+            Err(Error::Unavailable(text)) => respond(503, format!("unavailable: {text}\n")),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Waits. `/?ms=N` (and any other path) waits on a clock and lets other requests of the same instance run meanwhile; `/block?ms=N`
+//! blocks the instance. The answer is `slept=N together=M`, M being how many requests
+//! were inside this instance when this one came or when it went, whichever is more.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use guest_support::{Answer, path, query_number, respond};
+use wasip3::clocks::monotonic_clock::wait_for;
+use wasip3::http::types::Request;
+
+wasip3::http::service::export!(Sleeper);
+
+struct Sleeper;
+
+static INSIDE: AtomicU64 = AtomicU64::new(0);
+
+impl wasip3::exports::http::handler::Guest for Sleeper {
+    async fn handle(request: Request) -> Answer {
+        let ms = query_number(&request, "ms", 10);
+        let before = INSIDE.fetch_add(1, Ordering::Relaxed) + 1;
+        if path(&request) == "/block" {
+            std::thread::sleep(Duration::from_millis(ms));
+        } else {
+            wait_for(ms * 1_000_000).await;
+        }
+        let together = INSIDE.fetch_sub(1, Ordering::Relaxed).max(before);
+        respond(200, format!("slept={ms} together={together}\n"))
+    }
+}
