@@ -1,0 +1,155 @@
+//! The data directory: everything that an app keeps, under one path, open in one process at a time.
+//!
+//! The layout is documented in `docs/data-directory.md`; this file is the only one that knows it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+const LOCK_FILE: &str = "LOCK";
+
+/// An open data directory. The lock is held until it is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// The data directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process has it open.
+    #[error("the data directory `{}` is in use by process {pid}: stop that process, or give this one another with `--data DIR`", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The process that holds it, as written in its lock file (`?` where that can't be read).
+        pid: String,
+    },
+    /// It can't be made, or not be written.
+    #[error("the data directory `{}` can't be used: {action}", path.display())]
+    Io {
+        /// The directory or file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Open the data directory at `path`, making it where it isn't there, and lock it for this process.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        make_private_dir(path).map_err(failed(path, "making the directory failed"))?;
+        let path = path.canonicalize().map_err(failed(path, "resolving its path failed"))?;
+        let lock_path = path.join(LOCK_FILE);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        private_file(&mut options);
+        let mut lock = options.open(&lock_path).map_err(failed(&lock_path, "opening the lock file failed"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let read = lock.read_to_string(&mut pid);
+                let pid = pid.trim();
+                let pid = if read.is_err() || pid.is_empty() { "?" } else { pid }.to_owned();
+                return Err(DataDirError::InUse { path, pid });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(DataDirError::Io { path: lock_path, action: "locking failed", source });
+            }
+        }
+        let write_pid = |lock: &mut File| {
+            lock.set_len(0)?;
+            lock.rewind()?;
+            writeln!(lock, "{}", std::process::id())
+        };
+        write_pid(&mut lock).map_err(failed(&lock_path, "writing the lock file failed"))?;
+        for part in ["kv", "sql", "cache"] {
+            let part = path.join(part);
+            make_private_dir(&part).map_err(failed(&part, "making the directory failed"))?;
+        }
+        sync_dir(&path).map_err(failed(&path, "syncing the directory failed"))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The directory itself, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Key-value stores: `NAME.redb`.
+    pub fn kv(&self) -> PathBuf {
+        self.path.join("kv")
+    }
+
+    /// SQL stores: `NAME.sqlite` and what SQLite puts beside it.
+    pub fn sql(&self) -> PathBuf {
+        self.path.join("sql")
+    }
+
+    /// What can be made again: compiled components.
+    pub fn cache(&self) -> PathBuf {
+        self.path.join("cache")
+    }
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |source| DataDirError::Io { path, action, source }
+}
+
+/// Make the entries of a directory durable: a file that was synced is lost with its name otherwise.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+fn private_file(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_opener_is_told_the_process_and_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/data");
+        let first = DataDir::open(&path).unwrap();
+        let refused = DataDir::open(&path).unwrap_err().to_string();
+        assert!(refused.contains(&format!("in use by process {}", std::process::id())), "{refused}");
+        assert!(refused.contains(first.path().to_str().unwrap()) && refused.contains("--data"), "{refused}");
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_it_makes_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let data = DataDir::open(&path).unwrap();
+        for part in [data.path().to_owned(), data.kv(), data.sql(), data.cache()] {
+            assert_eq!(fs::metadata(&part).unwrap().permissions().mode() & 0o777, 0o700, "{}", part.display());
+        }
+        assert_eq!(fs::metadata(path.join("LOCK")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

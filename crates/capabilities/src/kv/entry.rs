@@ -1,0 +1,159 @@
+//! How entries lie in a redb file, and what reads of them give.
+//!
+//! Table `entries`: key → 8 bytes of version (little-endian), then the value. Table `meta`: `format`, and `version`, the
+//! number of the last change. Each change of an entry gives it a new version, which never comes back: comparing
+//! versions finds every change, also one that puts an old value back.
+
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition};
+
+use super::{KvError, KvLimits};
+
+pub(super) const ENTRIES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("entries");
+pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
+pub(super) const META_VERSION: &str = "version";
+const META_FORMAT: &str = "format";
+const FORMAT: u64 = 1;
+const VERSION_BYTES: usize = 8;
+
+/// Keys of a listing, and where the next page begins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyPage {
+    /// The keys, in order of their bytes.
+    pub keys: Vec<String>,
+    /// Pass this as `after` for the next page; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// What [`KvStore::increment`](super::KvStore::increment) adds, and the range that the sum must stay in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delta {
+    /// Of 64-bit signed integers.
+    Signed(i64),
+    /// Of 64-bit unsigned integers.
+    Unsigned(u64),
+}
+
+/// A value with the version of the change that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Versioned {
+    pub(super) version: u64,
+    pub(super) value: Vec<u8>,
+}
+
+impl Delta {
+    /// The decimal number `text` plus this, in the range of this.
+    pub(super) fn add_to(self, key: &str, text: &[u8]) -> Result<i128, KvError> {
+        let not_a_number = || KvError::NotANumber { key: key.to_owned() };
+        let text = std::str::from_utf8(text).map_err(|_| not_a_number())?;
+        let (sum, range) = match self {
+            Self::Signed(delta) => {
+                let old: i64 = text.parse().map_err(|_| not_a_number())?;
+                (i128::from(old) + i128::from(delta), i128::from(i64::MIN)..=i128::from(i64::MAX))
+            }
+            Self::Unsigned(delta) => {
+                let old: u64 = text.parse().map_err(|_| not_a_number())?;
+                (i128::from(old) + i128::from(delta), 0..=i128::from(u64::MAX))
+            }
+        };
+        if range.contains(&sum) { Ok(sum) } else { Err(KvError::Overflow { key: key.to_owned() }) }
+    }
+}
+
+/// Make the tables of a new file; refuse a file of another format.
+pub(super) fn prepare(database: Database) -> Result<Database, KvError> {
+    let transaction = database.begin_write().map_err(KvError::storage)?;
+    let format = {
+        transaction.open_table(ENTRIES).map_err(KvError::storage)?;
+        let mut meta = transaction.open_table(META).map_err(KvError::storage)?;
+        let format = meta.get(META_FORMAT).map_err(KvError::storage)?.map(|found| found.value());
+        if format.is_none() {
+            meta.insert(META_FORMAT, FORMAT).map_err(KvError::storage)?;
+        }
+        format
+    };
+    match format {
+        Some(FORMAT) => transaction.abort().map_err(KvError::storage)?,
+        None => transaction.commit().map_err(KvError::storage)?,
+        Some(other) => {
+            return Err(KvError::storage(format!("its format is {other}, and this version of Isomer reads {FORMAT}")));
+        }
+    }
+    Ok(database)
+}
+
+pub(super) fn encode(version: u64, value: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(VERSION_BYTES + value.len());
+    stored.extend_from_slice(&version.to_le_bytes());
+    stored.extend_from_slice(value);
+    stored
+}
+
+fn split(stored: &[u8]) -> Result<(u64, &[u8]), KvError> {
+    let (version, value) =
+        stored.split_first_chunk::<VERSION_BYTES>().ok_or_else(|| KvError::storage("an entry has no version"))?;
+    Ok((u64::from_le_bytes(*version), value))
+}
+
+/// The entry of `key` as a writer sees it, with the changes of its own transaction.
+pub(super) fn read_for_write(table: &Table<'_, &str, &[u8]>, key: &str) -> Result<Option<Versioned>, KvError> {
+    table.get(key).map_err(KvError::storage)?.map(|stored| own(stored.value())).transpose()
+}
+
+fn own(stored: &[u8]) -> Result<Versioned, KvError> {
+    split(stored).map(|(version, value)| Versioned { version, value: value.to_vec() })
+}
+
+fn begin(database: &Database) -> Result<ReadTransaction, KvError> {
+    database.begin_read().map_err(KvError::storage)
+}
+
+pub(super) fn get(database: &Database, key: &str) -> Result<Option<Versioned>, KvError> {
+    let entries = begin(database)?.open_table(ENTRIES).map_err(KvError::storage)?;
+    entries.get(key).map_err(KvError::storage)?.map(|stored| own(stored.value())).transpose()
+}
+
+pub(super) fn exists(database: &Database, key: &str) -> Result<bool, KvError> {
+    let entries = begin(database)?.open_table(ENTRIES).map_err(KvError::storage)?;
+    Ok(entries.get(key).map_err(KvError::storage)?.is_some())
+}
+
+/// The values of `keys`, all out of one state of the store.
+pub(super) fn get_many(
+    database: &Database,
+    keys: &[String],
+    limits: &KvLimits,
+) -> Result<Vec<Option<Vec<u8>>>, KvError> {
+    let entries = begin(database)?.open_table(ENTRIES).map_err(KvError::storage)?;
+    let mut values = Vec::with_capacity(keys.len());
+    let mut bytes = 0;
+    for key in keys {
+        let found = entries.get(key.as_str()).map_err(KvError::storage)?;
+        let value = found.map(|stored| split(stored.value()).map(|(_, value)| value.to_vec())).transpose()?;
+        bytes += value.as_ref().map_or(0, Vec::len);
+        if bytes > limits.batch_bytes_max {
+            return Err(KvError::BatchTooLarge { bytes_max: limits.batch_bytes_max });
+        }
+        values.push(value);
+    }
+    Ok(values)
+}
+
+pub(super) fn list_keys(database: &Database, after: Option<&str>, limits: &KvLimits) -> Result<KeyPage, KvError> {
+    use std::ops::Bound::{Excluded, Unbounded};
+    let entries = begin(database)?.open_table(ENTRIES).map_err(KvError::storage)?;
+    let from = after.map_or(Unbounded, Excluded);
+    let mut page = KeyPage::default();
+    let mut bytes = 0;
+    for entry in entries.range::<&str>((from, Unbounded)).map_err(KvError::storage)? {
+        let (key, _) = entry.map_err(KvError::storage)?;
+        let key = key.value();
+        let full = page.keys.len() >= limits.page_keys_max || bytes + key.len() > limits.page_bytes_max;
+        if full && !page.keys.is_empty() {
+            page.next = page.keys.last().cloned();
+            break;
+        }
+        bytes += key.len();
+        page.keys.push(key.to_owned());
+    }
+    Ok(page)
+}

@@ -1,0 +1,118 @@
+//! Which statements a guest may have prepared.
+//!
+//! A guest's connection is a pooled one: what would change its state, reach another file, or load code is denied here, while
+//! SQLite prepares the statement. SQLite asks again whenever it prepares anew.
+
+use rusqlite::hooks::{AuthAction, AuthContext};
+
+/// Table in which applied migrations are recorded.
+pub(super) const MIGRATIONS_TABLE: &str = "_isomer_migrations";
+
+/// Who has a statement prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// A component.
+    Guest,
+    /// A file of the app's migrations.
+    Migration,
+    /// This crate.
+    Internal,
+}
+
+/// Pragmas that only look, by name. They take no value but the name of what they look at.
+const PRAGMAS_THAT_LOOK: [&str; 11] = [
+    "foreign_key_check",
+    "foreign_key_list",
+    "function_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+];
+
+/// Virtual tables that keep all they have in the store itself.
+const VIRTUAL_TABLES: [&str; 3] = ["fts5", "fts5vocab", "rtree"];
+
+/// Functions that reach out of the store.
+const FUNCTIONS_DENIED: [&str; 2] = ["load_extension", "fts3_tokenizer"];
+
+/// `Ok`, or why the action is refused.
+pub(super) fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
+    if mode == Mode::Internal {
+        return Ok(());
+    }
+    let denied = |what: &str| Err(what.to_owned());
+    match context.action {
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
+            denied("ATTACH, DETACH and VACUUM are not allowed: a store is one file")
+        }
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => match mode {
+            Mode::Guest => {
+                denied("transactions are begun with `begin` and ended with `commit` or `rollback`, not by statements")
+            }
+            _ => denied("a migration is a transaction by itself: leave BEGIN, COMMIT and SAVEPOINT out"),
+        },
+        AuthAction::Pragma { pragma_name, pragma_value } => check_pragma(mode, pragma_name, pragma_value),
+        AuthAction::Function { function_name } => {
+            if FUNCTIONS_DENIED.iter().any(|name| name.eq_ignore_ascii_case(function_name)) {
+                return Err(format!("the function `{function_name}` is not allowed"));
+            }
+            Ok(())
+        }
+        AuthAction::CreateVtable { module_name, .. } | AuthAction::DropVtable { module_name, .. } => {
+            if VIRTUAL_TABLES.iter().any(|name| name.eq_ignore_ascii_case(module_name)) {
+                return Ok(());
+            }
+            Err(format!("virtual tables of `{module_name}` are not allowed, only of {}", VIRTUAL_TABLES.join(", ")))
+        }
+        AuthAction::CreateTempIndex { .. }
+        | AuthAction::CreateTempTable { .. }
+        | AuthAction::CreateTempTrigger { .. }
+        | AuthAction::CreateTempView { .. }
+        | AuthAction::DropTempIndex { .. }
+        | AuthAction::DropTempTable { .. }
+        | AuthAction::DropTempTrigger { .. }
+        | AuthAction::DropTempView { .. } => {
+            denied("temporary tables, views and triggers are not allowed: connections are shared")
+        }
+        AuthAction::Insert { table_name }
+        | AuthAction::Delete { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::CreateTable { table_name }
+        | AuthAction::DropTable { table_name }
+        | AuthAction::AlterTable { table_name, .. }
+        | AuthAction::CreateIndex { table_name, .. }
+        | AuthAction::CreateTrigger { table_name, .. } => {
+            if table_name.eq_ignore_ascii_case(MIGRATIONS_TABLE) {
+                return Err(format!("the table `{MIGRATIONS_TABLE}` is kept by Isomer"));
+            }
+            Ok(())
+        }
+        AuthAction::Read { .. }
+        | AuthAction::Select
+        | AuthAction::Recursive
+        | AuthAction::CreateView { .. }
+        | AuthAction::DropIndex { .. }
+        | AuthAction::DropTrigger { .. }
+        | AuthAction::DropView { .. }
+        | AuthAction::Reindex { .. }
+        | AuthAction::Analyze { .. } => Ok(()),
+        _ => denied("this kind of statement is not allowed"),
+    }
+}
+
+fn check_pragma(mode: Mode, name: &str, value: Option<&str>) -> Result<(), String> {
+    let is = |other: &&str| other.eq_ignore_ascii_case(name);
+    let looks = PRAGMAS_THAT_LOOK.iter().any(|other| is(&other));
+    let reads_version = is(&"user_version") && (value.is_none() || mode == Mode::Migration);
+    // FTS5 asks for this when its table is opened.
+    let fts = is(&"data_version") && value.is_none();
+    if looks || reads_version || fts {
+        return Ok(());
+    }
+    Err(format!("PRAGMA {name} is not allowed, only those that look: {}", PRAGMAS_THAT_LOOK.join(", ")))
+}

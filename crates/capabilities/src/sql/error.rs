@@ -1,0 +1,151 @@
+//! What can go wrong with SQL, and how SQLite's errors become ours.
+
+use std::path::PathBuf;
+
+use rusqlite::ffi::ErrorCode;
+
+use crate::InvalidStoreName;
+use crate::workers::WorkersError;
+
+/// A statement or transaction failed. The cases are those of `isomer:sql/types.error`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SqlError {
+    /// It can't be prepared, or isn't allowed.
+    #[error("the statement can't be run: {0}")]
+    Statement(String),
+    /// The parameters don't fit the placeholders.
+    #[error("{0}")]
+    Parameters(String),
+    /// A constraint refused the change.
+    #[error("a constraint refused the change: {0}")]
+    Constraint(String),
+    /// It ran longer than it may.
+    #[error("the statement or transaction took longer than it may")]
+    Timeout,
+    /// A statement, parameter or result is larger than it may be.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Too many wait for the store.
+    #[error("the store has too many operations waiting: try again later")]
+    Overloaded,
+    /// The store failed.
+    #[error("the store failed: {0}")]
+    Store(String),
+}
+
+/// A store can't be opened, or not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlOpenError {
+    /// Not the name of a store.
+    #[error(transparent)]
+    Name(#[from] InvalidStoreName),
+    /// SQLite can't open it.
+    #[error("the SQL store `{}` can't be opened", path.display())]
+    Open {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A thread or directory of it failed.
+    #[error("the SQL store `{}` can't be opened", path.display())]
+    Io {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of migrations, or their folder, can't be read.
+    #[error("the migrations `{}` can't be read", path.display())]
+    MigrationUnreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A migration failed. Nothing of it was applied.
+    #[error("the migration `{}` of the SQL store `{store}` failed, and nothing of it was applied: {message}", path.display())]
+    MigrationFailed {
+        /// The store.
+        store: String,
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        message: String,
+    },
+    /// A migration that has been applied isn't what it was then.
+    #[error(
+        "the migration `{}` was changed after it had been applied to the SQL store `{store}`: put it back as it was, and make \
+         the change in a new file",
+        path.display()
+    )]
+    MigrationChanged {
+        /// The store.
+        store: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A migration that has been applied is gone.
+    #[error("the migration `{}` is missing, but was applied to the SQL store `{store}`: put the file back", path.display())]
+    MigrationMissing {
+        /// The store.
+        store: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A new migration would have come before one that has been applied.
+    #[error(
+        "the migration `{}` is new, but its name comes before `{applied}`, which was applied to the SQL store `{store}` already: \
+         give it a later name",
+        path.display()
+    )]
+    MigrationOutOfOrder {
+        /// The store.
+        store: String,
+        /// The file.
+        path: PathBuf,
+        /// The last migration that was applied.
+        applied: String,
+    },
+    /// The thread that opened it panicked or was stopped.
+    #[error("opening the SQL store was abandoned")]
+    Abandoned,
+}
+
+impl From<WorkersError> for SqlError {
+    fn from(error: WorkersError) -> Self {
+        match error {
+            WorkersError::Full => Self::Overloaded,
+            WorkersError::Abandoned => Self::Store(error.to_string()),
+        }
+    }
+}
+
+impl SqlError {
+    /// What an error of SQLite means; `denied` is what the authorizer had to say, if it refused something.
+    pub(super) fn from_sqlite(error: &rusqlite::Error, denied: Option<String>) -> Self {
+        let (code, message) = match error {
+            rusqlite::Error::SqliteFailure(failure, message) => (failure.code, message.clone()),
+            rusqlite::Error::SqlInputError { error, msg, .. } => (error.code, Some(msg.clone())),
+            rusqlite::Error::MultipleStatement => {
+                return Self::Statement("it is more than one statement: send them one by one".to_owned());
+            }
+            other => return Self::Store(other.to_string()),
+        };
+        let message = message.unwrap_or_else(|| format!("{code:?}"));
+        match code {
+            ErrorCode::ConstraintViolation => Self::Constraint(message),
+            ErrorCode::OperationInterrupted => Self::Timeout,
+            ErrorCode::TooBig => Self::TooLarge(message),
+            // What SQLite says to the steps of an empty statement.
+            ErrorCode::ApiMisuse => Self::Statement("it is empty".to_owned()),
+            ErrorCode::AuthorizationForStatementDenied => Self::Statement(denied.unwrap_or(message)),
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Overloaded,
+            ErrorCode::Unknown
+            | ErrorCode::TypeMismatch
+            | ErrorCode::SchemaChanged
+            | ErrorCode::ParameterOutOfRange => Self::Statement(denied.unwrap_or(message)),
+            _ => Self::Store(message),
+        }
+    }
+}

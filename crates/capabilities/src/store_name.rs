@@ -1,0 +1,46 @@
+//! Names of stores, as they become names of files.
+//!
+//! A name comes from a manifest, but the check is made here again, right before a path is built: no name may leave its
+//! directory, hide a file or differ from another only by case.
+
+/// Longest name of a store, in bytes.
+const STORE_NAME_BYTES_MAX: usize = 63;
+
+/// The name can't be the name of a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{name}` can't be the name of a store: use 1 to {STORE_NAME_BYTES_MAX} of `a`–`z`, `0`–`9`, `-` and `_`, and begin with a \
+     letter or digit"
+)]
+pub struct InvalidStoreName {
+    /// The name as it was given.
+    pub name: String,
+}
+
+/// Check that `name` is the name of a store: 1 to 63 of `a`–`z`, `0`–`9`, `-`, `_`, beginning with a letter or digit.
+pub fn check_store_name(name: &str) -> Result<(), InvalidStoreName> {
+    let first_fits = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let rest_fits = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    if first_fits && rest_fits && name.len() <= STORE_NAME_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(InvalidStoreName { name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_the_directory_are_refused() {
+        for name in
+            ["", ".", "..", "../x", "a/b", "a\\b", "/etc", "-x", "_x", "A", "a b", "a.b", "a\0", "ä", &"a".repeat(64)]
+        {
+            assert!(check_store_name(name).is_err(), "{name:?}");
+        }
+        for name in ["a", "orders", "cart-2", "0", "a_b", &"a".repeat(63)] {
+            assert!(check_store_name(name).is_ok(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Migrations: once each, in order, whole or not at all, and never changed afterwards.
+
+use std::fs;
+use std::path::Path;
+
+use isomer_capabilities::sql::{Sql, SqlError, SqlLimits, SqlOpenError, SqlSettings, SqlStore, Value};
+use tempfile::TempDir;
+
+struct App {
+    data: TempDir,
+    migrations: TempDir,
+}
+
+impl App {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let app = Self { data: tempfile::tempdir().unwrap(), migrations: tempfile::tempdir().unwrap() };
+        for (name, statements) in files {
+            app.write(name, statements);
+        }
+        app
+    }
+
+    fn write(&self, name: &str, statements: &str) {
+        fs::write(self.file(name), statements).unwrap();
+    }
+
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        Path::new(self.migrations.path()).join(name)
+    }
+
+    async fn open(&self) -> Result<SqlStore, SqlOpenError> {
+        let sql = Sql::new(self.data.path(), SqlLimits::default());
+        let migrations = Some(self.migrations.path().to_owned());
+        sql.open("test", SqlSettings { migrations, statement_time: None }).await
+    }
+
+    async fn refused(&self) -> String {
+        self.open().await.err().expect("opened").to_string()
+    }
+}
+
+async fn names(store: &SqlStore) -> Vec<Value> {
+    let rows = store.query("SELECT name FROM t ORDER BY id".to_owned(), vec![]).await.unwrap();
+    rows.rows.into_iter().flatten().collect()
+}
+
+const CREATE: (&str, &str) = ("001_create.sql", "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT);\n");
+const FILL: (&str, &str) = ("002_fill.sql", "INSERT INTO t (name) VALUES ('a');\nINSERT INTO t (name) VALUES ('b');");
+
+#[tokio::test]
+async fn each_is_applied_once_in_the_order_of_names() {
+    let app = App::new(&[FILL, CREATE, ("notes.txt", "not SQL")]);
+    for _ in 0..3 {
+        assert_eq!(names(&app.open().await.unwrap()).await.len(), 2);
+    }
+    app.write("010_more.sql", "INSERT INTO t (name) VALUES ('c');");
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_failed_one_is_named_and_leaves_nothing() {
+    let app =
+        App::new(&[CREATE, ("002_bad.sql", "INSERT INTO t (name) VALUES ('a'); INSERT INTO nowhere VALUES (1);")]);
+    let refused = app.refused().await;
+    assert!(refused.contains("002_bad.sql") && refused.contains("no such table: nowhere"), "{refused}");
+    app.write("002_bad.sql", "INSERT INTO t (name) VALUES ('b');");
+    assert_eq!(names(&app.open().await.unwrap()).await, [Value::Text("b".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_changed_missing_or_late_one_is_refused_by_name() {
+    let app = App::new(&[CREATE, FILL]);
+    app.open().await.unwrap();
+    app.write(CREATE.0, "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, more TEXT);");
+    let refused = app.refused().await;
+    assert!(refused.contains("001_create.sql") && refused.contains("was changed"), "{refused}");
+    fs::remove_file(app.file(CREATE.0)).unwrap();
+    let refused = app.refused().await;
+    assert!(refused.contains("001_create.sql") && refused.contains("is missing"), "{refused}");
+    app.write(CREATE.0, CREATE.1);
+    app.write("0015_late.sql", "DELETE FROM t;");
+    let refused = app.refused().await;
+    assert!(refused.contains("0015_late.sql") && refused.contains("002_fill.sql"), "{refused}");
+    fs::remove_file(app.file("0015_late.sql")).unwrap();
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 2);
+}
+
+#[tokio::test]
+async fn one_cannot_end_its_own_transaction_or_leave_the_store() {
+    for statements in [
+        "COMMIT; CREATE TABLE x (a);",
+        "ATTACH 'x' AS y;",
+        "PRAGMA synchronous = OFF;",
+        "DELETE FROM _isomer_migrations;",
+    ] {
+        let app = App::new(&[CREATE, ("002_bad.sql", statements)]);
+        let refused = app.refused().await;
+        assert!(refused.contains("002_bad.sql"), "{statements}: {refused}");
+        fs::remove_file(app.file("002_bad.sql")).unwrap();
+        app.open().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_others_refer_to_can_be_rebuilt_but_not_orphan_them() {
+    let rebuild = "CREATE TABLE t2 (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+                   INSERT INTO t2 SELECT id, name FROM t;
+                   DROP TABLE t;
+                   ALTER TABLE t2 RENAME TO t;";
+    let child = "CREATE TABLE child (t INTEGER REFERENCES t (id)); INSERT INTO child VALUES (1);";
+    let app = App::new(&[CREATE, FILL, ("003_child.sql", child), ("004_rebuild.sql", rebuild)]);
+    let store = app.open().await.unwrap();
+    assert_eq!(names(&store).await.len(), 2);
+    let orphan = store.execute("INSERT INTO child VALUES (9)".to_owned(), vec![]).await;
+    assert!(matches!(orphan, Err(SqlError::Constraint(_))), "foreign keys are on again: {orphan:?}");
+    drop(store);
+    app.write("005_orphan.sql", "DELETE FROM t WHERE id = 1;");
+    let refused = app.refused().await;
+    assert!(refused.contains("005_orphan.sql") && refused.contains("`child`"), "{refused}");
+}
