@@ -3,11 +3,14 @@
 //! Pure data. Paths are as written, relative to the manifest's folder; nothing here touches the file system.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::names::{ComponentName, StoreName};
+use crate::names::{ComponentName, StoreName, kebab};
 use crate::source::Spanned;
+
+/// The shape that every app has: all components in one group.
+pub const MONOLITH: &str = "monolith";
 
 /// An app: components and how they are linked.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,38 @@ pub struct App {
     pub secrets: BTreeMap<String, SecretSource>,
     /// `[sql.NAME]`: settings of SQL stores.
     pub sql: BTreeMap<StoreName, SqlStore>,
+}
+
+impl App {
+    /// An app without a manifest: the one component in `wasm`, which answers every path and has these grants.
+    ///
+    /// It is named after the file, as far as the file's name can be one.
+    #[must_use]
+    pub fn single(wasm: &Path, grants: Grants) -> Self {
+        let stem = wasm.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = kebab(&stem).unwrap_or_else(|| "app".to_owned());
+        let name = ComponentName::new(&name).expect("`kebab` gives legal names");
+        let component = Component {
+            source: Spanned::unwritten(Source::Wasm(wasm.to_owned())),
+            routes: vec![Spanned::unwritten(Route::Prefix(String::new()))],
+            grants,
+            limits: Limits::default(),
+            links: BTreeMap::new(),
+            isolate: false,
+            concurrency: 1,
+            at: Spanned::default(),
+        };
+        let group = vec![Spanned::unwritten(name.clone())];
+        let monolith = Shape { groups: BTreeMap::from([(MONOLITH.to_owned(), group)]), isolate: vec![] };
+        Self {
+            name: name.to_string(),
+            version: semver::Version::new(0, 0, 0),
+            components: BTreeMap::from([(name, component)]),
+            shapes: BTreeMap::from([(MONOLITH.to_owned(), monolith)]),
+            secrets: BTreeMap::new(),
+            sql: BTreeMap::new(),
+        }
+    }
 }
 
 /// `[components.NAME]`.
@@ -55,7 +90,12 @@ pub enum Source {
     /// `wasm = "FILE"`: a component that is already built.
     Wasm(PathBuf),
     /// `command = "…"` with `wasm = "FILE"`: a shell command, run in the app's folder, that makes the file.
-    Command { command: String, wasm: PathBuf },
+    Command {
+        /// The shell command.
+        command: String,
+        /// The file that it makes.
+        wasm: PathBuf,
+    },
 }
 
 /// A path that a component answers: exact (`/cart`) or prefix (`/static/...`; `/...` is everything).
@@ -122,6 +162,33 @@ pub struct Limits {
     pub at: Option<Spanned<()>>,
 }
 
+impl Limits {
+    /// Memory of one instance where the manifest says nothing: 128 MiB.
+    pub const MEMORY_BYTES_DEFAULT: u64 = 128 << 20;
+    /// Deadline of a request where the manifest says nothing: 30 seconds.
+    pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+    /// Size of a request's body where the manifest says nothing: 10 MiB.
+    pub const BODY_BYTES_DEFAULT: u64 = 10 << 20;
+
+    /// `memory`, or the platform's default.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.unwrap_or(Self::MEMORY_BYTES_DEFAULT)
+    }
+
+    /// `request_deadline`, or the platform's default.
+    #[must_use]
+    pub fn request_deadline(&self) -> Duration {
+        self.request_deadline.unwrap_or(Self::REQUEST_DEADLINE_DEFAULT)
+    }
+
+    /// `body`, or the platform's default.
+    #[must_use]
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes.unwrap_or(Self::BODY_BYTES_DEFAULT)
+    }
+}
+
 /// `[shapes.NAME]`: groups of components. Components in no group are in a group of their own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shape {
@@ -147,4 +214,15 @@ pub struct SqlStore {
     pub migrations: Option<PathBuf>,
     /// `statement_timeout = "5s"`.
     pub statement_timeout: Option<Duration>,
+}
+
+impl SqlStore {
+    /// Time limit of a statement where the manifest says nothing: 5 seconds.
+    pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+    /// `statement_timeout`, or the platform's default.
+    #[must_use]
+    pub fn statement_timeout(&self) -> Duration {
+        self.statement_timeout.unwrap_or(Self::STATEMENT_TIMEOUT_DEFAULT)
+    }
 }

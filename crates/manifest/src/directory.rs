@@ -1,0 +1,61 @@
+//! What a granted directory must be: a folder of the host, and the absolute path at which the guest sees it.
+
+use std::path::PathBuf;
+
+use crate::invalid::InvalidText;
+use crate::model::DirGrant;
+
+/// What the guest's path begins with, as a regular expression for editors.
+pub(crate) const GUEST_PATTERN: &str = "^/";
+
+impl DirGrant {
+    /// A checked grant; a final `/` of the guest's path is cut off.
+    ///
+    /// # Errors
+    /// The rule that one of the paths breaks.
+    pub fn new(host: impl Into<PathBuf>, guest: &str, write: bool) -> Result<Self, InvalidText> {
+        let host = host.into();
+        if host.as_os_str().is_empty() {
+            return Err(InvalidText::new("a folder of the host", "", "it is empty").suggest(Some(".")));
+        }
+        Ok(Self { host, guest: guest_path(guest)?, write })
+    }
+}
+
+fn guest_path(guest: &str) -> Result<String, InvalidText> {
+    let invalid = |problem: &str| InvalidText::new("a guest's path", guest, problem);
+    let trimmed = guest.strip_suffix('/').unwrap_or(guest);
+    if guest == "/" {
+        return Ok(guest.to_owned());
+    }
+    let Some(parts) = trimmed.strip_prefix('/') else {
+        let meant = format!("/{}", trimmed.trim_start_matches("./"));
+        let meant = Some(meant).filter(|meant| meant.len() > 1 && guest_path(meant).is_ok());
+        return Err(invalid("it must be absolute").suggest(meant));
+    };
+    if parts.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(invalid("no part of it may be empty, `.` or `..`"));
+    }
+    if parts.contains(['\0', '\\']) {
+        return Err(invalid("it has a character that a path cannot have"));
+    }
+    Ok(trimmed.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guest_paths_are_absolute_and_plain() {
+        for (guest, stored) in [("/", "/"), ("/data", "/data"), ("/data/", "/data"), ("/a/b", "/a/b")] {
+            assert_eq!(DirGrant::new("x", guest, false).map(|dir| dir.guest), Ok(stored.to_owned()));
+        }
+        for (guest, suggestion) in
+            [("data", Some("/data")), ("./data", Some("/data")), ("", None), ("/a//b", None), ("/a/../b", None), ("//", None)]
+        {
+            assert_eq!(DirGrant::new("x", guest, false).expect_err(guest).suggestion.as_deref(), suggestion);
+        }
+        assert!(DirGrant::new("", "/data", false).is_err());
+    }
+}

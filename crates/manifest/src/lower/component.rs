@@ -1,0 +1,199 @@
+//! Components: source, routes, limits, links.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Lowering;
+use crate::diagnostic::Diagnostic;
+use crate::invalid::InvalidText;
+use crate::model::{Component, Limits, Route, Source};
+use crate::names::ComponentName;
+use crate::raw::{ImportText, NameText, PathText, RawComponent, RawLimits, RouteText};
+use crate::source::{Span, Spanned};
+use crate::units::{parse_duration, parse_size};
+
+impl Lowering<'_> {
+    pub(super) fn components(
+        &mut self,
+        raw: BTreeMap<Spanned<NameText>, RawComponent>,
+    ) -> BTreeMap<ComponentName, Component> {
+        let mut components = BTreeMap::new();
+        for (name, raw) in raw {
+            let at = name.span;
+            let checked = ComponentName::new(&name.value.0);
+            let legal = self.valid(checked, "bad-name", at);
+            let component = self.component(&name.value.0, at, raw);
+            if let (Some(name), Some(component)) = (legal, component) {
+                components.insert(name, component);
+            }
+        }
+        components
+    }
+
+    fn component(&mut self, name: &str, at: Span, raw: RawComponent) -> Option<Component> {
+        let place = |key: &str| {
+            let place = self.places.keys.get(&(name.to_owned(), key.to_owned()));
+            Spanned::new((), place.copied().unwrap_or(at))
+        };
+        let (grants_at, limits_at) = (place("grants"), place("limits"));
+        let source = self.source(name, at, &raw);
+        let routes = self.routes(raw.routes);
+        let grants = self.grants(name, raw.grants.unwrap_or_default(), grants_at);
+        let limits = self.limits(raw.limits.unwrap_or_default(), limits_at);
+        let links = self.links(name, raw.links);
+        Some(Component {
+            source: source?,
+            routes,
+            grants,
+            limits,
+            links,
+            isolate: raw.isolate,
+            concurrency: raw.concurrency.unwrap_or(1),
+            at: Spanned::new((), at),
+        })
+    }
+
+    fn source(&mut self, name: &str, at: Span, raw: &RawComponent) -> Option<Spanned<Source>> {
+        let given = |path: &Option<Spanned<PathText>>| path.clone().map(|path| path.map(|text| text.0));
+        let (cargo, wasm) = (given(&raw.cargo), given(&raw.wasm));
+        let command = raw.command.clone().map(|command| command.map(|text| text.0));
+        for text in [&cargo, &wasm, &command].into_iter().flatten() {
+            if text.value.trim().is_empty() {
+                self.report(
+                    Diagnostic::error(format!("a source of component `{name}` is empty"))
+                        .code("empty-source")
+                        .at(text.span, "")
+                        .hint("write a path or a command, or leave the key out"),
+                );
+                return None;
+            }
+        }
+        let problem = match (cargo, wasm, command) {
+            (Some(cargo), None, None) => return Some(cargo.map(|path| Source::Cargo(path.into()))),
+            (None, Some(wasm), None) => return Some(wasm.map(|path| Source::Wasm(path.into()))),
+            (None, Some(wasm), Some(command)) => {
+                let source = Source::Command { command: command.value, wasm: wasm.value.into() };
+                return Some(Spanned::new(source, command.span));
+            }
+            (Some(cargo), Some(other), _) | (Some(cargo), None, Some(other)) => {
+                Diagnostic::error(format!("component `{name}` has more than one source"))
+                    .code("several-sources")
+                    .at(other.span, "the second source")
+                    .related(cargo.span, "the first source")
+                    .hint("keep `cargo`, or `wasm`, or `wasm` with the `command` that makes it")
+            }
+            (None, None, Some(command)) => Diagnostic::error(format!("component `{name}` has a `command` without `wasm`"))
+                .code("command-without-wasm")
+                .at(command.span, "which file does it make?")
+                .hint("name the file that the command makes: `wasm = \"FILE.wasm\"`"),
+            (None, None, None) => Diagnostic::error(format!("component `{name}` has no source"))
+                .code("no-source")
+                .at(at, "where do its bytes come from?")
+                .hint("add `cargo = \"DIR\"`, or `wasm = \"FILE.wasm\"`, or `command = \"…\"` with `wasm`"),
+        };
+        self.report(problem);
+        None
+    }
+
+    fn routes(&mut self, raw: Vec<Spanned<RouteText>>) -> Vec<Spanned<Route>> {
+        let mut routes: Vec<Spanned<Route>> = vec![];
+        for text in raw {
+            let Some(route) = self.valid(text.value.0.parse::<Route>(), "bad-route", text.span) else { continue };
+            if let Some(first) = routes.iter().find(|other| other.value == route) {
+                self.report(
+                    Diagnostic::error(format!("the route `{route}` is there twice"))
+                        .code("duplicate-route")
+                        .at(text.span, "again")
+                        .related(first.span, "first here")
+                        .hint("take one of them out"),
+                );
+                continue;
+            }
+            routes.push(Spanned::new(route, text.span));
+        }
+        routes
+    }
+
+    fn limits(&mut self, raw: RawLimits, at: Spanned<()>) -> Limits {
+        let memory = raw.memory.map(|text| text.map(|text| text.0));
+        let deadline = raw.request_deadline.map(|text| text.map(|text| text.0));
+        let body = raw.body.map(|text| text.map(|text| text.0));
+        Limits {
+            memory_bytes: self.quantity("memory", memory, parse_size),
+            request_deadline: self.quantity("request_deadline", deadline, parse_duration),
+            body_bytes: self.quantity("body", body, parse_size),
+            at: Some(at),
+        }
+    }
+
+    /// A size or a duration that is not zero.
+    pub(super) fn quantity<T: Quantity>(
+        &mut self,
+        key: &str,
+        text: Option<Spanned<String>>,
+        parse: fn(&str) -> Result<T, InvalidText>,
+    ) -> Option<T> {
+        let text = text?;
+        let value = self.valid(parse(&text.value), "bad-quantity", text.span)?;
+        if value.is_zero() {
+            self.report(
+                Diagnostic::error(format!("`{key}` is zero: nothing could run"))
+                    .code("zero-limit")
+                    .at(text.span, "must be more than zero")
+                    .hint(format!("give `{key}` a value, or leave it out for the default")),
+            );
+            return None;
+        }
+        Some(value)
+    }
+
+    fn links(
+        &mut self,
+        name: &str,
+        raw: BTreeMap<Spanned<ImportText>, Spanned<NameText>>,
+    ) -> BTreeMap<String, Spanned<ComponentName>> {
+        let mut links = BTreeMap::new();
+        for (import, target) in raw {
+            let text = import.value.0;
+            if text.is_empty() {
+                self.report(
+                    Diagnostic::error(format!("a link of component `{name}` names no import"))
+                        .code("bad-link")
+                        .at(import.span, "")
+                        .hint("write the import's id, for example `\"shop:boutique/catalog\" = \"catalog\"`"),
+                );
+                continue;
+            }
+            if target.value.0 == name {
+                self.report(
+                    Diagnostic::error(format!("component `{name}` links `{text}` to itself"))
+                        .code("bad-link")
+                        .at(target.span, "a component cannot meet its own import")
+                        .hint("name another component, or leave the link out where only one exports it"),
+                );
+                continue;
+            }
+            if let Some(target) = self.component_named(target, &format!("the link `{text}` of component `{name}`")) {
+                links.insert(text, target);
+            }
+        }
+        links
+    }
+}
+
+/// What can be zero.
+pub(super) trait Quantity {
+    fn is_zero(&self) -> bool;
+}
+
+impl Quantity for u64 {
+    fn is_zero(&self) -> bool {
+        *self == 0
+    }
+}
+
+impl Quantity for Duration {
+    fn is_zero(&self) -> bool {
+        Duration::is_zero(self)
+    }
+}

@@ -1,0 +1,116 @@
+//! Gives a manifest of the right structure its meaning, and checks all that needs only the manifest.
+//!
+//! Every check goes on after an error: what is wrong is reported and left out of the app, which is then not used.
+
+mod component;
+mod grants;
+mod shapes;
+mod stores;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::diagnostic::Diagnostic;
+use crate::invalid::InvalidText;
+use crate::model::App;
+use crate::names::{ComponentName, check_name};
+use crate::raw::{NameText, RawApp, RawManifest};
+use crate::source::{Span, Spanned};
+use crate::structure::nearest;
+
+/// Where keys stand that the raw types do not remember.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// The keys of components, by component and key.
+    pub(crate) keys: BTreeMap<(String, String), Span>,
+}
+
+/// The app, to be used only if no error was found, and what was found.
+pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Vec<Diagnostic>) {
+    let mut lowering = Lowering {
+        declared: raw.components.keys().map(|name| name.value.0.clone()).collect(),
+        places,
+        found: vec![],
+    };
+    let (name, version) = lowering.app(raw.app.unwrap_or_default());
+    let secrets = lowering.secrets(raw.secrets);
+    let sql = lowering.sql(raw.sql);
+    let components = lowering.components(raw.components);
+    let shapes = lowering.shapes(raw.shapes, &components);
+    lowering.check_secrets(&components, &secrets);
+    lowering.check_sql(&components, &sql);
+    let secrets = secrets.into_iter().filter_map(|(name, source)| Some((name.value, source?))).collect();
+    let sql = sql.into_iter().map(|(name, store)| (name.value, store)).collect();
+    (App { name, version, components, shapes, secrets, sql }, lowering.found)
+}
+
+struct Lowering<'a> {
+    /// The names under `[components]`, legal or not: a reference to one with an error of its own is no second error.
+    declared: BTreeSet<String>,
+    places: &'a Places,
+    found: Vec<Diagnostic>,
+}
+
+impl Lowering<'_> {
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.found.push(diagnostic);
+    }
+
+    /// The value, or a report of the rule that its text breaks.
+    fn valid<T>(&mut self, result: Result<T, InvalidText>, code: &'static str, at: Span) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(invalid) => {
+                let hint = invalid.hint();
+                let message = if invalid.text.is_empty() {
+                    format!("this is not {}: {}", invalid.kind, invalid.problem)
+                } else {
+                    invalid.to_string()
+                };
+                self.report(Diagnostic::error(message).code(code).at(at, "").hint_if(hint));
+                None
+            }
+        }
+    }
+
+    fn app(&mut self, raw: RawApp) -> (String, semver::Version) {
+        let mut version = semver::Version::new(0, 0, 0);
+        if let Some(written) = raw.version {
+            match written.value.0.parse() {
+                Ok(parsed) => version = parsed,
+                Err(error) => self.report(
+                    Diagnostic::error(format!("`{}` is not a version: {error}", written.value.0))
+                        .code("bad-version")
+                        .at(written.span, "")
+                        .hint("a version has three numbers, for example `0.1.0`"),
+                ),
+            }
+        }
+        let name = raw.name.unwrap_or_else(|| Spanned::unwritten(NameText("app".to_owned())));
+        let checked = check_name("an app name", &name.value.0);
+        self.valid(checked, "bad-name", name.span);
+        (name.value.0, version)
+    }
+
+    /// A reference to a component; `what` says who refers to it.
+    fn component_named(&mut self, name: Spanned<NameText>, what: &str) -> Option<Spanned<ComponentName>> {
+        let text = name.value.0;
+        if !self.declared.contains(&text) {
+            let mut diagnostic = Diagnostic::error(format!("{what} names `{text}`, and there is no such component"))
+                .code("unknown-component")
+                .at(name.span, "not a component of this app");
+            let near = nearest(&text, self.declared.iter().map(String::as_str));
+            diagnostic = match near {
+                Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+                None if self.declared.is_empty() => diagnostic,
+                None => {
+                    let known: Vec<&str> = self.declared.iter().map(String::as_str).collect();
+                    diagnostic.hint(format!("the components are `{}`", known.join("`, `")))
+                }
+            };
+            self.report(diagnostic);
+            return None;
+        }
+        // A declared name that is not legal was reported where it is declared.
+        ComponentName::new(&text).ok().map(|component| Spanned::new(component, name.span))
+    }
+}

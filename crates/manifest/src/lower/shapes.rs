@@ -1,0 +1,84 @@
+//! Shapes and their groups.
+
+use std::collections::BTreeMap;
+
+use super::Lowering;
+use crate::diagnostic::Diagnostic;
+use crate::model::{Component, MONOLITH, Shape};
+use crate::names::{ComponentName, check_name};
+use crate::raw::{NameText, RawShape};
+use crate::source::{Span, Spanned};
+
+impl Lowering<'_> {
+    pub(super) fn shapes(
+        &mut self,
+        raw: BTreeMap<Spanned<NameText>, RawShape>,
+        components: &BTreeMap<ComponentName, Component>,
+    ) -> BTreeMap<String, Shape> {
+        let everything = components.iter().map(|(name, component)| Spanned::new(name.clone(), component.at.span)).collect();
+        let monolith = Shape { groups: BTreeMap::from([(MONOLITH.to_owned(), everything)]), isolate: vec![] };
+        let mut shapes = BTreeMap::from([(MONOLITH.to_owned(), monolith)]);
+        for (name, raw) in raw {
+            let text = name.value.0;
+            if text == MONOLITH {
+                self.report(
+                    Diagnostic::error("the shape `monolith` always exists and cannot be defined")
+                        .code("monolith-defined")
+                        .at(name.span, "all components in one group, always")
+                        .hint("give your shape another name, or take it out"),
+                );
+                continue;
+            }
+            let checked = check_name("a shape name", &text);
+            self.valid(checked, "bad-name", name.span);
+            let shape = self.shape(&text, raw);
+            shapes.insert(text, shape);
+        }
+        shapes
+    }
+
+    fn shape(&mut self, shape: &str, raw: RawShape) -> Shape {
+        let mut placed: BTreeMap<ComponentName, (String, Span)> = BTreeMap::new();
+        let mut groups = BTreeMap::new();
+        for (name, members) in raw.groups {
+            let group = name.value.0;
+            let checked = check_name("a group name", &group);
+            self.valid(checked, "bad-name", name.span);
+            if members.is_empty() {
+                self.report(
+                    Diagnostic::warning(format!("group `{group}` of shape `{shape}` is empty"))
+                        .code("empty-group")
+                        .at(name.span, "no components")
+                        .hint("name its components, or take it out"),
+                );
+                continue;
+            }
+            let mut kept = vec![];
+            for member in members {
+                let Some(member) = self.component_named(member, &format!("group `{group}` of shape `{shape}`")) else {
+                    continue;
+                };
+                if let Some((other, first)) = placed.get(&member.value) {
+                    let problem = if *other == group {
+                        format!("component `{member}` is twice in group `{group}` of shape `{shape}`")
+                    } else {
+                        format!("component `{member}` is in two groups of shape `{shape}`: `{other}` and `{group}`")
+                    };
+                    let diagnostic = Diagnostic::error(problem)
+                        .code("placed-twice")
+                        .at(member.span, "again")
+                        .related(*first, "first here")
+                        .hint("a component has one place in a shape: take one of them out");
+                    self.report(diagnostic);
+                    continue;
+                }
+                placed.insert(member.value.clone(), (group.clone(), member.span));
+                kept.push(member);
+            }
+            groups.insert(group, kept);
+        }
+        let what = format!("`isolate` of shape `{shape}`");
+        let isolate = raw.isolate.into_iter().filter_map(|name| self.component_named(name, &what)).collect();
+        Shape { groups, isolate }
+    }
+}

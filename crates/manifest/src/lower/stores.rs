@@ -1,0 +1,176 @@
+//! What is said once for the whole app, `[secrets]` and `[sql]`, and whether the grants agree with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Lowering;
+use crate::diagnostic::Diagnostic;
+use crate::invalid::InvalidText;
+use crate::model::{Component, SecretSource, SqlStore};
+use crate::names::{ComponentName, StoreName, is_environment_name, is_secret_name};
+use crate::raw::{NameText, RawSecret, RawSqlStore, SecretText};
+use crate::source::Spanned;
+use crate::structure::nearest;
+use crate::units::parse_duration;
+
+/// Secrets by name; without a source where the source has an error of its own.
+pub(super) type Secrets = BTreeMap<Spanned<String>, Option<SecretSource>>;
+
+impl Lowering<'_> {
+    pub(super) fn secrets(&mut self, raw: BTreeMap<Spanned<SecretText>, Spanned<RawSecret>>) -> Secrets {
+        let mut secrets = BTreeMap::new();
+        for (name, raw) in raw {
+            let name = name.map(|text| text.0);
+            let checked = if is_secret_name(&name.value) {
+                Ok(())
+            } else {
+                let rule = "it must be a letter, then letters, digits, `_`, `-` or `.`, 64 characters at most";
+                Err(InvalidText::new("a secret's name", &name.value, rule))
+            };
+            self.valid(checked, "bad-name", name.span);
+            let source = self.secret(&name.value, raw);
+            secrets.insert(name, source);
+        }
+        secrets
+    }
+
+    fn secret(&mut self, name: &str, raw: Spanned<RawSecret>) -> Option<SecretSource> {
+        match (raw.value.env, raw.value.file) {
+            (Some(variable), None) => {
+                let text = variable.value.0;
+                if is_environment_name(&text) {
+                    return Some(SecretSource::Env(text));
+                }
+                self.report(
+                    Diagnostic::error(format!("secret `{name}` names an environment variable that cannot be one"))
+                        .code("bad-secret-source")
+                        .at(variable.span, "letters, digits and `_`, and no digit first")
+                        .hide(variable.span)
+                        .hint("`env` is the name of the variable, not its value"),
+                );
+            }
+            (None, Some(file)) if file.value.0.is_empty() => self.report(
+                Diagnostic::error(format!("secret `{name}` names no file"))
+                    .code("bad-secret-source")
+                    .at(file.span, "it is empty")
+                    .hint("write the file's path, relative to the manifest"),
+            ),
+            (None, Some(file)) => return Some(SecretSource::File(file.value.0.into())),
+            (Some(variable), Some(file)) => self.report(
+                Diagnostic::error(format!("secret `{name}` has two sources"))
+                    .code("bad-secret-source")
+                    .at(file.span, "the second source")
+                    .related(variable.span, "the first source")
+                    .hint("keep `env` or `file`"),
+            ),
+            // Where something was wrong inside, that was reported before.
+            (None, None) => {
+                let variable = name.replace(['-', '.'], "_").to_ascii_uppercase();
+                self.report(
+                    Diagnostic::error(format!("secret `{name}` has no source"))
+                        .code("bad-secret-source")
+                        .at(raw.span, "where does its value come from?")
+                        .hide(raw.span)
+                        .hint(format!("write `{name} = {{ env = \"{variable}\" }}` or `{{ file = \"PATH\" }}`")),
+                );
+            }
+        }
+        None
+    }
+
+    pub(super) fn sql(
+        &mut self,
+        raw: BTreeMap<Spanned<NameText>, RawSqlStore>,
+    ) -> BTreeMap<Spanned<StoreName>, SqlStore> {
+        let mut stores = BTreeMap::new();
+        for (name, raw) in raw {
+            let checked = StoreName::new(&name.value.0);
+            let legal = self.valid(checked, "bad-name", name.span);
+            if let Some(empty) = raw.migrations.as_ref().filter(|path| path.value.0.is_empty()) {
+                self.report(
+                    Diagnostic::error("`migrations` is empty")
+                        .code("empty-path")
+                        .at(empty.span, "which folder?")
+                        .hint("write the folder's path, relative to the manifest, or leave the key out"),
+                );
+            }
+            let timeout = raw.statement_timeout.map(|text| text.map(|text| text.0));
+            let store = SqlStore {
+                migrations: raw.migrations.map(|path| path.value.0.into()),
+                statement_timeout: self.quantity("statement_timeout", timeout, parse_duration),
+            };
+            if let Some(legal) = legal {
+                stores.insert(Spanned::new(legal, name.span), store);
+            }
+        }
+        stores
+    }
+
+    /// Every granted secret has a source; every source is granted to somebody.
+    pub(super) fn check_secrets(&mut self, components: &BTreeMap<ComponentName, Component>, secrets: &Secrets) {
+        let mut granted: BTreeSet<&str> = BTreeSet::new();
+        for (component, secret) in
+            components.iter().flat_map(|(name, component)| component.grants.secrets.iter().map(move |secret| (name, secret)))
+        {
+            granted.insert(&secret.value);
+            if secrets.contains_key(&secret.value) {
+                continue;
+            }
+            let known = secrets.keys().map(|name| name.value.as_str());
+            let mut diagnostic =
+                Diagnostic::error(format!("component `{component}` is granted the secret `{secret}`, which `[secrets]` does not have"))
+                    .code("unknown-secret")
+                    .at(secret.span, "not in `[secrets]`");
+            diagnostic = match nearest(&secret.value, known) {
+                Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+                None => {
+                    let variable = secret.value.replace(['-', '.'], "_").to_ascii_uppercase();
+                    let line = format!("{} = {{ env = \"{variable}\" }}", toml_key(&secret.value));
+                    let hint = if secrets.is_empty() {
+                        format!("say where its value comes from:\n[secrets]\n{line}")
+                    } else {
+                        format!("say where its value comes from, under `[secrets]`:\n{line}")
+                    };
+                    diagnostic.hint(hint)
+                }
+            };
+            self.report(diagnostic);
+        }
+        for name in secrets.keys().filter(|name| !granted.contains(name.value.as_str())) {
+            self.report(
+                Diagnostic::warning(format!("the secret `{name}` is granted to no component"))
+                    .code("unused-secret")
+                    .at(name.span, "nobody can read it")
+                    .hint(format!("add `grants.secrets = [\"{name}\"]` to the component that needs it, or take it out")),
+            );
+        }
+    }
+
+    /// Every SQL store with settings is granted to somebody.
+    pub(super) fn check_sql(
+        &mut self,
+        components: &BTreeMap<ComponentName, Component>,
+        stores: &BTreeMap<Spanned<StoreName>, SqlStore>,
+    ) {
+        let granted: BTreeSet<&StoreName> =
+            components.values().flat_map(|component| &component.grants.sql).map(|store| &store.value).collect();
+        for name in stores.keys().filter(|name| !granted.contains(&name.value)) {
+            let near = nearest(name.value.as_str(), granted.iter().map(|store| store.as_str()));
+            let hint = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("add `grants.sql = [\"{name}\"]` to the component that needs it, or take it out"),
+            };
+            self.report(
+                Diagnostic::warning(format!("the SQL store `{name}` is granted to no component"))
+                    .code("unused-sql")
+                    .at(name.span, "nobody can open it")
+                    .hint(hint),
+            );
+        }
+    }
+}
+
+/// A key as it must be written: bare where that is legal.
+fn toml_key(key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if bare { key.to_owned() } else { format!("{key:?}") }
+}

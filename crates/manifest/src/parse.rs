@@ -1,0 +1,97 @@
+//! From text to an [`App`], in three steps: TOML, structure, meaning.
+//!
+//! 1. The TOML parser reads the text; if it is not TOML, each syntax error is reported and nothing else.
+//! 2. `structure.rs` checks keys and types against the schema and takes out what is wrong.
+//! 3. `lower` gives what is left its meaning and checks everything that needs only the manifest.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::de::DeTable;
+
+use crate::diagnostic::Diagnostic;
+use crate::lower::{Places, lower};
+use crate::model::App;
+use crate::raw::RawManifest;
+use crate::source::{SourceFile, Span};
+use crate::structure;
+
+/// An app, and what is probably not meant in its manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// The app.
+    pub app: App,
+    /// Warnings, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Read and check a manifest.
+///
+/// # Errors
+/// All that is wrong, as far as it can be found in one run, and the warnings, in the order of the file.
+pub fn parse(source: &SourceFile) -> Result<Parsed, Vec<Diagnostic>> {
+    let (app, mut found) = read(source.text());
+    found = found.into_iter().map(|diagnostic| diagnostic.in_source(source)).collect();
+    found.sort_by_key(|diagnostic| diagnostic.label.as_ref().map(|label| label.span));
+    match app {
+        Some(app) if !found.iter().any(Diagnostic::is_error) => Ok(Parsed { app, warnings: found }),
+        _ => Err(found),
+    }
+}
+
+fn read(text: &str) -> (Option<App>, Vec<Diagnostic>) {
+    let (mut table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return (None, syntax_errors(text, &errors));
+    }
+    let mut found = structure::check(text, table.get_mut());
+    let places = places(table.get_ref());
+    match RawManifest::deserialize(toml::de::Deserializer::from(table)) {
+        Ok(raw) => {
+            let (app, meaning) = lower(raw, &places);
+            found.extend(meaning);
+            (Some(app), found)
+        }
+        Err(error) => {
+            // The structural check has a gap. The reader's own words are better than silence.
+            let span = error.span().map(Span::from).unwrap_or_default();
+            found.push(Diagnostic::error(error.message().trim()).code("structure").at(span, ""));
+            (None, found)
+        }
+    }
+}
+
+/// The first error of each line: what follows on the same line is mostly its consequence.
+fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
+    let mut found: BTreeMap<usize, Diagnostic> = BTreeMap::new();
+    for error in errors {
+        let mut span = error.span().map(Span::from).unwrap_or_default();
+        // An error at the end, or of no length, still points at something.
+        span.start = span.start.min(text.len());
+        span.end = span.end.clamp(span.start, text.len());
+        if span.start == span.end {
+            span.end += 1;
+        }
+        let line = text.as_bytes()[..span.start].iter().filter(|byte| **byte == b'\n').count();
+        let message = error.message().lines().next().unwrap_or("it cannot be read");
+        let mut diagnostic = Diagnostic::error(format!("not TOML: {message}")).code("syntax").at(span, "");
+        if message.contains("duplicate key") {
+            diagnostic = diagnostic.hint("a key or table can be written once: put what belongs together in one place");
+        }
+        found.entry(line).or_insert(diagnostic);
+    }
+    found.into_values().collect()
+}
+
+/// Where the tables inside components have their keys.
+fn places(manifest: &DeTable<'_>) -> Places {
+    let mut places = Places::default();
+    let components = manifest.get("components").and_then(|components| components.get_ref().as_table());
+    for (name, component) in components.into_iter().flat_map(DeTable::iter) {
+        for (key, _) in component.get_ref().as_table().into_iter().flat_map(DeTable::iter) {
+            let path = (name.get_ref().to_string(), key.get_ref().to_string());
+            places.keys.insert(path, key.span().into());
+        }
+    }
+    places
+}

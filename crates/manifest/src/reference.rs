@@ -1,0 +1,102 @@
+//! The reference of all keys, printed from the schema.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::schema::{SCHEMA, any_property, choices, is_required, keys, text, type_name};
+use crate::units::{DURATION_UNITS, SIZE_UNITS};
+
+/// The reference of all keys of `isomer.toml` as Markdown; ends with a line ending.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut out = String::from(
+        "<!-- Generated from crates/manifest/src/raw.rs. Do not edit. -->\n\
+         # Keys of `isomer.toml`\n\n\
+         Paths are relative to the manifest's folder. Unknown keys are errors. Editors can check and complete manifests with the \
+         [JSON Schema](../isomer.schema.json) made from the same source.\n\n",
+    );
+    let units = |units: &[(&str, u64)]| units.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let _ = writeln!(out, "- A *size* is a whole number and a unit ({}), for example `\"64MiB\"`.", units(SIZE_UNITS));
+    let _ = writeln!(out, "- A *duration* is a whole number and a unit ({}), for example `\"30s\"`.", units(DURATION_UNITS));
+    out.push_str(
+        "- A *name* has lower-case letters and digits in parts joined by `-`, begins with a letter, and has 64 characters at most.\n",
+    );
+    for (key, schema) in keys(&SCHEMA) {
+        section(&mut out, key, key, schema, text(schema, "description"));
+    }
+    out
+}
+
+/// The keys of a table and of the tables in it. `path` is how the manifest writes it, `title` is what the heading says.
+fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: Option<&str>) {
+    if let Some(values) = any_property(schema) {
+        if values.get("properties").is_some() {
+            section(out, &format!("{path}.NAME"), &format!("{title}.NAME"), values, meaning);
+        }
+        return;
+    }
+    let level = if path.split('.').count() > 2 { "###" } else { "##" };
+    let _ = writeln!(out, "\n{level} `[{title}]`\n");
+    let own = text(schema, "description").filter(|own| Some(*own) != meaning);
+    for paragraph in meaning.into_iter().chain(own) {
+        let _ = writeln!(out, "{}\n", one_line(paragraph));
+    }
+    out.push_str("| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n");
+    let mut below: Vec<(&str, &Value)> = vec![];
+    for (key, property) in keys(schema) {
+        let (kind, inner) = kind_of(property);
+        row(out, key, &kind, default_of(schema, key, property), property);
+        match inner {
+            Some(Inner::Table(table)) => below.push((key, table)),
+            Some(Inner::Fields(table)) => {
+                for (field, property) in keys(table) {
+                    row(out, &format!("{key}.{field}"), &kind_of(property).0, default_of(table, field, property), property);
+                }
+            }
+            None => {}
+        }
+    }
+    for (key, table) in below {
+        section(out, &format!("{path}.{key}"), &format!("{title}.{key}"), table, text(table, "description"));
+    }
+}
+
+/// Tables inside a key: of its own heading, or few enough fields to stand in the same list.
+enum Inner<'a> {
+    Table(&'a Value),
+    Fields(&'a Value),
+}
+
+fn kind_of(schema: &Value) -> (String, Option<Inner<'_>>) {
+    let inner = match text(schema, "type") {
+        Some("object") if schema.get("properties").is_some() => Some(Inner::Table(schema)),
+        Some("array") => {
+            let items = schema.get("items").map(choices).unwrap_or_default();
+            items.into_iter().find(|items| items.get("properties").is_some()).map(Inner::Fields)
+        }
+        _ => None,
+    };
+    (type_name(schema), inner)
+}
+
+fn row(out: &mut String, key: &str, kind: &str, default: String, schema: &Value) {
+    let meaning = one_line(text(schema, "description").unwrap_or_default()).replace('|', "\\|");
+    let _ = writeln!(out, "| `{key}` | {kind} | {default} | {meaning} |");
+}
+
+fn default_of(table: &Value, key: &str, schema: &Value) -> String {
+    if is_required(table, key) {
+        return "required".to_owned();
+    }
+    match schema.get("default") {
+        Some(Value::Array(items)) if items.is_empty() => "none".to_owned(),
+        Some(Value::Object(entries)) if entries.is_empty() => "none".to_owned(),
+        Some(default) => format!("`{default}`"),
+        None => "none".to_owned(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

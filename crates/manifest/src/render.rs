@@ -1,0 +1,198 @@
+//! The one renderer for people: every error and warning that a person reads goes through it.
+//!
+//! It gives text and prints nothing. Colour is the caller's decision. Text from outside (names, source lines, messages of
+//! other programs) cannot move the cursor or reorder what is shown: control characters are replaced.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr;
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Hinted, Label, Severity};
+use crate::source::{SourceFile, Span};
+
+const TAB: &str = "    ";
+
+/// Renders diagnostics and chains of errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renderer {
+    color: bool,
+}
+
+impl Renderer {
+    /// A renderer with or without colour.
+    #[must_use]
+    pub const fn new(color: bool) -> Self {
+        Self { color }
+    }
+
+    /// No colour.
+    #[must_use]
+    pub const fn plain() -> Self {
+        Self::new(false)
+    }
+
+    /// One diagnostic; ends with a line ending.
+    #[must_use]
+    pub fn diagnostic(&self, diagnostic: &Diagnostic) -> String {
+        let (word, style) = match diagnostic.severity {
+            Severity::Error => ("error", AnsiColor::Red.on_default().bold()),
+            Severity::Warning => ("warning", AnsiColor::Yellow.on_default().bold()),
+        };
+        let mut out = String::new();
+        self.headline(&mut out, word, style, &diagnostic.message);
+        let mut gutter = 0;
+        for label in diagnostic.label.iter().chain(&diagnostic.related) {
+            if let Some(source) = &label.source {
+                gutter = gutter.max(source.position(label.span.start).line.to_string().len());
+            }
+        }
+        if let Some(label) = &diagnostic.label {
+            self.snippet(&mut out, label, gutter, style, '^');
+        }
+        for label in &diagnostic.related {
+            self.snippet(&mut out, label, gutter, self.gutter_style(), '-');
+        }
+        for note in &diagnostic.notes {
+            self.remark(&mut out, "note", AnsiColor::BrightWhite.on_default().bold(), note);
+        }
+        self.hints(&mut out, &diagnostic.hints);
+        out
+    }
+
+    /// Several diagnostics, with an empty line between them.
+    #[must_use]
+    pub fn diagnostics<'a>(&self, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) -> String {
+        let rendered: Vec<_> = diagnostics.into_iter().map(|diagnostic| self.diagnostic(diagnostic)).collect();
+        rendered.join("\n")
+    }
+
+    /// An error with the chain of its causes, then the hints that any of them carries. A cause that says only what the
+    /// error above it said is left out. Where the chain holds [`Diagnostics`], those are shown in full.
+    #[must_use]
+    pub fn error(&self, error: &(dyn Error + 'static)) -> String {
+        let mut out = String::new();
+        let mut hints: Vec<String> = vec![];
+        let mut said: Option<String> = None;
+        let mut next = Some(error);
+        while let Some(current) = next {
+            if let Some(hinted) = current.downcast_ref::<Hinted>() {
+                for hint in hinted.hints() {
+                    if !hints.contains(hint) {
+                        hints.push(hint.clone());
+                    }
+                }
+            }
+            let diagnostics = current.downcast_ref::<Diagnostics>().or_else(|| {
+                current.downcast_ref::<Hinted>().and_then(|hinted| hinted.inner().downcast_ref::<Diagnostics>())
+            });
+            if let Some(Diagnostics(diagnostics)) = diagnostics {
+                if said.is_some() {
+                    out.push('\n');
+                }
+                out.push_str(&self.diagnostics(diagnostics));
+                break;
+            }
+            let message = current.to_string();
+            match &said {
+                None => self.headline(&mut out, "error", AnsiColor::Red.on_default().bold(), &message),
+                Some(above) if *above == message => {}
+                Some(_) => self.remark(&mut out, "  caused by", AnsiColor::Red.on_default().bold(), &message),
+            }
+            said = Some(message);
+            next = current.source();
+        }
+        self.hints(&mut out, &hints);
+        out
+    }
+
+    fn hints(&self, out: &mut String, hints: &[String]) {
+        for hint in hints {
+            self.remark(out, "hint", AnsiColor::Cyan.on_default().bold(), hint);
+        }
+    }
+
+    fn headline(&self, out: &mut String, word: &str, style: Style, message: &str) {
+        let message = indent(&clean(message), word.len() + 2);
+        let word = self.paint(style, word);
+        let message = self.paint(Style::new().bold(), &format!(": {message}"));
+        let _ = writeln!(out, "{word}{message}");
+    }
+
+    fn remark(&self, out: &mut String, word: &str, style: Style, text: &str) {
+        let text = indent(&clean(text), word.len() + 2);
+        let _ = writeln!(out, "{}: {text}", self.paint(style, word));
+    }
+
+    fn snippet(&self, out: &mut String, label: &Label, gutter: usize, style: Style, mark: char) {
+        let Some(source) = &label.source else { return };
+        let bar = self.paint(self.gutter_style(), "|");
+        let arrow = self.paint(self.gutter_style(), "-->");
+        let blank = " ".repeat(gutter);
+        if label.span.is_none() {
+            let _ = writeln!(out, "{blank}{arrow} {}", clean(source.name()));
+            return;
+        }
+        let place = source.position(label.span.start);
+        let line = source.line_at(label.span.start);
+        let start = source.floor(label.span.start).min(line.end);
+        // A place of several lines is underlined to the end of its first.
+        let end = source.floor(label.span.end.max(start)).clamp(start, line.end);
+        let before = shown(source, line.start..start, label.hidden);
+        let meant = shown(source, start..end, label.hidden);
+        let after = shown(source, end..line.end, label.hidden);
+        let underline = mark.to_string().repeat(meant.width().max(1));
+        let text = clean(&label.text);
+
+        let number = self.paint(self.gutter_style(), &format!("{:>gutter$}", place.line));
+        let _ = writeln!(out, "{blank}{arrow} {}:{}:{}", clean(source.name()), place.line, place.column);
+        let _ = writeln!(out, "{blank} {bar}");
+        let _ = writeln!(out, "{}", format!("{number} {bar} {before}{meant}{after}").trim_end());
+        let said = if text.is_empty() { underline } else { format!("{underline} {text}") };
+        let _ = writeln!(out, "{blank} {bar} {}{}", " ".repeat(before.width()), self.paint(style, &said));
+    }
+
+    fn gutter_style(&self) -> Style {
+        AnsiColor::BrightBlue.on_default().bold()
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}
+
+/// A part of one line, fit to be shown, with `…` for what is hidden.
+fn shown(source: &SourceFile, part: Range<usize>, hidden: Option<Span>) -> String {
+    let text = |range: Range<usize>| clean_line(&source.text()[range]);
+    match hidden.map(|hidden| source.floor(hidden.start).max(part.start)..source.floor(hidden.end).min(part.end)) {
+        Some(hidden) if hidden.start < hidden.end => {
+            format!("{}…{}", text(part.start..hidden.start), text(hidden.end..part.end))
+        }
+        _ => text(part),
+    }
+}
+
+/// Later lines stand under the first.
+fn indent(text: &str, columns: usize) -> String {
+    text.replace('\n', &format!("\n{}", " ".repeat(columns)))
+}
+
+/// Text of several lines without characters that could move the cursor or reorder what is shown.
+fn clean(text: &str) -> String {
+    text.trim_end().lines().map(clean_line).collect::<Vec<_>>().join("\n")
+}
+
+fn clean_line(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\t' => clean.push_str(TAB),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => clean.push('\u{fffd}'),
+            other if other.is_control() => clean.push('\u{fffd}'),
+            other => clean.push(other),
+        }
+    }
+    clean
+}

@@ -1,0 +1,159 @@
+//! How a route is written: `/cart` is one path, `/static/...` is that path and all below it, `/...` is everything.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::invalid::InvalidText;
+use crate::model::Route;
+
+/// What a route begins with, as a regular expression for editors; [`FromStr`] has the whole rule.
+pub(crate) const ROUTE_PATTERN: &str = "^/";
+
+const KIND: &str = "a route";
+
+impl Route {
+    /// Does the route answer this path (of a request, without the query)?
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => {
+                path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+        }
+    }
+}
+
+impl FromStr for Route {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let invalid = |problem: &str| InvalidText::new(KIND, text, problem);
+        let Some(path) = text.strip_prefix('/') else {
+            let meant = text.find("://").map_or(text, |scheme| &text[scheme + 3..]);
+            let meant = if meant.len() == text.len() { Some(format!("/{text}")) } else { None };
+            let meant = meant.filter(|meant| meant.parse::<Self>().is_ok());
+            return Err(invalid("it must begin with `/`").suggest(meant));
+        };
+        let (path, prefix) = match path.strip_suffix("...") {
+            Some("") => (None, true),
+            Some(before) if before.ends_with('/') => (Some(&before[..before.len() - 1]), true),
+            _ => (Some(path), false),
+        };
+        let segments: Vec<&str> = path.map(|path| path.split('/').collect()).unwrap_or_default();
+        for (index, segment) in segments.iter().enumerate() {
+            let last = index + 1 == segments.len();
+            if segment.is_empty() && (prefix || !last) {
+                return Err(invalid("it has an empty part between two `/`").suggest(repaired(text)));
+            }
+            if matches!(*segment, "." | "..") {
+                return Err(invalid("a part may not be `.` or `..`"));
+            }
+            if segment.contains("...") {
+                return Err(invalid("`...` can only be the last part, and alone in it").suggest(repaired(text)));
+            }
+            if segment.starts_with(['{', ':', '*', '<']) || segment.ends_with('*') {
+                let before: String = segments[..index].iter().map(|segment| format!("/{segment}")).collect();
+                return Err(invalid("routes have no parameters; a prefix ends in `/...`")
+                    .suggest(Some(format!("{before}/..."))));
+            }
+            if let Some(wrong) = wrong_character(segment) {
+                let rule = match wrong {
+                    '?' | '#' => "a route is a path, without query or fragment",
+                    '%' => "`%` must be followed by two hexadecimal digits",
+                    _ => "it has a character that a URL's path cannot have; write it as `%` and two hexadecimal digits",
+                };
+                return Err(invalid(rule));
+            }
+        }
+        let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+        Ok(if prefix { Self::Prefix(path) } else { Self::Exact(path) })
+    }
+}
+
+/// The first character that a URL's path cannot have (RFC 3986, `pchar`).
+fn wrong_character(segment: &str) -> Option<char> {
+    let mut rest = segment.chars();
+    while let Some(character) = rest.next() {
+        match character {
+            'a'..='z' | 'A'..='Z' | '0'..='9' => {}
+            '-' | '.' | '_' | '~' | '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | ';' | '=' | ':' | '@' => {}
+            '%' if rest.next().is_some_and(|c| c.is_ascii_hexdigit())
+                && rest.next().is_some_and(|c| c.is_ascii_hexdigit()) => {}
+            wrong => return Some(wrong),
+        }
+    }
+    None
+}
+
+/// The route with empty parts left out and `...` as a part of its own, if that makes it legal.
+fn repaired(text: &str) -> Option<String> {
+    let prefix = text.ends_with("...");
+    let parts: Vec<&str> = text.trim_end_matches('.').split('/').filter(|part| !part.is_empty()).collect();
+    let mut repaired: String = parts.iter().map(|part| format!("/{part}")).collect();
+    if prefix {
+        repaired.push_str("/...");
+    }
+    (repaired != text && repaired.parse::<Route>().is_ok()).then_some(repaired)
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(path) => write!(f, "{path}/..."),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_read_shown_and_matched() {
+        for (text, hits, misses) in [
+            ("/", &["/"][..], &["/a", ""][..]),
+            ("/cart", &["/cart"], &["/cart/", "/cart/1", "/cartoon"]),
+            ("/cart/", &["/cart/"], &["/cart"]),
+            ("/static/...", &["/static", "/static/", "/static/a/b"], &["/", "/statics"]),
+            ("/...", &["/", "/a/b"], &[]),
+            ("/a%20b/...", &["/a%20b/c"], &["/a b/c"]),
+        ] {
+            let route: Route = text.parse().expect(text);
+            assert_eq!(route.to_string(), text);
+            for hit in hits {
+                assert!(route.matches(hit), "{text} matches {hit}");
+            }
+            for miss in misses {
+                assert!(!route.matches(miss), "{text} does not match {miss}");
+            }
+        }
+        assert_eq!("/...".parse(), Ok(Route::Prefix(String::new())));
+    }
+
+    #[test]
+    fn wrong_routes_say_why_and_suggest() {
+        for (text, problem, suggestion) in [
+            ("", "begin with", Some("/")),
+            ("cart", "begin with", Some("/cart")),
+            ("https://example.com/cart", "begin with", None),
+            ("/a//b", "empty part", Some("/a/b")),
+            ("//...", "empty part", Some("/...")),
+            ("/a/../b", "`..`", None),
+            ("/product/{id}", "no parameters", Some("/product/...")),
+            ("/product/:id/x", "no parameters", Some("/product/...")),
+            ("/static/*", "no parameters", Some("/static/...")),
+            ("/static...", "last part", Some("/static/...")),
+            ("/.../a", "last part", None),
+            ("/cart?x=1", "without query", None),
+            ("/a b", "two hexadecimal digits", None),
+            ("/a%2", "followed by two", None),
+            ("/ü", "two hexadecimal digits", None),
+        ] {
+            let error = text.parse::<Route>().expect_err(text);
+            assert!(error.problem.contains(problem), "{error}");
+            assert_eq!(error.suggestion.as_deref(), suggestion, "{text}");
+        }
+    }
+}

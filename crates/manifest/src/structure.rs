@@ -1,0 +1,267 @@
+//! Checks that a manifest has the structure that its schema says: known keys, the right types, nothing missing.
+//!
+//! What is wrong is reported and taken out, so that the rest can still be read and checked. The check reads the schema of
+//! `raw.rs` and knows no key itself.
+
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use crate::diagnostic::Diagnostic;
+use crate::schema::{SCHEMA, a_type_name, any_property, choices, keys, property, required, text};
+use crate::source::Span;
+
+/// Report what breaks the schema and take it out of `manifest`, which was parsed from `source`.
+pub(crate) fn check(source: &str, manifest: &mut DeTable<'_>) -> Vec<Diagnostic> {
+    let mut check = Check { source, path: vec![], found: vec![] };
+    check.table(manifest, &SCHEMA, Span::NONE);
+    check.found
+}
+
+struct Check<'a> {
+    source: &'a str,
+    path: Vec<String>,
+    found: Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    /// `at` is the key of the table.
+    fn table(&mut self, table: &mut DeTable<'_>, schema: &Value, at: Span) {
+        let mut meant: Vec<String> = vec![];
+        for (key, mut value) in std::mem::take(table) {
+            let name = key.get_ref().to_string();
+            let key_span = Span::from(key.span());
+            match property(schema, &name) {
+                Some(schema) => {
+                    self.path.push(name);
+                    if self.value(&mut value, schema, key_span) {
+                        table.insert(key, value);
+                    }
+                    self.path.pop();
+                }
+                None => meant.extend(self.unknown(&name, key_span, &value, schema)),
+            }
+        }
+        for key in required(schema) {
+            let there = table.contains_key(key);
+            if !there && !meant.iter().any(|meant| meant == key) && !self.reported_below(key) {
+                self.missing(key, schema, at);
+            }
+        }
+    }
+
+    /// Was something said about this key already, which is why it is no longer there?
+    fn reported_below(&self, key: &str) -> bool {
+        let path = self.path_to(key);
+        self.found.iter().any(|diagnostic| {
+            diagnostic.code == Some("wrong-type") && diagnostic.message.starts_with(&format!("`{path}` "))
+        })
+    }
+
+    /// Is the value what the schema says? `at` is the key that it belongs to.
+    fn value(&mut self, value: &mut Spanned<DeValue<'_>>, schema: &Value, at: Span) -> bool {
+        let span = Span::from(value.span());
+        let Some(choice) = choices(schema).into_iter().find(|choice| fits(value.get_ref(), choice)) else {
+            self.wrong_type(value.get_ref(), span, schema);
+            return false;
+        };
+        match value.get_mut() {
+            DeValue::Table(table) => self.table(table, choice, at),
+            DeValue::Array(array) => self.array(array, choice),
+            _ => {}
+        }
+        true
+    }
+
+    fn array(&mut self, array: &mut DeArray<'_>, schema: &Value) {
+        let items = schema.get("items").unwrap_or(&Value::Null);
+        let mut kept = DeArray::new();
+        for (index, mut item) in std::mem::replace(array, DeArray::new()).into_iter().enumerate() {
+            let span = Span::from(item.span());
+            let last = self.path.last().cloned().unwrap_or_default();
+            self.path.push(format!("{last}[{index}]"));
+            if self.value(&mut item, items, span) {
+                kept.push(item);
+            }
+            self.path.pop();
+        }
+        *array = kept;
+    }
+
+    /// Report an unknown key; gives the key that was probably meant.
+    fn unknown(&mut self, name: &str, at: Span, value: &Spanned<DeValue<'_>>, schema: &Value) -> Option<String> {
+        let place = self.place();
+        let known: Vec<&str> = keys(schema).map(|(key, _)| key).collect();
+        let near = nearest(name, known.iter().copied());
+        let mut diagnostic = Diagnostic::error(format!("unknown key `{name}` in {place}"))
+            .code("unknown-key")
+            .at(at, "")
+            .hint_if(near.map(|near| format!("did you mean `{near}`?")));
+        let below = keys(schema).find(|(_, below)| below.get("properties").is_some_and(|keys| keys.get(name).is_some()));
+        if near.is_none() {
+            diagnostic = match below {
+                Some((table, _)) => diagnostic.hint(format!("it belongs to `{table}`: write `{table}.{name}`")),
+                None => diagnostic.hint(format!("{place} can have `{}`", known.join("`, `"))),
+            };
+        }
+        if self.path.first().is_some_and(|first| first == "secrets") {
+            diagnostic = diagnostic.hide(value.span().into());
+        }
+        self.found.push(diagnostic);
+        near.map(str::to_owned)
+    }
+
+    fn missing(&mut self, key: &str, schema: &Value, at: Span) {
+        let property = property(schema, key).unwrap_or(&Value::Null);
+        let place = self.place();
+        let diagnostic = if self.path.is_empty() {
+            let mut example = format!("[{key}]");
+            let (table, below) = match any_property(property) {
+                Some(below) => (format!("[{key}.NAME]"), below),
+                None => (format!("[{key}]"), property),
+            };
+            example.clone_from(&table);
+            for (key, property) in keys(below).filter(|(key, _)| required(below).any(|required| required == *key)) {
+                example.push_str(&format!("\n{key} = {}", example_of(property)));
+            }
+            if required(below).next().is_none() {
+                example.push_str("\ncargo = \"DIR\"");
+            }
+            Diagnostic::error(format!("the manifest has no `{table}`")).in_file().hint(format!("add it:\n{example}"))
+        } else {
+            Diagnostic::error(format!("{place} has no `{key}`"))
+                .at(at, format!("`{key}` is missing"))
+                .hint(format!("add `{key} = {}`", example_of(property)))
+        };
+        self.found.push(diagnostic.code("missing-key"));
+    }
+
+    fn wrong_type(&mut self, value: &DeValue<'_>, span: Span, schema: &Value) {
+        let path = self.path_to("");
+        let found = match value {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "a whole number",
+            DeValue::Float(_) => "a number with a fraction",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date or time",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        let out_of_bounds = matches!(value, DeValue::Integer(_)) && text(schema, "type") == Some("integer");
+        let written = self.source.get(span.start..span.end).unwrap_or_default();
+        let said = if out_of_bounds { format!("`{written}` is out of bounds") } else { format!("this is {found}") };
+        let mut diagnostic = Diagnostic::error(format!("`{path}` must be {}", a_type_name(schema)))
+            .code(if out_of_bounds { "out-of-bounds" } else { "wrong-type" })
+            .at(span, said);
+        if self.path.first().is_some_and(|first| first == "secrets") {
+            let name = self.path.get(1).cloned().unwrap_or_default();
+            diagnostic = diagnostic.hide(span);
+            if self.path.len() == 2 {
+                let variable = name.replace(['-', '.'], "_").to_ascii_uppercase();
+                diagnostic = diagnostic.hint(format!(
+                    "a secret's value does not belong in the manifest; say where it comes from:\n\
+                     {name} = {{ env = \"{variable}\" }}"
+                ));
+            }
+        } else if !out_of_bounds {
+            diagnostic = diagnostic.hint_if(way_out(value, written, schema));
+        }
+        self.found.push(diagnostic);
+    }
+
+    /// The table at the current path, as people call it.
+    fn place(&self) -> String {
+        if self.path.is_empty() { "the manifest".to_owned() } else { format!("`{}`", self.path_to("")) }
+    }
+
+    /// The path of a key of the current table, or of the table itself where `key` is empty.
+    fn path_to(&self, key: &str) -> String {
+        let mut shown = String::new();
+        for part in self.path.iter().map(String::as_str).chain((!key.is_empty()).then_some(key)) {
+            if part.ends_with(']') {
+                // An element of a list says the list's own key again.
+                shown.truncate(shown.rfind('.').map_or(0, |dot| dot + 1));
+                shown.push_str(part);
+            } else {
+                if !shown.is_empty() {
+                    shown.push('.');
+                }
+                shown.push_str(part);
+            }
+        }
+        shown
+    }
+}
+
+/// Has the value the type (and, for whole numbers, the bounds) of one choice?
+fn fits(value: &DeValue<'_>, schema: &Value) -> bool {
+    match (text(schema, "type"), value) {
+        (Some("string"), DeValue::String(_))
+        | (Some("boolean"), DeValue::Boolean(_))
+        | (Some("array"), DeValue::Array(_))
+        | (Some("object"), DeValue::Table(_)) => true,
+        (Some("integer"), DeValue::Integer(number)) => {
+            let Ok(number) = i64::from_str_radix(number.as_str(), number.radix()) else { return false };
+            let bound = |name: &str| schema.get(name).and_then(Value::as_i64);
+            bound("minimum").is_none_or(|minimum| number >= minimum)
+                && bound("maximum").is_none_or(|maximum| number <= maximum)
+        }
+        _ => false,
+    }
+}
+
+/// How to write the value so that it has the right type.
+fn way_out(value: &DeValue<'_>, written: &str, schema: &Value) -> Option<String> {
+    let choice = *choices(schema).first()?;
+    match (text(choice, "type")?, value) {
+        ("string", DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)) => {
+            if matches!(text(choice, "title"), None | Some("version")) {
+                Some(format!("put it in quotes: `\"{written}\"`"))
+            } else {
+                Some(format!("for example `{}`", example_of(choice)))
+            }
+        }
+        ("array", DeValue::String(_)) => Some(format!("put it in brackets: `[{written}]`")),
+        ("array", DeValue::Table(_)) if !written.contains('\n') && written.starts_with('{') => {
+            Some(format!("put it in brackets: `[{written}]`"))
+        }
+        ("integer" | "boolean", DeValue::String(text)) if text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok() => {
+            Some(format!("leave out the quotes: `{text}`"))
+        }
+        ("string" | "array", _) => Some(format!("for example `{}`", example_of(choice))),
+        _ => None,
+    }
+}
+
+/// An example of a value with this schema, as it would be written.
+fn example_of(schema: &Value) -> String {
+    match text(schema, "type") {
+        Some("array") => format!("[{}]", example_of(schema.get("items").unwrap_or(&Value::Null))),
+        Some("boolean") => "true".to_owned(),
+        Some("integer") => "1".to_owned(),
+        Some("object") => {
+            let needed: Vec<String> = keys(schema)
+                .filter(|(key, _)| required(schema).any(|required| required == *key))
+                .map(|(key, schema)| format!("{key} = {}", example_of(schema)))
+                .collect();
+            format!("{{ {} }}", needed.join(", "))
+        }
+        _ => {
+            let schema = choices(schema)[0];
+            let example = schema.get("examples").and_then(|examples| examples.get(0));
+            example.map_or_else(|| "\"…\"".to_owned(), Value::to_string)
+        }
+    }
+}
+
+/// The candidate that is nearest to `name`, if one is near enough to be a slip of the pen.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let allowed = (name.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&name, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,119 @@
+//! What a manifest means once it is read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use isomer_manifest::{
+    App, DirGrant, Grants, MONOLITH, OutboundHost, Parsed, Renderer, Route, SecretSource, Source, SourceFile, parse,
+};
+
+fn parsed(text: &str) -> Parsed {
+    parse(&SourceFile::new("isomer.toml", text)).unwrap_or_else(|found| panic!("{}", Renderer::plain().diagnostics(&found)))
+}
+
+fn full() -> Parsed {
+    parsed(include_str!("full.toml"))
+}
+
+#[test]
+fn every_key_is_read() {
+    let Parsed { app, warnings } = full();
+    assert_eq!(warnings, []);
+    assert_eq!((app.name.as_str(), app.version.to_string().as_str()), ("shop", "1.4.0-beta.1"));
+
+    let frontend = &app.components["frontend"];
+    assert_eq!(frontend.source.value, Source::Cargo("components/frontend".into()));
+    let routes: Vec<_> = frontend.routes.iter().map(|route| route.value.clone()).collect();
+    assert_eq!(routes, [Route::Prefix(String::new()), Route::Prefix("/static".into())]);
+    assert_eq!((frontend.concurrency, frontend.isolate), (4, false));
+    assert_eq!(frontend.links["shop:parts/greeter@1.0.0"].value, "greeter");
+    assert_eq!(frontend.grants.config["CURRENCY"], "EUR");
+    assert_eq!(frontend.grants.config["BANNER"], "Ünïcode — ok");
+    let hosts: Vec<_> = frontend.grants.http.iter().map(|host| host.value.clone()).collect();
+    let host = |host: &str, port, private| OutboundHost { host: host.into(), port, private };
+    assert_eq!(
+        hosts,
+        [
+            host("api.example.com", None, false),
+            host("*.example.org", Some(443), false),
+            host("db.internal", Some(8080), true)
+        ]
+    );
+
+    let cart = &app.components["cart"];
+    assert_eq!(cart.source.value, Source::Wasm("prebuilt/cart.wasm".into()));
+    assert!(cart.isolate);
+    assert_eq!(cart.grants.kv.iter().map(|store| store.value.as_str()).collect::<Vec<_>>(), ["carts", "sessions"]);
+    assert_eq!(cart.grants.sql[0].value, "orders");
+    assert_eq!(cart.grants.secrets.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["payment-key", "SIGNING_KEY"]);
+    let directory = |host: &str, guest: &str, write| DirGrant { host: host.into(), guest: guest.into(), write };
+    assert_eq!(
+        cart.grants.dirs.iter().map(|dir| dir.value.clone()).collect::<Vec<_>>(),
+        [directory("data", "/data", true), directory("/usr/share/shop", "/share", false)]
+    );
+    assert_eq!(cart.limits.memory_bytes, Some(64 << 20));
+    assert_eq!(cart.limits.request_deadline, Some(Duration::from_secs(30)));
+    assert_eq!(cart.limits.body_bytes, Some(10_000_000));
+
+    let command = Source::Command { command: "npm run build".into(), wasm: "js/greeter.wasm".into() };
+    assert_eq!(app.components["greeter"].source.value, command);
+
+    assert_eq!(app.shapes.keys().collect::<Vec<_>>(), [MONOLITH, "split"]);
+    assert_eq!(app.shapes[MONOLITH].groups[MONOLITH].len(), 3);
+    let split = &app.shapes["split"];
+    assert_eq!(split.groups["back"].iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["cart", "greeter"]);
+    assert_eq!(split.isolate[0].value, "greeter");
+
+    assert_eq!(app.secrets["payment-key"], SecretSource::Env("PAYMENT_KEY".into()));
+    assert_eq!(app.secrets["SIGNING_KEY"], SecretSource::File("keys/signing.pem".into()));
+    assert_eq!(app.sql["orders"].migrations, Some(PathBuf::from("migrations/orders")));
+    assert_eq!(app.sql["orders"].statement_timeout(), Duration::from_millis(500));
+}
+
+#[test]
+fn places_are_those_of_the_text() {
+    let text = include_str!("full.toml");
+    let Parsed { app, .. } = full();
+    let at = |span: isomer_manifest::Span| &text[span.start..span.end];
+    let cart = &app.components["cart"];
+    assert_eq!(at(cart.at.span), "cart");
+    assert_eq!(at(cart.source.span), "\"prebuilt/cart.wasm\"");
+    assert_eq!(at(cart.routes[0].span), "\"/cart\"");
+    assert_eq!(at(cart.grants.at.span), "grants");
+    assert_eq!(at(cart.grants.kv[1].span), "\"sessions\"");
+    assert_eq!(at(cart.limits.at.as_ref().expect("there are limits").span), "limits");
+    assert_eq!(at(app.components["greeter"].grants.at.span), "greeter");
+    assert_eq!(at(app.components["frontend"].grants.at.span), "grants");
+    assert_eq!(at(app.components["frontend"].grants.http[2].span), "{ host = \"db.internal:8080\", private = true }");
+    assert_eq!(at(app.components["frontend"].links["shop:parts/greeter@1.0.0"].span), "\"greeter\"");
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let Parsed { app, warnings } =
+        parsed("[app]\nname = \"a\"\nversion = \"0.1.0\"\n[components.web]\nwasm = \"web.wasm\"\n");
+    assert_eq!(warnings, []);
+    let web = &app.components["web"];
+    assert_eq!((web.concurrency, web.isolate, web.routes.len()), (1, false, 0));
+    assert_eq!(web.grants, Grants::default());
+    assert_eq!(web.limits.memory_bytes(), 128 << 20);
+    assert_eq!(web.limits.memory_bytes, None);
+}
+
+#[test]
+fn the_order_and_the_form_of_the_text_change_nothing() {
+    let one = "[app]\nname = \"a\"\nversion = \"0.1.0\"\n[components.x]\nwasm = \"x\"\ngrants.kv = [\"s\"]\n[components.y]\nwasm = \"y\"\n";
+    let other = "components.y.wasm = \"y\"\n[components.x.grants]\nkv = [\"s\"]\n[components.x]\nwasm = \"x\"\n[app]\nversion = \"0.1.0\"\nname = \"a\"\n";
+    assert_eq!(parsed(one), parsed(other));
+}
+
+#[test]
+fn a_file_alone_is_an_app() {
+    for (path, name) in [("target/My_Server.wasm", "my-server"), ("42.wasm", "app"), ("", "app"), ("hello.wasm", "hello")] {
+        let app = App::single(Path::new(path), Grants::default());
+        let component = &app.components[name];
+        assert_eq!(component.source.value, Source::Wasm(path.into()));
+        assert!(component.routes[0].value.matches("/any/path"));
+        assert_eq!(app.shapes[MONOLITH].groups[MONOLITH][0].value, name);
+    }
+}
