@@ -1,0 +1,64 @@
+//! The shop's two cookies.
+
+use crate::http::Head;
+
+/// Whose cart and orders these are. It is a secret of the visitor: who has it has the cart.
+pub(crate) const SESSION: &str = "shop_session-id";
+/// The currency that prices are shown in.
+pub(crate) const CURRENCY: &str = "shop_currency";
+
+/// How long a browser keeps them: thirty days.
+const AGE_SECONDS: u32 = 30 * 24 * 60 * 60;
+
+/// The value of a cookie that came with the request.
+pub(crate) fn read<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
+    head.headers_named("cookie")
+        .flat_map(|header| header.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(other, _)| *other == name)
+        .map(|(_, value)| value)
+}
+
+/// A `Set-Cookie` that keeps a value.
+pub(crate) fn keep(name: &str, value: &str, secure: bool) -> String {
+    format!("{name}={value}; Path=/; Max-Age={AGE_SECONDS}; HttpOnly; SameSite=Lax{}", attribute(secure))
+}
+
+/// A `Set-Cookie` that makes the browser forget.
+pub(crate) fn expire(name: &str, secure: bool) -> String {
+    format!(
+        "{name}=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax{}",
+        attribute(secure)
+    )
+}
+
+fn attribute(secure: bool) -> &'static str {
+    if secure { "; Secure" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(cookies: &[&str]) -> Head {
+        Head { headers: cookies.iter().map(|value| ("Cookie".into(), (*value).into())).collect(), ..Head::default() }
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others_and_over_several_headers() {
+        let head = head(&["a=1; shop_currency=EUR", "shop_session-id=abc;b=2"]);
+        assert_eq!(read(&head, CURRENCY), Some("EUR"));
+        assert_eq!(read(&head, SESSION), Some("abc"));
+        assert_eq!(read(&head, "shop"), None);
+    }
+
+    #[test]
+    fn cookies_are_out_of_reach_of_scripts_and_other_sites() {
+        for cookie in [keep(SESSION, "abc", true), expire(SESSION, true)] {
+            for part in ["HttpOnly", "SameSite=Lax", "Secure", "Path=/"] {
+                assert!(cookie.contains(part), "{cookie}");
+            }
+        }
+        assert!(!keep(SESSION, "abc", false).contains("Secure"));
+    }
+}

@@ -1,0 +1,54 @@
+//! Dates out of seconds since 1970, in UTC.
+
+const MONTHS: [&str; 12] = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+];
+
+/// A moment in the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Date {
+    pub(crate) year: u64,
+    pub(crate) month: u64,
+    pub(crate) day: u64,
+    pub(crate) hour: u64,
+    pub(crate) minute: u64,
+}
+
+impl Date {
+    /// The date of a moment: years are counted from March, in eras of 400 years, so that the leap day comes last.
+    pub(crate) fn from_seconds(seconds: u64) -> Self {
+        let days = seconds / 86_400 + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * day_of_year + 2) / 153;
+        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        Self {
+            year: era * 400 + year_of_era + u64::from(month <= 2),
+            month,
+            day: day_of_year - (153 * from_march + 2) / 5 + 1,
+            hour: seconds / 3_600 % 24,
+            minute: seconds / 60 % 60,
+        }
+    }
+
+    /// `21 November 2026, 08:15 UTC`.
+    pub(crate) fn long(self) -> String {
+        let month = MONTHS[usize::try_from(self.month - 1).expect("a month is small")];
+        format!("{} {month} {}, {:02}:{:02} UTC", self.day, self.year, self.hour, self.minute)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_moments() {
+        assert_eq!(Date::from_seconds(0).long(), "1 January 1970, 00:00 UTC");
+        assert_eq!(Date::from_seconds(951_782_400).long(), "29 February 2000, 00:00 UTC");
+        assert_eq!(Date::from_seconds(1_709_251_199).long(), "29 February 2024, 23:59 UTC");
+        assert_eq!(Date::from_seconds(1_709_251_200).long(), "1 March 2024, 00:00 UTC");
+        assert_eq!(Date::from_seconds(4_102_444_799).long(), "31 December 2099, 23:59 UTC");
+    }
+}

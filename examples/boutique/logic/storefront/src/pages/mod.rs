@@ -1,0 +1,49 @@
+//! The pages. The markup is written with maud, which escapes every text that is put into it.
+
+mod cart;
+mod goods;
+mod layout;
+mod order;
+
+use boutique_types::CardBrand;
+use maud::{Markup, html};
+
+pub(crate) use cart::{CartPage, cart};
+pub(crate) use goods::{home, product, search};
+pub(crate) use layout::Frame;
+pub(crate) use order::{order, orders, placed};
+
+use crate::failure::FieldError;
+
+/// A page that says what is wrong.
+pub(crate) fn error(frame: &Frame, status: u16, title: &str, explanation: &str, fields: &[FieldError]) -> Markup {
+    let content = html! {
+        section.notice {
+            p.notice-code { (status) }
+            h1 { (title) }
+            p { (explanation) }
+            @if !fields.is_empty() {
+                ul.notice-fields {
+                    @for field in fields { li { code { (field.field) } " – " (field.message) } }
+                }
+            }
+            p { a.button href="/" { "Back to the shop" } }
+        }
+    };
+    frame.page(title, &content)
+}
+
+/// The name of a brand of cards.
+pub(crate) fn brand_name(brand: CardBrand) -> &'static str {
+    match brand {
+        CardBrand::Visa => "Visa",
+        CardBrand::Mastercard => "Mastercard",
+        CardBrand::AmericanExpress => "American Express",
+        CardBrand::Discover => "Discover",
+        CardBrand::Jcb => "JCB",
+        CardBrand::DinersClub => "Diners Club",
+        CardBrand::Maestro => "Maestro",
+        CardBrand::UnionPay => "UnionPay",
+        CardBrand::Unknown => "cards of this brand",
+    }
+}

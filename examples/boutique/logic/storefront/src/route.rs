@@ -1,0 +1,94 @@
+//! Paths and methods.
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    Home,
+    Product(String),
+    Search,
+    Cart,
+    AddToCart,
+    EmptyCart,
+    Checkout,
+    SetCurrency,
+    Logout,
+    Orders,
+    Order(String),
+    Static(String),
+    Favicon,
+    Robots,
+    Health,
+}
+
+/// Why there is no route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoRoute {
+    /// Nothing has this path.
+    UnknownPath,
+    /// The path has other methods; the value of `Allow`.
+    Method(&'static str),
+    /// `OPTIONS` was asked; the value of `Allow`.
+    Options(&'static str),
+}
+
+const GET: &str = "GET, HEAD, OPTIONS";
+const POST: &str = "POST, OPTIONS";
+const GET_POST: &str = "GET, HEAD, POST, OPTIONS";
+
+/// The route of a method and a path. `HEAD` takes the route of `GET`.
+pub(crate) fn route(method: &str, path: &str) -> Result<Route, NoRoute> {
+    let parts: Vec<&str> = path.strip_prefix('/').ok_or(NoRoute::UnknownPath)?.split('/').collect();
+    let (get, post, allow) = match parts.as_slice() {
+        [""] => (Some(Route::Home), None, GET),
+        ["product", id] if !id.is_empty() => (Some(Route::Product((*id).into())), None, GET),
+        ["search"] => (Some(Route::Search), None, GET),
+        ["cart"] => (Some(Route::Cart), Some(Route::AddToCart), GET_POST),
+        ["cart", "empty"] => (None, Some(Route::EmptyCart), POST),
+        ["cart", "checkout"] => (None, Some(Route::Checkout), POST),
+        ["setCurrency"] => (None, Some(Route::SetCurrency), POST),
+        ["logout"] => (Some(Route::Logout), None, GET),
+        ["orders"] => (Some(Route::Orders), None, GET),
+        ["orders", id] if !id.is_empty() => (Some(Route::Order((*id).into())), None, GET),
+        ["static", rest @ ..] if !rest.is_empty() => (Some(Route::Static(rest.join("/"))), None, GET),
+        ["favicon.ico"] => (Some(Route::Favicon), None, GET),
+        ["robots.txt"] => (Some(Route::Robots), None, GET),
+        ["_healthz"] => (Some(Route::Health), None, GET),
+        _ => return Err(NoRoute::UnknownPath),
+    };
+    match method {
+        "GET" | "HEAD" => get.ok_or(NoRoute::Method(allow)),
+        "POST" => post.ok_or(NoRoute::Method(allow)),
+        "OPTIONS" => Err(NoRoute::Options(allow)),
+        _ => Err(NoRoute::Method(allow)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_their_methods() {
+        assert_eq!(route("GET", "/"), Ok(Route::Home));
+        assert_eq!(route("HEAD", "/cart"), Ok(Route::Cart));
+        assert_eq!(route("POST", "/cart"), Ok(Route::AddToCart));
+        assert_eq!(route("GET", "/product/6E92ZMYYFZ"), Ok(Route::Product("6E92ZMYYFZ".into())));
+        assert_eq!(route("GET", "/static/products/a.svg"), Ok(Route::Static("products/a.svg".into())));
+    }
+
+    #[test]
+    fn other_methods_are_told_what_is_allowed() {
+        assert_eq!(route("DELETE", "/cart"), Err(NoRoute::Method(GET_POST)));
+        assert_eq!(route("GET", "/cart/checkout"), Err(NoRoute::Method(POST)));
+        assert_eq!(route("POST", "/"), Err(NoRoute::Method(GET)));
+        assert_eq!(route("OPTIONS", "/cart"), Err(NoRoute::Options(GET_POST)));
+        assert_eq!(route("get", "/"), Err(NoRoute::Method(GET)), "methods are case-sensitive");
+    }
+
+    #[test]
+    fn the_rest_is_unknown() {
+        for path in ["", "*", "/nothing", "/product/", "/product/a/b", "/cart/", "//", "/static", "/orders/a/b", "/Cart"] {
+            assert_eq!(route("GET", path), Err(NoRoute::UnknownPath), "{path}");
+        }
+    }
+}

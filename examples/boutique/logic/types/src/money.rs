@@ -1,0 +1,204 @@
+//! Exact arithmetic of [`Money`]: units and nanos, never floating point.
+
+use std::fmt;
+
+use crate::Money;
+
+/// Billionths in a unit.
+const NANOS: i128 = 1_000_000_000;
+
+/// What can go wrong with amounts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MoneyError {
+    /// Amounts of two currencies were put together.
+    #[error("`{0}` and `{1}` cannot be put together")]
+    CurrencyMismatch(String, String),
+    /// `units` and `nanos` have different signs, or there are a billion nanos or more.
+    #[error("the amount `{0}` is not in its normal form")]
+    NotNormal(String),
+    /// The result is larger than an amount can be.
+    #[error("the amount is too large")]
+    TooLarge,
+}
+
+impl Money {
+    /// An amount of whole units and billionths; both have the same sign.
+    pub fn new(currency_code: impl Into<String>, units: i64, nanos: i32) -> Self {
+        Self { currency_code: currency_code.into(), units, nanos }
+    }
+
+    /// Nothing, in this currency.
+    pub fn zero(currency_code: impl Into<String>) -> Self {
+        Self::new(currency_code, 0, 0)
+    }
+
+    /// An amount out of billionths of a unit.
+    ///
+    /// # Errors
+    /// [`MoneyError::TooLarge`] where the units do not fit.
+    pub fn from_total_nanos(currency_code: impl Into<String>, total: i128) -> Result<Self, MoneyError> {
+        let units = i64::try_from(total / NANOS).map_err(|_| MoneyError::TooLarge)?;
+        let nanos = i32::try_from(total % NANOS).expect("a remainder of a billion fits");
+        Ok(Self::new(currency_code, units, nanos))
+    }
+
+    /// The amount in billionths of a unit.
+    ///
+    /// # Errors
+    /// [`MoneyError::NotNormal`] where the two parts disagree in sign or there are too many nanos.
+    pub fn total_nanos(&self) -> Result<i128, MoneyError> {
+        let (units, nanos) = (i128::from(self.units), i128::from(self.nanos));
+        if nanos.abs() >= NANOS || units.signum() * nanos.signum() < 0 {
+            return Err(MoneyError::NotNormal(self.to_string()));
+        }
+        Ok(units * NANOS + nanos)
+    }
+
+    /// Is it more than nothing?
+    pub fn is_positive(&self) -> bool {
+        self.total_nanos().is_ok_and(|total| total > 0)
+    }
+
+    /// The sum of two amounts of one currency.
+    ///
+    /// # Errors
+    /// Different currencies, amounts that are none, a sum that is too large.
+    pub fn plus(&self, other: &Self) -> Result<Self, MoneyError> {
+        if self.currency_code != other.currency_code {
+            return Err(MoneyError::CurrencyMismatch(self.currency_code.clone(), other.currency_code.clone()));
+        }
+        Self::from_total_nanos(&*self.currency_code, self.total_nanos()? + other.total_nanos()?)
+    }
+
+    /// The amount so many times.
+    ///
+    /// # Errors
+    /// An amount that is none, a product that is too large.
+    pub fn times(&self, count: u32) -> Result<Self, MoneyError> {
+        Self::from_total_nanos(&*self.currency_code, self.total_nanos()? * i128::from(count))
+    }
+
+    /// The amount rounded to so many decimal digits, halves to the even neighbour.
+    ///
+    /// # Errors
+    /// An amount that is none, a result that is too large.
+    pub fn rounded(&self, digits: u8) -> Result<Self, MoneyError> {
+        let step = 10_i128.pow(9_u32.saturating_sub(u32::from(digits)));
+        Self::from_total_nanos(&*self.currency_code, divide_half_even(self.total_nanos()?, step) * step)
+    }
+
+    /// The amount as people read it, with a symbol and a fixed number of digits: `€1,234.50`.
+    pub fn display(&self, symbol: &str, digits: u8) -> String {
+        let rounded = self.rounded(digits).unwrap_or_else(|_| self.clone());
+        let sign = if rounded.units < 0 || rounded.nanos < 0 { "−" } else { "" };
+        let fraction = match digits {
+            0 => String::new(),
+            digits => format!(".{}", &format!("{:09}", rounded.nanos.unsigned_abs())[..usize::from(digits.min(9))]),
+        };
+        let space = if symbol.chars().last().is_some_and(char::is_alphabetic) { "\u{a0}" } else { "" };
+        format!("{sign}{symbol}{space}{}{fraction}", grouped(rounded.units.unsigned_abs()))
+    }
+}
+
+/// The plain form, for logs: `12.345 EUR`.
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.units < 0 || self.nanos < 0 { "-" } else { "" };
+        let fraction = format!("{:09}", self.nanos.unsigned_abs());
+        let fraction = fraction.trim_end_matches('0');
+        let fraction = if fraction.len() < 2 { &format!("{fraction:0<2}") } else { fraction };
+        write!(f, "{sign}{}.{fraction} {}", self.units.unsigned_abs(), self.currency_code)
+    }
+}
+
+/// `value / step` to the nearest integer, halves to the even one. `step` is positive.
+fn divide_half_even(value: i128, step: i128) -> i128 {
+    let (quotient, remainder) = (value.div_euclid(step), value.rem_euclid(step));
+    match (remainder * 2).cmp(&step) {
+        std::cmp::Ordering::Less => quotient,
+        std::cmp::Ordering::Greater => quotient + 1,
+        std::cmp::Ordering::Equal => quotient + quotient.rem_euclid(2),
+    }
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usd(units: i64, nanos: i32) -> Money {
+        Money::new("USD", units, nanos)
+    }
+
+    #[test]
+    fn sums_carry_nanos_into_units() {
+        assert_eq!(usd(1, 600_000_000).plus(&usd(2, 500_000_000)), Ok(usd(4, 100_000_000)));
+        assert_eq!(usd(1, 0).plus(&usd(-1, -1)), Ok(usd(0, -1)));
+    }
+
+    #[test]
+    fn currencies_do_not_mix() {
+        assert_eq!(
+            usd(1, 0).plus(&Money::new("EUR", 1, 0)),
+            Err(MoneyError::CurrencyMismatch("USD".into(), "EUR".into()))
+        );
+    }
+
+    #[test]
+    fn products_are_exact_and_bounded() {
+        assert_eq!(usd(0, 333_333_333).times(3), Ok(usd(0, 999_999_999)));
+        assert_eq!(usd(19, 990_000_000).times(10), Ok(usd(199, 900_000_000)));
+        assert_eq!(usd(i64::MAX, 0).times(2), Err(MoneyError::TooLarge));
+        assert_eq!(usd(i64::MAX, 0).plus(&usd(1, 0)), Err(MoneyError::TooLarge));
+    }
+
+    #[test]
+    fn amounts_that_are_none_are_refused() {
+        for bad in [usd(1, -1), usd(-1, 1), usd(0, 1_000_000_000), usd(0, i32::MIN)] {
+            assert!(matches!(bad.total_nanos(), Err(MoneyError::NotNormal(_))), "{bad:?}");
+            assert!(!bad.is_positive());
+        }
+        assert!(usd(0, 1).is_positive());
+        assert!(!usd(0, 0).is_positive());
+    }
+
+    #[test]
+    fn halves_round_to_the_even_neighbour() {
+        assert_eq!(usd(0, 125_000_000).rounded(2), Ok(usd(0, 120_000_000)));
+        assert_eq!(usd(0, 135_000_000).rounded(2), Ok(usd(0, 140_000_000)));
+        assert_eq!(usd(0, 125_000_001).rounded(2), Ok(usd(0, 130_000_000)));
+        assert_eq!(usd(0, -125_000_000).rounded(2), Ok(usd(0, -120_000_000)));
+        assert_eq!(usd(2, 500_000_000).rounded(0), Ok(usd(2, 0)));
+        assert_eq!(usd(3, 500_000_000).rounded(0), Ok(usd(4, 0)));
+        assert_eq!(usd(1, 123_456_789).rounded(9), Ok(usd(1, 123_456_789)));
+        assert_eq!(usd(1, 123_456_789).rounded(200), Ok(usd(1, 123_456_789)));
+    }
+
+    #[test]
+    fn people_read_amounts_with_symbol_and_groups() {
+        assert_eq!(usd(1_234_567, 500_000_000).display("$", 2), "$1,234,567.50");
+        assert_eq!(Money::new("JPY", 999, 500_000_000).display("¥", 0), "¥1,000");
+        assert_eq!(Money::new("CHF", 12, 0).display("CHF", 2), "CHF\u{a0}12.00");
+        assert_eq!(usd(0, -50_000_000).display("$", 2), "−$0.05");
+    }
+
+    #[test]
+    fn logs_have_the_plain_form() {
+        assert_eq!(usd(12, 345_000_000).to_string(), "12.345 USD");
+        assert_eq!(usd(12, 0).to_string(), "12.00 USD");
+        assert_eq!(usd(0, -500_000_000).to_string(), "-0.50 USD");
+        assert_eq!(usd(i64::MIN, 0).to_string(), "-9223372036854775808.00 USD");
+    }
+}
