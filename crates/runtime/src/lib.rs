@@ -1,1 +1,41 @@
-//! x
+//! The engine room: wasmtime, instances and the prison that every guest lives in.
+//!
+//! A [`Group`] is the unit that runs: one component (often a composition of several), linked to the platform, with a bounded
+//! pool of instances. A request takes an instance, runs alone in it and gives it back. The path of a request, in order:
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | [`group`] | the public face: what a group is made of, `handle` |
+//! | `pool` | which instance serves a request, how many there may be, when one is thrown away |
+//! | `serve` | one request in one instance: calling the handler, deadline, what the outcome means |
+//! | `body` | the response's body, which drives the rest of the guest's work while it is read |
+//! | `shared` | the other way to serve: one instance, several requests at once (`concurrency = N`) |
+//!
+//! and beside it: [`engine`] (settings, epochs, pool sizes), [`code`] (compiled code on disk), [`guest`] (a store's data),
+//! `limits`, [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports).
+//!
+//! This crate does not know what an app, a manifest or a route is, and no storage engine or socket.
+//!
+//! Invariant: a store is used by one request at a time unless the group says otherwise, and a store whose run did not end
+//! cleanly (trap, deadline, client gone) is dropped, never reused.
+
+mod body;
+pub mod code;
+pub mod engine;
+mod failure;
+pub mod group;
+pub mod guest;
+mod limits;
+pub mod link;
+pub mod output;
+mod pool;
+mod serve;
+mod shared;
+mod wasi;
+
+pub use body::ResponseBody;
+pub use failure::Failure;
+pub use group::{Group, GroupSettings, Handler, Request};
+pub use guest::{Guest, RequestId};
+pub use link::{Import, Owner, Provider};
+pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};

@@ -1,0 +1,147 @@
+//! Compiled code on disk: compiled once, mapped from then on.
+//!
+//! An entry is named by a [`Key`] over everything that went into it: what was compiled and with which engine. Beside the code lies
+//! a note, opaque here: whatever the caller needs to use the code without looking at its source again.
+
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use crate::engine::Engine;
+
+/// Names an entry: a SHA-256 over its ingredients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// A key over `ingredients` (each with its length, so that they cannot run into one another) and the engine's settings.
+    pub fn new<'a>(engine: &Engine, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Sha256::new();
+        for ingredient in ingredients {
+            hasher.update((ingredient.len() as u64).to_le_bytes());
+            hasher.update(ingredient);
+        }
+        let mut settings = HashInto(&mut hasher);
+        engine.wasmtime().precompile_compatibility_hash().hash(&mut settings);
+        Self(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// Lets a `Hash` value feed a SHA-256.
+struct HashInto<'a>(&'a mut Sha256);
+
+impl Hasher for HashInto<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// Why code is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CodeError {
+    /// The cache's folder cannot be made, or others may write to it.
+    #[error("cannot use `{}` for compiled code", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The component is not valid, or the compiler gave up.
+    #[error("cannot compile the component")]
+    Compile {
+        /// What wasmtime said.
+        source: wasmtime::Error,
+    },
+}
+
+/// A folder of compiled code.
+#[derive(Debug, Clone)]
+pub struct CodeCache {
+    folder: PathBuf,
+}
+
+impl CodeCache {
+    /// Opens `folder`, making it (for this user alone) if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made, or someone else owns it or may write to it: code is run from there.
+    pub fn open(folder: &Path) -> Result<Self, CodeError> {
+        let failed = |source| CodeError::Folder { path: folder.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let metadata = fs::metadata(folder).map_err(failed)?;
+        let mine = fs::metadata("/proc/self").map(|me| me.uid()).unwrap_or(metadata.uid());
+        if metadata.uid() != mine || metadata.mode() & 0o022 != 0 {
+            let reason = "it must belong to the user who runs this, and nobody else may write to it (chmod go-w)";
+            return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// The entry's note alone: cheap, needs no engine with a pool.
+    pub fn note(&self, key: &Key) -> Option<Vec<u8>> {
+        fs::read(self.path(key, "note")).ok()
+    }
+
+    /// The entry's code, mapped. `None` if it is not there or wasmtime refuses it (another version, cut short): compile again.
+    pub fn load(&self, engine: &Engine, key: &Key) -> Option<Component> {
+        let path = self.path(key, "code");
+        if !path.exists() {
+            return None;
+        }
+        #[expect(unsafe_code, reason = "compiled code is run as it is")]
+        // SAFETY: `deserialize_file` must be given only what `Component::serialize` made. The folder belongs to this user and
+        // nobody else can write to it (checked in `open`), files in it are made only by `compile` below, under a temporary
+        // name that is renamed when it is complete, and are never written to again. wasmtime checks version and settings.
+        let component = unsafe { Component::deserialize_file(engine.wasmtime(), &path) };
+        component.inspect_err(|error| tracing::debug!(path = %path.display(), %error, "compiled code is not used")).ok()
+    }
+
+    /// Compiles `component` and keeps the code under `key`. A full disk costs the cache's help, not the code.
+    ///
+    /// # Errors
+    /// When the component does not compile.
+    pub fn compile(&self, engine: &Engine, key: &Key, component: &[u8], note: &[u8]) -> Result<Component, CodeError> {
+        let compiled =
+            Component::from_binary(engine.wasmtime(), component).map_err(|source| CodeError::Compile { source })?;
+        let kept = compiled.serialize().map_err(|error| io::Error::other(error.to_string())).and_then(|code| {
+            self.write(key, "code", &code)?;
+            self.write(key, "note", note)
+        });
+        if let Err(error) = kept {
+            tracing::warn!(folder = %self.folder.display(), %error, "cannot keep compiled code");
+        }
+        Ok(compiled)
+    }
+
+    fn path(&self, key: &Key, kind: &str) -> PathBuf {
+        self.folder.join(format!("{}.{kind}", key.0))
+    }
+
+    /// Under a temporary name first: readers see the whole file or none.
+    fn write(&self, key: &Key, kind: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(key, kind);
+        let temporary = self.folder.join(format!(".{}.{kind}.{}", key.0, std::process::id()));
+        let written = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|()| fs::rename(&temporary, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+}

@@ -1,0 +1,110 @@
+//! Why a request got no answer from its guest. The status code is chosen by the front door, in one place.
+
+use std::time::Duration;
+
+/// What went wrong. The `Display` is for logs; the detail (a backtrace) never goes to a client.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The guest trapped (or called `exit`). Its instance is gone.
+    #[error("the guest trapped: {reason}")]
+    Trap {
+        /// The trap's own words.
+        reason: String,
+        /// The guest's call stack, innermost first, one line a frame; empty where there is none.
+        backtrace: Vec<String>,
+    },
+    /// The guest trapped after an allocation was refused at the memory limit.
+    #[error("the guest ran out of memory at its limit of {limit_bytes} bytes: {reason}")]
+    Memory {
+        /// The limit of the instance.
+        limit_bytes: usize,
+        /// The trap's own words.
+        reason: String,
+        /// The guest's call stack.
+        backtrace: Vec<String>,
+    },
+    /// The deadline passed.
+    #[error("no answer within the deadline of {} ms", deadline.as_millis())]
+    Deadline {
+        /// The whole time that the request had.
+        deadline: Duration,
+        /// Where the guest was, if it was running.
+        backtrace: Vec<String>,
+    },
+    /// All instances are busy and the queue is full.
+    #[error("all {instances} instances are busy and {waiting} requests wait")]
+    Overloaded {
+        /// How many instances the group may have.
+        instances: usize,
+        /// How many requests wait for one.
+        waiting: usize,
+    },
+    /// No instance could be made.
+    #[error("no instance can be made: {reason}")]
+    Instantiate {
+        /// Why.
+        reason: String,
+    },
+    /// The handler gave an error instead of a response.
+    #[error("the handler answered with the error {code}")]
+    Handler {
+        /// The `wasi:http/types.error-code`.
+        code: String,
+        /// Was it that the request's body is larger than allowed?
+        body_too_large: bool,
+    },
+    /// The handler ended without giving a response.
+    #[error("the handler ended without a response")]
+    NoResponse,
+    /// Another request of the same instance (`concurrency` over 1) trapped or passed its deadline and took it down.
+    #[error("another request took down the instance")]
+    Neighbour,
+    /// The request cannot be handed to a guest.
+    #[error("the request is not one that a handler can take: {reason}")]
+    BadRequest {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Failure {
+    /// Reads what wasmtime says of a run that ended in an error.
+    pub(crate) fn from_trap(error: &wasmtime::Error, refused_memory: Option<usize>) -> Self {
+        let backtrace = backtrace(error);
+        let reason = match error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+            Some(exit) => format!("it called exit with status {}", exit.0),
+            None => error.root_cause().to_string(),
+        };
+        match refused_memory {
+            Some(limit_bytes) => Self::Memory { limit_bytes, reason, backtrace },
+            None => Self::Trap { reason, backtrace },
+        }
+    }
+
+    /// The guest's call stack, where there is one.
+    pub fn backtrace(&self) -> &[String] {
+        match self {
+            Self::Trap { backtrace, .. } | Self::Memory { backtrace, .. } | Self::Deadline { backtrace, .. } => {
+                backtrace
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// The frames of a guest's stack by function name, without the hash that Rust appends.
+pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
+    let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return Vec::new() };
+    trace
+        .frames()
+        .iter()
+        .map(|frame| {
+            let module = frame.module().name().unwrap_or("module");
+            match frame.func_name() {
+                Some(name) => format!("{module}: {:#}", rustc_demangle::demangle(name)),
+                None => format!("{module}: function {}", frame.func_index()),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,251 @@
+//! A store's data: everything that the host knows about one instance while it runs.
+//!
+//! A fused group has several *owners* (its components) in one store. Which of them a host function acts for is not asked of the
+//! guest: each labelled import was linked for one owner, and enters that owner's context before it does anything (see `wasi`).
+//! Contexts are made when they are first needed, so an instance whose components print nothing and read no environment pays nothing.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+use http::HeaderValue;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use crate::limits::MemoryLimiter;
+use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
+
+/// Identifies a request in logs, errors and the guests' output: 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(std::num::NonZeroU64);
+
+impl RequestId {
+    /// `None` for zero.
+    pub fn from_raw(raw: u64) -> Option<Self> {
+        std::num::NonZeroU64::new(raw).map(Self)
+    }
+
+    /// The number itself.
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What a response to an outgoing request is made of: its head and body, and the work that has to be polled until it is over.
+pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), HttpError>>);
+
+/// Sends a component's outgoing HTTP requests, or refuses them.
+pub trait Outbound: Send + Sync + 'static {
+    /// Send `request`. `Err(HttpRequestDenied)` where the component has no grant for the host.
+    fn send(
+        &self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> BoxFuture<'static, Result<Outgoing, HttpError>>;
+}
+
+/// A directory of the host that a component was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    /// Absolute path on the host.
+    pub host: PathBuf,
+    /// Absolute path that the guest sees.
+    pub guest: String,
+    /// May the guest change what is in it?
+    pub write: bool,
+}
+
+/// What one component of a group has of its own. The default has nothing.
+#[derive(Clone, Default)]
+pub struct OwnerSettings {
+    /// The component's name, for its output.
+    pub component: Arc<str>,
+    /// Its environment.
+    pub environment: Vec<(String, String)>,
+    /// Its command-line arguments.
+    pub arguments: Vec<String>,
+    /// Its directories.
+    pub directories: Vec<Directory>,
+    /// Its way out over HTTP; none refuses every request.
+    pub outbound: Option<Arc<dyn Outbound>>,
+}
+
+/// What all instances of a group share.
+pub(crate) struct Template {
+    pub(crate) owners: Box<[OwnerSettings]>,
+    pub(crate) sink: Arc<dyn OutputSink>,
+}
+
+/// The data of one instance's store.
+pub struct Guest {
+    table: ResourceTable,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    /// One per owner, and a last one without any authority for the imports that all share.
+    contexts: Box<[Option<Box<WasiCtx>>]>,
+    /// The owner whose context is in use.
+    current: usize,
+    /// Unfinished lines to hand on when a request ends.
+    writers: Vec<LineWriter>,
+    request: Arc<CurrentRequest>,
+    template: Arc<Template>,
+    pub(crate) limiter: MemoryLimiter,
+    /// When the request that runs now must be over.
+    deadline: Option<Instant>,
+}
+
+impl Guest {
+    pub(crate) fn new(template: Arc<Template>, memory_bytes: usize) -> Self {
+        let owners = template.owners.len();
+        Self {
+            table: ResourceTable::new(),
+            http: WasiHttpCtx::new(),
+            hooks: Hooks { template: template.clone(), current: 0, traceparent: None },
+            contexts: (0..=owners).map(|_| None).collect(),
+            current: owners,
+            writers: Vec::new(),
+            request: Arc::default(),
+            template,
+            limiter: MemoryLimiter::new(memory_bytes),
+            deadline: None,
+        }
+    }
+
+    /// The handles that the host gave to this instance.
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    /// When the request that runs now must be over; `None` between requests and for commands.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) fn sink(&self) -> &dyn OutputSink {
+        &*self.template.sink
+    }
+
+    /// Notes which request is served from now on.
+    pub(crate) fn begin_request(&mut self, id: Option<RequestId>, deadline: Instant, traceparent: Option<HeaderValue>) {
+        self.request.set(id);
+        self.deadline = Some(deadline);
+        self.hooks.traceparent = traceparent;
+    }
+
+    /// Hands on unfinished lines of output and forgets the request.
+    pub(crate) fn end_request(&mut self) {
+        for writer in &self.writers {
+            writer.finish_line();
+        }
+        self.request.set(None);
+        self.deadline = None;
+        self.hooks.traceparent = None;
+    }
+
+    /// From here until the next call, host functions act for this owner.
+    pub(crate) fn enter(&mut self, owner: usize) {
+        self.current = owner;
+        self.hooks.current = owner;
+    }
+
+    /// From here until the next call, host functions act for nobody.
+    fn enter_nobody(&mut self) {
+        self.current = self.template.owners.len();
+    }
+
+    /// The context of the current owner, made if this is its first use.
+    fn context(&mut self) -> WasiCtxView<'_> {
+        let index = self.current;
+        if self.contexts[index].is_none() {
+            let context = self.make_context(index);
+            self.contexts[index] = Some(Box::new(context));
+        }
+        let ctx = self.contexts[index].as_mut().expect("made above");
+        WasiCtxView { ctx, table: &mut self.table }
+    }
+
+    fn make_context(&mut self, index: usize) -> WasiCtx {
+        let mut builder = WasiCtxBuilder::new();
+        if let Some(owner) = self.template.owners.get(index) {
+            let writer = |stream| {
+                LineWriter::new(owner.component.clone(), stream, self.request.clone(), self.template.sink.clone())
+            };
+            let (stdout, stderr) = (writer(Stream::Stdout), writer(Stream::Stderr));
+            builder.stdout(stdout.clone()).stderr(stderr.clone()).envs(&owner.environment).args(&owner.arguments);
+            self.writers.extend([stdout, stderr]);
+            for directory in &owner.directories {
+                let perms = if directory.write { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+                if let Err(error) = builder.preopened_dir(&directory.host, &directory.guest, perms) {
+                    // It was there when the app started; the guest sees no such directory.
+                    tracing::warn!(component = &*owner.component, path = %directory.host.display(), %error, "cannot open granted directory");
+                }
+            }
+        }
+        builder.build()
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.enter_nobody();
+        self.context()
+    }
+}
+
+/// The context of the owner that was entered last. Only for functions that have just entered one.
+pub(crate) fn owner_context(guest: &mut Guest) -> WasiCtxView<'_> {
+    guest.context()
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// How wasmtime's HTTP implementation asks us things.
+struct Hooks {
+    template: Arc<Template>,
+    /// The owner that sends; set by `enter` right before a request is sent.
+    current: usize,
+    traceparent: Option<HeaderValue>,
+}
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        mut request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _response_processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+    ) -> Box<
+        dyn Future<
+                Output = Result<
+                    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>),
+                    HttpError,
+                >,
+            > + Send,
+    > {
+        let Some(outbound) = self.template.owners.get(self.current).and_then(|owner| owner.outbound.as_ref()) else {
+            return Box::new(async { Err(HttpError::HttpRequestDenied) });
+        };
+        if let Some(traceparent) = &self.traceparent {
+            request.headers_mut().entry("traceparent").or_insert_with(|| traceparent.clone());
+        }
+        let sent = outbound.send(request, options);
+        Box::new(async move {
+            let (response, io) = sent.await?;
+            Ok((response, Box::new(io) as Box<dyn Future<Output = Result<(), HttpError>> + Send>))
+        })
+    }
+}

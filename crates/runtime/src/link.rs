@@ -1,0 +1,99 @@
+//! Meeting a group's imports: which host functions stand behind which import, and for which component.
+
+use std::sync::Arc;
+
+use wasmtime::component::{Linker, LinkerInstance};
+
+use crate::engine::Engine;
+use crate::guest::Guest;
+use crate::wasi;
+
+/// For whom an import was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// One component: the import is labelled, or it is alone in its group.
+    Component(Arc<str>),
+    /// Several, all with the same effective grants for this interface; or it carries no authority.
+    Shared(Vec<Arc<str>>),
+}
+
+/// One imported interface of a group's (composed) component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Its name in the composition: a label or the interface's own id.
+    pub name: String,
+    /// The interface's id, such as `wasi:cli/environment@0.2.6`.
+    pub interface: String,
+    /// Who imports it.
+    pub owner: Owner,
+}
+
+/// A capability: implements interfaces for guests.
+///
+/// Functions are defined in the given [`LinkerInstance`] by hand, since the composition may import the interface under a label.
+/// They must not block the executor.
+pub trait Provider: Send + Sync + 'static {
+    /// Does it implement this interface (full id, with version)?
+    fn provides(&self, interface: &str) -> bool;
+
+    /// Defines the interface's functions and resources for `owner`. A component that was granted nothing gets an empty provider.
+    ///
+    /// # Errors
+    /// Those of the linker.
+    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, interface: &str, owner: &Owner) -> wasmtime::Result<()>;
+}
+
+/// Why a group could not be linked.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Nothing implements it.
+    #[error("nothing on this node implements `{interface}`, which {importers} imports")]
+    Unknown {
+        /// The interface's id.
+        interface: String,
+        /// The components, in backticks.
+        importers: String,
+    },
+    /// A provider or the linker refused.
+    #[error("cannot link `{interface}`")]
+    Define {
+        /// The interface's id.
+        interface: String,
+        /// What it said.
+        source: wasmtime::Error,
+    },
+}
+
+/// Makes the linker of a group. `owners` are the group's components, in the order of its owner settings.
+pub(crate) fn linker(
+    engine: &Engine,
+    imports: &[Import],
+    owners: &[Arc<str>],
+    providers: &[Arc<dyn Provider>],
+) -> Result<Linker<Guest>, LinkError> {
+    let mut linker = Linker::new(engine.wasmtime());
+    linker.allow_shadowing(true);
+    wasi::link_shared(&mut linker).map_err(define("wasi:*"))?;
+    for import in imports {
+        if let Some(provider) = providers.iter().find(|provider| provider.provides(&import.interface)) {
+            let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
+            provider.link(&mut instance, &import.interface, &import.owner).map_err(define(&import.interface))?;
+        } else if let (Owner::Component(component), true) = (&import.owner, wasi::is_owned(&import.interface)) {
+            let owner = owners.iter().position(|name| name == component).unwrap_or(owners.len());
+            let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
+            wasi::link_owned(&mut instance, &import.interface, owner).map_err(define(&import.interface))?;
+        } else if !wasi::is_shared(&import.interface) {
+            let importers = match &import.owner {
+                Owner::Component(name) => format!("`{name}`"),
+                Owner::Shared(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+            };
+            return Err(LinkError::Unknown { interface: import.interface.clone(), importers });
+        }
+    }
+    Ok(linker)
+}
+
+fn define(interface: &str) -> impl FnOnce(wasmtime::Error) -> LinkError {
+    let interface = interface.to_owned();
+    move |source| LinkError::Define { interface, source }
+}

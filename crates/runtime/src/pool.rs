@@ -1,0 +1,126 @@
+//! Which instance serves a request.
+//!
+//! A slot is the right to one live instance. There are as many as the plan computed; when all are taken, a bounded number of
+//! requests waits a bounded time, and the others are refused at once. Instances that are given back are kept and reused, the
+//! warmest first, until they have served enough requests, are old, or have been idle for long.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::failure::Failure;
+use crate::serve::Instance;
+
+/// How a pool is bounded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolLimits {
+    /// Live instances.
+    pub(crate) instances_max: usize,
+    /// Requests that may wait for one.
+    pub(crate) waiting_max: usize,
+    /// How long they may wait.
+    pub(crate) wait_max: Duration,
+    /// Requests that one instance may serve.
+    pub(crate) requests_max: u32,
+    /// How long an instance may live.
+    pub(crate) age_max: Duration,
+    /// How long it may be idle.
+    pub(crate) idle_max: Duration,
+}
+
+pub(crate) struct Pool {
+    limits: PoolLimits,
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    /// Idle instances, the one used last on top.
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    instance: Instance,
+    since: Instant,
+}
+
+/// The right to one live instance.
+pub(crate) struct Slot {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    pub(crate) fn new(limits: PoolLimits) -> Self {
+        let permits = Arc::new(Semaphore::new(limits.instances_max));
+        Self { limits, permits, waiting: AtomicUsize::new(0), idle: Mutex::new(Vec::new()) }
+    }
+
+    /// A slot, and an idle instance if there is one.
+    pub(crate) async fn take(&self) -> Result<(Slot, Option<Instance>), Failure> {
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.wait().await?,
+        };
+        Ok((Slot { _permit: permit }, self.pop_idle()))
+    }
+
+    async fn wait(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let waiting = Waiting::enter(&self.waiting);
+        let overloaded = || Failure::Overloaded {
+            instances: self.limits.instances_max,
+            waiting: waiting.before.min(self.limits.waiting_max),
+        };
+        if waiting.before >= self.limits.waiting_max {
+            return Err(overloaded());
+        }
+        match tokio::time::timeout(self.limits.wait_max, self.permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(overloaded()),
+        }
+    }
+
+    fn pop_idle(&self) -> Option<Instance> {
+        self.idle().pop().map(|idle| idle.instance)
+    }
+
+    /// Gives back an instance whose request ended cleanly. Worn-out ones are dropped here.
+    pub(crate) fn give_back(&self, slot: Slot, instance: Instance) {
+        if instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max {
+            self.idle().push(Idle { instance, since: Instant::now() });
+        }
+        drop(slot);
+    }
+
+    /// Drops instances that have been idle for too long. They lie at the bottom.
+    pub(crate) fn drop_idle(&self) {
+        let now = Instant::now();
+        let old = {
+            let mut idle = self.idle();
+            let young = idle.partition_point(|idle| now.duration_since(idle.since) > self.limits.idle_max);
+            idle.drain(..young).collect::<Vec<_>>()
+        };
+        drop(old);
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a request among those that wait, for as long as it lives.
+struct Waiting<'a> {
+    count: &'a AtomicUsize,
+    /// How many waited before it.
+    before: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize) -> Self {
+        Self { count, before: count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}

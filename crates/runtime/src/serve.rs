@@ -1,0 +1,265 @@
+//! One request in one instance.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use http_body_util::BodyExt as _;
+use tokio::sync::oneshot;
+use wasmtime::component::{Accessor, ComponentExportIndex, InstancePre, Resource, TypedFunc};
+use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
+use wasmtime_wasi_http::p2::bindings::http::types as types2;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+use wasmtime_wasi_http::p3::bindings::http::types as types3;
+use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
+
+use crate::body::Failed;
+use crate::failure::{Failure, backtrace};
+use crate::group::Request;
+use crate::guest::{Guest, RequestId, Template};
+
+type Handle2 = TypedFunc<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>;
+type Handle3 = TypedFunc<(Resource<p3::Request>,), (Result<Resource<p3::Response>, types3::ErrorCode>,)>;
+
+/// Where a component exports a handler.
+#[derive(Debug, Clone)]
+pub(crate) enum HandlerExport {
+    /// `wasi:http/incoming-handler@0.2`.
+    P2(ComponentExportIndex),
+    /// `wasi:http/handler@0.3`.
+    P3(ComponentExportIndex),
+}
+
+/// The same in a live instance.
+#[derive(Clone)]
+pub(crate) enum HandlerFunction {
+    P2(Handle2),
+    P3(Handle3),
+}
+
+/// How instances of a group are made.
+pub(crate) struct InstanceMaker {
+    pub(crate) pre: InstancePre<Guest>,
+    pub(crate) handlers: Vec<HandlerExport>,
+    pub(crate) template: Arc<Template>,
+    pub(crate) memory_bytes: usize,
+}
+
+/// A live instance, alone in its store.
+pub(crate) struct Instance {
+    pub(crate) store: Store<Guest>,
+    pub(crate) handlers: Vec<HandlerFunction>,
+    served: u32,
+    born: Instant,
+}
+
+/// The two ends that a request's run talks to its response over.
+pub(crate) struct Exchange {
+    pub(crate) head: Head,
+    /// Resolves when the last frame of the response's body has been read.
+    pub(crate) ended: oneshot::Receiver<()>,
+    pub(crate) failed: Failed,
+}
+
+/// Where the head of the response goes, or why there is none. The first one counts.
+#[derive(Clone)]
+pub(crate) struct Head(Arc<Mutex<Option<oneshot::Sender<Result<http::Response<WasiBody>, Failure>>>>>);
+
+impl Head {
+    pub(crate) fn new(sender: oneshot::Sender<Result<http::Response<WasiBody>, Failure>>) -> Self {
+        Self(Arc::new(Mutex::new(Some(sender))))
+    }
+
+    /// Gives `answer` back if there was one before, or nobody waits any more.
+    pub(crate) fn send(
+        &self,
+        answer: Result<http::Response<WasiBody>, Failure>,
+    ) -> Result<(), Result<http::Response<WasiBody>, Failure>> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(sender) => sender.send(answer),
+            None => Err(answer),
+        }
+    }
+}
+
+impl InstanceMaker {
+    pub(crate) async fn make(&self, deadline: Instant) -> Result<Instance, Failure> {
+        let engine = self.pre.engine();
+        let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes));
+        store.limiter(|guest| &mut guest.limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(on_epoch);
+        store.data_mut().begin_request(None, deadline, None);
+        let made = tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await;
+        let instance = match made {
+            Ok(Ok(instance)) => instance,
+            Ok(Err(error)) => return Err(cannot_make(&error, store.data())),
+            Err(_) => return Err(Failure::Instantiate { reason: "it took longer than the request's deadline".into() }),
+        };
+        let handlers = self.handlers.iter().map(|export| match export {
+            HandlerExport::P2(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P2),
+            HandlerExport::P3(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P3),
+        });
+        let handlers = handlers.collect::<Result<Vec<_>, _>>();
+        let handlers = handlers.map_err(|error| Failure::Instantiate { reason: format!("{error:#}") })?;
+        Ok(Instance { store, handlers, served: 0, born: Instant::now() })
+    }
+}
+
+fn cannot_make(error: &wasmtime::Error, guest: &Guest) -> Failure {
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Failure::Overloaded { instances: 0, waiting: 0 };
+    }
+    let mut reason = format!("{error:#}");
+    if guest.limiter.refused() {
+        reason = format!("it needs more memory than its limit of {} bytes", guest.limiter.limit_bytes());
+    }
+    Failure::Instantiate { reason }
+}
+
+/// Runs on every epoch tick that finds the guest running: lets others run, and stops a guest whose deadline has passed.
+pub(crate) fn on_epoch(store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    Ok(match store.data().deadline() {
+        Some(deadline) if Instant::now() >= deadline => UpdateDeadline::Interrupt,
+        _ => UpdateDeadline::Yield(1),
+    })
+}
+
+impl Instance {
+    /// How many requests it has served.
+    pub(crate) fn served(&self) -> u32 {
+        self.served
+    }
+
+    pub(crate) fn age(&self) -> std::time::Duration {
+        self.born.elapsed()
+    }
+
+    /// Serves one request from its head to the end of everything it started. `Ok` if the instance can be used again.
+    pub(crate) async fn serve(&mut self, request: Request, exchange: Exchange) -> Result<(), ()> {
+        let Exchange { head, ended, failed } = exchange;
+        let Request { http, id, deadline, allowed, handler } = request;
+        self.served += 1;
+        self.store.set_epoch_deadline(1);
+        self.store.data_mut().begin_request(Some(id), deadline, http.headers().get("traceparent").cloned());
+        let function = self.handlers[handler].clone();
+        let run = self.store.run_concurrent(async |accessor| call(accessor, &function, http, &head, ended).await);
+        let failure = match tokio::time::timeout_at(deadline.into(), run).await {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(error)) | Err(error)) => Some(self.failure(&error, allowed)),
+            Err(_) => Some(Failure::Deadline { deadline: allowed, backtrace: Vec::new() }),
+        };
+        self.store.data_mut().end_request();
+        match failure {
+            None => {
+                // Counts only if the handler ended without a word.
+                let _ = head.send(Err(Failure::NoResponse));
+                Ok(())
+            }
+            Some(failure) => {
+                failed.store(true, Ordering::Release);
+                report(head, id, failure, self.store.data());
+                Err(())
+            }
+        }
+    }
+
+    fn failure(&self, error: &wasmtime::Error, allowed: std::time::Duration) -> Failure {
+        if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+            return Failure::Deadline { deadline: allowed, backtrace: backtrace(error) };
+        }
+        let limiter = &self.store.data().limiter;
+        Failure::from_trap(error, limiter.refused().then(|| limiter.limit_bytes()))
+    }
+}
+
+/// A failure goes to the client if the head is still open, else to the log.
+fn report(head: Head, id: RequestId, failure: Failure, guest: &Guest) {
+    if let Err(Err(failure)) = head.send(Err(failure)) {
+        guest.sink().broken(id, &failure);
+    }
+}
+
+/// Calls the handler and stays until the response is read and the guest has nothing left to do.
+pub(crate) async fn call(
+    accessor: &Accessor<Guest>,
+    function: &HandlerFunction,
+    request: http::Request<WasiBody>,
+    head: &Head,
+    ended: oneshot::Receiver<()>,
+) -> wasmtime::Result<()> {
+    match function {
+        HandlerFunction::P3(handle) => call3(accessor, handle, request, head, ended).await,
+        HandlerFunction::P2(handle) => call2(accessor, handle, request, head).await,
+    }
+}
+
+async fn call3(
+    accessor: &Accessor<Guest>,
+    handle: &Handle3,
+    request: http::Request<WasiBody>,
+    head: &Head,
+    ended: oneshot::Receiver<()>,
+) -> wasmtime::Result<()> {
+    let (call, read) = accessor.with(|mut store| -> wasmtime::Result<_> {
+        let http = store.data_mut().http();
+        let (head, body) = request.into_parts();
+        let uri = head.uri.into_parts();
+        let headers = FieldMap::new_immutable(http.hooks, head.headers);
+        let (request, read) =
+            p3::Request::new(head.method, uri.scheme, uri.authority, uri.path_and_query, headers, None, body);
+        let request = http.table.push(request)?;
+        Ok((handle.start_call_concurrent(store, (request,))?, read))
+    })?;
+    match handle.finish_call_concurrent(accessor, call).await?.0 {
+        Ok(response) => {
+            let response = accessor.with(|mut store| -> wasmtime::Result<_> {
+                let response = store.data_mut().http().table.delete(response)?;
+                response.into_http(store, read)
+            })?;
+            if head.send(Ok(response)).is_ok() {
+                // Not sent means that the body was dropped unread; then this run is dropped too.
+                let _ = ended.await;
+            }
+        }
+        Err(code) => {
+            let body_too_large = matches!(code, types3::ErrorCode::HttpRequestBodySize(_));
+            let _ = head.send(Err(Failure::Handler { code: format!("{code:?}"), body_too_large }));
+        }
+    }
+    std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+    Ok(())
+}
+
+async fn call2(
+    accessor: &Accessor<Guest>,
+    handle: &Handle2,
+    request: http::Request<WasiBody>,
+    head: &Head,
+) -> wasmtime::Result<()> {
+    let call = accessor.with(|mut store| -> wasmtime::Result<_> {
+        let mut http = store.data_mut().http();
+        let request = match http.new_incoming_request(types2::Scheme::Http, request) {
+            Ok(request) => request,
+            Err(error) => {
+                let _ = head.send(Err(Failure::BadRequest { reason: error.to_string() }));
+                return Ok(None);
+            }
+        };
+        let head = head.clone();
+        let outparam = http.new_response_outparam_from_callback(move |answer| {
+            let _ = head.send(match answer {
+                Ok(response) => Ok(response.map(|body| body.boxed_unsync())),
+                Err(code) => {
+                    let body_too_large = matches!(code, types2::ErrorCode::HttpRequestBodySize(_));
+                    Err(Failure::Handler { code: format!("{code:?}"), body_too_large })
+                }
+            });
+        })?;
+        Ok(Some(handle.start_call_concurrent(store, (request, outparam))?))
+    })?;
+    match call {
+        Some(call) => handle.finish_call_concurrent(accessor, call).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,265 @@
+//! One instance, several requests at once: `concurrency = N`, for components that do only asynchronous I/O.
+//!
+//! Each instance has a task of its own that runs its store; requests are sent to it. A trap or a missed deadline takes the
+//! instance down with all its requests (at most N): the guilty one gets its own failure, the others [`Failure::Neighbour`].
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use wasmtime::Trap;
+
+use crate::body::{Failed, ResponseBody};
+use crate::failure::{Failure, backtrace};
+use crate::group::{Request, has_no_body};
+use crate::guest::RequestId;
+use crate::pool::PoolLimits;
+use crate::serve::{Head, InstanceMaker, call};
+
+pub(crate) struct SharedInstances {
+    maker: InstanceMaker,
+    limits: PoolLimits,
+    concurrency: u32,
+    /// One per request that may be served at once, over all instances.
+    permits: Arc<Semaphore>,
+    waiting: AtomicU32,
+    workers: Mutex<Vec<Arc<Worker>>>,
+}
+
+/// An instance's task, as the pool sees it.
+struct Worker {
+    jobs: mpsc::UnboundedSender<Job>,
+    /// Requests that it serves now.
+    serving: AtomicU32,
+    /// Requests that it has taken in its life.
+    taken: AtomicU32,
+    born: Instant,
+}
+
+struct Job {
+    request: Request,
+    head: Head,
+    ended: oneshot::Receiver<()>,
+    failed: Failed,
+    _place: Place,
+}
+
+/// A request's place with a worker.
+struct Place {
+    worker: Arc<Worker>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.serving.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl SharedInstances {
+    pub(crate) fn new(maker: InstanceMaker, limits: PoolLimits, concurrency: u32) -> Self {
+        let permits = Arc::new(Semaphore::new(limits.instances_max.saturating_mul(concurrency as usize)));
+        Self { maker, limits, concurrency, permits, waiting: AtomicU32::new(0), workers: Mutex::new(Vec::new()) }
+    }
+
+    pub(crate) async fn handle(self: Arc<Self>, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
+        let permit = self.permit().await?;
+        let unread_method = request.http.method() == http::Method::HEAD;
+        let (head_sender, head) = oneshot::channel();
+        let (ended_sender, ended) = oneshot::channel();
+        let failed = Arc::new(AtomicBool::new(false));
+        let worker = self.worker();
+        let place = Place { worker: worker.clone(), _permit: permit };
+        let job = Job { request, head: Head::new(head_sender), ended, failed: failed.clone(), _place: place };
+        // A worker that has just ended drops the job, and with it the sender of the head.
+        let _ = worker.jobs.send(job);
+        let response = head.await.unwrap_or(Err(Failure::Neighbour))?;
+        let unread = unread_method || has_no_body(response.status());
+        Ok(response.map(|body| ResponseBody::new(body, None, failed, ended_sender, unread)))
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        let overloaded =
+            |waiting: u32| Failure::Overloaded { instances: self.limits.instances_max, waiting: waiting as usize };
+        let waiting = Queued::enter(&self.waiting);
+        if waiting.before as usize >= self.limits.waiting_max {
+            return Err(overloaded(waiting.before));
+        }
+        match tokio::time::timeout(self.limits.wait_max, self.permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(overloaded(waiting.before)),
+        }
+    }
+
+    /// A worker with room for one more, whose `serving` already counts it. A permit is held, so there is one or may be one.
+    fn worker(self: &Arc<Self>) -> Arc<Worker> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));
+        let free = workers.iter().find(|worker| worker.serving.load(Ordering::Acquire) < self.concurrency);
+        let worker = match free {
+            Some(worker) => worker.clone(),
+            None => {
+                let (jobs, inbox) = mpsc::unbounded_channel();
+                let (serving, taken) = (AtomicU32::new(0), AtomicU32::new(0));
+                let worker = Arc::new(Worker { jobs, serving, taken, born: Instant::now() });
+                workers.push(worker.clone());
+                tokio::spawn(self.clone().run(inbox));
+                worker
+            }
+        };
+        worker.serving.fetch_add(1, Ordering::AcqRel);
+        worker.taken.fetch_add(1, Ordering::Relaxed);
+        worker
+    }
+
+    fn is_worn_out(&self, worker: &Worker) -> bool {
+        worker.taken.load(Ordering::Relaxed) >= self.limits.requests_max || worker.born.elapsed() >= self.limits.age_max
+    }
+
+    /// The life of one instance: until nobody can send to it any more, it fails, or it is idle for long.
+    async fn run(self: Arc<Self>, mut inbox: mpsc::UnboundedReceiver<Job>) {
+        let Some(first) = inbox.recv().await else { return };
+        let mut instance = match self.maker.make(first.request.deadline).await {
+            Ok(instance) => instance,
+            Err(failure) => {
+                let _ = first.head.send(Err(failure));
+                return;
+            }
+        };
+        let serving = Mutex::new(BTreeMap::<RequestId, InFlight>::new());
+        let handlers = instance.handlers.clone();
+        instance.store.data_mut().begin_request(None, far_away(), None);
+        let outcome = {
+            let run = instance.store.run_concurrent(async |accessor| {
+                let mut calls = FuturesUnordered::new();
+                let (mut next, mut open) = (Some(first), true);
+                loop {
+                    if let Some(job) = next.take() {
+                        let Job { request, head, ended, failed, _place } = job;
+                        let (id, function) = (request.id, &handlers[request.handler]);
+                        let in_flight = InFlight {
+                            deadline: request.deadline,
+                            allowed: request.allowed,
+                            head: head.clone(),
+                            failed,
+                        };
+                        serving.lock().unwrap_or_else(PoisonError::into_inner).insert(id, in_flight);
+                        calls.push(async move {
+                            let result = call(accessor, function, request.http, &head, ended).await;
+                            drop(_place);
+                            (id, head, result)
+                        });
+                    }
+                    tokio::select! {
+                        job = inbox.recv(), if open => match job {
+                            Some(job) => next = Some(job),
+                            None => open = false,
+                        },
+                        Some((id, head, result)) = calls.next() => settle(&serving, id, &head, result)?,
+                        () = tokio::time::sleep(self.limits.idle_max), if open && calls.is_empty() => inbox.close(),
+                        else => return Ok(()),
+                    }
+                }
+            });
+            let mut run = pin!(run);
+            let mut tick = tokio::time::interval(DEADLINE_TICK);
+            loop {
+                tokio::select! {
+                    outcome = &mut run => break Some(outcome.flatten()),
+                    _ = tick.tick() => {
+                        let now = Instant::now();
+                        if serving.lock().unwrap_or_else(PoisonError::into_inner).values().any(|one| one.deadline <= now) {
+                            break None;
+                        }
+                    }
+                }
+            }
+        };
+        inbox.close();
+        instance.store.data_mut().end_request();
+        self.take_down(&instance, outcome, serving);
+    }
+
+    /// Tells the requests that an instance was serving when it ended what became of them.
+    fn take_down(
+        &self,
+        instance: &crate::serve::Instance,
+        outcome: Option<wasmtime::Result<()>>,
+        serving: Mutex<BTreeMap<RequestId, InFlight>>,
+    ) {
+        let limiter = &instance.store.data().limiter;
+        let refused_memory = limiter.refused().then(|| limiter.limit_bytes());
+        let now = Instant::now();
+        // Which of the requests a trap belongs to cannot be told: the store has one call stack for all. Every one gets it.
+        let mut serving = serving.into_inner().unwrap_or_else(PoisonError::into_inner);
+        while let Some((id, one)) = serving.pop_first() {
+            let late = one.deadline <= now;
+            let failure = match &outcome {
+                None | Some(Ok(())) if late => Failure::Deadline { deadline: one.allowed, backtrace: Vec::new() },
+                Some(Err(error)) if late && error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) => {
+                    Failure::Deadline { deadline: one.allowed, backtrace: backtrace(error) }
+                }
+                Some(Err(error)) => Failure::from_trap(error, refused_memory),
+                None | Some(Ok(())) => Failure::Neighbour,
+            };
+            one.failed.store(true, Ordering::Release);
+            if let Err(Err(failure)) = one.head.send(Err(failure)) {
+                instance.store.data().sink().broken(id, &failure);
+            }
+        }
+    }
+}
+
+/// How often deadlines are looked at.
+const DEADLINE_TICK: Duration = Duration::from_millis(5);
+
+/// A request that an instance serves.
+struct InFlight {
+    deadline: Instant,
+    allowed: Duration,
+    head: Head,
+    failed: Failed,
+}
+
+/// A call has come to its end; an error ends the instance.
+fn settle(
+    serving: &Mutex<BTreeMap<RequestId, InFlight>>,
+    id: RequestId,
+    head: &Head,
+    result: wasmtime::Result<()>,
+) -> wasmtime::Result<()> {
+    result?;
+    let _ = head.send(Err(Failure::NoResponse));
+    serving.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    Ok(())
+}
+
+/// A deadline for a store that several requests share: theirs are looked at by the instance's task.
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_secs(365 * 24 * 3600)
+}
+
+struct Queued<'a> {
+    count: &'a AtomicU32,
+    before: u32,
+}
+
+impl<'a> Queued<'a> {
+    fn enter(count: &'a AtomicU32) -> Self {
+        Self { count, before: count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
