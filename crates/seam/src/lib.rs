@@ -1,1 +1,32 @@
-//! x
+//! Seams: what components import and export, and how a group of them becomes one component.
+//!
+//! - [`component_type`] reads the bytes of a component and summarises its interfaces for the plan;
+//! - [`compose`] puts the components of a group of a plan together.
+//!
+//! **Fusing never widens authority.** Inside one composition the host cannot tell which component calls an import. So
+//! whatever gives authority is imported once for each component, under a label, as the clone of the interface's type
+//! without its name; [`Composition::imports`] says whose each import is, and the host puts behind it what its owner is
+//! granted. Interfaces that give no authority (a handle in a component's own table is the only way to reach anything
+//! through them) are shared, so that handles of their resources may pass between the components.
+//!
+//! This crate knows nothing of engines, files or grants: bytes in, bytes out, and the plan decides.
+#![forbid(unsafe_code)]
+
+mod compose;
+mod describe;
+mod encode;
+mod error;
+mod host;
+mod output;
+mod read;
+mod world;
+
+pub use compose::{Composition, HandlerExport, HostImport, Owner, compose};
+pub use error::SeamError;
+
+use isomer_plan::ComponentType;
+
+/// Reads what a component imports and exports. Errors tell a core module, another version and what is no WebAssembly apart.
+pub fn component_type(bytes: &[u8]) -> Result<ComponentType, SeamError> {
+    describe::component_type(&read::world(bytes)?)
+}

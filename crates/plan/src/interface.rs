@@ -1,0 +1,179 @@
+//! What a component imports and exports, as far as planning needs to know it.
+//!
+//! These are summaries that the reader of components fills in: names, functions with a hash over their structurally
+//! resolved types, and what kind of values cross. Nothing here knows how a component is encoded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use semver::Version;
+use serde::{Serialize, Serializer};
+
+/// The name of a WIT interface: `namespace:package/interface@version`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceId {
+    /// `wasi` in `wasi:io/streams@0.2.6`; several namespaces are joined by `:`.
+    pub namespace: String,
+    /// `io`.
+    pub package: String,
+    /// `streams`; deeper paths are joined by `/`.
+    pub interface: String,
+    /// `0.2.6`.
+    pub version: Option<Version>,
+}
+
+/// A text that is not the name of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the name of an interface, which looks like `namespace:package/interface@1.2.3`")]
+pub struct NotAnInterface(pub String);
+
+/// The type of a component: the interfaces it imports and exports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ComponentType {
+    /// Interfaces that it imports.
+    pub imports: BTreeMap<InterfaceId, InterfaceType>,
+    /// Interfaces that it exports.
+    pub exports: BTreeMap<InterfaceId, InterfaceType>,
+    /// Imports that belong to no named interface (functions and inline interfaces of the world); no app can meet them.
+    pub world_imports: Vec<String>,
+}
+
+/// One imported or exported interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceType {
+    /// Its name.
+    pub id: InterfaceId,
+    /// Its functions by name, methods as `[method]resource.name`.
+    pub functions: BTreeMap<String, FunctionType>,
+    /// Its named types and how they are defined, as WIT; used to say what differs.
+    pub types: BTreeMap<String, String>,
+    /// What kind of values its functions carry.
+    pub class: Class,
+    /// Resources that it defines.
+    pub resources: BTreeSet<String>,
+    /// Resources of other interfaces that its functions carry handles of.
+    pub carries: BTreeSet<(InterfaceId, String)>,
+    /// Interfaces whose types it uses.
+    pub uses: BTreeSet<InterfaceId>,
+}
+
+/// The type of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionType {
+    /// Declared `async func`.
+    pub is_async: bool,
+    /// Over the structurally resolved parameters and result: equal hashes, equal types.
+    pub hash: TypeHash,
+    /// As WIT, for people: `async func(id: string) -> option<product>`.
+    pub signature: String,
+}
+
+/// A hash over a structurally resolved type.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TypeHash(pub [u8; 16]);
+
+/// What kind of values an interface carries, and so which seams it can cross.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Class {
+    /// Values only.
+    Plain,
+    /// Has a `stream` or a `future`.
+    Streaming {
+        /// The first type that makes it so, as WIT.
+        type_name: String,
+    },
+    /// Has a resource.
+    Pinned {
+        /// The first resource that makes it so.
+        type_name: String,
+    },
+}
+
+impl InterfaceId {
+    /// `namespace:package/interface`, without the version.
+    pub fn path(&self) -> String {
+        format!("{}:{}/{}", self.namespace, self.package, self.interface)
+    }
+
+    /// `namespace:package`.
+    pub fn family(&self) -> String {
+        format!("{}:{}", self.namespace, self.package)
+    }
+
+    /// The name with the version cut down to what decides compatibility (`1`, `0.2`, `0.0.3`, or all of a
+    /// pre-release): two versions with the same track may meet each other.
+    pub fn track(&self) -> String {
+        let Some(version) = &self.version else {
+            return self.path();
+        };
+        let path = self.path();
+        if !version.pre.is_empty() {
+            format!("{path}@{version}")
+        } else if version.major > 0 {
+            format!("{path}@{}", version.major)
+        } else if version.minor > 0 {
+            format!("{path}@0.{}", version.minor)
+        } else {
+            format!("{path}@{version}")
+        }
+    }
+
+    /// May an import of `self` be met by an export of `other`, as far as names go?
+    pub fn is_compatible_with(&self, other: &InterfaceId) -> bool {
+        self.track() == other.track()
+    }
+}
+
+impl fmt::Display for InterfaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/{}", self.namespace, self.package, self.interface)?;
+        match &self.version {
+            Some(version) => write!(f, "@{version}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for InterfaceId {
+    type Err = NotAnInterface;
+
+    fn from_str(text: &str) -> Result<Self, NotAnInterface> {
+        let refuse = || NotAnInterface(text.to_owned());
+        let (path, version) = match text.split_once('@') {
+            Some((path, version)) => (path, Some(Version::parse(version).map_err(|_| refuse())?)),
+            None => (text, None),
+        };
+        let (package, interface) = path.split_once('/').ok_or_else(refuse)?;
+        let (namespace, package) = package.rsplit_once(':').ok_or_else(refuse)?;
+        if [namespace, package, interface].iter().any(|part| part.is_empty()) {
+            return Err(refuse());
+        }
+        Ok(InterfaceId {
+            namespace: namespace.to_owned(),
+            package: package.to_owned(),
+            interface: interface.to_owned(),
+            version,
+        })
+    }
+}
+
+impl Serialize for InterfaceId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Debug for TypeHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl InterfaceType {
+    /// Has it nothing but types of plain values? Such an interface needs nobody to implement it.
+    pub fn is_types_only(&self) -> bool {
+        self.functions.is_empty() && self.resources.is_empty()
+    }
+}

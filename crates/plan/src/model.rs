@@ -1,0 +1,187 @@
+//! The plan: which components are placed together, how every import is met, and why.
+//!
+//! A plan is data that explains itself; it is the same for the same app, component types and shape, whatever the order of
+//! the manifest. What runs an app follows it to the letter and decides nothing again.
+
+use isomer_manifest::{ComponentName, Diagnostic, Route};
+use serde::Serialize;
+
+use crate::interface::{Class, InterfaceId};
+
+/// Everything that is decided about one app in one shape.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The app's name.
+    pub app: String,
+    /// The shape that was planned.
+    pub shape: String,
+    /// Components placed together, by name.
+    pub groups: Vec<Group>,
+    /// Every import of a component that an export of another meets, by importer, then interface.
+    pub seams: Vec<Seam>,
+    /// What each component may reach, and what it imports without a grant; by component.
+    pub access: Vec<Access>,
+    /// What is allowed but looks like a mistake.
+    #[serde(skip)]
+    pub warnings: Vec<Diagnostic>,
+    /// Why this plan cannot be run yet; see [`Plan::check_runnable`].
+    #[serde(skip)]
+    pub(crate) obstacles: Vec<Diagnostic>,
+}
+
+/// Components that are composed into one and run in one store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// The shape's name for it, or the component's name for a component on its own.
+    pub name: String,
+    /// The shape's group that it belongs to where a component was set apart from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_apart_from: Option<String>,
+    /// In the order of instantiation: an exporter comes before those that import from it.
+    pub components: Vec<ComponentName>,
+    /// Fused seams: imports that another component of the group meets.
+    pub links: Vec<Link>,
+    /// Imports that the host meets.
+    pub imports: Vec<HostBinding>,
+    /// HTTP handlers of components with routes.
+    pub handlers: Vec<Handler>,
+}
+
+/// An import that is met by an export of another component.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Link {
+    /// Who imports.
+    pub importer: ComponentName,
+    /// What it imports.
+    pub import: InterfaceId,
+    /// Who exports.
+    pub exporter: ComponentName,
+    /// What it exports: the same interface, in a compatible version.
+    pub export: InterfaceId,
+}
+
+/// An import of a component that the host meets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HostBinding {
+    /// Who imports.
+    pub component: ComponentName,
+    /// What it imports.
+    pub interface: InterfaceId,
+    /// How the composition of the group imports it.
+    pub binding: Binding,
+}
+
+/// How a composition imports an interface of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Binding {
+    /// Once for the group, under its own name: it gives no authority.
+    Shared,
+    /// For this component alone, under a label.
+    Labelled {
+        /// The name of the import in the composition.
+        label: String,
+    },
+    /// Once for the group, under its own name, because handles of its family pass between components. All that import it
+    /// have the same grants.
+    Family,
+}
+
+/// An HTTP handler that answers routes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Handler {
+    /// Whose handler.
+    pub component: ComponentName,
+    /// The exported interface.
+    pub interface: InterfaceId,
+    /// Its generation.
+    pub http: Http,
+    /// The paths that it answers.
+    #[serde(serialize_with = "routes_as_written")]
+    pub routes: Vec<Route>,
+}
+
+/// Which generation of `wasi:http` a handler speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Http {
+    /// `wasi:http/incoming-handler@0.2.*`.
+    #[serde(rename = "0.2")]
+    P2,
+    /// `wasi:http/handler@0.3.*`.
+    #[serde(rename = "0.3")]
+    P3,
+}
+
+/// A seam and how it is crossed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Seam {
+    /// Who meets what of whom.
+    #[serde(flatten)]
+    pub link: Link,
+    /// How calls cross.
+    pub mode: Mode,
+    /// Why this mode, in a few words.
+    pub reason: String,
+    /// What kind of values cross.
+    pub class: Class,
+    /// The functions that the importer uses.
+    pub functions: Vec<String>,
+}
+
+/// How calls cross a seam.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Compiled together, one store.
+    Fused,
+    /// A store of its own in the same process.
+    Isolated,
+    /// Another group: another process, machine or browser tab.
+    Remote,
+}
+
+/// What one component may reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Access {
+    /// The component.
+    pub component: ComponentName,
+    /// What it is granted, as people read it: `kv carts`, `http api.example.com`.
+    pub granted: Vec<String>,
+    /// Capabilities that it imports and has no grant for, with what is missing.
+    pub without_grant: Vec<MissingGrant>,
+}
+
+/// A capability that is imported but not granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingGrant {
+    /// The imported interface.
+    pub interface: InterfaceId,
+    /// What a call will find: `every open is denied`.
+    pub consequence: String,
+    /// The manifest line that grants it.
+    pub grant: String,
+}
+
+impl Plan {
+    /// Refuses a plan with seams that cannot be run yet, naming each and what to write instead.
+    pub fn check_runnable(&self) -> Result<(), Vec<Diagnostic>> {
+        if self.obstacles.is_empty() { Ok(()) } else { Err(self.obstacles.clone()) }
+    }
+
+    /// The group that a component is in.
+    pub fn group_of(&self, component: &ComponentName) -> Option<&Group> {
+        self.groups.iter().find(|group| group.components.contains(component))
+    }
+}
+
+fn routes_as_written<S: serde::Serializer>(routes: &[Route], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(routes.iter().map(written))
+}
+
+/// A route as the manifest writes it.
+pub(crate) fn written(route: &Route) -> String {
+    match route {
+        Route::Exact(path) => path.clone(),
+        Route::Prefix(path) => format!("{path}/..."),
+    }
+}

@@ -1,0 +1,254 @@
+//! The components of a group → one component.
+//!
+//! The parts are nested unchanged (so their names for functions survive into backtraces) and wired: imports to exports of
+//! other parts, to imports of the composition, or, for interfaces that hold only types, to the types themselves. What may
+//! be shared and what is imported for one component alone was decided by the plan; nothing is decided here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use isomer_manifest::ComponentName;
+use isomer_plan::{Binding, Group, InterfaceId};
+
+use crate::encode;
+use crate::error::SeamError;
+use crate::host::HostImports;
+use crate::output::Output;
+use crate::read;
+use crate::world::{Interface, TypeOrigin, World};
+
+/// A group as one component, and whom its imports and exports belong to.
+#[derive(Debug, Clone)]
+pub struct Composition {
+    /// The component.
+    pub bytes: Vec<u8>,
+    /// Everything that the host has to provide.
+    pub imports: Vec<HostImport>,
+    /// The HTTP handlers of components with routes.
+    pub exports: Vec<HandlerExport>,
+}
+
+/// One import of a composition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostImport {
+    /// The import's name in the composition: the interface's, or a label.
+    pub name: String,
+    /// The interface, with its version: `wasi:cli/environment@0.2.6`.
+    pub interface: String,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// Whom an import belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// One component: its grants decide what is behind the import.
+    Component(ComponentName),
+    /// These components: either the import gives no authority, or they all have the same.
+    Shared(Vec<ComponentName>),
+}
+
+/// An HTTP handler that a composition exports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandlerExport {
+    /// The export's name in the composition: the interface's, or a label.
+    pub name: String,
+    /// The interface, with its version: `wasi:http/handler@0.3.0`.
+    pub interface: String,
+    /// Whose handler.
+    pub component: ComponentName,
+}
+
+/// Composes a group. A group of one component is that component, unchanged.
+pub fn compose(group: &Group, components: &BTreeMap<ComponentName, Arc<[u8]>>) -> Result<Composition, SeamError> {
+    let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
+    if let [only] = group.components.as_slice() {
+        return Ok(alone(group, only, bytes_of(only)?));
+    }
+    let mut parts = Vec::with_capacity(group.components.len());
+    for name in &group.components {
+        let bytes = bytes_of(name)?;
+        let world = read::world(bytes)
+            .map_err(|source| SeamError::Component { component: name.clone(), source: Box::new(source) })?;
+        parts.push(Part { name, bytes, world });
+    }
+    let (host, mut composer, imports) = import_from_host(group, &parts)?;
+    for part in &parts {
+        composer.instantiate(group, part, &host)?;
+    }
+    let exports = composer.export_handlers(group);
+    let bytes = composer.output.finish();
+    read::validate(&bytes).map_err(|source| SeamError::Misfit { group: group.name.clone(), source })?;
+    Ok(Composition { bytes, imports, exports })
+}
+
+fn alone(group: &Group, component: &ComponentName, bytes: &[u8]) -> Composition {
+    let imports = group.imports.iter().map(|import| HostImport {
+        name: import.interface.to_string(),
+        interface: import.interface.to_string(),
+        owner: Owner::Component(component.clone()),
+    });
+    let exports = group.handlers.iter().map(|handler| HandlerExport {
+        name: handler.interface.to_string(),
+        interface: handler.interface.to_string(),
+        component: component.clone(),
+    });
+    Composition { bytes: bytes.to_vec(), imports: imports.collect(), exports: exports.collect() }
+}
+
+struct Part<'a> {
+    name: &'a ComponentName,
+    bytes: &'a [u8],
+    world: World,
+}
+
+/// Where each import of each component leads, by key of [`HostImports`].
+type HostKeys = HashMap<(ComponentName, String), String>;
+
+/// Collects, merges and encodes everything that the host provides.
+fn import_from_host(group: &Group, parts: &[Part<'_>]) -> Result<(HostKeys, Composer, Vec<HostImport>), SeamError> {
+    let mut host = HostImports::default();
+    let mut keys = Vec::new();
+    for part in parts {
+        for interface in &part.world.imports {
+            let Some(binding) = group
+                .imports
+                .iter()
+                .find(|import| import.component == *part.name && import.interface.to_string() == interface.name)
+            else {
+                continue;
+            };
+            match &binding.binding {
+                Binding::Labelled { label } => {
+                    host.add_labelled(part.name, binding.interface.clone(), interface, label);
+                }
+                Binding::Shared | Binding::Family => {
+                    host.add_shared(part.name, binding.interface.clone(), interface)?;
+                }
+            }
+            keys.push((part.name.clone(), interface.name.clone()));
+        }
+    }
+    let keys = keys
+        .into_iter()
+        .map(|(owner, import)| {
+            let key = host.key(&owner, &import).expect("it was just added").to_owned();
+            ((owner, import), key)
+        })
+        .collect();
+    let mut composer = Composer::default();
+    let mut imports = Vec::new();
+    for entry in host.into_order()? {
+        let Composer { output, host_instances, host_types, .. } = &mut composer;
+        for origin in entry.interface.uses() {
+            host_types
+                .entry((origin.interface.clone(), origin.name.clone()))
+                .or_insert_with(|| output.exported_type(host_instances[&origin.interface], &origin.name));
+        }
+        let used = |origin: &TypeOrigin| host_types[&(origin.interface.clone(), origin.name.clone())];
+        let ty = output.instance_type(&encode::instance_type(&entry.interface, used));
+        let instance = output.import(&entry.name, ty);
+        host_instances.insert(entry.key, instance);
+        imports.push(HostImport {
+            name: entry.name,
+            interface: entry.id.to_string(),
+            owner: match entry.owners.as_slice() {
+                [owner] if entry.labelled => Owner::Component(owner.clone()),
+                _ => Owner::Shared(entry.owners),
+            },
+        });
+    }
+    Ok((keys, composer, imports))
+}
+
+#[derive(Default)]
+struct Composer {
+    output: Output,
+    /// Imported instances by key of [`HostImports`].
+    host_instances: HashMap<String, u32>,
+    /// Types of imported instances that other imports use.
+    host_types: HashMap<(String, String), u32>,
+    /// Nested components; the same bytes are nested once.
+    nested: HashMap<Vec<u8>, u32>,
+    /// Instances of parts.
+    instances: HashMap<ComponentName, u32>,
+    /// Instances that parts export.
+    exported: HashMap<(ComponentName, String), u32>,
+}
+
+impl Composer {
+    fn instantiate(&mut self, group: &Group, part: &Part<'_>, host: &HostKeys) -> Result<(), SeamError> {
+        let unmet = |name: &str| SeamError::Unmet { component: part.name.clone(), interface: name.to_owned() };
+        if let Some(name) = part.world.loose_imports.first() {
+            return Err(unmet(name));
+        }
+        let mut arguments: Vec<(&str, u32)> = Vec::with_capacity(part.world.imports.len());
+        for interface in &part.world.imports {
+            let name = interface.name.as_str();
+            let link = group
+                .links
+                .iter()
+                .find(|link| link.importer == *part.name && link.import.to_string() == interface.name);
+            let instance = if let Some(link) = link {
+                self.exported(&link.exporter, &link.export).ok_or_else(|| unmet(name))?
+            } else if let Some(key) = host.get(&(part.name.clone(), interface.name.clone())) {
+                self.host_instances[key]
+            } else if interface.is_types_only() {
+                self.bare_types(interface, &arguments)
+            } else {
+                return Err(unmet(name));
+            };
+            arguments.push((name, instance));
+        }
+        let component = match self.nested.get(part.bytes) {
+            Some(component) => *component,
+            None => {
+                let component = self.output.nest(part.name.as_str(), part.bytes);
+                self.nested.insert(part.bytes.to_vec(), component);
+                component
+            }
+        };
+        let instance = self.output.instantiate(part.name.as_str(), component, &arguments);
+        self.instances.insert(part.name.clone(), instance);
+        Ok(())
+    }
+
+    /// An instance that holds the types of an interface with nothing else.
+    fn bare_types(&mut self, interface: &Interface, arguments: &[(&str, u32)]) -> u32 {
+        let types = encode::bare_types(&mut self.output, interface, |output, origin| {
+            let (_, instance) = arguments
+                .iter()
+                .find(|(name, _)| *name == origin.interface)
+                .expect("a component imports an interface after those whose types it uses");
+            output.exported_type(*instance, &origin.name)
+        });
+        self.output.instance_of_types(&interface.name, &types)
+    }
+
+    /// The instance that a part exports; nothing where the part comes later.
+    fn exported(&mut self, exporter: &ComponentName, export: &InterfaceId) -> Option<u32> {
+        let name = export.to_string();
+        let instance = *self.instances.get(exporter)?;
+        let Composer { output, exported, .. } = self;
+        Some(
+            *exported
+                .entry((exporter.clone(), name.clone()))
+                .or_insert_with(|| output.exported_instance(instance, &name)),
+        )
+    }
+
+    fn export_handlers(&mut self, group: &Group) -> Vec<HandlerExport> {
+        let mut exports = Vec::new();
+        for handler in &group.handlers {
+            let instance = self.exported(&handler.component, &handler.interface).expect("every part is instantiated");
+            let name = format!("{}-http-handler", handler.component);
+            self.output.export(&name, instance);
+            exports.push(HandlerExport {
+                name,
+                interface: handler.interface.to_string(),
+                component: handler.component.clone(),
+            });
+        }
+        exports
+    }
+}

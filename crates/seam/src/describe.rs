@@ -1,0 +1,309 @@
+//! [`World`] → the summary that planning works with.
+//!
+//! A function's hash covers its structure after every name has been resolved, so it does not change when a type is moved
+//! to another interface, and changes when anything that is passed does. Resources count by the name of their interface
+//! (without the part of the version that does not decide compatibility).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use isomer_plan::{Class, ComponentType, FunctionType, InterfaceId, InterfaceType, TypeHash};
+use sha2::{Digest, Sha256};
+
+use crate::error::SeamError;
+use crate::world::{Function, Interface, TypeDefinition, ValueType, World};
+
+/// Summarises a component.
+pub(crate) fn component_type(world: &World) -> Result<ComponentType, SeamError> {
+    let mut described = ComponentType { world_imports: world.loose_imports.clone(), ..ComponentType::default() };
+    for interface in &world.imports {
+        let ty = Describer { world, interface, item: "import", resolved: HashMap::new() }.describe()?;
+        described.imports.insert(ty.id.clone(), ty);
+    }
+    for interface in &world.exports {
+        let ty = Describer { world, interface, item: "export", resolved: HashMap::new() }.describe()?;
+        described.exports.insert(ty.id.clone(), ty);
+    }
+    Ok(described)
+}
+
+/// A named type, resolved.
+struct Resolved {
+    hash: [u8; 32],
+    contents: Contents,
+}
+
+/// What a type holds that not every seam can carry.
+#[derive(Debug, Default, Clone)]
+struct Contents {
+    stream: Option<String>,
+    resource: Option<String>,
+    carried: BTreeSet<(InterfaceId, String)>,
+}
+
+struct Describer<'a> {
+    world: &'a World,
+    interface: &'a Interface,
+    /// Is it an `import` or an `export`?
+    item: &'static str,
+    /// By interface (address in the world) and name.
+    resolved: HashMap<(*const Interface, &'a str), Resolved>,
+}
+
+fn id_of(name: &str, item: &'static str) -> Result<InterfaceId, SeamError> {
+    name.parse().map_err(|_| SeamError::NotWit {
+        item,
+        name: name.to_owned(),
+        what: "an instance with an unusual name",
+    })
+}
+
+impl<'a> Describer<'a> {
+    fn describe(mut self) -> Result<InterfaceType, SeamError> {
+        let interface = self.interface;
+        let id = id_of(&interface.name, self.item)?;
+        let mut functions = BTreeMap::new();
+        let mut contents = Contents::default();
+        for (name, function) in &interface.functions {
+            let mut hasher = Sha256::new();
+            hasher.update([u8::from(function.is_async)]);
+            hasher.update((function.parameters.len() as u64).to_le_bytes());
+            for (name, ty) in &function.parameters {
+                text(&mut hasher, name);
+                self.value(interface, ty, &mut hasher, &mut contents)?;
+            }
+            self.optional(interface, function.result.as_ref(), &mut hasher, &mut contents)?;
+            let hash: [u8; 32] = hasher.finalize().into();
+            let mut short = [0; 16];
+            short.copy_from_slice(&hash[..16]);
+            functions.insert(
+                name.clone(),
+                FunctionType { is_async: function.is_async, hash: TypeHash(short), signature: signature(function) },
+            );
+        }
+        let resources: BTreeSet<_> = interface
+            .types
+            .iter()
+            .filter(|(_, definition)| *definition == TypeDefinition::Resource)
+            .map(|(name, _)| name.clone())
+            .collect();
+        let class = match (contents.resource.or_else(|| resources.first().cloned()), contents.stream) {
+            (Some(type_name), _) => Class::Pinned { type_name },
+            (None, Some(type_name)) => Class::Streaming { type_name },
+            (None, None) => Class::Plain,
+        };
+        let mut carries = contents.carried;
+        carries.retain(|(owner, _)| *owner != id);
+        Ok(InterfaceType {
+            functions,
+            types: interface.types.iter().map(|(name, ty)| (name.clone(), definition_text(ty))).collect(),
+            class,
+            resources,
+            carries,
+            uses: interface.uses().map(|origin| id_of(&origin.interface, self.item)).collect::<Result<_, _>>()?,
+            id,
+        })
+    }
+
+    /// Resolves a named type of `interface`.
+    fn named(&mut self, interface: &'a Interface, name: &'a str) -> Result<&Resolved, SeamError> {
+        let key = (std::ptr::from_ref(interface), name);
+        if !self.resolved.contains_key(&key) {
+            let resolved = match interface.definition(name).expect("every name of an interface is defined in it") {
+                TypeDefinition::Use(origin) => {
+                    let owner = self.world.origin(origin).expect("a used type comes from an interface read before");
+                    let used = self.named(owner, &origin.name)?;
+                    Resolved { hash: used.hash, contents: used.contents.clone() }
+                }
+                TypeDefinition::Resource => {
+                    let owner = id_of(&interface.name, self.item)?;
+                    let mut hasher = Sha256::new();
+                    text(&mut hasher, "resource");
+                    text(&mut hasher, &owner.track());
+                    text(&mut hasher, name);
+                    let contents = Contents {
+                        stream: None,
+                        resource: Some(name.to_owned()),
+                        carried: BTreeSet::from([(owner, name.to_owned())]),
+                    };
+                    Resolved { hash: hasher.finalize().into(), contents }
+                }
+                TypeDefinition::Value(ty) => {
+                    let mut contents = Contents::default();
+                    let hash = self.hash(interface, ty, &mut contents)?;
+                    Resolved { hash, contents }
+                }
+            };
+            self.resolved.insert(key, resolved);
+        }
+        Ok(&self.resolved[&key])
+    }
+
+    fn hash(
+        &mut self,
+        interface: &'a Interface,
+        ty: &'a ValueType,
+        contents: &mut Contents,
+    ) -> Result<[u8; 32], SeamError> {
+        // A name is only a name: the hash is that of what it stands for.
+        if let ValueType::Named(name) = ty {
+            let resolved = self.named(interface, name)?;
+            contents.add(&resolved.contents);
+            return Ok(resolved.hash);
+        }
+        let mut hasher = Sha256::new();
+        let mut each =
+            |this: &mut Self, ty: &'a ValueType, hasher: &mut Sha256| this.value(interface, ty, hasher, contents);
+        match ty {
+            ValueType::Named(_) => {}
+            ValueType::Primitive(primitive) => text(&mut hasher, &primitive.to_string()),
+            ValueType::Own(name) | ValueType::Borrow(name) => {
+                text(&mut hasher, if matches!(ty, ValueType::Own(_)) { "own" } else { "borrow" });
+                let resolved = self.named(interface, name)?;
+                hasher.update(resolved.hash);
+                contents.add(&resolved.contents);
+            }
+            ValueType::Record(fields) => {
+                text(&mut hasher, "record");
+                for (name, ty) in fields {
+                    text(&mut hasher, name);
+                    each(self, ty, &mut hasher)?;
+                }
+            }
+            ValueType::Variant(cases) => {
+                text(&mut hasher, "variant");
+                for (name, ty) in cases {
+                    text(&mut hasher, name);
+                    self.optional(interface, ty.as_ref(), &mut hasher, contents)?;
+                }
+            }
+            ValueType::Enum(names) | ValueType::Flags(names) => {
+                text(&mut hasher, if matches!(ty, ValueType::Enum(_)) { "enum" } else { "flags" });
+                names.iter().for_each(|name| text(&mut hasher, name));
+            }
+            ValueType::Tuple(types) => {
+                text(&mut hasher, "tuple");
+                types.iter().try_for_each(|ty| each(self, ty, &mut hasher))?;
+            }
+            ValueType::List(ty) => {
+                text(&mut hasher, "list");
+                each(self, ty, &mut hasher)?;
+            }
+            ValueType::FixedList(ty, length) => {
+                text(&mut hasher, "fixed-list");
+                hasher.update(length.to_le_bytes());
+                each(self, ty, &mut hasher)?;
+            }
+            ValueType::Map(key, value) => {
+                text(&mut hasher, "map");
+                each(self, key, &mut hasher)?;
+                each(self, value, &mut hasher)?;
+            }
+            ValueType::Option(ty) => {
+                text(&mut hasher, "option");
+                each(self, ty, &mut hasher)?;
+            }
+            ValueType::Result(ok, error) => {
+                text(&mut hasher, "result");
+                self.optional(interface, ok.as_deref(), &mut hasher, contents)?;
+                self.optional(interface, error.as_deref(), &mut hasher, contents)?;
+            }
+            ValueType::Stream(payload) | ValueType::Future(payload) => {
+                text(&mut hasher, if matches!(ty, ValueType::Stream(_)) { "stream" } else { "future" });
+                self.optional(interface, payload.as_deref(), &mut hasher, contents)?;
+                contents.stream.get_or_insert_with(|| value_text(ty));
+            }
+        }
+        Ok(hasher.finalize().into())
+    }
+
+    fn value(
+        &mut self,
+        interface: &'a Interface,
+        ty: &'a ValueType,
+        hasher: &mut Sha256,
+        contents: &mut Contents,
+    ) -> Result<(), SeamError> {
+        hasher.update(self.hash(interface, ty, contents)?);
+        Ok(())
+    }
+
+    fn optional(
+        &mut self,
+        interface: &'a Interface,
+        ty: Option<&'a ValueType>,
+        hasher: &mut Sha256,
+        contents: &mut Contents,
+    ) -> Result<(), SeamError> {
+        hasher.update([u8::from(ty.is_some())]);
+        ty.map_or(Ok(()), |ty| self.value(interface, ty, hasher, contents))
+    }
+}
+
+impl Contents {
+    fn add(&mut self, other: &Contents) {
+        self.stream = self.stream.take().or_else(|| other.stream.clone());
+        self.resource = self.resource.take().or_else(|| other.resource.clone());
+        self.carried.extend(other.carried.iter().cloned());
+    }
+}
+
+/// Texts of different lengths never hash alike.
+fn text(hasher: &mut Sha256, text: &str) {
+    hasher.update((text.len() as u64).to_le_bytes());
+    hasher.update(text);
+}
+
+fn signature(function: &Function) -> String {
+    let parameters: Vec<_> =
+        function.parameters.iter().map(|(name, ty)| format!("{name}: {}", value_text(ty))).collect();
+    let result = function.result.as_ref().map(|ty| format!(" -> {}", value_text(ty))).unwrap_or_default();
+    format!("{}func({}){result}", if function.is_async { "async " } else { "" }, parameters.join(", "))
+}
+
+fn definition_text(definition: &TypeDefinition) -> String {
+    match definition {
+        TypeDefinition::Resource => "resource".to_owned(),
+        TypeDefinition::Use(origin) => format!("{}.{{{}}}", origin.interface, origin.name),
+        TypeDefinition::Value(ty) => value_text(ty),
+    }
+}
+
+/// A type as WIT writes it; where WIT has no anonymous form, as it would look.
+fn value_text(ty: &ValueType) -> String {
+    let joined = |parts: Vec<String>| parts.join(", ");
+    let payload = |ty: &Option<Box<ValueType>>| ty.as_ref().map_or("_".to_owned(), |ty| value_text(ty));
+    match ty {
+        ValueType::Primitive(primitive) => primitive.to_string(),
+        ValueType::Named(name) | ValueType::Own(name) => name.clone(),
+        ValueType::Borrow(name) => format!("borrow<{name}>"),
+        ValueType::Record(fields) => {
+            format!(
+                "record {{ {} }}",
+                joined(fields.iter().map(|(n, ty)| format!("{n}: {}", value_text(ty))).collect())
+            )
+        }
+        ValueType::Variant(cases) => {
+            let case = |(name, ty): &(String, Option<ValueType>)| match ty {
+                Some(ty) => format!("{name}({})", value_text(ty)),
+                None => name.clone(),
+            };
+            format!("variant {{ {} }}", joined(cases.iter().map(case).collect()))
+        }
+        ValueType::Enum(names) => format!("enum {{ {} }}", names.join(", ")),
+        ValueType::Flags(names) => format!("flags {{ {} }}", names.join(", ")),
+        ValueType::Tuple(types) => {
+            format!("tuple<{}>", joined(types.iter().map(value_text).collect()))
+        }
+        ValueType::List(ty) => format!("list<{}>", value_text(ty)),
+        ValueType::FixedList(ty, length) => format!("list<{}, {length}>", value_text(ty)),
+        ValueType::Map(key, value) => format!("map<{}, {}>", value_text(key), value_text(value)),
+        ValueType::Option(ty) => format!("option<{}>", value_text(ty)),
+        ValueType::Result(None, None) => "result".to_owned(),
+        ValueType::Result(ok, None) => format!("result<{}>", payload(ok)),
+        ValueType::Result(ok, error) => format!("result<{}, {}>", payload(ok), payload(error)),
+        ValueType::Stream(None) => "stream".to_owned(),
+        ValueType::Future(None) => "future".to_owned(),
+        ValueType::Stream(ty) => format!("stream<{}>", payload(ty)),
+        ValueType::Future(ty) => format!("future<{}>", payload(ty)),
+    }
+}

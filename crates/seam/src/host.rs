@@ -1,0 +1,162 @@
+//! What a composition imports from the host: the imports of its components, each for itself under a label or merged.
+//!
+//! Tools leave out of a component what it does not use, and components are built against different versions, so the
+//! shared imports of several components are merged: the union of their functions and types, under the highest of the
+//! compatible versions. Where two views of an interface contradict each other they are imported side by side.
+
+use std::collections::HashMap;
+
+use isomer_manifest::ComponentName;
+use isomer_plan::InterfaceId;
+
+use crate::error::SeamError;
+use crate::world::{Interface, TypeDefinition};
+
+/// One import of the composition. Its interface's used types refer to other entries by key.
+#[derive(Debug)]
+pub(crate) struct HostEntry {
+    /// Stays the same while versions are merged.
+    pub(crate) key: String,
+    /// The import's name in the composition.
+    pub(crate) name: String,
+    /// The interface it has for the host.
+    pub(crate) id: InterfaceId,
+    pub(crate) interface: Interface,
+    pub(crate) labelled: bool,
+    /// Who imports it.
+    pub(crate) owners: Vec<ComponentName>,
+}
+
+/// All imports of a composition.
+#[derive(Debug, Default)]
+pub(crate) struct HostImports {
+    entries: Vec<HostEntry>,
+    /// The entry's place, by who imports what.
+    by_import: HashMap<(ComponentName, String), usize>,
+}
+
+impl HostImports {
+    /// Adds an import that belongs to one component.
+    pub(crate) fn add_labelled(&mut self, owner: &ComponentName, id: InterfaceId, interface: &Interface, label: &str) {
+        let interface_with_keys = self.with_keys(owner, interface);
+        self.by_import.insert((owner.clone(), interface.name.clone()), self.entries.len());
+        self.entries.push(HostEntry {
+            key: format!("label {label}"),
+            name: label.to_owned(),
+            id,
+            interface: interface_with_keys,
+            labelled: true,
+            owners: vec![owner.clone()],
+        });
+    }
+
+    /// Adds an import that the group shares, merging it with those that are there.
+    pub(crate) fn add_shared(
+        &mut self,
+        owner: &ComponentName,
+        id: InterfaceId,
+        interface: &Interface,
+    ) -> Result<(), SeamError> {
+        let original = interface.name.clone();
+        let interface = self.with_keys(owner, interface);
+        for origin in interface.uses() {
+            let used = self.entries.iter().find(|entry| entry.key == origin.interface);
+            if let Some(used) = used.filter(|entry| entry.labelled) {
+                return Err(SeamError::SharedUsesLabelled { interface: original, uses: used.id.to_string() });
+            }
+        }
+        let place = self.entries.iter().position(|entry| {
+            !entry.labelled && entry.id.is_compatible_with(&id) && merged(&entry.interface, &interface).is_some()
+        });
+        let place = match place {
+            Some(place) => {
+                let entry = &mut self.entries[place];
+                entry.interface = merged(&entry.interface, &interface).expect("they were just merged");
+                if !entry.owners.contains(owner) {
+                    entry.owners.push(owner.clone());
+                }
+                if id.version > entry.id.version {
+                    entry.name = id.to_string();
+                    entry.id = id;
+                }
+                place
+            }
+            None => {
+                let same_track = self.entries.iter().filter(|entry| entry.id.is_compatible_with(&id)).count();
+                self.entries.push(HostEntry {
+                    key: format!("{} {same_track}", id.track()),
+                    name: id.to_string(),
+                    id,
+                    interface,
+                    labelled: false,
+                    owners: vec![owner.clone()],
+                });
+                self.entries.len() - 1
+            }
+        };
+        self.by_import.insert((owner.clone(), original), place);
+        Ok(())
+    }
+
+    /// The key of the entry that meets a component's import.
+    pub(crate) fn key(&self, owner: &ComponentName, import: &str) -> Option<&str> {
+        self.by_import.get(&(owner.clone(), import.to_owned())).map(|place| self.entries[*place].key.as_str())
+    }
+
+    /// The entries, each after those whose types it uses; an error where two of them have one name or use each other.
+    pub(crate) fn into_order(self) -> Result<Vec<HostEntry>, SeamError> {
+        let mut waiting = self.entries;
+        let mut ordered: Vec<HostEntry> = Vec::with_capacity(waiting.len());
+        while !waiting.is_empty() {
+            let ready = waiting.iter().position(|entry| {
+                entry.interface.uses().all(|origin| {
+                    origin.interface == entry.key || ordered.iter().any(|done| done.key == origin.interface)
+                })
+            });
+            let Some(ready) = ready else {
+                return Err(SeamError::SharedConflict { interface: waiting[0].name.clone() });
+            };
+            let entry = waiting.remove(ready);
+            if ordered.iter().any(|done| done.name == entry.name) {
+                return Err(SeamError::SharedConflict { interface: entry.name });
+            }
+            ordered.push(entry);
+        }
+        Ok(ordered)
+    }
+
+    /// The interface with its used types referring to entries of this table.
+    fn with_keys(&self, owner: &ComponentName, interface: &Interface) -> Interface {
+        let mut interface = interface.clone();
+        for (_, definition) in &mut interface.types {
+            if let TypeDefinition::Use(origin) = definition
+                && let Some(key) = self.key(owner, &origin.interface)
+            {
+                origin.interface = key.to_owned();
+            }
+        }
+        interface
+    }
+}
+
+/// Both views of one interface, or nothing where they contradict each other.
+fn merged(left: &Interface, right: &Interface) -> Option<Interface> {
+    let mut merged = left.clone();
+    for (name, definition) in &right.types {
+        match merged.definition(name) {
+            Some(known) if known != definition => return None,
+            Some(_) => {}
+            None => merged.types.push((name.clone(), definition.clone())),
+        }
+    }
+    for (name, function) in &right.functions {
+        match merged.functions.get(name) {
+            Some(known) if known != function => return None,
+            Some(_) => {}
+            None => {
+                merged.functions.insert(name.clone(), function.clone());
+            }
+        }
+    }
+    Some(merged)
+}

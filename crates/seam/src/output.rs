@@ -1,0 +1,129 @@
+//! A component being written, item by item, that counts the indices it gives out.
+
+use wasm_encoder::{
+    Component, ComponentAliasSection, ComponentDefinedTypeEncoder, ComponentExportKind, ComponentExportSection,
+    ComponentImportSection, ComponentInstanceSection, ComponentNameSection, ComponentSectionId, ComponentTypeRef,
+    ComponentTypeSection, InstanceType, NameMap, RawSection,
+};
+
+/// The composition's binary so far.
+#[derive(Default)]
+pub(crate) struct Output {
+    component: Component,
+    /// Types that are not written yet: they may be many, and go into one section.
+    types: ComponentTypeSection,
+    type_count: u32,
+    instance_count: u32,
+    component_count: u32,
+    instance_names: NameMap,
+    component_names: NameMap,
+}
+
+impl Output {
+    /// Defines a type; its index.
+    pub(crate) fn defined_type(&mut self) -> (u32, ComponentDefinedTypeEncoder<'_>) {
+        (next(&mut self.type_count), self.types.defined_type())
+    }
+
+    /// Defines the type of an instance; its index.
+    pub(crate) fn instance_type(&mut self, ty: &InstanceType) -> u32 {
+        self.types.instance(ty);
+        next(&mut self.type_count)
+    }
+
+    /// Imports an instance; its index.
+    pub(crate) fn import(&mut self, name: &str, ty: u32) -> u32 {
+        self.write_types();
+        let mut section = ComponentImportSection::new();
+        section.import(name, ComponentTypeRef::Instance(ty));
+        self.component.section(&section);
+        self.named_instance(name)
+    }
+
+    /// A type that an instance exports; its index.
+    pub(crate) fn exported_type(&mut self, instance: u32, name: &str) -> u32 {
+        self.alias(instance, name, ComponentExportKind::Type);
+        next(&mut self.type_count)
+    }
+
+    /// An instance that an instance exports; its index.
+    pub(crate) fn exported_instance(&mut self, instance: u32, name: &str) -> u32 {
+        self.alias(instance, name, ComponentExportKind::Instance);
+        self.named_instance(name)
+    }
+
+    /// Nests a component; its index.
+    pub(crate) fn nest(&mut self, name: &str, bytes: &[u8]) -> u32 {
+        self.write_types();
+        self.component.section(&RawSection { id: ComponentSectionId::Component.into(), data: bytes });
+        self.component_names.append(self.component_count, name);
+        next(&mut self.component_count)
+    }
+
+    /// Instantiates a nested component; the instance's index.
+    pub(crate) fn instantiate(&mut self, name: &str, component: u32, arguments: &[(&str, u32)]) -> u32 {
+        self.write_types();
+        let mut section = ComponentInstanceSection::new();
+        let arguments: Vec<_> =
+            arguments.iter().map(|(name, instance)| (*name, ComponentExportKind::Instance, *instance)).collect();
+        section.instantiate(component, arguments);
+        self.component.section(&section);
+        self.named_instance(name)
+    }
+
+    /// An instance made of types; its index.
+    pub(crate) fn instance_of_types(&mut self, name: &str, types: &[(String, u32)]) -> u32 {
+        self.write_types();
+        let mut section = ComponentInstanceSection::new();
+        let exports: Vec<_> =
+            types.iter().map(|(name, index)| (name.as_str(), ComponentExportKind::Type, *index)).collect();
+        section.export_items(exports);
+        self.component.section(&section);
+        self.named_instance(name)
+    }
+
+    /// Exports an instance.
+    pub(crate) fn export(&mut self, name: &str, instance: u32) {
+        self.write_types();
+        let mut section = ComponentExportSection::new();
+        section.export(name, ComponentExportKind::Instance, instance, None);
+        self.component.section(&section);
+        self.named_instance(name);
+    }
+
+    /// The whole component.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.write_types();
+        let mut names = ComponentNameSection::new();
+        names.components(&self.component_names);
+        names.instances(&self.instance_names);
+        self.component.section(&names);
+        self.component.finish()
+    }
+
+    fn alias(&mut self, instance: u32, name: &str, kind: ComponentExportKind) {
+        self.write_types();
+        let mut section = ComponentAliasSection::new();
+        section.alias(wasm_encoder::Alias::InstanceExport { instance, kind, name });
+        self.component.section(&section);
+    }
+
+    fn named_instance(&mut self, name: &str) -> u32 {
+        self.instance_names.append(self.instance_count, name);
+        next(&mut self.instance_count)
+    }
+
+    /// Items refer to types by index, so the types have to stand before them.
+    fn write_types(&mut self) {
+        if !self.types.is_empty() {
+            self.component.section(&std::mem::take(&mut self.types));
+        }
+    }
+}
+
+/// Counts up; the index before.
+fn next(count: &mut u32) -> u32 {
+    let index = *count;
+    *count += 1;
+    index
+}

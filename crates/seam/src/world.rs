@@ -1,0 +1,110 @@
+//! The imports and exports of a component, by names instead of type indices.
+//!
+//! Every named type of an interface is one of its exports, so an interface can be written down without a reference to
+//! anything outside but by name. That makes interfaces of different components comparable, mergeable and encodable again.
+//! This is the model; [`crate::read`] fills it.
+
+use std::collections::BTreeMap;
+
+use wasmparser::PrimitiveValType;
+
+/// What a component imports and exports.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    /// In the component's order: an interface comes after those whose types it uses.
+    pub(crate) imports: Vec<Interface>,
+    pub(crate) exports: Vec<Interface>,
+    /// Imports that are no named interface.
+    pub(crate) loose_imports: Vec<String>,
+}
+
+/// An interface as one component sees it: tools leave out what is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    /// In an order in which a type comes after those it refers to.
+    pub(crate) types: Vec<(String, TypeDefinition)>,
+    pub(crate) functions: BTreeMap<String, Function>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TypeDefinition {
+    /// A resource that this interface defines.
+    Resource,
+    /// Another interface's type.
+    Use(TypeOrigin),
+    /// Another name for a type of this interface, or a definition.
+    Value(ValueType),
+}
+
+/// Where a type of another interface comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TypeOrigin {
+    /// Does the component export that interface, or import it?
+    pub(crate) exported: bool,
+    pub(crate) interface: String,
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Function {
+    pub(crate) is_async: bool,
+    pub(crate) parameters: Vec<(String, ValueType)>,
+    pub(crate) result: Option<ValueType>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ValueType {
+    Primitive(PrimitiveValType),
+    /// A type of the same interface.
+    Named(String),
+    /// A handle of a resource of the same interface.
+    Own(String),
+    Borrow(String),
+    Record(Vec<(String, ValueType)>),
+    Variant(Vec<(String, Option<ValueType>)>),
+    Enum(Vec<String>),
+    Flags(Vec<String>),
+    Tuple(Vec<ValueType>),
+    List(Box<ValueType>),
+    FixedList(Box<ValueType>, u32),
+    Map(Box<ValueType>, Box<ValueType>),
+    Option(Box<ValueType>),
+    Result(Option<Box<ValueType>>, Option<Box<ValueType>>),
+    Stream(Option<Box<ValueType>>),
+    Future(Option<Box<ValueType>>),
+}
+
+impl World {
+    pub(crate) fn import(&self, name: &str) -> Option<&Interface> {
+        self.imports.iter().find(|interface| interface.name == name)
+    }
+
+    pub(crate) fn export(&self, name: &str) -> Option<&Interface> {
+        self.exports.iter().find(|interface| interface.name == name)
+    }
+
+    /// The interface that a used type comes from.
+    pub(crate) fn origin(&self, origin: &TypeOrigin) -> Option<&Interface> {
+        if origin.exported { self.export(&origin.interface) } else { self.import(&origin.interface) }
+    }
+}
+
+impl Interface {
+    pub(crate) fn definition(&self, name: &str) -> Option<&TypeDefinition> {
+        self.types.iter().find(|(own, _)| own == name).map(|(_, definition)| definition)
+    }
+
+    /// Has it nothing but types of plain values?
+    pub(crate) fn is_types_only(&self) -> bool {
+        self.functions.is_empty() && !self.types.iter().any(|(_, definition)| *definition == TypeDefinition::Resource)
+    }
+
+    /// The interfaces whose types it uses.
+    pub(crate) fn uses(&self) -> impl Iterator<Item = &TypeOrigin> {
+        self.types.iter().filter_map(|(_, definition)| match definition {
+            TypeDefinition::Use(origin) => Some(origin),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! Components made of WIT and text, and groups of them made by hand.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use isomer_manifest::ComponentName;
+use isomer_plan::{Binding, Group, Handler, HostBinding, Http, Link};
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::Resolve;
+
+/// The interfaces of the host, in the version that `@VERSION` is replaced by.
+const WASI: &str = r#"
+package wasi:io@VERSION {
+    interface streams {
+        resource output-stream { write: func(text: string); }
+    }
+}
+package wasi:cli@VERSION {
+    interface environment { get-environment: func() -> list<tuple<string, string>>; }
+    interface stdout {
+        use wasi:io/streams@VERSION.{output-stream};
+        get-stdout: func() -> output-stream;
+    }
+}
+package wasi:config@0.2.0-rc.1 {
+    interface store { get: func(key: string) -> string; }
+}
+package wasi:http@0.3.0 {
+    interface types {
+        resource request { path: func() -> string; }
+        record error { text: string }
+    }
+    interface handler {
+        use types.{request, error};
+        handle: func(request: request) -> result<string, error>;
+    }
+}
+"#;
+
+/// Memory and an allocator that only grows, which is all that short tests need.
+pub(crate) const ALLOCATOR: &str = r#"
+    (memory (export "memory") 1)
+    (global $top (mut i32) (i32.const 4096))
+    (func $allocate (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+        (global.set $top (i32.and (i32.add (global.get $top) (i32.const 15)) (i32.const -16)))
+        (global.get $top)
+        (global.set $top (i32.add (global.get $top) (local.get 3))))
+"#;
+
+/// A component of `world`, which is WIT in a package `test:app`, with a core module made of text. `wasi` is the version of
+/// the host's interfaces.
+pub(crate) fn component(wasi: &str, wit: &str, module: &str) -> Arc<[u8]> {
+    let mut resolve = Resolve::default();
+    let text = format!("package test:app;\n{}\n{}", wit.replace("VERSION", wasi), WASI.replace("VERSION", wasi));
+    let package = resolve.push_str("test.wit", &text).expect("the WIT is right");
+    let world = resolve.select_world(&[package], None).expect("there is one world");
+    let mut module = wat::parse_str(module.replace("VERSION", wasi)).expect("the text is right");
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it embeds");
+    ComponentEncoder::default()
+        .module(&module)
+        .expect("the module fits the world")
+        .validate(true)
+        .encode()
+        .expect("the component is valid")
+        .into()
+}
+
+pub(crate) fn name(name: &str) -> ComponentName {
+    ComponentName::new(name).expect("the name is right")
+}
+
+pub(crate) fn components(parts: &[(&str, Arc<[u8]>)]) -> BTreeMap<ComponentName, Arc<[u8]>> {
+    parts.iter().map(|(part, bytes)| (name(part), bytes.clone())).collect()
+}
+
+/// A group in the order given, with `links` as (importer, import, exporter, export).
+pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers: &[(&str, &str)]) -> Group {
+    let id = |text: &str| text.parse().expect("the interface's name is right");
+    Group {
+        name: "test".to_owned(),
+        set_apart_from: None,
+        components: order.iter().map(|part| name(part)).collect(),
+        links: links
+            .iter()
+            .map(|(importer, import, exporter, export)| Link {
+                importer: name(importer),
+                import: id(import),
+                exporter: name(exporter),
+                export: id(export),
+            })
+            .collect(),
+        imports: vec![],
+        handlers: handlers
+            .iter()
+            .map(|(component, interface)| Handler {
+                component: name(component),
+                interface: id(interface),
+                http: Http::P3,
+                routes: vec![],
+            })
+            .collect(),
+    }
+}
+
+/// Adds an import that is shared.
+pub(crate) fn shared(group: &mut Group, component: &str, interface: &str) {
+    bind(group, component, interface, Binding::Shared);
+}
+
+/// Adds an import that is labelled.
+pub(crate) fn labelled(group: &mut Group, component: &str, interface: &str, label: &str) {
+    bind(group, component, interface, Binding::Labelled { label: label.to_owned() });
+}
+
+fn bind(group: &mut Group, component: &str, interface: &str, binding: Binding) {
+    let interface = interface.parse().expect("the interface's name is right");
+    group.imports.push(HostBinding { component: name(component), interface, binding });
+}
