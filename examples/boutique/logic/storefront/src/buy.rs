@@ -1,10 +1,9 @@
 //! The pages that change something or show what was changed: cart, checkout, orders.
 
-use boutique_types::{CartError, CartItem, CheckoutError, ConversionError, Money, Refusal, ShippingError};
+use boutique_types::{CartError, CartItem, CheckoutError, ConversionError, Date, Money, Refusal, ShippingError};
 use futures::join;
 
 use crate::browse::{Priced, badge, cart_items, priced};
-use crate::date::Date;
 use crate::failure::{Failure, FieldError};
 use crate::forms::{Filled, Form};
 use crate::http::Response;

@@ -7,7 +7,6 @@ mod assets;
 mod browse;
 mod buy;
 mod cookies;
-mod date;
 mod failure;
 mod forms;
 mod http;

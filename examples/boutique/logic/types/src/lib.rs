@@ -1,10 +1,12 @@
 //! The vocabulary of the shop: the records and variants of `boutique:shop/types`, generated from the WIT, so that the
-//! logic, the pages and the components all speak of the same types, and the arithmetic of [`Money`].
+//! logic, the pages and the components all speak of the same types, and the arithmetic of [`Money`] and of dates.
 //!
 //! Nothing here does I/O or knows a service.
 
+mod date;
 mod money;
 
+pub use date::Date;
 pub use generated::boutique::shop::types::*;
 pub use money::MoneyError;
 

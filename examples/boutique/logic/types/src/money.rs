@@ -83,8 +83,19 @@ impl Money {
     /// # Errors
     /// An amount that is none, a result that is too large.
     pub fn rounded(&self, digits: u8) -> Result<Self, MoneyError> {
+        self.converted(&self.currency_code, 1, 1, digits)
+    }
+
+    /// The amount times `numerator / denominator` in another currency, rounded once, to so many digits, halves to the even
+    /// neighbour. The denominator is positive.
+    ///
+    /// # Errors
+    /// An amount that is none, a result that is too large.
+    pub fn converted(&self, to: &str, numerator: i64, denominator: i64, digits: u8) -> Result<Self, MoneyError> {
         let step = 10_i128.pow(9_u32.saturating_sub(u32::from(digits)));
-        Self::from_total_nanos(&*self.currency_code, divide_half_even(self.total_nanos()?, step) * step)
+        let scaled = self.total_nanos()?.checked_mul(i128::from(numerator)).ok_or(MoneyError::TooLarge)?;
+        let steps = divide_half_even(scaled, i128::from(denominator) * step);
+        Self::from_total_nanos(to, steps.checked_mul(step).ok_or(MoneyError::TooLarge)?)
     }
 
     /// The amount as people read it, with a symbol and a fixed number of digits: `€1,234.50`.

@@ -1,10 +1,9 @@
 //! Orders: the one just placed, one of before, all of them.
 
-use boutique_types::{Order, OrderStatus, OrderSummary, PlacedOrder};
+use boutique_types::{Date, Order, OrderStatus, OrderSummary, PlacedOrder};
 use maud::{Markup, html};
 
 use super::{Frame, brand_name};
-use crate::date::Date;
 
 /// The page after a checkout.
 pub(crate) fn placed(frame: &Frame, placed: &PlacedOrder) -> Markup {
@@ -117,7 +116,7 @@ fn details(frame: &Frame, order: &Order) -> Markup {
 
 fn status(status: OrderStatus) -> &'static str {
     match status {
-        OrderStatus::Pending => "Waiting for payment",
+        OrderStatus::Pending => "Being processed",
         OrderStatus::Paid => "Paid, on its way",
         OrderStatus::Cancelled => "Cancelled, nothing was charged",
     }

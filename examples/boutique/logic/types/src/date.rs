@@ -6,17 +6,22 @@ const MONTHS: [&str; 12] = [
 
 /// A moment in the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Date {
-    pub(crate) year: u64,
-    pub(crate) month: u64,
-    pub(crate) day: u64,
-    pub(crate) hour: u64,
-    pub(crate) minute: u64,
+pub struct Date {
+    /// From 1970.
+    pub year: u64,
+    /// From 1.
+    pub month: u64,
+    /// From 1.
+    pub day: u64,
+    /// From 0.
+    pub hour: u64,
+    /// From 0.
+    pub minute: u64,
 }
 
 impl Date {
     /// The date of a moment: years are counted from March, in eras of 400 years, so that the leap day comes last.
-    pub(crate) fn from_seconds(seconds: u64) -> Self {
+    pub fn from_seconds(seconds: u64) -> Self {
         let days = seconds / 86_400 + 719_468;
         let (era, day_of_era) = (days / 146_097, days % 146_097);
         let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -33,7 +38,7 @@ impl Date {
     }
 
     /// `21 November 2026, 08:15 UTC`.
-    pub(crate) fn long(self) -> String {
+    pub fn long(self) -> String {
         let month = MONTHS[usize::try_from(self.month - 1).expect("a month is small")];
         format!("{} {month} {}, {:02}:{:02} UTC", self.day, self.year, self.hour, self.minute)
     }
