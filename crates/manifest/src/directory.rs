@@ -16,14 +16,14 @@ impl DirGrant {
     pub fn new(host: impl Into<PathBuf>, guest: &str, write: bool) -> Result<Self, InvalidText> {
         let host = host.into();
         if host.as_os_str().is_empty() {
-            return Err(InvalidText::new("a folder of the host", "", "it is empty").suggest(Some(".")));
+            return Err(InvalidText::new("a folder of the host", ".", "", "it is empty").suggest(Some(".")));
         }
         Ok(Self { host, guest: guest_path(guest)?, write })
     }
 }
 
 fn guest_path(guest: &str) -> Result<String, InvalidText> {
-    let invalid = |problem: &str| InvalidText::new("a guest's path", guest, problem);
+    let invalid = |problem: &str| InvalidText::new("a path of the guest", "/data", guest, problem);
     let trimmed = guest.strip_suffix('/').unwrap_or(guest);
     if guest == "/" {
         return Ok(guest.to_owned());
@@ -51,9 +51,14 @@ mod tests {
         for (guest, stored) in [("/", "/"), ("/data", "/data"), ("/data/", "/data"), ("/a/b", "/a/b")] {
             assert_eq!(DirGrant::new("x", guest, false).map(|dir| dir.guest), Ok(stored.to_owned()));
         }
-        for (guest, suggestion) in
-            [("data", Some("/data")), ("./data", Some("/data")), ("", None), ("/a//b", None), ("/a/../b", None), ("//", None)]
-        {
+        for (guest, suggestion) in [
+            ("data", Some("/data")),
+            ("./data", Some("/data")),
+            ("", None),
+            ("/a//b", None),
+            ("/a/../b", None),
+            ("//", None),
+        ] {
             assert_eq!(DirGrant::new("x", guest, false).expect_err(guest).suggestion.as_deref(), suggestion);
         }
         assert!(DirGrant::new("", "/data", false).is_err());

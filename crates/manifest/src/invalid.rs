@@ -12,13 +12,15 @@ pub struct InvalidText {
     pub text: String,
     /// The rule that it breaks.
     pub problem: String,
+    /// What it looks like when it is right.
+    pub example: &'static str,
     /// Legal text that is probably meant.
     pub suggestion: Option<String>,
 }
 
 impl InvalidText {
-    pub(crate) fn new(kind: &'static str, text: &str, problem: impl Into<String>) -> Self {
-        Self { kind, text: text.to_owned(), problem: problem.into(), suggestion: None }
+    pub(crate) fn new(kind: &'static str, example: &'static str, text: &str, problem: impl Into<String>) -> Self {
+        Self { kind, text: text.to_owned(), problem: problem.into(), example, suggestion: None }
     }
 
     pub(crate) fn suggest(mut self, suggestion: Option<impl Into<String>>) -> Self {
@@ -26,15 +28,18 @@ impl InvalidText {
         self
     }
 
-    /// What to do about it, if that is known.
+    /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        self.suggestion.as_ref().map(|suggestion| format!("write `{suggestion}`"))
+    pub fn hint(&self) -> String {
+        match &self.suggestion {
+            Some(suggestion) => format!("write `{suggestion}`"),
+            None => format!("write {} such as `{}`", self.kind, self.example),
+        }
     }
 }
 
 impl Hints for InvalidText {
     fn hints(&self) -> Vec<String> {
-        self.hint().into_iter().collect()
+        vec![self.hint()]
     }
 }

@@ -31,7 +31,9 @@ pub use invalid::InvalidText;
 pub use model::{
     App, Component, DirGrant, Grants, Limits, MONOLITH, OutboundHost, Route, SecretSource, Shape, Source, SqlStore,
 };
-pub use names::{ComponentName, NAME_CHARS_MAX, StoreName, check_name, is_environment_name, is_secret_name, kebab};
+pub use names::{
+    ComponentName, NAME_CHARS_MAX, StoreName, check_name, check_secret_name, is_environment_name, is_secret_name, kebab,
+};
 pub use parse::{Parsed, parse};
 pub use reference::reference_markdown;
 pub use render::Renderer;

@@ -37,7 +37,7 @@ pub fn check_name(kind: &'static str, name: &str) -> Result<(), InvalidText> {
     } else {
         return Ok(());
     };
-    Err(InvalidText::new(kind, name, problem).suggest(kebab(name)))
+    Err(InvalidText::new(kind, "cart-2", name, problem).suggest(kebab(name)))
 }
 
 /// The kebab name nearest to `text`, or nothing where no letter is left of it.
@@ -78,6 +78,18 @@ pub fn is_environment_name(name: &str) -> bool {
 
 /// [`is_environment_name`] as a regular expression.
 pub(crate) const ENVIRONMENT_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+
+/// Check the name of a secret, as [`is_secret_name`] does.
+///
+/// # Errors
+/// The rule that the name breaks.
+pub fn check_secret_name(name: &str) -> Result<(), InvalidText> {
+    if is_secret_name(name) {
+        return Ok(());
+    }
+    let rule = "it must be a letter, then letters, digits, `_`, `-` or `.`, 64 characters at most";
+    Err(InvalidText::new("a secret name", "payment-key", name, rule).suggest(kebab(name)))
+}
 
 /// Is this a name that a secret may have: a letter, then letters, digits, `_`, `-` or `.`, at most [`NAME_CHARS_MAX`]?
 #[must_use]

@@ -7,14 +7,12 @@ use std::str::FromStr;
 use crate::invalid::InvalidText;
 use crate::model::OutboundHost;
 
-const KIND: &str = "a host";
-
 impl FromStr for OutboundHost {
     type Err = InvalidText;
 
     /// A host that may not resolve to private addresses.
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        let invalid = |problem: &str| InvalidText::new(KIND, text, problem);
+        let invalid = |problem: &str| InvalidText::new("a host", "api.example.com:443", text, problem);
         let lower = text.to_ascii_lowercase();
         if let Some((_, rest)) = lower.split_once("://") {
             let host = rest.split(['/', '?', '#']).next().and_then(|host| host.rsplit('@').next());

@@ -44,8 +44,8 @@ fn read(text: &str) -> (Option<App>, Vec<Diagnostic>) {
     if !errors.is_empty() {
         return (None, syntax_errors(text, &errors));
     }
-    let mut found = structure::check(text, table.get_mut());
     let places = places(table.get_ref());
+    let mut found = structure::check(text, table.get_mut());
     match RawManifest::deserialize(toml::de::Deserializer::from(table)) {
         Ok(raw) => {
             let (app, meaning) = lower(raw, &places);
@@ -74,24 +74,44 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
         }
         let line = text.as_bytes()[..span.start].iter().filter(|byte| **byte == b'\n').count();
         let message = error.message().lines().next().unwrap_or("it cannot be read");
-        let mut diagnostic = Diagnostic::error(format!("not TOML: {message}")).code("syntax").at(span, "");
-        if message.contains("duplicate key") {
-            diagnostic = diagnostic.hint("a key or table can be written once: put what belongs together in one place");
-        }
+        let message = message.strip_suffix(", expected nothing").unwrap_or(message);
+        let hint = if message.contains("duplicate key") {
+            Some("a key or table can be written once: put what belongs together in one place")
+        } else if [
+            "string values must be quoted",
+            "invalid float",
+            "invalid integer",
+            "invalid boolean",
+            "invalid basic string",
+        ]
+        .iter()
+        .any(|start| message.starts_with(start))
+        {
+            Some("text stands between two double quotes: `key = \"text\"`")
+        } else {
+            None
+        };
+        let diagnostic = Diagnostic::error(format!("not TOML: {message}"))
+            .code("syntax")
+            .at(span, "")
+            .hint_if(hint.map(str::to_owned));
         found.entry(line).or_insert(diagnostic);
     }
     found.into_values().collect()
 }
 
-/// Where the tables inside components have their keys.
+/// The keys of the manifest and of the tables in it, three deep: `components.cart.wasm`.
 fn places(manifest: &DeTable<'_>) -> Places {
-    let mut places = Places::default();
-    let components = manifest.get("components").and_then(|components| components.get_ref().as_table());
-    for (name, component) in components.into_iter().flat_map(DeTable::iter) {
-        for (key, _) in component.get_ref().as_table().into_iter().flat_map(DeTable::iter) {
-            let path = (name.get_ref().to_string(), key.get_ref().to_string());
-            places.keys.insert(path, key.span().into());
+    fn collect(table: &DeTable<'_>, path: &[&str], places: &mut Places) {
+        for (key, value) in table {
+            let path = [path, &[key.get_ref().as_ref()]].concat();
+            if let Some(below) = value.get_ref().as_table().filter(|_| path.len() < 3) {
+                collect(below, &path, places);
+            }
+            places.add(&path, key.span().into());
         }
     }
+    let mut places = Places::default();
+    collect(manifest, &[], &mut places);
     places
 }

@@ -30,9 +30,8 @@ pub(crate) struct RawManifest {
     #[schemars(required)]
     pub(crate) app: Option<RawApp>,
     /// The components, each under the name by which the manifest and the logs speak of it.
-    #[serde(default)]
-    #[schemars(required)]
-    pub(crate) components: BTreeMap<Spanned<NameText>, RawComponent>,
+    #[schemars(required, extend("minProperties" = 1))]
+    pub(crate) components: Option<BTreeMap<Spanned<NameText>, RawComponent>>,
     /// Named topologies: which components are placed together. `monolith`, all components in one group, always exists.
     #[serde(default)]
     pub(crate) shapes: BTreeMap<Spanned<NameText>, RawShape>,
@@ -51,6 +50,7 @@ pub(crate) struct RawManifest {
 pub(crate) struct RawApp {
     /// The app's name.
     #[schemars(required)]
+    #[schemars(extend("examples" = ["shop"]))]
     pub(crate) name: Option<Spanned<NameText>>,
     /// The app's version (semantic versioning).
     #[schemars(required)]
@@ -67,6 +67,7 @@ pub(crate) struct RawComponent {
     /// Folder of a Cargo package, which `isomer build` builds for the guest target. Paths are relative to the manifest.
     pub(crate) cargo: Option<Spanned<PathText>>,
     /// File of a component that is already built, or that `command` makes.
+    #[schemars(extend("examples" = ["cart.wasm"]))]
     pub(crate) wasm: Option<Spanned<PathText>>,
     /// Shell command, run in the manifest's folder, that makes the file named by `wasm`.
     pub(crate) command: Option<Spanned<CommandText>>,
@@ -146,6 +147,7 @@ pub(crate) struct RawHostTable {
 pub(crate) struct RawDirectory {
     /// The folder of the host.
     #[schemars(required)]
+    #[schemars(extend("examples" = ["data"]))]
     pub(crate) host: Option<Spanned<PathText>>,
     /// The absolute path at which the component sees it.
     #[schemars(required)]
@@ -194,6 +196,7 @@ pub(crate) struct RawSecret {
     /// An environment variable of the node.
     pub(crate) env: Option<Spanned<EnvironmentText>>,
     /// A file; a final newline is cut off.
+    #[schemars(extend("examples" = ["keys/payment"]))]
     pub(crate) file: Option<Spanned<PathText>>,
 }
 
@@ -203,6 +206,7 @@ pub(crate) struct RawSecret {
 #[schemars(title = "SQL store")]
 pub(crate) struct RawSqlStore {
     /// Folder of `.sql` files, applied once each, in the order of their names.
+    #[schemars(extend("examples" = ["migrations"]))]
     pub(crate) migrations: Option<Spanned<PathText>>,
     /// How long one statement may run.
     #[schemars(extend("default" = show_duration(SqlStore::STATEMENT_TIMEOUT_DEFAULT)))]
@@ -247,7 +251,7 @@ text_types! {
     /// The name of an environment variable.
     EnvironmentText: "environment name", json!({ "pattern": ENVIRONMENT_PATTERN }), "PAYMENT_KEY";
     /// The id of an import.
-    ImportText: "import", json!({ "minLength": 1 }), "shop:boutique/catalog";
+    ImportText: "import", json!({ "pattern": "." }), "shop:boutique/catalog";
     /// A semantic version.
     VersionText: "version", json!({ "pattern": "^[0-9]+\\.[0-9]+\\.[0-9]+" }), "0.1.0";
     /// A path of the host.

@@ -16,9 +16,14 @@ pub fn reference_markdown() -> String {
          Paths are relative to the manifest's folder. Unknown keys are errors. Editors can check and complete manifests with the \
          [JSON Schema](../isomer.schema.json) made from the same source.\n\n",
     );
-    let units = |units: &[(&str, u64)]| units.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let units =
+        |units: &[(&str, u64)]| units.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let _ = writeln!(out, "- A *size* is a whole number and a unit ({}), for example `\"64MiB\"`.", units(SIZE_UNITS));
-    let _ = writeln!(out, "- A *duration* is a whole number and a unit ({}), for example `\"30s\"`.", units(DURATION_UNITS));
+    let _ = writeln!(
+        out,
+        "- A *duration* is a whole number and a unit ({}), for example `\"30s\"`.",
+        units(DURATION_UNITS)
+    );
     out.push_str(
         "- A *name* has lower-case letters and digits in parts joined by `-`, begins with a letter, and has 64 characters at most.\n",
     );
@@ -40,7 +45,7 @@ fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: O
     let _ = writeln!(out, "\n{level} `[{title}]`\n");
     let own = text(schema, "description").filter(|own| Some(*own) != meaning);
     for paragraph in meaning.into_iter().chain(own) {
-        let _ = writeln!(out, "{}\n", one_line(paragraph));
+        let _ = writeln!(out, "{}\n", paragraph);
     }
     out.push_str("| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n");
     let mut below: Vec<(&str, &Value)> = vec![];
@@ -51,7 +56,13 @@ fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: O
             Some(Inner::Table(table)) => below.push((key, table)),
             Some(Inner::Fields(table)) => {
                 for (field, property) in keys(table) {
-                    row(out, &format!("{key}.{field}"), &kind_of(property).0, default_of(table, field, property), property);
+                    row(
+                        out,
+                        &format!("{key}.{field}"),
+                        &kind_of(property).0,
+                        default_of(table, field, property),
+                        property,
+                    );
                 }
             }
             None => {}
@@ -81,7 +92,7 @@ fn kind_of(schema: &Value) -> (String, Option<Inner<'_>>) {
 }
 
 fn row(out: &mut String, key: &str, kind: &str, default: String, schema: &Value) {
-    let meaning = one_line(text(schema, "description").unwrap_or_default()).replace('|', "\\|");
+    let meaning = text(schema, "description").unwrap_or_default().replace('|', "\\|");
     let _ = writeln!(out, "| `{key}` | {kind} | {default} | {meaning} |");
 }
 
@@ -95,8 +106,4 @@ fn default_of(table: &Value, key: &str, schema: &Value) -> String {
         Some(default) => format!("`{default}`"),
         None => "none".to_owned(),
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -9,8 +9,6 @@ use crate::model::Route;
 /// What a route begins with, as a regular expression for editors; [`FromStr`] has the whole rule.
 pub(crate) const ROUTE_PATTERN: &str = "^/";
 
-const KIND: &str = "a route";
-
 impl Route {
     /// Does the route answer this path (of a request, without the query)?
     #[must_use]
@@ -28,7 +26,7 @@ impl FromStr for Route {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        let invalid = |problem: &str| InvalidText::new(KIND, text, problem);
+        let invalid = |problem: &str| InvalidText::new("a route", "/cart/...", text, problem);
         let Some(path) = text.strip_prefix('/') else {
             let meant = text.find("://").map_or(text, |scheme| &text[scheme + 3..]);
             let meant = if meant.len() == text.len() { Some(format!("/{text}")) } else { None };
@@ -58,12 +56,15 @@ impl FromStr for Route {
                     .suggest(Some(format!("{before}/..."))));
             }
             if let Some(wrong) = wrong_character(segment) {
-                let rule = match wrong {
-                    '?' | '#' => "a route is a path, without query or fragment",
-                    '%' => "`%` must be followed by two hexadecimal digits",
-                    _ => "it has a character that a URL's path cannot have; write it as `%` and two hexadecimal digits",
+                let (rule, meant) = match wrong {
+                    '?' | '#' => (
+                        "it has a query or fragment, and a route is a path",
+                        text.split(wrong).next().map(str::to_owned),
+                    ),
+                    '%' => ("`%` must be followed by two hexadecimal digits", None),
+                    _ => ("it has a character that a URL's path cannot have", Some(encoded(text))),
                 };
-                return Err(invalid(rule));
+                return Err(invalid(rule).suggest(meant.filter(|meant| meant.parse::<Self>().is_ok())));
             }
         }
         let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
@@ -84,6 +85,21 @@ fn wrong_character(segment: &str) -> Option<char> {
         }
     }
     None
+}
+
+/// The route with what a path cannot have written as `%` and two hexadecimal digits.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for character in text.chars() {
+        if character == '/' || character == '%' || wrong_character(character.encode_utf8(&mut [0; 4])).is_none() {
+            encoded.push(character);
+        } else {
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    encoded
 }
 
 /// The route with empty parts left out and `...` as a part of its own, if that makes it legal.
@@ -146,10 +162,10 @@ mod tests {
             ("/static/*", "no parameters", Some("/static/...")),
             ("/static...", "last part", Some("/static/...")),
             ("/.../a", "last part", None),
-            ("/cart?x=1", "without query", None),
-            ("/a b", "two hexadecimal digits", None),
+            ("/cart?x=1", "a query", Some("/cart")),
+            ("/a b", "cannot have", Some("/a%20b")),
             ("/a%2", "followed by two", None),
-            ("/ü", "two hexadecimal digits", None),
+            ("/ü/...", "cannot have", Some("/%C3%BC/...")),
         ] {
             let error = text.parse::<Route>().expect_err(text);
             assert!(error.problem.contains(problem), "{error}");

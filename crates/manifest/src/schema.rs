@@ -14,9 +14,13 @@ use crate::raw::RawManifest;
 pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.inline_subschemas = true;
-        settings.transforms.push(Box::new(RecursiveTransform(without_null as fn(&mut schemars::Schema))));
+        settings.transforms.push(Box::new(RecursiveTransform(for_toml as fn(&mut schemars::Schema))));
     });
-    settings.into_generator().into_root_schema_for::<RawManifest>().to_value()
+    let mut schema = settings.into_generator().into_root_schema_for::<RawManifest>().to_value();
+    // Whether maps of `serde_json` keep their order is up to the features that other crates ask for; what is generated
+    // from this must not be.
+    schema.sort_all_objects();
+    schema
 });
 
 /// The JSON Schema of `isomer.toml`, for editors; ends with a line ending.
@@ -27,8 +31,8 @@ pub fn schema_json() -> String {
     text
 }
 
-/// An optional key is left out, never null: TOML has no null.
-fn without_null(schema: &mut schemars::Schema) {
+/// An optional key is left out, never null: TOML has no null. Descriptions are text, not lines of a source file.
+fn for_toml(schema: &mut schemars::Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     if object.get("default").is_some_and(Value::is_null) {
         object.remove("default");
@@ -52,7 +56,10 @@ fn without_null(schema: &mut schemars::Schema) {
             }
         }
     }
-    // Sixteen digits of a number of bits say nothing to a person with an editor.
+    if let Some(Value::String(description)) = object.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
+    // The width of a number in memory says nothing to whoever writes a manifest.
     object.remove("format");
 }
 
@@ -71,7 +78,8 @@ pub(crate) fn property<'a>(table: &'a Value, key: &str) -> Option<&'a Value> {
 
 /// The schema of the values of a table whose keys are names that the user chooses.
 pub(crate) fn any_property(table: &Value) -> Option<&Value> {
-    let by_pattern = table.get("patternProperties").and_then(Value::as_object).and_then(|patterns| patterns.values().next());
+    let by_pattern =
+        table.get("patternProperties").and_then(Value::as_object).and_then(|patterns| patterns.values().next());
     by_pattern.or_else(|| table.get("additionalProperties").filter(|schema| schema.is_object()))
 }
 

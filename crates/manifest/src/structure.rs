@@ -28,6 +28,9 @@ impl Check<'_> {
     /// `at` is the key of the table.
     fn table(&mut self, table: &mut DeTable<'_>, schema: &Value, at: Span) {
         let mut meant: Vec<String> = vec![];
+        if table.is_empty() && schema.get("minProperties").is_some() {
+            self.empty(schema, at);
+        }
         for (key, mut value) in std::mem::take(table) {
             let name = key.get_ref().to_string();
             let key_span = Span::from(key.span());
@@ -97,7 +100,8 @@ impl Check<'_> {
             .code("unknown-key")
             .at(at, "")
             .hint_if(near.map(|near| format!("did you mean `{near}`?")));
-        let below = keys(schema).find(|(_, below)| below.get("properties").is_some_and(|keys| keys.get(name).is_some()));
+        let below =
+            keys(schema).find(|(_, below)| below.get("properties").is_some_and(|keys| keys.get(name).is_some()));
         if near.is_none() {
             diagnostic = match below {
                 Some((table, _)) => diagnostic.hint(format!("it belongs to `{table}`: write `{table}.{name}`")),
@@ -115,18 +119,7 @@ impl Check<'_> {
         let property = property(schema, key).unwrap_or(&Value::Null);
         let place = self.place();
         let diagnostic = if self.path.is_empty() {
-            let mut example = format!("[{key}]");
-            let (table, below) = match any_property(property) {
-                Some(below) => (format!("[{key}.NAME]"), below),
-                None => (format!("[{key}]"), property),
-            };
-            example.clone_from(&table);
-            for (key, property) in keys(below).filter(|(key, _)| required(below).any(|required| required == *key)) {
-                example.push_str(&format!("\n{key} = {}", example_of(property)));
-            }
-            if required(below).next().is_none() {
-                example.push_str("\ncargo = \"DIR\"");
-            }
+            let (table, example) = example_of_table(key, property);
             Diagnostic::error(format!("the manifest has no `{table}`")).in_file().hint(format!("add it:\n{example}"))
         } else {
             Diagnostic::error(format!("{place} has no `{key}`"))
@@ -134,6 +127,15 @@ impl Check<'_> {
                 .hint(format!("add `{key} = {}`", example_of(property)))
         };
         self.found.push(diagnostic.code("missing-key"));
+    }
+
+    fn empty(&mut self, schema: &Value, at: Span) {
+        let (table, example) = example_of_table(&self.path_to(""), schema);
+        let diagnostic = Diagnostic::error(format!("the manifest has no `{table}`"))
+            .code("missing-key")
+            .at(at, "this is empty")
+            .hint(format!("add one:\n{example}"));
+        self.found.push(diagnostic);
     }
 
     fn wrong_type(&mut self, value: &DeValue<'_>, span: Span, schema: &Value) {
@@ -156,7 +158,9 @@ impl Check<'_> {
         if self.path.first().is_some_and(|first| first == "secrets") {
             let name = self.path.get(1).cloned().unwrap_or_default();
             diagnostic = diagnostic.hide(span);
-            if self.path.len() == 2 {
+            if self.path.len() > 2 {
+                diagnostic = diagnostic.hint(format!("for example `{}`", example_of(schema)));
+            } else {
                 let variable = name.replace(['-', '.'], "_").to_ascii_uppercase();
                 diagnostic = diagnostic.hint(format!(
                     "a secret's value does not belong in the manifest; say where it comes from:\n\
@@ -215,7 +219,7 @@ fn way_out(value: &DeValue<'_>, written: &str, schema: &Value) -> Option<String>
     let choice = *choices(schema).first()?;
     match (text(choice, "type")?, value) {
         ("string", DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)) => {
-            if matches!(text(choice, "title"), None | Some("version")) {
+            if text(choice, "title").is_none() {
                 Some(format!("put it in quotes: `\"{written}\"`"))
             } else {
                 Some(format!("for example `{}`", example_of(choice)))
@@ -225,10 +229,12 @@ fn way_out(value: &DeValue<'_>, written: &str, schema: &Value) -> Option<String>
         ("array", DeValue::Table(_)) if !written.contains('\n') && written.starts_with('{') => {
             Some(format!("put it in brackets: `[{written}]`"))
         }
-        ("integer" | "boolean", DeValue::String(text)) if text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok() => {
+        ("integer" | "boolean", DeValue::String(text))
+            if text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok() =>
+        {
             Some(format!("leave out the quotes: `{text}`"))
         }
-        ("string" | "array", _) => Some(format!("for example `{}`", example_of(choice))),
+        ("string" | "array" | "object", _) => Some(format!("for example `{}`", example_of(choice))),
         _ => None,
     }
 }
@@ -240,11 +246,11 @@ fn example_of(schema: &Value) -> String {
         Some("boolean") => "true".to_owned(),
         Some("integer") => "1".to_owned(),
         Some("object") => {
-            let needed: Vec<String> = keys(schema)
-                .filter(|(key, _)| required(schema).any(|required| required == *key))
-                .map(|(key, schema)| format!("{key} = {}", example_of(schema)))
-                .collect();
-            format!("{{ {} }}", needed.join(", "))
+            let entries = match any_property(schema) {
+                Some(values) => vec![format!("NAME = {}", example_of(values))],
+                None => example_of_keys(schema),
+            };
+            if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
         }
         _ => {
             let schema = choices(schema)[0];
@@ -252,6 +258,24 @@ fn example_of(schema: &Value) -> String {
             example.map_or_else(|| "\"…\"".to_owned(), Value::to_string)
         }
     }
+}
+
+/// The header of a table of the manifest, and the table with all that it needs.
+fn example_of_table(key: &str, schema: &Value) -> (String, String) {
+    let (table, inner) = match any_property(schema) {
+        Some(inner) => (format!("[{key}.NAME]"), inner),
+        None => (format!("[{key}]"), schema),
+    };
+    let lines = example_of_keys(inner).join("\n");
+    (table.clone(), format!("{table}\n{lines}"))
+}
+
+/// The keys that a table needs, each with an example. Where one of several is needed, the first of them will do.
+fn example_of_keys(schema: &Value) -> Vec<String> {
+    let one_of = schema.get("oneOf").and_then(|choices| choices.get(0)).map(required);
+    let needed: Vec<&str> = required(schema).chain(one_of.into_iter().flatten()).collect();
+    let needed = keys(schema).filter(|(key, _)| needed.contains(key));
+    needed.map(|(key, schema)| format!("{key} = {}", example_of(schema))).collect()
 }
 
 /// The candidate that is nearest to `name`, if one is near enough to be a slip of the pen.

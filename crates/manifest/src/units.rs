@@ -26,7 +26,7 @@ pub(crate) const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m
 /// # Errors
 /// Why it is not a size.
 pub fn parse_size(text: &str) -> Result<u64, InvalidText> {
-    parse("a size", text, SIZE_UNITS)
+    parse("a size", "64MiB", text, SIZE_UNITS)
 }
 
 /// A duration such as `30s` or `500ms`.
@@ -34,7 +34,7 @@ pub fn parse_size(text: &str) -> Result<u64, InvalidText> {
 /// # Errors
 /// Why it is not a duration.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidText> {
-    parse("a duration", text, DURATION_UNITS).map(Duration::from_millis)
+    parse("a duration", "30s", text, DURATION_UNITS).map(Duration::from_millis)
 }
 
 /// A size as it would be written: the largest unit that divides it.
@@ -58,10 +58,12 @@ fn names<'a>(units: &[(&'a str, u64)]) -> Vec<&'a str> {
     units.iter().map(|(name, _)| *name).collect()
 }
 
-fn parse(kind: &'static str, text: &str, units: &[(&str, u64)]) -> Result<u64, InvalidText> {
+fn parse(kind: &'static str, example: &'static str, text: &str, units: &[(&str, u64)]) -> Result<u64, InvalidText> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let invalid = |problem: String, suggestion: Option<String>| InvalidText::new(kind, text, problem).suggest(suggestion);
+    let invalid = |problem: String, suggestion: Option<String>| {
+        InvalidText::new(kind, example, text, problem).suggest(suggestion)
+    };
     let known = names(units).join("`, `");
     if number.is_empty() {
         return Err(invalid(format!("it must be a whole number and a unit (`{known}`)"), None));

@@ -8,7 +8,8 @@ use isomer_manifest::{
 };
 
 fn parsed(text: &str) -> Parsed {
-    parse(&SourceFile::new("isomer.toml", text)).unwrap_or_else(|found| panic!("{}", Renderer::plain().diagnostics(&found)))
+    parse(&SourceFile::new("isomer.toml", text))
+        .unwrap_or_else(|found| panic!("{}", Renderer::plain().diagnostics(&found)))
 }
 
 fn full() -> Parsed {
@@ -45,7 +46,10 @@ fn every_key_is_read() {
     assert!(cart.isolate);
     assert_eq!(cart.grants.kv.iter().map(|store| store.value.as_str()).collect::<Vec<_>>(), ["carts", "sessions"]);
     assert_eq!(cart.grants.sql[0].value, "orders");
-    assert_eq!(cart.grants.secrets.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["payment-key", "SIGNING_KEY"]);
+    assert_eq!(
+        cart.grants.secrets.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(),
+        ["payment-key", "SIGNING_KEY"]
+    );
     let directory = |host: &str, guest: &str, write| DirGrant { host: host.into(), guest: guest.into(), write };
     assert_eq!(
         cart.grants.dirs.iter().map(|dir| dir.value.clone()).collect::<Vec<_>>(),
@@ -109,7 +113,9 @@ fn the_order_and_the_form_of_the_text_change_nothing() {
 
 #[test]
 fn a_file_alone_is_an_app() {
-    for (path, name) in [("target/My_Server.wasm", "my-server"), ("42.wasm", "app"), ("", "app"), ("hello.wasm", "hello")] {
+    for (path, name) in
+        [("target/My_Server.wasm", "my-server"), ("42.wasm", "app"), ("", "app"), ("hello.wasm", "hello")]
+    {
         let app = App::single(Path::new(path), Grants::default());
         let component = &app.components[name];
         assert_eq!(component.source.value, Source::Wasm(path.into()));

@@ -31,10 +31,7 @@ impl Lowering<'_> {
     }
 
     fn component(&mut self, name: &str, at: Span, raw: RawComponent) -> Option<Component> {
-        let place = |key: &str| {
-            let place = self.places.keys.get(&(name.to_owned(), key.to_owned()));
-            Spanned::new((), place.copied().unwrap_or(at))
-        };
+        let place = |key: &str| Spanned::new((), self.places.get(&["components", name, key]).unwrap_or(at));
         let (grants_at, limits_at) = (place("grants"), place("limits"));
         let source = self.source(name, at, &raw);
         let routes = self.routes(raw.routes);
@@ -68,7 +65,11 @@ impl Lowering<'_> {
                 return None;
             }
         }
+        // A source that was taken out had an error of its own.
+        let was_there = |key: &str| self.places.has(&["components", name, key]);
         let problem = match (cargo, wasm, command) {
+            (None, None, Some(_)) if was_there("wasm") => return None,
+            (None, None, None) if ["cargo", "wasm", "command"].into_iter().any(was_there) => return None,
             (Some(cargo), None, None) => return Some(cargo.map(|path| Source::Cargo(path.into()))),
             (None, Some(wasm), None) => return Some(wasm.map(|path| Source::Wasm(path.into()))),
             (None, Some(wasm), Some(command)) => {
@@ -76,16 +77,19 @@ impl Lowering<'_> {
                 return Some(Spanned::new(source, command.span));
             }
             (Some(cargo), Some(other), _) | (Some(cargo), None, Some(other)) => {
+                let (first, second) = (cargo.span.min(other.span), cargo.span.max(other.span));
                 Diagnostic::error(format!("component `{name}` has more than one source"))
                     .code("several-sources")
-                    .at(other.span, "the second source")
-                    .related(cargo.span, "the first source")
+                    .at(second, "the second source")
+                    .related(first, "the first source")
                     .hint("keep `cargo`, or `wasm`, or `wasm` with the `command` that makes it")
             }
-            (None, None, Some(command)) => Diagnostic::error(format!("component `{name}` has a `command` without `wasm`"))
-                .code("command-without-wasm")
-                .at(command.span, "which file does it make?")
-                .hint("name the file that the command makes: `wasm = \"FILE.wasm\"`"),
+            (None, None, Some(command)) => {
+                Diagnostic::error(format!("component `{name}` has a `command` without `wasm`"))
+                    .code("command-without-wasm")
+                    .at(command.span, "which file does it make?")
+                    .hint("name the file that the command makes: `wasm = \"FILE.wasm\"`")
+            }
             (None, None, None) => Diagnostic::error(format!("component `{name}` has no source"))
                 .code("no-source")
                 .at(at, "where do its bytes come from?")
@@ -158,7 +162,7 @@ impl Lowering<'_> {
             if text.is_empty() {
                 self.report(
                     Diagnostic::error(format!("a link of component `{name}` names no import"))
-                        .code("bad-link")
+                        .code("empty-link")
                         .at(import.span, "")
                         .hint("write the import's id, for example `\"shop:boutique/catalog\" = \"catalog\"`"),
                 );

@@ -64,10 +64,16 @@ impl Lowering<'_> {
                     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
                 let legal = if is_environment_name(&legal) { legal } else { format!("_{legal}") };
                 self.report(
-                    Diagnostic::error(format!("config key `{name}` of component `{component}` cannot name an environment variable"))
-                        .code("bad-config-key")
-                        .at(key.span, "letters, digits and `_`, and no digit first")
-                        .hint(format!("write `{legal}`")),
+                    Diagnostic::error(format!(
+                        "config key `{name}` of component `{component}` cannot name an environment variable"
+                    ))
+                    .code("bad-config-key")
+                    .at(key.span, "letters, digits and `_`, and no digit first")
+                    .hint(if name.is_empty() {
+                        "name it, or take it out".to_owned()
+                    } else {
+                        format!("write `{legal}`")
+                    }),
                 );
                 continue;
             }

@@ -17,24 +17,42 @@ use crate::raw::{NameText, RawApp, RawManifest};
 use crate::source::{Span, Spanned};
 use crate::structure::nearest;
 
-/// Where keys stand that the raw types do not remember.
+/// The keys that were written, before anything wrong was taken out, and where they stand.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    /// The keys of components, by component and key.
-    pub(crate) keys: BTreeMap<(String, String), Span>,
+    keys: BTreeMap<String, Span>,
+}
+
+impl Places {
+    pub(crate) fn add(&mut self, path: &[&str], span: Span) {
+        self.keys.insert(path.join("\n"), span);
+    }
+
+    /// Where a key stands, if it was written.
+    fn get(&self, path: &[&str]) -> Option<Span> {
+        self.keys.get(&path.join("\n")).copied()
+    }
+
+    fn has(&self, path: &[&str]) -> bool {
+        self.get(path).is_some()
+    }
+
+    /// The keys written in a table.
+    fn keys_of(&self, path: &[&str]) -> impl Iterator<Item = &str> {
+        let table = format!("{}\n", path.join("\n"));
+        self.keys.keys().filter_map(move |key| key.strip_prefix(&table)).filter(|key| !key.contains('\n'))
+    }
 }
 
 /// The app, to be used only if no error was found, and what was found.
 pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Vec<Diagnostic>) {
-    let mut lowering = Lowering {
-        declared: raw.components.keys().map(|name| name.value.0.clone()).collect(),
-        places,
-        found: vec![],
-    };
+    let components = raw.components.unwrap_or_default();
+    let declared = places.keys_of(&["components"]).map(str::to_owned).collect();
+    let mut lowering = Lowering { declared, places, found: vec![] };
     let (name, version) = lowering.app(raw.app.unwrap_or_default());
     let secrets = lowering.secrets(raw.secrets);
     let sql = lowering.sql(raw.sql);
-    let components = lowering.components(raw.components);
+    let components = lowering.components(components);
     let shapes = lowering.shapes(raw.shapes, &components);
     lowering.check_secrets(&components, &secrets);
     lowering.check_sql(&components, &sql);
@@ -66,7 +84,7 @@ impl Lowering<'_> {
                 } else {
                     invalid.to_string()
                 };
-                self.report(Diagnostic::error(message).code(code).at(at, "").hint_if(hint));
+                self.report(Diagnostic::error(message).code(code).at(at, "").hint(hint));
                 None
             }
         }

@@ -15,7 +15,8 @@ impl Lowering<'_> {
         raw: BTreeMap<Spanned<NameText>, RawShape>,
         components: &BTreeMap<ComponentName, Component>,
     ) -> BTreeMap<String, Shape> {
-        let everything = components.iter().map(|(name, component)| Spanned::new(name.clone(), component.at.span)).collect();
+        let everything =
+            components.iter().map(|(name, component)| Spanned::new(name.clone(), component.at.span)).collect();
         let monolith = Shape { groups: BTreeMap::from([(MONOLITH.to_owned(), everything)]), isolate: vec![] };
         let mut shapes = BTreeMap::from([(MONOLITH.to_owned(), monolith)]);
         for (name, raw) in raw {
@@ -40,7 +41,10 @@ impl Lowering<'_> {
     fn shape(&mut self, shape: &str, raw: RawShape) -> Shape {
         let mut placed: BTreeMap<ComponentName, (String, Span)> = BTreeMap::new();
         let mut groups = BTreeMap::new();
-        for (name, members) in raw.groups {
+        // In the order of the file, so that what comes second is reported as such.
+        let mut raw_groups: Vec<_> = raw.groups.into_iter().collect();
+        raw_groups.sort_by_key(|(name, _)| name.span);
+        for (name, members) in raw_groups {
             let group = name.value.0;
             let checked = check_name("a group name", &group);
             self.valid(checked, "bad-name", name.span);

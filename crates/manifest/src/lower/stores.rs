@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Lowering;
 use crate::diagnostic::Diagnostic;
-use crate::invalid::InvalidText;
 use crate::model::{Component, SecretSource, SqlStore};
-use crate::names::{ComponentName, StoreName, is_environment_name, is_secret_name};
+use crate::names::{ComponentName, StoreName, check_secret_name, is_environment_name, is_secret_name};
 use crate::raw::{NameText, RawSecret, RawSqlStore, SecretText};
-use crate::source::Spanned;
+use crate::source::{Span, Spanned};
 use crate::structure::nearest;
 use crate::units::parse_duration;
 
@@ -20,21 +19,16 @@ impl Lowering<'_> {
         let mut secrets = BTreeMap::new();
         for (name, raw) in raw {
             let name = name.map(|text| text.0);
-            let checked = if is_secret_name(&name.value) {
-                Ok(())
-            } else {
-                let rule = "it must be a letter, then letters, digits, `_`, `-` or `.`, 64 characters at most";
-                Err(InvalidText::new("a secret's name", &name.value, rule))
-            };
+            let checked = check_secret_name(&name.value);
             self.valid(checked, "bad-name", name.span);
-            let source = self.secret(&name.value, raw);
+            let source = self.secret(&name.value, name.span, raw.value);
             secrets.insert(name, source);
         }
         secrets
     }
 
-    fn secret(&mut self, name: &str, raw: Spanned<RawSecret>) -> Option<SecretSource> {
-        match (raw.value.env, raw.value.file) {
+    fn secret(&mut self, name: &str, at: Span, raw: RawSecret) -> Option<SecretSource> {
+        match (raw.env, raw.file) {
             (Some(variable), None) => {
                 let text = variable.value.0;
                 if is_environment_name(&text) {
@@ -58,18 +52,18 @@ impl Lowering<'_> {
             (Some(variable), Some(file)) => self.report(
                 Diagnostic::error(format!("secret `{name}` has two sources"))
                     .code("bad-secret-source")
-                    .at(file.span, "the second source")
-                    .related(variable.span, "the first source")
+                    .at(file.span.max(variable.span), "the second source")
+                    .related(file.span.min(variable.span), "the first source")
                     .hint("keep `env` or `file`"),
             ),
-            // Where something was wrong inside, that was reported before.
+            // What was taken out had an error of its own.
+            (None, None) if self.places.keys_of(&["secrets", name]).next().is_some() => {}
             (None, None) => {
                 let variable = name.replace(['-', '.'], "_").to_ascii_uppercase();
                 self.report(
                     Diagnostic::error(format!("secret `{name}` has no source"))
                         .code("bad-secret-source")
-                        .at(raw.span, "where does its value come from?")
-                        .hide(raw.span)
+                        .at(at, "where does its value come from?")
                         .hint(format!("write `{name} = {{ env = \"{variable}\" }}` or `{{ file = \"PATH\" }}`")),
                 );
             }
@@ -108,18 +102,20 @@ impl Lowering<'_> {
     /// Every granted secret has a source; every source is granted to somebody.
     pub(super) fn check_secrets(&mut self, components: &BTreeMap<ComponentName, Component>, secrets: &Secrets) {
         let mut granted: BTreeSet<&str> = BTreeSet::new();
-        for (component, secret) in
-            components.iter().flat_map(|(name, component)| component.grants.secrets.iter().map(move |secret| (name, secret)))
+        for (component, secret) in components
+            .iter()
+            .flat_map(|(name, component)| component.grants.secrets.iter().map(move |secret| (name, secret)))
         {
             granted.insert(&secret.value);
-            if secrets.contains_key(&secret.value) {
+            if secrets.contains_key(&secret.value) || self.places.has(&["secrets", &secret.value]) {
                 continue;
             }
             let known = secrets.keys().map(|name| name.value.as_str());
-            let mut diagnostic =
-                Diagnostic::error(format!("component `{component}` is granted the secret `{secret}`, which `[secrets]` does not have"))
-                    .code("unknown-secret")
-                    .at(secret.span, "not in `[secrets]`");
+            let mut diagnostic = Diagnostic::error(format!(
+                "component `{component}` is granted the secret `{secret}`, which `[secrets]` does not have"
+            ))
+            .code("unknown-secret")
+            .at(secret.span, "not in `[secrets]`");
             diagnostic = match nearest(&secret.value, known) {
                 Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
                 None => {
@@ -135,12 +131,15 @@ impl Lowering<'_> {
             };
             self.report(diagnostic);
         }
-        for name in secrets.keys().filter(|name| !granted.contains(name.value.as_str())) {
+        for name in secrets.keys().filter(|name| is_secret_name(&name.value) && !granted.contains(name.value.as_str()))
+        {
             self.report(
                 Diagnostic::warning(format!("the secret `{name}` is granted to no component"))
                     .code("unused-secret")
                     .at(name.span, "nobody can read it")
-                    .hint(format!("add `grants.secrets = [\"{name}\"]` to the component that needs it, or take it out")),
+                    .hint(format!(
+                        "add `grants.secrets = [\"{name}\"]` to the component that needs it, or take it out"
+                    )),
             );
         }
     }
