@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use isomer_manifest::{Diagnostic, SourceFile, parse, schema_json};
+use isomer_manifest::{Diagnostic, MANIFEST_FILE, Renderer, SourceFile, parse, schema_json};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -48,6 +48,21 @@ fn right_manifests_fit_the_schema() {
         let errors: Vec<_> =
             VALIDATOR.iter_errors(&json_of(&text).expect("it is TOML")).map(|e| e.to_string()).collect();
         assert_eq!(errors, [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_project_are_right() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let folders = examples.read_dir().expect("there are examples").map(|entry| entry.expect("it can be read").path());
+    let manifests: Vec<_> = folders.map(|folder| folder.join(MANIFEST_FILE)).filter(|path| path.is_file()).collect();
+    assert!(!manifests.is_empty());
+    for path in manifests {
+        let text = std::fs::read_to_string(&path).expect("the file can be read");
+        let source = SourceFile::new(path.display().to_string(), text.as_str());
+        let found = parse(&source).map_or_else(|found| found, |parsed| parsed.warnings);
+        assert_eq!(Renderer::plain().diagnostics(&found), "");
+        assert!(VALIDATOR.is_valid(&json_of(&text).expect("it is TOML")), "{}", path.display());
     }
 }
 
