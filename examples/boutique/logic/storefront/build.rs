@@ -12,8 +12,10 @@ fn main() {
 
 /// FNV-1a over names and bytes, in the order of the names.
 fn add_folder(folder: &Path, hash: &mut u64) {
-    let mut paths: Vec<_> =
-        fs::read_dir(folder).expect("the assets are there").map(|entry| entry.expect("an entry is readable").path()).collect();
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .expect("the assets are there")
+        .map(|entry| entry.expect("an entry is readable").path())
+        .collect();
     paths.sort();
     for path in paths {
         if path.is_dir() {

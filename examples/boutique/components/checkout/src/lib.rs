@@ -1,8 +1,8 @@
 //! The checkout component: turns a cart into an order, with the other components.
 
 use boutique_types::{
-    CartError, CartItem, CheckoutError, CheckoutRequest, MoneyError, Order, OrderError, OrderLine, OrderStatus, PlacedOrder,
-    Product, ShippingError,
+    CartError, CartItem, CheckoutError, CheckoutRequest, MoneyError, Order, OrderError, OrderLine, OrderStatus,
+    PlacedOrder, Product, ShippingError,
 };
 use futures::join;
 use wasip3::clocks::system_clock;
@@ -33,8 +33,7 @@ impl bindings::exports::boutique::shop::checkout::Guest for Checkout {
         }
         let order = price(&items, &request)?;
         // The order is written down before any money moves: whatever happens after this, it can be found.
-        let (opened, booked) =
-            join!(open(&session_id, order), shipping::book(request.address.clone(), items.clone()));
+        let (opened, booked) = join!(open(&session_id, order), shipping::book(request.address.clone(), items.clone()));
         let mut order = opened?;
         let tracking_id = match booked {
             Ok(tracking_id) => tracking_id,
@@ -65,8 +64,7 @@ fn price(items: &[CartItem], request: &CheckoutRequest) -> Result<Order, Checkou
     let products: Vec<Product> = items
         .iter()
         .map(|item| {
-            catalog::get_product(&item.product_id)
-                .ok_or_else(|| CheckoutError::UnknownProduct(item.product_id.clone()))
+            catalog::get_product(&item.product_id).ok_or_else(|| CheckoutError::UnknownProduct(item.product_id.clone()))
         })
         .collect::<Result<_, _>>()?;
     let mut amounts: Vec<_> = products.iter().map(|product| product.price.clone()).collect();

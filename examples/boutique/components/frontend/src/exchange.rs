@@ -51,7 +51,8 @@ pub(crate) fn response(response: Response, is_head: bool) -> Result<types::Respo
     if has_body {
         fields.push(("content-length".into(), length.into_bytes()));
     }
-    let fields = Fields::from_list(&fields).map_err(|error| ErrorCode::InternalError(Some(format!("a header: {error:?}"))))?;
+    let fields =
+        Fields::from_list(&fields).map_err(|error| ErrorCode::InternalError(Some(format!("a header: {error:?}"))))?;
     let (trailers, trailers_reader) = wit_future::new(|| Ok(None));
     drop(trailers);
     let contents = (has_body && !is_head && !response.body.is_empty()).then(|| {

@@ -24,7 +24,8 @@ impl wasip3::exports::http::handler::Guest for Frontend {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let head = exchange::head(&request);
         let is_head = head.method == "HEAD";
-        let response = handle(&services::Components, &head, async |limit| exchange::read_body(request, limit).await).await;
+        let response =
+            handle(&services::Components, &head, async |limit| exchange::read_body(request, limit).await).await;
         exchange::response(response, is_head)
     }
 }

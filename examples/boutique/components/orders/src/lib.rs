@@ -50,7 +50,8 @@ impl bindings::exports::boutique::shop::orders::Guest for Orders {
         let values = vec![Value::Text(id.clone()), Value::Text(session_id)];
         let found = connection.query(statements::SELECT_ORDER.into(), values).await.map_err(order_error)?;
         let Some(row) = found.rows.into_iter().next() else { return Ok(None) };
-        let lines = connection.query(statements::SELECT_LINES.into(), vec![Value::Text(id)]).await.map_err(order_error)?;
+        let lines =
+            connection.query(statements::SELECT_LINES.into(), vec![Value::Text(id)]).await.map_err(order_error)?;
         rows::order(row, lines.rows).map(Some)
     }
 

@@ -17,7 +17,8 @@ const ACCEPTED: [CardBrand; 3] = [CardBrand::Visa, CardBrand::Mastercard, CardBr
 /// The first reason to refuse it.
 pub fn check(card: &Card, amount: &Money, (year, month): (u64, u64)) -> Result<CardSummary, Refusal> {
     let digits: String = card.number.chars().filter(|character| !matches!(character, ' ' | '-')).collect();
-    if !(12..=19).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) || !passes_luhn(&digits) {
+    if !(12..=19).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) || !passes_luhn(&digits)
+    {
         return Err(Refusal::InvalidNumber);
     }
     let (brand, lengths) = brand(&digits);
@@ -94,7 +95,11 @@ mod tests {
             ("2223003122003222", CardBrand::Mastercard, "3222"),
             ("378282246310005", CardBrand::AmericanExpress, "0005"),
         ] {
-            assert_eq!(check_at(&card(number), (2026, 1)), Ok(CardSummary { brand, last_four: last_four.into() }), "{number}");
+            assert_eq!(
+                check_at(&card(number), (2026, 1)),
+                Ok(CardSummary { brand, last_four: last_four.into() }),
+                "{number}"
+            );
         }
     }
 
@@ -129,7 +134,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused() {
-        for number in ["", "0", "4111", "4111111111111111111111", "411111111111111x", "41111111111111११", "411111111111116"] {
+        for number in
+            ["", "0", "4111", "4111111111111111111111", "411111111111111x", "41111111111111११", "411111111111116"]
+        {
             assert_eq!(check_at(&card(number), (2026, 1)), Err(Refusal::InvalidNumber), "{number}");
         }
     }
@@ -149,7 +156,12 @@ mod tests {
             let card = Card { expiration_month: month, ..card("4111111111111111") };
             assert_eq!(check_at(&card, (2026, 1)), Err(Refusal::InvalidExpiration));
         }
-        for (number, code) in [("4111111111111111", "1234"), ("378282246310005", "123"), ("4111111111111111", "12a"), ("4111111111111111", "")] {
+        for (number, code) in [
+            ("4111111111111111", "1234"),
+            ("378282246310005", "123"),
+            ("4111111111111111", "12a"),
+            ("4111111111111111", ""),
+        ] {
             let card = Card { verification_code: code.into(), ..card(number) };
             assert_eq!(check_at(&card, (2026, 1)), Err(Refusal::InvalidVerificationCode), "{number} {code}");
         }

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn what_is_no_item_is_refused() {
-        for bad in [item("", 1), item("A", 0), item("A B", 1), item("A\n", 1), item(&"A".repeat(33), 1), item("ä", 1)] {
+        for bad in [item("", 1), item("A", 0), item("A B", 1), item("A\n", 1), item(&"A".repeat(33), 1), item("ä", 1)]
+        {
             assert_eq!(add(&mut Vec::new(), bad.clone()), Err(CartError::InvalidItem), "{bad:?}");
         }
     }
@@ -116,7 +117,17 @@ mod tests {
 
     #[test]
     fn damaged_carts_are_told() {
-        for bad in ["", "cart 1", "cart 2\n", "cart 1\nA\n", "cart 1\nA 0\n", "cart 1\nA 1000\n", "cart 1\nA -1\n", "cart 1\n A 1\n", "cart 1\nA 1"] {
+        for bad in [
+            "",
+            "cart 1",
+            "cart 2\n",
+            "cart 1\nA\n",
+            "cart 1\nA 0\n",
+            "cart 1\nA 1000\n",
+            "cart 1\nA -1\n",
+            "cart 1\n A 1\n",
+            "cart 1\nA 1",
+        ] {
             assert!(matches!(decode(bad.as_bytes()), Err(CartError::Unavailable(_))), "{bad:?}");
         }
         assert!(decode(&[0xff, 0xfe, b'\n']).is_err());

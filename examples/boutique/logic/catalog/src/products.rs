@@ -141,8 +141,15 @@ mod tests {
     fn the_nine_ids_are_those_that_load_generators_ask_for() {
         let ids: BTreeSet<_> = ENTRIES.iter().map(|entry| entry.id).collect();
         let expected = [
-            "0PUK6V6EV0", "1YMWWN1N4O", "2ZYFJ3GM2N", "66VCHSJNUP", "6E92ZMYYFZ", "9SIQT8TOJO", "L9ECAV7KIM",
-            "LS4PSXUNUM", "OLJCESPC7Z",
+            "0PUK6V6EV0",
+            "1YMWWN1N4O",
+            "2ZYFJ3GM2N",
+            "66VCHSJNUP",
+            "6E92ZMYYFZ",
+            "9SIQT8TOJO",
+            "L9ECAV7KIM",
+            "LS4PSXUNUM",
+            "OLJCESPC7Z",
         ];
         assert_eq!(ids, BTreeSet::from(expected));
     }

@@ -5,8 +5,11 @@ use boutique_types::Product;
 /// At most `count` products out of `all` that share most categories with those of the given ids and are not among them.
 /// Equal ones come in an order that depends on the ids alone, so that not every page shows the same.
 pub fn recommend(all: Vec<Product>, product_ids: &[String], count: usize) -> Vec<Product> {
-    let liked: Vec<String> =
-        all.iter().filter(|product| product_ids.contains(&product.id)).flat_map(|product| product.categories.clone()).collect();
+    let liked: Vec<String> = all
+        .iter()
+        .filter(|product| product_ids.contains(&product.id))
+        .flat_map(|product| product.categories.clone())
+        .collect();
     let turn = product_ids.iter().flat_map(|id| id.bytes()).map(usize::from).sum::<usize>();
     let places = all.len().max(1);
     let mut others: Vec<_> = all

@@ -13,7 +13,13 @@ struct Entry {
     per_euro_millionths: i64,
 }
 
-const fn entry(code: &'static str, name: &'static str, symbol: &'static str, digits: u8, per_euro_millionths: i64) -> Entry {
+const fn entry(
+    code: &'static str,
+    name: &'static str,
+    symbol: &'static str,
+    digits: u8,
+    per_euro_millionths: i64,
+) -> Entry {
     Entry { code, name, symbol, digits, per_euro_millionths }
 }
 

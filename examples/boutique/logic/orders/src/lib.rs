@@ -48,7 +48,12 @@ mod tests {
     use super::*;
 
     fn line(units: i64, nanos: i32, quantity: u32) -> OrderLine {
-        OrderLine { product_id: "A".into(), name: "A thing".into(), quantity, unit_price: Money::new("USD", units, nanos) }
+        OrderLine {
+            product_id: "A".into(),
+            name: "A thing".into(),
+            quantity,
+            unit_price: Money::new("USD", units, nanos),
+        }
     }
 
     #[test]

@@ -82,7 +82,8 @@ mod tests {
             unit_price: Money::new("USD", 16, 990_000_000),
         };
         let shipping = Money::new("USD", 4, 900_000_000);
-        let order = pending("AAAA-BBBB-CCCC".into(), 951_782_400, "a@example.com".into(), address, vec![line], shipping);
+        let order =
+            pending("AAAA-BBBB-CCCC".into(), 951_782_400, "a@example.com".into(), address, vec![line], shipping);
         order.expect("the amounts fit")
     }
 

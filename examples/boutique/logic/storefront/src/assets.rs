@@ -37,7 +37,12 @@ pub(crate) fn serve(head: &Head, path: &str) -> Option<Response> {
         tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|other| other == "*" || other == tag)
     });
     // An address without its version may stand for other bytes tomorrow.
-    let keep = if head.query() == format!("v={VERSION}") { "public, max-age=31536000, immutable" } else { "public, max-age=300" };
-    let response = if known { Response::new(304, content_type, &[][..]) } else { Response::new(200, content_type, *bytes) };
+    let keep = if head.query() == format!("v={VERSION}") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "public, max-age=300"
+    };
+    let response =
+        if known { Response::new(304, content_type, &[][..]) } else { Response::new(200, content_type, *bytes) };
     Some(response.with("etag", tag).with("cache-control", keep))
 }

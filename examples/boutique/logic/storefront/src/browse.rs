@@ -44,7 +44,9 @@ pub(crate) async fn product(services: &impl Services, visitor: &Visitor, id: &st
 }
 
 pub(crate) async fn search(services: &impl Services, visitor: &Visitor, query: &str) -> Result<Response, Failure> {
-    let query = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "q").map_or_else(Default::default, |(_, words)| words);
+    let query = form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == "q")
+        .map_or_else(Default::default, |(_, words)| words);
     let query: String = query.trim().chars().take(QUERY_CHARACTERS_MAX).collect();
     let (items, found) =
         join!(cart_items(services, visitor), async { priced(services, visitor, services.search(&query)) });
@@ -63,7 +65,11 @@ pub(crate) fn badge(items: &Result<Vec<CartItem>, CartError>) -> Option<u32> {
 }
 
 /// The products with prices in the visitor's currency.
-pub(crate) fn priced(services: &impl Services, visitor: &Visitor, products: Vec<Product>) -> Result<Vec<Priced>, Failure> {
+pub(crate) fn priced(
+    services: &impl Services,
+    visitor: &Visitor,
+    products: Vec<Product>,
+) -> Result<Vec<Priced>, Failure> {
     let prices: Vec<Money> = products.iter().map(|product| product.price.clone()).collect();
     let prices = services
         .convert(&prices, &visitor.currency.code)

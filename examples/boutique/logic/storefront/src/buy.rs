@@ -157,7 +157,9 @@ fn checkout_failure(error: CheckoutError) -> Result<FieldError, Failure> {
         CheckoutError::Conversion(ConversionError::UnsupportedCurrency(code)) => {
             FieldError::new("currency_code", format!("We cannot charge in {code}. Choose another currency."))
         }
-        CheckoutError::Conversion(ConversionError::OutOfRange) => FieldError::new("cart", "This order is too large for us."),
+        CheckoutError::Conversion(ConversionError::OutOfRange) => {
+            FieldError::new("cart", "This order is too large for us.")
+        }
         CheckoutError::Shipping(ShippingError::NothingToShip) => FieldError::new("cart", "There is nothing to send."),
         CheckoutError::Shipping(ShippingError::IncompleteAddress(part)) => {
             FieldError::new("street_address", format!("The address is not complete: {part} is missing."))
@@ -176,10 +178,13 @@ fn refused(refusal: &Refusal) -> FieldError {
             format!("We take Visa, Mastercard and American Express, not {}.", pages::brand_name(*brand)),
         ),
         Refusal::InvalidExpiration => FieldError::new("credit_card_expiration_month", "Choose a number from 1 to 12."),
-        Refusal::Expired((year, month)) => {
-            FieldError::new("credit_card_expiration_month", format!("The card expired at the end of {month:02}/{year}."))
+        Refusal::Expired((year, month)) => FieldError::new(
+            "credit_card_expiration_month",
+            format!("The card expired at the end of {month:02}/{year}."),
+        ),
+        Refusal::InvalidVerificationCode => {
+            FieldError::new("credit_card_cvv", "The security code does not fit the card.")
         }
-        Refusal::InvalidVerificationCode => FieldError::new("credit_card_cvv", "The security code does not fit the card."),
         Refusal::InvalidAmount => FieldError::new("cart", "There is nothing to pay."),
     }
 }

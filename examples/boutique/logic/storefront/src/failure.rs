@@ -69,14 +69,18 @@ impl Failure {
     fn explanation(&self) -> String {
         match self {
             Self::UnknownPath => "The address may be mistyped, or the page has moved away.".into(),
-            Self::UnknownProduct => "It may have been a product of ours once. What we have is on the first page.".into(),
+            Self::UnknownProduct => {
+                "It may have been a product of ours once. What we have is on the first page.".into()
+            }
             Self::UnknownOrder => "An order is shown only in the browser that placed it.".into(),
             Self::Method(allow) => format!("This page answers {allow}."),
             Self::BrokenBody => "The connection ended before the end of the form. Please send it again.".into(),
             Self::FormTooLarge => format!("No form of this shop has more than {} KiB.", crate::FORM_BYTES_MAX / 1024),
             Self::NotAForm => "Forms are sent as application/x-www-form-urlencoded.".into(),
             Self::Fields(_) => "Something in the form is not as it should be:".into(),
-            Self::Unavailable(_) => "One of our services does not answer just now. Nothing was changed; try again in a moment.".into(),
+            Self::Unavailable(_) => {
+                "One of our services does not answer just now. Nothing was changed; try again in a moment.".into()
+            }
         }
     }
 

@@ -64,7 +64,11 @@ impl Form {
         if !(1..=QUANTITY_MAX).contains(&quantity) {
             errors.push(FieldError::new("quantity", format!("Choose a number from 1 to {QUANTITY_MAX}.")));
         }
-        if errors.is_empty() { Ok(CartItem { product_id: product_id.into(), quantity }) } else { Err(Failure::Fields(errors)) }
+        if errors.is_empty() {
+            Ok(CartItem { product_id: product_id.into(), quantity })
+        } else {
+            Err(Failure::Fields(errors))
+        }
     }
 
     /// `POST /cart/checkout`. Whether the card is a card is for the payment service to say.
@@ -124,7 +128,10 @@ impl Check<'_> {
         let email = self.text(field, 254);
         let well_formed = email.split_once('@').is_some_and(|(local, domain)| {
             let labels: Vec<&str> = domain.split('.').collect();
-            !local.is_empty() && labels.len() > 1 && labels.iter().all(|label| !label.is_empty()) && !domain.contains('@')
+            !local.is_empty()
+                && labels.len() > 1
+                && labels.iter().all(|label| !label.is_empty())
+                && !domain.contains('@')
         });
         let has_space = email.contains(|character: char| character.is_whitespace() || "<>,;\"".contains(character));
         if !email.is_empty() && (!well_formed || has_space) {
@@ -144,7 +151,8 @@ impl Check<'_> {
     fn card_number(&mut self, field: &'static str) -> String {
         let number = self.text(field, 40);
         let digits: String = number.chars().filter(|character| !matches!(character, ' ' | '-')).collect();
-        if !digits.is_empty() && !(digits.bytes().all(|byte| byte.is_ascii_digit()) && (12..=19).contains(&digits.len())) {
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit()) && (12..=19).contains(&digits.len());
+        if !is_number && !digits.is_empty() {
             self.wrong(field, "A card number has 12 to 19 digits.");
         }
         digits
@@ -271,7 +279,9 @@ mod tests {
 
     #[test]
     fn quantities_are_from_one_to_ten() {
-        for (quantity, good) in [("1", true), ("10", true), ("0", false), ("11", false), ("-1", false), ("", false), ("1.5", false)] {
+        for (quantity, good) in
+            [("1", true), ("10", true), ("0", false), ("11", false), ("-1", false), ("", false), ("1.5", false)]
+        {
             let form = Form::parse(format!("product_id=6E92ZMYYFZ&quantity={quantity}").as_bytes());
             assert_eq!(form.cart_item().is_ok(), good, "{quantity}");
         }

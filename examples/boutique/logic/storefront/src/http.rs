@@ -75,7 +75,8 @@ impl Response {
 
     /// `302 Found`: see there, with `GET`.
     pub fn redirect(to: impl Into<String>) -> Self {
-        Self { status: 302, headers: vec![("location", to.into())], body: Cow::default() }.with("cache-control", "no-store")
+        Self { status: 302, headers: vec![("location", to.into())], body: Cow::default() }
+            .with("cache-control", "no-store")
     }
 
     /// The same answer with one more header.

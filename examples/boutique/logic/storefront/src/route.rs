@@ -87,7 +87,9 @@ mod tests {
 
     #[test]
     fn the_rest_is_unknown() {
-        for path in ["", "*", "/nothing", "/product/", "/product/a/b", "/cart/", "//", "/static", "/orders/a/b", "/Cart"] {
+        for path in
+            ["", "*", "/nothing", "/product/", "/product/a/b", "/cart/", "//", "/static", "/orders/a/b", "/Cart"]
+        {
             assert_eq!(route("GET", path), Err(NoRoute::UnknownPath), "{path}");
         }
     }

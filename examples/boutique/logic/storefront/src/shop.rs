@@ -31,7 +31,9 @@ pub async fn handle<S: Services>(
         Ok(Route::Static(path)) => {
             assets::serve(head, &path).unwrap_or_else(|| Failure::UnknownPath.into_response(&Frame::plain()))
         }
-        Err(NoRoute::Options(allow)) => Response { status: 204, headers: vec![("allow", allow.into())], body: Default::default() },
+        Err(NoRoute::Options(allow)) => {
+            Response { status: 204, headers: vec![("allow", allow.into())], body: Default::default() }
+        }
         Err(NoRoute::Method(allow)) => page_of_failure(services, head, Failure::Method(allow)),
         Err(NoRoute::UnknownPath) => page_of_failure(services, head, Failure::UnknownPath),
         Ok(route) => visit(services, head, route, read_body).await,
@@ -88,7 +90,10 @@ fn set_currency(head: &Head, visitor: &Visitor, form: &forms::Form) -> Result<Re
     let code = form.required("currency_code")?;
     if !visitor.currencies.iter().any(|currency| currency.code == code) {
         let known: Vec<&str> = visitor.currencies.iter().map(|currency| currency.code.as_str()).collect();
-        return Err(Failure::field("currency_code", format!("We have no prices in “{code}”, only in {}.", known.join(", "))));
+        return Err(Failure::field(
+            "currency_code",
+            format!("We have no prices in “{code}”, only in {}.", known.join(", ")),
+        ));
     }
     let back = head.header("referer").and_then(local_path).unwrap_or("/");
     Ok(Response::redirect(back).with("set-cookie", cookies::keep(cookies::CURRENCY, code, head.secure)))

@@ -129,7 +129,7 @@ fn field(page: &CartPage<'_>, name: &'static str, kind: &str, autocomplete: &str
     let numeric = name.starts_with("credit_card");
     html! {
         div.field {
-            label for=(name) { (label_of(name)) @if name == "state" { span.small { " optional" } } }
+            label for=(name) { (label_of(name)) @if name == "state" { span.small { " (if any)" } } }
             input id=(name) name=(name) type=(kind) value=(page.filled.value(name)) autocomplete=(autocomplete)
                 required[name != "state"] inputmode=[numeric.then_some("numeric")] maxlength=(length_max(name))
                 aria-invalid=[message(page, name).map(|_| "true")]
@@ -139,7 +139,12 @@ fn field(page: &CartPage<'_>, name: &'static str, kind: &str, autocomplete: &str
     }
 }
 
-fn choice(page: &CartPage<'_>, name: &'static str, autocomplete: &str, numbers: std::ops::RangeInclusive<u64>) -> Markup {
+fn choice(
+    page: &CartPage<'_>,
+    name: &'static str,
+    autocomplete: &str,
+    numbers: std::ops::RangeInclusive<u64>,
+) -> Markup {
     // A sample card is good until next year.
     let chosen = match page.filled.value(name).parse() {
         Ok(number) => number,
@@ -188,7 +193,7 @@ fn label_of(name: &str) -> &'static str {
         "street_address" => "Street and number",
         "zip_code" => "Postal code",
         "city" => "City",
-        "state" => "State or region",
+        "state" => "State",
         "country" => "Country",
         "credit_card_number" => "Card number",
         "credit_card_expiration_month" => "Month",

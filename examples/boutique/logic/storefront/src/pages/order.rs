@@ -59,7 +59,7 @@ pub(crate) fn orders(frame: &Frame, orders: &[OrderSummary]) -> Markup {
                         a.order-row href={ "/orders/" (order.id) } {
                             span.order-id { (order.id) }
                             span.small { (Date::from_seconds(order.placed_at).long()) }
-                            span.small { (order.pieces) @if order.pieces == 1 { " piece" } @else { " pieces" } }
+                            span.small.order-pieces { (order.pieces) @if order.pieces == 1 { " piece" } @else { " pieces" } }
                             span.order-total { (frame.amount(&order.total)) }
                         }
                     }

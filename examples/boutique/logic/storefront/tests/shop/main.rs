@@ -1,0 +1,5 @@
+//! The storefront over the other logic crates, with its state in memory.
+
+mod support;
+mod surface;
+mod wrong_input;
