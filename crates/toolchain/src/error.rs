@@ -1,10 +1,13 @@
 //! What can go wrong while installing or building, each with the way out.
 
 use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use isomer_manifest::ComponentName;
 
 use crate::TARGET;
 
-/// A failure of the toolchain or of a build.
+/// A failure to find or install a guest toolchain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ToolchainError {
@@ -14,6 +17,63 @@ pub enum ToolchainError {
     /// Rust is there, its guest target is not.
     #[error("no Rust toolchain here can build for `{TARGET}`")]
     NoGuestTarget,
+    /// Neither rustup nor Debian's packages gave a toolchain.
+    #[error("no Rust toolchain for `{TARGET}` could be installed: {rustup}; {debian}")]
+    CannotInstall {
+        /// Why not with rustup.
+        rustup: String,
+        /// Why not from Debian's packages.
+        debian: String,
+        /// What somebody could do by hand.
+        hints: Vec<String>,
+    },
+    /// A package is missing or too old.
+    #[error("apt {problem}")]
+    Apt {
+        /// What is wrong, from the verb on.
+        problem: String,
+        /// What somebody could do by hand.
+        hint: String,
+    },
+    /// Something that the packages or the default toolchain should have is not there.
+    #[error("`{}` is missing {of}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Where it should have come from.
+        of: &'static str,
+    },
+    /// A program could not be started.
+    #[error("`{command}` cannot be run")]
+    CannotRun {
+        /// The whole command.
+        command: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A program failed.
+    #[error("`{command}` failed ({status})")]
+    CommandFailed {
+        /// The whole command.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its output; they were reported when they were printed.
+        output: String,
+    },
+    /// A program took too long and was stopped.
+    #[error("`{command}` was stopped after {seconds} s")]
+    TimedOut {
+        /// The whole command.
+        command: String,
+        /// The time that it had.
+        seconds: u64,
+        /// The last lines of its output.
+        output: String,
+    },
+    /// A file or folder.
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 impl ToolchainError {
@@ -21,10 +81,106 @@ impl ToolchainError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::NoRust(_) => vec!["install Rust: https://rustup.rs".to_owned()],
-            Self::NoGuestTarget => vec![
-                format!("rustup target add {TARGET}"),
-                "isomer doctor --fix (on Debian: sets up a guest toolchain from Debian's packages)".to_owned(),
-            ],
+            Self::NoGuestTarget => vec![format!("rustup target add {TARGET}")],
+            Self::CannotInstall { hints, .. } => hints.clone(),
+            Self::Apt { hint, .. } => vec![hint.clone()],
+            Self::Missing { .. } | Self::CannotRun { .. } | Self::CommandFailed { .. } | Self::TimedOut { .. } => {
+                vec![format!("rustup target add {TARGET}")]
+            }
+            Self::Path(_) => Vec::new(),
+        }
+    }
+}
+
+/// A failure to build a component.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The guest toolchain.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    /// `cargo = "DIR"` is no package.
+    #[error("component `{component}`: `{}` is not the folder of a Cargo package", dir.display())]
+    NoPackage {
+        /// The component.
+        component: ComponentName,
+        /// The folder.
+        dir: PathBuf,
+        /// What cargo says about it.
+        output: String,
+    },
+    /// The compiler found errors.
+    #[error("cargo could not build {}", list(components))]
+    Cargo {
+        /// The components that were being built.
+        components: Vec<ComponentName>,
+        /// The last lines of cargo's output; they were reported when they were printed.
+        output: String,
+    },
+    /// The package makes no component, or several.
+    #[error("component `{component}`: package `{package}` {problem}")]
+    Artifact {
+        /// The component.
+        component: ComponentName,
+        /// The Cargo package.
+        package: String,
+        /// What it makes instead, from the verb on.
+        problem: String,
+    },
+    /// `command = "…"` failed.
+    #[error("component `{component}`: command `{command}` failed ({status})")]
+    Command {
+        /// The component.
+        component: ComponentName,
+        /// The command.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// The last lines of its output; they were reported when they were printed.
+        output: String,
+    },
+    /// The file is not there.
+    #[error("component `{component}`: there is no file `{}`", path.display())]
+    NoFile {
+        /// The component.
+        component: ComponentName,
+        /// The file.
+        path: PathBuf,
+        /// The command that should have made it.
+        made_by: Option<String>,
+    },
+    /// A file or folder.
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+impl BuildError {
+    /// What the user can do about it: one line each.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Toolchain(error) => error.hints(),
+            Self::NoPackage { .. } => vec!["`cargo` names the folder that has the package's Cargo.toml".to_owned()],
+            Self::Artifact { .. } => {
+                vec!["a component's package has a library with `crate-type = [\"cdylib\"]`, or one program".to_owned()]
+            }
+            Self::NoFile { made_by: Some(command), .. } => {
+                vec![format!("`wasm` names the file that `{command}` makes, relative to isomer.toml")]
+            }
+            Self::NoFile { made_by: None, .. } => {
+                vec!["`wasm` names a component that is already built, relative to isomer.toml".to_owned()]
+            }
+            Self::Cargo { .. } | Self::Command { .. } | Self::Path(_) => Vec::new(),
+        }
+    }
+
+    /// What the compiler or command printed last, where one ran.
+    pub fn output(&self) -> Option<&str> {
+        match self {
+            Self::NoPackage { output, .. } | Self::Cargo { output, .. } | Self::Command { output, .. } => Some(output),
+            Self::Toolchain(ToolchainError::CommandFailed { output, .. } | ToolchainError::TimedOut { output, .. }) => {
+                Some(output)
+            }
+            _ => None,
         }
     }
 }
@@ -39,4 +195,9 @@ pub struct PathError {
     pub action: &'static str,
     /// Why it failed.
     pub source: std::io::Error,
+}
+
+fn list(components: &[ComponentName]) -> String {
+    let names: Vec<String> = components.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }

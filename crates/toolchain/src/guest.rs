@@ -1,5 +1,6 @@
 //! Finding the Rust toolchain that builds guests.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -8,8 +9,11 @@ use crate::ToolchainError;
 /// The Rust target that guests are built for. WASI 0.3 guests are built for it too: their bindings import 0.3 interfaces.
 pub const TARGET: &str = "wasm32-wasip2";
 
-/// Overrides the folder of the toolchain that is put together from Debian's packages.
+/// Environment variable: the folder of the toolchain that is put together from Debian's packages.
 const DIR_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN_DIR";
+
+/// Environment variable: the name under which rustup knows that toolchain.
+const NAME_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
 
 /// A Rust toolchain that has the guest target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +27,9 @@ pub struct GuestToolchain {
 impl GuestToolchain {
     /// Find a toolchain that is ready: the default one, else the one put together before. Changes nothing.
     pub fn find() -> Result<Self, ToolchainError> {
-        let version = rustc_version(None)?;
-        if let Some(libdir) = target_libdir(None)
-            && has_std(&libdir)
+        let version = rustc_print(None, &["--version"])?;
+        if let Ok(libdir) = rustc_print(None, &["--print", "target-libdir", "--target", TARGET])
+            && has_std(Path::new(&libdir))
         {
             return Ok(Self { dir: None, version });
         }
@@ -35,8 +39,11 @@ impl GuestToolchain {
 
     /// The toolchain in `dir`, if it is whole.
     pub(crate) fn ready_in(dir: &Path) -> Option<Self> {
-        let whole = has_std(&dir.join("lib/rustlib").join(TARGET).join("lib"));
-        let version = whole.then(|| rustc_version(Some(dir)).ok()).flatten()?;
+        if !has_std(&dir.join("lib/rustlib").join(TARGET).join("lib")) {
+            return None;
+        }
+        // Fails where a library that it needs has been removed or replaced since.
+        let version = rustc_print(Some(dir), &["--version"]).ok()?;
         Some(Self { dir: Some(dir.to_owned()), version })
     }
 
@@ -62,7 +69,8 @@ impl GuestToolchain {
 /// Where the toolchain made from Debian's packages lies: `ISOMER_GUEST_TOOLCHAIN_DIR`, else in the user's cache folder.
 pub(crate) fn guest_dir() -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os(DIR_VARIABLE).filter(|dir| !dir.is_empty()) {
-        return Some(PathBuf::from(dir));
+        // Rustup takes a toolchain's folder only as an absolute path.
+        return std::path::absolute(dir).ok();
     }
     Some(cache_dir()?.join("guest-toolchain"))
 }
@@ -74,8 +82,13 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     Some(cache.join("isomer"))
 }
 
+/// The name under which rustup knows the toolchain made from Debian's packages: `ISOMER_GUEST_TOOLCHAIN`, else `isomer-guest`.
+pub(crate) fn toolchain_name() -> OsString {
+    std::env::var_os(NAME_VARIABLE).filter(|name| !name.is_empty()).unwrap_or_else(|| "isomer-guest".into())
+}
+
 /// A program of a Rust toolchain: rustup's proxy picks the toolchain by the environment.
-fn command(program: &str, dir: Option<&Path>) -> Command {
+pub(crate) fn command(program: &str, dir: Option<&Path>) -> Command {
     let mut command = Command::new(program);
     if let Some(dir) = dir {
         command.env("RUSTUP_TOOLCHAIN", dir);
@@ -87,21 +100,15 @@ fn command(program: &str, dir: Option<&Path>) -> Command {
     command
 }
 
-fn rustc_version(dir: Option<&Path>) -> Result<String, ToolchainError> {
+/// What `rustc` prints, without the final newline.
+pub(crate) fn rustc_print(dir: Option<&Path>, arguments: &[&str]) -> Result<String, ToolchainError> {
     let output =
-        command("rustc", dir).arg("--version").stderr(Stdio::null()).output().map_err(ToolchainError::NoRust)?;
+        command("rustc", dir).args(arguments).stderr(Stdio::null()).output().map_err(ToolchainError::NoRust)?;
     if !output.status.success() {
-        return Err(ToolchainError::NoRust(std::io::Error::other(format!("`rustc --version` gave {}", output.status))));
+        let problem = format!("`rustc {}` gave {}", arguments.join(" "), output.status);
+        return Err(ToolchainError::NoRust(std::io::Error::other(problem)));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// Where the default toolchain would keep the target's libraries.
-fn target_libdir(dir: Option<&Path>) -> Option<PathBuf> {
-    let output =
-        command("rustc", dir).args(["--print", "target-libdir", "--target", TARGET]).stderr(Stdio::null()).output();
-    let output = output.ok().filter(|output| output.status.success())?;
-    Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
 /// Is the standard library there?

@@ -8,20 +8,21 @@
 //! old state or the new one.
 #![forbid(unsafe_code)]
 
+mod apt;
+mod build;
+mod cargo_source;
+mod command_source;
+mod debian;
 mod error;
+mod files;
 mod guest;
+mod install;
+mod process;
+mod record;
+mod watch;
 
-pub use error::{PathError, ToolchainError};
+pub use build::{Built, build_app};
+pub use error::{BuildError, PathError, ToolchainError};
 pub use guest::{GuestToolchain, TARGET};
-
-/// What goes on while something is installed or built, for the caller to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress<'a> {
-    /// A step begins: one line for a person, or the command that is run.
-    Step(&'a str),
-    /// A line that a program printed while it ran.
-    Output(&'a str),
-}
-
-/// Takes progress as it happens.
-pub type Reporter<'a> = &'a mut dyn FnMut(Progress<'_>);
+pub use process::{Progress, Reporter, run};
+pub use watch::{WatchSet, watch_paths};

@@ -1,0 +1,225 @@
+//! Components made by Cargo: one invocation for all packages of a workspace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use isomer_manifest::ComponentName;
+use serde::Deserialize;
+
+use crate::files::at;
+use crate::process::{Captured, capture, command_line};
+use crate::{BuildError, GuestToolchain, PathError, Progress, Reporter, TARGET, ToolchainError};
+
+/// A component and the folder of its package.
+pub(crate) struct Wanted {
+    pub component: ComponentName,
+    pub dir: PathBuf,
+}
+
+/// What Cargo made of it.
+pub(crate) struct Artifact {
+    pub component: ComponentName,
+    /// The component in Cargo's target folder.
+    pub wasm: PathBuf,
+    /// All files that went into it.
+    pub inputs: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+}
+
+#[derive(Deserialize, Clone)]
+struct Package {
+    id: String,
+    name: String,
+    manifest_path: PathBuf,
+}
+
+/// A line of `cargo build --message-format json` that tells of an artifact; other lines lack the fields.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    package_id: String,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+/// Build them, workspace by workspace.
+pub(crate) fn build(
+    wanted: Vec<Wanted>,
+    toolchain: &GuestToolchain,
+    report: Reporter<'_>,
+) -> Result<Vec<Artifact>, BuildError> {
+    let mut artifacts = Vec::new();
+    let mut left = wanted;
+    while let Some(first) = left.first() {
+        let metadata = metadata(first, toolchain)?;
+        let mut here = Vec::new();
+        let mut elsewhere = Vec::new();
+        for wanted in left {
+            match package_in(&metadata, &wanted.dir) {
+                Some(package) => here.push((wanted, package)),
+                None => elsewhere.push(wanted),
+            }
+        }
+        if here.is_empty() {
+            let Wanted { component, dir } = elsewhere.swap_remove(0);
+            let output = "the folder's Cargo.toml has no [package]".to_owned();
+            return Err(BuildError::NoPackage { component, dir, output });
+        }
+        artifacts.extend(build_workspace(&metadata, here, toolchain, report)?);
+        left = elsewhere;
+    }
+    Ok(artifacts)
+}
+
+fn metadata(wanted: &Wanted, toolchain: &GuestToolchain) -> Result<Metadata, BuildError> {
+    let manifest = wanted.dir.join("Cargo.toml");
+    let mut command = toolchain.cargo_command();
+    command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]).arg(&manifest);
+    let Captured { status, stdout, stderr } = captured(&mut command, &mut |_| {})?;
+    let refusal =
+        |output| BuildError::NoPackage { component: wanted.component.clone(), dir: wanted.dir.clone(), output };
+    if !status.success() {
+        return Err(refusal(stderr));
+    }
+    serde_json::from_str(&stdout).map_err(|error| refusal(error.to_string()))
+}
+
+fn captured(command: &mut std::process::Command, report: Reporter<'_>) -> Result<Captured, ToolchainError> {
+    let line = command_line(command);
+    capture(command, report).map_err(|source| ToolchainError::CannotRun { command: line, source })
+}
+
+/// The package whose manifest lies in `dir`.
+fn package_in(metadata: &Metadata, dir: &Path) -> Option<Package> {
+    let manifest = dir.join("Cargo.toml").canonicalize().ok()?;
+    let same = |package: &&Package| package.manifest_path.canonicalize().is_ok_and(|path| path == manifest);
+    metadata.packages.iter().find(same).cloned()
+}
+
+fn build_workspace(
+    metadata: &Metadata,
+    wanted: Vec<(Wanted, Package)>,
+    toolchain: &GuestToolchain,
+    report: Reporter<'_>,
+) -> Result<Vec<Artifact>, BuildError> {
+    let mut command = toolchain.cargo_command();
+    command.args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
+    command.arg("--manifest-path").arg(metadata.workspace_root.join("Cargo.toml"));
+    let packages: BTreeMap<&str, &str> =
+        wanted.iter().map(|(_, package)| (package.id.as_str(), package.name.as_str())).collect();
+    for id in packages.keys() {
+        command.args(["-p", id]);
+    }
+    let names: Vec<&str> = packages.into_values().collect();
+    report(Progress::Step(&format!("$ cargo build --release --target {TARGET} -p {}", names.join(" -p "))));
+    let Captured { status, stdout, stderr } = captured(&mut command, report)?;
+    if !status.success() {
+        let components = wanted.into_iter().map(|(wanted, _)| wanted.component).collect();
+        return Err(BuildError::Cargo { components, output: stderr });
+    }
+    let made = components_made(&stdout);
+    wanted
+        .into_iter()
+        .map(|(wanted, package)| {
+            let files = made.get(&package.id).map(Vec::as_slice).unwrap_or_default();
+            let [wasm] = files else {
+                let problem = match files.len() {
+                    0 => "makes no component".to_owned(),
+                    count => format!("makes {count} components, and one is needed"),
+                };
+                return Err(BuildError::Artifact { component: wanted.component, package: package.name, problem });
+            };
+            let inputs = inputs(wasm, &package, metadata)?;
+            Ok(Artifact { component: wanted.component, wasm: wasm.clone(), inputs })
+        })
+        .collect()
+}
+
+/// The `.wasm` files that each package made.
+fn components_made(messages: &str) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut made: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for message in messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()) {
+        if message.reason == "compiler-artifact" {
+            let is_wasm = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "wasm");
+            let files = message.filenames.into_iter().filter(is_wasm);
+            made.entry(message.package_id).or_default().extend(files);
+        }
+    }
+    made
+}
+
+/// Everything that Cargo would look at: the sources that it wrote down, the manifests, the lock file, the configuration.
+fn inputs(wasm: &Path, package: &Package, metadata: &Metadata) -> Result<Vec<PathBuf>, PathError> {
+    let dep_info = wasm.with_extension("d");
+    let text = fs::read_to_string(&dep_info).map_err(at(&dep_info, "read"))?;
+    let mut inputs: BTreeSet<PathBuf> = dependencies(&text).into_iter().collect();
+    // What build scripts made is made again from their own inputs.
+    inputs.retain(|path| !path.starts_with(&metadata.target_directory));
+    let root = &metadata.workspace_root;
+    let mut dirs = BTreeSet::new();
+    for source in &inputs {
+        // A file that appears beside an interface's text belongs to its package, and only the folder tells of it.
+        if source.extension().is_some_and(|extension| extension == "wit") {
+            dirs.extend(source.parent().map(Path::to_owned));
+        }
+        let with_manifest = source.ancestors().skip(1).find(|dir| dir.join("Cargo.toml").exists());
+        dirs.extend(with_manifest.map(|dir| dir.join("Cargo.toml")));
+    }
+    inputs.extend(dirs);
+    inputs.insert(package.manifest_path.clone());
+    inputs.extend(["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain"].map(|file| root.join(file)));
+    for dir in root.ancestors() {
+        inputs.insert(dir.join(".cargo/config.toml"));
+    }
+    Ok(inputs.into_iter().collect())
+}
+
+/// The right-hand side of a dep-info file's first rule, in make's syntax: blanks part the paths, `\ ` is a blank in one.
+fn dependencies(text: &str) -> Vec<PathBuf> {
+    let Some((_, list)) = text.lines().next().and_then(|line| line.split_once(": ")) else { return Vec::new() };
+    let mut paths = Vec::new();
+    let mut path = String::new();
+    let mut rest = list.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => path.extend(rest.next()),
+            ' ' => paths.push(std::mem::take(&mut path)),
+            c => path.push(c),
+        }
+    }
+    paths.push(path);
+    paths.into_iter().filter(|path| !path.is_empty()).map(PathBuf::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dep_info_may_have_blanks_in_paths() {
+        let text = "/t/a.wasm: /src/lib.rs /my\\ app/wit/a.wit\n\n/src/lib.rs:\n";
+        assert_eq!(dependencies(text), [PathBuf::from("/src/lib.rs"), PathBuf::from("/my app/wit/a.wit")]);
+        assert_eq!(dependencies("/t/a.wasm:\n"), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn only_artifacts_that_are_components_count() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","package_id":"a","filenames":["/t/liba.rlib","/t/a.wasm"]}"#,
+            "\nnot JSON\n",
+            r#"{"reason":"build-script-executed","package_id":"a"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        let made = components_made(messages);
+        assert_eq!(made["a"], [PathBuf::from("/t/a.wasm")]);
+    }
+}

@@ -1,0 +1,271 @@
+//! A guest toolchain put together from Debian's packages, for places where rustup's server cannot be reached.
+//!
+//! Why: Debian has no package of the standard library for the guest target, but it has a compiler (`rustc-web`, kept new in
+//! the security repository for browsers), the standard library's source, a linker for WebAssembly and WASI's C library. So the
+//! compiler is unpacked (not installed: it conflicts with rustup's), the standard library is built once, and its files are laid
+//! into the compiler's folder, where an ordinary `cargo build --target` finds them. `wasm-component-ld`, which turns modules
+//! into components, comes with rustup's own toolchain.
+//!
+//! Everything is made in a folder beside the final one, tried out there, and renamed at the end.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::apt::{self, Packages};
+use crate::files::{at, make_dir, remove, rename};
+use crate::guest::{command, rustc_print, toolchain_name};
+use crate::process::run;
+use crate::{GuestToolchain, PathError, Progress, Reporter, TARGET, ToolchainError};
+
+/// Are there Debian's tools at all?
+pub(crate) fn is_debian() -> bool {
+    Path::new("/etc/debian_version").exists() && Path::new("/usr/bin/apt-get").exists()
+}
+
+/// Make the toolchain in `dir`, unless it is whole, and link it in rustup.
+pub(crate) fn install(dir: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    make_dir(parent)?;
+    // One installation at a time; whoever waited finds it done. Released when the file is closed.
+    let lock_path = beside(dir, "lock");
+    let lock = File::create(&lock_path).map_err(at(&lock_path, "made"))?;
+    lock.lock().map_err(at(&lock_path, "locked"))?;
+    if GuestToolchain::ready_in(dir).is_none() {
+        let packages = install_packages(report)?;
+        let work = beside(dir, "work");
+        // Left over from an interrupted installation.
+        remove(&work)?;
+        make_dir(&work)?;
+        let stage = assemble(&work, &packages, report)?;
+        build_std(&work, &stage, report)?;
+        try_out(&work, &stage, report)?;
+        remove(dir)?;
+        rename(&stage, dir)?;
+        remove(&work)?;
+    }
+    link(dir, report)
+}
+
+/// `guest-toolchain` → `guest-toolchain.lock`.
+fn beside(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(suffix);
+    dir.with_file_name(name)
+}
+
+/// Install the linker and its library, where they are missing; the packages to unpack.
+fn install_packages(report: Reporter<'_>) -> Result<Packages, ToolchainError> {
+    let packages = match apt::packages() {
+        Ok(packages) if all_installed(&packages.install) => return Ok(packages),
+        known => known,
+    };
+    let Some(prefix) = root_prefix() else {
+        let hint = match &packages {
+            Ok(packages) => format!("sudo apt-get install {}", packages.install.join(" ")),
+            Err(_) => "sudo apt-get update".to_owned(),
+        };
+        return Err(ToolchainError::Apt {
+            problem: "needs root, and `sudo` would ask for a password".to_owned(),
+            hint,
+        });
+    };
+    let apt_get = |arguments: &[&str]| {
+        let mut words = prefix.iter().map(String::as_str).chain(["apt-get"]);
+        let mut command = Command::new(words.next().unwrap_or("apt-get"));
+        command.args(words).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    run(&mut apt_get(&["update", "-q"]), report)?;
+    let packages = apt::packages()?;
+    if !all_installed(&packages.install) {
+        let names: Vec<&str> = packages.install.iter().map(String::as_str).collect();
+        run(&mut apt_get(&[&["install", "-y", "-q", "--no-install-recommends"], names.as_slice()].concat()), report)?;
+    }
+    Ok(packages)
+}
+
+fn all_installed(names: &[String]) -> bool {
+    names.iter().all(|name| {
+        let output = Command::new("dpkg-query").args(["-W", "-f", "${Status}", name]).stderr(Stdio::null()).output();
+        output.is_ok_and(|output| output.stdout.starts_with(b"install ok installed"))
+    })
+}
+
+/// What goes before a command that needs root: nothing, or `sudo`; `None` where neither works without a person.
+fn root_prefix() -> Option<Vec<String>> {
+    let works = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()
+    };
+    let id = works("id", &["-u"])?;
+    if id.stdout.trim_ascii() == b"0" {
+        return Some(Vec::new());
+    }
+    let sudo = works("sudo", &["-n", "true"])?;
+    sudo.status.success().then(|| vec!["sudo".to_owned(), "-n".to_owned(), "DEBIAN_FRONTEND=noninteractive".to_owned()])
+}
+
+/// Download and unpack the packages; lay the compiler, its libraries, the linkers and the C library out as a toolchain.
+fn assemble(work: &Path, packages: &Packages, report: Reporter<'_>) -> Result<PathBuf, ToolchainError> {
+    let downloads = work.join("packages");
+    make_dir(&downloads)?;
+    run(Command::new("apt-get").args(["download", "-q"]).args(&packages.unpack).current_dir(&downloads), report)?;
+    let root = work.join("root");
+    report(Progress::Step("unpacking the compiler and the standard library's source"));
+    for package in entries(&downloads)? {
+        run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&root), &mut |_| {})?;
+    }
+
+    let host = host_triple()?;
+    let usr = root.join("usr");
+    let stage = work.join("toolchain");
+    let rustlib = stage.join("lib/rustlib");
+    make_dir(&stage.join("bin"))?;
+    make_dir(&rustlib.join("src/rust"))?;
+    rename(&usr.join("bin/rustc"), &stage.join("bin/rustc"))?;
+    let driver = find(&usr.join("lib"), 2, &|name| name.starts_with("librustc_driver-"), "in Debian's packages")?;
+    rename(&driver, &stage.join("lib").join(driver.file_name().unwrap_or_default()))?;
+    rename(&usr.join("lib/rustlib").join(&host), &rustlib.join(&host))?;
+    let source = find(&usr.join("src"), 2, &|name| name == "library", "in Debian's packages")?;
+    rename(&source, &rustlib.join("src/rust/library"))?;
+
+    let tools = rustlib.join(&host).join("bin");
+    remove(&tools)?;
+    make_dir(&tools.join("gcc-ld"))?;
+    let sysroot = PathBuf::from(rustc_print(None, &["--print", "sysroot"])?);
+    let componentizer = sysroot.join("lib/rustlib").join(&host).join("bin/wasm-component-ld");
+    if !componentizer.exists() {
+        return Err(ToolchainError::Missing { path: componentizer, of: "in the default Rust toolchain" });
+    }
+    let copy = tools.join("wasm-component-ld");
+    fs::copy(&componentizer, &copy).map_err(at(&copy, "written"))?;
+    for (program, place) in [("lld", "rust-lld"), ("wasm-ld", "gcc-ld/wasm-ld"), ("ld.lld", "gcc-ld/ld.lld")] {
+        let program = PathBuf::from(format!("/usr/bin/{program}-{}", packages.llvm));
+        if !program.exists() {
+            return Err(ToolchainError::Missing { path: program, of: "after installing Debian's linker" });
+        }
+        symlink(&program, &tools.join(place))?;
+    }
+    symlink(&sysroot.join("bin/cargo"), &stage.join("bin/cargo"))?;
+
+    let self_contained = rustlib.join(TARGET).join("lib/self-contained");
+    make_dir(&self_contained)?;
+    for file in ["libc.a", "crt1-command.o", "crt1-reactor.o"] {
+        rename(&usr.join("lib/wasm32-wasi").join(file), &self_contained.join(file))?;
+    }
+    Ok(stage)
+}
+
+/// Build the standard library and lay it into the toolchain. With bitcode, so that guests may be built with LTO.
+fn build_std(work: &Path, stage: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
+    report(Progress::Step(&format!("building the standard library for {TARGET} (about two minutes)")));
+    let seed = seed(work)?;
+    let mut build = cargo(work, stage, &seed);
+    build.args(["--lib", "-Zbuild-std=std,panic_abort"]);
+    // Allows the unstable flag; the compiler is the one that the standard library's source belongs to.
+    build.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Cembed-bitcode=yes");
+    run(&mut build, report)?;
+    let libdir = stage.join("lib/rustlib").join(TARGET).join("lib");
+    for file in entries(&work.join("target").join(TARGET).join("release/deps"))? {
+        let name = file.file_name().unwrap_or_default().to_owned();
+        let text = name.to_string_lossy();
+        if !text.starts_with("libseed") && (text.ends_with(".rlib") || text.ends_with(".rmeta")) {
+            rename(&file, &libdir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Build a program the way that users will.
+fn try_out(work: &Path, stage: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
+    report(Progress::Step("trying it out"));
+    remove(&work.join("target"))?;
+    let seed = seed(work)?;
+    run(cargo(work, stage, &seed).arg("--bins"), report)?;
+    let program = work.join("target").join(TARGET).join("release/seed.wasm");
+    if program.exists() { Ok(()) } else { Err(ToolchainError::Missing { path: program, of: "after building it" }) }
+}
+
+/// A package with a library and a program that do nothing of note.
+fn seed(work: &Path) -> Result<PathBuf, PathError> {
+    let dir = work.join("seed");
+    make_dir(&dir.join("src"))?;
+    let manifest = "[package]\nname = \"seed\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n\
+                    [profile.release]\npanic = \"abort\"\n\n[workspace]\n";
+    for (file, text) in
+        [("Cargo.toml", manifest), ("src/lib.rs", ""), ("src/main.rs", "fn main() { println!(\"it works\"); }\n")]
+    {
+        let path = dir.join(file);
+        fs::write(&path, text).map_err(at(&path, "written"))?;
+    }
+    Ok(dir.join("Cargo.toml"))
+}
+
+fn cargo(work: &Path, stage: &Path, manifest: &Path) -> Command {
+    let mut command = command("cargo", Some(stage));
+    command.args(["build", "--quiet", "--release", "--target", TARGET, "--manifest-path"]).arg(manifest);
+    command.env("CARGO_TARGET_DIR", work.join("target"));
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "CARGO_BUILD_TARGET"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Let people write `cargo +isomer-guest`. Nothing here depends on it, and a toolchain of that name that is another's stays.
+fn link(dir: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
+    let name = toolchain_name();
+    let linked =
+        Command::new("rustup").args(["which", "rustc", "--toolchain"]).arg(&name).stderr(Stdio::null()).output();
+    let linked = linked.map(|output| PathBuf::from(OsString::from(String::from_utf8_lossy(&output.stdout).trim())));
+    let same = |path: &Path| path.canonicalize().ok() == dir.join("bin/rustc").canonicalize().ok();
+    if linked.is_ok_and(|path| same(&path)) {
+        return Ok(());
+    }
+    run(Command::new("rustup").args(["toolchain", "link"]).arg(&name).arg(dir), report)
+}
+
+fn host_triple() -> Result<String, ToolchainError> {
+    let text = rustc_print(None, &["-vV"])?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.expect("`rustc -vV` names the host").to_owned())
+}
+
+/// The files of a folder, by name.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, PathError> {
+    let entries = fs::read_dir(dir).map_err(at(dir, "read"))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// The first entry that is wanted, at most `depth` folders down.
+fn find(dir: &Path, depth: usize, wanted: &dyn Fn(&str) -> bool, of: &'static str) -> Result<PathBuf, ToolchainError> {
+    let mut level = vec![dir.to_owned()];
+    for _ in 0..depth {
+        let mut below = Vec::new();
+        for dir in level {
+            for path in entries(&dir)? {
+                if wanted(&path.file_name().unwrap_or_default().to_string_lossy()) {
+                    return Ok(path);
+                }
+                if path.is_dir() && !path.is_symlink() {
+                    below.push(path);
+                }
+            }
+        }
+        level = below;
+    }
+    Err(ToolchainError::Missing { path: dir.to_owned(), of })
+}
+
+#[cfg(unix)]
+fn symlink(to: &Path, link: &Path) -> Result<(), PathError> {
+    std::os::unix::fs::symlink(to, link).map_err(at(link, "made"))
+}
+
+#[cfg(not(unix))]
+fn symlink(_to: &Path, link: &Path) -> Result<(), PathError> {
+    Err(at(link, "made")(std::io::ErrorKind::Unsupported.into()))
+}

@@ -1,0 +1,52 @@
+//! File operations that name the path when they fail, and writes that are whole or not at all.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::PathError;
+
+/// Turns an i/o error into one that names the path.
+pub(crate) fn at(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> PathError {
+    let path = path.to_owned();
+    move |source| PathError { path, action, source }
+}
+
+/// Make the folder and its parents.
+pub(crate) fn make_dir(path: &Path) -> Result<(), PathError> {
+    fs::create_dir_all(path).map_err(at(path, "made"))
+}
+
+/// Remove a file, link or tree, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path, "removed")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Rename within one file system.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
+    fs::rename(from, to).map_err(at(to, "put in its place"))
+}
+
+/// Put bytes in their place by a rename.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
+    let partial = partial(path);
+    fs::write(&partial, bytes).map_err(at(&partial, "written"))?;
+    rename(&partial, path)
+}
+
+/// A name beside `path` that no other writer uses.
+fn partial(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}-{}.partial", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    path.with_file_name(name)
+}

@@ -1,0 +1,193 @@
+//! Running programs in sight of the caller: what is run, what it prints, how it ends.
+
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::ToolchainError;
+
+/// What goes on while something is installed or built, for the caller to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// A step begins: one line for a person, or the command that is run.
+    Step(&'a str),
+    /// A line that a program printed while it ran.
+    Output(&'a str),
+}
+
+/// Takes progress as it happens.
+pub type Reporter<'a> = &'a mut dyn FnMut(Progress<'_>);
+
+/// Lines of a program's output that its error keeps: the last ones say what went wrong.
+const OUTPUT_LINES_MAX: usize = 400;
+
+/// Run a program to its end, stdout and stderr both reported line by line. A failing status is an error.
+pub fn run(command: &mut Command, report: Reporter<'_>) -> Result<(), ToolchainError> {
+    run_within(command, None, report)
+}
+
+/// As [`run`], but the program is stopped, and that is an error, once `time` has passed.
+pub(crate) fn run_within(
+    command: &mut Command,
+    time: Option<Duration>,
+    report: Reporter<'_>,
+) -> Result<(), ToolchainError> {
+    let line = command_line(command);
+    report(Progress::Step(&format!("$ {line}")));
+    let (status, output) = run_quietly(command, time, report)
+        .map_err(|source| ToolchainError::CannotRun { command: line.clone(), source })?;
+    match status {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(ToolchainError::CommandFailed { command: line, status, output }),
+        None => Err(ToolchainError::TimedOut { command: line, seconds: time.unwrap_or_default().as_secs(), output }),
+    }
+}
+
+/// Run a program without showing its command line: its status (`None`: stopped by the time limit) and its last output.
+pub(crate) fn run_quietly(
+    command: &mut Command,
+    time: Option<Duration>,
+    report: Reporter<'_>,
+) -> std::io::Result<(Option<ExitStatus>, String)> {
+    let (reader, writer) = std::io::pipe()?;
+    let mut child = spawn(command.stdout(writer.try_clone()?).stderr(writer))?;
+    let lines = lines(reader);
+    let deadline = time.map(|time| Instant::now() + time);
+    let (ended, output) = collect(&lines, deadline, report);
+    if !ended {
+        stop(&mut child);
+        return Ok((None, output));
+    }
+    Ok((Some(child.wait()?), output))
+}
+
+/// What a program gave whose stdout is meant for this one.
+pub(crate) struct Captured {
+    pub status: ExitStatus,
+    /// The whole of stdout.
+    pub stdout: String,
+    /// The last lines of stderr; they were reported when they were printed.
+    pub stderr: String,
+}
+
+/// Run a program whose stderr is reported and whose stdout is kept.
+pub(crate) fn capture(command: &mut Command, report: Reporter<'_>) -> std::io::Result<Captured> {
+    let (reader, writer) = std::io::pipe()?;
+    let mut child = spawn(command.stdout(Stdio::piped()).stderr(writer))?;
+    let mut stdout = child.stdout.take().expect("stdout is piped");
+    let reading = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let lines = lines(reader);
+    let (_, stderr) = collect(&lines, None, report);
+    let stdout = reading.join().expect("reading a pipe does not panic")?;
+    let status = child.wait()?;
+    Ok(Captured { status, stdout: String::from_utf8_lossy(&stdout).into_owned(), stderr })
+}
+
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let child = command.stdin(Stdio::null()).spawn();
+    // The command keeps the pipe's writing end open; the reader would never see its end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    child
+}
+
+/// The lines of a pipe, as they come.
+fn lines(reader: PipeReader) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Report lines until the pipe is closed (true) or the deadline has come (false).
+fn collect(lines: &Receiver<String>, deadline: Option<Instant>, report: Reporter<'_>) -> (bool, String) {
+    let mut last = std::collections::VecDeque::new();
+    let ended = loop {
+        let received = match deadline {
+            None => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(deadline) => lines.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+        };
+        match received {
+            Ok(line) => {
+                report(Progress::Output(&line));
+                if last.len() == OUTPUT_LINES_MAX {
+                    last.pop_front();
+                }
+                last.push_back(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break true,
+            Err(RecvTimeoutError::Timeout) => break false,
+        }
+    };
+    (ended, Vec::from(last).join("\n"))
+}
+
+fn stop(child: &mut Child) {
+    // Both fail only where the program has ended by itself meanwhile.
+    let _killed = child.kill();
+    let _waited = child.wait();
+}
+
+/// The command as a person would type it.
+pub(crate) fn command_line(command: &Command) -> String {
+    let quote = |text: &std::ffi::OsStr| {
+        let text = text.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%~".contains(c);
+        if !text.is_empty() && text.chars().all(plain) { text.into_owned() } else { format!("'{text}'") }
+    };
+    let mut words = vec![quote(command.get_program())];
+    words.extend(command.get_args().map(quote));
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn both_outputs_are_reported_in_order() {
+        let mut lines = Vec::new();
+        let result = run(&mut shell("echo one; echo two >&2; printf three"), &mut |progress| {
+            if let Progress::Output(line) = progress {
+                lines.push(line.to_owned());
+            }
+        });
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(lines, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_failure_names_the_command_and_keeps_its_output() {
+        let error = run(&mut shell("echo broken; exit 3"), &mut |_| {}).expect_err("the status is 3");
+        assert_eq!(error.to_string(), "`sh -c 'echo broken; exit 3'` failed (exit status: 3)");
+        let ToolchainError::CommandFailed { output, .. } = error else { panic!("{error:?}") };
+        assert_eq!(output, "broken");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_stopped() {
+        let time = Some(Duration::from_millis(50));
+        let error = run_within(&mut shell("echo started; exec sleep 600"), time, &mut |_| {}).expect_err("it hangs");
+        assert!(matches!(error, ToolchainError::TimedOut { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = run(&mut Command::new("no-such-program-here"), &mut |_| {}).expect_err("there is none");
+        assert_eq!(error.to_string(), "`no-such-program-here` cannot be run");
+    }
+}

@@ -1,0 +1,229 @@
+//! Building apps in temporary folders, with the real toolchain and without packages from a registry.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use isomer_manifest::{App, SourceFile};
+use isomer_toolchain::{BuildError, Built, Progress, build_app, watch_paths};
+
+/// An app in a temporary folder.
+struct Fixture {
+    dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let fixture = Self { dir: tempfile::tempdir().expect("a temporary folder") };
+        for (path, text) in files {
+            fixture.write(path, text);
+        }
+        fixture
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.dir.path().canonicalize().expect("the folder exists")
+    }
+
+    /// Write a file that looks older than any build, so that no build takes it for one that was edited meanwhile.
+    fn write(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        // Another time for each text: an edit within one tick of the clock is seen, too.
+        let age = Duration::from_secs(3600 + text.len() as u64);
+        fs::write(&path, text).expect("written");
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_modified(SystemTime::now() - age))
+            .expect("the time can be set");
+    }
+
+    /// Change a source file the way that an editor does. Cargo sees only newer times; and a build that began within a tick of
+    /// the clock would take the file for one that was edited meanwhile, so that tick is awaited.
+    fn edit(&self, path: &str, text: &str) {
+        fs::write(self.path().join(path), text).expect("written");
+        let edited = SystemTime::now();
+        while edited.elapsed().is_ok_and(|elapsed| elapsed < Duration::from_millis(20)) {
+            std::thread::yield_now();
+        }
+    }
+
+    fn app(&self) -> App {
+        let text = fs::read_to_string(self.path().join("isomer.toml")).expect("a manifest");
+        let parsed = isomer_manifest::parse(&SourceFile::new("isomer.toml", text));
+        parsed.unwrap_or_else(|diagnostics| panic!("{diagnostics:?}")).app
+    }
+
+    /// Build; the result and what was reported as steps.
+    fn build(&self) -> (Result<Vec<Built>, BuildError>, Vec<String>) {
+        let mut steps = Vec::new();
+        let result = build_app(&self.app(), &self.path(), &mut |progress| match progress {
+            Progress::Step(step) => steps.push(step.to_owned()),
+            Progress::Output(_) => {}
+        });
+        (result, steps)
+    }
+
+    /// Build; the names of the components that changed, and the number of steps.
+    fn changed(&self) -> (Vec<String>, usize) {
+        let (built, steps) = self.build();
+        let built = built.expect("it builds");
+        (built.iter().filter(|built| built.changed).map(|built| built.component.to_string()).collect(), steps.len())
+    }
+}
+
+const WORKSPACE: &str = "[workspace]\nresolver = \"3\"\nmembers = [\"one\", \"two\", \"shared\"]\n\
+                         [profile.release]\nopt-level = 1\ndebug = false\npanic = \"abort\"\n";
+const MANIFEST: &str = "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n\
+                        [components.one]\ncargo = \"one\"\n[components.two]\ncargo = \"two\"\n";
+
+fn package(name: &str, rest: &str) -> String {
+    format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{rest}")
+}
+
+#[test]
+fn a_workspace_is_built_once_and_again_only_where_it_changed() {
+    let dependency = "[dependencies]\nfixture-shared = { path = \"../shared\" }\n";
+    let app = Fixture::new(&[
+        ("isomer.toml", MANIFEST),
+        ("Cargo.toml", WORKSPACE),
+        ("one/Cargo.toml", &package("fixture-one", "")),
+        ("one/src/main.rs", "fn main() { println!(\"one\"); }\n"),
+        ("two/Cargo.toml", &package("fixture-two", dependency)),
+        ("two/src/main.rs", "fn main() { println!(\"{}\", fixture_shared::text()); }\n"),
+        ("shared/Cargo.toml", &package("fixture-shared", "")),
+        ("shared/src/lib.rs", "pub fn text() -> &'static str { \"two\" }\n"),
+    ]);
+    let (built, steps) = app.build();
+    let built = built.expect("it builds");
+    assert_eq!(built.len(), 2);
+    assert_eq!(steps.len(), 1, "one invocation of cargo: {steps:?}");
+    for built in &built {
+        assert!(built.changed);
+        assert_eq!(fs::read(&built.wasm_path).expect("the file is there")[..8], *b"\0asm\x0d\0\x01\0");
+    }
+
+    assert_eq!(app.changed(), (vec![], 0), "nothing is run when nothing has changed");
+
+    app.edit("shared/src/lib.rs", "pub fn text() -> &'static str { \"another text\" }\n");
+    assert_eq!(app.changed(), (vec!["two".to_owned()], 1));
+    assert_eq!(app.changed(), (vec![], 0));
+
+    fs::remove_file(&built[0].wasm_path).expect("removed");
+    assert_eq!(app.changed(), (vec![], 1), "a lost file is made again, with the same bytes");
+
+    let watched = watch_paths(&app.app(), &app.path());
+    assert!(watched.contains(&app.path().join("isomer.toml")));
+    assert!(watched.contains(&app.path().join("one/src/new.rs")));
+    assert!(watched.contains(&app.path().join("shared/src/lib.rs")), "a dependency outside of the packages");
+    assert!(!watched.contains(&app.path().join(".isomer/build/one.wasm")));
+    assert!(!watched.contains(&app.path().join("one/src/main.rs~")));
+}
+
+#[test]
+fn the_compilers_output_is_in_the_error() {
+    let app = Fixture::new(&[
+        ("isomer.toml", "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.broken]\ncargo = \".\"\n"),
+        ("Cargo.toml", &package("fixture-broken", "[workspace]\n")),
+        ("src/main.rs", "fn main() { this is not Rust }\n"),
+    ]);
+    let error = app.build().0.expect_err("it does not compile");
+    assert_eq!(error.to_string(), "cargo could not build `broken`");
+    assert!(error.output().is_some_and(|output| output.contains("src/main.rs:1")), "{error:?}");
+}
+
+#[test]
+fn a_package_that_makes_no_component_is_named() {
+    let app = Fixture::new(&[
+        ("isomer.toml", "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.plain]\ncargo = \".\"\n"),
+        ("Cargo.toml", &package("fixture-plain", "[workspace]\n")),
+        ("src/lib.rs", "\n"),
+    ]);
+    let error = app.build().0.expect_err("a plain library is no component");
+    assert_eq!(error.to_string(), "component `plain`: package `fixture-plain` makes no component");
+    assert!(error.hints()[0].contains("cdylib"), "{error:?}");
+}
+
+#[test]
+fn a_folder_without_a_package_is_named() {
+    let app =
+        Fixture::new(&[("isomer.toml", MANIFEST), ("Cargo.toml", "[workspace]\nmembers = []\n"), ("one/note", "")]);
+    let error = app.build().0.expect_err("there is no package");
+    let expected =
+        format!("component `one`: `{}` is not the folder of a Cargo package", app.path().join("one").display());
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_built_file_is_taken_as_it_is() {
+    let app = Fixture::new(&[(
+        "isomer.toml",
+        "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.given]\nwasm = \"given.wasm\"\n",
+    )]);
+    let error = app.build().0.expect_err("the file is missing");
+    let path = app.path().join("given.wasm");
+    assert_eq!(error.to_string(), format!("component `given`: there is no file `{}`", path.display()));
+
+    app.write("given.wasm", "first");
+    assert_eq!(app.changed(), (vec!["given".to_owned()], 0));
+    assert_eq!(app.changed(), (vec![], 0));
+    app.write("given.wasm", "second bytes");
+    assert_eq!(app.changed(), (vec!["given".to_owned()], 0));
+}
+
+#[test]
+fn a_command_runs_again_only_when_its_folder_changed() {
+    let app = Fixture::new(&[
+        (
+            "isomer.toml",
+            "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.made]\n\
+             command = \"mkdir -p out && cat source > out/made.wasm && date +%N > out/log\"\nwasm = \"out/made.wasm\"\n",
+        ),
+        ("source", "first"),
+    ]);
+    assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
+    assert_eq!(app.changed(), (vec![], 0), "what it made itself is no change");
+    app.write("source", "second text");
+    assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
+    assert_eq!(app.changed(), (vec![], 0));
+    app.write("new", "a file that the command may read");
+    assert_eq!(app.changed(), (vec![], 1), "it runs, and makes the same bytes");
+    assert_eq!(app.changed(), (vec![], 0));
+    fs::remove_file(app.path().join("new")).expect("removed");
+    assert_eq!(app.changed(), (vec![], 1));
+
+    let watched = watch_paths(&app.app(), &app.path());
+    assert!(watched.contains(&app.path().join("source")));
+    assert!(!watched.contains(&app.path().join("out/made.wasm")) && !watched.contains(&app.path().join("out/log")));
+}
+
+#[test]
+fn a_failing_command_says_what_it_printed() {
+    let app = Fixture::new(&[(
+        "isomer.toml",
+        "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.made]\n\
+         command = \"echo no compiler here >&2; exit 7\"\nwasm = \"made.wasm\"\n",
+    )]);
+    let error = app.build().0.expect_err("the command fails");
+    let expected = "component `made`: command `echo no compiler here >&2; exit 7` failed (exit status: 7)";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.output(), Some("no compiler here"));
+    assert!(!Path::new(&app.path().join("made.wasm")).exists());
+}
+
+#[test]
+fn a_file_that_changes_while_a_command_runs_is_in_doubt_once() {
+    let app = Fixture::new(&[
+        (
+            "isomer.toml",
+            "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.made]\n\
+             command = \"date +%N >> journal; cat source > made.wasm\"\nwasm = \"made.wasm\"\n",
+        ),
+        ("source", "text"),
+        ("journal", "begun before the first build\n"),
+    ]);
+    assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
+    assert_eq!(app.changed(), (vec![], 1), "the journal may have been edited meanwhile: once more");
+    assert_eq!(app.changed(), (vec![], 0), "now it is known as the command's own");
+}
