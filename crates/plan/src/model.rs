@@ -13,6 +13,8 @@ use crate::interface::{Class, InterfaceId};
 pub struct Plan {
     /// The app's name.
     pub app: String,
+    /// The app's version.
+    pub version: String,
     /// The shape that was planned.
     pub shape: String,
     /// Components placed together, by name.
@@ -21,6 +23,8 @@ pub struct Plan {
     pub seams: Vec<Seam>,
     /// What each component may reach, and what it imports without a grant; by component.
     pub access: Vec<Access>,
+    /// What is good to know and no mistake.
+    pub notes: Vec<String>,
     /// What is allowed but looks like a mistake.
     #[serde(skip)]
     pub warnings: Vec<Diagnostic>,
@@ -175,13 +179,5 @@ impl Plan {
 }
 
 fn routes_as_written<S: serde::Serializer>(routes: &[Route], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(routes.iter().map(written))
-}
-
-/// A route as the manifest writes it.
-pub(crate) fn written(route: &Route) -> String {
-    match route {
-        Route::Exact(path) => path.clone(),
-        Route::Prefix(path) => format!("{path}/..."),
-    }
+    serializer.collect_seq(routes.iter().map(ToString::to_string))
 }

@@ -1,0 +1,152 @@
+//! Grants: what each component may reach, what it imports without a grant, what is granted for nothing, homes of stores.
+
+use std::collections::BTreeMap;
+
+use isomer_manifest::{App, Component, ComponentName, Diagnostic, Span, Spanned, StoreName};
+
+use crate::interface::ComponentType;
+use crate::links::Types;
+use crate::model::{Access, Link, MissingGrant};
+use crate::platform::{self, Authority, Grant};
+
+/// What each component may reach; mistakes go to `errors` and `warnings`.
+pub(crate) fn check(
+    app: &App,
+    types: &Types,
+    links: &[Link],
+    errors: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Vec<Access> {
+    errors.extend(homes(app, "key-value", |component| &component.grants.kv));
+    errors.extend(homes(app, "SQL", |component| &component.grants.sql));
+    app.components
+        .iter()
+        .filter_map(|(name, component)| Some((name, component, types.get(name)?)))
+        .map(|(name, component, ty)| {
+            let uses = uses(name, ty, links);
+            warnings.extend(unused(name, component, &uses));
+            let without_grant = without_grant(name, component, &uses);
+            warnings.extend(without_grant.iter().filter_map(|(grant, missing)| {
+                grant.is_expected().then(|| missing_grant(name, component, *grant, missing))
+            }));
+            Access {
+                component: name.clone(),
+                granted: granted(component),
+                without_grant: without_grant.into_iter().map(|(_, missing)| missing).collect(),
+            }
+        })
+        .collect()
+}
+
+/// The imports that the host meets and that a grant stands behind, by kind of grant.
+fn uses<'a>(
+    name: &ComponentName,
+    ty: &'a ComponentType,
+    links: &[Link],
+) -> BTreeMap<Grant, Vec<&'a crate::interface::InterfaceId>> {
+    let mut uses: BTreeMap<Grant, Vec<_>> = BTreeMap::new();
+    for import in ty.imports.keys() {
+        let linked = links.iter().any(|link| link.importer == *name && link.import == *import);
+        if let (false, Some(Authority::Own(Some(grant)))) = (linked, platform::authority(import)) {
+            uses.entry(grant).or_default().push(import);
+        }
+    }
+    uses
+}
+
+fn granted(component: &Component) -> Vec<String> {
+    Grant::ALL
+        .into_iter()
+        .map(|grant| (grant, grant.granted(&component.grants)))
+        .filter(|(_, granted)| !granted.is_empty())
+        .map(|(grant, granted)| format!("{} {}", grant.key(), granted.join(", ")))
+        .collect()
+}
+
+fn without_grant(
+    name: &ComponentName,
+    component: &Component,
+    uses: &BTreeMap<Grant, Vec<&crate::interface::InterfaceId>>,
+) -> Vec<(Grant, MissingGrant)> {
+    uses.iter()
+        .filter(|(grant, _)| grant.granted(&component.grants).is_empty())
+        .filter_map(|(grant, imports)| {
+            let worth_a_word = |id: &&&crate::interface::InterfaceId| !Grant::is_ambient(id);
+            // Of a family, the interface that opens things is named best.
+            let import = imports
+                .iter()
+                .filter(worth_a_word)
+                .find(|id| id.interface == "store")
+                .or_else(|| imports.iter().find(worth_a_word))?;
+            let missing = MissingGrant {
+                interface: (*import).clone(),
+                consequence: grant.consequence().to_owned(),
+                grant: grant.line(name.as_str()),
+            };
+            Some((*grant, missing))
+        })
+        .collect()
+}
+
+fn missing_grant(name: &ComponentName, component: &Component, grant: Grant, missing: &MissingGrant) -> Diagnostic {
+    Diagnostic::warning(format!(
+        "component `{name}` imports `{}` but is granted no {}",
+        missing.interface,
+        grant.noun()
+    ))
+    .code("missing-grant")
+    .at(component.at.span, missing.consequence.clone())
+    .hint(format!("grant it in the manifest:\n[components.{name}.grants]\n{}", missing.grant))
+}
+
+/// Grants that no import makes use of.
+fn unused(
+    name: &ComponentName,
+    component: &Component,
+    uses: &BTreeMap<Grant, Vec<&crate::interface::InterfaceId>>,
+) -> Vec<Diagnostic> {
+    Grant::ALL
+        .into_iter()
+        .filter(|grant| !uses.contains_key(grant))
+        .filter_map(|grant| {
+            let granted = grant.granted(&component.grants);
+            let first = granted.first()?;
+            let span = grant.span(component);
+            Some(
+                Diagnostic::warning(format!(
+                    "component `{name}` is granted the {} `{first}`, but imports nothing that could use it",
+                    grant.noun()
+                ))
+                .code("unused-grant")
+                .at(span, format!("used through {}", grant.interfaces()))
+                .hint(format!("take `{}` out of its grants", grant.key())),
+            )
+        })
+        .collect()
+}
+
+/// A store has one home.
+fn homes(app: &App, kind: &str, stores: impl Fn(&Component) -> &[Spanned<StoreName>]) -> Vec<Diagnostic> {
+    let mut homes: BTreeMap<&StoreName, (&ComponentName, Span)> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (name, component) in &app.components {
+        for store in stores(component) {
+            match homes.get(&store.value) {
+                Some((home, first)) => found.push(
+                    Diagnostic::error(format!("components `{home}` and `{name}` have the same {kind} store `{store}`"))
+                        .code("store-with-two-homes")
+                        .at(store.span, "also here")
+                        .related(*first, format!("granted to `{home}`"))
+                        .hint(format!(
+                            "a store has one home: keep it at `{home}`, and let `{name}` call an interface that `{home}` exports; \
+                             or give `{name}` a store of its own"
+                        )),
+                ),
+                None => {
+                    homes.insert(&store.value, (name, store.span));
+                }
+            }
+        }
+    }
+    found
+}

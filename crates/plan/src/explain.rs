@@ -1,0 +1,101 @@
+//! A plan as text that a colleague understands.
+
+use std::fmt::{self, Write as _};
+
+use crate::model::{Group, Http, Mode, Plan};
+
+impl Plan {
+    /// The plan for people: groups, seams with their reasons, grants, and what is imported without one. Aligned for a
+    /// terminal, without colour; ends with a line ending.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let mut out = format!("{} {}, shape {}\n", self.app, self.version, self.shape);
+        for group in &self.groups {
+            out.push('\n');
+            self.group(&mut out, group);
+        }
+        let seams = self.seams.iter().map(|seam| {
+            let link = &seam.link;
+            vec![
+                format!("{} → {}", link.importer, link.exporter),
+                link.import.to_string(),
+                seam.mode.to_string(),
+                seam.reason.replace('`', ""),
+            ]
+        });
+        section(&mut out, "seams", seams.collect());
+        let granted = self.access.iter().filter(|access| !access.granted.is_empty());
+        let granted = granted.map(|access| vec![access.component.to_string(), access.granted.join("; ")]);
+        section(&mut out, "granted", granted.collect());
+        let missing = self.access.iter().flat_map(|access| {
+            access.without_grant.iter().map(|missing| {
+                vec![
+                    access.component.to_string(),
+                    missing.interface.to_string(),
+                    missing.consequence.clone(),
+                    missing.grant.clone(),
+                ]
+            })
+        });
+        section(&mut out, "imported without a grant", missing.collect());
+        section(&mut out, "notes", self.notes.iter().map(|note| vec![note.replace('`', "")]).collect());
+        out
+    }
+
+    fn group(&self, out: &mut String, group: &Group) {
+        let apart = group.set_apart_from.as_ref().map(|from| format!(", set apart from {from}")).unwrap_or_default();
+        let _ = writeln!(out, "group {}{apart}", group.name);
+        let rows = group.components.iter().map(|component| {
+            let handler = group.handlers.iter().find(|handler| handler.component == *component);
+            let answers = handler.map(|handler| {
+                let routes: Vec<_> = handler.routes.iter().map(ToString::to_string).collect();
+                format!("answers {} ({})", routes.join(" "), handler.http)
+            });
+            vec![component.to_string(), answers.unwrap_or_default()]
+        });
+        table(out, rows.collect());
+    }
+}
+
+/// A headline and a table; nothing where there are no rows.
+fn section(out: &mut String, title: &str, rows: Vec<Vec<String>>) {
+    if !rows.is_empty() {
+        let _ = writeln!(out, "\n{title}");
+        table(out, rows);
+    }
+}
+
+fn table(out: &mut String, rows: Vec<Vec<String>>) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "  {cell:<width$}");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Fused => "fused",
+            Mode::Isolated => "isolated",
+            Mode::Remote => "remote",
+        })
+    }
+}
+
+impl fmt::Display for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Http::P2 => "HTTP, WASI 0.2",
+            Http::P3 => "HTTP, WASI 0.3",
+        })
+    }
+}

@@ -1,0 +1,297 @@
+//! Who meets which import: links that are found by themselves or named, and whether importer and exporter agree.
+
+use std::collections::BTreeMap;
+
+use isomer_manifest::{App, Component, ComponentName, Diagnostic};
+
+use crate::interface::{ComponentType, InterfaceId, InterfaceType};
+use crate::model::Link;
+use crate::platform::{self, Verdict};
+
+/// Names nearer than this are suggested.
+const SIMILARITY_MIN: f64 = 0.75;
+/// How many differing functions or types an error names.
+const DIFFERENCES_MAX: usize = 8;
+
+pub(crate) type Types = BTreeMap<ComponentName, ComponentType>;
+
+/// All links, by importer, then interface; what is wrong goes to `found`.
+pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec<Link> {
+    let mut links = Vec::new();
+    for (name, component) in &app.components {
+        let Some(ty) = types.get(name) else { continue };
+        let finder = Finder { name, component, types };
+        found.extend(finder.check_named_links(ty));
+        found.extend(ty.world_imports.iter().map(|import| finder.loose_import(import)));
+        for export in ty.exports.keys().filter(|id| is_reserved(id)) {
+            found.push(finder.reserved("exports", export));
+        }
+        for import in ty.imports.values() {
+            if is_reserved(&import.id) {
+                found.push(finder.reserved("imports", &import.id));
+                continue;
+            }
+            match finder.meet(import) {
+                Ok(Some((exporter, export))) => links.push(Link {
+                    importer: name.clone(),
+                    import: import.id.clone(),
+                    exporter: exporter.clone(),
+                    export: export.id.clone(),
+                }),
+                Ok(None) => {}
+                Err(diagnostic) => found.push(*diagnostic),
+            }
+        }
+    }
+    links
+}
+
+/// Interfaces that only generated parts of seams may have.
+fn is_reserved(id: &InterfaceId) -> bool {
+    id.family() == "isomer:link"
+}
+
+struct Finder<'a> {
+    name: &'a ComponentName,
+    component: &'a Component,
+    types: &'a Types,
+}
+
+type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
+
+impl<'a> Finder<'a> {
+    /// The exporter of an import; nothing where the host or nobody has to meet it.
+    fn meet(&self, import: &InterfaceType) -> Result<Option<Exporter<'a>>, Box<Diagnostic>> {
+        let id = &import.id;
+        let compatible: Vec<_> = self.exporters(id).filter(|(_, export)| id.is_compatible_with(&export.id)).collect();
+        let named = self.component.links.iter().find(|(key, _)| names(key, id)).map(|(_, target)| target);
+        if let Some(target) = named {
+            let Some(exporter) = compatible.iter().find(|(name, _)| **name == target.value) else {
+                return Err(Box::new(self.wrong_target(id, target, &compatible)));
+            };
+            return self.agree(import, *exporter).map(Some);
+        }
+        if matches!(platform::verdict(id), Verdict::Implemented(_)) {
+            return Ok(None);
+        }
+        // Types need no implementation, so nobody has to be chosen.
+        if import.is_types_only() {
+            return Ok(None);
+        }
+        match compatible.as_slice() {
+            [one] => self.agree(import, *one).map(Some),
+            [] => Err(Box::new(self.unmet(id))),
+            several => Err(Box::new(self.ambiguous(id, several))),
+        }
+    }
+
+    /// Other components that export some version of an interface.
+    fn exporters(&self, id: &InterfaceId) -> impl Iterator<Item = Exporter<'a>> {
+        let path = id.path();
+        self.types.iter().filter(|(name, _)| *name != self.name).flat_map(move |(name, ty)| {
+            let path = path.clone();
+            ty.exports.values().filter(move |export| export.id.path() == path).map(move |export| (name, export))
+        })
+    }
+
+    /// Checks that every function of the importer is one of the exporter, with the same type.
+    fn agree(&self, import: &InterfaceType, exporter: Exporter<'a>) -> Result<Exporter<'a>, Box<Diagnostic>> {
+        let (name, export) = exporter;
+        let mut differences = Vec::new();
+        for (function, wanted) in &import.functions {
+            match export.functions.get(function) {
+                None => differences.push(format!("function `{function}` is missing in `{name}`")),
+                Some(given) if given.hash == wanted.hash => {}
+                Some(given) if given.signature == wanted.signature => {
+                    differences.push(format!("function `{function}` passes types that differ"));
+                }
+                Some(given) => differences.push(format!(
+                    "function `{function}` differs:\n`{}` wants {}\n`{name}` has {}",
+                    self.name, wanted.signature, given.signature
+                )),
+            }
+        }
+        for resource in import.resources.difference(&export.resources) {
+            differences.push(format!("resource `{resource}` is missing in `{name}`"));
+        }
+        if differences.is_empty() {
+            return Ok(exporter);
+        }
+        for (type_name, wanted) in &import.types {
+            if let Some(given) = export.types.get(type_name).filter(|given| *given != wanted) {
+                differences
+                    .push(format!("type `{type_name}` differs:\n`{}` has {wanted}\n`{name}` has {given}", self.name));
+            }
+        }
+        differences.extend(self.used_types_that_differ(import, name));
+        let more = differences.len().saturating_sub(DIFFERENCES_MAX);
+        differences.truncate(DIFFERENCES_MAX);
+        let mut diagnostic = Diagnostic::error(format!(
+            "component `{}` and component `{name}` disagree about `{}`",
+            self.name, import.id
+        ))
+        .code("interface-mismatch")
+        .at(self.component.at.span, format!("imports `{}`", import.id));
+        for difference in differences {
+            diagnostic = diagnostic.note(difference);
+        }
+        if more > 0 {
+            diagnostic = diagnostic.note(format!("and {more} more"));
+        }
+        Err(Box::new(diagnostic.hint(format!("build both against the same WIT of `{}`", import.id.family()))))
+    }
+
+    /// Differences in the interfaces that an interface takes its types from.
+    fn used_types_that_differ(&self, import: &InterfaceType, exporter: &ComponentName) -> Vec<String> {
+        let (Some(ours), Some(theirs)) = (self.types.get(self.name), self.types.get(exporter)) else { return vec![] };
+        let mut differences = Vec::new();
+        for used in &import.uses {
+            let mine = ours.imports.get(used);
+            let other =
+                theirs.imports.values().chain(theirs.exports.values()).find(|ty| ty.id.is_compatible_with(used));
+            let (Some(mine), Some(other)) = (mine, other) else { continue };
+            for (type_name, wanted) in &mine.types {
+                if let Some(given) = other.types.get(type_name).filter(|given| *given != wanted) {
+                    differences.push(format!(
+                        "type `{type_name}` of `{used}` differs:\n`{}` has {wanted}\n`{exporter}` has {given}",
+                        self.name
+                    ));
+                }
+            }
+        }
+        differences
+    }
+
+    fn unmet(&self, id: &InterfaceId) -> Diagnostic {
+        let error = Diagnostic::error(format!("component `{}` imports `{id}`, which nothing meets", self.name))
+            .code("unmet-import")
+            .at(self.component.at.span, format!("imports `{id}`"));
+        let own = self.types.get(self.name).is_some_and(|ty| ty.exports.contains_key(id));
+        let others: Vec<_> =
+            self.exporters(id).map(|(name, export)| format!("component `{name}` exports `{}`", export.id)).collect();
+        if !others.is_empty() {
+            return others.into_iter().fold(error, Diagnostic::note).hint(format!(
+                "versions meet where the first number that is not 0 is the same: build both against one version of `{}`",
+                id.family()
+            ));
+        }
+        let error =
+            if own { error.note("it exports the interface itself, but cannot meet its own import") } else { error };
+        match platform::verdict(id) {
+            Verdict::OtherVersions(tracks) => {
+                return error.hint(format!(
+                    "the platform implements `{}` in version {}: build the component against that",
+                    id.path(),
+                    tracks.join(" and ")
+                ));
+            }
+            Verdict::OtherInterfaces(known) => {
+                let error = error.note(format!("the platform implements of `{}`: {}", id.family(), known.join(", ")));
+                return error.hint("use one of these, or add a component that exports it");
+            }
+            Verdict::Implemented(_) | Verdict::Unknown => {}
+        }
+        match self.nearest(id) {
+            Some((name, near)) => error
+                .note(format!("component `{name}` exports `{near}`"))
+                .hint("use the same name on both sides, or add a component that exports it"),
+            None => error.hint(format!("add a component that exports `{id}` under `[components]`")),
+        }
+    }
+
+    /// The export whose name is nearest to what is missing.
+    fn nearest(&self, id: &InterfaceId) -> Option<(&'a ComponentName, &'a InterfaceId)> {
+        let wanted = id.path();
+        self.types
+            .iter()
+            .filter(|(name, _)| *name != self.name)
+            .flat_map(|(name, ty)| ty.exports.keys().map(move |export| (name, export)))
+            .filter(|(_, export)| export.family() != "wasi:http")
+            .map(|(name, export)| (strsim::jaro_winkler(&wanted, &export.path()), name, export))
+            .filter(|(similarity, ..)| *similarity > SIMILARITY_MIN)
+            .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| (b.1, b.2).cmp(&(a.1, a.2))))
+            .map(|(_, name, export)| (name, export))
+    }
+
+    fn ambiguous(&self, id: &InterfaceId, exporters: &[Exporter<'a>]) -> Diagnostic {
+        let list: Vec<_> = exporters.iter().map(|(name, _)| format!("`{name}`")).collect();
+        Diagnostic::error(format!(
+            "component `{}` imports `{id}`, which {} components export: {}",
+            self.name,
+            exporters.len(),
+            list.join(", ")
+        ))
+        .code("ambiguous-import")
+        .at(self.component.at.span, "which one is meant?")
+        .hint(format!(
+            "name it in the manifest:\n[components.{}.links]\n\"{}\" = \"{}\"",
+            self.name,
+            id.path(),
+            exporters[0].0
+        ))
+    }
+
+    fn wrong_target(
+        &self,
+        id: &InterfaceId,
+        target: &isomer_manifest::Spanned<ComponentName>,
+        compatible: &[Exporter<'a>],
+    ) -> Diagnostic {
+        let error = Diagnostic::error(format!("component `{}` does not export `{id}`", target.value))
+            .code("wrong-link")
+            .at(target.span, format!("`{}` imports `{id}` from it", self.name));
+        let exports: Vec<_> = self.exporters(id).filter(|(name, _)| **name == target.value).collect();
+        let error = exports.iter().fold(error, |error, (_, export)| error.note(format!("it exports `{}`", export.id)));
+        match compatible {
+            [] => error.hint("no component of the app exports it in a version that fits"),
+            some => {
+                let list: Vec<_> = some.iter().map(|(name, _)| format!("`{name}`")).collect();
+                error.hint(format!("it is exported by {}", list.join(", ")))
+            }
+        }
+    }
+
+    /// Named links must be about imports that exist.
+    fn check_named_links(&self, ty: &ComponentType) -> Vec<Diagnostic> {
+        let unknown = self.component.links.iter().filter(|(key, _)| !ty.imports.keys().any(|id| names(key, id)));
+        unknown
+            .map(|(key, target)| {
+                let nearest = ty
+                    .imports
+                    .keys()
+                    .filter(|id| platform::authority(id).is_none())
+                    .map(|id| (strsim::jaro_winkler(key, &id.path()), id))
+                    .filter(|(similarity, _)| *similarity > SIMILARITY_MIN)
+                    .max_by(|a, b| a.0.total_cmp(&b.0));
+                Diagnostic::error(format!("component `{}` does not import `{key}`", self.name))
+                    .code("unused-link")
+                    .at(target.span, "nothing to link")
+                    .hint(match nearest {
+                        Some((_, id)) => format!("it imports `{id}`"),
+                        None => "take the link out".to_owned(),
+                    })
+            })
+            .collect()
+    }
+
+    fn loose_import(&self, import: &str) -> Diagnostic {
+        Diagnostic::error(format!("component `{}` imports `{import}`, which belongs to no named interface", self.name))
+            .code("loose-import")
+            .at(self.component.at.span, format!("imports `{import}`"))
+            .hint(
+                "components meet through named interfaces: put it into an `interface` of a WIT package and import that",
+            )
+    }
+
+    fn reserved(&self, what: &str, id: &InterfaceId) -> Diagnostic {
+        Diagnostic::error(format!("component `{}` {what} `{id}`, which is the platform's own", self.name))
+            .code("reserved-interface")
+            .at(self.component.at.span, format!("{what} `{id}`"))
+            .hint("only generated parts of seams have interfaces of `isomer:link`: build the component without it")
+    }
+}
+
+/// Does the key of a named link mean this import? It may leave the version out.
+fn names(key: &str, id: &InterfaceId) -> bool {
+    key == id.path() || key == id.to_string()
+}

@@ -1,0 +1,233 @@
+//! Where components are placed: groups of the shape, components set apart from them, modes of seams, order, cycles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use isomer_manifest::{App, ComponentName, Diagnostic, MONOLITH, Shape};
+
+use crate::interface::{Class, InterfaceType};
+use crate::model::{Link, Mode, Seam};
+
+/// Where one component is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The shape's group, or the component's own name where it is in none.
+    pub(crate) group: String,
+    /// Why it is set apart from the group, where it is.
+    pub(crate) apart: Option<Apart>,
+}
+
+/// Why a component is set apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Apart {
+    /// `isolate` of the manifest.
+    Asked,
+    /// Limits of its own, where it answers no routes.
+    Limits,
+}
+
+impl Place {
+    /// Components with the same unit are composed into one.
+    pub(crate) fn unit(&self, component: &ComponentName) -> (String, Option<ComponentName>) {
+        (self.group.clone(), self.apart.as_ref().map(|_| component.clone()))
+    }
+}
+
+/// Finds the shape; the error names those that exist.
+pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Diagnostic> {
+    if let Some(shape) = app.shapes.get(name) {
+        return Ok(shape);
+    }
+    let known: Vec<_> = app.shapes.keys().map(|known| format!("`{known}`")).collect();
+    let nearest = app
+        .shapes
+        .keys()
+        .map(|known| (strsim::jaro_winkler(known, name), known))
+        .filter(|(similarity, _)| *similarity > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    Err(Diagnostic::error(format!("app `{}` has no shape `{name}`", app.name))
+        .code("unknown-shape")
+        .note(format!("it has {}", known.join(", ")))
+        .hint(match nearest {
+            Some((_, nearest)) => format!("did you mean `{nearest}`?"),
+            None => format!("name one of them, or write it under `[shapes.{name}]`"),
+        }))
+}
+
+/// Places every component.
+pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentName, Place> {
+    let mut grouped: BTreeMap<&ComponentName, &String> = BTreeMap::new();
+    for (group, members) in &shape.groups {
+        grouped.extend(members.iter().map(|member| (&member.value, group)));
+    }
+    let everything_in_one = name == MONOLITH && shape.groups.is_empty();
+    let group_of = |component: &ComponentName| match grouped.get(component) {
+        Some(group) => (*group).clone(),
+        None if everything_in_one => MONOLITH.to_owned(),
+        // A group of the shape may happen to have a component's name.
+        None if shape.groups.contains_key(component.as_str()) => format!("{component}-alone"),
+        None => component.to_string(),
+    };
+    let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
+    for component in app.components.keys() {
+        *sizes.entry(group_of(component)).or_default() += 1;
+    }
+    app.components
+        .iter()
+        .map(|(name, component)| {
+            let group = group_of(name);
+            let limits = &component.limits;
+            let own_limits =
+                limits.memory_bytes.is_some() || limits.request_deadline.is_some() || limits.body_bytes.is_some();
+            let apart = if sizes[&group] == 1 {
+                None
+            } else if component.isolate || shape.isolate.iter().any(|isolated| isolated.value == *name) {
+                Some(Apart::Asked)
+            } else if own_limits && component.routes.is_empty() {
+                Some(Apart::Limits)
+            } else {
+                None
+            };
+            (name.clone(), Place { group, apart })
+        })
+        .collect()
+}
+
+/// The seam of a link: its mode and why.
+pub(crate) fn seam(link: &Link, import: &InterfaceType, places: &BTreeMap<ComponentName, Place>) -> Seam {
+    let (from, to) = (&places[&link.importer], &places[&link.exporter]);
+    let (mode, reason) = if from.group != to.group {
+        (
+            Mode::Remote,
+            format!("`{}` is in group `{}`, `{}` in group `{}`", link.importer, from.group, link.exporter, to.group),
+        )
+    } else {
+        match (&to.apart, &from.apart) {
+            (Some(apart), _) => (Mode::Isolated, apart_because(&link.exporter, apart)),
+            (None, Some(apart)) => (Mode::Isolated, apart_because(&link.importer, apart)),
+            (None, None) => (Mode::Fused, format!("both in group `{}`", from.group)),
+        }
+    };
+    Seam {
+        link: link.clone(),
+        mode,
+        reason,
+        class: import.class.clone(),
+        functions: import.functions.keys().cloned().collect(),
+    }
+}
+
+fn apart_because(component: &ComponentName, apart: &Apart) -> String {
+    match apart {
+        Apart::Asked => format!("`{component}` is to be isolated"),
+        Apart::Limits => format!("`{component}` has limits of its own and no routes"),
+    }
+}
+
+/// What a seam that is not fused cannot carry, or that it cannot be run yet.
+pub(crate) enum Obstacle {
+    /// Refused for good.
+    Never(Diagnostic),
+    /// Explained, but not run.
+    NotYet(Diagnostic),
+}
+
+/// What stands in the way of a seam that is not fused.
+pub(crate) fn obstacle(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Place>) -> Option<Obstacle> {
+    let link = &seam.link;
+    let (kind, way_out) = match seam.mode {
+        Mode::Fused => return None,
+        Mode::Isolated => ("isolated", isolated_way_out(link, places)),
+        Mode::Remote => ("remote", format!("put `{}` and `{}` into one group", link.importer, link.exporter)),
+    };
+    let at = app.components[&link.importer].at.span;
+    let refuse = |message: String, code| {
+        Diagnostic::error(message).code(code).at(at, format!("imports `{}`", link.import)).note(seam.reason.clone())
+    };
+    let cannot_carry = |what: &str, type_name: &str, instead: &str| {
+        refuse(
+            format!(
+                "the seam from `{}` to `{}` is {kind}, and `{}` passes {what} (`{type_name}`), which cannot cross it",
+                link.importer, link.exporter, link.import
+            ),
+            "cannot-cross",
+        )
+        .hint(format!("{way_out}; or {instead}"))
+    };
+    Some(match &seam.class {
+        Class::Pinned { type_name } => Obstacle::Never(cannot_carry(
+            "a resource",
+            type_name,
+            "pass values: an id that the other component looks up instead of a handle",
+        )),
+        Class::Streaming { type_name } => {
+            Obstacle::Never(cannot_carry("a stream or future", type_name, "pass the data in pieces: `list<u8>`"))
+        }
+        Class::Plain => Obstacle::NotYet(
+            refuse(
+                format!(
+                    "the seam from `{}` to `{}` is {kind}, and this version runs only fused seams",
+                    link.importer, link.exporter
+                ),
+                "mode-not-available",
+            )
+            .hint(way_out),
+        ),
+    })
+}
+
+fn isolated_way_out(link: &Link, places: &BTreeMap<ComponentName, Place>) -> String {
+    let part = |component: &ComponentName| match &places[component].apart {
+        Some(Apart::Asked) => Some(format!("take `isolate` off `{component}`")),
+        Some(Apart::Limits) => {
+            Some(format!("take the limits off `{component}`: a component without routes has those of its callers"))
+        }
+        None => None,
+    };
+    [&link.exporter, &link.importer].into_iter().filter_map(part).collect::<Vec<_>>().join(", ")
+}
+
+/// The order of instantiation, exporters first and by name where that leaves a choice; or a cycle, as a path that ends
+/// where it began.
+pub(crate) fn order(
+    members: &BTreeSet<ComponentName>,
+    links: &[Link],
+) -> Result<Vec<ComponentName>, Vec<ComponentName>> {
+    let needs = |component: &ComponentName| {
+        links
+            .iter()
+            .filter(move |link| link.importer == *component && members.contains(&link.exporter))
+            .map(|link| &link.exporter)
+            .collect::<BTreeSet<_>>()
+    };
+    let mut ordered: Vec<ComponentName> = Vec::with_capacity(members.len());
+    let mut waiting: BTreeMap<_, _> = members.iter().map(|member| (member, needs(member))).collect();
+    while !waiting.is_empty() {
+        let Some(ready) = waiting.iter().find(|(_, needs)| needs.is_empty()).map(|(member, _)| *member) else {
+            return Err(cycle(&waiting));
+        };
+        waiting.remove(ready);
+        waiting.values_mut().for_each(|needs| {
+            needs.remove(ready);
+        });
+        ordered.push(ready.clone());
+    }
+    Ok(ordered)
+}
+
+/// A cycle among components that all wait for another of them.
+fn cycle(waiting: &BTreeMap<&ComponentName, BTreeSet<&ComponentName>>) -> Vec<ComponentName> {
+    let mut path: Vec<&ComponentName> = Vec::new();
+    let mut current = *waiting.keys().next().expect("somebody waits");
+    loop {
+        if let Some(start) = path.iter().position(|seen| *seen == current) {
+            let mut cycle: Vec<ComponentName> = path[start..].iter().map(|name| (*name).clone()).collect();
+            // Begin with the first name, so that the cycle reads the same wherever the search began.
+            let first = (0..cycle.len()).min_by_key(|index| cycle[*index].clone()).expect("a cycle is not empty");
+            cycle.rotate_left(first);
+            cycle.push(cycle[0].clone());
+            return cycle;
+        }
+        path.push(current);
+        current = waiting[current].iter().next().expect("everybody waits for somebody");
+    }
+}

@@ -1,0 +1,91 @@
+//! Which component answers which path.
+
+use std::collections::BTreeMap;
+
+use isomer_manifest::{App, ComponentName, Diagnostic, Route, Span};
+
+use crate::interface::{ComponentType, InterfaceId};
+use crate::links::Types;
+use crate::model::{Handler, Http, Link};
+
+/// The handlers of components with routes, by component; mistakes go to `errors` and `warnings`.
+pub(crate) fn handlers(
+    app: &App,
+    types: &Types,
+    links: &[Link],
+    errors: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) -> BTreeMap<ComponentName, Handler> {
+    errors.extend(collisions(app));
+    let mut handlers = BTreeMap::new();
+    for (name, component) in &app.components {
+        let Some(ty) = types.get(name) else { continue };
+        match (handler(ty), component.routes.first()) {
+            (Some((interface, http)), Some(_)) => {
+                let mut routes: Vec<Route> = component.routes.iter().map(|route| route.value.clone()).collect();
+                routes.sort();
+                handlers.insert(
+                    name.clone(),
+                    Handler { component: name.clone(), interface: interface.clone(), http, routes },
+                );
+            }
+            (None, Some(route)) => {
+                let others: Vec<_> = ty.exports.keys().filter(|id| id.family() == "wasi:http").collect();
+                let error = Diagnostic::error(format!("component `{name}` has routes, but exports no HTTP handler"))
+                    .code("no-handler")
+                    .at(route.span, "nobody answers");
+                let error = others.iter().fold(error, |error, id| error.note(format!("it exports `{id}`")));
+                errors.push(error.hint(
+                    "let it export `wasi:http/handler@0.3.0` (or `wasi:http/incoming-handler@0.2.*`), or take its routes out",
+                ));
+            }
+            (Some((interface, _)), None) => {
+                let linked = links.iter().any(|link| link.exporter == *name && link.export == *interface);
+                if !linked {
+                    warnings.push(
+                        Diagnostic::warning(format!("component `{name}` exports an HTTP handler, but has no routes"))
+                            .code("unrouted-handler")
+                            .at(component.at.span, format!("exports `{interface}`"))
+                            .hint(format!("give it routes in the manifest:\n[components.{name}]\nroutes = [\"/...\"]")),
+                    );
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    handlers
+}
+
+/// The HTTP handler that a component exports; the newer where it has two.
+fn handler(ty: &ComponentType) -> Option<(&InterfaceId, Http)> {
+    let find = |track: &str| ty.exports.keys().find(|id| id.track() == track);
+    find("wasi:http/handler@0.3")
+        .map(|id| (id, Http::P3))
+        .or_else(|| find("wasi:http/incoming-handler@0.2").map(|id| (id, Http::P2)))
+}
+
+fn collisions(app: &App) -> Vec<Diagnostic> {
+    let mut owners: BTreeMap<&Route, (&ComponentName, Span)> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (name, component) in &app.components {
+        for route in &component.routes {
+            match owners.get(&route.value) {
+                // The same route twice in one component is the manifest's to report.
+                Some((owner, _)) if *owner == name => {}
+                Some((owner, first)) => found.push(
+                    Diagnostic::error(format!("components `{owner}` and `{name}` both answer `{}`", route.value))
+                        .code("route-collision")
+                        .at(route.span, format!("`{name}`"))
+                        .related(*first, format!("`{owner}`"))
+                        .hint(
+                            "take the route from one of them, or make one longer: the longest route that fits answers",
+                        ),
+                ),
+                None => {
+                    owners.insert(&route.value, (name, route.span));
+                }
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,169 @@
+//! What a plan says: of a whole shop, of other shapes, of grants.
+
+mod support;
+
+use isomer_plan::{Binding, Mode};
+use support::{Planned, component, name};
+
+const HANDLER: &str =
+    "wasi:http/handler@0.3.0 { handle: async func(request: request) -> result<response, error-code> }";
+const STD: [&str; 3] = ["wasi:cli/environment@0.2.6", "wasi:io/streams@0.2.6", "wasi:filesystem/preopens@0.2.6"];
+
+const SHOP: &str = r#"
+[app]
+name = "shop"
+version = "1.2.0"
+
+[components.frontend]
+wasm = "frontend.wasm"
+routes = ["/...", "/cart"]
+limits = { request_deadline = "5s" }
+
+[components.catalog]
+wasm = "catalog.wasm"
+
+[components.cart]
+wasm = "cart.wasm"
+grants = { kv = ["carts"], config = { CURRENCY = "EUR" } }
+
+[components.orders]
+wasm = "orders.wasm"
+grants = { sql = ["orders"], dirs = [{ host = "data", guest = "/data", write = true }] }
+
+[shapes.split]
+groups.web = ["frontend", "cart"]
+groups.back = ["orders", "catalog"]
+
+[shapes.careful]
+groups.all = ["frontend", "catalog", "cart", "orders"]
+isolate = ["catalog"]
+"#;
+
+const CATALOG: &str =
+    "shop:catalog/products@0.1.0 { list: func() -> list<product>; get: func(id: string) -> option<product> }";
+const CART: &str = "shop:cart/carts { add: async func(user: string, item: item) }";
+const ORDERS: &str = "shop:orders/orders { place: async func(order: order) -> u64 }";
+
+fn shop() -> Planned {
+    let with_std = |more: &[&'static str]| [&STD, more].concat();
+    Planned::new(
+        SHOP,
+        &[
+            (
+                "frontend",
+                component(
+                    &with_std(&[
+                        "wasi:http/types@0.3.0",
+                        // Tools leave out what is not used.
+                        "shop:catalog/products@0.1.0 { list: func() -> list<product> }",
+                        CART,
+                        ORDERS,
+                    ]),
+                    &[HANDLER],
+                ),
+            ),
+            (
+                "catalog",
+                component(
+                    &with_std(&[]),
+                    &[
+                        "shop:catalog/products@0.1.4 { list: func() -> list<product>; get: func(id: string) -> option<product> }",
+                    ],
+                ),
+            ),
+            (
+                "cart",
+                component(
+                    &with_std(&[
+                        "wasi:keyvalue/store@0.2.0-draft",
+                        "wasi:keyvalue/atomics@0.2.0-draft",
+                        "wasi:config/store@0.2.0-rc.1",
+                        CATALOG,
+                    ]),
+                    &[CART],
+                ),
+            ),
+            (
+                "orders",
+                component(
+                    &with_std(&["isomer:sql/store@0.1.0", "isomer:sql/types@0.1.0", "wasi:http/client@0.3.0"]),
+                    &[ORDERS],
+                ),
+            ),
+        ],
+    )
+}
+
+#[test]
+fn a_shop_in_one_group() {
+    let shop = shop();
+    let plan = shop.plan("monolith");
+    insta::assert_snapshot!("monolith", plan.explain());
+    insta::assert_snapshot!("monolith_warnings", shop.render(&plan.warnings));
+    assert_eq!(plan.check_runnable(), Ok(()));
+}
+
+#[test]
+fn the_plan_as_json() {
+    let json = serde_json::to_string_pretty(&shop().plan("monolith")).expect("a plan is JSON");
+    insta::assert_snapshot!("monolith_json", json);
+}
+
+#[test]
+fn groups_apart_are_explained_and_not_run_yet() {
+    let shop = shop();
+    let plan = shop.plan("split");
+    insta::assert_snapshot!("split", plan.explain());
+    let obstacles = plan.check_runnable().expect_err("remote seams cannot be run");
+    insta::assert_snapshot!("split_obstacles", shop.render(&obstacles));
+}
+
+#[test]
+fn a_component_set_apart_is_explained_and_not_run_yet() {
+    let shop = shop();
+    let plan = shop.plan("careful");
+    insta::assert_snapshot!("careful", plan.explain());
+    assert!(plan.seams.iter().all(|seam| (seam.mode == Mode::Isolated) == (seam.link.exporter == name("catalog"))));
+    let obstacles = plan.check_runnable().expect_err("isolated seams cannot be run");
+    insta::assert_snapshot!("careful_obstacles", shop.render(&obstacles));
+}
+
+#[test]
+fn own_limits_set_a_component_without_routes_apart() {
+    let manifest = SHOP.replace("[components.catalog]", "[components.catalog]\nlimits = { memory = \"8MiB\" }");
+    let shop = Planned { app: Planned::new(&manifest, &[]).app, ..shop() };
+    let plan = shop.plan("monolith");
+    assert_eq!(plan.group_of(&name("catalog")).expect("it is placed").set_apart_from.as_deref(), Some("monolith"));
+    let reasons: Vec<_> =
+        plan.seams.iter().filter(|seam| seam.mode == Mode::Isolated).map(|seam| &seam.reason).collect();
+    assert_eq!(reasons, ["`catalog` has limits of its own and no routes"; 2]);
+}
+
+#[test]
+fn an_http_component_without_a_manifest_has_no_warnings() {
+    let app = isomer_manifest::App::single("hello.wasm".as_ref(), isomer_manifest::Grants::default());
+    let std = [
+        &STD[..],
+        &["wasi:cli/exit@0.2.6", "wasi:cli/stdout@0.2.6", "wasi:sockets/tcp@0.2.6", "wasi:http/types@0.3.0"],
+    ]
+    .concat();
+    let types = support::types(&[("hello", component(&std, &[HANDLER]))]);
+    let plan = isomer_plan::plan(&app, &types, "monolith").expect("it is right");
+    assert_eq!(plan.warnings, []);
+    insta::assert_snapshot!("single", plan.explain());
+}
+
+#[test]
+fn authority_is_labelled_and_handles_are_shared() {
+    let plan = shop().plan("monolith");
+    let bindings: Vec<_> = plan.groups[0]
+        .imports
+        .iter()
+        .filter(|import| import.component == name("cart"))
+        .map(|import| match &import.binding {
+            Binding::Labelled { label } => format!("{} as {label}", import.interface),
+            other => format!("{} {other:?}", import.interface),
+        })
+        .collect();
+    insta::assert_snapshot!("cart_bindings", bindings.join("\n"));
+}
