@@ -1,1 +1,28 @@
-//! x
+//! The front door: from a TCP connection to a group's handler and back.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | [`server`] | listening, connections and their limits, graceful stop |
+//! | `service` | one request: admission, route, guest, answer |
+//! | [`site`] | what is served: routes and their targets, swapped as a whole |
+//! | `incoming` | the request's body: its size and its pace |
+//! | `outgoing` | the response's body, and the access log's line when it ends |
+//! | `problem` | errors as `application/problem+json`; the one place that chooses a status code for a failure |
+//! | `trace` | request ids and W3C trace context |
+//! | `socket` | a connection whose peer does not read is closed |
+//!
+//! The only crate that names the HTTP server. It does not know what is behind a group: components, plans and stores are not here.
+//!
+//! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends is answered or closed.
+
+mod incoming;
+mod outgoing;
+mod problem;
+pub mod server;
+mod service;
+pub mod site;
+mod socket;
+mod trace;
+
+pub use server::{Front, FrontError, Limits};
+pub use site::{Site, Target};

@@ -1,1 +1,12 @@
-//! x
+//! What people and machines see of a running app: one stream of lines.
+//!
+//! Guests' output, the access log, failures with their call stacks and the platform's own messages become [`record`]s, are rendered
+//! for people or as JSON, and leave through one bounded queue that a thread of its own empties. Nothing on a request's path waits for
+//! a terminal or a pipe: when the queue is full, lines are counted instead, and the count is told.
+//!
+//! This crate knows what a request and a component are called, and nothing of how they are served.
+
+mod log;
+pub mod record;
+
+pub use log::{Format, Log};

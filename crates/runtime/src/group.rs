@@ -67,6 +67,8 @@ pub struct Request {
     pub allowed: Duration,
     /// Which of the group's handlers, by position.
     pub handler: usize,
+    /// The component that has it, for the log.
+    pub component: Arc<str>,
 }
 
 /// Why a group could not be made.

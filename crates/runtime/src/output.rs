@@ -38,7 +38,7 @@ pub trait OutputSink: Send + Sync + 'static {
     fn line(&self, component: &str, stream: Stream, request: Option<RequestId>, line: &[u8]);
 
     /// A request failed when the head of its response was already sent: the client sees a response that is cut off.
-    fn broken(&self, request: RequestId, failure: &Failure);
+    fn broken(&self, component: &str, request: RequestId, failure: &Failure);
 }
 
 /// The request that an instance serves now, as the writers see it. Zero: none, or several at once.
@@ -184,7 +184,7 @@ mod tests {
             self.0.lock().unwrap().push(format!("{component} {request} {}", String::from_utf8_lossy(line)));
         }
 
-        fn broken(&self, _: RequestId, _: &Failure) {}
+        fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
     }
 
     fn writer() -> (LineWriter, Arc<Lines>, Arc<CurrentRequest>) {

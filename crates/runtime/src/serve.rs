@@ -138,7 +138,7 @@ impl Instance {
     /// Serves one request from its head to the end of everything it started. `Ok` if the instance can be used again.
     pub(crate) async fn serve(&mut self, request: Request, exchange: Exchange) -> Result<(), ()> {
         let Exchange { head, ended, failed } = exchange;
-        let Request { http, id, deadline, allowed, handler } = request;
+        let Request { http, id, deadline, allowed, handler, component } = request;
         self.served += 1;
         self.store.set_epoch_deadline(1);
         self.store.data_mut().begin_request(Some(id), deadline, http.headers().get("traceparent").cloned());
@@ -158,7 +158,7 @@ impl Instance {
             }
             Some(failure) => {
                 failed.store(true, Ordering::Release);
-                report(head, id, failure, self.store.data());
+                report(head, &component, id, failure, self.store.data());
                 Err(())
             }
         }
@@ -174,9 +174,9 @@ impl Instance {
 }
 
 /// A failure goes to the client if the head is still open, else to the log.
-fn report(head: Head, id: RequestId, failure: Failure, guest: &Guest) {
+fn report(head: Head, component: &str, id: RequestId, failure: Failure, guest: &Guest) {
     if let Err(Err(failure)) = head.send(Err(failure)) {
-        guest.sink().broken(id, &failure);
+        guest.sink().broken(component, id, &failure);
     }
 }
 

@@ -148,6 +148,7 @@ impl SharedInstances {
                         let in_flight = InFlight {
                             deadline: request.deadline,
                             allowed: request.allowed,
+                            component: request.component.clone(),
                             head: head.clone(),
                             failed,
                         };
@@ -212,7 +213,7 @@ impl SharedInstances {
             };
             one.failed.store(true, Ordering::Release);
             if let Err(Err(failure)) = one.head.send(Err(failure)) {
-                instance.store.data().sink().broken(id, &failure);
+                instance.store.data().sink().broken(&one.component, id, &failure);
             }
         }
     }
@@ -225,6 +226,7 @@ const DEADLINE_TICK: Duration = Duration::from_millis(5);
 struct InFlight {
     deadline: Instant,
     allowed: Duration,
+    component: Arc<str>,
     head: Head,
     failed: Failed,
 }

@@ -1,0 +1,90 @@
+//! A request's body on its way to a guest: never larger than its limit, never slower than its pace.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use isomer_runtime::HttpError;
+use tokio::time::{Instant, Sleep};
+
+use crate::problem::{BODY_TOO_LARGE, BODY_TOO_SLOW, Problem};
+
+/// What went wrong with a body, for whoever answers the request: the guest only sees that reading failed.
+#[derive(Clone, Default)]
+pub(crate) struct Verdict(Arc<AtomicU8>);
+
+const TOO_LARGE: u8 = 1;
+const TOO_SLOW: u8 = 2;
+
+impl Verdict {
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        match self.0.load(Ordering::Acquire) {
+            TOO_LARGE => Some(BODY_TOO_LARGE),
+            TOO_SLOW => Some(BODY_TOO_SLOW),
+            _ => None,
+        }
+    }
+}
+
+/// A body with its limits.
+pub(crate) struct LimitedBody {
+    inner: hyper::body::Incoming,
+    left_bytes: u64,
+    pace: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+    verdict: Verdict,
+}
+
+impl LimitedBody {
+    pub(crate) fn new(inner: hyper::body::Incoming, bytes_max: u64, pace: Duration, verdict: Verdict) -> Self {
+        Self { inner, left_bytes: bytes_max, pace, waiting: None, verdict }
+    }
+}
+
+impl Body for LimitedBody {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let until = Instant::now() + self.pace;
+                let sleep = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+                std::task::ready!(sleep.as_mut().poll(cx));
+                self.verdict.0.store(TOO_SLOW, Ordering::Release);
+                return Poll::Ready(Some(Err(HttpError::ConnectionReadTimeout)));
+            }
+        };
+        self.waiting = None;
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match self.left_bytes.checked_sub(bytes) {
+                    Some(left) => {
+                        self.left_bytes = left;
+                        Some(Ok(frame))
+                    }
+                    None => {
+                        self.verdict.0.store(TOO_LARGE, Ordering::Release);
+                        Some(Err(HttpError::HttpRequestBodySize(None)))
+                    }
+                }
+            }
+            Some(Err(error)) => Some(Err(HttpError::from(error))),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

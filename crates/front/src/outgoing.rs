@@ -1,0 +1,104 @@
+//! A response's body on its way to the client, and what has to happen when it is over.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use isomer_observe::Log;
+use isomer_observe::record::Access;
+use isomer_runtime::{HttpError, ResponseBody};
+
+/// The body of any answer.
+pub(crate) struct OutgoingBody {
+    inner: Inner,
+    /// Dropped with the body: then the request is over.
+    _admitted: Admitted,
+    access: Option<Box<AccessLine>>,
+}
+
+enum Inner {
+    Guest(ResponseBody),
+    Own(Full<Bytes>),
+}
+
+impl OutgoingBody {
+    pub(crate) fn guest(body: ResponseBody, admitted: Admitted, access: Option<Box<AccessLine>>) -> Self {
+        Self { inner: Inner::Guest(body), _admitted: admitted, access }
+    }
+
+    pub(crate) fn own(body: Bytes, admitted: Admitted, access: Option<Box<AccessLine>>) -> Self {
+        Self { inner: Inner::Own(Full::new(body)), _admitted: admitted, access }
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.inner {
+            Inner::Guest(body) => std::task::ready!(Pin::new(body).poll_frame(cx)),
+            Inner::Own(body) => match std::task::ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => Some(Ok(frame)),
+                Some(Err(never)) => match never {},
+                None => None,
+            },
+        };
+        if let (Some(line), Some(Ok(frame))) = (&mut this.access, &frame) {
+            line.record.body_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Guest(body) => body.is_end_stream(),
+            Inner::Own(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Guest(body) => body.size_hint(),
+            Inner::Own(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A line of the access log, written when it is dropped: with the response's body.
+pub(crate) struct AccessLine {
+    pub(crate) record: Access,
+    pub(crate) start: Instant,
+    pub(crate) log: Log,
+}
+
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        self.record.took = self.start.elapsed();
+        self.log.access(self.record.clone());
+    }
+}
+
+/// One of the requests that the process has taken on. The place is free again when this is dropped.
+pub(crate) struct Admitted(Arc<AtomicUsize>);
+
+impl Admitted {
+    /// Takes a place, if fewer than `max` are taken.
+    pub(crate) fn enter(places: &Arc<AtomicUsize>, max: usize) -> Result<Self, Self> {
+        let before = places.fetch_add(1, Ordering::AcqRel);
+        let admitted = Self(places.clone());
+        if before < max { Ok(admitted) } else { Err(admitted) }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,196 @@
+//! Listening, connections and their limits, and stopping without hurting anyone.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use isomer_observe::Log;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::service::Service;
+use crate::site::Site;
+use crate::socket::Socket;
+
+/// What the front door takes on. Reaching one is answered or closed, never waited for without end.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Open connections. Further ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Requests that are being served. Further ones are answered with 503.
+    pub requests_max: usize,
+    /// Header fields of a request.
+    pub headers_max: usize,
+    /// Bytes of a request's head.
+    pub head_bytes_max: usize,
+    /// From the moment a connection waits for a request until its head is complete: slow heads and idle connections.
+    pub head_timeout: Duration,
+    /// Between two pieces of a request's body.
+    pub body_timeout: Duration,
+    /// How long a client may not read while there is something to write.
+    pub write_timeout: Duration,
+    /// Streams of one HTTP/2 connection.
+    pub streams_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            requests_max: 4_096,
+            headers_max: 100,
+            head_bytes_max: 64 << 10,
+            head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            streams_max: 128,
+        }
+    }
+}
+
+/// Why the front door does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontError {
+    /// Someone else listens there.
+    #[error("cannot listen on `{address}`: another process does")]
+    InUse {
+        /// Where it was to listen.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// An open front door.
+pub struct Front {
+    listener: TcpListener,
+    address: SocketAddr,
+    service: Arc<Service>,
+    limits: Limits,
+}
+
+impl Front {
+    /// Starts listening. Connections are taken when [`Front::serve`] runs; until then they wait in the kernel's queue.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn listen(
+        address: SocketAddr,
+        limits: Limits,
+        site: Arc<ArcSwap<Site>>,
+        log: Log,
+    ) -> Result<Self, FrontError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => FrontError::InUse { address },
+            _ => FrontError::Listen { address, source },
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let service = Service {
+            site,
+            log,
+            requests: Arc::default(),
+            requests_max: limits.requests_max,
+            body_pace: limits.body_timeout,
+        };
+        Ok(Self { listener, address, service: Arc::new(service), limits })
+    }
+
+    /// Where it listens: with the port that the system chose if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` resolves, then takes no more connections and lets what runs finish for up to `grace`.
+    /// Returns how many connections were cut off at its end.
+    pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
+        let server = Arc::new(self.protocol());
+        let places = Arc::new(Semaphore::new(self.limits.connections_max));
+        let graceful = GracefulShutdown::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&self.listener, &places) => accepted,
+                () = &mut stop => break,
+            };
+            let Some((stream, place)) = accepted else { continue };
+            let socket = TokioIo::new(Socket::new(stream, self.limits.write_timeout));
+            let service = self.service.clone();
+            let answer = service_fn(move |request| {
+                let service = service.clone();
+                async move { Ok::<_, std::convert::Infallible>(service.answer(request).await) }
+            });
+            let server = server.clone();
+            let watcher = graceful.watcher();
+            tokio::spawn(async move {
+                let connection = server.serve_connection(socket, answer);
+                if let Err(error) = watcher.watch(connection).await {
+                    tracing::debug!(error = &*error, "connection ended");
+                }
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        let open = || self.limits.connections_max - places.available_permits();
+        match tokio::time::timeout(grace, graceful.shutdown()).await {
+            Ok(()) => 0,
+            Err(_) => open(),
+        }
+    }
+
+    fn protocol(&self) -> auto::Builder<TokioExecutor> {
+        let limits = &self.limits;
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .max_headers(limits.headers_max)
+            .max_buf_size(limits.head_bytes_max)
+            .keep_alive(true);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_max)
+            .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+            .keep_alive_interval(limits.head_timeout)
+            .keep_alive_timeout(limits.head_timeout);
+        builder
+    }
+}
+
+/// The next connection, once there is a place for it. `None` after an error that passes.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Nagle's algorithm makes keep-alive clients wait for their own delayed acknowledgements.
+            let _ = stream.set_nodelay(true);
+            Some((stream, place))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            // Most likely out of descriptors: they come back when connections end.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// How long to wait after a failed `accept`.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

@@ -1,0 +1,64 @@
+//! What is served: which path is answered by which handler, and within which limits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isomer_runtime::Group;
+
+/// Who answers a route, and how much it may take.
+#[derive(Clone)]
+pub struct Target {
+    /// The group that has the handler.
+    pub group: Arc<Group>,
+    /// Which of the group's handlers.
+    pub handler: usize,
+    /// The component's name, for logs.
+    pub component: Arc<str>,
+    /// From the request's head to the last byte of its answer.
+    pub deadline: Duration,
+    /// The most bytes that a request's body may have.
+    pub body_bytes_max: u64,
+}
+
+/// All routes of a revision of an app. Immutable: a new revision is a new site.
+#[derive(Default)]
+pub struct Site {
+    exact: BTreeMap<String, Target>,
+    /// Longest first.
+    prefixes: Vec<(String, Target)>,
+}
+
+impl Site {
+    /// A site without routes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Serves this path only.
+    pub fn exact(&mut self, path: impl Into<String>, target: Target) {
+        self.exact.insert(path.into(), target);
+    }
+
+    /// Serves `path` and everything below it (`/static` serves `/static` and `/static/a`, not `/statics`); the empty path serves all.
+    pub fn prefix(&mut self, path: impl Into<String>, target: Target) {
+        let path = path.into();
+        let at = self.prefixes.partition_point(|(other, _)| other.len() >= path.len());
+        self.prefixes.insert(at, (path, target));
+    }
+
+    /// The target for a request's path: an exact route first, then the longest prefix.
+    pub(crate) fn find(&self, path: &str) -> Option<&Target> {
+        if let Some(target) = self.exact.get(path) {
+            return Some(target);
+        }
+        let matches =
+            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.prefixes.iter().find(|(prefix, _)| matches(prefix)).map(|(_, target)| target)
+    }
+
+    /// Is there any route?
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty()
+    }
+}

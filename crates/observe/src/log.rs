@@ -1,0 +1,190 @@
+//! The queue between those who have something to say and the one thread that says it.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::SystemTime;
+
+use isomer_runtime::output::{OutputSink, Stream};
+use isomer_runtime::{Failure, RequestId};
+
+use crate::record::{Access, Level, Record};
+
+/// Lines that may wait to be written. Past that they are dropped and counted.
+const QUEUE_LINES_MAX: usize = 8192;
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text {
+        /// With colours?
+        colour: bool,
+    },
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where everything is said. Cheap to clone; never blocks.
+#[derive(Clone)]
+pub struct Log {
+    queue: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+    access: bool,
+}
+
+enum Message {
+    Record(SystemTime, Record),
+    /// Answer when all before it has been written.
+    Flush(SyncSender<()>),
+}
+
+impl Log {
+    /// Starts the thread that writes to `out`. With `access`, each served request is a line.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(out: impl Write + Send + 'static, format: Format, access: bool) -> io::Result<Self> {
+        let (queue, records) = sync_channel(QUEUE_LINES_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counted = dropped.clone();
+        std::thread::Builder::new()
+            .name("isomer-log".into())
+            .spawn(move || write_all(io::BufWriter::new(out), &records, &counted, format))?;
+        Ok(Self { queue, dropped, access })
+    }
+
+    /// Is each served request to be told?
+    pub fn wants_access(&self) -> bool {
+        self.access
+    }
+
+    /// A served request.
+    pub fn access(&self, access: Access) {
+        if self.access {
+            self.push(Record::Access(access));
+        }
+    }
+
+    /// A request that got no answer from its guest.
+    pub fn failed(&self, component: &str, request: RequestId, failure: &Failure) {
+        self.push(Record::failed(component, request, failure, false));
+    }
+
+    /// Something a person should know.
+    pub fn note(&self, text: impl Into<String>) {
+        self.push(Record::Note { level: Level::Info, text: text.into() });
+    }
+
+    /// Something a person should look at.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.push(Record::Note { level: Level::Warning, text: text.into() });
+    }
+
+    /// Waits until all that was said before has been written.
+    pub fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.send(Message::Flush(done)).is_ok() {
+            let _ = wait.recv();
+        }
+    }
+
+    fn push(&self, record: Record) {
+        match self.queue.try_send(Message::Record(SystemTime::now(), record)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl OutputSink for Log {
+    fn line(&self, component: &str, stream: Stream, request: Option<RequestId>, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).into_owned();
+        self.push(Record::Output { component: component.to_owned(), stream, request, line });
+    }
+
+    fn broken(&self, component: &str, request: RequestId, failure: &Failure) {
+        self.push(Record::failed(component, request, failure, true));
+    }
+}
+
+/// Writes until the last [`Log`] is gone. A closed pipe ends the writing, not the app.
+fn write_all(mut out: impl Write, queue: &Receiver<Message>, dropped: &AtomicU64, format: Format) {
+    let mut open = true;
+    while let Ok(first) = queue.recv() {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Record(at, record) if open => open = write_line(&mut out, at, &record, format).is_ok(),
+                Message::Record(..) => {}
+                Message::Flush(done) => {
+                    open &= out.flush().is_ok();
+                    let _ = done.send(());
+                }
+            }
+            next = queue.try_recv().ok();
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 && open {
+            let record = Record::Note {
+                level: Level::Warning,
+                text: format!("{lost} lines of the log were dropped: too many at once"),
+            };
+            open = write_line(&mut out, SystemTime::now(), &record, format).is_ok();
+        }
+        open = open && out.flush().is_ok();
+    }
+}
+
+fn write_line(out: &mut impl Write, at: SystemTime, record: &Record, format: Format) -> io::Result<()> {
+    match format {
+        Format::Text { colour } => writeln!(out, "{}", record.to_text(at, colour)),
+        Format::Json => writeln!(out, "{}", record.to_json(at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex};
+
+    use super::*;
+
+    /// A pipe that nobody empties until told.
+    #[derive(Clone, Default)]
+    struct Stuck(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut state = self.0.0.lock().unwrap();
+            while !state.0 {
+                state = self.0.1.wait(state).unwrap();
+            }
+            state.1.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stuck_pipe_blocks_nobody_and_losses_are_told() {
+        let pipe = Stuck::default();
+        let log = Log::start(pipe.clone(), Format::Text { colour: false }, true).unwrap();
+        for number in 0..QUEUE_LINES_MAX * 3 {
+            log.note(format!("line {number}"));
+        }
+        pipe.0.0.lock().unwrap().0 = true;
+        pipe.0.1.notify_all();
+        log.flush();
+        log.note("after");
+        log.flush();
+        let text = String::from_utf8(pipe.0.0.lock().unwrap().1.clone()).unwrap();
+        assert!(text.contains("line 0\n"));
+        assert!(text.contains("lines of the log were dropped"), "{text}");
+    }
+}

@@ -1,0 +1,224 @@
+//! One line of the log: its kinds and how each is written, for people and for machines.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anstyle::{AnsiColor, Style};
+use isomer_runtime::output::Stream;
+use isomer_runtime::{Failure, RequestId};
+use serde_json::{Value, json};
+
+/// A served request, for the access log.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Its identity.
+    pub id: RequestId,
+    /// The request's method.
+    pub method: String,
+    /// Path and query as sent.
+    pub target: String,
+    /// The response's status code.
+    pub status: u16,
+    /// Bytes of the response's body that were handed to the connection.
+    pub body_bytes: u64,
+    /// From the request's head to the last byte of the answer.
+    pub took: Duration,
+    /// The component that answered; none if the front door did.
+    pub component: Option<std::sync::Arc<str>>,
+}
+
+/// A line of the log.
+#[derive(Debug)]
+pub(crate) enum Record {
+    Output { component: String, stream: Stream, request: Option<RequestId>, line: String },
+    Access(Access),
+    Failed { component: String, request: RequestId, reason: String, backtrace: Vec<String>, broken: bool },
+    Note { level: Level, text: String },
+}
+
+/// How loud a note of the platform is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Info,
+    Warning,
+}
+
+impl Record {
+    pub(crate) fn failed(component: &str, request: RequestId, failure: &Failure, broken: bool) -> Self {
+        Self::Failed {
+            component: component.to_owned(),
+            request,
+            reason: failure.to_string(),
+            backtrace: failure.backtrace().to_vec(),
+            broken,
+        }
+    }
+
+    /// One line of JSON.
+    pub(crate) fn to_json(&self, at: SystemTime) -> String {
+        let mut value = match self {
+            Self::Output { component, stream, request, line } => json!({
+                "event": "output",
+                "component": component,
+                "stream": if *stream == Stream::Stdout { "stdout" } else { "stderr" },
+                "request": request.map(|id| id.to_string()),
+                "line": line,
+            }),
+            Self::Access(access) => json!({
+                "event": "access",
+                "request": access.id.to_string(),
+                "method": access.method,
+                "target": access.target,
+                "status": access.status,
+                "body_bytes": access.body_bytes,
+                "took_ms": access.took.as_secs_f64() * 1e3,
+                "component": access.component.as_deref(),
+            }),
+            Self::Failed { component, request, reason, backtrace, broken } => json!({
+                "event": "failed",
+                "component": component,
+                "request": request.to_string(),
+                "reason": reason,
+                "backtrace": backtrace,
+                "response_cut_off": broken,
+            }),
+            Self::Note { level, text } => json!({
+                "event": if *level == Level::Info { "note" } else { "warning" },
+                "text": text,
+            }),
+        };
+        if let Value::Object(fields) = &mut value {
+            let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            fields.insert("time".to_owned(), json!(seconds));
+        }
+        value.to_string()
+    }
+
+    /// A line (for failures, several) that people read.
+    pub(crate) fn to_text(&self, at: SystemTime, colour: bool) -> String {
+        let style = |style: Style| if colour { style } else { Style::new() };
+        let dim = style(Style::new().dimmed());
+        let mut text = format!("{dim}{}{dim:#} ", time_of_day(at));
+        let printed = match self {
+            Self::Output { component, stream, request, line } => {
+                let name = style(colour_of(component));
+                let mark = if *stream == Stream::Stderr { "!" } else { "|" };
+                let request = request.map_or_else(String::new, |id| format!(" {dim}{}{dim:#}", short(id)));
+                write!(text, "{name}{component}{name:#}{request} {mark} {}", printable(line))
+            }
+            Self::Access(access) => {
+                let status = style(colour_of_status(access.status));
+                let took = access.took.as_secs_f64() * 1e3;
+                write!(
+                    text,
+                    "{status}{}{status:#} {} {} {dim}{} B {took:.1} ms {}{dim:#}",
+                    access.status,
+                    access.method,
+                    printable(&access.target),
+                    access.body_bytes,
+                    short(access.id),
+                )
+            }
+            Self::Failed { component, request, reason, backtrace, broken } => {
+                let error = style(AnsiColor::Red.on_default().bold());
+                let cut = if *broken { " (its response was cut off)" } else { "" };
+                let mut result = write!(
+                    text,
+                    "{error}error{error:#} request {request} in `{component}`: {}{cut}",
+                    printable(reason)
+                );
+                for (number, frame) in backtrace.iter().enumerate() {
+                    result = result.and_then(|()| write!(text, "\n    {number:>3}: {}", printable(frame)));
+                }
+                result
+            }
+            Self::Note { level: Level::Info, text: note } => write!(text, "{note}"),
+            Self::Note { level: Level::Warning, text: note } => {
+                let warning = style(AnsiColor::Yellow.on_default().bold());
+                write!(text, "{warning}warning{warning:#} {note}")
+            }
+        };
+        debug_assert!(printed.is_ok(), "writing to a string cannot fail");
+        text
+    }
+}
+
+/// A guest decides what is in its output, but not what it does to the terminal: control characters are shown, not obeyed.
+fn printable(text: &str) -> String {
+    if !text.chars().any(|character| character.is_control() && character != '\t') {
+        return text.to_owned();
+    }
+    text.chars()
+        .flat_map(|character| {
+            let control = character.is_control() && character != '\t';
+            let escaped = control.then(|| character.escape_default());
+            let plain = (!control).then_some(character);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// The first half is enough to tell requests on a screen apart.
+fn short(id: RequestId) -> String {
+    id.to_string()[..8].to_owned()
+}
+
+fn colour_of_status(status: u16) -> Style {
+    match status {
+        500.. => AnsiColor::Red.on_default(),
+        400..=499 => AnsiColor::Yellow.on_default(),
+        _ => AnsiColor::Green.on_default(),
+    }
+}
+
+/// The same component always has the same colour.
+fn colour_of(component: &str) -> Style {
+    const COLOURS: [AnsiColor; 6] = [
+        AnsiColor::Cyan,
+        AnsiColor::Magenta,
+        AnsiColor::Blue,
+        AnsiColor::BrightCyan,
+        AnsiColor::BrightMagenta,
+        AnsiColor::BrightBlue,
+    ];
+    let sum = component.bytes().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    COLOURS[sum % COLOURS.len()].on_default()
+}
+
+/// `HH:MM:SS.mmm`, in UTC.
+fn time_of_day(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs() % 86_400;
+    format!("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60, since.subsec_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(line: &str) -> Record {
+        Record::Output {
+            component: "cart".into(),
+            stream: Stream::Stdout,
+            request: RequestId::from_raw(0x1234_5678_9abc_def0),
+            line: line.into(),
+        }
+    }
+
+    #[test]
+    fn a_guest_cannot_write_to_the_terminal() {
+        let at = UNIX_EPOCH + Duration::from_millis(3_723_004);
+        let text = output("a\u{1b}[2Jb\rc").to_text(at, false);
+        assert_eq!(text, "01:02:03.004 cart 12345678 | a\\u{1b}[2Jb\\rc");
+    }
+
+    #[test]
+    fn json_is_one_line_with_all_fields() {
+        let line = output("a\nb").to_json(UNIX_EPOCH);
+        assert!(!line.contains('\n'));
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["component"], "cart");
+        assert_eq!(value["request"], "123456789abcdef0");
+        assert_eq!(value["line"], "a\nb");
+    }
+}
