@@ -1,0 +1,91 @@
+//! The boutique in a real browser: started as a process, visited, stopped, started again, visited again.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::project::{self, Project};
+use crate::setup::{browser, playwright_dir};
+
+/// From the start of the process, components built and compiled before, to its first line.
+const START_TIME_MAX: Duration = Duration::from_secs(300);
+
+pub(crate) fn run(project: &Project) -> Result<()> {
+    project::run(&mut project.cargo(&["build", "--quiet", "--package", "isomer", "--locked"]))?;
+    let isomer = project.target.join("debug/isomer");
+    let browser = browser().context("no browser here; hint: cargo xtask setup")?;
+    let folder = project.target.join("browser-test");
+    let _left_over = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
+
+    // The visitor's cookies and the shop's data outlive the process; that is what the second visit is about.
+    for visit in ["the first visit", "after a restart"] {
+        let shop = Shop::start(project, &isomer, &folder.join("data"))?;
+        println!("{visit}: {}", shop.url);
+        project::run(
+            project
+                .command("node")
+                .arg(project.boutique().join("tests/shop.cjs"))
+                .arg(&shop.url)
+                .arg(&browser)
+                .arg(&folder)
+                .arg(folder.join("session.json"))
+                .env("NODE_PATH", playwright_dir(project).join("node_modules")),
+        )?;
+        shop.stop()?;
+    }
+    println!("screenshots: {}", folder.display());
+    Ok(())
+}
+
+/// A running shop. Killed when dropped.
+struct Shop {
+    process: Child,
+    url: String,
+}
+
+impl Shop {
+    fn start(project: &Project, isomer: &Path, data: &PathBuf) -> Result<Self> {
+        let mut command = project.command(isomer);
+        command.arg("run").arg(project.boutique()).args(["--listen", "127.0.0.1:0", "--json", "--data"]).arg(data);
+        println!("$ {}", project::show(&command));
+        let mut process = command.stdout(Stdio::piped()).spawn().context("`isomer` cannot be run")?;
+        let stdout = process.stdout.take().context("stdout is piped")?;
+        let mut shop = Self { process, url: String::new() };
+        let (sender, ready) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // Read on to the end: a process whose output nobody takes stands still.
+                let _nobody_waits = sender.send(line);
+            }
+        });
+        let line = ready.recv_timeout(START_TIME_MAX).context("`isomer run` did not get ready")?;
+        let event: Value = serde_json::from_str(&line).with_context(|| format!("`{line}` is no JSON"))?;
+        ensure!(event["event"] == "ready", "the first event is `{line}`, not `ready`");
+        shop.url = event["url"].as_str().context("the event `ready` has a URL")?.to_owned();
+        Ok(shop)
+    }
+
+    /// Ask it to stop, as an administrator does; it must end by itself, with success.
+    fn stop(mut self) -> Result<()> {
+        project::run(Command::new("kill").args(["-TERM", &self.process.id().to_string()]))?;
+        let status = self.process.wait().context("the shop can be waited for")?;
+        if !status.success() {
+            bail!("`isomer run` ended with {status} after SIGTERM");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _killed = self.process.kill();
+        let _waited = self.process.wait();
+    }
+}

@@ -1,0 +1,108 @@
+//! Rules of single files: a header, a length, no words of unfinished work, links that lead somewhere.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::project::Project;
+
+/// A file over this says in its header why it is long, after [`LONG_BECAUSE`].
+const LINES_EXPLAINED: usize = 500;
+/// No file is longer.
+const LINES_MAX: usize = 800;
+const LONG_BECAUSE: &str = "long because";
+
+/// ARCHITECTURE.md is read whole, so it stays short.
+const ARCHITECTURE_LINES_MAX: usize = 500;
+
+/// Words of work that is not done. Parted, so that this file does not find itself.
+const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("for", " now,")];
+
+/// Text that is not ours to change.
+const NOT_OURS: &[&str] = &["crates/wit/wit/wasi-", "LICENSE"];
+
+const TEXT: &[&str] = &["rs", "md", "toml", "wit", "cjs", "sh", "yml"];
+
+pub(super) fn check(project: &Project) -> Result<Vec<String>> {
+    let output = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(&project.root)
+        .output()
+        .context("`git` cannot be run")?;
+    ensure!(output.status.success(), "`git ls-files` failed: {}", String::from_utf8_lossy(&output.stderr));
+    let mut problems = Vec::new();
+    for path in String::from_utf8_lossy(&output.stdout).split('\0') {
+        let extension = Path::new(path).extension().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_empty() || !TEXT.contains(&&*extension) || NOT_OURS.iter().any(|other| path.starts_with(other)) {
+            continue;
+        }
+        // A file that was removed and not yet committed is listed, too.
+        let Ok(text) = std::fs::read_to_string(project.root.join(path)) else { continue };
+        let exists = |link: &str| project.root.join(path).parent().is_some_and(|dir| dir.join(link).exists());
+        problems
+            .extend(problems_of(path, &extension, &text, &exists).iter().map(|problem| format!("{path}: {problem}")));
+    }
+    Ok(problems)
+}
+
+fn problems_of(path: &str, extension: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    let lines = text.lines().count();
+    if extension == "rs" {
+        let header: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        if header.is_empty() {
+            problems.push("the first line is no `//!` header that says what the file owns".to_owned());
+        }
+        if lines > LINES_MAX {
+            problems.push(format!("{lines} lines are too many; {LINES_MAX} are the limit"));
+        } else if lines > LINES_EXPLAINED && !header.contains(LONG_BECAUSE) {
+            problems.push(format!("{lines} lines, and the header does not say `{LONG_BECAUSE} …`"));
+        }
+    }
+    if path == "ARCHITECTURE.md" && lines > ARCHITECTURE_LINES_MAX {
+        problems.push(format!("{lines} lines are too many; {ARCHITECTURE_LINES_MAX} are the limit"));
+    }
+    for (number, line) in (1..).zip(text.lines()) {
+        if let Some(word) = UNFINISHED.iter().find(|word| line.contains(**word)) {
+            problems.push(format!("line {number} has the words of unfinished work `{word}`"));
+        }
+    }
+    if extension == "md" {
+        problems.extend(
+            links(text).into_iter().filter(|link| !exists(link)).map(|link| format!("link `{link}` leads nowhere")),
+        );
+    }
+    problems
+}
+
+/// The targets of a Markdown text's links to files, without their anchors.
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    let is_file = |target: &&str| !target.contains("://") && !target.starts_with(['#', '<']) && !target.contains(' ');
+    let paths = targets.filter(is_file).filter_map(|target| target.split('#').next());
+    paths.filter(|path| !path.is_empty() && !path.starts_with("mailto:")).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, text: &str) -> String {
+        let extension = path.rsplit('.').next().unwrap_or_default();
+        problems_of(path, extension, text, &|link| link == "there.md").join("; ")
+    }
+
+    #[test]
+    fn each_rule_finds_its_breach() {
+        assert_eq!(found("a.rs", "//! A file.\n\nfn a() {}\n"), "");
+        assert!(found("a.rs", "fn a() {}\n").contains("header"));
+        assert!(found("a.rs", &format!("//! A file.\n{}", "\n".repeat(900))).contains("too many"));
+        assert!(found("a.rs", &format!("//! A file.\n{}", "\n".repeat(600))).contains("does not say"));
+        assert_eq!(found("a.rs", &format!("//! A file, {LONG_BECAUSE} of tables.\n{}", "\n".repeat(600))), "");
+        assert!(found("a.rs", &format!("//! A file.\n// {}: more\n", UNFINISHED[0])).contains("line 2"));
+        assert!(found("ARCHITECTURE.md", &"\n".repeat(501)).contains("too many"));
+        assert_eq!(found("a.md", "[a](there.md#part) [b](https://example.com) [c](#part)"), "");
+        assert!(found("a.md", "[a](gone.md)").contains("`gone.md` leads nowhere"));
+    }
+}

@@ -1,0 +1,140 @@
+//! Layers: which crate may know which. ARCHITECTURE.md says why; this proves it.
+
+use serde_json::Value;
+
+/// A crate and the crates of this project that it may depend on, itself or through others. A crate that is not listed here
+/// does not belong to the project yet: add it together with its place in ARCHITECTURE.md.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("isomer-manifest", &[]),
+    ("isomer-wit", &[]),
+    ("isomer-plan", &["isomer-manifest"]),
+    ("isomer-toolchain", &["isomer-manifest"]),
+    ("isomer-seam", &["isomer-manifest", "isomer-plan", "isomer-wit"]),
+    ("isomer-runtime", &["isomer-manifest", "isomer-plan", "isomer-wit"]),
+    ("isomer-capabilities", &["isomer-manifest", "isomer-plan", "isomer-wit", "isomer-runtime", "isomer-seam"]),
+    ("isomer-observe", &["isomer-manifest", "isomer-plan", "isomer-wit", "isomer-runtime", "isomer-seam"]),
+    (
+        "isomer-front",
+        &["isomer-manifest", "isomer-plan", "isomer-wit", "isomer-runtime", "isomer-seam", "isomer-observe"],
+    ),
+    (
+        "isomer-node",
+        &[
+            "isomer-capabilities",
+            "isomer-front",
+            "isomer-manifest",
+            "isomer-observe",
+            "isomer-plan",
+            "isomer-runtime",
+            "isomer-seam",
+            "isomer-wit",
+        ],
+    ),
+    (
+        "isomer",
+        &[
+            "isomer-capabilities",
+            "isomer-front",
+            "isomer-manifest",
+            "isomer-node",
+            "isomer-observe",
+            "isomer-plan",
+            "isomer-runtime",
+            "isomer-seam",
+            "isomer-toolchain",
+            "isomer-wit",
+        ],
+    ),
+    ("isomer-test-guests", &["isomer-manifest", "isomer-toolchain"]),
+    ("xtask", &["isomer-manifest", "isomer-toolchain"]),
+];
+
+/// Crates of others that only these crates may name, so that a change of one is a change of one place.
+const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
+    ("hyper", &["isomer-front", "isomer-capabilities"]),
+    ("hyper-util", &["isomer-front", "isomer-capabilities"]),
+    ("tokio-rustls", &["isomer-front", "isomer-capabilities"]),
+    ("rustls", &["isomer-front", "isomer-capabilities"]),
+    ("redb", &["isomer-capabilities"]),
+    ("rusqlite", &["isomer-capabilities"]),
+    ("wasmtime", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
+    ("wasmtime-wasi", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
+    ("wasmtime-wasi-http", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
+    ("wac-graph", &["isomer-seam"]),
+    ("clap", &["isomer"]),
+    ("notify", &["isomer"]),
+    ("anyhow", &["isomer", "isomer-runtime", "xtask"]),
+];
+
+/// Crates that are pure: no asynchronous runtime, no engine, no clock or file behind their back.
+const PURE: &[&str] = &["isomer-manifest", "isomer-plan"];
+const IMPURE: &[&str] = &["tokio", "wasmtime", "cap-std", "tempfile", "libc", "tracing"];
+
+/// The project's packages as `cargo metadata --no-deps` gives them.
+pub(super) fn check(packages: &[Value]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some((_, allowed)) = LAYERS.iter().find(|(listed, _)| *listed == name) else {
+            problems.push(format!("crate `{name}` has no layer; give it one in xtask/src/tidy/layers.rs"));
+            continue;
+        };
+        for dependency in dependencies(package) {
+            let is_ours = LAYERS.iter().any(|(ours, _)| *ours == dependency);
+            if is_ours && !allowed.contains(&dependency) {
+                problems.push(format!("crate `{name}` must not know `{dependency}`"));
+            }
+            let owners = NAMED_ONLY_BY.iter().find(|(named, _)| *named == dependency).map(|(_, owners)| *owners);
+            if owners.is_some_and(|owners| !owners.contains(&name)) {
+                let owners = owners.unwrap_or_default().join("`, `");
+                problems.push(format!("crate `{name}` must not name `{dependency}`: only `{owners}` do"));
+            }
+            if PURE.contains(&name) && IMPURE.contains(&dependency) {
+                problems.push(format!("crate `{name}` is pure and must not depend on `{dependency}`"));
+            }
+        }
+    }
+    problems
+}
+
+/// What a crate needs at run time or to be built. Tests may use what they like.
+fn dependencies(package: &Value) -> Vec<&str> {
+    let all = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let counts = all.iter().filter(|dependency| dependency["kind"].as_str() != Some("dev"));
+    counts.filter_map(|dependency| dependency["name"].as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn package(name: &str, dependency: &str, kind: Option<&str>) -> Value {
+        json!({ "name": name, "dependencies": [{ "name": dependency, "kind": kind }] })
+    }
+
+    #[test]
+    fn each_rule_finds_its_breach() {
+        let found = |name, dependency| check(&[package(name, dependency, None)]).join("; ");
+        assert_eq!(found("isomer-plan", "isomer-manifest"), "");
+        assert_eq!(found("isomer-manifest", "isomer-plan"), "crate `isomer-manifest` must not know `isomer-plan`");
+        assert!(found("isomer-runtime", "hyper").contains("must not name `hyper`"));
+        assert!(found("isomer-plan", "tokio").contains("is pure"));
+        assert!(found("stranger", "serde").contains("has no layer"));
+        assert_eq!(check(&[package("isomer-runtime", "hyper", Some("dev"))]), Vec::<String>::new());
+    }
+
+    /// What a crate may know, those may know that may know it: else the list would say less than it seems to.
+    #[test]
+    fn the_layers_are_closed() {
+        let allowed = |name: &str| LAYERS.iter().find(|(listed, _)| *listed == name).expect("listed").1;
+        for (name, below) in LAYERS {
+            for lower in *below {
+                for lowest in allowed(lower) {
+                    assert!(below.contains(lowest), "`{name}` may know `{lower}`, which may know `{lowest}`");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `cargo xtask tidy`: rules of the tree that no compiler checks. The same runs as an ordinary test.
+
+mod files;
+mod layers;
+mod manifests;
+
+use anyhow::{Result, bail};
+
+use crate::project::Project;
+
+pub(crate) fn run(project: &Project) -> Result<()> {
+    let mut problems = layers::check(project.packages());
+    problems.extend(manifests::check(project)?);
+    problems.extend(files::check(project)?);
+    for problem in &problems {
+        eprintln!("tidy: {problem}");
+    }
+    match problems.len() {
+        0 => Ok(()),
+        count => bail!("the tree is not tidy: {count} problems"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tree_is_tidy() {
+        let project = crate::project::Project::find().expect("this is the repository");
+        super::run(&project).expect("tidy");
+    }
+}
