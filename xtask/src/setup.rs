@@ -118,7 +118,7 @@ fn playwright(project: &Project) -> Result<()> {
         return Ok(());
     }
     // Made beside its place and renamed: an interrupted download is begun anew.
-    let partial = dir.with_extension("partial");
+    let partial = project.cache.join(format!("playwright-{PLAYWRIGHT_VERSION}.partial"));
     let _left_over = std::fs::remove_dir_all(&partial);
     std::fs::create_dir_all(&partial).with_context(|| format!("`{}` cannot be made", partial.display()))?;
     let package = format!("playwright-core@{PLAYWRIGHT_VERSION}");
