@@ -126,6 +126,7 @@ impl Group {
         let pre = linker.instantiate_pre(component).map_err(|source| GroupError::Prepare { source })?;
         let handlers = handlers.iter().map(|handler| find_handler(component, handler));
         let maker = InstanceMaker {
+            _engine: engine.clone(),
             pre,
             handlers: handlers.collect::<Result<_, _>>()?,
             template: Arc::new(Template { owners: settings.owners.into(), sink: settings.sink }),

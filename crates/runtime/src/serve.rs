@@ -14,6 +14,7 @@ use wasmtime_wasi_http::p3::bindings::http::types as types3;
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
 
 use crate::body::Failed;
+use crate::engine::Engine;
 use crate::failure::{Failure, backtrace};
 use crate::group::Request;
 use crate::guest::{Guest, RequestId, Template};
@@ -39,6 +40,8 @@ pub(crate) enum HandlerFunction {
 
 /// How instances of a group are made.
 pub(crate) struct InstanceMaker {
+    /// Keeps the epoch clock running for as long as there can be instances.
+    pub(crate) _engine: Engine,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) handlers: Vec<HandlerExport>,
     pub(crate) template: Arc<Template>,

@@ -1,0 +1,84 @@
+//! Talking to the person in front: standard error, with colours and progress where it is a terminal.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use isomer_manifest::Renderer;
+
+/// How often a spinner turns.
+const SPIN_EVERY: Duration = Duration::from_millis(80);
+
+/// Standard error, as a place to talk to people.
+pub(crate) struct Console {
+    colour: bool,
+    terminal: bool,
+}
+
+impl Console {
+    pub(crate) fn new() -> Self {
+        let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+        Self { colour, terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// May colours be used?
+    pub(crate) fn colour(&self) -> bool {
+        self.colour
+    }
+
+    /// The one renderer of errors.
+    pub(crate) fn renderer(&self) -> Renderer {
+        Renderer::new(self.colour)
+    }
+
+    /// Says something, with a newline if it has none. A closed pipe is nobody listening.
+    pub(crate) fn say(&self, text: &str) {
+        let mut out = anstream::stderr().lock();
+        let _ = out.write_all(text.as_bytes());
+        if !text.ends_with('\n') {
+            let _ = out.write_all(b"\n");
+        }
+    }
+
+    /// A line that shows what is being done, and goes away with what it returns. Nothing where there is no terminal.
+    pub(crate) fn progress(&self) -> Progress {
+        if !self.terminal {
+            return Progress(None);
+        }
+        let bar = ProgressBar::new_spinner();
+        let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(SPIN_EVERY);
+        Progress(Some(bar))
+    }
+}
+
+/// A line that shows what is being done.
+pub(crate) struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// What is being done now.
+    pub(crate) fn step(&self, text: impl Into<String>) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(text.into());
+        }
+    }
+
+    /// Prints a line above it.
+    pub(crate) fn line(&self, text: &str) {
+        match &self.0 {
+            Some(bar) => bar.println(text),
+            None => {
+                let _ = writeln!(anstream::stderr().lock(), "{text}");
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How a command ends when it does not end well: what is printed, and with which exit code.
+
+use std::process::ExitCode;
+
+use isomer_manifest::{Diagnostic, Hinted, SourceFile};
+
+use crate::console::Console;
+
+/// Exit code of a failure.
+const FAILED: u8 = 1;
+
+/// Exit code for a wrong command line or manifest; clap uses the same.
+const USAGE: u8 = 2;
+
+/// Why a command did not do what it was asked for.
+pub(crate) enum Fail {
+    /// Something went wrong: a chain of causes, with hints in it.
+    Error(anyhow::Error),
+    /// The command line cannot be meant like that.
+    Usage(anyhow::Error),
+    /// The manifest (or the plan made from it) is wrong, with places.
+    Manifest(Vec<Diagnostic>),
+    /// A guest's own exit code.
+    Exit(u8),
+}
+
+impl Fail {
+    /// Findings that the manifest's text belongs to.
+    pub(crate) fn manifest(findings: Vec<Diagnostic>, source: &SourceFile) -> Self {
+        Self::Manifest(findings.into_iter().map(|finding| finding.in_source(source)).collect())
+    }
+
+    /// A wrong command line, with the way out.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let message: anyhow::Error = anyhow::anyhow!(message.into());
+        Self::Usage(Hinted::new(message.into_boxed_dyn_error(), hint.into()).into())
+    }
+
+    /// Prints it for people and gives the exit code.
+    pub(crate) fn report(self, console: &Console) -> ExitCode {
+        match self {
+            Self::Error(error) => {
+                console.say(&console.renderer().error(error.as_ref()));
+                ExitCode::from(FAILED)
+            }
+            Self::Usage(error) => {
+                console.say(&console.renderer().error(error.as_ref()));
+                ExitCode::from(USAGE)
+            }
+            Self::Manifest(findings) => {
+                console.say(&console.renderer().diagnostics(&findings));
+                ExitCode::from(USAGE)
+            }
+            Self::Exit(code) => ExitCode::from(code),
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Fail {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
