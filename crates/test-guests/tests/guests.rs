@@ -1,18 +1,61 @@
-//! The guests build, and each is a component.
+//! The guests build, each is a component, and each has a host test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// The first bytes of a component: the magic number, version 13, layer 1.
 const COMPONENT: [u8; 8] = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
 
 #[test]
 fn every_guest_is_a_component() {
-    let mut count = 0;
-    for entry in std::fs::read_dir(isomer_test_guests::guests_dir()).expect("the folder can be read") {
-        let name = entry.expect("the folder can be read").file_name().into_string().expect("names are UTF-8");
-        let is_guest = isomer_test_guests::guests_dir().join(&name).join("Cargo.toml").is_file() && name != "support";
-        if is_guest {
-            assert_eq!(isomer_test_guests::bytes(&name)[..8], COMPONENT, "{name}");
-            count += 1;
+    for name in guests() {
+        assert_eq!(isomer_test_guests::bytes(&name)[..8], COMPONENT, "{name}");
+    }
+}
+
+/// A guest that nothing runs proves nothing. The host tests ask for guests by name, so the names stand in their sources.
+#[test]
+fn every_guest_has_a_host_test() {
+    let sources: String = host_tests().iter().map(|file| fs::read_to_string(file).expect("a text file")).collect();
+    let unused: Vec<String> = guests().into_iter().filter(|name| !sources.contains(&format!("\"{name}\""))).collect();
+    assert!(unused.is_empty(), "no host test asks for the guests {unused:?}");
+}
+
+/// The names of the guests: the folders of their workspace, but for the one that they share.
+fn guests() -> Vec<String> {
+    let dir = isomer_test_guests::guests_dir();
+    let entries = fs::read_dir(&dir).expect("the folder can be read").flatten();
+    let guests = entries.filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let mut names: Vec<String> = guests
+        .map(|entry| entry.file_name().into_string().expect("names are UTF-8"))
+        .filter(|name| name != "support")
+        .collect();
+    names.sort();
+    assert!(!names.is_empty(), "no guests at all");
+    names
+}
+
+/// The test sources of the crates that use the guests.
+fn host_tests() -> Vec<PathBuf> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates lie side by side");
+    let mut files = Vec::new();
+    for krate in fs::read_dir(crates).expect("the folder can be read").flatten().map(|entry| entry.path()) {
+        let manifest = fs::read_to_string(krate.join("Cargo.toml")).unwrap_or_default();
+        let (_, dev_dependencies) = manifest.split_once("[dev-dependencies]").unwrap_or_default();
+        if dev_dependencies.contains("isomer-test-guests") {
+            rust_files(&krate.join("tests"), &mut files);
+            rust_files(&krate.join("src"), &mut files);
         }
     }
-    assert!(count > 0, "no guests at all");
+    files
+}
+
+fn rust_files(dir: &Path, files: &mut Vec<PathBuf>) {
+    for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
 }
