@@ -4,7 +4,7 @@
 //! directory, hide a file or differ from another only by case.
 
 /// Longest name of a store, in bytes.
-const STORE_NAME_BYTES_MAX: usize = 63;
+const STORE_NAME_BYTES_MAX: usize = 64;
 
 /// The name can't be the name of a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,7 @@ pub struct InvalidStoreName {
     pub name: String,
 }
 
-/// Check that `name` is the name of a store: 1 to 63 of `a`–`z`, `0`–`9`, `-`, `_`, beginning with a letter or digit.
+/// Check that `name` is the name of a store: 1 to 64 of `a`–`z`, `0`–`9`, `-`, `_`, beginning with a letter or digit.
 pub fn check_store_name(name: &str) -> Result<(), InvalidStoreName> {
     let first_fits = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let rest_fits = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
@@ -35,11 +35,11 @@ mod tests {
     #[test]
     fn names_that_could_leave_the_directory_are_refused() {
         for name in
-            ["", ".", "..", "../x", "a/b", "a\\b", "/etc", "-x", "_x", "A", "a b", "a.b", "a\0", "ä", &"a".repeat(64)]
+            ["", ".", "..", "../x", "a/b", "a\\b", "/etc", "-x", "_x", "A", "a b", "a.b", "a\0", "ä", &"a".repeat(65)]
         {
             assert!(check_store_name(name).is_err(), "{name:?}");
         }
-        for name in ["a", "orders", "cart-2", "0", "a_b", &"a".repeat(63)] {
+        for name in ["a", "orders", "cart-2", "0", "a_b", &"a".repeat(64)] {
             assert!(check_store_name(name).is_ok(), "{name:?}");
         }
     }

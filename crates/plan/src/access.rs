@@ -89,20 +89,14 @@ fn without_grant(
 }
 
 fn missing_grant(name: &ComponentName, component: &Component, grant: Grant, missing: &MissingGrant) -> Diagnostic {
-    // A table of grants must not be opened twice.
-    let (at, hint) = if component.grants.at.span == component.at.span {
-        (component.at.span, format!("grant it in the manifest:\n[components.{name}.grants]\n{}", missing.grant))
-    } else {
-        (component.grants.at.span, format!("add it to the grants of `{name}`:\n{}", missing.grant))
-    };
     Diagnostic::warning(format!(
         "component `{name}` imports `{}` but is granted no {}",
         missing.interface,
         grant.noun()
     ))
     .code("missing-grant")
-    .at(at, missing.consequence.clone())
-    .hint(hint)
+    .at(component.at.span, missing.consequence.clone())
+    .hint(format!("grant it in the manifest:\n[components.{name}.grants]\n{}", missing.grant))
 }
 
 /// Grants that no import makes use of.

@@ -46,7 +46,7 @@ pub(crate) fn handlers(
                         Diagnostic::warning(format!("component `{name}` exports an HTTP handler, but has no routes"))
                             .code("unrouted-handler")
                             .at(component.at.span, format!("exports `{interface}`"))
-                            .hint(format!("give it routes under `[components.{name}]`:\nroutes = [\"/...\"]")),
+                            .hint(format!("give it routes in the manifest:\n[components.{name}]\nroutes = [\"/...\"]")),
                     );
                 }
             }

@@ -1,0 +1,244 @@
+//! `wasi:keyvalue` (store, atomics, batch), in the two versions that guests are built for.
+//!
+//! `0.2.0-draft` has numeric cursors and an unsigned `increment`; `0.2.0-draft2` has textual cursors, a signed `increment`
+//! and compare-and-swap. Their functions are synchronous in WIT: a call blocks its own instance, on a fiber, and no thread.
+
+use std::sync::Arc;
+
+use isomer_runtime::{Guest, Owner, Provider};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType};
+
+use super::{GrantTable, OwnerGrants, split};
+use crate::kv::{Cas, Delta, KvError, KvStore, Swap};
+
+const DRAFT: &str = "0.2.0-draft";
+const DRAFT2: &str = "0.2.0-draft2";
+
+/// Provides `wasi:keyvalue/{store,atomics,batch}`.
+#[derive(Clone, Default)]
+pub struct KeyValueProvider {
+    grants: GrantTable<KvStore>,
+}
+
+/// A `bucket` in a guest's hands.
+struct Bucket {
+    store: KvStore,
+}
+
+/// A `cas` in a guest's hands.
+struct CasHandle {
+    store: KvStore,
+    cas: Cas,
+}
+
+/// `wasi:keyvalue/store.error`.
+#[derive(Debug, Clone, ComponentType, Lift, Lower)]
+#[component(variant)]
+enum Error {
+    #[component(name = "no-such-store")]
+    NoSuchStore,
+    #[component(name = "access-denied")]
+    AccessDenied,
+    #[component(name = "other")]
+    Other(String),
+}
+
+/// `wasi:keyvalue/store.key-response`, version `draft`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct NumberedKeys {
+    keys: Vec<String>,
+    cursor: Option<u64>,
+}
+
+/// `wasi:keyvalue/store.key-response`, version `draft2`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct Keys {
+    keys: Vec<String>,
+    cursor: Option<String>,
+}
+
+/// `wasi:keyvalue/atomics.cas-error`.
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+enum CasError {
+    #[component(name = "store-error")]
+    Store(Error),
+    #[component(name = "cas-failed")]
+    Failed(Resource<CasHandle>),
+}
+
+type Store<'a> = StoreContextMut<'a, Guest>;
+
+impl KeyValueProvider {
+    /// With each component's stores.
+    pub fn new(grants: GrantTable<KvStore>) -> Self {
+        Self { grants }
+    }
+}
+
+impl From<KvError> for Error {
+    fn from(error: KvError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+impl Provider for KeyValueProvider {
+    fn provides(&self, interface: &str) -> bool {
+        let (path, version) = split(interface);
+        matches!(path, "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch")
+            && matches!(version, DRAFT | DRAFT2)
+    }
+
+    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, interface: &str, owner: &Owner) -> wasmtime::Result<()> {
+        let (path, version) = split(interface);
+        match path {
+            "wasi:keyvalue/store" => link_store(instance, self.grants.of(owner)?, version),
+            "wasi:keyvalue/atomics" => link_atomics(instance, version),
+            _ => link_batch(instance),
+        }
+    }
+}
+
+fn link_store(
+    instance: &mut LinkerInstance<'_, Guest>,
+    grants: OwnerGrants<KvStore>,
+    version: &str,
+) -> wasmtime::Result<()> {
+    instance.resource("bucket", ResourceType::host::<Bucket>(), |mut store: Store<'_>, rep| {
+        store.data_mut().table().delete(Resource::<Bucket>::new_own(rep))?;
+        Ok(())
+    })?;
+    let grants = Arc::new(grants);
+    instance.func_wrap("open", move |mut store: Store<'_>, (name,): (String,)| {
+        Ok((match grants.get("kv", "key-value store", &name) {
+            Ok(granted) => Ok(store.data_mut().table().push(Bucket { store: granted.clone() })?),
+            Err(_) => Err(Error::AccessDenied),
+        },))
+    })?;
+    instance.func_wrap_async("[method]bucket.get", |store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
+        Box::new(async move { Ok((of(store, &bucket)?.get(key).await.map_err(Error::from),)) })
+    })?;
+    instance.func_wrap_async(
+        "[method]bucket.set",
+        |store: Store<'_>, (bucket, key, value): (Resource<Bucket>, String, Vec<u8>)| {
+            Box::new(async move { Ok((of(store, &bucket)?.set(key, value).await.map_err(Error::from),)) })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]bucket.delete",
+        |store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
+            Box::new(async move { Ok((of(store, &bucket)?.delete(key).await.map_err(Error::from),)) })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]bucket.exists",
+        |store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
+            Box::new(async move { Ok((of(store, &bucket)?.exists(key).await.map_err(Error::from),)) })
+        },
+    )?;
+    const LIST: &str = "[method]bucket.list-keys";
+    if version == DRAFT {
+        instance.func_wrap_async(LIST, |store: Store<'_>, (bucket, cursor): (Resource<Bucket>, Option<u64>)| {
+            Box::new(async move {
+                let listed = of(store, &bucket)?.list_keys_numbered(cursor).await;
+                Ok((listed.map(|(keys, cursor)| NumberedKeys { keys, cursor }).map_err(Error::from),))
+            })
+        })
+    } else {
+        instance.func_wrap_async(LIST, |store: Store<'_>, (bucket, cursor): (Resource<Bucket>, Option<String>)| {
+            Box::new(async move {
+                let listed = of(store, &bucket)?.list_keys(cursor).await;
+                Ok((listed.map(|page| Keys { keys: page.keys, cursor: page.next }).map_err(Error::from),))
+            })
+        })
+    }
+}
+
+fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasmtime::Result<()> {
+    if version == DRAFT {
+        return instance.func_wrap_async(
+            "increment",
+            |store: Store<'_>, (bucket, key, delta): (Resource<Bucket>, String, u64)| {
+                Box::new(async move {
+                    let sum = of(store, &bucket)?.increment(key, Delta::Unsigned(delta)).await;
+                    Ok((in_range::<u64>(sum),))
+                })
+            },
+        );
+    }
+    instance.func_wrap_async(
+        "increment",
+        |store: Store<'_>, (bucket, key, delta): (Resource<Bucket>, String, i64)| {
+            Box::new(async move {
+                let sum = of(store, &bucket)?.increment(key, Delta::Signed(delta)).await;
+                Ok((in_range::<i64>(sum),))
+            })
+        },
+    )?;
+    instance.resource("cas", ResourceType::host::<CasHandle>(), |mut store: Store<'_>, rep| {
+        store.data_mut().table().delete(Resource::<CasHandle>::new_own(rep))?;
+        Ok(())
+    })?;
+    instance.func_wrap_async(
+        "[static]cas.new",
+        |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
+            Box::new(async move {
+                let bucket = store.data_mut().table().get(&bucket)?.store.clone();
+                Ok((match bucket.compare(key).await {
+                    Ok(cas) => Ok(store.data_mut().table().push(CasHandle { store: bucket, cas })?),
+                    Err(error) => Err(Error::from(error)),
+                },))
+            })
+        },
+    )?;
+    instance.func_wrap("[method]cas.current", |mut store: Store<'_>, (cas,): (Resource<CasHandle>,)| {
+        let value = store.data_mut().table().get(&cas)?.cas.value().map(<[u8]>::to_vec);
+        Ok((Ok::<_, Error>(value),))
+    })?;
+    instance.func_wrap_async("swap", |mut store: Store<'_>, (cas, value): (Resource<CasHandle>, Vec<u8>)| {
+        Box::new(async move {
+            let CasHandle { store: bucket, cas } = store.data_mut().table().delete(cas)?;
+            Ok((match bucket.swap(cas, value).await {
+                Ok(Swap::Swapped) => Ok(()),
+                Ok(Swap::Changed(cas)) => {
+                    Err(CasError::Failed(store.data_mut().table().push(CasHandle { store: bucket, cas })?))
+                }
+                Err(error) => Err(CasError::Store(error.into())),
+            },))
+        })
+    })
+}
+
+fn link_batch(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
+    instance.func_wrap_async("get-many", |store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
+        Box::new(async move {
+            let values = of(store, &bucket)?.get_many(keys.clone()).await;
+            let pairs = values.map(|values| {
+                let pairs = keys.into_iter().zip(values);
+                pairs.map(|(key, value)| value.map(|value| (key, value))).collect::<Vec<_>>()
+            });
+            Ok((pairs.map_err(Error::from),))
+        })
+    })?;
+    instance.func_wrap_async(
+        "set-many",
+        |store: Store<'_>, (bucket, pairs): (Resource<Bucket>, Vec<(String, Vec<u8>)>)| {
+            Box::new(async move { Ok((of(store, &bucket)?.set_many(pairs).await.map_err(Error::from),)) })
+        },
+    )?;
+    instance.func_wrap_async("delete-many", |store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
+        Box::new(async move { Ok((of(store, &bucket)?.delete_many(keys).await.map_err(Error::from),)) })
+    })
+}
+
+/// The store behind a bucket; nothing of the guest stays borrowed.
+fn of(mut store: Store<'_>, bucket: &Resource<Bucket>) -> wasmtime::Result<KvStore> {
+    Ok(store.data_mut().table().get(bucket)?.store.clone())
+}
+
+fn in_range<T: TryFrom<i128>>(sum: Result<i128, KvError>) -> Result<T, Error> {
+    T::try_from(sum?).map_err(|_| Error::Other("the sum is out of range".to_owned()))
+}

@@ -1,0 +1,93 @@
+//! Host bindings: WIT interfaces over the engines, for the components that a grant names.
+//!
+//! Each provider knows the grants of every component of the app and picks those of the import's owner when it is linked, so a
+//! function that runs can reach nothing else. An owner without a grant gets the same functions over an empty set: they answer
+//! `access-denied`, and the log says what to write in the manifest.
+//!
+//! Functions that wait (`async func` in WIT, or blocking ones on a fiber) hold no lock and no borrow of the store while they do.
+
+mod config;
+mod keyvalue;
+mod secrets;
+mod sql;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use isomer_runtime::Owner;
+
+pub use config::ConfigProvider;
+pub use keyvalue::KeyValueProvider;
+pub use secrets::SecretsProvider;
+pub use sql::SqlProvider;
+
+/// What each component was granted of one capability, by name.
+#[derive(Debug, Clone)]
+pub struct GrantTable<T> {
+    components: BTreeMap<String, Granted<T>>,
+}
+
+/// What one component was granted: by name in its manifest.
+pub type Granted<T> = Arc<BTreeMap<String, T>>;
+
+impl<T> Default for GrantTable<T> {
+    fn default() -> Self {
+        Self { components: BTreeMap::new() }
+    }
+}
+
+impl<T> GrantTable<T> {
+    /// Nobody has anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Give `component` exactly `granted`.
+    pub fn insert(&mut self, component: &str, granted: BTreeMap<String, T>) {
+        self.components.insert(component.to_owned(), Arc::new(granted));
+    }
+
+    /// What the import's owner may reach. Components that share an import must have been granted the same, else one would
+    /// reach what only another was granted: then it is refused.
+    fn of(&self, owner: &Owner) -> wasmtime::Result<OwnerGrants<T>> {
+        let of_one = |name: &str| self.components.get(name).cloned().unwrap_or_else(|| Arc::new(BTreeMap::new()));
+        match owner {
+            Owner::Component(name) => Ok(OwnerGrants { component: name.to_string(), granted: of_one(name) }),
+            Owner::Shared(names) => {
+                let granted = names.first().map(|name| of_one(name)).unwrap_or_else(|| Arc::new(BTreeMap::new()));
+                for name in names {
+                    if !of_one(name).keys().eq(granted.keys()) {
+                        wasmtime::bail!("components that share an import were granted different things: {names:?}");
+                    }
+                }
+                let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+                Ok(OwnerGrants { component: names.join("`, `"), granted })
+            }
+        }
+    }
+}
+
+/// The grants of an import's owner.
+struct OwnerGrants<T> {
+    component: String,
+    granted: Granted<T>,
+}
+
+impl<T> OwnerGrants<T> {
+    /// What was granted by this name. If nothing was, `Err` says so, and so does the log, with the line to paste.
+    fn get(&self, key: &str, what: &str, name: &str) -> Result<&T, String> {
+        self.granted.get(name).ok_or_else(|| {
+            let component = &self.component;
+            tracing::warn!(
+                component,
+                "the {what} `{name}` was denied; to grant it, write [components.{component}] grants.{key} = [\"{name}\"]"
+            );
+            format!("the component `{component}` has no grant for the {what} `{name}`: grants.{key} = [\"{name}\"]")
+        })
+    }
+}
+
+/// `wasi:keyvalue/store@0.2.0-draft` → (`wasi:keyvalue/store`, `0.2.0-draft`).
+fn split(interface: &str) -> (&str, &str) {
+    interface.split_once('@').unwrap_or((interface, ""))
+}

@@ -1,0 +1,44 @@
+//! `isomer:secrets/store`: the secrets that a component was granted.
+
+use isomer_runtime::{Guest, Owner, Provider};
+use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
+
+use super::{GrantTable, split};
+use crate::secrets::Secret;
+
+/// Provides `isomer:secrets/store@0.1.0`.
+#[derive(Debug, Clone, Default)]
+pub struct SecretsProvider {
+    grants: GrantTable<Secret>,
+}
+
+/// `isomer:secrets/store.error`. Sources are read when the app starts, so `unavailable` is never made here.
+#[derive(Debug, Clone, ComponentType, Lift, Lower)]
+#[component(variant)]
+enum Error {
+    #[component(name = "access-denied")]
+    AccessDenied(String),
+    #[component(name = "unavailable")]
+    Unavailable(String),
+}
+
+impl SecretsProvider {
+    /// With each component's secrets.
+    pub fn new(grants: GrantTable<Secret>) -> Self {
+        Self { grants }
+    }
+}
+
+impl Provider for SecretsProvider {
+    fn provides(&self, interface: &str) -> bool {
+        split(interface) == ("isomer:secrets/store", "0.1.0")
+    }
+
+    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, _interface: &str, owner: &Owner) -> wasmtime::Result<()> {
+        let grants = self.grants.of(owner)?;
+        instance.func_wrap("get", move |_, (name,): (String,)| {
+            let secret = grants.get("secrets", "secret", &name);
+            Ok((secret.map(|secret| secret.reveal().to_owned()).map_err(Error::AccessDenied),))
+        })
+    }
+}

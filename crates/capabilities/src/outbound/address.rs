@@ -1,0 +1,109 @@
+//! Which part of the network an address belongs to.
+//!
+//! After the IANA special-purpose address registries (RFC 6890 and its updates). An IPv6 address that carries an IPv4 one
+//! (mapped, compatible, NAT64, 6to4) is judged by the one inside, so that no spelling of `127.0.0.1` is a public address.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A part of the network, as seen from this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The internet.
+    Public,
+    /// This machine.
+    Loopback,
+    /// A network that isn't the internet's: private, link-local, carrier-grade NAT, unique-local, reserved.
+    Private,
+    /// Nothing that a connection could be made to: unspecified, multicast, broadcast.
+    Never,
+}
+
+impl Reach {
+    /// The part that `address` belongs to.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => of_v4(address),
+            IpAddr::V6(address) => of_v6(address),
+        }
+    }
+}
+
+fn of_v4(address: Ipv4Addr) -> Reach {
+    let [a, b, c, _] = address.octets();
+    match (a, b, c) {
+        // "This network": Linux connects 0.0.0.0 to loopback.
+        (0, _, _) | (224..=239, _, _) | (255, 255, 255) => Reach::Never,
+        (127, _, _) => Reach::Loopback,
+        (10, _, _)
+        | (100, 64..=127, _)
+        | (169, 254, _)
+        | (172, 16..=31, _)
+        | (192, 168, _)
+        // Protocol assignments, documentation, 6to4 relays, benchmarking, reserved.
+        | (192, 0, 0 | 2)
+        | (192, 88, 99)
+        | (198, 18..=19, _)
+        | (198, 51, 100)
+        | (203, 0, 113)
+        | (240..=255, _, _) => Reach::Private,
+        _ => Reach::Public,
+    }
+}
+
+fn of_v6(address: Ipv6Addr) -> Reach {
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = address.segments();
+    let v4 = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        of_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match (s0, s1) {
+        _ if address.is_unspecified() => Reach::Never,
+        _ if address.is_loopback() => Reach::Loopback,
+        // IPv4-mapped (::ffff:0:0/96), -translated (::ffff:0:0:0/96) and -compatible (::/96).
+        (0, 0) if (s2, s3) == (0, 0) && matches!((s4, s5), (0, 0xffff) | (0xffff, 0) | (0, 0)) => v4(s6, s7),
+        // NAT64 (64:ff9b::/96) and 6to4 (2002::/16).
+        (0x0064, 0xff9b) if (s2, s3, s4, s5) == (0, 0, 0, 0) => v4(s6, s7),
+        (0x2002, _) => v4(s1, s2),
+        (0xff00..=0xffff, _) => Reach::Never,
+        // Global unicast is 2000::/3; all else is local or reserved. Inside it: protocol assignments (2001::/23, with Teredo and
+        // ORCHID), documentation (2001:db8::/32, 3fff::/20).
+        (0x2001, 0..=0x01ff | 0x0db8) | (0x3fff, 0..=0x0fff) => Reach::Private,
+        (0x2000..=0x3fff, _) => Reach::Public,
+        _ => Reach::Private,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_addresses_are_known_in_every_spelling() {
+        let cases = [
+            (
+                Reach::Loopback,
+                "127.0.0.1 127.255.255.254 ::1 ::ffff:127.0.0.1 ::127.0.0.1 64:ff9b::7f00:1 2002:7f00:1::1 ::ffff:0:127.0.0.1",
+            ),
+            (
+                Reach::Private,
+                "10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 100.64.0.1 100.127.255.255 192.0.0.1 192.0.2.1 \
+                 192.88.99.1 198.18.0.1 198.19.255.255 198.51.100.7 203.0.113.9 240.0.0.1 255.255.255.254 fc00::1 fdff::1 fe80::1 \
+                 fec0::1 ::ffff:10.0.0.1 64:ff9b::a00:1 64:ff9b:1::1 2002:c0a8:101::1 2001::1 2001:db8::1 3fff::1 100::1 5f00::1 4000::1",
+            ),
+            (
+                Reach::Never,
+                "0.0.0.0 0.1.2.3 224.0.0.1 239.255.255.255 255.255.255.255 :: ff02::1 ::ffff:0.0.0.0 ::ffff:224.0.0.1",
+            ),
+            (
+                Reach::Public,
+                "1.1.1.1 8.8.8.8 100.63.255.255 100.128.0.1 172.15.0.1 172.32.0.1 192.0.1.1 198.17.0.1 198.20.0.1 223.255.255.255 \
+                 2606:4700::1111 2001:4860::8888 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1 3ffe::1",
+            ),
+        ];
+        for (expected, addresses) in cases {
+            for address in addresses.split_whitespace() {
+                assert_eq!(Reach::of(address.parse().expect(address)), expected, "{address}");
+            }
+        }
+    }
+}

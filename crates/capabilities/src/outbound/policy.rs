@@ -1,0 +1,209 @@
+//! Which hosts a component may send HTTP requests to.
+//!
+//! Two questions, asked anew for each request: may it name this host and port (before anything is looked up), and may the
+//! name lead to this address (after it was looked up)?
+
+use std::net::IpAddr;
+
+use super::address::Reach;
+
+/// One granted host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRule {
+    /// A name, `*.suffix` (all names below it, not itself), `*`, or an IP address; in lower case.
+    pub host: String,
+    /// Any where absent.
+    pub port: Option<u16>,
+    /// May the name lead to loopback, link-local and private addresses?
+    pub private: bool,
+}
+
+/// What a component was granted.
+#[derive(Debug, Clone, Default)]
+pub struct OutboundPolicy {
+    component: String,
+    rules: Vec<HostRule>,
+}
+
+/// The host of a request, as its URI has it: a name in lower case without a final dot, or an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Host {
+    Name(String),
+    Address(IpAddr),
+}
+
+impl Host {
+    /// Of an authority's host: `example.com`, `127.0.0.1`, `[::1]`.
+    pub(super) fn parse(host: &str) -> Option<Self> {
+        if let Some(bracketed) = host.strip_prefix('[') {
+            return bracketed.strip_suffix(']')?.parse().ok().map(|v6| Self::Address(IpAddr::V6(v6)));
+        }
+        if let Ok(address) = host.parse() {
+            return Some(Self::Address(address));
+        }
+        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        // `0x7f.1`, `2130706433` and their like are names to us but addresses to a resolver.
+        let numeric = name.rsplit('.').next().is_some_and(|last| {
+            let digits = last.strip_prefix("0x").unwrap_or(last);
+            last.bytes().all(|b| b.is_ascii_digit())
+                || (digits.len() < last.len() && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        });
+        if name.is_empty() || numeric { None } else { Some(Self::Name(name)) }
+    }
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(IpAddr::V4(address)) => write!(f, "{address}"),
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+impl OutboundPolicy {
+    /// `component` may send requests to what `rules` say.
+    pub fn new(component: &str, rules: Vec<HostRule>) -> Self {
+        Self { component: component.to_owned(), rules }
+    }
+
+    /// The component.
+    pub fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// The rules that let a request name `host` and `port`; none: it is denied.
+    pub(super) fn rules_for<'a>(&'a self, host: &'a Host, port: u16) -> impl Iterator<Item = &'a HostRule> {
+        self.rules.iter().filter(move |rule| rule.matches(host, port))
+    }
+
+    /// May a request to `host` and `port` go to `address`?
+    pub(super) fn allows(&self, host: &Host, port: u16, address: IpAddr) -> bool {
+        let reach = Reach::of(address);
+        self.rules_for(host, port).any(|rule| match reach {
+            Reach::Public => true,
+            Reach::Loopback => rule.private || rule.names_an_address() || rule.names_loopback(),
+            Reach::Private => rule.private || rule.names_an_address(),
+            Reach::Never => false,
+        })
+    }
+
+    /// The line of the manifest that would grant `host` and `port`.
+    pub(super) fn line_to_paste(&self, host: &Host, port: u16, private: bool) -> String {
+        let host = match port {
+            80 | 443 => host.to_string(),
+            _ => format!("{host}:{port}"),
+        };
+        let rule = if private { format!("{{ host = \"{host}\", private = true }}") } else { format!("\"{host}\"") };
+        format!("[components.{}] grants.http = [{rule}]", self.component)
+    }
+}
+
+impl HostRule {
+    fn matches(&self, host: &Host, port: u16) -> bool {
+        if self.port.is_some_and(|granted| granted != port) {
+            return false;
+        }
+        if self.host == "*" {
+            return true;
+        }
+        match host {
+            Host::Address(address) => self.address() == Some(*address),
+            Host::Name(name) => match self.host.strip_prefix("*.") {
+                Some(suffix) => name.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+                None => *name == self.host,
+            },
+        }
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        let host = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host);
+        host.parse().ok()
+    }
+
+    fn names_an_address(&self) -> bool {
+        self.address().is_some()
+    }
+
+    /// `localhost` and all below it are loopback (RFC 6761 section 6.3).
+    fn names_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.ends_with(".localhost")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> HostRule {
+        let (text, private) = text.strip_suffix('!').map_or((text, false), |text| (text, true));
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() && !host.ends_with(':') => (host, port.parse().ok()),
+            _ => (text, None),
+        };
+        HostRule { host: host.to_owned(), port, private }
+    }
+
+    fn names(granted: &str, host: &str, port: u16) -> bool {
+        let policy = OutboundPolicy::new("c", vec![rule(granted)]);
+        Host::parse(host).is_some_and(|host| policy.rules_for(&host, port).next().is_some())
+    }
+
+    #[test]
+    fn a_pattern_matches_what_it_says_and_nothing_beside_it() {
+        for (granted, host, port) in [
+            ("example.com", "example.com", 443),
+            ("example.com", "EXAMPLE.com.", 1),
+            ("example.com:8080", "example.com", 8080),
+            ("*.example.com", "a.example.com", 443),
+            ("*.example.com", "a.b.example.com", 443),
+            ("*", "anything.test", 1),
+            ("*", "[::1]", 1),
+            ("127.0.0.1", "127.0.0.1", 1),
+            ("[::1]", "[::1]", 1),
+        ] {
+            assert!(names(granted, host, port), "{granted} {host} {port}");
+        }
+        for (granted, host, port) in [
+            ("example.com", "a.example.com", 443),
+            ("example.com", "example.com.evil.test", 443),
+            ("example.com", "notexample.com", 443),
+            ("example.com:8080", "example.com", 80),
+            ("*.example.com", "example.com", 443),
+            ("*.example.com", ".example.com", 443),
+            ("*.example.com", "notexample.com", 443),
+            ("*.example.com", "a.example.com.evil.test", 443),
+            ("127.0.0.1", "127.0.0.2", 1),
+            ("127.0.0.1", "localhost", 1),
+        ] {
+            assert!(!names(granted, host, port), "{granted} {host} {port}");
+        }
+        for host in ["", "0x7f.1", "2130706433", "127.1", "0x7f000001", "1.2.3.4.5", "[::1", "[127.0.0.1]"] {
+            assert!(!names("*", host, 80), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_address_behind_a_name_needs_a_grant_that_says_so() {
+        let allows = |granted: &str, host: &str, address: &str| {
+            let policy = OutboundPolicy::new("c", vec![rule(granted)]);
+            policy.allows(&Host::parse(host).unwrap(), 80, address.parse().unwrap())
+        };
+        for inside in ["127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "100.64.0.1", "fd00::1", "::ffff:192.168.0.1"]
+        {
+            assert!(!allows("example.com", "example.com", inside), "{inside}");
+            assert!(!allows("*", "example.com", inside), "{inside}");
+            assert!(!allows("*", if inside.contains(':') { "[::1]" } else { inside }, inside), "{inside}");
+            assert!(allows("example.com!", "example.com", inside), "{inside}");
+        }
+        assert!(allows("10.0.0.1", "10.0.0.1", "10.0.0.1"));
+        assert!(allows("localhost", "localhost", "127.0.0.1") && allows("app.localhost", "app.localhost", "::1"));
+        assert!(!allows("localhost", "localhost", "10.0.0.1"));
+        for never in ["0.0.0.0", "::", "224.0.0.1", "255.255.255.255"] {
+            assert!(!allows("example.com!", "example.com", never), "{never}");
+        }
+        assert!(allows("example.com", "example.com", "1.1.1.1"));
+        assert!(!allows("example.com", "other.com", "1.1.1.1"));
+    }
+}

@@ -1,0 +1,174 @@
+//! Secrets: values that are handed to the components that were granted them, and shown to nobody.
+//!
+//! They are read once, when the app starts, so that a missing one is found before the first request. The value has no
+//! `Display`, and its `Debug` says nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of a secret.
+pub const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// The value of a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+/// Where a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretOrigin {
+    /// A variable of the environment.
+    Env(String),
+    /// A file; one final line break is cut off.
+    File(PathBuf),
+}
+
+/// The secrets of an app, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    values: BTreeMap<String, Secret>,
+}
+
+/// A secret can't be read. Nothing in this says what it is.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The variable isn't set.
+    #[error(
+        "the secret `{secret}` comes from the environment variable `{variable}`, which isn't set: set it, or name another source in `[secrets]`"
+    )]
+    Unset {
+        /// The secret's name.
+        secret: String,
+        /// The variable.
+        variable: String,
+    },
+    /// The file can't be read.
+    #[error("the secret `{secret}` comes from the file `{}`, which can't be read", path.display())]
+    Unreadable {
+        /// The secret's name.
+        secret: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The value isn't UTF-8.
+    #[error("the secret `{secret}` isn't UTF-8 text")]
+    NotText {
+        /// The secret's name.
+        secret: String,
+    },
+    /// The value is too large.
+    #[error("the secret `{secret}` is larger than {SECRET_BYTES_MAX} bytes")]
+    TooLarge {
+        /// The secret's name.
+        secret: String,
+    },
+}
+
+impl Secret {
+    /// Takes the value.
+    pub fn new(value: String) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for handing it on to where it belongs.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Secrets {
+    /// Read all of `origins`; paths are relative to `base`, variables come from `variable`.
+    pub fn read(
+        origins: impl IntoIterator<Item = (String, SecretOrigin)>,
+        base: &Path,
+        variable: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<Self, SecretError> {
+        let mut values = BTreeMap::new();
+        for (secret, origin) in origins {
+            let value = match origin {
+                SecretOrigin::Env(name) => {
+                    let Some(value) = variable(&name) else {
+                        return Err(SecretError::Unset { secret, variable: name });
+                    };
+                    let Ok(value) = value.into_string() else {
+                        return Err(SecretError::NotText { secret });
+                    };
+                    value
+                }
+                SecretOrigin::File(path) => read_file(&secret, &base.join(path))?,
+            };
+            if value.len() as u64 > SECRET_BYTES_MAX {
+                return Err(SecretError::TooLarge { secret });
+            }
+            values.insert(secret, Secret::new(value));
+        }
+        Ok(Self { values })
+    }
+
+    /// The secret `name`.
+    pub fn get(&self, name: &str) -> Option<&Secret> {
+        self.values.get(name)
+    }
+}
+
+fn read_file(secret: &str, path: &Path) -> Result<String, SecretError> {
+    use std::io::Read;
+    let unreadable = |source| SecretError::Unreadable { secret: secret.to_owned(), path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    // A file that never ends (a device, say) must not be read to its end.
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(SECRET_BYTES_MAX + 3).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| SecretError::NotText { secret: secret.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_come_from_files_and_the_environment_and_are_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("key"), "from a file\r\n").unwrap();
+        let origins = [
+            ("file".to_owned(), SecretOrigin::File("key".into())),
+            ("env".to_owned(), SecretOrigin::Env("KEY".to_owned())),
+        ];
+        let secrets = Secrets::read(origins, dir.path(), |name| (name == "KEY").then(|| "from env".into())).unwrap();
+        assert_eq!(secrets.get("file").unwrap().reveal(), "from a file");
+        assert_eq!(secrets.get("env").unwrap().reveal(), "from env");
+        assert!(secrets.get("other").is_none());
+        let shown = format!("{secrets:?} {:?}", secrets.get("env"));
+        assert!(!shown.contains("from"), "{shown}");
+    }
+
+    #[test]
+    fn a_missing_or_unfit_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("large"), vec![b'x'; SECRET_BYTES_MAX as usize + 1]).unwrap();
+        std::fs::write(dir.path().join("binary"), [0xff, 0xfe]).unwrap();
+        let read = |origin| {
+            let error = Secrets::read([("api-key".to_owned(), origin)], dir.path(), |_| None).unwrap_err().to_string();
+            assert!(error.contains("`api-key`"), "{error}");
+            error
+        };
+        assert!(read(SecretOrigin::Env("NOPE".to_owned())).contains("`NOPE`"));
+        assert!(read(SecretOrigin::File("nope".into())).contains("nope"));
+        assert!(read(SecretOrigin::File("large".into())).contains("larger"));
+        assert!(read(SecretOrigin::File("binary".into())).contains("UTF-8"));
+    }
+}
