@@ -26,9 +26,12 @@ pub(crate) fn check(
             let uses = uses(name, ty, links);
             warnings.extend(unused(name, component, &uses));
             let without_grant = without_grant(name, component, &uses);
-            warnings.extend(without_grant.iter().filter_map(|(grant, missing)| {
-                grant.is_expected().then(|| missing_grant(name, component, *grant, missing))
-            }));
+            warnings.extend(
+                without_grant
+                    .iter()
+                    .filter(|(grant, _)| grant.is_expected())
+                    .map(|(grant, missing)| missing_grant(name, component, *grant, missing)),
+            );
             Access {
                 component: name.clone(),
                 granted: granted(component),
@@ -89,14 +92,20 @@ fn without_grant(
 }
 
 fn missing_grant(name: &ComponentName, component: &Component, grant: Grant, missing: &MissingGrant) -> Diagnostic {
+    // A table of grants must not be opened twice.
+    let (at, hint) = if component.grants.at.span == component.at.span {
+        (component.at.span, format!("grant it in the manifest:\n[components.{name}.grants]\n{}", missing.grant))
+    } else {
+        (component.grants.at.span, format!("add it to the grants of `{name}`:\n{}", missing.grant))
+    };
     Diagnostic::warning(format!(
         "component `{name}` imports `{}` but is granted no {}",
         missing.interface,
         grant.noun()
     ))
     .code("missing-grant")
-    .at(component.at.span, missing.consequence.clone())
-    .hint(format!("grant it in the manifest:\n[components.{name}.grants]\n{}", missing.grant))
+    .at(at, missing.consequence.clone())
+    .hint(hint)
 }
 
 /// Grants that no import makes use of.

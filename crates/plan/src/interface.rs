@@ -177,3 +177,39 @@ impl InterfaceType {
         self.functions.is_empty() && self.resources.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parsed_and_written_alike() {
+        for name in ["a:b/c", "a:b/c@1.2.3", "wasi:http/types@0.3.0-rc-2025-09-16", "a:b:c/d@0.1.0+build", "a:b/c/d"] {
+            assert_eq!(name.parse::<InterfaceId>().map(|id| id.to_string()), Ok(name.to_owned()));
+        }
+        for name in ["", "a", "a/b", "a:b", "a:/c", ":b/c", "a:b/", "a:b/c@", "a:b/c@1", "a:b/c@x.y.z"] {
+            assert_eq!(name.parse::<InterfaceId>(), Err(NotAnInterface(name.to_owned())));
+        }
+    }
+
+    #[test]
+    fn versions_meet_on_their_track() {
+        let compatible = |left: &str, right: &str| {
+            let id = |version: &str| format!("a:b/c{version}").parse::<InterfaceId>().expect("it is a name");
+            id(left).is_compatible_with(&id(right))
+        };
+        for (left, right) in [("", ""), ("@1.0.0", "@1.9.3"), ("@0.2.0", "@0.2.12"), ("@0.2.0-draft", "@0.2.0-draft")] {
+            assert!(compatible(left, right), "{left} {right}");
+        }
+        for (left, right) in [
+            ("", "@1.0.0"),
+            ("@1.0.0", "@2.0.0"),
+            ("@0.1.0", "@0.2.0"),
+            ("@0.0.1", "@0.0.2"),
+            ("@0.2.0-draft", "@0.2.0-draft2"),
+            ("@0.2.0-draft", "@0.2.0"),
+        ] {
+            assert!(!compatible(left, right), "{left} {right}");
+        }
+    }
+}

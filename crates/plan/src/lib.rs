@@ -40,7 +40,7 @@ use place::{Apart, Obstacle, Place};
 /// # Errors
 /// Everything that cannot work, in the order of components' names. Warnings are in the plan.
 pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &str) -> Result<Plan, Vec<Diagnostic>> {
-    let shape_of_app = place::shape(app, shape).map_err(|unknown| vec![unknown])?;
+    let shape_of_app = place::shape(app, shape).map_err(|unknown| vec![*unknown])?;
     let mut errors: Vec<_> = app
         .components
         .iter()

@@ -191,6 +191,11 @@ impl<'a> Finder<'a> {
             }
             Verdict::Implemented(_) | Verdict::Unknown => {}
         }
+        let error = if matches!(id.namespace.as_str(), "wasi" | "isomer") {
+            error.note(format!("the platform does not implement `{}`", id.family()))
+        } else {
+            error
+        };
         match self.nearest(id) {
             Some((name, near)) => error
                 .note(format!("component `{name}` exports `{near}`"))

@@ -3,7 +3,7 @@
 //! A plan is data that explains itself; it is the same for the same app, component types and shape, whatever the order of
 //! the manifest. What runs an app follows it to the letter and decides nothing again.
 
-use isomer_manifest::{ComponentName, Diagnostic, Route};
+use isomer_manifest::{ComponentName, Diagnostic, Route, SourceFile};
 use serde::Serialize;
 
 use crate::interface::{Class, InterfaceId};
@@ -26,10 +26,8 @@ pub struct Plan {
     /// What is good to know and no mistake.
     pub notes: Vec<String>,
     /// What is allowed but looks like a mistake.
-    #[serde(skip)]
     pub warnings: Vec<Diagnostic>,
     /// Why this plan cannot be run yet; see [`Plan::check_runnable`].
-    #[serde(skip)]
     pub(crate) obstacles: Vec<Diagnostic>,
 }
 
@@ -167,12 +165,25 @@ pub struct MissingGrant {
 }
 
 impl Plan {
-    /// Refuses a plan with seams that cannot be run yet, naming each and what to write instead.
+    /// Refuses a plan with seams that cannot be run yet.
+    ///
+    /// # Errors
+    /// One for each such seam, with the reason for its mode and what to write instead.
     pub fn check_runnable(&self) -> Result<(), Vec<Diagnostic>> {
         if self.obstacles.is_empty() { Ok(()) } else { Err(self.obstacles.clone()) }
     }
 
+    /// Names the manifest's file in every diagnostic of the plan.
+    #[must_use]
+    pub fn in_source(mut self, source: &SourceFile) -> Self {
+        for diagnostic in self.warnings.iter_mut().chain(&mut self.obstacles) {
+            *diagnostic = diagnostic.clone().in_source(source);
+        }
+        self
+    }
+
     /// The group that a component is in.
+    #[must_use]
     pub fn group_of(&self, component: &ComponentName) -> Option<&Group> {
         self.groups.iter().find(|group| group.components.contains(component))
     }

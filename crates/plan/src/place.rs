@@ -33,7 +33,7 @@ impl Place {
 }
 
 /// Finds the shape; the error names those that exist.
-pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Diagnostic> {
+pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Box<Diagnostic>> {
     if let Some(shape) = app.shapes.get(name) {
         return Ok(shape);
     }
@@ -44,13 +44,14 @@ pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Diagnosti
         .map(|known| (strsim::jaro_winkler(known, name), known))
         .filter(|(similarity, _)| *similarity > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    Err(Diagnostic::error(format!("app `{}` has no shape `{name}`", app.name))
+    let error = Diagnostic::error(format!("app `{}` has no shape `{name}`", app.name))
         .code("unknown-shape")
         .note(format!("it has {}", known.join(", ")))
         .hint(match nearest {
             Some((_, nearest)) => format!("did you mean `{nearest}`?"),
             None => format!("name one of them, or write it under `[shapes.{name}]`"),
-        }))
+        });
+    Err(Box::new(error))
 }
 
 /// Places every component.

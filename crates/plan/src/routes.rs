@@ -35,9 +35,12 @@ pub(crate) fn handlers(
                     .code("no-handler")
                     .at(route.span, "nobody answers");
                 let error = others.iter().fold(error, |error, id| error.note(format!("it exports `{id}`")));
-                errors.push(error.hint(
-                    "let it export `wasi:http/handler@0.3.0` (or `wasi:http/incoming-handler@0.2.*`), or take its routes out",
-                ));
+                let command = ty.exports.keys().any(|id| id.path() == "wasi:cli/run");
+                errors.push(error.hint(if command {
+                    "it is a command: run it with `isomer exec`, or take its routes out"
+                } else {
+                    "let it export `wasi:http/handler@0.3.0` (or `wasi:http/incoming-handler@0.2.*`), or take its routes out"
+                }));
             }
             (Some((interface, _)), None) => {
                 let linked = links.iter().any(|link| link.exporter == *name && link.export == *interface);
@@ -46,7 +49,7 @@ pub(crate) fn handlers(
                         Diagnostic::warning(format!("component `{name}` exports an HTTP handler, but has no routes"))
                             .code("unrouted-handler")
                             .at(component.at.span, format!("exports `{interface}`"))
-                            .hint(format!("give it routes in the manifest:\n[components.{name}]\nroutes = [\"/...\"]")),
+                            .hint(format!("give it routes under `[components.{name}]`:\nroutes = [\"/...\"]")),
                     );
                 }
             }

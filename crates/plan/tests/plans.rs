@@ -105,7 +105,8 @@ fn a_shop_in_one_group() {
 
 #[test]
 fn the_plan_as_json() {
-    let json = serde_json::to_string_pretty(&shop().plan("monolith")).expect("a plan is JSON");
+    let shop = shop();
+    let json = serde_json::to_string_pretty(&shop.plan("monolith").in_source(&shop.source)).expect("a plan is JSON");
     insta::assert_snapshot!("monolith_json", json);
 }
 

@@ -60,6 +60,10 @@ pub struct HandlerExport {
 }
 
 /// Composes a group. A group of one component is that component, unchanged.
+///
+/// # Errors
+/// Bytes that are no component, an import that the group says nothing of, and parts that do not fit together. A plan made
+/// of [`crate::component_type`]s of the same bytes leaves only the last, and that only where types passed by handles differ.
 pub fn compose(group: &Group, components: &BTreeMap<ComponentName, Arc<[u8]>>) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
     if let [only] = group.components.as_slice() {

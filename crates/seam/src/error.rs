@@ -1,6 +1,6 @@
 //! What can be wrong with a component, or with putting several together.
 
-use isomer_manifest::ComponentName;
+use isomer_manifest::{ComponentName, Hints};
 
 /// Why bytes are not a component that can be used, or components cannot be composed.
 #[derive(Debug, thiserror::Error)]
@@ -87,17 +87,27 @@ pub enum SeamError {
 
 impl SeamError {
     /// What to do about it, where there is something to do.
+    #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            SeamError::CoreModule => Some(
-                "build it for `wasm32-wasip2`, or wrap it: `wasm-tools component new core.wasm --adapt wasi_snapshot_preview1.wasm -o component.wasm`",
-            ),
             SeamError::NotWasm { .. } => Some("name the `.wasm` file that the build writes"),
+            SeamError::CoreModule => Some(
+                "build it for `wasm32-wasip2`; a module for `wasm32-wasip1` is made a component by `wasm-tools component new`",
+            ),
             SeamError::WrongVersion { .. } => Some("rebuild it with a current toolchain"),
             SeamError::WitPackage => Some("name the component that implements it"),
             SeamError::SharedConflict { .. } => Some("build the components against one version of it"),
+            SeamError::Misfit { .. } => {
+                Some("build the components against the same WIT of the interfaces that they share")
+            }
             SeamError::Component { source, .. } => source.hint(),
             _ => None,
         }
+    }
+}
+
+impl Hints for SeamError {
+    fn hints(&self) -> Vec<String> {
+        self.hint().map(str::to_owned).into_iter().collect()
     }
 }

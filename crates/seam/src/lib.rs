@@ -26,7 +26,10 @@ pub use error::SeamError;
 
 use isomer_plan::ComponentType;
 
-/// Reads what a component imports and exports. Errors tell a core module, another version and what is no WebAssembly apart.
+/// Reads what a component imports and exports.
+///
+/// # Errors
+/// A core module, a WIT package, another version of the format and what is no WebAssembly at all are told apart.
 pub fn component_type(bytes: &[u8]) -> Result<ComponentType, SeamError> {
     describe::component_type(&read::world(bytes)?)
 }

@@ -60,7 +60,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("wasmtime", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
     ("wasmtime-wasi", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
     ("wasmtime-wasi-http", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
-    ("wac-graph", &["isomer-seam"]),
+    ("wasm-encoder", &["isomer-seam"]),
     ("clap", &["isomer"]),
     ("notify", &["isomer"]),
     ("anyhow", &["isomer", "isomer-runtime", "xtask"]),

@@ -60,7 +60,8 @@ pub(crate) struct Planned {
 
 impl Planned {
     pub(crate) fn new(manifest: &str, parts: &[(&str, ComponentType)]) -> Self {
-        let source = SourceFile::new("isomer.toml", manifest);
+        let app = if manifest.contains("[app]") { "" } else { "\n[app]\nname = \"test\"\nversion = \"0.1.0\"\n" };
+        let source = SourceFile::new("isomer.toml", format!("{manifest}{app}"));
         let parsed = isomer_manifest::parse(&source).unwrap_or_else(|found| panic!("{}", render(&found, &source)));
         Planned { source, app: parsed.app, types: types(parts) }
     }

@@ -1,0 +1,145 @@
+//! A chain of eleven components: planned, composed, instantiated, called.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use isomer_manifest::{App, ComponentName, Grants, Shape, Spanned};
+use isomer_plan::plan;
+use isomer_seam::{Owner, component_type, compose};
+use support::{ALLOCATOR, component, components, name};
+use wasmtime::component::{Component, Linker, Val};
+use wasmtime::{Engine, Store};
+
+const LENGTH: usize = 11;
+
+/// Says what the next one says, and how many have spoken by then; the last one says what it is given.
+fn link(index: usize) -> Arc<[u8]> {
+    let (import, call) = if index + 1 < LENGTH {
+        let next = index + 1;
+        (
+            format!("(import \"test:app/link{next}@0.1.{next}\" \"say\" (func $next (param i32 i32 i32)))"),
+            "(call $next (local.get 0) (local.get 1) (i32.const 64))",
+        )
+    } else {
+        (String::new(), "(i32.store (i32.const 64) (local.get 0)) (i32.store (i32.const 68) (local.get 1))")
+    };
+    let module = format!(
+        r#"(module {import}
+            (import "test:app/counter" "count" (func $count (result i32)))
+            {ALLOCATOR}
+            (func (export "test:app/link{index}@0.1.{index}#say") (param i32 i32) (result i32)
+                {call}
+                (i32.store (i32.const 72) (call $count))
+                (i32.const 64)))"#
+    );
+    let wit = |index: usize| {
+        format!(
+            "package test:app@0.1.{index} {{ interface link{index} {{ record said {{ text: string, count: u32 }} say: func(text: string) -> said; }} }}"
+        )
+    };
+    let next = if index + 1 < LENGTH { wit(index + 1) } else { String::new() };
+    let import = if index + 1 < LENGTH {
+        format!("import test:app/link{}@0.1.{};", index + 1, index + 1)
+    } else {
+        String::new()
+    };
+    let world = format!(
+        "interface counter {{ count: func() -> u32; }} world w {{ import counter; {import} export test:app/link{index}@0.1.{index}; }} {} {next}",
+        wit(index)
+    );
+    component("0.2.6", &world, &module)
+}
+
+#[test]
+fn eleven_components_in_a_row_answer_as_one() {
+    let mut parts: Vec<_> = (0..LENGTH).map(|index| (format!("link{index}"), link(index))).collect();
+    // One more has the interface that all import, so that it has eleven importers.
+    let counter = component(
+        "0.2.6",
+        "interface counter { count: func() -> u32; } world w { export counter; }",
+        &format!(
+            r#"(module {ALLOCATOR} (global $n (mut i32) (i32.const 0))
+                (func (export "test:app/counter#count") (result i32)
+                    (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))"#
+        ),
+    );
+    parts.push(("counter".to_owned(), counter));
+    let parts: Vec<_> = parts.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let bytes = components(&parts);
+    let types: BTreeMap<ComponentName, _> =
+        bytes.iter().map(|(name, bytes)| (name.clone(), component_type(bytes).expect("it reads"))).collect();
+
+    let mut app = App::single("x.wasm".as_ref(), Grants::default());
+    let mut template = app.components.pop_first().expect("there is one").1;
+    template.routes.clear();
+    app.components = bytes.keys().map(|name| (name.clone(), template.clone())).collect();
+    let everything = bytes.keys().map(|name| Spanned::unwritten(name.clone())).collect();
+    let monolith = Shape { groups: BTreeMap::from([("monolith".to_owned(), everything)]), isolate: vec![] };
+    app.shapes = BTreeMap::from([("monolith".to_owned(), monolith)]);
+
+    let plan = plan(&app, &types, "monolith").expect("it is right");
+    let order: Vec<_> = plan.groups[0].components.iter().map(ToString::to_string).collect();
+    assert_eq!(order.first().map(String::as_str), Some("counter"));
+    assert_eq!(order.last().map(String::as_str), Some("link0"));
+
+    let mut group = plan.groups[0].clone();
+    group.handlers = support::group(&[], &[], &[("link0", "test:app/link0@0.1.0")]).handlers;
+    let composition = compose(&group, &bytes).expect("it composes");
+    assert_eq!(composition.imports, []);
+
+    let engine = Engine::default();
+    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new(&engine).instantiate(&mut store, &compiled).expect("it instantiates");
+    let first = instance.get_export_index(&mut store, None, "link0-http-handler").expect("it is exported");
+    let say = instance.get_export_index(&mut store, Some(&first), "say").expect("it has its function");
+    let say = instance.get_func(&mut store, say).expect("it is a function");
+    let mut results = [Val::Bool(false)];
+    say.call(&mut store, &[Val::String("hello".to_owned())], &mut results).expect("it runs");
+    // The first in the chain counts last.
+    assert_eq!(format!("{results:?}"), "[Record([(\"text\", String(\"hello\")), (\"count\", U32(11))])]");
+}
+
+/// Two components of the same bytes are two instances.
+#[test]
+fn the_same_bytes_twice_are_two_components() {
+    let counter = component(
+        "0.2.6",
+        "world w { import wasi:cli/environment@0.2.6; export counter; } interface counter { count: func() -> u32; }",
+        &format!(
+            r#"(module (import "wasi:cli/environment@0.2.6" "get-environment" (func $e (param i32))) {ALLOCATOR}
+                (global $n (mut i32) (i32.const 0))
+                (func (export "test:app/counter#count") (result i32)
+                    (call $e (i32.const 0))
+                    (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))"#
+        ),
+    );
+    let mut group = support::group(&["a", "b"], &[], &[("a", "test:app/counter"), ("b", "test:app/counter")]);
+    support::labelled(&mut group, "a", "wasi:cli/environment@0.2.6", "a-env");
+    support::labelled(&mut group, "b", "wasi:cli/environment@0.2.6", "b-env");
+    let composition =
+        compose(&group, &components(&[("a", counter.clone()), ("b", counter.clone())])).expect("it composes");
+    assert!(composition.bytes.len() < counter.len() * 2, "the bytes are nested once");
+    let owners: Vec<_> = composition.imports.iter().map(|import| import.owner.clone()).collect();
+    assert_eq!(owners, [Owner::Component(name("a")), Owner::Component(name("b"))]);
+
+    let engine = Engine::default();
+    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let mut linker = Linker::new(&engine);
+    for label in ["a-env", "b-env"] {
+        let mut instance = linker.instance(label).expect("it is new");
+        let none = Vec::<(String, String)>::new;
+        instance.func_wrap("get-environment", move |_, ()| Ok((none(),))).expect("it is new");
+    }
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &compiled).expect("it instantiates");
+    let mut count = |export: &str| {
+        let counter = instance.get_export_index(&mut store, None, export).expect("it is exported");
+        let count = instance.get_export_index(&mut store, Some(&counter), "count").expect("it has its function");
+        let count = instance.get_typed_func::<(), (u32,)>(&mut store, count).expect("it is a function");
+        count.call(&mut store, ()).expect("it runs").0
+    };
+    assert_eq!([count("a-http-handler"), count("a-http-handler"), count("b-http-handler")], [1, 2, 1]);
+}

@@ -1,0 +1,123 @@
+//! What composing refuses, what it does with views of an interface that differ, and that names of functions stay.
+
+mod support;
+
+use std::error::Error;
+use std::sync::Arc;
+
+use isomer_seam::{SeamError, compose};
+use support::{ALLOCATOR, component, components, group, shared};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Engine, Store, WasmBacktrace};
+
+/// Calls `f` of an interface of the host that is written like this, in this version.
+fn caller(version: &str, interface: &str, flat: &str, arguments: &str) -> Arc<[u8]> {
+    let wit = format!(
+        "world w {{ import host:it/i@{version}; export out; }} interface out {{ g: func(); }}
+         package host:it@{version} {{ interface i {{ {interface} }} }}"
+    );
+    let module = format!(
+        r#"(module (import "host:it/i@{version}" "f" (func $f {flat})) {ALLOCATOR}
+            (func (export "test:app/out#g") (call $f {arguments})))"#
+    );
+    component("0.2.6", &wit, &module)
+}
+
+const NARROW: (&str, &str, &str) = ("record r { a: u32 } f: func(r: r);", "(param i32)", "(i32.const 1)");
+const WIDE: (&str, &str, &str) =
+    ("record r { a: u32, b: u32 } f: func(r: r);", "(param i32 i32)", "(i32.const 1) (i32.const 2)");
+
+fn two_views(left: &str, right: &str) -> Result<Vec<String>, SeamError> {
+    let mut group = group(&["a", "b"], &[], &[]);
+    shared(&mut group, "a", &format!("host:it/i@{left}"));
+    shared(&mut group, "b", &format!("host:it/i@{right}"));
+    let parts = [("a", caller(left, NARROW.0, NARROW.1, NARROW.2)), ("b", caller(right, WIDE.0, WIDE.1, WIDE.2))];
+    let composition = compose(&group, &components(&parts))?;
+    Ok(composition.imports.into_iter().map(|import| import.name).collect())
+}
+
+#[test]
+fn views_that_differ_stand_side_by_side() {
+    assert_eq!(two_views("1.0.0", "1.1.0").expect("they are two imports"), ["host:it/i@1.0.0", "host:it/i@1.1.0"]);
+    let error = two_views("1.0.0", "1.0.0").expect_err("they have one name");
+    assert_eq!(error.to_string(), "the components have different ideas of `host:it/i@1.0.0`, which they share");
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn views_that_agree_are_one_import_of_the_highest_version() {
+    let versions = ["1.2.0", "1.10.0", "1.9.0"];
+    let names = ["a", "b", "c"];
+    let mut group = group(&names, &[], &[]);
+    let mut parts = vec![];
+    for (part, version) in names.iter().zip(versions) {
+        shared(&mut group, part, &format!("host:it/i@{version}"));
+        parts.push((*part, caller(version, NARROW.0, NARROW.1, NARROW.2)));
+    }
+    let composition = compose(&group, &components(&parts)).expect("it composes");
+    let imports: Vec<_> = composition.imports.iter().map(|import| import.name.as_str()).collect();
+    assert_eq!(imports, ["host:it/i@1.10.0"]);
+}
+
+fn callee(function: &str) -> Arc<[u8]> {
+    let wit = format!("world w {{ export in; }} interface in {{ {function}: func(); }}");
+    let module = format!(
+        r#"(module {ALLOCATOR} (func $deep_inside unreachable)
+            (func $on_the_way (export "test:app/in#{function}") (call $deep_inside)))"#
+    );
+    component("0.2.6", &wit, &module)
+}
+
+fn passing_on() -> Arc<[u8]> {
+    let wit = "world w { import in; export out; } interface in { f: func(); } interface out { g: func(); }";
+    let module = format!(
+        r#"(module (import "test:app/in" "f" (func $f)) {ALLOCATOR}
+            (func $at_the_gate (export "test:app/out#g") (call $f)))"#
+    );
+    component("0.2.6", wit, &module)
+}
+
+#[test]
+fn what_does_not_fit_is_an_error_and_no_component() {
+    let link = [("a", "test:app/in", "b", "test:app/in")];
+    let parts = components(&[("a", passing_on()), ("b", callee("f")), ("c", callee("h"))]);
+    let refusal = |order: &[&str], links: &[(&str, &str, &str, &str)]| {
+        compose(&group(order, links, &[]), &parts).expect_err("it does not fit")
+    };
+
+    let error = refusal(&["a", "b"], &link);
+    assert_eq!(
+        error.to_string(),
+        "component `a` imports `test:app/in`, and the group says nothing of who meets it",
+        "the exporter comes too late"
+    );
+    let error = refusal(&["b", "a"], &[]);
+    assert!(matches!(error, SeamError::Unmet { .. }), "{error}");
+    let error = refusal(&["c", "a"], &[("a", "test:app/in", "c", "test:app/in")]);
+    assert_eq!(error.to_string(), "the components of group `test` do not fit together");
+    assert!(error.source().expect("the validator says why").to_string().contains('f'));
+    let error = refusal(&["b", "x"], &[]);
+    assert_eq!(error.to_string(), "there are no bytes for component `x`");
+    let parts = components(&[("a", Arc::from(&b"\0asm\x01\0\0\0"[..])), ("b", callee("f"))]);
+    let error = compose(&group(&["b", "a"], &[], &[]), &parts).expect_err("it is no component");
+    assert_eq!(error.to_string(), "component `a` cannot be read");
+    assert!(error.hint().is_some(), "the hint of the cause");
+}
+
+#[test]
+fn backtraces_name_functions_of_both_components() {
+    let link = [("a", "test:app/in", "b", "test:app/in")];
+    let parts = components(&[("a", passing_on()), ("b", callee("f"))]);
+    let composition = compose(&group(&["b", "a"], &link, &[("a", "test:app/out")]), &parts).expect("it composes");
+    let engine = Engine::default();
+    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new(&engine).instantiate(&mut store, &compiled).expect("it instantiates");
+    let out = instance.get_export_index(&mut store, None, "a-http-handler").expect("it is exported");
+    let call = instance.get_export_index(&mut store, Some(&out), "g").expect("it has its function");
+    let call = instance.get_typed_func::<(), ()>(&mut store, call).expect("it is a function");
+    let error = call.call(&mut store, ()).expect_err("it traps");
+    let frames = error.downcast_ref::<WasmBacktrace>().expect("it has a backtrace").frames();
+    let named: Vec<_> = frames.iter().filter_map(|frame| frame.func_name()).collect();
+    assert_eq!(named, ["deep_inside", "on_the_way", "at_the_gate"]);
+}

@@ -1,0 +1,162 @@
+//! Handles pass between components where an import is shared, and each component has resource types of its own where it is
+//! labelled.
+
+mod support;
+
+use isomer_seam::{HostImport, Owner, compose};
+use support::{ALLOCATOR, component, components, group, labelled, name, shared};
+use wasmtime::component::{Component, Linker, Resource, ResourceTable, ResourceType, Val};
+use wasmtime::{Engine, Store, StoreContextMut};
+
+/// Answers a request with its path.
+fn api() -> std::sync::Arc<[u8]> {
+    let module = format!(
+        r#"(module
+            (import "wasi:http/types@0.3.0" "[method]request.path" (func $path (param i32 i32)))
+            (import "wasi:http/types@0.3.0" "[resource-drop]request" (func $drop (param i32)))
+            {ALLOCATOR}
+            (func (export "wasi:http/handler@0.3.0#handle") (param i32) (result i32)
+                (i32.store8 (i32.const 64) (i32.const 0))
+                (call $path (local.get 0) (i32.const 68))
+                (call $drop (local.get 0))
+                (i32.const 64)))"#
+    );
+    component("0.2.6", "world w { export wasi:http/handler@0.3.0; }", &module)
+}
+
+/// Passes its requests on.
+fn gate() -> std::sync::Arc<[u8]> {
+    let module = format!(
+        r#"(module
+            (import "wasi:http/handler@0.3.0" "handle" (func $next (param i32 i32)))
+            {ALLOCATOR}
+            (func (export "wasi:http/handler@0.3.0#handle") (param i32) (result i32)
+                (call $next (local.get 0) (i32.const 64))
+                (i32.const 64)))"#
+    );
+    component("0.2.6", "world w { import wasi:http/handler@0.3.0; export wasi:http/handler@0.3.0; }", &module)
+}
+
+struct Request(String);
+
+#[test]
+fn a_request_passes_through_two_components() {
+    let handler = "wasi:http/handler@0.3.0";
+    let mut group = group(&["api", "gate"], &[("gate", handler, "api", handler)], &[("gate", handler)]);
+    shared(&mut group, "api", "wasi:http/types@0.3.0");
+    shared(&mut group, "gate", "wasi:http/types@0.3.0");
+    let composition = compose(&group, &components(&[("api", api()), ("gate", gate())])).expect("it composes");
+    let import = HostImport {
+        name: "wasi:http/types@0.3.0".to_owned(),
+        interface: "wasi:http/types@0.3.0".to_owned(),
+        owner: Owner::Shared(vec![name("api"), name("gate")]),
+    };
+    assert_eq!(composition.imports, [import]);
+
+    let engine = Engine::default();
+    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let mut linker = Linker::<ResourceTable>::new(&engine);
+    let mut types = linker.instance("wasi:http/types@0.3.0").expect("it is new");
+    types
+        .resource("request", ResourceType::host::<Request>(), |mut store, rep| {
+            store.data_mut().delete(Resource::<Request>::new_own(rep))?;
+            Ok(())
+        })
+        .expect("it is new");
+    types
+        .func_wrap(
+            "[method]request.path",
+            |store: StoreContextMut<'_, ResourceTable>, (request,): (Resource<Request>,)| {
+                Ok((store.data().get(&request)?.0.clone(),))
+            },
+        )
+        .expect("it is new");
+    let mut store = Store::new(&engine, ResourceTable::new());
+    let instance = linker.instantiate(&mut store, &compiled).expect("it links");
+    let gate = instance.get_export_index(&mut store, None, "gate-http-handler").expect("it is exported");
+    let handle = instance.get_export_index(&mut store, Some(&gate), "handle").expect("it has its function");
+    let handle = instance.get_func(&mut store, handle).expect("it is a function");
+    let request = store.data_mut().push(Request("/cart".to_owned())).expect("there is room");
+    let request = request.try_into_resource_any(&mut store).expect("it is a resource");
+    let mut results = [Val::Bool(false)];
+    handle.call(&mut store, &[Val::Resource(request)], &mut results).expect("it runs");
+    assert_eq!(format!("{results:?}"), "[Result(Ok(Some(String(\"/cart\"))))]");
+    assert!(store.data().is_empty(), "the handle was dropped at the end of its way");
+}
+
+/// A store of keys whose two interfaces share a resource.
+const KEYS: &str = "
+    interface keys { resource bucket; open: func() -> bucket; }
+    interface batch { use keys.{bucket}; first: func(bucket: borrow<bucket>) -> string; }
+    interface inner { read: func() -> string; }
+    interface outer { read: func() -> tuple<string, string>; }
+";
+
+/// Opens its bucket and reads it through the other interface; the outer component lets the inner one read, too.
+fn reader(export: &str, world: &str, import: &str, then: &str) -> std::sync::Arc<[u8]> {
+    let module = format!(
+        r#"(module
+            (import "test:app/keys" "open" (func $open (result i32)))
+            (import "test:app/keys" "[resource-drop]bucket" (func $drop (param i32)))
+            (import "test:app/batch" "first" (func $first (param i32 i32)))
+            {import} {ALLOCATOR}
+            (func (export "test:app/{export}#read") (result i32) (local $bucket i32)
+                (local.set $bucket (call $open))
+                (call $first (local.get $bucket) (i32.const 64))
+                (call $drop (local.get $bucket))
+                {then}
+                (i32.const 64)))"#
+    );
+    component("0.2.6", &format!("{KEYS} world w {{ import keys; import batch; {world} }}"), &module)
+}
+
+#[test]
+fn a_family_with_resources_is_labelled_as_a_whole() {
+    let inner = "test:app/inner";
+    let mut group = group(&["inner", "outer"], &[("outer", inner, "inner", inner)], &[("outer", "test:app/outer")]);
+    for part in ["inner", "outer"] {
+        labelled(&mut group, part, "test:app/keys", &format!("{part}-keys"));
+        labelled(&mut group, part, "test:app/batch", &format!("{part}-batch"));
+    }
+    let parts = components(&[
+        ("inner", reader("inner", "export inner;", "", "")),
+        (
+            "outer",
+            reader(
+                "outer",
+                "import inner; export outer;",
+                r#"(import "test:app/inner" "read" (func $inner (param i32)))"#,
+                "(call $inner (i32.const 72))",
+            ),
+        ),
+    ]);
+    let composition = compose(&group, &parts).expect("it composes");
+    let engine = Engine::default();
+    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let mut linker = Linker::<ResourceTable>::new(&engine);
+    for owner in ["inner", "outer"] {
+        let mut keys = linker.instance(&format!("{owner}-keys")).expect("it is new");
+        keys.resource("bucket", ResourceType::host::<Request>(), |mut store, rep| {
+            store.data_mut().delete(Resource::<Request>::new_own(rep))?;
+            Ok(())
+        })
+        .expect("it is new");
+        keys.func_wrap("open", move |mut store: StoreContextMut<'_, ResourceTable>, ()| {
+            Ok((store.data_mut().push(Request(owner.to_owned()))?,))
+        })
+        .expect("it is new");
+        let mut batch = linker.instance(&format!("{owner}-batch")).expect("it is new");
+        batch
+            .func_wrap("first", |store: StoreContextMut<'_, ResourceTable>, (bucket,): (Resource<Request>,)| {
+                Ok((store.data().get(&bucket)?.0.clone(),))
+            })
+            .expect("it is new");
+    }
+    let mut store = Store::new(&engine, ResourceTable::new());
+    let instance = linker.instantiate(&mut store, &compiled).expect("it links");
+    let out = instance.get_export_index(&mut store, None, "outer-http-handler").expect("it is exported");
+    let read = instance.get_export_index(&mut store, Some(&out), "read").expect("it has its function");
+    let read = instance.get_typed_func::<(), ((String, String),)>(&mut store, read).expect("it is a function");
+    let said = read.call(&mut store, ()).expect("it runs").0;
+    assert_eq!(said, ("outer".to_owned(), "inner".to_owned()));
+}

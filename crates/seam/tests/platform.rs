@@ -1,0 +1,112 @@
+//! Components that import everything that the platform has, alone and fused.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use isomer_manifest::{App, ComponentName, Grants, Shape, Spanned};
+use isomer_plan::{Plan, plan};
+use isomer_seam::{Owner, component_type, compose};
+use support::name;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module};
+use wit_parser::{ManglingAndAbi, Resolve};
+
+/// Interfaces of the platform's packages that components export, and none imports.
+const EXPORTED: [&str; 3] = ["run", "incoming-handler", "watcher"];
+
+/// All interfaces of the platform but those of one package, as imports of one component that exports an HTTP handler.
+fn everything(but: Option<&str>) -> Arc<[u8]> {
+    let mut text = String::from("package test:app; world all { export wasi:http/handler@0.3.0;\n");
+    let mut packages = String::new();
+    for package in isomer_wit::packages() {
+        let mut interfaces = BTreeSet::new();
+        for file in package.files {
+            for line in file.text.lines() {
+                if let Some(name) = line.strip_prefix("interface ") {
+                    interfaces.insert(name.trim_end_matches(['{', ' ']).to_owned());
+                }
+            }
+        }
+        for interface in interfaces.iter().filter(|name| !EXPORTED.contains(&name.as_str())) {
+            let id = format!("{}/{interface}@{}", package.name, package.version);
+            if but != Some(package.name) {
+                text.push_str(&format!("import {id};\n"));
+            }
+        }
+        packages.push_str(&format!("package {} {{\n", package.id()));
+        for file in package.files {
+            let body = file.text.lines().filter(|line| !line.starts_with("package "));
+            packages.extend(body.map(|line| format!("{line}\n")));
+        }
+        packages.push_str("}\n");
+    }
+    text.push_str("}\n");
+    let mut resolve = Resolve { all_features: true, ..Resolve::default() };
+    let package = resolve.push_str("all.wit", &(text + &packages)).expect("the WIT is right");
+    let world = resolve.select_world(&[package], Some("all")).expect("there is one world");
+    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it embeds");
+    let mut encoder = ComponentEncoder::default().module(&module).expect("it fits").validate(true);
+    encoder.encode().expect("it is valid").into()
+}
+
+fn planned(parts: &BTreeMap<ComponentName, Arc<[u8]>>) -> Plan {
+    let mut app = App::single("x.wasm".as_ref(), Grants::default());
+    let mut template = app.components.pop_first().expect("there is one").1;
+    template.routes.clear();
+    app.components = parts.keys().map(|name| (name.clone(), template.clone())).collect();
+    app.components.values_mut().next().expect("there is one").routes =
+        vec![Spanned::unwritten("/...".parse().expect("it is a route"))];
+    app.shapes = BTreeMap::from([("monolith".to_owned(), Shape::default())]);
+    let types: BTreeMap<_, _> =
+        parts.iter().map(|(name, bytes)| (name.clone(), component_type(bytes).expect("it reads"))).collect();
+    plan(&app, &types, "monolith").unwrap_or_else(|found| panic!("{found:#?}"))
+}
+
+#[test]
+fn the_platform_meets_every_import_that_its_packages_have() {
+    let plan = planned(&BTreeMap::from([(name("all"), everything(None))]));
+    let met: BTreeSet<_> = plan.groups[0].imports.iter().map(|import| import.interface.to_string()).collect();
+    for interface in [
+        "wasi:cli/environment@0.2.12",
+        "wasi:http/client@0.3.0",
+        "isomer:sql/store@0.1.0",
+        "wasi:keyvalue/batch@0.2.0-draft2",
+    ] {
+        assert!(met.contains(interface), "{interface} in {met:?}");
+    }
+}
+
+#[test]
+fn components_that_import_everything_can_be_fused() {
+    // The second sees less, so that views are merged.
+    let parts = BTreeMap::from([(name("all"), everything(None)), (name("some"), everything(Some("wasi:http")))]);
+    let plan = planned(&parts);
+    let composition = compose(&plan.groups[0], &parts).expect("it composes");
+    let mut names: Vec<_> = composition.imports.iter().map(|import| &import.name).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), composition.imports.len());
+    for import in &composition.imports {
+        let authority = [
+            "environment",
+            "exit",
+            "std",
+            "terminal-std",
+            "preopens",
+            "client",
+            "outgoing-handler",
+            "keyvalue",
+            "store",
+        ];
+        let interface = import.interface.split('@').next().expect("it has a name");
+        let gives = authority.iter().any(|part| interface.contains(part)) || interface == "wasi:http/handler";
+        assert_eq!(matches!(import.owner, Owner::Component(_)), gives, "{import:?}");
+    }
+    let engine = Engine::default();
+    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    assert!(compiled.get_export(None, "all-http-handler").is_some());
+}
