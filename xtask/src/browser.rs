@@ -16,7 +16,8 @@ use crate::setup::{browser, playwright_dir};
 const START_TIME_MAX: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(project: &Project) -> Result<()> {
-    project::run(&mut project.cargo(&["build", "--quiet", "--package", "isomer", "--locked"]))?;
+    // The same selection as for the tests: another one would give dependencies other features, and build them again.
+    project::run(&mut project.cargo(&["build", "--quiet", "--workspace", "--bins", "--tests", "--locked"]))?;
     let isomer = project.target.join("debug/isomer");
     let browser = browser().context("no browser here; hint: cargo xtask setup")?;
     let folder = project.target.join("browser-test");

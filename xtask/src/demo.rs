@@ -11,7 +11,7 @@ pub(crate) fn run(project: &Project, options: &[&str]) -> Result<()> {
     setup::run_for(project, Purpose::Demo)?;
     project::run(&mut project.cargo(&["build", "--release", "--package", "isomer"]))?;
     let isomer = project.target.join("release/isomer");
-    project::run(project.command(&isomer).arg("build").arg(project.boutique()))?;
+    // Builds the components first, where they are not up to date.
     let mut command = project.command(&isomer);
     command.arg("run").arg(project.boutique()).args(options);
     println!("$ {}", show(&command));

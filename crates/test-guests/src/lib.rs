@@ -53,7 +53,7 @@ fn build() -> PathBuf {
     std::fs::create_dir_all(&target_dir).expect("the target folder can be made");
     let lock = File::create(target_dir.join("test-guests.lock")).expect("the lock file can be made");
     // One build at a time: the others wait here, then find everything fresh. Released when the file is closed.
-    fs4::fs_std::FileExt::lock_exclusive(&lock).expect("the lock can be taken");
+    lock.lock().expect("the lock can be taken");
     let toolchain = GuestToolchain::find().unwrap_or_else(|error| panic!("{error}\nhint: cargo xtask setup"));
     let status = toolchain
         .cargo_command()
