@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use isomer_capabilities::{Capabilities, CapabilityError, CapabilityLimits, DataDir};
 use isomer_manifest::{App, Component, ComponentName};
 use isomer_observe::Log;
 use isomer_runtime::Provider;
@@ -13,6 +14,9 @@ use isomer_runtime::output::OutputSink;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartsError {
+    /// A store, a secret or a way out is not to be had.
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
     /// A granted directory is not there.
     #[error("component `{component}` is granted the directory `{}`, which cannot be opened", path.display())]
     Directory {
@@ -29,12 +33,17 @@ pub enum PartsError {
 pub struct Parts {
     app_dir: PathBuf,
     log: Log,
+    capabilities: Capabilities,
 }
 
 impl Parts {
-    /// Parts for an app whose relative paths start at `app_dir`.
-    pub fn new(app_dir: &Path, log: Log) -> Self {
-        Self { app_dir: app_dir.to_owned(), log }
+    /// Opens what the components of `app` were granted. Relative paths start at `app_dir`, data lies in `data`.
+    ///
+    /// # Errors
+    /// When a store cannot be opened or migrated, or a secret cannot be read.
+    pub async fn open(app: &App, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, PartsError> {
+        let capabilities = Capabilities::open(app, app_dir, data, CapabilityLimits::default()).await?;
+        Ok(Self { app_dir: app_dir.to_owned(), log, capabilities })
     }
 
     /// Where guests' output goes.
@@ -43,8 +52,8 @@ impl Parts {
     }
 
     /// What implements the interfaces that wasmtime does not.
-    pub fn providers(&self, _app: &App) -> Vec<Arc<dyn Provider>> {
-        Vec::new()
+    pub fn providers(&self) -> &[Arc<dyn Provider>] {
+        self.capabilities.providers()
     }
 
     /// What each component of a group has of its own.
@@ -63,7 +72,7 @@ impl Parts {
             environment: config.map(|(key, value)| (key.clone(), value.clone())).collect(),
             arguments: Vec::new(),
             directories: self.directories(name, component)?,
-            outbound: None,
+            outbound: self.capabilities.outbound(name.as_str()),
         })
     }
 

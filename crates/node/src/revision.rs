@@ -313,8 +313,7 @@ async fn start(
         instance_age_max: INSTANCE_AGE_MAX,
     };
     let handlers = handlers.collect::<Vec<_>>();
-    let providers = parts.providers(app);
-    let group = Group::new(engine, &component, &one.note.imports(), &handlers, &providers, settings)
+    let group = Group::new(engine, &component, &one.note.imports(), &handlers, parts.providers(), settings)
         .map_err(|source| RevisionError::Link { group: name.clone(), source })?;
     if !handlers.is_empty() {
         progress(Step::Start(name));

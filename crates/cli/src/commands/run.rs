@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use isomer_capabilities::DataDir;
 use isomer_front::{FrontError, Limits};
 use isomer_manifest::MONOLITH;
 use isomer_node::revision::{Components, RevisionOptions, Step};
@@ -70,8 +71,9 @@ async fn serve(
         grace: Duration::from_secs(arguments.grace),
     };
     let node = Node::open(options, log.clone()).await.map_err(cannot_listen)?;
-    let parts = Parts::new(&app.dir, log.clone());
-    let cache = CodeCache::open(&data.join("cache"))?;
+    let data = DataDir::open(data)?;
+    let parts = Parts::open(&app.app, &app.dir, &data, log.clone()).await?;
+    let cache = CodeCache::open(&data.cache())?;
     let options = RevisionOptions { shape: arguments.shape.clone(), requests_per_instance_max: None };
     let revision = {
         let progress = console.progress();
