@@ -19,6 +19,8 @@ pub(crate) struct OutgoingBody {
     /// Dropped with the body: then the request is over.
     _admitted: Admitted,
     access: Option<Box<AccessLine>>,
+    /// The client gets the head alone.
+    unsent: bool,
 }
 
 enum Inner {
@@ -28,11 +30,16 @@ enum Inner {
 
 impl OutgoingBody {
     pub(crate) fn guest(body: ResponseBody, admitted: Admitted, access: Option<Box<AccessLine>>) -> Self {
-        Self { inner: Inner::Guest(body), _admitted: admitted, access }
+        Self { inner: Inner::Guest(body), _admitted: admitted, access, unsent: false }
     }
 
     pub(crate) fn own(body: Bytes, admitted: Admitted, access: Option<Box<AccessLine>>) -> Self {
-        Self { inner: Inner::Own(Full::new(body)), _admitted: admitted, access }
+        Self { inner: Inner::Own(Full::new(body)), _admitted: admitted, access, unsent: false }
+    }
+
+    /// Sends nothing of it. The guest still finishes what it does.
+    pub(crate) fn unsent(self) -> Self {
+        Self { unsent: true, ..self }
     }
 }
 
@@ -42,6 +49,9 @@ impl Body for OutgoingBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let this = self.get_mut();
+        if this.unsent {
+            return Poll::Ready(None);
+        }
         let frame = match &mut this.inner {
             Inner::Guest(body) => std::task::ready!(Pin::new(body).poll_frame(cx)),
             Inner::Own(body) => match std::task::ready!(Pin::new(body).poll_frame(cx)) {
@@ -57,6 +67,9 @@ impl Body for OutgoingBody {
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.unsent {
+            return true;
+        }
         match &self.inner {
             Inner::Guest(body) => body.is_end_stream(),
             Inner::Own(body) => body.is_end_stream(),
@@ -64,6 +77,9 @@ impl Body for OutgoingBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.unsent {
+            return SizeHint::with_exact(0);
+        }
         match &self.inner {
             Inner::Guest(body) => body.size_hint(),
             Inner::Own(body) => body.size_hint(),

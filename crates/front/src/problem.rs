@@ -89,6 +89,10 @@ pub(crate) const NOT_FOUND: Problem = Problem::new(StatusCode::NOT_FOUND, "nothi
 pub(crate) const METHOD: Problem =
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not answered by any application");
 
+/// `*` with another method than OPTIONS.
+pub(crate) const ASTERISK: Problem =
+    Problem::new(StatusCode::BAD_REQUEST, "only OPTIONS can ask about `*` (RFC 9112, section 3.2.4)");
+
 /// No or several hosts.
 pub(crate) const HOST: Problem = Problem::new(
     StatusCode::BAD_REQUEST,

@@ -8,7 +8,8 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, HOST as HOST_HEADER};
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use isomer_observe::Log;
@@ -17,7 +18,7 @@ use isomer_runtime::{Failure, RequestId};
 
 use crate::incoming::{LimitedBody, Verdict};
 use crate::outgoing::{AccessLine, Admitted, OutgoingBody};
-use crate::problem::{BODY_TOO_LARGE, HOST, METHOD, NOT_FOUND, OVERLOADED, Problem};
+use crate::problem::{ASTERISK, BODY_TOO_LARGE, HOST, METHOD, NOT_FOUND, OVERLOADED, Problem};
 use crate::site::{Site, Target};
 use crate::trace;
 
@@ -36,6 +37,12 @@ pub(crate) struct Service {
 impl Service {
     /// Answers a request. Never fails: what cannot be served is answered with a problem.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<OutgoingBody> {
+        let is_head = request.method() == Method::HEAD;
+        let response = self.answer_in_full(request).await;
+        if is_head { head_of(response) } else { response }
+    }
+
+    async fn answer_in_full(&self, request: Request<Incoming>) -> Response<OutgoingBody> {
         let (start, id) = (Instant::now(), trace::request_id());
         let mut access = self.log.wants_access().then(|| self.access_line(&request, id, start));
         let finish = |mut access: Option<Box<AccessLine>>, response: Response<Bytes>, admitted: Admitted| {
@@ -119,13 +126,15 @@ fn route(
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return refuse(METHOD);
     }
-    if request.uri().path() == "*" {
-        return Err(options_of_everything());
-    }
     if request.uri().path() == HEALTH_PATH {
         return Err(Response::new(Bytes::from_static(b"ok\n")));
     }
     let Some(authority) = authority(&request) else { return refuse(HOST) };
+    match (request.uri().path(), request.method()) {
+        ("*", &Method::OPTIONS) => return Err(options_of_everything()),
+        ("*", _) => return refuse(ASTERISK),
+        _ => {}
+    }
     let Some(target) = site.find(request.uri().path()) else { return refuse(NOT_FOUND) };
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > target.body_bytes_max) {
@@ -141,18 +150,28 @@ fn route(
     Ok((target, request))
 }
 
-/// The host that the client meant: `:authority` or an absolute URI first, then the one Host header (RFC 9112, section 3.2.2).
+/// The host that the client meant: `:authority` or an absolute URI first (RFC 9112, section 3.2.2), then the one Host header, which
+/// a request of HTTP/1.1 needs in any case (section 3.2).
 fn authority(request: &Request<Incoming>) -> Option<Authority> {
-    if let Some(authority) = request.uri().authority() {
-        return Some(authority.clone());
-    }
     let mut hosts = request.headers().get_all(HOST_HEADER).iter();
-    let host = hosts.next()?;
-    if hosts.next().is_some() {
+    let (host, further) = (hosts.next(), hosts.next());
+    if further.is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
         return None;
     }
-    let authority = Authority::try_from(host.as_bytes()).ok()?;
+    let authority = match request.uri().authority() {
+        Some(authority) => authority.clone(),
+        None => Authority::try_from(host?.as_bytes()).ok()?,
+    };
     (!authority.as_str().contains('@')).then_some(authority)
+}
+
+/// The answer to HEAD: as it would be to GET, without the body (RFC 9110, section 9.3.2). Done here for both versions of HTTP, since
+/// hyper sends the body over HTTP/2.
+fn head_of(mut response: Response<OutgoingBody>) -> Response<OutgoingBody> {
+    if let Some(bytes) = response.body().size_hint().exact() {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(bytes));
+    }
+    response.map(OutgoingBody::unsent)
 }
 
 /// `OPTIONS *` asks about the server as a whole (RFC 9110, section 9.3.7).

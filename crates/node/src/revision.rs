@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_front::{Site, Target};
-use isomer_manifest::{App, ComponentName, Diagnostic, Limits, Route};
+use isomer_manifest::{App, ComponentName, Diagnostic, Limits, MONOLITH, Route};
 use isomer_plan::{Group as PlannedGroup, Plan};
 use isomer_runtime::code::{CodeCache, CodeError, Key};
 use isomer_runtime::engine::{Engine, PoolSizes, Slots};
@@ -61,6 +61,15 @@ pub struct RevisionOptions {
     pub shape: String,
     /// Requests that one instance serves before it is replaced; 1 gives each request a fresh one.
     pub requests_per_instance_max: Option<u32>,
+    /// Instances of a group that may live at once; as many as there is room for where absent.
+    pub instances_max: Option<u32>,
+}
+
+impl Default for RevisionOptions {
+    /// The monolith, with the platform's own bounds.
+    fn default() -> Self {
+        Self { shape: MONOLITH.to_owned(), requests_per_instance_max: None, instances_max: None }
+    }
 }
 
 /// Why a revision could not be made.
@@ -176,7 +185,7 @@ impl Revision {
         drop(engine);
         let mut sizes = PoolSizes::default();
         for one in &prepared {
-            sizes.add(one.note.slots(), one.note.instances_max());
+            sizes.add(one.note.slots(), one.note.instances_max(options));
         }
         let engine = Engine::new(sizes).map_err(engine_failed)?;
         let mut site = Site::new();
@@ -258,9 +267,10 @@ impl GroupNote {
         Slots { memories: self.memories, tables: self.tables }
     }
 
-    /// As many instances as fit into the address space, within bounds.
-    fn instances_max(&self) -> u32 {
-        (MEMORY_SLOTS_MAX / self.memories.max(1)).clamp(INSTANCES_MIN, INSTANCES_MAX)
+    /// As many instances as fit into the address space, within bounds; fewer where the options say so.
+    fn instances_max(&self, options: &RevisionOptions) -> u32 {
+        let room = (MEMORY_SLOTS_MAX / self.memories.max(1)).clamp(INSTANCES_MIN, INSTANCES_MAX);
+        options.instances_max.map_or(room, |wanted| wanted.clamp(1, room))
     }
 
     fn imports(&self) -> Vec<Import> {
@@ -308,7 +318,7 @@ async fn start(
         sink: parts.sink(),
         memory_bytes: memory_bytes(app, one.group),
         concurrency: concurrency(app, one.group),
-        instances_max: one.note.instances_max() as usize,
+        instances_max: one.note.instances_max(options) as usize,
         requests_per_instance_max: options.requests_per_instance_max.unwrap_or(REQUESTS_PER_INSTANCE_MAX),
         instance_age_max: INSTANCE_AGE_MAX,
     };

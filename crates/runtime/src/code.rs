@@ -8,11 +8,15 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use crate::engine::Engine;
+
+/// Numbers the files that this process writes.
+static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// Names an entry: a SHA-256 over its ingredients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +134,9 @@ impl CodeCache {
     /// Under a temporary name first: readers see the whole file or none.
     fn write(&self, key: &Key, kind: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(key, kind);
-        let temporary = self.folder.join(format!(".{}.{kind}.{}", key.0, std::process::id()));
+        // Two that compile the same at the same time must not write into one another's file.
+        let unique = format!("{}-{}", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
+        let temporary = self.folder.join(format!(".{}.{kind}.{unique}", key.0));
         let written = fs::OpenOptions::new()
             .write(true)
             .create(true)

@@ -86,6 +86,9 @@ impl Pool {
     pub(crate) fn give_back(&self, slot: Slot, instance: Instance) {
         if instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max {
             self.idle().push(Idle { instance, since: Instant::now() });
+        } else {
+            // Before its slot is free: whoever gets the slot makes an instance in its place.
+            drop(instance);
         }
         drop(slot);
     }

@@ -74,7 +74,7 @@ async fn serve(
     let data = DataDir::open(data)?;
     let parts = Parts::open(&app.app, &app.dir, &data, log.clone()).await?;
     let cache = CodeCache::open(&data.cache())?;
-    let options = RevisionOptions { shape: arguments.shape.clone(), requests_per_instance_max: None };
+    let options = RevisionOptions { shape: arguments.shape.clone(), ..RevisionOptions::default() };
     let revision = {
         let progress = console.progress();
         let told = |step: Step<'_>| progress.step(describe(step));

@@ -1,0 +1,166 @@
+//! An HTTP client that does as it is told: one connection, which the test opens, uses and drops.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::body::{Body, whole};
+use super::within;
+
+/// An open connection. Dropping it closes it, whatever runs on it.
+pub(crate) struct Connection {
+    sender: Sender,
+    authority: String,
+    io: JoinHandle<()>,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>),
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.io.abort();
+    }
+}
+
+impl Connection {
+    /// Opens a connection for HTTP/1.1.
+    pub(crate) async fn http1(address: SocketAddr) -> Self {
+        let (sender, io) = http1::handshake(TokioIo::new(tcp(address).await)).await.expect("a handshake");
+        let io = tokio::spawn(async move {
+            let _ = io.await;
+        });
+        Self { sender: Sender::Http1(sender), authority: address.to_string(), io }
+    }
+
+    /// Opens a connection for HTTP/2.
+    pub(crate) async fn http2(address: SocketAddr) -> Self {
+        let executor = TokioExecutor::new();
+        let (sender, io) = http2::handshake(executor, TokioIo::new(tcp(address).await)).await.expect("a handshake");
+        let io = tokio::spawn(async move {
+            let _ = io.await;
+        });
+        Self { sender: Sender::Http2(sender), authority: address.to_string(), io }
+    }
+
+    /// A request for this connection's server, to be built further.
+    pub(crate) fn request(&self, method: Method, target: &str) -> http::request::Builder {
+        let request = Request::builder().method(method);
+        match self.sender {
+            Sender::Http1(_) => request.uri(target).header("host", &self.authority),
+            Sender::Http2(_) => request.uri(format!("http://{}{target}", self.authority)),
+        }
+    }
+
+    /// Sends `request`; the body of the answer is still to be read.
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> Response<Incoming> {
+        within("an answer", self.try_send(request)).await.expect("an answer")
+    }
+
+    /// Sends `request`, which may fail.
+    pub(crate) async fn try_send(&mut self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
+        match &mut self.sender {
+            Sender::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Sender::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+
+    /// Sends `request` and reads the whole answer.
+    pub(crate) async fn exchange(&mut self, request: Request<Body>) -> Answer {
+        let start = Instant::now();
+        let response = self.send(request).await;
+        Answer::read(response, start).await.expect("the whole body")
+    }
+
+    /// A request without a body.
+    pub(crate) async fn ask(&mut self, method: Method, target: &str) -> Answer {
+        let request = self.request(method, target).body(whole("")).expect("a valid request");
+        self.exchange(request).await
+    }
+
+    /// GET.
+    pub(crate) async fn get(&mut self, target: &str) -> Answer {
+        self.ask(Method::GET, target).await
+    }
+
+    /// POST.
+    pub(crate) async fn post(&mut self, target: &str, contents: &str) -> Answer {
+        let body = whole(contents.to_owned());
+        let request = self.request(Method::POST, target).body(body).expect("a valid request");
+        self.exchange(request).await
+    }
+}
+
+async fn tcp(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).await.expect("the node listens");
+    stream.set_nodelay(true).expect("a socket option");
+    stream
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: StatusCode,
+    /// Its headers.
+    pub(crate) headers: HeaderMap,
+    /// Its body.
+    pub(crate) body: Bytes,
+    /// From the request to the body's end.
+    pub(crate) took: Duration,
+}
+
+impl Answer {
+    async fn read(response: Response<Incoming>, start: Instant) -> hyper::Result<Self> {
+        let (head, body) = response.into_parts();
+        let body = within("the body's end", body.collect()).await?.to_bytes();
+        Ok(Self { status: head.status, headers: head.headers, body, took: start.elapsed() })
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is text")
+    }
+
+    /// A header as text; empty if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("the header is text"))
+    }
+
+    /// The body of a 200.
+    #[track_caller]
+    pub(crate) fn ok(&self) -> &str {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.text()
+    }
+
+    /// Checks that this is a problem with `status`, told as the platform tells them, and gives the request's id.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.header("cache-control"), "no-store");
+        let body: serde_json::Value = serde_json::from_slice(&self.body).expect("a problem is JSON");
+        assert_eq!(body["status"], status);
+        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
+        let id = body["id"].as_str().expect("a problem has an id").to_owned();
+        assert_eq!(body["instance"], format!("urn:isomer:request:{id}"));
+        id
+    }
+}

@@ -1,0 +1,267 @@
+//! A node inside the test: an app from a manifest's text, made of the test guests, on a port that the system chose.
+//!
+//! In the manifests of the tests `wasm = "NAME"` names a guest. Data lies in a folder of its own that goes with the node; compiled
+//! code is kept between runs. Nothing here sleeps: what takes time is waited for, and [`within`] ends a wait that goes on too long.
+
+pub(crate) mod body;
+pub(crate) mod client;
+pub(crate) mod log;
+pub(crate) mod raw;
+pub(crate) mod upstream;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use isomer_capabilities::DataDir;
+use isomer_front::Limits;
+use isomer_manifest::{App, Source, SourceFile};
+use isomer_node::node::Takeover;
+use isomer_node::revision::{Components, RevisionOptions};
+use isomer_node::{Node, NodeOptions, Parts, Revision, RevisionError};
+use isomer_observe::{Format, Log};
+use isomer_runtime::code::CodeCache;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use client::{Answer, Connection};
+use log::MemoryLog;
+
+/// The longest that a test waits for anything. Long, because the machine may be busy; a test that is well never waits this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The value of `future`, or a failed test if it takes longer than [`PATIENCE`].
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: nothing happened within {} s", PATIENCE.as_secs()),
+    }
+}
+
+/// Asks again until `condition` gives something, or the test fails after [`PATIENCE`].
+pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+}
+
+/// How a node is to be set up.
+pub(crate) struct Setup {
+    manifest: String,
+    limits: Limits,
+    grace: Duration,
+    options: RevisionOptions,
+    folder: TempDir,
+}
+
+/// A node that serves `manifest` with everything else as it is by default.
+pub(crate) async fn start(manifest: &str) -> TestNode {
+    Setup::new(manifest).start().await
+}
+
+/// The manifest of an app that has one component: the guest `name`, on every path, with these further lines.
+pub(crate) fn one(guest: &str, lines: &str) -> String {
+    format!("[components.{guest}]\nwasm = \"{guest}\"\nroutes = [\"/...\"]\n{lines}\n")
+}
+
+impl Setup {
+    /// `manifest` has the components; `[app]` is added.
+    pub(crate) fn new(manifest: &str) -> Self {
+        Self {
+            manifest: format!("[app]\nname = \"test\"\nversion = \"0.1.0\"\n\n{manifest}"),
+            limits: Limits::default(),
+            grace: PATIENCE,
+            // As few as most tests need: each instance is address space set aside.
+            options: RevisionOptions { instances_max: Some(16), ..RevisionOptions::default() },
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    /// Changes the front door's limits.
+    pub(crate) fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    /// Changes how the revision is made.
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut RevisionOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// How long the node waits for requests in flight when it stops.
+    pub(crate) fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// The app's folder, which the manifest's paths start at.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the node, or says why its revision cannot be made.
+    pub(crate) async fn try_start(self) -> Result<TestNode, RevisionError> {
+        let memory = MemoryLog::default();
+        let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = NodeOptions { listen, limits: self.limits, grace: self.grace };
+        let node = Node::open(options, log.clone()).await.expect("port 0 is always free");
+        let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
+        let revision = revision(&self.manifest, &self.options, self.folder.path(), &data, &log).await?;
+        let (address, takeover) = (node.address(), node.takeover());
+        takeover.take_over(revision);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(node.serve(async {
+            let _ = stopped.await;
+        }));
+        let stop = Some(stop);
+        Ok(TestNode { address, log, memory, takeover, options: self.options, data, folder: self.folder, stop, serving })
+    }
+
+    /// Starts the node.
+    pub(crate) async fn start(self) -> TestNode {
+        match self.try_start().await {
+            Ok(node) => node,
+            Err(RevisionError::Plan(findings)) => panic!("the plan refuses the app: {findings:?}"),
+            Err(error) => panic!("the revision is made: {}", chain(&error)),
+        }
+    }
+}
+
+/// An error with all that caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+async fn revision(
+    manifest: &str,
+    options: &RevisionOptions,
+    folder: &Path,
+    data: &DataDir,
+    log: &Log,
+) -> Result<Revision, RevisionError> {
+    let app = parse(manifest);
+    let parts = Parts::open(&app, folder, data, log.clone()).await?;
+    let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
+    Revision::build(&app, &components(&app), options, &parts, &cache, &|_| {}).await
+}
+
+fn parse(manifest: &str) -> App {
+    let source = SourceFile::new("isomer.toml", manifest);
+    match isomer_manifest::parse(&source) {
+        Ok(parsed) => parsed.app,
+        Err(findings) => panic!("the test's manifest is right: {findings:?}"),
+    }
+}
+
+fn components(app: &App) -> Components {
+    let component = |component: &isomer_manifest::Component| match &component.source.value {
+        Source::Wasm(guest) => isomer_test_guests::bytes(guest.to_str().expect("guests have plain names")).into(),
+        other => panic!("the tests' components are guests, not {other:?}"),
+    };
+    app.components.iter().map(|(name, it)| (name.clone(), component(it))).collect()
+}
+
+/// Kept from run to run: what has not changed is not compiled again.
+fn code_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
+}
+
+/// A node that runs.
+pub(crate) struct TestNode {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    log: Log,
+    memory: MemoryLog,
+    takeover: Takeover,
+    options: RevisionOptions,
+    data: DataDir,
+    folder: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<usize>,
+}
+
+impl TestNode {
+    /// The app's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A new connection for HTTP/1.1.
+    pub(crate) async fn connect(&self) -> Connection {
+        within("connect", Connection::http1(self.address)).await
+    }
+
+    /// A new connection for HTTP/2, known to be so beforehand.
+    pub(crate) async fn connect_http2(&self) -> Connection {
+        within("connect", Connection::http2(self.address)).await
+    }
+
+    /// A new connection whose bytes the test writes itself.
+    pub(crate) async fn connect_raw(&self) -> raw::RawConnection {
+        within("connect", raw::RawConnection::open(self.address)).await
+    }
+
+    /// A GET over a connection of its own.
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.connect().await.get(target).await
+    }
+
+    /// A POST over a connection of its own.
+    pub(crate) async fn post(&self, target: &str, contents: &str) -> Answer {
+        self.connect().await.post(target, contents).await
+    }
+
+    /// Has a revision made from `manifest` take over.
+    pub(crate) async fn take_over(&self, manifest: &str) {
+        let manifest = format!("[app]\nname = \"test\"\nversion = \"0.2.0\"\n\n{manifest}");
+        let made = revision(&manifest, &self.options, self.folder.path(), &self.data, &self.log).await;
+        self.takeover.take_over(made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
+    }
+
+    /// All events of the log until now.
+    pub(crate) fn events(&self) -> Vec<serde_json::Value> {
+        self.log.flush();
+        self.memory.events()
+    }
+
+    /// The lines that `component` printed until now, to `stream`.
+    pub(crate) fn output(&self, component: &str, stream: &str) -> Vec<String> {
+        let of = |event: &serde_json::Value| {
+            let it = event["event"] == "output" && event["component"] == component && event["stream"] == stream;
+            it.then(|| event["line"].as_str().expect("a line is text").to_owned())
+        };
+        self.events().iter().filter_map(of).collect()
+    }
+
+    /// Waits for an event of this kind (`access`, `failed`, …) for which `wanted` holds.
+    pub(crate) async fn event(&self, kind: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let found = async || self.events().into_iter().find(|event| event["event"] == kind && wanted(event));
+        until(&format!("an event `{kind}` in the log"), found).await
+    }
+
+    /// Tells the node to stop; it goes on serving what runs.
+    pub(crate) fn tell_to_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Stops and waits for the end: how many connections had to be cut off.
+    pub(crate) async fn stop(mut self) -> usize {
+        self.tell_to_stop();
+        within("stop", &mut self.serving).await.expect("the node does not panic")
+    }
+}

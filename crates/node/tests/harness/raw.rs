@@ -1,0 +1,70 @@
+//! A connection whose bytes the test writes and reads itself: for clients that a library would not let one be.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::within;
+
+/// Bytes out, bytes in.
+pub(crate) struct RawConnection {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl RawConnection {
+    /// Connects.
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the node listens");
+        stream.set_nodelay(true).expect("a socket option");
+        Self { stream, read: Vec::new() }
+    }
+
+    /// Sends `bytes` as they are.
+    pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_write(bytes).await.expect("the node reads");
+    }
+
+    /// Sends `bytes`, unless the node has closed the connection.
+    pub(crate) async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        within("write", self.stream.write_all(bytes.as_ref())).await
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) async fn finish(&mut self) {
+        self.stream.shutdown().await.expect("the connection is open");
+    }
+
+    /// Reads until `end` has come; gives everything up to there and forgets it.
+    pub(crate) async fn read_to(&mut self, end: &str) -> String {
+        loop {
+            if let Some(at) = find(&self.read, end.as_bytes()) {
+                let rest = self.read.split_off(at + end.len());
+                let text = std::mem::replace(&mut self.read, rest);
+                return String::from_utf8(text).expect("the answer is text");
+            }
+            let come = within("more bytes", self.stream.read_buf(&mut self.read)).await.expect("the node sends");
+            assert!(come > 0, "closed before {end:?} came: {:?}", String::from_utf8_lossy(&self.read));
+        }
+    }
+
+    /// Reads until the node closes the connection: everything that came.
+    pub(crate) async fn read_all(&mut self) -> String {
+        loop {
+            match within("the connection's end", self.stream.read_buf(&mut self.read)).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                // It was closed with something of ours unread.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        String::from_utf8(std::mem::take(&mut self.read)).expect("the answer is text")
+    }
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
+}
