@@ -7,6 +7,8 @@
 //!
 //! The invariant to keep: a write is acknowledged after it has been synced, and never before.
 
+#![forbid(unsafe_code)]
+
 mod app;
 pub mod data_dir;
 pub mod host;

@@ -80,9 +80,9 @@ impl<T> OwnerGrants<T> {
             let component = &self.component;
             tracing::warn!(
                 component,
-                "the {what} `{name}` was denied; to grant it, write [components.{component}] grants.{key} = [\"{name}\"]"
+                "the {what} `{name}` was denied; to grant it, write `grants.{key} = [\"{name}\"]` under `[components.{component}]`"
             );
-            format!("the component `{component}` has no grant for the {what} `{name}`: grants.{key} = [\"{name}\"]")
+            format!("the component `{component}` has no grant for the {what} `{name}`")
         })
     }
 }

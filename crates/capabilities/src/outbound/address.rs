@@ -29,10 +29,11 @@ impl Reach {
 }
 
 fn of_v4(address: Ipv4Addr) -> Reach {
-    let [a, b, c, _] = address.octets();
+    let [a, b, c, d] = address.octets();
     match (a, b, c) {
         // "This network": Linux connects 0.0.0.0 to loopback.
-        (0, _, _) | (224..=239, _, _) | (255, 255, 255) => Reach::Never,
+        _ if (a, b, c, d) == (255, 255, 255, 255) => Reach::Never,
+        (0, _, _) | (224..=239, _, _) => Reach::Never,
         (127, _, _) => Reach::Loopback,
         (10, _, _)
         | (100, 64..=127, _)

@@ -96,7 +96,7 @@ impl OutboundPolicy {
             _ => format!("{host}:{port}"),
         };
         let rule = if private { format!("{{ host = \"{host}\", private = true }}") } else { format!("\"{host}\"") };
-        format!("[components.{}] grants.http = [{rule}]", self.component)
+        format!("`grants.http = [{rule}]` under `[components.{}]`", self.component)
     }
 }
 

@@ -61,6 +61,8 @@ pub struct SqlLimits {
     pub prepared_statements_max: usize,
     /// How long all migrations of a store may take.
     pub migration_time: Duration,
+    /// Pages of the write-ahead log after which a commit folds it into the file.
+    pub log_pages_max: u32,
 }
 
 /// What each value counts for in [`SqlLimits::result_bytes_max`] beside its own bytes.
@@ -82,6 +84,7 @@ impl Default for SqlLimits {
             readers: 2,
             prepared_statements_max: 64,
             migration_time: Duration::from_secs(600),
+            log_pages_max: 1000,
         }
     }
 }

@@ -78,6 +78,7 @@ impl Session {
             if !mode.eq_ignore_ascii_case("wal") {
                 return Err(rusqlite::Error::InvalidParameterName(format!("journal mode is `{mode}`, not `wal`")));
             }
+            connection.pragma_update(None, "wal_autocheckpoint", limits.log_pages_max)?;
         }
         // FULL: each commit syncs the log before it returns.
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;

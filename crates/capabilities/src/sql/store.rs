@@ -35,11 +35,13 @@ impl SqlStore {
         let io = |source| SqlOpenError::Io { path: path.to_owned(), source };
         let statement_time = settings.statement_time.unwrap_or(limits.statement_time);
         let session = Session::open(path, Access::Write, limits.clone(), statement_time).map_err(open)?;
-        if let Some(folder) = &settings.migrations {
-            migrations::apply(name, &session, folder, limits.migration_time)?;
-        }
+        // The switch to WAL mode left a journal behind, which is deleted now. Were that undone by a crash, the journal would
+        // be rolled back over what was committed since; so it is made durable before anything is committed.
         if let Some(dir) = path.parent() {
             sync_dir(dir).map_err(io)?;
+        }
+        if let Some(folder) = &settings.migrations {
+            migrations::apply(name, &session, folder, limits.migration_time)?;
         }
         let readers: Result<Vec<_>, _> = (0..limits.readers.max(1))
             .map(|_| Session::open(path, Access::Read, limits.clone(), statement_time))

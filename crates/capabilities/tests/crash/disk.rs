@@ -1,0 +1,118 @@
+//! A record of what was done to files, and what a disk may hold when the machine stops in the middle of it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// Bytes that a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    Write {
+        file: String,
+        offset: usize,
+        data: Vec<u8>,
+    },
+    Resize {
+        file: String,
+        bytes: usize,
+    },
+    /// All that was done to the file before is on the disk from here on.
+    Sync {
+        file: String,
+    },
+    Delete {
+        file: String,
+    },
+    /// An operation of the workload was begun.
+    Begun(usize),
+    /// An operation of the workload was acknowledged.
+    Acknowledged(usize),
+}
+
+/// Collects events.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    events: Mutex<Vec<Event>>,
+}
+
+impl Recorder {
+    pub(crate) fn push(&self, event: Event) {
+        self.events.lock().unwrap().push(event);
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap().clone()
+    }
+}
+
+/// The files after a crash at the end of `events`: with all that was synced and, where `random` is given, a random part of
+/// what wasn't, some of it torn.
+pub(crate) fn after_crash(events: &[Event], random: Option<&mut Random>) -> BTreeMap<String, Vec<u8>> {
+    let mut synced: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut pending: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::Write { file, .. } | Event::Resize { file, .. } => {
+                pending.entry(file.clone()).or_default().push(event);
+            }
+            Event::Sync { file } => {
+                let content = synced.entry(file.clone()).or_default();
+                for event in pending.remove(file).unwrap_or_default() {
+                    apply(content, event, usize::MAX);
+                }
+            }
+            Event::Delete { file } => {
+                synced.remove(file);
+                pending.remove(file);
+            }
+            Event::Begun(_) | Event::Acknowledged(_) => {}
+        }
+    }
+    if let Some(random) = random {
+        for (file, events) in pending {
+            let content = synced.entry(file).or_default();
+            for event in events {
+                match random.below(3) {
+                    0 => {}
+                    1 => apply(content, event, usize::MAX),
+                    _ => apply(content, event, random.below(9) * SECTOR_BYTES),
+                }
+            }
+        }
+    }
+    synced
+}
+
+/// Apply an event, of a write only the first bytes.
+fn apply(content: &mut Vec<u8>, event: &Event, first_bytes: usize) {
+    match event {
+        Event::Write { offset, data, .. } => {
+            let data = &data[..data.len().min(first_bytes)];
+            if content.len() < offset + data.len() {
+                content.resize(offset + data.len(), 0);
+            }
+            content[*offset..offset + data.len()].copy_from_slice(data);
+        }
+        Event::Resize { bytes, .. } => content.resize(*bytes, 0),
+        _ => {}
+    }
+}
+
+/// A small generator of random numbers (SplitMix64), the same for the same seed everywhere.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number from 0 to `bound` - 1.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % bound as u64).unwrap()
+    }
+}

@@ -1,0 +1,107 @@
+//! `kill -9`, fifty times: what a process acknowledged before it was killed is there for the next one.
+//!
+//! The test runs itself as a child process that writes to both kinds of store and prints what was acknowledged. The parent kills
+//! it after a random number of lines, then opens the stores itself.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use isomer_capabilities::DataDir;
+use isomer_capabilities::kv::{Kv, KvLimits};
+use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, Value};
+
+const ROUNDS: u64 = 50;
+const SEED: u64 = 0x6b11_6b11;
+const DIR_VARIABLE: &str = "ISOMER_TEST_KILL_DIR";
+const FIRST_VARIABLE: &str = "ISOMER_TEST_KILL_FIRST";
+
+/// The child's part. Run as an ordinary test, without the variable, it has nothing to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child() {
+    let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return };
+    let first: u64 = std::env::var(FIRST_VARIABLE).unwrap().parse().unwrap();
+    let data = DataDir::open(Path::new(&dir)).unwrap();
+    let kv = Kv::new(&data.kv(), KvLimits::default()).unwrap();
+    let pairs = kv.store("pairs").await.unwrap();
+    let sql = Sql::new(&data.sql(), SqlLimits::default());
+    let rows = sql.open("rows", SqlSettings::default()).await.unwrap();
+    rows.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)".to_owned(), vec![]).await.unwrap();
+    let say = |line: String| {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(line.as_bytes()).unwrap();
+        stdout.flush().unwrap();
+    };
+    let write_pairs = async {
+        for n in first.. {
+            pairs.set(format!("{n:012}"), n.to_string().into_bytes()).await.unwrap();
+            say(format!("\nkv {n}\n"));
+        }
+    };
+    let write_rows = async {
+        for n in first.. {
+            rows.execute("INSERT INTO t VALUES (?)".to_owned(), vec![Value::Integer(n.cast_signed())]).await.unwrap();
+            say(format!("\nsql {n}\n"));
+        }
+    };
+    tokio::join!(write_pairs, write_rows);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut acknowledged_kv, mut acknowledged_sql) = (Vec::new(), Vec::new());
+    let mut random = SEED;
+    for round in 0..ROUNDS {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let lines_until_kill = 1 + (random >> 33) % 20;
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+            .env(DIR_VARIABLE, dir.path())
+            .env(FIRST_VARIABLE, (round * 1_000_000).to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = 0;
+        // Reads on after the kill: what is in the pipe was acknowledged.
+        for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            let (kind, n) = line.split_once(' ').unwrap_or_default();
+            match (kind, n.parse::<u64>()) {
+                ("kv", Ok(n)) => acknowledged_kv.push(n),
+                ("sql", Ok(n)) => acknowledged_sql.push(n),
+                _ => continue,
+            }
+            said += 1;
+            if said == lines_until_kill {
+                child.kill().unwrap();
+            }
+        }
+        let status = child.wait().unwrap();
+        assert!(said >= lines_until_kill && !status.success(), "seed {SEED:#x}, round {round}: {status}, {said} lines");
+        check(dir.path(), &acknowledged_kv, &acknowledged_sql, round).await;
+    }
+    assert!(acknowledged_kv.len() > 50 && acknowledged_sql.len() > 50, "both kinds of store were written");
+}
+
+async fn check(dir: &Path, pairs: &[u64], rows: &[u64], round: u64) {
+    let at = format!("seed {SEED:#x}, round {round}");
+    let data = DataDir::open(dir).unwrap();
+    let store = Kv::new(&data.kv(), KvLimits::default()).unwrap().store("pairs").await.unwrap();
+    for n in pairs {
+        let value = store.get(format!("{n:012}")).await.unwrap();
+        assert_eq!(value, Some(n.to_string().into_bytes()), "{at}: the pair {n} was acknowledged");
+    }
+    let store = Sql::new(&data.sql(), SqlLimits::default()).open("rows", SqlSettings::default()).await.unwrap();
+    let found = store.query("SELECT n FROM t".to_owned(), vec![]).await.unwrap();
+    let found: std::collections::HashSet<_> = found
+        .rows
+        .into_iter()
+        .map(|row| match row[..] {
+            [Value::Integer(n)] => n.cast_unsigned(),
+            _ => panic!("{at}: {row:?}"),
+        })
+        .collect();
+    for n in rows {
+        assert!(found.contains(n), "{at}: the row {n} was acknowledged");
+    }
+}
