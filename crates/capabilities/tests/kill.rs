@@ -2,6 +2,7 @@
 //!
 //! The test runs itself as a child process that writes to both kinds of store and prints what was acknowledged. The parent kills
 //! it after a random number of lines, then opens the stores itself.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

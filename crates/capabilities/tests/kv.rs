@@ -1,4 +1,5 @@
 //! Key-value stores through their public interface: what operations give, what limits refuse, what concurrency keeps.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Migrations: once each, in order, whole or not at all, and never changed afterwards.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! SQL stores through their public interface: statements, transactions, limits, and what the authorizer refuses.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::sync::Arc;
 use std::time::Duration;

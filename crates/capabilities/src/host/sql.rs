@@ -229,14 +229,11 @@ fn link_drop<T: Send + 'static>(instance: &mut LinkerInstance<'_, Guest>, name: 
     })
 }
 
-fn get<T: 'static, U>(
+fn get<T: Send + 'static, U>(
     accessor: &Accessor<Guest>,
     handle: &Resource<T>,
     read: impl FnOnce(&T) -> U,
-) -> wasmtime::Result<U>
-where
-    T: Send,
-{
+) -> wasmtime::Result<U> {
     accessor.with(|mut store| Ok(read(store.data_mut().table().get(handle)?)))
 }
 

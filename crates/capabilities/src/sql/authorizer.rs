@@ -107,7 +107,7 @@ pub(super) fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String>
 
 fn check_pragma(mode: Mode, name: &str, value: Option<&str>) -> Result<(), String> {
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
-    let looks = PRAGMAS_THAT_LOOK.iter().any(|other| is(&other));
+    let looks = PRAGMAS_THAT_LOOK.iter().any(is);
     let reads_version = is(&"user_version") && (value.is_none() || mode == Mode::Migration);
     // FTS5 asks for this when its table is opened.
     let fts = is(&"data_version") && value.is_none();

@@ -228,7 +228,7 @@ impl Session {
 
     fn collect(&self, prepared: &mut CachedStatement<'_>, parameters: &[Value]) -> Result<Rows, SqlError> {
         bind(prepared, parameters)?;
-        let columns: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
         let mut collected = Vec::new();
         let mut bytes = columns.iter().map(String::len).sum::<usize>();
         let mut rows = prepared.raw_query();

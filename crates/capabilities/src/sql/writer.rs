@@ -28,8 +28,11 @@ enum Job {
     Transaction { steps: Receiver<Step>, begun: oneshot::Sender<Result<(), SqlError>>, expired: Arc<AtomicBool> },
 }
 
+/// Work of a transaction, which must be done by an instant.
+type StepWork = Box<dyn FnOnce(&Session, Instant) + Send>;
+
 enum Step {
-    Run(Box<dyn FnOnce(&Session, Instant) + Send>),
+    Run(StepWork),
     End { commit: bool, ended: oneshot::Sender<Result<(), SqlError>> },
 }
 

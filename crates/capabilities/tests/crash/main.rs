@@ -4,6 +4,7 @@
 //! and acknowledged. Then, for every place in that record, the machine is taken to have stopped there: the files are made as
 //! a disk may have them (once with nothing that was not synced, once with a random part of it, torn at sectors) and opened
 //! again. Every operation acknowledged by then must be there, none that wasn't begun, and no part of one without the rest.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod backend;
 mod disk;

@@ -1,4 +1,5 @@
 //! Outbound HTTP against real sockets on loopback, with a resolver of the tests' own.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod server;
 
