@@ -35,8 +35,15 @@ pub struct CapabilityLimits {
 pub struct Capabilities {
     providers: Vec<Arc<dyn Provider>>,
     outbound: BTreeMap<String, Arc<dyn Outbound>>,
-    _kv: Kv,
-    _sql: Sql,
+    engines: Engines,
+}
+
+/// What the capabilities of an app's revisions share: a store can be open only once.
+#[derive(Clone)]
+struct Engines {
+    kv: Arc<Kv>,
+    sql: Arc<Sql>,
+    network: OutboundNetwork,
 }
 
 /// The capabilities of an app can't be made ready.
@@ -87,14 +94,28 @@ impl Capabilities {
         limits: CapabilityLimits,
         network: OutboundNetwork,
     ) -> Result<Self, CapabilityError> {
+        let kv = Kv::new(&data.kv(), limits.kv).map_err(CapabilityError::Threads)?;
+        let sql = Sql::new(&data.sql(), limits.sql);
+        Self::open_with_engines(app, app_dir, Engines { kv: Arc::new(kv), sql: Arc::new(sql), network }).await
+    }
+
+    /// The capabilities of the next revision of the app: stores that are open stay open and are shared with this one, and
+    /// brought up to date with new migrations.
+    ///
+    /// # Errors
+    /// The first thing that can't be opened or read; this revision's capabilities are as they were.
+    pub async fn next(&self, app: &App, app_dir: &Path) -> Result<Self, CapabilityError> {
+        Self::open_with_engines(app, app_dir, self.engines.clone()).await
+    }
+
+    async fn open_with_engines(app: &App, app_dir: &Path, engines: Engines) -> Result<Self, CapabilityError> {
+        let Engines { kv, sql, network } = &engines;
         // Only secrets that somebody was granted: an app must not fail for one that nobody uses.
         let granted =
             |name: &str| app.components.values().any(|it| it.grants.secrets.iter().any(|it| it.value == *name));
         let origins = app.secrets.iter().filter(|(name, _)| granted(name));
         let origins = origins.map(|(name, source)| (name.to_string(), SecretOrigin::from(source)));
         let secrets = Secrets::read(origins, app_dir, |name| std::env::var_os(name))?;
-        let kv = Kv::new(&data.kv(), limits.kv).map_err(CapabilityError::Threads)?;
-        let sql = Sql::new(&data.sql(), limits.sql);
         let (mut kv_grants, mut sql_grants) = (GrantTable::new(), GrantTable::new());
         let (mut config_grants, mut secret_grants) = (GrantTable::new(), GrantTable::new());
         let mut outbound: BTreeMap<String, Arc<dyn Outbound>> = BTreeMap::new();
@@ -133,7 +154,7 @@ impl Capabilities {
             Arc::new(ConfigProvider::new(config_grants)),
             Arc::new(SecretsProvider::new(secret_grants)),
         ];
-        Ok(Self { providers, outbound, _kv: kv, _sql: sql })
+        Ok(Self { providers, outbound, engines })
     }
 
     /// The interfaces of these capabilities, for linking the app's groups.

@@ -119,3 +119,21 @@ async fn a_table_that_others_refer_to_can_be_rebuilt_but_not_orphan_them() {
     let refused = app.refused().await;
     assert!(refused.contains("005_orphan.sql") && refused.contains("`child`"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_store_that_is_open_takes_new_migrations_and_outlives_bad_ones() {
+    let app = App::new(&[CREATE, FILL]);
+    let sql = Sql::new(app.data.path(), SqlLimits::default());
+    let settings = SqlSettings { migrations: Some(app.migrations.path().to_owned()), statement_time: None };
+    let first = sql.open("test", settings.clone()).await.unwrap();
+    app.write("003_more.sql", "INSERT INTO t (name) VALUES ('c');");
+    let second = sql.open("test", settings.clone()).await.unwrap();
+    assert_eq!((names(&first).await.len(), names(&second).await.len()), (3, 3));
+    app.write("004_bad.sql", "INSERT INTO nowhere (name) VALUES ('d');");
+    let refused = sql.open("test", settings.clone()).await.err().expect("opened").to_string();
+    assert!(refused.contains("004_bad.sql"), "{refused}");
+    let create = "CREATE TABLE child (t INTEGER REFERENCES t (id)) STRICT";
+    first.execute(create.to_owned(), vec![]).await.unwrap();
+    let orphan = first.execute("INSERT INTO child (t) VALUES (99)".to_owned(), vec![]).await;
+    assert!(matches!(orphan, Err(SqlError::Constraint(_))), "{orphan:?}");
+}

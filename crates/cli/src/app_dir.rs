@@ -46,7 +46,10 @@ impl AppDir {
             BuildProgress::Step(text) => progress.step(text),
             BuildProgress::Output(text) => progress.line(text),
         };
-        Ok(build_app(&self.app, &self.dir, &mut report)?)
+        build_app(&self.app, &self.dir, &mut report).map_err(|error| {
+            let hints = error.hints();
+            Fail::hinted(error, hints)
+        })
     }
 }
 
@@ -61,7 +64,8 @@ pub(crate) fn read(built: &[Built]) -> Result<Components, Fail> {
     built.iter().map(read).collect::<Result<BTreeMap<_, _>, _>>()
 }
 
-fn find(start: &Path) -> Result<PathBuf, Fail> {
+/// The app's folder: `start`, or the nearest one above it with a manifest.
+pub(crate) fn find(start: &Path) -> Result<PathBuf, Fail> {
     let absolute = start.canonicalize().with_context(|| format!("cannot open the folder `{}`", start.display()))?;
     let found = absolute.ancestors().find(|dir| dir.join(MANIFEST_FILE).is_file());
     found.map(Path::to_owned).ok_or_else(|| {
@@ -72,8 +76,8 @@ fn find(start: &Path) -> Result<PathBuf, Fail> {
     })
 }
 
-/// The manifest's path as a person would write it: relative to where they are, if it is below.
-fn shown(path: &Path) -> String {
+/// A path as a person would write it: relative to where they are, if it is below.
+pub(crate) fn shown(path: &Path) -> String {
     let below = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     below.unwrap_or_else(|| path.to_owned()).display().to_string()
 }

@@ -1,15 +1,18 @@
 //! Talking to the person in front: standard error, with colours and progress where it is a terminal.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use isomer_manifest::Renderer;
 
+use crate::fail::Fail;
+
 /// How often a spinner turns.
 const SPIN_EVERY: Duration = Duration::from_millis(80);
 
 /// Standard error, as a place to talk to people.
+#[derive(Clone, Copy)]
 pub(crate) struct Console {
     colour: bool,
     terminal: bool,
@@ -24,6 +27,11 @@ impl Console {
     /// May colours be used?
     pub(crate) fn colour(&self) -> bool {
         self.colour
+    }
+
+    /// May colours be used on standard output?
+    pub(crate) fn stdout_colour(&self) -> bool {
+        anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
     }
 
     /// The one renderer of errors.
@@ -50,6 +58,17 @@ impl Console {
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(SPIN_EVERY);
         Progress(Some(bar))
+    }
+}
+
+/// Prints what was asked for on standard output. A closed pipe is a reader who has seen enough.
+pub(crate) fn print(text: &str) -> Result<(), Fail> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output").into())
+        }
+        _ => Ok(()),
     }
 }
 

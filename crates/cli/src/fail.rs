@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use isomer_manifest::{Diagnostic, Hinted, SourceFile};
+use isomer_node::RevisionError;
 
 use crate::console::Console;
 
@@ -28,6 +29,33 @@ impl Fail {
     /// Findings that the manifest's text belongs to.
     pub(crate) fn manifest(findings: Vec<Diagnostic>, source: &SourceFile) -> Self {
         Self::Manifest(findings.into_iter().map(|finding| finding.in_source(source)).collect())
+    }
+
+    /// An error with its ways out.
+    pub(crate) fn hinted<E>(error: E, hints: impl IntoIterator<Item = impl Into<String>>) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let mut hints = hints.into_iter();
+        match hints.next() {
+            None => Self::Error(error.into()),
+            Some(first) => Self::Error(hints.fold(Hinted::new(error, first), Hinted::hint).into()),
+        }
+    }
+
+    /// Why a revision could not be planned or made. Findings of the plan have places in the manifest, if there is one.
+    pub(crate) fn revision(error: RevisionError, source: Option<&SourceFile>) -> Self {
+        match error {
+            RevisionError::Plan(findings) => match source {
+                Some(source) => Self::manifest(findings, source),
+                None => Self::Manifest(findings),
+            },
+            RevisionError::Component { source: ref reason, .. } | RevisionError::Compose { source: ref reason, .. } => {
+                let hint = reason.hint();
+                Self::hinted(error, hint)
+            }
+            error => error.into(),
+        }
     }
 
     /// A wrong command line, with the way out.

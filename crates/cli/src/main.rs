@@ -6,7 +6,13 @@
 mod app_dir;
 mod commands;
 mod console;
+mod doctor;
 mod fail;
+mod grant_flags;
+mod outbound;
+mod serving;
+mod user_dirs;
+mod wasm_file;
 
 use std::process::ExitCode;
 
@@ -24,14 +30,28 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    Run(commands::run::Arguments),
+    New(commands::new::Arguments),
+    Build(commands::build::Arguments),
+    Run(Box<commands::run::Arguments>),
+    Dev(Box<commands::dev::Arguments>),
+    Plan(commands::plan::Arguments),
+    Exec(commands::exec::Arguments),
+    Wit(commands::wit::Arguments),
+    Doctor(commands::doctor::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let console = Console::new();
     let done = match arguments.command {
-        Command::Run(arguments) => commands::run::run(arguments, &console),
+        Command::New(arguments) => commands::new::run(&arguments, &console),
+        Command::Build(arguments) => commands::build::run(&arguments, &console),
+        Command::Run(arguments) => commands::run::run(&arguments, &console),
+        Command::Dev(arguments) => commands::dev::run(&arguments, &console),
+        Command::Plan(arguments) => commands::plan::run(&arguments, &console),
+        Command::Exec(arguments) => commands::exec::run(arguments, &console),
+        Command::Wit(arguments) => commands::wit::run(&arguments, &console),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments, &console),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

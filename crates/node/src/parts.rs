@@ -46,6 +46,15 @@ impl Parts {
         Ok(Self { app_dir: app_dir.to_owned(), log, capabilities })
     }
 
+    /// Parts for the next revision of the app. Stores that are open stay open and are shared with this one.
+    ///
+    /// # Errors
+    /// As [`Parts::open`]; these parts are as they were.
+    pub async fn next(&self, app: &App, app_dir: &Path) -> Result<Self, PartsError> {
+        let capabilities = self.capabilities.next(app, app_dir).await?;
+        Ok(Self { app_dir: app_dir.to_owned(), log: self.log.clone(), capabilities })
+    }
+
     /// Where guests' output goes.
     pub fn sink(&self) -> Arc<dyn OutputSink> {
         Arc::new(self.log.clone())

@@ -11,7 +11,7 @@
 //! | `body` | the response's body, which drives the rest of the guest's work while it is read |
 //! | `shared` | the other way to serve: one instance, several requests at once (`concurrency = N`) |
 //!
-//! and beside it: [`engine`] (settings, epochs, pool sizes), [`code`] (compiled code on disk), [`guest`] (a store's data),
+//! and beside it: [`exec`] (one-off commands), [`engine`] (settings, epochs, pool sizes), [`code`] (compiled code on disk), [`guest`] (a store's data),
 //! `limits`, [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports).
 //!
 //! This crate does not know what an app, a manifest or a route is, and no storage engine or socket.
@@ -22,6 +22,7 @@
 mod body;
 pub mod code;
 pub mod engine;
+pub mod exec;
 mod failure;
 pub mod group;
 pub mod guest;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use isomer_manifest::{App, Component, ComponentName, Source};
 
@@ -21,6 +21,8 @@ pub struct Built {
     pub wasm_path: PathBuf,
     /// Has it other bytes than after the last build?
     pub changed: bool,
+    /// How long building it took; `None` where it was up to date. Packages that one invocation of Cargo built share its time.
+    pub took: Option<Duration>,
 }
 
 /// Bring all components of the app in `app_dir` up to date, and give them in the order of their names.
@@ -36,7 +38,7 @@ pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<
         let last = Record::load(&build_dir, name);
         if let Some(record) = last.as_ref().filter(|record| builder.is_fresh(record, component)) {
             let wasm_path = record.output.clone();
-            builder.built.push(Built { component: name.clone(), wasm_path, changed: false });
+            builder.built.push(Built { component: name.clone(), wasm_path, changed: false, took: None });
             continue;
         }
         let source = &component.source.value;
@@ -44,18 +46,21 @@ pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<
             Source::Cargo(dir) => cargo.push(Wanted { component: name.clone(), dir: app_dir.join(dir) }),
             Source::Wasm(wasm) => builder.wasm(name, source, app_dir.join(wasm), last)?,
             Source::Command { command, wasm } => {
+                let began = Instant::now();
                 let wasm = app_dir.join(wasm);
                 let outcome = command_source::build(name, command, &wasm, app_dir, last.as_ref(), report)?;
                 let known = (outcome.inputs, outcome.made, outcome.in_doubt);
-                builder.finish(name, source, wasm, known, last)?;
+                builder.finish(name, source, wasm, known, last, Some(began.elapsed()))?;
             }
         }
     }
     if !cargo.is_empty() {
         let toolchain = GuestToolchain::find_or_install(report)?;
-        let began = SystemTime::now();
-        for artifact in cargo_source::build(cargo, &toolchain, report)? {
-            builder.cargo(app, artifact, began)?;
+        let (began, clock) = (SystemTime::now(), Instant::now());
+        let artifacts = cargo_source::build(cargo, &toolchain, report)?;
+        let took = clock.elapsed();
+        for artifact in artifacts {
+            builder.cargo(app, artifact, began, took)?;
         }
     }
     builder.built.sort_by(|a, b| a.component.cmp(&b.component));
@@ -87,11 +92,11 @@ impl Builder<'_> {
         if !path.is_file() {
             return Err(BuildError::NoFile { component: name.clone(), path, made_by: None });
         }
-        self.finish(name, source, path, Known::default(), last)
+        self.finish(name, source, path, Known::default(), last, None)
     }
 
     /// Copy Cargo's artifact into the app's own folder, unless the same bytes are there.
-    fn cargo(&mut self, app: &App, artifact: Artifact, began: SystemTime) -> Result<(), BuildError> {
+    fn cargo(&mut self, app: &App, artifact: Artifact, began: SystemTime, took: Duration) -> Result<(), BuildError> {
         let Artifact { component: name, wasm, inputs } = artifact;
         let last = Record::load(self.build_dir, &name);
         let path = self.build_dir.join(format!("{name}.wasm"));
@@ -101,7 +106,7 @@ impl Builder<'_> {
         }
         let known = (stamps(inputs, began), Default::default(), Default::default());
         let source = &app.components[&name].source.value;
-        self.finish(&name, source, path, known, last)
+        self.finish(&name, source, path, known, last, Some(took))
     }
 
     /// Write down what was built.
@@ -112,6 +117,7 @@ impl Builder<'_> {
         output: PathBuf,
         (inputs, made, in_doubt): Known,
         last: Option<Record>,
+        took: Option<Duration>,
     ) -> Result<(), BuildError> {
         let output_stamp = Stamp::of(&output);
         let digest = digest(&output)?;
@@ -126,7 +132,7 @@ impl Builder<'_> {
             digest,
         };
         record.store(self.build_dir, name)?;
-        self.built.push(Built { component: name.clone(), wasm_path: output, changed });
+        self.built.push(Built { component: name.clone(), wasm_path: output, changed, took });
         Ok(())
     }
 }

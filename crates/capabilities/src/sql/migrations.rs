@@ -37,15 +37,18 @@ pub(super) fn apply(store: &str, session: &Session, folder: &Path, time: Duratio
     let deadline = Instant::now() + time;
     let foreign_keys = |on| session.connection().pragma_update(None, "foreign_keys", on).map_err(open);
     foreign_keys(false)?;
-    for file in &files[applied.len()..] {
+    let done = files[applied.len()..].iter().try_for_each(|file| {
         apply_one(session, file, deadline).map_err(|message| SqlOpenError::MigrationFailed {
             store: store.to_owned(),
             path: file.path.clone(),
             message,
         })?;
         tracing::info!(store, migration = %file.name, "migration applied");
-    }
-    foreign_keys(true)
+        Ok(())
+    });
+    // Also after a failure: the connection of a store that was open before goes on being used.
+    foreign_keys(true)?;
+    done
 }
 
 /// What was applied must be how the list of files begins.

@@ -143,12 +143,16 @@ impl Sql {
     }
 
     /// Open the store `name`, making it where it isn't there, and bring it up to date with its migrations. A store that is
-    /// open already is returned as it is.
+    /// open already keeps its other settings.
     pub async fn open(&self, name: &str, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
         let _opening = self.opening.lock().await;
-        if let Some(store) = locked(&self.stores).get(name) {
-            return Ok(store.clone());
+        let open = locked(&self.stores).get(name).cloned();
+        if let Some(store) = open {
+            if let Some(folder) = settings.migrations {
+                store.migrate(folder).await?;
+            }
+            return Ok(store);
         }
         let path = self.dir.join(format!("{name}.sqlite"));
         let (name_of_it, limits) = (name.to_owned(), self.limits.clone());

@@ -1,6 +1,6 @@
 //! One SQL store: the operations that the host bindings call.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::session::{Access, ReadOutcome, Session};
@@ -55,6 +55,14 @@ impl SqlStore {
     /// The store's name.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Apply the migrations of `folder` that are new, in turn with other writes.
+    pub(super) async fn migrate(&self, folder: PathBuf) -> Result<(), SqlOpenError> {
+        let (store, path) = (self.inner.name.clone(), folder.clone());
+        let (name, time) = (store.clone(), self.inner.limits.migration_time);
+        let applied = self.inner.writer.run(move |session| Ok(migrations::apply(&name, session, &folder, time)));
+        applied.await.map_err(|error| SqlOpenError::MigrationFailed { store, path, message: error.to_string() })?
     }
 
     /// Run one statement that gives no rows; the number of rows that it changed. The change has been synced on return.

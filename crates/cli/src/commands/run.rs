@@ -1,156 +1,83 @@
-//! `isomer run`: the app in one process, until it is told to stop.
+//! `isomer run`: an app, or a single component, in one process, until it is told to stop.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
-use isomer_capabilities::DataDir;
-use isomer_front::{FrontError, Limits};
-use isomer_manifest::MONOLITH;
-use isomer_node::revision::{Components, RevisionOptions, Step};
-use isomer_node::{Node, NodeError, NodeOptions, Parts, Revision, RevisionError};
-use isomer_observe::{Format, Log};
-use isomer_runtime::code::CodeCache;
+use isomer_manifest::App;
 
 use crate::app_dir::{self, AppDir};
 use crate::console::Console;
 use crate::fail::Fail;
+use crate::grant_flags::GrantFlags;
+use crate::serving::{ServeFlags, Server, Subject};
+use crate::user_dirs;
+use crate::wasm_file::WasmFile;
 
-/// Build an app and run it in one process.
+/// Build an app and run it in one process, or run a single HTTP component.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's folder (or one inside it).
-    #[arg(default_value = ".")]
+    /// The app's folder (or one inside it), or a component that answers HTTP (WASI 0.3 or 0.2).
+    #[arg(value_name = "DIR | FILE.wasm", default_value = ".")]
     path: PathBuf,
-    /// The shape that the app takes.
-    #[arg(long, default_value = MONOLITH)]
-    shape: String,
-    /// Where to listen. Port 0 lets the system choose.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// Where data is kept [default: `.isomer` in the app's folder].
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Print one line of JSON on standard output when the app answers, and log in JSON.
-    #[arg(long)]
-    json: bool,
-    /// Log every request.
-    #[arg(long)]
-    access_log: bool,
-    /// How long requests that run may go on after the signal to stop, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    grace: u64,
+    #[command(flatten)]
+    serve: ServeFlags,
+    #[command(flatten, next_help_heading = "Grants (for FILE.wasm; those of an app are in its isomer.toml)")]
+    grants: GrantFlags,
 }
 
-pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
-    let began = Instant::now();
-    let app = AppDir::open(&arguments.path)?;
-    app.say_warnings(console);
-    let built = app.build(console)?;
-    let components = app_dir::read(&built)?;
-    let data = arguments.data.clone().unwrap_or_else(|| app.dir.join(".isomer"));
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
-    runtime.block_on(serve(&arguments, &app, &components, &data, console, began))
+    runtime.block_on(serve(arguments, *console, Instant::now()))
 }
 
-async fn serve(
-    arguments: &Arguments,
-    app: &AppDir,
-    components: &Components,
-    data: &Path,
-    console: &Console,
-    began: Instant,
-) -> Result<(), Fail> {
-    let format = if arguments.json { Format::Json } else { Format::Text { colour: console.colour() } };
-    let log = Log::start(std::io::stderr(), format, arguments.access_log).context("cannot start the log")?;
-    let options = NodeOptions {
-        listen: arguments.listen,
-        limits: Limits::default(),
-        grace: Duration::from_secs(arguments.grace),
-    };
-    let node = Node::open(options, log.clone()).await.map_err(cannot_listen)?;
-    let data = DataDir::open(data)?;
-    let parts = Parts::open(&app.app, &app.dir, &data, log.clone()).await?;
-    let cache = CodeCache::open(&data.cache())?;
-    let options = RevisionOptions { shape: arguments.shape.clone(), ..RevisionOptions::default() };
-    let revision = {
-        let progress = console.progress();
-        let told = |step: Step<'_>| progress.step(describe(step));
-        Revision::build(&app.app, components, &options, &parts, &cache, &told).await
-    };
-    let revision = revision.map_err(|error| cannot_build(error, app))?;
-    if !revision.plan.warnings.is_empty() {
-        let warnings = revision.plan.warnings.iter().map(|warning| warning.clone().in_source(&app.source));
-        console.say(&console.renderer().diagnostics(&warnings.collect::<Vec<_>>()));
-    }
-    let plan = node.takeover().take_over(revision);
-    let url = format!("http://{}", node.address());
-    if arguments.json {
-        let ready = serde_json::json!({
-            "event": "ready",
-            "url": url,
-            "app": plan.app,
-            "version": plan.version,
-            "shape": plan.shape,
-            "pid": std::process::id(),
-            "took_ms": began.elapsed().as_secs_f64() * 1e3,
-        });
-        anstream::println!("{ready}");
-    } else {
-        let took = began.elapsed().as_secs_f64() * 1e3;
-        console.say(&format!("{} {} serves at {url}  ({took:.0} ms; Ctrl-C stops it)", plan.app, plan.version));
-    }
-    let cut_off = node.serve(stop_signal()).await;
-    if cut_off > 0 {
-        log.warn(format!("{cut_off} connections were cut off when their time to finish was over"));
-    }
-    log.flush();
+async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
+    let (mut server, subject, _kept) =
+        if is_file(&arguments.path) { single(arguments, console).await? } else { app(arguments, console).await? };
+    let plan = server.workshop.take_over(&subject).await?;
+    server.workshop.say_ready(&plan, began)?;
+    let (serving, workshop) = server.split();
+    serving.await;
+    drop(workshop);
     Ok(())
 }
 
-fn describe(step: Step<'_>) -> String {
-    match step {
-        Step::Plan => "planning".to_owned(),
-        Step::Compose(group) => format!("composing group {group}"),
-        Step::Compile(group) => format!("compiling group {group}"),
-        Step::Start(group) => format!("starting group {group}"),
-    }
+/// Folders are apps; what is named `.wasm` is meant as a file even if it is not there.
+fn is_file(path: &Path) -> bool {
+    path.is_file() || (path.extension().is_some_and(|extension| extension == "wasm") && !path.is_dir())
 }
 
-fn cannot_listen(error: NodeError) -> Fail {
-    let NodeError::Front(front) = &error;
-    match front {
-        FrontError::InUse { address } => {
-            let hint = format!(
-                "stop that process, or listen elsewhere: --listen {}:0 lets the system choose a port",
-                address.ip()
-            );
-            isomer_manifest::Hinted::new(error, hint).into()
+async fn app(arguments: &Arguments, console: Console) -> Result<(Server, Subject, Option<tempfile::TempDir>), Fail> {
+    if let Some(flag) = arguments.grants.first() {
+        return Err(Fail::usage(
+            format!("`{flag}` is for a component that is run from its file"),
+            "an app's grants are written in its isomer.toml: [components.NAME.grants]",
+        ));
+    }
+    let app = AppDir::open(&arguments.path)?;
+    app.say_warnings(&console);
+    let data = arguments.serve.data.clone().unwrap_or_else(|| app.dir.join(".isomer"));
+    let server = Server::open(&arguments.serve, &data, None, console).await?;
+    let components = app_dir::read(&app.build(&console)?)?;
+    Ok((server, Subject::new(&app, components), None))
+}
+
+/// Without a manifest nothing can be stored, so the data directory is one that goes away, unless one is named.
+async fn single(arguments: &Arguments, console: Console) -> Result<(Server, Subject, Option<tempfile::TempDir>), Fail> {
+    let file = WasmFile::open(&arguments.path)?;
+    file.check_http()?;
+    let app = App::single(&file.path, arguments.grants.grants());
+    let name = app.components.keys().next().expect("it has the one component").clone();
+    let (data, kept) = match &arguments.serve.data {
+        Some(data) => (data.clone(), None),
+        None => {
+            let kept = tempfile::Builder::new().prefix("isomer-").tempdir().context("cannot make a folder for data")?;
+            (kept.path().to_owned(), Some(kept))
         }
-        _ => error.into(),
-    }
-}
-
-/// Findings of the plan have places in the manifest; the rest is an error.
-fn cannot_build(error: RevisionError, app: &AppDir) -> Fail {
-    match error {
-        RevisionError::Plan(findings) => Fail::manifest(findings, &app.source),
-        error => error.into(),
-    }
-}
-
-/// SIGTERM or Ctrl-C.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {},
-            _ = terminate.recv() => {},
-        },
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
+    };
+    let cache = user_dirs::cache().filter(|_| kept.is_some()).map(|cache| cache.join("run"));
+    let server = Server::open(&arguments.serve, &data, cache.as_deref(), console).await?;
+    let dir = std::env::current_dir().context("cannot tell the working directory")?;
+    Ok((server, Subject { app, dir, source: None, components: [(name, file.bytes.into())].into() }, kept))
 }

@@ -1,0 +1,86 @@
+//! `isomer build`: brings an app's components up to date, and says which have changed.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use isomer_manifest::show_size;
+use isomer_toolchain::Built;
+use serde_json::{Value, json};
+
+use crate::app_dir::AppDir;
+use crate::console::{Console, print};
+use crate::fail::Fail;
+
+/// Build an app's components; only what has changed is built again.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The app's folder (or one inside it).
+    #[arg(value_name = "DIR", default_value = ".")]
+    path: PathBuf,
+    /// Print what was built as JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let began = Instant::now();
+    let app = AppDir::open(&arguments.path)?;
+    app.say_warnings(console);
+    let built = app.build(console)?;
+    let sized = built.iter().map(|built| {
+        let metadata = std::fs::metadata(&built.wasm_path);
+        let metadata = metadata.with_context(|| format!("cannot read `{}`", built.wasm_path.display()))?;
+        Ok((built, metadata.len()))
+    });
+    let sized = sized.collect::<anyhow::Result<Vec<_>>>()?;
+    if arguments.json {
+        let components = sized.iter().map(|(built, bytes)| {
+            json!({
+                "name": built.component.as_str(),
+                "wasm": built.wasm_path,
+                "bytes": bytes,
+                "changed": built.changed,
+                "took_ms": built.took.map(milliseconds),
+            })
+        });
+        let components = components.collect::<Value>();
+        print(&format!("{:#}\n", json!({ "components": components, "took_ms": milliseconds(began.elapsed()) })))?;
+    } else {
+        print(&table(&sized))?;
+        let changed = built.iter().filter(|built| built.changed).count();
+        console.say(&format!("{changed} of {} changed ({})", built.len(), seconds(began.elapsed())));
+    }
+    Ok(())
+}
+
+fn table(sized: &[(&Built, u64)]) -> String {
+    let widest = sized.iter().map(|(built, _)| built.component.as_str().len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (built, bytes) in sized {
+        let name = built.component.as_str();
+        let state = if built.changed { "changed" } else { "fresh" };
+        let took = built.took.map(seconds).unwrap_or_default();
+        let line = format!("{name:<widest$}  {:>9}  {state:<7}  {took}", show_size_rounded(*bytes));
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
+/// Sizes of files are read by people here: `97.4 KiB`.
+fn show_size_rounded(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 2] = [("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.into_iter().find(|(_, size)| bytes >= *size) {
+        Some((unit, size)) => format!("{}.{} {unit}", bytes / size, bytes % size * 10 / size),
+        None => show_size(bytes),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,46 @@
+//! `isomer doctor`: is everything there that building and running an app needs?
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::app_dir::AppDir;
+use crate::console::{Console, print};
+use crate::doctor::{Finding, State, disk, port, system, toolchain};
+use crate::fail::Fail;
+
+/// Check what building and running needs: toolchain, port, data directory, limits of the system.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The app's folder (or one inside it); without an app there, what every app needs is checked.
+    #[arg(value_name = "DIR", default_value = ".")]
+    path: PathBuf,
+    /// The address that `run` will listen on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where data is kept [default: `.isomer` in the app's folder].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print the findings as JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let app = AppDir::open(&arguments.path).ok();
+    let dir = app.as_ref().map_or_else(|| arguments.path.clone(), |app| app.dir.clone());
+    let data = arguments.data.clone().unwrap_or_else(|| dir.join(".isomer"));
+    let mut findings = vec![toolchain::rust(), toolchain::guests(), port::free(arguments.listen)];
+    findings.extend(disk::data_directory(&data));
+    findings.extend([disk::space(&data), system::map_count(), system::open_files()]);
+    let failed = findings.iter().any(|finding| finding.state == State::Fail);
+    if arguments.json {
+        let checks = findings.iter().map(Finding::to_json).collect::<serde_json::Value>();
+        print(&format!("{:#}\n", json!({ "ok": !failed, "checks": checks })))?;
+    } else {
+        let widest = findings.iter().map(|finding| finding.about.len()).max().unwrap_or(0);
+        print(&findings.iter().map(|finding| finding.line(widest, console.stdout_colour())).collect::<String>())?;
+    }
+    if failed { Err(Fail::Exit(1)) } else { Ok(()) }
+}

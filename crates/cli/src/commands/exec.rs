@@ -1,0 +1,98 @@
+//! `isomer exec`: any WASI command component, with this terminal's stdin, stdout and stderr.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use isomer_manifest::Diagnostic;
+use isomer_runtime::code::{CodeCache, CodeError};
+use isomer_runtime::exec::{CommandError, CommandSettings, Program, SocketPolicy};
+use isomer_runtime::guest::Directory;
+
+use crate::console::Console;
+use crate::fail::Fail;
+use crate::grant_flags::GrantFlags;
+use crate::outbound::TellingOutbound;
+use crate::user_dirs;
+use crate::wasm_file::WasmFile;
+
+/// The exit code of a program that was stopped with Ctrl-C, as shells have it: 128 and the signal's number.
+const INTERRUPTED: u8 = 130;
+
+/// Run a WASI command component (0.2 or 0.3) and end with its exit code.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The component.
+    #[arg(value_name = "FILE.wasm")]
+    file: PathBuf,
+    /// What the component gets as its arguments.
+    #[arg(value_name = "ARGS", last = true)]
+    arguments: Vec<String>,
+    #[command(flatten)]
+    grants: GrantFlags,
+}
+
+pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
+    let file = WasmFile::open(&arguments.file)?;
+    let generation = file.command()?;
+    let grants = arguments.grants.grants();
+    let name = file.path.display().to_string();
+    let sockets = arguments.grants.sockets().map(|sockets| Arc::new(sockets) as Arc<dyn SocketPolicy>);
+    let settings = CommandSettings {
+        arguments: [vec![name.clone()], arguments.arguments].concat(),
+        environment: grants.config.clone().into_iter().collect(),
+        directories: grants
+            .dirs
+            .iter()
+            .map(|dir| Directory {
+                host: dir.value.host.clone(),
+                guest: dir.value.guest.clone(),
+                write: dir.value.write,
+            })
+            .collect(),
+        outbound: Some(Arc::new(TellingOutbound::new(&name, &grants.http, console))),
+        sockets,
+    };
+    let cache = cache(console);
+    let program = {
+        let progress = console.progress();
+        Program::load(&file.bytes, generation, cache.as_ref(), || progress.step(format!("compiling {name}")))?
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = program.run(settings) => Some(outcome),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    });
+    // A thread may still wait for input that nobody reads any more.
+    runtime.shutdown_background();
+    match outcome {
+        None => Err(Fail::Exit(INTERRUPTED)),
+        Some(Ok(0)) => Ok(()),
+        Some(Ok(code)) => Err(Fail::Exit(code)),
+        Some(Err(CommandError::Trap(failure))) => {
+            console.say(&console.renderer().error(&failure));
+            for frame in failure.backtrace() {
+                console.say(&format!("    at {frame}"));
+            }
+            Err(Fail::Exit(1))
+        }
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
+/// Where compiled code is kept. Without such a folder, it is compiled every time.
+fn cache(console: &Console) -> Option<CodeCache> {
+    let opened = CodeCache::open(&user_dirs::cache()?.join("exec"));
+    let warn = |error: &CodeError| {
+        let warning = Diagnostic::warning(format!("{error}: it is compiled every time"));
+        let warning = match std::error::Error::source(error) {
+            Some(source) => warning.note(source.to_string()),
+            None => warning,
+        };
+        console.say(&console.renderer().diagnostic(&warning));
+    };
+    opened.inspect_err(warn).ok()
+}

@@ -1,0 +1,115 @@
+//! `isomer new`: an app to begin with.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use isomer_manifest::check_name;
+
+use crate::commands::wit;
+use crate::console::Console;
+use crate::fail::Fail;
+
+/// What stands for the app's name in a template's files.
+const NAME: &str = "{{name}}";
+
+/// Make a new app in a folder of its name.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The app's name, in lower case: `shop`, `my-shop`.
+    name: String,
+    /// What to begin with.
+    #[arg(long, value_enum, default_value_t = Template::Http)]
+    template: Template,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Template {
+    /// One component that answers HTTP.
+    Http,
+    /// Two components: one answers HTTP and calls the other through an interface of their own.
+    Two,
+}
+
+/// A file of a template: where it goes, and its text.
+type File = (&'static str, &'static str);
+
+macro_rules! template {
+    ($dir:literal: $($file:literal),+ $(,)?) => {
+        &[
+            (".gitignore", include_str!("../../templates/gitignore")),
+            $(($file, include_str!(concat!("../../templates/", $dir, "/", $file)))),+
+        ]
+    };
+}
+
+const HTTP: &[File] =
+    template!("http": "isomer.toml", "Cargo.toml", "README.md", "hello/Cargo.toml", "hello/src/lib.rs");
+
+const TWO: &[File] = template!(
+    "two": "isomer.toml", "Cargo.toml", "README.md", "wit/greeter.wit", "front/Cargo.toml", "front/src/lib.rs",
+    "front/src/http.rs", "greeter/Cargo.toml", "greeter/src/lib.rs",
+);
+
+impl Template {
+    fn files(self) -> &'static [File] {
+        match self {
+            Self::Http => HTTP,
+            Self::Two => TWO,
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let Arguments { name, template } = arguments;
+    check_name("an app's name", name).map_err(|invalid| {
+        let hint = match &invalid.suggestion {
+            Some(suggestion) => format!("isomer new {suggestion}"),
+            None => invalid.hint(),
+        };
+        Fail::usage(invalid.to_string(), hint)
+    })?;
+    let folder = Path::new(name);
+    if is_taken(folder)? {
+        return Err(Fail::usage(
+            format!("`{name}` exists and is not an empty folder"),
+            "choose another name, or empty the folder first",
+        ));
+    }
+    // Made beside its place, then renamed: it is there whole or not at all.
+    let made = tempfile::Builder::new().prefix(&format!(".{name}-")).tempdir_in(".");
+    let made = made.context("cannot make a folder here")?;
+    for (path, text) in template.files() {
+        write(&made.path().join(path), &text.replace(NAME, name))?;
+    }
+    isomer_wit::write_deps(&made.path().join(wit::DEPS))?;
+    open_to_others(made.path())?;
+    fs::rename(made.path(), folder).with_context(|| format!("cannot make the folder `{name}`"))?;
+    console.say(&format!("made {name}; next:\n\n    cd {name}\n    isomer dev"));
+    Ok(())
+}
+
+/// Is there something that would be lost or mixed up with the new app?
+fn is_taken(folder: &Path) -> Result<bool, Fail> {
+    match fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(true),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read `{}`", folder.display())).into()),
+    }
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// A temporary folder is private; an app's is like any other folder of a project.
+fn open_to_others(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).context("cannot set the folder's permissions")
+}

@@ -1,0 +1,55 @@
+//! `isomer plan`: what would run where, and why. Changes nothing but the built components.
+
+use std::path::PathBuf;
+
+use isomer_manifest::{Diagnostic, MONOLITH, Severity};
+
+use crate::app_dir::{self, AppDir};
+use crate::console::{Console, print};
+use crate::fail::Fail;
+
+/// Explain how an app would run: groups, seams, grants, and what is missing.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The app's folder (or one inside it).
+    #[arg(value_name = "DIR", default_value = ".")]
+    path: PathBuf,
+    /// The shape to plan.
+    #[arg(long, default_value = MONOLITH)]
+    shape: String,
+    /// Print the plan as JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let app = AppDir::open(&arguments.path)?;
+    app.say_warnings(console);
+    let built = app.build(console)?;
+    let components = app_dir::read(&built)?;
+    let plan = isomer_node::revision::plan(&app.app, &components, &arguments.shape);
+    let plan = plan.map_err(|error| Fail::revision(error, Some(&app.source)))?;
+    let located = |finding: &Diagnostic| finding.clone().in_source(&app.source);
+    let warnings: Vec<_> = plan.warnings.iter().map(located).collect();
+    let obstacles: Vec<_> = plan.check_runnable().err().into_iter().flatten().map(|it| located(&it)).collect();
+    let runnable = obstacles.is_empty();
+    if arguments.json {
+        let mut json = serde_json::to_value(&plan).expect("a plan is plain data");
+        // Once more, with their places in the manifest.
+        json["warnings"] = warnings.iter().map(Diagnostic::to_json).collect();
+        json["obstacles"] = obstacles.iter().map(Diagnostic::to_json).collect();
+        json["runnable"] = runnable.into();
+        print(&format!("{json:#}\n"))?;
+    } else {
+        print(&plan.explain())?;
+    }
+    let as_warning = |obstacle| Diagnostic { severity: Severity::Warning, ..obstacle };
+    let remarks: Vec<_> = warnings.into_iter().chain(obstacles.into_iter().map(as_warning)).collect();
+    if !remarks.is_empty() {
+        console.say(&console.renderer().diagnostics(&remarks));
+    }
+    if !runnable {
+        console.say("\nnote: this plan is for looking at: this version runs plans whose seams are all fused");
+    }
+    Ok(())
+}

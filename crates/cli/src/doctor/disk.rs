@@ -1,0 +1,113 @@
+//! The data directory and the disk that it is on.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+
+use super::Finding;
+
+const DATA: &str = "data";
+const SPACE: &str = "disk";
+
+/// With less than this, stores will soon refuse to write.
+const SPACE_BYTES_WARN: u64 = 1 << 30;
+
+/// With less than this, a build or the first write fails.
+const SPACE_BYTES_FAIL: u64 = 64 << 20;
+
+/// Is the data directory there, whose is it, and can it be written?
+pub(crate) fn data_directory(dir: &Path) -> Vec<Finding> {
+    let shown = dir.display();
+    let elsewhere = "name another folder: --data DIR";
+    let mut findings = Vec::new();
+    if !dir.exists() {
+        let above = existing(dir);
+        findings.push(match writable(&above) {
+            Ok(()) => Finding::ok(DATA, format!("`{shown}` will be made by the first run")),
+            Err(error) => Finding::fail(DATA, format!("`{shown}` cannot be made: {error}"), elsewhere),
+        });
+        return findings;
+    }
+    findings.push(match writable(dir) {
+        Ok(()) => Finding::ok(DATA, format!("`{shown}` can be written")),
+        Err(error) => Finding::fail(DATA, format!("`{shown}` cannot be written: {error}"), elsewhere),
+    });
+    if let Some(process) = holder(dir) {
+        findings.push(Finding::warn(
+            DATA,
+            format!("`{shown}` is in use by process {process}"),
+            format!("stop that process, or {elsewhere}"),
+        ));
+    }
+    findings
+}
+
+/// How much is free on the data directory's disk?
+pub(crate) fn space(dir: &Path) -> Finding {
+    let hint = "free some space, or name a folder on another disk: --data DIR";
+    match fs4::available_space(existing(dir)) {
+        Err(error) => Finding::warn(SPACE, format!("the free space cannot be told: {error}"), hint),
+        Ok(free) => {
+            let found = format!("{:.1} GiB free", free as f64 / f64::from(1 << 30));
+            match free {
+                ..SPACE_BYTES_FAIL => Finding::fail(SPACE, found, hint),
+                ..SPACE_BYTES_WARN => Finding::warn(SPACE, found, hint),
+                _ => Finding::ok(SPACE, found),
+            }
+        }
+    }
+}
+
+/// The nearest folder that exists.
+fn existing(dir: &Path) -> std::path::PathBuf {
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    absolute.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Can a file be made in `dir`? The file has no name, so nothing is left of it.
+fn writable(dir: &Path) -> std::io::Result<()> {
+    tempfile::tempfile_in(dir).map(drop)
+}
+
+/// The process that has the data directory open. It keeps the lock file locked, with its id in it.
+fn holder(dir: &Path) -> Option<String> {
+    let path = dir.join("LOCK");
+    let lock = File::open(&path).ok()?;
+    match lock.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(fs::read_to_string(&path).unwrap_or_default().trim().to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_capabilities::DataDir;
+
+    use super::super::State;
+    use super::*;
+
+    fn states(dir: &Path) -> Vec<(State, String)> {
+        data_directory(dir).into_iter().map(|finding| (finding.state, finding.found)).collect()
+    }
+
+    #[test]
+    fn a_directory_is_missing_free_or_in_use() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("a/b");
+        let missing = states(&dir);
+        assert!(missing.len() == 1 && missing[0].0 == State::Ok && missing[0].1.contains("first run"), "{missing:?}");
+        assert!(!home.path().join("a").exists(), "a check changes nothing");
+        let open = DataDir::open(&dir).unwrap();
+        let used = states(&dir);
+        let process = format!("process {}", std::process::id());
+        assert!(used.len() == 2 && used[1].0 == State::Warn && used[1].1.ends_with(&process), "{used:?}");
+        drop(open);
+        assert_eq!(states(&dir).len(), 1);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 4, "LOCK, kv, sql, cache");
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_fails() {
+        let found = states(Path::new("/proc/isomer-data"));
+        assert_eq!(found[0].0, State::Fail, "{found:?}");
+    }
+}

@@ -1,0 +1,205 @@
+//! Grants as flags, for what is run without a manifest: the environment, directories, hosts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+use isomer_capabilities::outbound::Reach;
+use isomer_manifest::{DirGrant, Grants, OutboundHost, Spanned, is_environment_name};
+use isomer_runtime::exec::{SocketPolicy, SocketUse};
+
+/// What a component that is run from its file may reach. Nothing, unless a flag says so.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub(crate) struct GrantFlags {
+    /// Set an environment variable of the component (also a value of its `wasi:config`). May be repeated.
+    #[arg(long = "env", value_name = "K=V", value_parser = environment)]
+    environment: Vec<(String, String)>,
+    /// Let the component use a folder: `HOST` as it is called here, `GUEST` the absolute path that the component sees; with
+    /// `:ro` it can only read. May be repeated.
+    #[arg(long = "dir", value_name = "HOST::GUEST[:ro]", value_parser = directory)]
+    directories: Vec<DirGrant>,
+    /// Let the component reach a host: a name, `*.NAME`, an IP address, or `*` for everything, private networks included.
+    /// May be repeated.
+    #[arg(long = "allow", value_name = "HOST[:PORT]", value_parser = host)]
+    hosts: Vec<OutboundHost>,
+}
+
+impl GrantFlags {
+    /// The first flag that is there, as it is written.
+    pub(crate) fn first(&self) -> Option<&'static str> {
+        let given = [
+            ("--env", !self.environment.is_empty()),
+            ("--dir", !self.directories.is_empty()),
+            ("--allow", !self.hosts.is_empty()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+
+    /// As the manifest would have them.
+    pub(crate) fn grants(&self) -> Grants {
+        Grants {
+            config: self.environment.iter().cloned().collect(),
+            dirs: self.directories.iter().cloned().map(Spanned::unwritten).collect(),
+            http: self.hosts.iter().cloned().map(Spanned::unwritten).collect(),
+            ..Grants::default()
+        }
+    }
+
+    /// What the component may do with sockets; nothing where no host is allowed.
+    pub(crate) fn sockets(&self) -> Option<Sockets> {
+        (!self.hosts.is_empty()).then(|| Sockets { allowed: self.hosts.clone() })
+    }
+}
+
+fn environment(text: &str) -> Result<(String, String), String> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err(format!("the value is missing: write `{text}=VALUE`"));
+    };
+    if !is_environment_name(name) {
+        return Err(format!(
+            "`{name}` is no name of an environment variable: letters, digits and `_`, not beginning with a digit"
+        ));
+    }
+    if value.contains('\0') {
+        return Err("the value has a NUL character".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn directory(text: &str) -> Result<DirGrant, String> {
+    let Some((host, guest)) = text.split_once("::") else {
+        return Err(format!("the component's path is missing: write `{text}::/PATH`"));
+    };
+    let (guest, write) = match guest.strip_suffix(":ro") {
+        Some(guest) => (guest, false),
+        None => (guest, true),
+    };
+    let here = std::path::absolute(host).unwrap_or_else(|_| PathBuf::from(host));
+    let host = if host.is_empty() { PathBuf::new() } else { here };
+    DirGrant::new(host, guest, write).map_err(|invalid| described(&invalid))
+}
+
+fn host(text: &str) -> Result<OutboundHost, String> {
+    let mut host: OutboundHost = text.parse().map_err(|invalid| described(&invalid))?;
+    host.private = host.host == "*";
+    Ok(host)
+}
+
+fn described(invalid: &isomer_manifest::InvalidText) -> String {
+    format!("{invalid}; {}", invalid.hint())
+}
+
+/// Which peers a command may open sockets to: those that its `--allow` flags name.
+#[derive(Debug, Clone)]
+pub(crate) struct Sockets {
+    allowed: Vec<OutboundHost>,
+}
+
+impl SocketPolicy for Sockets {
+    fn allows(&self, address: SocketAddr, purpose: SocketUse) -> BoxFuture<'static, bool> {
+        let everything = self.allowed.iter().any(|host| host.host == "*" && host.port.is_none());
+        match purpose {
+            _ if everything => Box::pin(async { true }),
+            // The system's own choice of a local address gives nothing away.
+            SocketUse::Bind => Box::pin(async move { address.ip().is_unspecified() && address.port() == 0 }),
+            SocketUse::Serve => Box::pin(async { false }),
+            SocketUse::Connect => {
+                let at_port = |host: &&OutboundHost| host.port.is_none_or(|port| port == address.port());
+                let allowed: Vec<_> = self.allowed.iter().filter(at_port).cloned().collect();
+                Box::pin(async move {
+                    for host in &allowed {
+                        if leads_to(host, address).await {
+                            return true;
+                        }
+                    }
+                    false
+                })
+            }
+        }
+    }
+}
+
+/// Is `address` one of the host's? A name leads to loopback only if it is `localhost` or below it, and never to a private
+/// network: whoever owns a name decides where it points.
+async fn leads_to(host: &OutboundHost, address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    if host.host == "*" {
+        return true;
+    }
+    if let Ok(named) = host.host.parse::<std::net::IpAddr>() {
+        return named.to_canonical() == ip;
+    }
+    let is_local_name = host.host == "localhost" || host.host.ends_with(".localhost");
+    let may_be = match Reach::of(ip) {
+        Reach::Public => true,
+        Reach::Loopback => is_local_name,
+        Reach::Private | Reach::Never => false,
+    };
+    // An address does not say below which name it was found, so `*.NAME` is for HTTP only.
+    if !may_be || host.host.starts_with("*.") {
+        return false;
+    }
+    match tokio::net::lookup_host((host.host.as_str(), address.port())).await {
+        Ok(mut found) => found.any(|found| found.ip().to_canonical() == ip),
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sockets(hosts: &[&str]) -> Sockets {
+        Sockets { allowed: hosts.iter().map(|text| host(text).expect(text)).collect() }
+    }
+
+    async fn connects(hosts: &[&str], address: &str) -> bool {
+        sockets(hosts).allows(address.parse().expect(address), SocketUse::Connect).await
+    }
+
+    #[tokio::test]
+    async fn sockets_reach_what_is_named_and_nothing_beside_it() {
+        for (host, address) in [
+            ("127.0.0.1", "127.0.0.1:80"),
+            ("127.0.0.1:81", "127.0.0.1:81"),
+            ("127.0.0.1", "[::ffff:127.0.0.1]:80"),
+            ("localhost:81", "127.0.0.1:81"),
+            ("*", "10.0.0.1:5"),
+            ("*:5", "10.0.0.1:5"),
+        ] {
+            assert!(connects(&[host], address).await, "{host} {address}");
+        }
+        for (host, address) in [
+            ("127.0.0.1", "127.0.0.2:80"),
+            ("127.0.0.1:81", "127.0.0.1:80"),
+            ("localhost:81", "127.0.0.1:80"),
+            ("localhost", "10.0.0.1:80"),
+            ("*:5", "10.0.0.1:6"),
+            ("*.example.com", "1.1.1.1:80"),
+        ] {
+            assert!(!connects(&[host], address).await, "{host} {address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_everything_lets_a_guest_serve() {
+        let address = "127.0.0.1:80".parse().unwrap();
+        assert!(sockets(&["*"]).allows(address, SocketUse::Serve).await);
+        assert!(sockets(&["*"]).allows(address, SocketUse::Bind).await);
+        for hosts in [&["127.0.0.1:80"][..], &["*:80"], &["localhost"]] {
+            assert!(!sockets(hosts).allows(address, SocketUse::Serve).await, "{hosts:?}");
+            assert!(!sockets(hosts).allows(address, SocketUse::Bind).await, "{hosts:?}");
+            assert!(sockets(hosts).allows("0.0.0.0:0".parse().unwrap(), SocketUse::Bind).await, "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn directories_are_written_host_first() {
+        let grant = directory("/srv/data::/data").unwrap();
+        assert_eq!((grant.host.to_str(), grant.guest.as_str(), grant.write), (Some("/srv/data"), "/data", true));
+        assert!(!directory("/srv/data::/data:ro").unwrap().write);
+        for (text, problem) in [("data", "`data::/PATH`"), ("data::data", "`/data`"), ("::/data", "empty")] {
+            assert!(directory(text).unwrap_err().contains(problem), "{text}: {}", directory(text).unwrap_err());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A command's way out over HTTP, which tells the person in front what was denied and which flag would allow it.
+
+use futures::future::BoxFuture;
+use isomer_capabilities::outbound::{HostRule, OutboundClient, OutboundLimits, OutboundNetwork, OutboundPolicy};
+use isomer_manifest::{Diagnostic, OutboundHost, Spanned};
+use isomer_runtime::guest::{Outbound, Outgoing};
+use isomer_runtime::{HttpError, RequestOptions, WasiBody};
+
+use crate::console::Console;
+
+/// Sends what the flags allow.
+pub(crate) struct TellingOutbound {
+    client: OutboundClient,
+    console: Console,
+}
+
+impl TellingOutbound {
+    pub(crate) fn new(name: &str, allowed: &[Spanned<OutboundHost>], console: &Console) -> Self {
+        let rules = allowed.iter().map(|host| HostRule::from(&host.value)).collect();
+        let network = OutboundNetwork::new(OutboundLimits::default());
+        Self { client: OutboundClient::new(network, OutboundPolicy::new(name, rules)), console: *console }
+    }
+}
+
+impl Outbound for TellingOutbound {
+    fn send(
+        &self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> BoxFuture<'static, Result<Outgoing, HttpError>> {
+        let (client, console) = (self.client.clone(), self.console);
+        Box::pin(async move {
+            let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+            let sent = OutboundClient::send(&client, request, options).await;
+            let denied = match &sent {
+                Err(HttpError::HttpRequestDenied) => Some(
+                    Diagnostic::warning(format!("an HTTP request to `{authority}` was denied"))
+                        .hint(format!("--allow {authority}")),
+                ),
+                Err(HttpError::DestinationIpProhibited) => Some(
+                    Diagnostic::warning(format!("an HTTP request to `{authority}` was denied"))
+                        .note("the name leads to this machine or to a private network")
+                        .hint("allow the IP address itself, or everything: --allow '*'"),
+                ),
+                _ => None,
+            };
+            if let Some(denied) = denied {
+                console.say(&console.renderer().diagnostic(&denied));
+            }
+            sent
+        })
+    }
+}

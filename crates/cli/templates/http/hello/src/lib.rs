@@ -1,0 +1,32 @@
+//! Answers HTTP requests with a greeting: `/` greets the world, `/NAME` greets NAME.
+
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::wit_bindgen::spawn_local;
+use wasip3::{wit_future, wit_stream};
+
+struct Hello;
+
+wasip3::http::service::export!(Hello);
+
+impl wasip3::exports::http::handler::Guest for Hello {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let path = request.get_path_with_query().unwrap_or_default();
+        let name = path.split('?').next().unwrap_or_default().trim_matches('/');
+        let name = if name.is_empty() { "world" } else { name };
+        text(200, format!("Hello, {name}!\n"))
+    }
+}
+
+/// An answer of plain text.
+fn text(status: u16, body: String) -> Result<Response, ErrorCode> {
+    let headers = [("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())];
+    let headers = Fields::from_list(&headers).expect("the header is well formed");
+    let (mut writer, reader) = wit_stream::new();
+    let (trailers, trailers_reader) = wit_future::new(|| Ok(None));
+    drop(trailers);
+    let (response, _sent) = Response::new(headers, Some(reader), trailers_reader);
+    response.set_status_code(status).expect("the status is one of HTTP's");
+    // The body is written while the client reads it. One who goes away takes no more bytes: that is no error.
+    spawn_local(async move { drop(writer.write_all(body.into_bytes()).await) });
+    Ok(response)
+}
