@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use isomer_manifest::ComponentName;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::files::at;
 use crate::process::{Captured, capture, command_line};
@@ -113,6 +114,7 @@ fn build_workspace(
     let mut command = toolchain.cargo_command();
     command.args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
     command.arg("--manifest-path").arg(metadata.workspace_root.join("Cargo.toml"));
+    command.arg("--target-dir").arg(target_dir(metadata));
     let packages: BTreeMap<&str, &str> =
         wanted.iter().map(|(_, package)| (package.id.as_str(), package.name.as_str())).collect();
     for id in packages.keys() {
@@ -141,6 +143,18 @@ fn build_workspace(
             Ok(Artifact { component: wanted.component, wasm: wasm.clone(), inputs })
         })
         .collect()
+}
+
+/// Where Cargo builds this workspace. A target folder outside of it (`CARGO_TARGET_DIR`) may be shared, and Cargo tells packages
+/// apart by their path inside of their workspace: of two apps of the same layout, one would get the other's component when its
+/// files are the older ones. So each workspace has a folder of its own there.
+fn target_dir(metadata: &Metadata) -> PathBuf {
+    if metadata.target_directory.starts_with(&metadata.workspace_root) {
+        return metadata.target_directory.clone();
+    }
+    let digest = Sha256::digest(metadata.workspace_root.as_os_str().as_encoded_bytes());
+    let name: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    metadata.target_directory.join("apps").join(name)
 }
 
 /// The `.wasm` files that each package made.
@@ -208,6 +222,18 @@ mod tests {
         let text = "/t/a.wasm: /src/lib.rs /my\\ app/wit/a.wit\n\n/src/lib.rs:\n";
         assert_eq!(dependencies(text), [PathBuf::from("/src/lib.rs"), PathBuf::from("/my app/wit/a.wit")]);
         assert_eq!(dependencies("/t/a.wasm:\n"), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn workspaces_never_share_a_target_folder() {
+        let place = |root: &str, target: &str| {
+            let (workspace_root, target_directory) = (PathBuf::from(root), PathBuf::from(target));
+            target_dir(&Metadata { packages: Vec::new(), workspace_root, target_directory })
+        };
+        assert_eq!(place("/a", "/a/target"), PathBuf::from("/a/target"));
+        assert!(place("/a", "/shared").starts_with("/shared"));
+        assert_ne!(place("/a", "/shared"), place("/b", "/shared"));
+        assert_eq!(place("/a", "/shared"), place("/a", "/shared"));
     }
 
     #[test]
