@@ -21,6 +21,8 @@ pub(crate) struct OutgoingBody {
     access: Option<Box<AccessLine>>,
     /// The client gets the head alone.
     unsent: bool,
+    /// Why it breaks off, until what came before has been written.
+    held: Option<HttpError>,
 }
 
 enum Inner {
@@ -30,11 +32,11 @@ enum Inner {
 
 impl OutgoingBody {
     pub(crate) fn guest(body: ResponseBody, admitted: Admitted, access: Option<Box<AccessLine>>) -> Self {
-        Self { inner: Inner::Guest(body), _admitted: admitted, access, unsent: false }
+        Self { inner: Inner::Guest(body), _admitted: admitted, access, unsent: false, held: None }
     }
 
     pub(crate) fn own(body: Bytes, admitted: Admitted, access: Option<Box<AccessLine>>) -> Self {
-        Self { inner: Inner::Own(Full::new(body)), _admitted: admitted, access, unsent: false }
+        Self { inner: Inner::Own(Full::new(body)), _admitted: admitted, access, unsent: false, held: None }
     }
 
     /// Sends nothing of it. The guest still finishes what it does.
@@ -52,8 +54,20 @@ impl Body for OutgoingBody {
         if this.unsent {
             return Poll::Ready(None);
         }
+        if let Some(error) = this.held.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let frame = match &mut this.inner {
-            Inner::Guest(body) => std::task::ready!(Pin::new(body).poll_frame(cx)),
+            Inner::Guest(body) => match std::task::ready!(Pin::new(body).poll_frame(cx)) {
+                // On an error hyper closes the connection with all that it has not written. One turn later it has written the
+                // head and what the guest sent before it failed.
+                Some(Err(error)) => {
+                    this.held = Some(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                frame => frame,
+            },
             Inner::Own(body) => match std::task::ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => Some(Ok(frame)),
                 Some(Err(never)) => match never {},

@@ -12,7 +12,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use isomer_observe::Log;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::service::Service;
 use crate::site::Site;
@@ -119,6 +119,8 @@ impl Front {
         let server = Arc::new(self.protocol());
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let graceful = GracefulShutdown::new();
+        // Connections hold receivers: those that are left when this function ends see that the sender is gone.
+        let (_cut_off, cut_off) = watch::channel(());
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -126,7 +128,7 @@ impl Front {
                 () = &mut stop => break,
             };
             let Some((stream, place)) = accepted else { continue };
-            let socket = TokioIo::new(Socket::new(stream, self.limits.write_timeout));
+            let socket = TokioIo::new(Socket::new(stream, self.limits.write_timeout, self.limits.head_timeout));
             let service = self.service.clone();
             let answer = service_fn(move |request| {
                 let service = service.clone();
@@ -134,10 +136,14 @@ impl Front {
             });
             let server = server.clone();
             let watcher = graceful.watcher();
+            let mut cut_off = cut_off.clone();
             tokio::spawn(async move {
-                let connection = server.serve_connection(socket, answer);
-                if let Err(error) = watcher.watch(connection).await {
-                    tracing::debug!(error = &*error, "connection ended");
+                let connection = watcher.watch(server.serve_connection(socket, answer));
+                tokio::select! {
+                    ended = connection => if let Err(error) = ended {
+                        tracing::debug!(error = &*error, "connection ended");
+                    },
+                    _ = cut_off.changed() => {}
                 }
                 drop(place);
             });

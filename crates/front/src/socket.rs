@@ -1,7 +1,10 @@
-//! A connection whose peer must go on reading: when no byte can be written for a while, it is closed.
+//! The two time limits of a connection that hyper does not have.
 //!
-//! hyper has time limits for what it reads; this is the one for what it writes. A response's body is driven by its reader, so a
-//! peer that stops reading would otherwise hold a guest's instance until the deadline, and a connection for ever.
+//! A peer must go on reading: when no byte can be written for a while, the connection is closed. A response's body is driven by its
+//! reader, so a peer that stops reading would otherwise hold a guest's instance until the deadline, and a connection for ever.
+//!
+//! A peer must begin: hyper's limit for a request's head starts when the version of HTTP is known, so a peer that sends nothing,
+//! or the first half of what opens HTTP/2, would be waited for without end.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,11 +20,33 @@ pub(crate) struct Socket {
     stall_max: Duration,
     /// Running while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Until the version of HTTP is known.
+    opening: Option<Opening>,
+}
+
+/// What every connection of HTTP/2 begins with (RFC 9113, section 3.4), and no other.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+struct Opening {
+    deadline: Pin<Box<Sleep>>,
+    /// Bytes of the preface that have come.
+    matched: usize,
+}
+
+impl Opening {
+    /// Is the version known after `bytes` more?
+    fn is_over(&mut self, bytes: &[u8]) -> bool {
+        let expected = &PREFACE[self.matched..];
+        let length = bytes.len().min(expected.len());
+        self.matched += length;
+        bytes[..length] != expected[..length] || self.matched == PREFACE.len()
+    }
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, stall_max: Duration) -> Self {
-        Self { stream, stall_max, stalled: None }
+    pub(crate) fn new(stream: TcpStream, stall_max: Duration, opening_max: Duration) -> Self {
+        let opening = Opening { deadline: Box::pin(tokio::time::sleep(opening_max)), matched: 0 };
+        Self { stream, stall_max, stalled: None, opening: Some(opening) }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -40,7 +65,22 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let Some(opening) = &mut self.opening else { return read };
+        match read {
+            Poll::Pending => {
+                std::task::ready!(opening.deadline.as_mut().poll(cx));
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not begin")))
+            }
+            Poll::Ready(Ok(())) => {
+                if opening.is_over(&buf.filled()[before..]) {
+                    self.opening = None;
+                }
+                read
+            }
+            Poll::Ready(Err(_)) => read,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::failure::{Failure, backtrace};
 use crate::group::{Request, has_no_body};
 use crate::guest::RequestId;
 use crate::pool::PoolLimits;
-use crate::serve::{Head, InstanceMaker, call};
+use crate::serve::{Head, Instance, InstanceMaker, call};
 
 pub(crate) struct SharedInstances {
     maker: InstanceMaker,
@@ -27,6 +27,8 @@ pub(crate) struct SharedInstances {
     concurrency: u32,
     /// One per request that may be served at once, over all instances.
     permits: Arc<Semaphore>,
+    /// One per live instance. A worn-out instance keeps its own until its last request is over.
+    slots: Arc<Semaphore>,
     waiting: AtomicU32,
     workers: Mutex<Vec<Arc<Worker>>>,
 }
@@ -64,7 +66,8 @@ impl Drop for Place {
 impl SharedInstances {
     pub(crate) fn new(maker: InstanceMaker, limits: PoolLimits, concurrency: u32) -> Self {
         let permits = Arc::new(Semaphore::new(limits.instances_max.saturating_mul(concurrency as usize)));
-        Self { maker, limits, concurrency, permits, waiting: AtomicU32::new(0), workers: Mutex::new(Vec::new()) }
+        let slots = Arc::new(Semaphore::new(limits.instances_max));
+        Self { maker, limits, concurrency, permits, slots, waiting: AtomicU32::new(0), workers: Mutex::new(Vec::new()) }
     }
 
     pub(crate) async fn handle(self: Arc<Self>, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
@@ -127,8 +130,8 @@ impl SharedInstances {
     /// The life of one instance: until nobody can send to it any more, it fails, or it is idle for long.
     async fn run(self: Arc<Self>, mut inbox: mpsc::UnboundedReceiver<Job>) {
         let Some(first) = inbox.recv().await else { return };
-        let mut instance = match self.maker.make(first.request.deadline).await {
-            Ok(instance) => instance,
+        let (_slot, mut instance) = match self.make(first.request.deadline).await {
+            Ok(made) => made,
             Err(failure) => {
                 let _ = first.head.send(Err(failure));
                 return;
@@ -189,10 +192,19 @@ impl SharedInstances {
         self.take_down(&instance, outcome, serving);
     }
 
+    /// An instance and its slot, which must outlive it.
+    async fn make(&self, deadline: Instant) -> Result<(OwnedSemaphorePermit, Instance), Failure> {
+        let slot = tokio::time::timeout(self.limits.wait_max, self.slots.clone().acquire_owned()).await;
+        let Ok(Ok(slot)) = slot else {
+            return Err(Failure::Overloaded { instances: self.limits.instances_max, waiting: 0 });
+        };
+        Ok((slot, self.maker.make(deadline).await?))
+    }
+
     /// Tells the requests that an instance was serving when it ended what became of them.
     fn take_down(
         &self,
-        instance: &crate::serve::Instance,
+        instance: &Instance,
         outcome: Option<wasmtime::Result<()>>,
         serving: Mutex<BTreeMap<RequestId, InFlight>>,
     ) {

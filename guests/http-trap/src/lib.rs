@@ -5,9 +5,11 @@
 //! - `/exit`: `wasi:cli/exit`;
 //! - `/error`: an answer of the handler that is an error code;
 //! - `/late`: an answer whose body traps after its first bytes;
+//! - `/sleep?ms=N`: prints `asleep` and waits on a clock, so that something can fail beside it;
 //! - anything else: 200.
 
-use guest_support::{Answer, path, respond, respond_stream};
+use guest_support::{Answer, path, query_number, respond, respond_stream};
+use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::types::{ErrorCode, Request};
 use wasip3::wit_bindgen::spawn_local;
 use wasip3::wit_stream;
@@ -24,6 +26,11 @@ impl wasip3::exports::http::handler::Guest for Trap {
             "/exit" => std::process::exit(3),
             "/error" => Err(ErrorCode::InternalError(Some("the guest fails on purpose".to_owned()))),
             "/late" => late(),
+            "/sleep" => {
+                println!("asleep");
+                wait_for(query_number(&request, "ms", 10) * 1_000_000).await;
+                respond(200, "awake\n")
+            }
             _ => respond(200, "ok\n"),
         }
     }

@@ -3,8 +3,18 @@
 //! | file | what it is about |
 //! | --- | --- |
 //! | `http` | the protocol: methods, routes, versions, problems |
+//! | `limits` | what a client may do, and how long |
+//! | `streaming` | bodies on their way, in both directions, and clients that go away |
+//! | `failure` | guests that trap, loop, or want too much |
+//! | `instances` | which instance serves a request, and how many |
+//! | `lifecycle` | a new revision, and the end |
 
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod failure;
 mod http;
+mod instances;
+mod lifecycle;
+mod limits;
+mod streaming;

@@ -1,0 +1,220 @@
+//! Guests that fail: what the client is told, what the log has, and whom it costs.
+
+use std::collections::BTreeSet;
+
+use ::http::Method;
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+
+use crate::harness::body::whole;
+use crate::harness::{Setup, TestNode, one, start, until, within};
+
+/// The log's word on the request `id`.
+async fn failed(node: &TestNode, id: &str) -> Value {
+    node.event("failed", |event| event["request"] == id).await
+}
+
+/// Where the functions `names` stand in the event's call stack: each must be there, in this order.
+#[track_caller]
+fn assert_frames(event: &Value, names: &[&str]) {
+    let frames: Vec<_> = event["backtrace"].as_array().expect("a call stack").iter().map(Value::to_string).collect();
+    let places = names.iter().map(|name| frames.iter().position(|frame| frame.contains(name)));
+    let places: Vec<_> = places.map(|place| place.unwrap_or_else(|| panic!("{names:?} in {frames:#?}"))).collect();
+    assert!(places.is_sorted(), "{names:?} in {frames:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_is_told_with_an_id_and_logged_with_the_call_stack() {
+    let node = start(&one("http-trap", "")).await;
+    for mut connection in [node.connect().await, node.connect_http2().await] {
+        let answer = connection.get("/trap").await;
+        let id = answer.problem(500);
+        assert!(!answer.text().contains("unreachable"), "the inside is not told: {}", answer.text());
+        let event = failed(&node, &id).await;
+        assert_eq!(event["component"], "http-trap");
+        assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("unreachable")), "{event}");
+        assert_frames(&event, &["inner_function", "middle_function", "outer_function"]);
+        // The connection and the node go on.
+        assert_eq!(connection.get("/").await.ok(), "ok\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_costs_only_its_own_request() {
+    const EACH: usize = 100;
+    let node = Setup::new(&one("http-trap", "")).options(|it| it.instances_max = Some(2 * EACH as u32)).start().await;
+    let requests = (0..2 * EACH).map(|number| {
+        let node = &node;
+        async move {
+            if number % 2 == 0 {
+                assert_eq!(node.get("/").await.ok(), "ok\n");
+                None
+            } else {
+                Some(node.get("/trap").await.problem(500))
+            }
+        }
+    });
+    let ids: BTreeSet<_> = futures::future::join_all(requests).await.into_iter().flatten().collect();
+    assert_eq!(ids.len(), EACH);
+    let told = until("all failures in the log", async || {
+        let events = node.events();
+        let told = events.iter().filter(|event| event["event"] == "failed");
+        let told: BTreeSet<_> = told.map(|event| event["request"].as_str().expect("an id").to_owned()).collect();
+        (told.len() >= EACH).then_some(told)
+    });
+    assert_eq!(told.await, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_ways_to_fail_are_told_apart_in_the_log() {
+    let node = start(&one("http-trap", "")).await;
+    let id = node.get("/panic").await.problem(500);
+    let told = |event: &Value| event["line"].as_str().is_some_and(|line| line.contains("the guest panics on purpose"));
+    let line = node.event("output", |event| event["stream"] == "stderr" && told(event)).await;
+    assert_eq!(line["request"], id.as_str());
+    assert!(!node.output("http-trap", "stderr").iter().any(|line| line.contains('\n')));
+    failed(&node, &id).await;
+    let id = node.get("/exit").await.problem(500);
+    assert!(failed(&node, &id).await["reason"].as_str().is_some_and(|reason| reason.contains("called exit")));
+    let id = node.get("/error").await.problem(500);
+    let reason = failed(&node, &id).await["reason"].clone();
+    assert!(reason.as_str().is_some_and(|reason| reason.contains("the guest fails on purpose")), "{reason}");
+    assert_eq!(node.get("/").await.ok(), "ok\n");
+}
+
+/// Reads an answer that begins with 200 and must be broken off.
+async fn assert_broken_off(node: &TestNode, target: &str) {
+    for http2 in [false, true] {
+        let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
+        let request = connection.request(Method::GET, target).body(whole("")).expect("a valid request");
+        let response = match within("an answer", connection.try_send(request)).await {
+            Ok(response) => response,
+            // A stream of HTTP/2 that is reset loses what has not been sent, its head too.
+            Err(_) if http2 => continue,
+            Err(error) => panic!("the head and the first bytes are not sent: {error}"),
+        };
+        assert_eq!(response.status(), 200);
+        let mut body = response.into_body();
+        let mut read = Vec::new();
+        let broken = within("the body's end", async {
+            while let Some(frame) = body.frame().await {
+                match frame {
+                    Ok(frame) => read.extend(frame.into_data().expect("no trailers")),
+                    Err(_) => return true,
+                }
+            }
+            false
+        });
+        assert!(broken.await, "the body looks whole: {:?}", String::from_utf8_lossy(&read));
+        if !http2 {
+            assert_eq!(String::from_utf8_lossy(&read), "first bytes\n");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_fails_midway_does_not_look_whole() {
+    let node = start(&one("http-trap", "")).await;
+    assert_broken_off(&node, "/late").await;
+    let event = node.event("failed", |event| event["response_cut_off"] == true).await;
+    assert_frames(&event, &["inner_function"]);
+    let node = start(&one("http-loop", "limits.request_deadline = \"300ms\"")).await;
+    assert_broken_off(&node, "/late").await;
+    let event = node.event("failed", |event| event["response_cut_off"] == true).await;
+    assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("within the deadline of 300 ms")), "{event}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_ends_at_its_deadline() {
+    let node = start(&one("http-loop", "limits.request_deadline = \"300ms\"")).await;
+    for target in ["/loop", "/nested", "/sleep"] {
+        let answer = node.get(target).await;
+        let id = answer.problem(504);
+        let event = failed(&node, &id).await;
+        assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("deadline of 300 ms")), "{event}");
+        if target == "/nested" {
+            assert_frames(&event, &["nested"]);
+        }
+        let access = node.event("access", |event| event["request"] == id.as_str()).await;
+        let late_ms = access["took_ms"].as_f64().expect("a number") - 300.0;
+        // Some 10 ms where the machine has nothing else to do; speed is for benchmarks.
+        assert!((0.0..2000.0).contains(&late_ms), "{target} ended {late_ms} ms after its deadline");
+    }
+    assert_eq!(node.get("/").await.ok(), "ok\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_has_an_exact_limit() {
+    const PAGE: u64 = 64 << 10;
+    // Half a page more than four pages of 1 MiB: the tables of a small component fit into it, another page does not.
+    let setup = Setup::new(&one("memory-hog", "limits.memory = \"4128KiB\""));
+    let node = setup.options(|options| options.requests_per_instance_max = Some(1)).start().await;
+    let before = number(node.get("/").await.ok(), "size=");
+    for bytes in [0, PAGE, 10 * PAGE] {
+        let answer = node.get(&format!("/grow?bytes={bytes}")).await;
+        assert_eq!(number(answer.ok(), "grown="), bytes);
+        assert_eq!(number(answer.ok(), "size="), before + bytes);
+    }
+    let answer = node.get("/grow").await;
+    assert_eq!(number(answer.ok(), "size="), 4 << 20);
+    assert_eq!(number(answer.ok(), "grown="), (4 << 20) - before);
+    // A fresh instance has all of it again.
+    assert_eq!(number(node.get("/").await.ok(), "size="), before);
+    node.get("/allocate?bytes=1000000").await.ok();
+    let id = node.get("/allocate?bytes=8000000").await.problem(500);
+    let reason = failed(&node, &id).await["reason"].clone();
+    let limit = format!("out of memory at its limit of {} bytes", 4128 << 10);
+    assert!(reason.as_str().is_some_and(|reason| reason.contains(&limit)), "{reason}");
+}
+
+/// The number after `key` in `grown=N size=N`.
+fn number(text: &str, key: &str) -> u64 {
+    let value = text.split_whitespace().find_map(|word| word.strip_prefix(key));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{key} in {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_that_is_used_up_is_a_trap() {
+    let node = start(&one("deep-recursion", "")).await;
+    assert_eq!(node.get("/depth?n=1000").await.ok(), "depth=1000\n");
+    for _ in 0..3 {
+        let id = node.get("/endless").await.problem(500);
+        let event = failed(&node, &id).await;
+        assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("stack exhausted")), "{event}");
+        assert_frames(&event, &["recurse"]);
+    }
+    assert_eq!(node.get("/depth?n=1000").await.ok(), "depth=1000\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_is_cut_into_pieces_and_what_is_lost_is_told() {
+    let node = start(&one("output-flood", "")).await;
+    node.get("/text?line=both+streams").await.ok();
+    node.event("output", |event| event["line"] == "both streams" && event["stream"] == "stdout").await;
+    node.event("output", |event| event["line"] == "both streams" && event["stream"] == "stderr").await;
+    // A line without an end.
+    assert_eq!(node.get("/stderr?bytes=1000000").await.ok(), "wrote=1000000\n");
+    let pieces = until("all of the line", async || {
+        let lines = node.output("output-flood", "stderr");
+        (lines.iter().map(String::len).sum::<usize>() >= 1_000_000).then_some(lines)
+    })
+    .await;
+    assert!(pieces.iter().all(|line| line.len() <= 8 << 10));
+    // More lines than anybody can write: each is in the log or counted as lost.
+    const LINES: u64 = 200_000;
+    assert_eq!(node.get(&format!("/stdout?bytes={}&line=9", LINES * 10)).await.status, 200);
+    until("an account of every line", async || {
+        let events = node.events();
+        let written = events.iter().filter(|event| event["stream"] == "stdout" && event["line"] == "xxxxxxxxx").count();
+        let dropped =
+            events.iter().filter_map(|event| event["text"].as_str()?.strip_suffix(DROPPED)?.parse::<u64>().ok());
+        let accesses = events.iter().filter(|event| event["event"] == "access").count();
+        // Lines of the access log, one a request, may be among the lost.
+        let accounted = written as u64 + dropped.sum::<u64>() + accesses as u64;
+        (accounted == LINES + 3).then_some(())
+    })
+    .await;
+}
+
+/// What the log says after the number of lines that it had to drop.
+const DROPPED: &str = " lines of the log were dropped: too many at once";

@@ -1,0 +1,107 @@
+//! Bodies on their way: both directions at once, piece by piece, and clients that go away in the middle.
+
+use ::http::{Method, Response};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use crate::harness::body::{pieces, whole};
+use crate::harness::{Setup, TestNode, one, start, within};
+
+/// The next piece of an answer's body; none at its end.
+async fn piece(response: &mut Response<Incoming>) -> Option<Bytes> {
+    let frame = within("a piece of the body", response.body_mut().frame()).await?;
+    Some(frame.expect("the body is not broken off").into_data().expect("no trailers"))
+}
+
+/// Exactly so many bytes of an answer's body.
+async fn read_exactly(response: &mut Response<Incoming>, rest: &mut BytesMut, bytes: usize) -> BytesMut {
+    while rest.len() < bytes {
+        rest.extend_from_slice(&piece(response).await.expect("more of the body"));
+    }
+    rest.split_to(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_comes_back_while_it_is_sent() {
+    let node = start(&one("http-stream", "")).await;
+    for mut connection in [node.connect().await, node.connect_http2().await] {
+        let (sender, body) = pieces();
+        let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
+        let mut response = connection.send(request).await;
+        assert_eq!(response.status(), 200);
+        let mut rest = BytesMut::new();
+        for number in 0..64_u8 {
+            let sent = Bytes::from(vec![number; 64 << 10]);
+            sender.send(Ok(sent.clone())).await.expect("the body is wanted");
+            // The next piece is sent only when this one is back: nothing waits for the end.
+            assert!(read_exactly(&mut response, &mut rest, sent.len()).await == sent, "piece {number}");
+        }
+        drop(sender);
+        let left = within("the body's end", response.into_body().collect()).await.expect("a whole body").to_bytes();
+        assert!(rest.is_empty() && left.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_reads_all_of_a_body() {
+    let node = start(&one("http-stream", "")).await;
+    for mut connection in [node.connect().await, node.connect_http2().await] {
+        let contents = "isomer".repeat(200_000);
+        let sum = contents.bytes().map(u64::from).sum::<u64>();
+        let answer = connection.post("/sum", &contents).await;
+        assert_eq!(answer.ok(), format!("bytes={} sum={sum}\n", contents.len()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_chunk_arrives_when_it_is_sent() {
+    let node = start(&one("http-stream", "")).await;
+    for mut connection in [node.connect().await, node.connect_http2().await] {
+        // The second chunk would come in an hour.
+        let request = connection.request(Method::GET, "/drip?chunks=2&ms=3600000&bytes=3");
+        let mut response = connection.send(request.body(whole("")).expect("valid")).await;
+        assert_eq!(piece(&mut response).await.as_deref(), Some(&b"aaa"[..]));
+    }
+    let answer = node.get("/drip?chunks=4&ms=1&bytes=3").await;
+    assert_eq!(answer.ok(), "aaabbbcccddd");
+}
+
+/// A node with a single instance: it answers only when nobody else has the instance.
+async fn with_one_instance(guest: &str) -> TestNode {
+    Setup::new(&one(guest, "")).options(|options| options.instances_max = Some(1)).start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_in_the_middle_of_an_answer_frees_its_instance() {
+    let node = with_one_instance("http-stream").await;
+    for http2 in [false, true] {
+        let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
+        let request = connection.request(Method::GET, "/drip?chunks=2&ms=3600000");
+        let mut response = connection.send(request.body(whole("")).expect("valid")).await;
+        piece(&mut response).await.expect("the first chunk");
+        drop((response, connection));
+        node.event("access", |event| event["target"].as_str().is_some_and(|it| it.starts_with("/drip"))).await;
+        assert_eq!(node.post("/echo", "free").await.ok(), "free");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_before_the_answer_frees_its_instance() {
+    let node = with_one_instance("http-loop").await;
+    for target in ["/sleep", "/loop"] {
+        let mut raw = node.connect_raw().await;
+        raw.write(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        drop(raw);
+        assert_eq!(node.get("/").await.ok(), "ok\n", "after {target}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_in_the_middle_of_its_body_frees_its_instance() {
+    let node = with_one_instance("http-stream").await;
+    let mut raw = node.connect_raw().await;
+    raw.write("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nsome of it").await;
+    drop(raw);
+    assert_eq!(node.post("/sum", "\u{1}\u{2}").await.ok(), "bytes=2 sum=3\n");
+}
