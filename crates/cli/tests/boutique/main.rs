@@ -1,0 +1,120 @@
+//! The example shop, end to end: the real binary, the real components, over HTTP.
+
+mod http;
+mod shop;
+
+use http::Session;
+use shop::Shop;
+
+const SUNGLASSES: &str = "OLJCESPC7Z";
+const GOOD_CARD: &str = "4432801561520454";
+
+fn checkout(card: &str) -> String {
+    format!(
+        "email=someone%40example.com&street_address=1600+Amphitheatre+Parkway&zip_code=94043&city=Mountain+View&state=CA\
+         &country=United+States&credit_card_number={card}&credit_card_expiration_month=1&credit_card_expiration_year=2039\
+         &credit_card_cvv=672"
+    )
+}
+
+#[test]
+fn a_person_buys_something_and_it_survives_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let shop = Shop::start(data.path());
+    let mut session = Session::new(shop.address());
+
+    let home = session.get("/");
+    assert_eq!(home.status, 200);
+    for id in shop::PRODUCTS {
+        assert!(home.body.contains(&format!("/product/{id}")), "{id} is on the front page");
+    }
+    assert_eq!(session.get(&format!("/product/{SUNGLASSES}")).status, 200);
+    assert_eq!(session.get("/product/NOSUCHTHING").status, 404);
+    let added = session.post("/cart", &format!("product_id={SUNGLASSES}&quantity=3"));
+    assert_eq!((added.status, added.header("location")), (302, Some("/cart")));
+
+    let refused = session.post("/cart/checkout", &checkout("4432801561520455"));
+    assert_eq!(refused.status, 422, "a card with a wrong check digit");
+    assert!(session.get("/cart").body.contains(SUNGLASSES), "a refused card keeps the cart");
+
+    let placed = session.post("/cart/checkout", &checkout(GOOD_CARD));
+    assert_eq!(placed.status, 200, "{}", placed.body);
+    let order = shop::order_id(&placed.body);
+    assert!(!session.get("/cart").body.contains(SUNGLASSES), "the cart is empty after the order");
+    let again = session.post("/cart", "product_id=66VCHSJNUP&quantity=1");
+    assert_eq!(again.status, 302);
+
+    let shop = shop.restart();
+    session.connect_to(shop.address());
+    let found = session.get(&format!("/orders/{order}"));
+    assert_eq!(found.status, 200);
+    assert!(found.body.contains(SUNGLASSES));
+    assert!(session.get("/cart").body.contains("66VCHSJNUP"), "the cart is still there");
+    let stranger = Session::new(shop.address()).get(&format!("/orders/{order}"));
+    assert_eq!(stranger.status, 404, "an order is shown to nobody else");
+    assert!(shop.stop().success());
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_9() {
+    let data = tempfile::tempdir().unwrap();
+    let mut shop = Shop::start(data.path());
+    let mut session = Session::new(shop.address());
+    for round in 1..=3 {
+        session.connect_to(shop.address());
+        assert_eq!(session.post("/cart", &format!("product_id={SUNGLASSES}&quantity=1")).status, 302);
+        let placed = session.post("/cart/checkout", &checkout(GOOD_CARD));
+        assert_eq!(placed.status, 200, "round {round}: {}", placed.body);
+        let order = shop::order_id(&placed.body);
+        shop = shop.kill_and_start();
+        session.connect_to(shop.address());
+        assert_eq!(session.get(&format!("/orders/{order}")).status, 200, "round {round}");
+    }
+}
+
+#[test]
+fn wrong_input_is_told_and_changes_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let shop = Shop::start(data.path());
+    let mut session = Session::new(shop.address());
+    let cases = [
+        ("/cart", "product_id=NOSUCHTHING&quantity=1", 404),
+        ("/cart", &*format!("product_id={SUNGLASSES}&quantity=0"), 422),
+        ("/cart", &*format!("product_id={SUNGLASSES}&quantity=many"), 422),
+        ("/cart", "quantity=1", 422),
+        ("/setCurrency", "currency_code=XXX", 422),
+        ("/cart/checkout", "email=", 422),
+    ];
+    for (path, form, status) in cases {
+        let answer = session.post(path, form);
+        assert!((400..500).contains(&answer.status), "{path} {form}: {} instead of {status}", answer.status);
+        assert!(answer.body.contains("<h1"), "{path} {form}: a page says what is wrong");
+    }
+    assert_eq!(session.get("/cart/checkout").status, 405);
+    assert_eq!(session.get("/no/such/page").status, 404);
+    assert_eq!(session.get("/_healthz").status, 200);
+    let too_large = session.post("/cart", &"x".repeat(100_000));
+    assert_eq!(too_large.status, 413);
+    let head = session.request("HEAD", "/", "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+#[test]
+fn two_hundred_requests_at_once_are_all_answered() {
+    let data = tempfile::tempdir().unwrap();
+    let shop = Shop::start(data.path());
+    let address = shop.address();
+    let barrier = std::sync::Arc::new(std::sync::Barrier::new(200));
+    let people = (0..200).map(|number| {
+        let barrier = barrier.clone();
+        std::thread::spawn(move || {
+            let mut session = Session::new(address);
+            barrier.wait();
+            let path = if number % 2 == 0 { "/".to_owned() } else { format!("/product/{SUNGLASSES}") };
+            session.get(&path).status
+        })
+    });
+    let people = people.collect::<Vec<_>>();
+    let statuses = people.into_iter().map(|person| person.join().unwrap()).collect::<Vec<_>>();
+    assert!(statuses.iter().all(|&status| status == 200), "{statuses:?}");
+}

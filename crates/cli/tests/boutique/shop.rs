@@ -1,0 +1,87 @@
+//! The shop as a process.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+pub(crate) const PRODUCTS: [&str; 9] = [
+    "0PUK6V6EV0",
+    "1YMWWN1N4O",
+    "2ZYFJ3GM2N",
+    "66VCHSJNUP",
+    "6E92ZMYYFZ",
+    "9SIQT8TOJO",
+    "L9ECAV7KIM",
+    "LS4PSXUNUM",
+    "OLJCESPC7Z",
+];
+
+/// A running shop. Killed when dropped.
+pub(crate) struct Shop {
+    process: Child,
+    address: SocketAddr,
+    data: PathBuf,
+}
+
+impl Shop {
+    /// Builds what is not built and waits until the shop answers.
+    pub(crate) fn start(data: &Path) -> Self {
+        let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
+        let mut process = Command::new(env!("CARGO_BIN_EXE_isomer"))
+            .args(["run", "--json", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .arg(app)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            let status = process.wait();
+            panic!("the shop did not start ({status:?}): {line}")
+        });
+        assert_eq!(ready["event"], "ready");
+        let address = ready["url"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
+        Self { process, address, data: data.to_owned() }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Asks it to stop, as a service manager would, and starts it again on the same data.
+    pub(crate) fn restart(self) -> Self {
+        let data = self.data.clone();
+        assert!(self.stop().success());
+        Self::start(&data)
+    }
+
+    /// SIGTERM, and its exit code.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.process.wait().unwrap()
+    }
+
+    /// SIGKILL: no chance to write anything.
+    pub(crate) fn kill_and_start(mut self) -> Self {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        Self::start(&self.data)
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The number of the order that a page confirms: in the link to the order's own page.
+pub(crate) fn order_id(page: &str) -> String {
+    let (_, after) = page.split_once("/orders/").expect("the page links to the order");
+    after.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '-').collect()
+}
