@@ -6,7 +6,9 @@
 //!
 //! This crate knows what a request and a component are called, and nothing of how they are served.
 
+mod bridge;
 mod log;
 pub mod record;
 
+pub use bridge::listen_to_warnings;
 pub use log::{Format, Log};

@@ -81,6 +81,10 @@ pub struct OwnerSettings {
     pub outbound: Option<Arc<dyn Outbound>>,
 }
 
+/// Handles of the host that one instance may hold: streams, requests, buckets, connections. A guest that leaks them is stopped by
+/// its own trap.
+const HANDLES_MAX: usize = 10_000;
+
 /// What all instances of a group share.
 pub(crate) struct Template {
     pub(crate) owners: Box<[OwnerSettings]>,
@@ -108,8 +112,10 @@ pub struct Guest {
 impl Guest {
     pub(crate) fn new(template: Arc<Template>, memory_bytes: usize) -> Self {
         let owners = template.owners.len();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
         Self {
-            table: ResourceTable::new(),
+            table,
             http: WasiHttpCtx::new(),
             hooks: Hooks { template: template.clone(), current: 0, traceparent: None },
             contexts: (0..=owners).map(|_| None).collect(),
