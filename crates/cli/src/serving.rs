@@ -91,6 +91,7 @@ impl Server {
     ) -> Result<Self, Fail> {
         let format = if flags.json { Format::Json } else { Format::Text { colour: console.colour() } };
         let log = Log::start(std::io::stderr(), format, flags.access_log).context("cannot start the log")?;
+        isomer_observe::listen_to_warnings(log.clone());
         let grace = Duration::from_secs(flags.grace);
         let options = NodeOptions { listen: flags.listen, limits: Limits::default(), grace };
         let node = Node::open(options, log.clone()).await.map_err(cannot_listen)?;

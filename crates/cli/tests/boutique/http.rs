@@ -77,7 +77,8 @@ fn parse(bytes: &[u8]) -> Answer {
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect::<Vec<_>>();
-    let chunked = headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
+    let chunked =
+        headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
     let body = &bytes[end + 4..];
     let body = if chunked { dechunk(body) } else { body.to_vec() };
     Answer { status: status.expect("a status"), headers, body: String::from_utf8_lossy(&body).into_owned() }
