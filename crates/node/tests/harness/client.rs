@@ -1,7 +1,6 @@
 //! An HTTP client that does as it is told: one connection, which the test opens, uses and drops.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -83,9 +82,8 @@ impl Connection {
 
     /// Sends `request` and reads the whole answer.
     pub(crate) async fn exchange(&mut self, request: Request<Body>) -> Answer {
-        let start = Instant::now();
         let response = self.send(request).await;
-        Answer::read(response, start).await.expect("the whole body")
+        Answer::read(response).await.expect("the whole body")
     }
 
     /// A request without a body.
@@ -122,15 +120,13 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// Its body.
     pub(crate) body: Bytes,
-    /// From the request to the body's end.
-    pub(crate) took: Duration,
 }
 
 impl Answer {
-    async fn read(response: Response<Incoming>, start: Instant) -> hyper::Result<Self> {
+    async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
         let (head, body) = response.into_parts();
         let body = within("the body's end", body.collect()).await?.to_bytes();
-        Ok(Self { status: head.status, headers: head.headers, body, took: start.elapsed() })
+        Ok(Self { status: head.status, headers: head.headers, body })
     }
 
     /// The body as text.

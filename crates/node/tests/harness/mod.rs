@@ -254,6 +254,16 @@ impl TestNode {
         until(&format!("an event `{kind}` in the log"), found).await
     }
 
+    /// Stops, and starts again with `manifest` over the same folder and data.
+    pub(crate) async fn restart(mut self, manifest: &str) -> TestNode {
+        self.tell_to_stop();
+        assert_eq!(within("stop", &mut self.serving).await.expect("the node does not panic"), 0);
+        let Self { takeover, data, folder, options, .. } = self;
+        drop((takeover, data));
+        let setup = Setup::new(manifest);
+        Setup { folder, options, ..setup }.start().await
+    }
+
     /// Tells the node to stop; it goes on serving what runs.
     pub(crate) fn tell_to_stop(&mut self) {
         drop(self.stop.take());

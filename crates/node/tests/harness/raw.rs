@@ -32,11 +32,6 @@ impl RawConnection {
         within("write", self.stream.write_all(bytes.as_ref())).await
     }
 
-    /// Says that nothing more will be sent.
-    pub(crate) async fn finish(&mut self) {
-        self.stream.shutdown().await.expect("the connection is open");
-    }
-
     /// Reads until `end` has come; gives everything up to there and forgets it.
     pub(crate) async fn read_to(&mut self, end: &str) -> String {
         loop {

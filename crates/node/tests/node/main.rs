@@ -8,11 +8,15 @@
 //! | `failure` | guests that trap, loop, or want too much |
 //! | `instances` | which instance serves a request, and how many |
 //! | `lifecycle` | a new revision, and the end |
+//! | `capabilities` | what is granted, and what is not |
+//! | `fused` | two components in one group |
 
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod capabilities;
 mod failure;
+mod fused;
 mod http;
 mod instances;
 mod lifecycle;

@@ -1,0 +1,73 @@
+//! Bodies pass through the node, they are not kept in it. In a process of its own, since the process's memory is measured.
+
+#[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
+#[path = "../harness/mod.rs"]
+mod harness;
+
+use bytes::Bytes;
+use http::Method;
+use http_body_util::BodyExt as _;
+
+use harness::body::{repeated, whole};
+use harness::{Setup, one, within};
+
+/// The most that the process may grow.
+const GROWTH_MAX_BYTES: u64 = 64 << 20;
+
+/// Bytes of the large body: far more than could lie anywhere without being noticed.
+const BYTES: usize = 1 << 30;
+
+const PIECE_BYTES: usize = 64 << 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_does_not_grow_memory() {
+    let lines = "limits.body = \"2GiB\"\nlimits.request_deadline = \"50s\"";
+    let node = Setup::new(&one("http-stream", lines)).start().await;
+    let piece = Bytes::from(vec![1_u8; PIECE_BYTES]);
+    for http2 in [false, true] {
+        let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
+        // The first round makes what is made once.
+        for (round, bytes) in [8 << 20, BYTES].into_iter().enumerate() {
+            let before = (round > 0).then(reset_peak);
+            let body = repeated(piece.clone(), bytes / PIECE_BYTES);
+            let request = connection.request(Method::POST, "/sum").body(body).expect("a valid request");
+            let answer = connection.exchange(request).await;
+            assert_eq!(answer.ok(), format!("bytes={bytes} sum={bytes}\n"));
+            check_growth(before, "upload");
+
+            let before = (round > 0).then(reset_peak);
+            let target = format!("/drip?chunks={}&ms=0&bytes={PIECE_BYTES}", bytes / PIECE_BYTES);
+            let request = connection.request(Method::GET, &target).body(whole("")).expect("a valid request");
+            let mut response = connection.send(request).await;
+            let mut received = 0;
+            within("the body's end", async {
+                while let Some(frame) = response.body_mut().frame().await {
+                    received += frame.expect("a whole body").into_data().expect("no trailers").len();
+                }
+            })
+            .await;
+            assert_eq!(received, bytes);
+            check_growth(before, "download");
+        }
+    }
+}
+
+/// Has the process's peak been near `before` since then?
+fn check_growth(before: Option<u64>, what: &str) {
+    let Some(before) = before else { return };
+    let growth = status_bytes("VmHWM:").saturating_sub(before);
+    assert!(growth < GROWTH_MAX_BYTES, "{what}: memory grew by {growth} bytes");
+}
+
+/// Forgets the peak of the resident memory (proc(5), `clear_refs`) and gives what is resident now.
+fn reset_peak() -> u64 {
+    std::fs::write("/proc/self/clear_refs", "5").expect("the kernel keeps a peak");
+    status_bytes("VmRSS:")
+}
+
+fn status_bytes(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a line for it");
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes << 10
+}
