@@ -66,7 +66,11 @@ pub(crate) fn read(built: &[Built]) -> Result<Components, Fail> {
 
 /// The app's folder: `start`, or the nearest one above it with a manifest.
 pub(crate) fn find(start: &Path) -> Result<PathBuf, Fail> {
-    let absolute = start.canonicalize().with_context(|| format!("cannot open the folder `{}`", start.display()))?;
+    let cannot_open = |error| {
+        let error = anyhow::Error::new(error).context(format!("cannot open the folder `{}`", start.display()));
+        Fail::Usage(error)
+    };
+    let absolute = start.canonicalize().map_err(cannot_open)?;
     let found = absolute.ancestors().find(|dir| dir.join(MANIFEST_FILE).is_file());
     found.map(Path::to_owned).ok_or_else(|| {
         Fail::usage(

@@ -7,9 +7,12 @@ mod app_dir;
 mod commands;
 mod console;
 mod doctor;
+mod environment;
 mod fail;
 mod grant_flags;
 mod outbound;
+#[cfg(test)]
+mod reference;
 mod serving;
 mod user_dirs;
 mod wasm_file;
@@ -26,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Run applications made of WebAssembly components: in one process today, elsewhere tomorrow, without changing a line.
 #[derive(Parser)]
-#[command(name = "isomer", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "isomer", version, propagate_version = true, arg_required_else_help = true, after_long_help = environment::help())]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -1,5 +1,5 @@
-//! A WASI 0.3 command: prints its arguments, copies stdin to stdout where told (`--stdin`), fails where told (`--fail`, or
-//! `--exit N` with that code).
+//! A WASI 0.3 command: prints its arguments, copies stdin to stdout where told (`--stdin`), prints a file or writes one
+//! (`--file PATH`, `--write PATH`), fails where told (`--fail`, or `--exit N` with that code).
 
 use wasip3::cli::{environment, exit, stderr, stdin, stdout};
 use wasip3::wit_stream;
@@ -21,6 +21,16 @@ impl wasip3::exports::cli::run::Guest for Command {
                 "--stdin" => {
                     let (input, _done) = stdin::read_via_stream();
                     output.extend(input.collect().await);
+                }
+                "--file" => {
+                    let read = std::fs::read(words.next().expect("a path"));
+                    output.extend(read.unwrap_or_else(|error| format!("file: {error}\n").into_bytes()));
+                }
+                "--write" => {
+                    let written = std::fs::write(words.next().expect("a path"), "written\n");
+                    output.extend(
+                        written.map_or_else(|error| format!("write: {error}\n"), |()| "ok\n".to_owned()).into_bytes(),
+                    );
                 }
                 "--fail" => result = Err(()),
                 word => output.extend(format!("argument {word}\n").into_bytes()),

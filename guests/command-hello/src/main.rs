@@ -1,8 +1,13 @@
 //! A WASI 0.2 command: prints its arguments and environment, copies stdin to stdout where told, ends with the exit code told.
 //!
-//! `command-hello [--stdin] [--env NAME] [--file PATH] [--exit N] [--trap] [WORD…]`
+//! `command-hello [--stdin] [--env NAME] [--file PATH] [--connect ADDRESS] [--exit N] [--trap] [WORD…]`
 
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddrV4;
+
+use wasip2::sockets::instance_network::instance_network;
+use wasip2::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
+use wasip2::sockets::tcp_create_socket::create_tcp_socket;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -24,6 +29,10 @@ fn main() {
                 Ok(text) => print!("{text}"),
                 Err(error) => eprintln!("file: {error}"),
             },
+            "--connect" => match connect(value().parse().expect("an IPv4 address and port")) {
+                Ok(received) => print!("{received}"),
+                Err(error) => eprintln!("connect: {error}"),
+            },
             "--exit" => code = value().parse().expect("a number"),
             "--trap" => core::arch::wasm32::unreachable(),
             word => println!("argument {word}"),
@@ -33,4 +42,19 @@ fn main() {
     std::io::stdout().flush().expect("stdout can be written");
     // `std::process::exit` knows only success and failure on this target.
     wasip2::cli::exit::exit_with_code(code);
+}
+
+/// What the peer at `address` sends until it closes. Through the bindings, as not every C library for guests has sockets.
+fn connect(address: SocketAddrV4) -> Result<String, ErrorCode> {
+    let [a, b, c, d] = address.ip().octets();
+    let peer = IpSocketAddress::Ipv4(Ipv4SocketAddress { port: address.port(), address: (a, b, c, d) });
+    let socket = create_tcp_socket(IpAddressFamily::Ipv4)?;
+    socket.start_connect(&instance_network(), peer)?;
+    socket.subscribe().block();
+    let (input, _output) = socket.finish_connect()?;
+    let mut received = Vec::new();
+    while let Ok(bytes) = input.blocking_read(4096) {
+        received.extend(bytes);
+    }
+    Ok(String::from_utf8_lossy(&received).into_owned())
 }

@@ -8,6 +8,7 @@ use isomer_manifest::Diagnostic;
 use isomer_runtime::code::{CodeCache, CodeError};
 use isomer_runtime::exec::{CommandError, CommandSettings, Program, SocketPolicy};
 use isomer_runtime::guest::Directory;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::console::Console;
 use crate::fail::Fail;
@@ -61,11 +62,13 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let outcome = runtime.block_on(async {
-        tokio::select! {
+        // Before the command says anything: who has seen it run may stop it.
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+        Ok::<_, Fail>(tokio::select! {
             outcome = program.run(settings) => Some(outcome),
-            _ = tokio::signal::ctrl_c() => None,
-        }
-    });
+            _ = interrupt.recv() => None,
+        })
+    })?;
     // A thread may still wait for input that nobody reads any more.
     runtime.shutdown_background();
     match outcome {

@@ -33,7 +33,8 @@ fn owner(port: u16) -> Option<String> {
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { return false };
         descriptors.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == &*socket))
     };
-    let process = fs::read_dir("/proc").ok()?.flatten().find(has_socket)?;
+    let is_process = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit());
+    let process = fs::read_dir("/proc").ok()?.flatten().filter(is_process).find(has_socket)?;
     let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
     Some(format!("{} (process {})", name.trim(), process.file_name().to_string_lossy()))
 }

@@ -1,0 +1,74 @@
+//! The environment variables that the program and its parts read: the one list, shown by `isomer --help` and in the reference.
+
+/// An environment variable.
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    /// What it does, in one sentence without a full stop.
+    pub(crate) about: &'static str,
+}
+
+/// All of them, by name.
+pub(crate) const VARIABLES: &[Variable] = &[
+    Variable { name: "CARGO_TARGET_DIR", about: "Cargo's own: where packages of components are built" },
+    Variable { name: "CLICOLOR_FORCE", about: "colours, even where the output is no terminal" },
+    Variable { name: "HOME", about: "its `.cache` is used where `XDG_CACHE_HOME` is not set" },
+    Variable {
+        name: "ISOMER_GUEST_TOOLCHAIN",
+        about: "the name under which rustup knows the Rust toolchain that is put together from Debian's packages [default: isomer-guest]",
+    },
+    Variable {
+        name: "ISOMER_GUEST_TOOLCHAIN_DIR",
+        about: "the folder of that toolchain [default: `guest-toolchain` in the cache folder]",
+    },
+    Variable { name: "NO_COLOR", about: "no colours" },
+    Variable { name: "XDG_CACHE_HOME", about: "the program's cache folder is `isomer` in it [default: `~/.cache`]" },
+];
+
+/// For the end of `isomer --help`.
+pub(crate) fn help() -> String {
+    let widest = VARIABLES.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
+    let lines = VARIABLES.iter().map(|Variable { name, about }| format!("  {name:<widest$}  {about}\n"));
+    format!("Environment variables:\n{}", lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The names that the sources of all crates hand to the environment, by what stands before them.
+    fn named_in(dir: &Path, names: &mut BTreeSet<String>) {
+        for path in std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                named_in(&path, names);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a text file");
+                for before in ["var_os(\"", "env::var(\"", "variable(\"", "= \"ISOMER_"] {
+                    let found = text.split(before).skip(1).filter_map(|rest| rest.split('"').next());
+                    let prefix = if before.ends_with("ISOMER_") { "ISOMER_" } else { "" };
+                    names.extend(found.map(|name| format!("{prefix}{name}")));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_variable_that_is_read_is_listed() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates lie side by side");
+        let mut names = BTreeSet::new();
+        for krate in std::fs::read_dir(crates).expect("the folder can be read").flatten() {
+            if krate.file_name() != "test-guests" {
+                named_in(&krate.path().join("src"), &mut names);
+            }
+        }
+        let is_name = |name: &String| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && !name.is_empty();
+        // Cargo's search path for programs needs no word here; blessing is for the project's own tests.
+        names.retain(|name| is_name(name) && !["PATH", "ISOMER_BLESS"].contains(&name.as_str()));
+        let listed: Vec<&str> = VARIABLES.iter().map(|variable| variable.name).collect();
+        let missing: Vec<_> = names.iter().filter(|name| !listed.contains(&name.as_str())).collect();
+        assert!(missing.is_empty() && names.contains("ISOMER_GUEST_TOOLCHAIN_DIR"), "{missing:?} of {names:?}");
+        assert!(listed.is_sorted(), "{listed:?}");
+    }
+}

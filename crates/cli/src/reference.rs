@@ -1,0 +1,105 @@
+//! The reference of the command line, `docs/reference/cli.md`, out of the command line's own definition. A test keeps the file
+//! up to date; `ISOMER_BLESS=1` writes it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Command, CommandFactory as _};
+
+use crate::environment::VARIABLES;
+
+const HEAD: &str = "\
+# The command line
+
+Generated from the program (`isomer help COMMAND` says the same). What a command was asked for goes to standard output, what it
+says to people to standard error.
+
+";
+
+const EXIT_CODES: &str = "\
+## Exit codes
+
+| code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | it failed: a build, a start, a command that trapped |
+| 2 | the command line, the manifest or the file that was named is wrong; nothing was run |
+| other | `isomer exec` ends with the code of the component; 130 when it was stopped with Ctrl-C |
+
+";
+
+fn markdown() -> String {
+    let mut command = crate::Arguments::command();
+    command.build();
+    let mut out = HEAD.to_owned();
+    for subcommand in command.get_subcommands().filter(|it| it.get_name() != "help") {
+        describe(&mut out, subcommand);
+    }
+    out.push_str(EXIT_CODES);
+    out.push_str("## Environment variables\n\n| variable | meaning |\n| --- | --- |\n");
+    for variable in VARIABLES {
+        let _ = writeln!(out, "| `{}` | {} |", variable.name, variable.about);
+    }
+    out
+}
+
+fn describe(out: &mut String, command: &Command) {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ");
+    let _ = write!(out, "## isomer {}\n\n{about}.\n\n```text\n{usage}\n```\n\n", command.get_name());
+    let arguments = command.get_arguments().filter(|it| !is_everywhere(it));
+    out.push_str("| argument | meaning |\n| --- | --- |\n");
+    for argument in arguments {
+        let _ = writeln!(out, "| `{}` | {} |", name(argument).replace('|', "\\|"), meaning(argument));
+    }
+    out.push('\n');
+}
+
+/// `--help` and `--version` need no words.
+fn is_everywhere(argument: &Arg) -> bool {
+    matches!(argument.get_id().as_str(), "help" | "version")
+}
+
+fn name(argument: &Arg) -> String {
+    let values = argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let values = values.join(" ");
+    match argument.get_long() {
+        Some(long) if matches!(argument.get_action(), ArgAction::SetTrue) => format!("--{long}"),
+        Some(long) => format!("--{long} {values}"),
+        None => values,
+    }
+}
+
+fn meaning(argument: &Arg) -> String {
+    let mut text = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    let defaults = argument.get_default_values().iter().map(|it| it.to_string_lossy()).collect::<Vec<_>>();
+    let takes_value = argument.get_action().takes_values();
+    if takes_value && !defaults.is_empty() {
+        let _ = write!(text, " [default: `{}`]", defaults.join(" "));
+    }
+    for value in argument.get_possible_values().iter().filter(|_| takes_value) {
+        let about = value.get_help().map(|help| format!(": {help}")).unwrap_or_default();
+        let _ = write!(text, "<br>`{}`{about}", value.get_name());
+    }
+    text.replace('|', "\\|")
+}
+
+#[test]
+fn the_reference_is_up_to_date() {
+    let generated = markdown();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
+    if std::env::var_os("ISOMER_BLESS").is_some() {
+        std::fs::write(&path, &generated).expect("the file can be written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == generated,
+        "`docs/reference/cli.md` is not what the program gives; write it with `ISOMER_BLESS=1 cargo test -p isomer`"
+    );
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    crate::Arguments::command().debug_assert();
+}

@@ -1,0 +1,83 @@
+//! Building and planning apps, and the WIT packages in them.
+
+use crate::support::{Workspace, assert_run};
+
+const APART: &str = "\n[shapes.split.groups]\nback = [\"pong\"]\n";
+
+#[test]
+fn build_says_what_has_changed() {
+    let workspace = Workspace::ping_pong("");
+    // The sizes are the compiler's business.
+    workspace.write("ping.wasm", [isomer_test_guests::bytes("ping"), vec![]].concat());
+    let sizes = |said: String| {
+        let lines = said.lines().map(|line| match line.split_once("KiB") {
+            Some((name, rest)) => format!("{} [SIZE] KiB{rest}", name.split_whitespace().next().unwrap_or_default()),
+            None => line.to_owned(),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let first = sizes(workspace.run(&["build"]));
+    let second = sizes(workspace.run(&["build"]));
+    workspace.guest("http-hello", "ping.wasm");
+    let third = sizes(workspace.run(&["build"]));
+    assert_run!(workspace, [first, second, third].join("\n\n"));
+}
+
+#[test]
+fn build_as_json() {
+    let workspace = Workspace::ping_pong("");
+    let output = workspace.command(&["build", "--json"]).output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let components = json["components"].as_array().unwrap();
+    assert_eq!(components.len(), 2);
+    assert_eq!(components[0]["name"], "ping");
+    assert_eq!(components[0]["changed"], true);
+    let wasm = std::fs::metadata(components[0]["wasm"].as_str().unwrap()).unwrap();
+    assert_eq!(components[0]["bytes"], wasm.len());
+}
+
+#[test]
+fn plan_explains() {
+    let workspace = Workspace::ping_pong("grants = { config = { GREETING = \"hi\" }, kv = [\"scores\"] }\n");
+    assert_run!(workspace, workspace.run(&["plan"]));
+}
+
+#[test]
+fn plan_explains_what_cannot_be_run() {
+    let workspace = Workspace::ping_pong(APART);
+    assert_run!(workspace, workspace.run(&["plan", "--shape", "split"]));
+}
+
+#[test]
+fn plan_as_json() {
+    let workspace = Workspace::ping_pong(APART);
+    let json = |arguments: &[&str]| {
+        let output = workspace.command(arguments).output().unwrap();
+        assert!(output.status.success());
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let monolith = json(&["plan", "--json"]);
+    assert_eq!(monolith["runnable"], true);
+    assert_eq!(monolith["seams"][0]["mode"], "fused");
+    let split = json(&["plan", "--json", "--shape", "split"]);
+    assert_eq!(split["runnable"], false);
+    assert!(split["obstacles"][0]["message"].is_string(), "{split}");
+}
+
+#[test]
+fn plan_changes_nothing_but_the_built_components() {
+    let workspace = Workspace::ping_pong("");
+    workspace.run(&["plan"]);
+    let made: Vec<_> =
+        std::fs::read_dir(workspace.path(".isomer")).unwrap().flatten().map(|it| it.file_name()).collect();
+    assert_eq!(made, ["build"]);
+}
+
+#[test]
+fn wit_writes_the_platforms_packages_once() {
+    let workspace = Workspace::ping_pong("");
+    let first = workspace.run(&["wit"]);
+    assert!(first.contains("wrote wit/deps/isomer-sql-0.1.0/sql.wit"), "{first}");
+    assert!(workspace.path("wit/deps/wasi-http-0.3.0/package.wit").is_file());
+    assert_run!(workspace, workspace.run(&["wit"]));
+}

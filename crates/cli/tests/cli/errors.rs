@@ -1,0 +1,200 @@
+//! Every kind of error that a person meets, with its exit code and its way out.
+
+use std::net::TcpListener;
+
+use crate::support::{Workspace, assert_run};
+
+const SMALLEST: &str = "[app]\nname = \"small\"\nversion = \"0.1.0\"\n\n[components.hello]\nroutes = [\"/...\"]\n";
+
+/// The smallest manifest, with a source.
+fn manifest(source: &str) -> String {
+    format!("{SMALLEST}{source}\n")
+}
+
+#[test]
+fn unknown_command() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["biuld"]));
+}
+
+#[test]
+fn unknown_flag() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["run", "--lisen", "127.0.0.1:0"]));
+}
+
+#[test]
+fn no_manifest() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["plan"]));
+}
+
+#[test]
+fn no_folder() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["build", "nowhere"]));
+}
+
+#[test]
+fn bad_manifest() {
+    let workspace = Workspace::with_manifest(&manifest("wsm = \"hello.wasm\""));
+    assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0"]));
+}
+
+#[test]
+fn unknown_shape() {
+    let workspace = Workspace::ping_pong("\n[shapes.split.groups]\nback = [\"pong\"]\n");
+    assert_run!(workspace, workspace.run(&["plan", "--shape", "splti"]));
+}
+
+#[test]
+fn a_shape_that_cannot_be_run() {
+    let workspace = Workspace::ping_pong("\n[shapes.split.groups]\nback = [\"pong\"]\n");
+    assert_run!(workspace, workspace.run(&["run", "--shape", "split", "--listen", "127.0.0.1:0"]));
+}
+
+#[test]
+fn missing_exporter() {
+    let workspace = Workspace::with_manifest(&manifest("wasm = \"ping.wasm\""));
+    workspace.guest("ping", "ping.wasm");
+    assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0"]));
+}
+
+#[test]
+fn port_in_use() {
+    let workspace = Workspace::ping_pong("");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_run!(workspace, workspace.run(&["run", "--listen", &address]));
+}
+
+#[test]
+fn data_directory_that_cannot_be_made() {
+    let workspace = Workspace::ping_pong("");
+    assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0", "--data", "/proc/nowhere"]));
+}
+
+#[test]
+fn data_directory_in_use() {
+    let workspace = Workspace::ping_pong("");
+    let _server = workspace.serve(&["run"]);
+    assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0"]));
+}
+
+#[test]
+fn source_folder_that_is_not_there() {
+    let workspace = Workspace::with_manifest(&manifest("cargo = \"hello\""));
+    assert_run!(workspace, workspace.run(&["build"]));
+}
+
+#[test]
+fn source_file_that_is_not_there() {
+    let workspace = Workspace::with_manifest(&manifest("wasm = \"hello.wasm\""));
+    assert_run!(workspace, workspace.run(&["build"]));
+}
+
+#[test]
+fn source_command_that_fails() {
+    let workspace = Workspace::with_manifest(&manifest("command = \"echo oh; exit 3\"\nwasm = \"hello.wasm\""));
+    assert_run!(workspace, workspace.run(&["build"]));
+}
+
+#[test]
+fn granted_directory_that_is_not_there() {
+    let workspace = Workspace::with_manifest(&manifest(
+        "wasm = \"hello.wasm\"\ngrants = { dirs = [{ host = \"nowhere\", guest = \"/data\" }] }",
+    ));
+    workspace.guest("dirs-probe", "hello.wasm");
+    assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0"]));
+}
+
+/// Files that are no component, as `run`, as `exec`, and as a component of an app.
+fn not_a_component(bytes: &[u8]) -> (Workspace, String) {
+    let workspace = Workspace::with_manifest(&manifest("wasm = \"hello.wasm\""));
+    workspace.write("hello.wasm", bytes);
+    let runs = [&["run", "hello.wasm"][..], &["exec", "hello.wasm"], &["plan"]];
+    let said = runs.map(|arguments| format!("$ isomer {}\n{}", arguments.join(" "), workspace.run(arguments)));
+    (workspace, said.join("\n"))
+}
+
+#[test]
+fn core_module() {
+    let (workspace, said) = not_a_component(b"\0asm\x01\0\0\0");
+    assert_run!(workspace, said);
+}
+
+#[test]
+fn wrong_version() {
+    let (workspace, said) = not_a_component(b"\0asm\x0c\0\x01\0");
+    assert_run!(workspace, said);
+}
+
+#[test]
+fn no_wasm() {
+    let (workspace, said) = not_a_component(b"hello, world\n");
+    assert_run!(workspace, said);
+}
+
+#[test]
+fn file_that_is_not_there() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["run", "hello.wasm"]));
+}
+
+#[test]
+fn a_command_is_not_served() {
+    let workspace = Workspace::new();
+    workspace.guest("command-hello", "tool.wasm");
+    assert_run!(workspace, workspace.run(&["run", "tool.wasm"]));
+}
+
+#[test]
+fn a_handler_is_not_executed() {
+    let workspace = Workspace::new();
+    workspace.guest("http-hello", "hello.wasm");
+    assert_run!(workspace, workspace.run(&["exec", "hello.wasm"]));
+}
+
+#[test]
+fn a_library_is_neither() {
+    let workspace = Workspace::new();
+    workspace.guest("pong", "pong.wasm");
+    let runs = [workspace.run(&["run", "pong.wasm"]), workspace.run(&["exec", "pong.wasm"])];
+    assert_run!(workspace, runs.join("\n"));
+}
+
+#[test]
+fn bad_grant_flags() {
+    let workspace = Workspace::new();
+    let flags = [
+        ["--env", "NAME"],
+        ["--env", "1=x"],
+        ["--dir", "data"],
+        ["--dir", "data::data:ro"],
+        ["--allow", "https://example.com/"],
+        ["--allow", "example.com:http"],
+    ];
+    let runs = flags.map(|[flag, value]| workspace.run(&["exec", "tool.wasm", flag, value]));
+    assert_run!(workspace, runs.join("\n"));
+}
+
+#[test]
+fn grant_flags_for_an_app() {
+    let workspace = Workspace::ping_pong("");
+    assert_run!(workspace, workspace.run(&["run", "--allow", "*"]));
+}
+
+#[test]
+fn new_with_a_bad_name() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, [workspace.run(&["new", "My Shop"]), workspace.run(&["new", "../shop"])].join("\n"));
+}
+
+#[test]
+fn new_where_something_is() {
+    let workspace = Workspace::new();
+    workspace.write("shop/precious.txt", "mine");
+    workspace.write("file", "mine, too");
+    assert_run!(workspace, [workspace.run(&["new", "shop"]), workspace.run(&["new", "file"])].join("\n"));
+    assert_eq!(std::fs::read_dir(workspace.path("shop")).unwrap().count(), 1);
+}

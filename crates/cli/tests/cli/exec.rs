@@ -1,0 +1,116 @@
+//! Commands of both generations: arguments, streams, exit codes, grants, traps.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use crate::support::{Workspace, assert_run, signal};
+
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.guest("command-hello", "tool.wasm");
+    workspace.guest("command-hello-p3", "tool3.wasm");
+    workspace
+}
+
+#[test]
+fn arguments_and_exit_code() {
+    let workspace = workspace();
+    let runs = ["tool.wasm", "tool3.wasm"].map(|file| workspace.run(&["exec", file, "--", "one", "--exit", "42"]));
+    assert_run!(workspace, runs.join("\n"));
+}
+
+#[test]
+fn failure_without_a_code() {
+    let workspace = workspace();
+    assert_run!(workspace, workspace.run(&["exec", "tool3.wasm", "--", "--fail"]));
+}
+
+#[test]
+fn input_reaches_the_command() {
+    let workspace = workspace();
+    for file in ["tool.wasm", "tool3.wasm"] {
+        let said = workspace.run_with_input(&["exec", file, "--", "--stdin"], "line 1\nline 2\n");
+        assert!(said.starts_with("exit code: 0\n") && said.contains("line 1\nline 2\n"), "{said}");
+    }
+}
+
+#[test]
+fn trap() {
+    let workspace = workspace();
+    assert_run!(workspace, workspace.run(&["exec", "tool.wasm", "--", "--trap"]));
+}
+
+#[test]
+fn environment_is_what_was_granted() {
+    let workspace = workspace();
+    let said = workspace.run(&["exec", "--env", "A=1=2", "tool.wasm", "--", "--env", "A", "--env", "PATH"]);
+    assert!(said.contains("A=1=2\nPATH=nothing\n"), "{said}");
+}
+
+#[test]
+fn directories_are_what_was_granted() {
+    let workspace = workspace();
+    workspace.write("data/note.txt", "a note\n");
+    let read = ["--", "--file", "/notes/note.txt"];
+    let said = workspace.run(&[&["exec", "tool3.wasm"][..], &read].concat());
+    assert!(said.contains("file: ") && !said.contains("a note"), "{said}");
+    let said = workspace.run(&[&["exec", "--dir", "data::/notes:ro", "tool3.wasm"][..], &read].concat());
+    assert!(said.contains("a note\n"), "{said}");
+    let write = ["--", "--write", "/notes/new.txt"];
+    let said = workspace.run(&[&["exec", "--dir", "data::/notes:ro", "tool3.wasm"][..], &write].concat());
+    assert!(said.contains("write: ") && !workspace.path("data/new.txt").exists(), "{said}");
+    let said = workspace.run(&[&["exec", "--dir", "data::/notes", "tool3.wasm"][..], &write].concat());
+    assert!(said.starts_with("exit code: 0\n") && workspace.path("data/new.txt").exists(), "{said}");
+}
+
+#[test]
+fn a_directory_that_is_not_there() {
+    let workspace = workspace();
+    assert_run!(workspace, workspace.run(&["exec", "--dir", "nowhere::/data", "tool.wasm"]));
+}
+
+#[test]
+fn sockets_are_what_was_granted() {
+    let workspace = workspace();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let peer = std::thread::spawn(move || {
+        // Only the connections that are granted arrive.
+        for _ in 0..2 {
+            listener.accept().unwrap().0.write_all(b"hello from a socket\n").unwrap();
+        }
+    });
+    let connect = ["tool.wasm", "--", "--connect", &address];
+    for grants in [&[][..], &["--allow", "127.0.0.1:1"], &["--allow", "example.com"], &["--allow", "localhost:1"]] {
+        let said = workspace.run(&[&["exec"][..], grants, &connect].concat());
+        assert!(said.contains("connect: ") && !said.contains("hello from a socket"), "{grants:?} {said}");
+    }
+    for grant in ["127.0.0.1", "*"] {
+        let said = workspace.run(&[&["exec", "--allow", grant][..], &connect].concat());
+        assert!(said.contains("hello from a socket\n"), "{grant} {said}");
+    }
+    peer.join().unwrap();
+}
+
+#[test]
+fn ctrl_c_stops_a_command_that_waits() {
+    let workspace = workspace();
+    let mut command = workspace.command(&["exec", "tool.wasm", "--", "--stdin"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
+    assert_eq!(&first, b"hello ");
+    signal("INT", child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn code_is_compiled_once() {
+    let workspace = workspace();
+    let codes = || std::fs::read_dir(workspace.path(".cache/isomer/exec")).unwrap().count();
+    workspace.run(&["exec", "tool.wasm"]);
+    let first = codes();
+    workspace.run(&["exec", "tool.wasm"]);
+    assert!(first > 0 && first == codes());
+}

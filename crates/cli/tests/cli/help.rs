@@ -1,0 +1,64 @@
+//! What the program says about itself.
+
+use crate::support::{Workspace, assert_run};
+
+#[test]
+fn help() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["--help"]));
+}
+
+#[test]
+fn help_of_new() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["new", "--help"]));
+}
+
+#[test]
+fn help_of_build() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["build", "--help"]));
+}
+
+#[test]
+fn help_of_run() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["run", "--help"]));
+}
+
+#[test]
+fn help_of_dev() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["dev", "--help"]));
+}
+
+#[test]
+fn help_of_plan() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["plan", "--help"]));
+}
+
+#[test]
+fn help_of_exec() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["exec", "--help"]));
+}
+
+#[test]
+fn help_of_wit() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["wit", "--help"]));
+}
+
+#[test]
+fn help_of_doctor() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["doctor", "--help"]));
+}
+
+#[test]
+fn nothing_asked() {
+    let workspace = Workspace::new();
+    let said = workspace.run(&[]);
+    assert!(said.starts_with("exit code: 2\n") && said.contains("Usage: isomer <COMMAND>"), "{said}");
+}

@@ -1,0 +1,14 @@
+//! The real program: exit code, standard output and standard error, and what it serves.
+//!
+//! Snapshots have placeholders for what differs from run to run: folders, ports, times. `INSTA_UPDATE=always` writes them anew.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod apps;
+mod dev;
+mod doctor;
+mod errors;
+mod exec;
+mod help;
+mod serve;
+mod support;
+mod templates;

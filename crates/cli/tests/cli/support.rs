@@ -1,0 +1,245 @@
+//! A folder to run the program in, its output as a snapshot, and a server to talk to.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything may take. Reaching it is a failure, not a measurement.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder of its own to run the program in.
+pub(crate) struct Workspace {
+    dir: TempDir,
+}
+
+impl Workspace {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// A folder with this manifest.
+    pub(crate) fn with_manifest(manifest: &str) -> Self {
+        let workspace = Self::new();
+        workspace.write("isomer.toml", manifest);
+        workspace
+    }
+
+    /// `ping` calls `pong`; both are built already.
+    pub(crate) fn ping_pong(more: &str) -> Self {
+        let workspace = Self::with_manifest(&format!(
+            "[app]\nname = \"table-tennis\"\nversion = \"1.2.3\"\n\n\
+             [components.ping]\nwasm = \"ping.wasm\"\nroutes = [\"/...\"]\n\n\
+             [components.pong]\nwasm = \"pong.wasm\"\n{more}"
+        ));
+        workspace.guest("ping", "ping.wasm");
+        workspace.guest("pong", "pong.wasm");
+        workspace
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    pub(crate) fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// Puts a test guest into the folder.
+    pub(crate) fn guest(&self, name: &str, path: &str) {
+        self.write(path, isomer_test_guests::bytes(name));
+    }
+
+    /// The program with the tests' own surroundings.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_isomer"));
+        command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
+        if std::env::var_os("ISOMER_GUEST_TOOLCHAIN_DIR").is_none()
+            && let Some(cache) = cache_dir()
+        {
+            command.env("ISOMER_GUEST_TOOLCHAIN_DIR", cache.join("isomer/guest-toolchain"));
+        }
+        command.env("XDG_CACHE_HOME", self.path(".cache"));
+        for variable in ["COLUMNS", "CLICOLOR_FORCE", "NO_COLOR", "RUST_BACKTRACE"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Runs the program to its end; what it did, as text.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        self.run_with_input(arguments, "")
+    }
+
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> String {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A program that does not read has no reader.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        format!(
+            "exit code: {}\n----- stdout -----\n{}----- stderr -----\n{}",
+            output.status.code().map_or("none".to_owned(), |code| code.to_string()),
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        )
+    }
+
+    /// Starts a server: `arguments` with a free port and `--json`. Waits until it answers.
+    pub(crate) fn serve(&self, arguments: &[&str]) -> Server {
+        let arguments = [arguments, &["--listen", "127.0.0.1:0", "--json"]].concat();
+        let mut command = self.command(&arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let events = lines(child.stdout.take().unwrap());
+        let log = lines(child.stderr.take().unwrap());
+        let mut server = Server { child, events, log, url: String::new() };
+        let ready = server.event();
+        assert_eq!(ready["event"], "ready", "{ready}");
+        server.url = ready["url"].as_str().unwrap().to_owned();
+        server
+    }
+
+    /// Placeholders for what differs from run to run.
+    pub(crate) fn filters(&self) -> Vec<(String, &'static str)> {
+        let dir = self.dir.path().canonicalize().unwrap();
+        vec![
+            (regex_escaped(&dir.display().to_string()), "[DIR]"),
+            (r"127\.0\.0\.1:[1-9]\d*".to_owned(), "127.0.0.1:[PORT]"),
+            (r"\d+\.\d+ s\b".to_owned(), "[TIME]"),
+            (r"process \d+".to_owned(), "process [PID]"),
+            (r"-[0-9a-f]{16}\.wasm".to_owned(), "-[HASH].wasm"),
+        ]
+    }
+}
+
+/// The snapshot of a run.
+macro_rules! assert_run {
+    ($workspace:expr, $output:expr) => {{
+        let filters = $workspace.filters();
+        insta::with_settings!({ filters => filters.iter().map(|(from, to)| (from.as_str(), *to)), omit_expression => true }, {
+            insta::assert_snapshot!($output);
+        });
+    }};
+}
+pub(crate) use assert_run;
+
+/// A program that serves. It is stopped when dropped.
+pub(crate) struct Server {
+    child: Child,
+    events: Receiver<String>,
+    log: Receiver<String>,
+    url: String,
+}
+
+impl Server {
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// The next line on standard output.
+    pub(crate) fn event(&mut self) -> serde_json::Value {
+        match self.events.recv_timeout(PATIENCE) {
+            Ok(line) => serde_json::from_str(&line).unwrap(),
+            Err(_) => panic!("no event; it said {:?}", self.log.try_iter().collect::<Vec<_>>()),
+        }
+    }
+
+    /// Waits for a line on standard error that contains `text`.
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.log.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(_) => {}
+                Err(_) => panic!("nobody said `{text}`"),
+            }
+        }
+    }
+
+    /// The status and the body of `GET path`.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        get(self.address(), path)
+    }
+
+    /// SIGTERM; its exit code.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        signal("TERM", self.child.id());
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::yield_now();
+        }
+        panic!("it does not stop");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn signal(name: &str, pid: u32) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+}
+
+/// The status and the body of `GET path`, over a connection of its own.
+pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    (status, if chunked { dechunked(body) } else { body.to_owned() })
+}
+
+fn dechunked(mut chunks: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, rest)) = chunks.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body.push_str(&rest[..size]);
+        chunks = rest[size..].strip_prefix("\r\n").unwrap_or_default();
+    }
+    body
+}
+
+/// The lines of a pipe, read on a thread so that the writer never waits.
+fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn cache_dir() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))
+}
+
+fn regex_escaped(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_ascii_alphanumeric() || c == '/' { vec![c] } else { vec!['\\', c] }).collect()
+}
+
+/// Where tests that build components let Cargo put them: beside the guests, so that they share what was compiled.
+pub(crate) fn cargo_target_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("apps")
+}
