@@ -7,6 +7,7 @@
 //! | [`site`] | what is served: routes and their targets, swapped as a whole |
 //! | `incoming` | the request's body: its size and its pace |
 //! | `outgoing` | the response's body, and the access log's line when it ends |
+//! | `deadline` | a request ends in time though its client does not read |
 //! | `problem` | errors as `application/problem+json`; the one place that chooses a status code for a failure |
 //! | `trace` | request ids and W3C trace context |
 //! | `socket` | a connection whose peer does not read is closed |
@@ -15,6 +16,7 @@
 //!
 //! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends is answered or closed.
 
+mod deadline;
 mod incoming;
 mod outgoing;
 mod problem;

@@ -13,6 +13,8 @@ use isomer_observe::Log;
 use isomer_observe::record::Access;
 use isomer_runtime::{HttpError, ResponseBody};
 
+use crate::deadline;
+
 /// The body of any answer.
 pub(crate) struct OutgoingBody {
     inner: Inner,
@@ -26,12 +28,19 @@ pub(crate) struct OutgoingBody {
 }
 
 enum Inner {
+    /// Noted as being sent until it is dropped.
     Guest(ResponseBody),
     Own(Full<Bytes>),
 }
 
 impl OutgoingBody {
-    pub(crate) fn guest(body: ResponseBody, admitted: Admitted, access: Option<Box<AccessLine>>) -> Self {
+    pub(crate) fn guest(
+        body: ResponseBody,
+        deadline: Instant,
+        admitted: Admitted,
+        access: Option<Box<AccessLine>>,
+    ) -> Self {
+        deadline::begin(deadline);
         Self { inner: Inner::Guest(body), _admitted: admitted, access, unsent: false, held: None }
     }
 
@@ -40,8 +49,17 @@ impl OutgoingBody {
     }
 
     /// Sends nothing of it. The guest still finishes what it does.
-    pub(crate) fn unsent(self) -> Self {
-        Self { unsent: true, ..self }
+    pub(crate) fn unsent(mut self) -> Self {
+        self.unsent = true;
+        self
+    }
+}
+
+impl Drop for OutgoingBody {
+    fn drop(&mut self) {
+        if let Inner::Guest(_) = self.inner {
+            deadline::end();
+        }
     }
 }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use isomer_observe::Log;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::deadline::{self, WatchedTasks};
 use crate::service::Service;
 use crate::site::Site;
 use crate::socket::Socket;
@@ -140,7 +141,7 @@ impl Front {
             tokio::spawn(async move {
                 let connection = watcher.watch(server.serve_connection(socket, answer));
                 tokio::select! {
-                    ended = connection => if let Err(error) = ended {
+                    ended = deadline::watch(connection) => if let Some(Err(error)) = ended {
                         tracing::debug!(error = &*error, "connection ended");
                     },
                     _ = cut_off.changed() => {}
@@ -156,9 +157,9 @@ impl Front {
         }
     }
 
-    fn protocol(&self) -> auto::Builder<TokioExecutor> {
+    fn protocol(&self) -> auto::Builder<WatchedTasks> {
         let limits = &self.limits;
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = auto::Builder::new(WatchedTasks);
         builder
             .http1()
             .timer(TokioTimer::new())

@@ -70,7 +70,7 @@ impl Service {
                 if let Some(line) = &mut access {
                     line.record.status = response.status().as_u16();
                 }
-                response.map(|body| OutgoingBody::guest(body, admitted, access))
+                response.map(|body| OutgoingBody::guest(body, start + target.deadline, admitted, access))
             }
             (Some(problem), _) => finish(access, problem.response(id), admitted),
             (None, Err(failure)) => {

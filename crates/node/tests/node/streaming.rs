@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use crate::harness::body::{pieces, whole};
-use crate::harness::{Setup, TestNode, one, start, within};
+use crate::harness::{Setup, TestNode, one, start, until, within};
 
 /// The next piece of an answer's body; none at its end.
 async fn piece(response: &mut Response<Incoming>) -> Option<Bytes> {
@@ -83,6 +83,39 @@ async fn a_client_that_goes_away_in_the_middle_of_an_answer_frees_its_instance()
         drop((response, connection));
         node.event("access", |event| event["target"].as_str().is_some_and(|it| it.starts_with("/drip"))).await;
         assert_eq!(node.post("/echo", "free").await.ok(), "free");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_given_up_frees_its_instance_and_the_connection_goes_on() {
+    let node = with_one_instance("http-stream").await;
+    let mut connection = node.connect_http2().await;
+    for _ in 0..3 {
+        let request = connection.request(Method::GET, "/drip?chunks=2&ms=3600000");
+        let mut response = connection.send(request.body(whole("")).expect("valid")).await;
+        piece(&mut response).await.expect("the first chunk");
+        drop(response);
+        assert_eq!(connection.post("/echo", "free").await.ok(), "free");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_cannot_put_off_the_deadline() {
+    let manifest = one("http-stream", "limits.request_deadline = \"300ms\"");
+    for http2 in [false, true] {
+        let node = Setup::new(&manifest).options(|options| options.instances_max = Some(1)).start().await;
+        let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
+        let request = connection.request(Method::GET, "/drip?chunks=1000&ms=0&bytes=1000000");
+        // More than the buffers on the way take; nothing of it is read.
+        let unread = connection.send(request.body(whole("")).expect("valid")).await;
+        assert_eq!(unread.status(), 200);
+        let free = until("the only instance is free", async || {
+            let answer = node.post("/echo", "free").await;
+            (answer.status == 200).then_some(answer)
+        });
+        assert_eq!(free.await.ok(), "free");
+        let rest = within("the end", unread.into_body().collect()).await;
+        assert!(rest.is_err(), "the body looks whole");
     }
 }
 
