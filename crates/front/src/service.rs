@@ -58,7 +58,7 @@ impl Service {
         let site = self.site.load_full();
         let (target, request) = match route(&site, request, id) {
             Ok(routed) => routed,
-            Err(own) => return finish(access, own, admitted),
+            Err(own) => return finish(access, own.response(id), admitted),
         };
         if let Some(line) = &mut access {
             line.record.component = Some(target.component.clone());
@@ -115,23 +115,38 @@ impl Service {
     }
 }
 
+/// What needs no guest.
+enum Own {
+    Problem(Problem),
+    /// The process takes requests.
+    Healthy,
+    /// `OPTIONS *`.
+    Everything,
+}
+
+impl Own {
+    fn response(self, id: RequestId) -> Response<Bytes> {
+        match self {
+            Self::Problem(problem) => problem.response(id),
+            Self::Healthy => Response::new(Bytes::from_static(b"ok\n")),
+            Self::Everything => options_of_everything(),
+        }
+    }
+}
+
 /// Finds who answers, and makes the request one that a guest understands: an absolute URI and a trace. What needs no guest
 /// is answered here.
-fn route(
-    site: &Site,
-    mut request: Request<Incoming>,
-    id: RequestId,
-) -> Result<(&Target, Request<Incoming>), Response<Bytes>> {
-    let refuse = |problem: Problem| Err(problem.response(id));
+fn route(site: &Site, mut request: Request<Incoming>, id: RequestId) -> Result<(&Target, Request<Incoming>), Own> {
+    let refuse = |problem| Err(Own::Problem(problem));
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return refuse(METHOD);
     }
     if request.uri().path() == HEALTH_PATH {
-        return Err(Response::new(Bytes::from_static(b"ok\n")));
+        return Err(Own::Healthy);
     }
     let Some(authority) = authority(&request) else { return refuse(HOST) };
     match (request.uri().path(), request.method()) {
-        ("*", &Method::OPTIONS) => return Err(options_of_everything()),
+        ("*", &Method::OPTIONS) => return Err(Own::Everything),
         ("*", _) => return refuse(ASTERISK),
         _ => {}
     }

@@ -150,6 +150,16 @@ struct NotedImport {
     owners: Vec<String>,
 }
 
+/// What a revision is made from.
+struct Making<'a> {
+    app: &'a App,
+    components: &'a Components,
+    options: &'a RevisionOptions,
+    parts: &'a Parts,
+    cache: &'a CodeCache,
+    progress: &'a (dyn Fn(Step<'_>) + Sync),
+}
+
 /// A group on its way.
 struct Prepared<'a> {
     group: &'a PlannedGroup,
@@ -172,6 +182,7 @@ impl Revision {
         cache: &CodeCache,
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Self, RevisionError> {
+        let making = Making { app, components, options, parts, cache, progress };
         progress(Step::Plan);
         let plan = plan(app, components, &options.shape)?;
         plan.check_runnable().map_err(RevisionError::Plan)?;
@@ -180,7 +191,7 @@ impl Revision {
         let digests = digests.collect::<BTreeMap<_, _>>();
         let mut prepared = Vec::new();
         for group in &plan.groups {
-            prepared.push(prepare(group, components, &digests, &engine, cache, progress)?);
+            prepared.push(making.prepare(group, &digests, &engine)?);
         }
         drop(engine);
         let mut sizes = PoolSizes::default();
@@ -190,7 +201,7 @@ impl Revision {
         let engine = Engine::new(sizes).map_err(engine_failed)?;
         let mut site = Site::new();
         for one in prepared {
-            let group = start(app, components, &one, &engine, options, parts, cache, progress).await?;
+            let group = making.start(&one, &engine).await?;
             add_routes(&mut site, app, one.group, &group);
         }
         Ok(Self { plan, site })
@@ -218,26 +229,6 @@ pub fn plan(app: &App, components: &Components, shape: &str) -> Result<Plan, Rev
 
 fn engine_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RevisionError {
     RevisionError::Engine { source: source.into() }
-}
-
-fn prepare<'a>(
-    group: &'a PlannedGroup,
-    components: &Components,
-    digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
-    engine: &Engine,
-    cache: &CodeCache,
-    progress: &(dyn Fn(Step<'_>) + Sync),
-) -> Result<Prepared<'a>, RevisionError> {
-    let decisions = serde_json::to_vec(group).expect("a planned group is plain data");
-    let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), decisions.as_slice()];
-    ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
-    let key = Key::new(engine, ingredients);
-    if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok()) {
-        return Ok(Prepared { group, key, note, bytes: None });
-    }
-    progress(Step::Compose(&group.name));
-    let (note, bytes) = compose(group, components)?;
-    Ok(Prepared { group, key, note, bytes: Some(bytes) })
 }
 
 fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, Vec<u8>), RevisionError> {
@@ -286,51 +277,62 @@ impl GroupNote {
     }
 }
 
-async fn start(
-    app: &App,
-    components: &Components,
-    one: &Prepared<'_>,
-    engine: &Engine,
-    options: &RevisionOptions,
-    parts: &Parts,
-    cache: &CodeCache,
-    progress: &(dyn Fn(Step<'_>) + Sync),
-) -> Result<Arc<Group>, RevisionError> {
-    let name = &one.group.name;
-    let component = match cache.load(engine, &one.key) {
-        Some(component) => component,
-        None => {
-            // A note without its code was cut off, or cleaned up: put together again what was not.
-            let composed = match &one.bytes {
-                Some(bytes) => bytes,
-                None => &compose(one.group, components)?.1,
-            };
-            progress(Step::Compile(name));
-            let note = serde_json::to_vec(&one.note).expect("a note is plain data");
-            cache.compile(engine, &one.key, composed, &note)?
+impl Making<'_> {
+    fn prepare<'g>(
+        &self,
+        group: &'g PlannedGroup,
+        digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
+        engine: &Engine,
+    ) -> Result<Prepared<'g>, RevisionError> {
+        let decisions = serde_json::to_vec(group).expect("a planned group is plain data");
+        let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), decisions.as_slice()];
+        ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
+        let key = Key::new(engine, ingredients);
+        if let Some(note) = self.cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok()) {
+            return Ok(Prepared { group, key, note, bytes: None });
         }
-    };
-    let handlers = one.note.handlers.iter();
-    let handlers =
-        handlers.map(|(export, interface, _)| Handler { export: export.clone(), interface: interface.clone() });
-    let settings = GroupSettings {
-        owners: parts.owners(app, &one.group.components)?,
-        sink: parts.sink(),
-        memory_bytes: memory_bytes(app, one.group),
-        concurrency: concurrency(app, one.group),
-        instances_max: one.note.instances_max(options) as usize,
-        requests_per_instance_max: options.requests_per_instance_max.unwrap_or(REQUESTS_PER_INSTANCE_MAX),
-        instance_age_max: INSTANCE_AGE_MAX,
-    };
-    let handlers = handlers.collect::<Vec<_>>();
-    let group = Group::new(engine, &component, &one.note.imports(), &handlers, parts.providers(), settings)
-        .map_err(|source| RevisionError::Link { group: name.clone(), source })?;
-    if !handlers.is_empty() {
-        progress(Step::Start(name));
-        group.warm_up(START_MAX).await.map_err(|source| RevisionError::Start { group: name.clone(), source })?;
+        (self.progress)(Step::Compose(&group.name));
+        let (note, bytes) = compose(group, self.components)?;
+        Ok(Prepared { group, key, note, bytes: Some(bytes) })
     }
-    group.start_sweeper();
-    Ok(Arc::new(group))
+
+    async fn start(&self, one: &Prepared<'_>, engine: &Engine) -> Result<Arc<Group>, RevisionError> {
+        let name = &one.group.name;
+        let component = match self.cache.load(engine, &one.key) {
+            Some(component) => component,
+            None => {
+                // A note without its code was cut off, or cleaned up: put together again what was not.
+                let composed = match &one.bytes {
+                    Some(bytes) => bytes,
+                    None => &compose(one.group, self.components)?.1,
+                };
+                (self.progress)(Step::Compile(name));
+                let note = serde_json::to_vec(&one.note).expect("a note is plain data");
+                self.cache.compile(engine, &one.key, composed, &note)?
+            }
+        };
+        let handlers = one.note.handlers.iter();
+        let handlers =
+            handlers.map(|(export, interface, _)| Handler { export: export.clone(), interface: interface.clone() });
+        let settings = GroupSettings {
+            owners: self.parts.owners(self.app, &one.group.components)?,
+            sink: self.parts.sink(),
+            memory_bytes: memory_bytes(self.app, one.group),
+            concurrency: concurrency(self.app, one.group),
+            instances_max: one.note.instances_max(self.options) as usize,
+            requests_per_instance_max: self.options.requests_per_instance_max.unwrap_or(REQUESTS_PER_INSTANCE_MAX),
+            instance_age_max: INSTANCE_AGE_MAX,
+        };
+        let handlers = handlers.collect::<Vec<_>>();
+        let group = Group::new(engine, &component, &one.note.imports(), &handlers, self.parts.providers(), settings)
+            .map_err(|source| RevisionError::Link { group: name.clone(), source })?;
+        if !handlers.is_empty() {
+            (self.progress)(Step::Start(name));
+            group.warm_up(START_MAX).await.map_err(|source| RevisionError::Start { group: name.clone(), source })?;
+        }
+        group.start_sweeper();
+        Ok(Arc::new(group))
+    }
 }
 
 /// A fused group's memory is that of the components that take its requests: the largest of their limits.

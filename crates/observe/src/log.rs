@@ -154,13 +154,20 @@ mod tests {
 
     /// A pipe that nobody empties until told.
     #[derive(Clone, Default)]
-    struct Stuck(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Stuck(Arc<Pipe>);
+
+    #[derive(Default)]
+    struct Pipe {
+        /// Is it emptied, and what has come out of it?
+        state: Mutex<(bool, Vec<u8>)>,
+        changed: Condvar,
+    }
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut state = self.0.0.lock().unwrap();
+            let mut state = self.0.state.lock().unwrap();
             while !state.0 {
-                state = self.0.1.wait(state).unwrap();
+                state = self.0.changed.wait(state).unwrap();
             }
             state.1.extend_from_slice(bytes);
             Ok(bytes.len())
@@ -178,12 +185,12 @@ mod tests {
         for number in 0..QUEUE_LINES_MAX * 3 {
             log.note(format!("line {number}"));
         }
-        pipe.0.0.lock().unwrap().0 = true;
-        pipe.0.1.notify_all();
+        pipe.0.state.lock().unwrap().0 = true;
+        pipe.0.changed.notify_all();
         log.flush();
         log.note("after");
         log.flush();
-        let text = String::from_utf8(pipe.0.0.lock().unwrap().1.clone()).unwrap();
+        let text = String::from_utf8(pipe.0.state.lock().unwrap().1.clone()).unwrap();
         assert!(text.contains("line 0\n"));
         assert!(text.contains("lines of the log were dropped"), "{text}");
     }

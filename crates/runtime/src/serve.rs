@@ -64,23 +64,23 @@ pub(crate) struct Exchange {
     pub(crate) failed: Failed,
 }
 
-/// Where the head of the response goes, or why there is none. The first one counts.
+/// The head of the response, or why there is none.
+pub(crate) type HeadOrFailure = Result<http::Response<WasiBody>, Failure>;
+
+/// Where it goes. The first one counts.
 #[derive(Clone)]
-pub(crate) struct Head(Arc<Mutex<Option<oneshot::Sender<Result<http::Response<WasiBody>, Failure>>>>>);
+pub(crate) struct Head(Arc<Mutex<Option<oneshot::Sender<HeadOrFailure>>>>);
 
 impl Head {
-    pub(crate) fn new(sender: oneshot::Sender<Result<http::Response<WasiBody>, Failure>>) -> Self {
+    pub(crate) fn new(sender: oneshot::Sender<HeadOrFailure>) -> Self {
         Self(Arc::new(Mutex::new(Some(sender))))
     }
 
     /// Gives `answer` back if there was one before, or nobody waits any more.
-    pub(crate) fn send(
-        &self,
-        answer: Result<http::Response<WasiBody>, Failure>,
-    ) -> Result<(), Result<http::Response<WasiBody>, Failure>> {
+    pub(crate) fn send(&self, answer: HeadOrFailure) -> Option<HeadOrFailure> {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(sender) => sender.send(answer),
-            None => Err(answer),
+            Some(sender) => sender.send(answer).err(),
+            None => Some(answer),
         }
     }
 }
@@ -178,7 +178,7 @@ impl Instance {
 
 /// A failure goes to the client if the head is still open, else to the log.
 fn report(head: Head, component: &str, id: RequestId, failure: Failure, guest: &Guest) {
-    if let Err(Err(failure)) = head.send(Err(failure)) {
+    if let Some(Err(failure)) = head.send(Err(failure)) {
         guest.sink().broken(component, id, &failure);
     }
 }
@@ -220,7 +220,7 @@ async fn call3(
                 let response = store.data_mut().http().table.delete(response)?;
                 response.into_http(store, read)
             })?;
-            if head.send(Ok(response)).is_ok() {
+            if head.send(Ok(response)).is_none() {
                 // Not sent means that the body was dropped unread; then this run is dropped too.
                 let _ = ended.await;
             }

@@ -224,7 +224,7 @@ impl SharedInstances {
                 None | Some(Ok(())) => Failure::Neighbour,
             };
             one.failed.store(true, Ordering::Release);
-            if let Err(Err(failure)) = one.head.send(Err(failure)) {
+            if let Some(Err(failure)) = one.head.send(Err(failure)) {
                 instance.store.data().sink().broken(&one.component, id, &failure);
             }
         }

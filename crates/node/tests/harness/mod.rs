@@ -239,6 +239,11 @@ impl TestNode {
         self.memory.events()
     }
 
+    /// Has the warnings of this process come into this node's log; only the first node that asks gets them.
+    pub(crate) fn hear_warnings(&self) {
+        isomer_observe::listen_to_warnings(self.log.clone());
+    }
+
     /// The lines that `component` printed until now, to `stream`.
     pub(crate) fn output(&self, component: &str, stream: &str) -> Vec<String> {
         let of = |event: &serde_json::Value| {

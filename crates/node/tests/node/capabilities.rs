@@ -115,6 +115,15 @@ async fn requests_go_where_they_were_granted_and_nowhere_else() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_denied_is_told_with_the_line_that_would_grant_it() {
+    let node = start(&one("fetch-probe", "grants.http = [\"*\"]")).await;
+    node.hear_warnings();
+    assert_eq!(node.get("/?url=http://127.0.0.1:9/").await.status, 502);
+    let granted = "`grants.http = [\"127.0.0.1:9\"]` under `[components.fetch-probe]`";
+    node.event("warning", |event| event["text"].as_str().is_some_and(|text| text.contains(granted))).await;
+}
+
 /// A node whose guest sees `shared/` of the app's folder as `/data`; `secret.txt` lies beside it.
 async fn with_directory(write: bool) -> TestNode {
     let grant = format!("grants.dirs = [{{ host = \"shared\", guest = \"/data\", write = {write} }}]");
