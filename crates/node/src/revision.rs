@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::parts::{Parts, PartsError};
 
 /// Instances of a group that may live at once, where the address space allows it.
-const INSTANCES_MAX: u32 = 512;
+const INSTANCES_MAX: u32 = 256;
 
 /// Fewer than this would make a group useless under any load.
 const INSTANCES_MIN: u32 = 16;
