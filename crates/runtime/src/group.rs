@@ -1,6 +1,5 @@
 //! A group: one (composed) component, linked, with its pool of instances. What the front door calls.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use tokio::sync::oneshot;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::WasiBody;
 
-use crate::body::ResponseBody;
+use crate::body::{ResponseBody, Rest, Signals};
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::guest::{OwnerSettings, RequestId, Template};
@@ -191,11 +190,11 @@ impl Group {
 
 async fn handle_alone(alone: Arc<Alone>, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
     let (slot, idle) = alone.pool.take().await?;
-    let unread_method = request.http.method() == http::Method::HEAD;
+    let unread = request.http.method() == http::Method::HEAD;
     let (head_sender, mut head) = oneshot::channel();
     let (ended_sender, ended) = oneshot::channel();
-    let failed = Arc::new(AtomicBool::new(false));
-    let exchange = Exchange { head: Head::new(head_sender), ended, failed: failed.clone() };
+    let signals = Arc::new(Signals::default());
+    let exchange = Exchange { head: Head::new(head_sender), ended, signals: signals.clone() };
     let mut run = Some(Box::pin(async move {
         let made = match idle {
             Some(instance) => Ok(instance),
@@ -222,8 +221,8 @@ async fn handle_alone(alone: Arc<Alone>, request: Request) -> Result<http::Respo
     });
     match response.await {
         Ok(response) => {
-            let unread = unread_method || has_no_body(response.status());
-            Ok(response.map(|body| ResponseBody::new(body, run, failed, ended_sender, unread)))
+            let rest = run.map_or(Rest::Over, Rest::Reader);
+            Ok(ResponseBody::of(response, rest, signals, ended_sender, unread))
         }
         Err(failure) => {
             // The handler may go on working after it has answered with an error.
@@ -236,11 +235,6 @@ async fn handle_alone(alone: Arc<Alone>, request: Request) -> Result<http::Respo
             Err(failure)
         }
     }
-}
-
-/// Responses that have no body by their status (RFC 9110, section 6.4.1).
-pub(crate) fn has_no_body(status: http::StatusCode) -> bool {
-    status.is_informational() || status == http::StatusCode::NO_CONTENT || status == http::StatusCode::NOT_MODIFIED
 }
 
 fn find_handler(component: &Component, handler: &Handler) -> Result<HandlerExport, GroupError> {

@@ -1,6 +1,5 @@
 //! One request in one instance.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,7 +12,7 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::p3::bindings::http::types as types3;
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
 
-use crate::body::Failed;
+use crate::body::Signals;
 use crate::engine::Engine;
 use crate::failure::{Failure, backtrace};
 use crate::group::Request;
@@ -61,7 +60,7 @@ pub(crate) struct Exchange {
     pub(crate) head: Head,
     /// Resolves when the last frame of the response's body has been read.
     pub(crate) ended: oneshot::Receiver<()>,
-    pub(crate) failed: Failed,
+    pub(crate) signals: Arc<Signals>,
 }
 
 /// The head of the response, or why there is none.
@@ -140,13 +139,18 @@ impl Instance {
 
     /// Serves one request from its head to the end of everything it started. `Ok` if the instance can be used again.
     pub(crate) async fn serve(&mut self, request: Request, exchange: Exchange) -> Result<(), ()> {
-        let Exchange { head, ended, failed } = exchange;
+        let Exchange { head, ended, signals } = exchange;
         let Request { http, id, deadline, allowed, handler, component } = request;
         self.served += 1;
         self.store.set_epoch_deadline(1);
         self.store.data_mut().begin_request(Some(id), deadline, http.headers().get("traceparent").cloned());
         let function = self.handlers[handler].clone();
-        let run = self.store.run_concurrent(async |accessor| call(accessor, &function, http, &head, ended).await);
+        let run = self.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
+            call(accessor, &function, http, &head, ended).await?;
+            // Whatever else the request started ends before the next one begins.
+            std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+            Ok(())
+        });
         let failure = match tokio::time::timeout_at(deadline.into(), run).await {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(error)) | Err(error)) => Some(self.failure(&error, allowed)),
@@ -160,7 +164,7 @@ impl Instance {
                 Ok(())
             }
             Some(failure) => {
-                failed.store(true, Ordering::Release);
+                signals.fail();
                 report(head, &component, id, failure, self.store.data());
                 Err(())
             }
@@ -183,7 +187,7 @@ fn report(head: Head, component: &str, id: RequestId, failure: Failure, guest: &
     }
 }
 
-/// Calls the handler and stays until the response is read and the guest has nothing left to do.
+/// Calls the handler and stays until it has returned and (0.3) its response is read.
 pub(crate) async fn call(
     accessor: &Accessor<Guest>,
     function: &HandlerFunction,
@@ -230,7 +234,6 @@ async fn call3(
             let _ = head.send(Err(Failure::Handler { code: format!("{code:?}"), body_too_large }));
         }
     }
-    std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
     Ok(())
 }
 

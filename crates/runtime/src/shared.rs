@@ -1,11 +1,15 @@
 //! One instance, several requests at once: `concurrency = N`, for components that do only asynchronous I/O.
 //!
 //! Each instance has a task of its own that runs its store; requests are sent to it. A trap or a missed deadline takes the
-//! instance down with all its requests (at most N): the guilty one gets its own failure, the others [`Failure::Neighbour`].
+//! instance down with all its requests (at most N). Whose fault a trap is cannot be told: all get it. After a missed deadline the
+//! late ones get that, the others [`Failure::Neighbour`].
+//!
+//! A request is over when its response has been read. What its guest still does then goes on beside the next requests, and ends with
+//! the instance at the latest: the store knows when it has no work left, but not whose work it is.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,9 +18,9 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use wasmtime::Trap;
 
-use crate::body::{Failed, ResponseBody};
+use crate::body::{ResponseBody, Rest, Signals};
 use crate::failure::{Failure, backtrace};
-use crate::group::{Request, has_no_body};
+use crate::group::Request;
 use crate::guest::RequestId;
 use crate::pool::PoolLimits;
 use crate::serve::{Head, Instance, InstanceMaker, call};
@@ -47,7 +51,7 @@ struct Job {
     request: Request,
     head: Head,
     ended: oneshot::Receiver<()>,
-    failed: Failed,
+    signals: Arc<Signals>,
     _place: Place,
 }
 
@@ -72,18 +76,17 @@ impl SharedInstances {
 
     pub(crate) async fn handle(self: Arc<Self>, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
         let permit = self.permit().await?;
-        let unread_method = request.http.method() == http::Method::HEAD;
+        let unread = request.http.method() == http::Method::HEAD;
         let (head_sender, head) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
-        let failed = Arc::new(AtomicBool::new(false));
+        let signals = Arc::new(Signals::default());
         let worker = self.worker();
         let place = Place { worker: worker.clone(), _permit: permit };
-        let job = Job { request, head: Head::new(head_sender), ended, failed: failed.clone(), _place: place };
+        let job = Job { request, head: Head::new(head_sender), ended, signals: signals.clone(), _place: place };
         // A worker that has just ended drops the job, and with it the sender of the head.
         let _ = worker.jobs.send(job);
         let response = head.await.unwrap_or(Err(Failure::Neighbour))?;
-        let unread = unread_method || has_no_body(response.status());
-        Ok(response.map(|body| ResponseBody::new(body, None, failed, ended_sender, unread)))
+        Ok(ResponseBody::of(response, Rest::Elsewhere, signals, ended_sender, unread))
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
@@ -146,14 +149,14 @@ impl SharedInstances {
                 let (mut next, mut open) = (Some(first), true);
                 loop {
                     if let Some(job) = next.take() {
-                        let Job { request, head, ended, failed, _place } = job;
+                        let Job { request, head, ended, signals, _place } = job;
                         let (id, function) = (request.id, &handlers[request.handler]);
                         let in_flight = InFlight {
                             deadline: request.deadline,
                             allowed: request.allowed,
                             component: request.component.clone(),
                             head: head.clone(),
-                            failed,
+                            signals,
                         };
                         serving.lock().unwrap_or_else(PoisonError::into_inner).insert(id, in_flight);
                         calls.push(async move {
@@ -180,7 +183,9 @@ impl SharedInstances {
                     outcome = &mut run => break Some(outcome.flatten()),
                     _ = tick.tick() => {
                         let now = Instant::now();
-                        if serving.lock().unwrap_or_else(PoisonError::into_inner).values().any(|one| one.deadline <= now) {
+                        // One whose client does not read is ended by who sends it, and must not cost the others their instance.
+                        let late = |one: &InFlight| one.deadline <= now && !one.signals.waits_for_client();
+                        if serving.lock().unwrap_or_else(PoisonError::into_inner).values().any(late) {
                             break None;
                         }
                     }
@@ -223,7 +228,7 @@ impl SharedInstances {
                 Some(Err(error)) => Failure::from_trap(error, refused_memory),
                 None | Some(Ok(())) => Failure::Neighbour,
             };
-            one.failed.store(true, Ordering::Release);
+            one.signals.fail();
             if let Some(Err(failure)) = one.head.send(Err(failure)) {
                 instance.store.data().sink().broken(&one.component, id, &failure);
             }
@@ -240,7 +245,7 @@ struct InFlight {
     allowed: Duration,
     component: Arc<str>,
     head: Head,
-    failed: Failed,
+    signals: Arc<Signals>,
 }
 
 /// A call has come to its end; an error ends the instance.
