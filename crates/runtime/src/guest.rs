@@ -117,7 +117,7 @@ impl Guest {
         Self {
             table,
             http: WasiHttpCtx::new(),
-            hooks: Hooks { template: template.clone(), current: 0, traceparent: None },
+            hooks: Hooks { template: template.clone(), current: NOBODY, traceparent: None },
             contexts: (0..=owners).map(|_| None).collect(),
             current: owners,
             writers: Vec::new(),
@@ -220,15 +220,29 @@ impl WasiHttpView for Guest {
     }
 }
 
+/// No owner has this index: who sends without having entered an owner is refused.
+const NOBODY: usize = usize::MAX;
+
+/// Bytes of a body that are copied out of a guest at once. Each request may hold a few such pieces outside of its memory limit.
+const CHUNK_BYTES: usize = 64 << 10;
+
 /// How wasmtime's HTTP implementation asks us things.
 struct Hooks {
     template: Arc<Template>,
-    /// The owner that sends; set by `enter` right before a request is sent.
+    /// The owner that sends: set by `enter` right before a request is sent, and good for that one alone.
     current: usize,
     traceparent: Option<HeaderValue>,
 }
 
 impl WasiHttpHooks for Hooks {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+
     fn send_request(
         &mut self,
         mut request: http::Request<WasiBody>,
@@ -242,7 +256,8 @@ impl WasiHttpHooks for Hooks {
                 >,
             > + Send,
     > {
-        let Some(outbound) = self.template.owners.get(self.current).and_then(|owner| owner.outbound.as_ref()) else {
+        let owner = std::mem::replace(&mut self.current, NOBODY);
+        let Some(outbound) = self.template.owners.get(owner).and_then(|owner| owner.outbound.as_ref()) else {
             return Box::new(async { Err(HttpError::HttpRequestDenied) });
         };
         if let Some(traceparent) = &self.traceparent {
