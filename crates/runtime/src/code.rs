@@ -1,7 +1,8 @@
 //! Compiled code on disk: compiled once, mapped from then on.
 //!
 //! An entry is named by a [`Key`] over everything that went into it: what was compiled and with which engine. Beside the code lies
-//! a note, opaque here: whatever the caller needs to use the code without looking at its source again.
+//! a note, opaque here: whatever the caller needs to use the code without looking at its source again. What has not been used for
+//! long, or is more than the folder may hold, is removed when something new is compiled; removing code that is mapped hurts nobody.
 
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -9,6 +10,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
@@ -17,6 +19,18 @@ use crate::engine::Engine;
 
 /// Numbers the files that this process writes.
 static WRITES: AtomicU64 = AtomicU64::new(0);
+
+/// What all files of a folder may have together.
+const BYTES_MAX: u64 = 2 << 30;
+
+/// How long a file is kept that nobody uses.
+const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A file's time of modification says when it was used last: its content never changes.
+fn mark_used(path: &Path) {
+    // Without it, it is removed a little earlier than it could be.
+    let _ = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+}
 
 /// Names an entry: a SHA-256 over its ingredients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +107,10 @@ impl CodeCache {
 
     /// The entry's note alone: cheap, needs no engine with a pool.
     pub fn note(&self, key: &Key) -> Option<Vec<u8>> {
-        fs::read(self.path(key, "note")).ok()
+        let path = self.path(key, "note");
+        let note = fs::read(&path).ok()?;
+        mark_used(&path);
+        Some(note)
     }
 
     /// The entry's code, mapped. `None` if it is not there or wasmtime refuses it (another version, cut short): compile again.
@@ -107,6 +124,7 @@ impl CodeCache {
         // nobody else can write to it (checked in `open`), files in it are made only by `compile` below, under a temporary
         // name that is renamed when it is complete, and are never written to again. wasmtime checks version and settings.
         let component = unsafe { Component::deserialize_file(engine.wasmtime(), &path) };
+        mark_used(&path);
         component.inspect_err(|error| tracing::debug!(path = %path.display(), %error, "compiled code is not used")).ok()
     }
 
@@ -124,7 +142,32 @@ impl CodeCache {
         if let Err(error) = kept {
             tracing::warn!(folder = %self.folder.display(), %error, "cannot keep compiled code");
         }
+        if let Err(error) = self.remove_unused(SystemTime::now(), BYTES_MAX) {
+            tracing::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
+        }
         Ok(compiled)
+    }
+
+    /// Removes files that were used last before [`UNUSED_MAX`], or before others that alone are `bytes_max`.
+    fn remove_unused(&self, now: SystemTime, bytes_max: u64) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            // One that is gone by now was removed by another process that does the same.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_file() {
+                files.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
+        }
+        files.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
+        let mut kept_bytes = 0_u64;
+        for (used, bytes, path) in files {
+            kept_bytes = kept_bytes.saturating_add(bytes);
+            if kept_bytes > bytes_max || now.duration_since(used).is_ok_and(|unused| unused > UNUSED_MAX) {
+                let _ = fs::remove_file(path);
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, key: &Key, kind: &str) -> PathBuf {
@@ -149,5 +192,32 @@ impl CodeCache {
             let _ = fs::remove_file(&temporary);
         }
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_used_is_removed() {
+        let folder = std::env::temp_dir().join(format!("isomer-code-{}", std::process::id()));
+        let cache = CodeCache::open(&folder).unwrap();
+        let now = SystemTime::now();
+        for (name, days) in [("a", 0), ("b", 1), ("c", 2), ("d", 31)] {
+            fs::write(folder.join(name), [0; 10]).unwrap();
+            let file = fs::File::open(folder.join(name)).unwrap();
+            file.set_modified(now - Duration::from_secs(days * 24 * 3600)).unwrap();
+        }
+        let left = |bytes_max| {
+            cache.remove_unused(now, bytes_max).unwrap();
+            let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names = names.collect::<Vec<_>>();
+            names.sort();
+            names
+        };
+        assert_eq!(left(1000), ["a", "b", "c"]);
+        assert_eq!(left(20), ["a", "b"]);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }
