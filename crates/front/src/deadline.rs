@@ -3,22 +3,24 @@
 //! A guest is driven by whoever reads the body of its response, and its deadline with it. A client that stops reading, or reads a
 //! byte now and then, would put off that deadline for ever: hyper polls a body only when there is room to send more of it. So
 //! each task that may hold such a body notes its deadline here, and is dropped with all that it holds if it still waits when the
-//! deadline has passed. No further timer is needed: that of the guest's run wakes the same task.
+//! deadline has passed. The timer is set only when a task waits with its answer half sent, which most never do. It cannot be left to
+//! the guest's run: a run may be over before its response is read (0.2), or be another task's (`concurrency`).
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
 use hyper::rt::Executor;
+use tokio::time::{Sleep, sleep_until};
 
 tokio::task_local! {
-    /// When the guest's response that this task sends must be over; none while it sends none.
+    /// When the response that this task sends must be over; none while it sends none.
     static SENDING_UNTIL: Cell<Option<Instant>>;
 }
 
-/// From here on, this task sends a guest's response.
+/// From here on, this task sends a response.
 pub(crate) fn begin(deadline: Instant) {
     // Outside of `watch` there is nothing to note.
     let _ = SENDING_UNTIL.try_with(|until| until.set(Some(deadline)));
@@ -33,12 +35,19 @@ pub(crate) fn end() {
 pub(crate) async fn watch<T>(task: impl Future<Output = T>) -> Option<T> {
     let watched = async {
         let mut task = pin!(task);
-        poll_fn(|cx| match task.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if SENDING_UNTIL.with(Cell::get).is_some_and(|until| until <= Instant::now()) => {
-                Poll::Ready(None)
+        let mut timer: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = task.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
             }
-            Poll::Pending => Poll::Pending,
+            let Some(until) = SENDING_UNTIL.with(Cell::get).map(tokio::time::Instant::from) else {
+                return Poll::Pending;
+            };
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            if timer.deadline() != until {
+                timer.as_mut().reset(until);
+            }
+            timer.as_mut().poll(cx).map(|()| None)
         })
         .await
     };

@@ -8,6 +8,7 @@
 //! | `incoming` | the request's body: its size and its pace |
 //! | `outgoing` | the response's body, and the access log's line when it ends |
 //! | `deadline` | a request ends in time though its client does not read |
+//! | `idle` | the end of a connection that nobody uses |
 //! | `problem` | errors as `application/problem+json`; the one place that chooses a status code for a failure |
 //! | `trace` | request ids and W3C trace context |
 //! | `socket` | a connection whose peer does not read is closed |
@@ -17,6 +18,7 @@
 //! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends is answered or closed.
 
 mod deadline;
+mod idle;
 mod incoming;
 mod outgoing;
 mod problem;

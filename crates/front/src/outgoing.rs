@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,8 +14,12 @@ use isomer_observe::record::Access;
 use isomer_runtime::{HttpError, ResponseBody};
 
 use crate::deadline;
+use crate::idle::Traffic;
 
-/// The body of any answer.
+/// How long a client may take to read an answer of the front door's own.
+const OWN_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// The body of any answer. Noted as being sent until it is dropped.
 pub(crate) struct OutgoingBody {
     inner: Inner,
     /// Dropped with the body: then the request is over.
@@ -28,7 +32,6 @@ pub(crate) struct OutgoingBody {
 }
 
 enum Inner {
-    /// Noted as being sent until it is dropped.
     Guest(ResponseBody),
     Own(Full<Bytes>),
 }
@@ -45,6 +48,7 @@ impl OutgoingBody {
     }
 
     pub(crate) fn own(body: Bytes, admitted: Admitted, access: Option<Box<AccessLine>>) -> Self {
+        deadline::begin(Instant::now() + OWN_ANSWER_MAX);
         Self { inner: Inner::Own(Full::new(body)), _admitted: admitted, access, unsent: false, held: None }
     }
 
@@ -57,9 +61,7 @@ impl OutgoingBody {
 
 impl Drop for OutgoingBody {
     fn drop(&mut self) {
-        if let Inner::Guest(_) = self.inner {
-            deadline::end();
-        }
+        deadline::end();
     }
 }
 
@@ -134,19 +136,23 @@ impl Drop for AccessLine {
 }
 
 /// One of the requests that the process has taken on. The place is free again when this is dropped.
-pub(crate) struct Admitted(Arc<AtomicUsize>);
+pub(crate) struct Admitted {
+    places: Arc<AtomicUsize>,
+    /// Held for as long as its connection is in use.
+    _connection: Arc<Traffic>,
+}
 
 impl Admitted {
     /// Takes a place, if fewer than `max` are taken.
-    pub(crate) fn enter(places: &Arc<AtomicUsize>, max: usize) -> Result<Self, Self> {
+    pub(crate) fn enter(places: &Arc<AtomicUsize>, max: usize, connection: Arc<Traffic>) -> Result<Self, Self> {
         let before = places.fetch_add(1, Ordering::AcqRel);
-        let admitted = Self(places.clone());
+        let admitted = Self { places: places.clone(), _connection: connection };
         if before < max { Ok(admitted) } else { Err(admitted) }
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.places.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::deadline::{self, WatchedTasks};
+use crate::idle::{Traffic, idle};
 use crate::service::Service;
 use crate::site::Site;
 use crate::socket::Socket;
@@ -131,9 +132,12 @@ impl Front {
             let Some((stream, place)) = accepted else { continue };
             let socket = TokioIo::new(Socket::new(stream, self.limits.write_timeout, self.limits.head_timeout));
             let service = self.service.clone();
+            let traffic = Arc::new(Traffic::default());
+            // The service and the watch itself hold one.
+            let idle = idle(traffic.clone(), 2, self.limits.head_timeout);
             let answer = service_fn(move |request| {
-                let service = service.clone();
-                async move { Ok::<_, std::convert::Infallible>(service.answer(request).await) }
+                let (service, connection) = (service.clone(), Traffic::begin(&traffic));
+                async move { Ok::<_, std::convert::Infallible>(service.answer(request, connection).await) }
             });
             let server = server.clone();
             let watcher = graceful.watcher();
@@ -144,6 +148,7 @@ impl Front {
                     ended = deadline::watch(connection) => if let Some(Err(error)) = ended {
                         tracing::debug!(error = &*error, "connection ended");
                     },
+                    () = idle => tracing::debug!("connection was idle"),
                     _ = cut_off.changed() => {}
                 }
                 drop(place);

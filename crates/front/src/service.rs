@@ -16,6 +16,7 @@ use isomer_observe::Log;
 use isomer_observe::record::Access;
 use isomer_runtime::{Failure, RequestId};
 
+use crate::idle::Traffic;
 use crate::incoming::{LimitedBody, Verdict};
 use crate::outgoing::{AccessLine, Admitted, OutgoingBody};
 use crate::problem::{ASTERISK, BODY_TOO_LARGE, HOST, METHOD, NOT_FOUND, OVERLOADED, Problem};
@@ -36,13 +37,13 @@ pub(crate) struct Service {
 
 impl Service {
     /// Answers a request. Never fails: what cannot be served is answered with a problem.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<OutgoingBody> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, connection: Arc<Traffic>) -> Response<OutgoingBody> {
         let is_head = request.method() == Method::HEAD;
-        let response = self.answer_in_full(request).await;
+        let response = self.answer_in_full(request, connection).await;
         if is_head { head_of(response) } else { response }
     }
 
-    async fn answer_in_full(&self, request: Request<Incoming>) -> Response<OutgoingBody> {
+    async fn answer_in_full(&self, request: Request<Incoming>, connection: Arc<Traffic>) -> Response<OutgoingBody> {
         let (start, id) = (Instant::now(), trace::request_id());
         let mut access = self.log.wants_access().then(|| self.access_line(&request, id, start));
         let finish = |mut access: Option<Box<AccessLine>>, response: Response<Bytes>, admitted: Admitted| {
@@ -51,7 +52,7 @@ impl Service {
             }
             response.map(|body| OutgoingBody::own(body, admitted, access))
         };
-        let admitted = match Admitted::enter(&self.requests, self.requests_max) {
+        let admitted = match Admitted::enter(&self.requests, self.requests_max, connection) {
             Ok(admitted) => admitted,
             Err(refused) => return finish(access, OVERLOADED.response(id), refused),
         };

@@ -86,6 +86,11 @@ impl Connection {
         Answer::read(response).await.expect("the whole body")
     }
 
+    /// Waits until the server closes it.
+    pub(crate) async fn closed(&mut self) {
+        within("the end of the connection", &mut self.io).await.expect("the connection's task");
+    }
+
     /// A request without a body.
     pub(crate) async fn ask(&mut self, method: Method, target: &str) -> Answer {
         let request = self.request(method, target).body(whole("")).expect("a valid request");

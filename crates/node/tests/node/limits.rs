@@ -50,6 +50,10 @@ async fn a_connection_without_a_whole_head_is_closed_in_time() {
     raw.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let answer = raw.read_all().await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // So is one of HTTP/2, though its peer answers when it is asked whether it is there.
+    let mut connection = node.connect_http2().await;
+    connection.get("/").await.ok();
+    connection.closed().await;
     // A request that takes longer than a head may is not idle.
     let slow = Setup::new(&one("sleeper", "")).limits(|limits| limits.head_timeout = SHORT).start().await;
     assert_eq!(slow.get("/?ms=400").await.ok(), "slept=400 together=1\n");
