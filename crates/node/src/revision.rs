@@ -26,7 +26,8 @@ const INSTANCES_MAX: u32 = 256;
 /// Fewer than this would make a group useless under any load.
 const INSTANCES_MIN: u32 = 16;
 
-/// Memories that the pool sets address space aside for: 4 GiB each, out of 128 TiB.
+/// Memories that the pool of all groups sets address space aside for: 4 GiB each, out of 128 TiB, so that a next revision fits in
+/// while this one ends.
 const MEMORY_SLOTS_MAX: u32 = 8192;
 
 /// Requests that an instance serves before it is replaced.
@@ -196,12 +197,12 @@ impl Revision {
         drop(engine);
         let mut sizes = PoolSizes::default();
         for one in &prepared {
-            sizes.add(one.note.slots(), one.note.instances_max(options));
+            sizes.add(one.note.slots(), one.note.instances_max(options, plan.groups.len()));
         }
         let engine = Engine::new(sizes).map_err(engine_failed)?;
         let mut site = Site::new();
         for one in prepared {
-            let group = making.start(&one, &engine).await?;
+            let group = making.start(&one, plan.groups.len(), &engine).await?;
             add_routes(&mut site, app, one.group, &group);
         }
         Ok(Self { plan, site })
@@ -258,9 +259,10 @@ impl GroupNote {
         Slots { memories: self.memories, tables: self.tables }
     }
 
-    /// As many instances as fit into the address space, within bounds; fewer where the options say so.
-    fn instances_max(&self, options: &RevisionOptions) -> u32 {
-        let room = (MEMORY_SLOTS_MAX / self.memories.max(1)).clamp(INSTANCES_MIN, INSTANCES_MAX);
+    /// As many instances as fit into this group's share of the address space, within bounds; fewer where the options say so.
+    fn instances_max(&self, options: &RevisionOptions, groups: usize) -> u32 {
+        let share = MEMORY_SLOTS_MAX / u32::try_from(groups.max(1)).unwrap_or(u32::MAX);
+        let room = (share / self.memories.max(1)).clamp(INSTANCES_MIN, INSTANCES_MAX);
         options.instances_max.map_or(room, |wanted| wanted.clamp(1, room))
     }
 
@@ -296,7 +298,7 @@ impl Making<'_> {
         Ok(Prepared { group, key, note, bytes: Some(bytes) })
     }
 
-    async fn start(&self, one: &Prepared<'_>, engine: &Engine) -> Result<Arc<Group>, RevisionError> {
+    async fn start(&self, one: &Prepared<'_>, groups: usize, engine: &Engine) -> Result<Arc<Group>, RevisionError> {
         let name = &one.group.name;
         let component = match self.cache.load(engine, &one.key) {
             Some(component) => component,
@@ -319,7 +321,7 @@ impl Making<'_> {
             sink: self.parts.sink(),
             memory_bytes: memory_bytes(self.app, one.group),
             concurrency: concurrency(self.app, one.group),
-            instances_max: one.note.instances_max(self.options) as usize,
+            instances_max: one.note.instances_max(self.options, groups) as usize,
             requests_per_instance_max: self.options.requests_per_instance_max.unwrap_or(REQUESTS_PER_INSTANCE_MAX),
             instance_age_max: INSTANCE_AGE_MAX,
         };
