@@ -130,8 +130,16 @@ pub(crate) struct AccessLine {
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
-        self.record.took = self.start.elapsed();
-        self.log.access(self.record.clone());
+        let record = &mut self.record;
+        self.log.access(Access {
+            id: record.id,
+            method: std::mem::take(&mut record.method),
+            target: std::mem::take(&mut record.target),
+            status: record.status,
+            body_bytes: record.body_bytes,
+            took: self.start.elapsed(),
+            component: record.component.take(),
+        });
     }
 }
 

@@ -63,7 +63,7 @@ impl Log {
     /// A served request.
     pub fn access(&self, access: Access) {
         if self.access {
-            self.push(Record::Access(access));
+            self.push(Record::access(access));
         }
     }
 

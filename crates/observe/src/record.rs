@@ -44,11 +44,15 @@ pub(crate) enum Level {
 }
 
 impl Record {
+    pub(crate) fn access(access: Access) -> Self {
+        Self::Access(Access { target: bounded(access.target), ..access })
+    }
+
     pub(crate) fn failed(component: &str, request: RequestId, failure: &Failure, broken: bool) -> Self {
         Self::Failed {
             component: component.to_owned(),
             request,
-            reason: failure.to_string(),
+            reason: bounded(failure.to_string()),
             backtrace: failure.backtrace().to_vec(),
             broken,
         }
@@ -143,6 +147,19 @@ impl Record {
     }
 }
 
+/// Texts that a guest or a client wrote are cut here: thousands of lines may wait in the queue at once.
+const TEXT_BYTES_MAX: usize = 4 << 10;
+
+/// The beginning of a text that someone else wrote.
+fn bounded(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
 /// A guest decides what is in its output, but not what it does to the terminal: control characters are shown, not obeyed.
 fn printable(text: &str) -> String {
     if !text.chars().any(|character| character.is_control() && character != '\t') {
@@ -210,6 +227,14 @@ mod tests {
         let at = UNIX_EPOCH + Duration::from_millis(3_723_004);
         let text = output("a\u{1b}[2Jb\rc").to_text(at, false);
         assert_eq!(text, "01:02:03.004 cart 12345678 | a\\u{1b}[2Jb\\rc");
+    }
+
+    #[test]
+    fn what_a_guest_gives_as_its_reason_is_cut() {
+        let id = RequestId::from_raw(1).unwrap();
+        let failure = Failure::Handler { code: "é".repeat(1 << 20), body_too_large: false };
+        let text = Record::failed("cart", id, &failure, false).to_text(UNIX_EPOCH, false);
+        assert!(text.len() < TEXT_BYTES_MAX * 2 && text.ends_with("é…"), "{} bytes", text.len());
     }
 
     #[test]
