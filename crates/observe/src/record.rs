@@ -136,10 +136,10 @@ impl Record {
                 }
                 result
             }
-            Self::Note { level: Level::Info, text: note } => write!(text, "{note}"),
+            Self::Note { level: Level::Info, text: note } => write!(text, "{}", printable(note)),
             Self::Note { level: Level::Warning, text: note } => {
                 let warning = style(AnsiColor::Yellow.on_default().bold());
-                write!(text, "{warning}warning{warning:#} {note}")
+                write!(text, "{warning}warning{warning:#} {}", printable(note))
             }
         };
         debug_assert!(printed.is_ok(), "writing to a string cannot fail");

@@ -167,10 +167,11 @@ impl Group {
     /// When it cannot be made: then no request could be served either.
     pub async fn warm_up(&self, allowed: Duration) -> Result<(), Failure> {
         let Instances::Alone(alone) = &self.instances else { return Ok(()) };
-        let (slot, idle) = alone.pool.take().await?;
+        let deadline = Instant::now() + allowed;
+        let (slot, idle) = alone.pool.take(deadline).await?;
         let instance = match idle {
             Some(instance) => instance,
-            None => alone.maker.make(Instant::now() + allowed).await?,
+            None => alone.maker.make(deadline).await?,
         };
         alone.pool.give_back(slot, instance);
         Ok(())
@@ -189,7 +190,7 @@ impl Group {
 }
 
 async fn handle_alone(alone: Arc<Alone>, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
-    let (slot, idle) = alone.pool.take().await?;
+    let (slot, idle) = alone.pool.take(request.deadline).await?;
     let unread = request.http.method() == http::Method::HEAD;
     let (head_sender, mut head) = oneshot::channel();
     let (ended_sender, ended) = oneshot::channel();

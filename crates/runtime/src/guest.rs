@@ -145,6 +145,7 @@ impl Guest {
     /// Notes which request is served from now on.
     pub(crate) fn begin_request(&mut self, id: Option<RequestId>, deadline: Instant, traceparent: Option<HeaderValue>) {
         self.request.set(id);
+        self.limiter.forget_refusals();
         self.deadline = Some(deadline);
         self.hooks.traceparent = traceparent;
     }

@@ -19,9 +19,14 @@ impl MemoryLimiter {
         Self { used_bytes: 0, limit_bytes, refused: false }
     }
 
-    /// Has growth been refused since the store was made? Then a trap that follows is most likely a failed allocation.
+    /// Has growth been refused since the request began? Then a trap that follows is most likely a failed allocation.
     pub(crate) fn refused(&self) -> bool {
         self.refused
+    }
+
+    /// A new request begins: what was refused to those before it explains nothing of its own.
+    pub(crate) fn forget_refusals(&mut self) {
+        self.refused = false;
     }
 
     pub(crate) fn limit_bytes(&self) -> usize {

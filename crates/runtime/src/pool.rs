@@ -54,16 +54,16 @@ impl Pool {
         Self { limits, permits, waiting: AtomicUsize::new(0), idle: Mutex::new(Vec::new()) }
     }
 
-    /// A slot, and an idle instance if there is one.
-    pub(crate) async fn take(&self) -> Result<(Slot, Option<Instance>), Failure> {
+    /// A slot, and an idle instance if there is one. Waits no longer than to `deadline`.
+    pub(crate) async fn take(&self, deadline: Instant) -> Result<(Slot, Option<Instance>), Failure> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => self.wait().await?,
+            Err(_) => self.wait(deadline).await?,
         };
         Ok((Slot { _permit: permit }, self.pop_idle()))
     }
 
-    async fn wait(&self) -> Result<OwnedSemaphorePermit, Failure> {
+    async fn wait(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
         let waiting = Waiting::enter(&self.waiting);
         let overloaded = || Failure::Overloaded {
             instances: self.limits.instances_max,
@@ -72,7 +72,8 @@ impl Pool {
         if waiting.before >= self.limits.waiting_max {
             return Err(overloaded());
         }
-        match tokio::time::timeout(self.limits.wait_max, self.permits.clone().acquire_owned()).await {
+        let until = deadline.min(Instant::now() + self.limits.wait_max);
+        match tokio::time::timeout_at(until.into(), self.permits.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(overloaded()),
         }

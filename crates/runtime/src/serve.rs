@@ -84,11 +84,15 @@ impl Head {
     }
 }
 
+/// Bytes that one call of a host function may make the host copy out of a guest: strings, lists, whole batches of values.
+const HOST_CALL_BYTES_MAX: usize = 32 << 20;
+
 impl InstanceMaker {
     pub(crate) async fn make(&self, deadline: Instant) -> Result<Instance, Failure> {
         let engine = self.pre.engine();
         let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes));
         store.limiter(|guest| &mut guest.limiter);
+        store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(on_epoch);
         store.data_mut().begin_request(None, deadline, None);
