@@ -39,11 +39,16 @@ pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<
         if let Some(record) = last.as_ref().filter(|record| builder.is_fresh(record, component)) {
             let wasm_path = record.output.clone();
             builder.built.push(Built { component: name.clone(), wasm_path, changed: false, took: None });
+            if let Source::Cargo(dir) = &component.source.value {
+                cargo.push(Wanted { component: name.clone(), dir: app_dir.join(dir), stale: false });
+            }
             continue;
         }
         let source = &component.source.value;
         match source {
-            Source::Cargo(dir) => cargo.push(Wanted { component: name.clone(), dir: app_dir.join(dir) }),
+            Source::Cargo(dir) => {
+                cargo.push(Wanted { component: name.clone(), dir: app_dir.join(dir), stale: true });
+            }
             Source::Wasm(wasm) => builder.wasm(name, source, app_dir.join(wasm), last)?,
             Source::Command { command, wasm } => {
                 let began = Instant::now();
@@ -54,12 +59,15 @@ pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<
             }
         }
     }
-    if !cargo.is_empty() {
+    if cargo.iter().any(|wanted| wanted.stale) {
         let toolchain = GuestToolchain::find_or_install(report)?;
         let (began, clock) = (SystemTime::now(), Instant::now());
         let artifacts = cargo_source::build(cargo, &toolchain, report)?;
         let took = clock.elapsed();
         for artifact in artifacts {
+            // One that was up to date may have been changed since it was looked at, or be made of other dependencies now.
+            builder.built.retain(|built| built.component != artifact.component);
+            let took = artifact.stale.then_some(took);
             builder.cargo(app, artifact, began, took)?;
         }
     }
@@ -96,8 +104,14 @@ impl Builder<'_> {
     }
 
     /// Copy Cargo's artifact into the app's own folder, unless the same bytes are there.
-    fn cargo(&mut self, app: &App, artifact: Artifact, began: SystemTime, took: Duration) -> Result<(), BuildError> {
-        let Artifact { component: name, wasm, inputs } = artifact;
+    fn cargo(
+        &mut self,
+        app: &App,
+        artifact: Artifact,
+        began: SystemTime,
+        took: Option<Duration>,
+    ) -> Result<(), BuildError> {
+        let Artifact { component: name, wasm, inputs, .. } = artifact;
         let last = Record::load(self.build_dir, &name);
         let path = self.build_dir.join(format!("{name}.wasm"));
         let bytes = fs::read(&wasm).map_err(at(&wasm, "read"))?;
@@ -106,7 +120,7 @@ impl Builder<'_> {
         }
         let known = (stamps(inputs, began), Default::default(), Default::default());
         let source = &app.components[&name].source.value;
-        self.finish(&name, source, path, known, last, Some(took))
+        self.finish(&name, source, path, known, last, took)
     }
 
     /// Write down what was built.

@@ -16,6 +16,9 @@ use crate::{BuildError, GuestToolchain, PathError, Progress, Reporter, TARGET, T
 pub(crate) struct Wanted {
     pub component: ComponentName,
     pub dir: PathBuf,
+    /// Is it to be built? A component that is up to date is only named to Cargo together with others of its workspace: which
+    /// features dependencies are built with depends on all packages that are selected, and another selection builds them anew.
+    pub stale: bool,
 }
 
 /// What Cargo made of it.
@@ -25,6 +28,8 @@ pub(crate) struct Artifact {
     pub wasm: PathBuf,
     /// All files that went into it.
     pub inputs: Vec<PathBuf>,
+    /// Was it to be built?
+    pub stale: bool,
 }
 
 #[derive(Deserialize)]
@@ -51,7 +56,7 @@ struct Message {
     filenames: Vec<PathBuf>,
 }
 
-/// Build them, workspace by workspace.
+/// Build those that are stale, workspace by workspace.
 pub(crate) fn build(
     wanted: Vec<Wanted>,
     toolchain: &GuestToolchain,
@@ -59,8 +64,8 @@ pub(crate) fn build(
 ) -> Result<Vec<Artifact>, BuildError> {
     let mut artifacts = Vec::new();
     let mut left = wanted;
-    while let Some(first) = left.first() {
-        let metadata = metadata(first, toolchain)?;
+    while let Some(first) = left.iter().position(|wanted| wanted.stale) {
+        let metadata = metadata(&left[first], toolchain)?;
         let mut here = Vec::new();
         let mut elsewhere = Vec::new();
         for wanted in left {
@@ -70,7 +75,7 @@ pub(crate) fn build(
             }
         }
         if here.is_empty() {
-            let Wanted { component, dir } = elsewhere.swap_remove(0);
+            let Wanted { component, dir, .. } = elsewhere.swap_remove(first);
             let output = "the folder's Cargo.toml has no [package]".to_owned();
             return Err(BuildError::NoPackage { component, dir, output });
         }
@@ -124,7 +129,8 @@ fn build_workspace(
     report(Progress::Step(&format!("$ cargo build --release --target {TARGET} -p {}", names.join(" -p "))));
     let Captured { status, stdout, stderr } = captured(&mut command, report)?;
     if !status.success() {
-        let components = wanted.into_iter().map(|(wanted, _)| wanted.component).collect();
+        let stale = wanted.into_iter().filter(|(wanted, _)| wanted.stale);
+        let components = stale.map(|(wanted, _)| wanted.component).collect();
         return Err(BuildError::Cargo { components, output: stderr });
     }
     let made = components_made(&stdout);
@@ -140,7 +146,7 @@ fn build_workspace(
                 return Err(BuildError::Artifact { component: wanted.component, package: package.name, problem });
             };
             let inputs = inputs(wasm, &package, metadata)?;
-            Ok(Artifact { component: wanted.component, wasm: wasm.clone(), inputs })
+            Ok(Artifact { component: wanted.component, wasm: wasm.clone(), inputs, stale: wanted.stale })
         })
         .collect()
 }

@@ -121,6 +121,41 @@ fn a_workspace_is_built_once_and_again_only_where_it_changed() {
     assert!(!watched.contains(&app.path().join("one/src/main.rs~")));
 }
 
+/// Which features a dependency is built with depends on all packages that are built with it: a change of one component must
+/// not build the others' dependencies anew, nor another component.
+#[test]
+fn a_change_of_one_component_leaves_the_features_of_dependencies_alone() {
+    let main = "fn main() { println!(\"{}\", fixture_shared::text()); }\n";
+    let plain = "[dependencies]\nfixture-shared = { path = \"../shared\" }\n";
+    let with_feature = "[dependencies]\nfixture-shared = { path = \"../shared\", features = [\"loud\"] }\n";
+    let app = Fixture::new(&[
+        ("isomer.toml", MANIFEST),
+        ("Cargo.toml", WORKSPACE),
+        ("one/Cargo.toml", &package("fixture-one", with_feature)),
+        ("one/src/main.rs", main),
+        ("two/Cargo.toml", &package("fixture-two", plain)),
+        ("two/src/main.rs", main),
+        ("shared/Cargo.toml", &package("fixture-shared", "[features]\nloud = []\n")),
+        (
+            "shared/src/lib.rs",
+            "pub fn text() -> &'static str { if cfg!(feature = \"loud\") { \"HI\" } else { \"hi\" } }\n",
+        ),
+    ]);
+    app.changed();
+    app.edit("two/src/main.rs", "fn main() { println!(\"two: {}\", fixture_shared::text()); }\n");
+    let mut compiled = Vec::new();
+    let built = build_app(&app.app(), &app.path(), &mut |progress| match progress {
+        Progress::Output(line) if line.contains("Compiling") => compiled.push(line.trim().to_owned()),
+        _ => {}
+    });
+    let built = built.expect("it builds");
+    assert!(compiled.len() == 1 && compiled[0].contains("fixture-two"), "{compiled:?}");
+    assert!(
+        built.iter().map(|built| (built.changed, built.took.is_some())).eq([(false, false), (true, true)]),
+        "{built:?}"
+    );
+}
+
 #[test]
 fn the_compilers_output_is_in_the_error() {
     let app = Fixture::new(&[

@@ -53,6 +53,7 @@ fn a_single_component_reaches_the_hosts_of_its_flags() {
     let path = format!("/?url=http://{address}/");
     let denied = workspace.serve(&["run", "fetch.wasm"]);
     assert!(!denied.get(&path).1.contains("upstream"), "{:?}", denied.get(&path));
+    denied.wait_for_log("was denied");
     let allowed = workspace.serve(&["run", "fetch.wasm", "--allow", &address.to_string()]);
     assert!(allowed.get(&path).1.contains("upstream"), "{:?}", allowed.get(&path));
 }
