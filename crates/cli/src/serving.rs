@@ -18,6 +18,7 @@ use isomer_node::{Node, NodeError, NodeOptions, Parts, Revision};
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app_dir::AppDir;
 use crate::console::{Console, print};
@@ -111,17 +112,18 @@ impl Server {
         Ok(Self { node, workshop })
     }
 
-    /// The node and the workshop, each for a task of its own.
-    pub(crate) fn split(self) -> (impl Future<Output = ()> + Send + 'static, Workshop) {
-        let (node, log) = (self.node, self.workshop.log.clone());
+    /// The node and the workshop, each for a task of its own. From here on, the signals to stop wait for the former: until
+    /// then they end the process at once.
+    pub(crate) fn split(self) -> anyhow::Result<(impl Future<Output = ()> + Send + 'static, Workshop)> {
+        let (node, stop, log) = (self.node, StopSignals::listen()?, self.workshop.log.clone());
         let serving = async move {
-            let cut_off = node.serve(stop_signal()).await;
+            let cut_off = node.serve(stop.come()).await;
             if cut_off > 0 {
                 log.warn(format!("{cut_off} connections were cut off when their time to finish was over"));
             }
             log.flush();
         };
-        (serving, self.workshop)
+        Ok((serving, self.workshop))
     }
 }
 
@@ -213,16 +215,23 @@ fn cannot_use_data(error: DataDirError) -> Fail {
     }
 }
 
-/// SIGTERM or Ctrl-C.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {},
-            _ = terminate.recv() => {},
-        },
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
+/// SIGTERM and Ctrl-C. Listened for before the app is said to be ready, so that whoever was told can stop it properly.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for the signals that stop it");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Resolves when one of them has come.
+    async fn come(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {},
+            _ = self.interrupt.recv() => {},
         }
     }
 }

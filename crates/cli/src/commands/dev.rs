@@ -55,7 +55,7 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), Fail> {
     let dir = app.dir.clone();
     let data = arguments.serve.data.clone().unwrap_or_else(|| dir.join(".isomer"));
     let server = Server::open(&arguments.serve, &data, None, console).await?;
-    let (serving, workshop) = server.split();
+    let (serving, workshop) = server.split()?;
     // On a task of its own, so that requests are answered while a revision is made.
     let serving = tokio::spawn(serving);
     let (sender, changes) = unbounded_channel();

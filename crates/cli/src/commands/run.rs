@@ -36,8 +36,8 @@ async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Resul
     let (mut server, subject, _kept) =
         if is_file(&arguments.path) { single(arguments, console).await? } else { app(arguments, console).await? };
     let plan = server.workshop.take_over(&subject).await?;
-    server.workshop.say_ready(&plan, began)?;
-    let (serving, workshop) = server.split();
+    let (serving, workshop) = server.split()?;
+    workshop.say_ready(&plan, began)?;
     serving.await;
     drop(workshop);
     Ok(())

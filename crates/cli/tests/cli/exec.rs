@@ -98,6 +98,8 @@ fn ctrl_c_stops_a_command_that_waits() {
     let workspace = workspace();
     let mut command = workspace.command(&["exec", "tool.wasm", "--", "--stdin"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Waiting for a child closes its input, which would end this one.
+    let _input = child.stdin.take();
     let mut first = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
     assert_eq!(&first, b"hello ");
