@@ -28,7 +28,8 @@ Tasks:
   demo [ISOMER RUN'S OPTIONS]    build Isomer and the boutique, and run it
   test [--no-browser]            format, lints, tidy, all tests
   tidy                           layers, file headers and lengths, words, links
-  bench [NAME…]                  benchmarks, in release mode
+  bench [NAME…] [--quick] [--json FILE]
+                                 benchmarks, in release mode
 ";
 
 fn main() -> ExitCode {
@@ -56,7 +57,7 @@ fn run(arguments: Vec<String>) -> Result<()> {
         ["test"] => test::run(&project, true),
         ["test", "--no-browser"] => test::run(&project, false),
         ["tidy"] => tidy::run(&project),
-        ["bench", names @ ..] => bench::run(&project, names),
+        ["bench", options @ ..] => bench::run(&project, options),
         _ => bail!("no such task: `{}`\n\n{USAGE}", words.join(" ")),
     }
 }

@@ -25,6 +25,10 @@ const PLAYWRIGHT_VERSION: &str = "1.58.2";
 /// The engine's own command line, which benchmarks compare with.
 const WASMTIME_VERSION: &str = "48.0.8";
 
+/// As much of it as serving components takes, in both generations of WASI.
+const WASMTIME_FEATURES: &str =
+    "run,serve,compile,component-model,component-model-async,parallel-compilation,pooling-allocator";
+
 /// Names of programs that the browser test can drive.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
@@ -44,6 +48,9 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
             playwright(project)?;
         }
         Purpose::Bench => {
+            if find_program("wrk").is_none() {
+                apt_install(&["wrk"])?;
+            }
             wasmtime(project)?;
         }
     }
@@ -144,7 +151,11 @@ fn wasmtime(project: &Project) -> Result<()> {
     }
     let root = project.cache.join(format!("wasmtime-{WASMTIME_VERSION}"));
     let package = format!("wasmtime-cli@{WASMTIME_VERSION}");
-    run_command(Command::new("cargo").args(["install", "--locked", &package, "--root"]).arg(root))
+    let mut command = Command::new("cargo");
+    command.args(["install", "--locked", &package, "--no-default-features", "--features", WASMTIME_FEATURES, "--root"]);
+    // Built as this project's own release is: else the two would differ by their compiler's settings.
+    command.arg(root).env("CARGO_PROFILE_RELEASE_LTO", "thin").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "4");
+    run_command(&mut command)
 }
 
 fn run_command(command: &mut Command) -> Result<()> {

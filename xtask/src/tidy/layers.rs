@@ -45,14 +45,15 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-wit",
         ],
     ),
+    ("isomer-bench-programs", &["isomer-manifest", "isomer-plan", "isomer-seam", "isomer-wit"]),
     ("isomer-test-guests", &["isomer-manifest", "isomer-toolchain"]),
-    ("xtask", &["isomer-manifest", "isomer-toolchain"]),
+    ("xtask", &["isomer-manifest", "isomer-test-guests", "isomer-toolchain"]),
 ];
 
 /// Crates of others that only these crates may name, so that a change of one is a change of one place.
 const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
-    ("hyper", &["isomer-front", "isomer-capabilities"]),
-    ("hyper-util", &["isomer-front", "isomer-capabilities"]),
+    ("hyper", &["isomer-front", "isomer-capabilities", "isomer-bench-programs"]),
+    ("hyper-util", &["isomer-front", "isomer-capabilities", "isomer-bench-programs"]),
     ("tokio-rustls", &["isomer-front", "isomer-capabilities"]),
     ("rustls", &["isomer-front", "isomer-capabilities"]),
     ("redb", &["isomer-capabilities"]),

@@ -1,0 +1,39 @@
+//! What a call between two fused components costs, beside the same composition in the engine's own server.
+//!
+//! One request lets a component call the other many times; what the same request takes without a call is subtracted. Each
+//! call passes a string and gives back a record with a string, so allocation and copying are in it.
+
+use anyhow::Result;
+
+use super::http;
+use super::lab::Lab;
+use super::report::{Report, Series, Subject};
+
+pub(super) fn run(lab: &Lab) -> Result<Report> {
+    let app = lab.ping_pong()?;
+    let composed = lab.precompiled(&lab.composed(&app)?)?;
+    let servers = [
+        lab.start(lab.isomer("isomer ping-pong", &app))?,
+        lab.start(lab.wasmtime("wasmtime serve, composed", &composed, &[]))?,
+    ];
+    let mut subjects: Vec<Subject> = Vec::new();
+    for server in &servers {
+        let series = vec![Series::new("call", "ns")];
+        subjects.push(Subject { name: server.name, command: server.line.clone(), series });
+    }
+    let calls = lab.effort.calls;
+    // Twice as many rounds: they are short. The first one warms up.
+    for round in 0..=2 * lab.effort.rounds {
+        for (server, subject) in servers.iter().zip(&mut subjects) {
+            let without = http::get(server.address, "/many?n=0")?.whole;
+            let with = http::get(server.address, &format!("/many?n={calls}"))?.whole;
+            if round > 0 {
+                let call_ns = with.saturating_sub(without).as_secs_f64() * 1e9 / f64::from(calls);
+                subject.series[0].samples.push(call_ns);
+            }
+        }
+    }
+    let mut report = Report { subjects, ..Report::default() };
+    report.compare("isomer ping-pong", "wasmtime serve, composed", "call", "≤ 1.05");
+    Ok(report)
+}

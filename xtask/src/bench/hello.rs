@@ -1,0 +1,67 @@
+//! Small answers over HTTP: one component, and one that asks another.
+
+use anyhow::Result;
+
+use super::lab::Lab;
+use super::load::{Ask, Run, side_by_side};
+use super::report::Report;
+
+const PATH: Ask = Ask::Path("/");
+
+/// A WASI 0.3 handler, beside the engine's own server and a native one.
+pub(super) fn p3(lab: &Lab) -> Result<Report> {
+    let hello = isomer_test_guests::path("http-hello");
+    let compiled = lab.precompiled(&hello)?;
+    let isomer = lab.start(lab.isomer("isomer", &hello))?;
+    let wasmtime = lab.start(lab.wasmtime("wasmtime serve", &compiled, &[]))?;
+    let reusing = lab.start(lab.wasmtime("wasmtime serve, more reuse", &compiled, REUSE_AS_ISOMER))?;
+    let native = lab.start(lab.native())?;
+    let runs = [&isomer, &wasmtime, &reusing, &native].map(|server| Run { name: server.name, server, ask: PATH });
+    let mut report = Report { subjects: side_by_side(lab, &runs)?, ..Report::default() };
+    report.compare("isomer", "wasmtime serve", "requests", "≥ 1.1");
+    report.compare("isomer", "wasmtime serve", "p99", "≤ 1");
+    report.compare("isomer", "wasmtime serve, more reuse", "requests", "");
+    report.compare("isomer", "wasmtime serve, more reuse", "p99", "");
+    report.compare("isomer", "native hyper", "requests", "");
+    report.notes.push("target: isomer's resident memory ≤ 30 MiB".to_owned());
+    Ok(report)
+}
+
+/// By default the engine's server lets an instance answer 128 requests (WASI 0.3) or one (0.2), Isomer 10,000.
+const REUSE_AS_ISOMER: &[&str] = &["--max-instance-reuse-count=10000"];
+
+/// A WASI 0.2 handler.
+pub(super) fn p2(lab: &Lab) -> Result<Report> {
+    let hello = isomer_test_guests::path("http-hello-p2");
+    let compiled = lab.precompiled(&hello)?;
+    let isomer = lab.start(lab.isomer("isomer 0.2", &hello))?;
+    let wasmtime = lab.start(lab.wasmtime("wasmtime serve", &compiled, &[]))?;
+    let reusing = lab.start(lab.wasmtime("wasmtime serve, more reuse", &compiled, REUSE_AS_ISOMER))?;
+    let runs = [&isomer, &wasmtime, &reusing].map(|server| Run { name: server.name, server, ask: PATH });
+    let mut report = Report { subjects: side_by_side(lab, &runs)?, ..Report::default() };
+    report.compare("isomer 0.2", "wasmtime serve", "requests", "≥ 1.5");
+    report.compare("isomer 0.2", "wasmtime serve, more reuse", "requests", "");
+    report.compare("isomer 0.2", "wasmtime serve, more reuse", "p99", "");
+    Ok(report)
+}
+
+/// A component that asks another for its answer, fused; beside its own plain answer and a component of its own.
+pub(super) fn front_calls_back(lab: &Lab) -> Result<Report> {
+    let app = lab.ping_pong()?;
+    let composed = lab.precompiled(&lab.composed(&app)?)?;
+    let hello = lab.start(lab.isomer("isomer", &isomer_test_guests::path("http-hello")))?;
+    let fused = lab.start(lab.isomer("isomer ping-pong", &app))?;
+    let wasmtime = lab.start(lab.wasmtime("wasmtime serve, composed", &composed, &[]))?;
+    let greet = Ask::Path("/greet?name=x");
+    let runs = [
+        Run { name: "hello alone", server: &hello, ask: PATH },
+        Run { name: "front answers itself", server: &fused, ask: PATH },
+        Run { name: "front calls back, fused", server: &fused, ask: greet },
+        Run { name: "the same in wasmtime serve", server: &wasmtime, ask: greet },
+    ];
+    let mut report = Report { subjects: side_by_side(lab, &runs)?, ..Report::default() };
+    report.compare("front calls back, fused", "hello alone", "requests", "≥ 0.95");
+    report.compare("front calls back, fused", "front answers itself", "requests", "");
+    report.compare("front calls back, fused", "the same in wasmtime serve", "requests", "");
+    Ok(report)
+}

@@ -1,0 +1,139 @@
+//! What benchmarks work with: the programs, built; the components; a folder for what they write.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::Options;
+use super::server::{Launch, Says, Server};
+use crate::project::{self, Project};
+use crate::setup;
+
+/// How much is measured.
+pub(super) struct Effort {
+    /// How often each subject has its turn.
+    pub rounds: u32,
+    /// How long a load goes on, in seconds.
+    pub load_s: u32,
+    /// How long one goes on that is not counted, in seconds.
+    pub warm_up_s: u32,
+    /// How often a process is started.
+    pub starts: u32,
+    /// How many calls of a seam one request makes.
+    pub calls: u32,
+}
+
+const FULL: Effort = Effort { rounds: 7, load_s: 4, warm_up_s: 2, starts: 40, calls: 1_000_000 };
+/// To see that everything works; the numbers mean little.
+const QUICK: Effort = Effort { rounds: 3, load_s: 1, warm_up_s: 1, starts: 5, calls: 100_000 };
+
+pub(super) struct Lab {
+    /// For files that are made on the way; emptied before.
+    pub dir: PathBuf,
+    /// The repository's example app.
+    pub boutique: PathBuf,
+    pub effort: Effort,
+    isomer: PathBuf,
+    wasmtime: PathBuf,
+    /// Where the programs are that are measured beside.
+    programs: PathBuf,
+}
+
+/// The engine's own server is started as its documentation says it is fastest: instances out of a pool, components compiled
+/// before. Everything else that matters is on by default: WASI 0.3, and its handlers' instances are reused.
+const WASMTIME_FLAGS: [&str; 5] =
+    ["serve", "--allow-precompiled", "-Scli", "-Opooling-allocator=y", "--addr=127.0.0.1:0"];
+
+impl Lab {
+    /// Builds what is measured.
+    pub(super) fn prepare(project: &Project, options: &Options) -> Result<Self> {
+        let release = project.target.join("release");
+        let isomer = match &options.isomer {
+            Some(program) => std::path::absolute(program)?,
+            None => {
+                project::run(&mut project.cargo(&["build", "--release", "--locked", "--package", "isomer"]))?;
+                release.join("isomer")
+            }
+        };
+        let arguments = ["build", "--release", "--locked", "--package", "isomer-bench-programs"];
+        project::run(&mut project.cargo(&arguments))?;
+        let dir = project.target.join("bench");
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir).with_context(|| format!("`{}` cannot be emptied", dir.display()))?;
+        }
+        make_dir(&dir)?;
+        let effort = if options.quick { QUICK } else { FULL };
+        let wasmtime = setup::wasmtime_program(project);
+        Ok(Self { dir, boutique: project.boutique(), effort, isomer, wasmtime, programs: release })
+    }
+
+    pub(super) fn start(&self, mut launch: Launch) -> Result<Server> {
+        Server::start(&mut launch, &self.dir)
+    }
+
+    /// A native server.
+    pub(super) fn native(&self) -> Launch {
+        Launch { name: "native hyper", says: Says::Stdout, command: Command::new(self.programs.join("native_hello")) }
+    }
+
+    /// Isomer, with an app's folder or a component's file. Data and compiled code of each `name` are its own.
+    pub(super) fn isomer(&self, name: &'static str, what: &Path) -> Launch {
+        let mut command = Command::new(&self.isomer);
+        command.arg("run").arg(what).args(["--json", "--listen", "127.0.0.1:0", "--data"]).arg(self.data(name));
+        Launch { name, says: Says::Stdout, command }
+    }
+
+    /// The engine's own server, with a component that [`Lab::precompiled`] made.
+    pub(super) fn wasmtime(&self, name: &'static str, precompiled: &Path, flags: &[&str]) -> Launch {
+        let mut command = Command::new(&self.wasmtime);
+        command.args(WASMTIME_FLAGS).args(flags).arg(precompiled);
+        Launch { name, says: Says::Stderr, command }
+    }
+
+    /// Builds an app's components, so that starting it does not.
+    pub(super) fn build_app(&self, dir: &Path) -> Result<()> {
+        project::run(Command::new(&self.isomer).arg("build").arg(dir))
+    }
+
+    /// Two test guests that call each other, as an app.
+    pub(super) fn ping_pong(&self) -> Result<PathBuf> {
+        let dir = self.dir.join("ping-pong");
+        make_dir(&dir)?;
+        for guest in ["ping", "pong"] {
+            let to = dir.join(format!("{guest}.wasm"));
+            std::fs::copy(isomer_test_guests::path(guest), &to)
+                .with_context(|| format!("`{}` cannot be written", to.display()))?;
+        }
+        let manifest = "[app]\nname = \"ping-pong\"\nversion = \"0.1.0\"\n\n\
+                        [components.ping]\nwasm = \"ping.wasm\"\nroutes = [\"/...\"]\n\n\
+                        [components.pong]\nwasm = \"pong.wasm\"\n";
+        std::fs::write(dir.join("isomer.toml"), manifest)?;
+        Ok(dir)
+    }
+
+    /// An app's components as one that any host runs.
+    pub(super) fn composed(&self, app: &Path) -> Result<PathBuf> {
+        let out = app.join("composed.wasm");
+        project::run(Command::new(self.programs.join("compose")).arg(app).arg(&out))?;
+        Ok(out)
+    }
+
+    /// A component, compiled by the engine's own command line.
+    pub(super) fn precompiled(&self, wasm: &Path) -> Result<PathBuf> {
+        let stem = wasm.file_stem().context("a component has a file name")?;
+        let out = self.dir.join(stem).with_extension("cwasm");
+        project::run(
+            Command::new(&self.wasmtime).args(["compile", "-Opooling-allocator=y", "-o"]).arg(&out).arg(wasm),
+        )?;
+        Ok(out)
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.dir.join("data").join(name.replace([' ', '/'], "-"))
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("`{}` cannot be made", dir.display()))
+}

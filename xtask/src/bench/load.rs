@@ -1,0 +1,125 @@
+//! Load on servers, and what they do under it: requests a second, latency, processor time, memory.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::lab::Lab;
+use super::report::{Series, Subject};
+use super::server::Server;
+
+const CONNECTIONS: u32 = 32;
+const THREADS: u32 = 2;
+
+/// Prints the result as JSON.
+const REPORT: &str = include_str!("report.lua");
+/// Visits the shop.
+const SHOP: &str = include_str!("shop.lua");
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ask {
+    /// This path, again and again.
+    Path(&'static str),
+    /// Shopping: all kinds of requests to the boutique.
+    Shop,
+}
+
+/// One line of a comparison: a server under a kind of load.
+pub(super) struct Run<'a> {
+    pub name: &'static str,
+    pub server: &'a Server,
+    pub ask: Ask,
+}
+
+/// Puts each in turn under load, one at a time, several times over (A B C A B C …).
+pub(super) fn side_by_side(lab: &Lab, runs: &[Run<'_>]) -> Result<Vec<Subject>> {
+    let mut subjects: Vec<Subject> = runs.iter().map(|run| subject(run.name, &run.server.line)).collect();
+    for run in runs {
+        load(lab, run, lab.effort.warm_up_s)?;
+    }
+    for round in 1..=lab.effort.rounds {
+        for (run, subject) in runs.iter().zip(&mut subjects) {
+            let cpu_before = run.server.cpu()?;
+            let load = load(lab, run, lab.effort.load_s)?;
+            let cpu = run.server.cpu()?.saturating_sub(cpu_before);
+            println!("   {round}/{} {:<34} {:>9.0} req/s", lab.effort.rounds, run.name, load.per_s);
+            let values = [
+                load.per_s,
+                load.p50_us / 1e3,
+                load.p99_us / 1e3,
+                cpu.as_secs_f64() * 1e6 / load.requests,
+                run.server.resident_mib()?,
+            ];
+            for (series, value) in subject.series.iter_mut().zip(values) {
+                series.samples.push(value);
+            }
+        }
+    }
+    Ok(subjects)
+}
+
+fn subject(name: &'static str, line: &str) -> Subject {
+    let series = [("requests", "1/s"), ("p50", "ms"), ("p99", "ms"), ("CPU a request", "µs"), ("resident", "MiB")];
+    Subject { name, command: line.to_owned(), series: series.map(|(what, unit)| Series::new(what, unit)).into() }
+}
+
+struct Load {
+    requests: f64,
+    per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+fn load(lab: &Lab, run: &Run<'_>, seconds: u32) -> Result<Load> {
+    let (script, path) = match run.ask {
+        Ask::Path(path) => (script(lab, "report.lua", REPORT)?, path),
+        Ask::Shop => (script(lab, "shop.lua", &format!("{SHOP}\n{REPORT}"))?, "/"),
+    };
+    let output = Command::new("wrk")
+        .args(["--threads", &THREADS.to_string(), "--connections", &CONNECTIONS.to_string()])
+        .args(["--duration", &format!("{seconds}s"), "--timeout", "10s", "--script"])
+        .arg(script)
+        .arg(format!("http://{}{path}", run.server.address))
+        .output()
+        .context("`wrk` cannot be run")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    parse(&text)
+        .with_context(|| format!("load on {} failed: {text}{}", run.name, String::from_utf8_lossy(&output.stderr)))
+}
+
+fn script(lab: &Lab, name: &str, text: &str) -> Result<PathBuf> {
+    let path = lab.dir.join(name);
+    std::fs::write(&path, text).with_context(|| format!("`{}` cannot be written", path.display()))?;
+    Ok(path)
+}
+
+/// Reads what `report.lua` prints. A number out of failed requests would mean nothing, so one of them is an error.
+fn parse(text: &str) -> Result<Load> {
+    let line = text.lines().find(|line| line.starts_with('{')).context("there is no result")?;
+    let json: Value = serde_json::from_str(line).context("the result is no JSON")?;
+    let number = |key: &str| json[key].as_f64().with_context(|| format!("the result lacks `{key}`"));
+    let (requests, failed) = (number("requests")?, number("failed")?);
+    ensure!(requests > 0.0, "no request was answered");
+    ensure!(failed == 0.0, "{failed} of {requests} requests failed");
+    let per_s = requests / (number("duration_us")? / 1e6);
+    Ok(Load { requests, per_s, p50_us: number("p50_us")?, p99_us: number("p99_us")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read_and_failures_are_errors() {
+        let text =
+            "Running 1s test\n{\"requests\":100,\"duration_us\":500000,\"p50_us\":1.5,\"p99_us\":9.0,\"failed\":0}\n";
+        let load = parse(text).unwrap();
+        assert_eq!((load.requests, load.per_s, load.p50_us, load.p99_us), (100.0, 200.0, 1.5, 9.0));
+        assert!(parse(&text.replace("\"failed\":0", "\"failed\":1")).is_err());
+        assert!(parse(&text.replace("\"requests\":100", "\"requests\":0")).is_err());
+        assert!(parse("unable to connect\n").is_err());
+    }
+}

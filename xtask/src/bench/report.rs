@@ -1,0 +1,187 @@
+//! What was measured: medians, comparisons, a table for people and JSON for programs.
+
+use serde_json::{Value, json};
+
+/// One quantity, measured several times.
+pub(super) struct Series {
+    pub what: &'static str,
+    pub unit: &'static str,
+    pub samples: Vec<f64>,
+}
+
+/// Whom it was measured of.
+pub(super) struct Subject {
+    pub name: &'static str,
+    /// The command that was run.
+    pub command: String,
+    pub series: Vec<Series>,
+}
+
+/// Two subjects side by side.
+pub(super) struct Comparison {
+    pub what: String,
+    /// The median of the ratios of the same rounds, so that what slows the machine for a while counts on both sides.
+    pub ratio: f64,
+    /// What is aimed at, in words. Nothing fails because it is missed.
+    pub target: &'static str,
+}
+
+/// The outcome of one benchmark.
+#[derive(Default)]
+pub(super) struct Report {
+    pub subjects: Vec<Subject>,
+    pub comparisons: Vec<Comparison>,
+    /// Targets that are no ratios, and what else is worth a word.
+    pub notes: Vec<String>,
+}
+
+impl Series {
+    pub(super) fn new(what: &'static str, unit: &'static str) -> Self {
+        Self { what, unit, samples: Vec::new() }
+    }
+
+    pub(super) fn percentile(&self, p: f64) -> f64 {
+        percentile(&self.samples, p)
+    }
+
+    fn to_json(&self) -> Value {
+        let at = |p| self.percentile(p);
+        let Self { what, unit, samples } = self;
+        json!({
+            "what": what, "unit": unit, "median": at(50.0), "p99": at(99.0), "min": at(0.0), "max": at(100.0), "samples": samples,
+        })
+    }
+
+    /// `median (min–max)`, each with as many digits as mean something.
+    fn cell(&self) -> String {
+        let [min, max] = [0.0, 100.0].map(|p| show(self.percentile(p)));
+        format!("{} ({min}–{max})", show(self.percentile(50.0)))
+    }
+}
+
+impl Subject {
+    /// The series of this name.
+    ///
+    /// # Panics
+    /// When there is none: names are written in this program.
+    fn series(&self, what: &str) -> &Series {
+        self.series.iter().find(|series| series.what == what).expect("benchmarks name series that they measure")
+    }
+}
+
+impl Report {
+    /// Compares a series of two subjects, of which each round measured both.
+    ///
+    /// # Panics
+    /// When there is no such subject: names are written in this program.
+    pub(super) fn compare(&mut self, one: &str, other: &str, what: &str, target: &'static str) {
+        let samples = |name: &str| {
+            let subject = self.subjects.iter().find(|subject| subject.name == name);
+            &subject.expect("benchmarks name subjects that they measure").series(what).samples
+        };
+        let ratios: Vec<f64> = samples(one).iter().zip(samples(other)).map(|(one, other)| one / other).collect();
+        let what = format!("{one} ÷ {other}: {what}");
+        self.comparisons.push(Comparison { what, ratio: percentile(&ratios, 50.0), target });
+    }
+
+    /// The table.
+    pub(super) fn table(&self) -> String {
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        if let Some(first) = self.subjects.first() {
+            let heads = first.series.iter().map(|series| format!("{} [{}]", series.what, series.unit));
+            rows.push(std::iter::once(String::new()).chain(heads).collect());
+        }
+        for subject in &self.subjects {
+            let cells = subject.series.iter().map(Series::cell);
+            rows.push(std::iter::once(subject.name.to_owned()).chain(cells).collect());
+        }
+        let mut text = align(&rows);
+        for Comparison { what, ratio, target } in &self.comparisons {
+            let target = if target.is_empty() { String::new() } else { format!("  (target {target})") };
+            text.push_str(&format!("{ratio:>8.3}  {what}{target}\n"));
+        }
+        for note in &self.notes {
+            text.push_str(&format!("          {note}\n"));
+        }
+        text
+    }
+
+    pub(super) fn to_json(&self, name: &str) -> Value {
+        let subjects = self.subjects.iter().map(|subject| {
+            let series: Vec<Value> = subject.series.iter().map(Series::to_json).collect();
+            json!({ "name": subject.name, "command": subject.command, "series": series })
+        });
+        let comparisons = self
+            .comparisons
+            .iter()
+            .map(|Comparison { what, ratio, target }| json!({ "what": what, "ratio": ratio, "target": target }));
+        let (subjects, comparisons): (Vec<Value>, Vec<Value>) = (subjects.collect(), comparisons.collect());
+        json!({ "name": name, "subjects": subjects, "comparisons": comparisons, "notes": self.notes })
+    }
+}
+
+/// The sample below which `p` per cent lie, between two samples where it falls between them; 0 of none.
+fn percentile(samples: &[f64], p: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let place = p / 100.0 * last as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    below + (above - below) * place.fract()
+}
+
+/// Three digits or all before the point.
+fn show(value: f64) -> String {
+    match value.abs() {
+        0.0..10.0 => format!("{value:.2}"),
+        10.0..100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+/// Columns under each other: the first to the left, the others to the right.
+fn align(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let padding = " ".repeat(width - cell.chars().count());
+            text.push_str(&if column == 0 { format!("{cell}{padding}") } else { format!("   {padding}{cell}") });
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(name: &'static str, samples: &[f64]) -> Subject {
+        let series = Series { what: "time", unit: "ms", samples: samples.to_vec() };
+        Subject { name, command: String::new(), series: vec![series] }
+    }
+
+    #[test]
+    fn percentiles_lie_between_samples() {
+        assert_eq!(percentile(&[3.0, 1.0, 2.0], 50.0), 2.0);
+        assert_eq!(percentile(&[1.0, 2.0], 50.0), 1.5);
+        assert_eq!(percentile(&[1.0, 2.0, 4.0], 100.0), 4.0);
+        assert_eq!(percentile(&[], 50.0), 0.0);
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_round() {
+        // The machine was ten times slower in the second round; the ratio is 2 all the same.
+        let mut report =
+            Report { subjects: vec![subject("a", &[2.0, 20.0]), subject("b", &[1.0, 10.0])], ..Report::default() };
+        report.compare("a", "b", "time", "≤ 2");
+        assert_eq!(report.comparisons[0].ratio, 2.0);
+        let table = report.table();
+        assert!(table.contains("a   11.0 (2.00–20.0)"), "{table}");
+        assert!(table.contains("2.000  a ÷ b: time  (target ≤ 2)"), "{table}");
+        assert_eq!(report.to_json("x")["subjects"][1]["series"][0]["median"], 5.5);
+    }
+}

@@ -1,0 +1,64 @@
+//! Starts: from a process to its first answer, from the first request to its first byte, and memory after that.
+//!
+//! Everything is built and compiled before; files lie in the system's cache.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::http;
+use super::lab::Lab;
+use super::report::{Report, Series, Subject};
+use super::server::Launch;
+
+pub(super) fn run(lab: &Lab) -> Result<Report> {
+    let hello = isomer_test_guests::path("http-hello");
+    let compiled = lab.precompiled(&hello)?;
+    lab.build_app(&lab.boutique)?;
+    let launches: [&dyn Fn() -> Launch; 4] = [
+        &|| lab.isomer("isomer", &hello),
+        &|| lab.wasmtime("wasmtime serve", &compiled, &[]),
+        &|| lab.native(),
+        &|| lab.isomer("isomer, boutique", &lab.boutique),
+    ];
+    let mut subjects = Vec::new();
+    for launch in launches {
+        // Compiles, and brings the files into memory.
+        let server = lab.start(launch())?;
+        http::get(server.address, "/")?;
+        let series = [("start", "ms"), ("cold request", "ms"), ("warm request", "ms"), ("resident", "MiB")];
+        let series = series.map(|(what, unit)| Series::new(what, unit)).into();
+        subjects.push(Subject { name: server.name, command: server.line.clone(), series });
+    }
+    for _ in 0..lab.effort.starts {
+        for (launch, subject) in launches.iter().zip(&mut subjects) {
+            for (series, value) in subject.series.iter_mut().zip(once(lab, launch())?) {
+                series.samples.push(value);
+            }
+        }
+    }
+    let mut report = Report { subjects, ..Report::default() };
+    report.compare("isomer", "wasmtime serve", "start", "");
+    report.compare("isomer", "wasmtime serve", "cold request", "");
+    report.notes = vec![
+        "start: from the process to the end of its first answer; target ≤ 10 ms for one component, ≤ 25 ms for boutique".to_owned(),
+        "cold request: the first, from sending it to its first byte; target p99 ≤ 1 ms".to_owned(),
+        "resident: after these two answers; target ≤ 30 MiB".to_owned(),
+    ];
+    for subject in &report.subjects {
+        if let Some(cold) = subject.series.iter().find(|series| series.what == "cold request") {
+            report.notes.push(format!("cold request of {}: p99 {:.2} ms", subject.name, cold.percentile(99.0)));
+        }
+    }
+    Ok(report)
+}
+
+/// One start: milliseconds to the first answer, of the first and the second request, and mebibytes then.
+fn once(lab: &Lab, launch: Launch) -> Result<[f64; 4]> {
+    let server = lab.start(launch)?;
+    let cold = http::get(server.address, "/")?;
+    let start = server.began.elapsed();
+    let warm = http::get(server.address, "/")?;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    Ok([ms(start), ms(cold.first_byte), ms(warm.first_byte), server.resident_mib()?])
+}
