@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -237,9 +237,4 @@ fn cache_dir() -> Option<PathBuf> {
 
 fn regex_escaped(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_ascii_alphanumeric() || c == '/' { vec![c] } else { vec!['\\', c] }).collect()
-}
-
-/// Where tests that build components let Cargo put them: beside the guests, so that they share what was compiled.
-pub(crate) fn cargo_target_dir() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("apps")
 }
