@@ -1,5 +1,7 @@
 //! The example shop, end to end: the real binary, the real components, over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod http;
 mod shop;
 
