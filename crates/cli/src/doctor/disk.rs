@@ -50,7 +50,7 @@ pub(crate) fn space(dir: &Path) -> Finding {
             let found = format!("{:.1} GiB free", free as f64 / f64::from(1 << 30));
             match free {
                 ..SPACE_BYTES_FAIL => Finding::fail(SPACE, found, hint),
-                ..SPACE_BYTES_WARN => Finding::warn(SPACE, found, hint),
+                SPACE_BYTES_FAIL..SPACE_BYTES_WARN => Finding::warn(SPACE, found, hint),
                 _ => Finding::ok(SPACE, found),
             }
         }
