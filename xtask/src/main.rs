@@ -52,7 +52,7 @@ fn run(arguments: Vec<String>) -> Result<()> {
         }
         ["setup"] | ["setup", "--for", "test"] => setup::run(&project, Purpose::Test),
         ["setup", "--for", "demo"] => setup::run(&project, Purpose::Demo),
-        ["setup", "--for", "bench"] => setup::run(&project, Purpose::Bench),
+        ["setup", "--for", "bench"] => setup::run(&project, Purpose::Bench { wasmtime: true }),
         ["demo", options @ ..] => demo::run(&project, options),
         ["test"] => test::run(&project, true),
         ["test", "--no-browser"] => test::run(&project, false),

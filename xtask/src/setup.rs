@@ -15,8 +15,8 @@ pub(crate) enum Purpose {
     Test,
     /// Running the demo.
     Demo,
-    /// Running the benchmarks.
-    Bench,
+    /// Running benchmarks, those beside wasmtime's own command line or the others only.
+    Bench { wasmtime: bool },
 }
 
 /// Drives a browser that is installed already.
@@ -47,11 +47,13 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
             }
             playwright(project)?;
         }
-        Purpose::Bench => {
+        Purpose::Bench { wasmtime } => {
             if find_program("wrk").is_none() {
                 apt_install(&["wrk"])?;
             }
-            wasmtime(project)?;
+            if wasmtime {
+                install_wasmtime(project)?;
+            }
         }
     }
     Ok(())
@@ -144,7 +146,7 @@ pub(crate) fn wasmtime_program(project: &Project) -> PathBuf {
     project.cache.join(format!("wasmtime-{WASMTIME_VERSION}")).join("bin/wasmtime")
 }
 
-fn wasmtime(project: &Project) -> Result<()> {
+fn install_wasmtime(project: &Project) -> Result<()> {
     let program = wasmtime_program(project);
     if program.is_file() {
         return Ok(());

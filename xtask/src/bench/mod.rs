@@ -27,17 +27,29 @@ use report::Report;
 struct Bench {
     name: &'static str,
     about: &'static str,
+    /// Is wasmtime's own command line measured beside?
+    wasmtime: bool,
     run: fn(&Lab) -> Result<Report>,
 }
 
 /// All of them, in the order in which they run.
 const BENCHES: &[Bench] = &[
-    Bench { name: "hello-p3", about: "hello over HTTP, WASI 0.3", run: hello::p3 },
-    Bench { name: "hello-p2", about: "hello over HTTP, WASI 0.2", run: hello::p2 },
-    Bench { name: "front-calls-back", about: "a component that asks another, fused", run: hello::front_calls_back },
-    Bench { name: "fused-call", about: "a call between fused components", run: fused::run },
-    Bench { name: "start", about: "start of a process to its first answer, first request, memory", run: start::run },
-    Bench { name: "boutique", about: "the example app under load", run: boutique::run },
+    Bench { name: "hello-p3", about: "hello over HTTP, WASI 0.3", wasmtime: true, run: hello::p3 },
+    Bench { name: "hello-p2", about: "hello over HTTP, WASI 0.2", wasmtime: true, run: hello::p2 },
+    Bench {
+        name: "front-calls-back",
+        about: "a component that asks another, fused",
+        wasmtime: true,
+        run: hello::front_calls_back,
+    },
+    Bench { name: "fused-call", about: "a call between fused components", wasmtime: true, run: fused::run },
+    Bench {
+        name: "start",
+        about: "start of a process to its first answer, first request, memory",
+        wasmtime: true,
+        run: start::run,
+    },
+    Bench { name: "boutique", about: "the example app under load", wasmtime: false, run: boutique::run },
 ];
 
 /// What the command line asks for.
@@ -55,12 +67,13 @@ struct Options {
 
 pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     let options = Options::parse(arguments)?;
-    setup::run_for(project, Purpose::Bench)?;
-    let lab = Lab::prepare(project, &options)?;
     let wanted = |bench: &&Bench| options.names.is_empty() || options.names.iter().any(|name| name == bench.name);
+    let wasmtime = BENCHES.iter().filter(wanted).any(|bench| bench.wasmtime);
+    setup::run_for(project, Purpose::Bench { wasmtime })?;
+    let lab = Lab::prepare(project, &options)?;
     let mut summary = String::new();
     let mut benches: Vec<Value> = Vec::new();
-    for Bench { name, about, run } in BENCHES.iter().filter(wanted) {
+    for Bench { name, about, run, .. } in BENCHES.iter().filter(wanted) {
         println!("\n── {name}: {about}");
         let report = run(&lab).with_context(|| format!("`{name}` cannot be measured"))?;
         let table = report.table();
