@@ -1,7 +1,9 @@
 //! What a call between two fused components costs, beside the same composition in the engine's own server.
 //!
 //! One request lets a component call the other many times; what the same request takes without a call is subtracted. Each
-//! call passes a string and gives back a record with a string, so allocation and copying are in it.
+//! call passes a string and gives back a record with a string, so allocation and copying are in it. Isomer's
+//! code can be stopped at its deadline and counts for that at every loop and function; so there is a line for the engine's server
+//! with a deadline, too.
 
 use anyhow::Result;
 
@@ -11,10 +13,13 @@ use super::report::{Report, Series, Subject};
 
 pub(super) fn run(lab: &Lab) -> Result<Report> {
     let app = lab.ping_pong()?;
-    let composed = lab.precompiled(&lab.composed(&app)?)?;
+    let composed = lab.composed(&app)?;
+    let compiled = lab.precompiled(&composed)?;
+    let stoppable = lab.precompiled_to_be_stopped(&composed)?;
     let servers = [
         lab.start(lab.isomer("isomer ping-pong", &app))?,
-        lab.start(lab.wasmtime("wasmtime serve, composed", &composed, &[]))?,
+        lab.start(lab.wasmtime("wasmtime serve, composed", &compiled, &[]))?,
+        lab.start(lab.wasmtime("wasmtime serve, with a deadline", &stoppable, &["-Wtimeout=30s"]))?,
     ];
     let mut subjects: Vec<Subject> = Vec::new();
     for server in &servers {
@@ -35,5 +40,6 @@ pub(super) fn run(lab: &Lab) -> Result<Report> {
     }
     let mut report = Report { subjects, ..Report::default() };
     report.compare("isomer ping-pong", "wasmtime serve, composed", "call", "≤ 1.05");
+    report.compare("isomer ping-pong", "wasmtime serve, with a deadline", "call", "");
     Ok(report)
 }

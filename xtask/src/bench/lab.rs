@@ -121,10 +121,24 @@ impl Lab {
 
     /// A component, compiled by the engine's own command line.
     pub(super) fn precompiled(&self, wasm: &Path) -> Result<PathBuf> {
+        self.compiled(wasm, "cwasm", &[])
+    }
+
+    /// As [`Lab::precompiled`], so that what runs can be stopped: for servers with `-Wtimeout`.
+    pub(super) fn precompiled_to_be_stopped(&self, wasm: &Path) -> Result<PathBuf> {
+        self.compiled(wasm, "stoppable.cwasm", &["-Wepoch-interruption=y"])
+    }
+
+    fn compiled(&self, wasm: &Path, extension: &str, flags: &[&str]) -> Result<PathBuf> {
         let stem = wasm.file_stem().context("a component has a file name")?;
-        let out = self.dir.join(stem).with_extension("cwasm");
+        let out = self.dir.join(stem).with_extension(extension);
         project::run(
-            Command::new(&self.wasmtime).args(["compile", "-Opooling-allocator=y", "-o"]).arg(&out).arg(wasm),
+            Command::new(&self.wasmtime)
+                .args(["compile", "-Opooling-allocator=y"])
+                .args(flags)
+                .arg("-o")
+                .arg(&out)
+                .arg(wasm),
         )?;
         Ok(out)
     }

@@ -61,7 +61,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("wasmtime", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
     ("wasmtime-wasi", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
     ("wasmtime-wasi-http", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
-    ("wasm-encoder", &["isomer-seam"]),
+    ("wasm-encoder", &["isomer-seam", "isomer-bench-programs"]),
     ("clap", &["isomer"]),
     ("notify", &["isomer"]),
     ("anyhow", &["isomer", "isomer-runtime", "xtask"]),

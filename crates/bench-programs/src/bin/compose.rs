@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 use isomer_manifest::{Diagnostic, MANIFEST_FILE, MONOLITH, Source, SourceFile};
 use isomer_plan::Binding;
+use isomer_seam::{Composition, HandlerExport};
+use wasm_encoder::{ComponentExportKind, ComponentExportSection, ComponentSection as _};
+use wasmparser::{Parser, Payload};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,7 +36,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     for import in &mut group.imports {
         import.binding = Binding::Shared;
     }
-    std::fs::write(out, isomer_seam::compose(group, &components)?.bytes)?;
+    let Composition { mut bytes, exports, .. } = isomer_seam::compose(group, &components)?;
+    for export in exports {
+        export_again(&mut bytes, &export)?;
+    }
+    std::fs::write(out, bytes)?;
+    Ok(())
+}
+
+/// Exports a handler under its interface's own name, too: other hosts look for nothing else.
+fn export_again(bytes: &mut Vec<u8>, handler: &HandlerExport) -> Result<(), Box<dyn Error>> {
+    let mut instance = None;
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::ComponentExportSection(section) = payload? {
+            for export in section {
+                let export = export?;
+                // The parts come first, so the last of that name is the whole's.
+                instance = (export.name.name == handler.name).then_some(export.index).or(instance);
+            }
+        }
+    }
+    let instance = instance.ok_or_else(|| format!("there is no export `{}`", handler.name))?;
+    let mut section = ComponentExportSection::new();
+    section.export(&*handler.interface, ComponentExportKind::Instance, instance, None);
+    section.append_to_component(bytes);
     Ok(())
 }
 
