@@ -52,13 +52,20 @@ struct Job {
     head: Head,
     ended: oneshot::Receiver<()>,
     signals: Arc<Signals>,
-    _place: Place,
+    place: Place,
 }
 
 /// A request's place with a worker.
 struct Place {
     worker: Arc<Worker>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Leaves its worker for another one, which counts it already.
+    fn move_to(&mut self, worker: Arc<Worker>) {
+        std::mem::replace(&mut self.worker, worker).serving.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Drop for Place {
@@ -82,11 +89,19 @@ impl SharedInstances {
         let signals = Arc::new(Signals::default());
         let worker = self.worker();
         let place = Place { worker: worker.clone(), _permit: permit };
-        let job = Job { request, head: Head::new(head_sender), ended, signals: signals.clone(), _place: place };
-        // A worker that has just ended drops the job, and with it the sender of the head.
-        let _ = worker.jobs.send(job);
+        let job = Job { request, head: Head::new(head_sender), ended, signals: signals.clone(), place };
+        self.send(worker, job);
         let response = head.await.unwrap_or(Err(Failure::Neighbour))?;
         Ok(ResponseBody::of(response, Rest::Elsewhere, signals, ended_sender, unread))
+    }
+
+    /// Gives a job to `worker`, or to another one if that has just ended: a request that was not begun has lost nothing.
+    fn send(self: &Arc<Self>, mut worker: Arc<Worker>, mut job: Job) {
+        while let Err(mpsc::error::SendError(refused)) = worker.jobs.send(job) {
+            job = refused;
+            worker = self.worker();
+            job.place.move_to(worker.clone());
+        }
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
@@ -149,7 +164,7 @@ impl SharedInstances {
                 let (mut next, mut open) = (Some(first), true);
                 loop {
                     if let Some(job) = next.take() {
-                        let Job { request, head, ended, signals, _place } = job;
+                        let Job { request, head, ended, signals, place } = job;
                         let (id, function) = (request.id, &handlers[request.handler]);
                         let in_flight = InFlight {
                             deadline: request.deadline,
@@ -161,7 +176,7 @@ impl SharedInstances {
                         serving.lock().unwrap_or_else(PoisonError::into_inner).insert(id, in_flight);
                         calls.push(async move {
                             let result = call(accessor, function, request.http, &head, ended).await;
-                            drop(_place);
+                            drop(place);
                             (id, head, result)
                         });
                     }
@@ -195,6 +210,11 @@ impl SharedInstances {
         inbox.close();
         instance.store.data_mut().end_request();
         self.take_down(&instance, outcome, serving);
+        while let Some(mut job) = inbox.recv().await {
+            let worker = self.worker();
+            job.place.move_to(worker.clone());
+            self.send(worker, job);
+        }
     }
 
     /// An instance and its slot, which must outlive it.
