@@ -65,6 +65,8 @@ pub struct FunctionType {
     pub is_async: bool,
     /// Over the structurally resolved parameters and result: equal hashes, equal types.
     pub hash: TypeHash,
+    /// Has the error of its result a place for `isomer:link/types.call-error`: is it one, or a variant with a case of one?
+    pub catches: bool,
     /// As WIT, for people: `async func(id: string) -> option<product>`.
     pub signature: String,
 }

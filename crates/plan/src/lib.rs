@@ -7,7 +7,8 @@
 //! 1. `links`: who meets which import, and whether both sides agree about the functions;
 //! 2. `place`: groups, components set apart, the mode of every seam, the order of instantiation;
 //! 3. `access` and `routes`: grants, homes of stores, paths;
-//! 4. `bind`: what a group's composition imports from the host, shared or labelled.
+//! 4. `bind`: what a group's composition imports from the host, shared or labelled;
+//! 5. `cross`: which functions are called across seams, and by which numbers.
 //!
 //! **Fusing never widens authority**: an interface that gives authority is bound for each component by itself, or shared
 //! among components with the same grants. What the platform implements, and what authority that gives, stands in one table
@@ -18,6 +19,7 @@
 
 mod access;
 mod bind;
+mod cross;
 mod explain;
 mod interface;
 mod links;
@@ -31,7 +33,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use isomer_manifest::{App, ComponentName, Diagnostic};
 
 pub use interface::{Class, ComponentType, FunctionType, InterfaceId, InterfaceType, NotAnInterface, TypeHash};
-pub use model::{Access, Binding, Group, Handler, HostBinding, Http, Link, MissingGrant, Mode, Plan, Seam};
+pub use model::{
+    Access, Binding, Group, Handler, HostBinding, Http, Link, MissingGrant, Mode, Plan, Seam, Skeleton,
+    SkeletonFunction, Stub, StubFunction,
+};
 
 use place::{Apart, Obstacle, Place};
 
@@ -120,6 +125,8 @@ fn groups(
         groups.push(Group {
             imports: bind::host_imports(app, types, &components, &met, errors),
             handlers: components.iter().filter_map(|component| handlers.get(component).cloned()).collect(),
+            stubs: cross::stubs(types, seams, &components),
+            skeletons: cross::skeletons(types, seams, &components),
             components,
             links,
             name: apart.as_ref().map_or_else(|| shape_group.clone(), ToString::to_string),

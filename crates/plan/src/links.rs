@@ -46,9 +46,9 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
     links
 }
 
-/// Interfaces that only generated parts of seams may have.
+/// Interfaces that only generated parts of seams may have: all of `isomer:link` but its types, which apps' own interfaces use.
 fn is_reserved(id: &InterfaceId) -> bool {
-    id.family() == "isomer:link"
+    id.family() == "isomer:link" && id.interface != "types"
 }
 
 struct Finder<'a> {

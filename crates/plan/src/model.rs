@@ -3,7 +3,10 @@
 //! A plan is data that explains itself; it is the same for the same app, component types and shape, whatever the order of
 //! the manifest. What runs an app follows it to the letter and decides nothing again.
 
+use std::collections::BTreeMap;
+
 use isomer_manifest::{ComponentName, Diagnostic, Route, SourceFile};
+use isomer_wire::FunctionKey;
 use serde::Serialize;
 
 use crate::interface::{Class, InterfaceId};
@@ -47,6 +50,63 @@ pub struct Group {
     pub imports: Vec<HostBinding>,
     /// HTTP handlers of components with routes.
     pub handlers: Vec<Handler>,
+    /// For each component whose calls leave the composition: what its stub exports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stubs: Vec<Stub>,
+    /// For each component that is called from outside the composition: what its skeleton answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skeletons: Vec<Skeleton>,
+}
+
+/// The calls of one component that leave its composition. A generated part, fused to the component, makes images of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stub {
+    /// Who calls.
+    pub component: ComponentName,
+    /// In the order of their numbers: the first is 0.
+    pub functions: Vec<StubFunction>,
+}
+
+/// A function that a component calls across a seam.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StubFunction {
+    /// The interface as the caller imports it.
+    pub interface: InterfaceId,
+    /// The function's name.
+    pub function: String,
+    /// Declared `async func`: many calls may be in flight.
+    pub is_async: bool,
+    /// Can its error type say that the call was lost (`isomer:link/types.call-error`)? Else such a loss is a trap.
+    pub catches: bool,
+    /// Whom it calls.
+    pub callee: ComponentName,
+    /// The function's name on the other side.
+    pub key: FunctionKey,
+    /// `isolated` or `remote`.
+    pub mode: Mode,
+}
+
+/// The functions of one component that are called from outside its composition. A generated part, fused to the component,
+/// makes calls of images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skeleton {
+    /// Who is called.
+    pub component: ComponentName,
+    /// In the order of their numbers: the first is 0.
+    pub functions: Vec<SkeletonFunction>,
+}
+
+/// A function of a component that is called across a seam.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SkeletonFunction {
+    /// The interface as the component exports it.
+    pub interface: InterfaceId,
+    /// The function's name.
+    pub function: String,
+    /// Declared `async func`.
+    pub is_async: bool,
+    /// How callers name it.
+    pub key: FunctionKey,
 }
 
 /// An import that is met by an export of another component.
@@ -164,6 +224,14 @@ pub struct MissingGrant {
     pub grant: String,
 }
 
+impl Group {
+    /// The shape's group that it belongs to: all with the same run in one process.
+    #[must_use]
+    pub fn process(&self) -> &str {
+        self.set_apart_from.as_deref().unwrap_or(&self.name)
+    }
+}
+
 impl Plan {
     /// Refuses a plan with seams that cannot be run yet.
     ///
@@ -180,6 +248,16 @@ impl Plan {
             *diagnostic = diagnostic.clone().in_source(source);
         }
         self
+    }
+
+    /// The shape's groups, each with its compositions: what runs in one process. By name.
+    #[must_use]
+    pub fn processes(&self) -> BTreeMap<&str, Vec<&Group>> {
+        let mut processes = BTreeMap::<_, Vec<_>>::new();
+        for group in &self.groups {
+            processes.entry(group.process()).or_default().push(group);
+        }
+        processes
     }
 
     /// The group that a component is in.

@@ -77,7 +77,12 @@ impl<'a> Describer<'a> {
             short.copy_from_slice(&hash[..16]);
             functions.insert(
                 name.clone(),
-                FunctionType { is_async: function.is_async, hash: TypeHash(short), signature: signature(function) },
+                FunctionType {
+                    is_async: function.is_async,
+                    hash: TypeHash(short),
+                    catches: catches(self.world, interface, function),
+                    signature: signature(function),
+                },
             );
         }
         let resources: BTreeSet<_> = interface
@@ -236,6 +241,21 @@ impl<'a> Describer<'a> {
     ) -> Result<(), SeamError> {
         hasher.update([u8::from(ty.is_some())]);
         ty.map_or(Ok(()), |ty| self.value(interface, ty, hasher, contents))
+    }
+}
+
+/// Can the function's error say that a call was lost?
+fn catches(world: &World, interface: &Interface, function: &Function) -> bool {
+    let Some(result) = &function.result else { return false };
+    let Some((scope, ValueType::Result(_, Some(error)))) = world.resolve(interface, result) else { return false };
+    if world.is_call_error(scope, error) {
+        return true;
+    }
+    match world.resolve(scope, error) {
+        Some((scope, ValueType::Variant(cases))) => {
+            cases.iter().filter_map(|(_, ty)| ty.as_ref()).any(|ty| world.is_call_error(scope, ty))
+        }
+        _ => false,
     }
 }
 

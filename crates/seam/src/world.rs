@@ -84,6 +84,53 @@ impl World {
         self.exports.iter().find(|interface| interface.name == name)
     }
 
+    /// What a type is when every name has been followed, and the interface that its parts' names belong to. Nothing for a
+    /// resource.
+    pub(crate) fn resolve<'a>(
+        &'a self,
+        mut interface: &'a Interface,
+        mut ty: &'a ValueType,
+    ) -> Option<(&'a Interface, &'a ValueType)> {
+        while let ValueType::Named(name) = ty {
+            (interface, ty) = self.definition(interface, name)?;
+        }
+        Some((interface, ty))
+    }
+
+    /// Does a type's name lead to `isomer:link/types.call-error`?
+    pub(crate) fn is_call_error<'a>(&'a self, mut interface: &'a Interface, ty: &'a ValueType) -> bool {
+        let ValueType::Named(mut name) = ty.clone() else { return false };
+        loop {
+            if name == "call-error" && interface.name.split('@').next() == Some("isomer:link/types") {
+                return true;
+            }
+            match interface.definition(&name) {
+                Some(TypeDefinition::Value(ValueType::Named(next))) => name.clone_from(next),
+                Some(TypeDefinition::Use(origin)) => {
+                    let Some(used) = self.origin(origin) else { return false };
+                    interface = used;
+                    name.clone_from(&origin.name);
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    /// What a name of an interface stands for, one step on through interfaces that use each other's types.
+    fn definition<'a>(&'a self, mut interface: &'a Interface, name: &str) -> Option<(&'a Interface, &'a ValueType)> {
+        let mut definition = interface.definition(name)?;
+        loop {
+            match definition {
+                TypeDefinition::Value(ty) => return Some((interface, ty)),
+                TypeDefinition::Resource => return None,
+                TypeDefinition::Use(origin) => {
+                    interface = self.origin(origin)?;
+                    definition = interface.definition(&origin.name)?;
+                }
+            }
+        }
+    }
+
     /// The interface that a used type comes from.
     pub(crate) fn origin(&self, origin: &TypeOrigin) -> Option<&Interface> {
         if origin.exported { self.export(&origin.interface) } else { self.import(&origin.interface) }

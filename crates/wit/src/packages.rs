@@ -51,6 +51,7 @@ macro_rules! package {
 }
 
 static PACKAGES: &[Package] = &[
+    package!("isomer:link", "0.1.0", "isomer-link": "types.wit"),
     package!("isomer:secrets", "0.1.0", "isomer-secrets": "secrets.wit"),
     package!("isomer:sql", "0.1.0", "isomer-sql": "sql.wit"),
     package!("wasi:cli", "0.2.12", "wasi-cli-0.2.12": "package.wit"),

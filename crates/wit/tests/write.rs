@@ -30,5 +30,5 @@ fn the_error_names_the_file() {
     let deps = dir.path().join("deps");
     fs::write(&deps, "a file where the folder should be").expect("written");
     let error = write_deps(&deps).expect_err("a file is no folder");
-    assert!(error.to_string().contains("isomer-secrets-0.1.0"), "{error}");
+    assert!(error.to_string().contains("isomer-link-0.1.0"), "{error}");
 }

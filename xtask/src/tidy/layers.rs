@@ -7,15 +7,30 @@ use serde_json::Value;
 const LAYERS: &[(&str, &[&str])] = &[
     ("isomer-manifest", &[]),
     ("isomer-wit", &[]),
-    ("isomer-plan", &["isomer-manifest"]),
+    ("isomer-wire", &[]),
+    ("isomer-plan", &["isomer-manifest", "isomer-wire"]),
     ("isomer-toolchain", &["isomer-manifest"]),
-    ("isomer-seam", &["isomer-manifest", "isomer-plan", "isomer-wit"]),
-    ("isomer-runtime", &["isomer-manifest", "isomer-plan", "isomer-wit"]),
-    ("isomer-capabilities", &["isomer-manifest", "isomer-plan", "isomer-wit", "isomer-runtime", "isomer-seam"]),
-    ("isomer-observe", &["isomer-manifest", "isomer-plan", "isomer-wit", "isomer-runtime", "isomer-seam"]),
+    ("isomer-seam", &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
+    ("isomer-runtime", &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
+    (
+        "isomer-capabilities",
+        &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit", "isomer-runtime", "isomer-seam"],
+    ),
+    (
+        "isomer-observe",
+        &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit", "isomer-runtime", "isomer-seam"],
+    ),
     (
         "isomer-front",
-        &["isomer-manifest", "isomer-plan", "isomer-wit", "isomer-runtime", "isomer-seam", "isomer-observe"],
+        &[
+            "isomer-manifest",
+            "isomer-plan",
+            "isomer-wire",
+            "isomer-wit",
+            "isomer-runtime",
+            "isomer-seam",
+            "isomer-observe",
+        ],
     ),
     (
         "isomer-node",
@@ -27,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-plan",
             "isomer-runtime",
             "isomer-seam",
+            "isomer-wire",
             "isomer-wit",
         ],
     ),
@@ -42,10 +58,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-runtime",
             "isomer-seam",
             "isomer-toolchain",
+            "isomer-wire",
             "isomer-wit",
         ],
     ),
-    ("isomer-bench-programs", &["isomer-manifest", "isomer-plan", "isomer-seam", "isomer-wit"]),
+    ("isomer-bench-programs", &["isomer-manifest", "isomer-plan", "isomer-seam", "isomer-wire", "isomer-wit"]),
     ("isomer-test-guests", &["isomer-manifest", "isomer-toolchain"]),
     ("xtask", &["isomer-manifest", "isomer-test-guests", "isomer-toolchain"]),
 ];
@@ -68,7 +85,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that are pure: no asynchronous runtime, no engine, no clock or file behind their back.
-const PURE: &[&str] = &["isomer-manifest", "isomer-plan"];
+const PURE: &[&str] = &["isomer-manifest", "isomer-plan", "isomer-wire"];
 const IMPURE: &[&str] = &["tokio", "wasmtime", "cap-std", "tempfile", "libc", "tracing"];
 
 /// The project's packages as `cargo metadata --no-deps` gives them.

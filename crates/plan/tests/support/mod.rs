@@ -22,7 +22,7 @@ pub(crate) fn interface(text: &str) -> InterfaceType {
         let mut hash = [0; 16];
         hash[..8].copy_from_slice(&hasher.finish().to_le_bytes());
         let is_async = signature.starts_with("async");
-        (name.trim().to_owned(), FunctionType { is_async, hash: TypeHash(hash), signature })
+        (name.trim().to_owned(), FunctionType { is_async, hash: TypeHash(hash), catches: false, signature })
     });
     InterfaceType {
         id: id.parse().expect("the interface's name is right"),

@@ -101,6 +101,8 @@ pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers
                 routes: vec![],
             })
             .collect(),
+        stubs: vec![],
+        skeletons: vec![],
     }
 }
 

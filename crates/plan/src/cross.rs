@@ -1,0 +1,63 @@
+//! Calls that cross seams: which functions leave a composition and which are reached from outside, numbered.
+//!
+//! The numbers are those of the generated parts, so they follow from the plan alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use isomer_manifest::ComponentName;
+use isomer_wire::FunctionKey;
+
+use crate::links::Types;
+use crate::model::{Mode, Seam, Skeleton, SkeletonFunction, Stub, StubFunction};
+
+/// The stubs of a composition of `components`.
+pub(crate) fn stubs(types: &Types, seams: &[Seam], components: &[ComponentName]) -> Vec<Stub> {
+    let mut stubs = BTreeMap::<&ComponentName, Vec<StubFunction>>::new();
+    for seam in crossing(seams).filter(|seam| components.contains(&seam.link.importer)) {
+        let link = &seam.link;
+        let import = &types[&link.importer].imports[&link.import];
+        let functions = import.functions.iter().map(|(name, function)| StubFunction {
+            interface: link.import.clone(),
+            function: name.clone(),
+            is_async: function.is_async,
+            catches: function.catches,
+            callee: link.exporter.clone(),
+            key: key(seam, name, &function.hash.0),
+            mode: seam.mode,
+        });
+        stubs.entry(&link.importer).or_default().extend(functions);
+    }
+    stubs.into_iter().map(|(component, functions)| Stub { component: component.clone(), functions }).collect()
+}
+
+/// The skeletons of a composition of `components`: for each, the functions that others use.
+pub(crate) fn skeletons(types: &Types, seams: &[Seam], components: &[ComponentName]) -> Vec<Skeleton> {
+    let mut skeletons = BTreeMap::<&ComponentName, BTreeSet<SkeletonFunction>>::new();
+    for seam in crossing(seams).filter(|seam| components.contains(&seam.link.exporter)) {
+        let link = &seam.link;
+        let export = &types[&link.exporter].exports[&link.export];
+        let used = seam.functions.iter().filter_map(|name| export.functions.get_key_value(name));
+        let functions = used.map(|(name, function)| SkeletonFunction {
+            interface: link.export.clone(),
+            function: name.clone(),
+            is_async: function.is_async,
+            key: key(seam, name, &function.hash.0),
+        });
+        skeletons.entry(&link.exporter).or_default().extend(functions);
+    }
+    let skeleton = |(component, functions): (&ComponentName, BTreeSet<_>)| Skeleton {
+        component: component.clone(),
+        functions: functions.into_iter().collect(),
+    };
+    skeletons.into_iter().map(skeleton).collect()
+}
+
+fn crossing(seams: &[Seam]) -> impl Iterator<Item = &Seam> {
+    seams.iter().filter(|seam| seam.mode != Mode::Fused)
+}
+
+/// Both sides make it of the same parts: the interface is named as it is exported.
+fn key(seam: &Seam, function: &str, hash: &[u8; 16]) -> FunctionKey {
+    let link = &seam.link;
+    FunctionKey::new(link.exporter.as_str(), &link.export.to_string(), function, hash)
+}

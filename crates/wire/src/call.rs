@@ -1,0 +1,49 @@
+//! A call that crosses a seam, and what answers it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::failure::CallFailure;
+use crate::function::FunctionKey;
+
+/// Names the revision of an app: a hash over its components and what the manifest says of them. One request stays inside one.
+pub type Revision = [u8; 16];
+
+/// What goes with a call along the whole chain.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// When the answer must be there. On the wire it is the time that is left.
+    pub deadline: Instant,
+    /// The request that all this is about, as in the log; never 0.
+    pub request: u64,
+    /// The W3C trace context (`traceparent`), checked by whoever took the request in.
+    pub traceparent: Option<Arc<str>>,
+    /// For whom the app runs; none where it runs for itself.
+    pub tenant: Option<Arc<str>>,
+    /// The caller's revision.
+    pub revision: Revision,
+    /// The same for every attempt at one call; 0 where there is only one attempt.
+    pub idempotency_key: u128,
+}
+
+/// One call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Which function.
+    pub function: FunctionKey,
+    /// Its context.
+    pub context: Context,
+    /// Its arguments.
+    pub image: Vec<u8>,
+}
+
+/// The image of a call's result, or why there is none.
+pub type Answer = Result<Vec<u8>, CallFailure>;
+
+/// Answers calls: a group in this process, or a peer behind a network. Dropping the future cancels the call.
+pub trait Callee: Send + Sync + 'static {
+    /// Makes the call. It ends by its deadline, whatever happens.
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+}

@@ -1,0 +1,68 @@
+//! How both sides of a seam name a function.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+
+use crate::image;
+
+/// Names one function of one component: a hash over the wire's version, the component, the interface, the function's name and
+/// its structurally resolved type. Sides that were built from different WIT do not know each other's keys.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FunctionKey(pub [u8; 16]);
+
+impl FunctionKey {
+    /// The key of `function` of `interface` (with its version, as exported) of `component`, whose type hashes to `type_hash`.
+    pub fn new(component: &str, interface: &str, function: &str, type_hash: &[u8; 16]) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update([image::VERSION]);
+        for text in [component, interface, function] {
+            hasher.update((text.len() as u64).to_le_bytes());
+            hasher.update(text);
+        }
+        hasher.update(type_hash);
+        let hash: [u8; 32] = hasher.finalize().into();
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash[..16]);
+        Self(key)
+    }
+}
+
+impl fmt::Display for FunctionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for FunctionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FunctionKey({self})")
+    }
+}
+
+impl Serialize for FunctionKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_counts_and_parts_do_not_run_together() {
+        let key = FunctionKey::new("cart", "a:b/c@1.0.0", "get", &[7; 16]);
+        assert_eq!(key, FunctionKey::new("cart", "a:b/c@1.0.0", "get", &[7; 16]));
+        for other in [
+            FunctionKey::new("cart2", "a:b/c@1.0.0", "get", &[7; 16]),
+            FunctionKey::new("cart", "a:b/c@1.0.1", "get", &[7; 16]),
+            FunctionKey::new("cart", "a:b/c@1.0.0", "got", &[7; 16]),
+            FunctionKey::new("cart", "a:b/c@1.0.0", "get", &[8; 16]),
+            FunctionKey::new("carta", ":b/c@1.0.0", "get", &[7; 16]),
+        ] {
+            assert_ne!(key, other);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What crosses a seam that is not fused: who is called, in what context, with which image, and how it can fail.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | [`image`] | the layout of an image: where it begins, how large it may be |
+//! | [`function`] | how both sides name a function |
+//! | [`call`] | a call with its context, and the trait of whatever answers calls |
+//! | [`failure`] | why a call has no answer |
+//!
+//! Types and rules only: no engine, no socket, no clock. Generated code (`seam`), the engine's room (`runtime`) and transports
+//! (`link`) agree here.
+#![forbid(unsafe_code)]
+
+pub mod call;
+pub mod failure;
+pub mod function;
+pub mod image;
+
+pub use call::{Call, Callee, Context, Revision};
+pub use failure::{CallError, CallFailure};
+pub use function::FunctionKey;
