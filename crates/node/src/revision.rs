@@ -186,7 +186,6 @@ impl Revision {
         let making = Making { app, components, options, parts, cache, progress };
         progress(Step::Plan);
         let plan = plan(app, components, &options.shape)?;
-        plan.check_runnable().map_err(RevisionError::Plan)?;
         let engine = Engine::on_demand().map_err(engine_failed)?;
         let digests = components.iter().map(|(name, bytes)| (name, Sha256::digest(bytes)));
         let digests = digests.collect::<BTreeMap<_, _>>();

@@ -38,7 +38,7 @@ pub use model::{
     SkeletonFunction, Stub, StubFunction,
 };
 
-use place::{Apart, Obstacle, Place};
+use place::{Apart, Place};
 
 /// Plans an app in one of its shapes. `types` has the type of every component of the app.
 ///
@@ -65,14 +65,7 @@ pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &s
     let places = place::place(app, shape, shape_of_app);
     let seams: Vec<Seam> =
         links.iter().map(|link| place::seam(link, &types[&link.importer].imports[&link.import], &places)).collect();
-    let mut obstacles = Vec::new();
-    for seam in &seams {
-        match place::obstacle(app, seam, &places) {
-            None => {}
-            Some(Obstacle::Never(error)) => errors.push(error),
-            Some(Obstacle::NotYet(obstacle)) => obstacles.push(obstacle),
-        }
-    }
+    errors.extend(seams.iter().filter_map(|seam| place::cannot_cross(app, seam, &places)));
     let access = access::check(app, types, &links, &mut errors, &mut warnings);
     let handlers = routes::handlers(app, types, &links, &mut errors, &mut warnings);
     let groups = groups(app, types, &seams, &places, &handlers, &mut errors);
@@ -88,7 +81,6 @@ pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &s
         seams,
         access,
         warnings,
-        obstacles,
     })
 }
 

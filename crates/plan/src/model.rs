@@ -30,8 +30,6 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// What is allowed but looks like a mistake.
     pub warnings: Vec<Diagnostic>,
-    /// Why this plan cannot be run yet; see [`Plan::check_runnable`].
-    pub(crate) obstacles: Vec<Diagnostic>,
 }
 
 /// Components that are composed into one and run in one store.
@@ -233,18 +231,10 @@ impl Group {
 }
 
 impl Plan {
-    /// Refuses a plan with seams that cannot be run yet.
-    ///
-    /// # Errors
-    /// One for each such seam, with the reason for its mode and what to write instead.
-    pub fn check_runnable(&self) -> Result<(), Vec<Diagnostic>> {
-        if self.obstacles.is_empty() { Ok(()) } else { Err(self.obstacles.clone()) }
-    }
-
     /// Names the manifest's file in every diagnostic of the plan.
     #[must_use]
     pub fn in_source(mut self, source: &SourceFile) -> Self {
-        for diagnostic in self.warnings.iter_mut().chain(&mut self.obstacles) {
+        for diagnostic in &mut self.warnings {
             *diagnostic = diagnostic.clone().in_source(source);
         }
         self

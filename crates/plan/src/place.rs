@@ -124,56 +124,34 @@ fn apart_because(component: &ComponentName, apart: &Apart) -> String {
     }
 }
 
-/// What a seam that is not fused cannot carry, or that it cannot be run yet.
-pub(crate) enum Obstacle {
-    /// Refused for good.
-    Never(Diagnostic),
-    /// Explained, but not run.
-    NotYet(Diagnostic),
-}
-
-/// What stands in the way of a seam that is not fused.
-pub(crate) fn obstacle(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Place>) -> Option<Obstacle> {
+/// Refuses a seam that is not fused where its values cannot cross.
+pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Place>) -> Option<Diagnostic> {
     let link = &seam.link;
-    let (kind, way_out) = match seam.mode {
-        Mode::Fused => return None,
-        Mode::Isolated => ("isolated", isolated_way_out(link, places)),
-        Mode::Remote => ("remote", format!("put `{}` and `{}` into one group", link.importer, link.exporter)),
-    };
-    let at = app.components[&link.importer].at.span;
-    let refuse = |message: String, code| {
-        Diagnostic::error(message).code(code).at(at, format!("imports `{}`", link.import)).note(seam.reason.clone())
-    };
-    let cannot_carry = |what: &str, type_name: &str, instead: &str| {
-        refuse(
-            format!(
-                "the seam from `{}` to `{}` is {kind}, and `{}` passes {what} (`{type_name}`), which cannot cross it",
-                link.importer, link.exporter, link.import
-            ),
-            "cannot-cross",
-        )
-        .hint(format!("{way_out}; or {instead}"))
-    };
-    Some(match &seam.class {
-        Class::Pinned { type_name } => Obstacle::Never(cannot_carry(
-            "a resource",
-            type_name,
-            "pass values: an id that the other component looks up instead of a handle",
-        )),
-        Class::Streaming { type_name } => {
-            Obstacle::Never(cannot_carry("a stream or future", type_name, "pass the data in pieces: `list<u8>`"))
+    // Streams and handles stay in one store. A mode that carries streams would be asked here.
+    let (what, type_name, instead) = match &seam.class {
+        Class::Plain => return None,
+        Class::Pinned { type_name } => {
+            ("a resource", type_name, "pass values: an id that the other component looks up instead of a handle")
         }
-        Class::Plain => Obstacle::NotYet(
-            refuse(
-                format!(
-                    "the seam from `{}` to `{}` is {kind}, and this version runs only fused seams",
-                    link.importer, link.exporter
-                ),
-                "mode-not-available",
-            )
-            .hint(way_out),
-        ),
-    })
+        Class::Streaming { type_name } => {
+            ("a stream or future", type_name, "pass the data in pieces: `list<u8>`")
+        }
+    };
+    let way_out = match seam.mode {
+        Mode::Fused => return None,
+        Mode::Isolated => isolated_way_out(link, places),
+        Mode::Remote => format!("put `{}` and `{}` into one group", link.importer, link.exporter),
+    };
+    Some(
+        Diagnostic::error(format!(
+            "the seam from `{}` to `{}` is {}, and `{}` passes {what} (`{type_name}`), which cannot cross it",
+            link.importer, link.exporter, seam.mode, link.import
+        ))
+        .code("cannot-cross")
+        .at(app.components[&link.importer].at.span, format!("imports `{}`", link.import))
+        .note(seam.reason.clone())
+        .hint(format!("{way_out}; or {instead}")),
+    )
 }
 
 fn isolated_way_out(link: &Link, places: &BTreeMap<ComponentName, Place>) -> String {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isomer_manifest::{Diagnostic, MONOLITH, Severity};
+use isomer_manifest::{Diagnostic, MONOLITH};
 
 use crate::app_dir::{self, AppDir};
 use crate::console::{Console, print};
@@ -31,25 +31,16 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     let plan = plan.map_err(|error| Fail::revision(error, Some(&app.source)))?;
     let located = |finding: &Diagnostic| finding.clone().in_source(&app.source);
     let warnings: Vec<_> = plan.warnings.iter().map(located).collect();
-    let obstacles: Vec<_> = plan.check_runnable().err().into_iter().flatten().map(|it| located(&it)).collect();
-    let runnable = obstacles.is_empty();
     if arguments.json {
         let mut json = serde_json::to_value(&plan).expect("a plan is plain data");
         // Once more, with their places in the manifest.
         json["warnings"] = warnings.iter().map(Diagnostic::to_json).collect();
-        json["obstacles"] = obstacles.iter().map(Diagnostic::to_json).collect();
-        json["runnable"] = runnable.into();
         print(&format!("{json:#}\n"))?;
     } else {
         print(&plan.explain())?;
     }
-    let as_warning = |obstacle| Diagnostic { severity: Severity::Warning, ..obstacle };
-    let remarks: Vec<_> = warnings.into_iter().chain(obstacles.into_iter().map(as_warning)).collect();
-    if !remarks.is_empty() {
-        console.say(&console.renderer().diagnostics(&remarks));
-    }
-    if !runnable {
-        console.say("\nnote: this plan is for looking at: this version runs plans whose seams are all fused");
+    if !warnings.is_empty() {
+        console.say(&console.renderer().diagnostics(&warnings));
     }
     Ok(())
 }

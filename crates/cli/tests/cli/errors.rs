@@ -48,12 +48,6 @@ fn unknown_shape() {
 }
 
 #[test]
-fn a_shape_that_cannot_be_run() {
-    let workspace = Workspace::ping_pong("\n[shapes.split.groups]\nback = [\"pong\"]\n");
-    assert_run!(workspace, workspace.run(&["run", "--shape", "split", "--listen", "127.0.0.1:0"]));
-}
-
-#[test]
 fn missing_exporter() {
     let workspace = Workspace::with_manifest(&manifest("wasm = \"ping.wasm\""));
     workspace.guest("ping", "ping.wasm");
