@@ -23,6 +23,9 @@ pub enum CallFailure {
     Trap {
         /// The trap's own words.
         reason: String,
+        /// It trapped because a call of its own was lost like this: that is what the request at the beginning of the chain is
+        /// told. No caller gets it as a value, as none would if the callee were fused to it.
+        lost: Option<CallError>,
     },
     /// Nothing came back, for a reason that exists only where a seam is crossed.
     #[error("{reason}")]
@@ -37,6 +40,19 @@ pub enum CallFailure {
 }
 
 impl CallFailure {
+    /// The callee trapped, by itself.
+    pub fn trap(reason: impl Into<String>) -> Self {
+        Self::Trap { reason: reason.into(), lost: None }
+    }
+
+    /// How the call was lost, here or further down the chain; nothing for a plain trap.
+    pub fn lost(&self) -> Option<CallError> {
+        match self {
+            Self::Trap { lost, .. } => *lost,
+            Self::Lost { error, .. } => Some(*error),
+        }
+    }
+
     /// The callee had no room.
     pub fn overloaded(reason: impl Into<String>) -> Self {
         Self::Lost { error: CallError::Overloaded, reason: reason.into(), not_run: true }
