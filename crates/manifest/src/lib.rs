@@ -1,4 +1,4 @@
-//! `isomer.toml`, read and checked: text in, a typed [`App`] or [`Diagnostic`]s out.
+//! `isomer.toml`, read and checked: text in, a typed [`App`] or [`Diagnostic`]s out; node files ([`NodeFile`]) likewise.
 //!
 //! The crate is pure. It reads no file, no environment variable and no clock; it prints nothing. It also owns what every
 //! other part says problems with: [`Diagnostic`], [`Hinted`] errors, and [`Renderer`], the one renderer for people.
@@ -15,6 +15,7 @@ mod invalid;
 mod lower;
 mod model;
 mod names;
+mod node_file;
 mod outbound;
 mod parse;
 mod raw;
@@ -34,11 +35,13 @@ pub use model::{
 pub use names::{
     ComponentName, NAME_CHARS_MAX, StoreName, check_name, check_secret_name, is_environment_name, is_secret_name, kebab,
 };
+pub use node_file::{LinkAddress, NodeFile, Tls, parse_node_file};
 pub use parse::{Parsed, parse};
-pub use reference::reference_markdown;
+pub use reference::{node_reference_markdown, reference_markdown};
 pub use render::Renderer;
-pub use schema::schema_json;
+pub use schema::{node_schema_json, schema_json};
 pub use source::{Position, SourceFile, Span, Spanned};
+pub use structure::nearest;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// The name of an app's manifest in its folder.

@@ -13,6 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::lower::{Places, lower};
 use crate::model::App;
 use crate::raw::RawManifest;
+use crate::schema::SCHEMA;
 use crate::source::{SourceFile, Span};
 use crate::structure;
 
@@ -45,7 +46,7 @@ fn read(text: &str) -> (Option<App>, Vec<Diagnostic>) {
         return (None, syntax_errors(text, &errors));
     }
     let places = places(table.get_ref());
-    let mut found = structure::check(text, table.get_mut());
+    let mut found = structure::check(text, table.get_mut(), &SCHEMA, "the manifest");
     match RawManifest::deserialize(toml::de::Deserializer::from(table)) {
         Ok(raw) => {
             let (app, meaning) = lower(raw, &places);
@@ -62,7 +63,7 @@ fn read(text: &str) -> (Option<App>, Vec<Diagnostic>) {
 }
 
 /// The first error of each line: what follows on the same line is mostly its consequence.
-fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
+pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
     let mut found: BTreeMap<usize, Diagnostic> = BTreeMap::new();
     for error in errors {
         let mut span = error.span().map(Span::from).unwrap_or_default();

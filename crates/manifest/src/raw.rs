@@ -242,6 +242,7 @@ macro_rules! text_types {
         }
     )*};
 }
+pub(crate) use text_types;
 
 text_types! {
     /// A kebab name.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::schema::{SCHEMA, any_property, choices, is_required, keys, text, type_name};
+use crate::schema::{NODE_SCHEMA, SCHEMA, any_property, choices, is_required, keys, text, type_name};
 use crate::units::{DURATION_UNITS, SIZE_UNITS};
 
 /// The reference of all keys of `isomer.toml` as Markdown; ends with a line ending.
@@ -33,11 +33,32 @@ pub fn reference_markdown() -> String {
     out
 }
 
+/// The reference of all keys of a node file as Markdown; ends with a line ending.
+#[must_use]
+pub fn node_reference_markdown() -> String {
+    let mut out = String::from(
+        "<!-- Generated from crates/manifest/src/node_file/raw.rs. Do not edit. -->\n\
+         # Keys of a node file\n\n\
+         `isomer run --group GROUP --config FILE` reads it: what a group needs on a machine of its own \
+         ([running in several processes](../processes.md)). Paths are relative to the file's folder. Unknown keys are errors. \
+         Editors can check and complete such files with the [JSON Schema](../isomer.node.schema.json) made from the same source.\n\n\
+         - An *address* is `HOST:PORT`, or `unix:PATH` for a socket of the file system.\n",
+    );
+    for (key, schema) in keys(&NODE_SCHEMA) {
+        section(&mut out, key, key, schema, text(schema, "description"));
+    }
+    out
+}
+
 /// The keys of a table and of the tables in it. `path` is how the manifest writes it, `title` is what the heading says.
 fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: Option<&str>) {
     if let Some(values) = any_property(schema) {
         if values.get("properties").is_some() {
             section(out, &format!("{path}.NAME"), &format!("{title}.NAME"), values, meaning);
+        } else {
+            let _ = writeln!(out, "\n## `[{title}]`\n\n{}\n", meaning.unwrap_or_default());
+            out.push_str("| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n");
+            row(out, "NAME", &kind_of(values).0, "none".to_owned(), values);
         }
         return;
     }

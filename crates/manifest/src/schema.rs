@@ -1,4 +1,4 @@
-//! The schema of a manifest, made from the types of `raw.rs`, and what it calls things.
+//! The schemas of manifests and node files, made from the types of `raw.rs` and `node_file/raw.rs`, and what they call things.
 
 use std::sync::LazyLock;
 
@@ -6,27 +6,44 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
+use crate::node_file::RawNodeFile;
 use crate::raw::RawManifest;
 
-/// The schema without references: every subschema stands where it is used.
+/// The schema of a manifest.
+pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawManifest>);
+
+/// The schema of a node file.
+pub(crate) static NODE_SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawNodeFile>);
+
+/// A schema without references: every subschema stands where it is used.
 ///
 /// Draft 7 is what the editors' TOML extensions read.
-pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+fn schema_of<T: schemars::JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.inline_subschemas = true;
         settings.transforms.push(Box::new(RecursiveTransform(for_toml as fn(&mut schemars::Schema))));
     });
-    let mut schema = settings.into_generator().into_root_schema_for::<RawManifest>().to_value();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     // Whether maps of `serde_json` keep their order is up to the features that other crates ask for; what is generated
     // from this must not be.
     schema.sort_all_objects();
     schema
-});
+}
 
 /// The JSON Schema of `isomer.toml`, for editors; ends with a line ending.
 #[must_use]
 pub fn schema_json() -> String {
-    let mut text = serde_json::to_string_pretty(&*SCHEMA).expect("a schema is JSON");
+    as_text(&SCHEMA)
+}
+
+/// The JSON Schema of a node file, for editors; ends with a line ending.
+#[must_use]
+pub fn node_schema_json() -> String {
+    as_text(&NODE_SCHEMA)
+}
+
+fn as_text(schema: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(schema).expect("a schema is JSON");
     text.push('\n');
     text
 }
@@ -147,6 +164,9 @@ fn name_of_one(schema: &Value, plural: bool) -> String {
             Some(values) => format!("table{s} of {}", name_of_one(values, true)),
             None => format!("table{s}"),
         },
-        _ => format!("{}{s}", text(schema, "title").unwrap_or("string")),
+        _ => match text(schema, "title").unwrap_or("string") {
+            title if plural && title.ends_with('s') => format!("{title}es"),
+            title => format!("{title}{s}"),
+        },
     }
 }

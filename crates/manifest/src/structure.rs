@@ -1,25 +1,27 @@
-//! Checks that a manifest has the structure that its schema says: known keys, the right types, nothing missing.
+//! Checks that a file has the structure that its schema says: known keys, the right types, nothing missing.
 //!
 //! What is wrong is reported and taken out, so that the rest can still be read and checked. The check reads the schema of
-//! `raw.rs` and knows no key itself.
+//! `raw.rs` or `node_file/raw.rs` and knows no key itself.
 
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::diagnostic::Diagnostic;
-use crate::schema::{SCHEMA, a_type_name, any_property, choices, keys, property, required, text};
+use crate::schema::{a_type_name, any_property, choices, keys, property, required, text};
 use crate::source::Span;
 
-/// Report what breaks the schema and take it out of `manifest`, which was parsed from `source`.
-pub(crate) fn check(source: &str, manifest: &mut DeTable<'_>) -> Vec<Diagnostic> {
-    let mut check = Check { source, path: vec![], found: vec![] };
-    check.table(manifest, &SCHEMA, Span::NONE);
+/// Report what breaks `schema` and take it out of `table`, which was parsed from `source`. `file` is what people call the
+/// whole: `the manifest`.
+pub(crate) fn check(source: &str, table: &mut DeTable<'_>, schema: &Value, file: &'static str) -> Vec<Diagnostic> {
+    let mut check = Check { source, file, path: vec![], found: vec![] };
+    check.table(table, schema, Span::NONE);
     check.found
 }
 
 struct Check<'a> {
     source: &'a str,
+    file: &'static str,
     path: Vec<String>,
     found: Vec<Diagnostic>,
 }
@@ -120,7 +122,7 @@ impl Check<'_> {
         let place = self.place();
         let diagnostic = if self.path.is_empty() {
             let (table, example) = example_of_table(key, property);
-            Diagnostic::error(format!("the manifest has no `{table}`")).in_file().hint(format!("add it:\n{example}"))
+            Diagnostic::error(format!("{} has no `{table}`", self.file)).in_file().hint(format!("add it:\n{example}"))
         } else {
             Diagnostic::error(format!("{place} has no `{key}`"))
                 .at(at, format!("`{key}` is missing"))
@@ -131,7 +133,7 @@ impl Check<'_> {
 
     fn empty(&mut self, schema: &Value, at: Span) {
         let (table, example) = example_of_table(&self.path_to(""), schema);
-        let diagnostic = Diagnostic::error(format!("the manifest has no `{table}`"))
+        let diagnostic = Diagnostic::error(format!("{} has no `{table}`", self.file))
             .code("missing-key")
             .at(at, "this is empty")
             .hint(format!("add one:\n{example}"));
@@ -175,7 +177,7 @@ impl Check<'_> {
 
     /// The table at the current path, as people call it.
     fn place(&self) -> String {
-        if self.path.is_empty() { "the manifest".to_owned() } else { format!("`{}`", self.path_to("")) }
+        if self.path.is_empty() { self.file.to_owned() } else { format!("`{}`", self.path_to("")) }
     }
 
     /// The path of a key of the current table, or of the table itself where `key` is empty.
@@ -279,7 +281,8 @@ fn example_of_keys(schema: &Value) -> Vec<String> {
 }
 
 /// The candidate that is nearest to `name`, if one is near enough to be a slip of the pen.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     let allowed = (name.chars().count() / 3).max(1);
     candidates

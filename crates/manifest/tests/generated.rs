@@ -12,6 +12,16 @@ fn the_reference_is_up_to_date() {
     up_to_date("reference/manifest.md", &isomer_manifest::reference_markdown());
 }
 
+#[test]
+fn the_json_schema_of_node_files_is_up_to_date() {
+    up_to_date("isomer.node.schema.json", &isomer_manifest::node_schema_json());
+}
+
+#[test]
+fn the_reference_of_node_files_is_up_to_date() {
+    up_to_date("reference/node.md", &isomer_manifest::node_reference_markdown());
+}
+
 fn up_to_date(file: &str, generated: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(file);
     if std::env::var_os("ISOMER_BLESS").is_some() {

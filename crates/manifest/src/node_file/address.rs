@@ -1,0 +1,122 @@
+//! Where a group listens or is reached: `HOST:PORT`, or `unix:PATH`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::invalid::InvalidText;
+
+/// Where a group listens or is reached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkAddress {
+    /// A host (a name or an IP address, without brackets) and a port.
+    Tcp {
+        /// The host.
+        host: String,
+        /// The port; 0 where the system is to choose.
+        port: u16,
+    },
+    /// A socket of the file system.
+    Unix(PathBuf),
+}
+
+impl LinkAddress {
+    /// Does it certainly lead to this machine alone? A name but `localhost` may lead anywhere.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp { host, .. } => {
+                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+        }
+    }
+}
+
+impl FromStr for LinkAddress {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let invalid = |problem: &str| InvalidText::new("an address", "10.0.0.7:7070", text, problem);
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path.trim_start_matches("//") {
+                "" => Err(invalid("`unix:` must be followed by a path")),
+                _ => Ok(Self::Unix(path.into())),
+            };
+        }
+        if let Some((_, rest)) = text.split_once("://") {
+            let meant = rest.trim_end_matches('/');
+            let meant = Some(meant).filter(|meant| meant.parse::<Self>().is_ok());
+            return Err(invalid("it is not a URL").suggest(meant));
+        }
+        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
+            Some((host, port)) => {
+                let host: Ipv6Addr = host.parse().map_err(|_| invalid("what is in brackets is no IPv6 address"))?;
+                (host.to_string(), port)
+            }
+            None => match text.rsplit_once(':') {
+                Some((host, _)) if host.contains(':') => {
+                    return Err(invalid("an IPv6 address stands in brackets: `[::1]:7070`"));
+                }
+                Some((host, port)) => (host.to_owned(), port),
+                None => return Err(invalid("the port is missing").suggest(Some(format!("{text}:7070")))),
+            },
+        };
+        let of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+        if host.is_empty() || !host.chars().all(of_name) {
+            return Err(invalid("the host must be a name or an IP address"));
+        }
+        let port = port.parse().map_err(|_| invalid("the port must be a number up to 65535"))?;
+        Ok(Self::Tcp { host, port })
+    }
+}
+
+impl fmt::Display for LinkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_shown_alike() {
+        for (text, local) in [
+            ("10.0.0.7:7070", false),
+            ("127.0.0.1:0", true),
+            ("[::1]:7070", true),
+            ("[2001:db8::1]:7070", false),
+            ("localhost:7070", true),
+            ("services.shop.internal:7070", false),
+            ("unix:/run/shop/services.sock", true),
+        ] {
+            let address: LinkAddress = text.parse().expect(text);
+            assert_eq!((address.to_string().as_str(), address.is_local()), (text, local));
+        }
+    }
+
+    #[test]
+    fn what_is_none_says_why() {
+        for (text, why) in [
+            ("10.0.0.7", "the port is missing"),
+            ("10.0.0.7:http", "a number"),
+            ("10.0.0.7:70700", "a number"),
+            (":7070", "the host"),
+            ("https://10.0.0.7:7070", "URL"),
+            ("::1:7070", "brackets"),
+            ("[fe80]:1", "no IPv6"),
+            ("unix:", "a path"),
+            ("", "the port"),
+        ] {
+            let error = text.parse::<LinkAddress>().expect_err(text).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

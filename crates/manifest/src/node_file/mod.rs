@@ -1,0 +1,115 @@
+//! The node file: what one group of an app needs on a machine of its own. Where it is reached, where the groups are that it
+//! calls, and the certificates by which nodes know each other.
+//!
+//! Read as manifests are (see [`crate::parse`]): syntax, then structure by the schema of `raw.rs`, then meaning. What
+//! needs the plan, such as whether a group that is called has an address, is checked by whoever has the plan.
+
+mod address;
+mod raw;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::de::DeTable;
+
+pub use address::LinkAddress;
+pub(crate) use raw::RawNodeFile;
+
+use crate::diagnostic::Diagnostic;
+use crate::invalid::InvalidText;
+use crate::parse::syntax_errors;
+use crate::raw::PathText;
+use crate::schema::NODE_SCHEMA;
+use crate::source::{SourceFile, Span, Spanned};
+use crate::structure;
+use raw::{AddressText, RawAddresses, RawTls};
+
+/// What one group needs on a machine of its own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeFile {
+    /// Where this group is reached by the others.
+    pub listen: Option<Spanned<LinkAddress>>,
+    /// Where the groups are that this one calls; never without an address. The key's place is that of the name, the
+    /// value's that of the addresses.
+    pub peers: BTreeMap<Spanned<String>, Spanned<Vec<LinkAddress>>>,
+    /// Certificates, for addresses that are not of this machine.
+    pub tls: Option<Tls>,
+}
+
+/// Who a node is and whom it believes: PEM files, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// This node's certificate, and those between it and the authority.
+    pub certificate: Spanned<PathBuf>,
+    /// Its private key.
+    pub key: Spanned<PathBuf>,
+    /// The authority's certificate.
+    pub authority: Spanned<PathBuf>,
+}
+
+/// Reads and checks a node file.
+///
+/// # Errors
+/// All that is wrong, in the order of the file.
+pub fn parse_node_file(source: &SourceFile) -> Result<NodeFile, Vec<Diagnostic>> {
+    let mut found = vec![];
+    let file = read(source.text(), &mut found);
+    match file {
+        Some(file) if found.is_empty() => Ok(file),
+        _ => {
+            found = found.into_iter().map(|diagnostic| diagnostic.in_source(source)).collect();
+            found.sort_by_key(|diagnostic| diagnostic.label.as_ref().map(|label| label.span));
+            Err(found)
+        }
+    }
+}
+
+fn read(text: &str, found: &mut Vec<Diagnostic>) -> Option<NodeFile> {
+    let (mut table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        *found = syntax_errors(text, &errors);
+        return None;
+    }
+    *found = structure::check(text, table.get_mut(), &NODE_SCHEMA, "the node file");
+    let raw = match RawNodeFile::deserialize(toml::de::Deserializer::from(table)) {
+        Ok(raw) => raw,
+        Err(error) => {
+            // The structural check has a gap. The reader's own words are better than silence.
+            let span = error.span().map(Span::from).unwrap_or_default();
+            found.push(Diagnostic::error(error.message().trim()).code("structure").at(span, ""));
+            return None;
+        }
+    };
+    let mut report = |error: InvalidText, span| {
+        let hint = error.hint();
+        found.push(Diagnostic::error(error.to_string()).code("bad-address").at(span, "").hint(hint));
+    };
+    let mut address = |text: AddressText, span| text.0.parse().map_err(|error| report(error, span)).ok();
+    let listen = raw.link.and_then(|link| link.listen);
+    let listen = listen.and_then(|at| Some(Spanned::new(address(at.value, at.span)?, at.span)));
+    let mut peers = BTreeMap::new();
+    let mut empty = vec![];
+    for (group, written) in raw.peers {
+        let span = written.span;
+        let texts = match written.value {
+            RawAddresses::One(text) => vec![text],
+            RawAddresses::Several(texts) => texts,
+        };
+        if texts.is_empty() {
+            let error = Diagnostic::error(format!("group `{}` has no address", group.value.0)).code("no-address");
+            let error = error.at(span, "this list is empty");
+            empty.push(error.hint(format!("write where it is: {} = \"10.0.0.7:7070\"", group.value.0)));
+        }
+        let addresses = texts.into_iter().filter_map(|text| address(text, span)).collect();
+        peers.insert(group.map(|text| text.0), Spanned::new(addresses, span));
+    }
+    found.extend(empty);
+    Some(NodeFile { listen, peers, tls: raw.tls.and_then(tls) })
+}
+
+/// What is missing was reported.
+fn tls(raw: RawTls) -> Option<Tls> {
+    let path = |text: Spanned<PathText>| text.map(|text| PathBuf::from(text.0));
+    Some(Tls { certificate: path(raw.certificate?), key: path(raw.key?), authority: path(raw.authority?) })
+}
