@@ -1,12 +1,25 @@
-//! The data directory: everything that an app keeps, under one path, open in one process at a time.
+//! The data directory: everything that an app keeps, under one path, open in one process at a time, or in those that one
+//! process has started.
+//!
+//! Two locks see to it. `LOCK` is held by the process that opened the directory. `MEMBERS` is shared by the processes that
+//! it started, so that whoever opens the directory after a process that was killed waits until the last of its members is gone.
 //!
 //! The layout is documented in `docs/data-directory.md`; this file is the only one that knows it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const LOCK_FILE: &str = "LOCK";
+
+const MEMBERS_FILE: &str = "MEMBERS";
+
+/// How long to wait for the members of a process that is gone: they end as soon as they notice.
+const MEMBERS_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How often to look whether they are.
+const MEMBERS_WAIT_STEP: Duration = Duration::from_millis(10);
 
 /// An open data directory. The lock is held until it is dropped.
 #[derive(Debug)]
@@ -44,10 +57,7 @@ impl DataDir {
         make_private_dir(path).map_err(failed(path, "making the directory failed"))?;
         let path = path.canonicalize().map_err(failed(path, "resolving its path failed"))?;
         let lock_path = path.join(LOCK_FILE);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        private_file(&mut options);
-        let mut lock = options.open(&lock_path).map_err(failed(&lock_path, "opening the lock file failed"))?;
+        let mut lock = open_lock(&lock_path)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -61,6 +71,7 @@ impl DataDir {
                 return Err(DataDirError::Io { path: lock_path, action: "locking failed", source });
             }
         }
+        wait_for_members(&path)?;
         let write_pid = |lock: &mut File| {
             lock.set_len(0)?;
             lock.rewind()?;
@@ -73,6 +84,20 @@ impl DataDir {
         }
         sync_dir(&path).map_err(failed(&path, "syncing the directory failed"))?;
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Open the data directory as a process that was started by the one that holds it: `path` is what [`DataDir::path`] gave
+    /// there. Which store is whose is for the plan to say: no two members open the same.
+    pub fn open_as_member(path: &Path) -> Result<Self, DataDirError> {
+        let lock_path = path.join(MEMBERS_FILE);
+        let lock = open_lock(&lock_path)?;
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { path: path.to_owned(), pid: "?".to_owned() }),
+            Err(TryLockError::Error(source)) => {
+                Err(DataDirError::Io { path: lock_path, action: "locking failed", source })
+            }
+        }
     }
 
     /// The directory itself, absolute.
@@ -93,6 +118,33 @@ impl DataDir {
     /// What can be made again: compiled components.
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, DataDirError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    private_file(&mut options);
+    options.open(path).map_err(failed(path, "opening the lock file failed"))
+}
+
+/// Waits until no member of an earlier process has the directory open.
+fn wait_for_members(path: &Path) -> Result<(), DataDirError> {
+    let members_path = path.join(MEMBERS_FILE);
+    let members = open_lock(&members_path)?;
+    let deadline = Instant::now() + MEMBERS_WAIT_MAX;
+    loop {
+        match members.try_lock() {
+            // Closing the file unlocks it.
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(MEMBERS_WAIT_STEP),
+            Err(TryLockError::WouldBlock) => {
+                return Err(DataDirError::InUse { path: path.to_owned(), pid: "?".to_owned() });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(DataDirError::Io { path: members_path, action: "locking failed", source });
+            }
+        }
     }
 }
 
@@ -138,6 +190,22 @@ mod tests {
         assert!(refused.contains(first.path().to_str().unwrap()) && refused.contains("--data"), "{refused}");
         drop(first);
         DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn members_share_it_and_the_next_opener_waits_for_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let holder = DataDir::open(dir.path()).unwrap();
+        let members = [0, 1].map(|_| DataDir::open_as_member(holder.path()).unwrap());
+        assert_eq!(members[0].kv(), holder.kv());
+        drop(holder);
+        let (sender, opened) = std::sync::mpsc::channel();
+        let path = dir.path().to_owned();
+        let opener = std::thread::spawn(move || sender.send(DataDir::open(&path).map(drop)).unwrap());
+        assert!(opened.recv_timeout(MEMBERS_WAIT_STEP * 3).is_err(), "members have it open");
+        drop(members);
+        opened.recv().unwrap().unwrap();
+        opener.join().unwrap();
     }
 
     #[cfg(unix)]

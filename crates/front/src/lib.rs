@@ -28,5 +28,5 @@ pub mod site;
 mod socket;
 mod trace;
 
-pub use server::{Front, FrontError, Limits};
+pub use server::{Front, FrontError, Limits, bind};
 pub use site::{Site, Target};

@@ -83,6 +83,19 @@ pub struct Front {
     limits: Limits,
 }
 
+/// Listens on `address`, with a socket that another process can be given: who holds it decides who answers, and connections
+/// wait in the kernel's queue while nobody does.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn bind(address: SocketAddr) -> Result<std::net::TcpListener, FrontError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => FrontError::InUse { address },
+        _ => FrontError::Listen { address, source },
+    };
+    TcpListener::bind(address).await.and_then(TcpListener::into_std).map_err(failed)
+}
+
 impl Front {
     /// Starts listening. Connections are taken when [`Front::serve`] runs; until then they wait in the kernel's queue.
     ///
@@ -94,12 +107,18 @@ impl Front {
         site: Arc<ArcSwap<Site>>,
         log: Log,
     ) -> Result<Self, FrontError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => FrontError::InUse { address },
-            _ => FrontError::Listen { address, source },
-        };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let listener = bind(address).await?;
+        Self::on(listener, limits, site, log).map_err(|source| FrontError::Listen { address, source })
+    }
+
+    /// Opens the door on a socket that listens already, as [`bind`] makes it. Needs tokio's runtime.
+    ///
+    /// # Errors
+    /// When it is no socket that listens.
+    pub fn on(listener: std::net::TcpListener, limits: Limits, site: Arc<ArcSwap<Site>>, log: Log) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
         let service = Service {
             site,
             log,

@@ -61,6 +61,18 @@ impl Node {
         Ok(Self { front, site, grace: options.grace })
     }
 
+    /// As [`Node::open`], on a socket that listens already (`isomer_front::bind`): `options.listen` is not looked at.
+    ///
+    /// # Errors
+    /// When it is no socket that listens.
+    pub fn open_on(listener: std::net::TcpListener, options: NodeOptions, log: Log) -> Result<Self, NodeError> {
+        let site = Arc::new(ArcSwap::from_pointee(Site::new()));
+        let address = options.listen;
+        let front = Front::on(listener, options.limits, site.clone(), log)
+            .map_err(|source| FrontError::Listen { address, source })?;
+        Ok(Self { front, site, grace: options.grace })
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.front.address()

@@ -8,7 +8,9 @@
 
 mod bridge;
 mod log;
+mod member;
 pub mod record;
 
 pub use bridge::listen_to_warnings;
 pub use log::{Format, Log};
+pub use member::MemberLog;

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use isomer_runtime::output::{OutputSink, Stream};
 use isomer_runtime::{Failure, RequestId};
 
+use crate::member::MemberName;
 use crate::record::{Access, Level, Record};
 
 /// Lines that may wait to be written. Past that they are dropped and counted.
@@ -35,7 +36,8 @@ pub struct Log {
 }
 
 enum Message {
-    Record(SystemTime, Record),
+    /// When, from which process of several, what.
+    Record(SystemTime, Option<MemberName>, Record),
     /// Answer when all before it has been written.
     Flush(SyncSender<()>),
 }
@@ -91,7 +93,11 @@ impl Log {
     }
 
     fn push(&self, record: Record) {
-        match self.queue.try_send(Message::Record(SystemTime::now(), record)) {
+        self.push_of(SystemTime::now(), None, record);
+    }
+
+    pub(crate) fn push_of(&self, at: SystemTime, member: Option<MemberName>, record: Record) {
+        match self.queue.try_send(Message::Record(at, member, record)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -118,7 +124,9 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, dropped: &AtomicU64
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Record(at, record) if open => open = write_line(&mut out, at, &record, format).is_ok(),
+                Message::Record(at, member, record) if open => {
+                    open = write_line(&mut out, at, member.as_ref(), &record, format).is_ok();
+                }
                 Message::Record(..) => {}
                 Message::Flush(done) => {
                     open &= out.flush().is_ok();
@@ -133,16 +141,22 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, dropped: &AtomicU64
                 level: Level::Warning,
                 text: format!("{lost} lines of the log were dropped: too many at once"),
             };
-            open = write_line(&mut out, SystemTime::now(), &record, format).is_ok();
+            open = write_line(&mut out, SystemTime::now(), None, &record, format).is_ok();
         }
         open = open && out.flush().is_ok();
     }
 }
 
-fn write_line(out: &mut impl Write, at: SystemTime, record: &Record, format: Format) -> io::Result<()> {
+fn write_line(
+    out: &mut impl Write,
+    at: SystemTime,
+    member: Option<&MemberName>,
+    record: &Record,
+    format: Format,
+) -> io::Result<()> {
     match format {
-        Format::Text { colour } => writeln!(out, "{}", record.to_text(at, colour)),
-        Format::Json => writeln!(out, "{}", record.to_json(at)),
+        Format::Text { colour } => writeln!(out, "{}", record.to_text(at, member, colour)),
+        Format::Json => writeln!(out, "{}", record.to_json(at, member)),
     }
 }
 

@@ -8,6 +8,8 @@ use isomer_runtime::output::Stream;
 use isomer_runtime::{Failure, RequestId};
 use serde_json::{Value, json};
 
+use crate::member::MemberName;
+
 /// A served request, for the access log.
 #[derive(Debug, Clone)]
 pub struct Access {
@@ -58,8 +60,8 @@ impl Record {
         }
     }
 
-    /// One line of JSON.
-    pub(crate) fn to_json(&self, at: SystemTime) -> String {
+    /// One line of JSON. `member` is the process of several that said it.
+    pub(crate) fn to_json(&self, at: SystemTime, member: Option<&MemberName>) -> String {
         let mut value = match self {
             Self::Output { component, stream, request, line } => json!({
                 "event": "output",
@@ -94,15 +96,23 @@ impl Record {
         if let Value::Object(fields) = &mut value {
             let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
             fields.insert("time".to_owned(), json!(seconds));
+            if let Some(member) = member {
+                fields.insert("group".to_owned(), json!(member.name()));
+            }
         }
         value.to_string()
     }
 
     /// A line (for failures, several) that people read.
-    pub(crate) fn to_text(&self, at: SystemTime, colour: bool) -> String {
+    pub(crate) fn to_text(&self, at: SystemTime, member: Option<&MemberName>, colour: bool) -> String {
         let style = |style: Style| if colour { style } else { Style::new() };
         let dim = style(Style::new().dimmed());
         let mut text = format!("{dim}{}{dim:#} ", time_of_day(at));
+        if let Some(member) = member {
+            let name = style(colour_of(member.name()));
+            let written = write!(text, "{name}{}{name:#} ", member.padded());
+            debug_assert!(written.is_ok(), "writing to a string cannot fail");
+        }
         let printed = match self {
             Self::Output { component, stream, request, line } => {
                 let name = style(colour_of(component));
@@ -225,7 +235,7 @@ mod tests {
     #[test]
     fn a_guest_cannot_write_to_the_terminal() {
         let at = UNIX_EPOCH + Duration::from_millis(3_723_004);
-        let text = output("a\u{1b}[2Jb\rc").to_text(at, false);
+        let text = output("a\u{1b}[2Jb\rc").to_text(at, None, false);
         assert_eq!(text, "01:02:03.004 cart 12345678 | a\\u{1b}[2Jb\\rc");
     }
 
@@ -233,13 +243,13 @@ mod tests {
     fn what_a_guest_gives_as_its_reason_is_cut() {
         let id = RequestId::from_raw(1).unwrap();
         let failure = Failure::Handler { code: "é".repeat(1 << 20), body_too_large: false };
-        let text = Record::failed("cart", id, &failure, false).to_text(UNIX_EPOCH, false);
+        let text = Record::failed("cart", id, &failure, false).to_text(UNIX_EPOCH, None, false);
         assert!(text.len() < TEXT_BYTES_MAX * 2 && text.ends_with("é…"), "{} bytes", text.len());
     }
 
     #[test]
     fn json_is_one_line_with_all_fields() {
-        let line = output("a\nb").to_json(UNIX_EPOCH);
+        let line = output("a\nb").to_json(UNIX_EPOCH, None);
         assert!(!line.contains('\n'));
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["component"], "cart");
