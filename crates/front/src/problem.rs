@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use isomer_runtime::{Failure, RequestId};
+use isomer_wire::CallError;
 use serde_json::json;
 
 /// When a client that was refused for load should come back, in seconds.
@@ -25,10 +26,17 @@ impl Problem {
     pub(crate) fn from_failure(failure: &Failure) -> Self {
         match failure {
             Failure::Handler { body_too_large: true, .. } => BODY_TOO_LARGE,
-            Failure::Deadline { .. } => {
-                Self::new(StatusCode::GATEWAY_TIMEOUT, "the application did not answer within its deadline")
-            }
+            Failure::Deadline { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, TOO_LATE),
             Failure::Overloaded { .. } => OVERLOADED,
+            // A trap of the callee is one of the caller, but for where the call itself was lost, here or further down.
+            Failure::Call { failure, .. } => match failure.lost() {
+                None => Self::new(StatusCode::INTERNAL_SERVER_ERROR, FAILED),
+                Some(CallError::Unreachable | CallError::Refused) => {
+                    Self::new(StatusCode::BAD_GATEWAY, "a part of the application could not be reached")
+                }
+                Some(CallError::Overloaded) => OVERLOADED,
+                Some(CallError::Deadline) => Self::new(StatusCode::GATEWAY_TIMEOUT, TOO_LATE),
+            },
             Failure::Neighbour => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the instance that served this request was lost; it is safe to assume nothing about the request",
@@ -37,7 +45,7 @@ impl Problem {
             Failure::Instantiate { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the application could not be started")
             }
-            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the application failed"),
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, FAILED),
         }
     }
 
@@ -69,6 +77,12 @@ impl Problem {
         response
     }
 }
+
+/// The application's own fault.
+const FAILED: &str = "the application failed";
+
+/// Nothing came in time.
+const TOO_LATE: &str = "the application did not answer within its deadline";
 
 /// More than the process takes on.
 pub(crate) const OVERLOADED: Problem =

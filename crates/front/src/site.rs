@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_runtime::Group;
+use isomer_runtime::GroupHandle;
 
 /// Who answers a route, and how much it may take.
 #[derive(Clone)]
 pub struct Target {
     /// The group that has the handler.
-    pub group: Arc<Group>,
+    pub group: GroupHandle,
     /// Which of the group's handlers.
     pub handler: usize,
     /// The component's name, for logs.

@@ -6,15 +6,20 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`revision`] | from bytes to something that serves |
+//! | `composition` | a group's composition, compiled once |
+//! | [`seams`] | where calls lead that leave a composition |
 //! | [`parts`] | what the platform gives an app: stores, secrets, ways out, by its grants |
 //! | [`node`] | the running process: front door, the revision in service, stopping |
 //!
 //! Invariant: a revision that cannot be made changes nothing of the one that serves.
 
+mod composition;
 pub mod node;
 pub mod parts;
 pub mod revision;
+pub mod seams;
 
 pub use node::{Node, NodeError, NodeOptions};
 pub use parts::{Parts, PartsError};
 pub use revision::{Revision, RevisionError, Step};
+pub use seams::Peers;

@@ -1,7 +1,7 @@
 //! A revision of an app: its plan, composed and compiled, linked to what it was granted, with its routes.
 //!
-//! Everything slow happens once per content: what a group was composed to and compiled to is kept under a key over its components,
-//! the plan's decisions and the engine's settings. A revision whose groups are all there is made without composing anything.
+//! Everything slow happens once per content (see `composition`): a revision whose groups are all there is made without composing
+//! anything. Of a shape with several groups, one process runs one or all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,25 +10,17 @@ use std::time::Duration;
 use isomer_front::{Site, Target};
 use isomer_manifest::{App, ComponentName, Diagnostic, Limits, MONOLITH, Route};
 use isomer_plan::{Group as PlannedGroup, Plan};
-use isomer_runtime::code::{CodeCache, CodeError, Key};
-use isomer_runtime::engine::{Engine, PoolSizes, Slots};
+use isomer_runtime::code::{CodeCache, CodeError};
+use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::group::GroupError;
-use isomer_runtime::{Failure, Group, GroupSettings, Handler, Import, Owner};
-use isomer_seam::{Composition, SeamError};
-use serde::{Deserialize, Serialize};
+use isomer_runtime::{Failure, Graph, Group, GroupHandle, GroupSettings, Stub};
+use isomer_seam::SeamError;
+use isomer_wire::Callee;
 use sha2::{Digest as _, Sha256};
 
+use crate::composition::Prepared;
 use crate::parts::{Parts, PartsError};
-
-/// Instances of a group that may live at once, where the address space allows it.
-const INSTANCES_MAX: u32 = 256;
-
-/// Fewer than this would make a group useless under any load.
-const INSTANCES_MIN: u32 = 16;
-
-/// Memories that the pool of all groups sets address space aside for: 4 GiB each, out of 128 TiB, so that a next revision fits in
-/// while this one ends.
-const MEMORY_SLOTS_MAX: u32 = 8192;
+use crate::seams::{self, Answering, Peers};
 
 /// Requests that an instance serves before it is replaced.
 const REQUESTS_PER_INSTANCE_MAX: u32 = 10_000;
@@ -56,7 +48,7 @@ pub enum Step<'a> {
 }
 
 /// How a revision is made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RevisionOptions {
     /// The shape that the app takes.
     pub shape: String,
@@ -64,12 +56,23 @@ pub struct RevisionOptions {
     pub requests_per_instance_max: Option<u32>,
     /// Instances of a group that may live at once; as many as there is room for where absent.
     pub instances_max: Option<u32>,
+    /// The group of the shape that this process runs; all where absent.
+    pub process: Option<String>,
+    /// Who answers for the shape's other groups. Where all run in this process, calls need no peers, and go to them if there are
+    /// some.
+    pub peers: Peers,
 }
 
 impl Default for RevisionOptions {
     /// The monolith, with the platform's own bounds.
     fn default() -> Self {
-        Self { shape: MONOLITH.to_owned(), requests_per_instance_max: None, instances_max: None }
+        Self {
+            shape: MONOLITH.to_owned(),
+            requests_per_instance_max: None,
+            instances_max: None,
+            process: None,
+            peers: Peers::new(),
+        }
     }
 }
 
@@ -88,6 +91,22 @@ pub enum RevisionError {
     /// The plan refuses the app. All findings, with their places in the manifest.
     #[error("the app cannot run as it is")]
     Plan(Vec<Diagnostic>),
+    /// The shape has no such group.
+    #[error("the shape has no group `{process}`; it has {known}")]
+    NoProcess {
+        /// What was asked for.
+        process: String,
+        /// Those that there are, in backticks.
+        known: String,
+    },
+    /// A component is called that runs in another process, and nobody answers for that.
+    #[error("component `{component}` runs in group `{process}`, and it is not known where that is")]
+    NoPeer {
+        /// Who is called.
+        component: ComponentName,
+        /// Where it runs.
+        process: String,
+    },
     /// The components of a group do not fit together.
     #[error("cannot compose group `{group}`")]
     Compose {
@@ -131,24 +150,7 @@ pub struct Revision {
     /// What was decided.
     pub plan: Plan,
     site: Site,
-}
-
-/// What is kept beside a group's compiled code.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct GroupNote {
-    imports: Vec<NotedImport>,
-    /// Export name and interface, per handler.
-    handlers: Vec<(String, String, String)>,
-    memories: u32,
-    tables: u32,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct NotedImport {
-    name: String,
-    interface: String,
-    shared: bool,
-    owners: Vec<String>,
+    answering: Arc<Answering>,
 }
 
 /// What a revision is made from.
@@ -159,15 +161,7 @@ struct Making<'a> {
     parts: &'a Parts,
     cache: &'a CodeCache,
     progress: &'a (dyn Fn(Step<'_>) + Sync),
-}
-
-/// A group on its way.
-struct Prepared<'a> {
-    group: &'a PlannedGroup,
-    key: Key,
-    note: GroupNote,
-    /// The composition, unless its code is there already.
-    bytes: Option<Vec<u8>>,
+    engine: Engine,
 }
 
 impl Revision {
@@ -183,28 +177,46 @@ impl Revision {
         cache: &CodeCache,
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Self, RevisionError> {
-        let making = Making { app, components, options, parts, cache, progress };
         progress(Step::Plan);
         let plan = plan(app, components, &options.shape)?;
+        let groups = groups_of(&plan, options)?;
         let engine = Engine::on_demand().map_err(engine_failed)?;
         let digests = components.iter().map(|(name, bytes)| (name, Sha256::digest(bytes)));
         let digests = digests.collect::<BTreeMap<_, _>>();
         let mut prepared = Vec::new();
-        for group in &plan.groups {
-            prepared.push(making.prepare(group, &digests, &engine)?);
+        for &group in &groups {
+            prepared.push(Prepared::new(group, components, &digests, &engine, cache, progress)?);
         }
         drop(engine);
         let mut sizes = PoolSizes::default();
         for one in &prepared {
-            sizes.add(one.note.slots(), one.note.instances_max(options, plan.groups.len()));
+            let instances = one.note.instances_max(options, groups.len());
+            sizes.add(one.note.slots(), instances.saturating_mul(one.note.pools(concurrency(app, one.group))));
         }
         let engine = Engine::new(sizes).map_err(engine_failed)?;
-        let mut site = Site::new();
-        for one in prepared {
-            let group = making.start(&one, plan.groups.len(), &engine).await?;
-            add_routes(&mut site, app, one.group, &group);
+        let making = Making { app, components, options, parts, cache, progress, engine };
+        let entrances = seams::entrances(&groups);
+        let mut made = Vec::with_capacity(groups.len());
+        for one in &prepared {
+            let stubs = seams::stubs(app, &plan, one.group, &entrances, &options.peers)?;
+            made.push(making.start(one, stubs, groups.len()).await?);
         }
-        Ok(Self { plan, site })
+        let graph = Graph::new(identity(&plan, &digests), made);
+        let mut site = Site::new();
+        for (index, group) in groups.iter().enumerate() {
+            add_routes(&mut site, app, group, &graph.group(index));
+        }
+        Ok(Self { site, answering: Arc::new(Answering { graph, entrances }), plan })
+    }
+
+    /// Names this revision: the same in all processes that were given the same components and the same plan.
+    pub fn identity(&self) -> isomer_wire::Revision {
+        self.answering.graph.revision()
+    }
+
+    /// Answers the calls of the shape's other processes, for as long as somebody holds it.
+    pub fn callee(&self) -> Arc<dyn Callee> {
+        self.answering.clone()
     }
 
     /// The routes, for the front door.
@@ -227,94 +239,43 @@ pub fn plan(app: &App, components: &Components, shape: &str) -> Result<Plan, Rev
     isomer_plan::plan(app, &types, shape).map_err(RevisionError::Plan)
 }
 
-fn engine_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RevisionError {
+pub(crate) fn engine_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RevisionError {
     RevisionError::Engine { source: source.into() }
 }
 
-fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, Vec<u8>), RevisionError> {
-    let composition = isomer_seam::compose(group, components)
-        .map_err(|source| RevisionError::Compose { group: group.name.clone(), source })?;
-    let Composition { bytes, imports, exports } = composition;
-    let slots = Slots::count(&bytes).map_err(engine_failed)?;
-    let imports = imports.into_iter().map(|import| {
-        let (shared, owners) = match import.owner {
-            isomer_seam::Owner::Component(name) => (false, vec![name.to_string()]),
-            isomer_seam::Owner::Shared(names) => (true, names.iter().map(ToString::to_string).collect()),
-        };
-        NotedImport { name: import.name, interface: import.interface, shared, owners }
-    });
-    let handlers = exports.into_iter().map(|export| (export.name, export.interface, export.component.to_string()));
-    let note = GroupNote {
-        imports: imports.collect(),
-        handlers: handlers.collect(),
-        memories: slots.memories,
-        tables: slots.tables,
-    };
-    Ok((note, bytes))
+/// The compositions that this process runs.
+fn groups_of<'a>(plan: &'a Plan, options: &RevisionOptions) -> Result<Vec<&'a PlannedGroup>, RevisionError> {
+    let Some(process) = &options.process else { return Ok(plan.groups.iter().collect()) };
+    let mut processes = plan.processes();
+    processes.remove(process.as_str()).ok_or_else(|| {
+        let known = processes.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        RevisionError::NoProcess { process: process.clone(), known }
+    })
 }
 
-impl GroupNote {
-    fn slots(&self) -> Slots {
-        Slots { memories: self.memories, tables: self.tables }
+/// A hash over what the components are and what was decided about them.
+fn identity(plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> isomer_wire::Revision {
+    let decided = (&plan.app, &plan.version, &plan.shape, &plan.groups, &plan.seams, &plan.access);
+    let mut hasher = Sha256::new();
+    hasher.update(serde_json::to_vec(&decided).expect("a plan is plain data"));
+    for (name, digest) in digests {
+        hasher.update((name.as_str().len() as u64).to_le_bytes());
+        hasher.update(name.as_str());
+        hasher.update(digest);
     }
-
-    /// As many instances as fit into this group's share of the address space, within bounds; fewer where the options say so.
-    fn instances_max(&self, options: &RevisionOptions, groups: usize) -> u32 {
-        let share = MEMORY_SLOTS_MAX / u32::try_from(groups.max(1)).unwrap_or(u32::MAX);
-        let room = (share / self.memories.max(1)).clamp(INSTANCES_MIN, INSTANCES_MAX);
-        options.instances_max.map_or(room, |wanted| wanted.clamp(1, room))
-    }
-
-    fn imports(&self) -> Vec<Import> {
-        let import = |import: &NotedImport| {
-            let mut owners = import.owners.iter().map(|name| Arc::<str>::from(name.as_str()));
-            let owner = match (import.shared, owners.next()) {
-                (false, Some(owner)) => Owner::Component(owner),
-                (_, first) => Owner::Shared(first.into_iter().chain(owners).collect()),
-            };
-            Import { name: import.name.clone(), interface: import.interface.clone(), owner }
-        };
-        self.imports.iter().map(import).collect()
-    }
+    let hash: [u8; 32] = hasher.finalize().into();
+    let mut identity = isomer_wire::Revision::default();
+    identity.copy_from_slice(&hash[..16]);
+    identity
 }
 
 impl Making<'_> {
-    fn prepare<'g>(
-        &self,
-        group: &'g PlannedGroup,
-        digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
-        engine: &Engine,
-    ) -> Result<Prepared<'g>, RevisionError> {
-        let decisions = serde_json::to_vec(group).expect("a planned group is plain data");
-        let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), decisions.as_slice()];
-        ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
-        let key = Key::new(engine, ingredients);
-        if let Some(note) = self.cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok()) {
-            return Ok(Prepared { group, key, note, bytes: None });
-        }
-        (self.progress)(Step::Compose(&group.name));
-        let (note, bytes) = compose(group, self.components)?;
-        Ok(Prepared { group, key, note, bytes: Some(bytes) })
-    }
-
-    async fn start(&self, one: &Prepared<'_>, groups: usize, engine: &Engine) -> Result<Arc<Group>, RevisionError> {
+    async fn start(&self, one: &Prepared<'_>, stubs: Vec<Stub>, groups: usize) -> Result<Group, RevisionError> {
         let name = &one.group.name;
-        let component = match self.cache.load(engine, &one.key) {
-            Some(component) => component,
-            None => {
-                // A note without its code was cut off, or cleaned up: put together again what was not.
-                let composed = match &one.bytes {
-                    Some(bytes) => bytes,
-                    None => &compose(one.group, self.components)?.1,
-                };
-                (self.progress)(Step::Compile(name));
-                let note = serde_json::to_vec(&one.note).expect("a note is plain data");
-                self.cache.compile(engine, &one.key, composed, &note)?
-            }
-        };
-        let handlers = one.note.handlers.iter();
-        let handlers =
-            handlers.map(|(export, interface, _)| Handler { export: export.clone(), interface: interface.clone() });
+        let component = one.code(self.components, &self.engine, self.cache, self.progress)?;
+        let handlers = one.note.handlers();
+        let skeletons = seams::skeletons(one.group, &one.note);
+        let used = !handlers.is_empty() || !skeletons.is_empty();
         let settings = GroupSettings {
             owners: self.parts.owners(self.app, &one.group.components)?,
             sink: self.parts.sink(),
@@ -323,22 +284,26 @@ impl Making<'_> {
             instances_max: one.note.instances_max(self.options, groups) as usize,
             requests_per_instance_max: self.options.requests_per_instance_max.unwrap_or(REQUESTS_PER_INSTANCE_MAX),
             instance_age_max: INSTANCE_AGE_MAX,
+            stubs,
+            skeletons,
         };
-        let handlers = handlers.collect::<Vec<_>>();
-        let group = Group::new(engine, &component, &one.note.imports(), &handlers, self.parts.providers(), settings)
+        let (imports, providers) = (one.note.imports(), self.parts.providers());
+        let group = Group::new(&self.engine, &component, &imports, &handlers, providers, settings)
             .map_err(|source| RevisionError::Link { group: name.clone(), source })?;
-        if !handlers.is_empty() {
+        if used {
             (self.progress)(Step::Start(name));
             group.warm_up(START_MAX).await.map_err(|source| RevisionError::Start { group: name.clone(), source })?;
         }
         group.start_sweeper();
-        Ok(Arc::new(group))
+        Ok(group)
     }
 }
 
-/// A fused group's memory is that of the components that take its requests: the largest of their limits.
+/// A fused group's memory is that of the components that take its requests and calls: the largest of their limits.
 fn memory_bytes(app: &App, group: &PlannedGroup) -> usize {
-    let limits = group.handlers.iter().filter_map(|handler| app.components.get(&handler.component));
+    let handlers = group.handlers.iter().map(|handler| &handler.component);
+    let entered = handlers.chain(group.skeletons.iter().map(|skeleton| &skeleton.component));
+    let limits = entered.filter_map(|component| app.components.get(component));
     let bytes = limits.map(|component| component.limits.memory_bytes()).max();
     usize::try_from(bytes.unwrap_or(Limits::MEMORY_BYTES_DEFAULT)).unwrap_or(usize::MAX)
 }
@@ -352,7 +317,7 @@ fn concurrency(app: &App, group: &PlannedGroup) -> u32 {
     group.handlers.iter().map(of).min().unwrap_or(1)
 }
 
-fn add_routes(site: &mut Site, app: &App, planned: &PlannedGroup, group: &Arc<Group>) {
+fn add_routes(site: &mut Site, app: &App, planned: &PlannedGroup, group: &GroupHandle) {
     for (index, handler) in planned.handlers.iter().enumerate() {
         let Some(component) = app.components.get(&handler.component) else { continue };
         let target = Target {

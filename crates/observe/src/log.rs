@@ -115,6 +115,10 @@ impl OutputSink for Log {
     fn broken(&self, component: &str, request: RequestId, failure: &Failure) {
         self.push(Record::failed(component, request, failure, true));
     }
+
+    fn call_failed(&self, component: &str, request: Option<RequestId>, failure: &Failure) {
+        self.push(Record::call_failed(component, request, failure));
+    }
 }
 
 /// Writes until the last [`Log`] is gone. A closed pipe ends the writing, not the app.

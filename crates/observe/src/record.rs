@@ -32,10 +32,31 @@ pub struct Access {
 /// A line of the log.
 #[derive(Debug)]
 pub(crate) enum Record {
-    Output { component: String, stream: Stream, request: Option<RequestId>, line: String },
+    Output {
+        component: String,
+        stream: Stream,
+        request: Option<RequestId>,
+        line: String,
+    },
     Access(Access),
-    Failed { component: String, request: RequestId, reason: String, backtrace: Vec<String>, broken: bool },
-    Note { level: Level, text: String },
+    Failed {
+        component: String,
+        request: RequestId,
+        reason: String,
+        backtrace: Vec<String>,
+        broken: bool,
+    },
+    /// A component failed that was called across a seam. What became of the request is its caller's business.
+    CallFailed {
+        component: String,
+        request: Option<RequestId>,
+        reason: String,
+        backtrace: Vec<String>,
+    },
+    Note {
+        level: Level,
+        text: String,
+    },
 }
 
 /// How loud a note of the platform is.
@@ -57,6 +78,15 @@ impl Record {
             reason: bounded(failure.to_string()),
             backtrace: failure.backtrace().to_vec(),
             broken,
+        }
+    }
+
+    pub(crate) fn call_failed(component: &str, request: Option<RequestId>, failure: &Failure) -> Self {
+        Self::CallFailed {
+            component: component.to_owned(),
+            request,
+            reason: bounded(failure.to_string()),
+            backtrace: failure.backtrace().to_vec(),
         }
     }
 
@@ -87,6 +117,13 @@ impl Record {
                 "reason": reason,
                 "backtrace": backtrace,
                 "response_cut_off": broken,
+            }),
+            Self::CallFailed { component, request, reason, backtrace } => json!({
+                "event": "call-failed",
+                "component": component,
+                "request": request.map(|id| id.to_string()),
+                "reason": reason,
+                "backtrace": backtrace,
             }),
             Self::Note { level, text } => json!({
                 "event": if *level == Level::Info { "note" } else { "warning" },
@@ -136,15 +173,16 @@ impl Record {
             Self::Failed { component, request, reason, backtrace, broken } => {
                 let error = style(AnsiColor::Red.on_default().bold());
                 let cut = if *broken { " (its response was cut off)" } else { "" };
-                let mut result = write!(
-                    text,
-                    "{error}error{error:#} request {request} in `{component}`: {}{cut}",
-                    printable(reason)
-                );
-                for (number, frame) in backtrace.iter().enumerate() {
-                    result = result.and_then(|()| write!(text, "\n    {number:>3}: {}", printable(frame)));
-                }
-                result
+                let reason = printable(reason);
+                write!(text, "{error}error{error:#} request {request} in `{component}`: {reason}{cut}")
+                    .and_then(|()| write_frames(&mut text, backtrace))
+            }
+            Self::CallFailed { component, request, reason, backtrace } => {
+                let error = style(AnsiColor::Red.on_default().bold());
+                let request = request.map_or_else(String::new, |id| format!(" of request {id}"));
+                let reason = printable(reason);
+                write!(text, "{error}error{error:#} call{request} to `{component}`: {reason}")
+                    .and_then(|()| write_frames(&mut text, backtrace))
             }
             Self::Note { level: Level::Info, text: note } => write!(text, "{}", printable(note)),
             Self::Note { level: Level::Warning, text: note } => {
@@ -155,6 +193,11 @@ impl Record {
         debug_assert!(printed.is_ok(), "writing to a string cannot fail");
         text
     }
+}
+
+/// A call stack, a frame a line.
+fn write_frames(text: &mut String, frames: &[String]) -> std::fmt::Result {
+    frames.iter().enumerate().try_for_each(|(number, frame)| write!(text, "\n    {number:>3}: {}", printable(frame)))
 }
 
 /// Texts that a guest or a client wrote are cut here: thousands of lines may wait in the queue at once.

@@ -19,6 +19,8 @@ const KEEP_RESIDENT_BYTES: usize = 64 << 10;
 /// Fiber stacks per component instance: one for the request, others for calls between the group's components that block.
 const STACKS_PER_INSTANCE: u32 = 4;
 
+pub use crate::slots::Slots;
+
 /// How many slots the pool needs, computed from the plan: the sum over all groups of what an instance takes, times the instances.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolSizes {
@@ -33,34 +35,6 @@ impl PoolSizes {
         self.instances = self.instances.saturating_add(instances);
         self.memories = self.memories.saturating_add(slots.memories.saturating_mul(instances));
         self.tables = self.tables.saturating_add(slots.tables.saturating_mul(instances));
-    }
-}
-
-/// The slots that one instance of a component takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Slots {
-    /// Linear memories.
-    pub memories: u32,
-    /// Tables.
-    pub tables: u32,
-}
-
-impl Slots {
-    /// Counts the memories and tables that the core modules inside a component define. Each module of a component that a
-    /// toolchain made is instantiated once.
-    ///
-    /// # Errors
-    /// When the bytes are not a component.
-    pub fn count(component: &[u8]) -> Result<Self, wasmparser::BinaryReaderError> {
-        let mut slots = Self::default();
-        for payload in wasmparser::Parser::new(0).parse_all(component) {
-            match payload? {
-                wasmparser::Payload::MemorySection(section) => slots.memories += section.count(),
-                wasmparser::Payload::TableSection(section) => slots.tables += section.count(),
-                _ => {}
-            }
-        }
-        Ok(slots)
     }
 }
 

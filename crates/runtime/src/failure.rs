@@ -1,6 +1,10 @@
 //! Why a request got no answer from its guest. The status code is chosen by the front door, in one place.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use isomer_wire::CallFailure;
+use isomer_wire::image::IMAGE_BYTES_MAX;
 
 /// What went wrong. The `Display` is for logs; the detail (a backtrace) never goes to a client.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,24 @@ pub enum Failure {
     /// Another request of the same instance (`concurrency` over 1) trapped or passed its deadline and took it down.
     #[error("another request took down the instance")]
     Neighbour,
+    /// A call across a seam has no answer, and the function that was called cannot say so to its caller.
+    #[error("the call {seam} failed: {failure}")]
+    Call {
+        /// Who called whom: `checkout → payment, boutique:shop/payment.charge`.
+        seam: Arc<str>,
+        /// Why.
+        failure: CallFailure,
+        /// The caller's call stack.
+        backtrace: Vec<String>,
+    },
+    /// The arguments or the result of a call are more than an image may hold.
+    #[error("the values of a call across a seam take more than {limit_bytes} bytes; pass large data in pieces")]
+    ImageTooLarge {
+        /// The most bytes of an image.
+        limit_bytes: u32,
+        /// The guest's call stack.
+        backtrace: Vec<String>,
+    },
     /// The request cannot be handed to a guest.
     #[error("the request is not one that a handler can take: {reason}")]
     BadRequest {
@@ -72,6 +94,12 @@ impl Failure {
     /// Reads what wasmtime says of a run that ended in an error.
     pub(crate) fn from_trap(error: &wasmtime::Error, refused_memory: Option<usize>) -> Self {
         let backtrace = backtrace(error);
+        if let Some(LostCall { seam, failure }) = error.downcast_ref() {
+            return Self::Call { seam: seam.clone(), failure: failure.clone(), backtrace };
+        }
+        if backtrace.first().is_some_and(|frame| frame.ends_with(IMAGE_TOO_LARGE)) {
+            return Self::ImageTooLarge { limit_bytes: IMAGE_BYTES_MAX, backtrace };
+        }
         let reason = match error.downcast_ref::<wasmtime_wasi::I32Exit>() {
             Some(exit) => format!("it called exit with status {}", exit.0),
             None => error.root_cause().to_string(),
@@ -85,12 +113,36 @@ impl Failure {
     /// The guest's call stack, where there is one.
     pub fn backtrace(&self) -> &[String] {
         match self {
-            Self::Trap { backtrace, .. } | Self::Memory { backtrace, .. } | Self::Deadline { backtrace, .. } => {
-                backtrace
-            }
+            Self::Trap { backtrace, .. }
+            | Self::Memory { backtrace, .. }
+            | Self::Deadline { backtrace, .. }
+            | Self::Call { backtrace, .. }
+            | Self::ImageTooLarge { backtrace, .. } => backtrace,
             _ => &[],
         }
     }
+
+    /// What a caller on the other side of a seam is told. Call stacks stay here, in this side's log.
+    pub(crate) fn to_call_failure(&self) -> CallFailure {
+        match self {
+            Self::Trap { reason, .. } => CallFailure::trap(reason.as_str()),
+            Self::Deadline { .. } => CallFailure::deadline(self.to_string()),
+            Self::Overloaded { .. } => CallFailure::overloaded(self.to_string()),
+            Self::Call { failure, .. } => CallFailure::Trap { reason: self.to_string(), lost: failure.lost() },
+            _ => CallFailure::trap(self.to_string()),
+        }
+    }
+}
+
+/// The function of generated parts that traps when an image is too large, by its name in the module.
+const IMAGE_TOO_LARGE: &str = "image_too_large";
+
+/// The trap of a caller whose call has no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the call {seam} failed: {failure}")]
+pub(crate) struct LostCall {
+    pub(crate) seam: Arc<str>,
+    pub(crate) failure: CallFailure,
 }
 
 /// The frames of a guest's stack by function name, without the hash that Rust appends.

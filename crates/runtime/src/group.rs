@@ -1,22 +1,26 @@
 //! A group: one (composed) component, linked, with its pool of instances. What the front door calls.
 
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use isomer_wire::CallFailure;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::WasiBody;
 
-use crate::body::{ResponseBody, Rest, Signals};
+use crate::alone::Alone;
+use crate::body::ResponseBody;
 use crate::engine::Engine;
 use crate::failure::Failure;
+use crate::graph::Graph;
 use crate::guest::{OwnerSettings, RequestId, Template};
 use crate::link::{Import, LinkError, Provider, linker};
 use crate::output::OutputSink;
-use crate::pool::{Pool, PoolLimits};
-use crate::serve::{Exchange, HandlerExport, Head, InstanceMaker};
+use crate::pool::PoolLimits;
+use crate::scope::{Scope, Until};
+use crate::serve::{HandlerExport, InstanceMaker};
 use crate::shared::SharedInstances;
+use crate::skeleton::{DispatchExport, Skeleton, entries};
+use crate::wire::Stub;
 
 /// How often idle instances are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -46,6 +50,10 @@ pub struct GroupSettings {
     pub requests_per_instance_max: u32,
     /// How long an instance may live.
     pub instance_age_max: Duration,
+    /// Those of its components that call across seams.
+    pub stubs: Vec<Stub>,
+    /// Those of its components that are called from outside.
+    pub skeletons: Vec<Skeleton>,
 }
 
 /// How long a request may wait for an instance when all are busy.
@@ -83,6 +91,12 @@ pub enum GroupError {
         source: wasmtime::Error,
     },
     /// It has no such export.
+    #[error("the group's component has no export `{export}` with the functions `call` and `call-async`")]
+    NoSkeleton {
+        /// The export's name.
+        export: String,
+    },
+    /// It has no such export.
     #[error("the group's component has no export `{export}` with a function `handle`")]
     NoHandler {
         /// The export's name.
@@ -90,9 +104,11 @@ pub enum GroupError {
     },
 }
 
-/// A group that can serve requests.
+/// A group that can serve requests and calls. It does so as part of a [`Graph`](crate::Graph).
 pub struct Group {
-    instances: Instances,
+    requests: Instances,
+    /// Where calls are served; none where the group has no skeleton.
+    calls: Option<Arc<Alone>>,
 }
 
 enum Instances {
@@ -102,16 +118,11 @@ enum Instances {
     Shared(Arc<SharedInstances>),
 }
 
-struct Alone {
-    maker: InstanceMaker,
-    pool: Pool,
-}
-
 impl Group {
     /// Links a component and prepares its pool. Nothing runs yet.
     ///
     /// # Errors
-    /// When an import is met by nothing, or a handler is missing.
+    /// When an import is met by nothing, or a handler or a skeleton is missing.
     pub fn new(
         engine: &Engine,
         component: &Component,
@@ -120,45 +131,74 @@ impl Group {
         providers: &[Arc<dyn Provider>],
         settings: GroupSettings,
     ) -> Result<Self, GroupError> {
+        let GroupSettings { stubs, skeletons, .. } = settings;
         let names = settings.owners.iter().map(|owner| owner.component.clone()).collect::<Vec<_>>();
-        let linker = linker(engine, imports, &names, providers)?;
+        let calls = !stubs.is_empty();
+        let linker = linker(engine, imports, &names, providers, stubs)?;
         let pre = linker.instantiate_pre(component).map_err(|source| GroupError::Prepare { source })?;
         let handlers = handlers.iter().map(|handler| find_handler(component, handler));
-        let maker = InstanceMaker {
+        let dispatches = skeletons.iter().map(|skeleton| {
+            let missing = || GroupError::NoSkeleton { export: skeleton.export.clone() };
+            DispatchExport::find(component, &skeleton.export).ok_or_else(missing)
+        });
+        let maker = Arc::new(InstanceMaker {
             _engine: engine.clone(),
             pre,
             handlers: handlers.collect::<Result<_, _>>()?,
+            dispatches: dispatches.collect::<Result<_, _>>()?,
+            entries: entries(&skeletons),
+            calls,
             template: Arc::new(Template { owners: settings.owners.into(), sink: settings.sink }),
             memory_bytes: settings.memory_bytes,
-        };
-        let limits = PoolLimits {
+        });
+        let limits = |concurrency: u32| PoolLimits {
             instances_max: settings.instances_max,
-            waiting_max: settings.instances_max.saturating_mul(settings.concurrency.max(1) as usize),
+            waiting_max: settings.instances_max.saturating_mul(concurrency as usize),
             wait_max: WAIT_MAX,
             requests_max: settings.requests_per_instance_max,
             age_max: settings.instance_age_max,
             idle_max: IDLE_MAX,
         };
-        let instances = if settings.concurrency > 1 {
-            Instances::Shared(Arc::new(SharedInstances::new(maker, limits, settings.concurrency)))
+        let called = !skeletons.is_empty();
+        Ok(if settings.concurrency > 1 {
+            let limits_shared = limits(settings.concurrency);
+            let shared = SharedInstances::new(maker.clone(), limits_shared, settings.concurrency);
+            let calls = called.then(|| Arc::new(Alone::new(maker, limits(1))));
+            Self { requests: Instances::Shared(Arc::new(shared)), calls }
         } else {
-            Instances::Alone(Arc::new(Alone { maker, pool: Pool::new(limits) }))
+            let alone = Arc::new(Alone::new(maker, limits(1)));
+            Self { calls: called.then(|| alone.clone()), requests: Instances::Alone(alone) }
+        })
+    }
+
+    /// How many pools of [`GroupSettings::instances_max`] instances such a group has: several requests share an instance, but a
+    /// call has one for itself.
+    pub fn pools(concurrency: u32, called: bool) -> u32 {
+        if concurrency > 1 && called { 2 } else { 1 }
+    }
+
+    /// The pools whose instances serve one thing at a time.
+    fn alone(&self) -> impl Iterator<Item = &Arc<Alone>> {
+        let requests = match &self.requests {
+            Instances::Alone(alone) => Some(alone),
+            Instances::Shared(_) => self.calls.as_ref(),
         };
-        Ok(Self { instances })
+        requests.into_iter()
     }
 
     /// Starts the sweeper that drops instances which have been idle for long. It ends with the group.
     pub fn start_sweeper(&self) {
-        let Instances::Alone(alone) = &self.instances else { return };
-        let alone: Weak<Alone> = Arc::downgrade(alone);
-        tokio::spawn(async move {
-            let mut tick = tokio::time::interval(SWEEP_EVERY);
-            loop {
-                tick.tick().await;
-                let Some(alone) = alone.upgrade() else { return };
-                alone.pool.drop_idle();
-            }
-        });
+        for alone in self.alone() {
+            let alone: Weak<Alone> = Arc::downgrade(alone);
+            tokio::spawn(async move {
+                let mut tick = tokio::time::interval(SWEEP_EVERY);
+                loop {
+                    tick.tick().await;
+                    let Some(alone) = alone.upgrade() else { return };
+                    alone.drop_idle();
+                }
+            });
+        }
     }
 
     /// Makes one instance ahead of the first request and keeps it.
@@ -166,74 +206,33 @@ impl Group {
     /// # Errors
     /// When it cannot be made: then no request could be served either.
     pub async fn warm_up(&self, allowed: Duration) -> Result<(), Failure> {
-        let Instances::Alone(alone) = &self.instances else { return Ok(()) };
-        let deadline = Instant::now() + allowed;
-        let (slot, idle) = alone.pool.take(deadline).await?;
-        let instance = match idle {
-            Some(instance) => instance,
-            None => alone.maker.make(deadline).await?,
-        };
-        alone.pool.give_back(slot, instance);
+        for alone in self.alone() {
+            alone.warm_up(Instant::now() + allowed).await?;
+        }
         Ok(())
     }
 
-    /// Serves one request. The response's body must be read or dropped; until then it holds its instance.
-    ///
-    /// # Errors
-    /// When the guest gives no response: see [`Failure`].
-    pub async fn handle(&self, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
-        match &self.instances {
-            Instances::Alone(alone) => handle_alone(alone.clone(), request).await,
-            Instances::Shared(shared) => shared.clone().handle(request).await,
+    pub(crate) async fn handle(
+        &self,
+        graph: Arc<Graph>,
+        request: Request,
+    ) -> Result<http::Response<ResponseBody>, Failure> {
+        match &self.requests {
+            Instances::Alone(alone) => alone.clone().handle(graph, request).await,
+            Instances::Shared(shared) => shared.clone().handle(graph, request).await,
         }
     }
-}
 
-async fn handle_alone(alone: Arc<Alone>, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
-    let (slot, idle) = alone.pool.take(request.deadline).await?;
-    let unread = request.http.method() == http::Method::HEAD;
-    let (head_sender, mut head) = oneshot::channel();
-    let (ended_sender, ended) = oneshot::channel();
-    let signals = Arc::new(Signals::default());
-    let exchange = Exchange { head: Head::new(head_sender), ended, signals: signals.clone() };
-    let mut run = Some(Box::pin(async move {
-        let made = match idle {
-            Some(instance) => Ok(instance),
-            None => alone.maker.make(request.deadline).await,
-        };
-        match made {
-            Ok(mut instance) => {
-                if instance.serve(request, exchange).await.is_ok() {
-                    alone.pool.give_back(slot, instance);
-                }
-            }
-            Err(failure) => {
-                let _ = exchange.head.send(Err(failure));
-            }
-        }
-    }) as crate::body::Run);
-    let response = std::future::poll_fn(|cx| {
-        if let Some(running) = &mut run
-            && running.as_mut().poll(cx).is_ready()
-        {
-            run = None;
-        }
-        std::pin::Pin::new(&mut head).poll(cx).map(|head| head.unwrap_or(Err(Failure::NoResponse)))
-    });
-    match response.await {
-        Ok(response) => {
-            let rest = run.map_or(Rest::Over, Rest::Reader);
-            Ok(ResponseBody::of(response, rest, signals, ended_sender, unread))
-        }
-        Err(failure) => {
-            // The handler may go on working after it has answered with an error.
-            drop(ended_sender);
-            if let Some(mut run) = run
-                && std::future::poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await
-            {
-                tokio::spawn(run);
-            }
-            Err(failure)
+    pub(crate) async fn call(
+        &self,
+        function: usize,
+        scope: Arc<Scope>,
+        until: Until,
+        image: &[u8],
+    ) -> Result<Vec<u8>, CallFailure> {
+        match &self.calls {
+            Some(calls) => calls.call(function, scope, until, image).await,
+            None => Err(CallFailure::refused("nothing in this group can be called")),
         }
     }
 }

@@ -10,15 +10,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
-use http::HeaderValue;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use crate::begun::Begun;
 use crate::limits::MemoryLimiter;
 use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
+use crate::scope::{Scope, Until};
+use crate::wire::Answers;
 
 /// Identifies a request in logs, errors and the guests' output: 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +108,13 @@ pub struct Guest {
     template: Arc<Template>,
     pub(crate) limiter: MemoryLimiter,
     /// When the request that runs now must be over.
-    deadline: Option<Instant>,
+    until: Option<Until>,
+    /// Calls across seams that were begun.
+    pub(crate) begun: Arc<Begun>,
+    /// Their answers, until they are taken.
+    pub(crate) answers: Answers,
+    /// The seam over which the guest waits for a synchronous call.
+    pub(crate) waits_for: Option<Arc<str>>,
 }
 
 impl Guest {
@@ -117,14 +125,17 @@ impl Guest {
         Self {
             table,
             http: WasiHttpCtx::new(),
-            hooks: Hooks { template: template.clone(), current: NOBODY, traceparent: None },
+            hooks: Hooks { template: template.clone(), current: NOBODY, scope: None },
             contexts: (0..=owners).map(|_| None).collect(),
             current: owners,
             writers: Vec::new(),
             request: Arc::default(),
             template,
             limiter: MemoryLimiter::new(memory_bytes),
-            deadline: None,
+            until: None,
+            begun: Arc::default(),
+            answers: Answers::default(),
+            waits_for: None,
         }
     }
 
@@ -135,7 +146,16 @@ impl Guest {
 
     /// When the request that runs now must be over; `None` between requests and for commands.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.until.map(|until| until.deadline)
+    }
+
+    pub(crate) fn until(&self) -> Option<Until> {
+        self.until
+    }
+
+    /// What the request that runs now takes along; `None` between requests.
+    pub(crate) fn scope(&self) -> Option<Arc<Scope>> {
+        self.hooks.scope.clone()
     }
 
     pub(crate) fn sink(&self) -> &dyn OutputSink {
@@ -143,11 +163,11 @@ impl Guest {
     }
 
     /// Notes which request is served from now on.
-    pub(crate) fn begin_request(&mut self, id: Option<RequestId>, deadline: Instant, traceparent: Option<HeaderValue>) {
-        self.request.set(id);
+    pub(crate) fn begin_request(&mut self, scope: Arc<Scope>, until: Until) {
+        self.request.set(scope.id);
         self.limiter.forget_refusals();
-        self.deadline = Some(deadline);
-        self.hooks.traceparent = traceparent;
+        self.until = Some(until);
+        self.hooks.scope = Some(scope);
     }
 
     /// Hands on unfinished lines of output and forgets the request.
@@ -156,8 +176,13 @@ impl Guest {
             writer.finish_line();
         }
         self.request.set(None);
-        self.deadline = None;
-        self.hooks.traceparent = None;
+        self.until = None;
+        self.hooks.scope = None;
+    }
+
+    /// The seam over which the guest waits, if it waits for a call.
+    pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
+        self.waits_for.clone().or_else(|| self.begun.oldest())
     }
 
     /// From here until the next call, host functions act for this owner.
@@ -232,7 +257,8 @@ struct Hooks {
     template: Arc<Template>,
     /// The owner that sends: set by `enter` right before a request is sent, and good for that one alone.
     current: usize,
-    traceparent: Option<HeaderValue>,
+    /// Of the request that runs now.
+    scope: Option<Arc<Scope>>,
 }
 
 impl WasiHttpHooks for Hooks {
@@ -261,7 +287,7 @@ impl WasiHttpHooks for Hooks {
         let Some(outbound) = self.template.owners.get(owner).and_then(|owner| owner.outbound.as_ref()) else {
             return Box::new(async { Err(HttpError::HttpRequestDenied) });
         };
-        if let Some(traceparent) = &self.traceparent {
+        if let Some(traceparent) = self.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()) {
             request.headers_mut().entry("traceparent").or_insert_with(|| traceparent.clone());
         }
         let sent = outbound.send(request, options);

@@ -5,11 +5,22 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`group`] | the public face: what a group is made of, `handle` |
+//! | [`graph`] | the groups of a process, which call one another |
+//! | [`group`] | what a group is made of |
+//! | `alone` | requests and calls that have an instance for themselves |
 //! | `pool` | which instance serves a request, how many there may be, when one is thrown away |
 //! | `serve` | one request in one instance: calling the handler, deadline, what the outcome means |
 //! | `body` | the response's body, which drives the rest of the guest's work while it is read |
 //! | `shared` | the other way to serve: one instance, several requests at once (`concurrency = N`) |
+//!
+//! A call that crosses a seam goes out of one store and into another:
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | [`wire`] | the host functions that stubs call, and where each call leads |
+//! | `begun` | calls in flight, which run beside their caller's store |
+//! | [`skeleton`] | one call in one instance |
+//! | `scope` | what a request takes along the chain of its calls |
 //!
 //! and beside it: [`exec`] (one-off commands), [`engine`] (settings, epochs, pool sizes), [`code`] (compiled code on disk), [`guest`] (a store's data),
 //! `limits`, [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports).
@@ -19,24 +30,34 @@
 //! Invariant: a store is used by one request at a time unless the group says otherwise, and a store whose run did not end
 //! cleanly (trap, deadline, client gone) is dropped, never reused.
 
+mod alone;
+mod begun;
 mod body;
 pub mod code;
 pub mod engine;
 pub mod exec;
 mod failure;
+pub mod graph;
 pub mod group;
 pub mod guest;
 mod limits;
 pub mod link;
 pub mod output;
 mod pool;
+mod scope;
 mod serve;
 mod shared;
+pub mod skeleton;
+mod slots;
 mod wasi;
+pub mod wire;
 
 pub use body::ResponseBody;
 pub use failure::Failure;
+pub use graph::{Entrance, Graph, GroupHandle};
 pub use group::{Group, GroupSettings, Handler, Request};
 pub use guest::{Guest, RequestId};
 pub use link::{Import, Owner, Provider};
+pub use skeleton::Skeleton;
 pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
+pub use wire::{Destination, Stub, Target};

@@ -7,6 +7,7 @@ use wasmtime::component::{Linker, LinkerInstance};
 use crate::engine::Engine;
 use crate::guest::Guest;
 use crate::wasi;
+use crate::wire::{self, Stub};
 
 /// For whom an import was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,18 +65,26 @@ pub enum LinkError {
     },
 }
 
-/// Makes the linker of a group. `owners` are the group's components, in the order of its owner settings.
+/// Makes the linker of a group. `owners` are the group's components, in the order of its owner settings; `stubs` are those of its
+/// components that call across seams.
 pub(crate) fn linker(
     engine: &Engine,
     imports: &[Import],
     owners: &[Arc<str>],
     providers: &[Arc<dyn Provider>],
+    stubs: Vec<Stub>,
 ) -> Result<Linker<Guest>, LinkError> {
+    let mut stubs = stubs.into_iter().map(Some).collect::<Vec<_>>();
     let mut linker = Linker::new(engine.wasmtime());
     linker.allow_shadowing(true);
     wasi::link_shared(&mut linker).map_err(define("wasi:*"))?;
     for import in imports {
-        if let Some(provider) = providers.iter().find(|provider| provider.provides(&import.interface)) {
+        if let (Owner::Component(component), wire::INTERFACE) = (&import.owner, import.interface.as_str())
+            && let Some((number, Stub { targets, .. })) = take_stub(&mut stubs, component)
+        {
+            let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
+            wire::link(&mut instance, number, targets).map_err(define(&import.interface))?;
+        } else if let Some(provider) = providers.iter().find(|provider| provider.provides(&import.interface)) {
             let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
             provider.link(&mut instance, &import.interface, &import.owner).map_err(define(&import.interface))?;
         } else if let (Owner::Component(component), true) = (&import.owner, wasi::is_owned(&import.interface)) {
@@ -91,6 +100,12 @@ pub(crate) fn linker(
         }
     }
     Ok(linker)
+}
+
+/// The stub of `component` with its number. A composition imports the interface once for each.
+fn take_stub(stubs: &mut [Option<Stub>], component: &str) -> Option<(usize, Stub)> {
+    let number = stubs.iter().position(|stub| stub.as_ref().is_some_and(|stub| *stub.component == *component))?;
+    Some((number, stubs[number].take()?))
 }
 
 fn define(interface: &str) -> impl FnOnce(wasmtime::Error) -> LinkError {

@@ -39,6 +39,9 @@ pub trait OutputSink: Send + Sync + 'static {
 
     /// A request failed when the head of its response was already sent: the client sees a response that is cut off.
     fn broken(&self, component: &str, request: RequestId, failure: &Failure);
+
+    /// A call to `component` across a seam failed in it. Its caller, which has a log of its own, is told less.
+    fn call_failed(&self, component: &str, request: Option<RequestId>, failure: &Failure);
 }
 
 /// The request that an instance serves now, as the writers see it. Zero: none, or several at once.
@@ -185,6 +188,8 @@ mod tests {
         }
 
         fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
+
+        fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
     }
 
     fn writer() -> (LineWriter, Arc<Lines>, Arc<CurrentRequest>) {

@@ -1,7 +1,7 @@
 //! One request in one instance.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
@@ -12,11 +12,15 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::p3::bindings::http::types as types3;
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
 
+use crate::begun::Begun;
 use crate::body::Signals;
 use crate::engine::Engine;
 use crate::failure::{Failure, backtrace};
+use crate::graph::Graph;
 use crate::group::Request;
 use crate::guest::{Guest, RequestId, Template};
+use crate::scope::{Scope, Until};
+use crate::skeleton::{DispatchExport, DispatchFunctions, Entry};
 
 type Handle2 = TypedFunc<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>;
 type Handle3 = TypedFunc<(Resource<p3::Request>,), (Result<Resource<p3::Response>, types3::ErrorCode>,)>;
@@ -43,6 +47,12 @@ pub(crate) struct InstanceMaker {
     pub(crate) _engine: Engine,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) handlers: Vec<HandlerExport>,
+    /// One for each skeleton.
+    pub(crate) dispatches: Vec<DispatchExport>,
+    /// The functions of all skeletons.
+    pub(crate) entries: Vec<Entry>,
+    /// Has it a stub, which may begin calls?
+    pub(crate) calls: bool,
     pub(crate) template: Arc<Template>,
     pub(crate) memory_bytes: usize,
 }
@@ -51,6 +61,9 @@ pub(crate) struct InstanceMaker {
 pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
     pub(crate) handlers: Vec<HandlerFunction>,
+    pub(crate) dispatches: Vec<DispatchFunctions>,
+    /// Calls that it has begun; none where it cannot.
+    pub(crate) begun: Option<Arc<Begun>>,
     served: u32,
     born: Instant,
 }
@@ -95,7 +108,8 @@ impl InstanceMaker {
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(on_epoch);
-        store.data_mut().begin_request(None, deadline, None);
+        let allowed = deadline.saturating_duration_since(Instant::now());
+        store.data_mut().begin_request(Arc::default(), Until { deadline, allowed });
         let made = tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await;
         let instance = match made {
             Ok(Ok(instance)) => instance,
@@ -108,7 +122,11 @@ impl InstanceMaker {
         });
         let handlers = handlers.collect::<Result<Vec<_>, _>>();
         let handlers = handlers.map_err(|error| Failure::Instantiate { reason: format!("{error:#}") })?;
-        Ok(Instance { store, handlers, served: 0, born: Instant::now() })
+        let dispatches = self.dispatches.iter().map(|export| export.look_up(&mut store, &instance));
+        let dispatches = dispatches.collect::<Result<Vec<_>, _>>();
+        let dispatches = dispatches.map_err(|error| Failure::Instantiate { reason: format!("{error:#}") })?;
+        let begun = self.calls.then(|| store.data().begun.clone());
+        Ok(Instance { store, handlers, dispatches, begun, served: 0, born: Instant::now() })
     }
 }
 
@@ -137,17 +155,35 @@ impl Instance {
         self.served
     }
 
-    pub(crate) fn age(&self) -> std::time::Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.born.elapsed()
     }
 
-    /// Serves one request from its head to the end of everything it started. `Ok` if the instance can be used again.
-    pub(crate) async fn serve(&mut self, request: Request, exchange: Exchange) -> Result<(), ()> {
-        let Exchange { head, ended, signals } = exchange;
-        let Request { http, id, deadline, allowed, handler, component } = request;
+    /// A request or a call begins in it.
+    pub(crate) fn begin(&mut self, scope: Arc<Scope>, until: Until) {
         self.served += 1;
         self.store.set_epoch_deadline(1);
-        self.store.data_mut().begin_request(Some(id), deadline, http.headers().get("traceparent").cloned());
+        self.store.data_mut().begin_request(scope, until);
+    }
+
+    /// Stays until whatever a call has started, and did not need for its answer, is over. An error ends the instance.
+    pub(crate) async fn rest(&mut self) -> wasmtime::Result<()> {
+        let run = self.store.run_concurrent(async |accessor| {
+            std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+        });
+        match &self.begun {
+            Some(begun) => begun.beside(run).await,
+            None => run.await,
+        }
+    }
+
+    /// Serves one request from its head to the end of everything it started. `Ok` if the instance can be used again.
+    pub(crate) async fn serve(&mut self, graph: Arc<Graph>, request: Request, exchange: Exchange) -> Result<(), ()> {
+        let Exchange { head, ended, signals } = exchange;
+        let Request { http, id, deadline, allowed, handler, component } = request;
+        let traceparent = http.headers().get("traceparent").cloned();
+        let scope = Scope { id: Some(id), traceparent, tenant: None, graph: Some(graph) };
+        self.begin(Arc::new(scope), Until { deadline, allowed });
         let function = self.handlers[handler].clone();
         let run = self.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
             call(accessor, &function, http, &head, ended).await?;
@@ -155,10 +191,16 @@ impl Instance {
             std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
             Ok(())
         });
+        let run = async {
+            match &self.begun {
+                Some(begun) => begun.beside(run).await,
+                None => run.await,
+            }
+        };
         let failure = match tokio::time::timeout_at(deadline.into(), run).await {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(error)) | Err(error)) => Some(self.failure(&error, allowed)),
-            Err(_) => Some(Failure::Deadline { deadline: allowed, backtrace: Vec::new() }),
+            Err(_) => Some(self.too_late(allowed)),
         };
         self.store.data_mut().end_request();
         match failure {
@@ -175,7 +217,16 @@ impl Instance {
         }
     }
 
-    fn failure(&self, error: &wasmtime::Error, allowed: std::time::Duration) -> Failure {
+    /// The deadline passed while the guest waited for something.
+    fn too_late(&self, allowed: Duration) -> Failure {
+        let failure = Failure::Deadline { deadline: allowed, backtrace: Vec::new() };
+        match self.store.data().waits_for() {
+            Some(seam) => Failure::Call { seam, failure: failure.to_call_failure(), backtrace: Vec::new() },
+            None => failure,
+        }
+    }
+
+    pub(crate) fn failure(&self, error: &wasmtime::Error, allowed: Duration) -> Failure {
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
             return Failure::Deadline { deadline: allowed, backtrace: backtrace(error) };
         }

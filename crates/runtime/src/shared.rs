@@ -20,13 +20,15 @@ use wasmtime::Trap;
 
 use crate::body::{ResponseBody, Rest, Signals};
 use crate::failure::{Failure, backtrace};
+use crate::graph::Graph;
 use crate::group::Request;
 use crate::guest::RequestId;
 use crate::pool::PoolLimits;
+use crate::scope::{Scope, Until};
 use crate::serve::{Head, Instance, InstanceMaker, call};
 
 pub(crate) struct SharedInstances {
-    maker: InstanceMaker,
+    maker: Arc<InstanceMaker>,
     limits: PoolLimits,
     concurrency: u32,
     /// One per request that may be served at once, over all instances.
@@ -48,6 +50,7 @@ struct Worker {
 }
 
 struct Job {
+    graph: Arc<Graph>,
     request: Request,
     head: Head,
     ended: oneshot::Receiver<()>,
@@ -75,13 +78,17 @@ impl Drop for Place {
 }
 
 impl SharedInstances {
-    pub(crate) fn new(maker: InstanceMaker, limits: PoolLimits, concurrency: u32) -> Self {
+    pub(crate) fn new(maker: Arc<InstanceMaker>, limits: PoolLimits, concurrency: u32) -> Self {
         let permits = Arc::new(Semaphore::new(limits.instances_max.saturating_mul(concurrency as usize)));
         let slots = Arc::new(Semaphore::new(limits.instances_max));
         Self { maker, limits, concurrency, permits, slots, waiting: AtomicU32::new(0), workers: Mutex::new(Vec::new()) }
     }
 
-    pub(crate) async fn handle(self: Arc<Self>, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        graph: Arc<Graph>,
+        request: Request,
+    ) -> Result<http::Response<ResponseBody>, Failure> {
         let permit = self.permit().await?;
         let unread = request.http.method() == http::Method::HEAD;
         let (head_sender, head) = oneshot::channel();
@@ -89,7 +96,7 @@ impl SharedInstances {
         let signals = Arc::new(Signals::default());
         let worker = self.worker();
         let place = Place { worker: worker.clone(), _permit: permit };
-        let job = Job { request, head: Head::new(head_sender), ended, signals: signals.clone(), place };
+        let job = Job { graph, request, head: Head::new(head_sender), ended, signals: signals.clone(), place };
         self.send(worker, job);
         let response = head.await.unwrap_or(Err(Failure::Neighbour))?;
         Ok(ResponseBody::of(response, Rest::Elsewhere, signals, ended_sender, unread))
@@ -157,14 +164,18 @@ impl SharedInstances {
         };
         let serving = Mutex::new(BTreeMap::<RequestId, InFlight>::new());
         let handlers = instance.handlers.clone();
-        instance.store.data_mut().begin_request(None, far_away(), None);
+        // Which of its requests the guest works for cannot be told, so a call that it makes belongs to none of them, and has the time
+        // that its callee is given.
+        let scope = Scope { graph: Some(first.graph.clone()), ..Scope::default() };
+        instance.store.data_mut().begin_request(Arc::new(scope), far_away());
+        let begun = instance.begun.clone();
         let outcome = {
             let run = instance.store.run_concurrent(async |accessor| {
                 let mut calls = FuturesUnordered::new();
                 let (mut next, mut open) = (Some(first), true);
                 loop {
                     if let Some(job) = next.take() {
-                        let Job { request, head, ended, signals, place } = job;
+                        let Job { request, head, ended, signals, place, graph: _ } = job;
                         let (id, function) = (request.id, &handlers[request.handler]);
                         let in_flight = InFlight {
                             deadline: request.deadline,
@@ -191,7 +202,12 @@ impl SharedInstances {
                     }
                 }
             });
-            let mut run = pin!(run);
+            let mut run = pin!(async {
+                match &begun {
+                    Some(begun) => begun.beside(run).await,
+                    None => run.await,
+                }
+            });
             let mut tick = tokio::time::interval(DEADLINE_TICK);
             loop {
                 tokio::select! {
@@ -282,8 +298,9 @@ fn settle(
 }
 
 /// A deadline for a store that several requests share: theirs are looked at by the instance's task.
-fn far_away() -> Instant {
-    Instant::now() + Duration::from_secs(365 * 24 * 3600)
+fn far_away() -> Until {
+    let allowed = Duration::from_secs(365 * 24 * 3600);
+    Until { deadline: Instant::now() + allowed, allowed }
 }
 
 struct Queued<'a> {

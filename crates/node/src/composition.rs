@@ -1,0 +1,173 @@
+//! A group's composition and its compiled code, made once per content.
+//!
+//! What was composed and compiled is kept under a key over the components' bytes, the plan's decisions and the engine's settings. Beside the
+//! code lies a note with all that is needed to use it without composing again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use isomer_manifest::ComponentName;
+use isomer_plan::Group as PlannedGroup;
+use isomer_runtime::code::{CodeCache, Key};
+use isomer_runtime::engine::{Engine, Slots};
+use isomer_runtime::{Group, Handler, Import, Owner};
+use isomer_seam::Composition;
+use serde::{Deserialize, Serialize};
+use wasmtime::component::Component;
+
+use crate::revision::{Components, RevisionError, RevisionOptions, Step, engine_failed};
+
+/// Counts up when the same plan and components are composed differently than before.
+const COMPOSED_AS: &[u8] = b"2";
+
+/// Instances of a group that may live at once, where the address space allows it.
+const INSTANCES_MAX: u32 = 256;
+
+/// Fewer than this would make a group useless under any load.
+const INSTANCES_MIN: u32 = 16;
+
+/// Memories that the pool of all groups sets address space aside for: 4 GiB each, out of 128 TiB, so that a next revision fits in
+/// while this one ends.
+const MEMORY_SLOTS_MAX: u32 = 8192;
+
+/// What is kept beside a group's compiled code.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GroupNote {
+    imports: Vec<NotedImport>,
+    /// Export name and interface, per handler.
+    handlers: Vec<(String, String)>,
+    /// Component and export name, per skeleton.
+    skeletons: Vec<(String, String)>,
+    memories: u32,
+    tables: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct NotedImport {
+    name: String,
+    interface: String,
+    shared: bool,
+    owners: Vec<String>,
+}
+
+/// A group on its way.
+pub(crate) struct Prepared<'a> {
+    pub(crate) group: &'a PlannedGroup,
+    pub(crate) note: GroupNote,
+    key: Key,
+    /// The composition, unless its code is there already.
+    bytes: Option<Vec<u8>>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Composes `group`, unless its code is there.
+    pub(crate) fn new(
+        group: &'a PlannedGroup,
+        components: &Components,
+        digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
+        engine: &Engine,
+        cache: &CodeCache,
+        progress: &dyn Fn(Step<'_>),
+    ) -> Result<Self, RevisionError> {
+        let decisions = serde_json::to_vec(group).expect("a planned group is plain data");
+        let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), COMPOSED_AS, decisions.as_slice()];
+        ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
+        let key = Key::new(engine, ingredients);
+        if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok()) {
+            return Ok(Self { group, key, note, bytes: None });
+        }
+        progress(Step::Compose(&group.name));
+        let (note, bytes) = compose(group, components)?;
+        Ok(Self { group, key, note, bytes: Some(bytes) })
+    }
+
+    /// The group's code for `engine`.
+    pub(crate) fn code(
+        &self,
+        components: &Components,
+        engine: &Engine,
+        cache: &CodeCache,
+        progress: &dyn Fn(Step<'_>),
+    ) -> Result<Component, RevisionError> {
+        if let Some(component) = cache.load(engine, &self.key) {
+            return Ok(component);
+        }
+        // A note without its code was cut off, or cleaned up: put together again what was not.
+        let composed = match &self.bytes {
+            Some(bytes) => bytes,
+            None => &compose(self.group, components)?.1,
+        };
+        progress(Step::Compile(&self.group.name));
+        let note = serde_json::to_vec(&self.note).expect("a note is plain data");
+        Ok(cache.compile(engine, &self.key, composed, &note)?)
+    }
+}
+
+fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, Vec<u8>), RevisionError> {
+    let composition = isomer_seam::compose(group, components)
+        .map_err(|source| RevisionError::Compose { group: group.name.clone(), source })?;
+    let Composition { bytes, imports, exports, .. } = composition;
+    let slots = Slots::count(&bytes).map_err(engine_failed)?;
+    let imports = imports.into_iter().map(|import| {
+        let (shared, owners) = match import.owner {
+            isomer_seam::Owner::Component(name) => (false, vec![name.to_string()]),
+            isomer_seam::Owner::Shared(names) => (true, names.iter().map(ToString::to_string).collect()),
+        };
+        NotedImport { name: import.name, interface: import.interface, shared, owners }
+    });
+    let note = GroupNote {
+        imports: imports.collect(),
+        handlers: exports.into_iter().map(|export| (export.name, export.interface)).collect(),
+        skeletons: group.skeletons.iter().map(|skeleton| export_of(&skeleton.component)).collect(),
+        memories: slots.memories,
+        tables: slots.tables,
+    };
+    Ok((note, bytes))
+}
+
+/// A component that is called from outside, and the name of the export over which it is.
+fn export_of(component: &ComponentName) -> (String, String) {
+    (component.to_string(), format!("{component}-isomer-link-dispatch"))
+}
+
+impl GroupNote {
+    pub(crate) fn slots(&self) -> Slots {
+        Slots { memories: self.memories, tables: self.tables }
+    }
+
+    /// How many pools the group has.
+    pub(crate) fn pools(&self, concurrency: u32) -> u32 {
+        Group::pools(concurrency, !self.skeletons.is_empty())
+    }
+
+    /// As many instances as fit into this group's share of the address space, within bounds; fewer where the options say so.
+    pub(crate) fn instances_max(&self, options: &RevisionOptions, groups: usize) -> u32 {
+        let share = MEMORY_SLOTS_MAX / u32::try_from(groups.max(1)).unwrap_or(u32::MAX);
+        let room = (share / self.memories.max(1)).clamp(INSTANCES_MIN, INSTANCES_MAX);
+        options.instances_max.map_or(room, |wanted| wanted.clamp(1, room))
+    }
+
+    pub(crate) fn imports(&self) -> Vec<Import> {
+        let import = |import: &NotedImport| {
+            let mut owners = import.owners.iter().map(|name| Arc::<str>::from(name.as_str()));
+            let owner = match (import.shared, owners.next()) {
+                (false, Some(owner)) => Owner::Component(owner),
+                (_, first) => Owner::Shared(first.into_iter().chain(owners).collect()),
+            };
+            Import { name: import.name.clone(), interface: import.interface.clone(), owner }
+        };
+        self.imports.iter().map(import).collect()
+    }
+
+    pub(crate) fn handlers(&self) -> Vec<Handler> {
+        let handler =
+            |(export, interface): &(String, String)| Handler { export: export.clone(), interface: interface.clone() };
+        self.handlers.iter().map(handler).collect()
+    }
+
+    /// The name of the export over which `component` is called.
+    pub(crate) fn skeleton(&self, component: &ComponentName) -> Option<&str> {
+        let found = self.skeletons.iter().find(|(name, _)| name == component.as_str());
+        found.map(|(_, export)| export.as_str())
+    }
+}

@@ -1,0 +1,175 @@
+//! Requests and calls that have an instance for themselves, out of one pool.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use isomer_wire::CallFailure;
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use crate::body::{ResponseBody, Rest, Run, Signals};
+use crate::failure::Failure;
+use crate::graph::Graph;
+use crate::group::Request;
+use crate::pool::{Pool, PoolLimits, Slot};
+use crate::scope::{Scope, Until};
+use crate::serve::{Exchange, Head, Instance, InstanceMaker};
+use crate::skeleton::Entry;
+
+pub(crate) struct Alone {
+    maker: Arc<InstanceMaker>,
+    pool: Pool,
+}
+
+impl Alone {
+    pub(crate) fn new(maker: Arc<InstanceMaker>, limits: PoolLimits) -> Self {
+        Self { maker, pool: Pool::new(limits) }
+    }
+
+    /// Makes one instance and keeps it.
+    pub(crate) async fn warm_up(&self, deadline: Instant) -> Result<(), Failure> {
+        let (slot, idle) = self.pool.take(deadline).await?;
+        let instance = match idle {
+            Some(instance) => instance,
+            None => self.maker.make(deadline).await?,
+        };
+        self.pool.give_back(slot, instance);
+        Ok(())
+    }
+
+    pub(crate) fn drop_idle(&self) {
+        self.pool.drop_idle();
+    }
+
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        graph: Arc<Graph>,
+        request: Request,
+    ) -> Result<http::Response<ResponseBody>, Failure> {
+        let (slot, idle) = self.pool.take(request.deadline).await?;
+        let unread = request.http.method() == http::Method::HEAD;
+        let (head_sender, mut head) = oneshot::channel();
+        let (ended_sender, ended) = oneshot::channel();
+        let signals = Arc::new(Signals::default());
+        let exchange = Exchange { head: Head::new(head_sender), ended, signals: signals.clone() };
+        let mut run = Some(Box::pin(async move {
+            let made = match idle {
+                Some(instance) => Ok(instance),
+                None => self.maker.make(request.deadline).await,
+            };
+            match made {
+                Ok(mut instance) => {
+                    if instance.serve(graph, request, exchange).await.is_ok() {
+                        self.pool.give_back(slot, instance);
+                    }
+                }
+                Err(failure) => {
+                    let _ = exchange.head.send(Err(failure));
+                }
+            }
+        }) as Run);
+        let response = std::future::poll_fn(|cx| {
+            if let Some(running) = &mut run
+                && running.as_mut().poll(cx).is_ready()
+            {
+                run = None;
+            }
+            std::pin::Pin::new(&mut head).poll(cx).map(|head| head.unwrap_or(Err(Failure::NoResponse)))
+        });
+        match response.await {
+            Ok(response) => {
+                let rest = run.map_or(Rest::Over, Rest::Reader);
+                Ok(ResponseBody::of(response, rest, signals, ended_sender, unread))
+            }
+            Err(failure) => {
+                // The handler may go on working after it has answered with an error.
+                drop(ended_sender);
+                if let Some(mut run) = run
+                    && std::future::poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await
+                {
+                    tokio::spawn(run);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Makes a call. Dropping the future drops the callee's store. Waits have no timer here: the caller sees to the deadline.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        function: usize,
+        scope: Arc<Scope>,
+        until: Until,
+        image: &[u8],
+    ) -> Result<Vec<u8>, CallFailure> {
+        let Some(entry) = self.maker.entries.get(function) else {
+            return Err(CallFailure::refused("the group has no such function"));
+        };
+        let id = scope.id;
+        let failed = |failure: Failure| {
+            self.maker.template.sink.call_failed(&entry.component, id, &failure);
+            failure.to_call_failure()
+        };
+        let (slot, idle) = self.pool.take(until.deadline).await.map_err(|failure| failure.to_call_failure())?;
+        let mut instance = match idle {
+            Some(instance) => instance,
+            // Rare, and large: not part of every call's future.
+            None => Box::pin(self.maker.make(until.deadline)).await.map_err(failed)?,
+        };
+        match instance.call(entry, scope, until, image).await {
+            Ok(answer) => {
+                self.finish(slot, instance, entry, until).await;
+                answer
+            }
+            Err(failure) => {
+                instance.store.data_mut().end_request();
+                Err(failed(failure))
+            }
+        }
+    }
+
+    /// Gives back an instance that has answered a call; where the callee still has something to do, as soon as that is done. Its
+    /// caller does not wait for it, as it would not if the two were fused.
+    async fn finish(self: &Arc<Self>, slot: Slot, mut instance: Instance, entry: &Entry, until: Until) {
+        let over = {
+            let mut rest = pin!(instance.rest());
+            std::future::poll_fn(|cx| {
+                Poll::Ready(match rest.as_mut().poll(cx) {
+                    Poll::Ready(over) => Some(over),
+                    Poll::Pending => None,
+                })
+            })
+            .await
+        };
+        match over {
+            Some(Ok(())) => {
+                instance.store.data_mut().end_request();
+                self.pool.give_back(slot, instance);
+            }
+            Some(Err(error)) => self.broken(&mut instance, entry, &error, until),
+            None => {
+                let (alone, entry) = (self.clone(), entry.clone());
+                tokio::spawn(async move {
+                    match timeout_at(until.deadline.into(), instance.rest()).await {
+                        Ok(Ok(())) => {
+                            instance.store.data_mut().end_request();
+                            alone.pool.give_back(slot, instance);
+                        }
+                        Ok(Err(error)) => alone.broken(&mut instance, &entry, &error, until),
+                        Err(_) => instance.store.data_mut().end_request(),
+                    }
+                });
+            }
+        }
+    }
+
+    /// A callee failed when its call was already answered.
+    fn broken(&self, instance: &mut Instance, entry: &Entry, error: &wasmtime::Error, until: Until) {
+        let id = instance.store.data().scope().and_then(|scope| scope.id);
+        let failure = instance.failure(error, until.allowed);
+        instance.store.data_mut().end_request();
+        self.maker.template.sink.call_failed(&entry.component, id, &failure);
+    }
+}

@@ -1,0 +1,111 @@
+//! The groups of one process of a revision, which call one another.
+//!
+//! Groups may call each other in circles, so none owns another: the graph owns all, and a request holds the graph while it runs.
+//! Thus a request stays in the revision that it began in, and a revision's groups go when its last request is over.
+
+use std::fmt;
+use std::sync::Arc;
+
+use isomer_wire::image::IMAGE_BYTES_MAX;
+use isomer_wire::{Call, CallFailure, Revision};
+use tokio::time::timeout_at;
+
+use crate::body::ResponseBody;
+use crate::failure::Failure;
+use crate::group::{Group, Request};
+use crate::scope::{Scope, Until};
+
+/// All groups of one process.
+pub struct Graph {
+    revision: Revision,
+    groups: Box<[Group]>,
+}
+
+/// A function of a group that others call: by the group's position in its graph, and the function's among all those of the
+/// group's skeletons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entrance {
+    /// Which group.
+    pub group: usize,
+    /// Which function.
+    pub function: usize,
+}
+
+impl Graph {
+    /// Puts the groups of `revision` together. [`Entrance`]s of their targets count in the order of `groups`.
+    pub fn new(revision: Revision, groups: Vec<Group>) -> Arc<Self> {
+        Arc::new(Self { revision, groups: groups.into() })
+    }
+
+    /// The revision that all its requests stay in.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The group at `index`, for whoever hands requests to it.
+    ///
+    /// # Panics
+    /// When there are fewer groups.
+    pub fn group(self: &Arc<Self>, index: usize) -> GroupHandle {
+        assert!(index < self.groups.len(), "a graph of {} groups has no group {index}", self.groups.len());
+        GroupHandle { graph: self.clone(), index }
+    }
+
+    /// Answers a call that came from another process. It ends by its deadline.
+    ///
+    /// # Errors
+    /// As [`isomer_wire::Callee::call`].
+    pub async fn answer(self: Arc<Self>, entrance: Entrance, call: Call) -> Result<Vec<u8>, CallFailure> {
+        let Call { context, image, .. } = call;
+        if image.len() > IMAGE_BYTES_MAX as usize {
+            return Err(CallFailure::refused(format!("an image of {} bytes is too large", image.len())));
+        }
+        let deadline = context.deadline;
+        let allowed = deadline.saturating_duration_since(std::time::Instant::now());
+        let scope = Arc::new(Scope::of_call(&context, self.clone()));
+        let called = self.call(entrance, scope, Until { deadline, allowed }, &image);
+        match timeout_at(deadline.into(), called).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                Err(CallFailure::deadline(Failure::Deadline { deadline: allowed, backtrace: vec![] }.to_string()))
+            }
+        }
+    }
+
+    /// Makes a call to one of the groups. Its waits are ended by whoever drops it: there is no timer here.
+    pub(crate) async fn call(
+        &self,
+        entrance: Entrance,
+        scope: Arc<Scope>,
+        until: Until,
+        image: &[u8],
+    ) -> Result<Vec<u8>, CallFailure> {
+        match self.groups.get(entrance.group) {
+            Some(group) => group.call(entrance.function, scope, until, image).await,
+            None => Err(CallFailure::refused("there is no such group in this process")),
+        }
+    }
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Graph").field("groups", &self.groups.len()).finish_non_exhaustive()
+    }
+}
+
+/// One group of a graph. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct GroupHandle {
+    graph: Arc<Graph>,
+    index: usize,
+}
+
+impl GroupHandle {
+    /// Serves one request. The response's body must be read or dropped; until then it holds its instance.
+    ///
+    /// # Errors
+    /// When the guest gives no response: see [`Failure`].
+    pub async fn handle(&self, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
+        self.graph.groups[self.index].handle(self.graph.clone(), request).await
+    }
+}

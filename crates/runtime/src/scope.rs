@@ -1,0 +1,60 @@
+//! What a request takes along the whole chain of calls that it causes.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use isomer_wire::Context;
+
+use crate::graph::Graph;
+use crate::guest::RequestId;
+
+/// The same for all stores that work for one request.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    /// None while an instance starts, and where one store serves several requests at once.
+    pub(crate) id: Option<RequestId>,
+    pub(crate) traceparent: Option<HeaderValue>,
+    pub(crate) tenant: Option<Arc<str>>,
+    /// The groups that calls lead to. One request stays in one revision: it holds that revision's groups until it is over.
+    pub(crate) graph: Option<Arc<Graph>>,
+}
+
+/// How long one store may work for a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Until {
+    /// When it must be over.
+    pub(crate) deadline: Instant,
+    /// How long that was at first: never less than what is left.
+    pub(crate) allowed: Duration,
+}
+
+impl Scope {
+    /// That of a call that came from somewhere else.
+    pub(crate) fn of_call(context: &Context, graph: Arc<Graph>) -> Self {
+        Self {
+            id: RequestId::from_raw(context.request),
+            traceparent: context.traceparent.as_deref().and_then(|text| HeaderValue::from_str(text).ok()),
+            tenant: context.tenant.clone(),
+            graph: Some(graph),
+        }
+    }
+
+    /// The context of a call to somewhere else.
+    pub(crate) fn context(&self, deadline: Instant, idempotency_key: u128) -> Context {
+        Context {
+            deadline,
+            request: self.id.map_or_else(random, RequestId::get),
+            traceparent: self.traceparent.as_ref().and_then(|value| Some(value.to_str().ok()?.into())),
+            tenant: self.tenant.clone(),
+            revision: self.graph.as_ref().map(|graph| graph.revision()).unwrap_or_default(),
+            idempotency_key,
+        }
+    }
+}
+
+/// A number that is not 0: unique enough for logs, and no secret.
+pub(crate) fn random() -> u64 {
+    RandomState::new().build_hasher().finish() | 1
+}

@@ -1,0 +1,168 @@
+//! How many slots of the pool one instance of a component takes, read from its bytes.
+//!
+//! What counts is what is instantiated, not what is defined: a composition nests equal components once and makes several instances of
+//! them.
+
+use wasmparser::{
+    BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
+    ComponentTypeRef, Instance, Parser, Payload,
+};
+
+/// The slots that one instance of a component takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// Linear memories.
+    pub memories: u32,
+    /// Tables.
+    pub tables: u32,
+}
+
+/// A module or component that is being read.
+#[derive(Default)]
+struct Scope {
+    /// What an instance of it takes.
+    slots: Slots,
+    /// What instances take of the modules and components that it has, by index.
+    modules: Vec<Slots>,
+    components: Vec<Slots>,
+    is_component: bool,
+}
+
+impl Slots {
+    /// Counts the memories and tables of the core modules that an instance of `component` instantiates. Modules that are imported are
+    /// not known, and count as nothing.
+    ///
+    /// # Errors
+    /// When the bytes are not a component.
+    pub fn count(component: &[u8]) -> Result<Self, BinaryReaderError> {
+        let mut scopes = vec![Scope { is_component: true, ..Scope::default() }];
+        for payload in Parser::new(0).parse_all(component) {
+            match payload? {
+                Payload::ModuleSection { .. } => scopes.push(Scope::default()),
+                Payload::ComponentSection { .. } => scopes.push(Scope { is_component: true, ..Scope::default() }),
+                Payload::End(_) if scopes.len() > 1 => {
+                    let ended = scopes.pop().unwrap_or_default();
+                    if let Some(parent) = scopes.last_mut() {
+                        let known = if ended.is_component { &mut parent.components } else { &mut parent.modules };
+                        known.push(ended.slots);
+                    }
+                }
+                payload => read(payload, &mut scopes)?,
+            }
+        }
+        Ok(scopes.first().map(|scope| scope.slots).unwrap_or_default())
+    }
+
+    fn add(&mut self, other: Self) {
+        self.memories = self.memories.saturating_add(other.memories);
+        self.tables = self.tables.saturating_add(other.tables);
+    }
+}
+
+fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), BinaryReaderError> {
+    let depth = scopes.len() - 1;
+    let (outer, scope) = scopes.split_at_mut(depth);
+    let Some(scope) = scope.first_mut() else { return Ok(()) };
+    match payload {
+        Payload::MemorySection(section) => scope.slots.add(Slots { memories: section.count(), tables: 0 }),
+        Payload::TableSection(section) => scope.slots.add(Slots { memories: 0, tables: section.count() }),
+        Payload::InstanceSection(section) => {
+            for instance in section {
+                if let Instance::Instantiate { module_index, .. } = instance? {
+                    scope.slots.add(at(&scope.modules, module_index));
+                }
+            }
+        }
+        Payload::ComponentInstanceSection(section) => {
+            for instance in section {
+                if let ComponentInstance::Instantiate { component_index, .. } = instance? {
+                    scope.slots.add(at(&scope.components, component_index));
+                }
+            }
+        }
+        Payload::ComponentImportSection(section) => {
+            for import in section {
+                match import?.ty {
+                    ComponentTypeRef::Module(_) => scope.modules.push(Slots::default()),
+                    ComponentTypeRef::Component(_) => scope.components.push(Slots::default()),
+                    _ => {}
+                }
+            }
+        }
+        Payload::ComponentAliasSection(section) => {
+            for alias in section {
+                match alias? {
+                    ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
+                        scope.modules.push(Slots::default());
+                    }
+                    ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
+                        scope.components.push(Slots::default());
+                    }
+                    ComponentAlias::Outer { kind, count, index } => {
+                        let from = (depth as u32).checked_sub(count).and_then(|level| outer.get(level as usize));
+                        match (kind, from) {
+                            (ComponentOuterAliasKind::CoreModule, from) => {
+                                let modules = from.map_or(&[][..], |from| &from.modules);
+                                let slots = at(modules, index);
+                                scope.modules.push(slots);
+                            }
+                            (ComponentOuterAliasKind::Component, from) => {
+                                let components = from.map_or(&[][..], |from| &from.components);
+                                let slots = at(components, index);
+                                scope.components.push(slots);
+                            }
+                            _ => {}
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Payload::ComponentExportSection(section) => {
+            // An export is an item of its own, with the next index.
+            for export in section {
+                let export = export?;
+                match export.kind {
+                    ComponentExternalKind::Module => scope.modules.push(at(&scope.modules, export.index)),
+                    ComponentExternalKind::Component => scope.components.push(at(&scope.components, export.index)),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn at(known: &[Slots], index: u32) -> Slots {
+    usize::try_from(index).ok().and_then(|index| known.get(index)).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_instantiated_counts_as_often_as_it_is() {
+        let component = wat::parse_str(
+            r#"
+            (component
+                (core module $unused (memory 1) (memory 1))
+                (component $part
+                    (core module $m (memory 1) (table 1 funcref))
+                    (core instance (instantiate $m))
+                    (core instance (instantiate $m)))
+                (component $whole
+                    (alias outer 1 $part (component $again))
+                    (core module $n (memory 1))
+                    (instance (instantiate $again))
+                    (core instance (instantiate $n)))
+                (instance (instantiate $part))
+                (instance (instantiate $whole))
+                (instance (instantiate $whole)))
+            "#,
+        )
+        .unwrap();
+        assert_eq!(Slots::count(&component).unwrap(), Slots { memories: 8, tables: 6 });
+    }
+}
