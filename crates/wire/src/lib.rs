@@ -6,6 +6,8 @@
 //! | [`function`] | how both sides name a function |
 //! | [`call`] | a call with its context, and the trait of whatever answers calls |
 //! | [`failure`] | why a call has no answer |
+//! | [`frame`] | both kinds of frame on a network: limits, errors, reading in pieces |
+//! | [`request`], [`reply`] | the heads of the two |
 //!
 //! Types and rules only: no engine, no socket, no clock. Generated code (`seam`), the engine's room (`runtime`) and transports
 //! (`link`) agree here.
@@ -13,9 +15,15 @@
 
 pub mod call;
 pub mod failure;
+pub mod frame;
 pub mod function;
 pub mod image;
+pub mod reply;
+pub mod request;
 
-pub use call::{Call, Callee, Context, Revision};
+pub use call::{Answer, Call, Callee, Context, Revision};
 pub use failure::{CallError, CallFailure};
+pub use frame::{FrameError, FrameReader};
 pub use function::FunctionKey;
+pub use reply::Reply;
+pub use request::Request;

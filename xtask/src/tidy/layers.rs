@@ -8,6 +8,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("isomer-manifest", &[]),
     ("isomer-wit", &[]),
     ("isomer-wire", &[]),
+    ("isomer-link", &["isomer-wire"]),
     ("isomer-plan", &["isomer-manifest", "isomer-wire"]),
     ("isomer-toolchain", &["isomer-manifest"]),
     ("isomer-seam", &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
@@ -37,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "isomer-capabilities",
             "isomer-front",
+            "isomer-link",
             "isomer-manifest",
             "isomer-observe",
             "isomer-plan",
@@ -51,6 +53,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "isomer-capabilities",
             "isomer-front",
+            "isomer-link",
             "isomer-manifest",
             "isomer-node",
             "isomer-observe",
@@ -62,17 +65,18 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-wit",
         ],
     ),
-    ("isomer-bench-programs", &["isomer-manifest", "isomer-plan", "isomer-seam", "isomer-wire", "isomer-wit"]),
+    ("isomer-bench-programs", &["isomer-link", "isomer-manifest", "isomer-plan", "isomer-seam", "isomer-wire", "isomer-wit"]),
     ("isomer-test-guests", &["isomer-manifest", "isomer-toolchain"]),
     ("xtask", &["isomer-manifest", "isomer-test-guests", "isomer-toolchain"]),
 ];
 
 /// Crates of others that only these crates may name, so that a change of one is a change of one place.
 const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
+    ("h2", &["isomer-link"]),
     ("hyper", &["isomer-front", "isomer-capabilities", "isomer-bench-programs"]),
     ("hyper-util", &["isomer-front", "isomer-capabilities", "isomer-bench-programs"]),
-    ("tokio-rustls", &["isomer-front", "isomer-capabilities"]),
-    ("rustls", &["isomer-front", "isomer-capabilities"]),
+    ("tokio-rustls", &["isomer-front", "isomer-capabilities", "isomer-link"]),
+    ("rustls", &["isomer-front", "isomer-capabilities", "isomer-link"]),
     ("redb", &["isomer-capabilities"]),
     ("rusqlite", &["isomer-capabilities"]),
     ("wasmtime", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),

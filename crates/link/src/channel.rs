@@ -1,0 +1,176 @@
+//! The client's side of one connection: its task, and calls over it.
+
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use h2::client::{Connection, SendRequest};
+use h2::{Reason, RecvStream};
+use http::{Method, Request, StatusCode};
+use isomer_wire::{Answer, CallError, FrameReader, Reply};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::cork::{Cork, CorkHandle, cork};
+use crate::keep_alive::KeepAlive;
+use crate::limits::{PeerLimits, http2};
+use crate::payload::Payload;
+use crate::stream::Stream;
+use crate::tls;
+
+/// An open connection.
+pub(crate) struct Channel {
+    sender: Mutex<SendRequest<Payload>>,
+    /// Calls in flight that the server takes.
+    pub(crate) calls_max: usize,
+}
+
+/// Why a call has no answer.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) error: CallError,
+    pub(crate) reason: String,
+    pub(crate) not_run: bool,
+    /// The connection takes no more calls.
+    pub(crate) is_over: bool,
+}
+
+impl Channel {
+    /// Speaks HTTP/2 over `stream`, by a task in `tasks`. Returns when the other side has answered, so its limits are known; the
+    /// receiver resolves when the connection ends, with the reason.
+    pub(crate) async fn open(
+        stream: Stream,
+        limits: &PeerLimits,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(Self, oneshot::Receiver<String>), String> {
+        let is_clear_tcp = matches!(stream, Stream::Tcp(_));
+        let (corked, handle) = cork(stream);
+        let mut builder = h2::client::Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(http2::STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(http2::CONNECTION_WINDOW_BYTES)
+            .max_frame_size(http2::FRAME_BYTES_MAX)
+            .max_header_list_size(http2::HEADER_LIST_BYTES_MAX)
+            // Answers to calls that were cancelled are on their way still.
+            .max_concurrent_reset_streams(http2::STREAMS_MAX as usize)
+            .initial_max_send_streams(http2::STREAMS_MAX as usize);
+        let (sender, mut connection) = builder.handshake(corked).await.map_err(|error| error.to_string())?;
+        let ping_pong = connection.ping_pong().expect("it is taken once");
+        let (first, answered) = oneshot::channel();
+        let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout).asking(first);
+        let (end, ended) = oneshot::channel();
+        tasks.spawn(async move {
+            // Whoever waited may have gone.
+            let _ = end.send(run(connection, handle, keep_alive).await);
+        });
+        if answered.await.is_err() {
+            let reason = ended.await.unwrap_or_default();
+            return Err(match reason {
+                reason if is_clear_tcp => {
+                    format!("it does not speak HTTP/2 in the clear; does it want TLS? ({reason})")
+                }
+                reason => reason,
+            });
+        }
+        let calls_max = sender.current_max_send_streams();
+        Ok((Self { sender: Mutex::new(sender), calls_max }, ended))
+    }
+
+    /// Sends a frame and waits for the answer's, with an image of at most `image_bytes_max`. Dropping the future cancels the
+    /// call on the other side too.
+    pub(crate) async fn call(&self, payload: Payload, image_bytes_max: usize) -> Result<Answer, Lost> {
+        let response = self.send(payload)?.await.map_err(|error| lost(&error))?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(format!("it answered with HTTP status {}", response.status().as_u16())));
+        }
+        let mut body = response.into_body();
+        let mut reader = FrameReader::<Reply>::new(image_bytes_max);
+        while let Some(piece) = next(&mut body).await {
+            let piece = piece.map_err(|error| lost(&error))?;
+            reader.push(&piece).map_err(|error| refused(format!("its answer is none: {error}")))?;
+        }
+        let answer = reader.finish().and_then(|(reply, body)| reply.into_answer(body));
+        answer.map_err(|error| refused(format!("its answer is none: {error}")))
+    }
+
+    fn send(&self, payload: Payload) -> Result<h2::client::ResponseFuture, Lost> {
+        let mut sender = self.lock();
+        match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Err(unsent(&error)),
+            Poll::Pending => {
+                let reason = "all streams of the connection are in use".to_owned();
+                return Err(Lost { error: CallError::Overloaded, reason, not_run: true, is_over: false });
+            }
+        }
+        // Neither scheme nor host: h2 puts `http` for the first and leaves the second away, so the head is three static indices.
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        let (response, mut body) = sender.send_request(request, false).map_err(|error| unsent(&error))?;
+        drop(sender);
+        // Without the end of its body no call is run.
+        body.send_data(payload, true).map_err(|error| unsent(&error))?;
+        Ok(response)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SendRequest<Payload>> {
+        self.sender.lock().expect("nothing panics while it is held")
+    }
+}
+
+/// The next piece of a body. Its bytes are taken off the window at once: they are bounded by the frame's head.
+pub(crate) async fn next(body: &mut RecvStream) -> Option<Result<bytes::Bytes, h2::Error>> {
+    if body.is_end_stream() {
+        return None;
+    }
+    let piece = poll_fn(|cx| body.poll_data(cx)).await;
+    if let Some(Ok(piece)) = &piece {
+        // Fails only when the stream is over already.
+        let _ = body.flow_control().release_capacity(piece.len());
+    }
+    piece
+}
+
+/// Runs the connection until it ends, and says why.
+async fn run(
+    mut connection: Connection<Cork<Stream>, Payload>,
+    handle: CorkHandle<Stream>,
+    mut keep_alive: KeepAlive,
+) -> String {
+    poll_fn(|cx| {
+        if keep_alive.poll_dead(cx).is_ready() {
+            return Poll::Ready("it does not answer any more".to_owned());
+        }
+        if let Poll::Ready(ended) = std::pin::Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(match (handle.tls_error(), ended) {
+                (Some(error), _) => tls::explain(&error),
+                (None, Err(error)) => format!("the connection ended: {error}"),
+                (None, Ok(())) => "it ended the connection".to_owned(),
+            });
+        }
+        match handle.poll_drain(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(format!("the connection ended: {error}")),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// A failure before the call's last byte was given to the connection.
+fn unsent(error: &h2::Error) -> Lost {
+    let reason = format!("the connection is ending: {error}");
+    Lost { error: CallError::Unreachable, reason, not_run: true, is_over: true }
+}
+
+/// A failure after that. The server says of streams that it refused, or that came after its last one, that it did nothing.
+fn lost(error: &h2::Error) -> Lost {
+    let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    let not_run = error.is_remote() && (error.is_go_away() || is_refused);
+    let reason = format!("the connection was lost before the answer: {error}");
+    Lost { error: CallError::Unreachable, reason, not_run, is_over: !error.is_reset() }
+}
+
+fn refused(reason: String) -> Lost {
+    Lost { error: CallError::Refused, reason, not_run: false, is_over: false }
+}

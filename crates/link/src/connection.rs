@@ -1,0 +1,130 @@
+//! The server's side of one connection: a task that reads calls, begins them, and writes what is answered.
+//!
+//! A call is polled once where it was read. If it is answered by then, which calls of a few microseconds are, the answer
+//! leaves with all others of this turn, and no other task or thread was woken. If not, it goes on as a task of its own. Calls
+//! that take long without ever waiting would hold up the connection's others by that, so what the first polls take is measured: after
+//! one beyond [`FIRST_POLL_MAX`] the next [`SPAWNED_CALLS`] are begun by tasks of their own, then one is tried again.
+
+use std::future::{Future as _, poll_fn};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use h2::server::SendResponse;
+use h2::{RecvStream, server};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::cork::{Cork, CorkHandle, cork};
+use crate::keep_alive::KeepAlive;
+use crate::limits::http2;
+use crate::payload::Payload;
+use crate::serving::{Serving, answer};
+use crate::stream::Stream;
+
+/// How long a call may take of the connection's own time.
+const FIRST_POLL_MAX: Duration = Duration::from_micros(100);
+
+/// After one that took longer, so many calls are not polled by the connection.
+const SPAWNED_CALLS: u32 = 64;
+
+/// Serves a connection until it ends, or until its last call when `stop` becomes true.
+pub(crate) async fn serve(stream: Stream, serving: Arc<Serving>, stop: watch::Receiver<bool>) {
+    let limits = &serving.limits;
+    let (corked, handle) = cork(stream);
+    let mut builder = server::Builder::new();
+    builder
+        .initial_window_size(http2::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(http2::CONNECTION_WINDOW_BYTES)
+        .max_frame_size(http2::FRAME_BYTES_MAX)
+        .max_header_list_size(http2::HEADER_LIST_BYTES_MAX)
+        .max_concurrent_streams(http2::STREAMS_MAX)
+        .max_concurrent_reset_streams(http2::STREAMS_MAX as usize)
+        // A caller that goes away takes all its calls back at once, which is no attack.
+        .max_pending_accept_reset_streams(http2::STREAMS_MAX as usize);
+    let mut handshake = std::pin::pin!(builder.handshake(corked));
+    let handshake = poll_fn(|cx| {
+        let begun = handshake.as_mut().poll(cx);
+        // Our settings are not kept from a peer that waits for them.
+        if begun.is_pending() && matches!(handle.poll_drain(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(None);
+        }
+        begun.map(Some)
+    });
+    let mut connection = match timeout(limits.handshake_timeout, handshake).await {
+        Ok(Some(Ok(connection))) => connection,
+        Ok(Some(Err(error))) => return tracing::debug!(%error, "a peer does not speak HTTP/2"),
+        Ok(None) | Err(_) => return tracing::debug!("a peer did not begin"),
+    };
+    let ping_pong = connection.ping_pong().expect("it is taken once");
+    let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout);
+    Turns { connection, handle, keep_alive, serving, spawned_calls: 0 }.run(stop).await;
+}
+
+struct Turns {
+    connection: server::Connection<Cork<Stream>, Payload>,
+    handle: CorkHandle<Stream>,
+    keep_alive: KeepAlive,
+    serving: Arc<Serving>,
+    /// How many calls are still to be begun by tasks of their own.
+    spawned_calls: u32,
+}
+
+impl Turns {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut stop = std::pin::pin!(async move {
+            // Without the sender the server is gone, which is a stop too.
+            let _ = stop.wait_for(|stop| *stop).await;
+        });
+        let mut is_stopping = false;
+        poll_fn(move |cx| {
+            if self.keep_alive.poll_dead(cx).is_ready() {
+                tracing::debug!("a peer does not answer any more");
+                return Poll::Ready(());
+            }
+            if !is_stopping && stop.as_mut().poll(cx).is_ready() {
+                is_stopping = true;
+                self.connection.graceful_shutdown();
+            }
+            self.poll_turn(cx)
+        })
+        .await;
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond, cx),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "a connection ended");
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        match self.handle.poll_drain(cx) {
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, "a connection ended");
+                Poll::Ready(())
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    fn begin(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Payload>, cx: &mut Context<'_>) {
+        let mut call = Box::pin(answer(self.serving.clone(), request, respond));
+        if self.spawned_calls > 0 {
+            self.spawned_calls -= 1;
+            tokio::spawn(call);
+            return;
+        }
+        let before = Instant::now();
+        if call.as_mut().poll(cx).is_pending() {
+            tokio::spawn(call);
+        }
+        if before.elapsed() > FIRST_POLL_MAX {
+            self.spawned_calls = SPAWNED_CALLS;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Holds back what a connection writes until its turn is over.
+//!
+//! h2 flushes behind every piece of a body, which is a system call for each call and answer. A connection's task takes many in one
+//! turn when there is much to do, so what it writes is gathered here, and [`CorkHandle::poll_drain`] at the end of the turn hands it to the
+//! system at once. Large pieces go through at once, behind what was gathered, without being copied; what waits is bounded by
+//! [`GATHERED_BYTES_MAX`].
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What is gathered at most. Beyond it a connection writes at once, and waits if the peer does not read.
+const GATHERED_BYTES_MAX: usize = 64 << 10;
+
+/// Slices of one write.
+const SLICES_MAX: usize = 16;
+
+/// The stream as h2 has it.
+pub(crate) struct Cork<T>(Arc<Mutex<Held<T>>>);
+
+/// The same stream, for the task that runs the connection.
+pub(crate) struct CorkHandle<T>(Arc<Mutex<Held<T>>>);
+
+struct Held<T> {
+    stream: T,
+    gathered: BytesMut,
+    /// Was something written that the stream may still hold?
+    is_dirty: bool,
+    /// Why TLS ended, which h2 would forget.
+    tls_error: Option<rustls::Error>,
+}
+
+/// A stream that gathers, and the handle that lets go.
+pub(crate) fn cork<T>(stream: T) -> (Cork<T>, CorkHandle<T>) {
+    let held = Held { stream, gathered: BytesMut::new(), is_dirty: false, tls_error: None };
+    let held = Arc::new(Mutex::new(held));
+    (Cork(held.clone()), CorkHandle(held))
+}
+
+fn lock<T>(held: &Mutex<Held<T>>) -> MutexGuard<'_, Held<T>> {
+    held.lock().expect("nothing panics while it is held")
+}
+
+impl<T: AsyncWrite + Unpin> CorkHandle<T> {
+    /// Writes what was gathered.
+    pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.0).poll_drain(cx)
+    }
+
+    /// Why TLS ended, if it did by itself.
+    pub(crate) fn tls_error(&self) -> Option<rustls::Error> {
+        lock(&self.0).tls_error.clone()
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Held<T> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gathered.advance(written);
+        }
+        if self.is_dirty {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.is_dirty = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.is_dirty = true;
+        if self.gathered.len() + bytes <= GATHERED_BYTES_MAX {
+            slices.iter().for_each(|slice| self.gathered.extend_from_slice(slice));
+            return Poll::Ready(Ok(bytes));
+        }
+        loop {
+            let mut all = [IoSlice::new(&[]); SLICES_MAX];
+            let parts = std::iter::once(&*self.gathered).chain(slices.iter().map(|slice| &**slice));
+            let parts = parts.filter(|part| !part.is_empty());
+            let count = all.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part)).count();
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &all[..count]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_gathered = written.min(self.gathered.len());
+            self.gathered.advance(of_gathered);
+            if written > of_gathered {
+                return Poll::Ready(Ok(written - of_gathered));
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Cork<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut held = lock(&self.0);
+        let read = ready!(Pin::new(&mut held.stream).poll_read(cx, buf));
+        if let Err(error) = &read {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            held.tls_error = inner.cloned().or(held.tls_error.take());
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_write(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_write(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Does nothing: [`CorkHandle::poll_drain`] does.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut held = lock(&self.0);
+        ready!(held.poll_drain(cx))?;
+        Pin::new(&mut held.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,70 @@
+//! Asks the other side of a connection whether it lives: a half-open connection looks like a quiet one.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use h2::{Ping, PingPong};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep};
+
+pub(crate) struct KeepAlive {
+    ping_pong: PingPong,
+    interval: Duration,
+    timeout: Duration,
+    timer: Pin<Box<Sleep>>,
+    is_asked: bool,
+    /// Told of the first answer: the other side speaks HTTP/2, and its settings are known.
+    first: Option<oneshot::Sender<()>>,
+}
+
+impl KeepAlive {
+    pub(crate) fn new(ping_pong: PingPong, interval: Duration, timeout: Duration) -> Self {
+        Self {
+            ping_pong,
+            interval,
+            timeout,
+            timer: Box::pin(tokio::time::sleep(interval)),
+            is_asked: false,
+            first: None,
+        }
+    }
+
+    /// Asks at once, and tells `first` of the answer.
+    pub(crate) fn asking(mut self, first: oneshot::Sender<()>) -> Self {
+        self.first = Some(first);
+        self.timer.as_mut().reset(Instant::now());
+        self
+    }
+
+    /// Ready when the other side is to be given up. To be polled by the connection's task, before the connection
+    /// (which sends what is asked here) is polled for the last time in its turn.
+    pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.is_asked {
+                match self.ping_pong.poll_pong(cx) {
+                    Poll::Ready(Ok(_)) => {
+                        self.is_asked = false;
+                        self.timer.as_mut().reset(Instant::now() + self.interval);
+                        if let Some(first) = self.first.take() {
+                            // Whoever waited may have gone.
+                            let _ = first.send(());
+                        }
+                    }
+                    // The connection is ending, and says so itself.
+                    Poll::Ready(Err(_)) => return Poll::Pending,
+                    Poll::Pending => {
+                        return self.timer.as_mut().poll(cx);
+                    }
+                }
+            } else {
+                std::task::ready!(self.timer.as_mut().poll(cx));
+                if self.ping_pong.send_ping(Ping::opaque()).is_err() {
+                    return Poll::Pending;
+                }
+                self.is_asked = true;
+                self.timer.as_mut().reset(Instant::now() + self.timeout);
+            }
+        }
+    }
+}

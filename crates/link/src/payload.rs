@@ -1,0 +1,52 @@
+//! The bytes of one frame on their way into a connection: its head and its body, without joining what is large.
+
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+/// Bodies up to this many bytes are copied behind their head: one piece is cheaper than two.
+const JOINED_BYTES_MAX: usize = 4 << 10;
+
+/// A frame's bytes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Payload {
+    head: Bytes,
+    body: Bytes,
+}
+
+impl Payload {
+    /// A frame of `body` behind what `encode` writes, which has `head_bytes`.
+    pub(crate) fn new(head_bytes: usize, body: Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let is_joined = body.len() <= JOINED_BYTES_MAX;
+        let mut head = Vec::with_capacity(head_bytes + if is_joined { body.len() } else { 0 });
+        encode(&mut head);
+        if is_joined {
+            head.extend_from_slice(&body);
+            Self { head: head.into(), body: Bytes::new() }
+        } else {
+            Self { head: head.into(), body: body.into() }
+        }
+    }
+}
+
+impl Buf for Payload {
+    fn remaining(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        if self.head.is_empty() { &self.body } else { &self.head }
+    }
+
+    fn advance(&mut self, count: usize) {
+        let of_head = count.min(self.head.len());
+        self.head.advance(of_head);
+        self.body.advance(count - of_head);
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let parts = [&self.head, &self.body];
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part)).count()
+    }
+}

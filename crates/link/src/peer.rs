@@ -1,0 +1,252 @@
+//! The client: a group behind one address or several, as a [`Callee`].
+//!
+//! **Choice.** Of two addresses with a connection, taken at random, the one with fewer calls in flight; one that is connecting is waited
+//! for only if none is connected, and one that is down is not tried. If all are down the call fails at once.
+//!
+//! **Again.** A call that certainly did not run goes to another address that has not failed it, or to the same one over its next
+//! connection; as often as [`PeerLimits::attempts_max`] says, without a pause. A call with an idempotency key is tried
+//! again, after a pause, also if it may have run. All other failures are the caller's to know: it may have run, and is not run twice.
+//!
+//! **Deadline.** A timer of this process ends every call at its deadline, whatever the network does.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use isomer_wire::{Answer, Call, CallError, CallFailure, Callee, Request};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::address::Address;
+use crate::channel::Lost;
+use crate::endpoint::{Endpoint, State};
+use crate::error::LinkError;
+use crate::limits::PeerLimits;
+use crate::payload::Payload;
+use crate::random::{Random, doubled};
+use crate::tls::Tls;
+
+/// The most addresses of one group.
+pub const ADDRESSES_MAX: usize = 64;
+
+/// A group behind one address or several. Its connections live as long as it does.
+pub struct Peer {
+    group: Arc<Group>,
+    /// Aborted when dropped.
+    _connections: JoinSet<()>,
+}
+
+struct Group {
+    name: String,
+    endpoints: Vec<Arc<Endpoint>>,
+    limits: PeerLimits,
+    random: Arc<Random>,
+}
+
+impl Peer {
+    /// The group `name` (for messages) behind `addresses`, any of which can answer any call. Begins to connect, so it is
+    /// called inside of a tokio runtime with timers and I/O.
+    ///
+    /// # Errors
+    /// When there is no address, too many, or one that leaves this machine without TLS.
+    pub fn new(name: &str, addresses: Vec<Address>, tls: Option<Tls>, limits: PeerLimits) -> Result<Self, LinkError> {
+        if addresses.is_empty() {
+            return Err(LinkError::NoAddress { group: name.to_owned() });
+        }
+        if addresses.len() > ADDRESSES_MAX {
+            let (group, found) = (name.to_owned(), addresses.len());
+            return Err(LinkError::TooManyAddresses { group, found, max: ADDRESSES_MAX });
+        }
+        if let Some(address) = addresses.iter().find(|address| tls.is_none() && !address.is_local()) {
+            return Err(LinkError::Cleartext { address: address.clone() });
+        }
+        let random = Arc::new(Random::new());
+        let endpoints: Vec<_> = addresses.into_iter().map(|address| Arc::new(Endpoint::new(address))).collect();
+        let mut connections = JoinSet::new();
+        for endpoint in &endpoints {
+            connections.spawn(endpoint.clone().run(tls.clone(), limits.clone(), random.clone()));
+        }
+        let group = Group { name: name.to_owned(), endpoints, limits, random };
+        Ok(Self { group: Arc::new(group), _connections: connections })
+    }
+
+    /// How many of the addresses are connected.
+    pub fn healthy(&self) -> usize {
+        self.group.endpoints.iter().filter(|endpoint| endpoint.is_ready()).count()
+    }
+
+    /// Waits until an address is connected.
+    ///
+    /// # Errors
+    /// When none is by `deadline`: unreachable, with the last reason.
+    pub async fn wait_ready(&self, deadline: std::time::Instant) -> Result<(), CallFailure> {
+        let endpoints = &self.group.endpoints;
+        let mut ready: FuturesUnordered<_> = endpoints.iter().map(|endpoint| endpoint.ready()).collect();
+        match timeout_at(Instant::from_std(deadline), ready.next()).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let (endpoint, reason) = self.group.reason();
+                Err(CallFailure::unreachable(self.group.words(endpoint, CallError::Unreachable, &reason), true))
+            }
+        }
+    }
+}
+
+impl Callee for Peer {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        let group = self.group.clone();
+        Box::pin(async move { group.call(call).await })
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<_> = self.group.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+        f.debug_struct("Peer").field("group", &self.group.name).field("addresses", &addresses).finish()
+    }
+}
+
+impl Group {
+    async fn call(&self, call: Call) -> Answer {
+        let deadline = Instant::from_std(call.context.deadline);
+        match timeout_at(deadline, self.attempts(call)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(CallFailure::deadline(format!("`{}` did not answer before the deadline", self.name))),
+        }
+    }
+
+    async fn attempts(&self, call: Call) -> Answer {
+        let (payload, is_idempotent) = self.frame(call)?;
+        let mut tried = 0_u64;
+        let mut attempt = 1;
+        loop {
+            let index = self.choose(tried);
+            let endpoint = &self.endpoints[index];
+            let lost = match endpoint.call(payload.clone(), &self.limits).await {
+                Ok(answer) => match as_lost(answer) {
+                    Ok(answer) => return answer,
+                    Err(lost) => lost,
+                },
+                Err(lost) => lost,
+            };
+            tried |= 1 << index;
+            let again = if attempt >= self.limits.attempts_max {
+                None
+            } else {
+                self.pause_before_next(&lost, endpoint, tried, is_idempotent, attempt)
+            };
+            let Some(pause) = again else {
+                let Lost { error, reason, not_run, .. } = lost;
+                return Err(CallFailure::Lost { error, reason: self.words(endpoint, error, &reason), not_run });
+            };
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
+            attempt += 1;
+        }
+    }
+
+    /// The call's frame, and whether it has an idempotency key.
+    fn frame(&self, call: Call) -> Result<(Payload, bool), CallFailure> {
+        let now = Instant::now().into_std();
+        if call.context.deadline <= now {
+            let reason = format!("the deadline passed before `{}` was called", self.name);
+            return Err(CallFailure::Lost { error: CallError::Deadline, reason, not_run: true });
+        }
+        let is_idempotent = call.context.idempotency_key != 0;
+        let cannot = |error| CallFailure::refused(format!("`{}` cannot be called: {error}", self.name));
+        let request = Request::of(&call, now).map_err(cannot)?;
+        let mut encoded = Ok(());
+        let payload = Payload::new(request.head_bytes(), call.image, |frame| encoded = request.encode(frame));
+        encoded.map_err(cannot)?;
+        Ok((payload, is_idempotent))
+    }
+
+    /// The address for the next attempt: not one of `tried` if there is another that is not down.
+    fn choose(&self, tried: u64) -> usize {
+        let [only] = &*self.endpoints else { return self.choose_of_many(tried) };
+        let _: &Arc<Endpoint> = only;
+        0
+    }
+
+    fn choose_of_many(&self, tried: u64) -> usize {
+        let is_new = |index: &usize| tried & (1 << index) == 0;
+        let all = || 0..self.endpoints.len();
+        let ready = |index: &usize| self.endpoints[*index].is_ready();
+        let alive = |index: &usize| !self.endpoints[*index].is_down();
+        // Each pass is over at most 64 addresses and takes nothing from the heap.
+        self.less_loaded(all().filter(is_new).filter(ready))
+            .or_else(|| self.less_loaded(all().filter(is_new).filter(alive)))
+            .or_else(|| self.less_loaded(all().filter(alive)))
+            .unwrap_or_else(|| self.random.below(self.endpoints.len()))
+    }
+
+    /// Of two at random, the one with fewer calls in flight.
+    fn less_loaded(&self, among: impl Iterator<Item = usize> + Clone) -> Option<usize> {
+        let count = among.clone().count();
+        if count == 0 {
+            return None;
+        }
+        let first = self.random.below(count);
+        let mut chosen = among.clone().nth(first)?;
+        if count > 1 {
+            let second = (first + 1 + self.random.below(count - 1)) % count;
+            let other = among.clone().nth(second)?;
+            if self.endpoints[other].in_flight() < self.endpoints[chosen].in_flight() {
+                chosen = other;
+            }
+        }
+        Some(chosen)
+    }
+
+    /// Is the call tried again, and after which pause?
+    fn pause_before_next(
+        &self,
+        lost: &Lost,
+        endpoint: &Endpoint,
+        tried: u64,
+        is_idempotent: bool,
+        attempt: u32,
+    ) -> Option<Duration> {
+        if !matches!(lost.error, CallError::Unreachable | CallError::Overloaded) {
+            return None;
+        }
+        let has_other =
+            (0..self.endpoints.len()).any(|index| tried & (1 << index) == 0 && !self.endpoints[index].is_down());
+        if lost.not_run && (has_other || (lost.is_over && !endpoint.is_down())) {
+            return Some(Duration::ZERO);
+        }
+        let pause = doubled(self.limits.retry_pause, attempt, self.limits.backoff_max);
+        is_idempotent.then(|| self.random.jitter(pause))
+    }
+
+    /// An address that is not connected, and why.
+    fn reason(&self) -> (&Endpoint, String) {
+        let down = self.endpoints.iter().find_map(|endpoint| match endpoint.state() {
+            State::Down(reason) => Some((&**endpoint, reason.to_string())),
+            _ => None,
+        });
+        down.unwrap_or_else(|| (&*self.endpoints[0], "it does not answer".to_owned()))
+    }
+
+    fn words(&self, endpoint: &Endpoint, error: CallError, reason: &str) -> String {
+        let is = match error {
+            CallError::Unreachable => "is unreachable",
+            CallError::Deadline => "missed the deadline",
+            CallError::Overloaded => "is overloaded",
+            CallError::Refused => "refused the call",
+        };
+        format!("`{}` at `{}` {is}: {reason}", self.name, endpoint.address)
+    }
+}
+
+/// Failures that the server answered with are as good as our own: some of them are worth another attempt.
+fn as_lost(answer: Answer) -> Result<Answer, Lost> {
+    match answer {
+        Err(CallFailure::Lost { error, reason, not_run }) => Err(Lost { error, reason, not_run, is_over: false }),
+        answer => Ok(answer),
+    }
+}

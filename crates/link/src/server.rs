@@ -1,0 +1,176 @@
+//! The server: listening, connections and their bound, and stopping without hurting anyone.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isomer_wire::Callee;
+use tokio::net::UnixListener;
+use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use crate::address::Address;
+use crate::connection;
+use crate::error::LinkError;
+use crate::limits::ServerLimits;
+use crate::serving::Serving;
+use crate::stream::Stream;
+use crate::tls::{self, Tls};
+use crate::unix::{self, SocketFile};
+
+/// Answers others' calls at one address.
+pub struct Server {
+    listener: Listener,
+    address: Address,
+    serving: Arc<Serving>,
+}
+
+enum Listener {
+    Tcp(TcpListener, Option<TlsAcceptor>),
+    /// The file is removed when this is dropped.
+    Unix {
+        listener: UnixListener,
+        _file: SocketFile,
+    },
+}
+
+impl Server {
+    /// Starts listening: with mutual TLS if there is `tls`, unless on a Unix socket, to which the system lets in only this
+    /// process's user. Connections are taken when [`Server::serve`] runs; until then they wait in the kernel's queue.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or leaves this machine without TLS.
+    pub async fn listen(
+        address: &Address,
+        tls: Option<&Tls>,
+        limits: ServerLimits,
+        callee: Arc<dyn Callee>,
+    ) -> Result<Self, LinkError> {
+        let (listener, address) = match address {
+            Address::Unix(path) => {
+                let (listener, file) = unix::listen(path)?;
+                (Listener::Unix { listener, _file: file }, address.clone())
+            }
+            Address::Tcp { host, port } => {
+                let listener = listen_tcp(address, host, *port, tls.is_none()).await?;
+                let port = listener.local_addr().map_or(*port, |local| local.port());
+                let acceptor = tls.map(|tls| TlsAcceptor::from(tls.server.clone()));
+                (Listener::Tcp(listener, acceptor), Address::Tcp { host: host.clone(), port })
+            }
+        };
+        Ok(Self { listener, address, serving: Arc::new(Serving::new(callee, limits)) })
+    }
+
+    /// Where it listens: with the port that the system chose if 0 was asked for.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Serves until `stop` resolves, then takes no more connections and calls, and lets those that run finish for up to
+    /// `grace`. Returns how many connections were cut off at its end; the calls that ran for them are cancelled.
+    pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
+        let places = Arc::new(Semaphore::new(self.serving.limits.connections_max));
+        let (stopping, stopped) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept(&places) => accepted,
+                Some(_) = connections.join_next() => continue,
+                () = &mut stop => break,
+            };
+            let Some((incoming, place)) = accepted else { continue };
+            let (serving, stopped) = (self.serving.clone(), stopped.clone());
+            connections.spawn(async move {
+                let handshake = tokio::time::timeout(serving.limits.handshake_timeout, incoming.secure());
+                match handshake.await {
+                    Ok(Ok(stream)) => connection::serve(stream, serving, stopped).await,
+                    Ok(Err(reason)) => tracing::debug!(reason, "a peer was not let in"),
+                    Err(_) => tracing::debug!("a peer did not begin"),
+                }
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        stopping.send_replace(true);
+        let _ = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
+        let cut_off = connections.len();
+        connections.shutdown().await;
+        cut_off
+    }
+}
+
+async fn listen_tcp(address: &Address, host: &str, port: u16, is_clear: bool) -> Result<TcpListener, LinkError> {
+    let cleartext = || LinkError::Cleartext { address: address.clone() };
+    if is_clear && !address.is_local() {
+        return Err(cleartext());
+    }
+    let found = lookup_host((host, port)).await;
+    let found = found.map_err(|source| LinkError::Resolve { address: address.clone(), source })?;
+    let found: Vec<SocketAddr> = found.filter(|found| !is_clear || found.ip().is_loopback()).collect();
+    if found.is_empty() {
+        return Err(cleartext());
+    }
+    TcpListener::bind(&*found).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => LinkError::InUse { address: address.clone() },
+        io::ErrorKind::PermissionDenied => LinkError::NotAllowed { address: address.clone(), source },
+        _ => LinkError::Listen { address: address.clone(), source },
+    })
+}
+
+/// A connection that was taken, before TLS.
+enum Incoming {
+    Clear(Stream),
+    Tls(tokio::net::TcpStream, TlsAcceptor),
+}
+
+impl Incoming {
+    async fn secure(self) -> Result<Stream, String> {
+        match self {
+            Self::Clear(stream) => Ok(stream),
+            Self::Tls(stream, acceptor) => match acceptor.accept(stream).await {
+                Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Server(stream)))),
+                Err(error) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                    Some(error) => tls::explain(error),
+                    None => error.to_string(),
+                }),
+            },
+        }
+    }
+}
+
+impl Listener {
+    /// The next connection, once there is a place for it. `None` after an error that passes.
+    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(Incoming, OwnedSemaphorePermit)> {
+        let place = places.clone().acquire_owned().await.ok()?;
+        let accepted = match self {
+            Self::Tcp(listener, acceptor) => listener.accept().await.map(|(stream, _)| {
+                // Nagle's algorithm would hold an answer back until the last one is acknowledged.
+                let _ = stream.set_nodelay(true);
+                match acceptor {
+                    Some(acceptor) => Incoming::Tls(stream, acceptor.clone()),
+                    None => Incoming::Clear(Stream::Tcp(stream)),
+                }
+            }),
+            Self::Unix { listener, .. } => {
+                listener.accept().await.map(|(stream, _)| Incoming::Clear(Stream::Unix(stream)))
+            }
+        };
+        match accepted {
+            Ok(incoming) => Some((incoming, place)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                // Most likely out of descriptors: they come back when connections end.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                None
+            }
+        }
+    }
+}
+
+/// How long to wait after a failed `accept`.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

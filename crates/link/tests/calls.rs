@@ -1,0 +1,167 @@
+//! Calls between two sides that are well: what goes in comes out, over each transport, many at once.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isomer_link::{Address, PeerLimits, ServerLimits};
+use isomer_wire::image::IMAGE_BYTES_MAX;
+use isomer_wire::{CallError, CallFailure, Callee as _};
+use support::server::Running;
+use support::{LONG, call, call_in, in_time, lost, peer_with, quick, ready, unknown, until};
+
+fn socket(folder: &tempfile::TempDir) -> Address {
+    Address::Unix(folder.path().join("run").join("cart.sock"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_arrives_whole_and_its_answer_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for address in [socket(&folder), "127.0.0.1:0".parse().unwrap()] {
+        let server = Running::at(&address).await;
+        let peer = ready(&[&server.address]).await;
+        for size in [0, 1, 4095, 4096, 4097, 70_000, 1 << 20, IMAGE_BYTES_MAX as usize] {
+            let image: Vec<u8> = (0..size).map(|index| (index * 31 % 251) as u8).collect();
+            let answer = in_time(&peer, call(image.clone())).await.unwrap();
+            assert!(answer == image, "{size} bytes over {address}");
+        }
+        let sent = call(b"echo:context".to_vec());
+        peer.call(sent.clone()).await.unwrap();
+        let got = server.script.last();
+        assert_eq!(got.function, sent.function);
+        assert_eq!(got.image, sent.image);
+        assert_eq!(got.context.request, sent.context.request);
+        assert_eq!(got.context.traceparent, sent.context.traceparent);
+        assert_eq!(got.context.tenant, sent.context.tenant);
+        assert_eq!(got.context.revision, sent.context.revision);
+        assert_eq!(got.context.idempotency_key, sent.context.idempotency_key);
+        // What is left shrinks on the way, and what the way takes is the callee's loss.
+        let later = got.context.deadline.saturating_duration_since(sent.context.deadline);
+        assert!(later < LONG / 2, "the deadline moved by {later:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_arrive_as_they_are() {
+    let server = Running::tcp().await;
+    let peer = ready(&[&server.address]).await;
+    assert_eq!(peer.call(call(b"trap".to_vec())).await, Err(CallFailure::Trap { reason: "unreachable".into() }));
+    let (error, reason, not_run) = lost(peer.call(unknown(b"echo".to_vec())).await);
+    assert_eq!((error, not_run), (CallError::Refused, true));
+    assert!(reason.contains("`cart`") && reason.contains("unknown function"), "{reason}");
+    let mut other = call(b"echo".to_vec());
+    other.context.revision = [9; 16];
+    assert_eq!(lost(peer.call(other).await).0, CallError::Refused);
+    match peer.call(call(b"panic".to_vec())).await {
+        Err(CallFailure::Trap { reason }) => assert!(reason.contains("panicked"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(peer.call(call(b"echo:after".to_vec())).await.unwrap(), b"echo:after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_call_holds_up_no_other() {
+    let server = Running::tcp().await;
+    let peer = Arc::new(ready(&[&server.address]).await);
+    let slow = tokio::spawn(peer.call(call(b"wait:gate".to_vec())));
+    // Calls that are being sent, and answers that nobody reads, hold up nobody either.
+    let large: Vec<_> = (0..8).map(|_| peer.call(call(vec![1; 4 << 20]))).collect();
+    until("the slow call began", || server.script.begun() > 0).await;
+    let many: Vec<_> = (0..500_u32).map(|number| tokio::spawn(peer.call(call(number.to_le_bytes())))).collect();
+    for (number, answer) in many.into_iter().enumerate() {
+        assert_eq!(answer.await.unwrap().unwrap(), (number as u32).to_le_bytes());
+    }
+    assert!(!slow.is_finished());
+    drop(large);
+    server.script.open("gate");
+    assert_eq!(slow.await.unwrap().unwrap(), b"wait:gate");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_away_takes_the_call_along() {
+    let server = Running::tcp().await;
+    let peer = ready(&[&server.address]).await;
+    let calls: Vec<_> = (0..200).map(|_| tokio::spawn(peer.call(call(b"hang".to_vec())))).collect();
+    until("the calls began", || server.script.begun() == 200).await;
+    calls.iter().for_each(|call| call.abort());
+    until("the callee's futures are dropped", || server.script.dropped() == 200).await;
+    assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
+    assert_eq!((server.script.begun(), server.script.ended()), (201, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_deadline_holds_on_both_sides() {
+    let server = Running::tcp().await;
+    let peer = ready(&[&server.address]).await;
+    let timeout = Duration::from_millis(100);
+    let begun = Instant::now();
+    let (error, reason, not_run) = lost(in_time(&peer, call_in(timeout, b"hang".to_vec())).await);
+    assert_eq!((error, not_run), (CallError::Deadline, false), "{reason}");
+    assert!(begun.elapsed() >= timeout);
+    until("the callee's future is dropped", || server.script.dropped() == 1).await;
+    let (error, _, not_run) = lost(in_time(&peer, call_in(Duration::ZERO, b"echo".to_vec())).await);
+    assert_eq!((error, not_run), (CallError::Deadline, true));
+    assert_eq!(server.script.begun(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_full_says_so_at_once() {
+    let limits = ServerLimits { calls_max: 2, images_bytes_max: 1 << 20, ..ServerLimits::default() };
+    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
+    let peer = ready(&[&server.address]).await;
+    // Too large for what is left of the images' room, and yet no larger than an image may be: not even read.
+    let (error, _, not_run) = lost(peer.call(call(vec![0; 2 << 20])).await);
+    assert_eq!((error, not_run), (CallError::Overloaded, true));
+    let held: Vec<_> = (0..2).map(|_| tokio::spawn(peer.call(call(b"wait:gate".to_vec())))).collect();
+    until("the calls began", || server.script.begun() == 2).await;
+    for size in [4, 1 << 20] {
+        let (error, reason, not_run) = lost(peer.call(call(vec![0; size])).await);
+        assert_eq!((error, not_run), (CallError::Overloaded, true), "{reason}");
+    }
+    server.script.open("gate");
+    for call in held {
+        call.await.unwrap().unwrap();
+    }
+    until("there is room", || server.script.ended() == 2).await;
+    assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
+    // The client's own bound.
+    let small = peer_with(&[&server.address], PeerLimits { calls_max: 1, ..quick() });
+    small.wait_ready(Instant::now() + LONG).await.unwrap();
+    let held = tokio::spawn(small.call(call(b"wait:other".to_vec())));
+    until("the call began", || server.script.begun() == 4).await;
+    assert_eq!(lost(small.call(call(b"echo".to_vec())).await).0, CallError::Overloaded);
+    server.script.open("other");
+    held.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_have_a_limit_on_each_way() {
+    let limits = ServerLimits { image_bytes_max: 1000, ..ServerLimits::default() };
+    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
+    let peer = ready(&[&server.address]).await;
+    assert_eq!(peer.call(call(vec![b'e'; 1000])).await.unwrap().len(), 1000);
+    let (error, reason, not_run) = lost(peer.call(call(vec![b'e'; 1001])).await);
+    assert_eq!((error, not_run), (CallError::Refused, true));
+    assert!(reason.contains("`image` has 1001 bytes, at most 1000"), "{reason}");
+    let (error, ..) = lost(peer.call(call(vec![0; IMAGE_BYTES_MAX as usize + 1])).await);
+    assert_eq!(error, CallError::Refused);
+    let small = peer_with(&[&server.address], PeerLimits { image_bytes_max: 10, ..quick() });
+    let (error, reason, not_run) = lost(small.call(call(vec![b'e'; 11])).await);
+    assert_eq!((error, not_run), (CallError::Refused, false));
+    assert!(reason.contains("`image` has 11 bytes, at most 10"), "{reason}");
+    // Other calls of the same connection are not hurt.
+    assert_eq!(small.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
+}
+
+/// The connection's own task begins calls as long as they are quick; callees that hog it lose that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callees_that_never_wait_are_answered_too() {
+    let server = Running::tcp().await;
+    let peer = ready(&[&server.address]).await;
+    let calls: Vec<_> = (0..20).map(|_| tokio::spawn(peer.call(call(b"spin:2".to_vec())))).collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap(), b"spin:2");
+    }
+}

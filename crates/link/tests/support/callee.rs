@@ -1,0 +1,107 @@
+//! A callee that does what its image says: `echo:…`, `wait:NAME` (until the test opens the gate), `hang`, `trap`, `panic`, `spin:MS`.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use isomer_wire::{Answer, Call, CallFailure, Callee, FunctionKey};
+use tokio::sync::Semaphore;
+
+pub const FUNCTION: FunctionKey = FunctionKey([1; 16]);
+
+/// Counts what was begun, ended and dropped before its end.
+#[derive(Default)]
+pub struct Script {
+    pub begun: AtomicUsize,
+    pub ended: AtomicUsize,
+    pub dropped: AtomicUsize,
+    pub last: Mutex<Option<Call>>,
+    keys: Mutex<Vec<u128>>,
+    gates: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+impl Script {
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    pub fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    pub fn dropped(&self) -> usize {
+        self.dropped.load(Ordering::SeqCst)
+    }
+
+    /// The idempotency keys of all calls.
+    pub fn keys(&self) -> Vec<u128> {
+        self.keys.lock().unwrap().clone()
+    }
+
+    pub fn last(&self) -> Call {
+        self.last.lock().unwrap().clone().expect("there was a call")
+    }
+
+    /// Lets all who wait for `name`, now or later, go on.
+    pub fn open(&self, name: &str) {
+        self.gate(name).add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    fn gate(&self, name: &str) -> Arc<Semaphore> {
+        self.gates.lock().unwrap().entry(name.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(0))).clone()
+    }
+}
+
+/// The callee of a script.
+pub struct Scripted(pub Arc<Script>);
+
+struct Running {
+    script: Arc<Script>,
+    is_ended: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let counter = if self.is_ended { &self.script.ended } else { &self.script.dropped };
+        counter.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Callee for Scripted {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        let script = self.0.clone();
+        Box::pin(async move {
+            if call.function != FUNCTION {
+                return Err(CallFailure::refused("unknown function"));
+            }
+            if call.context.revision != super::REVISION {
+                return Err(CallFailure::refused("another revision"));
+            }
+            script.begun.fetch_add(1, Ordering::SeqCst);
+            script.keys.lock().unwrap().push(call.context.idempotency_key);
+            let image = call.image.clone();
+            *script.last.lock().unwrap() = Some(call);
+            let mut running = Running { script: script.clone(), is_ended: false };
+            let head = String::from_utf8_lossy(&image[..image.len().min(32)]).into_owned();
+            let answer = match head.split_once(':') {
+                Some(("wait", name)) => {
+                    script.gate(name).acquire().await.unwrap().forget();
+                    Ok(image)
+                }
+                Some(("spin", ms)) => {
+                    std::thread::sleep(Duration::from_millis(ms.parse().unwrap()));
+                    Ok(image)
+                }
+                _ if head == "hang" => std::future::pending().await,
+                _ if head == "trap" => Err(CallFailure::Trap { reason: "unreachable".to_owned() }),
+                _ if head == "panic" => panic!("the callee's host is at fault"),
+                _ => Ok(image),
+            };
+            running.is_ended = true;
+            answer
+        })
+    }
+}

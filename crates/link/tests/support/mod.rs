@@ -1,0 +1,97 @@
+//! What the tests of links share: a callee that does what its image says and counts, a server to start and stop, and calls.
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "helpers of tests, each of which uses some")]
+
+pub mod callee;
+pub mod server;
+
+use std::time::{Duration, Instant};
+
+use isomer_link::{Address, Peer, PeerLimits};
+use isomer_wire::{Answer, Call, CallError, CallFailure, Callee as _, Context, FunctionKey};
+
+/// Longer than anything here takes, and short enough to fail.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// What a machine that is busy may add to a deadline before a test says that it was missed.
+pub const SLACK: Duration = Duration::from_millis(750);
+
+pub const REVISION: [u8; 16] = [7; 16];
+
+pub fn context(timeout: Duration) -> Context {
+    Context {
+        deadline: Instant::now() + timeout,
+        request: 1,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        tenant: Some("acme".into()),
+        revision: REVISION,
+        idempotency_key: 0,
+    }
+}
+
+pub fn call_in(timeout: Duration, image: impl Into<Vec<u8>>) -> Call {
+    Call { function: callee::FUNCTION, context: context(timeout), image: image.into() }
+}
+
+pub fn call(image: impl Into<Vec<u8>>) -> Call {
+    call_in(LONG, image)
+}
+
+pub fn idempotent(image: impl Into<Vec<u8>>) -> Call {
+    let mut call = call(image);
+    call.context.idempotency_key = 0xfeed;
+    call
+}
+
+pub fn unknown(image: impl Into<Vec<u8>>) -> Call {
+    Call { function: FunctionKey([0; 16]), ..call(image) }
+}
+
+/// Limits that notice and come back fast.
+pub fn quick() -> PeerLimits {
+    PeerLimits {
+        connect_timeout: Duration::from_millis(500),
+        backoff_max: Duration::from_millis(50),
+        ..PeerLimits::default()
+    }
+}
+
+pub fn peer(addresses: &[&Address]) -> Peer {
+    peer_with(addresses, quick())
+}
+
+pub fn peer_with(addresses: &[&Address], limits: PeerLimits) -> Peer {
+    Peer::new("cart", addresses.iter().map(|address| (*address).clone()).collect(), None, limits).unwrap()
+}
+
+/// A connected peer.
+pub async fn ready(addresses: &[&Address]) -> Peer {
+    let peer = peer(addresses);
+    peer.wait_ready(Instant::now() + LONG).await.unwrap();
+    peer
+}
+
+/// Waits for a condition.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < end, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The failure of a call that was lost.
+#[track_caller]
+pub fn lost(answer: Answer) -> (CallError, String, bool) {
+    match answer {
+        Err(CallFailure::Lost { error, reason, not_run }) => (error, reason, not_run),
+        other => panic!("not lost: {other:?}"),
+    }
+}
+
+/// Makes the call and asserts that it ends by its deadline.
+pub async fn in_time(peer: &Peer, call: Call) -> Answer {
+    let deadline = call.context.deadline;
+    let answer = peer.call(call).await;
+    assert!(Instant::now() <= deadline + SLACK, "the call outlived its deadline: {answer:?}");
+    answer
+}

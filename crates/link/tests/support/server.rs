@@ -1,0 +1,65 @@
+//! A server to start, stop and kill.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isomer_link::{Address, Server, ServerLimits, Tls};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::callee::{Script, Scripted};
+
+/// A running server. Dropped, it is killed.
+pub struct Running {
+    pub address: Address,
+    pub script: Arc<Script>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<usize>,
+}
+
+impl Running {
+    pub async fn at(address: &Address) -> Self {
+        Self::with(address, None, ServerLimits::default(), Arc::default()).await
+    }
+
+    pub async fn with(address: &Address, tls: Option<&Tls>, limits: ServerLimits, script: Arc<Script>) -> Self {
+        let callee = Arc::new(Scripted(script.clone()));
+        let server = Server::listen(address, tls, limits, callee).await.unwrap();
+        let address = server.address().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(server.serve(stopped, Duration::from_secs(5)));
+        Self { address, script, stop: Some(stop), task }
+    }
+
+    /// On a port of loopback.
+    pub async fn tcp() -> Self {
+        Self::at(&"127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// Ends without a word: what a killed process leaves behind is closed connections.
+    pub async fn kill(mut self) -> Address {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        self.address.clone()
+    }
+
+    /// Begins to stop.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// How many connections were cut off when it had stopped.
+    pub async fn stopped(mut self) -> usize {
+        self.stop();
+        (&mut self.task).await.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

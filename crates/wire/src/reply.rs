@@ -1,0 +1,148 @@
+//! The head of an answer's frame. Behind it comes the image of the result, or the reason why there is none.
+
+use crate::call::Answer;
+use crate::failure::{CallError, CallFailure};
+use crate::frame::{Cursor, FrameError, Head, REASON_BYTES_MAX, VERSION};
+use crate::image::IMAGE_BYTES_MAX;
+
+/// What an answer is, without its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// A result: the body is its image.
+    Ok,
+    /// A trap: the body is its reason.
+    Trap,
+    /// Nothing: the body is the reason.
+    Lost {
+        /// Which kind of reason.
+        error: CallError,
+        /// Is it certain that the callee did not run?
+        not_run: bool,
+    },
+}
+
+/// An answer without its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    /// What it is.
+    pub status: Status,
+    /// The size of the body.
+    pub body_bytes: u32,
+}
+
+impl Reply {
+    /// The head of `answer`, and the body to send behind it. A reason beyond
+    /// [`REASON_BYTES_MAX`](crate::frame::REASON_BYTES_MAX) is cut. An image beyond
+    /// [`IMAGE_BYTES_MAX`] becomes the failure that it is.
+    pub fn of(answer: Answer) -> (Self, Vec<u8>) {
+        let (status, body) = match answer {
+            Ok(image) if image.len() > IMAGE_BYTES_MAX as usize => {
+                let bytes = image.len();
+                let reason = format!("the result has {bytes} bytes, at most {IMAGE_BYTES_MAX} are taken");
+                (Status::Lost { error: CallError::Refused, not_run: false }, reason.into_bytes())
+            }
+            Ok(image) => (Status::Ok, image),
+            Err(CallFailure::Trap { reason }) => (Status::Trap, cut(reason)),
+            Err(CallFailure::Lost { error, reason, not_run }) => (Status::Lost { error, not_run }, cut(reason)),
+        };
+        // Both limits are far below.
+        (Self { status, body_bytes: body.len() as u32 }, body)
+    }
+
+    /// The answer that this head and `body` are.
+    ///
+    /// # Errors
+    /// When the reason is no text.
+    pub fn into_answer(self, body: Vec<u8>) -> Result<Answer, FrameError> {
+        let reason = |body| String::from_utf8(body).map_err(|_| FrameError::Reason);
+        Ok(match self.status {
+            Status::Ok => Ok(body),
+            Status::Trap => Err(CallFailure::Trap { reason: reason(body)? }),
+            Status::Lost { error, not_run } => Err(CallFailure::Lost { error, reason: reason(body)?, not_run }),
+        })
+    }
+
+    /// This head.
+    pub fn encode(&self) -> [u8; Self::FIXED_BYTES] {
+        let [status, error, not_run] = match self.status {
+            Status::Ok => [0, 0, 0],
+            Status::Trap => [1, 0, 0],
+            Status::Lost { error, not_run } => [2, error as u8, u8::from(not_run)],
+        };
+        let [a, b, c, d] = self.body_bytes.to_le_bytes();
+        [VERSION, status, error, not_run, a, b, c, d]
+    }
+}
+
+impl Head for Reply {
+    const FIXED_BYTES: usize = 8;
+
+    fn measure(fixed: &[u8]) -> Result<usize, FrameError> {
+        match Cursor(fixed).u8()? {
+            VERSION => Ok(Self::FIXED_BYTES),
+            found => Err(FrameError::Version { found }),
+        }
+    }
+
+    fn parse(head: &[u8]) -> Result<Self, FrameError> {
+        let mut rest = Cursor(head);
+        let [_, status, error, not_run] = rest.array()?;
+        let body_bytes = u32::from_le_bytes(rest.array()?);
+        let status = match status {
+            0 => Status::Ok,
+            1 => Status::Trap,
+            2 => Status::Lost {
+                error: match error {
+                    0 => CallError::Unreachable,
+                    1 => CallError::Deadline,
+                    2 => CallError::Overloaded,
+                    3 => CallError::Refused,
+                    found => return Err(FrameError::Error { found }),
+                },
+                not_run: match not_run {
+                    0 => false,
+                    1 => true,
+                    found => return Err(FrameError::NotRun { found }),
+                },
+            },
+            found => return Err(FrameError::Status { found }),
+        };
+        if !matches!(status, Status::Lost { .. }) {
+            if error != 0 {
+                return Err(FrameError::Error { found: error });
+            }
+            if not_run != 0 {
+                return Err(FrameError::NotRun { found: not_run });
+            }
+        }
+        Ok(Self { status, body_bytes })
+    }
+
+    fn body_name(&self) -> &'static str {
+        if self.status == Status::Ok { "image" } else { "reason" }
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.body_bytes as usize
+    }
+
+    fn check_body(&self, image_bytes_max: usize) -> Result<(), FrameError> {
+        let bytes = self.body_bytes();
+        let bytes_max = image_bytes_max.min(IMAGE_BYTES_MAX as usize);
+        match self.status {
+            Status::Ok if bytes > bytes_max => Err(FrameError::ImageTooLarge { bytes, bytes_max }),
+            Status::Ok => Ok(()),
+            _ if bytes > REASON_BYTES_MAX => Err(FrameError::ReasonTooLong { bytes }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// As much of a reason as is sent.
+fn cut(mut reason: String) -> Vec<u8> {
+    if reason.len() > REASON_BYTES_MAX {
+        let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end));
+        reason.truncate(end.unwrap_or_default());
+    }
+    reason.into_bytes()
+}

@@ -1,0 +1,194 @@
+//! The head of a call's frame. Behind it comes the image of its arguments.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::call::{Call, Context, Revision};
+use crate::frame::{Cursor, FrameError, Head, REMAINING_US_MAX, TENANT_BYTES_MAX, TRACEPARENT_BYTES_MAX, VERSION};
+use crate::function::FunctionKey;
+use crate::image::IMAGE_BYTES_MAX;
+
+/// A call without its arguments, as it crosses a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Which function.
+    pub function: FunctionKey,
+    /// The time that is left, in whole microseconds.
+    pub remaining: Duration,
+    /// The request that all this is about; never 0.
+    pub request: u64,
+    /// The W3C trace context.
+    pub traceparent: Option<Arc<str>>,
+    /// For whom the app runs.
+    pub tenant: Option<Arc<str>>,
+    /// The caller's revision.
+    pub revision: Revision,
+    /// The same for every attempt; 0 where there is only one.
+    pub idempotency_key: u128,
+    /// The size of the image that follows.
+    pub image_bytes: u32,
+}
+
+impl Request {
+    /// The head of `call`, sent at `now`: what is left is counted from there, and shortened to
+    /// [`REMAINING_US_MAX`](crate::frame::REMAINING_US_MAX).
+    ///
+    /// # Errors
+    /// When a field is none that the other side would take.
+    pub fn of(call: &Call, now: Instant) -> Result<Self, FrameError> {
+        let context = &call.context;
+        let remaining = context.deadline.saturating_duration_since(now);
+        let remaining_us = u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX).min(REMAINING_US_MAX);
+        let image_bytes = u32::try_from(call.image.len()).unwrap_or(u32::MAX);
+        let request = Self {
+            function: call.function,
+            remaining: Duration::from_micros(remaining_us),
+            request: context.request,
+            traceparent: context.traceparent.clone(),
+            tenant: context.tenant.clone(),
+            revision: context.revision,
+            idempotency_key: context.idempotency_key,
+            image_bytes,
+        };
+        request.check()?;
+        request.check_body(IMAGE_BYTES_MAX as usize)?;
+        Ok(request)
+    }
+
+    /// The call that this head and `image` are, taken at `now`.
+    pub fn into_call(self, image: Vec<u8>, now: Instant) -> Call {
+        let context = Context {
+            deadline: now + self.remaining,
+            request: self.request,
+            traceparent: self.traceparent,
+            tenant: self.tenant,
+            revision: self.revision,
+            idempotency_key: self.idempotency_key,
+        };
+        Call { function: self.function, context, image }
+    }
+
+    /// The bytes of this head.
+    pub fn head_bytes(&self) -> usize {
+        let length = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        Self::FIXED_BYTES + length(&self.traceparent) + length(&self.tenant)
+    }
+
+    /// Appends this head to `frame`.
+    ///
+    /// # Errors
+    /// When a field is none that the other side would take; `frame` is as before then.
+    pub fn encode(&self, frame: &mut Vec<u8>) -> Result<(), FrameError> {
+        self.check()?;
+        let (traceparent, tenant) = (text(&self.traceparent), text(&self.tenant));
+        // Both were checked to be at most 128.
+        let lengths = [traceparent.len() as u8, tenant.len() as u8];
+        frame.reserve(self.head_bytes());
+        frame.extend_from_slice(&[VERSION, 0, lengths[0], lengths[1]]);
+        frame.extend_from_slice(&self.image_bytes.to_le_bytes());
+        frame.extend_from_slice(&(self.remaining.as_micros() as u64).to_le_bytes());
+        frame.extend_from_slice(&self.function.0);
+        frame.extend_from_slice(&self.revision);
+        frame.extend_from_slice(&self.idempotency_key.to_le_bytes());
+        frame.extend_from_slice(&self.request.to_le_bytes());
+        frame.extend_from_slice(traceparent.as_bytes());
+        frame.extend_from_slice(tenant.as_bytes());
+        Ok(())
+    }
+
+    /// Is every field one that the other side takes?
+    fn check(&self) -> Result<(), FrameError> {
+        check_traceparent(text(&self.traceparent).as_bytes())?;
+        check_tenant(text(&self.tenant))?;
+        let us = u64::try_from(self.remaining.as_micros()).unwrap_or(u64::MAX);
+        if us > REMAINING_US_MAX {
+            return Err(FrameError::Remaining { us });
+        }
+        if self.request == 0 {
+            return Err(FrameError::Request);
+        }
+        Ok(())
+    }
+}
+
+impl Head for Request {
+    const FIXED_BYTES: usize = 72;
+
+    fn measure(fixed: &[u8]) -> Result<usize, FrameError> {
+        let [version, flags, traceparent, tenant] = Cursor(fixed).array()?;
+        if version != VERSION {
+            return Err(FrameError::Version { found: version });
+        }
+        if flags != 0 {
+            return Err(FrameError::Flags { found: flags });
+        }
+        let (traceparent, tenant) = (usize::from(traceparent), usize::from(tenant));
+        if traceparent > TRACEPARENT_BYTES_MAX {
+            return Err(FrameError::TraceparentTooLong { bytes: traceparent });
+        }
+        if tenant > TENANT_BYTES_MAX {
+            return Err(FrameError::TenantTooLong { bytes: tenant });
+        }
+        Ok(Self::FIXED_BYTES + traceparent + tenant)
+    }
+
+    fn parse(head: &[u8]) -> Result<Self, FrameError> {
+        let mut rest = Cursor(head);
+        let [_, _, traceparent_bytes, tenant_bytes] = rest.array()?;
+        let image_bytes = u32::from_le_bytes(rest.array()?);
+        let us = u64::from_le_bytes(rest.array()?);
+        let function = FunctionKey(rest.array()?);
+        let revision = rest.array()?;
+        let idempotency_key = u128::from_le_bytes(rest.array()?);
+        let request = u64::from_le_bytes(rest.array()?);
+        let traceparent = rest.bytes(usize::from(traceparent_bytes))?;
+        let tenant = rest.bytes(usize::from(tenant_bytes))?;
+        check_traceparent(traceparent)?;
+        let traceparent = std::str::from_utf8(traceparent).map_err(|_| FrameError::Traceparent)?;
+        let tenant = std::str::from_utf8(tenant).map_err(|_| FrameError::Tenant)?;
+        let shared = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
+        let request = Self {
+            function,
+            remaining: Duration::from_micros(us),
+            request,
+            traceparent: shared(traceparent),
+            tenant: shared(tenant),
+            revision,
+            idempotency_key,
+            image_bytes,
+        };
+        request.check()?;
+        Ok(request)
+    }
+
+    fn body_name(&self) -> &'static str {
+        "image"
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.image_bytes as usize
+    }
+
+    fn check_body(&self, image_bytes_max: usize) -> Result<(), FrameError> {
+        let (bytes, bytes_max) = (self.body_bytes(), image_bytes_max.min(IMAGE_BYTES_MAX as usize));
+        if bytes > bytes_max { Err(FrameError::ImageTooLarge { bytes, bytes_max }) } else { Ok(()) }
+    }
+}
+
+fn text(text: &Option<Arc<str>>) -> &str {
+    text.as_deref().unwrap_or_default()
+}
+
+fn check_traceparent(bytes: &[u8]) -> Result<(), FrameError> {
+    if bytes.len() > TRACEPARENT_BYTES_MAX {
+        return Err(FrameError::TraceparentTooLong { bytes: bytes.len() });
+    }
+    if bytes.iter().all(u8::is_ascii_graphic) { Ok(()) } else { Err(FrameError::Traceparent) }
+}
+
+fn check_tenant(tenant: &str) -> Result<(), FrameError> {
+    if tenant.len() > TENANT_BYTES_MAX {
+        return Err(FrameError::TenantTooLong { bytes: tenant.len() });
+    }
+    if tenant.chars().any(char::is_control) { Err(FrameError::Tenant) } else { Ok(()) }
+}
