@@ -72,7 +72,7 @@ async fn answer_call(serving: &Serving, mut body: RecvStream, mut respond: SendR
         biased;
         answer = timeout_at(deadline, running) => match answer {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(CallFailure::Trap { reason: "the callee's host panicked".to_owned() }),
+            Ok(Err(_)) => Err(CallFailure::trap("the callee's host panicked")),
             Err(_) => Err(CallFailure::deadline("the callee did not end before the deadline")),
         },
         _ = reset => return,

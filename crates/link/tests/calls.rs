@@ -47,7 +47,7 @@ async fn a_call_arrives_whole_and_its_answer_too() {
 async fn failures_arrive_as_they_are() {
     let server = Running::tcp().await;
     let peer = ready(&[&server.address]).await;
-    assert_eq!(peer.call(call(b"trap".to_vec())).await, Err(CallFailure::Trap { reason: "unreachable".into() }));
+    assert_eq!(peer.call(call(b"trap".to_vec())).await, Err(CallFailure::trap("unreachable")));
     let (error, reason, not_run) = lost(peer.call(unknown(b"echo".to_vec())).await);
     assert_eq!((error, not_run), (CallError::Refused, true));
     assert!(reason.contains("`cart`") && reason.contains("unknown function"), "{reason}");
@@ -55,7 +55,7 @@ async fn failures_arrive_as_they_are() {
     other.context.revision = [9; 16];
     assert_eq!(lost(peer.call(other).await).0, CallError::Refused);
     match peer.call(call(b"panic".to_vec())).await {
-        Err(CallFailure::Trap { reason }) => assert!(reason.contains("panicked"), "{reason}"),
+        Err(CallFailure::Trap { reason, .. }) => assert!(reason.contains("panicked"), "{reason}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(peer.call(call(b"echo:after".to_vec())).await.unwrap(), b"echo:after");

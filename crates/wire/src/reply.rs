@@ -11,7 +11,10 @@ pub enum Status {
     /// A result: the body is its image.
     Ok,
     /// A trap: the body is its reason.
-    Trap,
+    Trap {
+        /// The lost call that it comes from, if it comes from one.
+        lost: Option<CallError>,
+    },
     /// Nothing: the body is the reason.
     Lost {
         /// Which kind of reason.
@@ -42,7 +45,7 @@ impl Reply {
                 (Status::Lost { error: CallError::Refused, not_run: false }, reason.into_bytes())
             }
             Ok(image) => (Status::Ok, image),
-            Err(CallFailure::Trap { reason }) => (Status::Trap, cut(reason)),
+            Err(CallFailure::Trap { reason, lost }) => (Status::Trap { lost }, cut(reason)),
             Err(CallFailure::Lost { error, reason, not_run }) => (Status::Lost { error, not_run }, cut(reason)),
         };
         // Both limits are far below.
@@ -57,7 +60,7 @@ impl Reply {
         let reason = |body| String::from_utf8(body).map_err(|_| FrameError::Reason);
         Ok(match self.status {
             Status::Ok => Ok(body),
-            Status::Trap => Err(CallFailure::Trap { reason: reason(body)? }),
+            Status::Trap { lost } => Err(CallFailure::Trap { reason: reason(body)?, lost }),
             Status::Lost { error, not_run } => Err(CallFailure::Lost { error, reason: reason(body)?, not_run }),
         })
     }
@@ -66,7 +69,7 @@ impl Reply {
     pub fn encode(&self) -> [u8; Self::FIXED_BYTES] {
         let [status, error, not_run] = match self.status {
             Status::Ok => [0, 0, 0],
-            Status::Trap => [1, 0, 0],
+            Status::Trap { lost } => [1, lost.map_or(0, |error| error as u8 + 1), 0],
             Status::Lost { error, not_run } => [2, error as u8, u8::from(not_run)],
         };
         let [a, b, c, d] = self.body_bytes.to_le_bytes();
@@ -90,15 +93,9 @@ impl Head for Reply {
         let body_bytes = u32::from_le_bytes(rest.array()?);
         let status = match status {
             0 => Status::Ok,
-            1 => Status::Trap,
+            1 => Status::Trap { lost: if error == 0 { None } else { Some(call_error(error, error - 1)?) } },
             2 => Status::Lost {
-                error: match error {
-                    0 => CallError::Unreachable,
-                    1 => CallError::Deadline,
-                    2 => CallError::Overloaded,
-                    3 => CallError::Refused,
-                    found => return Err(FrameError::Error { found }),
-                },
+                error: call_error(error, error)?,
                 not_run: match not_run {
                     0 => false,
                     1 => true,
@@ -108,7 +105,7 @@ impl Head for Reply {
             found => return Err(FrameError::Status { found }),
         };
         if !matches!(status, Status::Lost { .. }) {
-            if error != 0 {
+            if error != 0 && status == Status::Ok {
                 return Err(FrameError::Error { found: error });
             }
             if not_run != 0 {
@@ -138,6 +135,17 @@ impl Head for Reply {
     }
 }
 
+/// The kind with this `number`, of which the frame says `found`.
+fn call_error(found: u8, number: u8) -> Result<CallError, FrameError> {
+    match number {
+        0 => Ok(CallError::Unreachable),
+        1 => Ok(CallError::Deadline),
+        2 => Ok(CallError::Overloaded),
+        3 => Ok(CallError::Refused),
+        _ => Err(FrameError::Error { found }),
+    }
+}
+
 /// As much of a reason as is sent.
 fn cut(mut reason: String) -> Vec<u8> {
     if reason.len() > REASON_BYTES_MAX {
@@ -145,4 +153,23 @@ fn cut(mut reason: String) -> Vec<u8> {
         reason.truncate(end.unwrap_or_default());
     }
     reason.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trap_keeps_the_lost_call_that_it_comes_from() {
+        let errors = [CallError::Unreachable, CallError::Deadline, CallError::Overloaded, CallError::Refused];
+        for lost in errors.map(Some).into_iter().chain([None]) {
+            let trap = CallFailure::Trap { reason: "unreachable".to_owned(), lost };
+            let (head, body) = Reply::of(Err(trap.clone()));
+            let read = Reply::parse(&head.encode()).unwrap();
+            assert_eq!(read.into_answer(body).unwrap(), Err(trap));
+        }
+        let bytes = |status, error| [VERSION, status, error, 0, 0, 0, 0, 0];
+        assert_eq!(Reply::parse(&bytes(1, 5)), Err(FrameError::Error { found: 5 }));
+        assert_eq!(Reply::parse(&bytes(0, 1)), Err(FrameError::Error { found: 1 }));
+    }
 }

@@ -96,7 +96,7 @@ impl Callee for Scripted {
                     Ok(image)
                 }
                 _ if head == "hang" => std::future::pending().await,
-                _ if head == "trap" => Err(CallFailure::Trap { reason: "unreachable".to_owned() }),
+                _ if head == "trap" => Err(CallFailure::trap("unreachable")),
                 _ if head == "panic" => panic!("the callee's host is at fault"),
                 _ => Ok(image),
             };
