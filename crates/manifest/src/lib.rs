@@ -26,6 +26,7 @@ mod schema;
 mod source;
 mod structure;
 mod units;
+mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, HintExt, Hinted, Hints, Label, Severity};
 pub use invalid::InvalidText;

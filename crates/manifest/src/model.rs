@@ -45,6 +45,7 @@ impl App {
             limits: Limits::default(),
             links: BTreeMap::new(),
             isolate: false,
+            idempotent: vec![],
             concurrency: 1,
             at: Spanned::default(),
         };
@@ -76,6 +77,9 @@ pub struct Component {
     pub links: BTreeMap<String, Spanned<ComponentName>>,
     /// `isolate = true`: never fused with another.
     pub isolate: bool,
+    /// `idempotent`: interfaces that it exports, or functions of them (`INTERFACE.FUNCTION`), which may be called twice with
+    /// the effect of one call. As written: the plan knows what it exports.
+    pub idempotent: Vec<Spanned<String>>,
     /// `concurrency = N`: requests that one instance may serve at once. Default 1.
     pub concurrency: u32,
     /// Where `[components.NAME]` stands in the manifest.
@@ -189,12 +193,13 @@ impl Limits {
     }
 }
 
-/// `[shapes.NAME]`: groups of components. Components in no group are in a group of their own.
+/// `[shapes.NAME]`: groups of components, each of which is a process. Components in no group are in a group of their own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shape {
-    /// `groups.NAME = ["component", …]`.
+    /// `groups.NAME = ["component", …]`; all components in [`MONOLITH`] where `groups` was not written, each in a group of its own
+    /// name where it is `"each"`.
     pub groups: BTreeMap<String, Vec<Spanned<ComponentName>>>,
-    /// `isolate = ["component", …]`: components isolated in this shape only.
+    /// `isolate = ["component", …]` or `"all"`: components isolated in this shape only.
     pub isolate: Vec<Spanned<ComponentName>>,
 }
 

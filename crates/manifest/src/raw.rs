@@ -16,6 +16,7 @@ use crate::model::{Limits, SqlStore};
 use crate::names::{ENVIRONMENT_PATTERN, NAME_CHARS_MAX, NAME_PATTERN, SECRET_PATTERN};
 use crate::source::Spanned;
 use crate::units::{DURATION_UNITS, SIZE_UNITS, pattern, show_duration, show_size};
+use crate::word::{Word, WordOr};
 use crate::{directory, route};
 
 /// The most requests that one instance can be told to serve at once.
@@ -86,6 +87,10 @@ pub(crate) struct RawComponent {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) isolate: bool,
+    /// Exported functions that may be called twice with the effect of one call: a call of theirs that was lost on its way to another
+    /// process is sent again. An interface, which means all of its functions, or one function of it; the version may be left out.
+    #[serde(default)]
+    pub(crate) idempotent: Vec<Spanned<FunctionText>>,
     /// Requests that one instance may serve at once. More than 1 is for components that do only asynchronous I/O: a trap
     /// costs all of them.
     #[schemars(range(min = 1, max = CONCURRENCY_MAX), extend("default" = 1))]
@@ -174,17 +179,36 @@ pub(crate) struct RawLimits {
     pub(crate) body: Option<Spanned<SizeText>>,
 }
 
-/// A named topology. Components in no group are in a group of their own.
+/// A named topology: its groups are processes. A shape without `groups` has one, of all components.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "shape")]
 pub(crate) struct RawShape {
-    /// The components of each group, by the group's name.
+    /// The components of each group, by the group's name; components in none are in a group of their own. `"each"` puts every
+    /// component into a group of its own.
+    pub(crate) groups: Option<Spanned<WordOr<Each, RawGroups>>>,
+    /// Components that are never fused with another in this shape; `"all"` of them.
     #[serde(default)]
-    pub(crate) groups: BTreeMap<Spanned<NameText>, Vec<Spanned<NameText>>>,
-    /// Components that are never fused with another in this shape.
-    #[serde(default)]
-    pub(crate) isolate: Vec<Spanned<NameText>>,
+    pub(crate) isolate: Spanned<WordOr<All, Vec<Spanned<NameText>>>>,
+}
+
+/// Groups by name.
+pub(crate) type RawGroups = BTreeMap<Spanned<NameText>, Vec<Spanned<NameText>>>;
+
+/// Every component by itself.
+#[derive(Debug)]
+pub(crate) enum Each {}
+
+impl Word for Each {
+    const WORD: &'static str = "each";
+}
+
+/// Every component.
+#[derive(Debug)]
+pub(crate) enum All {}
+
+impl Word for All {
+    const WORD: &'static str = "all";
 }
 
 /// Where a secret's value comes from: one of the two.
@@ -253,6 +277,8 @@ text_types! {
     EnvironmentText: "environment name", json!({ "pattern": ENVIRONMENT_PATTERN }), "PAYMENT_KEY";
     /// The id of an import.
     ImportText: "import", json!({ "pattern": "." }), "shop:boutique/catalog";
+    /// An interface, or a function of one.
+    FunctionText: "function", json!({ "pattern": "." }), "shop:boutique/catalog.get-product";
     /// A semantic version.
     VersionText: "version", json!({ "pattern": "^[0-9]+\\.[0-9]+\\.[0-9]+" }), "0.1.0";
     /// A path of the host.

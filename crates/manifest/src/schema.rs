@@ -135,6 +135,8 @@ pub(crate) fn a_type_name(schema: &Value) -> String {
             let name = name_of_one(choice, false);
             match name.as_str() {
                 "true or false" => name,
+                // A word that stands for itself.
+                _ if name.starts_with('`') => name,
                 _ if name.starts_with(['a', 'e', 'i', 'o', 'u', 'S']) => format!("an {name}"),
                 _ => format!("a {name}"),
             }

@@ -44,6 +44,8 @@ fn every_key_is_read() {
     let cart = &app.components["cart"];
     assert_eq!(cart.source.value, Source::Wasm("prebuilt/cart.wasm".into()));
     assert!(cart.isolate);
+    let idempotent: Vec<_> = cart.idempotent.iter().map(|name| name.value.as_str()).collect();
+    assert_eq!(idempotent, ["shop:parts/cart", "shop:parts/orders@1.0.0.list"]);
     assert_eq!(cart.grants.kv.iter().map(|store| store.value.as_str()).collect::<Vec<_>>(), ["carts", "sessions"]);
     assert_eq!(cart.grants.sql[0].value, "orders");
     assert_eq!(
@@ -62,11 +64,16 @@ fn every_key_is_read() {
     let command = Source::Command { command: "npm run build".into(), wasm: "js/greeter.wasm".into() };
     assert_eq!(app.components["greeter"].source.value, command);
 
-    assert_eq!(app.shapes.keys().collect::<Vec<_>>(), [MONOLITH, "split"]);
+    assert_eq!(app.shapes.keys().collect::<Vec<_>>(), ["guarded", "micro", MONOLITH, "split"]);
     assert_eq!(app.shapes[MONOLITH].groups[MONOLITH].len(), 3);
     let split = &app.shapes["split"];
     assert_eq!(split.groups["back"].iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["cart", "greeter"]);
     assert_eq!(split.isolate[0].value, "greeter");
+    let guarded = &app.shapes["guarded"];
+    assert_eq!((&guarded.groups, guarded.isolate.len()), (&app.shapes[MONOLITH].groups, 3));
+    let micro = &app.shapes["micro"];
+    assert_eq!(micro.groups.keys().collect::<Vec<_>>(), ["cart", "frontend", "greeter"]);
+    assert!(micro.groups.iter().all(|(group, members)| members.len() == 1 && members[0].value == group.as_str()));
 
     assert_eq!(app.secrets["payment-key"], SecretSource::Env("PAYMENT_KEY".into()));
     assert_eq!(app.secrets["SIGNING_KEY"], SecretSource::File("keys/signing.pem".into()));
@@ -84,6 +91,9 @@ fn places_are_those_of_the_text() {
     assert_eq!(at(cart.source.span), "\"prebuilt/cart.wasm\"");
     assert_eq!(at(cart.routes[0].span), "\"/cart\"");
     assert_eq!(at(cart.grants.at.span), "grants");
+    assert_eq!(at(cart.idempotent[0].span), "\"shop:parts/cart\"");
+    assert_eq!(at(app.shapes["split"].groups["back"][1].span), "\"greeter\"");
+    assert_eq!(at(app.shapes["split"].isolate[0].span), "\"greeter\"");
     assert_eq!(at(cart.grants.kv[1].span), "\"sessions\"");
     assert_eq!(at(cart.limits.at.as_ref().expect("there are limits").span), "limits");
     assert_eq!(at(app.components["greeter"].grants.at.span), "greeter");

@@ -1,8 +1,8 @@
-//! Grants: what each component may reach, what it imports without a grant, what is granted for nothing, homes of stores.
+//! Grants: what each component may reach, what it imports without a grant, what is granted for nothing.
 
 use std::collections::BTreeMap;
 
-use isomer_manifest::{App, Component, ComponentName, Diagnostic, Span, Spanned, StoreName};
+use isomer_manifest::{App, Component, ComponentName, Diagnostic};
 
 use crate::interface::ComponentType;
 use crate::links::Types;
@@ -10,15 +10,7 @@ use crate::model::{Access, Link, MissingGrant};
 use crate::platform::{self, Authority, Grant};
 
 /// What each component may reach; mistakes go to `errors` and `warnings`.
-pub(crate) fn check(
-    app: &App,
-    types: &Types,
-    links: &[Link],
-    errors: &mut Vec<Diagnostic>,
-    warnings: &mut Vec<Diagnostic>,
-) -> Vec<Access> {
-    errors.extend(homes(app, "key-value", |component| &component.grants.kv));
-    errors.extend(homes(app, "SQL", |component| &component.grants.sql));
+pub(crate) fn check(app: &App, types: &Types, links: &[Link], warnings: &mut Vec<Diagnostic>) -> Vec<Access> {
     app.components
         .iter()
         .filter_map(|(name, component)| Some((name, component, types.get(name)?)))
@@ -132,30 +124,4 @@ fn unused(
             )
         })
         .collect()
-}
-
-/// A store has one home.
-fn homes(app: &App, kind: &str, stores: impl Fn(&Component) -> &[Spanned<StoreName>]) -> Vec<Diagnostic> {
-    let mut homes: BTreeMap<&StoreName, (&ComponentName, Span)> = BTreeMap::new();
-    let mut found = Vec::new();
-    for (name, component) in &app.components {
-        for store in stores(component) {
-            match homes.get(&store.value) {
-                Some((home, first)) => found.push(
-                    Diagnostic::error(format!("components `{home}` and `{name}` have the same {kind} store `{store}`"))
-                        .code("store-with-two-homes")
-                        .at(store.span, "also here")
-                        .related(*first, format!("granted to `{home}`"))
-                        .hint(format!(
-                            "a store has one home: keep it at `{home}`, and let `{name}` call an interface that `{home}` exports; \
-                             or give `{name}` a store of its own"
-                        )),
-                ),
-                None => {
-                    homes.insert(&store.value, (name, store.span));
-                }
-            }
-        }
-    }
-    found
 }

@@ -1,16 +1,17 @@
 //! How the composition of a group imports what the host provides: shared, or labelled for one component.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use isomer_manifest::{App, ComponentName, Diagnostic};
 
+use crate::flow::{self, Flow};
 use crate::interface::InterfaceId;
 use crate::links::Types;
 use crate::model::{Binding, HostBinding, Link};
 use crate::platform::{self, Authority, Grant};
 
-/// The bindings of a group's host imports, in the order of its components; a family whose handles pass between components
-/// with different grants goes to `errors`.
+/// The bindings of a composition's host imports, in the order of its components; a family whose handles pass between
+/// components with different grants goes to `errors`.
 pub(crate) fn host_imports(
     app: &App,
     types: &Types,
@@ -18,7 +19,10 @@ pub(crate) fn host_imports(
     links: &[Link],
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<HostBinding> {
-    let flowing = flowing_families(types, components, links);
+    let flows = flow::flows(types, &components.iter().cloned().collect(), links);
+    let passes = |component: &ComponentName, interface: &InterfaceId| {
+        flows.iter().any(|flow| flow.members.contains(component) && flow.family == interface.family())
+    };
     let mut labels = BTreeSet::new();
     let mut imports = Vec::new();
     for component in components {
@@ -29,48 +33,35 @@ pub(crate) fn host_imports(
             let binding = match platform::authority(interface) {
                 None => continue,
                 Some(Authority::None) => Binding::Shared,
-                Some(Authority::Own(_)) if flowing.contains_key(&interface.family()) => Binding::Family,
+                Some(Authority::Own(_)) if passes(component, interface) => Binding::Family,
                 Some(Authority::Own(_)) => Binding::Labelled { label: label(component, interface, &mut labels) },
             };
             imports.push(HostBinding { component: component.clone(), interface: interface.clone(), binding });
         }
     }
-    for (family, link) in &flowing {
-        errors.extend(unequal(app, &imports, family, link));
-    }
+    errors.extend(flows.iter().filter_map(|flow| unequal(app, types, flow)));
     imports
 }
 
-/// Families with authority whose handles a fused seam passes, each with such a seam.
-fn flowing_families<'a>(types: &Types, components: &[ComponentName], links: &'a [Link]) -> BTreeMap<String, &'a Link> {
-    let mut flowing = BTreeMap::new();
-    for link in links.iter().filter(|link| components.contains(&link.importer) && components.contains(&link.exporter)) {
-        let import = &types[&link.importer].imports[&link.import];
-        let export = &types[&link.exporter].exports[&link.export];
-        for (owner, _) in import.carries.iter().chain(&export.carries) {
-            if let Some(Authority::Own(_)) = platform::authority(owner) {
-                flowing.entry(owner.family()).or_insert(link);
-            }
-        }
-    }
-    flowing
-}
-
-/// Refuses a shared family if those that import it are not granted the same.
-fn unequal(app: &App, imports: &[HostBinding], family: &str, link: &Link) -> Option<Diagnostic> {
-    let shared =
-        || imports.iter().filter(|import| import.binding == Binding::Family && import.interface.family() == family);
-    let grants: BTreeSet<Grant> = shared().filter_map(|import| platform::grant(&import.interface)).collect();
+/// Refuses a flow if those that import its family are not granted the same.
+fn unequal(app: &App, types: &Types, flow: &Flow<'_>) -> Option<Diagnostic> {
+    let Flow { family, link, .. } = flow;
+    let grants: BTreeSet<Grant> = flow
+        .members
+        .iter()
+        .flat_map(|member| types[member].imports.keys())
+        .filter(|id| id.family() == *family)
+        .filter_map(platform::grant)
+        .collect();
     let granted = |component: &ComponentName| -> Vec<_> {
         grants.iter().map(|grant| grant.granted(&app.components[component].grants)).collect()
     };
-    let importers: BTreeSet<_> = shared().map(|import| &import.component).collect();
-    let mut importers = importers.into_iter();
-    let first = importers.next()?;
-    let other = importers.find(|other| granted(other) != granted(first))?;
+    let mut members = flow.members.iter();
+    let first = members.next()?;
+    let other = members.find(|other| granted(other) != granted(first))?;
     Some(
         Diagnostic::error(format!(
-            "the seam from `{}` to `{}` passes handles of `{family}`, so the group shares it, but `{first}` and `{other}` \
+            "the seam from `{}` to `{}` passes handles of `{family}`, so they share it, but `{first}` and `{other}` \
              have different grants",
             link.importer, link.exporter
         ))

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use isomer_manifest::ComponentName;
 use isomer_wire::FunctionKey;
 
+use crate::idempotent::Idempotent;
 use crate::links::Types;
 use crate::model::{Mode, Seam, Skeleton, SkeletonFunction, Stub, StubFunction};
 
 /// The stubs of a composition of `components`.
-pub(crate) fn stubs(types: &Types, seams: &[Seam], components: &[ComponentName]) -> Vec<Stub> {
+pub(crate) fn stubs(types: &Types, seams: &[Seam], idempotent: &Idempotent, components: &[ComponentName]) -> Vec<Stub> {
     let mut stubs = BTreeMap::<&ComponentName, Vec<StubFunction>>::new();
     for seam in crossing(seams).filter(|seam| components.contains(&seam.link.importer)) {
         let link = &seam.link;
@@ -24,6 +25,7 @@ pub(crate) fn stubs(types: &Types, seams: &[Seam], components: &[ComponentName])
             callee: link.exporter.clone(),
             key: key(seam, name, &function.hash.0),
             mode: seam.mode,
+            idempotent: idempotent.has(&link.exporter, &link.export, name),
         });
         stubs.entry(&link.importer).or_default().extend(functions);
     }

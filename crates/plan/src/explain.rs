@@ -2,17 +2,19 @@
 
 use std::fmt::{self, Write as _};
 
+use isomer_manifest::ComponentName;
+
 use crate::model::{Group, Http, Mode, Plan};
 
 impl Plan {
-    /// The plan for people: groups, seams with their reasons, grants, and what is imported without one. Aligned for a
+    /// The plan for people: processes, seams with their reasons, grants, and what is imported without one. Aligned for a
     /// terminal, without colour; ends with a line ending.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut out = format!("{} {}, shape {}\n", self.app, self.version, self.shape);
-        for group in &self.groups {
-            out.push('\n');
-            self.group(&mut out, group);
+        for (process, groups) in self.processes() {
+            let _ = writeln!(out, "\nprocess {process}");
+            table(&mut out, groups.into_iter().flat_map(rows).collect());
         }
         let seams = self.seams.iter().map(|seam| {
             let link = &seam.link;
@@ -41,20 +43,25 @@ impl Plan {
         section(&mut out, "notes", self.notes.iter().map(|note| vec![note.replace('`', "")]).collect());
         out
     }
+}
 
-    fn group(&self, out: &mut String, group: &Group) {
-        let apart = group.set_apart_from.as_ref().map(|from| format!(", set apart from {from}")).unwrap_or_default();
-        let _ = writeln!(out, "group {}{apart}", group.name);
-        let rows = group.components.iter().map(|component| {
-            let handler = group.handlers.iter().find(|handler| handler.component == *component);
-            let answers = handler.map(|handler| {
-                let routes: Vec<_> = handler.routes.iter().map(ToString::to_string).collect();
-                format!("answers {} ({})", routes.join(" "), handler.http)
-            });
-            vec![component.to_string(), answers.unwrap_or_default()]
+/// The components of a composition, each with what it answers and whether it is alone in its store.
+fn rows(group: &Group) -> Vec<Vec<String>> {
+    let store = match (&group.set_apart_from, group.components.len()) {
+        (None, _) => None,
+        (Some(_), 1) => Some("in a store of its own".to_owned()),
+        (Some(_), _) => Some(format!("in the store of {}", group.name)),
+    };
+    let row = |component: &ComponentName| {
+        let handler = group.handlers.iter().find(|handler| handler.component == *component);
+        let answers = handler.map(|handler| {
+            let routes: Vec<_> = handler.routes.iter().map(ToString::to_string).collect();
+            format!("answers {} ({})", routes.join(" "), handler.http)
         });
-        table(out, rows.collect());
-    }
+        let said: Vec<_> = answers.into_iter().chain(store.clone()).collect();
+        vec![component.to_string(), said.join(", ")]
+    };
+    group.components.iter().map(row).collect()
 }
 
 /// A headline and a table; nothing where there are no rows.

@@ -81,6 +81,11 @@ pub struct TypeHash(pub [u8; 16]);
 pub enum Class {
     /// Values only.
     Plain,
+    /// Has a type that the engine has switched off by default: lists of a fixed length, maps, error contexts.
+    Experimental {
+        /// The first type that makes it so, as WIT.
+        type_name: String,
+    },
     /// Has a `stream` or a `future`.
     Streaming {
         /// The first type that makes it so, as WIT.

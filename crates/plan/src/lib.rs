@@ -5,10 +5,10 @@
 //! the order in which they decide:
 //!
 //! 1. `links`: who meets which import, and whether both sides agree about the functions;
-//! 2. `place`: groups, components set apart, the mode of every seam, the order of instantiation;
-//! 3. `access` and `routes`: grants, homes of stores, paths;
+//! 2. `place` and `flow`: groups, components set apart, the mode of every seam, the order of instantiation;
+//! 3. `access`, `homes` and `routes`: grants, who opens which store, paths and the one front door;
 //! 4. `bind`: what a group's composition imports from the host, shared or labelled;
-//! 5. `cross`: which functions are called across seams, and by which numbers.
+//! 5. `cross` and `idempotent`: which functions are called across seams, by which numbers, and which may be called again.
 //!
 //! **Fusing never widens authority**: an interface that gives authority is bound for each component by itself, or shared
 //! among components with the same grants. What the platform implements, and what authority that gives, stands in one table
@@ -21,6 +21,9 @@ mod access;
 mod bind;
 mod cross;
 mod explain;
+mod flow;
+mod homes;
+mod idempotent;
 mod interface;
 mod links;
 mod model;
@@ -38,7 +41,8 @@ pub use model::{
     SkeletonFunction, Stub, StubFunction,
 };
 
-use place::{Apart, Place};
+use idempotent::Idempotent;
+use place::Place;
 
 /// Plans an app in one of its shapes. `types` has the type of every component of the app.
 ///
@@ -62,13 +66,18 @@ pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &s
     }
     let mut warnings = Vec::new();
     let links = links::find(app, types, &mut errors);
-    let places = place::place(app, shape, shape_of_app);
+    let idempotent = idempotent::find(app, types, &mut errors);
+    let mut places = place::place(app, shape, shape_of_app);
+    flow::set_apart(app, types, &links, &mut places);
     let seams: Vec<Seam> =
         links.iter().map(|link| place::seam(link, &types[&link.importer].imports[&link.import], &places)).collect();
     errors.extend(seams.iter().filter_map(|seam| place::cannot_cross(app, seam, &places)));
-    let access = access::check(app, types, &links, &mut errors, &mut warnings);
+    let access = access::check(app, types, &links, &mut warnings);
+    let mut shared = Vec::new();
+    homes::check(app, shape, &places, &mut errors, &mut shared);
     let handlers = routes::handlers(app, types, &links, &mut errors, &mut warnings);
-    let groups = groups(app, types, &seams, &places, &handlers, &mut errors);
+    errors.extend(routes::front_doors(app, shape, &handlers, &places));
+    let groups = groups(app, types, &seams, &places, &handlers, &idempotent, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -76,7 +85,7 @@ pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &s
         app: app.name.clone(),
         version: app.version.to_string(),
         shape: shape.to_owned(),
-        notes: notes(app, &groups, &places),
+        notes: notes(app, &groups, &places).into_iter().chain(shared).collect(),
         groups,
         seams,
         access,
@@ -91,6 +100,7 @@ fn groups(
     seams: &[Seam],
     places: &BTreeMap<ComponentName, Place>,
     handlers: &BTreeMap<ComponentName, Handler>,
+    idempotent: &Idempotent,
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<Group> {
     let mut units: BTreeMap<(String, Option<ComponentName>), BTreeSet<ComponentName>> = BTreeMap::new();
@@ -117,11 +127,11 @@ fn groups(
         groups.push(Group {
             imports: bind::host_imports(app, types, &components, &met, errors),
             handlers: components.iter().filter_map(|component| handlers.get(component).cloned()).collect(),
-            stubs: cross::stubs(types, seams, &components),
+            stubs: cross::stubs(types, seams, idempotent, &components),
             skeletons: cross::skeletons(types, seams, &components),
             components,
             links,
-            name: apart.as_ref().map_or_else(|| shape_group.clone(), ToString::to_string),
+            name: apart.as_ref().map_or_else(|| shape_group.clone(), |leader| place::name_apart(leader, places)),
             set_apart_from: apart.map(|_| shape_group),
         });
     }
@@ -156,13 +166,24 @@ fn notes(app: &App, groups: &[Group], places: &BTreeMap<ComponentName, Place>) -
             }
         }
     }
+    let mut apart = BTreeMap::<(&str, &'static str), Vec<String>>::new();
     for (component, place) in places {
-        let why = match &place.apart {
-            None => continue,
-            Some(Apart::Asked) => "it is to be isolated",
-            Some(Apart::Limits) => "it has limits of its own and no routes",
-        };
-        notes.push(format!("`{component}` is set apart from group `{}`: {why}", place.group));
+        if let Some(why) = &place.apart {
+            apart.entry((&place.group, why.in_short())).or_default().push(format!("`{component}`"));
+        }
+    }
+    notes.extend(apart.into_iter().map(|((group, why), components)| {
+        let (are, own) = if components.len() == 1 { ("is", "its") } else { ("are", "their") };
+        format!(
+            "{} {are} set apart from group `{group}` ({why}): memory and time of {own} calls count as {own} own",
+            components.join(", ")
+        )
+    }));
+    if places.values().any(|place| Some(&place.group) != places.values().next().map(|first| &first.group)) {
+        notes.push(
+            "memory and time of a call into another process count there; it has the time that its caller has left"
+                .to_owned(),
+        );
     }
     notes
 }

@@ -9,7 +9,7 @@ use crate::model::Link;
 use crate::platform::{self, Verdict};
 
 /// Names nearer than this are suggested.
-const SIMILARITY_MIN: f64 = 0.75;
+pub(crate) const SIMILARITY_MIN: f64 = 0.75;
 /// How many differing functions or types an error names.
 const DIFFERENCES_MAX: usize = 8;
 

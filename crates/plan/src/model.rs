@@ -82,6 +82,8 @@ pub struct StubFunction {
     pub key: FunctionKey,
     /// `isolated` or `remote`.
     pub mode: Mode,
+    /// Does the manifest say that calling it twice has the effect of calling it once? Only such a call is sent again when it was lost.
+    pub idempotent: bool,
 }
 
 /// The functions of one component that are called from outside its composition. A generated part, fused to the component,

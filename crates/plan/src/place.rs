@@ -23,12 +23,23 @@ pub(crate) enum Apart {
     Asked,
     /// Limits of its own, where it answers no routes.
     Limits,
+    /// Passes handles of a family to others, and the group shares the family with other grants.
+    Handles {
+        /// `wasi:keyvalue`.
+        family: String,
+        /// The first of those who pass them; they are set apart together.
+        with: ComponentName,
+    },
 }
 
 impl Place {
     /// Components with the same unit are composed into one.
     pub(crate) fn unit(&self, component: &ComponentName) -> (String, Option<ComponentName>) {
-        (self.group.clone(), self.apart.as_ref().map(|_| component.clone()))
+        let leader = self.apart.as_ref().map(|apart| match apart {
+            Apart::Asked | Apart::Limits => component,
+            Apart::Handles { with, .. } => with,
+        });
+        (self.group.clone(), leader.cloned())
     }
 }
 
@@ -93,6 +104,16 @@ pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentN
         .collect()
 }
 
+/// The name of a composition that is set apart: its component's, unless a group of the shape has that name.
+pub(crate) fn name_apart(component: &ComponentName, places: &BTreeMap<ComponentName, Place>) -> String {
+    let taken = |name: &str| places.values().any(|place| place.group == name);
+    let mut name = component.to_string();
+    while taken(&name) {
+        name.push_str("-apart");
+    }
+    name
+}
+
 /// The seam of a link: its mode and why.
 pub(crate) fn seam(link: &Link, import: &InterfaceType, places: &BTreeMap<ComponentName, Place>) -> Seam {
     let (from, to) = (&places[&link.importer], &places[&link.exporter]);
@@ -101,12 +122,18 @@ pub(crate) fn seam(link: &Link, import: &InterfaceType, places: &BTreeMap<Compon
             Mode::Remote,
             format!("`{}` is in group `{}`, `{}` in group `{}`", link.importer, from.group, link.exporter, to.group),
         )
+    } else if from.unit(&link.importer) == to.unit(&link.exporter) {
+        let why = match &from.apart {
+            None => format!("both in group `{}`", from.group),
+            Some(_) => "set apart together".to_owned(),
+        };
+        (Mode::Fused, why)
     } else {
-        match (&to.apart, &from.apart) {
-            (Some(apart), _) => (Mode::Isolated, apart_because(&link.exporter, apart)),
-            (None, Some(apart)) => (Mode::Isolated, apart_because(&link.importer, apart)),
-            (None, None) => (Mode::Fused, format!("both in group `{}`", from.group)),
-        }
+        let (component, apart) = match (&to.apart, &from.apart) {
+            (Some(apart), _) => (&link.exporter, apart),
+            (None, apart) => (&link.importer, apart.as_ref().expect("the others of a group are in one unit")),
+        };
+        (Mode::Isolated, format!("`{component}` {}", apart.why()))
     };
     Seam {
         link: link.clone(),
@@ -117,10 +144,25 @@ pub(crate) fn seam(link: &Link, import: &InterfaceType, places: &BTreeMap<Compon
     }
 }
 
-fn apart_because(component: &ComponentName, apart: &Apart) -> String {
-    match apart {
-        Apart::Asked => format!("`{component}` is to be isolated"),
-        Apart::Limits => format!("`{component}` has limits of its own and no routes"),
+impl Apart {
+    /// For lists.
+    pub(crate) fn in_short(&self) -> &'static str {
+        match self {
+            Self::Asked => "to be isolated",
+            Self::Limits => "limits of its own and no routes",
+            Self::Handles { .. } => "other grants than those who pass handles too",
+        }
+    }
+
+    /// What follows the component's name.
+    pub(crate) fn why(&self) -> String {
+        match self {
+            Self::Asked => "is to be isolated".to_owned(),
+            Self::Limits => "has limits of its own and no routes".to_owned(),
+            Self::Handles { family, .. } => {
+                format!("passes handles of `{family}`, which the group shares with other grants")
+            }
+        }
     }
 }
 
@@ -133,9 +175,10 @@ pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentNa
         Class::Pinned { type_name } => {
             ("a resource", type_name, "pass values: an id that the other component looks up instead of a handle")
         }
-        Class::Streaming { type_name } => {
-            ("a stream or future", type_name, "pass the data in pieces: `list<u8>`")
+        Class::Experimental { type_name } => {
+            ("a type that engines have not switched on", type_name, "write it with other types: a list, a record")
         }
+        Class::Streaming { type_name } => ("a stream or future", type_name, "pass the data in pieces: `list<u8>`"),
     };
     let way_out = match seam.mode {
         Mode::Fused => return None,
@@ -159,6 +202,9 @@ fn isolated_way_out(link: &Link, places: &BTreeMap<ComponentName, Place>) -> Str
         Some(Apart::Asked) => Some(format!("take `isolate` off `{component}`")),
         Some(Apart::Limits) => {
             Some(format!("take the limits off `{component}`: a component without routes has those of its callers"))
+        }
+        Some(Apart::Handles { family, .. }) => {
+            Some(format!("grant `{component}` what the others of the group who pass handles of `{family}` are granted"))
         }
         None => None,
     };

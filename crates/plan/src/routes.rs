@@ -7,6 +7,7 @@ use isomer_manifest::{App, ComponentName, Diagnostic, Route, Span};
 use crate::interface::{ComponentType, InterfaceId};
 use crate::links::Types;
 use crate::model::{Handler, Http, Link};
+use crate::place::Place;
 
 /// The handlers of components with routes, by component; mistakes go to `errors` and `warnings`.
 pub(crate) fn handlers(
@@ -57,6 +58,31 @@ pub(crate) fn handlers(
         }
     }
     handlers
+}
+
+/// Refuses a shape that answers routes in several processes: an app has one front door, which knows all of its routes.
+pub(crate) fn front_doors(
+    app: &App,
+    shape: &str,
+    handlers: &BTreeMap<ComponentName, Handler>,
+    places: &BTreeMap<ComponentName, Place>,
+) -> Option<Diagnostic> {
+    let mut doors = handlers.keys().map(|component| (component, &places[component].group));
+    let (first, first_group) = doors.next()?;
+    let (other, other_group) = doors.find(|(_, group)| *group != first_group)?;
+    let at = |component: &ComponentName| app.components[component].routes[0].span;
+    Some(
+        Diagnostic::error(format!(
+            "in shape `{shape}` two processes would answer routes: `{first_group}`, by `{first}`, and `{other_group}`, by `{other}`"
+        ))
+        .code("two-front-doors")
+        .at(at(other), format!("answered by `{other}`, in group `{other_group}`"))
+        .related(at(first), format!("answered by `{first}`, in group `{first_group}`"))
+        .hint(format!(
+            "an app has one front door: put `{first}` and `{other}` into one group (`isolate` still keeps them in stores of \
+             their own); or let one answer the paths of both, and call an interface of the other"
+        )),
+    )
 }
 
 /// The HTTP handler that a component exports; the newer where it has two.

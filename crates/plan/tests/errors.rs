@@ -2,7 +2,7 @@
 
 mod support;
 
-use isomer_plan::{Class, ComponentType};
+use isomer_plan::{Binding, Class, ComponentType};
 use support::{Planned, component, interface, name};
 
 const HANDLER: &str = "wasi:http/handler@0.3.0";
@@ -122,19 +122,99 @@ fn imports_and_exports_that_no_component_may_have() {
     refused("reserved", &bare(&["odd"]), &[("odd", odd)]);
 }
 
+const APART: &str = "
+[shapes.apart.groups]
+one = [\"cart\"]
+two = [\"orders\"]
+
+[shapes.beside]
+groups.one = [\"cart\", \"orders\"]
+isolate = \"all\"
+";
+
 #[test]
-fn a_store_has_one_home() {
+fn a_store_is_opened_by_one_process() {
     let manifest = "
 [components.cart]
 wasm = \"cart.wasm\"
-grants = { kv = [\"carts\"], sql = [\"shop\"] }
+grants = { kv = [\"carts\"], sql = [\"shop\"], dirs = [{ host = \"files/./in\", guest = \"/in\" }] }
 
 [components.orders]
 wasm = \"orders.wasm\"
-grants = { kv = [\"orders\", \"carts\"], sql = [\"shop\"] }
+grants = { kv = [\"orders\", \"carts\"], sql = [\"shop\"], dirs = [{ host = \"x/../files\", guest = \"/f\", write = true }] }
 ";
-    let both = component(&["wasi:keyvalue/store@0.2.0-draft", "isomer:sql/store@0.1.0"], &[]);
-    refused("two_homes", manifest, &[("cart", both.clone()), ("orders", both)]);
+    let both = component(
+        &["wasi:keyvalue/store@0.2.0-draft", "isomer:sql/store@0.1.0", "wasi:filesystem/preopens@0.2.6"],
+        &[],
+    );
+    let parts = [("cart", both.clone()), ("orders", both)];
+    let planned = Planned::new(&(manifest.to_owned() + APART), &parts);
+    insta::assert_snapshot!("stores_in_two_processes", planned.errors("apart"));
+    // One process opens them once, for several of its components.
+    for shape in ["monolith", "beside"] {
+        let notes = planned.plan(shape).notes;
+        let shared: Vec<_> = notes.iter().filter(|note| note.contains("is shared by")).collect();
+        assert_eq!(
+            shared,
+            [
+                "the key-value store `carts` is shared by `cart`, `orders`: they stay in one process",
+                "the SQL store `shop` is shared by `cart`, `orders`: they stay in one process"
+            ]
+        );
+    }
+    // What nobody writes is the same everywhere.
+    let read = manifest.replace(", write = true", "").replace("kv = [\"carts\"], sql = [\"shop\"], ", "");
+    Planned::new(&(read + APART), &parts).plan("apart");
+}
+
+#[test]
+fn routes_are_answered_by_one_process() {
+    let manifest = "
+[components.cart]
+wasm = \"cart.wasm\"
+routes = [\"/cart/...\"]
+
+[components.orders]
+wasm = \"orders.wasm\"
+routes = [\"/orders\", \"/...\"]
+";
+    let http = || component(&[], &[HANDLER]);
+    let planned = Planned::new(&(manifest.to_owned() + APART), &[("cart", http()), ("orders", http())]);
+    insta::assert_snapshot!("two_front_doors", planned.errors("apart"));
+    assert_eq!(planned.plan("beside").groups.len(), 2);
+}
+
+#[test]
+fn functions_declared_idempotent_are_exported() {
+    let manifest = |functions: &str| {
+        bare(&["catalog", "shop"]).replace("catalog.wasm\"", &format!("catalog.wasm\"\nidempotent = [{functions}]"))
+    };
+    let products = "shop:catalog/products@1.0.0 { get: func(id: string); list: func() }";
+    let parts = || {
+        [
+            ("catalog", component(&[], &[products, "shop:catalog/search { find: func() }"])),
+            ("shop", component(&[products, "shop:catalog/search { find: func() }"], &[])),
+        ]
+    };
+    refused("idempotent_near", &manifest("\"shop:catalog/products.gets\""), &parts());
+    refused("idempotent_far", &manifest("\"weather\""), &parts());
+    refused(
+        "idempotent_nothing",
+        &manifest("\"weather\"").replace("catalog", "zoo"),
+        &[("zoo", component(&[], &[])), ("shop", component(&[], &[]))],
+    );
+
+    let apart = "\n[shapes.apart]\ngroups = \"each\"\n";
+    let declared = |functions: &str| -> Vec<String> {
+        let plan = Planned::new(&(manifest(functions) + apart), &parts()).plan("apart");
+        let stub = &plan.group_of(&name("shop")).expect("it is placed").stubs[0];
+        let idempotent = stub.functions.iter().filter(|function| function.idempotent);
+        idempotent.map(|function| function.function.clone()).collect()
+    };
+    assert_eq!(declared(""), [""; 0]);
+    assert_eq!(declared("\"shop:catalog/products\""), ["get", "list"]);
+    assert_eq!(declared("\"shop:catalog/products@1.0.0.get\", \"shop:catalog/search\""), ["get", "find"]);
+    assert_eq!(declared("\"shop:catalog/products.list\", \"shop:catalog/products@1.0.0.list\""), ["list"]);
 }
 
 #[test]
@@ -196,26 +276,70 @@ fn what_cannot_cross_is_refused_with_its_type() {
     refused("isolated_pinned", &isolated, &with_class(Class::Pinned { type_name: "cursor".to_owned() }));
     let streaming = with_class(Class::Streaming { type_name: "stream<u8>".to_owned() });
     insta::assert_snapshot!("remote_streaming", Planned::new(&remote, &streaming).errors("apart"));
+    let experimental = with_class(Class::Experimental { type_name: "list<u8, 4>".to_owned() });
+    insta::assert_snapshot!("remote_experimental", Planned::new(&remote, &experimental).errors("apart"));
+}
+
+const KV: &str = "wasi:keyvalue/store@0.2.0-draft";
+
+/// A component whose interfaces of `shop` pass buckets.
+fn passing(mut ty: ComponentType) -> ComponentType {
+    for ty in ty.imports.values_mut().chain(ty.exports.values_mut()).filter(|ty| ty.id.namespace == "shop") {
+        ty.carries.insert((interface(KV).id, "bucket".to_owned()));
+        ty.class = Class::Pinned { type_name: "bucket".to_owned() };
+    }
+    ty
 }
 
 #[test]
 fn handles_of_a_store_pass_only_between_equals() {
     let manifest = bare(&["cart", "helper"]).replace("cart.wasm\"", "cart.wasm\"\ngrants = { kv = [\"carts\"] }");
-    let kv = "wasi:keyvalue/store@0.2.0-draft";
-    let passing = |mut ty: ComponentType| {
-        for ty in ty.imports.values_mut().chain(ty.exports.values_mut()).filter(|ty| ty.id.namespace == "shop") {
-            ty.carries.insert((interface(kv).id, "bucket".to_owned()));
-            ty.class = Class::Pinned { type_name: "bucket".to_owned() };
-        }
-        ty
-    };
-    let cart = passing(component(&[kv, "shop:help/help"], &[]));
-    let helper = passing(component(&[kv], &["shop:help/help"]));
+    let cart = passing(component(&[KV, "shop:help/help"], &[]));
+    let helper = passing(component(&[KV], &["shop:help/help"]));
     refused("unequal_grants", &manifest, &[("cart", cart.clone()), ("helper", helper.clone())]);
 
     // Nobody is granted anything: nothing could be widened, so the import is shared.
     let plan = Planned::new(&bare(&["cart", "helper"]), &[("cart", cart), ("helper", helper)]).plan("monolith");
-    assert!(plan.groups[0].imports.iter().all(|import| import.binding == isomer_plan::Binding::Family));
+    assert!(plan.groups[0].imports.iter().all(|import| import.binding == Binding::Family));
+}
+
+#[test]
+fn who_passes_handles_shares_with_nobody_else() {
+    let manifest = bare(&["alone", "blog", "cart", "drafts", "shelf"])
+        .replace("cart.wasm\"", "cart.wasm\"\ngrants = { kv = [\"carts\"] }")
+        .replace("shelf.wasm\"", "shelf.wasm\"\ngrants = { kv = [\"carts\"] }")
+        .replace("alone.wasm\"", "alone.wasm\"\ngrants = { kv = [\"mine\"] }");
+    let mut parts = vec![
+        ("alone", component(&[KV, "all:alone/greet"], &["all:alone/visit"])),
+        ("blog", passing(component(&[KV, "shop:blog/drafts"], &["all:alone/greet"]))),
+        ("cart", passing(component(&[KV, "shop:shelf/shelf", "all:alone/visit"], &[]))),
+        ("drafts", passing(component(&[KV], &["shop:blog/drafts"]))),
+        ("shelf", passing(component(&[KV], &["shop:shelf/shelf"]))),
+    ];
+    let planned = Planned::new(&manifest, &parts);
+    let plan = planned.plan("monolith");
+    let binding = |component: &str| {
+        let group = plan.group_of(&name(component)).expect("it is placed");
+        let import = group.imports.iter().find(|import| import.component == name(component)).expect("it imports");
+        (group.name.clone(), import.binding == Binding::Family)
+    };
+    // Two pairs with different grants cannot share the one import of a composition; who passes nothing has his own.
+    assert_eq!(binding("alone"), ("monolith".to_owned(), false));
+    assert_eq!([binding("blog"), binding("drafts")], [("monolith".to_owned(), true), ("monolith".to_owned(), true)]);
+    assert_eq!([binding("cart"), binding("shelf")], [("cart".to_owned(), true), ("cart".to_owned(), true)]);
+    insta::assert_snapshot!("flows_apart", plan.explain());
+
+    // With equal grants nothing is set apart.
+    let equal = manifest
+        .replace("blog.wasm\"", "blog.wasm\"\ngrants = { kv = [\"carts\"] }")
+        .replace("drafts.wasm\"", "drafts.wasm\"\ngrants = { kv = [\"carts\"] }");
+    assert_eq!(Planned::new(&equal, &parts).plan("monolith").groups.len(), 1);
+
+    // Setting apart is refused where the values cannot cross.
+    let visit = "all:alone/visit".parse().expect("a name");
+    parts[2].1.imports.get_mut(&visit).expect("it is there").class =
+        Class::Streaming { type_name: "stream<u8>".to_owned() };
+    refused("flows_that_cannot_part", &manifest, &parts);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use isomer_plan::{Class, ComponentType, FunctionType, InterfaceId, InterfaceType, TypeHash};
 use sha2::{Digest, Sha256};
+use wasmparser::PrimitiveValType;
 
 use crate::error::SeamError;
 use crate::world::{Function, Interface, TypeDefinition, ValueType, World};
@@ -36,6 +37,8 @@ struct Resolved {
 #[derive(Debug, Default, Clone)]
 struct Contents {
     stream: Option<String>,
+    /// A type that the engine has switched off by default.
+    experimental: Option<String>,
     resource: Option<String>,
     carried: BTreeSet<(InterfaceId, String)>,
 }
@@ -91,10 +94,12 @@ impl<'a> Describer<'a> {
             .filter(|(_, definition)| *definition == TypeDefinition::Resource)
             .map(|(name, _)| name.clone())
             .collect();
-        let class = match (contents.resource.or_else(|| resources.first().cloned()), contents.stream) {
-            (Some(type_name), _) => Class::Pinned { type_name },
-            (None, Some(type_name)) => Class::Streaming { type_name },
-            (None, None) => Class::Plain,
+        let resource = contents.resource.or_else(|| resources.first().cloned());
+        let class = match (resource, contents.stream, contents.experimental) {
+            (Some(type_name), ..) => Class::Pinned { type_name },
+            (None, Some(type_name), _) => Class::Streaming { type_name },
+            (None, None, Some(type_name)) => Class::Experimental { type_name },
+            (None, None, None) => Class::Plain,
         };
         let mut carries = contents.carried;
         carries.retain(|(owner, _)| *owner != id);
@@ -127,6 +132,7 @@ impl<'a> Describer<'a> {
                     text(&mut hasher, name);
                     let contents = Contents {
                         stream: None,
+                        experimental: None,
                         resource: Some(name.to_owned()),
                         carried: BTreeSet::from([(owner, name.to_owned())]),
                     };
@@ -160,7 +166,12 @@ impl<'a> Describer<'a> {
             |this: &mut Self, ty: &'a ValueType, hasher: &mut Sha256| this.value(interface, ty, hasher, contents);
         match ty {
             ValueType::Named(_) => {}
-            ValueType::Primitive(primitive) => text(&mut hasher, &primitive.to_string()),
+            ValueType::Primitive(primitive) => {
+                text(&mut hasher, &primitive.to_string());
+                if *primitive == PrimitiveValType::ErrorContext {
+                    contents.experimental.get_or_insert_with(|| primitive.to_string());
+                }
+            }
             ValueType::Own(name) | ValueType::Borrow(name) => {
                 text(&mut hasher, if matches!(ty, ValueType::Own(_)) { "own" } else { "borrow" });
                 let resolved = self.named(interface, name)?;
@@ -193,15 +204,17 @@ impl<'a> Describer<'a> {
                 text(&mut hasher, "list");
                 each(self, ty, &mut hasher)?;
             }
-            ValueType::FixedList(ty, length) => {
+            ValueType::FixedList(item, length) => {
                 text(&mut hasher, "fixed-list");
                 hasher.update(length.to_le_bytes());
-                each(self, ty, &mut hasher)?;
+                each(self, item, &mut hasher)?;
+                contents.experimental.get_or_insert_with(|| value_text(ty));
             }
             ValueType::Map(key, value) => {
                 text(&mut hasher, "map");
                 each(self, key, &mut hasher)?;
                 each(self, value, &mut hasher)?;
+                contents.experimental.get_or_insert_with(|| value_text(ty));
             }
             ValueType::Option(ty) => {
                 text(&mut hasher, "option");
@@ -262,6 +275,7 @@ fn catches(world: &World, interface: &Interface, function: &Function) -> bool {
 impl Contents {
     fn add(&mut self, other: &Contents) {
         self.stream = self.stream.take().or_else(|| other.stream.clone());
+        self.experimental = self.experimental.take().or_else(|| other.experimental.clone());
         self.resource = self.resource.take().or_else(|| other.resource.clone());
         self.carried.extend(other.carried.iter().cloned());
     }

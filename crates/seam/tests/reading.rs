@@ -128,6 +128,13 @@ fn interfaces_are_classified() {
     assert_eq!(class("interface i { f: func() -> stream<u8>; }"), streaming("stream<u8>"));
     assert_eq!(class("interface i { record r { a: option<future<u8>> } f: func(r: r); }"), streaming("future<u8>"));
     assert_eq!(class("interface i { resource cursor { next: func() -> u32; } }"), pinned("cursor"));
+    let experimental = |name: &str| Class::Experimental { type_name: name.to_owned() };
+    assert_eq!(
+        class("interface i { record r { a: option<list<u8, 4>> } f: func(r: r); }"),
+        experimental("list<u8, 4>")
+    );
+    assert_eq!(class("interface i { f: func() -> map<string, u8>; }"), experimental("map<string, u8>"));
+    assert_eq!(class("interface i { f: func(a: error-context) -> list<u8, 4>; }"), experimental("error-context"));
     let carried = "interface t { resource c; open: func() -> c; } interface i { use t.{c}; f: func(c: borrow<c>); }";
     assert_eq!(class(carried), pinned("c"));
     let carries = import(carried).carries;

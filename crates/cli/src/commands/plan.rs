@@ -35,6 +35,13 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         let mut json = serde_json::to_value(&plan).expect("a plan is plain data");
         // Once more, with their places in the manifest.
         json["warnings"] = warnings.iter().map(Diagnostic::to_json).collect();
+        let processes = plan.processes().into_iter().map(|(name, groups)| {
+            (
+                name.to_owned(),
+                groups.iter().flat_map(|group| &group.components).map(ToString::to_string).collect::<Vec<_>>().into(),
+            )
+        });
+        json["processes"] = serde_json::Value::Object(processes.collect());
         print(&format!("{json:#}\n"))?;
     } else {
         print(&plan.explain())?;

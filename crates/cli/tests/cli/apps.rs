@@ -60,6 +60,11 @@ fn plan_as_json() {
     assert_eq!(monolith["seams"][0]["mode"], "fused");
     let split = json(&["plan", "--json", "--shape", "split"]);
     assert_eq!(split["seams"][0]["mode"], "remote");
+    assert_eq!(split["processes"], serde_json::json!({ "back": ["pong"], "ping": ["ping"] }));
+    let [back, ping] = [&split["groups"][0], &split["groups"][1]];
+    let (stub, skeleton) = (&ping["stubs"][0]["functions"][0], &back["skeletons"][0]["functions"][0]);
+    assert_eq!((&stub["callee"], &stub["mode"]), (&"pong".into(), &"remote".into()));
+    assert_eq!((&stub["function"], &stub["key"]), (&skeleton["function"], &skeleton["key"]));
 }
 
 #[test]

@@ -48,6 +48,18 @@ fn unknown_shape() {
 }
 
 #[test]
+fn a_shape_that_cannot_be_run() {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"twice\"\nversion = \"0.1.0\"\n\n\
+         [components.left]\nwasm = \"hello.wasm\"\nroutes = [\"/left\"]\n\n\
+         [components.right]\nwasm = \"hello.wasm\"\nroutes = [\"/right\"]\n\n\
+         [shapes.each]\ngroups = \"each\"\n",
+    );
+    workspace.guest("http-hello", "hello.wasm");
+    assert_run!(workspace, workspace.run(&["run", "--shape", "each", "--listen", "127.0.0.1:0"]));
+}
+
+#[test]
 fn missing_exporter() {
     let workspace = Workspace::with_manifest(&manifest("wasm = \"ping.wasm\""));
     workspace.guest("ping", "ping.wasm");

@@ -8,7 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
 use crate::model::{Component, Limits, Route, Source};
 use crate::names::ComponentName;
-use crate::raw::{ImportText, NameText, PathText, RawComponent, RawLimits, RouteText};
+use crate::raw::{FunctionText, ImportText, NameText, PathText, RawComponent, RawLimits, RouteText};
 use crate::source::{Span, Spanned};
 use crate::units::{parse_duration, parse_size};
 
@@ -38,6 +38,7 @@ impl Lowering<'_> {
         let grants = self.grants(name, raw.grants.unwrap_or_default(), grants_at);
         let limits = self.limits(raw.limits.unwrap_or_default(), limits_at);
         let links = self.links(name, raw.links);
+        let idempotent = self.idempotent(name, raw.idempotent);
         Some(Component {
             source: source?,
             routes,
@@ -45,6 +46,7 @@ impl Lowering<'_> {
             limits,
             links,
             isolate: raw.isolate,
+            idempotent,
             concurrency: raw.concurrency.unwrap_or(1),
             at: Spanned::new((), at),
         })
@@ -149,6 +151,24 @@ impl Lowering<'_> {
             return None;
         }
         Some(value)
+    }
+
+    /// Whether the component exports them is the plan's to know.
+    fn idempotent(&mut self, name: &str, raw: Vec<Spanned<FunctionText>>) -> Vec<Spanned<String>> {
+        let mut functions = vec![];
+        for function in raw {
+            if function.value.0.is_empty() {
+                self.report(
+                    Diagnostic::error(format!("`idempotent` of component `{name}` names no function"))
+                        .code("empty-function")
+                        .at(function.span, "")
+                        .hint("write an interface or a function of it, for example `\"shop:boutique/catalog.get-product\"`"),
+                );
+                continue;
+            }
+            functions.push(function.map(|text| text.0));
+        }
+        functions
     }
 
     fn links(

@@ -1,13 +1,15 @@
 //! Shapes and their groups.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use super::Lowering;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Component, MONOLITH, Shape};
 use crate::names::{ComponentName, check_name};
-use crate::raw::{NameText, RawShape};
+use crate::raw::{NameText, RawGroups, RawShape};
 use crate::source::{Span, Spanned};
+use crate::word::{Word, WordOr};
 
 impl Lowering<'_> {
     pub(super) fn shapes(
@@ -15,10 +17,10 @@ impl Lowering<'_> {
         raw: BTreeMap<Spanned<NameText>, RawShape>,
         components: &BTreeMap<ComponentName, Component>,
     ) -> BTreeMap<String, Shape> {
-        let everything =
+        let everything: Vec<_> =
             components.iter().map(|(name, component)| Spanned::new(name.clone(), component.at.span)).collect();
-        let monolith = Shape { groups: BTreeMap::from([(MONOLITH.to_owned(), everything)]), isolate: vec![] };
-        let mut shapes = BTreeMap::from([(MONOLITH.to_owned(), monolith)]);
+        let one_group = || BTreeMap::from([(MONOLITH.to_owned(), everything.clone())]);
+        let mut shapes = BTreeMap::from([(MONOLITH.to_owned(), Shape { groups: one_group(), isolate: vec![] })]);
         for (name, raw) in raw {
             let text = name.value.0;
             if text == MONOLITH {
@@ -32,17 +34,52 @@ impl Lowering<'_> {
             }
             let checked = check_name("a shape name", &text);
             self.valid(checked, "bad-name", name.span);
-            let shape = self.shape(&text, raw);
-            shapes.insert(text, shape);
+            let groups = match raw.groups {
+                None => one_group(),
+                Some(Spanned { value: WordOr::Value(groups), .. }) => self.groups(&text, groups),
+                Some(Spanned { value: WordOr::Text(word, kind), span }) => {
+                    self.word(kind, &word, span, &format!("`groups` of shape `{text}`"), "name the groups in a table");
+                    everything.iter().map(|name| (name.to_string(), vec![name.clone()])).collect()
+                }
+            };
+            let what = format!("`isolate` of shape `{text}`");
+            let isolate = match raw.isolate.value {
+                WordOr::Value(names) => {
+                    names.into_iter().filter_map(|name| self.component_named(name, &what)).collect()
+                }
+                WordOr::Text(word, kind) => {
+                    self.word(
+                        kind,
+                        &word,
+                        raw.isolate.span,
+                        &what,
+                        &format!("name the components in a list: `[\"{word}\"]`"),
+                    );
+                    everything.clone()
+                }
+            };
+            shapes.insert(text, Shape { groups, isolate });
         }
         shapes
     }
 
-    fn shape(&mut self, shape: &str, raw: RawShape) -> Shape {
+    /// Is the text the one word that may stand there?
+    fn word<W: Word>(&mut self, _: PhantomData<W>, text: &str, at: Span, what: &str, otherwise: &str) {
+        if text != W::WORD {
+            self.report(
+                Diagnostic::error(format!("{what} is `{text}`, and the only word that it can be is `{}`", W::WORD))
+                    .code("unknown-word")
+                    .at(at, "not known")
+                    .hint(format!("write `\"{}\"`, or {otherwise}", W::WORD)),
+            );
+        }
+    }
+
+    fn groups(&mut self, shape: &str, raw: RawGroups) -> BTreeMap<String, Vec<Spanned<ComponentName>>> {
         let mut placed: BTreeMap<ComponentName, (String, Span)> = BTreeMap::new();
         let mut groups = BTreeMap::new();
         // In the order of the file, so that what comes second is reported as such.
-        let mut raw_groups: Vec<_> = raw.groups.into_iter().collect();
+        let mut raw_groups: Vec<_> = raw.into_iter().collect();
         raw_groups.sort_by_key(|(name, _)| name.span);
         for (name, members) in raw_groups {
             let group = name.value.0;
@@ -81,8 +118,6 @@ impl Lowering<'_> {
             }
             groups.insert(group, kept);
         }
-        let what = format!("`isolate` of shape `{shape}`");
-        let isolate = raw.isolate.into_iter().filter_map(|name| self.component_named(name, &what)).collect();
-        Shape { groups, isolate }
+        groups
     }
 }

@@ -1,0 +1,98 @@
+//! Handles of a family with authority that components pass to each other: `shop:cart/open` gives a `bucket` of `wasi:keyvalue`.
+//!
+//! Passing a handle needs one resource type on both sides, so those who pass handles share one import of the family, and
+//! must have equal grants, as the platform cannot tell who calls. Everybody else has an import of his own, under a label.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use isomer_manifest::{App, ComponentName};
+
+use crate::links::Types;
+use crate::model::Link;
+use crate::place::{Apart, Place};
+use crate::platform::{self, Authority, Grant};
+
+/// Components that pass handles of a family to each other, directly or by others.
+#[derive(Debug)]
+pub(crate) struct Flow<'a> {
+    /// `wasi:keyvalue`.
+    pub(crate) family: String,
+    pub(crate) members: BTreeSet<ComponentName>,
+    /// A seam that passes them.
+    pub(crate) link: &'a Link,
+}
+
+/// The flows among `components`, by family, then members.
+pub(crate) fn flows<'a>(types: &Types, components: &BTreeSet<ComponentName>, links: &'a [Link]) -> Vec<Flow<'a>> {
+    let mut flows: Vec<Flow<'a>> = Vec::new();
+    for link in links.iter().filter(|link| components.contains(&link.importer) && components.contains(&link.exporter)) {
+        let import = &types[&link.importer].imports[&link.import];
+        let export = &types[&link.exporter].exports[&link.export];
+        let carried = import.carries.iter().chain(&export.carries).map(|(owner, _)| owner);
+        let families = carried.filter(|owner| matches!(platform::authority(owner), Some(Authority::Own(_))));
+        for family in families.map(|owner| owner.family()).collect::<BTreeSet<_>>() {
+            let mut joined =
+                Flow { family, members: BTreeSet::from([link.importer.clone(), link.exporter.clone()]), link };
+            // Flows that meet are one.
+            flows.retain_mut(|flow| {
+                let meet = flow.family == joined.family && !flow.members.is_disjoint(&joined.members);
+                if meet {
+                    joined.members.append(&mut flow.members);
+                    joined.link = flow.link;
+                }
+                !meet
+            });
+            flows.push(joined);
+        }
+    }
+    flows.sort_by(|a, b| (&a.family, &a.members).cmp(&(&b.family, &b.members)));
+    flows
+}
+
+/// What a component is granted of a family.
+pub(crate) fn granted(app: &App, types: &Types, family: &str, component: &ComponentName) -> Vec<Vec<String>> {
+    let imports = types[component].imports.keys().filter(|id| id.family() == family);
+    let grants: BTreeSet<Grant> = imports.filter_map(platform::grant).collect();
+    grants.into_iter().map(|grant| grant.granted(&app.components[component].grants)).collect()
+}
+
+/// Sets apart flows that could not share the group's one import of their family: their grants are others.
+///
+/// One composition imports a family once for all who pass handles of it. Where two flows of a group have different grants,
+/// the second becomes a composition of its own. That its other seams can be crossed is judged like all others.
+pub(crate) fn set_apart(app: &App, types: &Types, links: &[Link], places: &mut BTreeMap<ComponentName, Place>) {
+    // Each round sets somebody apart.
+    while let Some((members, family)) = conflict(app, types, links, places) {
+        let leader = members.first().expect("a flow has members").clone();
+        for member in members {
+            let place = places.get_mut(&member).expect("every component is placed");
+            place.apart = Some(Apart::Handles { family: family.clone(), with: leader.clone() });
+        }
+    }
+}
+
+/// A flow whose grants are not those of another flow of its family in the same composition.
+fn conflict(
+    app: &App,
+    types: &Types,
+    links: &[Link],
+    places: &BTreeMap<ComponentName, Place>,
+) -> Option<(BTreeSet<ComponentName>, String)> {
+    let mut units = BTreeMap::<_, BTreeSet<ComponentName>>::new();
+    for (component, place) in places {
+        units.entry(place.unit(component)).or_default().insert(component.clone());
+    }
+    for members in units.into_values() {
+        let mut flows = flows(types, &members, links).into_iter().peekable();
+        while let Some(flow) = flows.next() {
+            let of = |flow: &Flow<'_>| granted(app, types, &flow.family, flow.members.first().expect("it has members"));
+            if let Some(next) = flows.peek()
+                && next.family == flow.family
+                && of(next) != of(&flow)
+            {
+                return flows.next().map(|next| (next.members, next.family));
+            }
+        }
+    }
+    None
+}

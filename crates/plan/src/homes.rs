@@ -1,0 +1,112 @@
+//! Homes of stores: what holds data is opened by one process.
+//!
+//! Two processes cannot have one store open (its files belong to one of them, and on two machines there would be two). So a shape
+//! that places those who are granted it in different groups is refused. In one process several may open it, fused or
+//! isolated: the process has it open once.
+
+use std::collections::BTreeMap;
+use std::path::{Component as PathPart, Path, PathBuf};
+
+use isomer_manifest::{App, Component, ComponentName, Diagnostic, Span, Spanned, StoreName};
+
+use crate::place::Place;
+
+/// Somebody who opens a store.
+#[derive(Clone, Copy)]
+struct Opener<'a> {
+    component: &'a ComponentName,
+    group: &'a str,
+    span: Span,
+}
+
+/// Refuses stores that two processes would open; says of shared ones that they are, in `notes`.
+pub(crate) fn check(
+    app: &App,
+    shape: &str,
+    places: &BTreeMap<ComponentName, Place>,
+    errors: &mut Vec<Diagnostic>,
+    notes: &mut Vec<String>,
+) {
+    let stores = |grants: fn(&Component) -> &[Spanned<StoreName>]| {
+        let mut openers = BTreeMap::<&StoreName, Vec<Opener<'_>>>::new();
+        for (component, manifest) in &app.components {
+            for store in grants(manifest) {
+                let group = places[component].group.as_str();
+                openers.entry(&store.value).or_default().push(Opener { component, group, span: store.span });
+            }
+        }
+        openers
+    };
+    let kinds = [
+        ("key-value store", stores(|component| &component.grants.kv)),
+        ("SQL store", stores(|component| &component.grants.sql)),
+    ];
+    for (kind, openers) in &kinds {
+        for (store, openers) in openers {
+            let what = format!("the {kind} `{store}`");
+            errors.extend(apart(shape, &what, openers));
+            if openers.len() > 1 {
+                let names: Vec<_> = openers.iter().map(|opener| format!("`{}`", opener.component)).collect();
+                notes.push(format!("{what} is shared by {}: they stay in one process", names.join(", ")));
+            }
+        }
+    }
+    errors.extend(directories(app, shape, places));
+}
+
+/// Refuses a store whose openers are in different processes.
+fn apart(shape: &str, what: &str, openers: &[Opener<'_>]) -> Option<Diagnostic> {
+    let (first, rest) = openers.split_first()?;
+    let other = rest.iter().find(|other| other.group != first.group)?;
+    Some(
+        Diagnostic::error(format!(
+            "in shape `{shape}` two processes would open {what}: `{}`, for `{}`, and `{}`, for `{}`",
+            first.group, first.component, other.group, other.component
+        ))
+        .code("store-in-two-processes")
+        .at(other.span, format!("granted to `{}`, in group `{}`", other.component, other.group))
+        .related(first.span, format!("granted to `{}`, in group `{}`", first.component, first.group))
+        .hint(format!(
+            "put `{0}` and `{1}` into one group; or grant it to one of them, and let the other call an interface of that one",
+            first.component, other.component
+        )),
+    )
+}
+
+/// Folders that one process writes and another sees. Folders that are only read may be anywhere.
+fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Place>) -> Vec<Diagnostic> {
+    let mut granted = Vec::new();
+    for (component, manifest) in &app.components {
+        let group = places[component].group.as_str();
+        for directory in &manifest.grants.dirs {
+            let opener = Opener { component, group, span: directory.span };
+            granted.push((plain(&directory.value.host), directory.value.write, opener));
+        }
+    }
+    let mut found = Vec::new();
+    for (index, (path, write, opener)) in granted.iter().enumerate() {
+        for (other_path, other_write, other) in &granted[index + 1..] {
+            let overlap = path.starts_with(other_path) || other_path.starts_with(path);
+            if overlap && (*write || *other_write) {
+                let shorter = if other_path.starts_with(path) { path } else { other_path };
+                found.extend(apart(shape, &format!("the folder `{}`", shorter.display()), &[*opener, *other]));
+            }
+        }
+    }
+    found
+}
+
+/// The path without `.` and, as far as its text says, without `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            PathPart::CurDir => {}
+            PathPart::ParentDir if matches!(plain.components().next_back(), Some(PathPart::Normal(_))) => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
+}

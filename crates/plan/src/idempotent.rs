@@ -1,0 +1,70 @@
+//! Functions that may be called twice with the effect of one call, as the manifest declares them.
+
+use std::collections::BTreeSet;
+
+use isomer_manifest::{App, ComponentName, Diagnostic, Spanned};
+
+use crate::interface::{ComponentType, InterfaceId};
+use crate::links::{SIMILARITY_MIN, Types};
+
+/// The declared functions: who exports them, in which interface, by name.
+pub(crate) struct Idempotent(BTreeSet<(ComponentName, InterfaceId, String)>);
+
+impl Idempotent {
+    pub(crate) fn has(&self, component: &ComponentName, interface: &InterfaceId, function: &str) -> bool {
+        self.0.contains(&(component.clone(), interface.clone(), function.to_owned()))
+    }
+}
+
+/// Finds what `idempotent` of each component names; what a component does not export goes to `errors`.
+pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Idempotent {
+    let mut declared = BTreeSet::new();
+    for (name, component) in &app.components {
+        let Some(ty) = types.get(name) else { continue };
+        for written in &component.idempotent {
+            let meant: Vec<_> = functions(ty).filter(|(id, function)| means(&written.value, id, function)).collect();
+            if meant.is_empty() {
+                errors.push(unknown(name, ty, written));
+            }
+            declared.extend(meant.into_iter().map(|(id, function)| (name.clone(), id.clone(), function.to_owned())));
+        }
+    }
+    Idempotent(declared)
+}
+
+/// What a component exports, function by function.
+fn functions(ty: &ComponentType) -> impl Iterator<Item = (&InterfaceId, &str)> {
+    ty.exports.values().flat_map(|export| export.functions.keys().map(|function| (&export.id, function.as_str())))
+}
+
+/// Does the text name the interface, or this function of it? Compared as text: versions have dots and letters of their own, so
+/// that `1.0.0-rc.1.get` can't be taken apart without knowing what there is.
+fn means(written: &str, id: &InterfaceId, function: &str) -> bool {
+    [id.path(), id.to_string()].iter().any(|interface| match written.strip_prefix(interface.as_str()) {
+        Some(rest) => rest.is_empty() || rest.strip_prefix('.') == Some(function),
+        None => false,
+    })
+}
+
+fn unknown(name: &ComponentName, ty: &ComponentType, written: &Spanned<String>) -> Diagnostic {
+    let text = &written.value;
+    let candidates = ty.exports.keys().map(InterfaceId::path);
+    let candidates = candidates.chain(functions(ty).map(|(id, function)| format!("{}.{function}", id.path())));
+    let nearest = candidates
+        .map(|candidate| (strsim::jaro_winkler(text, &candidate), candidate))
+        .filter(|(similarity, _)| *similarity > SIMILARITY_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)));
+    Diagnostic::error(format!("component `{name}` exports no function `{text}`"))
+        .code("unknown-function")
+        .at(written.span, "not exported")
+        .hint(match nearest {
+            Some((_, nearest)) => format!("did you mean `{nearest}`?"),
+            None => {
+                let exports: Vec<_> = ty.exports.keys().map(|id| format!("`{}`", id.path())).collect();
+                match exports.as_slice() {
+                    [] => "it exports nothing: take it out".to_owned(),
+                    _ => format!("it exports {}; name one of them, or `INTERFACE.FUNCTION`", exports.join(", ")),
+                }
+            }
+        })
+}
