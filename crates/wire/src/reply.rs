@@ -12,7 +12,7 @@ pub enum Status {
     Ok,
     /// A trap: the body is its reason.
     Trap {
-        /// The lost call that it comes from, if it comes from one.
+        /// How a call of the callee's own was lost, which made it trap.
         lost: Option<CallError>,
     },
     /// Nothing: the body is the reason.
@@ -69,8 +69,8 @@ impl Reply {
     pub fn encode(&self) -> [u8; Self::FIXED_BYTES] {
         let [status, error, not_run] = match self.status {
             Status::Ok => [0, 0, 0],
-            Status::Trap { lost } => [1, lost.map_or(0, |error| error as u8 + 1), 0],
-            Status::Lost { error, not_run } => [2, error as u8, u8::from(not_run)],
+            Status::Trap { lost } => [1, lost.map_or(0, number), 0],
+            Status::Lost { error, not_run } => [2, number(error), u8::from(not_run)],
         };
         let [a, b, c, d] = self.body_bytes.to_le_bytes();
         [VERSION, status, error, not_run, a, b, c, d]
@@ -91,26 +91,23 @@ impl Head for Reply {
         let mut rest = Cursor(head);
         let [_, status, error, not_run] = rest.array()?;
         let body_bytes = u32::from_le_bytes(rest.array()?);
-        let status = match status {
-            0 => Status::Ok,
-            1 => Status::Trap { lost: if error == 0 { None } else { Some(call_error(error, error - 1)?) } },
-            2 => Status::Lost {
-                error: call_error(error, error)?,
-                not_run: match not_run {
-                    0 => false,
-                    1 => true,
-                    found => return Err(FrameError::NotRun { found }),
-                },
-            },
-            found => return Err(FrameError::Status { found }),
+        let lost = match error {
+            0 => None,
+            1 => Some(CallError::Unreachable),
+            2 => Some(CallError::Deadline),
+            3 => Some(CallError::Overloaded),
+            4 => Some(CallError::Refused),
+            found => return Err(FrameError::Error { found }),
         };
-        if !matches!(status, Status::Lost { .. }) {
-            if error != 0 && status == Status::Ok {
-                return Err(FrameError::Error { found: error });
-            }
-            if not_run != 0 {
-                return Err(FrameError::NotRun { found: not_run });
-            }
+        let status = match (status, lost) {
+            (0, None) => Status::Ok,
+            (1, lost) => Status::Trap { lost },
+            (2, Some(error)) => Status::Lost { error, not_run: not_run == 1 },
+            (0 | 2, _) => return Err(FrameError::Error { found: error }),
+            (found, _) => return Err(FrameError::Status { found }),
+        };
+        if not_run > u8::from(matches!(status, Status::Lost { .. })) {
+            return Err(FrameError::NotRun { found: not_run });
         }
         Ok(Self { status, body_bytes })
     }
@@ -135,15 +132,9 @@ impl Head for Reply {
     }
 }
 
-/// The kind with this `number`, of which the frame says `found`.
-fn call_error(found: u8, number: u8) -> Result<CallError, FrameError> {
-    match number {
-        0 => Ok(CallError::Unreachable),
-        1 => Ok(CallError::Deadline),
-        2 => Ok(CallError::Overloaded),
-        3 => Ok(CallError::Refused),
-        _ => Err(FrameError::Error { found }),
-    }
+/// An error as it is sent: 0 is none.
+fn number(error: CallError) -> u8 {
+    error as u8 + 1
 }
 
 /// As much of a reason as is sent.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "helpers of tests, each of which uses some")]
 
 pub mod callee;
+pub mod proxy;
 pub mod server;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,152 @@
+//! A network that fails when it is told to: a proxy between a peer and a server that delays, stalls, cuts, and changes bytes.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use isomer_link::Address;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the peer to the server.
+    There,
+    /// Back.
+    Back,
+}
+
+/// What happens to some bytes.
+pub enum Deed {
+    /// They go on, as they are or others.
+    Send(Vec<u8>),
+    /// They go on after a while, as do all behind them.
+    Delay(Duration),
+    /// They go on, and then the connection is cut on both sides.
+    SendAndCut(Vec<u8>),
+}
+
+type Rule = Box<dyn FnMut(Way, &[u8]) -> Deed + Send>;
+
+struct Control {
+    rule: Mutex<Option<Rule>>,
+    /// Each change cuts all connections.
+    cuts: watch::Sender<u64>,
+    is_stalled: watch::Sender<bool>,
+    is_closed: AtomicBool,
+    recorded: Mutex<Vec<u8>>,
+}
+
+/// A proxy. It ends when dropped.
+pub struct Proxy {
+    pub address: Address,
+    control: Arc<Control>,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    /// A proxy in front of `server`, which may come and go.
+    pub async fn new(server: &Address) -> Self {
+        let Address::Tcp { port, .. } = server else { panic!("the proxy is for TCP") };
+        let target = SocketAddr::from(([127, 0, 0, 1], *port));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let control = Arc::new(Control {
+            rule: Mutex::default(),
+            cuts: watch::Sender::new(0),
+            is_stalled: watch::Sender::new(false),
+            is_closed: AtomicBool::new(false),
+            recorded: Mutex::default(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, target, control.clone()));
+        Self { address: Address::Tcp { host: "127.0.0.1".into(), port }, control, _tasks: tasks }
+    }
+
+    /// From now on `rule` says what happens to bytes.
+    pub fn rule(&self, rule: impl FnMut(Way, &[u8]) -> Deed + Send + 'static) {
+        *self.control.rule.lock().unwrap() = Some(Box::new(rule));
+    }
+
+    /// Cuts all connections.
+    pub fn cut(&self) {
+        self.control.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Cuts all connections, and those to come.
+    pub fn close(&self) {
+        self.control.is_closed.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// No byte goes on, and nobody is told: what a half-open connection looks like.
+    pub fn stall(&self) {
+        self.control.is_stalled.send_replace(true);
+    }
+
+    /// All is well again.
+    pub fn heal(&self) {
+        *self.control.rule.lock().unwrap() = None;
+        self.control.is_closed.store(false, Ordering::SeqCst);
+        self.control.is_stalled.send_replace(false);
+    }
+
+    /// All bytes that went to the server.
+    pub fn recorded(&self) -> Vec<u8> {
+        self.control.recorded.lock().unwrap().clone()
+    }
+}
+
+async fn accept(listener: TcpListener, target: SocketAddr, control: Arc<Control>) {
+    let mut pairs = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        if control.is_closed.load(Ordering::SeqCst) {
+            continue;
+        }
+        let mut cuts = control.cuts.subscribe();
+        let control = control.clone();
+        pairs.spawn(async move {
+            // Without a server the client's connection is closed, as is each of a server that is gone.
+            let Ok(server) = TcpStream::connect(target).await else { return };
+            let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+            tokio::select! {
+                () = pump(from_client, to_server, Way::There, &control) => {}
+                () = pump(from_server, to_client, Way::Back, &control) => {}
+                _ = cuts.changed() => {}
+            }
+        });
+    }
+}
+
+/// Moves bytes one way, until there are no more.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, control: &Control) {
+    let mut buffer = vec![0; 64 << 10];
+    let mut stalled = control.is_stalled.subscribe();
+    loop {
+        let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
+        let bytes = &buffer[..count];
+        stalled.wait_for(|is_stalled| !is_stalled).await.unwrap();
+        if way == Way::There {
+            control.recorded.lock().unwrap().extend_from_slice(bytes);
+        }
+        let deed = control.rule.lock().unwrap().as_mut().map(|rule| rule(way, bytes));
+        let (sent, is_last) = match deed {
+            None => (to.write_all(bytes).await, false),
+            Some(Deed::Send(bytes)) => (to.write_all(&bytes).await, false),
+            Some(Deed::SendAndCut(bytes)) => (to.write_all(&bytes).await, true),
+            Some(Deed::Delay(pause)) => {
+                tokio::time::sleep(pause).await;
+                (to.write_all(bytes).await, false)
+            }
+        };
+        if sent.is_err() || is_last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Frames: what is encoded is what is read, in whatever pieces; every bad byte is named; nothing makes a reader panic or hold more than
+//! its limits. `ISOMER_LONG=1` runs a hundred times as many random frames.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::time::{Duration, Instant};
+
+use isomer_wire::frame::{Head, REASON_BYTES_MAX, REMAINING_US_MAX};
+use isomer_wire::image::IMAGE_BYTES_MAX;
+use isomer_wire::reply::Status;
+use isomer_wire::{
+    Answer, Call, CallError, CallFailure, Context, FrameError, FrameReader, FunctionKey, Reply, Request,
+};
+use proptest::prelude::*;
+
+const LIMIT: usize = 1 << 20;
+
+fn request() -> Request {
+    Request {
+        function: FunctionKey([1; 16]),
+        remaining: Duration::from_micros(1_234_567),
+        request: 42,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        tenant: Some("acme".into()),
+        revision: [2; 16],
+        idempotency_key: 3,
+        image_bytes: 5,
+    }
+}
+
+fn encoded(request: &Request, image: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    request.encode(&mut frame).unwrap();
+    assert_eq!(frame.len(), request.head_bytes());
+    frame.extend_from_slice(image);
+    frame
+}
+
+fn frame() -> Vec<u8> {
+    encoded(&request(), b"image")
+}
+
+fn read<H: Head>(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(H, Vec<u8>), FrameError> {
+    let mut reader = FrameReader::new(LIMIT);
+    for piece in pieces {
+        reader.push(piece.as_ref())?;
+    }
+    reader.finish()
+}
+
+fn replied(answer: Answer) -> Vec<u8> {
+    let (reply, body) = Reply::of(answer);
+    [&reply.encode()[..], &body].concat()
+}
+
+fn answered(frame: &[u8]) -> Result<Answer, FrameError> {
+    let (reply, body) = read::<Reply>([frame])?;
+    reply.into_answer(body)
+}
+
+fn texts() -> impl Strategy<Value = (Option<String>, Option<String>)> {
+    let tenant = proptest::option::of("[^\\p{Cc}]{1,32}");
+    (proptest::option::of("[!-~]{1,128}"), tenant)
+}
+
+prop_compose! {
+    fn requests()(
+        function in any::<[u8; 16]>(), us in 0..=REMAINING_US_MAX, request in 1..=u64::MAX, (traceparent, tenant) in texts(),
+        revision in any::<[u8; 16]>(), idempotency_key in any::<u128>(), image in prop::collection::vec(any::<u8>(), 0..300),
+    ) -> (Request, Vec<u8>) {
+        let remaining = Duration::from_micros(us);
+        let (traceparent, tenant) = (traceparent.map(Into::into), tenant.map(Into::into));
+        let function = FunctionKey(function);
+        let image_bytes = image.len() as u32;
+        (Request { function, remaining, request, traceparent, tenant, revision, idempotency_key, image_bytes }, image)
+    }
+}
+
+fn answers() -> impl Strategy<Value = Answer> {
+    let errors = proptest::sample::select(vec![
+        CallError::Unreachable,
+        CallError::Deadline,
+        CallError::Overloaded,
+        CallError::Refused,
+    ]);
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..300).prop_map(Ok),
+        (".{0,100}", proptest::option::of(errors.clone()))
+            .prop_map(|(reason, lost)| Err(CallFailure::Trap { reason, lost })),
+        (errors, ".{0,100}", any::<bool>()).prop_map(|(error, reason, not_run)| Err(CallFailure::Lost {
+            error,
+            reason,
+            not_run
+        })),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn requests_come_back_in_any_pieces((request, image) in requests(), size in 1_usize..200) {
+        let frame = encoded(&request, &image);
+        let got = read::<Request>(frame.chunks(size)).unwrap();
+        prop_assert_eq!(got, (request, image));
+    }
+
+    #[test]
+    fn answers_come_back_in_any_pieces(answer in answers(), size in 1_usize..200) {
+        let frame = replied(answer.clone());
+        let (reply, body) = read::<Reply>(frame.chunks(size)).unwrap();
+        prop_assert_eq!(reply.into_answer(body).unwrap(), answer);
+    }
+
+    #[test]
+    fn no_part_of_a_request_is_one((request, image) in requests(), cut in any::<prop::sample::Index>()) {
+        let frame = encoded(&request, &image);
+        let part = &frame[..cut.index(frame.len())];
+        let field = if part.len() < request.head_bytes() { "head" } else { "image" };
+        match read::<Request>([part]) {
+            Err(FrameError::Truncated { field: found, missing }) => {
+                prop_assert_eq!(found, field);
+                prop_assert!(missing > 0 && missing <= frame.len() - part.len());
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+}
+
+/// Where each field of a request's head begins, as `docs/wire.md` says.
+#[test]
+fn the_layout_of_a_request_is_as_documented() {
+    let frame = frame();
+    assert_eq!(frame[0], 1, "version");
+    assert_eq!(frame[1], 0, "flags");
+    assert_eq!(frame[2], 55, "size of the trace context");
+    assert_eq!(frame[3], 4, "size of the tenant");
+    assert_eq!(frame[4..8], 5_u32.to_le_bytes(), "size of the image");
+    assert_eq!(frame[8..16], 1_234_567_u64.to_le_bytes(), "remaining µs");
+    assert_eq!(frame[16..32], [1; 16], "function");
+    assert_eq!(frame[32..48], [2; 16], "revision");
+    assert_eq!(frame[48..64], 3_u128.to_le_bytes(), "idempotency key");
+    assert_eq!(frame[64..72], 42_u64.to_le_bytes(), "request");
+    assert_eq!(&frame[72..127], b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert_eq!(&frame[127..], b"acmeimage");
+}
+
+#[test]
+fn the_layout_of_an_answer_is_as_documented() {
+    assert_eq!(replied(Ok(b"image".to_vec())), b"\x01\x00\x00\x00\x05\x00\x00\x00image");
+    assert_eq!(replied(Err(CallFailure::trap("oh"))), b"\x01\x01\x00\x00\x02\x00\x00\x00oh");
+    let lost = Some(CallError::Refused);
+    assert_eq!(replied(Err(CallFailure::Trap { reason: "oh".into(), lost })), b"\x01\x01\x04\x00\x02\x00\x00\x00oh");
+    assert_eq!(replied(Err(CallFailure::overloaded("no"))), b"\x01\x02\x03\x01\x02\x00\x00\x00no");
+    assert_eq!(replied(Err(CallFailure::deadline("no"))), b"\x01\x02\x02\x00\x02\x00\x00\x00no");
+}
+
+#[test]
+fn each_bad_field_of_a_request_is_named() {
+    let with = |at: usize, bytes: &[u8]| {
+        let mut frame = frame();
+        frame[at..at + bytes.len()].copy_from_slice(bytes);
+        read::<Request>([frame]).unwrap_err()
+    };
+    assert_eq!(with(0, &[2]), FrameError::Version { found: 2 });
+    assert_eq!(with(0, &[0]), FrameError::Version { found: 0 });
+    assert_eq!(with(1, &[1]), FrameError::Flags { found: 1 });
+    assert_eq!(with(2, &[129]), FrameError::TraceparentTooLong { bytes: 129 });
+    assert_eq!(with(3, &[255]), FrameError::TenantTooLong { bytes: 255 });
+    let too_large = (LIMIT as u32 + 1).to_le_bytes();
+    assert_eq!(with(4, &too_large), FrameError::ImageTooLarge { bytes: LIMIT + 1, bytes_max: LIMIT });
+    assert_eq!(with(4, &[0xff; 4]), FrameError::ImageTooLarge { bytes: u32::MAX as usize, bytes_max: LIMIT });
+    assert_eq!(with(8, &[0xff; 8]), FrameError::Remaining { us: u64::MAX });
+    assert_eq!(with(64, &[0; 8]), FrameError::Request);
+    assert_eq!(with(72, b" "), FrameError::Traceparent);
+    assert_eq!(with(80, b"\xff"), FrameError::Traceparent);
+    assert_eq!(with(127, b"\xff"), FrameError::Tenant);
+    assert_eq!(with(127, b"\n"), FrameError::Tenant);
+    assert_eq!(with(4, &4_u32.to_le_bytes()), FrameError::Trailing { bytes: 1 });
+    assert_eq!(with(4, &6_u32.to_le_bytes()), FrameError::Truncated { field: "image", missing: 1 });
+    // The version is told by the first byte, whatever follows or does not.
+    assert_eq!(read::<Request>([[9]]).unwrap_err(), FrameError::Version { found: 9 });
+    let nothing = read::<Request>([[]; 0]).unwrap_err();
+    assert_eq!(nothing, FrameError::Truncated { field: "head", missing: 72 });
+}
+
+#[test]
+fn each_bad_field_of_an_answer_is_named() {
+    let refused = |head: [u8; 4], bytes: u32| answered(&[&head[..], &bytes.to_le_bytes()].concat()).unwrap_err();
+    assert_eq!(refused([3, 0, 0, 0], 0), FrameError::Version { found: 3 });
+    assert_eq!(refused([1, 3, 0, 0], 0), FrameError::Status { found: 3 });
+    assert_eq!(refused([1, 0, 1, 0], 0), FrameError::Error { found: 1 });
+    assert_eq!(refused([1, 1, 5, 0], 0), FrameError::Error { found: 5 });
+    assert_eq!(refused([1, 2, 5, 0], 0), FrameError::Error { found: 5 });
+    assert_eq!(refused([1, 2, 0, 0], 0), FrameError::Error { found: 0 });
+    assert_eq!(refused([1, 0, 0, 1], 0), FrameError::NotRun { found: 1 });
+    assert_eq!(refused([1, 1, 1, 1], 0), FrameError::NotRun { found: 1 });
+    assert_eq!(refused([1, 2, 1, 2], 0), FrameError::NotRun { found: 2 });
+    let too_long = REASON_BYTES_MAX + 1;
+    assert_eq!(refused([1, 1, 0, 0], too_long as u32), FrameError::ReasonTooLong { bytes: too_long });
+    assert_eq!(refused([1, 2, 1, 0], u32::MAX), FrameError::ReasonTooLong { bytes: u32::MAX as usize });
+    let too_large = FrameError::ImageTooLarge { bytes: u32::MAX as usize, bytes_max: LIMIT };
+    assert_eq!(refused([1, 0, 0, 0], u32::MAX), too_large);
+    assert_eq!(refused([1, 1, 0, 0], 7), FrameError::Truncated { field: "reason", missing: 7 });
+    assert_eq!(answered(b"\x01\x01\x00\x00\x01\x00\x00\x00\xff").unwrap_err(), FrameError::Reason);
+    assert_eq!(answered(b"\x01\x00\x00\x00\x01\x00\x00\x00ab").unwrap_err(), FrameError::Trailing { bytes: 1 });
+}
+
+#[test]
+fn what_would_not_be_taken_is_not_sent() {
+    let now = Instant::now();
+    let context = Context {
+        deadline: now + Duration::from_secs(1 << 20),
+        request: 1,
+        traceparent: None,
+        tenant: None,
+        revision: [0; 16],
+        idempotency_key: 0,
+    };
+    let call = Call { function: FunctionKey([0; 16]), context, image: Vec::new() };
+    // Longer than a day is a day.
+    assert_eq!(Request::of(&call, now).unwrap().remaining, Duration::from_micros(REMAINING_US_MAX));
+    let with = |change: &dyn Fn(&mut Call)| {
+        let mut changed = call.clone();
+        change(&mut changed);
+        Request::of(&changed, now).unwrap_err()
+    };
+    assert_eq!(with(&|call| call.context.request = 0), FrameError::Request);
+    assert_eq!(with(&|call| call.context.tenant = Some("a\0".into())), FrameError::Tenant);
+    let long: String = "t".repeat(129);
+    assert_eq!(
+        with(&|call| call.context.tenant = Some(long.as_str().into())),
+        FrameError::TenantTooLong { bytes: 129 }
+    );
+    assert_eq!(with(&|call| call.context.traceparent = Some("é".into())), FrameError::Traceparent);
+    let bytes = IMAGE_BYTES_MAX as usize + 1;
+    let too_large = FrameError::ImageTooLarge { bytes, bytes_max: IMAGE_BYTES_MAX as usize };
+    assert_eq!(with(&|call| call.image = vec![0; bytes]), too_large);
+    let mut request = request();
+    request.remaining = Duration::MAX;
+    let mut frame = vec![7];
+    assert_eq!(request.encode(&mut frame), Err(FrameError::Remaining { us: u64::MAX }));
+    assert_eq!(frame, [7]);
+}
+
+#[test]
+fn long_reasons_are_cut_between_characters() {
+    let reason = "é".repeat(REASON_BYTES_MAX);
+    match answered(&replied(Err(CallFailure::trap(reason.clone())))).unwrap() {
+        Err(CallFailure::Trap { reason: cut, .. }) => {
+            assert!(cut.len() == REASON_BYTES_MAX && reason.starts_with(&cut))
+        }
+        other => panic!("{other:?}"),
+    }
+    let odd = format!("a{reason}");
+    match answered(&replied(Err(CallFailure::overloaded(odd)))).unwrap() {
+        Err(CallFailure::Lost { reason, .. }) => assert_eq!(reason.len(), REASON_BYTES_MAX - 1),
+        other => panic!("{other:?}"),
+    }
+    match answered(&replied(Ok(vec![0; IMAGE_BYTES_MAX as usize + 1]))).unwrap() {
+        Err(CallFailure::Lost { error, not_run, .. }) => assert_eq!((error, not_run), (CallError::Refused, false)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// splitmix64: a seed is all that a failure needs to be seen again.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    /// A frame that was one: bytes changed, cut, repeated, put in; or bytes that never were one.
+    fn mangled(&mut self, mut frame: Vec<u8>) -> Vec<u8> {
+        for _ in 0..=self.below(4) {
+            let at = self.below(frame.len());
+            match self.below(6) {
+                0 if !frame.is_empty() => frame[at] ^= 1 << self.below(8),
+                1 if !frame.is_empty() => frame[at] = [0, 1, 0x7f, 0x80, 0xff][self.below(5)],
+                2 => frame.truncate(at),
+                3 => frame.splice(at..at, vec![self.next() as u8; 1 + self.below(9)]).for_each(drop),
+                4 => frame.extend_from_within(at..),
+                5 if self.below(8) == 0 => {
+                    let size = self.below(300);
+                    frame = (0..size).map(|_| self.next() as u8).collect();
+                }
+                _ => {}
+            }
+        }
+        frame
+    }
+}
+
+/// Reads a frame in random pieces. Whatever the bytes are, it ends, and never holds more than the body's limit.
+fn survives<H: Head>(random: &mut Random, frame: &[u8]) -> Option<(H, Vec<u8>)> {
+    let mut reader = FrameReader::<H>::new(LIMIT);
+    let mut rest = frame;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(1 + random.below(rest.len()));
+        reader.push(piece).ok()?;
+        rest = after;
+    }
+    let (head, body) = reader.finish().ok()?;
+    assert!(body.len() == head.body_bytes() && body.len() <= LIMIT);
+    assert!(body.capacity() <= frame.len().max(256 << 10) * 2);
+    Some((head, body))
+}
+
+#[test]
+fn random_frames_are_frames_or_errors() {
+    let is_long = std::env::var_os("ISOMER_LONG").is_some();
+    let rounds = if is_long { 5_000_000 } else { 50_000 };
+    let seed = std::env::var("ISOMER_SEED").ok().and_then(|seed| seed.parse().ok());
+    let first: u64 = seed.unwrap_or(0x1507_2026);
+    let mut taken = 0;
+    for seed in first..first + if seed.is_some() { 1 } else { rounds } {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut random = Random(seed);
+            let bytes = random.mangled(frame());
+            let mut is_taken = false;
+            if let Some((head, body)) = survives::<Request>(&mut random, &bytes) {
+                // What is taken is what somebody could have sent.
+                assert_eq!(encoded(&head, &body), bytes);
+                is_taken = true;
+            }
+            let reason = CallFailure::unreachable("gone for good", seed.is_multiple_of(2));
+            let answer = if seed.is_multiple_of(3) { Ok(b"image".to_vec()) } else { Err(reason) };
+            let bytes = random.mangled(replied(answer));
+            if let Some((head, body)) = survives::<Reply>(&mut random, &bytes) {
+                assert_eq!([&head.encode()[..], &body].concat(), bytes);
+                assert!(head.status == Status::Ok || body.len() <= REASON_BYTES_MAX);
+                let _ = head.into_answer(body);
+                is_taken = true;
+            }
+            is_taken
+        });
+        taken += usize::from(outcome.unwrap_or_else(|_| panic!("replay with ISOMER_SEED={seed}")));
+    }
+    // A generator that made only garbage would test nothing behind the first byte.
+    assert!(seed.is_some() || taken > 1000, "{taken}");
+}
