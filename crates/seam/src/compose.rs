@@ -13,7 +13,7 @@ use isomer_plan::{Binding, Group, InterfaceId};
 use crate::encode;
 use crate::error::SeamError;
 use crate::host::HostImports;
-use crate::output::Output;
+use crate::output::{Item, Output};
 use crate::read;
 use crate::world::{Interface, TypeOrigin, World};
 
@@ -26,6 +26,8 @@ pub struct Composition {
     pub imports: Vec<HostImport>,
     /// The HTTP handlers of components with routes.
     pub exports: Vec<HandlerExport>,
+    /// How components are called from outside.
+    pub skeletons: Vec<SkeletonExport>,
 }
 
 /// One import of a composition.
@@ -59,14 +61,30 @@ pub struct HandlerExport {
     pub component: ComponentName,
 }
 
-/// Composes a group. A group of one component is that component, unchanged.
+/// An instance of `isomer:link/dispatch` that a composition exports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkeletonExport {
+    /// The export's name in the composition.
+    pub name: String,
+    /// Who is called through it.
+    pub component: ComponentName,
+}
+
+/// Composes a group. A group of one component whose calls neither leave it nor come from outside is that component,
+/// unchanged.
+///
+/// For each component whose calls leave the group a stub is generated, which imports `isomer:link/wire` under a label of its owner;
+/// for each that is called from outside, a skeleton. See the module `generate`.
 ///
 /// # Errors
 /// Bytes that are no component, an import that the group says nothing of, and parts that do not fit together. A plan made
 /// of [`crate::component_type`]s of the same bytes leaves only the last, and that only where types passed by handles differ.
 pub fn compose(group: &Group, components: &BTreeMap<ComponentName, Arc<[u8]>>) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
-    if let [only] = group.components.as_slice() {
+    if let [only] = group.components.as_slice()
+        && group.stubs.is_empty()
+        && group.skeletons.is_empty()
+    {
         return Ok(alone(group, only, bytes_of(only)?));
     }
     let mut parts = Vec::with_capacity(group.components.len());
@@ -76,14 +94,16 @@ pub fn compose(group: &Group, components: &BTreeMap<ComponentName, Arc<[u8]>>) -
             .map_err(|source| SeamError::Component { component: name.clone(), source: Box::new(source) })?;
         parts.push(Part { name, bytes, world });
     }
-    let (host, mut composer, imports) = import_from_host(group, &parts)?;
+    let (host, mut composer, mut imports) = import_from_host(group, &parts)?;
     for part in &parts {
+        imports.extend(composer.add_stub(group, part)?);
         composer.instantiate(group, part, &host)?;
     }
     let exports = composer.export_handlers(group);
+    let skeletons = composer.add_skeletons(group, &parts)?;
     let bytes = composer.output.finish();
     read::validate(&bytes).map_err(|source| SeamError::Misfit { group: group.name.clone(), source })?;
-    Ok(Composition { bytes, imports, exports })
+    Ok(Composition { bytes, imports, exports, skeletons })
 }
 
 fn alone(group: &Group, component: &ComponentName, bytes: &[u8]) -> Composition {
@@ -97,13 +117,13 @@ fn alone(group: &Group, component: &ComponentName, bytes: &[u8]) -> Composition 
         interface: handler.interface.to_string(),
         component: component.clone(),
     });
-    Composition { bytes: bytes.to_vec(), imports: imports.collect(), exports: exports.collect() }
+    Composition { bytes: bytes.to_vec(), imports: imports.collect(), exports: exports.collect(), skeletons: vec![] }
 }
 
-struct Part<'a> {
-    name: &'a ComponentName,
-    bytes: &'a [u8],
-    world: World,
+pub(crate) struct Part<'a> {
+    pub(crate) name: &'a ComponentName,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) world: World,
 }
 
 /// Where each import of each component leads, by key of [`HostImports`].
@@ -166,8 +186,8 @@ fn import_from_host(group: &Group, parts: &[Part<'_>]) -> Result<(HostKeys, Comp
 }
 
 #[derive(Default)]
-struct Composer {
-    output: Output,
+pub(crate) struct Composer {
+    pub(crate) output: Output,
     /// Imported instances by key of [`HostImports`].
     host_instances: HashMap<String, u32>,
     /// Types of imported instances that other imports use.
@@ -176,6 +196,8 @@ struct Composer {
     nested: HashMap<Vec<u8>, u32>,
     /// Instances of parts.
     instances: HashMap<ComponentName, u32>,
+    /// For each component, the functions of its stub, by interface and name.
+    pub(crate) stubs: HashMap<ComponentName, HashMap<(String, String), u32>>,
     /// Instances that parts export.
     exported: HashMap<(ComponentName, String), u32>,
 }
@@ -195,6 +217,8 @@ impl Composer {
                 .find(|link| link.importer == *part.name && link.import.to_string() == interface.name);
             let instance = if let Some(link) = link {
                 self.exported(&link.exporter, &link.export).ok_or_else(|| unmet(name))?
+            } else if let Some(instance) = self.from_stub(part, interface, &arguments) {
+                instance
             } else if let Some(key) = host.get(&(part.name.clone(), interface.name.clone())) {
                 self.host_instances[key]
             } else if interface.is_types_only() {
@@ -212,6 +236,7 @@ impl Composer {
                 component
             }
         };
+        let arguments: Vec<_> = arguments.into_iter().map(|(name, index)| (name, Item::Instance(index))).collect();
         let instance = self.output.instantiate(part.name.as_str(), component, &arguments);
         self.instances.insert(part.name.clone(), instance);
         Ok(())
@@ -219,6 +244,12 @@ impl Composer {
 
     /// An instance that holds the types of an interface with nothing else.
     fn bare_types(&mut self, interface: &Interface, arguments: &[(&str, u32)]) -> u32 {
+        let types = self.types_of(interface, arguments);
+        self.output.instance_of(&interface.name, &types)
+    }
+
+    /// The types of an interface. `arguments` are the instances that the component imports before it.
+    pub(crate) fn types_of(&mut self, interface: &Interface, arguments: &[(&str, u32)]) -> Vec<(String, Item)> {
         let types = encode::bare_types(&mut self.output, interface, |output, origin| {
             let (_, instance) = arguments
                 .iter()
@@ -226,11 +257,11 @@ impl Composer {
                 .expect("a component imports an interface after those whose types it uses");
             output.exported_type(*instance, &origin.name)
         });
-        self.output.instance_of_types(&interface.name, &types)
+        types.into_iter().map(|(name, index)| (name, Item::Type(index))).collect()
     }
 
     /// The instance that a part exports; nothing where the part comes later.
-    fn exported(&mut self, exporter: &ComponentName, export: &InterfaceId) -> Option<u32> {
+    pub(crate) fn exported(&mut self, exporter: &ComponentName, export: &InterfaceId) -> Option<u32> {
         let name = export.to_string();
         let instance = *self.instances.get(exporter)?;
         let Composer { output, exported, .. } = self;

@@ -191,7 +191,8 @@ fn value(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> Component
     ComponentValType::Type(index)
 }
 
-fn primitive(ty: wasmparser::PrimitiveValType) -> PrimitiveValType {
+/// A primitive type as it is written.
+pub(crate) fn primitive(ty: wasmparser::PrimitiveValType) -> PrimitiveValType {
     use wasmparser::PrimitiveValType as Parsed;
     match ty {
         Parsed::Bool => PrimitiveValType::Bool,

@@ -58,6 +58,14 @@ pub enum SeamError {
         /// What.
         interface: String,
     },
+    /// A function with a type that no stub or skeleton carries.
+    #[error("`{function}` of `{interface}` has a type that cannot cross a seam between stores")]
+    CannotCross {
+        /// The interface.
+        interface: String,
+        /// The function.
+        function: String,
+    },
     /// The parts do not fit; the validator says why.
     #[error("the components of group `{group}` do not fit together")]
     Misfit {

@@ -13,18 +13,38 @@
 #![forbid(unsafe_code)]
 
 mod compose;
+mod cross;
 mod describe;
 mod encode;
 mod error;
+mod generate;
 mod host;
 mod output;
 mod read;
 mod world;
 
-pub use compose::{Composition, HandlerExport, HostImport, Owner, compose};
+pub use compose::{Composition, HandlerExport, HostImport, Owner, SkeletonExport, compose};
 pub use error::SeamError;
 
-use isomer_plan::ComponentType;
+use isomer_plan::{ComponentType, Skeleton, Stub};
+
+/// The stub of a component, alone: what [`compose`] fuses to it. It imports `isomer:link/wire` and exports the functions that
+/// cross one by one, as `f0`, `f1`, … by their numbers.
+///
+/// # Errors
+/// Bytes that are no component, and functions that the component does not import or that cannot cross.
+pub fn stub(stub: &Stub, component: &[u8]) -> Result<Vec<u8>, SeamError> {
+    Ok(generate::stub(stub, &read::world(component)?)?.bytes)
+}
+
+/// The skeleton of a component, alone: what [`compose`] fuses to it. It imports the functions that cross one by one, as `f0`, `f1`,
+/// … by their numbers, and exports the functions of `isomer:link/dispatch`.
+///
+/// # Errors
+/// As for [`stub`].
+pub fn skeleton(skeleton: &Skeleton, component: &[u8]) -> Result<Vec<u8>, SeamError> {
+    Ok(generate::skeleton(skeleton, &read::world(component)?)?.bytes)
+}
 
 /// Reads what a component imports and exports.
 ///

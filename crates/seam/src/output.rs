@@ -14,6 +14,7 @@ pub(crate) struct Output {
     types: ComponentTypeSection,
     type_count: u32,
     instance_count: u32,
+    function_count: u32,
     component_count: u32,
     instance_names: NameMap,
     component_names: NameMap,
@@ -52,6 +53,12 @@ impl Output {
         self.named_instance(name)
     }
 
+    /// A function that an instance exports; its index.
+    pub(crate) fn exported_function(&mut self, instance: u32, name: &str) -> u32 {
+        self.alias(instance, name, ComponentExportKind::Func);
+        next(&mut self.function_count)
+    }
+
     /// Nests a component; its index.
     pub(crate) fn nest(&mut self, name: &str, bytes: &[u8]) -> u32 {
         self.write_types();
@@ -61,22 +68,21 @@ impl Output {
     }
 
     /// Instantiates a nested component; the instance's index.
-    pub(crate) fn instantiate(&mut self, name: &str, component: u32, arguments: &[(&str, u32)]) -> u32 {
+    pub(crate) fn instantiate<S: AsRef<str>>(&mut self, name: &str, component: u32, arguments: &[(S, Item)]) -> u32 {
         self.write_types();
         let mut section = ComponentInstanceSection::new();
         let arguments: Vec<_> =
-            arguments.iter().map(|(name, instance)| (*name, ComponentExportKind::Instance, *instance)).collect();
+            arguments.iter().map(|(name, item)| (name.as_ref(), item.kind(), item.index())).collect();
         section.instantiate(component, arguments);
         self.component.section(&section);
         self.named_instance(name)
     }
 
-    /// An instance made of types; its index.
-    pub(crate) fn instance_of_types(&mut self, name: &str, types: &[(String, u32)]) -> u32 {
+    /// An instance made of items; its index.
+    pub(crate) fn instance_of(&mut self, name: &str, items: &[(String, Item)]) -> u32 {
         self.write_types();
         let mut section = ComponentInstanceSection::new();
-        let exports: Vec<_> =
-            types.iter().map(|(name, index)| (name.as_str(), ComponentExportKind::Type, *index)).collect();
+        let exports: Vec<_> = items.iter().map(|(name, item)| (name.as_str(), item.kind(), item.index())).collect();
         section.export_items(exports);
         self.component.section(&section);
         self.named_instance(name)
@@ -118,6 +124,29 @@ impl Output {
         if !self.types.is_empty() {
             self.component.section(&std::mem::take(&mut self.types));
         }
+    }
+}
+
+/// Something that has an index.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Item {
+    Instance(u32),
+    Function(u32),
+    Type(u32),
+}
+
+impl Item {
+    fn kind(self) -> ComponentExportKind {
+        match self {
+            Item::Instance(_) => ComponentExportKind::Instance,
+            Item::Function(_) => ComponentExportKind::Func,
+            Item::Type(_) => ComponentExportKind::Type,
+        }
+    }
+
+    fn index(self) -> u32 {
+        let (Item::Instance(index) | Item::Function(index) | Item::Type(index)) = self;
+        index
     }
 }
 

@@ -1,0 +1,158 @@
+//! Values in memory ⇄ the flat core values that the canonical ABI passes.
+//!
+//! Everything lies at addresses that are known when the code is generated, so an address is an offset of the access itself.
+//! Where cases of a variant share a flat value, its bits are put into a type that holds those of each (`join`).
+
+use wasm_encoder::{BlockType, InstructionSink, ValType};
+
+use super::module::{Body, at};
+use super::types::{Kind, Layout, Scalar, TypeId, Types};
+
+/// A flat value: a local and its type.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot {
+    pub(crate) local: u32,
+    pub(crate) ty: ValType,
+}
+
+/// Locals of a function's parameters.
+pub(crate) fn slots(types: &[ValType]) -> Vec<Slot> {
+    (0..).zip(types).map(|(local, ty)| Slot { local, ty: *ty }).collect()
+}
+
+/// Writes flat values to memory at `address`.
+pub(crate) fn store(body: &mut Body, types: &Types, layout: &Layout, address: u32, slots: &[Slot]) {
+    match &layout.kind {
+        Kind::Scalar(scalar) => store_scalar(body, *scalar, address, slots[0]),
+        Kind::Char => store_scalar(body, Scalar::I32, address, slots[0]),
+        Kind::String | Kind::List(_) => {
+            store_scalar(body, Scalar::I32, address, slots[0]);
+            store_scalar(body, Scalar::I32, address + 4, slots[1]);
+        }
+        Kind::Record(fields) => {
+            let mut rest = slots;
+            for (offset, id) in fields {
+                let field = types.layout(*id);
+                let (own, behind) = rest.split_at(flat_count(field));
+                store(body, types, field, address + offset, own);
+                rest = behind;
+            }
+        }
+        Kind::Variant { tag, cases, payload_offset } => {
+            store_scalar(body, *tag, address, slots[0]);
+            for (number, id) in payloads(cases) {
+                let mut code = body.code();
+                code.local_get(slots[0].local);
+                narrow(&mut code, slots[0].ty, ValType::I32);
+                code.i32_const(number).i32_eq().if_(BlockType::Empty);
+                let payload = types.layout(id);
+                store(body, types, payload, address + payload_offset, &slots[1..=flat_count(payload)]);
+                body.code().end();
+            }
+        }
+    }
+}
+
+/// Puts the flat values of what lies at `address` on the stack.
+pub(crate) fn load(body: &mut Body, types: &Types, layout: &Layout, address: u32) {
+    match &layout.kind {
+        Kind::Scalar(scalar) => load_scalar(body, *scalar, address),
+        Kind::Char => load_scalar(body, Scalar::I32, address),
+        Kind::String | Kind::List(_) => {
+            load_scalar(body, Scalar::I32, address);
+            load_scalar(body, Scalar::I32, address + 4);
+        }
+        Kind::Record(fields) => {
+            for (offset, id) in fields {
+                load(body, types, types.layout(*id), address + offset);
+            }
+        }
+        Kind::Variant { tag, cases, payload_offset } => {
+            let flat = layout.flat.as_deref().expect("what is too large to be flat stays in memory");
+            let locals: Vec<_> = flat.iter().map(|ty| body.local(*ty)).collect();
+            load_scalar(body, *tag, address);
+            body.code().local_set(locals[0]);
+            for (number, id) in payloads(cases) {
+                body.code().local_get(locals[0]).i32_const(number).i32_eq().if_(BlockType::Empty);
+                let payload = types.layout(id);
+                load(body, types, payload, address + payload_offset);
+                let own = payload.flat.as_deref().expect("a part of a flat type is flat");
+                for ((own, joined), local) in own.iter().zip(&flat[1..]).zip(&locals[1..]).rev() {
+                    widen(&mut body.code(), *own, *joined);
+                    body.code().local_set(*local);
+                }
+                body.code().end();
+            }
+            for local in locals {
+                body.code().local_get(local);
+            }
+        }
+    }
+}
+
+/// The cases that carry something, with their numbers.
+pub(crate) fn payloads(cases: &[Option<TypeId>]) -> impl Iterator<Item = (i32, TypeId)> {
+    (0..).zip(cases).filter_map(|(number, id)| id.map(|id| (number, id)))
+}
+
+/// Loads a scalar from a fixed address.
+pub(crate) fn load_scalar(body: &mut Body, scalar: Scalar, address: u32) {
+    body.code().i32_const(0);
+    load_scalar_at(&mut body.code(), scalar, address);
+}
+
+/// Loads a scalar `offset` bytes behind the address on the stack.
+pub(crate) fn load_scalar_at(code: &mut InstructionSink<'_>, scalar: Scalar, offset: u32) {
+    let at = at(offset, scalar.bytes());
+    match scalar {
+        Scalar::U8 => code.i32_load8_u(at),
+        Scalar::S8 => code.i32_load8_s(at),
+        Scalar::U16 => code.i32_load16_u(at),
+        Scalar::S16 => code.i32_load16_s(at),
+        Scalar::I32 => code.i32_load(at),
+        Scalar::I64 => code.i64_load(at),
+        Scalar::F32 => code.f32_load(at),
+        Scalar::F64 => code.f64_load(at),
+    };
+}
+
+fn flat_count(layout: &Layout) -> usize {
+    layout.flat.as_ref().expect("a part of a flat type is flat").len()
+}
+
+fn store_scalar(body: &mut Body, scalar: Scalar, address: u32, slot: Slot) {
+    let at = at(address, scalar.bytes());
+    let mut code = body.code();
+    code.i32_const(0).local_get(slot.local);
+    narrow(&mut code, slot.ty, scalar.flat());
+    match scalar {
+        Scalar::U8 | Scalar::S8 => code.i32_store8(at),
+        Scalar::U16 | Scalar::S16 => code.i32_store16(at),
+        Scalar::I32 => code.i32_store(at),
+        Scalar::I64 => code.i64_store(at),
+        Scalar::F32 => code.f32_store(at),
+        Scalar::F64 => code.f64_store(at),
+    };
+}
+
+/// The value on the stack in a type that holds its bits among others.
+fn widen(code: &mut InstructionSink<'_>, own: ValType, joined: ValType) {
+    match (own, joined) {
+        (ValType::F32, ValType::I32) => code.i32_reinterpret_f32(),
+        (ValType::I32, ValType::I64) => code.i64_extend_i32_u(),
+        (ValType::F32, ValType::I64) => code.i32_reinterpret_f32().i64_extend_i32_u(),
+        (ValType::F64, ValType::I64) => code.i64_reinterpret_f64(),
+        _ => code,
+    };
+}
+
+/// The reverse of [`widen`].
+fn narrow(code: &mut InstructionSink<'_>, joined: ValType, own: ValType) {
+    match (joined, own) {
+        (ValType::I32, ValType::F32) => code.f32_reinterpret_i32(),
+        (ValType::I64, ValType::I32) => code.i32_wrap_i64(),
+        (ValType::I64, ValType::F32) => code.i32_wrap_i64().f32_reinterpret_i32(),
+        (ValType::I64, ValType::F64) => code.f64_reinterpret_i64(),
+        _ => code,
+    };
+}

@@ -1,0 +1,131 @@
+//! A function that crosses a seam: its types, and where its arguments and its result lie in an image.
+
+use isomer_manifest::ComponentName;
+use isomer_plan::InterfaceId;
+use isomer_wire::image::{BASE, BLOCKS};
+use wasm_encoder::{ComponentBuilder, ComponentValType, ValType};
+
+use super::part::{PartTypes, value_type};
+use super::types::{FLAT_MAX, Kind, Layout, TypeId, Types};
+use crate::error::SeamError;
+use crate::world::{Interface, ValueType, World};
+
+/// One function with everything that generating needs to know.
+#[derive(Debug)]
+pub(crate) struct Crossing {
+    pub(crate) name: String,
+    pub(crate) is_async: bool,
+    pub(crate) parameters: Vec<(String, TypeId)>,
+    pub(crate) result: Option<TypeId>,
+    /// The parameters as they lie in memory.
+    pub(crate) arguments: Layout,
+    /// Where the result's error has its place for a lost call.
+    pub(crate) lost: Option<Lost>,
+}
+
+/// Where an error type has its place for `call-error`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lost {
+    /// It is one.
+    Whole,
+    /// The payload of this case.
+    Case(u32),
+}
+
+impl Crossing {
+    /// Finds a function in the interface that a component imports or exports.
+    pub(crate) fn new(types: &mut Types, world: &World, interface: &Interface, name: &str) -> Result<Self, SeamError> {
+        let cannot = || SeamError::CannotCross { interface: interface.name.clone(), function: name.to_owned() };
+        let function = interface.functions.get(name).ok_or_else(cannot)?;
+        let mut add = |ty: &ValueType| types.add(world, interface, ty).ok_or_else(cannot);
+        let parameters =
+            function.parameters.iter().map(|(name, ty)| Ok((name.clone(), add(ty)?))).collect::<Result<Vec<_>, _>>()?;
+        let result = function.result.as_ref().map(add).transpose()?;
+        let ids: Vec<_> = parameters.iter().map(|(_, id)| *id).collect();
+        let arguments = types.tuple(&ids);
+        let lost = function.result.as_ref().and_then(|ty| lost(world, interface, ty));
+        Ok(Crossing { name: name.to_owned(), is_async: function.is_async, parameters, result, arguments, lost })
+    }
+
+    /// Are there too many flat parameters, so that they are passed in memory?
+    pub(crate) fn spills(&self) -> bool {
+        self.arguments.flat.is_none()
+    }
+
+    /// What the core function takes.
+    pub(crate) fn core_parameters(&self) -> Vec<ValType> {
+        self.arguments.flat.clone().unwrap_or_else(|| vec![ValType::I32])
+    }
+
+    /// Where the root of the arguments lies.
+    pub(crate) fn arguments_root(&self) -> u32 {
+        if self.spills() { BLOCKS } else { BASE }
+    }
+
+    /// Where the root of the arguments ends.
+    pub(crate) fn arguments_end(&self) -> u32 {
+        match &self.arguments.kind {
+            Kind::Record(fields) if fields.is_empty() => BASE,
+            _ => self.arguments_root() + self.arguments.size,
+        }
+    }
+
+    /// Where the root of the result ends.
+    pub(crate) fn result_end(&self, types: &Types) -> u32 {
+        BASE + self.result.map_or(0, |id| types.layout(id).size)
+    }
+
+    /// The one flat value of the result; nothing where there is no result or it goes through memory.
+    pub(crate) fn flat_result(&self, types: &Types) -> Option<ValType> {
+        match types.layout(self.result?).flat.as_deref() {
+            Some([only]) => Some(*only),
+            _ => None,
+        }
+    }
+
+    /// Does the result go through memory?
+    pub(crate) fn returns_pointer(&self, types: &Types) -> bool {
+        self.result.is_some() && self.flat_result(types).is_none()
+    }
+
+    /// What a task that ends takes: the result's flat values, or a pointer to the result where they are too many.
+    pub(crate) fn task_return(&self, types: &Types) -> Vec<ValType> {
+        match self.result.map(|id| types.layout(id).flat.clone()) {
+            None => vec![],
+            Some(Some(flat)) if flat.len() <= FLAT_MAX => flat,
+            Some(_) => vec![ValType::I32],
+        }
+    }
+
+    /// Defines the function's component type; its index.
+    pub(crate) fn define_type(&self, builder: &mut ComponentBuilder, types: &Types, indices: &PartTypes) -> u32 {
+        let value = |id: &TypeId| value_type(types, indices, *id);
+        let parameters: Vec<(&str, ComponentValType)> =
+            self.parameters.iter().map(|(name, id)| (name.as_str(), value(id))).collect();
+        let result = self.result.as_ref().map(value);
+        let (index, mut encoder) = builder.type_function(None);
+        encoder.async_(self.is_async).params(parameters).result(result);
+        index
+    }
+}
+
+/// The place for `call-error` in the error of a result.
+fn lost(world: &World, interface: &Interface, result: &ValueType) -> Option<Lost> {
+    let (scope, ValueType::Result(_, Some(error))) = world.resolve(interface, result)? else { return None };
+    if world.is_call_error(scope, error) {
+        return Some(Lost::Whole);
+    }
+    let (scope, ValueType::Variant(cases)) = world.resolve(scope, error)? else { return None };
+    (0..).zip(cases).find_map(|(number, (_, ty))| {
+        ty.as_ref().filter(|ty| world.is_call_error(scope, ty)).map(|_| Lost::Case(number))
+    })
+}
+
+/// The interface of a component that the plan speaks of.
+pub(crate) fn interface_of<'w>(
+    component: &ComponentName,
+    id: &InterfaceId,
+    found: Option<&'w Interface>,
+) -> Result<&'w Interface, SeamError> {
+    found.ok_or_else(|| SeamError::Unmet { component: component.clone(), interface: id.to_string() })
+}

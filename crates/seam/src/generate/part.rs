@@ -1,0 +1,144 @@
+//! The component around a generated core module: what stubs and skeletons have in common.
+//!
+//! A part imports `types`, an instance of nothing but the types that its functions carry (`t0`, `t1`, …), because the component
+//! format wants every type that an export mentions to have a name. It exports and imports functions one by one (`f0`, `f1`,
+//! …, by their numbers in the plan); the composition puts them together to instances of the interfaces.
+
+use std::collections::HashMap;
+
+use isomer_wire::image::{BASE, IMAGE_BYTES_MAX};
+use wasm_encoder::{
+    Alias, CanonicalOption, ComponentBuilder, ComponentExportKind, ComponentTypeRef, ComponentValType, ExportKind,
+    Module, ModuleArg, ValType,
+};
+
+use super::arena;
+use super::module::CoreModule;
+use super::types::{TypeId, Types};
+use crate::encode;
+use crate::world::{Interface, ValueType};
+
+/// The name of the import of types.
+pub(crate) const TYPES: &str = "types";
+
+/// The most bytes that the memory of a part ever has.
+const _: () = assert!(BASE as u64 + (IMAGE_BYTES_MAX as u64) < 1 << 31, "addresses are positive");
+
+/// A generated component.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) bytes: Vec<u8>,
+    /// What has to be there as [`TYPES`]; nothing where no function carries a type with a name.
+    pub(crate) types: Option<Interface>,
+}
+
+/// Indices of the types in the component, by their names in [`TYPES`].
+pub(crate) type PartTypes = HashMap<String, u32>;
+
+/// A component being written.
+pub(crate) struct PartBuilder {
+    pub(crate) builder: ComponentBuilder,
+    pub(crate) types: PartTypes,
+    interface: Option<Interface>,
+    arena: u32,
+    memory: u32,
+    realloc: u32,
+    /// Core functions that the core module imports, by name.
+    hosts: Vec<(String, u32)>,
+}
+
+/// Indices, in the core module, of what it imports from the arena.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arena {
+    pub(crate) top: u32,
+    pub(crate) high: u32,
+    /// A function; see [`arena`].
+    pub(crate) clear: u32,
+}
+
+/// The core module's names of what it imports.
+pub(crate) const ARENA: &str = "arena";
+/// The module name of functions that come from outside the component.
+pub(crate) const HOST: &str = "host";
+
+/// Imports the memory and its functions into a core module.
+pub(crate) fn import_arena(module: &mut CoreModule) -> Arena {
+    module.import_memory((ARENA, "memory"), arena::memory());
+    Arena {
+        top: module.import_global((ARENA, "top")),
+        high: module.import_global((ARENA, "high")),
+        clear: module.import_function((ARENA, "clear"), &[ValType::I32], &[]),
+    }
+}
+
+impl PartBuilder {
+    /// Begins with the types and the memory. Blocks begin at `start`.
+    pub(crate) fn new(name: &str, types: &Types, start: u32) -> Self {
+        let mut builder = ComponentBuilder::default();
+        let interface = types.interface(TYPES);
+        let interface = (!interface.types.is_empty()).then_some(interface);
+        let mut indices = PartTypes::new();
+        if let Some(interface) = &interface {
+            let ty = encode::instance_type(interface, |_| unreachable!("the types are defined in place"));
+            let ty = builder.type_instance(None, &ty);
+            let instance = builder.import(TYPES, ComponentTypeRef::Instance(ty));
+            for (name, _) in &interface.types {
+                indices.insert(name.clone(), builder.alias_export(instance, name, ComponentExportKind::Type));
+            }
+        }
+        let arena_name = format!("{name}: memory");
+        let arena = builder.core_module(Some(&arena_name), &arena::module(&arena_name, start));
+        let arena = builder.core_instantiate(Some(ARENA), arena, []);
+        let memory = builder.core_alias_export(Some("memory"), arena, "memory", ExportKind::Memory);
+        let realloc = builder.core_alias_export(Some("realloc"), arena, "realloc", ExportKind::Func);
+        PartBuilder { builder, types: indices, interface, arena, memory, realloc, hosts: vec![] }
+    }
+
+    /// Options for lowering and lifting what reads and writes memory.
+    pub(crate) fn options(&self) -> Vec<CanonicalOption> {
+        vec![CanonicalOption::UTF8, CanonicalOption::Memory(self.memory), CanonicalOption::Realloc(self.realloc)]
+    }
+
+    /// Options for what only reads memory.
+    pub(crate) fn reading_options(&self) -> Vec<CanonicalOption> {
+        vec![CanonicalOption::UTF8, CanonicalOption::Memory(self.memory)]
+    }
+
+    /// Gives a core function to the core module.
+    pub(crate) fn host(&mut self, name: &str, index: u32) {
+        self.hosts.push((name.to_owned(), index));
+    }
+
+    /// Instantiates the core module; its index.
+    pub(crate) fn instantiate(&mut self, name: &str, module: &Module) -> u32 {
+        let module = self.builder.core_module(Some(name), module);
+        let hosts: Vec<_> = self.hosts.iter().map(|(name, index)| (name.as_str(), ExportKind::Func, *index)).collect();
+        let hosts = self.builder.core_instantiate_exports(Some(HOST), hosts);
+        let arguments = [(ARENA, ModuleArg::Instance(self.arena)), (HOST, ModuleArg::Instance(hosts))];
+        self.builder.core_instantiate(Some(name), module, arguments)
+    }
+
+    /// A core function that the core instance exports.
+    pub(crate) fn core_function(&mut self, instance: u32, name: &str) -> u32 {
+        self.builder.alias(Some(name), Alias::CoreInstanceExport { instance, kind: ExportKind::Func, name })
+    }
+
+    pub(crate) fn finish(mut self) -> Part {
+        self.builder.append_names();
+        Part { bytes: self.builder.finish(), types: self.interface }
+    }
+}
+
+/// How a type is referred to in the component.
+pub(crate) fn value_type(types: &Types, indices: &PartTypes, id: TypeId) -> ComponentValType {
+    match types.reference(id) {
+        ValueType::Primitive(primitive) => ComponentValType::Primitive(encode::primitive(*primitive)),
+        ValueType::Named(name) => ComponentValType::Type(indices[name]),
+        other => unreachable!("types are referred to by name, not as {other:?}"),
+    }
+}
+
+/// What a part calls its function of this number on the outside.
+pub(crate) fn function_name(number: usize) -> String {
+    format!("f{number}")
+}

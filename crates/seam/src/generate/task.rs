@@ -1,0 +1,228 @@
+//! The stub of an `async func`: many calls in flight from one instance.
+//!
+//! Such a function is lifted with the callback ABI. It makes an image of its arguments and begins the call (`wire.begin`, lowered
+//! asynchronously: the host has its own copy of the image when that returns), so the memory is clean and free for the next
+//! call at once. When the host says that the answer is there, at once or by an event, it is taken into the memory
+//! (`wire.take`), checked, lifted by `task.return`, and the memory is clean again: nothing of a call stays in it while the call is under way.
+//!
+//! What a call in flight has to remember fits into the two slots of its task: the subtask, and its waitable set. The set's
+//! number is the ticket too, as no other call in flight has it. One set is kept for the next call.
+//!
+//! A cancelled call cancels its subtask; where the answer came first, it is delivered.
+
+use isomer_wire::image::BASE;
+use wasm_encoder::{BlockType, CanonicalOption, ComponentExportKind, ExportKind, ValType};
+
+use super::arena::RETURN_AREA;
+use super::flat;
+use super::function::Crossing;
+use super::module::{Body, CoreModule};
+use super::part::{HOST, PartBuilder, function_name, value_type};
+use super::stub::{Writer, core_number, stored_end};
+use super::types::Types;
+
+/// Indices of what calls in flight need, in the core module.
+pub(crate) struct Tasks {
+    begin: u32,
+    take: u32,
+    set_new: u32,
+    set_drop: u32,
+    join: u32,
+    subtask_drop: u32,
+    subtask_cancel: u32,
+    task_cancel: u32,
+    get: [u32; 2],
+    set: [u32; 2],
+    /// A global: a waitable set that nobody uses, or 0.
+    spare: u32,
+}
+
+// The numbers of the canonical ABI.
+const SUBTASK_RETURNED: i32 = 2;
+const SUBTASK_STATE_BITS: i32 = 4;
+const CALLBACK_EXIT: i32 = 0;
+const CALLBACK_WAIT: i32 = 2;
+const EVENT_CANCELLED: i32 = 6;
+
+/// Slots of a task.
+const SUBTASK: usize = 0;
+const TICKET: usize = 1;
+
+impl Tasks {
+    /// Imports what calls in flight need. `wire` is the imported instance.
+    pub(crate) fn import(part: &mut PartBuilder, module: &mut CoreModule, wire: u32, take: u32) -> Self {
+        const I: ValType = ValType::I32;
+        let begin = part.builder.alias_export(wire, "begin", ComponentExportKind::Func);
+        let mut options = part.reading_options();
+        options.push(CanonicalOption::Async);
+        let begin = part.builder.lower_func(Some("begin"), begin, options);
+        let mut import =
+            |part: &mut PartBuilder, name: &str, index: u32, parameters: &[ValType], results: &[ValType]| {
+                part.host(name, index);
+                module.import_function((HOST, name), parameters, results)
+            };
+        let set_new = part.builder.waitable_set_new();
+        let set_drop = part.builder.waitable_set_drop();
+        let join = part.builder.waitable_join();
+        let subtask_drop = part.builder.subtask_drop();
+        let subtask_cancel = part.builder.subtask_cancel(false);
+        let task_cancel = part.builder.task_cancel();
+        let get = [0, 1].map(|slot| part.builder.context_get(I, slot));
+        let set = [0, 1].map(|slot| part.builder.context_set(I, slot));
+        Tasks {
+            begin: import(part, "begin", begin, &[I; 4], &[I]),
+            take,
+            set_new: import(part, "waitable-set.new", set_new, &[], &[I]),
+            set_drop: import(part, "waitable-set.drop", set_drop, &[I], &[]),
+            join: import(part, "waitable.join", join, &[I; 2], &[]),
+            subtask_drop: import(part, "subtask.drop", subtask_drop, &[I], &[]),
+            subtask_cancel: import(part, "subtask.cancel", subtask_cancel, &[I], &[I]),
+            task_cancel: import(part, "task.cancel", task_cancel, &[], &[]),
+            get: [0, 1].map(|slot| import(part, &format!("context.get {slot}"), get[slot], &[], &[I])),
+            set: [0, 1].map(|slot| import(part, &format!("context.set {slot}"), set[slot], &[I], &[])),
+            spare: 0,
+        }
+    }
+
+    /// Once all is imported.
+    pub(crate) fn with_spare(self, module: &mut CoreModule) -> Self {
+        Tasks { spare: module.global(0), ..self }
+    }
+
+    /// Writes a function and its callback.
+    pub(crate) fn write(
+        &self,
+        module: &mut CoreModule,
+        writer: &Writer<'_>,
+        part: &str,
+        number: usize,
+        function: &Crossing,
+        (check, task_return): (Option<u32>, u32),
+    ) {
+        let parameters = function.core_parameters();
+        let finish = module.declare(&format!("{part}: answer of {}", function.name), &[ValType::I32], &[ValType::I32]);
+        module.define(finish, self.finish(writer, number, function, check, task_return));
+        let index = module.declare(&format!("{part}: {}", function.name), &parameters, &[ValType::I32]);
+        module.define(index, self.begin(writer, number, function, &parameters, finish));
+        module.export(&function_name(number), ExportKind::Func, index);
+        let name = format!("{part}: {} goes on", function.name);
+        let index = module.declare(&name, &[ValType::I32; 3], &[ValType::I32]);
+        module.define(index, self.callback(finish));
+        module.export(&callback_name(number), ExportKind::Func, index);
+    }
+
+    /// The function itself: begins the call.
+    fn begin(
+        &self,
+        writer: &Writer<'_>,
+        number: usize,
+        function: &Crossing,
+        parameters: &[ValType],
+        finish: u32,
+    ) -> Body {
+        let mut body = Body::new(parameters.len());
+        let (ticket, state) = (body.local(ValType::I32), body.local(ValType::I32));
+        writer.store_arguments(&mut body, function, parameters);
+        let mut code = body.code();
+        code.global_get(self.spare).local_tee(ticket).if_(BlockType::Empty);
+        code.i32_const(0).global_set(self.spare);
+        code.else_().call(self.set_new).local_set(ticket).end();
+        code.local_get(ticket).i32_const(core_number(number)).i32_const(BASE.cast_signed());
+        writer.push_image_length(&mut body, function);
+        body.code().call(self.begin).local_set(state);
+        // A call that had not begun would still have to read the image. The host begins every call.
+        let mut code = body.code();
+        code.local_get(state).i32_const((1 << SUBTASK_STATE_BITS) - 1).i32_and().i32_eqz();
+        code.if_(BlockType::Empty).unreachable().end();
+        writer.reset(&mut body, stored_end(function));
+        let mut code = body.code();
+        code.local_get(state).i32_const(SUBTASK_RETURNED).i32_eq().if_(BlockType::Empty);
+        code.local_get(ticket).call(finish).return_().end();
+        code.local_get(state).i32_const(SUBTASK_STATE_BITS).i32_shr_u().local_tee(state).call(self.set[SUBTASK]);
+        code.local_get(ticket).call(self.set[TICKET]);
+        code.local_get(state).local_get(ticket).call(self.join);
+        code.local_get(ticket).i32_const(SUBTASK_STATE_BITS).i32_shl().i32_const(CALLBACK_WAIT).i32_or();
+        body
+    }
+
+    /// `callback(event, waitable, state) → what to do next`.
+    fn callback(&self, finish: u32) -> Body {
+        let mut body = Body::new(3);
+        let (event, state) = (0, 2);
+        let mut code = body.code();
+        code.local_get(event).i32_const(EVENT_CANCELLED).i32_eq().if_(BlockType::Empty);
+        code.call(self.get[SUBTASK]).call(self.subtask_cancel).local_set(state).end();
+        // Begun, and nothing more: wait on.
+        code.local_get(state).i32_const(SUBTASK_RETURNED).i32_lt_u().if_(BlockType::Empty);
+        code.call(self.get[TICKET]).i32_const(SUBTASK_STATE_BITS).i32_shl().i32_const(CALLBACK_WAIT).i32_or();
+        code.return_().end();
+        code.call(self.get[SUBTASK]).call(self.subtask_drop);
+        code.local_get(state).i32_const(SUBTASK_RETURNED).i32_eq().if_(BlockType::Empty);
+        code.call(self.get[TICKET]).call(finish).return_().end();
+        code.call(self.get[TICKET]);
+        self.give_back(&mut body);
+        body.code().call(self.task_cancel).i32_const(CALLBACK_EXIT);
+        body
+    }
+
+    /// `finish(ticket) → exit`: takes the answer and returns it to the caller.
+    fn finish(
+        &self,
+        writer: &Writer<'_>,
+        number: usize,
+        function: &Crossing,
+        check: Option<u32>,
+        task_return: u32,
+    ) -> Body {
+        let mut body = Body::new(1);
+        let ticket = 0;
+        body.code().i32_const(BASE.cast_signed()).global_set(writer.arena.top);
+        body.code().local_get(ticket).i32_const(RETURN_AREA.cast_signed()).call(self.take);
+        body.code().local_get(ticket);
+        self.give_back(&mut body);
+        writer.answer(&mut body, number, function, check, BASE, |body| {
+            if let Some(result) = function.result {
+                let layout = writer.types.layout(result);
+                if layout.flat.is_some() {
+                    flat::load(body, writer.types, layout, BASE);
+                } else {
+                    body.code().i32_const(BASE.cast_signed());
+                }
+            }
+            body.code().call(task_return);
+            writer.reset(body, BASE);
+            body.code().i32_const(CALLBACK_EXIT).return_();
+        });
+        body
+    }
+
+    /// Keeps the waitable set on the stack for the next call, or drops it.
+    fn give_back(&self, body: &mut Body) {
+        let set = body.local(ValType::I32);
+        let mut code = body.code();
+        code.local_set(set).global_get(self.spare).if_(BlockType::Empty);
+        code.local_get(set).call(self.set_drop);
+        code.else_().local_get(set).global_set(self.spare).end();
+    }
+}
+
+/// Imports `task.return` for the result of a function.
+pub(crate) fn import_return(
+    part: &mut PartBuilder,
+    module: &mut CoreModule,
+    types: &Types,
+    number: usize,
+    function: &Crossing,
+) -> u32 {
+    let result = function.result.map(|id| value_type(types, &part.types, id));
+    let options = part.reading_options();
+    let index = part.builder.task_return(result, options);
+    let name = format!("task.return {number}");
+    part.host(&name, index);
+    module.import_function((HOST, &name), &function.task_return(types), &[])
+}
+
+/// The name of the core module's export.
+pub(crate) fn callback_name(number: usize) -> String {
+    format!("{}-callback", function_name(number))
+}

@@ -1,0 +1,97 @@
+//! A validator of UTF-8, generated.
+//!
+//! ASCII is what most strings are, so it is passed over in steps of 16 bytes; the rest goes by the table of the Unicode
+//! standard ("Well-Formed UTF-8 Byte Sequences"): the first byte says how many follow and what range the second is of.
+
+use wasm_encoder::{BlockType, InstructionSink, ValType};
+
+use super::module::{Body, CoreModule, at};
+
+/// The bit that no byte of ASCII has, in every byte.
+const HIGH_BITS: i64 = 0x8080_8080_8080_8080_u64.cast_signed();
+
+const ADDRESS: u32 = 0;
+const END: u32 = 1;
+
+/// Writes `valid(address, end) → bool`; its index. All that lies between must be in memory.
+pub(crate) fn write(module: &mut CoreModule) -> u32 {
+    let index = module.declare("check utf-8", &[ValType::I32; 2], &[ValType::I32]);
+    let mut body = Body::new(2);
+    let byte = body.local(ValType::I32);
+    let mut code = body.code();
+    code.loop_(BlockType::Empty);
+
+    // Sixteen bytes of ASCII.
+    code.block(BlockType::Empty).loop_(BlockType::Empty);
+    code.local_get(END).local_get(ADDRESS).i32_sub().i32_const(16).i32_lt_u().br_if(1);
+    code.local_get(ADDRESS).i64_load(at(0, 1)).local_get(ADDRESS).i64_load(at(8, 1)).i64_or();
+    code.i64_const(HIGH_BITS).i64_and().i64_const(0).i64_ne().br_if(1);
+    code.local_get(ADDRESS).i32_const(16).i32_add().local_set(ADDRESS).br(0);
+    code.end().end();
+
+    // One byte of ASCII after another, until there is none: so long as no 16 fit, and up to what is not ASCII.
+    code.block(BlockType::Empty).loop_(BlockType::Empty);
+    code.local_get(ADDRESS).local_get(END).i32_eq().if_(BlockType::Empty).i32_const(1).return_().end();
+    code.local_get(ADDRESS).i32_load8_u(at(0, 1)).local_tee(byte).i32_const(0x80).i32_ge_u().br_if(1);
+    code.local_get(ADDRESS).i32_const(1).i32_add().local_set(ADDRESS).br(0);
+    code.end().end();
+
+    // Two bytes: C2..DF, 80..BF.
+    code.local_get(byte).i32_const(0xC2).i32_sub().i32_const(0xE0 - 0xC2).i32_lt_u().if_(BlockType::Empty);
+    follow(&mut code, 1);
+    advance(&mut code, 2);
+    code.br(1).end();
+
+    // Three: E0 A0..BF, ED 80..9F, the other E. 80..BF; then 80..BF.
+    code.local_get(byte).i32_const(0xF0).i32_lt_u().if_(BlockType::Empty);
+    code.local_get(byte).i32_const(0xE0).i32_lt_u();
+    refuse_if(&mut code);
+    follow(&mut code, 2);
+    second(&mut code, byte, (0xE0, 0xA0), (0xED, 0x9F));
+    advance(&mut code, 3);
+    code.br(1).end();
+
+    // Four: F0 90..BF, F4 80..8F, F1..F3 80..BF; then twice 80..BF.
+    code.local_get(byte).i32_const(0xF4).i32_gt_u();
+    refuse_if(&mut code);
+    follow(&mut code, 3);
+    second(&mut code, byte, (0xF0, 0x90), (0xF4, 0x8F));
+    advance(&mut code, 4);
+    code.br(0).end();
+    code.unreachable();
+    module.define(index, body);
+    index
+}
+
+/// Refuses unless so many more bytes are there, each of 80..BF.
+fn follow(code: &mut InstructionSink<'_>, count: i32) {
+    code.local_get(END).local_get(ADDRESS).i32_sub().i32_const(count).i32_le_u();
+    refuse_if(code);
+    for offset in 1..=count.cast_unsigned() {
+        code.local_get(ADDRESS).i32_load8_u(at(offset, 1)).i32_const(0xC0).i32_and().i32_const(0x80).i32_ne();
+        refuse_if(code);
+    }
+}
+
+/// Refuses a second byte below the least after `low.0`, and one above the greatest after `high.0`.
+fn second(code: &mut InstructionSink<'_>, byte: u32, low: (i32, i32), high: (i32, i32)) {
+    for (first, bound, above) in [(low.0, low.1, false), (high.0, high.1, true)] {
+        code.local_get(byte).i32_const(first).i32_eq();
+        code.local_get(ADDRESS).i32_load8_u(at(1, 1)).i32_const(bound);
+        if above {
+            code.i32_gt_u();
+        } else {
+            code.i32_lt_u();
+        }
+        code.i32_and();
+        refuse_if(code);
+    }
+}
+
+fn advance(code: &mut InstructionSink<'_>, bytes: i32) {
+    code.local_get(ADDRESS).i32_const(bytes).i32_add().local_set(ADDRESS);
+}
+
+fn refuse_if(code: &mut InstructionSink<'_>) {
+    code.if_(BlockType::Empty).i32_const(0).return_().end();
+}

@@ -1,0 +1,332 @@
+//! Two components on two sides of a seam, and a host between them.
+//!
+//! `caller` exports `test:app/front` and calls `test:app/api` with whatever it is given; `callee` exports `test:app/api` and calls
+//! `test:app/back`, which the host has. All three interfaces have the same functions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use isomer_plan::{Group, Mode, Skeleton, SkeletonFunction, Stub, StubFunction};
+use isomer_seam::{component_type, compose};
+use isomer_wire::FunctionKey;
+use wasmtime::component::{Component, ComponentType, Instance, Lift, Linker, Lower, TypedFunc, Val};
+use wasmtime::{Engine, Result, Store};
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::Resolve;
+use wit_parser::abi::{AbiVariant, WasmType};
+
+use super::{components, group, name, shared};
+
+/// `call-error` of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum CallError {
+    #[component(name = "unreachable")]
+    Unreachable,
+    #[component(name = "deadline")]
+    Deadline,
+    #[component(name = "overloaded")]
+    Overloaded,
+    #[component(name = "refused")]
+    Refused,
+}
+
+/// `refusal` of dispatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum Refusal {
+    #[component(name = "unknown-function")]
+    UnknownFunction,
+    #[component(name = "bad-image")]
+    BadImage,
+}
+
+/// What a skeleton answers.
+pub(crate) type Answer = std::result::Result<Vec<u8>, Refusal>;
+
+/// The group of the callee, running.
+pub(crate) struct Callee {
+    pub(crate) store: Store<Seen>,
+    pub(crate) call: TypedFunc<(u32, Vec<u8>), (Answer,)>,
+    pub(crate) call_async: TypedFunc<(u32, Vec<u8>), (Answer,)>,
+}
+
+/// What reached `test:app/back`.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) calls: Vec<Vec<Val>>,
+    /// What it answers; its first argument where there is nothing.
+    pub(crate) answers: Vec<Val>,
+}
+
+/// The group of the caller, running, with the callee behind its wire.
+pub(crate) struct Caller {
+    pub(crate) store: Store<Wire>,
+    pub(crate) instance: Instance,
+}
+
+/// The host between the two.
+pub(crate) struct Wire {
+    /// Nothing while it serves an `async func`.
+    pub(crate) callee: Option<Callee>,
+    /// Images as they were: of arguments, of answers.
+    pub(crate) images: Vec<Vec<u8>>,
+    /// What to do with an answer before it goes back.
+    pub(crate) answer: fn(Answer) -> std::result::Result<Vec<u8>, CallError>,
+    /// Functions whose answers were refused.
+    pub(crate) refused: Vec<u32>,
+    /// Answers that wait to be taken, by ticket.
+    pub(crate) waiting: HashMap<u32, Answer>,
+}
+
+/// An allocator of guests: it grows, and forgets nothing.
+const GUEST_ALLOCATOR: &str = r#"
+    (memory (export "memory") 1)
+    (global $top (mut i32) (i32.const 8192))
+    (func (export "cabi_realloc") (param $old i32) (param $old_size i32) (param $align i32) (param $size i32) (result i32)
+        (local $at i32)
+        (local.set $at (i32.and (i32.add (global.get $top) (i32.sub (local.get $align) (i32.const 1)))
+            (i32.sub (i32.const 0) (local.get $align))))
+        (global.set $top (i32.add (local.get $at) (local.get $size)))
+        (block $fits (loop $grow
+            (br_if $fits (i32.le_u (global.get $top) (i32.shl (memory.size) (i32.const 16))))
+            (if (i32.eq (memory.grow (i32.const 64)) (i32.const -1)) (then unreachable))
+            (br $grow)))
+        (memory.copy (local.get $at) (local.get $old) (local.get $old_size))
+        (local.get $at))
+"#;
+
+/// A component that exports the functions of `exported` and passes each call on to `imported`. `definitions` are types and
+/// functions in WIT.
+pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encoding: StringEncoding) -> Arc<[u8]> {
+    let mut resolve = Resolve::default();
+    let interface = |name: &str| format!("interface {name} {{ {definitions} }}\n");
+    let text = format!(
+        "package test:app;\n{}{}world pass-on {{ import {imported}; export {exported}; }}\n{LINK}",
+        interface(imported),
+        interface(exported)
+    );
+    let package = resolve.push_str("test.wit", &text).expect("the WIT is right");
+    let world = resolve.select_world(&[package], Some("pass-on")).expect("there is one world");
+    let (_, interface) = resolve
+        .interfaces
+        .iter()
+        .find(|(_, interface)| interface.name.as_deref() == Some(imported))
+        .expect("it was just written");
+    let (mut imports, mut functions) = (String::new(), String::new());
+    for (name, function) in &interface.functions {
+        let signature = resolve.wasm_signature(AbiVariant::GuestImport, function);
+        let parameters: String = signature.params.iter().map(|ty| format!(" {}", core_type(*ty))).collect();
+        let results: String = signature.results.iter().map(|ty| format!(" {}", core_type(*ty))).collect();
+        imports += &format!(
+            "(import \"test:app/{imported}\" \"{name}\" (func ${name} (param{parameters}) (result{results})))\n"
+        );
+        let export = resolve.wasm_signature(AbiVariant::GuestExport, function);
+        let parameters: String = export.params.iter().map(|ty| format!(" {}", core_type(*ty))).collect();
+        let results: String = export.results.iter().map(|ty| format!(" {}", core_type(*ty))).collect();
+        let arguments: String = (0..export.params.len()).map(|local| format!(" (local.get {local})")).collect();
+        // A result that goes through memory is written to a place that nobody else uses.
+        let (area, answer) = if signature.retptr { ("(i32.const 16)", "(i32.const 16)") } else { ("", "") };
+        functions += &format!(
+            "(func (export \"test:app/{exported}#{name}\") (param{parameters}) (result{results}) (call ${name}{arguments} {area}) {answer})\n"
+        );
+    }
+    let mut module =
+        wat::parse_str(format!("(module {imports} {GUEST_ALLOCATOR} {functions})")).expect("the text is right");
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).expect("it embeds");
+    ComponentEncoder::default()
+        .module(&module)
+        .expect("the module fits the world")
+        .validate(true)
+        .encode()
+        .expect("the component is valid")
+        .into()
+}
+
+/// What error types may mention.
+const LINK: &str =
+    "package isomer:link@0.1.0 { interface types { enum call-error { unreachable, deadline, overloaded, refused } } }";
+
+fn core_type(ty: WasmType) -> &'static str {
+    match ty {
+        WasmType::I32 | WasmType::Pointer | WasmType::Length => "i32",
+        WasmType::I64 | WasmType::PointerOrI64 => "i64",
+        WasmType::F32 => "f32",
+        WasmType::F64 => "f64",
+    }
+}
+
+/// The group of a component alone, with all functions of `test:app/api` crossing.
+pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> Group {
+    let ty = component_type(bytes).expect("it reads");
+    let api = "test:app/api".parse().expect("it is a name");
+    let key = FunctionKey([0; 16]);
+    let mut group = group(&[component], &[], &[]);
+    if let Some(interface) = ty.imports.get(&api) {
+        let function = |(function, ty): (&String, &isomer_plan::FunctionType)| StubFunction {
+            interface: api.clone(),
+            function: function.clone(),
+            is_async: ty.is_async,
+            catches: ty.catches,
+            callee: name("callee"),
+            key,
+            mode: Mode::Isolated,
+        };
+        group.stubs =
+            vec![Stub { component: name(component), functions: interface.functions.iter().map(function).collect() }];
+    }
+    if let Some(interface) = ty.exports.get(&api) {
+        let function = |(function, ty): (&String, &isomer_plan::FunctionType)| SkeletonFunction {
+            interface: api.clone(),
+            function: function.clone(),
+            is_async: ty.is_async,
+            key,
+        };
+        let functions = interface.functions.iter().map(function).collect();
+        group.skeletons = vec![Skeleton { component: name(component), functions }];
+    }
+    group
+}
+
+/// Starts the callee's group.
+pub(crate) fn callee(engine: &Engine, definitions: &str, encoding: StringEncoding) -> Callee {
+    let bytes = pass_on(definitions, "back", "api", encoding);
+    let mut group = crossing_group("callee", &bytes);
+    shared(&mut group, "callee", "test:app/back");
+    let composition = compose(&group, &components(&[("callee", bytes)])).expect("it composes");
+    assert_eq!(composition.skeletons.len(), 1);
+    let compiled = Component::new(engine, &composition.bytes).expect("it compiles");
+    let mut linker = Linker::<Seen>::new(engine);
+    link_back(&mut linker, engine, &compiled);
+    let mut store = Store::new(engine, Seen::default());
+    let instance = linker.instantiate(&mut store, &compiled).expect("it instantiates");
+    let dispatch =
+        instance.get_export_index(&mut store, None, &composition.skeletons[0].name).expect("it has a skeleton");
+    let mut function = |name| {
+        let index = instance.get_export_index(&mut store, Some(&dispatch), name).expect("it has its function");
+        instance.get_typed_func(&mut store, index).expect("it is the dispatch's type")
+    };
+    let (call, call_async) = (function("call"), function("call-async"));
+    Callee { store, call, call_async }
+}
+
+/// Implements the functions of `test:app/back`.
+pub(crate) fn link_back(linker: &mut Linker<Seen>, engine: &Engine, component: &Component) {
+    let ty = component.component_type();
+    let (_, back) = ty.imports(engine).find(|(name, _)| *name == "test:app/back").expect("it is imported");
+    let wasmtime::component::types::ComponentItem::ComponentInstance(back) = back.ty else {
+        panic!("it is an instance")
+    };
+    let mut instance = linker.instance("test:app/back").expect("it is new");
+    for (name, item) in back.exports(engine) {
+        if !matches!(item.ty, wasmtime::component::types::ComponentItem::ComponentFunc(_)) {
+            continue;
+        }
+        instance
+            .func_new(name, |mut store, _, arguments, results| {
+                let answer = store.data_mut().answers.pop();
+                if let [result] = results {
+                    *result = answer.unwrap_or_else(|| arguments[0].clone());
+                }
+                store.data_mut().calls.push(arguments.to_vec());
+                Ok(())
+            })
+            .expect("it is new");
+    }
+}
+
+/// Starts the caller's group with a callee behind its wire.
+pub(crate) fn caller(engine: &Engine, definitions: &str, encoding: StringEncoding, callee: Callee) -> Caller {
+    let bytes = pass_on(definitions, "api", "front", encoding);
+    let mut group = crossing_group("caller", &bytes);
+    group.handlers = super::group(&[], &[], &[("caller", "test:app/front")]).handlers;
+    let composition = compose(&group, &components(&[("caller", bytes)])).expect("it composes");
+    let compiled = Component::new(engine, &composition.bytes).expect("it compiles");
+    let mut linker = Linker::<Wire>::new(engine);
+    link_wire(&mut linker, &composition.imports[0].name);
+    let wire = Wire {
+        callee: Some(callee),
+        images: vec![],
+        answer: |answer| answer.map_err(|_| CallError::Refused),
+        refused: vec![],
+        waiting: HashMap::new(),
+    };
+    let mut store = Store::new(engine, wire);
+    let instance = linker.instantiate(&mut store, &compiled).expect("it instantiates");
+    Caller { store, instance }
+}
+
+/// Implements `isomer:link/wire`.
+pub(crate) fn link_wire(linker: &mut Linker<Wire>, name: &str) {
+    let mut wire = linker.instance(name).expect("it is new");
+    wire.func_wrap("call", |mut store, (function, image): (u32, Vec<u8>)| {
+        let wire = store.data_mut();
+        wire.images.push(image.clone());
+        let answer = wire.callee().call(function, image)?;
+        wire.images.extend(answer.iter().cloned());
+        Ok(((wire.answer)(answer),))
+    })
+    .expect("it is new");
+    wire.func_wrap_concurrent("begin", |accessor, (ticket, function, image): (u32, u32, Vec<u8>)| {
+        Box::pin(async move {
+            let mut callee = accessor.with(|mut access| {
+                let wire = access.data_mut();
+                wire.images.push(image.clone());
+                wire.callee.take().expect("the callee serves one call at a time")
+            });
+            let answer = callee.call_async(function, image).await;
+            accessor.with(|mut access| {
+                let wire = access.data_mut();
+                wire.callee = Some(callee);
+                let answer = answer?;
+                wire.images.extend(answer.iter().cloned());
+                assert!(wire.waiting.insert(ticket, answer).is_none(), "a ticket is given once");
+                Ok(())
+            })
+        })
+    })
+    .expect("it is new");
+    wire.func_wrap("take", |mut store, (ticket,): (u32,)| {
+        let wire = store.data_mut();
+        let answer = wire.waiting.remove(&ticket).expect("what is taken was begun");
+        Ok(((wire.answer)(answer),))
+    })
+    .expect("it is new");
+    wire.func_wrap("refuse", |mut store, (function,): (u32,)| -> Result<()> {
+        store.data_mut().refused.push(function);
+        Err(wasmtime::Error::msg("the answer was refused"))
+    })
+    .expect("it is new");
+}
+
+impl Wire {
+    pub(crate) fn callee(&mut self) -> &mut Callee {
+        self.callee.as_mut().expect("no call is under way")
+    }
+}
+
+impl Callee {
+    async fn call_async(&mut self, function: u32, image: Vec<u8>) -> Result<Answer> {
+        Ok(self.call_async.call_async(&mut self.store, (function, image)).await?.0)
+    }
+
+    pub(crate) fn call(&mut self, function: u32, image: Vec<u8>) -> Result<Answer> {
+        Ok(self.call.call(&mut self.store, (function, image))?.0)
+    }
+}
+
+impl Caller {
+    /// Calls a function of `test:app/front`.
+    pub(crate) fn call(&mut self, function: &str, arguments: &[Val]) -> Result<Option<Val>> {
+        let Caller { store, instance } = self;
+        let front =
+            instance.get_export_index(&mut *store, None, "caller-http-handler").expect("the caller is exported");
+        let index = instance.get_export_index(&mut *store, Some(&front), function).expect("it has the function");
+        let called = instance.get_func(&mut *store, index).expect("it is a function");
+        let mut results = vec![Val::Bool(false); called.ty(&*store).results().len()];
+        called.call(&mut *store, arguments, &mut results)?;
+        Ok(results.pop())
+    }
+}
