@@ -217,7 +217,7 @@ impl Composer {
                 .find(|link| link.importer == *part.name && link.import.to_string() == interface.name);
             let instance = if let Some(link) = link {
                 self.exported(&link.exporter, &link.export).ok_or_else(|| unmet(name))?
-            } else if let Some(instance) = self.from_stub(part, interface, &arguments) {
+            } else if let Some(instance) = self.stub_instance(part, interface, &arguments) {
                 instance
             } else if let Some(key) = host.get(&(part.name.clone(), interface.name.clone())) {
                 self.host_instances[key]

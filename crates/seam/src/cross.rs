@@ -37,7 +37,7 @@ impl Composer {
 
     /// The instance that a component's stub gives it for an interface; nothing where the interface does not cross.
     /// `arguments` are the instances that the component imports before it.
-    pub(crate) fn from_stub(
+    pub(crate) fn stub_instance(
         &mut self,
         part: &Part<'_>,
         interface: &Interface,
