@@ -106,7 +106,7 @@ impl<'a> Prepared<'a> {
 fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, Vec<u8>), RevisionError> {
     let composition = isomer_seam::compose(group, components)
         .map_err(|source| RevisionError::Compose { group: group.name.clone(), source })?;
-    let Composition { bytes, imports, exports, .. } = composition;
+    let Composition { bytes, imports, exports, skeletons } = composition;
     let slots = Slots::count(&bytes).map_err(engine_failed)?;
     let imports = imports.into_iter().map(|import| {
         let (shared, owners) = match import.owner {
@@ -118,16 +118,11 @@ fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, 
     let note = GroupNote {
         imports: imports.collect(),
         handlers: exports.into_iter().map(|export| (export.name, export.interface)).collect(),
-        skeletons: group.skeletons.iter().map(|skeleton| export_of(&skeleton.component)).collect(),
+        skeletons: skeletons.into_iter().map(|export| (export.component.to_string(), export.name)).collect(),
         memories: slots.memories,
         tables: slots.tables,
     };
     Ok((note, bytes))
-}
-
-/// A component that is called from outside, and the name of the export over which it is.
-fn export_of(component: &ComponentName) -> (String, String) {
-    (component.to_string(), format!("{component}-isomer-link-dispatch"))
 }
 
 impl GroupNote {
