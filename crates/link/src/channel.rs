@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use h2::client::{Connection, SendRequest};
+use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, StatusCode};
 use isomer_wire::{Answer, CallError, FrameReader, Reply};
@@ -80,7 +80,7 @@ impl Channel {
     /// Sends a frame and waits for the answer's, with an image of at most `image_bytes_max`. Dropping the future cancels the
     /// call on the other side too.
     pub(crate) async fn call(&self, payload: Payload, image_bytes_max: usize) -> Result<Answer, Lost> {
-        let response = self.send(payload)?.await.map_err(|error| lost(&error))?;
+        let response = self.send(Method::POST, Some(payload))?.await.map_err(|error| lost(&error))?;
         if response.status() != StatusCode::OK {
             return Err(refused(format!("it answered with HTTP status {}", response.status().as_u16())));
         }
@@ -94,7 +94,16 @@ impl Channel {
         answer.map_err(|error| refused(format!("its answer is none: {error}")))
     }
 
-    fn send(&self, payload: Payload) -> Result<h2::client::ResponseFuture, Lost> {
+    /// Asks whether the server serves, which needs no callee.
+    pub(crate) async fn ask(&self) -> Result<(), Lost> {
+        let response = self.send(Method::GET, None)?.await.map_err(|error| lost(&error))?;
+        match response.status() {
+            StatusCode::OK => Ok(()),
+            status => Err(refused(format!("it answered with HTTP status {}", status.as_u16()))),
+        }
+    }
+
+    fn send(&self, method: Method, payload: Option<Payload>) -> Result<ResponseFuture, Lost> {
         let mut sender = self.lock();
         match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {}
@@ -106,11 +115,13 @@ impl Channel {
         }
         // Neither scheme nor host: h2 puts `http` for the first and leaves the second away, so the head is three static indices.
         let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        let (response, mut body) = sender.send_request(request, false).map_err(|error| unsent(&error))?;
+        *request.method_mut() = method;
+        let (response, mut body) = sender.send_request(request, payload.is_none()).map_err(|error| unsent(&error))?;
         drop(sender);
-        // Without the end of its body no call is run.
-        body.send_data(payload, true).map_err(|error| unsent(&error))?;
+        if let Some(payload) = payload {
+            // Without the end of its body no call is run.
+            body.send_data(payload, true).map_err(|error| unsent(&error))?;
+        }
         Ok(response)
     }
 

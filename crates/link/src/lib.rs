@@ -7,6 +7,7 @@
 //! | [`limits`] | every bound of both sides, with its name |
 //! | [`peer`] | the client: a group behind one address or several, as a [`Callee`](isomer_wire::Callee) |
 //! | [`server`] | the server: an `Arc<dyn Callee>` for others |
+//! | [`health`] | one question: does somebody serve there? |
 //! | [`error`] | why a side cannot be set up, with the way out |
 //!
 //! A call is one HTTP/2 stream: `POST /`, its body a frame of `isomer_wire` ([`isomer_wire::Request`] and the image), answered by
@@ -27,6 +28,7 @@
 
 pub mod address;
 pub mod error;
+pub mod health;
 pub mod limits;
 pub mod peer;
 pub mod server;
@@ -46,6 +48,7 @@ mod unix;
 
 pub use address::Address;
 pub use error::LinkError;
+pub use health::health;
 pub use limits::{PeerLimits, ServerLimits};
 pub use peer::Peer;
 pub use server::Server;

@@ -1,0 +1,27 @@
+//! Asking once whether somebody serves at an address: for whoever started the process there.
+
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use crate::address::Address;
+use crate::channel::Channel;
+use crate::connect::connect;
+use crate::limits::PeerLimits;
+use crate::tls::Tls;
+
+/// Connects to `address` and asks whether it serves, by `GET /`. One attempt, which ends by `deadline`.
+///
+/// # Errors
+/// When it does not, with the reason.
+pub async fn health(address: &Address, tls: Option<&Tls>, deadline: Instant) -> Result<(), String> {
+    // The connection's task ends with this.
+    let mut tasks = JoinSet::new();
+    let asked = async {
+        let stream = connect(address, tls).await?;
+        let (channel, _ended) = Channel::open(stream, &PeerLimits::default(), &mut tasks).await?;
+        channel.ask().await.map_err(|lost| lost.reason)
+    };
+    let asked = tokio::time::timeout_at(deadline.into(), asked).await;
+    asked.unwrap_or_else(|_| Err("it does not answer".to_owned())).map_err(|reason| format!("`{address}`: {reason}"))
+}

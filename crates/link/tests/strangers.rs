@@ -1,0 +1,177 @@
+//! Whoever speaks to a server without being a peer of ours: bytes that are no HTTP/2, HTTP/2 that is no call, calls that are no frames. They
+//! are refused or let go, and hurt nobody.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request as HttpRequest, StatusCode};
+use isomer_link::{Address, ServerLimits, health};
+use isomer_wire::image::IMAGE_BYTES_MAX;
+use isomer_wire::{Answer, CallError, Callee as _, FrameReader, Reply, Request};
+use support::server::Running;
+use support::{LONG, call, lost, peer, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+async fn dial(address: &Address) -> TcpStream {
+    let Address::Tcp { port, .. } = address else { panic!("TCP only") };
+    TcpStream::connect(("127.0.0.1", *port)).await.unwrap()
+}
+
+/// A client of HTTP/2 that knows nothing of calls.
+struct Client(h2::client::SendRequest<Bytes>);
+
+impl Client {
+    async fn new(address: &Address) -> Self {
+        let (sender, connection) = h2::client::handshake(dial(address).await).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    /// The status and body of the answer.
+    async fn ask(&mut self, method: Method, path: &str, body: &[&[u8]]) -> Result<(StatusCode, Vec<u8>), h2::Error> {
+        let mut request = HttpRequest::new(());
+        (*request.method_mut(), *request.uri_mut()) = (method, path.parse().unwrap());
+        futures::future::poll_fn(|cx| self.0.poll_ready(cx)).await?;
+        let (response, mut stream) = self.0.send_request(request, body.is_empty())?;
+        for (index, piece) in body.iter().enumerate() {
+            // Whoever is answered early may be told to stop.
+            let _ = stream.send_data(Bytes::copy_from_slice(piece), index + 1 == body.len());
+        }
+        let response = response.await?;
+        let status = response.status();
+        let (mut body, mut bytes) = (response.into_body(), Vec::new());
+        while let Some(piece) = body.data().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok((status, bytes))
+    }
+
+    async fn call(&mut self, body: &[&[u8]]) -> Answer {
+        let (status, bytes) = self.ask(Method::POST, "/", body).await.unwrap();
+        assert_eq!(status, StatusCode::OK);
+        let mut reader = FrameReader::<Reply>::new(IMAGE_BYTES_MAX as usize);
+        reader.push(&bytes).unwrap();
+        let (reply, body) = reader.finish().unwrap();
+        reply.into_answer(body).unwrap()
+    }
+}
+
+fn frame() -> Vec<u8> {
+    let call = call(b"echo:stranger".to_vec());
+    let mut frame = Vec::new();
+    Request::of(&call, Instant::now()).unwrap().encode(&mut frame).unwrap();
+    [frame, call.image].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_no_frames_are_refused_by_name_and_not_run() {
+    let server = Running::tcp().await;
+    let mut client = Client::new(&server.address).await;
+    let good = frame();
+    assert_eq!(client.call(&[&good]).await.unwrap(), b"echo:stranger");
+    let one_by_one: Vec<&[u8]> = good.chunks(1).collect();
+    assert_eq!(client.call(&one_by_one).await.unwrap(), b"echo:stranger");
+    let with = |at: usize, bytes: &[u8]| {
+        let mut frame = good.clone();
+        frame[at..at + bytes.len()].copy_from_slice(bytes);
+        frame
+    };
+    for (bytes, words) in [
+        (with(0, &[2]), "`version` is 2, this side speaks 1"),
+        (with(1, &[128]), "`flags` is 0x80"),
+        (with(4, &[0xff; 4]), "`image` has 4294967295 bytes, at most 16777216"),
+        (with(8, &[0xff; 8]), "`remaining`"),
+        (with(64, &[0; 8]), "`request` is 0"),
+        (good[..50].to_vec(), "22 bytes before its `head`"),
+        (good[..good.len() - 1].to_vec(), "1 bytes before its `image`"),
+        ([&good[..], b"more"].concat(), "4 bytes follow the frame"),
+        (vec![0], "`version` is 0"),
+    ] {
+        let (error, reason, not_run) = lost(client.call(&[&bytes]).await);
+        assert_eq!((error, not_run), (CallError::Refused, true));
+        assert!(reason.contains(words), "{reason}");
+    }
+    // Announced too large and sent all the same: nobody reads it to its end.
+    let huge = vec![0; 4 << 20];
+    let (error, ..) = lost(client.call(&[&with(4, &[0xff; 4]), &huge, &huge]).await);
+    assert_eq!(error, CallError::Refused);
+    assert_eq!(client.call(&[&good]).await.unwrap(), b"echo:stranger");
+    assert_eq!(server.script.begun(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_does_not_come_is_not_waited_for() {
+    let limits = ServerLimits { body_timeout: Duration::from_millis(50), ..ServerLimits::default() };
+    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
+    let mut client = Client::new(&server.address).await;
+    let mut request = HttpRequest::new(());
+    *request.method_mut() = Method::POST;
+    let (response, mut body) = client.0.send_request(request, false).unwrap();
+    body.send_data(Bytes::copy_from_slice(&frame()[..80]), false).unwrap();
+    let mut answer = response.await.unwrap().into_body();
+    let bytes = answer.data().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&bytes).contains("the rest of the call did not come"));
+    assert_eq!(server.script.begun(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_is_a_question_and_other_pages_are_none() {
+    let server = Running::tcp().await;
+    let mut client = Client::new(&server.address).await;
+    assert_eq!(client.ask(Method::GET, "/", &[]).await.unwrap(), (StatusCode::OK, Vec::new()));
+    assert_eq!(client.ask(Method::GET, "/other", &[]).await.unwrap().0, StatusCode::NOT_FOUND);
+    assert_eq!(client.ask(Method::PUT, "/", &[b"x"]).await.unwrap().0, StatusCode::METHOD_NOT_ALLOWED);
+    health(&server.address, None, Instant::now() + LONG).await.unwrap();
+    assert_eq!(server.script.begun(), 0);
+    let address = server.kill().await;
+    let error = health(&address, None, Instant::now() + LONG).await.unwrap_err();
+    assert_eq!(error, format!("`{address}`: nobody listens there"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_bytes_hurt_nobody() {
+    let limits = ServerLimits { handshake_timeout: Duration::from_millis(200), ..ServerLimits::default() };
+    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
+    let peer = peer(&[&server.address]);
+    let rounds = if std::env::var_os("ISOMER_LONG").is_some() { 5000 } else { 60 };
+    for seed in 1..=rounds {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let noise: Vec<u8> = (0..random() % 2000).map(|_| random() as u8).collect();
+        let mut stream = dial(&server.address).await;
+        if seed % 2 == 0 {
+            // The beginning of HTTP/2, so that the noise is read as frames of it: some with a size that is small enough.
+            let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+            let head = [0, 0, (random() % 100) as u8, (random() % 10) as u8, random() as u8, 0, 0, 0, 1];
+            let _ = stream.write_all(&head).await;
+        }
+        let _ = stream.write_all(&noise).await;
+        let _ = stream.shutdown().await;
+        // It ends, by itself.
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(LONG, stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "seed {seed}: the connection stays open");
+    }
+    assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
+    assert_eq!(server.script.begun(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_nothing_gives_its_place_to_others() {
+    let limits =
+        ServerLimits { handshake_timeout: Duration::from_millis(100), connections_max: 2, ..ServerLimits::default() };
+    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
+    let _silent = [dial(&server.address).await, dial(&server.address).await];
+    let peer = peer(&[&server.address]);
+    until("the peer is let in", || peer.healthy() == 1).await;
+    assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
+}
