@@ -28,7 +28,7 @@ Tasks:
   demo [ISOMER RUN'S OPTIONS]    build Isomer and the boutique, and run it
   test [--no-browser]            format, lints, tidy, all tests
   tidy                           layers, file headers and lengths, words, links
-  bench [NAME…] [--quick] [--json FILE]
+  bench [NAME…] [--quick] [--json FILE] [--publish] [--kept]
                                  benchmarks, in release mode
 ";
 

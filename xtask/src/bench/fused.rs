@@ -24,7 +24,7 @@ pub(super) fn run(lab: &Lab) -> Result<Report> {
     let mut subjects: Vec<Subject> = Vec::new();
     for server in &servers {
         let series = vec![Series::new("call", "ns")];
-        subjects.push(Subject { name: server.name, command: server.line.clone(), series });
+        subjects.push(Subject { name: server.name.to_owned(), command: server.line.clone(), series });
     }
     let calls = lab.effort.calls;
     // Twice as many rounds: they are short. The first one warms up.

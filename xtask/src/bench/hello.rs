@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::lab::Lab;
-use super::load::{Ask, Run, side_by_side};
+use super::load::{Ask, CONNECTIONS, Run, side_by_side};
 use super::report::Report;
 
 const PATH: Ask = Ask::Path("/");
@@ -16,7 +16,12 @@ pub(super) fn p3(lab: &Lab) -> Result<Report> {
     let wasmtime = lab.start(lab.wasmtime("wasmtime serve", &compiled, &[]))?;
     let reusing = lab.start(lab.wasmtime("wasmtime serve, more reuse", &compiled, REUSE_AS_ISOMER))?;
     let native = lab.start(lab.native())?;
-    let runs = [&isomer, &wasmtime, &reusing, &native].map(|server| Run { name: server.name, server, ask: PATH });
+    let runs = [&isomer, &wasmtime, &reusing, &native].map(|server| Run {
+        name: server.name,
+        server,
+        ask: PATH,
+        connections: CONNECTIONS,
+    });
     let mut report = Report { subjects: side_by_side(lab, &runs)?, ..Report::default() };
     report.compare("isomer", "wasmtime serve", "requests", "≥ 1.1");
     report.compare("isomer", "wasmtime serve", "p99", "≤ 1");
@@ -37,7 +42,12 @@ pub(super) fn p2(lab: &Lab) -> Result<Report> {
     let isomer = lab.start(lab.isomer("isomer 0.2", &hello))?;
     let wasmtime = lab.start(lab.wasmtime("wasmtime serve", &compiled, &[]))?;
     let reusing = lab.start(lab.wasmtime("wasmtime serve, more reuse", &compiled, REUSE_AS_ISOMER))?;
-    let runs = [&isomer, &wasmtime, &reusing].map(|server| Run { name: server.name, server, ask: PATH });
+    let runs = [&isomer, &wasmtime, &reusing].map(|server| Run {
+        name: server.name,
+        server,
+        ask: PATH,
+        connections: CONNECTIONS,
+    });
     let mut report = Report { subjects: side_by_side(lab, &runs)?, ..Report::default() };
     report.compare("isomer 0.2", "wasmtime serve", "requests", "≥ 1.5");
     report.compare("isomer 0.2", "wasmtime serve, more reuse", "requests", "");
@@ -54,10 +64,10 @@ pub(super) fn front_calls_back(lab: &Lab) -> Result<Report> {
     let wasmtime = lab.start(lab.wasmtime("wasmtime serve, composed", &composed, &[]))?;
     let greet = Ask::Path("/greet?name=x");
     let runs = [
-        Run { name: "hello alone", server: &hello, ask: PATH },
-        Run { name: "front answers itself", server: &fused, ask: PATH },
-        Run { name: "front calls back, fused", server: &fused, ask: greet },
-        Run { name: "the same in wasmtime serve", server: &wasmtime, ask: greet },
+        Run { name: "hello alone", server: &hello, ask: PATH, connections: CONNECTIONS },
+        Run { name: "front answers itself", server: &fused, ask: PATH, connections: CONNECTIONS },
+        Run { name: "front calls back, fused", server: &fused, ask: greet, connections: CONNECTIONS },
+        Run { name: "the same in wasmtime serve", server: &wasmtime, ask: greet, connections: CONNECTIONS },
     ];
     let mut report = Report { subjects: side_by_side(lab, &runs)?, ..Report::default() };
     report.compare("front calls back, fused", "hello alone", "requests", "≥ 0.95");

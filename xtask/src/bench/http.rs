@@ -1,4 +1,6 @@
 //! The least of an HTTP client: one request on one connection, timed to the first byte of its answer.
+//!
+//! Bodies are taken as they come: whole, or in chunks.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -19,6 +21,18 @@ pub(super) struct Timing {
 
 /// GET `path`; anything but 200 is an error.
 pub(super) fn get(address: SocketAddr, path: &str) -> Result<Timing> {
+    Ok(exchange(address, path)?.0)
+}
+
+/// GET `path`; gives the first line of the body that has a `{`.
+pub(super) fn get_json_line(address: SocketAddr, path: &str) -> Result<String> {
+    let answer = exchange(address, path)?.1;
+    let text = String::from_utf8_lossy(&answer);
+    let line = text.lines().find(|line| line.starts_with('{'));
+    line.map(str::to_owned).with_context(|| format!("GET {path} was answered without JSON:\n{text}"))
+}
+
+fn exchange(address: SocketAddr, path: &str) -> Result<(Timing, Vec<u8>)> {
     let mut stream = TcpStream::connect(address).with_context(|| format!("`{address}` takes no connection"))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -33,6 +47,6 @@ pub(super) fn get(address: SocketAddr, path: &str) -> Result<Timing> {
     let whole = began.elapsed();
     let status = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let ok = status.starts_with(b"HTTP/1.1 200");
-    ensure!(ok, "GET {path} was answered with `{}`", String::from_utf8_lossy(status));
-    Ok(Timing { first_byte, whole })
+    ensure!(ok, "GET {path} was answered with:\n{}", String::from_utf8_lossy(&answer));
+    Ok((Timing { first_byte, whole }, answer))
 }

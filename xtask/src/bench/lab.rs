@@ -20,16 +20,21 @@ pub(super) struct Effort {
     pub warm_up_s: u32,
     /// How often a process is started.
     pub starts: u32,
-    /// How many calls of a seam one request makes.
+    /// How many fused calls one request makes.
     pub calls: u32,
+    /// How long one request goes on calling across a seam, in milliseconds, one call at a time and under load.
+    pub calling_ms: u32,
+    pub call_load_ms: u32,
 }
 
-const FULL: Effort = Effort { rounds: 7, load_s: 4, warm_up_s: 2, starts: 40, calls: 1_000_000 };
+const FULL: Effort =
+    Effort { rounds: 7, load_s: 4, warm_up_s: 2, starts: 40, calls: 1_000_000, calling_ms: 200, call_load_ms: 1_500 };
 /// To see that everything works; the numbers mean little.
-const QUICK: Effort = Effort { rounds: 3, load_s: 1, warm_up_s: 1, starts: 5, calls: 100_000 };
+const QUICK: Effort =
+    Effort { rounds: 3, load_s: 1, warm_up_s: 1, starts: 5, calls: 100_000, calling_ms: 40, call_load_ms: 300 };
 
 pub(super) struct Lab {
-    /// For files that are made on the way; emptied before.
+    /// For files that are made on the way; emptied before. Results lie beside it.
     pub dir: PathBuf,
     /// The repository's example app.
     pub boutique: PathBuf,
@@ -46,8 +51,8 @@ const WASMTIME_FLAGS: [&str; 5] =
     ["serve", "--allow-precompiled", "-Scli", "-Opooling-allocator=y", "--addr=127.0.0.1:0"];
 
 impl Lab {
-    /// Builds what is measured.
-    pub(super) fn prepare(project: &Project, options: &Options) -> Result<Self> {
+    /// Builds what is measured; with `calls`, also what makes calls in other ways.
+    pub(super) fn prepare(project: &Project, options: &Options, calls: bool) -> Result<Self> {
         let release = project.target.join("release");
         let isomer = match &options.isomer {
             Some(program) => std::path::absolute(program)?,
@@ -56,9 +61,12 @@ impl Lab {
                 release.join("isomer")
             }
         };
-        let arguments = ["build", "--release", "--locked", "--package", "isomer-bench-programs"];
-        project::run(&mut project.cargo(&arguments))?;
-        let dir = project.target.join("bench");
+        // Each by itself: built together, they would have each other's features.
+        let packages = ["isomer-bench-programs", "isomer-bench-grpc", "isomer-bench-dynamic"];
+        for package in &packages[..if calls { 3 } else { 1 }] {
+            project::run(&mut project.cargo(&["build", "--release", "--locked", "--package", package]))?;
+        }
+        let dir = dir(project).join("work");
         if dir.exists() {
             std::fs::remove_dir_all(&dir).with_context(|| format!("`{}` cannot be emptied", dir.display()))?;
         }
@@ -74,13 +82,43 @@ impl Lab {
 
     /// A native server.
     pub(super) fn native(&self) -> Launch {
-        Launch { name: "native hyper", says: Says::Stdout, command: Command::new(self.programs.join("native_hello")) }
+        Launch { name: "native hyper", says: Says::Stdout, command: self.program("native_hello") }
+    }
+
+    /// A program that was built to be measured beside.
+    pub(super) fn program(&self, name: &str) -> Command {
+        Command::new(self.programs.join(name))
     }
 
     /// Isomer, with an app's folder or a component's file. Data and compiled code of each `name` are its own.
     pub(super) fn isomer(&self, name: &'static str, what: &Path) -> Launch {
+        self.isomer_run(name, name, what)
+    }
+
+    /// Isomer, with an app's folder, in a shape.
+    pub(super) fn isomer_in_shape(&self, name: &'static str, app: &Path, shape: &str) -> Launch {
+        let mut launch = self.isomer(name, app);
+        launch.command.args(["--shape", shape]);
+        launch
+    }
+
+    /// Isomer, with one group of an app's shape, as on a machine of its own.
+    pub(super) fn isomer_group(
+        &self,
+        name: &'static str,
+        app: &Path,
+        shape: &str,
+        group: &str,
+        node_file: &Path,
+    ) -> Launch {
+        let mut launch = self.isomer_run(name, &format!("{name} {group}"), app);
+        launch.command.args(["--shape", shape, "--group", group, "--config"]).arg(node_file);
+        launch
+    }
+
+    fn isomer_run(&self, name: &'static str, data: &str, what: &Path) -> Launch {
         let mut command = Command::new(&self.isomer);
-        command.arg("run").arg(what).args(["--json", "--listen", "127.0.0.1:0", "--data"]).arg(self.data(name));
+        command.arg("run").arg(what).args(["--json", "--listen", "127.0.0.1:0", "--data"]).arg(self.data(data));
         Launch { name, says: Says::Stdout, command }
     }
 
@@ -98,16 +136,21 @@ impl Lab {
 
     /// Two test guests that call each other, as an app.
     pub(super) fn ping_pong(&self) -> Result<PathBuf> {
-        let dir = self.dir.join("ping-pong");
-        make_dir(&dir)?;
-        for guest in ["ping", "pong"] {
-            let to = dir.join(format!("{guest}.wasm"));
-            std::fs::copy(isomer_test_guests::path(guest), &to)
-                .with_context(|| format!("`{}` cannot be written", to.display()))?;
-        }
         let manifest = "[app]\nname = \"ping-pong\"\nversion = \"0.1.0\"\n\n\
                         [components.ping]\nwasm = \"ping.wasm\"\nroutes = [\"/...\"]\n\n\
                         [components.pong]\nwasm = \"pong.wasm\"\n";
+        self.app("ping-pong", manifest, &[("ping", "ping"), ("pong", "pong")])
+    }
+
+    /// An app made of test guests, each as a file: (guest, file without its extension).
+    pub(super) fn app(&self, name: &str, manifest: &str, guests: &[(&str, &str)]) -> Result<PathBuf> {
+        let dir = self.dir.join(name);
+        make_dir(&dir)?;
+        for (guest, file) in guests {
+            let to = dir.join(file).with_extension("wasm");
+            std::fs::copy(isomer_test_guests::path(guest), &to)
+                .with_context(|| format!("`{}` cannot be written", to.display()))?;
+        }
         std::fs::write(dir.join("isomer.toml"), manifest)?;
         Ok(dir)
     }
@@ -115,7 +158,7 @@ impl Lab {
     /// An app's components as one that any host runs.
     pub(super) fn composed(&self, app: &Path) -> Result<PathBuf> {
         let out = app.join("composed.wasm");
-        project::run(Command::new(self.programs.join("compose")).arg(app).arg(&out))?;
+        project::run(self.program("compose").arg(app).arg(&out))?;
         Ok(out)
     }
 
@@ -144,10 +187,20 @@ impl Lab {
     }
 
     fn data(&self, name: &str) -> PathBuf {
-        self.dir.join("data").join(name.replace([' ', '/'], "-"))
+        self.dir.join("data").join(file_name(name))
     }
 }
 
-fn make_dir(dir: &Path) -> Result<()> {
+/// A name as part of a file's name.
+pub(super) fn file_name(name: &str) -> String {
+    name.replace([' ', '/', ','], "-")
+}
+
+/// The folder of everything that benchmarks write.
+pub(super) fn dir(project: &Project) -> PathBuf {
+    project.target.join("bench")
+}
+
+pub(super) fn make_dir(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("`{}` cannot be made", dir.display()))
 }

@@ -10,8 +10,9 @@ use super::lab::Lab;
 use super::report::{Series, Subject};
 use super::server::Server;
 
-const CONNECTIONS: u32 = 32;
-const THREADS: u32 = 2;
+/// Connections of a load, each with one request in flight.
+pub(super) const CONNECTIONS: u32 = 32;
+const THREADS_MAX: u32 = 2;
 
 /// Prints the result as JSON.
 const REPORT: &str = include_str!("report.lua");
@@ -32,6 +33,7 @@ pub(super) struct Run<'a> {
     pub name: &'static str,
     pub server: &'a Server,
     pub ask: Ask,
+    pub connections: u32,
 }
 
 /// Puts each in turn under load, one at a time, several times over (A B C A B C …).
@@ -63,7 +65,11 @@ pub(super) fn side_by_side(lab: &Lab, runs: &[Run<'_>]) -> Result<Vec<Subject>> 
 
 fn subject(name: &'static str, line: &str) -> Subject {
     let series = [("requests", "1/s"), ("p50", "ms"), ("p99", "ms"), ("CPU a request", "µs"), ("resident", "MiB")];
-    Subject { name, command: line.to_owned(), series: series.map(|(what, unit)| Series::new(what, unit)).into() }
+    Subject {
+        name: name.to_owned(),
+        command: line.to_owned(),
+        series: series.map(|(what, unit)| Series::new(what, unit)).into(),
+    }
 }
 
 struct Load {
@@ -79,7 +85,8 @@ fn load(lab: &Lab, run: &Run<'_>, seconds: u32) -> Result<Load> {
         Ask::Shop => (script(lab, "shop.lua", &format!("{SHOP}\n{REPORT}"))?, "/"),
     };
     let output = Command::new("wrk")
-        .args(["--threads", &THREADS.to_string(), "--connections", &CONNECTIONS.to_string()])
+        .args(["--threads", &THREADS_MAX.min(run.connections).to_string()])
+        .args(["--connections", &run.connections.to_string()])
         .args(["--duration", &format!("{seconds}s"), "--timeout", "10s", "--script"])
         .arg(script)
         .arg(format!("http://{}{path}", run.server.address))

@@ -10,18 +10,20 @@ mod http;
 mod lab;
 mod load;
 mod report;
+mod results;
+mod seam;
 mod server;
 mod start;
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::{Value, json};
 
 use crate::project::Project;
 use crate::setup::{self, Purpose};
 use lab::Lab;
 use report::Report;
+use results::Results;
 
 /// A benchmark: its name and what it measures.
 struct Bench {
@@ -29,28 +31,38 @@ struct Bench {
     about: &'static str,
     /// Is wasmtime's own command line measured beside?
     wasmtime: bool,
+    /// Are other ways of making a call measured beside?
+    calls: bool,
     run: fn(&Lab) -> Result<Report>,
 }
 
 /// All of them, in the order in which they run.
 const BENCHES: &[Bench] = &[
-    Bench { name: "hello-p3", about: "hello over HTTP, WASI 0.3", wasmtime: true, run: hello::p3 },
-    Bench { name: "hello-p2", about: "hello over HTTP, WASI 0.2", wasmtime: true, run: hello::p2 },
-    Bench {
-        name: "front-calls-back",
-        about: "a component that asks another, fused",
-        wasmtime: true,
-        run: hello::front_calls_back,
-    },
-    Bench { name: "fused-call", about: "a call between fused components", wasmtime: true, run: fused::run },
-    Bench {
-        name: "start",
-        about: "start of a process to its first answer, first request, memory",
-        wasmtime: true,
-        run: start::run,
-    },
-    Bench { name: "boutique", about: "the example app under load", wasmtime: false, run: boutique::run },
+    serving("hello-p3", "hello over HTTP, WASI 0.3", true, hello::p3),
+    serving("hello-p2", "hello over HTTP, WASI 0.2", true, hello::p2),
+    serving("front-calls-back", "a component that asks another, fused", true, hello::front_calls_back),
+    serving("fused-call", "a call between fused components", true, fused::run),
+    serving("start", "start of a process to its first answer, first request, memory", true, start::run),
+    calling("seam-calls", "one call of a blocking function, by every way of crossing a seam", seam::calls),
+    calling("seam-async", "one call of an async func, by every way of crossing a seam", seam::async_calls),
+    calling("seam-load", "calls a second and CPU a call, 1, 16 and 256 in flight", seam::load),
+    serving("boutique", "the example app under load, by shape", false, boutique::run),
 ];
+
+const fn serving(name: &'static str, about: &'static str, wasmtime: bool, run: fn(&Lab) -> Result<Report>) -> Bench {
+    Bench { name, about, wasmtime, calls: false, run }
+}
+
+const fn calling(name: &'static str, about: &'static str, run: fn(&Lab) -> Result<Report>) -> Bench {
+    Bench { name, about, wasmtime: true, calls: true, run }
+}
+
+impl Bench {
+    /// By its name, or by the part of it before a `-`, which names all that begin so.
+    fn is_named(&self, name: &str) -> bool {
+        self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+}
 
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq)]
@@ -61,31 +73,45 @@ struct Options {
     json: Option<PathBuf>,
     /// Measure little.
     quick: bool,
+    /// Write what `docs/` shows of the results.
+    publish: bool,
+    /// Measure nothing: take what earlier runs have left.
+    kept: bool,
     /// The program to measure, instead of building it.
     isomer: Option<PathBuf>,
 }
 
 pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     let options = Options::parse(arguments)?;
-    let wanted = |bench: &&Bench| options.names.is_empty() || options.names.iter().any(|name| name == bench.name);
-    let wasmtime = BENCHES.iter().filter(wanted).any(|bench| bench.wasmtime);
+    let path = options.json.clone().unwrap_or_else(|| lab::dir(project).join("results.json"));
+    lab::make_dir(path.parent().unwrap_or(&path))?;
+    let mut results = Results::open(path)?;
+    if !options.kept {
+        measure(project, &options, &mut results)?;
+    }
+    if options.publish {
+        seam::publish(project, &results)?;
+    }
+    Ok(())
+}
+
+fn measure(project: &Project, options: &Options, results: &mut Results) -> Result<()> {
+    let chosen = |bench: &&Bench| options.names.is_empty() || options.names.iter().any(|name| bench.is_named(name));
+    let chosen: Vec<&Bench> = BENCHES.iter().filter(chosen).collect();
+    let wasmtime = chosen.iter().any(|bench| bench.wasmtime);
     setup::run_for(project, Purpose::Bench { wasmtime })?;
-    let lab = Lab::prepare(project, &options)?;
+    let lab = Lab::prepare(project, options, chosen.iter().any(|bench| bench.calls))?;
     let mut summary = String::new();
-    let mut benches: Vec<Value> = Vec::new();
-    for Bench { name, about, run, .. } in BENCHES.iter().filter(wanted) {
+    for Bench { name, about, run, .. } in chosen {
         println!("\n── {name}: {about}");
         let report = run(&lab).with_context(|| format!("`{name}` cannot be measured"))?;
         let table = report.table();
         println!("{table}");
         summary.push_str(&format!("\n── {name}: {about}\n{table}"));
-        benches.push(report.to_json(name));
+        results.put(report.to_json(name), options.quick)?;
     }
     println!("\n══ Median (least–most) of several rounds; ratios are medians of rounds' ratios\n{summary}");
-    let json = json!({ "machine": machine(), "quick": options.quick, "benches": benches });
-    let path = options.json.unwrap_or_else(|| lab.dir.join("results.json"));
-    std::fs::write(&path, format!("{json:#}\n")).with_context(|| format!("`{}` cannot be written", path.display()))?;
-    println!("as JSON: {}", path.display());
+    println!("as JSON, with what earlier runs measured: {}", results.path().display());
     Ok(())
 }
 
@@ -97,9 +123,11 @@ impl Options {
             let mut path = || rest.next().map(PathBuf::from).with_context(|| format!("`{argument}` needs a file"));
             match *argument {
                 "--quick" => options.quick = true,
+                "--publish" => options.publish = true,
+                "--kept" => options.kept = true,
                 "--json" => options.json = Some(path()?),
                 "--isomer" => options.isomer = Some(path()?),
-                name if BENCHES.iter().any(|bench| bench.name == name) => options.names.push(name.to_owned()),
+                name if BENCHES.iter().any(|bench| bench.is_named(name)) => options.names.push(name.to_owned()),
                 unknown => {
                     let lines = BENCHES.iter().map(|Bench { name, about, .. }| format!("\n  {name:<18}{about}"));
                     let known: String = lines.collect();
@@ -114,20 +142,10 @@ impl Options {
 const OPTIONS: &str = "\
 Options:
   --quick           measure little, to see that it works
-  --json FILE       where the results go as JSON [default: bench/results.json in the target folder]
-  --isomer PROGRAM  measure this program instead of building it";
-
-/// What numbers depend on most.
-fn machine() -> Value {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let model = read("/proc/cpuinfo").lines().find_map(|line| Some(line.split_once("model name")?.1.to_owned()));
-    json!({
-        "processors": std::thread::available_parallelism().map_or(0, usize::from),
-        "processor": model.unwrap_or_default().trim_start_matches(['\t', ' ', ':']),
-        "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "load": read("/proc/loadavg").trim(),
-    })
-}
+  --json FILE       where the results are kept as JSON [default: bench/results.json in the target folder]
+  --isomer PROGRAM  measure this program instead of building it
+  --publish         write what the documentation shows of the results
+  --kept            measure nothing: publish what earlier runs measured";
 
 #[cfg(test)]
 mod tests {
@@ -141,5 +159,12 @@ mod tests {
         let unknown = Options::parse(&["hallo"]).unwrap_err().to_string();
         assert!(unknown.contains("`hallo`") && unknown.contains("front-calls-back"), "{unknown}");
         assert!(Options::parse(&["--json"]).is_err());
+    }
+
+    #[test]
+    fn a_name_may_stand_for_several() {
+        let named = |name: &str| BENCHES.iter().filter(|bench| bench.is_named(name)).count();
+        assert_eq!([named("seam"), named("seam-load"), named("start"), named("sea")], [3, 1, 1, 0]);
+        assert_eq!(Options::parse(&["seam", "boutique"]).unwrap().names, ["seam", "boutique"]);
     }
 }

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 /// One quantity, measured several times.
 pub(super) struct Series {
-    pub what: &'static str,
+    pub what: String,
     pub unit: &'static str,
     pub samples: Vec<f64>,
 }
 
 /// Whom it was measured of.
 pub(super) struct Subject {
-    pub name: &'static str,
+    pub name: String,
     /// The command that was run.
     pub command: String,
     pub series: Vec<Series>,
@@ -36,8 +36,8 @@ pub(super) struct Report {
 }
 
 impl Series {
-    pub(super) fn new(what: &'static str, unit: &'static str) -> Self {
-        Self { what, unit, samples: Vec::new() }
+    pub(super) fn new(what: impl Into<String>, unit: &'static str) -> Self {
+        Self { what: what.into(), unit, samples: Vec::new() }
     }
 
     pub(super) fn percentile(&self, p: f64) -> f64 {
@@ -93,7 +93,7 @@ impl Report {
         }
         for subject in &self.subjects {
             let cells = subject.series.iter().map(Series::cell);
-            rows.push(std::iter::once(subject.name.to_owned()).chain(cells).collect());
+            rows.push(std::iter::once(subject.name.clone()).chain(cells).collect());
         }
         let mut text = align(&rows);
         for Comparison { what, ratio, target } in &self.comparisons {
@@ -131,9 +131,13 @@ fn percentile(samples: &[f64], p: f64) -> f64 {
 }
 
 /// Three digits or all before the point.
-fn show(value: f64) -> String {
+pub(super) fn show(value: f64) -> String {
     match value.abs() {
-        0.0..10.0 => format!("{value:.2}"),
+        0.0 => "0.00".to_owned(),
+        0.0..0.01 => format!("{value:.5}"),
+        0.01..0.1 => format!("{value:.4}"),
+        0.1..1.0 => format!("{value:.3}"),
+        1.0..10.0 => format!("{value:.2}"),
         10.0..100.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
     }
@@ -159,9 +163,17 @@ fn align(rows: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
 
-    fn subject(name: &'static str, samples: &[f64]) -> Subject {
-        let series = Series { what: "time", unit: "ms", samples: samples.to_vec() };
-        Subject { name, command: String::new(), series: vec![series] }
+    fn subject(name: &str, samples: &[f64]) -> Subject {
+        let series = Series { what: "time".to_owned(), unit: "ms", samples: samples.to_vec() };
+        Subject { name: name.to_owned(), command: String::new(), series: vec![series] }
+    }
+
+    #[test]
+    fn small_numbers_keep_their_digits() {
+        assert_eq!(
+            [0.0, 0.0049, 0.0513, 0.25, 9.876, 98.76, 987.6].map(show),
+            ["0.00", "0.00490", "0.0513", "0.250", "9.88", "98.8", "988"]
+        );
     }
 
     #[test]

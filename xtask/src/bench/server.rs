@@ -1,4 +1,6 @@
 //! Servers that are measured: started, asked what they use, and stopped.
+//!
+//! What a server uses is what its process and all processes below it use: an app in several processes is one server.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
@@ -7,14 +9,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
+use super::lab::file_name;
 use crate::project::show;
 
 /// Ticks a second in `/proc/PID/stat`: a constant of Linux's interface with programs, whatever the kernel's own.
 const TICKS_PER_S: f64 = 100.0;
 
-/// Where a server says its address, in the first line with `http://` in it.
+/// Where a server says its place, in the first line that has one.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Says {
     Stdout,
@@ -31,6 +34,7 @@ pub(super) struct Launch {
 /// A server that runs, until this is dropped.
 pub(super) struct Server {
     pub name: &'static str,
+    /// Where it is reached by HTTP, or by whatever it speaks.
     pub address: SocketAddr,
     /// The command as a person would type it.
     pub line: String,
@@ -42,12 +46,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server and waits for its address. What it says besides goes to `NAME.log` in `logs`.
+    /// Starts a server and waits until it says its place. What it says besides is added to `NAME.log` in `logs`.
     pub(super) fn start(launch: &mut Launch, logs: &Path) -> Result<Self> {
         let Launch { name, says, command } = launch;
         let line = show(command);
-        let log = logs.join(format!("{}.log", name.replace([' ', '/'], "-")));
-        let other = File::create(&log).with_context(|| format!("`{}` cannot be written", log.display()))?;
+        let log = logs.join(format!("{}.log", file_name(name)));
+        let other = File::options().create(true).append(true).open(&log);
+        let other = other.with_context(|| format!("`{}` cannot be written", log.display()))?;
         match says {
             Says::Stdout => command.stdout(Stdio::piped()).stderr(other),
             Says::Stderr => command.stderr(Stdio::piped()).stdout(other),
@@ -67,7 +72,7 @@ impl Server {
                 let _reaped = child.wait();
                 bail!("`{line}` ended without an address; it said:\n{said}(see {})", log.display());
             }
-            if let Some(address) = address_in(&said[start..]) {
+            if let Some(address) = place_in(&said[start..]) {
                 return Ok(Self { name, address, line, began, child, _output: Box::new(output) });
             }
         }
@@ -75,18 +80,65 @@ impl Server {
 
     /// Time on processors since the start, in its own code and the kernel's.
     pub(super) fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
-            .with_context(|| format!("{} is gone", self.name))?;
-        let ticks = cpu_ticks(&stat).context("`/proc/PID/stat` has another form")?;
+        let mut ticks = 0;
+        for process in self.processes()? {
+            ticks += cpu_ticks(&process.stat).context("`/proc/PID/stat` has another form")?;
+        }
         Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_S))
     }
 
-    /// Resident memory, in mebibytes.
+    /// Resident memory, in mebibytes. What processes share counts in each of them.
     pub(super) fn resident_mib(&self) -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
-            .with_context(|| format!("{} is gone", self.name))?;
-        let kib = resident_kib(&status).context("`/proc/PID/status` has another form")?;
+        let mut kib = 0;
+        for process in self.processes()? {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", process.id))
+                .with_context(|| format!("a process of {} is gone", self.name))?;
+            kib += resident_kib(&status).context("`/proc/PID/status` has another form")?;
+        }
         Ok(kib as f64 / 1024.0)
+    }
+
+    /// Its process and those below it.
+    fn processes(&self) -> Result<Vec<Process>> {
+        let everything = std::fs::read_dir("/proc").context("`/proc` cannot be read")?.flatten();
+        let all = everything.filter_map(|entry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            // Gone between the two looks: then it is nobody's.
+            Process::new(id, std::fs::read_to_string(entry.path().join("stat")).ok()?)
+        });
+        let family = family(self.child.id(), all.collect());
+        ensure!(!family.is_empty(), "{} is gone", self.name);
+        Ok(family)
+    }
+}
+
+/// A process as `/proc` shows it.
+struct Process {
+    id: u32,
+    parent: u32,
+    stat: String,
+}
+
+impl Process {
+    fn new(id: u32, stat: String) -> Option<Self> {
+        // The state, then the parent (field 4), counted as in `cpu_ticks`.
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        Some(Self { id, parent, stat })
+    }
+}
+
+/// The process `root` and those below it.
+fn family(root: u32, mut all: Vec<Process>) -> Vec<Process> {
+    let mut found: Vec<Process> = Vec::new();
+    loop {
+        let (more, rest): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|process| process.id == root || found.iter().any(|member| member.id == process.parent));
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+        all = rest;
     }
 }
 
@@ -97,9 +149,17 @@ impl Drop for Server {
     }
 }
 
-/// The address of the first `http://` in a line.
-fn address_in(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("http://")?;
+/// What stands before an address in the line in which a server says that it is ready. A socket of the file system is where it
+/// was put, and has no address.
+const PLACES: [&str; 3] = ["http://", "https://", "\"link\":\""];
+const SOCKET: &str = "unix://";
+
+/// The address in a line, if it has one.
+fn place_in(line: &str) -> Option<SocketAddr> {
+    if line.contains(SOCKET) {
+        return Some(SocketAddr::from(([0, 0, 0, 0], 0)));
+    }
+    let rest = PLACES.iter().find_map(|place| Some(line.split_once(place)?.1))?;
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap_or(rest.len());
     rest[..end].parse().ok()
 }
@@ -122,9 +182,21 @@ mod tests {
     #[test]
     fn addresses_are_found_in_what_servers_say() {
         let address = Some("127.0.0.1:8080".parse().unwrap());
-        assert_eq!(address_in("Serving HTTP on http://127.0.0.1:8080/\n"), address);
-        assert_eq!(address_in(r#"{"event":"ready","url":"http://127.0.0.1:8080","v":1}"#), address);
-        assert_eq!(address_in("compiling\n"), None);
+        assert_eq!(place_in("Serving HTTP on http://127.0.0.1:8080/\n"), address);
+        assert_eq!(place_in(r#"{"event":"ready","url":"http://127.0.0.1:8080","v":1}"#), address);
+        assert_eq!(place_in(r#"{"event":"ready","link":"127.0.0.1:8080","url":null}"#), address);
+        assert_eq!(place_in("unix:///run/callee.sock\n"), Some("0.0.0.0:0".parse().unwrap()));
+        assert_eq!(place_in("compiling\n"), None);
+    }
+
+    #[test]
+    fn all_processes_below_count() {
+        let process = |id, parent| Process::new(id, format!("{id} (a) b) S {parent} 1")).unwrap();
+        // Grandchildren may stand before their parents.
+        let all = vec![process(1, 0), process(5, 4), process(3, 1), process(4, 3), process(2, 1)];
+        let mut ids: Vec<u32> = family(3, all).iter().map(|process| process.id).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [3, 4, 5]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) fn run(lab: &Lab) -> Result<Report> {
         http::get(server.address, "/")?;
         let series = [("start", "ms"), ("cold request", "ms"), ("warm request", "ms"), ("resident", "MiB")];
         let series = series.map(|(what, unit)| Series::new(what, unit)).into();
-        subjects.push(Subject { name: server.name, command: server.line.clone(), series });
+        subjects.push(Subject { name: server.name.to_owned(), command: server.line.clone(), series });
     }
     for _ in 0..lab.effort.starts {
         for (launch, subject) in launches.iter().zip(&mut subjects) {

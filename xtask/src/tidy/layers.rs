@@ -65,9 +65,38 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-wit",
         ],
     ),
-    ("isomer-bench-programs", &["isomer-link", "isomer-manifest", "isomer-plan", "isomer-seam", "isomer-wire", "isomer-wit"]),
+    ("isomer-bench-workload", &[]),
+    (
+        "isomer-bench-programs",
+        &["isomer-link", "isomer-manifest", "isomer-plan", "isomer-seam", "isomer-wire", "isomer-wit"],
+    ),
+    (
+        "isomer-bench-grpc",
+        &[
+            "isomer-bench-programs",
+            "isomer-bench-workload",
+            "isomer-link",
+            "isomer-manifest",
+            "isomer-plan",
+            "isomer-seam",
+            "isomer-wire",
+            "isomer-wit",
+        ],
+    ),
+    (
+        "isomer-bench-dynamic",
+        &[
+            "isomer-bench-programs",
+            "isomer-link",
+            "isomer-manifest",
+            "isomer-plan",
+            "isomer-seam",
+            "isomer-wire",
+            "isomer-wit",
+        ],
+    ),
     ("isomer-test-guests", &["isomer-manifest", "isomer-toolchain"]),
-    ("xtask", &["isomer-manifest", "isomer-test-guests", "isomer-toolchain"]),
+    ("xtask", &["isomer-bench-workload", "isomer-manifest", "isomer-test-guests", "isomer-toolchain"]),
 ];
 
 /// Crates of others that only these crates may name, so that a change of one is a change of one place.
@@ -77,10 +106,11 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("hyper-util", &["isomer-front", "isomer-capabilities", "isomer-bench-programs"]),
     ("tokio-rustls", &["isomer-front", "isomer-capabilities", "isomer-link"]),
     ("rustls", &["isomer-front", "isomer-capabilities", "isomer-link"]),
+    ("tonic", &["isomer-bench-grpc"]),
     ("redb", &["isomer-capabilities"]),
     ("rusqlite", &["isomer-capabilities"]),
-    ("wasmtime", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
-    ("wasmtime-wasi", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
+    ("wasmtime", &["isomer-runtime", "isomer-capabilities", "isomer-node", "isomer-bench-dynamic"]),
+    ("wasmtime-wasi", &["isomer-runtime", "isomer-capabilities", "isomer-node", "isomer-bench-dynamic"]),
     ("wasmtime-wasi-http", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
     ("wasm-encoder", &["isomer-seam", "isomer-bench-programs"]),
     ("clap", &["isomer"]),
@@ -89,7 +119,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that are pure: no asynchronous runtime, no engine, no clock or file behind their back.
-const PURE: &[&str] = &["isomer-manifest", "isomer-plan", "isomer-wire"];
+const PURE: &[&str] = &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-bench-workload"];
 const IMPURE: &[&str] = &["tokio", "wasmtime", "cap-std", "tempfile", "libc", "tracing"];
 
 /// The project's packages as `cargo metadata --no-deps` gives them.

@@ -1,0 +1,93 @@
+//! The called component: one store for functions that block, a pool of stores for those that are in flight together.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, Linker, Val};
+use wasmtime::error::Context as _;
+use wasmtime::{Result, Store};
+use wasmtime_wasi::p2;
+
+use crate::{BLOCKING, Guest, IN_FLIGHT};
+
+/// An instance in its store.
+struct Home {
+    store: Store<Guest>,
+    instance: Instance,
+}
+
+/// The one that is called by functions that block.
+pub(crate) struct Blocking(Home);
+
+impl Blocking {
+    pub(crate) fn new(callee: &Component) -> Result<Self> {
+        let mut linker = Linker::new(callee.engine());
+        p2::add_to_linker_sync(&mut linker)?;
+        let mut store = Store::new(callee.engine(), Guest::default());
+        let instance = linker.instantiate(&mut store, callee)?;
+        Ok(Self(Home { store, instance }))
+    }
+
+    pub(crate) fn function(callee: &Component, name: &str) -> Result<ComponentExportIndex> {
+        function(callee, BLOCKING, name)
+    }
+
+    pub(crate) fn call(
+        &mut self,
+        function: &ComponentExportIndex,
+        arguments: &[Val],
+        results: &mut [Val],
+    ) -> Result<()> {
+        let Home { store, instance } = &mut self.0;
+        let function = instance.get_func(&mut *store, function).context("an export is no function")?;
+        function.call(store, arguments, results)
+    }
+}
+
+/// Those that are called by `async func`s: as many as there are calls in flight, kept.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Shared>);
+
+struct Shared {
+    made: InstancePre<Guest>,
+    free: Mutex<Vec<Home>>,
+}
+
+impl Pool {
+    pub(crate) fn new(callee: &Component) -> Result<Self> {
+        let mut linker = Linker::new(callee.engine());
+        p2::add_to_linker_async(&mut linker)?;
+        let made = linker.instantiate_pre(callee)?;
+        Ok(Self(Arc::new(Shared { made, free: Mutex::default() })))
+    }
+
+    pub(crate) fn function(callee: &Component, name: &str) -> Result<ComponentExportIndex> {
+        function(callee, IN_FLIGHT, name)
+    }
+
+    pub(crate) async fn call(
+        &self,
+        function: &ComponentExportIndex,
+        arguments: &[Val],
+        results: &mut [Val],
+    ) -> Result<()> {
+        let free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut home = match free {
+            Some(home) => home,
+            None => {
+                let mut store = Store::new(self.0.made.component().engine(), Guest::default());
+                let instance = self.0.made.instantiate_async(&mut store).await?;
+                Home { store, instance }
+            }
+        };
+        let function = home.instance.get_func(&mut home.store, function).context("an export is no function")?;
+        function.call_async(&mut home.store, arguments, results).await?;
+        self.0.free.lock().unwrap_or_else(PoisonError::into_inner).push(home);
+        Ok(())
+    }
+}
+
+fn function(callee: &Component, interface: &str, name: &str) -> Result<ComponentExportIndex> {
+    let missing = || format!("the callee has no `{name}` in `{interface}`");
+    let interface = callee.get_export_index(None, interface).with_context(missing)?;
+    callee.get_export_index(Some(&interface), name).with_context(missing)
+}

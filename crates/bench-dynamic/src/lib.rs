@@ -1,0 +1,116 @@
+//! Two components linked by dynamic values: what hosts do that know a component's types only when it is there.
+//!
+//! The caller's imports are host functions that take wasmtime's `Val`s, and hand them to the called component in a store of
+//! its own. So the host walks every value twice in each direction. Benchmarks hold seams against it; nothing else uses it.
+//!
+//! Made to be as fast as it can be: no deadlines, no limits, the called store is kept and never cleaned. Must not know
+//! Isomer's runtime.
+#![forbid(unsafe_code)]
+
+mod callee;
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use wasmtime::component::{Component, Linker, ResourceTable, TypedFunc};
+use wasmtime::error::Context as _;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2, p3};
+
+use callee::{Blocking, Pool};
+
+/// Functions that block, and `async func`s.
+const BLOCKING: &str = "guest:seam-bench/calls@0.1.0";
+const IN_FLIGHT: &str = "guest:seam-bench/async-calls@0.1.0";
+/// Each interface has these.
+const FUNCTIONS: [&str; 4] = ["add", "echo", "lookup", "all"];
+/// What the caller exports for hosts without HTTP.
+const RUNNER: &str = "guest:seam-bench/runner@0.1.0";
+
+/// The caller, linked, in its store.
+#[derive(Clone)]
+pub struct Linked(Arc<Mutex<Caller>>);
+
+struct Caller {
+    store: Store<Guest>,
+    run: TypedFunc<(String,), (Result<String, String>,)>,
+}
+
+impl Linked {
+    /// Links the two components.
+    ///
+    /// # Errors
+    /// When one of them is no component, or not what is expected.
+    pub async fn new(caller: &[u8], callee: &[u8]) -> Result<Self> {
+        let engine = Engine::new(&config())?;
+        let callee = Component::new(&engine, callee)?;
+        let caller = Component::new(&engine, caller)?;
+        let mut linker: Linker<Guest> = Linker::new(&engine);
+        p2::add_to_linker_async(&mut linker)?;
+        p3::add_to_linker(&mut linker)?;
+        let mut interface = linker.instance(BLOCKING)?;
+        for name in FUNCTIONS {
+            let function = Blocking::function(&callee, name)?;
+            interface.func_new(name, move |mut store, _, arguments, results| {
+                store.data_mut().callee()?.call(&function, arguments, results)
+            })?;
+        }
+        let pool = Pool::new(&callee)?;
+        let mut interface = linker.instance(IN_FLIGHT)?;
+        for name in FUNCTIONS {
+            let (pool, function) = (pool.clone(), Pool::function(&callee, name)?);
+            interface.func_new_concurrent(name, move |_, _, arguments, results| {
+                let (pool, function) = (pool.clone(), function);
+                Box::pin(async move { pool.call(&function, arguments, results).await })
+            })?;
+        }
+        // HTTP: not called here.
+        linker.define_unknown_imports_as_traps(&caller)?;
+        let mut store = Store::new(&engine, Guest { callee: Some(Blocking::new(&callee)?), ..Guest::default() });
+        let instance = linker.instantiate_async(&mut store, &caller).await?;
+        let runner = instance.get_export_index(&mut store, None, RUNNER).context("the caller has no runner")?;
+        let run = instance.get_export_index(&mut store, Some(&runner), "run").context("the runner does not run")?;
+        let run = instance.get_typed_func(&mut store, run)?;
+        Ok(Self(Arc::new(Mutex::new(Caller { store, run }))))
+    }
+
+    /// What the caller answers to `GET /run?QUERY`. One at a time.
+    ///
+    /// # Errors
+    /// What the caller says, or a trap, in words.
+    pub async fn run(&self, query: String) -> Result<String, String> {
+        let Caller { store, run } = &mut *self.0.lock().await;
+        let (answer,) = run.call_async(store, (query,)).await.map_err(|error| format!("{error:#}"))?;
+        answer
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model_async(true);
+    let mut pool = PoolingAllocationConfig::default();
+    // One store for each call in flight, and one more.
+    pool.total_memories(1200).total_tables(1200).total_component_instances(1200).total_stacks(2400);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// What is in a store.
+#[derive(Default)]
+struct Guest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    callee: Option<Blocking>,
+}
+
+impl Guest {
+    fn callee(&mut self) -> Result<&mut Blocking> {
+        self.callee.as_mut().context("only the caller has a callee")
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

@@ -1,0 +1,143 @@
+//! Which calls are to be made, as it stands in a query.
+
+use std::fmt;
+
+/// Which call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// `add(u32, u32) -> u32`.
+    Add,
+    /// `echo(list<u8>) -> list<u8>`.
+    Echo,
+    /// `lookup(string) -> result<item, string>`.
+    Lookup,
+    /// `all(u32) -> list<item>`.
+    All,
+}
+
+/// Which kind of function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A function that blocks its caller.
+    Sync,
+    /// An `async func`.
+    Async,
+}
+
+/// Calls to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// Which call.
+    pub what: What,
+    /// Of which kind of function.
+    pub mode: Mode,
+    /// How many calls.
+    pub calls: u32,
+    /// Bytes of an echo, items of a list.
+    pub size: u32,
+    /// How many calls are in flight at any time; 1 for functions that block.
+    pub concurrency: u32,
+}
+
+impl Work {
+    /// Bytes of an echo at most: what a seam carries is limited, too.
+    pub const SIZE_MAX: u32 = 8 << 20;
+    /// Calls in flight at most.
+    pub const CONCURRENCY_MAX: u32 = 1024;
+
+    /// Reads what [`Work`]'s `Display` writes.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(query: &str) -> Result<Self, String> {
+        let mut work = Self { what: What::Add, mode: Mode::Sync, calls: 1, size: 0, concurrency: 1 };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let number = || value.parse::<u32>().map_err(|error| format!("`{pair}`: {error}"));
+            match key {
+                "what" => work.what = What::named(value)?,
+                "mode" => work.mode = Mode::named(value)?,
+                "n" => work.calls = number()?,
+                "size" => work.size = number()?,
+                "concurrency" => work.concurrency = number()?,
+                _ => return Err(format!("`{key}` means nothing")),
+            }
+        }
+        if work.size > Self::SIZE_MAX {
+            return Err(format!("`size` is {} at most", Self::SIZE_MAX));
+        }
+        if work.concurrency == 0 || work.concurrency > Self::CONCURRENCY_MAX {
+            return Err(format!("`concurrency` is 1 to {}", Self::CONCURRENCY_MAX));
+        }
+        if work.mode == Mode::Sync && work.concurrency > 1 {
+            return Err("functions that block are called one at a time: use `mode=async`".to_owned());
+        }
+        Ok(work)
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, mode, calls, size, concurrency } = self;
+        write!(f, "what={what}&mode={mode}&n={calls}&size={size}&concurrency={concurrency}")
+    }
+}
+
+impl What {
+    fn named(name: &str) -> Result<Self, String> {
+        [Self::Add, Self::Echo, Self::Lookup, Self::All]
+            .into_iter()
+            .find(|what| what.to_string() == name)
+            .ok_or_else(|| format!("there is no call `{name}`"))
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Add => "add",
+            Self::Echo => "echo",
+            Self::Lookup => "lookup",
+            Self::All => "all",
+        })
+    }
+}
+
+impl Mode {
+    fn named(name: &str) -> Result<Self, String> {
+        match name {
+            "sync" => Ok(Self::Sync),
+            "async" => Ok(Self::Async),
+            _ => Err(format!("`{name}` is neither `sync` nor `async`")),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sync => "sync",
+            Self::Async => "async",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for what in [What::Add, What::Echo, What::Lookup, What::All] {
+            let work = Work { what, mode: Mode::Async, calls: 7, size: 1024, concurrency: 16 };
+            assert_eq!(Work::parse(&work.to_string()), Ok(work));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for query in ["what=sub", "mode=later", "n=many", "size=9000000", "concurrency=0", "concurrency=2", "x=1"] {
+            assert!(Work::parse(query).is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What was measured, kept: one entry for each benchmark, replaced when that benchmark is measured again. So a run that was broken
+//! off is continued by asking for the rest.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+/// The file of results.
+pub(super) struct Results {
+    path: PathBuf,
+    benches: Vec<Value>,
+}
+
+impl Results {
+    /// What is there already; nothing, if there is no such file.
+    ///
+    /// # Errors
+    /// When there is a file, and it is none of results: it is not overwritten.
+    pub(super) fn open(path: PathBuf) -> Result<Self> {
+        let benches = match std::fs::read_to_string(&path) {
+            Ok(text) => read(&text).with_context(|| format!("`{}` holds no results; remove it", path.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", path.display())),
+        };
+        Ok(Self { path, benches })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts in a benchmark's outcome, with what it depends on, and writes the file.
+    pub(super) fn put(&mut self, mut bench: Value, quick: bool) -> Result<()> {
+        let at_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        bench["run"] = json!({ "at_s": at_s, "quick": quick, "machine": machine() });
+        replace(&mut self.benches, bench);
+        let text = format!("{:#}\n", json!({ "benches": self.benches }));
+        write(&self.path, &text)
+    }
+
+    /// The outcome of this benchmark, if it was measured.
+    pub(super) fn bench(&self, name: &str) -> Option<&Value> {
+        self.benches.iter().find(|bench| bench["name"] == name)
+    }
+
+    /// What others may want of these benchmarks: medians and their range, without the single samples and this machine's paths.
+    pub(super) fn published(&self, names: &[&str]) -> Value {
+        let mut benches: Vec<Value> = names.iter().filter_map(|name| self.bench(name).cloned()).collect();
+        for bench in &mut benches {
+            for subject in bench["subjects"].as_array_mut().into_iter().flatten() {
+                remove(subject, "command");
+                subject["series"].as_array_mut().into_iter().flatten().for_each(|series| remove(series, "samples"));
+            }
+            remove(&mut bench["run"]["machine"], "load");
+        }
+        json!({ "benches": benches })
+    }
+}
+
+fn read(text: &str) -> Result<Vec<Value>> {
+    let json: Value = serde_json::from_str(text)?;
+    json["benches"].as_array().cloned().context("there is no list `benches`")
+}
+
+fn replace(benches: &mut Vec<Value>, bench: Value) {
+    match benches.iter_mut().find(|there| there["name"] == bench["name"]) {
+        Some(there) => *there = bench,
+        None => benches.push(bench),
+    }
+}
+
+fn remove(object: &mut Value, key: &str) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove(key);
+    }
+}
+
+/// Written beside its place and renamed: a run that is broken off leaves the earlier results.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, text).with_context(|| format!("`{}` cannot be written", partial.display()))?;
+    std::fs::rename(&partial, path).with_context(|| format!("`{}` cannot be put in its place", path.display()))
+}
+
+/// What numbers depend on most.
+fn machine() -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let model = read("/proc/cpuinfo").lines().find_map(|line| Some(line.split_once("model name")?.1.to_owned()));
+    json!({
+        "processors": std::thread::available_parallelism().map_or(0, usize::from),
+        "processor": model.unwrap_or_default().trim_start_matches(['\t', ' ', ':']),
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "load": read("/proc/loadavg").trim(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bench(name: &str, median: f64) -> Value {
+        let series = json!([{ "what": "add", "unit": "µs", "median": median, "samples": [median] }]);
+        json!({ "name": name, "subjects": [{ "name": "fused", "command": "/home/somebody/isomer run", "series": series }] })
+    }
+
+    #[test]
+    fn measuring_again_replaces_and_the_rest_stays() {
+        let dir = std::env::temp_dir().join(format!("isomer-bench-results-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("results.json");
+        let mut results = Results::open(path.clone()).unwrap();
+        for (name, median) in [("a", 1.0), ("b", 2.0), ("a", 3.0)] {
+            results.put(bench(name, median), true).unwrap();
+        }
+        let again = Results::open(path.clone()).unwrap();
+        assert_eq!(again.benches.len(), 2);
+        assert_eq!(again.bench("a").unwrap()["subjects"][0]["series"][0]["median"], 3.0);
+        assert_eq!(again.bench("b").unwrap()["run"]["quick"], true);
+        std::fs::write(&path, "something else").unwrap();
+        assert!(Results::open(path).is_err());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn what_is_published_has_no_paths_and_no_samples() {
+        let results = Results { path: PathBuf::new(), benches: vec![bench("a", 1.0), bench("b", 2.0)] };
+        let published = results.published(&["a", "missing"]);
+        let text = published.to_string();
+        assert!(!text.contains("somebody") && !text.contains("samples") && text.contains("median"), "{text}");
+        assert_eq!(published["benches"].as_array().unwrap().len(), 1);
+    }
+}

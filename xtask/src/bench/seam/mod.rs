@@ -1,0 +1,150 @@
+//! What a call across a seam costs, by every way of crossing it, beside other ways of making the same call.
+//!
+//! One app of two components is run fused, isolated, in two processes over a Unix socket, and as two groups over HTTP/2, in the
+//! clear and with mutual TLS. Beside it run the engine's own server with the same components composed, the same
+//! components linked by dynamic values, and gRPC between native programs. All of them answer `GET /run?…`, with the time by
+//! the caller's own clock and a checksum over all answers, which must be right.
+
+mod plot;
+mod publish;
+mod runs;
+mod ways;
+
+use anyhow::Result;
+use isomer_bench_workload::{Mode, What};
+
+use super::lab::Lab;
+use super::report::{Report, Series, Subject};
+pub(super) use publish::publish;
+use runs::Call;
+use ways::Way;
+
+/// What is called.
+struct Kind {
+    name: &'static str,
+    what: What,
+    size: u32,
+}
+
+/// All kinds of calls, from little to much.
+const KINDS: [Kind; 6] = [
+    Kind { name: "add", what: What::Add, size: 0 },
+    Kind { name: "small record", what: What::Lookup, size: 0 },
+    Kind { name: "1 KiB of bytes", what: What::Echo, size: 1 << 10 },
+    Kind { name: "64 KiB of bytes", what: What::Echo, size: 64 << 10 },
+    Kind { name: "1 MiB of bytes", what: What::Echo, size: 1 << 20 },
+    Kind { name: "100 records", what: What::All, size: 100 },
+];
+
+/// The kinds under load: what is called most.
+const LOADED: [&str; 2] = ["small record", "1 KiB of bytes"];
+
+/// How many calls are in flight under load.
+const CONCURRENCIES: [u32; 3] = [1, 16, 256];
+
+/// Times of calls, one after another, of functions that block.
+pub(super) fn calls(lab: &Lab) -> Result<Report> {
+    one_by_one(lab, Mode::Sync)
+}
+
+/// Times of calls, one after another, of `async func`s.
+pub(super) fn async_calls(lab: &Lab) -> Result<Report> {
+    one_by_one(lab, Mode::Async)
+}
+
+fn one_by_one(lab: &Lab, mode: Mode) -> Result<Report> {
+    let ways = ways::all(lab)?;
+    let mut subjects: Vec<Subject> = ways.iter().map(|way| way.subject(way.name, kinds_in_us())).collect();
+    for (number, kind) in KINDS.iter().enumerate() {
+        let call = Call { what: kind.what, mode, size: kind.size, concurrency: 1 };
+        // How many calls fill a round is found out for each way, which warms it up as well.
+        let mut counts = Vec::new();
+        for way in &ways {
+            counts.push(call.count_for(way, lab.effort.calling_ms)?);
+        }
+        for _ in 0..lab.effort.rounds {
+            for ((way, count), subject) in ways.iter().zip(&counts).zip(&mut subjects) {
+                subject.series[number].samples.push(call.make(way, *count)?.ns_per_call / 1e3);
+            }
+        }
+        println!("   {}", kind.name);
+    }
+    let mut report = Report { subjects, ..Report::default() };
+    for Kind { name, .. } in &KINDS {
+        report.compare(ways::FUSED, ways::COMPOSED, name, "≤ 1.05");
+    }
+    for Kind { name, .. } in &KINDS {
+        report.compare(ways::ISOLATED, ways::DYNAMIC, name, "≤ 1");
+    }
+    for (ours, theirs) in ways::REMOTE_BESIDE_GRPC {
+        for Kind { name, .. } in &KINDS {
+            report.compare(ours, theirs, name, "≤ 1");
+        }
+    }
+    report.notes = vec![
+        "targets of isolated calls: small record ≤ 1.5 µs, then ≤ 1.0 µs; 64 KiB there and back ≤ 150 µs".to_owned(),
+        "each payload goes there and comes back; 100 records come back only".to_owned(),
+    ];
+    Ok(report)
+}
+
+fn kinds_in_us() -> Vec<Series> {
+    KINDS.iter().map(|kind| Series::new(kind.name, "µs")).collect()
+}
+
+/// Calls a second and processor time a call, of `async func`s, with several calls in flight.
+pub(super) fn load(lab: &Lab) -> Result<Report> {
+    let ways = ways::loaded(lab)?;
+    let lines: Vec<(&Way, u32)> =
+        CONCURRENCIES.iter().flat_map(|concurrency| ways.iter().map(move |way| (way, *concurrency))).collect();
+    let series = || {
+        let both = |kind: &&str| [Series::new(*kind, "1/s"), Series::new(format!("{kind}, CPU a call"), "µs")];
+        LOADED.iter().flat_map(both).collect()
+    };
+    let mut subjects: Vec<Subject> =
+        lines.iter().map(|(way, concurrency)| way.subject(&in_flight(way.name, *concurrency), series())).collect();
+    for (number, name) in LOADED.iter().enumerate() {
+        let Some(kind) = KINDS.iter().find(|kind| kind.name == *name) else { continue };
+        let call = |concurrency| Call { what: kind.what, mode: Mode::Async, size: kind.size, concurrency };
+        let mut counts = Vec::new();
+        for (way, concurrency) in &lines {
+            counts.push(call(*concurrency).count_for(way, lab.effort.call_load_ms)?);
+        }
+        for round in 1..=lab.effort.rounds {
+            for (((way, concurrency), count), subject) in lines.iter().zip(&counts).zip(&mut subjects) {
+                let cpu_before = way.cpu()?;
+                let made = call(*concurrency).make(way, *count)?;
+                let cpu = way.cpu()?.saturating_sub(cpu_before);
+                subject.series[2 * number].samples.push(1e9 / made.ns_per_call);
+                subject.series[2 * number + 1].samples.push(cpu.as_secs_f64() * 1e6 / f64::from(*count));
+            }
+            println!("   {round}/{} {name}", lab.effort.rounds);
+        }
+    }
+    let mut report = Report { subjects, ..Report::default() };
+    for (ours, theirs) in ways::REMOTE_BESIDE_GRPC {
+        for concurrency in CONCURRENCIES {
+            let (ours, theirs) = (in_flight(ours, concurrency), in_flight(theirs, concurrency));
+            for name in LOADED {
+                report.compare(&ours, &theirs, name, "≥ 1");
+                report.compare(&ours, &theirs, &format!("{name}, CPU a call"), "≤ 1");
+            }
+        }
+    }
+    report.notes.push("CPU: of all processes on both sides, user and kernel".to_owned());
+    Ok(report)
+}
+
+fn in_flight(way: &str, concurrency: u32) -> String {
+    format!("{way}, {concurrency} in flight")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_are_of_kinds_that_there_are() {
+        assert!(LOADED.iter().all(|name| KINDS.iter().any(|kind| kind.name == *name)));
+    }
+}

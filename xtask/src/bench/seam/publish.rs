@@ -1,0 +1,88 @@
+//! What the documentation shows of the results: a picture, and the numbers.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::super::results::{self, Results};
+use super::plot::{Line, Panel, svg};
+use super::ways;
+use crate::project::Project;
+
+/// Those whose numbers are published: what the documentation speaks of.
+const PUBLISHED: [&str; 4] = ["seam-calls", "seam-async", "seam-load", "boutique"];
+
+const PICTURES: [(&str, &str, &str); 2] = [
+    ("seam-calls", "docs/seam-calls.svg", "Time of a call: functions that block"),
+    ("seam-async", "docs/seam-async.svg", "Time of a call: async funcs, one in flight"),
+];
+const NUMBERS: &str = "docs/benchmarks.json";
+
+const LEGEND: &str = "Logarithmic; the dot is the median of the rounds, the bar their range. \
+                      Isomer's ways and what stands beside them differ in colour.";
+
+/// Writes the pictures and the numbers into `docs/`.
+///
+/// # Errors
+/// When nothing was measured that they show.
+pub(in super::super) fn publish(project: &Project, results: &Results) -> Result<()> {
+    for (bench, path, title) in PICTURES {
+        let bench = results.bench(bench).with_context(|| format!("`{bench}` was not measured yet"))?;
+        write(project, path, &svg(title, LEGEND, &panels(bench)))?;
+    }
+    write(project, NUMBERS, &format!("{:#}\n", results.published(&PUBLISHED)))
+}
+
+fn write(project: &Project, path: &str, text: &str) -> Result<()> {
+    results::write(&project.root.join(path), text)?;
+    println!("wrote {path}");
+    Ok(())
+}
+
+/// A panel for each quantity, a line in it for each subject.
+fn panels(bench: &Value) -> Vec<Panel> {
+    let mut panels: Vec<Panel> = Vec::new();
+    for subject in list(&bench["subjects"]) {
+        let name = subject["name"].as_str().unwrap_or_default();
+        for series in list(&subject["series"]) {
+            let title = series["what"].as_str().unwrap_or_default();
+            let number = |key: &str| series[key].as_f64().unwrap_or_default();
+            let line = Line {
+                name: name.to_owned(),
+                ours: ways::OURS.contains(&name),
+                median: number("median"),
+                least: number("min"),
+                most: number("max"),
+            };
+            match panels.iter_mut().find(|panel| panel.title == title) {
+                Some(panel) => panel.lines.push(line),
+                None => panels.push(Panel { title: title.to_owned(), lines: vec![line] }),
+            }
+        }
+    }
+    panels
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn results_become_panels() {
+        let series = |median: f64| json!([{ "what": "add", "median": median, "min": 1.0, "max": 9.0 }]);
+        let bench = json!({ "subjects": [
+            { "name": "fused", "series": series(2.0) },
+            { "name": "gRPC, TCP", "series": series(3.0) },
+        ] });
+        let panels = panels(&bench);
+        let [Panel { title, lines }] = &panels[..] else { panic!("one quantity, one panel") };
+        assert_eq!(title, "add");
+        let seen: Vec<_> = lines.iter().map(|line| (line.name.as_str(), line.ours, line.median)).collect();
+        assert_eq!(seen, [("fused", true, 2.0), ("gRPC, TCP", false, 3.0)]);
+    }
+}
