@@ -21,7 +21,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         about: "the folder of that toolchain [default: `guest-toolchain` in the cache folder]",
     },
     Variable { name: "NO_COLOR", about: "no colours" },
+    Variable { name: "TMPDIR", about: "the folder for temporary files [default: `/tmp`]" },
     Variable { name: "XDG_CACHE_HOME", about: "the program's cache folder is `isomer` in it [default: `~/.cache`]" },
+    Variable {
+        name: "XDG_RUNTIME_DIR",
+        about: "the processes of a shape of several have their sockets in a private folder in it [default: in the folder for temporary files]",
+    },
 ];
 
 /// For the end of `isomer --help`.

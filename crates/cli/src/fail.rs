@@ -2,13 +2,17 @@
 
 use std::process::ExitCode;
 
-use isomer_manifest::{Diagnostic, Hinted, SourceFile};
+use isomer_manifest::{Diagnostic, Hinted, Renderer, SourceFile};
 use isomer_node::RevisionError;
+use isomer_node::member::MemberError;
 
 use crate::console::Console;
 
 /// Exit code of a failure.
-const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
+
+/// Exit code of what a second signal ended at once, as shells give it for Ctrl-C (128 + SIGINT).
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Exit code for a wrong command line or manifest; clap uses the same.
 const USAGE: u8 = 2;
@@ -21,7 +25,14 @@ pub(crate) enum Fail {
     Usage(anyhow::Error),
     /// The manifest (or the plan made from it) is wrong, with places.
     Manifest(Vec<Diagnostic>),
-    /// A guest's own exit code.
+    /// What another process of this program had to say of its end.
+    Said {
+        /// Rendered already.
+        text: String,
+        /// Its exit code.
+        code: u8,
+    },
+    /// An exit code that says it all: a guest's own, or that of being stopped.
     Exit(u8),
 }
 
@@ -58,6 +69,18 @@ impl Fail {
         }
     }
 
+    /// Why a group does not run in a process of its own.
+    pub(crate) fn member(error: MemberError, source: Option<&SourceFile>) -> Self {
+        match error {
+            MemberError::Revision(error) => Self::revision(error, source),
+            MemberError::Link(error) => {
+                let hint = error.hint();
+                Self::hinted(error, hint)
+            }
+            error => error.into(),
+        }
+    }
+
     /// A wrong command line, with the way out.
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         let message: anyhow::Error = anyhow::anyhow!(message.into());
@@ -66,20 +89,21 @@ impl Fail {
 
     /// Prints it for people and gives the exit code.
     pub(crate) fn report(self, console: &Console) -> ExitCode {
+        let (said, code) = self.in_words(&console.renderer());
+        if !said.is_empty() {
+            console.say(&said);
+        }
+        ExitCode::from(code)
+    }
+
+    /// What is printed for people, and the exit code.
+    pub(crate) fn in_words(&self, renderer: &Renderer) -> (String, u8) {
         match self {
-            Self::Error(error) => {
-                console.say(&console.renderer().error(error.as_ref()));
-                ExitCode::from(FAILED)
-            }
-            Self::Usage(error) => {
-                console.say(&console.renderer().error(error.as_ref()));
-                ExitCode::from(USAGE)
-            }
-            Self::Manifest(findings) => {
-                console.say(&console.renderer().diagnostics(&findings));
-                ExitCode::from(USAGE)
-            }
-            Self::Exit(code) => ExitCode::from(code),
+            Self::Error(error) => (renderer.error(error.as_ref()), FAILED),
+            Self::Usage(error) => (renderer.error(error.as_ref()), USAGE),
+            Self::Manifest(findings) => (renderer.diagnostics(findings), USAGE),
+            Self::Said { text, code } => (text.clone(), *code),
+            Self::Exit(code) => (String::new(), *code),
         }
     }
 }

@@ -11,6 +11,7 @@ mod environment;
 mod fail;
 mod grant_flags;
 mod outbound;
+mod processes;
 #[cfg(test)]
 mod reference;
 mod serving;

@@ -24,7 +24,8 @@ const EXIT_CODES: &str = "\
 | 0 | done |
 | 1 | it failed: a build, a start, a command that trapped |
 | 2 | the command line, the manifest or the file that was named is wrong; nothing was run |
-| other | `isomer exec` ends with the code of the component; 130 when it was stopped with Ctrl-C |
+| 130 | `isomer run` and `isomer dev` were stopped a second time before they had ended, `isomer exec` with Ctrl-C |
+| other | `isomer exec` ends with the code of the component |
 
 ";
 
@@ -48,7 +49,7 @@ fn describe(out: &mut String, command: &Command) {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
     let _ = write!(out, "## isomer {}\n\n{about}.\n\n```text\n{usage}\n```\n\n", command.get_name());
-    let arguments = command.get_arguments().filter(|it| !is_everywhere(it));
+    let arguments = command.get_arguments().filter(|it| !is_everywhere(it) && !it.is_hide_set());
     out.push_str("| argument | meaning |\n| --- | --- |\n");
     for argument in arguments {
         let _ = writeln!(out, "| `{}` | {} |", name(argument).replace('|', "\\|"), meaning(argument));

@@ -1,11 +1,13 @@
 //! Serving an app from this process: what `run` and `dev` have in common.
 //!
-//! A [`Server`] listens before anything is built, so that a port in use is told at once; who connects meanwhile waits. It
-//! makes revisions one after another; what a revision has opened (stores, secrets) is handed to the next one, because a store
+//! What can be in use by others is opened before anything is built, so that it is told at once; who connects meanwhile waits. A
+//! [`Server`] makes revisions one after another; what a revision has opened (stores, secrets) is handed to the next one, because a store
 //! can be open only once.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,7 +16,7 @@ use isomer_front::{FrontError, Limits};
 use isomer_manifest::{App, Hinted, MONOLITH, SourceFile};
 use isomer_node::node::Takeover;
 use isomer_node::revision::{Components, RevisionOptions, Step};
-use isomer_node::{Node, NodeError, NodeOptions, Parts, Revision};
+use isomer_node::{Node, NodeOptions, Parts, Revision};
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
@@ -22,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app_dir::AppDir;
 use crate::console::{Console, print};
-use crate::fail::Fail;
+use crate::fail::{Fail, INTERRUPTED};
 
 /// How an app is served.
 #[derive(clap::Args)]
@@ -63,6 +65,21 @@ impl Subject {
     }
 }
 
+/// What every kind of serving has: somebody to talk to, a log, how to stop.
+pub(crate) struct Premises {
+    pub(crate) console: Console,
+    pub(crate) log: Log,
+    pub(crate) grace: Duration,
+    json: bool,
+}
+
+/// What a process has opened before it builds anything, so that a port in use or a data directory in use is told at once.
+pub(crate) struct Opened {
+    pub(crate) listener: std::net::TcpListener,
+    pub(crate) url: String,
+    pub(crate) data: DataDir,
+}
+
 /// A node that listens, and what revisions for it are made with.
 pub(crate) struct Server {
     node: Node,
@@ -71,57 +88,162 @@ pub(crate) struct Server {
 
 /// Makes revisions.
 pub(crate) struct Workshop {
+    premises: Premises,
     shape: String,
-    json: bool,
     url: String,
     takeover: Takeover,
-    console: Console,
-    log: Log,
     data: DataDir,
     cache: CodeCache,
     parts: Option<Parts>,
 }
 
-impl Server {
-    /// Begins to listen, and locks the data directory. `cache` is the folder for compiled code, where it is not in `data`.
-    pub(crate) async fn open(
-        flags: &ServeFlags,
-        data: &Path,
-        cache: Option<&Path>,
-        console: Console,
-    ) -> Result<Self, Fail> {
+impl Premises {
+    pub(crate) fn new(flags: &ServeFlags, console: Console) -> Result<Self, Fail> {
         let format = if flags.json { Format::Json } else { Format::Text { colour: console.colour() } };
         let log = Log::start(std::io::stderr(), format, flags.access_log).context("cannot start the log")?;
         isomer_observe::listen_to_warnings(log.clone());
-        let grace = Duration::from_secs(flags.grace);
-        let options = NodeOptions { listen: flags.listen, limits: Limits::default(), grace };
-        let node = Node::open(options, log.clone()).await.map_err(cannot_listen)?;
-        let data = DataDir::open(data).map_err(cannot_use_data)?;
-        let cache = CodeCache::open(cache.unwrap_or(&data.cache()))?;
-        let workshop = Workshop {
-            shape: flags.shape.clone(),
-            json: flags.json,
-            url: format!("http://{}", node.address()),
-            takeover: node.takeover(),
-            console,
-            log,
-            data,
-            cache,
-            parts: None,
+        Ok(Self { console, log, grace: Duration::from_secs(flags.grace), json: flags.json })
+    }
+
+    /// Begins to listen, and locks the data directory.
+    pub(crate) async fn open(&self, flags: &ServeFlags, data: &Path) -> Result<Opened, Fail> {
+        let (listener, url) = listen(flags.listen).await?;
+        Ok(Opened { listener, url, data: open_data(data)? })
+    }
+
+    /// Says that the app answers: at `url` where it has a front door, from these processes where they are several.
+    pub(crate) fn say_ready(
+        &self,
+        plan: &Plan,
+        url: &str,
+        members: Vec<(&str, Option<u32>)>,
+        began: Instant,
+    ) -> Result<(), Fail> {
+        let took_ms = began.elapsed().as_secs_f64() * 1e3;
+        if self.json {
+            return self.say_event("ready", plan, url, &members, took_ms);
+        }
+        let Plan { app, version, .. } = plan;
+        let processes = match members.as_slice() {
+            [] => String::new(),
+            members => {
+                let shown = |(group, pid): &(&str, Option<u32>)| match pid {
+                    Some(pid) => format!("{group} (process {pid})"),
+                    None => (*group).to_owned(),
+                };
+                format!(
+                    ", in {} processes: {}",
+                    members.len(),
+                    members.iter().map(shown).collect::<Vec<_>>().join(", ")
+                )
+            }
         };
+        self.console.say(&format!("{app} {version} serves at {url}{processes}  ({took_ms:.0} ms; Ctrl-C stops it)"));
+        Ok(())
+    }
+
+    /// Says that one group of a shape answers: at its front door, if it has one, and for the other groups.
+    pub(crate) fn say_group_ready(
+        &self,
+        plan: &Plan,
+        group: &str,
+        url: Option<&str>,
+        link: Option<&str>,
+        began: Instant,
+    ) -> Result<(), Fail> {
+        let took_ms = began.elapsed().as_secs_f64() * 1e3;
+        let Plan { app, version, shape, .. } = plan;
+        if self.json {
+            let line = serde_json::json!({
+                "event": "ready",
+                "url": url,
+                "link": link,
+                "app": app,
+                "version": version,
+                "shape": shape,
+                "group": group,
+                "pid": std::process::id(),
+                "took_ms": took_ms,
+            });
+            return print(&format!("{line}\n"));
+        }
+        let places = [url.map(|url| format!("serves at {url}")), link.map(|link| format!("takes calls at {link}"))];
+        let places = places.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+        self.console.say(&format!("group {group} of {app} {version} {places}  ({took_ms:.0} ms; Ctrl-C stops it)"));
+        Ok(())
+    }
+
+    fn say_event(
+        &self,
+        event: &str,
+        plan: &Plan,
+        url: &str,
+        members: &[(&str, Option<u32>)],
+        took_ms: f64,
+    ) -> Result<(), Fail> {
+        let mut line = serde_json::json!({
+            "event": event,
+            "url": url,
+            "app": plan.app,
+            "version": plan.version,
+            "shape": plan.shape,
+            "pid": std::process::id(),
+            "took_ms": took_ms,
+        });
+        if !members.is_empty() {
+            let member = |(group, pid): &(&str, Option<u32>)| serde_json::json!({ "group": group, "pid": pid });
+            line["processes"] = members.iter().map(member).collect();
+        }
+        print(&format!("{line}\n"))
+    }
+
+    /// Shows what a plan warns of.
+    pub(crate) fn say_warnings(&self, plan: &Plan, source: Option<&SourceFile>) {
+        if let Some(source) = source.filter(|_| !plan.warnings.is_empty()) {
+            let warnings = plan.warnings.iter().map(|warning| warning.clone().in_source(source));
+            self.console.say(&self.console.renderer().diagnostics(&warnings.collect::<Vec<_>>()));
+        }
+    }
+
+    /// Says how many connections had to be closed at the end, and waits until everything is said.
+    pub(crate) fn say_ended(&self, cut_off: usize) {
+        say_ended(&self.log, cut_off);
+    }
+}
+
+fn say_ended(log: &Log, cut_off: usize) {
+    if cut_off > 0 {
+        log.warn(format!("{cut_off} connections were cut off when their time to finish was over"));
+    }
+    log.flush();
+}
+
+impl Server {
+    /// Takes a node into service that has no revision yet. `cache` is the folder for compiled code, where it is not in the
+    /// data directory.
+    pub(crate) fn new(
+        premises: Premises,
+        opened: Opened,
+        flags: &ServeFlags,
+        cache: Option<&Path>,
+    ) -> Result<Self, Fail> {
+        let Opened { listener, url, data } = opened;
+        let options = NodeOptions { listen: flags.listen, limits: Limits::default(), grace: premises.grace };
+        let node = Node::open_on(listener, options, premises.log.clone())?;
+        let cache = CodeCache::open(cache.unwrap_or(&data.cache()))?;
+        let takeover = node.takeover();
+        let workshop = Workshop { premises, shape: flags.shape.clone(), url, takeover, data, cache, parts: None };
         Ok(Self { node, workshop })
     }
 
     /// The node and the workshop, each for a task of its own. From here on, the signals to stop wait for the former: until
     /// then they end the process at once.
-    pub(crate) fn split(self) -> anyhow::Result<(impl Future<Output = ()> + Send + 'static, Workshop)> {
-        let (node, stop, log) = (self.node, StopSignals::listen()?, self.workshop.log.clone());
+    pub(crate) fn split(self) -> anyhow::Result<(impl Future<Output = Result<(), Fail>> + Send + 'static, Workshop)> {
+        let (node, signals, log) = (self.node, StopSignals::listen()?, self.workshop.premises.log.clone());
         let serving = async move {
-            let cut_off = node.serve(stop.come()).await;
-            if cut_off > 0 {
-                log.warn(format!("{cut_off} connections were cut off when their time to finish was over"));
-            }
-            log.flush();
+            let cut_off = signals.stop(|stop| node.serve(stop)).await?;
+            say_ended(&log, cut_off);
+            Ok(())
         };
         Ok((serving, self.workshop))
     }
@@ -131,61 +253,39 @@ impl Workshop {
     /// Makes a revision and lets it take over. Where it cannot be made, the one that serves goes on.
     pub(crate) async fn take_over(&mut self, subject: &Subject) -> Result<Plan, Fail> {
         let parts = match &self.parts {
-            None => Parts::open(&subject.app, &subject.dir, &self.data, self.log.clone()).await?,
+            None => Parts::open(&subject.app, &subject.dir, &self.data, self.premises.log.clone()).await?,
             Some(parts) => parts.next(&subject.app, &subject.dir).await?,
         };
         let options = RevisionOptions { shape: self.shape.clone(), ..RevisionOptions::default() };
         let revision = {
-            let progress = self.console.progress();
+            let progress = self.premises.console.progress();
             let told = |step: Step<'_>| progress.step(describe(step));
             Revision::build(&subject.app, &subject.components, &options, &parts, &self.cache, &told).await
         };
         let revision = revision.map_err(|error| Fail::revision(error, subject.source.as_ref()))?;
         let plan = self.takeover.take_over(revision);
         self.parts = Some(parts);
-        if let Some(source) = subject.source.as_ref().filter(|_| !plan.warnings.is_empty()) {
-            let warnings = plan.warnings.iter().map(|warning| warning.clone().in_source(source));
-            self.console.say(&self.console.renderer().diagnostics(&warnings.collect::<Vec<_>>()));
-        }
+        self.premises.say_warnings(&plan, subject.source.as_ref());
         Ok(plan)
     }
 
     /// Says that the app answers.
     pub(crate) fn say_ready(&self, plan: &Plan, began: Instant) -> Result<(), Fail> {
-        let took_ms = began.elapsed().as_secs_f64() * 1e3;
-        if self.json {
-            return self.say_event("ready", plan, took_ms);
-        }
-        let Plan { app, version, .. } = plan;
-        self.console.say(&format!("{app} {version} serves at {}  ({took_ms:.0} ms; Ctrl-C stops it)", self.url));
-        Ok(())
+        self.premises.say_ready(plan, &self.url, Vec::new(), began)
     }
 
     /// Says that a new revision answers.
     pub(crate) fn say_replaced(&self, plan: &Plan, began: Instant) -> Result<(), Fail> {
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
-        if self.json {
-            return self.say_event("replaced", plan, took_ms);
+        if self.premises.json {
+            return self.premises.say_event("replaced", plan, &self.url, &[], took_ms);
         }
-        self.console.say(&format!("the new revision serves at {}  ({took_ms:.0} ms)", self.url));
+        self.premises.console.say(&format!("the new revision serves at {}  ({took_ms:.0} ms)", self.url));
         Ok(())
-    }
-
-    fn say_event(&self, event: &str, plan: &Plan, took_ms: f64) -> Result<(), Fail> {
-        let line = serde_json::json!({
-            "event": event,
-            "url": self.url,
-            "app": plan.app,
-            "version": plan.version,
-            "shape": plan.shape,
-            "pid": std::process::id(),
-            "took_ms": took_ms,
-        });
-        print(&format!("{line}\n"))
     }
 }
 
-fn describe(step: Step<'_>) -> String {
+pub(crate) fn describe(step: Step<'_>) -> String {
     match step {
         Step::Plan => "planning".to_owned(),
         Step::Compose(group) => format!("composing group {group}"),
@@ -194,9 +294,15 @@ fn describe(step: Step<'_>) -> String {
     }
 }
 
-fn cannot_listen(error: NodeError) -> Fail {
-    let NodeError::Front(front) = &error;
-    match front {
+/// Begins to listen at the front door's address; the socket and its URL.
+pub(crate) async fn listen(address: SocketAddr) -> Result<(std::net::TcpListener, String), Fail> {
+    let listener = isomer_front::bind(address).await.map_err(cannot_listen)?;
+    let address = listener.local_addr().context("cannot tell the address that is listened on")?;
+    Ok((listener, format!("http://{address}")))
+}
+
+fn cannot_listen(error: FrontError) -> Fail {
+    match &error {
         FrontError::InUse { address } => {
             let hint = format!(
                 "stop that process, or listen elsewhere: --listen {}:0 lets the system choose a port",
@@ -204,8 +310,13 @@ fn cannot_listen(error: NodeError) -> Fail {
             );
             Hinted::new(error, hint).into()
         }
-        _ => error.into(),
+        FrontError::Listen { .. } => error.into(),
     }
+}
+
+/// Makes the data directory if need be, and locks it.
+pub(crate) fn open_data(data: &Path) -> Result<DataDir, Fail> {
+    DataDir::open(data).map_err(cannot_use_data)
 }
 
 fn cannot_use_data(error: DataDirError) -> Fail {
@@ -216,22 +327,47 @@ fn cannot_use_data(error: DataDirError) -> Fail {
 }
 
 /// SIGTERM and Ctrl-C. Listened for before the app is said to be ready, so that whoever was told can stop it properly.
-struct StopSignals {
+pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignals {
-    fn listen() -> anyhow::Result<Self> {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for the signals that stop it");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
     /// Resolves when one of them has come.
-    async fn come(mut self) {
+    pub(crate) async fn come(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {},
             _ = self.interrupt.recv() => {},
         }
+    }
+
+    /// Runs what `serve` makes of the first signal; the second one ends it at once.
+    pub(crate) async fn stop<F: Future>(mut self, serve: impl FnOnce(Stop) -> F) -> Result<F::Output, Fail> {
+        let (first, stop) = tokio::sync::oneshot::channel();
+        let twice = async {
+            self.come().await;
+            let _ = first.send(());
+            self.come().await;
+        };
+        tokio::select! {
+            served = serve(Stop(stop)) => Ok(served),
+            () = twice => Err(Fail::Exit(INTERRUPTED)),
+        }
+    }
+}
+
+/// Resolves when it is time to stop.
+pub(crate) struct Stop(tokio::sync::oneshot::Receiver<()>);
+
+impl Future for Stop {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(context).map(drop)
     }
 }

@@ -9,11 +9,15 @@
 //! | `composition` | a group's composition, compiled once |
 //! | [`seams`] | where calls lead that leave a composition |
 //! | [`parts`] | what the platform gives an app: stores, secrets, ways out, by its grants |
+//! | [`member`] | one group of a shape in a process of its own |
+//! | [`membership`] | whether a node file says what a group needs |
 //! | [`node`] | the running process: front door, the revision in service, stopping |
 //!
 //! Invariant: a revision that cannot be made changes nothing of the one that serves.
 
 mod composition;
+pub mod member;
+pub mod membership;
 pub mod node;
 pub mod parts;
 pub mod revision;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use isomer_manifest::App;
+use isomer_manifest::{App, MONOLITH};
 use isomer_node::revision::Components;
 use isomer_toolchain::{WatchSet, watch_paths};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::app_dir::{self, AppDir};
 use crate::console::Console;
 use crate::fail::Fail;
-use crate::serving::{ServeFlags, Server, Subject, Workshop};
+use crate::serving::{Premises, ServeFlags, Server, Subject, Workshop};
 
 /// Editors write several files, and a file several times: a build begins when nothing has happened for this long.
 const QUIET: Duration = Duration::from_millis(60);
@@ -54,23 +54,27 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), Fail> {
     let app = AppDir::open(&arguments.path)?;
     let dir = app.dir.clone();
     let data = arguments.serve.data.clone().unwrap_or_else(|| dir.join(".isomer"));
-    let server = Server::open(&arguments.serve, &data, None, console).await?;
+    let premises = Premises::new(&arguments.serve, console)?;
+    let opened = premises.open(&arguments.serve, &data).await?;
+    let server = Server::new(premises, opened, &arguments.serve, None)?;
     let (serving, workshop) = server.split()?;
     // On a task of its own, so that requests are answered while a revision is made.
     let serving = tokio::spawn(serving);
     let (sender, changes) = unbounded_channel();
     let watch = Watch::start(&app.app, &dir, &sender)?;
-    let mut session = Session { dir, console, workshop, served: None, watch, sender, changes };
-    session.round(began).await;
+    let shape = arguments.serve.shape.clone();
+    let mut session = Session { dir, shape, console, workshop, served: None, watch, sender, changes };
+    session.round(began).await?;
     tokio::select! {
-        ended = serving => ended.context("the server ended unexpectedly")?,
-        never = session.follow() => match never {},
+        ended = serving => ended.context("the server ended unexpectedly")??,
+        gave_up = session.follow() => return Err(gave_up),
     }
     Ok(())
 }
 
 struct Session {
     dir: PathBuf,
+    shape: String,
     console: Console,
     workshop: Workshop,
     /// What the revision that serves was made from.
@@ -89,11 +93,13 @@ struct Snapshot {
 }
 
 impl Session {
-    /// Waits for changes and takes them over, for ever.
-    async fn follow(&mut self) -> std::convert::Infallible {
+    /// Waits for changes and takes them over, until one cannot be waited for.
+    async fn follow(&mut self) -> Fail {
         loop {
             self.changed().await;
-            self.round(Instant::now()).await;
+            if let Err(fail) = self.round(Instant::now()).await {
+                return fail;
+            }
         }
     }
 
@@ -117,12 +123,20 @@ impl Session {
     }
 
     /// Builds; where there is something new, makes a revision of it. Shows what fails.
-    async fn round(&mut self, began: Instant) {
-        if let Err(fail) = self.try_round(began).await {
-            let goes_on = if self.served.is_some() { "the last revision goes on serving; " } else { "" };
-            fail.report(&self.console);
-            self.console.say(&format!("{goes_on}waiting for a change"));
+    ///
+    /// # Errors
+    /// When the command itself cannot be meant like that, which no change of a file would mend.
+    async fn round(&mut self, began: Instant) -> Result<(), Fail> {
+        match self.try_round(began).await {
+            Ok(()) => {}
+            Err(fail @ Fail::Usage(_)) if self.served.is_none() => return Err(fail),
+            Err(fail) => {
+                let goes_on = if self.served.is_some() { "the last revision goes on serving; " } else { "" };
+                fail.report(&self.console);
+                self.console.say(&format!("{goes_on}waiting for a change"));
+            }
         }
+        Ok(())
     }
 
     async fn try_round(&mut self, began: Instant) -> Result<(), Fail> {
@@ -147,6 +161,7 @@ impl Session {
         if self.served.as_ref() == Some(&snapshot) {
             return Ok(());
         }
+        self.check_one_process(&app, &components)?;
         let subject = Subject::new(&app, components);
         // Composing and compiling keep a thread busy, and this one is not to be missed by the others.
         let workshop = &mut self.workshop;
@@ -156,6 +171,27 @@ impl Session {
         match self.served.replace(snapshot) {
             None => self.workshop.say_ready(&plan, began),
             Some(_) => self.workshop.say_replaced(&plan, began),
+        }
+    }
+}
+
+impl Session {
+    /// Taking over is a matter of one process: the members of several would have to change all at once.
+    fn check_one_process(&self, app: &AppDir, components: &Components) -> Result<(), Fail> {
+        if self.shape == MONOLITH {
+            return Ok(());
+        }
+        let plan = isomer_node::revision::plan(&app.app, components, &self.shape);
+        let plan = plan.map_err(|error| Fail::revision(error, Some(&app.source)))?;
+        match plan.processes().len() {
+            0 | 1 => Ok(()),
+            several => Err(Fail::usage(
+                format!("`isomer dev` serves from one process, and shape `{}` has {several}", self.shape),
+                format!(
+                    "develop in a shape of one process (without `--shape`: all together), or run it: isomer run --shape {}",
+                    self.shape
+                ),
+            )),
         }
     }
 }

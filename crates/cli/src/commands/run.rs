@@ -1,20 +1,21 @@
-//! `isomer run`: an app, or a single component, in one process, until it is told to stop.
+//! `isomer run`: an app, in as many processes as its shape has groups, or a single component, until it is told to stop.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use isomer_manifest::App;
+use isomer_manifest::{App, MONOLITH};
 
 use crate::app_dir::{self, AppDir};
 use crate::console::Console;
 use crate::fail::Fail;
 use crate::grant_flags::GrantFlags;
-use crate::serving::{ServeFlags, Server, Subject};
+use crate::processes::{alone, member, supervisor};
+use crate::serving::{Premises, ServeFlags, Server, Subject};
 use crate::user_dirs;
 use crate::wasm_file::WasmFile;
 
-/// Build an app and run it in one process, or run a single HTTP component.
+/// Build an app and run it: in one process, or in one for each group of its shape. Or run a single HTTP component.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app's folder (or one inside it), or a component that answers HTTP (WASI 0.3 or 0.2).
@@ -22,25 +23,37 @@ pub(crate) struct Arguments {
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
+    /// Run this group of the shape alone. The others run elsewhere: `--config` says where.
+    #[arg(long, value_name = "GROUP", requires = "config")]
+    group: Option<String>,
+    /// The node file of the group: where it is reached, where the others are, certificates.
+    #[arg(long, value_name = "FILE", requires = "group")]
+    config: Option<PathBuf>,
+    /// Run as a process of a shape of several, which another one has started.
+    #[arg(long, hide = true, conflicts_with = "config")]
+    member: bool,
     #[command(flatten, next_help_heading = "Grants (for FILE.wasm; those of an app are in its isomer.toml)")]
     grants: GrantFlags,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    if arguments.member {
+        return member::run();
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
-    runtime.block_on(serve(arguments, *console, Instant::now()))
+    let done = runtime.block_on(serve(arguments, *console, Instant::now()));
+    // Whoever did not want to wait does not wait for a compiler either.
+    runtime.shutdown_background();
+    done
 }
 
 async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
-    let (mut server, subject, _kept) =
-        if is_file(&arguments.path) { single(arguments, console).await? } else { app(arguments, console).await? };
-    let plan = server.workshop.take_over(&subject).await?;
-    let (serving, workshop) = server.split()?;
-    workshop.say_ready(&plan, began)?;
-    serving.await;
-    drop(workshop);
-    Ok(())
+    if is_file(&arguments.path) {
+        single(arguments, console, began).await
+    } else {
+        app(arguments, console, began).await
+    }
 }
 
 /// Folders are apps; what is named `.wasm` is meant as a file even if it is not there.
@@ -48,7 +61,7 @@ fn is_file(path: &Path) -> bool {
     path.is_file() || (path.extension().is_some_and(|extension| extension == "wasm") && !path.is_dir())
 }
 
-async fn app(arguments: &Arguments, console: Console) -> Result<(Server, Subject, Option<tempfile::TempDir>), Fail> {
+async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
     if let Some(flag) = arguments.grants.first() {
         return Err(Fail::usage(
             format!("`{flag}` is for a component that is run from its file"),
@@ -57,14 +70,48 @@ async fn app(arguments: &Arguments, console: Console) -> Result<(Server, Subject
     }
     let app = AppDir::open(&arguments.path)?;
     app.say_warnings(&console);
-    let data = arguments.serve.data.clone().unwrap_or_else(|| app.dir.join(".isomer"));
-    let server = Server::open(&arguments.serve, &data, None, console).await?;
+    let flags = &arguments.serve;
+    if let (Some(group), Some(config)) = (&arguments.group, &arguments.config) {
+        return alone::run(&app, group, config, flags, console, began).await;
+    }
+    let data = flags.data.clone().unwrap_or_else(|| app.dir.join(".isomer"));
+    let premises = Premises::new(flags, console)?;
+    let opened = premises.open(flags, &data).await?;
     let components = app_dir::read(&app.build(&console)?)?;
-    Ok((server, Subject::new(&app, components), None))
+    // Alone, it is one process anyway, and looking would cost a start some of its time.
+    if flags.shape != MONOLITH {
+        let plan = isomer_node::revision::plan(&app.app, &components, &flags.shape);
+        let plan = plan.map_err(|error| Fail::revision(error, Some(&app.source)))?;
+        if plan.processes().len() > 1 {
+            premises.say_warnings(&plan, Some(&app.source));
+            let dir = app.dir.clone();
+            let subject =
+                supervisor::Subject { app_dir: dir, manifest: &app.source, components: &components, plan: &plan };
+            return supervisor::run(premises, opened, subject, began).await;
+        }
+    }
+    let server = Server::new(premises, opened, flags, None)?;
+    serve_here(server, &Subject::new(&app, components), began).await
+}
+
+/// Serves a revision of `subject` in this process.
+async fn serve_here(mut server: Server, subject: &Subject, began: Instant) -> Result<(), Fail> {
+    let plan = server.workshop.take_over(subject).await?;
+    let (serving, workshop) = server.split()?;
+    workshop.say_ready(&plan, began)?;
+    serving.await?;
+    drop(workshop);
+    Ok(())
 }
 
 /// Without a manifest nothing can be stored, so the data directory is one that goes away, unless one is named.
-async fn single(arguments: &Arguments, console: Console) -> Result<(Server, Subject, Option<tempfile::TempDir>), Fail> {
+async fn single(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
+    if let Some(group) = &arguments.group {
+        return Err(Fail::usage(
+            format!("`--group {group}` is for an app, and `{}` is a component", arguments.path.display()),
+            "name the app's folder",
+        ));
+    }
     let file = WasmFile::open(&arguments.path)?;
     file.check_http()?;
     let app = App::single(&file.path, arguments.grants.grants());
@@ -77,7 +124,12 @@ async fn single(arguments: &Arguments, console: Console) -> Result<(Server, Subj
         }
     };
     let cache = user_dirs::cache().filter(|_| kept.is_some()).map(|cache| cache.join("run"));
-    let server = Server::open(&arguments.serve, &data, cache.as_deref(), console).await?;
+    let premises = Premises::new(&arguments.serve, console)?;
+    let opened = premises.open(&arguments.serve, &data).await?;
+    let server = Server::new(premises, opened, &arguments.serve, cache.as_deref())?;
     let dir = std::env::current_dir().context("cannot tell the working directory")?;
-    Ok((server, Subject { app, dir, source: None, components: [(name, file.bytes.into())].into() }, kept))
+    let subject = Subject { app, dir, source: None, components: [(name, file.bytes.into())].into() };
+    serve_here(server, &subject, began).await?;
+    drop(kept);
+    Ok(())
 }

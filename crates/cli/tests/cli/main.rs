@@ -9,6 +9,8 @@ mod doctor;
 mod errors;
 mod exec;
 mod help;
+mod machines;
+mod processes;
 mod serve;
 mod support;
 mod templates;

@@ -51,6 +51,12 @@ impl Workspace {
         std::fs::write(path, bytes).unwrap();
     }
 
+    /// Makes a folder in it that nobody else may enter.
+    pub(crate) fn private(&self, path: &str) {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new().mode(0o700).create(self.path(path)).unwrap();
+    }
+
     /// Puts a test guest into the folder.
     pub(crate) fn guest(&self, name: &str, path: &str) {
         self.write(path, isomer_test_guests::bytes(name));
@@ -98,10 +104,9 @@ impl Workspace {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let events = lines(child.stdout.take().unwrap());
         let log = lines(child.stderr.take().unwrap());
-        let mut server = Server { child, events, log, url: String::new() };
-        let ready = server.event();
-        assert_eq!(ready["event"], "ready", "{ready}");
-        server.url = ready["url"].as_str().unwrap().to_owned();
+        let mut server = Server { child, events, log, ready: serde_json::Value::Null };
+        server.ready = server.event();
+        assert_eq!(server.ready["event"], "ready", "{}", server.ready);
         server
     }
 
@@ -113,6 +118,8 @@ impl Workspace {
             (r"127\.0\.0\.1:[1-9]\d*".to_owned(), "127.0.0.1:[PORT]"),
             (r"\d+\.\d+ s\b".to_owned(), "[TIME]"),
             (r"process \d+".to_owned(), "process [PID]"),
+            (r"\(\d+ ms; ".to_owned(), "([TIME]; "),
+            (r"\d\d:\d\d:\d\d\.\d\d\d ".to_owned(), "[TIME] "),
             (r"-[0-9a-f]{16}\.wasm".to_owned(), "-[HASH].wasm"),
         ]
     }
@@ -134,12 +141,34 @@ pub(crate) struct Server {
     child: Child,
     events: Receiver<String>,
     log: Receiver<String>,
-    url: String,
+    /// What it said when it was ready.
+    ready: serde_json::Value,
 }
 
 impl Server {
     pub(crate) fn address(&self) -> &str {
-        self.url.strip_prefix("http://").unwrap()
+        self.ready["url"].as_str().unwrap().strip_prefix("http://").unwrap()
+    }
+
+    /// Where it takes calls of other groups.
+    pub(crate) fn link(&self) -> &str {
+        self.ready["link"].as_str().unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The number of the process of a group, as it was when everything was ready.
+    pub(crate) fn process_of(&self, group: &str) -> u32 {
+        let processes = self.ready["processes"].as_array().unwrap();
+        let process = processes.iter().find(|process| process["group"] == group).unwrap();
+        process["pid"].as_u64().unwrap().try_into().unwrap()
+    }
+
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let processes = self.ready["processes"].as_array().unwrap();
+        processes.iter().map(|process| process["pid"].as_u64().unwrap().try_into().unwrap()).collect()
     }
 
     /// The next line on standard output.
@@ -169,8 +198,13 @@ impl Server {
     }
 
     /// SIGTERM; its exit code.
-    pub(crate) fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(self) -> Option<i32> {
         signal("TERM", self.child.id());
+        self.ended()
+    }
+
+    /// Its exit code, when it has ended.
+    pub(crate) fn ended(mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -193,11 +227,35 @@ pub(crate) fn signal(name: &str, pid: u32) {
     assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
 }
 
+/// Waits until the process is no more.
+pub(crate) fn wait_for_end_of(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    // A process that nobody has waited for yet is one that has ended, too.
+    let lives = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    };
+    while lives() {
+        assert!(Instant::now() < deadline, "process {pid} lives on");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// The status and the body of `GET path`, over a connection of its own.
 pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
+    answer_of(begin(address, path))
+}
+
+/// Sends `GET path`, over a connection of its own.
+pub(crate) fn begin(address: &str, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    stream
+}
+
+/// The status and the body of what comes.
+pub(crate) fn answer_of(mut stream: TcpStream) -> (u16, String) {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8(answer).unwrap();

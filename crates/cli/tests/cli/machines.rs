@@ -1,0 +1,167 @@
+//! Groups by themselves, each with a node file, as they would be on machines of their own.
+
+use std::time::Instant;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::support::{PATIENCE, Server, Workspace, assert_run};
+
+const SHAPES: &str = "grants = { config = { WHO = \"pong\" } }\n\n\
+    [shapes.split.groups]\nfront = [\"ping\"]\nback = [\"pong\"]\n";
+
+fn ping_pong() -> Workspace {
+    Workspace::ping_pong(SHAPES)
+}
+
+/// Runs `group` with the node file `NAME.toml`, and data of its own.
+fn group(workspace: &Workspace, group: &str, name: &str, config: &str) -> Server {
+    let file = format!("{name}.toml");
+    workspace.write(&file, config);
+    workspace.serve(&["run", "--shape", "split", "--group", group, "--config", &file, "--data", name])
+}
+
+/// Asks until the link is made.
+fn get_linked(server: &Server, path: &str) -> (u16, String) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = server.get(path);
+        if answer.0 != 502 || Instant::now() > deadline {
+            return answer;
+        }
+    }
+}
+
+#[test]
+fn groups_by_themselves_are_linked_over_tcp() {
+    let workspace = ping_pong();
+    let back = group(&workspace, "back", "back", "[link]\nlisten = \"127.0.0.1:0\"\n");
+    let front = group(&workspace, "front", "front", &format!("[peers]\nback = \"{}\"\n", back.link()));
+    assert_eq!(get_linked(&front, "/greet?name=ann"), (200, "pong to ann (count 1)\n".to_owned()));
+    assert_eq!(front.get("/env?name=WHO"), (200, "ping=nothing pong=pong\n".to_owned()));
+    back.wait_for_log("pong sees WHO=pong");
+    assert_eq!(back.stop(), Some(0));
+    assert_eq!(front.get("/greet?name=ann").0, 502);
+    front.wait_for_log("ping → pong");
+    assert_eq!(front.get("/").0, 200);
+    assert_eq!(front.stop(), Some(0));
+}
+
+#[test]
+fn a_group_may_run_several_times() {
+    let workspace = ping_pong();
+    // Whoever reaches a socket may call, so nobody else may enter its folder.
+    workspace.private("run");
+    let backs = ["one", "two"].map(|name| {
+        group(
+            &workspace,
+            "back",
+            name,
+            "[link]\nlisten = \"unix:socket\"\n".replace("socket", &format!("run/{name}.sock")).as_str(),
+        )
+    });
+    let front = group(&workspace, "front", "front", "[peers]\nback = [\"unix:run/one.sock\", \"unix:run/two.sock\"]\n");
+    assert_eq!(get_linked(&front, "/greet?name=ann").0, 200);
+    let [first, second] = backs;
+    assert_eq!(first.stop(), Some(0));
+    assert_eq!(get_linked(&front, "/greet?name=bob").0, 200);
+    assert_eq!(second.stop(), Some(0));
+    assert_eq!(front.get("/greet?name=bob").0, 502);
+}
+
+/// Writes `NAME.crt` and `NAME.key`, signed by an authority of this test, for `127.0.0.1`.
+fn certificate(workspace: &Workspace, authority: &CertifiedIssuer<'_, KeyPair>, name: &str) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, authority).unwrap();
+    workspace.write(&format!("{name}.crt"), certificate.pem());
+    workspace.write(&format!("{name}.key"), key.serialize_pem());
+}
+
+fn authority(workspace: &Workspace, name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    workspace.write(&format!("{name}.crt"), authority.pem());
+    authority
+}
+
+fn tls(name: &str, authority: &str) -> String {
+    format!("[tls]\ncertificate = \"{name}.crt\"\nkey = \"{name}.key\"\nauthority = \"{authority}.crt\"\n")
+}
+
+#[test]
+fn certificates_of_one_authority_let_groups_meet_and_no_others() {
+    let workspace = ping_pong();
+    let ours = authority(&workspace, "ours");
+    let theirs = authority(&workspace, "theirs");
+    certificate(&workspace, &ours, "back-cert");
+    certificate(&workspace, &ours, "front-cert");
+    certificate(&workspace, &theirs, "stranger-cert");
+    let listen = format!("[link]\nlisten = \"127.0.0.1:0\"\n{}", tls("back-cert", "ours"));
+    let back = group(&workspace, "back", "back", &listen);
+    let peers = format!("[peers]\nback = \"{}\"\n", back.link());
+    let front = group(&workspace, "front", "front", &format!("{peers}{}", tls("front-cert", "ours")));
+    assert_eq!(get_linked(&front, "/greet?name=ann"), (200, "pong to ann (count 1)\n".to_owned()));
+    let stranger = group(&workspace, "front", "stranger", &format!("{peers}{}", tls("stranger-cert", "theirs")));
+    assert_eq!(stranger.get("/greet?name=ann").0, 502);
+    let naked = group(&workspace, "front", "naked", &peers);
+    assert_eq!(naked.get("/greet?name=ann").0, 502);
+    assert_eq!(front.get("/greet?name=bob").0, 200);
+}
+
+#[test]
+fn another_revision_is_refused_and_the_log_says_so() {
+    let workspace = ping_pong();
+    let back = group(&workspace, "back", "back", "[link]\nlisten = \"127.0.0.1:0\"\n");
+    let changed = Workspace::ping_pong(&SHAPES.replace("WHO", "WHOM"));
+    let front = group(&changed, "front", "front", &format!("[peers]\nback = \"{}\"\n", back.link()));
+    // Not yet linked is told in the same way; the log knows better.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert_eq!(front.get("/greet?name=ann").0, 502);
+        if front.wait_for_log("ping → pong").contains("another revision of the app runs here") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nobody speaks of the revision");
+    }
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_said_with_its_place() {
+    let workspace = ping_pong();
+    let run = |group: &str, config: &str| {
+        workspace.write("node.toml", config);
+        let arguments =
+            ["run", "--shape", "split", "--group", group, "--config", "node.toml", "--listen", "127.0.0.1:0"];
+        format!("$ isomer run --group {group}\n{}", workspace.run(&arguments))
+    };
+    let far = "[link]\nlisten = \"0.0.0.0:7070\"\n\n[peers]\nback = [\"127.0.0.1:7070\", \"10.0.0.7:7070\"]\n";
+    let files = format!("{far}\n[tls]\ncertificate = \"node.crt\"\nkey = \"node.toml\"\nauthority = \"deep/ca.crt\"\n");
+    workspace.write("node.crt", "no certificate\n");
+    workspace.write("deep/ca.crt", "no certificate\n");
+    let runs = [
+        run("frnot", ""),
+        run("front", ""),
+        run("back", ""),
+        run("front", "[peers]\nbakc = \"127.0.0.1:7070\"\n"),
+        run("front", far),
+        run("front", &files.replace("node.crt", "nowhere.crt")),
+        run("front", &files),
+        run("front", "[link]\n"),
+    ];
+    assert_run!(workspace, runs.join("\n"));
+}
+
+#[test]
+fn flags_that_need_each_other() {
+    let workspace = ping_pong();
+    workspace.guest("http-hello", "hello.wasm");
+    let runs = [
+        workspace.run(&["run", "--group", "front"]),
+        workspace.run(&["run", "--config", "node.toml"]),
+        workspace.run(&["run", "--group", "front", "--config", "nowhere.toml"]),
+        workspace.run(&["run", "hello.wasm", "--group", "front", "--config", "nowhere.toml"]),
+        workspace.run(&["run", "--member"]),
+    ];
+    assert_run!(workspace, runs.join("\n"));
+}

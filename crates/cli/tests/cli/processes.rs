@@ -1,0 +1,241 @@
+//! A shape of several processes on one machine: answers, logs, deaths, ends.
+
+use std::process::Stdio;
+use std::time::Instant;
+
+use crate::support::{PATIENCE, Server, Workspace, answer_of, assert_run, begin, signal, wait_for_end_of};
+
+const SHAPES: &str = "grants = { config = { WHO = \"pong\" } }\n\n\
+    [shapes.split.groups]\nfront = [\"ping\"]\nback = [\"pong\"]\n\n\
+    [shapes.apart]\nisolate = [\"pong\"]\ngroups = { all = [\"ping\", \"pong\"] }\n";
+
+fn ping_pong() -> Workspace {
+    Workspace::ping_pong(SHAPES)
+}
+
+fn split(workspace: &Workspace) -> Server {
+    workspace.serve(&["run", "--shape", "split"])
+}
+
+/// A handler that waits, and a component beside it that nobody calls.
+fn sleeper() -> Workspace {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"bed\"\nversion = \"0.1.0\"\n\n\
+         [components.sleeper]\nwasm = \"sleeper.wasm\"\nroutes = [\"/...\"]\n\n\
+         [components.pong]\nwasm = \"pong.wasm\"\n\n\
+         [shapes.split.groups]\nfront = [\"sleeper\"]\nback = [\"pong\"]\n",
+    );
+    workspace.guest("sleeper", "sleeper.wasm");
+    workspace.guest("pong", "pong.wasm");
+    workspace
+}
+
+/// Asks until the answer is 200; what came before must be what a lost call is told.
+fn get_again(server: &Server, path: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match server.get(path) {
+            (200, body) => return body,
+            (status, _) => assert!(status == 502 || status == 503, "{status}"),
+        }
+        assert!(Instant::now() < deadline, "it does not come back");
+    }
+}
+
+#[test]
+fn answers_are_the_same_in_every_shape() {
+    let workspace = ping_pong();
+    let answers = ["monolith", "apart", "split"].map(|shape| {
+        let server = workspace.serve(&["run", "--shape", shape]);
+        let paths = ["/greet?name=ann", "/greet", "/env?name=WHO", "/many?n=50", "/later?name=bob&ms=1"];
+        let answers = paths.map(|path| server.get(path));
+        let line = server.wait_for_log("pong sees WHO=pong");
+        assert_eq!(line.contains(r#""group":"back""#), shape == "split", "{line}");
+        assert_eq!(server.stop(), Some(0));
+        answers
+    });
+    assert_eq!(answers[0][0], (200, "pong to ann (count 1)\n".to_owned()));
+    assert_eq!(answers[0][2], (200, "ping=nothing pong=pong\n".to_owned()));
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+}
+
+#[test]
+fn a_trap_behind_a_seam_is_the_callers_and_is_logged_where_it_was() {
+    let workspace = ping_pong();
+    let server = split(&workspace);
+    assert_eq!(server.get("/trap").0, 500);
+    server.wait_for_log(r#""group":"back""#);
+    assert_eq!(server.get("/greet?name=ann").0, 200);
+}
+
+#[test]
+fn a_process_that_is_killed_is_started_again() {
+    let workspace = ping_pong();
+    let server = split(&workspace);
+    assert_eq!(server.get("/greet?name=ann").0, 200);
+    let killed = server.process_of("back");
+    signal("KILL", killed);
+    server.wait_for_log(&format!("process {killed} ended by signal 9"));
+    assert_eq!(get_again(&server, "/greet?name=ann"), "pong to ann (count 1)\n");
+    let again = server.wait_for_log("answers again (process ");
+    assert!(again.contains(r#""group":"back""#), "{again}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn the_front_door_keeps_its_port_and_who_comes_meanwhile_waits() {
+    let workspace = ping_pong();
+    let server = split(&workspace);
+    let killed = server.process_of("front");
+    signal("KILL", killed);
+    wait_for_end_of(killed);
+    // Connections wait in the kernel's queue: nobody is turned away.
+    assert_eq!(server.get("/"), (200, "ping\n".to_owned()));
+    assert_eq!(get_again(&server, "/greet?name=ann"), "pong to ann (count 1)\n");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn no_process_outlives_its_supervisor() {
+    let workspace = ping_pong();
+    let server = split(&workspace);
+    let processes = server.processes();
+    assert_eq!(processes.len(), 2);
+    let home = home_of(processes[0]);
+    assert!(std::path::Path::new(&home).is_dir());
+    signal("KILL", server.pid());
+    processes.iter().for_each(|pid| wait_for_end_of(*pid));
+    let deadline = Instant::now() + PATIENCE;
+    while std::fs::exists(&home).unwrap() {
+        assert!(Instant::now() < deadline, "`{home}` is left");
+        std::thread::yield_now();
+    }
+    // The data directory is free at once.
+    assert_eq!(split(&workspace).stop(), Some(0));
+}
+
+/// The folder of the sockets that a process has open.
+fn home_of(pid: u32) -> String {
+    let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap();
+    let mine: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+        .filter_map(|to| Some(to.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let path = sockets.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let path = fields.get(7)?;
+        (mine.iter().any(|inode| inode == fields[6]) && path.starts_with('/')).then(|| (*path).to_owned())
+    });
+    let path = path.expect("a member listens on a socket");
+    path.rsplit_once('/').unwrap().0.to_owned()
+}
+
+#[test]
+fn ctrl_c_ends_all_and_what_runs_is_finished() {
+    let workspace = sleeper();
+    let server = split(&workspace);
+    let processes = server.processes();
+    let request = begin(server.address(), "/?ms=500");
+    // The answer to a later request says that the first one has been taken in.
+    assert_eq!(server.get("/?ms=1").0, 200);
+    signal("INT", server.pid());
+    // Members do what their supervisor says, not what a service manager says to all.
+    processes.iter().for_each(|pid| signal("TERM", *pid));
+    assert_eq!(answer_of(request).0, 200);
+    assert_eq!(server.ended(), Some(0));
+    processes.iter().for_each(|pid| wait_for_end_of(*pid));
+}
+
+#[test]
+fn a_second_signal_does_not_wait() {
+    let workspace = sleeper();
+    for shape in ["monolith", "split"] {
+        let server = workspace.serve(&["run", "--shape", shape, "--grace", "3600"]);
+        let address = server.address().to_owned();
+        let request = begin(&address, "/?ms=20000");
+        assert_eq!(server.get("/?ms=1").0, 200);
+        signal("TERM", server.pid());
+        // The port is closed when the first signal has been taken in.
+        let deadline = Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect(&address).is_ok() {
+            assert!(Instant::now() < deadline, "it goes on listening");
+        }
+        signal("TERM", server.pid());
+        assert_eq!(server.ended(), Some(130), "{shape}");
+        drop(request);
+    }
+}
+
+#[test]
+fn who_dies_again_and_again_ends_all() {
+    let workspace = ping_pong();
+    let server = split(&workspace);
+    let mut process = server.process_of("back");
+    for _ in 0..8 {
+        signal("KILL", process);
+        let again = server.wait_for_log("answers again (process ");
+        let (_, number) = again.split_once("(process ").unwrap();
+        process = number.split(')').next().unwrap().parse().unwrap();
+    }
+    signal("KILL", process);
+    let said = server.wait_for_log("ended 9 times within 60 s");
+    assert!(said.contains("group `back`") && said.contains("signal 9"), "{said}");
+    assert_eq!(server.ended(), Some(1));
+}
+
+#[test]
+fn the_log_is_one_stream_with_names() {
+    let workspace = ping_pong();
+    let mut command = workspace.command(&["run", "--shape", "split", "--listen", "127.0.0.1:0", "--access-log"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap())).map(Result::unwrap);
+    let ready = log.find(|line| line.contains("serves at")).unwrap();
+    let address = ready.split("http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    assert_eq!(crate::support::get(&address, "/env?name=WHO").0, 200);
+    // Three lines, in any order but for those of one process.
+    let mut lines: Vec<String> = log.by_ref().take(3).collect();
+    signal("INT", child.id());
+    lines.extend(log);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let without_ids = |line: &String| {
+        let hex = |word: &&str| !(word.len() == 8 && word.bytes().all(|b| b.is_ascii_hexdigit()));
+        line.split(' ').skip(1).filter(hex).collect::<Vec<_>>().join(" ")
+    };
+    let mut said: Vec<String> = lines.iter().map(without_ids).collect();
+    said.sort();
+    assert!(said[0].starts_with("back  pong") && said[0].ends_with("| pong sees WHO=pong"), "{lines:?}");
+    assert!(said[1].starts_with("front 200 GET /env?name=WHO"), "{lines:?}");
+    assert!(said[2].starts_with("front ping") && said[2].ends_with("| ping sees WHO=nothing"), "{lines:?}");
+    assert!(ready.contains("in 2 processes: back (process "), "{ready}");
+}
+
+#[test]
+fn a_group_that_does_not_start_says_why_and_ends_all() {
+    let workspace = Workspace::ping_pong(
+        "grants = { dirs = [{ host = \"nowhere\", guest = \"/data\" }] }\n\n\
+         [shapes.split.groups]\nfront = [\"ping\"]\nback = [\"pong\"]\n",
+    );
+    assert_run!(workspace, workspace.run(&["run", "--shape", "split", "--listen", "127.0.0.1:0"]));
+}
+
+#[test]
+fn two_groups_with_routes_cannot_share_an_address() {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"two\"\nversion = \"0.1.0\"\n\n\
+         [components.a]\nwasm = \"hello.wasm\"\nroutes = [\"/a\"]\n\n\
+         [components.b]\nwasm = \"hello.wasm\"\nroutes = [\"/b\"]\n\n\
+         [shapes.split.groups]\nfirst = [\"a\"]\nsecond = [\"b\"]\n",
+    );
+    workspace.guest("http-hello", "hello.wasm");
+    assert_run!(workspace, workspace.run(&["run", "--shape", "split", "--listen", "127.0.0.1:0"]));
+}
+
+#[test]
+fn dev_is_for_one_process() {
+    let workspace = ping_pong();
+    assert_run!(workspace, workspace.run(&["dev", "--shape", "split", "--listen", "127.0.0.1:0"]));
+    let server = workspace.serve(&["dev", "--shape", "apart"]);
+    assert_eq!(server.get("/greet?name=ann").0, 200);
+}

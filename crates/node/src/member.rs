@@ -1,0 +1,205 @@
+//! One group of a shape, in a process of its own: its revision, the link by which others call it, the links to those that it
+//! calls, and the front door if it has routes.
+//!
+//! The link listens once the revision has started, so whoever gets through to a member gets an answer; links to peers are made
+//! when they are first needed, so the order in which members start does not matter.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isomer_capabilities::DataDir;
+use isomer_front::Limits;
+use isomer_link::{Address, LinkError, Peer, PeerLimits, Server, ServerLimits, Tls};
+use isomer_manifest::{App, LinkAddress};
+use isomer_observe::Log;
+use isomer_plan::Plan;
+use isomer_runtime::code::CodeCache;
+use isomer_wire::Callee;
+use tokio::sync::watch;
+
+use crate::membership::{Neighbours, neighbours, own_part};
+use crate::node::{Node, NodeError, NodeOptions};
+use crate::parts::{Parts, PartsError};
+use crate::revision::{self, Components, Revision, RevisionError, RevisionOptions, Step};
+
+/// How long one look for a peer lasts. There is another one after it.
+const LINK_WAIT: Duration = Duration::from_secs(60);
+
+/// How a group runs.
+pub struct MemberOptions {
+    /// The shape of the app.
+    pub shape: String,
+    /// The group.
+    pub group: String,
+    /// Where others reach it; it takes no calls without.
+    pub listen: Option<LinkAddress>,
+    /// Where the groups are that it calls. One that it does not call may be among them, and so may itself.
+    pub peers: BTreeMap<String, Vec<LinkAddress>>,
+    /// Certificates, for addresses that leave this machine.
+    pub tls: Option<TlsFiles>,
+    /// The front door's socket, where it has one.
+    pub front: Option<std::net::TcpListener>,
+    /// What the front door takes on.
+    pub limits: Limits,
+    /// How long requests and calls may go on when it is told to stop.
+    pub grace: Duration,
+}
+
+/// PEM files: this node's certificate, its key, the authority of all.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authority's certificate.
+    pub authority: PathBuf,
+}
+
+/// Why a member does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemberError {
+    /// Its part of the app could not be made.
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    /// A grant could not be made good.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+    /// A link could not be set up.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The front door does not open.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// A group that runs.
+pub struct Member {
+    /// What was decided for the whole shape.
+    pub plan: Plan,
+    node: Option<Node>,
+    server: Option<Server>,
+    peers: Vec<Arc<Peer>>,
+    grace: Duration,
+}
+
+impl Member {
+    /// Makes the group's part of the app and begins to listen.
+    ///
+    /// # Errors
+    /// At the first thing that fails.
+    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and all come from different places")]
+    pub async fn make(
+        app: &App,
+        app_dir: &Path,
+        components: &Components,
+        options: MemberOptions,
+        data: &DataDir,
+        cache: &CodeCache,
+        log: &Log,
+        progress: &(dyn Fn(Step<'_>) + Sync),
+    ) -> Result<Self, MemberError> {
+        let plan = revision::plan(app, components, &options.shape)?;
+        let parts = Parts::open(&own_part(app, &plan, &options.group), app_dir, data, log.clone()).await?;
+        let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));
+        let tls = tls.transpose()?;
+        let peers = peers(&neighbours(&plan, &options.group), options.peers, tls.as_ref())?;
+        let answers = peers.iter().map(|(group, peer)| (group.clone(), peer.clone() as Arc<dyn Callee>));
+        let revision_options = RevisionOptions {
+            shape: options.shape,
+            process: Some(options.group.clone()),
+            peers: answers.collect(),
+            ..RevisionOptions::default()
+        };
+        let revision = Revision::build(app, components, &revision_options, &parts, cache, progress).await?;
+        let server = match options.listen {
+            Some(address) => {
+                let limits = ServerLimits::default();
+                Some(Server::listen(&to_link(address), tls.as_ref(), limits, revision.callee()).await?)
+            }
+            None => None,
+        };
+        let node = match options.front {
+            Some(listener) => {
+                let listen = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+                let node_options = NodeOptions { listen, limits: options.limits, grace: options.grace };
+                let node = Node::open_on(listener, node_options, log.clone())?;
+                node.takeover().take_over(revision);
+                Some(node)
+            }
+            None => None,
+        };
+        Ok(Self { plan, node, server, peers: peers.into_values().collect(), grace: options.grace })
+    }
+
+    /// Where others reach it, with the port that the system chose if 0 was asked for.
+    pub fn link_address(&self) -> Option<String> {
+        self.server.as_ref().map(|server| server.address().to_string())
+    }
+
+    /// Resolves when each group that this one calls has been reached. Somebody must serve meanwhile: groups may call each other.
+    pub fn linked(&self) -> impl Future<Output = ()> + Send + 'static {
+        let peers = self.peers.clone();
+        async move {
+            for peer in peers {
+                while peer.wait_ready(Instant::now() + LINK_WAIT).await.is_err() {}
+            }
+        }
+    }
+
+    /// Serves until `stop` resolves: then the front door closes first, and calls are taken until its requests have ended. Returns
+    /// how many connections and calls had to be cut off.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> usize {
+        let Self { node, server, grace, .. } = self;
+        let (close_link, mut closed) = watch::channel(false);
+        let link = async move {
+            let closed = async move { drop(closed.wait_for(|closed| *closed).await) };
+            match server {
+                Some(server) => server.serve(closed, grace).await,
+                None => {
+                    closed.await;
+                    0
+                }
+            }
+        };
+        let front = async move {
+            let cut_off = match node {
+                Some(node) => node.serve(stop).await,
+                None => {
+                    stop.await;
+                    0
+                }
+            };
+            let _ = close_link.send(true);
+            cut_off
+        };
+        let (front, link) = futures::join!(front, link);
+        front + link
+    }
+}
+
+/// Links to the groups that are called, of those whose addresses are known.
+fn peers(
+    neighbours: &Neighbours,
+    mut addresses: BTreeMap<String, Vec<LinkAddress>>,
+    tls: Option<&Tls>,
+) -> Result<BTreeMap<String, Arc<Peer>>, LinkError> {
+    let called = neighbours.calls.keys().filter_map(|group| addresses.remove_entry(group));
+    let peer = |(group, addresses): (String, Vec<LinkAddress>)| {
+        let addresses: Vec<Address> = addresses.into_iter().map(to_link).collect();
+        let peer = Peer::new(&group, addresses, tls.cloned(), PeerLimits::default())?;
+        Ok((group, Arc::new(peer)))
+    };
+    called.map(peer).collect()
+}
+
+fn to_link(address: LinkAddress) -> Address {
+    match address {
+        LinkAddress::Unix(path) => Address::Unix(path),
+        LinkAddress::Tcp { host, port } => Address::Tcp { host, port },
+    }
+}
