@@ -102,7 +102,7 @@ mod tests {
         assert!(used.len() == 2 && used[1].0 == State::Warn && used[1].1.ends_with(&process), "{used:?}");
         drop(open);
         assert_eq!(states(&dir).len(), 1);
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 4, "LOCK, kv, sql, cache");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 5, "LOCK, MEMBERS, kv, sql, cache");
     }
 
     #[test]
