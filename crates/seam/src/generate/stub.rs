@@ -61,7 +61,7 @@ fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> Pa
     });
     let returns: Vec<_> = returns.collect();
     let writer = Writer { types, arena, refuse, call, image_end: module.global(BASE) };
-    let tasks = tasks.map(|tasks| tasks.with_spare(&mut module));
+    let tasks = tasks.map(|tasks| tasks.define(&mut module));
     let mut checks = Checks::new(types, writer.image_end);
     for (number, (function, task_return)) in functions.iter().zip(&returns).enumerate() {
         let check = function.result.and_then(|id| checks.of(&mut module, id));

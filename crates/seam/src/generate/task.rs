@@ -5,8 +5,9 @@
 //! call at once. When the host says that the answer is there, at once or by an event, it is taken into the memory
 //! (`wire.take`), checked, lifted by `task.return`, and the memory is clean again: nothing of a call stays in it while the call is under way.
 //!
-//! What a call in flight has to remember fits into the two slots of its task: the subtask, and its waitable set. The set's
-//! number is the ticket too, as no other call in flight has it. One set is kept for the next call.
+//! What a call in flight has to remember are two handles: its subtask and its waitable set, whose number is the ticket too, as no other call in
+//! flight has it. A task has one slot of 32 bits for its own use, so handles have 16 bits (there are some 30,000 calls in flight before
+//! one is larger, and then the stub traps). One set is kept for the next call.
 //!
 //! A cancelled call cancels its subtask; where the answer came first, it is delivered.
 
@@ -31,8 +32,10 @@ pub(crate) struct Tasks {
     subtask_drop: u32,
     subtask_cancel: u32,
     task_cancel: u32,
-    get: [u32; 2],
-    set: [u32; 2],
+    get: u32,
+    set: u32,
+    /// Traps.
+    too_many: u32,
     /// A global: a waitable set that nobody uses, or 0.
     spare: u32,
 }
@@ -44,9 +47,11 @@ const CALLBACK_EXIT: i32 = 0;
 const CALLBACK_WAIT: i32 = 2;
 const EVENT_CANCELLED: i32 = 6;
 
-/// Slots of a task.
-const SUBTASK: usize = 0;
-const TICKET: usize = 1;
+/// The slot of a task holds the ticket above the subtask.
+const HANDLE_BITS: i32 = 16;
+
+/// The function that a stub traps in where it has more calls in flight than it can number.
+const TOO_MANY_CALLS: &str = "too_many_calls_in_flight";
 
 impl Tasks {
     /// Imports what calls in flight need. `wire` is the imported instance.
@@ -67,8 +72,8 @@ impl Tasks {
         let subtask_drop = part.builder.subtask_drop();
         let subtask_cancel = part.builder.subtask_cancel(false);
         let task_cancel = part.builder.task_cancel();
-        let get = [0, 1].map(|slot| part.builder.context_get(I, slot));
-        let set = [0, 1].map(|slot| part.builder.context_set(I, slot));
+        let get = part.builder.context_get(I, 0);
+        let set = part.builder.context_set(I, 0);
         Tasks {
             begin: import(part, "begin", begin, &[I; 4], &[I]),
             take,
@@ -78,15 +83,20 @@ impl Tasks {
             subtask_drop: import(part, "subtask.drop", subtask_drop, &[I], &[]),
             subtask_cancel: import(part, "subtask.cancel", subtask_cancel, &[I], &[I]),
             task_cancel: import(part, "task.cancel", task_cancel, &[], &[]),
-            get: [0, 1].map(|slot| import(part, &format!("context.get {slot}"), get[slot], &[], &[I])),
-            set: [0, 1].map(|slot| import(part, &format!("context.set {slot}"), set[slot], &[I], &[])),
+            get: import(part, "context.get", get, &[], &[I]),
+            set: import(part, "context.set", set, &[I], &[]),
+            too_many: 0,
             spare: 0,
         }
     }
 
-    /// Once all is imported.
-    pub(crate) fn with_spare(self, module: &mut CoreModule) -> Self {
-        Tasks { spare: module.global(0), ..self }
+    /// Once all is imported: what they have in the module itself.
+    pub(crate) fn define(self, module: &mut CoreModule) -> Self {
+        let too_many = module.declare(TOO_MANY_CALLS, &[], &[]);
+        let mut body = Body::new(0);
+        body.code().unreachable();
+        module.define(too_many, body);
+        Tasks { spare: module.global(0), too_many, ..self }
     }
 
     /// Writes a function and its callback.
@@ -138,8 +148,9 @@ impl Tasks {
         let mut code = body.code();
         code.local_get(state).i32_const(SUBTASK_RETURNED).i32_eq().if_(BlockType::Empty);
         code.local_get(ticket).call(finish).return_().end();
-        code.local_get(state).i32_const(SUBTASK_STATE_BITS).i32_shr_u().local_tee(state).call(self.set[SUBTASK]);
-        code.local_get(ticket).call(self.set[TICKET]);
+        code.local_get(state).i32_const(SUBTASK_STATE_BITS).i32_shr_u().local_tee(state).local_get(ticket).i32_or();
+        code.i32_const(HANDLE_BITS).i32_shr_u().if_(BlockType::Empty).call(self.too_many).end();
+        code.local_get(ticket).i32_const(HANDLE_BITS).i32_shl().local_get(state).i32_or().call(self.set);
         code.local_get(state).local_get(ticket).call(self.join);
         code.local_get(ticket).i32_const(SUBTASK_STATE_BITS).i32_shl().i32_const(CALLBACK_WAIT).i32_or();
         body
@@ -148,18 +159,21 @@ impl Tasks {
     /// `callback(event, waitable, state) → what to do next`.
     fn callback(&self, finish: u32) -> Body {
         let mut body = Body::new(3);
-        let (event, state) = (0, 2);
+        let (event, subtask, state) = (0, 1, 2);
+        let ticket = body.local(ValType::I32);
         let mut code = body.code();
+        code.call(self.get).local_tee(ticket).i32_const((1 << HANDLE_BITS) - 1).i32_and().local_set(subtask);
+        code.local_get(ticket).i32_const(HANDLE_BITS).i32_shr_u().local_set(ticket);
         code.local_get(event).i32_const(EVENT_CANCELLED).i32_eq().if_(BlockType::Empty);
-        code.call(self.get[SUBTASK]).call(self.subtask_cancel).local_set(state).end();
+        code.local_get(subtask).call(self.subtask_cancel).local_set(state).end();
         // Begun, and nothing more: wait on.
         code.local_get(state).i32_const(SUBTASK_RETURNED).i32_lt_u().if_(BlockType::Empty);
-        code.call(self.get[TICKET]).i32_const(SUBTASK_STATE_BITS).i32_shl().i32_const(CALLBACK_WAIT).i32_or();
+        code.local_get(ticket).i32_const(SUBTASK_STATE_BITS).i32_shl().i32_const(CALLBACK_WAIT).i32_or();
         code.return_().end();
-        code.call(self.get[SUBTASK]).call(self.subtask_drop);
+        code.local_get(subtask).call(self.subtask_drop);
         code.local_get(state).i32_const(SUBTASK_RETURNED).i32_eq().if_(BlockType::Empty);
-        code.call(self.get[TICKET]).call(finish).return_().end();
-        code.call(self.get[TICKET]);
+        code.local_get(ticket).call(finish).return_().end();
+        code.local_get(ticket);
         self.give_back(&mut body);
         body.code().call(self.task_cancel).i32_const(CALLBACK_EXIT);
         body

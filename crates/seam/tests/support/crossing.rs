@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use isomer_plan::{Group, Mode, Skeleton, SkeletonFunction, Stub, StubFunction};
 use isomer_seam::{component_type, compose};
 use isomer_wire::FunctionKey;
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentType, Instance, Lift, Linker, Lower, TypedFunc, Val};
 use wasmtime::{Engine, Result, Store};
 use wit_component::{ComponentEncoder, StringEncoding};
@@ -74,7 +76,7 @@ pub(crate) struct Wire {
     /// Images as they were: of arguments, of answers.
     pub(crate) images: Vec<Vec<u8>>,
     /// What to do with an answer before it goes back.
-    pub(crate) answer: fn(Answer) -> std::result::Result<Vec<u8>, CallError>,
+    pub(crate) answer: Box<dyn Fn(Answer) -> std::result::Result<Vec<u8>, CallError> + Send>,
     /// Functions whose answers were refused.
     pub(crate) refused: Vec<u32>,
     /// Answers that wait to be taken, by ticket.
@@ -170,6 +172,7 @@ pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> Group {
             function: function.clone(),
             is_async: ty.is_async,
             catches: ty.catches,
+            idempotent: false,
             callee: name("callee"),
             key,
             mode: Mode::Isolated,
@@ -195,13 +198,16 @@ pub(crate) fn callee(engine: &Engine, definitions: &str, encoding: StringEncodin
     let bytes = pass_on(definitions, "back", "api", encoding);
     let mut group = crossing_group("callee", &bytes);
     shared(&mut group, "callee", "test:app/back");
+    if definitions.contains("call-error") {
+        shared(&mut group, "callee", "isomer:link/types@0.1.0");
+    }
     let composition = compose(&group, &components(&[("callee", bytes)])).expect("it composes");
     assert_eq!(composition.skeletons.len(), 1);
     let compiled = Component::new(engine, &composition.bytes).expect("it compiles");
     let mut linker = Linker::<Seen>::new(engine);
     link_back(&mut linker, engine, &compiled);
     let mut store = Store::new(engine, Seen::default());
-    let instance = linker.instantiate(&mut store, &compiled).expect("it instantiates");
+    let instance = block_on(linker.instantiate_async(&mut store, &compiled)).expect("it instantiates");
     let dispatch =
         instance.get_export_index(&mut store, None, &composition.skeletons[0].name).expect("it has a skeleton");
     let mut function = |name| {
@@ -216,24 +222,35 @@ pub(crate) fn callee(engine: &Engine, definitions: &str, encoding: StringEncodin
 pub(crate) fn link_back(linker: &mut Linker<Seen>, engine: &Engine, component: &Component) {
     let ty = component.component_type();
     let (_, back) = ty.imports(engine).find(|(name, _)| *name == "test:app/back").expect("it is imported");
-    let wasmtime::component::types::ComponentItem::ComponentInstance(back) = back.ty else {
-        panic!("it is an instance")
-    };
+    let ComponentItem::ComponentInstance(back) = back.ty else { panic!("it is an instance") };
     let mut instance = linker.instance("test:app/back").expect("it is new");
     for (name, item) in back.exports(engine) {
-        if !matches!(item.ty, wasmtime::component::types::ComponentItem::ComponentFunc(_)) {
-            continue;
+        let ComponentItem::ComponentFunc(function) = item.ty else { continue };
+        if function.async_() {
+            instance
+                .func_new_concurrent(name, |accessor, _, arguments, results| {
+                    accessor.with(|mut access| access.data_mut().answer(arguments, results));
+                    Box::pin(async { Ok(()) })
+                })
+                .expect("it is new");
+        } else {
+            instance
+                .func_new(name, |mut store, _, arguments, results| {
+                    store.data_mut().answer(arguments, results);
+                    Ok(())
+                })
+                .expect("it is new");
         }
-        instance
-            .func_new(name, |mut store, _, arguments, results| {
-                let answer = store.data_mut().answers.pop();
-                if let [result] = results {
-                    *result = answer.unwrap_or_else(|| arguments[0].clone());
-                }
-                store.data_mut().calls.push(arguments.to_vec());
-                Ok(())
-            })
-            .expect("it is new");
+    }
+}
+
+impl Seen {
+    fn answer(&mut self, arguments: &[Val], results: &mut [Val]) {
+        let answer = self.answers.pop();
+        if let [result] = results {
+            *result = answer.unwrap_or_else(|| arguments[0].clone());
+        }
+        self.calls.push(arguments.to_vec());
     }
 }
 
@@ -249,13 +266,30 @@ pub(crate) fn caller(engine: &Engine, definitions: &str, encoding: StringEncodin
     let wire = Wire {
         callee: Some(callee),
         images: vec![],
-        answer: |answer| answer.map_err(|_| CallError::Refused),
+        answer: Box::new(plainly),
         refused: vec![],
         waiting: HashMap::new(),
     };
     let mut store = Store::new(engine, wire);
-    let instance = linker.instantiate(&mut store, &compiled).expect("it instantiates");
+    let instance = block_on(linker.instantiate_async(&mut store, &compiled)).expect("it instantiates");
     Caller { store, instance }
+}
+
+/// Refusals are lost calls.
+pub(crate) fn plainly(answer: Answer) -> std::result::Result<Vec<u8>, CallError> {
+    answer.map_err(|_| CallError::Refused)
+}
+
+/// Polls a future to its end; what it waits for happens in other futures of it.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..100_000 {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+    }
+    panic!("it waits for ever");
 }
 
 /// Implements `isomer:link/wire`.
@@ -271,12 +305,14 @@ pub(crate) fn link_wire(linker: &mut Linker<Wire>, name: &str) {
     .expect("it is new");
     wire.func_wrap_concurrent("begin", |accessor, (ticket, function, image): (u32, u32, Vec<u8>)| {
         Box::pin(async move {
-            let mut callee = accessor.with(|mut access| {
+            let mut callee: Callee = accessor.with(|mut access| {
                 let wire = access.data_mut();
                 wire.images.push(image.clone());
                 wire.callee.take().expect("the callee serves one call at a time")
             });
-            let answer = callee.call_async(function, image).await;
+            // An engine polls one store at a time on a thread.
+            let served = std::thread::spawn(move || (block_on(callee.call_async(function, image)), callee));
+            let (answer, callee) = served.join().expect("it does not panic");
             accessor.with(|mut access| {
                 let wire = access.data_mut();
                 wire.callee = Some(callee);
@@ -313,7 +349,7 @@ impl Callee {
     }
 
     pub(crate) fn call(&mut self, function: u32, image: Vec<u8>) -> Result<Answer> {
-        Ok(self.call.call(&mut self.store, (function, image))?.0)
+        Ok(block_on(self.call.call_async(&mut self.store, (function, image)))?.0)
     }
 }
 
@@ -326,7 +362,7 @@ impl Caller {
         let index = instance.get_export_index(&mut *store, Some(&front), function).expect("it has the function");
         let called = instance.get_func(&mut *store, index).expect("it is a function");
         let mut results = vec![Val::Bool(false); called.ty(&*store).results().len()];
-        called.call(&mut *store, arguments, &mut results)?;
+        block_on(called.call_async(&mut *store, arguments, &mut results))?;
         Ok(results.pop())
     }
 }
