@@ -53,7 +53,7 @@ pub(crate) fn stubs(
         Ok(Target {
             seam: format!("{caller} → {}, {interface}.{}", function.callee, function.function).into(),
             catches: function.catches,
-            idempotent: false,
+            idempotent: function.idempotent,
             allowed: limits.map(|limits| limits.request_deadline()).unwrap_or_default(),
             callee: destination(plan, function, entrances, peers)?,
         })

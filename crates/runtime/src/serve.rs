@@ -228,7 +228,11 @@ impl Instance {
 
     pub(crate) fn failure(&self, error: &wasmtime::Error, allowed: Duration) -> Failure {
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
-            return Failure::Deadline { deadline: allowed, backtrace: backtrace(error) };
+            let backtrace = backtrace(error);
+            return match self.store.data().answers.too_late() {
+                Some((seam, failure)) => Failure::Call { seam, failure, backtrace },
+                None => Failure::Deadline { deadline: allowed, backtrace },
+            };
         }
         let limiter = &self.store.data().limiter;
         Failure::from_trap(error, limiter.refused().then(|| limiter.limit_bytes()))

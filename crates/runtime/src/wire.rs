@@ -84,12 +84,26 @@ type AnswerValue = (Result<Vec<u8>, LostValue>,);
 pub(crate) struct Answers(Vec<Waiting>);
 
 struct Waiting {
+    seam: Arc<str>,
     stub: usize,
     ticket: u32,
     function: usize,
     answer: Answer,
     /// None for a call that found none.
     _place: Option<crate::begun::Place>,
+}
+
+impl Answers {
+    /// The seam of a call that was lost to the deadline, where the guest has not been told yet: that is what it passed its own
+    /// deadline for.
+    pub(crate) fn too_late(&self) -> Option<(Arc<str>, CallFailure)> {
+        self.0.iter().find_map(|waiting| match &waiting.answer {
+            Err(failure) if failure.lost() == Some(CallError::Deadline) => {
+                Some((waiting.seam.clone(), failure.clone()))
+            }
+            _ => None,
+        })
+    }
 }
 
 /// Defines the interface for the component whose stub is the `stub`th of its group.
@@ -234,7 +248,14 @@ async fn begin(
     };
     let function = usize::try_from(function)?;
     accessor.with(|mut store| {
-        store.data_mut().answers.0.push(Waiting { stub, ticket, function, answer, _place: place });
+        store.data_mut().answers.0.push(Waiting {
+            seam: target.seam.clone(),
+            stub,
+            ticket,
+            function,
+            answer,
+            _place: place,
+        });
     });
     Ok(())
 }

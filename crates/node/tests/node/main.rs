@@ -10,6 +10,7 @@
 //! | `lifecycle` | a new revision, and the end |
 //! | `capabilities` | what is granted, and what is not |
 //! | `fused` | two components in one group |
+//! | `seams` | components that are not fused |
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -21,4 +22,5 @@ mod http;
 mod instances;
 mod lifecycle;
 mod limits;
+mod seams;
 mod streaming;

@@ -1,0 +1,310 @@
+//! Calls between components that are not fused: `seam-callee` and whom it is called by, each in a store of its own.
+//!
+//! With every component isolated, or every one in a group of its own that runs in this same process.
+
+use serde_json::Value;
+
+use crate::harness::{Setup, TestNode, start, until, within};
+
+/// The caller on every path, and the callee with these further lines.
+fn pair(caller: &str, callee: &str) -> String {
+    format!(
+        r#"
+        [components.seam-caller]
+        wasm = "seam-caller"
+        routes = ["/..."]
+        {caller}
+        [components.seam-callee]
+        wasm = "seam-callee"
+        {callee}
+        "#
+    )
+}
+
+fn isolated(callee: &str) -> String {
+    pair("", &format!("isolate = true\n{callee}"))
+}
+
+/// The log's word on the request `id`, of the kind `failed` or `call-failed`.
+async fn told(node: &TestNode, kind: &str, id: &str) -> Value {
+    node.event(kind, |event| event["request"] == id).await
+}
+
+#[track_caller]
+fn assert_says(event: &Value, words: &[&str]) {
+    let reason = event["reason"].as_str().expect("a reason");
+    for word in words {
+        assert!(reason.contains(word), "`{word}` in: {reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_come_through_as_they_went_in() {
+    let fused = pair("", "");
+    let remote = format!("{fused}\n[shapes.apart.groups]\na = [\"seam-caller\"]\nb = [\"seam-callee\"]\n");
+    for (manifest, shape) in [(fused, "monolith"), (isolated(""), "monolith"), (remote, "apart")] {
+        let node = Setup::new(&manifest).options(|it| it.shape = shape.to_owned()).start().await;
+        let mut connection = node.connect().await;
+        for _ in 0..3 {
+            assert_eq!(connection.get("/add?a=4294967295&b=2").await.ok(), "1\n");
+            assert_eq!(connection.get("/adds?n=1000").await.ok(), "sum=1000\n");
+            assert_eq!(
+                connection.get("/change?name=stra%C3%9Fe&count=41").await.ok(),
+                "STRASSE 42 first||ünïcode Some(0.1)\n"
+            );
+            assert_eq!(connection.get("/wait?ms=1").await.ok(), "waited\n");
+            assert_eq!(connection.get("/make?bytes=1000000").await.ok(), "1000000\n");
+            let contents: String = ('a'..='z').cycle().take(300_000).collect();
+            assert_eq!(connection.post("/echo", &contents).await.ok(), contents);
+            assert_eq!(connection.post("/echo", "").await.ok(), "");
+            assert_eq!(connection.get("/act?what=what%20else").await.ok(), "unknown: what else\n");
+            let refused = connection.get("/act-carefully?what=what%20else").await;
+            assert_eq!((refused.status.as_u16(), refused.text()), (422, "unknown: what else\n"));
+            let refused = connection.get("/act-later-carefully?what=what%20else").await;
+            assert_eq!((refused.status.as_u16(), refused.text()), (422, "unknown: what else\n"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_joins_calls_waits_for_the_slowest_of_them() {
+    let node = start(&isolated("")).await;
+    let mut connection = node.connect().await;
+    assert_eq!(connection.get("/join?ms=1,2,3").await.ok(), "1 2 3\n");
+    let times = (0..10).map(|number| (400 - number).to_string()).collect::<Vec<_>>();
+    let start = std::time::Instant::now();
+    assert_eq!(connection.get(&format!("/join?ms={}", times.join(","))).await.ok(), format!("{}\n", times.join(" ")));
+    let took = start.elapsed().as_millis();
+    assert!((400..2000).contains(&took), "ten calls of 0.4 s took {took} ms");
+    // A call that is given up takes its callee's store with it, and the next ones are not mixed up with it.
+    for _ in 0..40 {
+        assert_eq!(connection.get("/race?ms=60000").await.ok(), "quick\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_of_the_callee_is_the_callers_and_both_are_logged() {
+    let node = start(&isolated("")).await;
+    for path in ["/act", "/act-later", "/act-carefully", "/act-later-carefully"] {
+        let answer = node.get(&format!("{path}?what=trap")).await;
+        let id = answer.problem(500);
+        assert!(!answer.text().contains("unreachable"), "the inside is not told: {}", answer.text());
+        let caller = told(&node, "failed", &id).await;
+        assert_eq!(caller["component"], "seam-caller");
+        let function = path.trim_start_matches('/');
+        let seam = format!("seam-caller → seam-callee, guest:seam/work.{function}");
+        assert_says(&caller, &[&seam, "the callee trapped", "`unreachable`"]);
+        let callee = told(&node, "call-failed", &id).await;
+        assert_eq!(callee["component"], "seam-callee");
+        assert_says(&callee, &["`unreachable`"]);
+        let frames = callee["backtrace"].to_string();
+        assert!(frames.contains("act"), "{frames}");
+        // The next one has instances of its own.
+        assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
+        assert_eq!(node.get("/act?what=trap").await.status.as_u16(), 500);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_in_the_callee_ends_with_the_deadline() {
+    let limits = "limits.request_deadline = \"300ms\"";
+    for manifest in
+        [isolated(limits), pair(limits, "isolate = true"), pair(limits, &format!("isolate = true\n{limits}"))]
+    {
+        let node = start(&manifest).await;
+        for target in ["/act?what=loop", "/act-later?what=loop", "/wait?ms=60000", "/act?what=wait%2060000"] {
+            let start = std::time::Instant::now();
+            let id = node.get(target).await.problem(504);
+            assert!(start.elapsed().as_millis() < 2000, "{target} ended after {:?}", start.elapsed());
+            assert_says(&told(&node, "failed", &id).await, &["seam-caller → seam-callee", "300 ms"]);
+        }
+        assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
+    }
+    // Of a function that can say so, it is a value where the caller has time left.
+    let node = start(&isolated(limits)).await;
+    for path in ["/act-carefully", "/act-later-carefully"] {
+        let late = node.get(&format!("{path}?what=loop")).await;
+        assert_eq!((late.status.as_u16(), late.text()), (422, "lost: deadline\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_counted_where_it_is_taken() {
+    let node = start(&isolated("limits.memory = \"4MiB\"")).await;
+    let mut connection = node.connect().await;
+    let before = connection.get("/memory").await.ok().to_owned();
+    let id = connection.get("/act?what=hog").await.problem(500);
+    let callee = told(&node, "call-failed", &id).await;
+    assert_says(&callee, &["ran out of memory", "4194304 bytes"]);
+    assert_says(&told(&node, "failed", &id).await, &["4194304 bytes"]);
+    assert_eq!(connection.get("/memory").await.ok(), before);
+    assert_eq!(connection.get("/add?a=1&b=2").await.ok(), "3\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_past_its_limit_is_named() {
+    let node = start(&pair("limits.memory = \"200MiB\"", "isolate = true\nlimits.memory = \"200MiB\"")).await;
+    let mut connection = node.connect().await;
+    let most = (16 << 20) - 1024;
+    assert_eq!(connection.get(&format!("/send?bytes={most}")).await.ok(), format!("{most}\n"));
+    assert_eq!(connection.get(&format!("/make?bytes={most}")).await.ok(), format!("{most}\n"));
+    let too_many = (16 << 20) + 1024;
+    let id = connection.get(&format!("/send?bytes={too_many}")).await.problem(500);
+    assert_says(&told(&node, "failed", &id).await, &["take more than 16777216 bytes"]);
+    let id = connection.get(&format!("/make?bytes={too_many}")).await.problem(500);
+    assert_says(&told(&node, "call-failed", &id).await, &["take more than 16777216 bytes"]);
+    assert_eq!(connection.get("/add?a=1&b=2").await.ok(), "3\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_goes_away_takes_the_callee_with_it() {
+    // With one instance of each, the next request is served only when the one before has let go of both.
+    let node = Setup::new(&isolated("")).options(|it| it.instances_max = Some(1)).start().await;
+    for target in ["/wait?ms=600000", "/act?what=wait%20600000", "/act?what=loop", "/join?ms=600000"] {
+        let mut raw = node.connect_raw().await;
+        raw.write(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await;
+        // It runs: whoever asks now finds no room.
+        until("the callee is busy", async || {
+            let other = node.get("/add?a=1&b=1").await;
+            (other.status.as_u16() == 503).then_some(())
+        })
+        .await;
+        drop(raw);
+        until("the callee's store is gone", async || {
+            let other = node.get("/add?a=1&b=1").await;
+            (other.status.as_u16() == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callee_without_room_says_so_at_once() {
+    let caller = "concurrency = 16";
+    let node = Setup::new(&pair(caller, "isolate = true")).options(|it| it.instances_max = Some(1)).start().await;
+    // One call runs and one waits: there is room for no third.
+    let calls = (0..3).map(|_| node.get("/wait?ms=3000"));
+    let answers = within("all answers", futures::future::join_all(calls)).await;
+    let mut statuses = answers.iter().map(|answer| answer.status.as_u16()).collect::<Vec<_>>();
+    statuses.sort_unstable();
+    assert_eq!(statuses.last(), Some(&503), "{statuses:?}");
+    let lost = answers.iter().find(|answer| answer.status.as_u16() == 503).expect("one has no room");
+    assert_says(&told(&node, "failed", &lost.problem(503)).await, &["seam-caller → seam-callee", "instances are busy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_at_once_cross_the_seam() {
+    const REQUESTS: usize = 200;
+    let node = Setup::new(&isolated("")).options(|it| it.instances_max = Some(REQUESTS as u32)).start().await;
+    let requests = (0..REQUESTS).map(|number| {
+        let node = &node;
+        async move {
+            let answer = node.get(&format!("/change?name=n{number}&count={number}")).await;
+            assert_eq!(answer.ok(), format!("N{number} {} first||ünïcode Some(0.1)\n", number + 1));
+            let answer = node.get(&format!("/join?ms=5,{number}")).await;
+            assert_eq!(answer.ok(), format!("5 {number}\n"));
+        }
+    });
+    within("all answers", futures::future::join_all(requests)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_instance_answers_as_a_used_one_does() {
+    for requests in [Some(1), None] {
+        let setup = Setup::new(&isolated(""));
+        let node = setup.options(|it| it.requests_per_instance_max = requests).start().await;
+        let mut connection = node.connect().await;
+        // What survives is a cache: there where instances are used again, and nowhere else.
+        for number in 0..3 {
+            let kept = connection.get(&format!("/act?what=keep%20{number}")).await.ok().to_owned();
+            let expected = if requests.is_none() && number > 0 { format!("{}\n", number - 1) } else { "\n".to_owned() };
+            assert_eq!(kept, expected);
+        }
+        for number in 0..20 {
+            let answer = connection.get(&format!("/change?name=n{number}&count={number}")).await;
+            assert_eq!(answer.ok(), format!("N{number} {} first||ünïcode Some(0.1)\n", number + 1));
+            let contents = "x".repeat(number * 1000);
+            assert_eq!(connection.post("/echo", &contents).await.ok(), contents);
+            assert_eq!(connection.get("/join?ms=2,1").await.ok(), "2 1\n");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_side_has_what_is_its_own() {
+    let node = start(&isolated("grants.config = { COLOUR = \"blue\" }")).await;
+    assert_eq!(node.get("/act?what=env%20COLOUR").await.ok(), "blue\n");
+    assert_eq!(node.get("/act?what=env%20PATH").await.ok(), "nothing\n");
+    // A line that is not ended is the callee's, of this request.
+    assert_eq!(node.get("/act?what=say%20hello").await.ok(), "said\n");
+    let line = node.event("output", |event| event["line"] == "hello").await;
+    assert_eq!(line["component"], "seam-callee");
+    let id = line["request"].as_str().expect("the request").to_owned();
+    node.event("access", |event| event["request"] == id.as_str()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callee_may_go_on_working_after_its_answer() {
+    for manifest in [pair("", ""), isolated("")] {
+        let node = start(&manifest).await;
+        let start = std::time::Instant::now();
+        assert_eq!(node.get("/leave?ms=700").await.ok(), "leaver 1  None\n");
+        assert!(start.elapsed().as_millis() < 600, "the answer came after {:?}", start.elapsed());
+        assert_eq!(node.get("/add?a=1&b=2").await.ok(), "3\n");
+    }
+}
+
+/// `seam-entry` → `seam-relay` → `seam-callee`, each with these further lines.
+fn chain(entry: &str, relay: &str, callee: &str) -> String {
+    format!(
+        r#"
+        [components.seam-entry]
+        wasm = "seam-entry"
+        routes = ["/..."]
+        {entry}
+        [components.seam-relay]
+        wasm = "seam-relay"
+        isolate = true
+        {relay}
+        [components.seam-callee]
+        wasm = "seam-callee"
+        isolate = true
+        {callee}
+        "#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_carries_answers_traps_and_the_request() {
+    let node = start(&chain("", "", "")).await;
+    for path in ["/pass", "/pass-later"] {
+        assert_eq!(node.get(&format!("{path}?what=env%20NONE")).await.ok(), "nothing\n");
+        let id = node.get(&format!("{path}?what=trap")).await.problem(500);
+        let entry = told(&node, "failed", &id).await;
+        assert_says(&entry, &["seam-entry → seam-relay", "seam-relay → seam-callee", "`unreachable`"]);
+        let failures = async || {
+            let events = node.events();
+            let of = |event: &&Value| event["event"] == "call-failed" && event["request"] == id.as_str();
+            let components = events.iter().filter(of).map(|event| event["component"].clone()).collect::<Vec<_>>();
+            (components.len() == 2).then_some(components)
+        };
+        assert_eq!(until("both callees' words", failures).await, ["seam-callee", "seam-relay"]);
+        let line =
+            node.event("output", |event| event["line"] == "passing trap" && event["request"] == id.as_str()).await;
+        assert_eq!(line["component"], "seam-relay");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_shrinks_along_the_chain() {
+    let deadline = |ms: u32| format!("limits.request_deadline = \"{ms}ms\"");
+    for (entry, relay, callee) in [(300, 60_000, 60_000), (60_000, 300, 60_000), (60_000, 60_000, 300)] {
+        let node = start(&chain(&deadline(entry), &deadline(relay), &deadline(callee))).await;
+        for target in ["/pass?what=loop", "/pass?what=wait%2050000", "/pass-later?what=loop"] {
+            let start = std::time::Instant::now();
+            let id = node.get(target).await.problem(504);
+            assert!(start.elapsed().as_millis() < 2000, "{target} ended after {:?}", start.elapsed());
+            assert_says(&told(&node, "failed", &id).await, &["seam-entry → seam-relay", "300 ms"]);
+        }
+    }
+}

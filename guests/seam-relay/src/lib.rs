@@ -1,0 +1,22 @@
+//! In the middle of a chain: passes on what it is told, and prints that it does.
+
+wit_bindgen::generate!({ path: ["../../crates/wit/wit/isomer-link", "../seam-callee/wit"], world: "guest:seam/relayer", generate_all });
+
+use exports::guest::seam::relay::Guest;
+use guest::seam::work;
+
+export!(Relay);
+
+struct Relay;
+
+impl Guest for Relay {
+    fn pass(what: String) -> String {
+        println!("passing {what}");
+        work::act(&what)
+    }
+
+    async fn pass_later(what: String) -> String {
+        println!("passing {what}");
+        work::act_later(what).await
+    }
+}
