@@ -165,6 +165,8 @@ impl Tasks {
         code.call(self.get).local_tee(ticket).i32_const((1 << HANDLE_BITS) - 1).i32_and().local_set(subtask);
         code.local_get(ticket).i32_const(HANDLE_BITS).i32_shr_u().local_set(ticket);
         code.local_get(event).i32_const(EVENT_CANCELLED).i32_eq().if_(BlockType::Empty);
+        // What lies in a set can be waited for in no other way, so it leaves it first.
+        code.local_get(subtask).i32_const(0).call(self.join);
         code.local_get(subtask).call(self.subtask_cancel).local_set(state).end();
         // Begun, and nothing more: wait on.
         code.local_get(state).i32_const(SUBTASK_RETURNED).i32_lt_u().if_(BlockType::Empty);
