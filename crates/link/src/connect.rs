@@ -50,7 +50,7 @@ async fn secure(stream: TcpStream, host: &str, tls: &Tls) -> Result<Stream, Stri
         Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Client(stream)))),
         Err(error) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(error) => tls::explain(error),
-            None => format!("it ended the connection before TLS began: {}", words(&error)),
+            None => format!("it ended the connection before TLS began; does it speak TLS? ({})", words(&error)),
         }),
     }
 }

@@ -1,7 +1,8 @@
 //! The server's side of one connection: a task that reads calls, begins them, and writes what is answered.
 //!
-//! A call is polled once where it was read. If it is answered by then, which calls of a few microseconds are, the answer
-//! leaves with all others of this turn, and no other task or thread was woken. If not, it goes on as a task of its own. Calls
+//! Calls are read here: their pieces come by this task anyway. When one is complete it is polled once. If it is answered by then, which calls
+//! of a few microseconds are, the answer leaves with all others of this turn, and no other task or thread was woken. If not, it goes on as
+//! a task of its own. Calls
 //! that take long without ever waiting would hold up the connection's others by that, so what the first polls take is measured: after
 //! one beyond [`FIRST_POLL_MAX`] the next [`SPAWNED_CALLS`] are begun by tasks of their own, then one is tried again.
 
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use h2::server::SendResponse;
 use h2::{RecvStream, server};
 use tokio::sync::watch;
@@ -19,7 +22,7 @@ use crate::cork::{Cork, CorkHandle, cork};
 use crate::keep_alive::KeepAlive;
 use crate::limits::http2;
 use crate::payload::Payload;
-use crate::serving::{Serving, answer};
+use crate::serving::{Ready, Serving, run, take};
 use crate::stream::Stream;
 
 /// How long a call may take of the connection's own time.
@@ -58,7 +61,8 @@ pub(crate) async fn serve(stream: Stream, serving: Arc<Serving>, stop: watch::Re
     };
     let ping_pong = connection.ping_pong().expect("it is taken once");
     let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout);
-    Turns { connection, handle, keep_alive, serving, spawned_calls: 0 }.run(stop).await;
+    let reading = FuturesUnordered::new();
+    Turns { connection, handle, keep_alive, serving, reading, spawned_calls: 0 }.run(stop).await;
 }
 
 struct Turns {
@@ -66,6 +70,8 @@ struct Turns {
     handle: CorkHandle<Stream>,
     keep_alive: KeepAlive,
     serving: Arc<Serving>,
+    /// Calls of which pieces are missing; at most as many as there are streams.
+    reading: FuturesUnordered<BoxFuture<'static, Option<Ready>>>,
     /// How many calls are still to be begun by tasks of their own.
     spawned_calls: u32,
 }
@@ -94,12 +100,13 @@ impl Turns {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond, cx),
+                Poll::Ready(Some(Ok((request, respond)))) => self.take(request, respond, cx),
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, "a connection ended");
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending if self.poll_reading(cx) => {}
                 Poll::Pending => break,
             }
         }
@@ -112,8 +119,27 @@ impl Turns {
         }
     }
 
-    fn begin(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Payload>, cx: &mut Context<'_>) {
-        let mut call = Box::pin(answer(self.serving.clone(), request, respond));
+    fn take(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Payload>, cx: &mut Context<'_>) {
+        let mut taking = Box::pin(take(self.serving.clone(), request, respond));
+        match taking.as_mut().poll(cx) {
+            Poll::Ready(Some(ready)) => self.begin(ready, cx),
+            Poll::Ready(None) => {}
+            Poll::Pending => self.reading.push(taking),
+        }
+    }
+
+    /// Goes on reading. Was something read to its end, so that there may be more to write?
+    fn poll_reading(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.reading.poll_next_unpin(cx) {
+            Poll::Ready(Some(Some(ready))) => self.begin(ready, cx),
+            Poll::Ready(Some(None)) => {}
+            Poll::Ready(None) | Poll::Pending => return false,
+        }
+        true
+    }
+
+    fn begin(&mut self, ready: Ready, cx: &mut Context<'_>) {
+        let mut call = Box::pin(run(self.serving.clone(), ready));
         if self.spawned_calls > 0 {
             self.spawned_calls -= 1;
             tokio::spawn(call);

@@ -1,4 +1,4 @@
-//! One call on the server: reading it, running it, answering.
+//! One call on the server: taking it, running it, answering.
 //!
 //! Reading and running end when the caller goes away (its stream is reset, or the connection ends): the callee's future is dropped.
 
@@ -35,14 +35,21 @@ impl Serving {
     }
 }
 
-/// Answers one stream.
-pub(crate) async fn answer(
+/// A call that was read, and everything that is given back with its answer.
+pub(crate) struct Ready {
+    call: Call,
+    respond: SendResponse<Payload>,
+    held: [Taken; 2],
+}
+
+/// Takes one stream as far as it goes without the callee: to a call, or to an answer that needs none.
+pub(crate) async fn take(
     serving: Arc<Serving>,
     request: HttpRequest<RecvStream>,
     mut respond: SendResponse<Payload>,
-) {
+) -> Option<Ready> {
     let status = match (request.method(), request.uri().path()) {
-        (&Method::POST, "/") => return answer_call(&serving, request.into_body(), respond).await,
+        (&Method::POST, "/") => return take_call(&serving, request.into_body(), respond).await,
         (&Method::GET, "/") => StatusCode::OK,
         (_, "/") => StatusCode::METHOD_NOT_ALLOWED,
         _ => StatusCode::NOT_FOUND,
@@ -51,19 +58,29 @@ pub(crate) async fn answer(
     *response.status_mut() = status;
     // Fails only when nobody is there any more.
     let _ = respond.send_response(response, true);
+    None
 }
 
-async fn answer_call(serving: &Serving, mut body: RecvStream, mut respond: SendResponse<Payload>) {
+async fn take_call(serving: &Serving, mut body: RecvStream, mut respond: SendResponse<Payload>) -> Option<Ready> {
     let Some(place) = Budget::take(&serving.calls, 1) else {
         let reason = format!("{} calls are in flight already", serving.limits.calls_max);
-        return send(&mut respond, Err(CallFailure::overloaded(reason)));
+        send(&mut respond, Err(CallFailure::overloaded(reason)));
+        return None;
     };
-    let call = match read(serving, &mut body).await {
-        Ok(call) => call,
-        Err(Some(failure)) => return send(&mut respond, Err(failure)),
-        Err(None) => return,
-    };
-    let (call, images) = call;
+    match read(serving, &mut body).await {
+        Ok((call, images)) => Some(Ready { call, respond, held: [place, images] }),
+        Err(failure) => {
+            if let Some(failure) = failure {
+                send(&mut respond, Err(failure));
+            }
+            None
+        }
+    }
+}
+
+/// Runs a call and answers it.
+pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) {
+    let Ready { call, mut respond, held } = ready;
     let deadline = Instant::from_std(call.context.deadline);
     // What panics is this process's fault, and hurts one call as a trap does.
     let running = AssertUnwindSafe(async { serving.callee.call(call).await }).catch_unwind();
@@ -77,12 +94,13 @@ async fn answer_call(serving: &Serving, mut body: RecvStream, mut respond: SendR
         },
         _ = reset => return,
     };
-    drop((images, place));
+    // Whoever is answered finds the place free.
+    drop(held);
     send(&mut respond, answer);
 }
 
 /// Reads a call. Without one there is a failure to answer with, or nobody to answer.
-async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Option<Taken>), Option<CallFailure>> {
+async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Taken), Option<CallFailure>> {
     let limits = &serving.limits;
     let refused = |error| Some(CallFailure::refused(format!("the call is none: {error}")));
     let mut reader = FrameReader::<Request>::new(limits.image_bytes_max);
@@ -110,6 +128,7 @@ async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Option<
         }
     }
     let (head, image) = reader.finish().map_err(refused)?;
+    let images = images.expect("a frame that is complete has a head");
     // The time counts from the head: a large image takes its time from the call.
     Ok((head.into_call(image, begun.into_std()), images))
 }
