@@ -28,7 +28,7 @@ use crate::console::Console;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Run applications made of WebAssembly components: in one process today, elsewhere tomorrow, without changing a line.
+/// Run applications made of WebAssembly components: in one process, in many, on many machines, without changing a line.
 #[derive(Parser)]
 #[command(name = "isomer", version, propagate_version = true, arg_required_else_help = true, after_long_help = environment::help())]
 struct Arguments {

@@ -4,6 +4,9 @@
 //! turn when there is much to do, so what it writes is gathered here, and [`CorkHandle::poll_drain`] at the end of the turn hands it to the
 //! system at once. Large pieces go through at once, behind what was gathered, without being copied; what waits is bounded by
 //! [`GATHERED_BYTES_MAX`].
+//!
+//! What is read in one turn is bounded too: h2 reads as long as there is something, and a peer that sends many large images would have
+//! megabytes lie about, cold, before the first of them is looked at.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,6 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is gathered at most. Beyond it a connection writes at once, and waits if the peer does not read.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
+
+/// What is read in one turn at most. The next turn comes when all others who are ready had theirs.
+const READ_BYTES_MAX: usize = 256 << 10;
 
 /// Slices of one write.
 const SLICES_MAX: usize = 16;
@@ -28,6 +34,8 @@ pub(crate) struct CorkHandle<T>(Arc<Mutex<Held<T>>>);
 struct Held<T> {
     stream: T,
     gathered: BytesMut,
+    /// What may still be read in this turn.
+    readable_bytes: usize,
     /// Was something written that the stream may still hold?
     is_dirty: bool,
     /// Why TLS ended, which h2 would forget.
@@ -36,7 +44,8 @@ struct Held<T> {
 
 /// A stream that gathers, and the handle that lets go.
 pub(crate) fn cork<T>(stream: T) -> (Cork<T>, CorkHandle<T>) {
-    let held = Held { stream, gathered: BytesMut::new(), is_dirty: false, tls_error: None };
+    let held =
+        Held { stream, gathered: BytesMut::new(), readable_bytes: READ_BYTES_MAX, is_dirty: false, tls_error: None };
     let held = Arc::new(Mutex::new(held));
     (Cork(held.clone()), CorkHandle(held))
 }
@@ -46,9 +55,14 @@ fn lock<T>(held: &Mutex<Held<T>>) -> MutexGuard<'_, Held<T>> {
 }
 
 impl<T: AsyncWrite + Unpin> CorkHandle<T> {
-    /// Writes what was gathered.
+    /// Writes what was gathered, and ends the turn.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.0).poll_drain(cx)
+        let mut held = lock(&self.0);
+        if held.readable_bytes == 0 {
+            cx.waker().wake_by_ref();
+        }
+        held.readable_bytes = READ_BYTES_MAX;
+        held.poll_drain(cx)
     }
 
     /// Why TLS ended, if it did by itself.
@@ -101,7 +115,13 @@ impl<T: AsyncWrite + Unpin> Held<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Cork<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut held = lock(&self.0);
+        if held.readable_bytes == 0 {
+            // The end of the turn wakes.
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
         let read = ready!(Pin::new(&mut held.stream).poll_read(cx, buf));
+        held.readable_bytes = held.readable_bytes.saturating_sub(buf.filled().len() - before);
         if let Err(error) = &read {
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             held.tls_error = inner.cloned().or(held.tls_error.take());

@@ -73,6 +73,10 @@ fn parse(line: &str) -> Option<(SystemTime, Record)> {
     let value: Value = serde_json::from_str(line).ok()?;
     let text = |field: &str| value[field].as_str().map(str::to_owned);
     let request = || RequestId::from_raw(u64::from_str_radix(value["request"].as_str()?, 16).ok()?);
+    let backtrace = || {
+        let frames = value["backtrace"].as_array()?.iter();
+        Some(frames.filter_map(|frame| Some(frame.as_str()?.to_owned())).collect())
+    };
     let record = match value["event"].as_str()? {
         "output" => Record::Output {
             component: text("component")?,
@@ -93,8 +97,14 @@ fn parse(line: &str) -> Option<(SystemTime, Record)> {
             component: text("component")?,
             request: request()?,
             reason: text("reason")?,
-            backtrace: value["backtrace"].as_array()?.iter().filter_map(|it| Some(it.as_str()?.to_owned())).collect(),
+            backtrace: backtrace()?,
             broken: value["response_cut_off"].as_bool()?,
+        },
+        "call-failed" => Record::CallFailed {
+            component: text("component")?,
+            request: request(),
+            reason: text("reason")?,
+            backtrace: backtrace()?,
         },
         "note" => Record::Note { level: Level::Info, text: text("text")? },
         "warning" => Record::Note { level: Level::Warning, text: text("text")? },
@@ -131,9 +141,26 @@ mod tests {
                 backtrace: vec!["first".into(), "second".into()],
                 broken: true,
             },
+            Record::CallFailed {
+                component: "cart".into(),
+                request: Some(id),
+                reason: "a trap".into(),
+                backtrace: vec!["first".into()],
+            },
             Record::Note { level: Level::Info, text: "hello".into() },
             Record::Note { level: Level::Warning, text: "oh".into() },
         ];
+        // A new kind needs a number here, and a record above.
+        let kind = |record: &Record| match record {
+            Record::Output { .. } => 0,
+            Record::Access(_) => 1,
+            Record::Failed { .. } => 2,
+            Record::CallFailed { .. } => 3,
+            Record::Note { .. } => 4,
+        };
+        let mut kinds: Vec<usize> = records.iter().map(kind).collect();
+        kinds.dedup();
+        assert_eq!(kinds, [0, 1, 2, 3, 4]);
         for record in records {
             let line = record.to_json(at, None);
             let (when, read) = parse(&line).unwrap_or_else(|| panic!("{line}"));

@@ -21,7 +21,7 @@ pub const REASON_BYTES_MAX: usize = 4096;
 pub const REMAINING_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// How much is reserved for a body before any of it has come.
-const RESERVED_BYTES_MAX: usize = 256 << 10;
+const RESERVED_BYTES_MAX: usize = 1 << 20;
 
 /// Why bytes are no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

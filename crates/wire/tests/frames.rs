@@ -308,7 +308,7 @@ fn survives<H: Head>(random: &mut Random, frame: &[u8]) -> Option<(H, Vec<u8>)> 
     }
     let (head, body) = reader.finish().ok()?;
     assert!(body.len() == head.body_bytes() && body.len() <= LIMIT);
-    assert!(body.capacity() <= frame.len().max(256 << 10) * 2);
+    assert!(body.capacity() <= frame.len().max(1 << 20) * 2);
     Some((head, body))
 }
 

@@ -3,9 +3,11 @@
 use std::fs;
 
 use super::Finding;
+use crate::processes::home;
 
 const MAPS: &str = "mappings";
 const FILES: &str = "open files";
+const SOCKETS: &str = "sockets";
 
 /// Linux' default. Every instance takes some mappings, so less than this is few instances.
 const MAP_COUNT_MIN: u64 = 65_530;
@@ -28,6 +30,22 @@ fn judge_map_count(count: Option<u64>) -> Finding {
             format!("sudo sysctl vm.max_map_count={}", MAP_COUNT_MIN * 4),
         ),
         None => Finding::ok(MAPS, "this system has no limit that can be read"),
+    }
+}
+
+/// Is there a folder for the sockets by which the processes of a shape find each other?
+pub(crate) fn sockets() -> Finding {
+    judge_sockets(home::folders().next().map(|folder| folder.display().to_string()))
+}
+
+fn judge_sockets(folder: Option<String>) -> Finding {
+    match folder {
+        Some(folder) => Finding::ok(SOCKETS, format!("in `{folder}`, for shapes of several processes")),
+        None => Finding::warn(
+            SOCKETS,
+            format!("no folder has a path short enough (a socket's may have {} bytes)", home::SOCKET_PATH_BYTES_MAX),
+            "before `isomer run` in a shape of several processes: export TMPDIR=/tmp",
+        ),
     }
 }
 
@@ -57,6 +75,8 @@ mod tests {
 
     #[test]
     fn low_limits_are_told() {
+        assert_eq!(judge_sockets(None).state, State::Warn);
+        assert_eq!(judge_sockets(Some("/tmp".to_owned())).state, State::Ok);
         assert_eq!(judge_map_count(Some(65_530)).state, State::Ok);
         assert_eq!(judge_map_count(Some(1_000)).state, State::Warn);
         assert_eq!(judge_map_count(None).state, State::Ok);

@@ -21,8 +21,45 @@ fn checkout(card: &str) -> String {
 
 #[test]
 fn a_person_buys_something_and_it_survives_a_restart() {
+    buy_and_restart("monolith", 0);
+}
+
+#[test]
+fn a_person_buys_the_same_from_two_processes() {
+    buy_and_restart("split", 2);
+}
+
+#[test]
+fn a_person_buys_the_same_from_a_process_for_each_component() {
+    buy_and_restart("micro", 11);
+}
+
+#[test]
+fn a_group_that_is_killed_comes_back_with_its_stores() {
     let data = tempfile::tempdir().unwrap();
-    let shop = Shop::start(data.path());
+    let shop = Shop::start_in("split", data.path());
+    let mut session = Session::new(shop.address());
+    assert_eq!(session.post("/cart", &format!("product_id={SUNGLASSES}&quantity=1")).status, 302);
+    shop.kill_group("services");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let cart = loop {
+        let cart = session.get("/cart");
+        match cart.status {
+            200 => break cart,
+            // The shop's own page for a part that does not answer, or the platform's.
+            status => assert!(status >= 500, "{status}"),
+        }
+        assert!(std::time::Instant::now() < deadline, "it does not come back");
+    };
+    assert!(cart.body.contains(SUNGLASSES), "what was put into the cart is still there");
+    assert_eq!(session.post("/cart/checkout", &checkout(GOOD_CARD)).status, 200);
+    assert!(shop.stop().success());
+}
+
+fn buy_and_restart(shape: &'static str, processes: usize) {
+    let data = tempfile::tempdir().unwrap();
+    let shop = Shop::start_in(shape, data.path());
+    assert_eq!(shop.members(), processes);
     let mut session = Session::new(shop.address());
 
     let home = session.get("/");
@@ -59,10 +96,19 @@ fn a_person_buys_something_and_it_survives_a_restart() {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
+    buy_and_kill("monolith", 3);
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_9_of_the_supervisor() {
+    buy_and_kill("split", 2);
+}
+
+fn buy_and_kill(shape: &'static str, rounds: usize) {
     let data = tempfile::tempdir().unwrap();
-    let mut shop = Shop::start(data.path());
+    let mut shop = Shop::start_in(shape, data.path());
     let mut session = Session::new(shop.address());
-    for round in 1..=3 {
+    for round in 1..=rounds {
         session.connect_to(shop.address());
         assert_eq!(session.post("/cart", &format!("product_id={SUNGLASSES}&quantity=1")).status, 302);
         let placed = session.post("/cart/checkout", &checkout(GOOD_CARD));

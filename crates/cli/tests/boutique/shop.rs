@@ -22,14 +22,22 @@ pub(crate) struct Shop {
     process: Child,
     address: SocketAddr,
     data: PathBuf,
+    shape: &'static str,
+    /// The groups' processes, in shapes of several.
+    members: Vec<(String, u64)>,
 }
 
 impl Shop {
     /// Builds what is not built and waits until the shop answers.
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_in("monolith", data)
+    }
+
+    /// In another shape.
+    pub(crate) fn start_in(shape: &'static str, data: &Path) -> Self {
         let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
         let mut process = Command::new(env!("CARGO_BIN_EXE_isomer"))
-            .args(["run", "--json", "--listen", "127.0.0.1:0", "--data"])
+            .args(["run", "--shape", shape, "--json", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .arg(app)
             .stdin(Stdio::null())
@@ -44,7 +52,21 @@ impl Shop {
         });
         assert_eq!(ready["event"], "ready");
         let address = ready["url"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
-        Self { process, address, data: data.to_owned() }
+        let members = ready["processes"].as_array().into_iter().flatten();
+        let members = members.map(|it| (it["group"].as_str().unwrap().to_owned(), it["pid"].as_u64().unwrap()));
+        let members = members.collect();
+        Self { process, address, data: data.to_owned(), shape, members }
+    }
+
+    /// SIGKILL to one group's process.
+    pub(crate) fn kill_group(&self, group: &str) {
+        let (_, pid) = self.members.iter().find(|(name, _)| name == group).expect("there is such a group");
+        assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+    }
+
+    /// How many processes serve it, beside the one that was started.
+    pub(crate) fn members(&self) -> usize {
+        self.members.len()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -53,9 +75,9 @@ impl Shop {
 
     /// Asks it to stop, as a service manager would, and starts it again on the same data.
     pub(crate) fn restart(self) -> Self {
-        let data = self.data.clone();
+        let (shape, data) = (self.shape, self.data.clone());
         assert!(self.stop().success());
-        Self::start(&data)
+        Self::start_in(shape, &data)
     }
 
     /// SIGTERM, and its exit code.
@@ -69,7 +91,7 @@ impl Shop {
     pub(crate) fn kill_and_start(mut self) -> Self {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        Self::start(&self.data)
+        Self::start_in(self.shape, &self.data)
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod apps;
+mod calls;
 mod dev;
 mod doctor;
 mod errors;

@@ -65,7 +65,8 @@ fn a_trap_behind_a_seam_is_the_callers_and_is_logged_where_it_was() {
     let workspace = ping_pong();
     let server = split(&workspace);
     assert_eq!(server.get("/trap").0, 500);
-    server.wait_for_log(r#""group":"back""#);
+    let failed = server.wait_for_log(r#""event":"call-failed""#);
+    assert!(failed.contains(r#""group":"back""#) && failed.contains("unreachable"), "{failed}");
     assert_eq!(server.get("/greet?name=ann").0, 200);
 }
 

@@ -17,8 +17,8 @@ const PICTURES: [(&str, &str, &str); 2] = [
 ];
 const NUMBERS: &str = "docs/benchmarks.json";
 
-const LEGEND: &str = "Logarithmic; the dot is the median of the rounds, the bar their range. \
-                      Isomer's ways and what stands beside them differ in colour.";
+const LEGEND: &str = "Logarithmic, each panel with a scale of its own; the dot is the median of the rounds, the bar their range. \
+                      In the same pairs: Isomer's way, and what stands beside it.";
 
 /// Writes the pictures and the numbers into `docs/`.
 ///

@@ -1,0 +1,185 @@
+//! Calls of a package's functions, in every mode, and what comes back.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use isomer_wire::{Call, Callee, Context, FunctionKey};
+
+use super::image;
+use super::package::{Function, Package};
+use super::values::{Value, ValueMaker};
+use crate::fleet::{Fleet, Running, Subject, Transport, deadline};
+use crate::random::Random;
+
+/// The modes: how the relay calls the callee.
+pub(crate) const MODES: [Mode; 4] = [
+    Mode { name: "fused", shape: "fused", transport: Transport::Unix, entered: "inside" },
+    Mode { name: "isolated", shape: "isolated", transport: Transport::Unix, entered: "inside" },
+    Mode { name: "remote over a Unix socket", shape: "remote", transport: Transport::Unix, entered: "before" },
+    Mode { name: "remote over TCP", shape: "remote", transport: Transport::Tcp, entered: "before" },
+];
+
+/// Calls of one function that are under way together.
+const AT_ONCE: usize = 4;
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Mode {
+    name: &'static str,
+    shape: &'static str,
+    transport: Transport,
+    /// The group that the relay is in.
+    entered: &'static str,
+}
+
+const MANIFEST: &str = r#"
+[app]
+name = "generated"
+version = "0.1.0"
+
+[components.driver]
+wasm = "driver.wasm"
+[components.relay]
+wasm = "relay.wasm"
+[components.callee]
+wasm = "callee.wasm"
+
+[shapes.fused.groups]
+outside = ["driver"]
+inside = ["relay", "callee"]
+
+[shapes.isolated]
+isolate = ["callee"]
+[shapes.isolated.groups]
+outside = ["driver"]
+inside = ["relay", "callee"]
+
+[shapes.remote.groups]
+outside = ["driver"]
+before = ["relay"]
+behind = ["callee"]
+"#;
+
+/// One call and what is expected of it.
+struct Trial<'a> {
+    function: &'a Function,
+    arguments: Vec<Value>,
+}
+
+/// Calls each function of a package with `values` sets of arguments in every mode. Gives the number of calls in each mode.
+///
+/// # Panics
+/// When an answer is not what it should be; `replay` says how to see it again.
+pub(crate) async fn check(package: &Package, values: usize, random: &mut Random, replay: &str) -> usize {
+    let components = ["driver", "relay", "callee"];
+    let subject = Subject {
+        app: Subject::app(MANIFEST),
+        dir: std::env::temp_dir(),
+        components: components.map(|name| (name.parse().expect("a name"), package.component(name))).into(),
+    };
+    let mut trials = vec![];
+    for function in &package.functions {
+        for _ in 0..values {
+            let mut maker = ValueMaker::new(random);
+            trials.push(Trial { function, arguments: function.parameters.iter().map(|ty| maker.make(ty)).collect() });
+        }
+    }
+    let mut first: Option<Vec<Vec<u8>>> = None;
+    for mode in &MODES {
+        let answers = answers(&subject, mode, &trials, &package.name, replay).await;
+        // Equal values could still lie in different ways: not here, where every mode follows the same rules.
+        let first = first.get_or_insert_with(|| answers.clone());
+        for ((trial, answer), first) in trials.iter().zip(&answers).zip(first) {
+            let same = answer == first;
+            assert!(
+                same,
+                "{}",
+                told(&package.name, trial, mode, replay, "the answer's image is another than the first mode's")
+            );
+        }
+    }
+    trials.len()
+}
+
+/// The images of all answers in one mode, each checked to be what it should be.
+async fn answers(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: &str, replay: &str) -> Vec<Vec<u8>> {
+    let Mode { shape, transport, entered, .. } = *mode;
+    let running = Running { shape, transport, fresh: false, without: &["outside"] };
+    let fleet = Fleet::start(subject, running).await;
+    let skeletons = fleet.plan.groups.iter().flat_map(|group| &group.skeletons);
+    let skeleton = skeletons.into_iter().find(|skeleton| skeleton.component.as_str() == "relay");
+    let functions = &skeleton.expect("the driver calls the relay").functions;
+    let key = |name: &str| functions.iter().find(|it| it.function == name).expect("it is called").key;
+    let callee = fleet.callee(entered);
+    let identity = fleet.identity;
+    let calls = trials.iter().map(|trial| {
+        let (callee, key) = (callee.clone(), key(&trial.function.name));
+        async move { call(callee, key, identity, image::arguments(&trial.function.parameters, &trial.arguments)).await }
+    });
+    let answers: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
+    let mut images = vec![];
+    for (trial, answer) in trials.iter().zip(answers) {
+        let wrong = |what: &str| -> ! {
+            let log = fleet.troubles().join("\n");
+            panic!("{}\n{log}", told(package, trial, mode, replay, what))
+        };
+        let image = answer.unwrap_or_else(|failure| wrong(&format!("the call fails: {failure}")));
+        match (trial.function.result(), trial.function.answer(&trial.arguments)) {
+            (Some(ty), Some(expected)) => match image::read(&ty, &image) {
+                Ok(value) if value == expected => {
+                    let sent = image::arguments(&trial.function.parameters, &trial.arguments);
+                    if let Some(what) = foreign(&image, &image::result(&ty, &expected), &sent) {
+                        wrong(&format!("the image holds the right value, and {what}"));
+                    }
+                }
+                Ok(value) => wrong(&format!("the answer is {value:?}\ninstead of {expected:?}")),
+                Err(reason) => wrong(&format!("the answer is no image: {reason}")),
+            },
+            _ if image.is_empty() => {}
+            _ => wrong(&format!("a function without a result answers with {} bytes", image.len())),
+        }
+        images.push(image);
+    }
+    fleet.stop().await;
+    images
+}
+
+async fn call(
+    callee: Arc<dyn Callee>,
+    function: FunctionKey,
+    revision: isomer_wire::Revision,
+    image: Vec<u8>,
+) -> isomer_wire::call::Answer {
+    let context =
+        Context { deadline: deadline(), request: 1, traceparent: None, tenant: None, revision, idempotency_key: 0 };
+    callee.call(Call { function, context, image }).await
+}
+
+/// A byte of a result's image that is neither what it should be nor one that the caller sent itself: padding may still hold what
+/// lay in the same place of the arguments, and nothing else, least of all something of an earlier call.
+fn foreign(found: &[u8], expected: &[u8], sent: &[u8]) -> Option<String> {
+    if found.len() != expected.len() {
+        return Some(format!("has {} bytes instead of {}", found.len(), expected.len()));
+    }
+    let allowed =
+        |at: &usize| found[*at] == expected[*at] || (expected[*at] == 0 && sent.get(*at) == Some(&found[*at]));
+    let at = (0..found.len()).find(|at| !allowed(at))?;
+    let around = |image: &[u8]| format!("{:02x?}", &image[at.saturating_sub(8)..(at + 24).min(image.len())]);
+    Some(format!("byte {at} of {} is foreign: {} where {} is expected", found.len(), around(found), around(expected)))
+}
+
+/// What was called, how, and how to see it again.
+fn told(package: &str, trial: &Trial<'_>, mode: &Mode, replay: &str, what: &str) -> String {
+    let mut arguments = format!("{:?}", trial.arguments);
+    if let Some((cut, _)) = arguments.char_indices().nth(2_000) {
+        arguments.truncate(cut);
+        arguments.push('…');
+    }
+    format!(
+        "{package}, {}: {what}\nmode: {}\nrelay: {:?}, callee: {:?}\narguments: {arguments}\nagain: {replay}",
+        trial.function.declaration(),
+        mode.name,
+        trial.function.relay,
+        trial.function.callee,
+    )
+}

@@ -1,0 +1,107 @@
+//! Functions made at random, called with values made at random: what comes back is what went in, in every mode.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `types` | types of WIT, made at random, and how the canonical ABI lays them out |
+//! | `values` | values of those types |
+//! | `image` | images, written and read |
+//! | `package` | interfaces out of such types, and components that have and use them |
+//! | `module` | those components' code |
+//! | `calls` | calling their functions in every mode |
+//!
+//! Nothing here is shared with the code under test but the layout of images, which both sides have from `isomer_wire::image`.
+
+mod calls;
+mod edges;
+mod image;
+mod module;
+mod package;
+mod types;
+mod values;
+
+use crate::random::Random;
+use crate::seed;
+use package::Package;
+
+/// Packages, functions of each, and sets of arguments for each function: 10,000 calls in each mode.
+const PACKAGES: usize = 10;
+const FUNCTIONS: usize = 25;
+const VALUES: usize = 40;
+
+/// The same in a long run.
+const PACKAGES_LONG: usize = 400;
+
+/// Sets of arguments for each function of the package of edges.
+const VALUES_OF_EDGES: usize = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_in_comes_out_in_every_mode() {
+    let seed = seed::shown();
+    let only = std::env::var("ISOMER_PACKAGE").ok().map(|text| text.parse().expect("ISOMER_PACKAGE is a number"));
+    let packages = if seed::is_long() { PACKAGES_LONG } else { PACKAGES };
+    let mut calls = 0;
+    for number in (0..packages).filter(|number| only.is_none_or(|only: usize| only == *number)) {
+        let mut random = Random::new(seed, number as u64 + 1);
+        let package = Package::make(number, FUNCTIONS, &mut random);
+        let replay = format!("ISOMER_PACKAGE={number} {}", seed::again(seed));
+        calls += calls::check(&package, VALUES, &mut random, &replay).await;
+    }
+    println!("{calls} calls in each of {} modes", calls::MODES.len());
+    assert!(only.is_some() || calls >= 10_000, "only {calls} calls were made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edges_of_every_kind_of_type_cross_in_every_mode() {
+    let seed = seed::shown();
+    let mut random = Random::new(seed, 0);
+    let package = edges::package();
+    let calls = calls::check(&package, VALUES_OF_EDGES, &mut random, &seed::again(seed)).await;
+    assert!(calls >= 500, "only {calls} calls were made");
+}
+
+/// What the others rely on: every kind of type, of function and of component is among those that are made.
+#[test]
+fn everything_is_among_what_is_made() {
+    let seed = seed::shown();
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 0..PACKAGES {
+        let package = Package::make(number, FUNCTIONS, &mut Random::new(seed, number as u64 + 1));
+        package.functions.iter().for_each(|function| seen.extend(function.traits()));
+    }
+    let wanted = [
+        "async",
+        "both blocking",
+        "both with a callback",
+        "relay with a callback",
+        "callee with a callback",
+        "sync",
+        "spilled",
+        "in registers",
+        "no parameters",
+        "no result",
+        "constant",
+        "only",
+        "all",
+        "result in memory",
+        "result in a register",
+        "bool",
+        "integer",
+        "f32",
+        "f64",
+        "char",
+        "string",
+        "list",
+        "tuple",
+        "option",
+        "result",
+        "record",
+        "variant",
+        "enum",
+        "flags",
+        "list of lists",
+        "list of strings",
+        "joined flat values",
+    ];
+    let missing: Vec<_> = wanted.iter().filter(|wanted| !seen.contains(**wanted)).collect();
+    assert!(missing.is_empty(), "never made: {missing:?}");
+}

@@ -1,0 +1,16 @@
+//! Placement changes speed, never answers.
+//!
+//! | file | what it is about |
+//! | --- | --- |
+//! | `generated` | functions and values made at random, called in every mode |
+//! | `fleet` | an app in one of its shapes: a member for each group, linked as in the product |
+//! | `seed`, `random` | where randomness begins, and how to see the same again |
+
+#[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod fleet;
+mod generated;
+mod random;
+mod seed;

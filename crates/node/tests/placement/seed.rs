@@ -1,0 +1,33 @@
+//! Where the tests' randomness begins.
+//!
+//! - Without any wish the seed is always the same, so that a change is judged by the change alone.
+//! - `ISOMER_LONG=1` tries a new seed each time, and much more of it.
+//! - `ISOMER_SEED=N` tries a certain seed again.
+
+/// The seed of ordinary runs.
+const SEED: u64 = 20;
+
+/// Is this a long run?
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("ISOMER_LONG").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// The seed of this run, which is told to whoever reads the test's output.
+pub(crate) fn shown() -> u64 {
+    let seed = match std::env::var("ISOMER_SEED") {
+        Ok(text) => text.parse().expect("ISOMER_SEED is a number"),
+        Err(_) if is_long() => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.expect("it is after 1970").as_nanos() as u64
+        }
+        Err(_) => SEED,
+    };
+    println!("seed {seed}: {}", again(seed));
+    seed
+}
+
+/// How to see it again.
+pub(crate) fn again(seed: u64) -> String {
+    let long = if is_long() { "ISOMER_LONG=1 " } else { "" };
+    format!("{long}ISOMER_SEED={seed} cargo test -p isomer-node --test placement")
+}
