@@ -1,7 +1,8 @@
 //! Seams: what components import and export, and how a group of them becomes one component.
 //!
 //! - [`component_type`] reads the bytes of a component and summarises its interfaces for the plan;
-//! - [`compose`] puts the components of a group of a plan together.
+//! - [`compose`] puts the components of a group of a plan together, and generates what carries calls out of the group and into it:
+//!   stubs and skeletons, in the module `generate`, whose doc explains how a call crosses.
 //!
 //! **Fusing never widens authority.** Inside one composition the host cannot tell which component calls an import. So
 //! whatever gives authority is imported once for each component, under a label, as the clone of the interface's type
