@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use isomer_front::{Site, Target};
 use isomer_manifest::{App, ComponentName, Diagnostic, Limits, MONOLITH, Route};
-use isomer_plan::{Group as PlannedGroup, Plan};
+use isomer_plan::{Group as PlannedGroup, Plan, PlanOptions};
 use isomer_runtime::code::{CodeCache, CodeError};
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::group::GroupError;
-use isomer_runtime::{Failure, Graph, Group, GroupHandle, GroupSettings, Stub};
+use isomer_runtime::{Failure, GivenClockAndRandom, Graph, Group, GroupHandle, GroupSettings, Stub};
 use isomer_seam::SeamError;
 use isomer_wire::Callee;
 use sha2::{Digest as _, Sha256};
@@ -61,6 +61,9 @@ pub struct RevisionOptions {
     /// Who answers for the shape's other groups. Where all run in this process, calls need no peers, and go to them if there are
     /// some.
     pub peers: Peers,
+    /// For tests: the time of day and randomness depend on the request's trace and the component alone, and no instance serves
+    /// several requests at once. What is random can be predicted then.
+    pub given_clock_and_random: bool,
 }
 
 impl Default for RevisionOptions {
@@ -72,6 +75,7 @@ impl Default for RevisionOptions {
             instances_max: None,
             process: None,
             peers: Peers::new(),
+            given_clock_and_random: false,
         }
     }
 }
@@ -178,7 +182,8 @@ impl Revision {
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Self, RevisionError> {
         progress(Step::Plan);
-        let plan = plan(app, components, &options.shape)?;
+        let plan_options = PlanOptions { given_clock_and_random: options.given_clock_and_random };
+        let plan = plan_with(app, components, &options.shape, plan_options)?;
         let groups = groups_of(&plan, options)?;
         let engine = Engine::on_demand().map_err(engine_failed)?;
         let digests = components.iter().map(|(name, bytes)| (name, Sha256::digest(bytes)));
@@ -191,7 +196,7 @@ impl Revision {
         let mut sizes = PoolSizes::default();
         for one in &prepared {
             let instances = one.note.instances_max(options, groups.len());
-            sizes.add(one.note.slots(), instances.saturating_mul(one.note.pools(concurrency(app, one.group))));
+            sizes.add(one.note.slots(), instances.saturating_mul(one.note.pools(concurrency(app, one.group, options))));
         }
         let engine = Engine::new(sizes).map_err(engine_failed)?;
         let making = Making { app, components, options, parts, cache, progress, engine };
@@ -230,13 +235,17 @@ impl Revision {
 /// # Errors
 /// When a component cannot be read, or the plan refuses the app.
 pub fn plan(app: &App, components: &Components, shape: &str) -> Result<Plan, RevisionError> {
+    plan_with(app, components, shape, PlanOptions::default())
+}
+
+fn plan_with(app: &App, components: &Components, shape: &str, options: PlanOptions) -> Result<Plan, RevisionError> {
     let mut types = BTreeMap::new();
     for (name, bytes) in components {
         let component = isomer_seam::component_type(bytes)
             .map_err(|source| RevisionError::Component { component: name.clone(), source })?;
         types.insert(name.clone(), component);
     }
-    isomer_plan::plan(app, &types, shape).map_err(RevisionError::Plan)
+    isomer_plan::plan_with(app, &types, shape, options).map_err(RevisionError::Plan)
 }
 
 pub(crate) fn engine_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RevisionError {
@@ -280,15 +289,19 @@ impl Making<'_> {
             owners: self.parts.owners(self.app, &one.group.components)?,
             sink: self.parts.sink(),
             memory_bytes: memory_bytes(self.app, one.group),
-            concurrency: concurrency(self.app, one.group),
+            concurrency: concurrency(self.app, one.group, self.options),
             instances_max: one.note.instances_max(self.options, groups) as usize,
             requests_per_instance_max: self.options.requests_per_instance_max.unwrap_or(REQUESTS_PER_INSTANCE_MAX),
             instance_age_max: INSTANCE_AGE_MAX,
             stubs,
             skeletons,
         };
-        let (imports, providers) = (one.note.imports(), self.parts.providers());
-        let group = Group::new(&self.engine, &component, &imports, &handlers, providers, settings)
+        let imports = one.note.imports();
+        let mut providers = self.parts.providers().to_vec();
+        if self.options.given_clock_and_random {
+            providers.insert(0, Arc::new(GivenClockAndRandom));
+        }
+        let group = Group::new(&self.engine, &component, &imports, &handlers, &providers, settings)
             .map_err(|source| RevisionError::Link { group: name.clone(), source })?;
         if used {
             (self.progress)(Step::Start(name));
@@ -309,7 +322,10 @@ fn memory_bytes(app: &App, group: &PlannedGroup) -> usize {
 }
 
 /// An instance serves several requests at once only if all handlers of its group can.
-fn concurrency(app: &App, group: &PlannedGroup) -> u32 {
+fn concurrency(app: &App, group: &PlannedGroup, options: &RevisionOptions) -> u32 {
+    if options.given_clock_and_random {
+        return 1;
+    }
     let of = |handler: &isomer_plan::Handler| match handler.http {
         isomer_plan::Http::P3 => app.components.get(&handler.component).map_or(1, |component| component.concurrency),
         isomer_plan::Http::P2 => 1,

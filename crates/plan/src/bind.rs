@@ -8,6 +8,7 @@ use crate::flow::{self, Flow};
 use crate::interface::InterfaceId;
 use crate::links::Types;
 use crate::model::{Binding, HostBinding, Link};
+use crate::options::PlanOptions;
 use crate::platform::{self, Authority, Grant};
 
 /// The bindings of a composition's host imports, in the order of its components; a family whose handles pass between
@@ -15,6 +16,7 @@ use crate::platform::{self, Authority, Grant};
 pub(crate) fn host_imports(
     app: &App,
     types: &Types,
+    options: PlanOptions,
     components: &[ComponentName],
     links: &[Link],
     errors: &mut Vec<Diagnostic>,
@@ -32,9 +34,13 @@ pub(crate) fn host_imports(
             }
             let binding = match platform::authority(interface) {
                 None => continue,
-                Some(Authority::None) => Binding::Shared,
+                Some(Authority::None)
+                    if !(options.given_clock_and_random && platform::tells_time_or_chance(interface)) =>
+                {
+                    Binding::Shared
+                }
                 Some(Authority::Own(_)) if passes(component, interface) => Binding::Family,
-                Some(Authority::Own(_)) => Binding::Labelled { label: label(component, interface, &mut labels) },
+                Some(_) => Binding::Labelled { label: label(component, interface, &mut labels) },
             };
             imports.push(HostBinding { component: component.clone(), interface: interface.clone(), binding });
         }

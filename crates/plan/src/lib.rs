@@ -27,6 +27,7 @@ mod idempotent;
 mod interface;
 mod links;
 mod model;
+mod options;
 mod place;
 mod platform;
 mod routes;
@@ -40,6 +41,7 @@ pub use model::{
     Access, Binding, Group, Handler, HostBinding, Http, Link, MissingGrant, Mode, Plan, Seam, Skeleton,
     SkeletonFunction, Stub, StubFunction,
 };
+pub use options::PlanOptions;
 
 use idempotent::Idempotent;
 use place::Place;
@@ -49,6 +51,19 @@ use place::Place;
 /// # Errors
 /// Everything that cannot work, in the order of components' names. Warnings are in the plan.
 pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &str) -> Result<Plan, Vec<Diagnostic>> {
+    plan_with(app, types, shape, PlanOptions::default())
+}
+
+/// [`plan`], with what only tests ask for.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_with(
+    app: &App,
+    types: &BTreeMap<ComponentName, ComponentType>,
+    shape: &str,
+    options: PlanOptions,
+) -> Result<Plan, Vec<Diagnostic>> {
     let shape_of_app = place::shape(app, shape).map_err(|unknown| vec![*unknown])?;
     let mut errors: Vec<_> = app
         .components
@@ -77,7 +92,9 @@ pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &s
     homes::check(app, shape, &places, &mut errors, &mut shared);
     let handlers = routes::handlers(app, types, &links, &mut errors, &mut warnings);
     errors.extend(routes::front_doors(app, shape, &handlers, &places));
-    let groups = groups(app, types, &seams, &places, &handlers, &idempotent, &mut errors);
+    let deciding =
+        Deciding { app, types, seams: &seams, places: &places, handlers: &handlers, idempotent: &idempotent, options };
+    let groups = deciding.groups(&mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -93,49 +110,58 @@ pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &s
     })
 }
 
-/// The groups as they are composed: those of the shape, and components that are set apart.
-fn groups(
-    app: &App,
-    types: &BTreeMap<ComponentName, ComponentType>,
-    seams: &[Seam],
-    places: &BTreeMap<ComponentName, Place>,
-    handlers: &BTreeMap<ComponentName, Handler>,
-    idempotent: &Idempotent,
-    errors: &mut Vec<Diagnostic>,
-) -> Vec<Group> {
-    let mut units: BTreeMap<(String, Option<ComponentName>), BTreeSet<ComponentName>> = BTreeMap::new();
-    for (component, place) in places {
-        units.entry(place.unit(component)).or_default().insert(component.clone());
+/// What was decided before the groups are.
+struct Deciding<'a> {
+    app: &'a App,
+    types: &'a BTreeMap<ComponentName, ComponentType>,
+    seams: &'a [Seam],
+    places: &'a BTreeMap<ComponentName, Place>,
+    handlers: &'a BTreeMap<ComponentName, Handler>,
+    idempotent: &'a Idempotent,
+    options: PlanOptions,
+}
+
+impl Deciding<'_> {
+    /// The groups as they are composed: those of the shape, and components that are set apart.
+    fn groups(&self, errors: &mut Vec<Diagnostic>) -> Vec<Group> {
+        let Self { app, types, seams, places, handlers, idempotent, options } = *self;
+        let mut units: BTreeMap<(String, Option<ComponentName>), BTreeSet<ComponentName>> = BTreeMap::new();
+        for (component, place) in places {
+            units.entry(place.unit(component)).or_default().insert(component.clone());
+        }
+        let mut groups = Vec::with_capacity(units.len());
+        for ((shape_group, apart), members) in units {
+            let links: Vec<Link> = seams
+                .iter()
+                .filter(|seam| seam.mode == Mode::Fused && members.contains(&seam.link.importer))
+                .map(|seam| seam.link.clone())
+                .collect();
+            let components = match place::order(&members, &links) {
+                Ok(components) => components,
+                Err(cycle) => {
+                    errors.push(cycle_error(app, &shape_group, &cycle, &links));
+                    continue;
+                }
+            };
+            // Of seams to other groups the host has no part in the composition either.
+            let met: Vec<Link> = seams
+                .iter()
+                .filter(|seam| members.contains(&seam.link.importer))
+                .map(|seam| seam.link.clone())
+                .collect();
+            groups.push(Group {
+                imports: bind::host_imports(app, types, options, &components, &met, errors),
+                handlers: components.iter().filter_map(|component| handlers.get(component).cloned()).collect(),
+                stubs: cross::stubs(types, seams, idempotent, &components),
+                skeletons: cross::skeletons(types, seams, &components),
+                components,
+                links,
+                name: apart.as_ref().map_or_else(|| shape_group.clone(), |leader| place::name_apart(leader, places)),
+                set_apart_from: apart.map(|_| shape_group),
+            });
+        }
+        groups
     }
-    let mut groups = Vec::with_capacity(units.len());
-    for ((shape_group, apart), members) in units {
-        let links: Vec<Link> = seams
-            .iter()
-            .filter(|seam| seam.mode == Mode::Fused && members.contains(&seam.link.importer))
-            .map(|seam| seam.link.clone())
-            .collect();
-        let components = match place::order(&members, &links) {
-            Ok(components) => components,
-            Err(cycle) => {
-                errors.push(cycle_error(app, &shape_group, &cycle, &links));
-                continue;
-            }
-        };
-        // Of seams to other groups the host has no part in the composition either.
-        let met: Vec<Link> =
-            seams.iter().filter(|seam| members.contains(&seam.link.importer)).map(|seam| seam.link.clone()).collect();
-        groups.push(Group {
-            imports: bind::host_imports(app, types, &components, &met, errors),
-            handlers: components.iter().filter_map(|component| handlers.get(component).cloned()).collect(),
-            stubs: cross::stubs(types, seams, idempotent, &components),
-            skeletons: cross::skeletons(types, seams, &components),
-            components,
-            links,
-            name: apart.as_ref().map_or_else(|| shape_group.clone(), |leader| place::name_apart(leader, places)),
-            set_apart_from: apart.map(|_| shape_group),
-        });
-    }
-    groups
 }
 
 fn cycle_error(app: &App, group: &str, cycle: &[ComponentName], links: &[Link]) -> Diagnostic {

@@ -118,10 +118,13 @@ pub(crate) fn name_apart(component: &ComponentName, places: &BTreeMap<ComponentN
 pub(crate) fn seam(link: &Link, import: &InterfaceType, places: &BTreeMap<ComponentName, Place>) -> Seam {
     let (from, to) = (&places[&link.importer], &places[&link.exporter]);
     let (mode, reason) = if from.group != to.group {
-        (
-            Mode::Remote,
-            format!("`{}` is in group `{}`, `{}` in group `{}`", link.importer, from.group, link.exporter, to.group),
-        )
+        let alone = |component: &ComponentName, place: &Place| place.group == component.as_str();
+        let why = if alone(&link.importer, from) && alone(&link.exporter, to) {
+            "each is a group of its own".to_owned()
+        } else {
+            format!("`{}` is in group `{}`, `{}` in group `{}`", link.importer, from.group, link.exporter, to.group)
+        };
+        (Mode::Remote, why)
     } else if from.unit(&link.importer) == to.unit(&link.exporter) {
         let why = match &from.apart {
             None => format!("both in group `{}`", from.group),

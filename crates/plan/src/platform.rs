@@ -156,6 +156,12 @@ pub(crate) fn authority(id: &InterfaceId) -> Option<Authority> {
     }
 }
 
+/// Does an interface of the platform say something else each time it is asked: the time of day, random numbers? Monotonic clocks are
+/// none of them: they measure.
+pub(crate) fn tells_time_or_chance(id: &InterfaceId) -> bool {
+    id.family() == "wasi:random" || matches!(id.path().as_str(), "wasi:clocks/wall-clock" | "wasi:clocks/system-clock")
+}
+
 /// The grant that stands behind an interface.
 pub(crate) fn grant(id: &InterfaceId) -> Option<Grant> {
     match authority(id) {

@@ -158,6 +158,11 @@ impl Guest {
         self.hooks.scope.clone()
     }
 
+    /// The trace that the request which runs now belongs to (`traceparent`), if it has one.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.hooks.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()).and_then(|value| value.to_str().ok())
+    }
+
     pub(crate) fn sink(&self) -> &dyn OutputSink {
         &*self.template.sink
     }

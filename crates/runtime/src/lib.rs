@@ -23,7 +23,7 @@
 //! | `scope` | what a request takes along the chain of its calls |
 //!
 //! and beside it: [`exec`] (one-off commands), [`engine`] (settings, epochs, pool sizes), [`code`] (compiled code on disk), [`guest`] (a store's data),
-//! `limits`, [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports).
+//! `limits`, [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports), `given` (the clock and randomness of tests).
 //!
 //! This crate does not know what an app, a manifest or a route is, and no storage engine or socket.
 //!
@@ -37,6 +37,7 @@ pub mod code;
 pub mod engine;
 pub mod exec;
 mod failure;
+mod given;
 pub mod graph;
 pub mod group;
 pub mod guest;
@@ -54,6 +55,7 @@ pub mod wire;
 
 pub use body::ResponseBody;
 pub use failure::Failure;
+pub use given::GivenClockAndRandom;
 pub use graph::{Entrance, Graph, GroupHandle};
 pub use group::{Group, GroupSettings, Handler, Request};
 pub use guest::{Guest, RequestId};

@@ -4,7 +4,7 @@
 //! shared imports of several components are merged: the union of their functions and types, under the highest of the
 //! compatible versions. Where two views of an interface contradict each other they are imported side by side.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use isomer_manifest::ComponentName;
 use isomer_plan::InterfaceId;
@@ -58,17 +58,40 @@ impl HostImports {
         interface: &Interface,
     ) -> Result<(), SeamError> {
         let original = interface.name.clone();
-        let interface = self.with_keys(owner, interface);
-        for origin in interface.uses() {
-            let used = self.entries.iter().find(|entry| entry.key == origin.interface);
-            if let Some(used) = used.filter(|entry| entry.labelled) {
-                return Err(SeamError::SharedUsesLabelled { interface: original, uses: used.id.to_string() });
+        let interface = self.with_shared_types(owner, interface)?;
+        let place = self.place_shared(owner, id, interface);
+        self.by_import.insert((owner.clone(), original), place);
+        Ok(())
+    }
+
+    /// The interface with its used types referring to shared entries. Where a component's own, labelled import defines them, an import of
+    /// the types alone is shared beside it: equal values have equal types, wherever they are defined. Resources have not.
+    fn with_shared_types(&mut self, owner: &ComponentName, original: &Interface) -> Result<Interface, SeamError> {
+        let mut interface = self.with_keys(owner, original);
+        for (_, definition) in &mut interface.types {
+            let TypeDefinition::Use(origin) = definition else { continue };
+            let Some(used) = self.entries.iter().find(|entry| entry.key == origin.interface && entry.labelled) else {
+                continue;
+            };
+            if used.interface.types.iter().any(|(_, definition)| *definition == TypeDefinition::Resource) {
+                return Err(SeamError::SharedUsesLabelled {
+                    interface: original.name.clone(),
+                    uses: used.id.to_string(),
+                });
             }
+            let types = Interface { functions: BTreeMap::new(), ..used.interface.clone() };
+            let place = self.place_shared(owner, used.id.clone(), types);
+            origin.interface = self.entries[place].key.clone();
         }
+        Ok(interface)
+    }
+
+    /// The place of a shared entry that has all of `interface`.
+    fn place_shared(&mut self, owner: &ComponentName, id: InterfaceId, interface: Interface) -> usize {
         let place = self.entries.iter().position(|entry| {
             !entry.labelled && entry.id.is_compatible_with(&id) && merged(&entry.interface, &interface).is_some()
         });
-        let place = match place {
+        match place {
             Some(place) => {
                 let entry = &mut self.entries[place];
                 entry.interface = merged(&entry.interface, &interface).expect("they were just merged");
@@ -93,9 +116,7 @@ impl HostImports {
                 });
                 self.entries.len() - 1
             }
-        };
-        self.by_import.insert((owner.clone(), original), place);
-        Ok(())
+        }
     }
 
     /// The key of the entry that meets a component's import.

@@ -5,6 +5,7 @@
 //! - `/reverse`: the body, reversed;
 //! - `/trap`: pong traps;
 //! - `/env?name=N` → `ping=V pong=V`: the variable as each of the two sees it; both print it to stdout as well;
+//! - `/time-and-chance`: what ping is told of the time of day and at random, then pong: a line each;
 //! - anything else: 200 without a call.
 
 use guest_support::{Answer, body_bytes, path, query, query_number, respond};
@@ -33,6 +34,10 @@ impl wasip3::exports::http::handler::Guest for Ping {
             "/trap" => {
                 pong::trap();
                 respond(200, "not reached\n")
+            }
+            "/time-and-chance" => {
+                let own = guest_support::time_and_chance();
+                respond(200, format!("{own}\n{}\n", pong::time_and_chance()))
             }
             "/env" => {
                 let value = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());

@@ -40,6 +40,10 @@ impl Guest for Pong {
         core::arch::wasm32::unreachable()
     }
 
+    fn time_and_chance() -> String {
+        guest_support::time_and_chance()
+    }
+
     fn environment(name: String) -> Option<String> {
         let value = std::env::var(&name).ok();
         println!("pong sees {name}={}", value.as_deref().unwrap_or("nothing"));

@@ -40,6 +40,30 @@ pub fn path(request: &Request) -> String {
     target.split('?').next().unwrap_or_default().to_owned()
 }
 
+/// The time of day and what is random, each as WASI 0.2 and 0.3 say it, asked twice.
+pub fn time_and_chance() -> String {
+    let once = || {
+        let old = wasip2::clocks::wall_clock::now();
+        let new = wasip3::clocks::system_clock::now();
+        format!(
+            "{}.{:09} {}.{:09} {:?} {:x} {:?} {:x} {:?} {:x} {:?} {:?}",
+            old.seconds,
+            old.nanoseconds,
+            new.seconds,
+            new.nanoseconds,
+            wasip2::random::random::get_random_bytes(40),
+            wasip2::random::random::get_random_u64(),
+            wasip3::random::random::get_random_bytes(3),
+            wasip3::random::random::get_random_u64(),
+            wasip2::random::insecure::get_insecure_random_bytes(3),
+            wasip3::random::insecure::get_insecure_random_u64(),
+            wasip2::random::insecure_seed::insecure_seed(),
+            wasip3::random::insecure_seed::get_insecure_seed(),
+        )
+    };
+    format!("{} then {}", once(), once())
+}
+
 /// The decoded value of the query's first `key`.
 pub fn query(request: &Request, key: &str) -> Option<String> {
     let target = request.get_path_with_query()?;

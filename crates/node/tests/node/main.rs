@@ -11,6 +11,7 @@
 //! | `capabilities` | what is granted, and what is not |
 //! | `fused` | two components in one group |
 //! | `seams` | components that are not fused |
+//! | `given` | the clock and randomness of tests |
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -18,6 +19,7 @@ mod harness;
 mod capabilities;
 mod failure;
 mod fused;
+mod given;
 mod http;
 mod instances;
 mod lifecycle;

@@ -1,0 +1,83 @@
+//! The clock and randomness as tests give them: the same for the same request and component, wherever both run.
+
+use std::collections::BTreeSet;
+
+use http::Request;
+
+use crate::harness::body::whole;
+use crate::harness::{Setup, TestNode, start};
+
+const PAIR: &str = "
+    [components.ping]
+    wasm = \"ping\"
+    routes = [\"/...\"]
+    [components.pong]
+    wasm = \"pong\"
+    [shapes.apart]
+    isolate = \"all\"
+    [shapes.processes]
+    groups = \"each\"
+";
+
+async fn node(shape: &str, requests_per_instance_max: Option<u32>) -> TestNode {
+    let setup = Setup::new(PAIR).options(|options| {
+        options.shape = shape.to_owned();
+        options.requests_per_instance_max = requests_per_instance_max;
+        options.given_clock_and_random = true;
+    });
+    setup.start().await
+}
+
+/// What ping and pong are told while they serve a request of this trace.
+async fn told(node: &TestNode, trace: u8, parent: u8) -> [String; 2] {
+    let traceparent = format!("00-{trace:032x}-{parent:016x}-01");
+    let request = Request::get("/time-and-chance").header("host", "test").header("traceparent", traceparent);
+    let answer = node.connect().await.exchange(request.body(whole("")).expect("a valid request")).await;
+    let lines: Vec<_> = answer.ok().lines().map(str::to_owned).collect();
+    lines.try_into().expect("two lines")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_request_and_the_component_decide_and_nothing_else() {
+    let node = node("monolith", None).await;
+    let [ping, pong] = told(&node, 1, 1).await;
+    for line in [&ping, &pong] {
+        let (first, again) = line.split_once(" then ").expect("asked twice");
+        assert_eq!(first, again, "no state is kept");
+    }
+    let clocks = |line: &str| line.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(clocks(&ping)[0], clocks(&ping)[1], "WASI 0.2 and 0.3 have one clock");
+    assert_eq!(clocks(&ping), clocks(&pong), "one request, one instant");
+    assert_ne!(ping, pong, "components differ in what is random");
+    assert_eq!(told(&node, 1, 7).await, [ping.clone(), pong.clone()], "the parent is no part of a trace");
+    let mut seen = BTreeSet::from([ping, pong]);
+    for trace in 2..10 {
+        for line in told(&node, trace, 1).await {
+            assert!(seen.insert(line), "another trace has another answer");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_not_matter_where_components_run_or_whether_instances_are_new() {
+    let reused = node("monolith", None).await;
+    let expected = [told(&reused, 1, 1).await, told(&reused, 2, 1).await];
+    for shape in ["monolith", "apart", "processes"] {
+        for requests_per_instance_max in [None, Some(1)] {
+            let node = node(shape, requests_per_instance_max).await;
+            for _ in 0..2 {
+                let told = [told(&node, 1, 1).await, told(&node, 2, 1).await];
+                assert_eq!(told, expected, "{shape}, {requests_per_instance_max:?} requests an instance");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_setting_time_goes_on_and_chance_is_chance() {
+    let node = start(PAIR).await;
+    let [first, second] = [told(&node, 1, 1).await, told(&node, 1, 1).await];
+    assert_ne!(first, second);
+    let (once, again) = first[0].split_once(" then ").expect("asked twice");
+    assert_ne!(once, again);
+}
