@@ -47,6 +47,13 @@ pub(crate) struct ServeFlags {
     /// How long requests that run may go on after the signal to stop, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) grace: u64,
+    /// Serve a test: compiled code lies in this folder, the line for programs is printed while the log is for people, and the end
+    /// of standard input is the end.
+    #[arg(long, value_name = "DIR", hide = true, conflicts_with = "json")]
+    pub(crate) rehearse: Option<PathBuf>,
+    /// Give the time of day and randomness by request and component. For tests: what is random can be predicted.
+    #[arg(long, hide = true)]
+    pub(crate) given_clock_and_random: bool,
 }
 
 /// What is served: an app with its components' bytes.
@@ -70,7 +77,10 @@ pub(crate) struct Premises {
     pub(crate) console: Console,
     pub(crate) log: Log,
     pub(crate) grace: Duration,
+    pub(crate) given_clock_and_random: bool,
     json: bool,
+    /// Is the line for programs wanted, though the log is not for them?
+    announces: bool,
 }
 
 /// What a process has opened before it builds anything, so that a port in use or a data directory in use is told at once.
@@ -78,6 +88,8 @@ pub(crate) struct Opened {
     pub(crate) listener: std::net::TcpListener,
     pub(crate) url: String,
     pub(crate) data: DataDir,
+    /// The folder of compiled code.
+    pub(crate) code: PathBuf,
 }
 
 /// A node that listens, and what revisions for it are made with.
@@ -102,13 +114,22 @@ impl Premises {
         let format = if flags.json { Format::Json } else { Format::Text { colour: console.colour() } };
         let log = Log::start(std::io::stderr(), format, flags.access_log).context("cannot start the log")?;
         isomer_observe::listen_to_warnings(log.clone());
-        Ok(Self { console, log, grace: Duration::from_secs(flags.grace), json: flags.json })
+        Ok(Self {
+            console,
+            log,
+            grace: Duration::from_secs(flags.grace),
+            given_clock_and_random: flags.given_clock_and_random,
+            json: flags.json,
+            announces: flags.json || flags.rehearse.is_some(),
+        })
     }
 
     /// Begins to listen, and locks the data directory.
     pub(crate) async fn open(&self, flags: &ServeFlags, data: &Path) -> Result<Opened, Fail> {
         let (listener, url) = listen(flags.listen).await?;
-        Ok(Opened { listener, url, data: open_data(data)? })
+        let data = open_data(data)?;
+        let code = flags.rehearse.clone().unwrap_or_else(|| data.cache());
+        Ok(Opened { listener, url, data, code })
     }
 
     /// Says that the app answers: at `url` where it has a front door, from these processes where they are several.
@@ -120,7 +141,7 @@ impl Premises {
         began: Instant,
     ) -> Result<(), Fail> {
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
-        if self.json {
+        if self.announces {
             return self.say_event("ready", plan, url, &members, took_ms);
         }
         let Plan { app, version, .. } = plan;
@@ -227,10 +248,10 @@ impl Server {
         flags: &ServeFlags,
         cache: Option<&Path>,
     ) -> Result<Self, Fail> {
-        let Opened { listener, url, data } = opened;
+        let Opened { listener, url, data, code } = opened;
         let options = NodeOptions { listen: flags.listen, limits: Limits::default(), grace: premises.grace };
         let node = Node::open_on(listener, options, premises.log.clone())?;
-        let cache = CodeCache::open(cache.unwrap_or(&data.cache()))?;
+        let cache = CodeCache::open(cache.unwrap_or(&code))?;
         let takeover = node.takeover();
         let workshop = Workshop { premises, shape: flags.shape.clone(), url, takeover, data, cache, parts: None };
         Ok(Self { node, workshop })
@@ -256,7 +277,11 @@ impl Workshop {
             None => Parts::open(&subject.app, &subject.dir, &self.data, self.premises.log.clone()).await?,
             Some(parts) => parts.next(&subject.app, &subject.dir).await?,
         };
-        let options = RevisionOptions { shape: self.shape.clone(), ..RevisionOptions::default() };
+        let options = RevisionOptions {
+            shape: self.shape.clone(),
+            given_clock_and_random: self.premises.given_clock_and_random,
+            ..RevisionOptions::default()
+        };
         let revision = {
             let progress = self.premises.console.progress();
             let told = |step: Step<'_>| progress.step(describe(step));

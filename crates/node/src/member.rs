@@ -46,6 +46,8 @@ pub struct MemberOptions {
     pub limits: Limits,
     /// How long requests and calls may go on when it is told to stop.
     pub grace: Duration,
+    /// For tests; see [`RevisionOptions::given_clock_and_random`].
+    pub given_clock_and_random: bool,
 }
 
 /// PEM files: this node's certificate, its key, the authority of all.
@@ -113,6 +115,7 @@ impl Member {
             shape: options.shape,
             process: Some(options.group.clone()),
             peers: answers.collect(),
+            given_clock_and_random: options.given_clock_and_random,
             ..RevisionOptions::default()
         };
         let revision = Revision::build(app, components, &revision_options, &parts, cache, progress).await?;

@@ -40,12 +40,24 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     if arguments.member {
         return member::run();
     }
+    if arguments.serve.rehearse.is_some() {
+        end_with_standard_input();
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, *console, Instant::now()));
     // Whoever did not want to wait does not wait for a compiler either.
     runtime.shutdown_background();
     done
+}
+
+/// Stops as on SIGTERM when standard input ends: whoever started this is gone, or wants it to stop.
+fn end_with_standard_input() {
+    std::thread::spawn(|| {
+        // What is said there means nothing.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+    });
 }
 
 async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {

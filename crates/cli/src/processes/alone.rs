@@ -54,6 +54,7 @@ pub(crate) async fn run(
         tls,
         front,
         limits: Limits::default(),
+        given_clock_and_random: premises.given_clock_and_random,
         grace: premises.grace,
     };
     let made = {

@@ -54,6 +54,7 @@ async fn serve(control: &Arc<Control>, order: &Order, listener: Option<TcpListen
         tls: None,
         front: listener,
         limits: Limits::default(),
+        given_clock_and_random: order.given_clock_and_random,
         grace: Duration::from_secs(order.grace_s),
     };
     let made = Member::make(&app, &order.app_dir, &components, options, &data, &cache, &log, &|_| {}).await;

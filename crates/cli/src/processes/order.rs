@@ -32,6 +32,8 @@ pub(super) struct Order {
     pub(super) grace_s: u64,
     /// May words for people have colours?
     pub(super) colour: bool,
+    /// Are the time of day and randomness given by request and component?
+    pub(super) given_clock_and_random: bool,
 }
 
 /// Further lines to a member.
