@@ -119,6 +119,7 @@ impl Fleet {
                 requests_per_instance_max: running.fresh.then_some(1),
                 instances_max: Some(INSTANCES_MAX),
                 process: Some(group.clone()),
+                given_clock_and_random: true,
                 peers: links.iter().map(|(group, address)| (String::clone(group), peer(group, address))).collect(),
             };
             let own = own_part(&subject.app, &plan, &group);

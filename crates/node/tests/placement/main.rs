@@ -2,6 +2,7 @@
 //!
 //! | file | what it is about |
 //! | --- | --- |
+//! | `shop` | the example shop: one day of shopping, in every shape, with fresh and with reused instances |
 //! | `generated` | functions and values made at random, called in every mode |
 //! | `fleet` | an app in one of its shapes: a member for each group, linked as in the product |
 //! | `seed`, `random` | where randomness begins, and how to see the same again |
@@ -14,3 +15,4 @@ mod fleet;
 mod generated;
 mod random;
 mod seed;
+mod shop;
