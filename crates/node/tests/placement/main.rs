@@ -7,6 +7,8 @@
 //! | `fleet` | an app in one of its shapes: a member for each group, linked as in the product |
 //! | `seed`, `random` | where randomness begins, and how to see the same again |
 
+#![allow(clippy::print_stdout, reason = "a test that is run for its seeds and times tells them")]
+
 #[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
 #[path = "../harness/mod.rs"]
 mod harness;
