@@ -81,3 +81,41 @@ fn what_comes_out_is_what_went_in() {
         }
     }
 }
+
+/// NaN, functions without parameters or result, and variants whose cases share flat values of unlike types.
+#[test]
+fn floats_in_variants_cross_and_nothing_is_an_empty_image() {
+    let engine = Engine::default();
+    let utf8 = StringEncoding::UTF8;
+    let functions = "
+        variant number { short(f32), long(f64), whole(u64), none }
+        either: func(it: number) -> number;
+        long: func(it: f64) -> f64;
+        nothing: func();
+        short: func(it: f32) -> f32;
+    ";
+    let mut caller = caller(&engine, functions, utf8, callee(&engine, functions, utf8));
+    let number = |case: &str, value| Val::Variant(case.to_owned(), Some(Box::new(value)));
+    for _ in 0..2 {
+        let Some(Val::Float32(float)) = caller.call("short", &[Val::Float32(f32::NAN)]).expect("it runs") else {
+            panic!("it is a float")
+        };
+        assert!(float.is_nan());
+        let Some(Val::Float64(float)) = caller.call("long", &[Val::Float64(f64::NAN)]).expect("it runs") else {
+            panic!("it is a float")
+        };
+        assert!(float.is_nan());
+        for value in [
+            number("short", Val::Float32(-0.0)),
+            number("long", Val::Float64(f64::MIN_POSITIVE)),
+            number("whole", Val::U64(u64::MAX)),
+            Val::Variant("none".to_owned(), None),
+        ] {
+            let answer = caller.call("either", std::slice::from_ref(&value)).expect("it runs");
+            assert_eq!(answer, Some(value));
+        }
+        assert_eq!(caller.call("nothing", &[]).expect("it runs"), None);
+    }
+    let images = &caller.store.data_mut().images;
+    assert!(images.iter().any(Vec::is_empty), "nothing is an empty image");
+}
