@@ -99,7 +99,7 @@ impl Fleet {
         let memory = MemoryLog::default();
         let log = Log::start(memory.clone(), Format::Json, false).expect("the log starts");
         let data = DataDir::open(&folder.path().join("data")).expect("a data directory of its own");
-        let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
+        let cache = CodeCache::open(&code_folder(folder.path())).expect("a folder for compiled code");
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
         let front = listener.local_addr().expect("it listens");
         let mut listener = Some(listener);
@@ -193,9 +193,10 @@ fn callees_first(plan: &Plan) -> Vec<String> {
     ordered
 }
 
-/// Kept from run to run: what has not changed is not compiled again.
-fn code_folder() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
+/// Kept from run to run: what has not changed is not compiled again. Not so what another seed has made, which nobody asks for
+/// again.
+fn code_folder(temporary: &Path) -> PathBuf {
+    if crate::seed::is_usual() { Path::new(env!("CARGO_TARGET_TMPDIR")).join("code") } else { temporary.join("code") }
 }
 
 /// When calls of the tests must be answered: late enough to be no matter.

@@ -12,6 +12,11 @@ pub(crate) fn is_long() -> bool {
     std::env::var_os("ISOMER_LONG").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
+/// Does this run try what every run tries?
+pub(crate) fn is_usual() -> bool {
+    !is_long() && std::env::var_os("ISOMER_SEED").is_none()
+}
+
 /// The seed of this run, which is told to whoever reads the test's output.
 pub(crate) fn shown() -> u64 {
     let seed = match std::env::var("ISOMER_SEED") {
