@@ -8,7 +8,7 @@ use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, StatusCode};
 use isomer_wire::{Answer, CallError, FrameReader, Reply};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 use crate::cork::{Cork, CorkHandle, cork};
@@ -23,6 +23,9 @@ pub(crate) struct Channel {
     sender: Mutex<SendRequest<Payload>>,
     /// Calls in flight that the server takes.
     pub(crate) calls_max: usize,
+    /// Told by the first call that finds the connection over. Each connection has its own, so that what is told late is not heard
+    /// by its successor.
+    pub(crate) is_over: Notify,
 }
 
 /// Why a call has no answer.
@@ -74,7 +77,7 @@ impl Channel {
             });
         }
         let calls_max = sender.current_max_send_streams();
-        Ok((Self { sender: Mutex::new(sender), calls_max }, ended))
+        Ok((Self { sender: Mutex::new(sender), calls_max, is_over: Notify::new() }, ended))
     }
 
     /// Sends a frame and waits for the answer's, with an image of at most `image_bytes_max`. Dropping the future cancels the

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use isomer_wire::{Answer, CallError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -44,14 +44,12 @@ pub(crate) struct Endpoint {
     pub(crate) address: Address,
     state: watch::Sender<State>,
     in_flight: AtomicUsize,
-    /// Told by a call that finds the connection over.
-    is_over: Notify,
 }
 
 impl Endpoint {
     pub(crate) fn new(address: Address) -> Self {
         let state = watch::Sender::new(State::Connecting);
-        Self { address, state, in_flight: AtomicUsize::new(0), is_over: Notify::new() }
+        Self { address, state, in_flight: AtomicUsize::new(0) }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -112,7 +110,7 @@ impl Endpoint {
             _ => false,
         });
         if is_left {
-            self.is_over.notify_one();
+            channel.is_over.notify_one();
         }
     }
 
@@ -130,10 +128,11 @@ impl Endpoint {
             let reason = match attempted.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
                 Ok((channel, ended)) => {
                     let since = Instant::now();
-                    self.state.send_replace(State::Ready(Arc::new(channel)));
+                    let channel = Arc::new(channel);
+                    self.state.send_replace(State::Ready(channel.clone()));
                     let reason = tokio::select! {
                         ended = ended => ended.unwrap_or_default(),
-                        () = self.is_over.notified() => "it ended the connection".to_owned(),
+                        () = channel.is_over.notified() => "it ended the connection".to_owned(),
                     };
                     if since.elapsed() >= limits.backoff_max {
                         failures = 0;
