@@ -13,7 +13,9 @@ use isomer_manifest::{App, SourceFile};
 use isomer_runtime::engine::Engine;
 use isomer_runtime::guest::OwnerSettings;
 use isomer_runtime::output::{OutputSink, Stream};
-use isomer_runtime::{Failure, Group, GroupSettings, Handler, Import, Owner, Provider, Request, RequestId};
+use isomer_runtime::{
+    Failure, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Provider, Request, RequestId,
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::component::Component;
@@ -24,11 +26,12 @@ struct Nowhere;
 impl OutputSink for Nowhere {
     fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
     fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
+    fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
 }
 
 /// A guest as the only component of an app, called `probe`.
 struct Probe {
-    group: Group,
+    group: GroupHandle,
     _capabilities: Capabilities,
     _data: DataDir,
     _dir: TempDir,
@@ -84,8 +87,11 @@ impl Probe {
             instances_max: 4,
             requests_per_instance_max: 100,
             instance_age_max: Duration::from_secs(60),
+            stubs: Vec::new(),
+            skeletons: Vec::new(),
         };
         let group = Group::new(&engine, &component, &imports, &handlers, capabilities.providers(), settings).unwrap();
+        let group = Graph::new([0; 16], vec![group]).group(0);
         Self { group, _capabilities: capabilities, _data: data, _dir: dir }
     }
 

@@ -5,7 +5,7 @@
 
 use std::io::{self, BufReader, IoSlice, IoSliceMut, Write as _};
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,7 +58,7 @@ impl Control {
     /// Takes the channel from standard input and reads what this process is to be. From here on, the process ends when the
     /// channel does.
     pub(super) fn open() -> io::Result<(Arc<Self>, Order, Option<TcpListener>)> {
-        let channel = UnixStream::from(OwnedFd::from(io::stdin().as_fd().try_clone_to_owned()?));
+        let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let listener = receive_listener(&channel)?;
         let answers = Mutex::new(channel.try_clone()?);
         let mut lines = BufReader::new(channel);
