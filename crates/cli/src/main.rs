@@ -14,6 +14,7 @@ mod outbound;
 mod processes;
 #[cfg(test)]
 mod reference;
+mod rehearsal;
 mod serving;
 mod user_dirs;
 mod wasm_file;
@@ -43,6 +44,7 @@ enum Command {
     Run(Box<commands::run::Arguments>),
     Dev(Box<commands::dev::Arguments>),
     Plan(commands::plan::Arguments),
+    Test(commands::test::Arguments),
     Exec(commands::exec::Arguments),
     Wit(commands::wit::Arguments),
     Doctor(commands::doctor::Arguments),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run::run(&arguments, &console),
         Command::Dev(arguments) => commands::dev::run(&arguments, &console),
         Command::Plan(arguments) => commands::plan::run(&arguments, &console),
+        Command::Test(arguments) => commands::test::run(&arguments, &console),
         Command::Exec(arguments) => commands::exec::run(arguments, &console),
         Command::Wit(arguments) => commands::wit::run(&arguments, &console),
         Command::Doctor(arguments) => commands::doctor::run(&arguments, &console),

@@ -7,4 +7,5 @@ pub(crate) mod exec;
 pub(crate) mod new;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod test;
 pub(crate) mod wit;

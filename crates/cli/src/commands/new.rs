@@ -45,12 +45,11 @@ macro_rules! template {
     };
 }
 
-const HTTP: &[File] =
-    template!("http": "isomer.toml", "Cargo.toml", "README.md", "hello/Cargo.toml", "hello/src/lib.rs");
+const HTTP: &[File] = template!("http": "isomer.toml", "Cargo.toml", "README.md", "hello/Cargo.toml", "hello/src/lib.rs", "tests/hello.toml");
 
 const TWO: &[File] = template!(
     "two": "isomer.toml", "Cargo.toml", "README.md", "wit/greeter.wit", "front/Cargo.toml", "front/src/lib.rs",
-    "front/src/http.rs", "greeter/Cargo.toml", "greeter/src/lib.rs",
+    "front/src/http.rs", "greeter/Cargo.toml", "greeter/src/lib.rs", "tests/greetings.toml",
 );
 
 impl Template {

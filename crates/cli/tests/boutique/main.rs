@@ -166,3 +166,16 @@ fn two_hundred_requests_at_once_are_all_answered() {
     let statuses = people.into_iter().map(|person| person.join().unwrap()).collect::<Vec<_>>();
     assert!(statuses.iter().all(|&status| status == 200), "{statuses:?}");
 }
+
+/// The gate that every author of an app has, here for the shop.
+#[test]
+fn its_own_script_is_answered_alike_in_every_shape() {
+    let app = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_isomer")).arg("test").arg(app).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    for shape in ["monolith", "guarded", "isolated", "micro", "split"] {
+        let line = said.lines().find(|line| line.split_whitespace().nth(1) == Some(shape)).unwrap();
+        assert!(line.ends_with(" ok"), "{line}");
+    }
+}

@@ -45,6 +45,12 @@ fn help_of_exec() {
 }
 
 #[test]
+fn help_of_test() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["test", "--help"]));
+}
+
+#[test]
 fn help_of_wit() {
     let workspace = Workspace::new();
     assert_run!(workspace, workspace.run(&["wit", "--help"]));

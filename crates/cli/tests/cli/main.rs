@@ -12,6 +12,7 @@ mod exec;
 mod help;
 mod machines;
 mod processes;
+mod rehearsal;
 mod serve;
 mod support;
 mod templates;

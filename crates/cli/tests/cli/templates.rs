@@ -12,7 +12,7 @@ fn new_says_what_comes_next() {
     let mut made: Vec<_> =
         std::fs::read_dir(workspace.path("shop")).unwrap().flatten().map(|it| it.file_name()).collect();
     made.sort();
-    assert_eq!(made, [".gitignore", "Cargo.toml", "README.md", "hello", "isomer.toml", "wit"]);
+    assert_eq!(made, [".gitignore", "Cargo.toml", "README.md", "hello", "isomer.toml", "tests", "wit"]);
     let left: Vec<_> = std::fs::read_dir(workspace.path(".")).unwrap().flatten().map(|it| it.file_name()).collect();
     assert_eq!(left, ["shop"]);
 }
@@ -33,6 +33,10 @@ fn every_template_is_built_and_answers() {
         let mut build = workspace.command(&["build"]);
         let built = build.current_dir(&app).env("CARGO_TARGET_DIR", home.join("target")).output().unwrap();
         assert!(built.status.success(), "{template}: {}", String::from_utf8_lossy(&built.stderr));
+        let mut test = workspace.command(&["test"]);
+        let tested = test.current_dir(&app).env("CARGO_TARGET_DIR", home.join("target")).output().unwrap();
+        let said = String::from_utf8_lossy(&tested.stdout);
+        assert!(tested.status.success(), "{template}: {said}{}", String::from_utf8_lossy(&tested.stderr));
         let server = workspace.serve(&["run", app.to_str().unwrap()]);
         assert_eq!(server.get("/ann"), (200, answer.to_owned()), "{template}");
     }

@@ -1,0 +1,350 @@
+//! A script: a file of cases, played in order. Its keys, its mistakes, and where they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use isomer_manifest::{Diagnostic, SourceFile, Span, Spanned};
+use regex_lite::Regex;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::variables;
+use crate::app_dir::shown;
+use crate::fail::Fail;
+
+/// The folder of an app that has its scripts.
+pub(crate) const FOLDER: &str = "tests";
+
+/// A file of cases.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) source: SourceFile,
+    /// Must every shape give the same answers, to the byte?
+    pub(crate) same_answers: bool,
+    pub(crate) cases: Vec<Case>,
+}
+
+/// A request and what is expected of its answer.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    /// Where it begins in the file, from 1.
+    pub(crate) line: usize,
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: Body,
+    /// Is its answer compared with that of other shapes, where the script asks for it?
+    pub(super) compare: bool,
+    pub(super) expect: Expect,
+    pub(super) capture: BTreeMap<String, Capture>,
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub(super) enum Body {
+    Nothing,
+    Text(String),
+    Form(BTreeMap<String, String>),
+    Json(Value),
+}
+
+/// What is expected of an answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Expect {
+    /// 200 where nothing is said.
+    pub(super) status: Option<u16>,
+    pub(super) headers: BTreeMap<String, String>,
+    /// The whole body.
+    pub(super) body: Option<String>,
+    /// The whole body, as JSON.
+    pub(super) json: Option<toml::Value>,
+    pub(super) contains: OneOrMore,
+    pub(super) lacks: OneOrMore,
+    /// Regular expressions.
+    pub(super) matches: OneOrMore,
+}
+
+/// A text, or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl Default for OneOrMore {
+    fn default() -> Self {
+        Self::More(Vec::new())
+    }
+}
+
+impl OneOrMore {
+    pub(super) fn all(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(all) => all,
+        }
+    }
+}
+
+/// What is taken out of an answer.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Capture {
+    /// Of the body: what a regular expression matches, or the first group of it.
+    Body(String),
+    /// Of the body, as JSON: what lies at a pointer (RFC 6901).
+    Json { json: String },
+    /// A header, or the part of it that a regular expression matches.
+    Header {
+        header: String,
+        #[serde(default)]
+        matches: Option<String>,
+    },
+    /// A cookie that the visitor has.
+    Cookie { cookie: String },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawScript {
+    #[serde(default)]
+    same_answers: bool,
+    #[serde(default, rename = "case")]
+    cases: Vec<RawCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCase {
+    name: Option<String>,
+    request: Spanned<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body: Option<String>,
+    form: Option<BTreeMap<String, toml::Value>>,
+    json: Option<toml::Value>,
+    #[serde(default = "yes")]
+    compare: bool,
+    #[serde(default)]
+    expect: Expect,
+    #[serde(default)]
+    capture: BTreeMap<String, Capture>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The scripts of an app, by name: those that were named, or all of its folder.
+pub(crate) fn read_all(app_dir: &Path, named: &[PathBuf]) -> Result<Vec<Script>, Fail> {
+    let paths = if named.is_empty() { in_folder(&app_dir.join(FOLDER))? } else { named.to_vec() };
+    if paths.is_empty() {
+        return Err(Fail::usage(
+            format!("there are no scripts in `{}`", shown(&app_dir.join(FOLDER))),
+            format!("write one, `{FOLDER}/first.toml`:\n[[case]]\nrequest = \"GET /\"\nexpect.contains = \"hello\""),
+        ));
+    }
+    let mut found = Vec::new();
+    let mut scripts = Vec::with_capacity(paths.len());
+    for path in paths {
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()));
+        match parse(SourceFile::new(shown(&path), text.map_err(Fail::Usage)?)) {
+            Ok(script) => scripts.push(script),
+            Err(mistakes) => found.extend(mistakes),
+        }
+    }
+    if found.is_empty() { Ok(scripts) } else { Err(Fail::Manifest(found)) }
+}
+
+fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, Fail> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
+    let mut paths = paths.with_context(|| format!("cannot read the folder `{}`", folder.display()))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    Ok(paths)
+}
+
+/// Reads a script.
+///
+/// # Errors
+/// Every mistake in it; if it has not the right form, only the first.
+pub(super) fn parse(source: SourceFile) -> Result<Script, Vec<Diagnostic>> {
+    let raw = toml::from_str::<RawScript>(source.text()).map_err(|error| {
+        let span = error.span().map(Span::from).unwrap_or_default();
+        let message = error.message().lines().next().unwrap_or("it cannot be read").to_owned();
+        vec![Diagnostic::error(message).code("script").at(span, "").in_source(&source)]
+    })?;
+    let mut mistakes = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut cases = Vec::with_capacity(raw.cases.len());
+    for raw in raw.cases {
+        let at = raw.request.span;
+        match case(&source, raw, &mut known) {
+            Ok(case) => cases.push(case),
+            Err(mistake) => mistakes.push(mistake.code("script").at(at, "in this case").in_source(&source)),
+        }
+    }
+    if mistakes.is_empty() { Ok(Script { same_answers: raw.same_answers, cases, source }) } else { Err(mistakes) }
+}
+
+/// A case; `known` are the variables that earlier ones have captured. A mistake has no place yet.
+fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Result<Case, Box<Diagnostic>> {
+    let request = &raw.request.value;
+    let (method, target) = request.split_once(' ').unwrap_or((request, ""));
+    let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
+    if !is_method || !target.starts_with('/') || target.contains(' ') {
+        return Err(Box::new(
+            Diagnostic::error(format!("`{request}` is not a request"))
+                .hint("write the method and the path: `request = \"GET /cart\"`"),
+        ));
+    }
+    let body = match (raw.body, raw.form, raw.json) {
+        (None, None, None) => Body::Nothing,
+        (Some(text), None, None) => Body::Text(text),
+        (None, Some(fields), None) => Body::Form(fields.into_iter().map(|(key, value)| (key, word(value))).collect()),
+        (None, None, Some(value)) => Body::Json(to_json(&value)),
+        _ => {
+            return Err(Box::new(Diagnostic::error("a request has one body").hint("keep `body`, `form` or `json`")));
+        }
+    };
+    let case = Case {
+        name: raw.name.unwrap_or_else(|| request.clone()),
+        line: source.position(raw.request.span.start).line,
+        method: method.to_owned(),
+        target: target.to_owned(),
+        headers: raw.headers,
+        body,
+        compare: raw.compare,
+        expect: raw.expect,
+        capture: raw.capture,
+    };
+    for text in case.texts() {
+        if let Some(unknown) = variables::used(&text).find(|name| !known.contains(*name)) {
+            let error = Diagnostic::error(format!("`${{{unknown}}}` has no value: no case before captures it"));
+            return Err(Box::new(match known.is_empty() {
+                true => error.hint(format!("capture it from an answer: `capture.{unknown} = \"id=([0-9]+)\"`")),
+                false => {
+                    let known: Vec<_> = known.iter().map(|name| format!("`${{{name}}}`")).collect();
+                    error.hint(format!("captured before are {}", known.join(", ")))
+                }
+            }));
+        }
+    }
+    for pattern in case.patterns() {
+        // Variables are filled in as text, which leaves a pattern one.
+        let sample =
+            variables::used(pattern).fold(pattern.to_owned(), |text, name| text.replace(&format!("${{{name}}}"), "x"));
+        if let Err(error) = Regex::new(&sample) {
+            return Err(Box::new(
+                Diagnostic::error(format!("`{pattern}` is not a regular expression: {error}"))
+                    .hint("`contains` looks for a text as it is"),
+            ));
+        }
+    }
+    known.extend(case.capture.keys().cloned());
+    Ok(case)
+}
+
+impl Case {
+    /// Everything in which variables are filled in.
+    fn texts(&self) -> Vec<String> {
+        let Expect { headers, body, json, contains, lacks, matches, .. } = &self.expect;
+        let mut texts = vec![self.target.clone()];
+        texts.extend(self.headers.values().chain(headers.values()).chain(body).cloned());
+        texts.extend([contains, lacks, matches].into_iter().flat_map(|texts| texts.all().to_vec()));
+        let names =
+            |value: &Value| variables::used_by_json(value).into_iter().map(|name| format!("${{{name}}}")).collect();
+        match &self.body {
+            Body::Nothing => {}
+            Body::Text(text) => texts.push(text.clone()),
+            Body::Form(fields) => texts.extend(fields.values().cloned()),
+            Body::Json(value) => texts.extend::<Vec<_>>(names(value)),
+        }
+        if let Some(json) = json {
+            texts.extend::<Vec<_>>(names(&to_json(json)));
+        }
+        texts
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &str> {
+        let captured = self.capture.values().filter_map(|capture| match capture {
+            Capture::Body(pattern) | Capture::Header { matches: Some(pattern), .. } => Some(pattern.as_str()),
+            _ => None,
+        });
+        self.expect.matches.all().iter().map(String::as_str).chain(captured)
+    }
+}
+
+/// A form's value: texts as they are, numbers and truth as they are written.
+fn word(value: toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn to_json(value: &toml::Value) -> Value {
+    match value {
+        toml::Value::String(text) => Value::from(text.as_str()),
+        toml::Value::Integer(number) => Value::from(*number),
+        toml::Value::Float(number) => Value::from(*number),
+        toml::Value::Boolean(truth) => Value::from(*truth),
+        toml::Value::Datetime(time) => Value::from(time.to_string()),
+        toml::Value::Array(items) => items.iter().map(to_json).collect(),
+        toml::Value::Table(fields) => fields.iter().map(|(key, value)| (key.clone(), to_json(value))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_manifest::Renderer;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Script, String> {
+        parse(SourceFile::new("tests/a.toml", text)).map_err(|found| Renderer::plain().diagnostics(&found))
+    }
+
+    #[test]
+    fn a_case_has_its_line_and_its_defaults() {
+        let script = read(
+            "# first\n\n[[case]]\nrequest = \"GET /\"\n\n[[case]]\nname = \"second\"\nrequest = \"POST /x?y=1\"\n",
+        )
+        .expect("it is right");
+        assert!(!script.same_answers);
+        let [first, second] = script.cases.as_slice() else { panic!("two cases") };
+        assert_eq!((first.name.as_str(), first.line, first.target.as_str()), ("GET /", 4, "/"));
+        assert_eq!((second.name.as_str(), second.line, second.method.as_str()), ("second", 8, "POST"));
+        assert!(first.compare && first.expect.status.is_none());
+    }
+
+    #[test]
+    fn mistakes_are_shown_where_they_are() {
+        let shown = |text: &str| read(text).expect_err("it is wrong");
+        for (text, message, hint) in [
+            ("[[case]]\nrequest = \"/cart\"\n", "`/cart` is not a request", "GET /cart"),
+            ("[[case]]\nrequest = \"GET /\"\nbody = \"a\"\njson = 1\n", "has one body", "keep `body`"),
+            ("[[case]]\nrequest = \"GET /${id}\"\n", "`${id}` has no value", "capture.id"),
+            (
+                "[[case]]\nrequest = \"GET /\"\nexpect.matches = \"(\"\n",
+                "`(` is not a regular expression",
+                "`contains`",
+            ),
+            (
+                "[[case]]\nrequest = \"GET /\"\ncapture.a = \"a\"\n[[case]]\nrequest = \"GET /\"\njson = { x = [\"${b}\"] }\n",
+                "`${b}`",
+                "`${a}`",
+            ),
+        ] {
+            let shown = shown(text);
+            assert!(shown.contains(message) && shown.contains(hint) && shown.contains("--> tests/a.toml:"), "{shown}");
+        }
+        let unknown = shown("[[case]]\nrequest = \"GET /\"\nexpct.status = 200\n");
+        assert!(unknown.contains("unknown field `expct`") && unknown.contains("--> tests/a.toml:3:1"), "{unknown}");
+    }
+}

@@ -1,0 +1,148 @@
+//! `isomer test`: an app's own requests, in every shape.
+
+use crate::support::{Workspace, assert_run};
+
+const SHAPES: &str = "\n[shapes.apart]\nisolate = \"all\"\n\n[shapes.split]\ngroups = \"each\"\n";
+
+/// Pings and pongs in three shapes, with a file of cases.
+fn workspace(cases: &str) -> Workspace {
+    let workspace = Workspace::ping_pong(SHAPES);
+    workspace.write("tests/games.toml", cases);
+    workspace
+}
+
+#[test]
+fn all_is_well_in_every_shape() {
+    let workspace = workspace(
+        r#"
+        same_answers = true
+
+        [[case]]
+        name = "pong greets"
+        request = "GET /greet?name=ada"
+        expect.body = "pong to ada (count 1)\n"
+        expect.headers.Content-Type = "text/plain; charset=utf-8"
+        capture.greeted = "pong to ([a-z]+)"
+        capture.kind = { header = "content-type", matches = "^[a-z]+" }
+
+        [[case]]
+        name = "what was captured is sent and expected"
+        request = "GET /greet?name=${greeted}"
+        headers = { accept = "${kind}/plain" }
+        expect.matches = "^pong to ${greeted} \\(count \\d+\\)\\s$"
+        expect.contains = ["${greeted}", "count"]
+        expect.lacks = "refusal"
+
+        [[case]]
+        name = "bodies are sent"
+        request = "POST /reverse"
+        body = "1 ${greeted}"
+        expect.body = "ada 1"
+
+        [[case]]
+        request = "POST /reverse"
+        form = { a = "x y", n = 1 }
+        expect.body = "1=n&y02%x=a"
+
+        [[case]]
+        request = "POST /reverse"
+        json = ["${greeted}"]
+        expect.body = "]\"ada\"["
+
+        [[case]]
+        name = "refusals are answers"
+        request = "GET /greet?name="
+        expect.status = 422
+        expect.body = "empty name\n"
+
+        [[case]]
+        name = "traps too"
+        request = "GET /trap"
+        expect.status = 500
+
+        [[case]]
+        name = "time and chance are given"
+        request = "GET /time-and-chance"
+        expect.contains = " then "
+        "#,
+    );
+    assert_run!(workspace, workspace.run(&["test"]));
+}
+
+const WRONG: &str = r#"
+    [[case]]
+    name = "three things are wrong"
+    request = "GET /greet?name=ada"
+    expect.status = 404
+    expect.contains = "ping to"
+    expect.headers = { x-none = "1", content-type = "text/html" }
+    capture.id = "id=([0-9]+)"
+
+    [[case]]
+    name = "nothing was captured"
+    request = "GET /orders/${id}"
+
+    [[case]]
+    name = "another body"
+    request = "GET /greet?name=ada"
+    expect.body = "pong to bob\n"
+    expect.lacks = ["ada", "never"]
+    expect.matches = "^count"
+
+    [[case]]
+    name = "no JSON"
+    request = "POST /reverse"
+    body = "}1 :\"a\"{"
+    expect.json = { a = 2 }
+
+    [[case]]
+    name = "a trap"
+    request = "GET /trap"
+"#;
+
+#[test]
+fn what_is_wrong_is_shown_where_it_was_expected() {
+    let workspace = workspace(WRONG);
+    let said = workspace.run(&["test", "--shape", "monolith", "--shape", "split"]);
+    // What the app says of the trap is told elsewhere.
+    let (report, log) = said.split_once("\nlog of").unwrap();
+    assert!(log.contains("pong::Guest") || log.contains("trap"), "{log}");
+    assert_run!(workspace, report);
+}
+
+#[test]
+fn programs_get_the_same() {
+    let workspace = workspace(WRONG);
+    let output = workspace.command(&["test", "--shape", "apart", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["app"], &json["passed"]), (&"table-tennis".into(), &false.into()));
+    let run = &json["runs"][0];
+    assert_eq!((&run["file"], &run["shape"], &run["cases"]), (&"tests/games.toml".into(), &"apart".into(), &5.into()));
+    let failed = run["failed"].as_array().unwrap();
+    assert_eq!(failed.iter().map(|case| &case["line"]).collect::<Vec<_>>(), [4, 12, 16, 23, 29]);
+    assert_eq!(failed[0]["problems"][0]["what"], "expected status 404, found 200");
+    assert_eq!((&failed[1]["status"], &failed[4]["status"]), (&serde_json::Value::Null, &500.into()));
+}
+
+#[test]
+fn mistakes_are_told_before_anything_runs() {
+    let workspace = workspace(
+        "[[case]]\nrequest = \"/greet\"\n\n[[case]]\nrequest = \"GET /${name}\"\n\n[[case]]\nrequest = \"GET /\"\nexpect.matches = \"(\"\n",
+    );
+    assert_run!(workspace, workspace.run(&["test"]));
+}
+
+#[test]
+fn an_app_without_scripts_is_told_how_to_write_one() {
+    let workspace = Workspace::ping_pong("");
+    assert_run!(workspace, workspace.run(&["test"]));
+}
+
+#[test]
+fn an_app_that_does_not_start_says_why() {
+    let secret = "grants = { secrets = [\"key\"] }\n\n[secrets]\nkey = { env = \"ISOMER_TEST_NO_SUCH_VARIABLE\" }\n";
+    let workspace = Workspace::ping_pong(secret);
+    workspace.write("tests/any.toml", "[[case]]\nrequest = \"GET /\"\n");
+    assert_run!(workspace, workspace.run(&["test"]));
+}
