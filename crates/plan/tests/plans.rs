@@ -2,7 +2,7 @@
 
 mod support;
 
-use isomer_plan::{Binding, Mode};
+use isomer_plan::{Binding, Mode, PlanOptions, plan_with};
 use support::{Planned, component, name};
 
 const HANDLER: &str =
@@ -147,6 +147,30 @@ fn an_http_component_without_a_manifest_has_no_warnings() {
     let plan = isomer_plan::plan(&app, &types, "monolith").expect("it is right");
     assert_eq!(plan.warnings, []);
     insta::assert_snapshot!("single", plan.explain());
+}
+
+#[test]
+fn time_and_chance_are_labelled_where_they_are_to_be_given() {
+    let imports = [
+        "wasi:clocks/wall-clock@0.2.6",
+        "wasi:clocks/system-clock@0.3.0",
+        "wasi:random/random@0.3.0",
+        "wasi:random/insecure-seed@0.2.6",
+        "wasi:clocks/monotonic-clock@0.3.0",
+        "wasi:io/streams@0.2.6",
+    ];
+    let parts = [("left", component(&imports, &[])), ("right", component(&imports, &[]))];
+    let planned = Planned::new("[components.left]\nwasm = \"l\"\n[components.right]\nwasm = \"r\"\n", &parts);
+    let labelled = |options| {
+        let plan = plan_with(&planned.app, &planned.types, "monolith", options).expect("it is right");
+        let labelled =
+            plan.groups[0].imports.iter().filter(|import| matches!(import.binding, Binding::Labelled { .. }));
+        labelled.map(|import| format!("{} {}", import.component, import.interface.path())).collect::<Vec<_>>()
+    };
+    assert_eq!(labelled(PlanOptions::default()), [""; 0]);
+    let own = ["clocks/system-clock", "clocks/wall-clock", "random/insecure-seed", "random/random"];
+    let expected = ["left", "right"].into_iter().flat_map(|part| own.map(|path| format!("{part} wasi:{path}")));
+    assert_eq!(labelled(PlanOptions { given_clock_and_random: true }), expected.collect::<Vec<_>>());
 }
 
 #[test]
