@@ -133,22 +133,25 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, dropped: &AtomicU64
                 }
                 Message::Record(..) => {}
                 Message::Flush(done) => {
-                    open &= out.flush().is_ok();
+                    // What was lost was said before, too.
+                    open = open && write_losses(&mut out, dropped, format).and_then(|()| out.flush()).is_ok();
                     let _ = done.send(());
                 }
             }
             next = queue.try_recv().ok();
         }
-        let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 && open {
-            let record = Record::Note {
-                level: Level::Warning,
-                text: format!("{lost} lines of the log were dropped: too many at once"),
-            };
-            open = write_line(&mut out, SystemTime::now(), None, &record, format).is_ok();
-        }
-        open = open && out.flush().is_ok();
+        open = open && write_losses(&mut out, dropped, format).and_then(|()| out.flush()).is_ok();
     }
+}
+
+/// Tells how many lines were dropped since it was told last, if any were.
+fn write_losses(out: &mut impl Write, dropped: &AtomicU64, format: Format) -> io::Result<()> {
+    let lost = dropped.swap(0, Ordering::Relaxed);
+    if lost == 0 {
+        return Ok(());
+    }
+    let text = format!("{lost} lines of the log were dropped: too many at once");
+    write_line(out, SystemTime::now(), None, &Record::Note { level: Level::Warning, text }, format)
 }
 
 fn write_line(
