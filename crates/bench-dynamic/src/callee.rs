@@ -66,23 +66,36 @@ impl Pool {
 
     pub(crate) async fn call(
         &self,
-        function: &ComponentExportIndex,
+        function: ComponentExportIndex,
         arguments: &[Val],
         results: &mut [Val],
     ) -> Result<()> {
-        let free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // A store does not run inside the run of another, so the call is a task of its own, with values of its own.
+        let (arguments, answers) = (arguments.to_vec(), results.to_vec());
+        let shared = Arc::clone(&self.0);
+        let answers = tokio::spawn(async move { shared.call(function, &arguments, answers).await }).await??;
+        for (result, answer) in results.iter_mut().zip(answers) {
+            *result = answer;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    async fn call(&self, function: ComponentExportIndex, arguments: &[Val], mut answers: Vec<Val>) -> Result<Vec<Val>> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut home = match free {
             Some(home) => home,
             None => {
-                let mut store = Store::new(self.0.made.component().engine(), Guest::default());
-                let instance = self.0.made.instantiate_async(&mut store).await?;
+                let mut store = Store::new(self.made.component().engine(), Guest::default());
+                let instance = self.made.instantiate_async(&mut store).await?;
                 Home { store, instance }
             }
         };
         let function = home.instance.get_func(&mut home.store, function).context("an export is no function")?;
-        function.call_async(&mut home.store, arguments, results).await?;
-        self.0.free.lock().unwrap_or_else(PoisonError::into_inner).push(home);
-        Ok(())
+        function.call_async(&mut home.store, arguments, &mut answers).await?;
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(home);
+        Ok(answers)
     }
 }
 

@@ -12,9 +12,10 @@ mod callee;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
-use wasmtime::component::{Component, Linker, ResourceTable, TypedFunc};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, ResourceTable, ResourceType, TypedFunc};
 use wasmtime::error::Context as _;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result, Store};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result, Store, bail};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2, p3};
 
 use callee::{Blocking, Pool};
@@ -61,11 +62,10 @@ impl Linked {
             let (pool, function) = (pool.clone(), Pool::function(&callee, name)?);
             interface.func_new_concurrent(name, move |_, _, arguments, results| {
                 let (pool, function) = (pool.clone(), function);
-                Box::pin(async move { pool.call(&function, arguments, results).await })
+                Box::pin(async move { pool.call(function, arguments, results).await })
             })?;
         }
-        // HTTP: not called here.
-        linker.define_unknown_imports_as_traps(&caller)?;
+        http_traps(&mut linker, &caller)?;
         let mut store = Store::new(&engine, Guest { callee: Some(Blocking::new(&callee)?), ..Guest::default() });
         let instance = linker.instantiate_async(&mut store, &caller).await?;
         let runner = instance.get_export_index(&mut store, None, RUNNER).context("the caller has no runner")?;
@@ -83,6 +83,27 @@ impl Linked {
         let (answer,) = run.call_async(store, (query,)).await.map_err(|error| format!("{error:#}"))?;
         answer
     }
+}
+
+/// Defines what the caller imports of HTTP: not called here, so that it traps.
+fn http_traps(linker: &mut Linker<Guest>, caller: &Component) -> Result<()> {
+    let engine = caller.engine();
+    let ty = caller.component_type();
+    for (name, import) in ty.imports(engine).filter(|(name, _)| name.starts_with("wasi:http/")) {
+        let ComponentItem::ComponentInstance(interface) = import.ty else { continue };
+        let mut instance = linker.instance(name)?;
+        for (name, export) in interface.exports(engine) {
+            match export.ty {
+                ComponentItem::Resource(_) => instance.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?,
+                ComponentItem::ComponentFunc(function) if function.async_() => {
+                    instance.func_new_concurrent(name, |_, _, _, _| Box::pin(async { bail!("there is no HTTP") }))?;
+                }
+                ComponentItem::ComponentFunc(_) => instance.func_new(name, |_, _, _, _| bail!("there is no HTTP"))?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn config() -> Config {

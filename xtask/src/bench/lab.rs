@@ -56,14 +56,13 @@ impl Lab {
         let release = project.target.join("release");
         let isomer = match &options.isomer {
             Some(program) => std::path::absolute(program)?,
-            None => {
-                project::run(&mut project.cargo(&["build", "--release", "--locked", "--package", "isomer"]))?;
-                release.join("isomer")
-            }
+            None => release.join("isomer"),
         };
         // Each by itself: built together, they would have each other's features.
-        let packages = ["isomer-bench-programs", "isomer-bench-grpc", "isomer-bench-dynamic"];
-        for package in &packages[..if calls { 3 } else { 1 }] {
+        let isomer_too = options.isomer.is_none().then_some("isomer");
+        let beside = ["isomer-bench-programs", "isomer-bench-grpc", "isomer-bench-dynamic"];
+        let packages = isomer_too.into_iter().chain(beside.into_iter().take(if calls { 3 } else { 1 }));
+        for package in packages.filter(|_| !options.built) {
             project::run(&mut project.cargo(&["build", "--release", "--locked", "--package", package]))?;
         }
         let dir = dir(project).join("work");

@@ -79,6 +79,8 @@ struct Options {
     kept: bool,
     /// The program to measure, instead of building it.
     isomer: Option<PathBuf>,
+    /// Build nothing: take the programs that are there.
+    built: bool,
 }
 
 pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
@@ -123,6 +125,7 @@ impl Options {
             let mut path = || rest.next().map(PathBuf::from).with_context(|| format!("`{argument}` needs a file"));
             match *argument {
                 "--quick" => options.quick = true,
+                "--built" => options.built = true,
                 "--publish" => options.publish = true,
                 "--kept" => options.kept = true,
                 "--json" => options.json = Some(path()?),
@@ -144,6 +147,7 @@ Options:
   --quick           measure little, to see that it works
   --json FILE       where the results are kept as JSON [default: bench/results.json in the target folder]
   --isomer PROGRAM  measure this program instead of building it
+  --built           build nothing, take the programs that are there from the run before
   --publish         write what the documentation shows of the results
   --kept            measure nothing: publish what earlier runs measured";
 
