@@ -18,7 +18,7 @@ use wasmtime::component::Component;
 use crate::revision::{Components, RevisionError, RevisionOptions, Step, engine_failed};
 
 /// Counts up when the same plan and components are composed differently than before.
-const COMPOSED_AS: &[u8] = b"3";
+const COMPOSED_AS: &[u8] = b"4";
 
 /// Instances of a group that may live at once, where the address space allows it.
 const INSTANCES_MAX: u32 = 256;

@@ -58,12 +58,12 @@ fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> Pa
     for (function, callee) in functions.iter().zip(callees) {
         let check_name = format!("check arguments of {}", function.name);
         let check = checks.of_layout(&mut module, &check_name, &function.arguments);
-        let index = module.declare(&format!("{name}: {}", function.name), &[ValType::I32], &[ValType::I32]);
+        let index = module.declare(&function.name, &[ValType::I32], &[ValType::I32]);
         module.define(index, writer.handle(function, callee, check));
         handlers.push(index);
     }
     for (export, is_async) in DISPATCH_FUNCTIONS {
-        let index = module.declare(&format!("{name}: {export}"), &[ValType::I32; 3], &[ValType::I32]);
+        let index = module.declare(export, &[ValType::I32; 3], &[ValType::I32]);
         let known: Vec<_> = functions
             .iter()
             .zip(&handlers)
@@ -72,7 +72,7 @@ fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> Pa
         module.define(index, dispatch(&known));
         module.export(export, ExportKind::Func, index);
     }
-    let index = module.declare(&format!("{name}: after the call"), &[ValType::I32], &[]);
+    let index = module.declare("after the call", &[ValType::I32], &[]);
     let mut body = Body::new(1);
     body.code().i32_const(BASE.cast_signed()).call(arena.clear);
     module.define(index, body);

@@ -67,9 +67,9 @@ fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> Pa
         let check = function.result.and_then(|id| checks.of(&mut module, id));
         match (&tasks, task_return) {
             (Some(tasks), Some(task_return)) => {
-                tasks.write(&mut module, &writer, &name, number, function, (check, *task_return));
+                tasks.write(&mut module, &writer, number, function, (check, *task_return));
             }
-            _ => writer.write(&mut module, &name, number, function, check),
+            _ => writer.write(&mut module, number, function, check),
         }
     }
     let instance = part.instantiate(&name, &module.finish(&name));
@@ -105,18 +105,18 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn write(&self, module: &mut CoreModule, part: &str, number: usize, function: &Crossing, check: Option<u32>) {
+    fn write(&self, module: &mut CoreModule, number: usize, function: &Crossing, check: Option<u32>) {
         let parameters = function.core_parameters();
         let result: Vec<_> = match function.flat_result(self.types) {
             Some(flat) => vec![flat],
             None if function.result.is_some() => vec![ValType::I32],
             None => vec![],
         };
-        let index = module.declare(&format!("{part}: {}", function.name), &parameters, &result);
+        let index = module.declare(&function.name, &parameters, &result);
         module.export(&function_name(number), ExportKind::Func, index);
         module.define(index, self.call(number, function, &parameters, check));
         if function.returns_pointer(self.types) {
-            let index = module.declare(&format!("{part}: after {}", function.name), &[ValType::I32], &[]);
+            let index = module.declare(&format!("after {}", function.name), &[ValType::I32], &[]);
             module.export(&post_return_name(number), ExportKind::Func, index);
             let mut body = Body::new(1);
             self.reset(&mut body, stored_end(function));

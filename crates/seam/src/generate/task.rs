@@ -104,18 +104,17 @@ impl Tasks {
         &self,
         module: &mut CoreModule,
         writer: &Writer<'_>,
-        part: &str,
         number: usize,
         function: &Crossing,
         (check, task_return): (Option<u32>, u32),
     ) {
         let parameters = function.core_parameters();
-        let finish = module.declare(&format!("{part}: answer of {}", function.name), &[ValType::I32], &[ValType::I32]);
+        let finish = module.declare(&format!("answer of {}", function.name), &[ValType::I32], &[ValType::I32]);
         module.define(finish, self.finish(writer, number, function, check, task_return));
-        let index = module.declare(&format!("{part}: {}", function.name), &parameters, &[ValType::I32]);
+        let index = module.declare(&function.name, &parameters, &[ValType::I32]);
         module.define(index, self.begin(writer, number, function, &parameters, finish));
         module.export(&function_name(number), ExportKind::Func, index);
-        let name = format!("{part}: {} goes on", function.name);
+        let name = format!("{} goes on", function.name);
         let index = module.declare(&name, &[ValType::I32; 3], &[ValType::I32]);
         module.define(index, self.callback(finish));
         module.export(&callback_name(number), ExportKind::Func, index);
