@@ -97,7 +97,7 @@ impl Function {
             if self.is_async { "async" } else { "sync" },
             match flat {
                 0 => "no parameters",
-                ..=FLAT_MAX => "in registers",
+                1..=FLAT_MAX => "in registers",
                 _ => "spilled",
             },
             match self.gives {
@@ -119,7 +119,7 @@ impl Function {
         let depth = random.between(0, 4);
         let mut parameters: Vec<_> = (0..random.below(6)).map(|_| maker.make(random, depth)).collect();
         // A third has more than fit into registers.
-        while number % 3 == 0 && flat_all(&parameters).len() <= FLAT_MAX {
+        while number.is_multiple_of(3) && flat_all(&parameters).len() <= FLAT_MAX {
             parameters.push(maker.make(random, depth + 1));
         }
         let gives = match (parameters.len(), random.below(12)) {
