@@ -52,7 +52,7 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "DIR", hide = true, conflicts_with = "json")]
     pub(crate) rehearse: Option<PathBuf>,
     /// Give the time of day and randomness by request and component. For tests: what is random can be predicted.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, requires = "rehearse")]
     pub(crate) given_clock_and_random: bool,
 }
 

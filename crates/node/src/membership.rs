@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isomer_manifest::{App, Diagnostic, LinkAddress, NodeFile, Spanned, nearest};
+use isomer_manifest::{App, Component, Diagnostic, LinkAddress, NodeFile, Spanned, nearest};
 use isomer_plan::{Mode, Plan};
 
 /// Who a group has to do with.
@@ -57,10 +57,11 @@ pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
 ///
 /// # Errors
 /// All that is missing or wrong, with the line to write.
-pub fn check(plan: &Plan, group: &str, file: &NodeFile) -> Result<(), Vec<Diagnostic>> {
+pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(), Vec<Diagnostic>> {
     let neighbours = neighbours(plan, group);
     let mut found = vec![];
     found.extend(unknown_peers(plan, file));
+    found.extend(homes_apart(app, plan, file));
     for (peer, (importer, exporter)) in &neighbours.calls {
         if !file.peers.keys().any(|named| named.value == *peer) {
             found.push(
@@ -103,6 +104,36 @@ fn unknown_peers<'a>(plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item =
                 None => format!("the groups are `{}`", all.join("`, `")),
             })
     })
+}
+
+/// Groups with stores that are to run more than once: each would have stores of its own, and calls would go to either.
+fn homes_apart<'a>(app: &'a App, plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item = Diagnostic> + 'a {
+    file.peers.iter().filter(|(_, addresses)| addresses.value.len() > 1).filter_map(move |(name, addresses)| {
+        let members = app
+            .components
+            .iter()
+            .filter(|(component, _)| plan.group_of(component).is_some_and(|group| group.process() == name.value));
+        let (component, store) = members.filter_map(|(component, made)| Some((component, store_of(made)?))).next()?;
+        Some(
+            Diagnostic::error(format!("group `{}` has {} addresses, and {store}", name.value, addresses.value.len()))
+                .code("home-apart")
+                .at(addresses.span, "calls would go to either")
+                .note(format!("`{component}` is granted it; every process would have one of its own"))
+                .hint(format!(
+                    "give one address, or let a shape place `{component}` in a group of its own, with one address"
+                )),
+        )
+    })
+}
+
+/// What a component writes that only one process can have.
+fn store_of(component: &Component) -> Option<String> {
+    let grants = &component.grants;
+    let kv = grants.kv.iter().map(|store| format!("the key-value store `{}`", store.value));
+    let sql = grants.sql.iter().map(|store| format!("the SQL store `{}`", store.value));
+    let folders = grants.dirs.iter().filter(|folder| folder.value.write);
+    let folders = folders.map(|folder| format!("the writable folder `{}`", folder.value.host.display()));
+    kv.chain(sql).chain(folders).next()
 }
 
 /// Addresses that lead to other machines, where there are no certificates.

@@ -19,6 +19,7 @@
 
 mod access;
 mod bind;
+mod circle;
 mod cross;
 mod explain;
 mod flow;
@@ -102,7 +103,7 @@ pub fn plan_with(
         app: app.name.clone(),
         version: app.version.to_string(),
         shape: shape.to_owned(),
-        notes: notes(app, &groups, &places).into_iter().chain(shared).collect(),
+        notes: notes(app, &groups, &places).into_iter().chain(shared).chain(circle::notes(&groups, &seams)).collect(),
         groups,
         seams,
         access,

@@ -187,3 +187,38 @@ fn authority_is_labelled_and_handles_are_shared() {
         .collect();
     insta::assert_snapshot!("cart_bindings", bindings.join("\n"));
 }
+
+#[test]
+fn calls_in_a_circle_are_noted() {
+    let manifest = r#"
+[app]
+name = "circle"
+version = "0.1.0"
+[components.front]
+wasm = "front.wasm"
+routes = ["/..."]
+[components.catalog]
+wasm = "catalog.wasm"
+[components.payment]
+wasm = "payment.wasm"
+[shapes.guarded]
+isolate = ["payment"]
+"#;
+    let pay = "shop:pay/charge@0.1.0";
+    let list = "shop:list/products@0.1.0";
+    let parts = [
+        ("front", component(&[pay], &[HANDLER])),
+        ("catalog", component(&[], &[list])),
+        ("payment", component(&[list], &[pay])),
+    ];
+    let app = Planned::new(manifest, &parts);
+    let notes =
+        |shape: &str| app.plan(shape).notes.into_iter().filter(|note| note.contains("circle")).collect::<Vec<_>>();
+    assert_eq!(notes("monolith"), [String::new(); 0]);
+    assert_eq!(
+        notes("guarded"),
+        [
+            "calls go in a circle: monolith → payment → monolith; a request may wait for a second instance of `monolith` while it holds one"
+        ]
+    );
+}

@@ -37,7 +37,7 @@ pub(crate) async fn run(
     let plan = isomer_node::revision::plan(&app.app, &components, &flags.shape);
     let plan = plan.map_err(|error| Fail::revision(error, Some(&app.source)))?;
     membership::check_group(&plan, group).map_err(|error| Fail::Manifest(vec![*error]))?;
-    membership::check(&plan, group, &config.file).map_err(|found| Fail::manifest(found, &config.source))?;
+    membership::check(&app.app, &plan, group, &config.file).map_err(|found| Fail::manifest(found, &config.source))?;
     let tls = tls_files(&config)?;
     let premises = Premises::new(flags, console)?;
     let (front, url) = match has_routes(&plan, group) {

@@ -153,6 +153,15 @@ fn what_is_missing_or_wrong_is_said_with_its_place() {
 }
 
 #[test]
+fn a_group_with_a_store_has_one_address() {
+    let workspace = Workspace::ping_pong(&SHAPES.replace("} }", "}, kv = [\"greetings\"] }"));
+    workspace.write("node.toml", "[peers]\nback = [\"127.0.0.1:7070\", \"127.0.0.1:7071\"]\n");
+    let run = workspace.run(&["run", "--shape", "split", "--group", "front", "--config", "node.toml"]).to_string();
+    assert!(run.contains("group `back` has 2 addresses, and the key-value store `greetings`"), "{run}");
+    assert!(run.contains("node.toml:2"), "{run}");
+}
+
+#[test]
 fn flags_that_need_each_other() {
     let workspace = ping_pong();
     workspace.guest("http-hello", "hello.wasm");

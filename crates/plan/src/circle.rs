@@ -1,0 +1,49 @@
+//! Compositions that call each other in a circle.
+//!
+//! It works, and is worth a note: a request holds an instance of the first while it waits for another of the same, so with all
+//! instances busy such calls are refused where a fused group would have gone on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Group, Mode, Seam};
+
+/// A note for each circle, once.
+pub(crate) fn notes(groups: &[Group], seams: &[Seam]) -> Vec<String> {
+    let group_of = |component| groups.iter().find(|group| group.components.contains(component));
+    let mut calls = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for seam in seams.iter().filter(|seam| seam.mode != Mode::Fused) {
+        if let (Some(from), Some(to)) = (group_of(&seam.link.importer), group_of(&seam.link.exporter)) {
+            calls.entry(&from.name).or_default().insert(&to.name);
+        }
+    }
+    let mut noted = BTreeSet::new();
+    let mut notes = vec![];
+    for start in calls.keys() {
+        let Some(path) = way_back(&calls, start) else { continue };
+        let members: BTreeSet<_> = path.iter().copied().collect();
+        if noted.insert(members) {
+            notes.push(format!(
+                "calls go in a circle: {} → {start}; a request may wait for a second instance of `{start}` while it holds one",
+                path.join(" → ")
+            ));
+        }
+    }
+    notes
+}
+
+/// The shortest way from `start` back to itself, without its end.
+fn way_back<'a>(calls: &BTreeMap<&'a str, BTreeSet<&'a str>>, start: &'a str) -> Option<Vec<&'a str>> {
+    let mut ways = std::collections::VecDeque::from([vec![start]]);
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop_front() {
+        for next in calls.get(way.last()?).into_iter().flatten() {
+            if *next == start {
+                return Some(way);
+            }
+            if seen.insert(*next) {
+                ways.push_back(way.iter().copied().chain([*next]).collect());
+            }
+        }
+    }
+    None
+}
