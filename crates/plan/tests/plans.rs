@@ -214,7 +214,7 @@ isolate = ["payment"]
     let app = Planned::new(manifest, &parts);
     let notes =
         |shape: &str| app.plan(shape).notes.into_iter().filter(|note| note.contains("circle")).collect::<Vec<_>>();
-    assert_eq!(notes("monolith"), [String::new(); 0]);
+    assert!(notes("monolith").is_empty());
     assert_eq!(
         notes("guarded"),
         [
