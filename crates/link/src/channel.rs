@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 use crate::cork::{Cork, CorkHandle, cork};
+use crate::frame::Frame;
 use crate::keep_alive::KeepAlive;
 use crate::limits::{PeerLimits, http2};
 use crate::payload::Payload;
@@ -82,8 +83,8 @@ impl Channel {
 
     /// Sends a frame and waits for the answer's, with an image of at most `image_bytes_max`. Dropping the future cancels the
     /// call on the other side too.
-    pub(crate) async fn call(&self, payload: Payload, image_bytes_max: usize) -> Result<Answer, Lost> {
-        let response = self.send(Method::POST, Some(payload))?.await.map_err(|error| lost(&error))?;
+    pub(crate) async fn call(&self, frame: &Frame, image_bytes_max: usize) -> Result<Answer, Lost> {
+        let response = self.send(Method::POST, Some(frame))?.await.map_err(|error| lost(&error))?;
         if response.status() != StatusCode::OK {
             return Err(refused(format!("it answered with HTTP status {}", response.status().as_u16())));
         }
@@ -106,7 +107,7 @@ impl Channel {
         }
     }
 
-    fn send(&self, method: Method, payload: Option<Payload>) -> Result<ResponseFuture, Lost> {
+    fn send(&self, method: Method, frame: Option<&Frame>) -> Result<ResponseFuture, Lost> {
         let mut sender = self.lock();
         match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {}
@@ -119,11 +120,11 @@ impl Channel {
         // Neither scheme nor host: h2 puts `http` for the first and leaves the second away, so the head is three static indices.
         let mut request = Request::new(());
         *request.method_mut() = method;
-        let (response, mut body) = sender.send_request(request, payload.is_none()).map_err(|error| unsent(&error))?;
+        let (response, mut body) = sender.send_request(request, frame.is_none()).map_err(|error| unsent(&error))?;
         drop(sender);
-        if let Some(payload) = payload {
+        if let Some(frame) = frame {
             // Without the end of its body no call is run.
-            body.send_data(payload, true).map_err(|error| unsent(&error))?;
+            body.send_data(frame.payload(), true).map_err(|error| unsent(&error))?;
         }
         Ok(response)
     }

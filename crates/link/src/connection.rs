@@ -6,7 +6,7 @@
 //! that take long without ever waiting would hold up the connection's others by that, so what the first polls take is measured: after
 //! one beyond [`FIRST_POLL_MAX`] the next [`SPAWNED_CALLS`] are begun by tasks of their own, then one is tried again.
 
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use crate::limits::http2;
 use crate::payload::Payload;
 use crate::serving::{Ready, Serving, run, take};
 use crate::stream::Stream;
+use crate::writing::Writing;
 
 /// How long a call may take of the connection's own time.
 const FIRST_POLL_MAX: Duration = Duration::from_micros(100);
@@ -62,7 +63,7 @@ pub(crate) async fn serve(stream: Stream, serving: Arc<Serving>, stop: watch::Re
     let ping_pong = connection.ping_pong().expect("it is taken once");
     let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout);
     let reading = FuturesUnordered::new();
-    Turns { connection, handle, keep_alive, serving, reading, spawned_calls: 0 }.run(stop).await;
+    Turns { connection, handle, keep_alive, serving, reading, writing: Vec::new(), spawned_calls: 0 }.run(stop).await;
 }
 
 struct Turns {
@@ -72,6 +73,8 @@ struct Turns {
     serving: Arc<Serving>,
     /// Calls of which pieces are missing; at most as many as there are streams.
     reading: FuturesUnordered<BoxFuture<'static, Option<Ready>>>,
+    /// Answers of this turn.
+    writing: Vec<Writing>,
     /// How many calls are still to be begun by tasks of their own.
     spawned_calls: u32,
 }
@@ -110,6 +113,10 @@ impl Turns {
                 Poll::Pending => break,
             }
         }
+        // Most were written in this turn. Whoever does not read the others is waited for elsewhere.
+        for writing in self.writing.drain(..).filter(|writing| !writing.is_over()) {
+            tokio::spawn(writing.finish());
+        }
         match self.handle.poll_drain(cx) {
             Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, "a connection ended");
@@ -142,15 +149,25 @@ impl Turns {
         let mut call = Box::pin(run(self.serving.clone(), ready));
         if self.spawned_calls > 0 {
             self.spawned_calls -= 1;
-            tokio::spawn(call);
+            tokio::spawn(finish(call));
             return;
         }
         let before = Instant::now();
-        if call.as_mut().poll(cx).is_pending() {
-            tokio::spawn(call);
+        match call.as_mut().poll(cx) {
+            Poll::Ready(writing) => self.writing.extend(writing),
+            Poll::Pending => {
+                tokio::spawn(finish(call));
+            }
         }
         if before.elapsed() > FIRST_POLL_MAX {
             self.spawned_calls = SPAWNED_CALLS;
         }
+    }
+}
+
+/// Runs a call until its answer is written.
+async fn finish(call: impl Future<Output = Option<Writing>>) {
+    if let Some(writing) = call.await {
+        writing.finish().await;
     }
 }

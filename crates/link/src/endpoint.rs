@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::address::Address;
 use crate::channel::{Channel, Lost};
 use crate::connect::connect;
+use crate::frame::Frame;
 use crate::limits::PeerLimits;
-use crate::payload::Payload;
 use crate::random::{Random, doubled};
 use crate::tls::Tls;
 
@@ -77,7 +77,7 @@ impl Endpoint {
     }
 
     /// Makes one attempt at a call: waits for a connection that is being made, and not for one that cannot be.
-    pub(crate) async fn call(&self, payload: Payload, limits: &PeerLimits) -> Result<Answer, Lost> {
+    pub(crate) async fn call(&self, frame: &Frame, limits: &PeerLimits) -> Result<Answer, Lost> {
         let channel = match self.state() {
             State::Ready(channel) => channel,
             State::Down(reason) => return Err(down(&reason)),
@@ -92,7 +92,7 @@ impl Endpoint {
             }
         };
         let place = Place::take(&self.in_flight, limits.calls_max.min(channel.calls_max))?;
-        let answered = channel.call(payload, limits.image_bytes_max).await;
+        let answered = channel.call(frame, limits.image_bytes_max).await;
         drop(place);
         if answered.as_ref().is_err_and(|lost| lost.is_over) {
             self.leave(&channel);

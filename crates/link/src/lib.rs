@@ -34,17 +34,20 @@ pub mod peer;
 pub mod server;
 pub mod tls;
 
+mod budget;
 mod channel;
 mod connect;
 mod connection;
 mod cork;
 mod endpoint;
+mod frame;
 mod keep_alive;
 mod payload;
 mod random;
 mod serving;
 mod stream;
 mod unix;
+mod writing;
 
 pub use address::Address;
 pub use error::LinkError;

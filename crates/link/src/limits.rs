@@ -63,16 +63,19 @@ impl Default for PeerLimits {
 pub struct ServerLimits {
     /// Open connections. Further ones wait in the kernel's queue.
     pub connections_max: usize,
-    /// Calls that are being read or run, over all connections. Further ones are answered as overloaded, unread.
+    /// Calls that are being read, run or answered, over all connections. Further ones are answered as overloaded, unread.
     pub calls_max: usize,
     /// Bytes of one call's image.
     pub image_bytes_max: usize,
-    /// Bytes of the images of all calls that are being read or run. Calls beyond are answered as overloaded.
+    /// Bytes of the images of all calls that are being read or run. Calls beyond are answered as overloaded. As many again
+    /// are for answers that are being written; one beyond is replaced by such a failure.
     pub images_bytes_max: usize,
     /// From a connection's beginning until TLS and HTTP/2 are agreed.
     pub handshake_timeout: Duration,
     /// Between two pieces of a call's body.
     pub body_timeout: Duration,
+    /// Between two pieces of an answer that its reader takes, and after the call's deadline. Then its stream is reset.
+    pub answer_timeout: Duration,
     /// How often a connection is asked whether it lives.
     pub keep_alive_interval: Duration,
     /// How long it may take to say so. Then it is closed.
@@ -88,6 +91,7 @@ impl Default for ServerLimits {
             images_bytes_max: 512 << 20,
             handshake_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(10),
             keep_alive_interval: Duration::from_secs(20),
             keep_alive_timeout: Duration::from_secs(10),
         }

@@ -4,28 +4,36 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
+use crate::writing::OnItsWay;
+
 /// Bodies up to this many bytes are copied behind their head: one piece is cheaper than two.
 const JOINED_BYTES_MAX: usize = 4 << 10;
 
 /// A frame's bytes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(crate) struct Payload {
     head: Bytes,
     body: Bytes,
+    on_its_way: Option<OnItsWay>,
 }
 
 impl Payload {
     /// A frame of `body` behind what `encode` writes, which has `head_bytes`.
-    pub(crate) fn new(head_bytes: usize, body: Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) -> Self {
+    pub(crate) fn new(head_bytes: usize, body: Bytes, encode: impl FnOnce(&mut Vec<u8>)) -> Self {
         let is_joined = body.len() <= JOINED_BYTES_MAX;
         let mut head = Vec::with_capacity(head_bytes + if is_joined { body.len() } else { 0 });
         encode(&mut head);
         if is_joined {
             head.extend_from_slice(&body);
-            Self { head: head.into(), body: Bytes::new() }
+            Self { head: head.into(), body: Bytes::new(), on_its_way: None }
         } else {
-            Self { head: head.into(), body: body.into() }
+            Self { head: head.into(), body, on_its_way: None }
         }
+    }
+
+    /// The same, and `on_its_way` with it until it is written or thrown away.
+    pub(crate) fn with(self, on_its_way: OnItsWay) -> Self {
+        Self { on_its_way: Some(on_its_way), ..self }
     }
 }
 
@@ -42,6 +50,9 @@ impl Buf for Payload {
         let of_head = count.min(self.head.len());
         self.head.advance(of_head);
         self.body.advance(count - of_head);
+        if let Some(on_its_way) = &self.on_its_way {
+            on_its_way.wrote(count);
+        }
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {

@@ -24,8 +24,8 @@ use crate::address::Address;
 use crate::channel::Lost;
 use crate::endpoint::{Endpoint, State};
 use crate::error::LinkError;
+use crate::frame::Frame;
 use crate::limits::PeerLimits;
-use crate::payload::Payload;
 use crate::random::{Random, doubled};
 use crate::tls::Tls;
 
@@ -119,13 +119,14 @@ impl Group {
     }
 
     async fn attempts(&self, call: Call) -> Answer {
-        let (payload, is_idempotent) = self.frame(call)?;
+        let is_idempotent = call.context.idempotency_key != 0;
+        let frame = self.frame(call)?;
         let mut tried = 0_u64;
         let mut attempt = 1;
         loop {
             let index = self.choose(tried);
             let endpoint = &self.endpoints[index];
-            let lost = match endpoint.call(payload.clone(), &self.limits).await {
+            let lost = match endpoint.call(&frame, &self.limits).await {
                 Ok(answer) => match as_lost(answer) {
                     Ok(answer) => return answer,
                     Err(lost) => lost,
@@ -149,20 +150,17 @@ impl Group {
         }
     }
 
-    /// The call's frame, and whether it has an idempotency key.
-    fn frame(&self, call: Call) -> Result<(Payload, bool), CallFailure> {
+    /// The call's frame.
+    fn frame(&self, call: Call) -> Result<Frame, CallFailure> {
         let now = Instant::now().into_std();
-        if call.context.deadline <= now {
+        let deadline = call.context.deadline;
+        if deadline <= now {
             let reason = format!("the deadline passed before `{}` was called", self.name);
             return Err(CallFailure::Lost { error: CallError::Deadline, reason, not_run: true });
         }
-        let is_idempotent = call.context.idempotency_key != 0;
         let cannot = |error| CallFailure::refused(format!("`{}` cannot be called: {error}", self.name));
         let request = Request::of(&call, now).map_err(cannot)?;
-        let mut encoded = Ok(());
-        let payload = Payload::new(request.head_bytes(), call.image, |frame| encoded = request.encode(frame));
-        encoded.map_err(cannot)?;
-        Ok((payload, is_idempotent))
+        Ok(Frame { request, deadline, image: call.image.into() })
     }
 
     /// The address for the next attempt: not one of `tried` if there is another that is not down.

@@ -5,7 +5,6 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt as _;
 use h2::RecvStream;
@@ -15,9 +14,11 @@ use isomer_wire::frame::Head as _;
 use isomer_wire::{Answer, Call, CallError, CallFailure, Callee, FrameReader, Reply, Request};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::budget::{Budget, Taken};
 use crate::channel::next;
 use crate::limits::ServerLimits;
 use crate::payload::Payload;
+use crate::writing::Writing;
 
 /// What all connections of a server share.
 pub(crate) struct Serving {
@@ -25,21 +26,24 @@ pub(crate) struct Serving {
     pub(crate) limits: ServerLimits,
     calls: Arc<Budget>,
     images: Arc<Budget>,
+    answers: Arc<Budget>,
 }
 
 impl Serving {
     pub(crate) fn new(callee: Arc<dyn Callee>, limits: ServerLimits) -> Self {
         let calls = Arc::new(Budget::new(limits.calls_max));
         let images = Arc::new(Budget::new(limits.images_bytes_max));
-        Self { callee, limits, calls, images }
+        let answers = Arc::new(Budget::new(limits.images_bytes_max));
+        Self { callee, limits, calls, images, answers }
     }
 }
 
-/// A call that was read, and everything that is given back with its answer.
+/// A call that was read, and what it holds: its place until its answer is written, its image's room until it has run.
 pub(crate) struct Ready {
     call: Call,
     respond: SendResponse<Payload>,
-    held: [Taken; 2],
+    place: Taken,
+    image: Taken,
 }
 
 /// Takes one stream as far as it goes without the callee: to a call, or to an answer that needs none.
@@ -68,7 +72,7 @@ async fn take_call(serving: &Serving, mut body: RecvStream, mut respond: SendRes
         return None;
     };
     match read(serving, &mut body).await {
-        Ok((call, images)) => Some(Ready { call, respond, held: [place, images] }),
+        Ok((call, image)) => Some(Ready { call, respond, place, image }),
         Err(failure) => {
             if let Some(failure) = failure {
                 send(&mut respond, Err(failure));
@@ -78,9 +82,9 @@ async fn take_call(serving: &Serving, mut body: RecvStream, mut respond: SendRes
     }
 }
 
-/// Runs a call and answers it.
-pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) {
-    let Ready { call, mut respond, held } = ready;
+/// Runs a call and answers it. The answer may be on its way still.
+pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) -> Option<Writing> {
+    let Ready { call, mut respond, place, image } = ready;
     let deadline = Instant::from_std(call.context.deadline);
     // What panics is this process's fault, and hurts one call as a trap does.
     let running = AssertUnwindSafe(async { serving.callee.call(call).await }).catch_unwind();
@@ -92,11 +96,19 @@ pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) {
             Ok(Err(_)) => Err(CallFailure::trap("the callee's host panicked")),
             Err(_) => Err(CallFailure::deadline("the callee did not end before the deadline")),
         },
-        _ = reset => return,
+        _ = reset => return None,
     };
-    // Whoever is answered finds the place free.
-    drop(held);
-    send(&mut respond, answer);
+    drop(image);
+    let (mut reply, mut body) = Reply::of(answer);
+    let room = Budget::take(&serving.answers, body.len());
+    if room.is_none() {
+        let reason = format!("answers of {} bytes are being written", serving.limits.images_bytes_max);
+        // Its few bytes are bounded by the number of calls.
+        (reply, body) = Reply::of(Err(CallFailure::Lost { error: CallError::Overloaded, reason, not_run: false }));
+    }
+    // Fails only when nobody is there any more.
+    let stream = respond.send_response(Response::new(()), false).ok()?;
+    Writing::begin(stream, payload(&reply, body), (place, room), deadline, serving.limits.answer_timeout)
 }
 
 /// Reads a call. Without one there is a failure to answer with, or nobody to answer.
@@ -133,40 +145,15 @@ async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Taken),
     Ok((head.into_call(image, begun.into_std()), images))
 }
 
+/// Answers a call that has no place any more.
 fn send(respond: &mut SendResponse<Payload>, answer: Answer) {
     let (reply, body) = Reply::of(answer);
-    let payload = Payload::new(Reply::FIXED_BYTES, body, |frame| frame.extend_from_slice(&reply.encode()));
     // Both fail only when nobody is there any more.
     if let Ok(mut stream) = respond.send_response(Response::new(()), false) {
-        let _ = stream.send_data(payload, true);
+        let _ = stream.send_data(payload(&reply, body), true);
     }
 }
 
-/// A bounded amount of something.
-struct Budget {
-    taken: AtomicUsize,
-    max: usize,
-}
-
-/// A part of it, given back when dropped.
-struct Taken {
-    budget: Arc<Budget>,
-    amount: usize,
-}
-
-impl Budget {
-    fn new(max: usize) -> Self {
-        Self { taken: AtomicUsize::new(0), max }
-    }
-
-    fn take(budget: &Arc<Self>, amount: usize) -> Option<Taken> {
-        let taken = Taken { budget: budget.clone(), amount };
-        (budget.taken.fetch_add(amount, Ordering::Relaxed).saturating_add(amount) <= budget.max).then_some(taken)
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.budget.taken.fetch_sub(self.amount, Ordering::Relaxed);
-    }
+fn payload(reply: &Reply, body: Vec<u8>) -> Payload {
+    Payload::new(Reply::FIXED_BYTES, body.into(), |frame| frame.extend_from_slice(&reply.encode()))
 }

@@ -12,7 +12,7 @@ use isomer_wire::{CallError, Callee as _};
 use support::callee::Script;
 use support::proxy::{Deed, Proxy, Way};
 use support::server::Running;
-use support::{LONG, call, call_in, idempotent, in_time, lost, peer, peer_with, quick, ready, until};
+use support::{LONG, SLACK, call, call_in, idempotent, in_time, lost, peer, peer_with, quick, ready, until};
 
 /// Calls that fail fast end long before their deadline.
 const FAST: Duration = Duration::from_secs(5);
@@ -283,6 +283,27 @@ async fn load_goes_to_the_less_loaded_and_away_from_the_dead() {
         peer.call(call(b"echo".to_vec())).await.unwrap();
     }
     assert!(back.script.begun() > 0, "the one that came back gets nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_connection_is_not_given_its_time_again() {
+    let pause = 2 * SLACK;
+    let server = Running::tcp().await;
+    let proxy = Proxy::new(&server.address).await;
+    let mut is_first = true;
+    proxy.rule(move |way, bytes| {
+        if way == Way::There && std::mem::take(&mut is_first) {
+            return Deed::Delay(pause);
+        }
+        Deed::Send(bytes.to_vec())
+    });
+    let peer = peer_with(&[&proxy.address], PeerLimits { connect_timeout: LONG, ..quick() });
+    let (begun, call) = (Instant::now(), call(b"echo".to_vec()));
+    let deadline = call.context.deadline;
+    assert_eq!(peer.call(call).await.unwrap(), b"echo");
+    assert!(begun.elapsed() >= pause, "the connection was not held back");
+    let late = server.script.last().context.deadline.saturating_duration_since(deadline);
+    assert!(late < SLACK, "the callee has {late:?} more than the caller");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -175,3 +175,42 @@ async fn who_says_nothing_gives_its_place_to_others() {
     until("the peer is let in", || peer.healthy() == 1).await;
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
+
+/// A client whose window stays closed: answers cannot leave, and are not gathered without a bound or for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_no_answers_is_bounded_and_cut_off() {
+    let (bytes, timeout) = (400 << 10, Duration::from_secs(2));
+    let limits =
+        ServerLimits { images_bytes_max: 1 << 20, calls_max: 4, answer_timeout: timeout, ..ServerLimits::default() };
+    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
+    let peer = peer(&[&server.address]);
+    peer.wait_ready(Instant::now() + LONG).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let handshake = builder.initial_window_size(0).handshake::<_, Bytes>(dial(&server.address).await);
+    let (mut sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    let call_of = |bytes: usize| {
+        let call = call(vec![b'e'; bytes]);
+        let mut frame = Vec::new();
+        Request::of(&call, Instant::now()).unwrap().encode(&mut frame).unwrap();
+        Bytes::from([frame, call.image].concat())
+    };
+    let mut unread = Vec::new();
+    for _ in 0..2 {
+        futures::future::poll_fn(|cx| sender.poll_ready(cx)).await.unwrap();
+        let mut request = HttpRequest::new(());
+        *request.method_mut() = Method::POST;
+        let (response, mut body) = sender.send_request(request, false).unwrap();
+        body.send_data(call_of(bytes), true).unwrap();
+        unread.push(response.await.unwrap().into_body());
+    }
+    // Others are answered, as far as there is room.
+    assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
+    let (error, reason, not_run) = lost(peer.call(call(vec![b'e'; bytes])).await);
+    assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");
+    for mut body in unread {
+        let error = body.data().await.unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
+    }
+    assert_eq!(peer.call(call(vec![b'e'; bytes])).await.unwrap().len(), bytes);
+}
