@@ -74,6 +74,8 @@ pub struct ServerLimits {
     pub handshake_timeout: Duration,
     /// Between two pieces of a call's body.
     pub body_timeout: Duration,
+    /// From a call's beginning to its last byte; and no longer than its deadline.
+    pub reading_timeout: Duration,
     /// Between two pieces of an answer that its reader takes, and after the call's deadline. Then its stream is reset.
     pub answer_timeout: Duration,
     /// How often a connection is asked whether it lives.
@@ -91,6 +93,7 @@ impl Default for ServerLimits {
             images_bytes_max: 512 << 20,
             handshake_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
+            reading_timeout: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(10),
             keep_alive_interval: Duration::from_secs(20),
             keep_alive_timeout: Duration::from_secs(10),

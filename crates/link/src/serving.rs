@@ -12,7 +12,7 @@ use h2::server::SendResponse;
 use http::{Method, Request as HttpRequest, Response, StatusCode};
 use isomer_wire::frame::Head as _;
 use isomer_wire::{Answer, Call, CallError, CallFailure, Callee, FrameReader, Reply, Request};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::budget::{Budget, Taken};
 use crate::channel::next;
@@ -118,8 +118,10 @@ async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Taken),
     let mut reader = FrameReader::<Request>::new(limits.image_bytes_max);
     let mut images = None;
     let mut begun = Instant::now();
+    let mut end = begun + limits.reading_timeout;
     loop {
-        let piece = match timeout(limits.body_timeout, next(body)).await {
+        // Bytes that come one by one hold a place no longer than a call may.
+        let piece = match timeout_at(end.min(Instant::now() + limits.body_timeout), next(body)).await {
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(_))) => return Err(None),
             Ok(None) => break,
@@ -134,6 +136,7 @@ async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Taken),
             && !had_head
         {
             begun = Instant::now();
+            end = end.min(begun + head.remaining);
             images = Some(Budget::take(&serving.images, head.body_bytes()).ok_or_else(|| {
                 Some(CallFailure::overloaded(format!("images of {} bytes are held", limits.images_bytes_max)))
             })?);

@@ -12,7 +12,7 @@ use isomer_link::{Address, ServerLimits, health};
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{Answer, CallError, Callee as _, FrameReader, Reply, Request};
 use support::server::Running;
-use support::{LONG, call, lost, peer, until};
+use support::{LONG, call, call_in, lost, peer, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -213,4 +213,34 @@ async fn who_reads_no_answers_is_bounded_and_cut_off() {
         assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
     }
     assert_eq!(peer.call(call(vec![b'e'; bytes])).await.unwrap().len(), bytes);
+}
+
+/// Each byte comes in time, and all of them do not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_comes_byte_by_byte_ends_in_time() {
+    let short = Duration::from_millis(200);
+    let limits = ServerLimits { reading_timeout: short, ..ServerLimits::default() };
+    let address = "127.0.0.1:0".parse().unwrap();
+    let hasty = Running::with(&address, None, limits, Default::default()).await;
+    let patient = Running::tcp().await;
+    for (server, timeout) in [(&hasty, LONG), (&patient, short)] {
+        let mut client = Client::new(&server.address).await;
+        let call = call_in(timeout, vec![b'e'; 64 << 10]);
+        let mut head = Vec::new();
+        Request::of(&call, Instant::now()).unwrap().encode(&mut head).unwrap();
+        let mut request = HttpRequest::new(());
+        *request.method_mut() = Method::POST;
+        let (response, mut body) = client.0.send_request(request, false).unwrap();
+        body.send_data(Bytes::from(head), false).unwrap();
+        let drip = tokio::spawn(async move {
+            while body.send_data(Bytes::from_static(b"e"), false).is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let answered = tokio::time::timeout(LONG / 2, response).await.expect("it is read for ever");
+        let bytes = answered.unwrap().into_body().data().await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&bytes).contains("the rest of the call did not come"));
+        assert_eq!(server.script.begun(), 0);
+        drip.abort();
+    }
 }
