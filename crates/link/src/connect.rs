@@ -4,18 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::address::Address;
 use crate::stream::Stream;
 use crate::tls::{self, Tls};
+use crate::unix;
 
 /// Connects to `address`: with TLS where there is some, unless it is a Unix socket.
 pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Stream, String> {
     let (host, port) = match address {
         Address::Unix(path) => {
-            return UnixStream::connect(path).await.map(Stream::Unix).map_err(|error| words(&error));
+            return unix::connect(path).await.map(Stream::Unix).map_err(|error| words(&error));
         }
         Address::Tcp { host, port } => (host, *port),
     };

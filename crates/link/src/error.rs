@@ -77,6 +77,16 @@ pub enum LinkError {
         /// Its mode.
         mode: u32,
     },
+    /// Another user's folder, who could put a socket of their own there.
+    #[error("`{folder}` belongs to user {owner}, and this process's is {user}")]
+    ForeignFolder {
+        /// The socket's folder.
+        folder: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// The effective user of this process.
+        user: u32,
+    },
     /// Something that is no socket lies there.
     #[error("`{path}` is there already, and is no socket")]
     NotASocket {
@@ -130,6 +140,7 @@ impl LinkError {
             Self::NotAllowed { .. } => "take a port above 1023".to_owned(),
             Self::Listen { .. } => return None,
             Self::OpenFolder { folder, .. } => format!("chmod 700 {}", folder.display()),
+            Self::ForeignFolder { .. } => "take a folder that belongs to the user that runs this".to_owned(),
             Self::NotASocket { .. } => "move it away, or take another path".to_owned(),
             Self::TlsFile { .. } => "check the path and who may read it".to_owned(),
             Self::TlsContent { what: "key", .. } => {

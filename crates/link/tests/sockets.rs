@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,28 @@ async fn a_folder_that_others_may_enter_is_none_for_a_socket() {
     let error = fails(&Address::Unix(folder.path().join("cart.sock"))).await;
     assert!(matches!(error, LinkError::OpenFolder { mode: 0o755, .. }), "{error}");
     assert_eq!(error.hint().unwrap(), format!("chmod 700 {}", folder.path().display()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_users_folder_is_none_for_a_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+    // Root gives one away; everybody else finds the system's, which is another's.
+    let foreign = match chown(folder.path(), Some(65534), None) {
+        Ok(()) => folder.path(),
+        Err(_) => std::path::Path::new("/usr"),
+    };
+    let error = fails(&Address::Unix(foreign.join("cart.sock"))).await;
+    assert!(matches!(error, LinkError::ForeignFolder { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("belongs to the user"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_is_no_files_is_refused() {
+    for path in ["/", "/tmp/..", "", "cart.sock"] {
+        let error = fails(&Address::Unix(path.into())).await;
+        assert!(matches!(error, LinkError::Address { .. }), "{path}: {error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
