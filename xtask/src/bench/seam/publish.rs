@@ -29,7 +29,7 @@ pub(in super::super) fn publish(project: &Project, results: &Results) -> Result<
         let bench = results.bench(bench).with_context(|| format!("`{bench}` was not measured yet"))?;
         write(project, path, &svg(title, LEGEND, &panels(bench)))?;
     }
-    write(project, NUMBERS, &format!("{:#}\n", results.published(&PUBLISHED)))
+    write(project, NUMBERS, &results.published(&PUBLISHED))
 }
 
 fn write(project: &Project, path: &str, text: &str) -> Result<()> {
