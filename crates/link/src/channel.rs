@@ -1,16 +1,18 @@
 //! The client's side of one connection: its task, and calls over it.
 
 use std::future::poll_fn;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, StatusCode};
+use isomer_wire::frame::Head as _;
 use isomer_wire::{Answer, CallError, FrameReader, Reply};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
+use crate::budget::Budget;
 use crate::cork::{Cork, CorkHandle, cork};
 use crate::frame::Frame;
 use crate::keep_alive::KeepAlive;
@@ -24,6 +26,8 @@ pub(crate) struct Channel {
     sender: Mutex<SendRequest<Payload>>,
     /// Calls in flight that the server takes.
     pub(crate) calls_max: usize,
+    /// Room for the answers' images that are being read.
+    answers: Arc<Budget>,
     /// Told by the first call that finds the connection over. Each connection has its own, so that what is told late is not heard
     /// by its successor.
     pub(crate) is_over: Notify,
@@ -78,7 +82,8 @@ impl Channel {
             });
         }
         let calls_max = sender.current_max_send_streams();
-        Ok((Self { sender: Mutex::new(sender), calls_max, is_over: Notify::new() }, ended))
+        let answers = Arc::new(Budget::new(limits.answers_bytes_max));
+        Ok((Self { sender: Mutex::new(sender), calls_max, answers, is_over: Notify::new() }, ended))
     }
 
     /// Sends a frame and waits for the answer's, with an image of at most `image_bytes_max`. Dropping the future cancels the
@@ -90,9 +95,17 @@ impl Channel {
         }
         let mut body = response.into_body();
         let mut reader = FrameReader::<Reply>::new(image_bytes_max);
+        let mut room = None;
         while let Some(piece) = next(&mut body).await {
             let piece = piece.map_err(|error| lost(&error))?;
             reader.push(&piece).map_err(|error| refused(format!("its answer is none: {error}")))?;
+            if let (None, Some(head)) = (&room, reader.head()) {
+                let taken = Budget::take(&self.answers, head.body_bytes()).ok_or_else(|| {
+                    let reason = "too many bytes of answers are being read".to_owned();
+                    Lost { error: CallError::Overloaded, reason, not_run: false, is_over: false }
+                })?;
+                room = Some(taken);
+            }
         }
         let answer = reader.finish().and_then(|(reply, body)| reply.into_answer(body));
         answer.map_err(|error| refused(format!("its answer is none: {error}")))

@@ -26,6 +26,8 @@ pub struct PeerLimits {
     pub calls_max: usize,
     /// Bytes of one result's image.
     pub image_bytes_max: usize,
+    /// Bytes of all results' images that one connection is bringing. A call whose answer finds no room is overloaded; it has run.
+    pub answers_bytes_max: usize,
     /// For name, connection, TLS and HTTP/2 together; and no longer than the deadline of whoever waits.
     pub connect_timeout: Duration,
     /// The first pause after a failed attempt to connect. Each further one is twice as long.
@@ -47,6 +49,7 @@ impl Default for PeerLimits {
         Self {
             calls_max: http2::STREAMS_MAX as usize,
             image_bytes_max: IMAGE_BYTES_MAX as usize,
+            answers_bytes_max: 512 << 20,
             connect_timeout: Duration::from_secs(5),
             backoff_min: Duration::from_millis(10),
             backoff_max: Duration::from_secs(1),

@@ -165,9 +165,7 @@ impl Group {
 
     /// The address for the next attempt: not one of `tried` if there is another that is not down.
     fn choose(&self, tried: u64) -> usize {
-        let [only] = &*self.endpoints else { return self.choose_of_many(tried) };
-        let _: &Arc<Endpoint> = only;
-        0
+        if self.endpoints.len() == 1 { 0 } else { self.choose_of_many(tried) }
     }
 
     fn choose_of_many(&self, tried: u64) -> usize {

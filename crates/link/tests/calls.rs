@@ -155,6 +155,19 @@ async fn images_have_a_limit_on_each_way() {
     assert_eq!(small.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_are_being_read_have_a_limit_together() {
+    let server = Running::tcp().await;
+    let small = peer_with(&[&server.address], PeerLimits { answers_bytes_max: 10, ..quick() });
+    small.wait_ready(Instant::now() + LONG).await.unwrap();
+    let (error, reason, not_run) = lost(small.call(call(vec![b'e'; 11])).await);
+    assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");
+    // What was taken has been given back, also by the one that found no room.
+    for _ in 0..3 {
+        assert_eq!(small.call(call(b"echo-of-10".to_vec())).await.unwrap(), b"echo-of-10");
+    }
+}
+
 /// The connection's own task begins calls as long as they are quick; callees that hog it lose that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callees_that_never_wait_are_answered_too() {
