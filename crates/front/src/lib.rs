@@ -17,7 +17,9 @@
 //!
 //! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends is answered or closed.
 
+pub mod admission;
 mod deadline;
+pub mod door;
 mod idle;
 mod incoming;
 mod outgoing;
@@ -28,5 +30,7 @@ pub mod site;
 mod socket;
 mod trace;
 
+pub use admission::{Admission, AdmissionCounts, AdmissionLimits, Place};
+pub use door::{Door, Entered, Entering, Refusal};
 pub use server::{Front, FrontError, Limits, bind};
 pub use site::{Site, Target};

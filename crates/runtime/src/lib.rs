@@ -30,6 +30,7 @@
 //! Invariant: a store is used by one request at a time unless the group says otherwise, and a store whose run did not end
 //! cleanly (trap, deadline, client gone) is dropped, never reused.
 
+pub mod account;
 mod alone;
 mod begun;
 mod body;
@@ -53,6 +54,7 @@ mod slots;
 mod wasi;
 pub mod wire;
 
+pub use account::{Account, AccountLimits, AccountUse};
 pub use body::ResponseBody;
 pub use failure::Failure;
 pub use given::GivenClockAndRandom;

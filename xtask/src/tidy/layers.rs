@@ -8,6 +8,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("isomer-manifest", &[]),
     ("isomer-wit", &[]),
     ("isomer-wire", &[]),
+    ("isomer-api", &[]),
+    ("isomer-admin", &["isomer-api"]),
+    ("isomer-state", &["isomer-api"]),
     ("isomer-link", &["isomer-wire"]),
     ("isomer-plan", &["isomer-manifest", "isomer-wire"]),
     ("isomer-toolchain", &["isomer-manifest"]),
@@ -36,6 +39,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "isomer-node",
         &[
+            "isomer-admin",
+            "isomer-api",
             "isomer-capabilities",
             "isomer-front",
             "isomer-link",
@@ -44,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-plan",
             "isomer-runtime",
             "isomer-seam",
+            "isomer-state",
             "isomer-wire",
             "isomer-wit",
         ],
@@ -51,6 +57,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "isomer",
         &[
+            "isomer-admin",
+            "isomer-api",
             "isomer-capabilities",
             "isomer-front",
             "isomer-link",
@@ -60,6 +68,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-plan",
             "isomer-runtime",
             "isomer-seam",
+            "isomer-state",
             "isomer-toolchain",
             "isomer-wire",
             "isomer-wit",
@@ -102,12 +111,13 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Crates of others that only these crates may name, so that a change of one is a change of one place.
 const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("h2", &["isomer-link"]),
-    ("hyper", &["isomer-front", "isomer-capabilities", "isomer-bench-programs"]),
-    ("hyper-util", &["isomer-front", "isomer-capabilities", "isomer-bench-programs"]),
+    ("hyper", &["isomer-admin", "isomer-front", "isomer-capabilities", "isomer-bench-programs"]),
+    ("hyper-util", &["isomer-admin", "isomer-front", "isomer-capabilities", "isomer-bench-programs"]),
     ("tokio-rustls", &["isomer-front", "isomer-capabilities", "isomer-link"]),
     ("rustls", &["isomer-front", "isomer-capabilities", "isomer-link"]),
     ("tonic", &["isomer-bench-grpc"]),
-    ("redb", &["isomer-capabilities"]),
+    ("axum", &["isomer-admin"]),
+    ("redb", &["isomer-capabilities", "isomer-state"]),
     ("rusqlite", &["isomer-capabilities"]),
     ("wasmtime", &["isomer-runtime", "isomer-capabilities", "isomer-node", "isomer-bench-dynamic"]),
     ("wasmtime-wasi", &["isomer-runtime", "isomer-capabilities", "isomer-node", "isomer-bench-dynamic"]),

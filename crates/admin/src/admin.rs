@@ -1,0 +1,67 @@
+//! What a node must be able to do for its admins. One function for each thing that the API offers (`isomer_api::routes`).
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::Stream;
+use isomer_api::{
+    AppInfo, AppName, Deployed, Digest, LogLine, LogQuery, Missing, NodeStatus, Problem, Release, RevisionInfo,
+    Rollback, Swap, TenantChange, TenantInfo, TenantName,
+};
+
+/// The answer to come. Dropping it, as when the client goes away, does not undo what was begun.
+pub type Reply<T> = BoxFuture<'static, Result<T, Problem>>;
+
+/// The bytes of an upload, as they arrive.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
+
+/// Lines of a log: those that there are, then those that come if they were asked for.
+pub type LogLines = Pin<Box<dyn Stream<Item = LogLine> + Send>>;
+
+/// A node, for its admins.
+pub trait Admin: Send + Sync + 'static {
+    /// The node as a whole.
+    fn status(self: Arc<Self>) -> Reply<NodeStatus>;
+
+    /// All tenants, by name.
+    fn tenants(self: Arc<Self>) -> Reply<Vec<TenantInfo>>;
+    /// One tenant.
+    fn tenant(self: Arc<Self>, tenant: TenantName) -> Reply<TenantInfo>;
+    /// Makes a tenant, or changes it.
+    fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> Reply<TenantInfo>;
+    /// Removes a tenant that has no apps, with its secrets and what data there is left.
+    fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()>;
+    /// Sets a secret: apps see it from their next start on. It is never told again.
+    fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()>;
+    /// Removes a secret.
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String) -> Reply<()>;
+
+    /// All apps, or those of one tenant, by tenant and name.
+    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>>;
+    /// One app.
+    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo>;
+    /// Its revisions, the newest first.
+    fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<Vec<RevisionInfo>>;
+
+    /// Which parts of a release the node lacks.
+    fn missing(self: Arc<Self>, release: Release) -> Reply<Missing>;
+    /// Takes a part. It is kept only if the bytes have this digest.
+    fn put_blob(self: Arc<Self>, digest: Digest, body: Body) -> Reply<()>;
+    /// Checks, compiles, starts and takes into service; or changes nothing.
+    fn deploy(self: Arc<Self>, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed>;
+    /// Goes back to an earlier revision, as a deployment of it.
+    fn rollback(self: Arc<Self>, tenant: TenantName, app: AppName, rollback: Rollback) -> Reply<Deployed>;
+    /// Replaces components, as a deployment of a revision with the others as they are.
+    fn swap(self: Arc<Self>, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed>;
+
+    /// Stops serving it. Requests in flight finish.
+    fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo>;
+    /// Serves it again.
+    fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo>;
+    /// Removes it; its data too if `data`, else the next deployment under this name finds it.
+    fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> Reply<()>;
+    /// Lines of its log.
+    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines>;
+}

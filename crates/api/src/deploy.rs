@@ -1,0 +1,153 @@
+//! What a deployment sends: first what it is made of, then what the node lacks of that.
+//!
+//! 1. `POST …/missing` with a [`Release`] answers which [`Digest`]s the node does not have.
+//! 2. `PUT …/blobs/DIGEST` for each of them.
+//! 3. `POST …/deploy` with the same [`Release`] answers when the revision serves, or why it cannot.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::names::{Digest, HostPattern, InvalidName, RevisionId};
+
+/// The most parts that a release may have.
+pub const PARTS_MAX: usize = 10_000;
+
+/// The most bytes of a manifest.
+pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
+
+/// All that a revision is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The text of `isomer.toml`.
+    pub manifest: String,
+    /// The shape: its groups run in the node's one process.
+    pub shape: String,
+    /// The components' bytes, by the components' names.
+    pub components: BTreeMap<String, Part>,
+    /// Files of the app's folder that it is granted or migrated with, by their paths in it.
+    #[serde(default)]
+    pub files: BTreeMap<PartPath, Part>,
+    /// The host names under which it is to be served; absent leaves them as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<HostPattern>>,
+}
+
+/// Some bytes that the node keeps by their content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Their SHA-256.
+    pub digest: Digest,
+    /// How many they are.
+    pub bytes: u64,
+}
+
+/// A path in an app's folder: relative, of plain names, with `/` in between.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct PartPath(String);
+
+impl PartPath {
+    /// The path as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PartPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for PartPath {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let is_plain =
+            |name: &str| !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(['\\', '\0', ':']);
+        if text.len() <= 1024 && text.split('/').all(is_plain) && !text.chars().any(char::is_control) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(InvalidName {
+            text: text.chars().filter(|character| !character.is_control()).take(80).collect(),
+            what: "a path in an app's folder",
+            rule: "it is relative, with `/` between plain names, and does not leave the folder",
+        })
+    }
+}
+
+impl TryFrom<String> for PartPath {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<PartPath> for String {
+    fn from(path: PartPath) -> Self {
+        path.0
+    }
+}
+
+/// What a node lacks of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Missing {
+    /// Each once.
+    pub digests: Vec<Digest>,
+}
+
+/// A revision serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Deployed {
+    /// Its name.
+    pub revision: RevisionId,
+    /// The one that served before.
+    pub previous: Option<RevisionId>,
+    /// The host names under which it is served.
+    pub hosts: Vec<HostPattern>,
+    /// Was it compiled for this? Not if the node had its code.
+    pub compiled: bool,
+    /// How long all of it took, in milliseconds.
+    pub took_ms: u64,
+    /// What the plan warns of, as a person reads it.
+    pub warnings: Vec<String>,
+}
+
+/// Goes back to an earlier revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rollback {
+    /// Which; the one that served before this one where absent.
+    pub revision: Option<RevisionId>,
+}
+
+/// Replaces components of the revision that serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Swap {
+    /// Their new bytes, by the components' names. The node must have them (`PUT …/blobs/DIGEST`).
+    pub components: BTreeMap<String, Part>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_in_its_folder() {
+        for good in ["a", "static/index.html", "a b/ü.txt"] {
+            assert!(good.parse::<PartPath>().is_ok(), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "..", "a/../b", "./a", "a\\b", "c:a", "a\nb", "a\0"] {
+            assert!(bad.parse::<PartPath>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What a node's admin API says and is told: names, quotas, what is asked and what is answered. Pure data, as JSON on the wire.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | [`names`] | names of tenants, apps and hosts, digests, revisions: checked when they are read |
+//! | [`quotas`] | what a tenant may use |
+//! | [`tenant`] | tenants: what is told of them, how they are changed |
+//! | [`app`] | apps and their revisions |
+//! | [`deploy`] | what a deployment sends |
+//! | [`status`] | a node as a whole, and its log's lines |
+//! | [`problem`] | why something was refused |
+//! | [`routes`] | the paths of the API |
+//!
+//! Invariant: whoever has a value of these types has a value that was checked, wherever it came from.
+
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod deploy;
+pub mod names;
+pub mod problem;
+pub mod quotas;
+pub mod routes;
+pub mod status;
+pub mod tenant;
+
+pub use app::{AppInfo, AppState, RevisionInfo};
+pub use deploy::{Deployed, Missing, Part, PartPath, Release, Rollback, Swap};
+pub use names::{AppName, Digest, HostPattern, InvalidName, RevisionId, TenantName};
+pub use problem::{Problem, ProblemKind};
+pub use quotas::{Quota, QuotaChange, Quotas};
+pub use status::{LogLine, LogQuery, NodeStatus};
+pub use tenant::{TenantChange, TenantInfo, Usage};
