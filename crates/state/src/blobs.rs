@@ -1,0 +1,221 @@
+//! Bytes by their digest, in files: `FOLDER/ab/abcdef…`.
+//!
+//! A blob is written under a temporary name while its digest is computed, synced, and renamed only if it is what it was said to be: a
+//! file under its digest is whole and right. Whoever asks for a blob marks it as used, and what nothing refers to is removed only
+//! some time after its last use: so none goes away between an upload and the deployment that it is for.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use isomer_api::Digest;
+use sha2::{Digest as _, Sha256};
+
+/// The most bytes of a blob.
+pub const BLOB_BYTES_MAX: u64 = 256 << 20;
+
+/// Numbers the files that this process writes.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
+/// Why a blob is not kept, or cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlobError {
+    /// The bytes are not those that were announced.
+    #[error("the bytes have the digest `{found}`, not `{said}`")]
+    Digest {
+        /// What was said.
+        said: Digest,
+        /// What they have.
+        found: Digest,
+    },
+    /// It is too large.
+    #[error("a part may have {bytes_max} bytes")]
+    TooLarge {
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// The disk failed.
+    #[error("cannot use `{}`", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> BlobError {
+    let path = path.to_owned();
+    move |source| BlobError::Io { path, source }
+}
+
+/// A folder of blobs.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    folder: PathBuf,
+}
+
+impl Blobs {
+    /// Opens the folder, making it where it is not there. What an earlier process did not finish is removed.
+    ///
+    /// # Errors
+    /// When it cannot be made or read.
+    pub fn open(folder: &Path) -> Result<Self, BlobError> {
+        let blobs = Self { folder: folder.to_owned() };
+        let unfinished = blobs.unfinished();
+        make_private(&unfinished).map_err(failed(&unfinished))?;
+        for entry in fs::read_dir(&unfinished).map_err(failed(&unfinished))? {
+            let path = entry.map_err(failed(&unfinished))?.path();
+            fs::remove_file(&path).map_err(failed(&path))?;
+        }
+        Ok(blobs)
+    }
+
+    /// Where a blob lies, or would.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(&digest.as_str()[..2]).join(digest.as_str())
+    }
+
+    /// Is it there, with so many bytes? If so, it is marked as used.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn has(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError> {
+        let path = self.path(digest);
+        match File::open(&path) {
+            Ok(file) => {
+                let metadata = file.metadata().map_err(failed(&path))?;
+                file.set_modified(SystemTime::now()).map_err(failed(&path))?;
+                Ok(metadata.len() == bytes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed(&path)(error)),
+        }
+    }
+
+    /// Begins to take a blob.
+    ///
+    /// # Errors
+    /// When no file can be made.
+    pub fn upload(&self, digest: &Digest) -> Result<Upload, BlobError> {
+        let number = WRITES.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.unfinished().join(format!("{digest}.{number}"));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&temporary).map_err(failed(&temporary))?;
+        let goal = self.path(digest);
+        Ok(Upload { digest: digest.clone(), goal, temporary, file, hasher: Sha256::new(), written: 0 })
+    }
+
+    /// Removes blobs that are not among `referenced` and were used last before `unused_max`. Returns how many.
+    ///
+    /// # Errors
+    /// When the folder cannot be read. What can be removed is removed.
+    pub fn sweep(
+        &self,
+        referenced: &HashSet<Digest>,
+        now: SystemTime,
+        unused_max: Duration,
+    ) -> Result<usize, BlobError> {
+        let mut removed = 0;
+        for folder in fs::read_dir(&self.folder).map_err(failed(&self.folder))? {
+            let folder = folder.map_err(failed(&self.folder))?.path();
+            if folder == self.unfinished() {
+                continue;
+            }
+            for entry in fs::read_dir(&folder).map_err(failed(&folder))? {
+                let entry = entry.map_err(failed(&folder))?;
+                let name = entry.file_name();
+                let Some(Ok(digest)) = name.to_str().map(str::parse::<Digest>) else { continue };
+                if referenced.contains(&digest) || !is_unused(&entry, now, unused_max) {
+                    continue;
+                }
+                fs::remove_file(entry.path()).map_err(failed(&entry.path()))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn unfinished(&self) -> PathBuf {
+        self.folder.join("unfinished")
+    }
+}
+
+fn is_unused(entry: &fs::DirEntry, now: SystemTime, unused_max: Duration) -> bool {
+    let used = entry.metadata().and_then(|metadata| metadata.modified());
+    used.is_ok_and(|used| now.duration_since(used).is_ok_and(|unused| unused >= unused_max))
+}
+
+/// A blob on its way. Dropped before its end, nothing is left of it.
+#[derive(Debug)]
+pub struct Upload {
+    digest: Digest,
+    goal: PathBuf,
+    temporary: PathBuf,
+    file: File,
+    hasher: Sha256,
+    written: u64,
+}
+
+impl Upload {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// When they are too many, or the disk fails.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.written += bytes.len() as u64;
+        if self.written > BLOB_BYTES_MAX {
+            return Err(BlobError::TooLarge { bytes_max: BLOB_BYTES_MAX });
+        }
+        self.hasher.update(bytes);
+        self.file.write_all(bytes).map_err(failed(&self.temporary))
+    }
+
+    /// All bytes have come: keeps them if they are what was said.
+    ///
+    /// # Errors
+    /// When they have another digest, or the disk fails.
+    pub fn finish(mut self) -> Result<(), BlobError> {
+        let found = Digest::from(<[u8; 32]>::from(std::mem::take(&mut self.hasher).finalize()));
+        if found != self.digest {
+            return Err(BlobError::Digest { said: self.digest.clone(), found });
+        }
+        self.file.sync_all().map_err(failed(&self.temporary))?;
+        let folder = self.goal.parent().expect("a blob lies in a folder");
+        if !folder.is_dir() {
+            make_private(folder).map_err(failed(folder))?;
+            let above = folder.parent().expect("in the folder of all");
+            sync_folder(above).map_err(failed(above))?;
+        }
+        fs::rename(&self.temporary, &self.goal).map_err(failed(&self.goal))?;
+        sync_folder(folder).map_err(failed(folder))
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // It is not there any more if the upload was finished.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// A file that was synced is lost with its name if its folder was not.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}

@@ -1,0 +1,169 @@
+//! Which host names keep others out.
+//!
+//! A pattern claims what it matches: `shop.example` that name, `*.shop.example` all names that end so, of any depth, and the patterns
+//! for them. Two tenants' claims must not overlap, whether they come from an app or are a tenant's own: else one could take requests
+//! for names that the other was given. Within a tenant, an app's pattern is its alone, and the more specific of two answers.
+//! `*` claims nothing but itself: it answers for what nobody else has.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use isomer_api::{AppName, HostPattern, TenantName};
+
+/// Who claims a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// The app that is served under it; absent for a tenant's own.
+    pub app: Option<AppName>,
+}
+
+impl std::fmt::Display for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.app {
+            Some(app) => write!(f, "app `{app}` of tenant `{}`", self.tenant),
+            None => write!(f, "tenant `{}`", self.tenant),
+        }
+    }
+}
+
+/// All claims of a node.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts {
+    /// By the labels from the right, so that all that lies below a name lies together: `shop.example` is `example.shop.`. A wildcard
+    /// has the key of the names below it: `*.shop.example` is `example.shop.*.`.
+    claims: BTreeMap<String, (HostPattern, Vec<Claim>)>,
+}
+
+impl Hosts {
+    /// Whether `claim` may have `host`: `Err` holds the pattern and the claim that keep it out.
+    ///
+    /// # Errors
+    /// When somebody else has it, or something that overlaps with it.
+    pub fn check(&self, host: &HostPattern, claim: &Claim) -> Result<(), (HostPattern, Claim)> {
+        let key = key(host);
+        let stranger = |claims: &[Claim]| claims.iter().find(|other| other.tenant != claim.tenant).cloned();
+        if let Some((theirs, claims)) = self.claims.get(&key) {
+            let same_kind = |other: &&Claim| claim.app.is_some() && other.app.is_some() && other.app != claim.app;
+            if let Some(other) = stranger(claims).or_else(|| claims.iter().find(same_kind).cloned()) {
+                return Err((theirs.clone(), other));
+            }
+        }
+        if host.as_str() == "*" {
+            return Ok(());
+        }
+        // Wildcards above it: `example.*.` for `example.shop.`.
+        for (end, _) in key[..key.len() - 1].match_indices('.') {
+            let above = format!("{}*.", &key[..=end]);
+            if above != key
+                && let Some((theirs, claims)) = self.claims.get(&above)
+                && let Some(other) = stranger(claims)
+            {
+                return Err((theirs.clone(), other));
+            }
+        }
+        // What is below it, if it is a wildcard.
+        if let Some(below) = key.strip_suffix("*.") {
+            let range = self.claims.range::<str, _>((Bound::Excluded(below), Bound::Unbounded));
+            for (_, (theirs, claims)) in range.take_while(|(found, _)| found.starts_with(below)) {
+                if let Some(other) = stranger(claims) {
+                    return Err((theirs.clone(), other));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a claim.
+    pub fn add(&mut self, host: &HostPattern, claim: Claim) {
+        let (_, claims) = self.claims.entry(key(host)).or_insert_with(|| (host.clone(), Vec::new()));
+        if !claims.contains(&claim) {
+            claims.push(claim);
+        }
+    }
+
+    /// Gives a claim up.
+    pub fn remove(&mut self, host: &HostPattern, claim: &Claim) {
+        let key = key(host);
+        if let Some((_, claims)) = self.claims.get_mut(&key) {
+            claims.retain(|other| other != claim);
+            if claims.is_empty() {
+                self.claims.remove(&key);
+            }
+        }
+    }
+}
+
+fn key(host: &HostPattern) -> String {
+    let mut key = String::with_capacity(host.as_str().len() + 1);
+    for label in host.as_str().rsplit('.') {
+        key.push_str(label);
+        key.push('.');
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(text: &str) -> Claim {
+        let (tenant, app) = text.split_once('/').unwrap_or((text, ""));
+        Claim { tenant: tenant.parse().unwrap(), app: (!app.is_empty()).then(|| app.parse().unwrap()) }
+    }
+
+    fn with(claims: &[(&str, &str)]) -> Hosts {
+        let mut hosts = Hosts::default();
+        for (host, who) in claims {
+            hosts.add(&host.parse().unwrap(), claim(who));
+        }
+        hosts
+    }
+
+    fn free(hosts: &Hosts, host: &str, who: &str) -> bool {
+        hosts.check(&host.parse().unwrap(), &claim(who)).is_ok()
+    }
+
+    #[test]
+    fn a_name_is_one_apps() {
+        let hosts = with(&[("shop.example", "a/shop")]);
+        assert!(free(&hosts, "shop.example", "a/shop"), "it has it already");
+        assert!(!free(&hosts, "shop.example", "a/other") && !free(&hosts, "shop.example", "b/shop"));
+        assert!(free(&hosts, "other.example", "b/shop") && free(&hosts, "x.shop.example", "b/shop"));
+        assert!(free(&hosts, "shop.example", "a") && !free(&hosts, "shop.example", "b"), "a tenant's own");
+    }
+
+    #[test]
+    fn a_wildcard_keeps_other_tenants_out_below_and_above() {
+        let hosts = with(&[("*.shop.example", "a/shop")]);
+        for below in ["x.shop.example", "y.x.shop.example", "*.x.shop.example", "*.shop.example"] {
+            assert!(!free(&hosts, below, "b/shop"), "{below}");
+        }
+        assert!(free(&hosts, "x.shop.example", "a/other"), "the same tenant's more specific name");
+        for beside in ["shop.example", "example", "workshop.example", "*"] {
+            assert!(free(&hosts, beside, "b/shop"), "{beside}");
+        }
+        assert!(!free(&hosts, "*.example", "b/shop"), "it would be above what another tenant has");
+        assert!(free(&hosts, "*.example", "a/other"));
+        assert!(free(&with(&[("shop.example", "a/shop")]), "*.shop.example", "b/shop"), "not the name itself");
+    }
+
+    #[test]
+    fn a_tenants_own_names_are_kept_for_its_apps() {
+        let hosts = with(&[("*.acme.example", "acme"), ("acme.example", "acme")]);
+        assert!(free(&hosts, "shop.acme.example", "acme/shop") && free(&hosts, "*.acme.example", "acme/shop"));
+        assert!(!free(&hosts, "shop.acme.example", "evil/shop") && !free(&hosts, "acme.example", "evil/shop"));
+        assert!(free(&hosts, "acmee.example", "evil/shop") && free(&hosts, "xacme.example", "evil/shop"));
+    }
+
+    #[test]
+    fn what_is_left_over_keeps_nobody_out() {
+        let mut hosts = with(&[("*", "a/shop")]);
+        assert!(
+            !free(&hosts, "*", "b/shop") && free(&hosts, "shop.example", "b/shop") && free(&hosts, "*.example", "b")
+        );
+        hosts.remove(&"*".parse().unwrap(), &claim("a/shop"));
+        assert!(free(&hosts, "*", "b/shop"));
+    }
+}

@@ -1,0 +1,468 @@
+//! The state: what there is, and every change of it.
+//!
+//! Tenants and apps are in memory too, and are read from there. A change is checked against them, written in one transaction that is
+//! synced, and only then seen. Changes come one after the other; reading waits for none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use isomer_api::{AppName, HostPattern, RevisionId, TenantChange, TenantName};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, WriteTransaction};
+
+use crate::error::StateError;
+use crate::hosts::{Claim, Hosts};
+use crate::model::{
+    App, Contents, Deployment, HOSTS_MAX, REVISIONS_MAX, References, SECRETS_MAX, Secret, Secrets, Taking, Tenant,
+};
+use crate::tables::{self, APPS, PACKAGES, PARTS, Parts, SECRETS, TENANTS, decode, encode};
+
+type AppKey = (TenantName, AppName);
+
+/// A node's state, open in this process alone.
+pub struct State {
+    path: PathBuf,
+    database: Database,
+    /// Held by whoever changes something, from checking to seeing.
+    changing: Mutex<()>,
+    seen: RwLock<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    tenants: BTreeMap<TenantName, Arc<Tenant>>,
+    apps: BTreeMap<AppKey, Arc<App>>,
+    revisions: HashMap<RevisionId, usize>,
+    hosts: Hosts,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Opens the state in `path`, making it where it is not there.
+    ///
+    /// # Errors
+    /// When another process has it open, or it is damaged, something else, or of a later version.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let (database, read) = tables::open(path)?;
+        let mut hosts = Hosts::default();
+        for (name, tenant) in &read.tenants {
+            for host in &tenant.hosts {
+                hosts.add(host, Claim { tenant: name.clone(), app: None });
+            }
+        }
+        for ((tenant, name), app) in &read.apps {
+            for host in &app.hosts {
+                hosts.add(host, Claim { tenant: tenant.clone(), app: Some(name.clone()) });
+            }
+        }
+        let seen = Seen {
+            tenants: read.tenants.into_iter().map(|(name, tenant)| (name, Arc::new(tenant))).collect(),
+            apps: read.apps.into_iter().map(|(key, app)| (key, Arc::new(app))).collect(),
+            revisions: read.revisions,
+            hosts,
+        };
+        Ok(Self { path: path.to_owned(), database, changing: Mutex::new(()), seen: RwLock::new(seen) })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All tenants, by name.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<(TenantName, Arc<Tenant>)> {
+        self.seen().tenants.iter().map(|(name, tenant)| (name.clone(), tenant.clone())).collect()
+    }
+
+    /// A tenant.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn tenant(&self, name: &TenantName) -> Result<Arc<Tenant>, StateError> {
+        self.seen().tenants.get(name).cloned().ok_or_else(|| StateError::NoTenant(name.clone()))
+    }
+
+    /// All apps, by tenant and name.
+    #[must_use]
+    pub fn apps(&self) -> Vec<(TenantName, AppName, Arc<App>)> {
+        self.seen().apps.iter().map(|((tenant, name), app)| (tenant.clone(), name.clone(), app.clone())).collect()
+    }
+
+    /// The apps of a tenant, by name.
+    #[must_use]
+    pub fn apps_of(&self, tenant: &TenantName) -> Vec<(AppName, Arc<App>)> {
+        self.seen().apps_of(tenant).map(|(name, app)| (name.clone(), app.clone())).collect()
+    }
+
+    /// How many tenants and apps there are.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let seen = self.seen();
+        (seen.tenants.len(), seen.apps.len())
+    }
+
+    /// An app.
+    ///
+    /// # Errors
+    /// When there is no such tenant or app.
+    pub fn app(&self, tenant: &TenantName, name: &AppName) -> Result<Arc<App>, StateError> {
+        self.seen().app(tenant, name).cloned()
+    }
+
+    /// What a revision was made to be started with. `None` if no app has it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn package(&self, revision: &RevisionId) -> Result<Option<Vec<u8>>, StateError> {
+        let packages = self.database.begin_read()?.open_table(PACKAGES)?;
+        Ok(packages.get(revision.as_str())?.map(|package| package.value().to_vec()))
+    }
+
+    /// The values of a tenant's secrets.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn secrets(&self, tenant: &TenantName) -> Result<Secrets, StateError> {
+        let mut found = Secrets::new();
+        let secrets = self.database.begin_read()?.open_table(SECRETS)?;
+        for entry in secrets.range((tenant.as_str(), "")..)? {
+            let (key, value) = entry?;
+            let (of, name) = key.value();
+            if of != tenant.as_str() {
+                break;
+            }
+            found.insert(name.to_owned(), Secret::new(value.value().to_vec()));
+        }
+        Ok(found)
+    }
+
+    /// All that some app's revisions refer to.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn references(&self) -> Result<References, StateError> {
+        let mut found = References::default();
+        for entry in self.database.begin_read()?.open_table(PARTS)?.iter()? {
+            let (revision, parts) = entry?;
+            let parts: Parts = decode(parts.value())?;
+            found.revisions.extend(revision.value().parse::<RevisionId>().ok());
+            found.blobs.extend(parts.blobs);
+            found.code.extend(parts.code);
+        }
+        Ok(found)
+    }
+
+    /// Makes a tenant, or changes it.
+    ///
+    /// # Errors
+    /// When another tenant has one of the host names, or the disk fails.
+    pub fn set_tenant(&self, name: &TenantName, change: TenantChange) -> Result<Arc<Tenant>, StateError> {
+        let _changing = self.changing();
+        let before = self.seen().tenants.get(name).cloned();
+        let mut tenant = before.as_deref().cloned().unwrap_or_default();
+        change.quotas.apply(&mut tenant.quotas);
+        let claim = Claim { tenant: name.clone(), app: None };
+        if let Some(hosts) = change.hosts {
+            self.seen().check(&hosts, &claim)?;
+            tenant.hosts = unique(hosts);
+        }
+        self.write(|tables| {
+            tables.open_table(TENANTS)?.insert(name.as_str(), encode(&tenant).as_slice())?;
+            Ok(())
+        })?;
+        let mut seen = self.seen_anew();
+        seen.reclaim(&claim, before.map(|before| before.hosts.clone()).unwrap_or_default(), &tenant.hosts);
+        let tenant = Arc::new(tenant);
+        seen.tenants.insert(name.clone(), tenant.clone());
+        Ok(tenant)
+    }
+
+    /// Removes a tenant without apps, and its secrets.
+    ///
+    /// # Errors
+    /// When there is none, it has apps, or the disk fails.
+    pub fn remove_tenant(&self, name: &TenantName) -> Result<(), StateError> {
+        let _changing = self.changing();
+        let tenant = self.tenant(name)?;
+        let apps = self.seen().apps_of(name).map(|(app, _)| format!("`{app}`")).collect::<Vec<_>>();
+        if !apps.is_empty() {
+            return Err(StateError::HasApps { tenant: name.clone(), apps: apps.join(", ") });
+        }
+        self.write(|tables| {
+            tables.open_table(TENANTS)?.remove(name.as_str())?;
+            let mut secrets = tables.open_table(SECRETS)?;
+            for secret in &tenant.secrets {
+                secrets.remove((name.as_str(), secret.as_str()))?;
+            }
+            Ok(())
+        })?;
+        let mut seen = self.seen_anew();
+        seen.reclaim(&Claim { tenant: name.clone(), app: None }, tenant.hosts.clone(), &[]);
+        seen.tenants.remove(name);
+        Ok(())
+    }
+
+    /// Sets a secret of a tenant.
+    ///
+    /// # Errors
+    /// When there is no such tenant, it has too many, or the disk fails.
+    pub fn set_secret(&self, tenant: &TenantName, name: &str, value: &Secret) -> Result<(), StateError> {
+        let _changing = self.changing();
+        let mut changed = Tenant::clone(&*self.tenant(tenant)?);
+        changed.secrets.insert(name.to_owned());
+        if changed.secrets.len() > SECRETS_MAX {
+            return Err(StateError::TooMany { what: "secrets", max: SECRETS_MAX });
+        }
+        self.write(|tables| {
+            tables.open_table(SECRETS)?.insert((tenant.as_str(), name), value.reveal())?;
+            Ok(())
+        })?;
+        self.seen_anew().tenants.insert(tenant.clone(), Arc::new(changed));
+        Ok(())
+    }
+
+    /// Removes a secret of a tenant.
+    ///
+    /// # Errors
+    /// When there is no such tenant or secret, or the disk fails.
+    pub fn remove_secret(&self, tenant: &TenantName, name: &str) -> Result<(), StateError> {
+        let _changing = self.changing();
+        let mut changed = Tenant::clone(&*self.tenant(tenant)?);
+        if !changed.secrets.remove(name) {
+            return Err(StateError::NoSecret { tenant: tenant.clone(), name: name.to_owned() });
+        }
+        self.write(|tables| {
+            tables.open_table(SECRETS)?.remove((tenant.as_str(), name))?;
+            Ok(())
+        })?;
+        self.seen_anew().tenants.insert(tenant.clone(), Arc::new(changed));
+        Ok(())
+    }
+
+    /// Whether an app could take a revision into service under these host names: what [`State::take_over`] will check.
+    ///
+    /// # Errors
+    /// When there is no such tenant, it has all the apps that it may, or a host name is taken.
+    pub fn check(&self, tenant: &TenantName, app: &AppName, hosts: Option<&[HostPattern]>) -> Result<(), StateError> {
+        let seen = self.seen();
+        let quotas = &seen.tenants.get(tenant).ok_or_else(|| StateError::NoTenant(tenant.clone()))?.quotas;
+        let is_new = !seen.apps.contains_key(&(tenant.clone(), app.clone()));
+        if is_new && seen.apps_of(tenant).count() >= quotas.apps as usize {
+            return Err(StateError::TooManyApps { tenant: tenant.clone(), apps_max: quotas.apps });
+        }
+        let claim = Claim { tenant: tenant.clone(), app: Some(app.clone()) };
+        hosts.map_or(Ok(()), |hosts| seen.check(hosts, &claim))
+    }
+
+    /// An app takes a revision into service: it, its contents and the host names, at once. An app that was stopped serves again.
+    ///
+    /// # Errors
+    /// As [`State::check`], and when the disk fails.
+    pub fn take_over(&self, taking: Taking) -> Result<Arc<App>, StateError> {
+        let _changing = self.changing();
+        let Taking { tenant, app: name, hosts, deployment, contents } = taking;
+        self.check(&tenant, &name, hosts.as_deref())?;
+        let before = self.app(&tenant, &name).ok();
+        let hosts =
+            hosts.map(unique).or_else(|| before.as_ref().map(|before| before.hosts.clone())).unwrap_or_default();
+        let revision = deployment.revision.clone();
+        let earlier = before.iter().flat_map(|before| &before.history);
+        let earlier = earlier.filter(|earlier| earlier.revision != revision).cloned();
+        let history = std::iter::once(deployment).chain(earlier).take(REVISIONS_MAX).collect();
+        let app = App { hosts, stopped: false, history };
+        let counts = self.seen().counted_anew(before.as_deref(), Some(&app));
+        self.write(|tables| {
+            let Contents { package, blobs, code } = &contents;
+            tables.open_table(PACKAGES)?.insert(revision.as_str(), package.as_slice())?;
+            let parts = Parts { blobs: blobs.clone(), code: code.clone() };
+            tables.open_table(PARTS)?.insert(revision.as_str(), encode(&parts).as_slice())?;
+            forget(tables, &counts)?;
+            tables.open_table(APPS)?.insert((tenant.as_str(), name.as_str()), encode(&app).as_slice())?;
+            Ok(())
+        })?;
+        Ok(self.see_app((tenant, name), before, Some(app), counts).expect("it is there"))
+    }
+
+    /// Replaces what is kept of a revision that some app has, as when it was compiled anew.
+    ///
+    /// # Errors
+    /// When the disk fails. It is no error if no app has it any more.
+    pub fn renew(&self, revision: &RevisionId, contents: &Contents) -> Result<(), StateError> {
+        let _changing = self.changing();
+        if !self.seen().revisions.contains_key(revision) {
+            return Ok(());
+        }
+        self.write(|tables| {
+            tables.open_table(PACKAGES)?.insert(revision.as_str(), contents.package.as_slice())?;
+            let parts = Parts { blobs: contents.blobs.clone(), code: contents.code.clone() };
+            tables.open_table(PARTS)?.insert(revision.as_str(), encode(&parts).as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Stops an app, or lets it serve again.
+    ///
+    /// # Errors
+    /// When there is no such app, or the disk fails.
+    pub fn set_stopped(&self, tenant: &TenantName, name: &AppName, stopped: bool) -> Result<Arc<App>, StateError> {
+        let _changing = self.changing();
+        let before = self.app(tenant, name)?;
+        if before.stopped == stopped {
+            return Ok(before);
+        }
+        let app = App { stopped, ..App::clone(&before) };
+        self.write(|tables| {
+            tables.open_table(APPS)?.insert((tenant.as_str(), name.as_str()), encode(&app).as_slice())?;
+            Ok(())
+        })?;
+        let key = (tenant.clone(), name.clone());
+        Ok(self.see_app(key, Some(before), Some(app), HashMap::new()).expect("it is there"))
+    }
+
+    /// Removes an app, and the revisions that only it had.
+    ///
+    /// # Errors
+    /// When there is no such app, or the disk fails.
+    pub fn remove_app(&self, tenant: &TenantName, name: &AppName) -> Result<(), StateError> {
+        let _changing = self.changing();
+        let before = self.app(tenant, name)?;
+        let counts = self.seen().counted_anew(Some(&before), None);
+        self.write(|tables| {
+            forget(tables, &counts)?;
+            tables.open_table(APPS)?.remove((tenant.as_str(), name.as_str()))?;
+            Ok(())
+        })?;
+        self.see_app((tenant.clone(), name.clone()), Some(before), None, counts);
+        Ok(())
+    }
+
+    fn see_app(
+        &self,
+        key: AppKey,
+        before: Option<Arc<App>>,
+        after: Option<App>,
+        counts: HashMap<RevisionId, usize>,
+    ) -> Option<Arc<App>> {
+        let mut seen = self.seen_anew();
+        let claim = Claim { tenant: key.0.clone(), app: Some(key.1.clone()) };
+        let hosts = before.map(|before| before.hosts.clone()).unwrap_or_default();
+        seen.reclaim(&claim, hosts, after.as_ref().map_or(&[], |after| after.hosts.as_slice()));
+        for (revision, count) in counts {
+            match count {
+                0 => drop(seen.revisions.remove(&revision)),
+                count => drop(seen.revisions.insert(revision, count)),
+            }
+        }
+        let after = after.map(Arc::new);
+        match &after {
+            Some(app) => drop(seen.apps.insert(key, app.clone())),
+            None => drop(seen.apps.remove(&key)),
+        }
+        after
+    }
+
+    /// One transaction. Nothing of it is there if it fails.
+    fn write(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), StateError>) -> Result<(), StateError> {
+        // Durability is immediate by default: `commit` returns after the sync.
+        let mut tables = self.database.begin_write()?;
+        // So that opening after a crash does not read the whole file.
+        tables.set_quick_repair(true);
+        change(&tables)?;
+        Ok(tables.commit()?)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self) -> RwLockReadGuard<'_, Seen> {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen_anew(&self) -> std::sync::RwLockWriteGuard<'_, Seen> {
+        self.seen.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn app(&self, tenant: &TenantName, name: &AppName) -> Result<&Arc<App>, StateError> {
+        if !self.tenants.contains_key(tenant) {
+            return Err(StateError::NoTenant(tenant.clone()));
+        }
+        let app = self.apps.get(&(tenant.clone(), name.clone()));
+        app.ok_or_else(|| StateError::NoApp { tenant: tenant.clone(), app: name.clone() })
+    }
+
+    fn apps_of(&self, tenant: &TenantName) -> impl Iterator<Item = (&AppName, &Arc<App>)> {
+        // No name is before `a`.
+        let first: AppName = "a".parse().expect("it is a name");
+        let from = self.apps.range((tenant.clone(), first)..);
+        let tenant = tenant.clone();
+        from.take_while(move |((of, _), _)| *of == tenant).map(|((_, name), app)| (name, app))
+    }
+
+    fn check(&self, hosts: &[HostPattern], claim: &Claim) -> Result<(), StateError> {
+        if hosts.len() > HOSTS_MAX {
+            return Err(StateError::TooMany { what: "host names", max: HOSTS_MAX });
+        }
+        for host in hosts {
+            self.hosts.check(host, claim).map_err(|(theirs, holder)| StateError::HostTaken {
+                host: host.clone(),
+                theirs,
+                holder: holder.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn reclaim(&mut self, claim: &Claim, before: Vec<HostPattern>, after: &[HostPattern]) {
+        for host in &before {
+            self.hosts.remove(host, claim);
+        }
+        for host in after {
+            self.hosts.add(host, claim.clone());
+        }
+    }
+
+    /// How many apps have each revision whose number changes.
+    fn counted_anew(&self, before: Option<&App>, after: Option<&App>) -> HashMap<RevisionId, usize> {
+        let revisions = |app: Option<&App>| {
+            let history = app.map(|app| app.history.as_slice()).unwrap_or_default();
+            history.iter().map(|deployment: &Deployment| deployment.revision.clone()).collect::<Vec<_>>()
+        };
+        let mut counts = HashMap::new();
+        for revision in revisions(after) {
+            let count = self.revisions.get(&revision).copied().unwrap_or(0);
+            counts.insert(revision, count + 1);
+        }
+        for revision in revisions(before) {
+            let count = self.revisions.get(&revision).copied().unwrap_or(0);
+            let count = counts.entry(revision).or_insert(count);
+            *count = count.saturating_sub(1);
+        }
+        counts
+    }
+}
+
+/// Removes revisions that nobody has any more.
+fn forget(tables: &WriteTransaction, counts: &HashMap<RevisionId, usize>) -> Result<(), StateError> {
+    let (mut packages, mut parts) = (tables.open_table(PACKAGES)?, tables.open_table(PARTS)?);
+    for (revision, _) in counts.iter().filter(|(_, count)| **count == 0) {
+        packages.remove(revision.as_str())?;
+        parts.remove(revision.as_str())?;
+    }
+    Ok(())
+}
+
+fn unique(mut hosts: Vec<HostPattern>) -> Vec<HostPattern> {
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
+}

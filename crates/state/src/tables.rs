@@ -1,0 +1,234 @@
+//! How the state lies in its file.
+//!
+//! Values are JSON, packages as they are given. A change of what is written here that an earlier version cannot read counts
+//! [`FORMAT`] up.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use isomer_api::{AppName, Digest, RevisionId, TenantName};
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
+use serde::{Deserialize, Serialize};
+
+use crate::error::StateError;
+use crate::model::{App, Tenant};
+
+/// What is written today.
+pub(crate) const FORMAT: u32 = 1;
+
+/// What the file is: `kind` is [`KIND`], `format` a number.
+pub(crate) const ABOUT: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
+const KIND: &str = "isomer-node-state";
+
+pub(crate) const TENANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tenants");
+pub(crate) const SECRETS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("secrets");
+pub(crate) const APPS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("apps");
+pub(crate) const PACKAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("packages");
+pub(crate) const PARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("parts");
+
+/// What a revision refers to.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Parts {
+    pub(crate) blobs: BTreeSet<Digest>,
+    pub(crate) code: BTreeSet<String>,
+}
+
+/// All that is kept in memory.
+#[derive(Default)]
+pub(crate) struct Read {
+    pub(crate) tenants: BTreeMap<TenantName, Tenant>,
+    pub(crate) apps: BTreeMap<(TenantName, AppName), App>,
+    /// How many apps have each revision in their history.
+    pub(crate) revisions: HashMap<RevisionId, usize>,
+}
+
+/// The most memory that the database keeps pages in: what is read often is in [`Read`].
+const CACHE_BYTES: usize = 8 << 20;
+
+/// Opens the file, making it where it is not there, and reads all but packages and secrets.
+pub(crate) fn open(path: &Path) -> Result<(Database, Read), StateError> {
+    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StateError::Damaged { path: path.into(), source };
+    make_private(path)?;
+    let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => StateError::InUse { path: path.to_owned() },
+        error => damaged(error.into()),
+    })?;
+    check_format(path, &database)?;
+    let read = read(&database).map_err(|error| match error {
+        StateError::Storage { source } => damaged(source),
+        error => error,
+    })?;
+    Ok((database, read))
+}
+
+/// Secrets lie in it: nobody else may read it.
+fn make_private(path: &Path) -> Result<(), StateError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(redb::Error::from)?;
+    Ok(())
+}
+
+fn check_format(path: &Path, database: &Database) -> Result<(), StateError> {
+    let damaged = |error: redb::Error| StateError::Damaged { path: path.to_owned(), source: error.into() };
+    let tables = database.begin_read().map_err(|error| damaged(error.into()))?;
+    let mut names = tables.list_tables().map_err(|error| damaged(error.into()))?;
+    let foreign = || StateError::Foreign { path: path.to_owned() };
+    if !names.any(|table| table.name() == ABOUT.name()) {
+        let is_empty = tables.list_tables().map_err(|error| damaged(error.into()))?.next().is_none();
+        return if is_empty { make(database) } else { Err(foreign()) };
+    }
+    let about = tables.open_table(ABOUT).map_err(|_| foreign())?;
+    let said = |key| about.get(key).map_err(|error| damaged(error.into()));
+    if said("kind")?.is_none_or(|kind| kind.value() != KIND) {
+        return Err(foreign());
+    }
+    let format = said("format")?.and_then(|format| format.value().parse::<u32>().ok()).ok_or_else(foreign)?;
+    if format > FORMAT {
+        return Err(StateError::Newer { path: path.to_owned(), found: format, known: FORMAT });
+    }
+    Ok(())
+}
+
+fn make(database: &Database) -> Result<(), StateError> {
+    let change = database.begin_write()?;
+    {
+        let mut about = change.open_table(ABOUT)?;
+        about.insert("kind", KIND)?;
+        about.insert("format", FORMAT.to_string().as_str())?;
+        change.open_table(TENANTS)?;
+        change.open_table(SECRETS)?;
+        change.open_table(APPS)?;
+        change.open_table(PACKAGES)?;
+        change.open_table(PARTS)?;
+    }
+    Ok(change.commit()?)
+}
+
+fn read(database: &Database) -> Result<Read, StateError> {
+    let mut all = Read::default();
+    let tables = database.begin_read()?;
+    for entry in tables.open_table(TENANTS)?.iter()? {
+        let (name, tenant) = entry?;
+        all.tenants.insert(decode_name(name.value())?, decode(tenant.value())?);
+    }
+    for entry in tables.open_table(SECRETS)?.iter()? {
+        let (key, _) = entry?;
+        let (tenant, name) = key.value();
+        if let Some(tenant) = all.tenants.get_mut(&decode_name(tenant)?) {
+            tenant.secrets.insert(name.to_owned());
+        }
+    }
+    for entry in tables.open_table(APPS)?.iter()? {
+        let (key, app) = entry?;
+        let (tenant, name) = key.value();
+        let app: App = decode(app.value())?;
+        if app.history.is_empty() {
+            return Err(malformed("an app without a revision"));
+        }
+        for deployment in &app.history {
+            *all.revisions.entry(deployment.revision.clone()).or_default() += 1;
+        }
+        all.apps.insert((decode_name(tenant)?, decode_name(name)?), app);
+    }
+    Ok(all)
+}
+
+fn decode_name<T: std::str::FromStr<Err = isomer_api::InvalidName>>(text: &str) -> Result<T, StateError> {
+    text.parse().map_err(malformed)
+}
+
+pub(crate) fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, StateError> {
+    serde_json::from_slice(bytes).map_err(malformed)
+}
+
+pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("it is plain data")
+}
+
+fn malformed(why: impl ToString) -> StateError {
+    StateError::Storage { source: Box::new(redb::Error::Corrupted(why.to_string())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Deployment;
+    use crate::state::State;
+
+    const APPS_MANY: usize = 10_000;
+
+    /// A state of many apps, in one transaction.
+    fn generate(path: &Path) {
+        let (database, _) = open(path).unwrap();
+        let change = database.begin_write().unwrap();
+        for number in 0..APPS_MANY {
+            let tenant = format!("t{}", number % 100);
+            let app = App {
+                hosts: vec![format!("a{number}.example").parse().unwrap()],
+                stopped: false,
+                history: (0..3)
+                    .map(|earlier| Deployment {
+                        revision: RevisionId::from((number as u128 * 3 + earlier).to_be_bytes()),
+                        version: "1.2.3".to_owned(),
+                        deployed_at: 1_700_000_000,
+                    })
+                    .collect(),
+            };
+            for deployment in &app.history {
+                let id = deployment.revision.as_str();
+                change.open_table(PACKAGES).unwrap().insert(id, vec![7; 4096].as_slice()).unwrap();
+                let digest = Digest::from([number.to_le_bytes()[0]; 32]);
+                let parts = Parts { blobs: [digest].into(), code: [format!("code-{number}")].into() };
+                change.open_table(PARTS).unwrap().insert(id, encode(&parts).as_slice()).unwrap();
+            }
+            let name = format!("a{number}");
+            change.open_table(TENANTS).unwrap().insert(tenant.as_str(), encode(&Tenant::default()).as_slice()).unwrap();
+            change.open_table(APPS).unwrap().insert((tenant.as_str(), name.as_str()), encode(&app).as_slice()).unwrap();
+        }
+        change.commit().unwrap();
+    }
+
+    #[test]
+    fn ten_thousand_apps_are_opened_without_reading_their_packages() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        generate(&path);
+        let state = State::open(&path).unwrap();
+        assert_eq!(state.counts(), (100, APPS_MANY));
+        assert_eq!(state.references().unwrap().revisions.len(), 3 * APPS_MANY);
+        let app = state.app(&"t42".parse().unwrap(), &"a42".parse().unwrap()).unwrap();
+        assert_eq!(state.package(&app.current().revision).unwrap().unwrap().len(), 4096);
+    }
+
+    #[test]
+    fn a_state_of_a_later_version_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        let (database, _) = open(&path).unwrap();
+        let change = database.begin_write().unwrap();
+        change.open_table(ABOUT).unwrap().insert("format", "2").unwrap();
+        change.commit().unwrap();
+        drop(database);
+        let error = State::open(&path).unwrap_err();
+        assert!(matches!(error, StateError::Newer { found: 2, known: FORMAT, .. }), "{error}");
+    }
+
+    #[test]
+    fn an_app_that_cannot_be_read_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        for app in [&b"{"[..], br#"{"hosts":[],"stopped":false,"history":[]}"#] {
+            let (database, _) = open(&path).unwrap();
+            let change = database.begin_write().unwrap();
+            change.open_table(APPS).unwrap().insert(("t", "a"), app).unwrap();
+            change.commit().unwrap();
+            drop(database);
+            let error = State::open(&path).unwrap_err();
+            assert!(matches!(error, StateError::Damaged { .. }), "{error}");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}

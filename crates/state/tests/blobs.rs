@@ -1,0 +1,76 @@
+//! Blobs: what is kept is what was said, and nothing goes away that somebody needs.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use isomer_api::Digest;
+use isomer_state::{BlobError, Blobs};
+use sha2::{Digest as _, Sha256};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest::from(<[u8; 32]>::from(Sha256::digest(bytes)))
+}
+
+fn put(blobs: &Blobs, bytes: &[u8]) -> Digest {
+    let digest = digest(bytes);
+    let mut upload = blobs.upload(&digest).unwrap();
+    for piece in bytes.chunks(3) {
+        upload.write(piece).unwrap();
+    }
+    upload.finish().unwrap();
+    digest
+}
+
+#[test]
+fn a_blob_is_there_under_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
+    let digest = put(&blobs, b"hello");
+    assert!(blobs.has(&digest, 5).unwrap() && !blobs.has(&digest, 6).unwrap());
+    assert_eq!(fs::read(blobs.path(&digest)).unwrap(), b"hello");
+    assert_eq!(put(&blobs, b"hello"), digest, "a second time");
+    assert!(!blobs.has(&self::digest(b"other"), 5).unwrap());
+}
+
+#[test]
+fn what_is_not_as_said_or_not_finished_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("blobs");
+    let blobs = Blobs::open(&root).unwrap();
+    let said = digest(b"hello");
+    let mut upload = blobs.upload(&said).unwrap();
+    upload.write(b"help!").unwrap();
+    assert!(matches!(upload.finish(), Err(BlobError::Digest { .. })));
+    let mut upload = blobs.upload(&said).unwrap();
+    upload.write(b"hel").unwrap();
+    drop(upload);
+    assert!(!blobs.has(&said, 5).unwrap());
+    let unfinished = root.join("unfinished");
+    assert_eq!(fs::read_dir(&unfinished).unwrap().count(), 0);
+    // As after a process that was killed.
+    fs::write(unfinished.join("left"), "half").unwrap();
+    Blobs::open(&root).unwrap();
+    assert_eq!(fs::read_dir(&unfinished).unwrap().count(), 0);
+}
+
+#[test]
+fn only_what_is_unused_and_not_referred_to_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
+    let all = [&b"referred"[..], b"old", b"asked for", b"new"].map(|bytes| (put(&blobs, bytes), bytes.len() as u64));
+    let now = SystemTime::now();
+    for (digest, _) in &all[..3] {
+        let file = fs::File::open(blobs.path(digest)).unwrap();
+        file.set_modified(now - 2 * HOUR).unwrap();
+    }
+    // Whoever asks whether it is there is about to need it.
+    assert!(blobs.has(&all[2].0, all[2].1).unwrap());
+    let referenced = HashSet::from([all[0].0.clone()]);
+    assert_eq!(blobs.sweep(&referenced, now, HOUR).unwrap(), 1);
+    let left = all.map(|(digest, _)| blobs.path(&digest).exists());
+    assert_eq!(left, [true, false, true, true]);
+}

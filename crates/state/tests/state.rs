@@ -1,0 +1,223 @@
+//! What a node keeps: rules of names, what survives being opened again, what is refused.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::path::Path;
+
+use isomer_api::{AppName, Digest, QuotaChange, RevisionId, TenantChange, TenantName};
+use isomer_state::model::REVISIONS_MAX;
+use isomer_state::{Contents, Deployment, Secret, State, StateError, Taking};
+
+fn tenant(name: &str) -> TenantName {
+    name.parse().unwrap()
+}
+
+fn app(name: &str) -> AppName {
+    name.parse().unwrap()
+}
+
+fn revision(number: u8) -> RevisionId {
+    RevisionId::from([number; 16])
+}
+
+fn contents(number: u8) -> Contents {
+    Contents {
+        package: vec![number; 100],
+        blobs: [Digest::from([number; 32]), Digest::from([0; 32])].into(),
+        code: [format!("code-{number}")].into(),
+    }
+}
+
+fn taking(of: &str, name: &str, number: u8, hosts: Option<&[&str]>) -> Taking {
+    Taking {
+        tenant: tenant(of),
+        app: app(name),
+        hosts: hosts.map(|hosts| hosts.iter().map(|host| host.parse().unwrap()).collect()),
+        deployment: Deployment { revision: revision(number), version: "1.0.0".to_owned(), deployed_at: number.into() },
+        contents: contents(number),
+    }
+}
+
+fn with_tenants(path: &Path, names: &[&str]) -> State {
+    let state = State::open(path).unwrap();
+    for name in names {
+        state.set_tenant(&tenant(name), TenantChange::default()).unwrap();
+    }
+    state
+}
+
+fn hosts(names: &[&str]) -> TenantChange {
+    TenantChange { hosts: Some(names.iter().map(|name| name.parse().unwrap()).collect()), ..TenantChange::default() }
+}
+
+#[test]
+fn all_of_it_is_there_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    let state = with_tenants(&path, &["acme"]);
+    let quotas = QuotaChange { apps: Some(3), ..QuotaChange::default() };
+    state.set_tenant(&tenant("acme"), TenantChange { quotas, ..hosts(&["*.acme.example"]) }).unwrap();
+    state.set_secret(&tenant("acme"), "key", &Secret::new(b"sesame".to_vec())).unwrap();
+    state.take_over(taking("acme", "shop", 1, Some(&["shop.acme.example"]))).unwrap();
+    state.take_over(taking("acme", "shop", 2, None)).unwrap();
+    state.set_stopped(&tenant("acme"), &app("shop"), true).unwrap();
+    let (tenants, apps) = (state.tenants(), state.apps());
+    drop(state);
+    let state = State::open(&path).unwrap();
+    assert_eq!((state.tenants(), state.apps()), (tenants, apps));
+    let kept = state.tenant(&tenant("acme")).unwrap();
+    assert_eq!((kept.quotas.apps, kept.secrets.iter().next().unwrap().as_str()), (3, "key"));
+    assert_eq!(state.secrets(&tenant("acme")).unwrap()["key"].reveal(), b"sesame");
+    let shop = state.app(&tenant("acme"), &app("shop")).unwrap();
+    assert!(shop.stopped && shop.hosts[0].as_str() == "shop.acme.example");
+    assert_eq!(shop.history.iter().map(|one| one.deployed_at).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(state.package(&revision(1)).unwrap().unwrap(), contents(1).package);
+    // Names are kept for their tenants from the start on.
+    state.set_tenant(&tenant("evil"), TenantChange::default()).unwrap();
+    for taken in ["shop.acme.example", "other.acme.example", "*.example"] {
+        let refused = state.take_over(taking("evil", "shop", 3, Some(&[taken]))).unwrap_err();
+        assert!(matches!(refused, StateError::HostTaken { .. }), "{taken}: {refused}");
+    }
+    assert!(state.set_tenant(&tenant("evil"), hosts(&["x.acme.example"])).is_err());
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = with_tenants(&folder.path().join("state.redb"), &["acme", "evil"]);
+    state.take_over(taking("acme", "shop", 1, Some(&["shop.example"]))).unwrap();
+    let before = (state.tenants(), state.apps());
+    let refused = state.take_over(taking("evil", "shop", 2, Some(&["free.example", "shop.example"]))).unwrap_err();
+    assert!(refused.to_string().contains("`shop.example` is taken: app `shop` of tenant `acme`"), "{refused}");
+    assert!(state.take_over(taking("nobody", "shop", 2, None)).is_err());
+    assert!(matches!(state.remove_tenant(&tenant("acme")), Err(StateError::HasApps { .. })));
+    assert!(matches!(state.remove_app(&tenant("evil"), &app("shop")), Err(StateError::NoApp { .. })));
+    assert!(matches!(state.remove_secret(&tenant("acme"), "key"), Err(StateError::NoSecret { .. })));
+    assert_eq!((state.tenants(), state.apps()), before);
+    assert_eq!(state.package(&revision(2)).unwrap(), None);
+    // The first name of the refused pair is free still.
+    state.take_over(taking("acme", "other", 1, Some(&["free.example"]))).unwrap();
+}
+
+#[test]
+fn a_tenant_has_no_more_apps_than_its_quota() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = with_tenants(&folder.path().join("state.redb"), &["acme"]);
+    let quotas = QuotaChange { apps: Some(1), ..QuotaChange::default() };
+    state.set_tenant(&tenant("acme"), TenantChange { quotas, hosts: None }).unwrap();
+    state.take_over(taking("acme", "one", 1, None)).unwrap();
+    let refused = state.take_over(taking("acme", "two", 1, None)).unwrap_err();
+    assert!(matches!(refused, StateError::TooManyApps { apps_max: 1, .. }), "{refused}");
+    state.take_over(taking("acme", "one", 2, None)).unwrap();
+    state.remove_app(&tenant("acme"), &app("one")).unwrap();
+    state.take_over(taking("acme", "two", 1, None)).unwrap();
+}
+
+#[test]
+fn a_revision_is_kept_as_long_as_some_app_can_go_back_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    let state = with_tenants(&path, &["acme", "other"]);
+    state.take_over(taking("acme", "shop", 1, None)).unwrap();
+    state.take_over(taking("other", "shop", 1, None)).unwrap();
+    for number in 2..=u8::try_from(REVISIONS_MAX + 3).unwrap() {
+        state.take_over(taking("acme", "shop", number, None)).unwrap();
+    }
+    // Going back to one puts it first, and counts it once.
+    state.take_over(taking("acme", "shop", 12, None)).unwrap();
+    drop(state);
+    let state = State::open(&path).unwrap();
+    let shop = state.app(&tenant("acme"), &app("shop")).unwrap();
+    let numbers = shop.history.iter().map(|one| one.deployed_at).collect::<Vec<_>>();
+    assert_eq!(numbers, [12, 13, 11, 10, 9, 8, 7, 6, 5, 4]);
+    let kept = |state: &State| {
+        let mut kept =
+            (1..=13).filter(|number| state.package(&revision(*number)).unwrap().is_some()).collect::<Vec<_>>();
+        kept.sort_unstable();
+        kept
+    };
+    assert_eq!(kept(&state), [1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], "2 and 3 are out of reach, 1 is the other's");
+    state.remove_app(&tenant("other"), &app("shop")).unwrap();
+    assert_eq!(kept(&state), [4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
+    let references = state.references().unwrap();
+    assert!(references.blobs.contains(&Digest::from([4; 32])) && !references.blobs.contains(&Digest::from([1; 32])));
+    assert!(references.code.contains("code-13") && references.revisions.len() == 10);
+    state.remove_app(&tenant("acme"), &app("shop")).unwrap();
+    assert_eq!(kept(&state), [0_u8; 0]);
+    assert!(state.references().unwrap().blobs.is_empty());
+    state.remove_tenant(&tenant("acme")).unwrap();
+}
+
+#[test]
+fn a_removed_tenant_leaves_no_names_and_no_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = with_tenants(&folder.path().join("state.redb"), &["acme", "acme-2"]);
+    state.set_tenant(&tenant("acme"), hosts(&["acme.example"])).unwrap();
+    for of in ["acme", "acme-2"] {
+        state.set_secret(&tenant(of), "key", &Secret::new(of.as_bytes().to_vec())).unwrap();
+    }
+    state.remove_tenant(&tenant("acme")).unwrap();
+    state.set_tenant(&tenant("acme-2"), hosts(&["acme.example"])).unwrap();
+    state.set_tenant(&tenant("acme"), TenantChange::default()).unwrap();
+    assert!(state.secrets(&tenant("acme")).unwrap().is_empty());
+    assert_eq!(state.secrets(&tenant("acme-2")).unwrap()["key"].reveal(), b"acme-2");
+}
+
+#[test]
+fn a_secret_is_in_no_text() {
+    let secret = Secret::new(b"sesame".to_vec());
+    assert!(!format!("{secret:?} {secret:#?}").contains("sesame"));
+    assert!(!format!("{secret:?}").contains("115"), "nor its bytes as numbers");
+}
+
+#[test]
+fn a_file_that_is_no_state_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    fs::write(&path, "a letter to somebody else, longer than the head of a database ".repeat(100)).unwrap();
+    let error = State::open(&path).unwrap_err();
+    assert!(matches!(error, StateError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("state.redb"), "{error}");
+    fs::remove_file(&path).unwrap();
+    let database = redb::Database::create(&path).unwrap();
+    let change = database.begin_write().unwrap();
+    change.open_table(redb::TableDefinition::<&str, u64>::new("entries")).unwrap();
+    change.commit().unwrap();
+    drop(database);
+    let error = State::open(&path).unwrap_err();
+    assert!(matches!(error, StateError::Foreign { .. }), "{error}");
+    fs::remove_file(&path).unwrap();
+    // A file of a first start that was cut off before anything was in it.
+    fs::write(&path, "").unwrap();
+    let state = State::open(&path).unwrap();
+    let error = State::open(&path).unwrap_err();
+    assert!(matches!(error, StateError::InUse { .. }), "{error}");
+    drop(state);
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    let state = with_tenants(&path, &["acme"]);
+    for number in 1..20 {
+        state.take_over(taking("acme", &format!("a{number}"), number, None)).unwrap();
+    }
+    drop(state);
+    let whole = fs::read(&path).unwrap();
+    for length in [1, 64, 4096, whole.len() / 2, whole.len() - 4096] {
+        fs::write(&path, &whole[..length]).unwrap();
+        let error = State::open(&path).map(|state| state.counts()).unwrap_err();
+        assert!(matches!(error, StateError::Damaged { .. }), "{length}: {error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    drop(State::open(&path).unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
