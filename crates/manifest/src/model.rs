@@ -19,6 +19,8 @@ pub struct App {
     pub name: String,
     /// `[app] version`.
     pub version: semver::Version,
+    /// `[app] health`: the path of a request that a new revision must answer with success before it takes over.
+    pub health: Option<Spanned<String>>,
     /// `[components.NAME]`, by name.
     pub components: BTreeMap<ComponentName, Component>,
     /// `[shapes.NAME]`, by name. `monolith` is always among them, written or not.
@@ -54,6 +56,7 @@ impl App {
         Self {
             name: name.to_string(),
             version: semver::Version::new(0, 0, 0),
+            health: None,
             components: BTreeMap::from([(name, component)]),
             shapes: BTreeMap::from([(MONOLITH.to_owned(), monolith)]),
             secrets: BTreeMap::new(),

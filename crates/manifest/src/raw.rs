@@ -56,6 +56,9 @@ pub(crate) struct RawApp {
     /// The app's version (semantic versioning).
     #[schemars(required)]
     pub(crate) version: Option<Spanned<VersionText>>,
+    /// A path that says whether the app works. A revision that is deployed to a node takes over only after a `GET` of it was answered
+    /// with a status of 200 to 299.
+    pub(crate) health: Option<Spanned<HealthText>>,
 }
 
 /// One component. It has one source: `cargo`, or `wasm`, or `wasm` with the `command` that makes it.
@@ -287,6 +290,8 @@ text_types! {
     CommandText: "command", json!({ "minLength": 1 }), "npm run build";
     /// A route.
     RouteText: "route", json!({ "pattern": route::ROUTE_PATTERN }), "/cart";
+    /// The path of a request.
+    HealthText: "path of a request", json!({ "pattern": route::PATH_PATTERN }), "/health";
     /// A host for outbound HTTP.
     HostText: "host", json!({ "minLength": 1, "pattern": "^[^/]+$" }), "api.example.com";
     /// A path of the guest.

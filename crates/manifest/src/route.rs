@@ -9,6 +9,9 @@ use crate::model::Route;
 /// What a route begins with, as a regular expression for editors; [`FromStr`] has the whole rule.
 pub(crate) const ROUTE_PATTERN: &str = "^/";
 
+/// As [`ROUTE_PATTERN`], for one path: no query, no `...` at its end.
+pub(crate) const PATH_PATTERN: &str = r"^/([^?#]*[^.?#]\.{0,2})?$";
+
 impl Route {
     /// Does the route answer this path (of a request, without the query)?
     #[must_use]

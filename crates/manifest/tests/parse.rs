@@ -21,6 +21,7 @@ fn every_key_is_read() {
     let Parsed { app, warnings } = full();
     assert_eq!(warnings, []);
     assert_eq!((app.name.as_str(), app.version.to_string().as_str()), ("shop", "1.4.0-beta.1"));
+    assert_eq!(app.health.map(|path| path.value).as_deref(), Some("/static/health"));
 
     let frontend = &app.components["frontend"];
     assert_eq!(frontend.source.value, Source::Cargo("components/frontend".into()));

@@ -12,6 +12,7 @@ const BEYOND: &[&str] = &[
     "colliding-directories",
     "bad-config-value",
     "duplicate-route",
+    "health-without-route",
     "bad-link",
     "monolith-defined",
     "placed-twice",
@@ -152,8 +153,16 @@ fn mutate(manifest: &mut Value, path: &str, value: Value, kind: u8) {
 }
 
 /// Problems that the schema sees less sharply than the parser: text that has a grammar of its own.
-const SHARPER: &[&str] =
-    &["bad-route", "bad-host", "bad-directory", "bad-version", "bad-quantity", "empty-source", "bad-name"];
+const SHARPER: &[&str] = &[
+    "bad-route",
+    "bad-health",
+    "bad-host",
+    "bad-directory",
+    "bad-version",
+    "bad-quantity",
+    "empty-source",
+    "bad-name",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]

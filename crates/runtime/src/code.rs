@@ -1,9 +1,14 @@
 //! Compiled code on disk: compiled once, mapped from then on.
 //!
 //! An entry is named by a [`Key`] over everything that went into it: what was compiled and with which engine. Beside the code lies
-//! a note, opaque here: whatever the caller needs to use the code without looking at its source again. What has not been used for
-//! long, or is more than the folder may hold, is removed when something new is compiled; removing code that is mapped hurts nobody.
+//! a note, opaque here: whatever the caller needs to use the code without looking at its source again.
+//!
+//! Who removes what is a matter of who owns the folder. A cache ([`CodeCache::open`]) tidies itself: what has not been used for long, or
+//! is more than the folder may hold, is removed when something new is compiled. Kept code ([`CodeCache::open_kept`]) is what deployed
+//! apps start from: nothing of it goes away but by [`CodeCache::sweep`], which is told what is needed, and it is synced, so that what was
+//! deployed is there after a loss of power. Removing code that is mapped hurts nobody.
 
+use std::collections::HashSet;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
@@ -12,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
@@ -33,10 +39,38 @@ fn mark_used(path: &Path) {
 }
 
 /// Names an entry: a SHA-256 over its ingredients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Key(String);
 
+/// A text that names no entry.
+#[derive(Debug, thiserror::Error)]
+#[error("a key has 64 hexadecimal digits")]
+pub struct InvalidKey;
+
+impl TryFrom<String> for Key {
+    type Error = InvalidKey;
+
+    /// A key is part of a path: nothing else may be.
+    fn try_from(text: String) -> Result<Self, InvalidKey> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() == 64 && text.bytes().all(is_digit) { Ok(Self(text)) } else { Err(InvalidKey) }
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.0
+    }
+}
+
 impl Key {
+    /// The key as 64 hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// A key over `ingredients` (each with its length, so that they cannot run into one another) and the engine's settings.
     pub fn new<'a>(engine: &Engine, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Sha256::new();
@@ -86,6 +120,8 @@ pub enum CodeError {
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     folder: PathBuf,
+    /// Is it needed by what was deployed? Else it can be made again at any time.
+    is_kept: bool,
 }
 
 impl CodeCache {
@@ -102,7 +138,46 @@ impl CodeCache {
             let reason = "it must belong to the user who runs this, and nobody else may write to it (chmod go-w)";
             return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
         }
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), is_kept: false })
+    }
+
+    /// Opens `folder` as [`CodeCache::open`] does, for code that stays until [`CodeCache::sweep`] is told that nobody needs it.
+    ///
+    /// # Errors
+    /// As [`CodeCache::open`].
+    pub fn open_kept(folder: &Path) -> Result<Self, CodeError> {
+        Ok(Self { is_kept: true, ..Self::open(folder)? })
+    }
+
+    /// Is the entry there, whole? If so, it is marked as used.
+    pub fn has(&self, key: &Key) -> bool {
+        let code = self.path(key, "code");
+        let is_there = code.exists() && self.note(key).is_some();
+        if is_there {
+            mark_used(&code);
+        }
+        is_there
+    }
+
+    /// Removes entries that are not among `needed` (by [`Key::as_str`]) and were used last before `unused_max`, and what writers that
+    /// are gone have left. Returns how many files.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn sweep(&self, needed: &HashSet<String>, now: SystemTime, unused_max: Duration) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let Ok(metadata) = entry.metadata() else { continue };
+            let name = entry.file_name();
+            let is_needed =
+                name.to_str().and_then(|name| name.split('.').next()).is_some_and(|key| needed.contains(key));
+            let is_unused = now.duration_since(metadata.modified()?).is_ok_and(|unused| unused >= unused_max);
+            if metadata.is_file() && !is_needed && is_unused && fs::remove_file(entry.path()).is_ok() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// The entry's note alone: cheap, needs no engine with a pool.
@@ -142,7 +217,9 @@ impl CodeCache {
         if let Err(error) = kept {
             tracing::warn!(folder = %self.folder.display(), %error, "cannot keep compiled code");
         }
-        if let Err(error) = self.remove_unused(SystemTime::now(), BYTES_MAX) {
+        if !self.is_kept
+            && let Err(error) = self.remove_unused(SystemTime::now(), BYTES_MAX)
+        {
             tracing::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
         }
         Ok(compiled)
@@ -186,8 +263,12 @@ impl CodeCache {
             .truncate(true)
             .mode(0o600)
             .open(&temporary)
-            .and_then(|mut file| file.write_all(bytes))
-            .and_then(|()| fs::rename(&temporary, &path));
+            .and_then(|mut file| {
+                file.write_all(bytes)?;
+                if self.is_kept { file.sync_all() } else { Ok(()) }
+            })
+            .and_then(|()| fs::rename(&temporary, &path))
+            .and_then(|()| if self.is_kept { fs::File::open(&self.folder)?.sync_all() } else { Ok(()) });
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
@@ -219,5 +300,27 @@ mod tests {
         assert_eq!(left(1000), ["a", "b", "c"]);
         assert_eq!(left(20), ["a", "b"]);
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn kept_code_goes_away_only_when_nobody_needs_it() {
+        let folder = std::env::temp_dir().join(format!("isomer-kept-{}", std::process::id()));
+        let cache = CodeCache::open_kept(&folder).unwrap();
+        let now = SystemTime::now();
+        let (needed, unneeded, new) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+        for (key, days) in [(&needed, 90), (&unneeded, 90), (&new, 0)] {
+            for kind in ["code", "note"] {
+                let path = folder.join(format!("{key}.{kind}"));
+                fs::write(&path, "code").unwrap();
+                let file = fs::File::open(&path).unwrap();
+                file.set_modified(now - Duration::from_secs(days * 24 * 3600)).unwrap();
+            }
+        }
+        let hour = Duration::from_secs(3600);
+        assert_eq!(cache.sweep(&HashSet::from([needed.clone()]), now, hour).unwrap(), 2);
+        let has = |key: &str| cache.has(&Key::try_from(key.to_owned()).unwrap());
+        assert!(has(&needed) && has(&new) && !has(&unneeded));
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(Key::try_from("../".repeat(21) + "a").is_err(), "a key is not a path");
     }
 }

@@ -11,11 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
-use crate::model::App;
+use crate::model::{App, Component, Route};
 use crate::names::{ComponentName, check_name};
-use crate::raw::{NameText, RawApp, RawManifest};
+use crate::raw::{HealthText, NameText, RawApp, RawManifest};
 use crate::source::{Span, Spanned};
 use crate::structure::nearest;
+
+/// What errors call it.
+const HEALTH: &str = "the path of a request";
 
 /// The keys that were written, before anything wrong was taken out, and where they stand.
 #[derive(Debug, Default)]
@@ -49,16 +52,17 @@ pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Vec<Diagnostic>)
     let components = raw.components.unwrap_or_default();
     let declared = places.keys_of(&["components"]).map(str::to_owned).collect();
     let mut lowering = Lowering { declared, places, found: vec![] };
-    let (name, version) = lowering.app(raw.app.unwrap_or_default());
+    let (name, version, health) = lowering.app(raw.app.unwrap_or_default());
     let secrets = lowering.secrets(raw.secrets);
     let sql = lowering.sql(raw.sql);
     let components = lowering.components(components);
     let shapes = lowering.shapes(raw.shapes, &components);
+    lowering.check_health(health.as_ref(), &components);
     lowering.check_secrets(&components, &secrets);
     lowering.check_sql(&components, &sql);
     let secrets = secrets.into_iter().filter_map(|(name, source)| Some((name.value, source?))).collect();
     let sql = sql.into_iter().map(|(name, store)| (name.value, store)).collect();
-    (App { name, version, components, shapes, secrets, sql }, lowering.found)
+    (App { name, version, health, components, shapes, secrets, sql }, lowering.found)
 }
 
 struct Lowering<'a> {
@@ -90,7 +94,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn app(&mut self, raw: RawApp) -> (String, semver::Version) {
+    fn app(&mut self, raw: RawApp) -> (String, semver::Version, Option<Spanned<String>>) {
         let mut version = semver::Version::new(0, 0, 0);
         if let Some(written) = raw.version {
             match written.value.0.parse() {
@@ -106,7 +110,37 @@ impl Lowering<'_> {
         let name = raw.name.unwrap_or_else(|| Spanned::unwritten(NameText("app".to_owned())));
         let checked = check_name("an app name", &name.value.0);
         self.valid(checked, "bad-name", name.span);
-        (name.value.0, version)
+        let health = raw.health.and_then(|text| self.health(text));
+        (name.value.0, version, health)
+    }
+
+    /// A path as an exact route is written.
+    fn health(&mut self, text: Spanned<HealthText>) -> Option<Spanned<String>> {
+        let path = match text.value.0.parse() {
+            Ok(Route::Exact(path)) => Ok(path),
+            Ok(Route::Prefix(path)) => {
+                let meant = if path.is_empty() { "/".to_owned() } else { path };
+                Err(InvalidText::new(HEALTH, "/health", &text.value.0, "it must be one path").suggest(Some(meant)))
+            }
+            Err(mut invalid) => {
+                (invalid.kind, invalid.example) = (HEALTH, "/health");
+                Err(invalid)
+            }
+        };
+        Some(Spanned::new(self.valid(path, "bad-health", text.span)?, text.span))
+    }
+
+    fn check_health(&mut self, health: Option<&Spanned<String>>, components: &BTreeMap<ComponentName, Component>) {
+        let Some(health) = health else { return };
+        let mut routes = components.values().flat_map(|component| &component.routes);
+        if !routes.any(|route| route.value.matches(&health.value)) {
+            self.report(
+                Diagnostic::error(format!("no component has a route for `{}`", health.value))
+                    .code("health-without-route")
+                    .at(health.span, "nobody would answer")
+                    .hint("give the path of a route that says whether the app works"),
+            );
+        }
     }
 
     /// A reference to a component; `what` says who refers to it.
