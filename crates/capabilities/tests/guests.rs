@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use isomer_capabilities::{Capabilities, CapabilityLimits, DataDir};
 use isomer_manifest::{App, SourceFile};
-use isomer_runtime::engine::Engine;
+use isomer_runtime::engine::{Engine, Slots};
 use isomer_runtime::guest::OwnerSettings;
 use isomer_runtime::output::{OutputSink, Stream};
 use isomer_runtime::{
-    Failure, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Provider, Request, RequestId,
+    Account, Failure, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Provider, Request, RequestId,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,6 +82,8 @@ impl Probe {
         let settings = GroupSettings {
             owners: vec![owner],
             sink: Arc::new(Nowhere),
+            account: Account::unlimited(),
+            slots: Slots { memories: 1, tables: 1, stacks: 2 },
             memory_bytes: 64 << 20,
             concurrency: 1,
             instances_max: 4,
@@ -90,7 +92,8 @@ impl Probe {
             stubs: Vec::new(),
             skeletons: Vec::new(),
         };
-        let group = Group::new(&engine, &component, &imports, &handlers, capabilities.providers(), settings).unwrap();
+        let group =
+            Group::new(&engine, &component.into(), &imports, &handlers, capabilities.providers(), settings).unwrap();
         let group = Graph::new([0; 16], vec![group]).group(0);
         Self { group, _capabilities: capabilities, _data: data, _dir: dir }
     }

@@ -27,7 +27,8 @@ impl Problem {
         match failure {
             Failure::Handler { body_too_large: true, .. } => BODY_TOO_LARGE,
             Failure::Deadline { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, TOO_LATE),
-            Failure::Overloaded { .. } => OVERLOADED,
+            Failure::Overloaded { .. } | Failure::Full { .. } => OVERLOADED,
+            Failure::Quota { .. } => QUOTA,
             // A trap of the callee is one of the caller, but for where the call itself was lost, here or further down.
             Failure::Call { failure, .. } => match failure.lost() {
                 None => Self::new(StatusCode::INTERNAL_SERVER_ERROR, FAILED),
@@ -87,6 +88,10 @@ const TOO_LATE: &str = "the application did not answer within its deadline";
 /// More than the process takes on.
 pub(crate) const OVERLOADED: Problem =
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again in a moment");
+
+/// A tenant's guest ran into the tenant's quota.
+const QUOTA: Problem =
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "the application has used up what it may use; try again in a moment");
 
 /// A body past its limit.
 pub(crate) const BODY_TOO_LARGE: Problem =

@@ -8,27 +8,16 @@ use std::sync::Arc;
 
 use isomer_manifest::ComponentName;
 use isomer_plan::Group as PlannedGroup;
-use isomer_runtime::code::{CodeCache, Key};
+use isomer_runtime::code::{Code, CodeCache, Key};
 use isomer_runtime::engine::{Engine, Slots};
-use isomer_runtime::{Group, Handler, Import, Owner};
+use isomer_runtime::{Handler, Import, Owner};
 use isomer_seam::Composition;
 use serde::{Deserialize, Serialize};
-use wasmtime::component::Component;
 
-use crate::revision::{Components, RevisionError, RevisionOptions, Step, engine_failed};
+use crate::revision::{Components, RevisionError, Step, engine_failed};
 
 /// Counts up when the same plan and components are composed differently than before.
-const COMPOSED_AS: &[u8] = b"4";
-
-/// Instances of a group that may live at once, where the address space allows it.
-const INSTANCES_MAX: u32 = 256;
-
-/// Fewer than this would make a group useless under any load.
-const INSTANCES_MIN: u32 = 16;
-
-/// Memories that the pool of all groups sets address space aside for: 4 GiB each, out of 128 TiB, so that a next revision fits in
-/// while this one ends.
-const MEMORY_SLOTS_MAX: u32 = 8192;
+const COMPOSED_AS: &[u8] = b"5";
 
 /// What is kept beside a group's compiled code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +29,7 @@ pub(crate) struct GroupNote {
     skeletons: Vec<(String, String)>,
     memories: u32,
     tables: u32,
+    stacks: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,7 +78,7 @@ impl<'a> Prepared<'a> {
         engine: &Engine,
         cache: &CodeCache,
         progress: &dyn Fn(Step<'_>),
-    ) -> Result<Component, RevisionError> {
+    ) -> Result<Code, RevisionError> {
         if let Some(component) = cache.load(engine, &self.key) {
             return Ok(component);
         }
@@ -121,25 +111,14 @@ fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, 
         skeletons: skeletons.into_iter().map(|export| (export.component.to_string(), export.name)).collect(),
         memories: slots.memories,
         tables: slots.tables,
+        stacks: slots.stacks,
     };
     Ok((note, bytes))
 }
 
 impl GroupNote {
     pub(crate) fn slots(&self) -> Slots {
-        Slots { memories: self.memories, tables: self.tables }
-    }
-
-    /// How many pools the group has.
-    pub(crate) fn pools(&self, concurrency: u32) -> u32 {
-        Group::pools(concurrency, !self.skeletons.is_empty())
-    }
-
-    /// As many instances as fit into this group's share of the address space, within bounds; fewer where the options say so.
-    pub(crate) fn instances_max(&self, options: &RevisionOptions, groups: usize) -> u32 {
-        let share = MEMORY_SLOTS_MAX / u32::try_from(groups.max(1)).unwrap_or(u32::MAX);
-        let room = (share / self.memories.max(1)).clamp(INSTANCES_MIN, INSTANCES_MAX);
-        options.instances_max.map_or(room, |wanted| wanted.clamp(1, room))
+        Slots { memories: self.memories, tables: self.tables, stacks: self.stacks }
     }
 
     pub(crate) fn imports(&self) -> Vec<Import> {

@@ -13,7 +13,7 @@ use isomer_plan::{Group as PlannedGroup, Plan, PlanOptions};
 use isomer_runtime::code::{CodeCache, CodeError};
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::group::GroupError;
-use isomer_runtime::{Failure, GivenClockAndRandom, Graph, Group, GroupHandle, GroupSettings, Stub};
+use isomer_runtime::{Account, Failure, GivenClockAndRandom, Graph, Group, GroupHandle, GroupSettings, Stub};
 use isomer_seam::SeamError;
 use isomer_wire::Callee;
 use sha2::{Digest as _, Sha256};
@@ -24,6 +24,9 @@ use crate::seams::{self, Answering, Peers};
 
 /// Requests that an instance serves before it is replaced.
 const REQUESTS_PER_INSTANCE_MAX: u32 = 10_000;
+
+/// Instances of a group that may live at once, where the engine's pool has room for as many.
+const INSTANCES_MAX: u32 = 256;
 
 /// How long an instance lives at most.
 const INSTANCE_AGE_MAX: Duration = Duration::from_secs(600);
@@ -166,6 +169,7 @@ struct Making<'a> {
     cache: &'a CodeCache,
     progress: &'a (dyn Fn(Step<'_>) + Sync),
     engine: Engine,
+    account: Arc<Account>,
 }
 
 impl Revision {
@@ -193,18 +197,14 @@ impl Revision {
             prepared.push(Prepared::new(group, components, &digests, &engine, cache, progress)?);
         }
         drop(engine);
-        let mut sizes = PoolSizes::default();
-        for one in &prepared {
-            let instances = one.note.instances_max(options, groups.len());
-            sizes.add(one.note.slots(), instances.saturating_mul(one.note.pools(concurrency(app, one.group, options))));
-        }
-        let engine = Engine::new(sizes).map_err(engine_failed)?;
-        let making = Making { app, components, options, parts, cache, progress, engine };
+        let engine = Engine::new(PoolSizes::of_one_app()).map_err(engine_failed)?;
+        let account = Account::unlimited();
+        let making = Making { app, components, options, parts, cache, progress, engine, account };
         let entrances = seams::entrances(&groups);
         let mut made = Vec::with_capacity(groups.len());
         for one in &prepared {
             let stubs = seams::stubs(app, &plan, one.group, &entrances, &options.peers)?;
-            made.push(making.start(one, stubs, groups.len()).await?);
+            made.push(making.start(one, stubs).await?);
         }
         let graph = Graph::new(identity(&plan, &digests), made);
         let mut site = Site::new();
@@ -279,7 +279,7 @@ fn identity(plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -
 }
 
 impl Making<'_> {
-    async fn start(&self, one: &Prepared<'_>, stubs: Vec<Stub>, groups: usize) -> Result<Group, RevisionError> {
+    async fn start(&self, one: &Prepared<'_>, stubs: Vec<Stub>) -> Result<Group, RevisionError> {
         let name = &one.group.name;
         let component = one.code(self.components, &self.engine, self.cache, self.progress)?;
         let handlers = one.note.handlers();
@@ -290,7 +290,9 @@ impl Making<'_> {
             sink: self.parts.sink(),
             memory_bytes: memory_bytes(self.app, one.group),
             concurrency: concurrency(self.app, one.group, self.options),
-            instances_max: one.note.instances_max(self.options, groups) as usize,
+            account: self.account.clone(),
+            slots: one.note.slots(),
+            instances_max: self.options.instances_max.unwrap_or(INSTANCES_MAX) as usize,
             requests_per_instance_max: self.options.requests_per_instance_max.unwrap_or(REQUESTS_PER_INSTANCE_MAX),
             instance_age_max: INSTANCE_AGE_MAX,
             stubs,
@@ -307,7 +309,6 @@ impl Making<'_> {
             (self.progress)(Step::Start(name));
             group.warm_up(START_MAX).await.map_err(|source| RevisionError::Start { group: name.clone(), source })?;
         }
-        group.start_sweeper();
         Ok(group)
     }
 }

@@ -1,8 +1,21 @@
 //! What the guests of one tenant use together, and how much of it they may.
+//!
+//! Memory is charged when it grows and given back when its store goes, so instances that wait for their next request count. When an
+//! account is full, those of its own instances that do nothing are dropped before anything is refused: its tenant's apps
+//! compete with each other, and with nobody else's.
+//!
+//! Processor time is charged after each poll of a guest (see `meter`) and paid out of a bucket which fills at the account's rate. Who
+//! has an empty one begins nothing new; who owes more than a whole bucket is stopped at the next tick. So a short excess costs new
+//! requests and not those that are nearly done, and in the long run nobody has more than its rate.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::idle::{Idlers, now};
+
+/// How much processor time can be saved up, or owed: what the account is paid in this time.
+const BUCKET: Duration = Duration::from_secs(1);
 
 /// Limits over all groups that share an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +36,20 @@ impl AccountLimits {
 pub struct Account {
     tenant: Arc<str>,
     memory_bytes_max: AtomicU64,
+    /// [`u64::MAX`]: as much as there is.
     cpu_ns_per_second: AtomicU64,
     memory_bytes: AtomicU64,
+    /// Memories in the engine's pool that its instances hold.
+    memories: AtomicU32,
     cpu_ns: AtomicU64,
+    /// Nanoseconds of processor time that are left; less than none where it owes some.
+    bucket_ns: AtomicI64,
+    /// When the bucket was filled last, by [`now`].
+    filled_ns: AtomicU64,
     refused_memory: AtomicU64,
     refused_cpu: AtomicU64,
+    /// The pools whose instances it pays for.
+    idlers: Idlers,
 }
 
 /// What an account has counted.
@@ -52,12 +74,24 @@ impl Account {
             memory_bytes_max: AtomicU64::new(0),
             cpu_ns_per_second: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
+            memories: AtomicU32::new(0),
             cpu_ns: AtomicU64::new(0),
+            bucket_ns: AtomicI64::new(0),
+            filled_ns: AtomicU64::new(0),
             refused_memory: AtomicU64::new(0),
             refused_cpu: AtomicU64::new(0),
+            idlers: Idlers::default(),
         };
         account.set_limits(limits);
+        account.bucket_ns.store(account.bucket_max(), Ordering::Relaxed);
+        account.filled_ns.store(now(), Ordering::Relaxed);
         Arc::new(account)
+    }
+
+    /// One that nothing limits, for guests that belong to nobody in particular.
+    #[must_use]
+    pub fn unlimited() -> Arc<Self> {
+        Self::new("".into(), AccountLimits::UNLIMITED)
     }
 
     /// Whose it is.
@@ -71,6 +105,11 @@ impl Account {
         self.memory_bytes_max.store(limits.memory_bytes, Ordering::Relaxed);
         let cpu = u64::try_from(limits.cpu_per_second.as_nanos()).unwrap_or(u64::MAX);
         self.cpu_ns_per_second.store(cpu, Ordering::Relaxed);
+        // What was saved or owed under the old rate is no more than a bucket of the new one.
+        let most = self.bucket_max();
+        let _ = self
+            .bucket_ns
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.clamp(most.saturating_neg(), most)));
     }
 
     /// What has been counted.
@@ -82,5 +121,184 @@ impl Account {
             refused_memory: self.refused_memory.load(Ordering::Relaxed),
             refused_cpu: self.refused_cpu.load(Ordering::Relaxed),
         }
+    }
+
+    /// The most bytes of memory.
+    pub(crate) fn memory_bytes_max(&self) -> u64 {
+        self.memory_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Does nothing limit its memory? Then it may have all slots of the engine's pool, too.
+    pub(crate) fn has_all_memory(&self) -> bool {
+        self.memory_bytes_max() == u64::MAX
+    }
+
+    /// The pools whose instances it pays for.
+    pub(crate) fn idlers(&self) -> &Idlers {
+        &self.idlers
+    }
+
+    /// Charges memory, after dropping what does nothing if that is what it takes.
+    pub(crate) fn take_memory(&self, bytes: u64) -> bool {
+        while !self.try_memory(bytes) {
+            if !self.idlers.drop_oldest() {
+                // Another thread may be dropping the last of them.
+                let taken = self.try_memory(bytes);
+                if !taken {
+                    self.refused_memory.fetch_add(1, Ordering::Relaxed);
+                }
+                return taken;
+            }
+        }
+        true
+    }
+
+    fn try_memory(&self, bytes: u64) -> bool {
+        let max = self.memory_bytes_max();
+        let add = |used: u64| used.checked_add(bytes).filter(|used| *used <= max);
+        self.memory_bytes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, add).is_ok()
+    }
+
+    pub(crate) fn give_memory(&self, bytes: u64) {
+        self.memory_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Counts `memories` more of the engine's pool, if that makes no more than `most`.
+    pub(crate) fn take_slots(&self, memories: u32, most: u32) -> bool {
+        let add = |held: u32| held.checked_add(memories).filter(|held| *held <= most);
+        self.memories.fetch_update(Ordering::AcqRel, Ordering::Relaxed, add).is_ok()
+    }
+
+    pub(crate) fn give_slots(&self, memories: u32) {
+        self.memories.fetch_sub(memories, Ordering::AcqRel);
+    }
+
+    /// Is there processor time left for something new? Else when there will be. Each refusal counts.
+    ///
+    /// # Errors
+    /// How long the account has to wait.
+    pub fn begin(&self) -> Result<(), Duration> {
+        match self.cpu_retry_after() {
+            None => Ok(()),
+            Some(wait) => {
+                self.refused_cpu.fetch_add(1, Ordering::Relaxed);
+                Err(wait)
+            }
+        }
+    }
+
+    /// How long until there is processor time for something new; `None` where there is some now. Counts nothing.
+    #[must_use]
+    pub fn cpu_retry_after(&self) -> Option<Duration> {
+        let rate = self.rate()?;
+        let left = self.fill(rate);
+        if left > 0 {
+            return None;
+        }
+        if rate == 0 {
+            return Some(Duration::from_secs(3600));
+        }
+        let owed = u128::from(left.unsigned_abs()) + 1;
+        let wait = owed * 1_000_000_000 / u128::from(rate);
+        Some(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)))
+    }
+
+    /// Must its guests stop where they are? Counts if so.
+    pub(crate) fn must_stop(&self) -> bool {
+        let Some(rate) = self.rate() else { return false };
+        let stop = self.fill(rate) < self.bucket_max().saturating_neg();
+        if stop {
+            self.refused_cpu.fetch_add(1, Ordering::Relaxed);
+        }
+        stop
+    }
+
+    /// Charges processor time that was used.
+    pub(crate) fn charge_cpu(&self, used: Duration) {
+        let ns = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_ns.fetch_add(ns, Ordering::Relaxed);
+        if self.rate().is_some() {
+            self.bucket_ns.fetch_sub(i64::try_from(ns).unwrap_or(i64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// Nanoseconds a second, where that is limited.
+    fn rate(&self) -> Option<u64> {
+        Some(self.cpu_ns_per_second.load(Ordering::Relaxed)).filter(|rate| *rate != u64::MAX)
+    }
+
+    fn bucket_max(&self) -> i64 {
+        let rate = self.cpu_ns_per_second.load(Ordering::Relaxed);
+        i64::try_from(u128::from(rate) * BUCKET.as_nanos() / 1_000_000_000).unwrap_or(i64::MAX)
+    }
+
+    /// Pays in what is due since the last time, and says what is in the bucket.
+    fn fill(&self, rate: u64) -> i64 {
+        let now = now();
+        let last = self.filled_ns.load(Ordering::Relaxed);
+        let due = u128::from(now.wrapping_sub(last)) * u128::from(rate) / 1_000_000_000;
+        // Of several threads one pays. Less than a microsecond's worth waits, so that rounding loses nothing that matters.
+        let due = i64::try_from(due).unwrap_or(i64::MAX);
+        if due < 1_000 || self.filled_ns.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return self.bucket_ns.load(Ordering::Relaxed);
+        }
+        let most = self.bucket_max();
+        let pay = |left: i64| Some(left.saturating_add(due).min(most));
+        let before = self.bucket_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).unwrap_or_else(|left| left);
+        before.saturating_add(due).min(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(memory_bytes: u64, cpu_ms: u64) -> Arc<Account> {
+        Account::new("t".into(), AccountLimits { memory_bytes, cpu_per_second: Duration::from_millis(cpu_ms) })
+    }
+
+    #[test]
+    fn memory_is_exact_and_given_back() {
+        let account = account(100, 1000);
+        assert!(account.take_memory(60));
+        assert!(account.take_memory(40));
+        assert!(!account.take_memory(1));
+        assert_eq!((account.used().memory_bytes, account.used().refused_memory), (100, 1));
+        account.give_memory(40);
+        assert!(account.take_memory(40));
+    }
+
+    #[test]
+    fn a_bucket_can_be_emptied_owed_and_is_then_waited_for() {
+        let account = account(0, 500);
+        assert_eq!(account.begin(), Ok(()));
+        account.charge_cpu(Duration::from_millis(700));
+        let wait = account.begin().expect_err("more was used than was there");
+        assert!((Duration::from_millis(300)..=Duration::from_millis(401)).contains(&wait), "{wait:?}");
+        assert!(!account.must_stop(), "less than a bucket is owed");
+        account.charge_cpu(Duration::from_millis(500));
+        assert!(account.must_stop());
+        assert_eq!(account.used().cpu, Duration::from_millis(1200));
+        assert_eq!(account.used().refused_cpu, 2);
+    }
+
+    #[test]
+    fn a_bucket_fills_no_higher_than_its_brim() {
+        let account = account(0, 1000);
+        // As if nothing had been paid in for an hour.
+        account.filled_ns.store(now().wrapping_sub(3_600_000_000_000), Ordering::Relaxed);
+        assert_eq!(account.cpu_retry_after(), None);
+        assert!(account.bucket_ns.load(Ordering::Relaxed) <= 1_000_000_000);
+        account.set_limits(AccountLimits::UNLIMITED);
+        assert_eq!(account.cpu_retry_after(), None);
+        account.charge_cpu(Duration::from_secs(100));
+        account.set_limits(AccountLimits { memory_bytes: 0, cpu_per_second: Duration::from_millis(10) });
+        assert!(!account.must_stop(), "what was free is not owed afterwards");
+    }
+
+    #[test]
+    fn nothing_a_second_is_never() {
+        let account = account(0, 0);
+        assert!(account.cpu_retry_after().is_some());
     }
 }

@@ -1,18 +1,21 @@
 //! Requests and calls that have an instance for themselves, out of one pool.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use futures::future::BoxFuture;
 use isomer_wire::CallFailure;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use crate::body::{ResponseBody, Rest, Run, Signals};
+use crate::account::Account;
+use crate::body::{ResponseBody, Rest, Signals};
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::group::Request;
+use crate::meter::Metered;
 use crate::pool::{Pool, PoolLimits, Slot};
 use crate::scope::{Scope, Until};
 use crate::serve::{Exchange, Head, Instance, InstanceMaker};
@@ -20,12 +23,14 @@ use crate::skeleton::Entry;
 
 pub(crate) struct Alone {
     maker: Arc<InstanceMaker>,
-    pool: Pool,
+    pool: Arc<Pool>,
 }
 
 impl Alone {
     pub(crate) fn new(maker: Arc<InstanceMaker>, limits: PoolLimits) -> Self {
-        Self { maker, pool: Pool::new(limits) }
+        let pool = Arc::new(Pool::new(limits));
+        maker.register(pool.since(), &pool);
+        Self { maker, pool }
     }
 
     /// Makes one instance and keeps it.
@@ -33,14 +38,14 @@ impl Alone {
         let (slot, idle) = self.pool.take(deadline).await?;
         let instance = match idle {
             Some(instance) => instance,
-            None => self.maker.make(deadline).await?,
+            None => Metered::new(self.account(), Box::pin(self.maker.make(deadline))).await?,
         };
         self.pool.give_back(slot, instance);
         Ok(())
     }
 
-    pub(crate) fn drop_idle(&self) {
-        self.pool.drop_idle();
+    fn account(&self) -> &Arc<Account> {
+        &self.maker.template.account
     }
 
     pub(crate) async fn handle(
@@ -54,7 +59,8 @@ impl Alone {
         let (ended_sender, ended) = oneshot::channel();
         let signals = Arc::new(Signals::default());
         let exchange = Exchange { head: Head::new(head_sender), ended, signals: signals.clone() };
-        let mut run = Some(Box::pin(async move {
+        let account = self.account().clone();
+        let run: BoxFuture<'static, ()> = Box::pin(async move {
             let made = match idle {
                 Some(instance) => Ok(instance),
                 None => self.maker.make(request.deadline).await,
@@ -69,14 +75,15 @@ impl Alone {
                     let _ = exchange.head.send(Err(failure));
                 }
             }
-        }) as Run);
+        });
+        let mut run = Some(Metered::new(&account, run));
         let response = std::future::poll_fn(|cx| {
             if let Some(running) = &mut run
-                && running.as_mut().poll(cx).is_ready()
+                && Pin::new(running).poll(cx).is_ready()
             {
                 run = None;
             }
-            std::pin::Pin::new(&mut head).poll(cx).map(|head| head.unwrap_or(Err(Failure::NoResponse)))
+            Pin::new(&mut head).poll(cx).map(|head| head.unwrap_or(Err(Failure::NoResponse)))
         });
         match response.await {
             Ok(response) => {
@@ -87,7 +94,7 @@ impl Alone {
                 // The handler may go on working after it has answered with an error.
                 drop(ended_sender);
                 if let Some(mut run) = run
-                    && std::future::poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await
+                    && std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut run).poll(cx).is_pending())).await
                 {
                     tokio::spawn(run);
                 }
@@ -151,7 +158,8 @@ impl Alone {
             Some(Err(error)) => self.broken(&mut instance, entry, &error, until),
             None => {
                 let (alone, entry) = (self.clone(), entry.clone());
-                tokio::spawn(async move {
+                let account = self.account().clone();
+                let rest = async move {
                     match timeout_at(until.deadline.into(), instance.rest()).await {
                         Ok(Ok(())) => {
                             instance.store.data_mut().end_request();
@@ -160,7 +168,8 @@ impl Alone {
                         Ok(Err(error)) => alone.broken(&mut instance, &entry, &error, until),
                         Err(_) => instance.store.data_mut().end_request(),
                     }
-                });
+                };
+                tokio::spawn(Metered::new(&account, Box::pin(rest)));
             }
         }
     }

@@ -16,8 +16,10 @@ use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
+use crate::meter::Metered;
+
 /// What is left of a request's work once the head of its response is there.
-pub(crate) type Run = BoxFuture<'static, ()>;
+pub(crate) type Run = Metered<BoxFuture<'static, ()>>;
 
 /// What a response's body and the run that feeds it tell one another.
 #[derive(Default)]
@@ -83,7 +85,7 @@ impl ResponseBody {
             let _ = ended.send(());
         }
         if let Rest::Reader(mut run) = std::mem::replace(&mut self.rest, Rest::Over)
-            && run.as_mut().poll(cx).is_pending()
+            && Pin::new(&mut run).poll(cx).is_pending()
         {
             tokio::spawn(run);
         }
@@ -112,7 +114,7 @@ impl ResponseBody {
             return Poll::Ready(frame);
         }
         if let Rest::Reader(run) = &mut self.rest {
-            if run.as_mut().poll(cx).is_pending() {
+            if Pin::new(run).poll(cx).is_pending() {
                 return self.poll_inner(cx);
             }
             self.rest = Rest::Over;
@@ -186,6 +188,7 @@ mod tests {
     use http_body_util::StreamBody;
 
     use super::*;
+    use crate::account::Account;
 
     type Pieces = Vec<Result<Frame<Bytes>, HttpError>>;
 
@@ -222,7 +225,8 @@ mod tests {
                         let _ = finished.send(());
                     }
                 };
-                let (mut body, end) = body(true, length, Rest::Reader(Box::pin(run)));
+                let (mut body, end) =
+                    body(true, length, Rest::Reader(Metered::new(&Account::unlimited(), Box::pin(run))));
                 body.frame().await.unwrap().unwrap();
                 drop(body);
                 let _ = go_on.send(end.await);

@@ -14,6 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -116,6 +117,23 @@ pub enum CodeError {
     },
 }
 
+/// Compiled code, ready to be linked. All who hold the same share one mapping of it. Cheap to clone.
+#[derive(Clone)]
+pub struct Code(pub(crate) Arc<Component>);
+
+impl Code {
+    /// The component itself.
+    pub fn component(&self) -> &Component {
+        &self.0
+    }
+}
+
+impl From<Component> for Code {
+    fn from(component: Component) -> Self {
+        Self(Arc::new(component))
+    }
+}
+
 /// A folder of compiled code.
 #[derive(Debug, Clone)]
 pub struct CodeCache {
@@ -189,7 +207,10 @@ impl CodeCache {
     }
 
     /// The entry's code, mapped. `None` if it is not there or wasmtime refuses it (another version, cut short): compile again.
-    pub fn load(&self, engine: &Engine, key: &Key) -> Option<Component> {
+    pub fn load(&self, engine: &Engine, key: &Key) -> Option<Code> {
+        if let Some(code) = engine.loaded(key) {
+            return Some(code);
+        }
         let path = self.path(key, "code");
         if !path.exists() {
             return None;
@@ -200,20 +221,24 @@ impl CodeCache {
         // name that is renamed when it is complete, and are never written to again. wasmtime checks version and settings.
         let component = unsafe { Component::deserialize_file(engine.wasmtime(), &path) };
         mark_used(&path);
-        component.inspect_err(|error| tracing::debug!(path = %path.display(), %error, "compiled code is not used")).ok()
+        let component = component
+            .inspect_err(|error| tracing::debug!(path = %path.display(), %error, "compiled code is not used"))
+            .ok()?;
+        Some(engine.remember(key, component.into()))
     }
 
     /// Compiles `component` and keeps the code under `key`. A full disk costs the cache's help, not the code.
     ///
     /// # Errors
     /// When the component does not compile.
-    pub fn compile(&self, engine: &Engine, key: &Key, component: &[u8], note: &[u8]) -> Result<Component, CodeError> {
+    pub fn compile(&self, engine: &Engine, key: &Key, component: &[u8], note: &[u8]) -> Result<Code, CodeError> {
         let compiled =
             Component::from_binary(engine.wasmtime(), component).map_err(|source| CodeError::Compile { source })?;
         let kept = compiled.serialize().map_err(|error| io::Error::other(error.to_string())).and_then(|code| {
             self.write(key, "code", &code)?;
             self.write(key, "note", note)
         });
+        let is_written = kept.is_ok();
         if let Err(error) = kept {
             tracing::warn!(folder = %self.folder.display(), %error, "cannot keep compiled code");
         }
@@ -222,7 +247,9 @@ impl CodeCache {
         {
             tracing::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
         }
-        Ok(compiled)
+        // Mapped from the file it takes no memory but what is used of it, and that can be had again.
+        let mapped = if is_written { self.load(engine, key) } else { None };
+        Ok(mapped.unwrap_or_else(|| engine.remember(key, compiled.into())))
     }
 
     /// Removes files that were used last before [`UNUSED_MAX`], or before others that alone are `bytes_max`.

@@ -1,9 +1,17 @@
-//! The one wasmtime engine of a process: its settings, the sizes of its pool, and the clock that interrupts guests.
+//! The one wasmtime engine of a process: its settings, the sizes of its pool, the clock that interrupts guests, and what all groups
+//! share (see [`Engine`]).
 
-use std::sync::{Arc, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::code::{Code, Key};
+use crate::guest::Guest;
+use crate::room::Room;
+use crate::wasi;
 
 /// How often the epoch advances, and so how long a guest may run before its deadline is looked at again.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
@@ -16,47 +24,140 @@ pub const MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// instance costs 26 µs without and 11 µs with 64 KiB and `pagemap_scan`; 1 MiB is worse than nothing.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
-/// Fiber stacks per component instance: one for the request, others for calls between the group's components that block.
-const STACKS_PER_INSTANCE: u32 = 4;
-
 pub use crate::slots::Slots;
 
-/// How many slots the pool needs, computed from the plan: the sum over all groups of what an instance takes, times the instances.
+/// How many instances an engine's pool has room for, and what they are made of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolSizes {
     instances: u32,
     memories: u32,
     tables: u32,
+    stacks: u32,
 }
 
+/// Memories and tables that there is room for, for each instance: one that is made of several components has several. They cost address
+/// space only.
+const PARTS_PER_INSTANCE: u32 = 4;
+
+/// Stacks for each instance: its own, and those of components in it that wait. Each is two mappings from the beginning on.
+const STACKS_PER_INSTANCE: u32 = 2;
+
+/// Memories that fit into the address space of a process, at 4 GiB each and with half of it left to others.
+const MEMORIES_MAX: u32 = 16_384;
+
 impl PoolSizes {
-    /// Room for `instances` more instances that take `slots` each.
-    pub fn add(&mut self, slots: Slots, instances: u32) {
-        self.instances = self.instances.saturating_add(instances);
-        self.memories = self.memories.saturating_add(slots.memories.saturating_mul(instances));
-        self.tables = self.tables.saturating_add(slots.tables.saturating_mul(instances));
+    /// Room for about `instances` live instances, more of small ones and fewer of large compositions.
+    #[must_use]
+    pub fn new(instances: u32) -> Self {
+        let instances = instances.clamp(1, MEMORIES_MAX);
+        let parts = instances.saturating_mul(PARTS_PER_INSTANCE).min(MEMORIES_MAX);
+        Self { instances, memories: parts, tables: parts, stacks: instances.saturating_mul(STACKS_PER_INSTANCE) }
+    }
+
+    /// For one app: sets up in 2 ms.
+    #[must_use]
+    pub fn of_one_app() -> Self {
+        Self::new(512)
+    }
+
+    /// For a node of many apps. It takes some 4,000 mappings and 8 ms to set up, and another 4 mappings for each live instance:
+    /// less than a third of what a Linux process may have by default, which leaves room for 10,000 loaded apps.
+    #[must_use]
+    pub fn of_a_node() -> Self {
+        Self::new(2048)
+    }
+
+    /// How many instances it has room for at most.
+    #[must_use]
+    pub fn instances(&self) -> u32 {
+        self.instances
+    }
+
+    pub(crate) fn memories(&self) -> u32 {
+        self.memories
+    }
+
+    /// One part in `parts`, of everything.
+    pub(crate) fn part(&self, parts: u32) -> Self {
+        Self {
+            instances: self.instances / parts,
+            memories: self.memories / parts,
+            tables: self.tables / parts,
+            stacks: self.stacks / parts,
+        }
+    }
+
+    /// All but one part in `parts`.
+    pub(crate) fn without_part(&self, parts: u32) -> Option<Self> {
+        let part = self.part(parts);
+        Some(Self {
+            instances: self.instances.checked_sub(part.instances)?,
+            memories: self.memories.checked_sub(part.memories)?,
+            tables: self.tables.checked_sub(part.tables)?,
+            stacks: self.stacks.checked_sub(part.stacks)?,
+        })
+    }
+
+    /// How many instances that take `slots` each fit in.
+    pub(crate) fn holds(&self, slots: Slots) -> u32 {
+        let of = |room: u32, each: u32| if each == 0 { u32::MAX } else { room / each };
+        let parts = [of(self.memories, slots.memories), of(self.tables, slots.tables), of(self.stacks, slots.stacks)];
+        parts.into_iter().fold(self.instances, u32::min)
+    }
+
+    pub(crate) fn plus(self, slots: Slots) -> Option<Self> {
+        Some(Self {
+            instances: self.instances.checked_add(1)?,
+            memories: self.memories.checked_add(slots.memories)?,
+            tables: self.tables.checked_add(slots.tables)?,
+            stacks: self.stacks.checked_add(slots.stacks)?,
+        })
+    }
+
+    pub(crate) fn subtract(&mut self, slots: Slots) {
+        self.instances = self.instances.saturating_sub(1);
+        self.memories = self.memories.saturating_sub(slots.memories);
+        self.tables = self.tables.saturating_sub(slots.tables);
+        self.stacks = self.stacks.saturating_sub(slots.stacks);
+    }
+
+    pub(crate) fn fits(&self, room: &Self) -> bool {
+        self.instances <= room.instances
+            && self.memories <= room.memories
+            && self.tables <= room.tables
+            && self.stacks <= room.stacks
     }
 }
 
-/// A wasmtime engine with its epoch clock. Cheap to clone.
+/// A wasmtime engine with its pool, its epoch clock and all that groups share. One per process; cheap to clone.
 #[derive(Clone)]
-pub struct Engine {
+pub struct Engine(Arc<Shared>);
+
+struct Shared {
     engine: wasmtime::Engine,
-    _clock: Arc<Clock>,
+    room: Arc<Room>,
+    /// WASI, linked for nobody.
+    linker: OnceLock<Linker<Guest>>,
+    /// Code that is mapped, by what it was compiled from.
+    loaded: Mutex<Loaded>,
 }
 
-/// Keeps the epoch thread alive; the thread ends when the last engine is gone.
-struct Clock;
+#[derive(Default)]
+struct Loaded {
+    code: HashMap<Key, Weak<Component>>,
+    /// As many were left when the map was last cleaned up.
+    cleaned: usize,
+}
 
 impl Engine {
-    /// An engine whose pool has `sizes` slots.
+    /// An engine with a pool of `sizes`.
     ///
     /// # Errors
     /// When the pool's address space cannot be reserved (`ulimit -v`, or more slots than the address space has room for).
     pub fn new(sizes: PoolSizes) -> wasmtime::Result<Self> {
         let mut config = settings();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(sizes)));
-        Self::start(&config)
+        Self::start(&config, sizes)
     }
 
     /// An engine that allocates each instance on demand: for one-off commands, and for compiling.
@@ -64,24 +165,77 @@ impl Engine {
     /// # Errors
     /// When the host's processor lacks what the compiler needs.
     pub fn on_demand() -> wasmtime::Result<Self> {
-        Self::start(&settings())
+        Self::start(&settings(), PoolSizes::of_a_node())
     }
 
-    fn start(config: &Config) -> wasmtime::Result<Self> {
+    fn start(config: &Config, sizes: PoolSizes) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
-        let clock = Arc::new(Clock);
-        let (weak_engine, alive) = (engine.weak(), Arc::downgrade(&clock));
-        std::thread::Builder::new().name("isomer-epoch".into()).spawn(move || tick(&weak_engine, &alive))?;
-        Ok(Self { engine, _clock: clock })
+        let room = Room::new(sizes);
+        let shared = Arc::new(Shared { engine, room: room.clone(), linker: OnceLock::new(), loaded: Mutex::default() });
+        let (engine, alive) = (shared.engine.weak(), Arc::downgrade(&shared));
+        std::thread::Builder::new().name("isomer-epoch".into()).spawn(move || tick(&engine, &alive))?;
+        // What an instance holds may want to be dropped where tasks can be started.
+        let runtime = tokio::runtime::Handle::try_current().ok();
+        std::thread::Builder::new().name("isomer-sweep".into()).spawn(move || {
+            let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            room.sweep();
+        })?;
+        Ok(Self(shared))
     }
 
     /// The wasmtime engine itself.
     pub fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.engine
+        &self.0.engine
+    }
+
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.0.room
+    }
+
+    /// A linker that has all of WASI under its own names, acting for nobody. Made once, since that takes longer than to link a group.
+    pub(crate) fn linker(&self) -> wasmtime::Result<Linker<Guest>> {
+        if let Some(linker) = self.0.linker.get() {
+            return Ok(linker.clone());
+        }
+        let mut linker = Linker::new(&self.0.engine);
+        linker.allow_shadowing(true);
+        wasi::link_shared(&mut linker)?;
+        Ok(self.0.linker.get_or_init(|| linker).clone())
+    }
+
+    /// The code under `key`, if it is mapped.
+    pub(crate) fn loaded(&self, key: &Key) -> Option<Code> {
+        self.0.loaded().code.get(key).and_then(Weak::upgrade).map(Code)
+    }
+
+    /// Remembers `code` for as long as somebody holds it. Of several that are the same, the first counts.
+    pub(crate) fn remember(&self, key: &Key, code: Code) -> Code {
+        let mut loaded = self.0.loaded();
+        if let Some(first) = loaded.code.get(key).and_then(Weak::upgrade) {
+            return Code(first);
+        }
+        if loaded.code.len() >= 2 * loaded.cleaned + 16 {
+            loaded.code.retain(|_, code| code.strong_count() > 0);
+            loaded.cleaned = loaded.code.len();
+        }
+        loaded.code.insert(key.clone(), Arc::downgrade(&code.0));
+        code
     }
 }
 
-fn tick(engine: &wasmtime::EngineWeak, alive: &Weak<Clock>) {
+impl Shared {
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.room.end();
+    }
+}
+
+fn tick(engine: &wasmtime::EngineWeak, alive: &Weak<Shared>) {
     while alive.strong_count() > 0 {
         std::thread::sleep(EPOCH_TICK);
         let Some(engine) = engine.upgrade() else { return };
@@ -109,19 +263,24 @@ fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
         .total_core_instances(u32::MAX)
         .total_memories(sizes.memories.max(1))
         .total_tables(sizes.tables.max(1))
-        .total_stacks(sizes.instances.max(1).saturating_mul(STACKS_PER_INSTANCE))
+        .total_stacks(sizes.stacks.max(1))
         .max_memory_size(usize::try_from(MEMORY_BYTES_MAX).unwrap_or(usize::MAX))
         .max_component_instance_size(16 << 20)
         .max_core_instance_size(4 << 20)
-        .max_core_instances_per_component(u32::MAX)
-        .max_memories_per_component(u32::MAX)
-        .max_tables_per_component(u32::MAX)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(Slots::MAX.memories)
+        .max_memories_per_module(Slots::MAX.memories)
+        .max_tables_per_component(Slots::MAX.tables)
+        .max_tables_per_module(Slots::MAX.tables)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
     pool
 }
+
+/// Core modules that one instance of a component may be made of.
+const CORE_INSTANCES_MAX: u32 = 10_000;
 
 /// Elements of a guest's table (function pointers); far above what compilers emit, far below what hurts.
 const TABLE_ELEMENTS_MAX: usize = 100_000;

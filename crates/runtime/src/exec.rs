@@ -15,7 +15,7 @@ use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use crate::code::{CodeCache, CodeError, Key};
+use crate::code::{Code, CodeCache, CodeError, Key};
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::guest::{Directory, Outbound};
@@ -99,7 +99,7 @@ pub enum CommandError {
 /// A command, compiled.
 pub struct Program {
     engine: Engine,
-    component: Component,
+    code: Code,
     generation: Generation,
 }
 
@@ -116,18 +116,19 @@ impl Program {
     ) -> Result<Self, CommandError> {
         let engine = Engine::on_demand().map_err(|error| CommandError::Engine { source: error.into() })?;
         let key = Key::new(&engine, [bytes]);
-        let component = match cache.and_then(|cache| cache.load(&engine, &key)) {
-            Some(component) => component,
+        let code = match cache.and_then(|cache| cache.load(&engine, &key)) {
+            Some(code) => code,
             None => {
                 compiling();
                 match cache {
                     Some(cache) => cache.compile(&engine, &key, bytes, b"")?,
                     None => Component::from_binary(engine.wasmtime(), bytes)
-                        .map_err(|source| CodeError::Compile { source })?,
+                        .map_err(|source| CodeError::Compile { source })?
+                        .into(),
                 }
             }
         };
-        Ok(Self { engine, component, generation })
+        Ok(Self { engine, code, generation })
     }
 
     /// Runs the command to its end and gives its exit code. Dropping the future stops it.
@@ -140,7 +141,7 @@ impl Program {
         // The clock lets the future of a guest that loops be dropped.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
-        let pre = linker.instantiate_pre(&self.component).map_err(cannot_start)?;
+        let pre = linker.instantiate_pre(self.code.component()).map_err(cannot_start)?;
         let outcome = match self.generation {
             Generation::P2 => {
                 let pre = wasmtime_wasi::p2::bindings::CommandPre::new(pre).map_err(cannot_start)?;

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_api::Quota;
 use isomer_wire::CallFailure;
 use isomer_wire::image::IMAGE_BYTES_MAX;
+
+use crate::limits::RefusedBy;
 
 /// What went wrong. The `Display` is for logs; the detail (a backtrace) never goes to a client.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,26 @@ pub enum Failure {
         instances: usize,
         /// How many requests wait for one.
         waiting: usize,
+    },
+    /// All room for instances is taken, and none of them is idle.
+    #[error("{}", if *part > 1 {
+        format!("the tenant's instances hold the 1/{part} of the node's memories that one tenant may have, and all are busy")
+    } else {
+        "the node has no room for another instance, and all are busy".to_owned()
+    })]
+    Full {
+        /// Of the node's room, what part it was that is full: one in so many. 1 is all of it.
+        part: u32,
+    },
+    /// A quota of the tenant's, which its guest ran into.
+    #[error("the tenant is at its quota of {quota}: {reason}")]
+    Quota {
+        /// Which.
+        quota: Quota,
+        /// What happened.
+        reason: String,
+        /// The guest's call stack, where it was stopped.
+        backtrace: Vec<String>,
     },
     /// No instance could be made.
     #[error("no instance can be made: {reason}")]
@@ -92,7 +115,7 @@ pub enum Failure {
 
 impl Failure {
     /// Reads what wasmtime says of a run that ended in an error.
-    pub(crate) fn from_trap(error: &wasmtime::Error, refused_memory: Option<usize>) -> Self {
+    pub(crate) fn from_trap(error: &wasmtime::Error, refused: Option<RefusedBy>) -> Self {
         let backtrace = backtrace(error);
         if let Some(LostCall { seam, failure }) = error.downcast_ref() {
             return Self::Call { seam: seam.clone(), failure: failure.clone(), backtrace };
@@ -104,10 +127,23 @@ impl Failure {
             Some(exit) => format!("it called exit with status {}", exit.0),
             None => error.root_cause().to_string(),
         };
-        match refused_memory {
-            Some(limit_bytes) => Self::Memory { limit_bytes, reason, backtrace },
+        match refused {
+            Some(RefusedBy::Instance { limit_bytes }) => Self::Memory { limit_bytes, reason, backtrace },
+            Some(RefusedBy::Account { limit_bytes }) => Self::out_of_memory(limit_bytes, backtrace),
+            // Of stacks, which only a call in progress can run out of.
+            None if error.is::<wasmtime::PoolConcurrencyLimitError>() => Self::Full { part: 1 },
             None => Self::Trap { reason, backtrace },
         }
+    }
+
+    pub(crate) fn out_of_memory(limit_bytes: u64, backtrace: Vec<String>) -> Self {
+        let reason = format!("its live instances have all of its {limit_bytes} bytes");
+        Self::Quota { quota: Quota::Memory, reason, backtrace }
+    }
+
+    pub(crate) fn out_of_cpu(backtrace: Vec<String>) -> Self {
+        let reason = "its guests have used up their processor time, and were stopped".to_owned();
+        Self::Quota { quota: Quota::Cpu, reason, backtrace }
     }
 
     /// The guest's call stack, where there is one.
@@ -117,6 +153,7 @@ impl Failure {
             | Self::Memory { backtrace, .. }
             | Self::Deadline { backtrace, .. }
             | Self::Call { backtrace, .. }
+            | Self::Quota { backtrace, .. }
             | Self::ImageTooLarge { backtrace, .. } => backtrace,
             _ => &[],
         }
@@ -127,7 +164,7 @@ impl Failure {
         match self {
             Self::Trap { reason, .. } => CallFailure::trap(reason.as_str()),
             Self::Deadline { .. } => CallFailure::deadline(self.to_string()),
-            Self::Overloaded { .. } => CallFailure::overloaded(self.to_string()),
+            Self::Overloaded { .. } | Self::Full { .. } => CallFailure::overloaded(self.to_string()),
             Self::Call { failure, .. } => CallFailure::Trap { reason: self.to_string(), lost: failure.lost() },
             _ => CallFailure::trap(self.to_string()),
         }

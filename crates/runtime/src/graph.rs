@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 use crate::body::ResponseBody;
 use crate::failure::Failure;
 use crate::group::{Group, Request};
+use crate::meter::Metered;
 use crate::scope::{Scope, Until};
 
 /// All groups of one process.
@@ -63,7 +64,9 @@ impl Graph {
         let deadline = context.deadline;
         let allowed = deadline.saturating_duration_since(std::time::Instant::now());
         let scope = Arc::new(Scope::of_call(&context, self.clone()));
-        let called = self.call(entrance, scope, Until { deadline, allowed }, &image);
+        let Some(group) = self.groups.get(entrance.group) else { return Err(no_such_group()) };
+        let called = Box::pin(group.call(entrance.function, scope, Until { deadline, allowed }, &image));
+        let called = Metered::new(group.account(), called);
         match timeout_at(deadline.into(), called).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -72,7 +75,7 @@ impl Graph {
         }
     }
 
-    /// Makes a call to one of the groups. Its waits are ended by whoever drops it: there is no timer here.
+    /// Makes a call to one of the groups, within a poll that is metered. Its waits are ended by whoever drops it: there is no timer here.
     pub(crate) async fn call(
         &self,
         entrance: Entrance,
@@ -82,9 +85,13 @@ impl Graph {
     ) -> Result<Vec<u8>, CallFailure> {
         match self.groups.get(entrance.group) {
             Some(group) => group.call(entrance.function, scope, until, image).await,
-            None => Err(CallFailure::refused("there is no such group in this process")),
+            None => Err(no_such_group()),
         }
     }
+}
+
+fn no_such_group() -> CallFailure {
+    CallFailure::refused("there is no such group in this process")
 }
 
 impl fmt::Debug for Graph {

@@ -1,14 +1,16 @@
 //! A group: one (composed) component, linked, with its pool of instances. What the front door calls.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_wire::CallFailure;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::WasiBody;
 
+use crate::account::Account;
 use crate::alone::Alone;
 use crate::body::ResponseBody;
+use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::graph::Graph;
@@ -20,10 +22,8 @@ use crate::scope::{Scope, Until};
 use crate::serve::{HandlerExport, InstanceMaker};
 use crate::shared::SharedInstances;
 use crate::skeleton::{DispatchExport, Skeleton, entries};
+use crate::slots::Slots;
 use crate::wire::Stub;
-
-/// How often idle instances are looked at.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// An exported HTTP handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,11 +40,15 @@ pub struct GroupSettings {
     pub owners: Vec<OwnerSettings>,
     /// Where their output goes.
     pub sink: Arc<dyn OutputSink>,
+    /// Who pays for its instances.
+    pub account: Arc<Account>,
+    /// What one instance takes of the engine's pool.
+    pub slots: Slots,
     /// Bytes of memory of one instance, all components together.
     pub memory_bytes: usize,
     /// Requests that one instance may serve at once. Only handlers of WASI 0.3 can serve more than one.
     pub concurrency: u32,
-    /// Live instances.
+    /// Live instances, where the engine's pool has room for as many.
     pub instances_max: usize,
     /// Requests that one instance may serve before it is replaced.
     pub requests_per_instance_max: u32,
@@ -58,9 +62,6 @@ pub struct GroupSettings {
 
 /// How long a request may wait for an instance when all are busy.
 const WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// How long an instance may be idle before its memory is given back.
-const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// A request on its way to a guest.
 pub struct Request {
@@ -84,6 +85,15 @@ pub enum GroupError {
     /// An import is met by nothing, or cannot be defined.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// One instance would be a good part of the pool, or more than all of it.
+    #[error(
+        "an instance of the group takes {} memories, {} tables and {} stacks; that is more than one may have",
+        slots.memories, slots.tables, slots.stacks
+    )]
+    TooLarge {
+        /// What it takes.
+        slots: Slots,
+    },
     /// The component needs something else than what it was linked with.
     #[error("cannot link the group's component")]
     Prepare {
@@ -109,6 +119,7 @@ pub struct Group {
     requests: Instances,
     /// Where calls are served; none where the group has no skeleton.
     calls: Option<Arc<Alone>>,
+    account: Arc<Account>,
 }
 
 enum Instances {
@@ -125,13 +136,19 @@ impl Group {
     /// When an import is met by nothing, or a handler or a skeleton is missing.
     pub fn new(
         engine: &Engine,
-        component: &Component,
+        code: &Code,
         imports: &[Import],
         handlers: &[Handler],
         providers: &[Arc<dyn Provider>],
         settings: GroupSettings,
     ) -> Result<Self, GroupError> {
-        let GroupSettings { stubs, skeletons, .. } = settings;
+        let GroupSettings { stubs, skeletons, account, slots, .. } = settings;
+        let room = engine.room().instances_of_group(slots, &account);
+        if !slots.fits() || room == 0 {
+            return Err(GroupError::TooLarge { slots });
+        }
+        let instances_max = settings.instances_max.clamp(1, room as usize);
+        let component = code.component();
         let names = settings.owners.iter().map(|owner| owner.component.clone()).collect::<Vec<_>>();
         let calls = !stubs.is_empty();
         let linker = linker(engine, imports, &names, providers, stubs)?;
@@ -142,39 +159,38 @@ impl Group {
             DispatchExport::find(component, &skeleton.export).ok_or_else(missing)
         });
         let maker = Arc::new(InstanceMaker {
-            _engine: engine.clone(),
+            engine: engine.clone(),
+            _code: code.clone(),
+            slots,
             pre,
             handlers: handlers.collect::<Result<_, _>>()?,
             dispatches: dispatches.collect::<Result<_, _>>()?,
             entries: entries(&skeletons),
             calls,
-            template: Arc::new(Template { owners: settings.owners.into(), sink: settings.sink }),
+            template: Arc::new(Template {
+                owners: settings.owners.into(),
+                sink: settings.sink,
+                account: account.clone(),
+            }),
             memory_bytes: settings.memory_bytes,
         });
         let limits = |concurrency: u32| PoolLimits {
-            instances_max: settings.instances_max,
-            waiting_max: settings.instances_max.saturating_mul(concurrency as usize),
+            instances_max,
+            waiting_max: instances_max.saturating_mul(concurrency as usize),
             wait_max: WAIT_MAX,
             requests_max: settings.requests_per_instance_max,
             age_max: settings.instance_age_max,
-            idle_max: IDLE_MAX,
         };
         let called = !skeletons.is_empty();
         Ok(if settings.concurrency > 1 {
             let limits_shared = limits(settings.concurrency);
             let shared = SharedInstances::new(maker.clone(), limits_shared, settings.concurrency);
             let calls = called.then(|| Arc::new(Alone::new(maker, limits(1))));
-            Self { requests: Instances::Shared(Arc::new(shared)), calls }
+            Self { requests: Instances::Shared(shared), calls, account }
         } else {
             let alone = Arc::new(Alone::new(maker, limits(1)));
-            Self { calls: called.then(|| alone.clone()), requests: Instances::Alone(alone) }
+            Self { calls: called.then(|| alone.clone()), requests: Instances::Alone(alone), account }
         })
-    }
-
-    /// How many pools of [`GroupSettings::instances_max`] instances such a group has: several requests share an instance, but a
-    /// call has one for itself.
-    pub fn pools(concurrency: u32, called: bool) -> u32 {
-        if concurrency > 1 && called { 2 } else { 1 }
     }
 
     /// The pools whose instances serve one thing at a time.
@@ -186,19 +202,8 @@ impl Group {
         requests.into_iter()
     }
 
-    /// Starts the sweeper that drops instances which have been idle for long. It ends with the group.
-    pub fn start_sweeper(&self) {
-        for alone in self.alone() {
-            let alone: Weak<Alone> = Arc::downgrade(alone);
-            tokio::spawn(async move {
-                let mut tick = tokio::time::interval(SWEEP_EVERY);
-                loop {
-                    tick.tick().await;
-                    let Some(alone) = alone.upgrade() else { return };
-                    alone.drop_idle();
-                }
-            });
-        }
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// Makes one instance ahead of the first request and keeps it.

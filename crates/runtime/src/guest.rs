@@ -16,6 +16,7 @@ use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use crate::account::Account;
 use crate::begun::Begun;
 use crate::limits::MemoryLimiter;
 use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
@@ -91,6 +92,8 @@ const HANDLES_MAX: usize = 10_000;
 pub(crate) struct Template {
     pub(crate) owners: Box<[OwnerSettings]>,
     pub(crate) sink: Arc<dyn OutputSink>,
+    /// Who pays.
+    pub(crate) account: Arc<Account>,
 }
 
 /// The data of one instance's store.
@@ -107,6 +110,8 @@ pub struct Guest {
     request: Arc<CurrentRequest>,
     template: Arc<Template>,
     pub(crate) limiter: MemoryLimiter,
+    /// It was stopped because its account has no processor time left.
+    pub(crate) out_of_cpu: bool,
     /// When the request that runs now must be over.
     until: Option<Until>,
     /// Calls across seams that were begun.
@@ -130,8 +135,9 @@ impl Guest {
             current: owners,
             writers: Vec::new(),
             request: Arc::default(),
+            limiter: MemoryLimiter::new(memory_bytes, template.account.clone()),
             template,
-            limiter: MemoryLimiter::new(memory_bytes),
+            out_of_cpu: false,
             until: None,
             begun: Arc::default(),
             answers: Answers::default(),

@@ -1,49 +1,76 @@
-//! The memory of one instance: exact to the byte, summed over all memories and tables of the group.
+//! The memory of one instance: exact to the byte, summed over all memories and tables of the group, and charged to its account.
+
+use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
+
+use crate::account::Account;
 
 /// Bytes that a table element takes on the host.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>() * 2;
 
 /// Counts what a store's memories and tables take and refuses growth past the limit: `memory.grow` gives -1, as the core
 /// specification (section 4.4.7) allows at any time.
+/// What was charged is given back when the store goes.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
     used_bytes: usize,
     limit_bytes: usize,
-    refused: bool,
+    account: Arc<Account>,
+    refused: Option<RefusedBy>,
+}
+
+/// Whose limit it was that memory was refused at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusedBy {
+    /// The instance's own.
+    Instance {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// Its account's.
+    Account {
+        /// The limit.
+        limit_bytes: u64,
+    },
 }
 
 impl MemoryLimiter {
-    pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { used_bytes: 0, limit_bytes, refused: false }
+    pub(crate) fn new(limit_bytes: usize, account: Arc<Account>) -> Self {
+        Self { used_bytes: 0, limit_bytes, account, refused: None }
+    }
+
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// Has growth been refused since the request began? Then a trap that follows is most likely a failed allocation.
-    pub(crate) fn refused(&self) -> bool {
+    pub(crate) fn refused(&self) -> Option<RefusedBy> {
         self.refused
     }
 
     /// A new request begins: what was refused to those before it explains nothing of its own.
     pub(crate) fn forget_refusals(&mut self) {
-        self.refused = false;
-    }
-
-    pub(crate) fn limit_bytes(&self) -> usize {
-        self.limit_bytes
+        self.refused = None;
     }
 
     fn grow(&mut self, by: usize) -> bool {
-        match self.used_bytes.checked_add(by) {
-            Some(used) if used <= self.limit_bytes => {
-                self.used_bytes = used;
-                true
-            }
-            _ => {
-                self.refused = true;
-                false
-            }
+        let Some(used) = self.used_bytes.checked_add(by).filter(|used| *used <= self.limit_bytes) else {
+            self.refused = Some(RefusedBy::Instance { limit_bytes: self.limit_bytes });
+            return false;
+        };
+        if !self.account.take_memory(by as u64) {
+            self.refused = Some(RefusedBy::Account { limit_bytes: self.account.memory_bytes_max() });
+            return false;
         }
+        self.used_bytes = used;
+        true
+    }
+}
+
+impl Drop for MemoryLimiter {
+    fn drop(&mut self) {
+        self.account.give_memory(self.used_bytes as u64);
     }
 }
 
@@ -65,23 +92,44 @@ impl ResourceLimiter for MemoryLimiter {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::account::AccountLimits;
 
     #[test]
     fn the_limit_is_the_sum_and_exact() {
-        let mut limiter = MemoryLimiter::new(10 << 16);
+        let mut limiter = MemoryLimiter::new(10 << 16, Account::unlimited());
         assert!(limiter.memory_growing(0, 4 << 16, None).unwrap());
         assert!(limiter.memory_growing(0, 6 << 16, None).unwrap());
-        assert!(!limiter.refused());
+        assert_eq!(limiter.refused(), None);
         assert!(!limiter.memory_growing(6 << 16, 7 << 16, None).unwrap());
-        assert!(limiter.refused());
+        assert_eq!(limiter.refused(), Some(RefusedBy::Instance { limit_bytes: 10 << 16 }));
         assert!(limiter.memory_growing(6 << 16, 6 << 16, None).unwrap());
     }
 
     #[test]
     fn tables_count() {
-        let mut limiter = MemoryLimiter::new(100 * TABLE_ELEMENT_BYTES);
+        let mut limiter = MemoryLimiter::new(100 * TABLE_ELEMENT_BYTES, Account::unlimited());
         assert!(limiter.table_growing(0, 100, None).unwrap());
         assert!(!limiter.table_growing(100, 101, None).unwrap());
+    }
+
+    #[test]
+    fn instances_of_an_account_share_its_memory() {
+        let limits = AccountLimits { memory_bytes: 10 << 16, cpu_per_second: Duration::MAX };
+        let account = Account::new("t".into(), limits);
+        let mut first = MemoryLimiter::new(8 << 16, account.clone());
+        let mut second = MemoryLimiter::new(8 << 16, account.clone());
+        assert!(first.memory_growing(0, 8 << 16, None).unwrap());
+        assert!(!second.memory_growing(0, 3 << 16, None).unwrap());
+        assert_eq!(second.refused(), Some(RefusedBy::Account { limit_bytes: 10 << 16 }));
+        assert!(second.memory_growing(0, 2 << 16, None).unwrap());
+        assert_eq!(account.used().memory_bytes, 10 << 16);
+        drop(first);
+        assert_eq!(account.used().memory_bytes, 2 << 16);
+        assert!(second.memory_growing(2 << 16, 8 << 16, None).unwrap());
+        drop(second);
+        assert_eq!(account.used().memory_bytes, 0);
     }
 }

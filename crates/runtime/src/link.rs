@@ -75,9 +75,7 @@ pub(crate) fn linker(
     stubs: Vec<Stub>,
 ) -> Result<Linker<Guest>, LinkError> {
     let mut stubs = stubs.into_iter().map(Some).collect::<Vec<_>>();
-    let mut linker = Linker::new(engine.wasmtime());
-    linker.allow_shadowing(true);
-    wasi::link_shared(&mut linker).map_err(define("wasi:*"))?;
+    let mut linker = engine.linker().map_err(define("wasi:*"))?;
     for import in imports {
         if let (Owner::Component(component), wire::INTERFACE) = (&import.owner, import.interface.as_str())
             && let Some((number, Stub { targets, .. })) = take_stub(&mut stubs, component)

@@ -1,9 +1,10 @@
 //! Which instance serves a request.
 //!
-//! A slot is the right to one live instance. There are as many as the plan computed; when all are taken, a bounded number of
-//! requests waits a bounded time, and the others are refused at once. Instances that are given back are kept and reused, the
-//! warmest first, until they have served enough requests, are old, or have been idle for long.
+//! A slot is the right to one live instance of the group. When all are taken, a bounded number of requests waits a bounded time, and
+//! the others are refused at once. Instances that are given back are kept and reused, the warmest first, until they have served enough
+//! requests, are old, have been idle for long, or somebody else needs their room (see `room`).
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::failure::Failure;
+use crate::idle::{self, IdleSince, now};
 use crate::serve::Instance;
+
+/// How long an instance may be idle before its memory is given back.
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// How a pool is bounded.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +31,6 @@ pub(crate) struct PoolLimits {
     pub(crate) requests_max: u32,
     /// How long an instance may live.
     pub(crate) age_max: Duration,
-    /// How long it may be idle.
-    pub(crate) idle_max: Duration,
 }
 
 pub(crate) struct Pool {
@@ -35,12 +38,14 @@ pub(crate) struct Pool {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Idle instances, the one used last on top.
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<VecDeque<Idle>>,
+    since: Arc<IdleSince>,
 }
 
 struct Idle {
     instance: Instance,
-    since: Instant,
+    /// By [`now`].
+    since: u64,
 }
 
 /// The right to one live instance.
@@ -51,7 +56,7 @@ pub(crate) struct Slot {
 impl Pool {
     pub(crate) fn new(limits: PoolLimits) -> Self {
         let permits = Arc::new(Semaphore::new(limits.instances_max));
-        Self { limits, permits, waiting: AtomicUsize::new(0), idle: Mutex::new(Vec::new()) }
+        Self { limits, permits, waiting: AtomicUsize::new(0), idle: Mutex::default(), since: Arc::default() }
     }
 
     /// A slot, and an idle instance if there is one. Waits no longer than to `deadline`.
@@ -80,13 +85,28 @@ impl Pool {
     }
 
     fn pop_idle(&self) -> Option<Instance> {
-        self.idle().pop().map(|idle| idle.instance)
+        let mut idle = self.idle();
+        let popped = idle.pop_back();
+        if popped.is_some() && idle.is_empty() {
+            self.since.set(None);
+        }
+        popped.map(|idle| idle.instance)
+    }
+
+    /// What it says about itself, for [`idle::Idlers`].
+    pub(crate) fn since(&self) -> &Arc<IdleSince> {
+        &self.since
     }
 
     /// Gives back an instance whose request ended cleanly. Worn-out ones are dropped here.
     pub(crate) fn give_back(&self, slot: Slot, instance: Instance) {
         if instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max {
-            self.idle().push(Idle { instance, since: Instant::now() });
+            let since = now();
+            let mut idle = self.idle();
+            if idle.is_empty() {
+                self.since.set(Some(since));
+            }
+            idle.push_back(Idle { instance, since });
         } else {
             // Before its slot is free: whoever gets the slot makes an instance in its place.
             drop(instance);
@@ -94,19 +114,33 @@ impl Pool {
         drop(slot);
     }
 
-    /// Drops instances that have been idle for too long. They lie at the bottom.
-    pub(crate) fn drop_idle(&self) {
-        let now = Instant::now();
-        let old = {
+    fn idle(&self) -> std::sync::MutexGuard<'_, VecDeque<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl idle::Idle for Pool {
+    fn drop_oldest(&self) -> bool {
+        let oldest = {
             let mut idle = self.idle();
-            let young = idle.partition_point(|idle| now.duration_since(idle.since) > self.limits.idle_max);
-            idle.drain(..young).collect::<Vec<_>>()
+            let oldest = idle.pop_front();
+            self.since.set(idle.front().map(|idle| idle.since));
+            oldest
         };
-        drop(old);
+        // Not under the lock: taking an instance down takes some time.
+        oldest.is_some()
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn drop_old(&self) {
+        let before = now().saturating_sub(u64::try_from(IDLE_MAX.as_nanos()).unwrap_or(u64::MAX));
+        let old = {
+            let mut idle = self.idle();
+            let old = idle.partition_point(|idle| idle.since < before);
+            let old = idle.drain(..old).collect::<Vec<_>>();
+            self.since.set(idle.front().map(|idle| idle.since));
+            old
+        };
+        drop(old);
     }
 }
 

@@ -1,6 +1,6 @@
 //! One request in one instance.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
@@ -14,13 +14,18 @@ use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
 
 use crate::begun::Begun;
 use crate::body::Signals;
+use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::{Failure, backtrace};
 use crate::graph::Graph;
 use crate::group::Request;
 use crate::guest::{Guest, RequestId, Template};
+use crate::idle::{Idle, IdleSince};
+use crate::limits::RefusedBy;
+use crate::room::Claim;
 use crate::scope::{Scope, Until};
 use crate::skeleton::{DispatchExport, DispatchFunctions, Entry};
+use crate::slots::Slots;
 
 type Handle2 = TypedFunc<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>;
 type Handle3 = TypedFunc<(Resource<p3::Request>,), (Result<Resource<p3::Response>, types3::ErrorCode>,)>;
@@ -43,8 +48,11 @@ pub(crate) enum HandlerFunction {
 
 /// How instances of a group are made.
 pub(crate) struct InstanceMaker {
-    /// Keeps the epoch clock running for as long as there can be instances.
-    pub(crate) _engine: Engine,
+    pub(crate) engine: Engine,
+    /// Held so that whoever loads the same code finds it.
+    pub(crate) _code: Code,
+    /// What an instance takes of the engine's pool.
+    pub(crate) slots: Slots,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) handlers: Vec<HandlerExport>,
     /// One for each skeleton.
@@ -66,6 +74,8 @@ pub(crate) struct Instance {
     pub(crate) begun: Option<Arc<Begun>>,
     served: u32,
     born: Instant,
+    /// After the store, which goes first.
+    _room: Claim,
 }
 
 /// The two ends that a request's run talks to its response over.
@@ -101,7 +111,15 @@ impl Head {
 const HOST_CALL_BYTES_MAX: usize = 32 << 20;
 
 impl InstanceMaker {
+    /// Lists a pool of such instances among those that give way to others.
+    pub(crate) fn register<P: Idle + 'static>(&self, since: &Arc<IdleSince>, pool: &Arc<P>) {
+        let pool: Weak<P> = Arc::downgrade(pool);
+        self.engine.room().idlers.add(since.clone(), pool.clone());
+        self.template.account.idlers().add(since.clone(), pool);
+    }
+
     pub(crate) async fn make(&self, deadline: Instant) -> Result<Instance, Failure> {
+        let room = self.engine.room().claim(self.slots, &self.template.account, deadline).await?;
         let engine = self.pre.engine();
         let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes));
         store.limiter(|guest| &mut guest.limiter);
@@ -113,8 +131,8 @@ impl InstanceMaker {
         let made = tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await;
         let instance = match made {
             Ok(Ok(instance)) => instance,
-            Ok(Err(error)) => return Err(cannot_make(&error, store.data())),
-            Err(_) => return Err(Failure::Instantiate { reason: "it took longer than the request's deadline".into() }),
+            Ok(Err(error)) => return Err(cannot_make(&error, store.data(), allowed)),
+            Err(_) => return Err(too_long(allowed)),
         };
         let handlers = self.handlers.iter().map(|export| match export {
             HandlerExport::P2(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P2),
@@ -126,24 +144,39 @@ impl InstanceMaker {
         let dispatches = dispatches.collect::<Result<Vec<_>, _>>();
         let dispatches = dispatches.map_err(|error| Failure::Instantiate { reason: format!("{error:#}") })?;
         let begun = self.calls.then(|| store.data().begun.clone());
-        Ok(Instance { store, handlers, dispatches, begun, served: 0, born: Instant::now() })
+        Ok(Instance { store, handlers, dispatches, begun, served: 0, born: Instant::now(), _room: room })
     }
 }
 
-fn cannot_make(error: &wasmtime::Error, guest: &Guest) -> Failure {
+fn cannot_make(error: &wasmtime::Error, guest: &Guest, allowed: Duration) -> Failure {
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return Failure::Overloaded { instances: 0, waiting: 0 };
+        return Failure::Full { part: 1 };
     }
-    let mut reason = format!("{error:#}");
-    if guest.limiter.refused() {
-        reason = format!("it needs more memory than its limit of {} bytes", guest.limiter.limit_bytes());
+    if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+        return if guest.out_of_cpu { Failure::out_of_cpu(Vec::new()) } else { too_long(allowed) };
     }
-    Failure::Instantiate { reason }
+    match guest.limiter.refused() {
+        Some(RefusedBy::Account { limit_bytes }) => Failure::out_of_memory(limit_bytes, Vec::new()),
+        Some(RefusedBy::Instance { limit_bytes }) => {
+            Failure::Instantiate { reason: format!("it needs more memory than its limit of {limit_bytes} bytes") }
+        }
+        None => Failure::Instantiate { reason: format!("{error:#}") },
+    }
 }
 
-/// Runs on every epoch tick that finds the guest running: lets others run, and stops a guest whose deadline has passed.
-pub(crate) fn on_epoch(store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
-    Ok(match store.data().deadline() {
+fn too_long(allowed: Duration) -> Failure {
+    Failure::Instantiate { reason: format!("it has not started within {} ms", allowed.as_millis()) }
+}
+
+/// Runs on every epoch tick that finds the guest running: lets others run, and stops a guest whose deadline has passed, or whose account
+/// has used up its processor time.
+pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    let guest = store.data_mut();
+    if guest.limiter.account().must_stop() {
+        guest.out_of_cpu = true;
+        return Ok(UpdateDeadline::Interrupt);
+    }
+    Ok(match guest.deadline() {
         Some(deadline) if Instant::now() >= deadline => UpdateDeadline::Interrupt,
         _ => UpdateDeadline::Yield(1),
     })
@@ -229,13 +262,15 @@ impl Instance {
     pub(crate) fn failure(&self, error: &wasmtime::Error, allowed: Duration) -> Failure {
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
             let backtrace = backtrace(error);
+            if self.store.data().out_of_cpu {
+                return Failure::out_of_cpu(backtrace);
+            }
             return match self.store.data().answers.too_late() {
                 Some((seam, failure)) => Failure::Call { seam, failure, backtrace },
                 None => Failure::Deadline { deadline: allowed, backtrace },
             };
         }
-        let limiter = &self.store.data().limiter;
-        Failure::from_trap(error, limiter.refused().then(|| limiter.limit_bytes()))
+        Failure::from_trap(error, self.store.data().limiter.refused())
     }
 }
 

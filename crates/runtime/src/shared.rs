@@ -9,13 +9,13 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use wasmtime::Trap;
 
 use crate::body::{ResponseBody, Rest, Signals};
@@ -23,7 +23,9 @@ use crate::failure::{Failure, backtrace};
 use crate::graph::Graph;
 use crate::group::Request;
 use crate::guest::RequestId;
-use crate::pool::PoolLimits;
+use crate::idle::{Idle, IdleSince, now};
+use crate::meter::Metered;
+use crate::pool::{IDLE_MAX, PoolLimits};
 use crate::scope::{Scope, Until};
 use crate::serve::{Head, Instance, InstanceMaker, call};
 
@@ -37,6 +39,7 @@ pub(crate) struct SharedInstances {
     slots: Arc<Semaphore>,
     waiting: AtomicU32,
     workers: Mutex<Vec<Arc<Worker>>>,
+    since: Arc<IdleSince>,
 }
 
 /// An instance's task, as the pool sees it.
@@ -47,6 +50,8 @@ struct Worker {
     /// Requests that it has taken in its life.
     taken: AtomicU32,
     born: Instant,
+    /// Since when it serves none, by [`now`].
+    idle: AtomicU64,
 }
 
 struct Job {
@@ -60,6 +65,7 @@ struct Job {
 
 /// A request's place with a worker.
 struct Place {
+    pool: Arc<SharedInstances>,
     worker: Arc<Worker>,
     _permit: OwnedSemaphorePermit,
 }
@@ -67,21 +73,42 @@ struct Place {
 impl Place {
     /// Leaves its worker for another one, which counts it already.
     fn move_to(&mut self, worker: Arc<Worker>) {
-        std::mem::replace(&mut self.worker, worker).serving.fetch_sub(1, Ordering::AcqRel);
+        let before = std::mem::replace(&mut self.worker, worker);
+        self.pool.left(&before);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.worker.serving.fetch_sub(1, Ordering::AcqRel);
+        self.pool.left(&self.worker);
     }
 }
 
 impl SharedInstances {
-    pub(crate) fn new(maker: Arc<InstanceMaker>, limits: PoolLimits, concurrency: u32) -> Self {
+    pub(crate) fn new(maker: Arc<InstanceMaker>, limits: PoolLimits, concurrency: u32) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(limits.instances_max.saturating_mul(concurrency as usize)));
         let slots = Arc::new(Semaphore::new(limits.instances_max));
-        Self { maker, limits, concurrency, permits, slots, waiting: AtomicU32::new(0), workers: Mutex::new(Vec::new()) }
+        let (waiting, workers, since) = (AtomicU32::new(0), Mutex::default(), Arc::default());
+        let shared = Arc::new(Self { maker, limits, concurrency, permits, slots, waiting, workers, since });
+        shared.maker.register(&shared.since, &shared);
+        shared
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Vec<Arc<Worker>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request has left `worker`.
+    fn left(&self, worker: &Worker) {
+        let workers = self.workers();
+        worker.idle.store(now(), Ordering::Relaxed);
+        if worker.serving.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.note_idle(&workers);
+        }
+    }
+
+    fn note_idle(&self, workers: &[Arc<Worker>]) {
+        self.since.set(workers.iter().filter_map(|worker| worker.idle_since()).min());
     }
 
     pub(crate) async fn handle(
@@ -95,7 +122,7 @@ impl SharedInstances {
         let (ended_sender, ended) = oneshot::channel();
         let signals = Arc::new(Signals::default());
         let worker = self.worker();
-        let place = Place { worker: worker.clone(), _permit: permit };
+        let place = Place { pool: self.clone(), worker: worker.clone(), _permit: permit };
         let job = Job { graph, request, head: Head::new(head_sender), ended, signals: signals.clone(), place };
         self.send(worker, job);
         let response = head.await.unwrap_or(Err(Failure::Neighbour))?;
@@ -129,7 +156,7 @@ impl SharedInstances {
 
     /// A worker with room for one more, whose `serving` already counts it. A permit is held, so there is one or may be one.
     fn worker(self: &Arc<Self>) -> Arc<Worker> {
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));
         let free = workers.iter().find(|worker| worker.serving.load(Ordering::Acquire) < self.concurrency);
         let worker = match free {
@@ -137,14 +164,18 @@ impl SharedInstances {
             None => {
                 let (jobs, inbox) = mpsc::unbounded_channel();
                 let (serving, taken) = (AtomicU32::new(0), AtomicU32::new(0));
-                let worker = Arc::new(Worker { jobs, serving, taken, born: Instant::now() });
+                let idle = AtomicU64::new(now());
+                let worker = Arc::new(Worker { jobs, serving, taken, born: Instant::now(), idle });
                 workers.push(worker.clone());
-                tokio::spawn(self.clone().run(inbox));
+                let run = Box::pin(self.clone().run(inbox));
+                tokio::spawn(Metered::new(&self.maker.template.account, run));
                 worker
             }
         };
-        worker.serving.fetch_add(1, Ordering::AcqRel);
         worker.taken.fetch_add(1, Ordering::Relaxed);
+        if worker.serving.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.note_idle(&workers);
+        }
         worker
     }
 
@@ -152,7 +183,7 @@ impl SharedInstances {
         worker.taken.load(Ordering::Relaxed) >= self.limits.requests_max || worker.born.elapsed() >= self.limits.age_max
     }
 
-    /// The life of one instance: until nobody can send to it any more, it fails, or it is idle for long.
+    /// The life of one instance: until nobody can send to it any more, or it fails.
     async fn run(self: Arc<Self>, mut inbox: mpsc::UnboundedReceiver<Job>) {
         let Some(first) = inbox.recv().await else { return };
         let (_slot, mut instance) = match self.make(first.request.deadline).await {
@@ -163,6 +194,7 @@ impl SharedInstances {
             }
         };
         let serving = Mutex::new(BTreeMap::<RequestId, InFlight>::new());
+        let busy = Notify::new();
         let handlers = instance.handlers.clone();
         // Which of its requests the guest works for cannot be told, so a call that it makes belongs to none of them, and has the time
         // that its callee is given.
@@ -185,6 +217,7 @@ impl SharedInstances {
                             signals,
                         };
                         serving.lock().unwrap_or_else(PoisonError::into_inner).insert(id, in_flight);
+                        busy.notify_one();
                         calls.push(async move {
                             let result = call(accessor, function, request.http, &head, ended).await;
                             drop(place);
@@ -197,7 +230,6 @@ impl SharedInstances {
                             None => open = false,
                         },
                         Some((id, head, result)) = calls.next() => settle(&serving, id, &head, result)?,
-                        () = tokio::time::sleep(self.limits.idle_max), if open && calls.is_empty() => inbox.close(),
                         else => return Ok(()),
                     }
                 }
@@ -208,11 +240,18 @@ impl SharedInstances {
                     None => run.await,
                 }
             });
-            let mut tick = tokio::time::interval(DEADLINE_TICK);
+            let is_idle = || serving.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
             loop {
+                // Nothing ticks for an instance that does nothing.
+                let tick = async {
+                    if is_idle() {
+                        busy.notified().await;
+                    }
+                    tokio::time::sleep(DEADLINE_TICK).await;
+                };
                 tokio::select! {
                     outcome = &mut run => break Some(outcome.flatten()),
-                    _ = tick.tick() => {
+                    () = tick => {
                         let now = Instant::now();
                         // One whose client does not read is ended by who sends it, and must not cost the others their instance.
                         let late = |one: &InFlight| one.deadline <= now && !one.signals.waits_for_client();
@@ -249,8 +288,7 @@ impl SharedInstances {
         outcome: Option<wasmtime::Result<()>>,
         serving: Mutex<BTreeMap<RequestId, InFlight>>,
     ) {
-        let limiter = &instance.store.data().limiter;
-        let refused_memory = limiter.refused().then(|| limiter.limit_bytes());
+        let guest = instance.store.data();
         let now = Instant::now();
         // Which of the requests a trap belongs to cannot be told: the store has one call stack for all. Every one gets it.
         let mut serving = serving.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -261,14 +299,41 @@ impl SharedInstances {
                 Some(Err(error)) if late && error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) => {
                     Failure::Deadline { deadline: one.allowed, backtrace: backtrace(error) }
                 }
-                Some(Err(error)) => Failure::from_trap(error, refused_memory),
+                Some(Err(error)) if guest.out_of_cpu => Failure::out_of_cpu(backtrace(error)),
+                Some(Err(error)) => Failure::from_trap(error, guest.limiter.refused()),
                 None | Some(Ok(())) => Failure::Neighbour,
             };
             one.signals.fail();
             if let Some(Err(failure)) = one.head.send(Err(failure)) {
-                instance.store.data().sink().broken(&one.component, id, &failure);
+                guest.sink().broken(&one.component, id, &failure);
             }
         }
+    }
+}
+
+impl Worker {
+    /// By [`now`]; `None` while it serves a request.
+    fn idle_since(&self) -> Option<u64> {
+        (self.serving.load(Ordering::Acquire) == 0).then(|| self.idle.load(Ordering::Relaxed))
+    }
+}
+
+/// Whoever is taken off the list gets no more requests, which ends its task.
+impl Idle for SharedInstances {
+    fn drop_oldest(&self) -> bool {
+        let mut workers = self.workers();
+        let idle = workers.iter().enumerate().filter_map(|(index, worker)| Some((worker.idle_since()?, index)));
+        let oldest = idle.min();
+        let dropped = oldest.map(|(_, index)| workers.swap_remove(index)).is_some();
+        self.note_idle(&workers);
+        dropped
+    }
+
+    fn drop_old(&self) {
+        let before = now().saturating_sub(u64::try_from(IDLE_MAX.as_nanos()).unwrap_or(u64::MAX));
+        let mut workers = self.workers();
+        workers.retain(|worker| worker.idle_since().is_none_or(|since| since >= before));
+        self.note_idle(&workers);
     }
 }
 

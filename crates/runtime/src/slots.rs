@@ -15,6 +15,8 @@ pub struct Slots {
     pub memories: u32,
     /// Tables.
     pub tables: u32,
+    /// Stacks: one for each component in it, as each can wait for something, and one more.
+    pub stacks: u32,
 }
 
 /// A module or component that is being read.
@@ -29,6 +31,16 @@ struct Scope {
 }
 
 impl Slots {
+    /// The most that an instance may take. What takes more is refused when it is linked: one such instance would be a good part of
+    /// a pool.
+    pub const MAX: Self = Self { memories: 256, tables: 512, stacks: 256 };
+
+    /// Is it no more than that?
+    #[must_use]
+    pub fn fits(self) -> bool {
+        self.memories <= Self::MAX.memories && self.tables <= Self::MAX.tables && self.stacks <= Self::MAX.stacks
+    }
+
     /// Counts the memories and tables of the core modules that an instance of `component` instantiates. Modules that are imported are
     /// not known, and count as nothing.
     ///
@@ -50,12 +62,15 @@ impl Slots {
                 payload => read(payload, &mut scopes)?,
             }
         }
-        Ok(scopes.first().map(|scope| scope.slots).unwrap_or_default())
+        let mut slots = scopes.first().map(|scope| scope.slots).unwrap_or_default();
+        slots.add(Self { memories: 0, tables: 0, stacks: 2 });
+        Ok(slots)
     }
 
     fn add(&mut self, other: Self) {
         self.memories = self.memories.saturating_add(other.memories);
         self.tables = self.tables.saturating_add(other.tables);
+        self.stacks = self.stacks.saturating_add(other.stacks);
     }
 }
 
@@ -64,8 +79,8 @@ fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), BinaryReaderEr
     let (outer, scope) = scopes.split_at_mut(depth);
     let Some(scope) = scope.first_mut() else { return Ok(()) };
     match payload {
-        Payload::MemorySection(section) => scope.slots.add(Slots { memories: section.count(), tables: 0 }),
-        Payload::TableSection(section) => scope.slots.add(Slots { memories: 0, tables: section.count() }),
+        Payload::MemorySection(section) => scope.slots.add(Slots { memories: section.count(), ..Slots::default() }),
+        Payload::TableSection(section) => scope.slots.add(Slots { tables: section.count(), ..Slots::default() }),
         Payload::InstanceSection(section) => {
             for instance in section {
                 if let Instance::Instantiate { module_index, .. } = instance? {
@@ -77,6 +92,7 @@ fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), BinaryReaderEr
             for instance in section {
                 if let ComponentInstance::Instantiate { component_index, .. } = instance? {
                     scope.slots.add(at(&scope.components, component_index));
+                    scope.slots.add(Slots { stacks: 1, ..Slots::default() });
                 }
             }
         }
@@ -163,6 +179,6 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(Slots::count(&component).unwrap(), Slots { memories: 8, tables: 6 });
+        assert_eq!(Slots::count(&component).unwrap(), Slots { memories: 8, tables: 6, stacks: 7 });
     }
 }

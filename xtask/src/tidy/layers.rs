@@ -15,18 +15,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("isomer-plan", &["isomer-manifest", "isomer-wire"]),
     ("isomer-toolchain", &["isomer-manifest"]),
     ("isomer-seam", &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
-    ("isomer-runtime", &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
+    ("isomer-runtime", &["isomer-api", "isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
     (
         "isomer-capabilities",
-        &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit", "isomer-runtime", "isomer-seam"],
+        &["isomer-api", "isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit", "isomer-runtime", "isomer-seam"],
     ),
     (
         "isomer-observe",
-        &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit", "isomer-runtime", "isomer-seam"],
+        &["isomer-api", "isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit", "isomer-runtime", "isomer-seam"],
     ),
     (
         "isomer-front",
         &[
+            "isomer-api",
             "isomer-manifest",
             "isomer-plan",
             "isomer-wire",

@@ -1,0 +1,179 @@
+//! Instances that do nothing, and in which order they go when something else needs their room.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+/// What instants of this file are counted from.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Nanoseconds since the process began to count.
+pub(crate) fn now() -> u64 {
+    u64::try_from(BEGINNING.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Since when the instance has been idle that was used longest ago, of one pool. Kept by the pool, and read without asking it.
+#[derive(Debug)]
+pub(crate) struct IdleSince(AtomicU64);
+
+impl IdleSince {
+    /// None is idle.
+    const NONE: u64 = u64::MAX;
+
+    pub(crate) fn set(&self, since: Option<u64>) {
+        self.0.store(since.unwrap_or(Self::NONE), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for IdleSince {
+    fn default() -> Self {
+        Self(AtomicU64::new(Self::NONE))
+    }
+}
+
+/// A pool that keeps idle instances.
+pub(crate) trait Idle: Send + Sync {
+    /// Drops the instance that was used longest ago; `false` where there is none.
+    fn drop_oldest(&self) -> bool;
+
+    /// Drops those that have been idle for too long.
+    fn drop_old(&self);
+}
+
+/// Pools, each with what it says about itself. They are forgotten some time after they are gone.
+#[derive(Default)]
+pub(crate) struct Idlers(Mutex<List>);
+
+#[derive(Default)]
+struct List {
+    pools: Vec<(Arc<IdleSince>, Weak<dyn Idle>)>,
+    /// As many were left when the list was last cleaned up.
+    cleaned: usize,
+}
+
+impl Idlers {
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&self, since: Arc<IdleSince>, pool: Weak<dyn Idle>) {
+        let mut list = self.list();
+        if list.pools.len() >= 2 * list.cleaned + 16 {
+            list.pools.retain(|(_, pool)| pool.strong_count() > 0);
+            list.cleaned = list.pools.len();
+        }
+        list.pools.push((since, pool));
+    }
+
+    /// Drops the instance of all pools that was used longest ago; `false` where none is idle.
+    pub(crate) fn drop_oldest(&self) -> bool {
+        // What was the oldest may have been taken or dropped since it was looked up.
+        while let Some(pool) = self.oldest() {
+            if pool.drop_oldest() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn oldest(&self) -> Option<Arc<dyn Idle>> {
+        let list = self.list();
+        let idle = list.pools.iter().map(|(since, pool)| (since.get(), pool));
+        let mut idle = idle.filter(|(since, _)| *since != IdleSince::NONE).collect::<Vec<_>>();
+        // Seldom more than one has to be looked at: a pool that is gone drops its instances, and with them what it said.
+        while let Some((position, _)) = idle.iter().enumerate().min_by_key(|(_, (since, _))| *since) {
+            let (_, pool) = idle.swap_remove(position);
+            if let Some(pool) = pool.upgrade() {
+                return Some(pool);
+            }
+        }
+        None
+    }
+
+    /// Has every pool drop what has been idle since before `before`, and for longer than the pool keeps it.
+    pub(crate) fn drop_old(&self, before: u64) {
+        let old: Vec<_> = {
+            let list = self.list();
+            let old = list.pools.iter().filter(|(since, _)| since.get() < before);
+            old.filter_map(|(_, pool)| pool.upgrade()).collect()
+        };
+        for pool in old {
+            pool.drop_old();
+        }
+    }
+}
+
+impl fmt::Debug for Idlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idlers").field("pools", &self.list().pools.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake {
+        name: &'static str,
+        idle: Mutex<Vec<u64>>,
+        since: Arc<IdleSince>,
+        dropped: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    impl Idle for Fake {
+        fn drop_oldest(&self) -> bool {
+            let mut idle = self.idle.lock().unwrap();
+            if idle.is_empty() {
+                return false;
+            }
+            idle.remove(0);
+            self.since.set(idle.first().copied());
+            self.dropped.lock().unwrap().push(self.name);
+            true
+        }
+
+        fn drop_old(&self) {
+            while self.drop_oldest() {}
+        }
+    }
+
+    #[test]
+    fn the_one_that_was_used_longest_ago_goes_first() {
+        let idlers = Idlers::default();
+        let dropped = Arc::new(Mutex::new(Vec::new()));
+        let pools = [("a", vec![3, 5]), ("b", vec![4]), ("c", vec![])].map(|(name, idle)| {
+            let since = Arc::new(IdleSince::default());
+            since.set(idle.first().copied());
+            let pool = Arc::new(Fake { name, idle: Mutex::new(idle), since: since.clone(), dropped: dropped.clone() });
+            let weak: Weak<Fake> = Arc::downgrade(&pool);
+            idlers.add(since, weak);
+            pool
+        });
+        assert!(idlers.drop_oldest() && idlers.drop_oldest());
+        assert_eq!(*dropped.lock().unwrap(), ["a", "b"]);
+        idlers.drop_old(5);
+        assert_eq!(dropped.lock().unwrap().len(), 2, "none is as old as that");
+        idlers.drop_old(6);
+        assert_eq!(*dropped.lock().unwrap(), ["a", "b", "a"]);
+        assert!(!idlers.drop_oldest());
+        drop(pools);
+        assert!(!idlers.drop_oldest());
+    }
+
+    #[test]
+    fn pools_that_are_gone_are_forgotten() {
+        let idlers = Idlers::default();
+        for _ in 0..1000 {
+            let pool: Arc<Fake> =
+                Arc::new(Fake { name: "", idle: Mutex::default(), since: Arc::default(), dropped: Arc::default() });
+            let weak: Weak<Fake> = Arc::downgrade(&pool);
+            idlers.add(pool.since.clone(), weak);
+        }
+        assert!(idlers.list().pools.len() < 100);
+    }
+}
