@@ -39,6 +39,12 @@ pub enum DataDirError {
         /// The process that holds it, as written in its lock file (`?` where that can't be read).
         pid: String,
     },
+    /// It is an app's, where a node's was wanted.
+    #[error("`{}` is the data directory of an app: give the node one of its own", path.display())]
+    OfApp {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It can't be made, or not be written.
     #[error("the data directory `{}` can't be used: {action}", path.display())]
     Io {
@@ -54,30 +60,7 @@ pub enum DataDirError {
 impl DataDir {
     /// Open the data directory at `path`, making it where it isn't there, and lock it for this process.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        make_private_dir(path).map_err(failed(path, "making the directory failed"))?;
-        let path = path.canonicalize().map_err(failed(path, "resolving its path failed"))?;
-        let lock_path = path.join(LOCK_FILE);
-        let mut lock = open_lock(&lock_path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let read = lock.read_to_string(&mut pid);
-                let pid = pid.trim();
-                let pid = if read.is_err() || pid.is_empty() { "?" } else { pid }.to_owned();
-                return Err(DataDirError::InUse { path, pid });
-            }
-            Err(TryLockError::Error(source)) => {
-                return Err(DataDirError::Io { path: lock_path, action: "locking failed", source });
-            }
-        }
-        wait_for_members(&path)?;
-        let write_pid = |lock: &mut File| {
-            lock.set_len(0)?;
-            lock.rewind()?;
-            writeln!(lock, "{}", std::process::id())
-        };
-        write_pid(&mut lock).map_err(failed(&lock_path, "writing the lock file failed"))?;
+        let (path, lock) = lock_dir(path)?;
         for part in ["kv", "sql", "cache"] {
             let part = path.join(part);
             make_private_dir(&part).map_err(failed(&part, "making the directory failed"))?;
@@ -121,6 +104,35 @@ impl DataDir {
     }
 }
 
+/// Makes the directory where it isn't there, and locks it for this process: its absolute path, and what holds the lock.
+pub(crate) fn lock_dir(path: &Path) -> Result<(PathBuf, File), DataDirError> {
+    make_private_dir(path).map_err(failed(path, "making the directory failed"))?;
+    let path = path.canonicalize().map_err(failed(path, "resolving its path failed"))?;
+    let lock_path = path.join(LOCK_FILE);
+    let mut lock = open_lock(&lock_path)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let read = lock.read_to_string(&mut pid);
+            let pid = pid.trim();
+            let pid = if read.is_err() || pid.is_empty() { "?" } else { pid }.to_owned();
+            return Err(DataDirError::InUse { path, pid });
+        }
+        Err(TryLockError::Error(source)) => {
+            return Err(DataDirError::Io { path: lock_path, action: "locking failed", source });
+        }
+    }
+    wait_for_members(&path)?;
+    let write_pid = |lock: &mut File| {
+        lock.set_len(0)?;
+        lock.rewind()?;
+        writeln!(lock, "{}", std::process::id())
+    };
+    write_pid(&mut lock).map_err(failed(&lock_path, "writing the lock file failed"))?;
+    Ok((path, lock))
+}
+
 fn open_lock(path: &Path) -> Result<File, DataDirError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -148,7 +160,7 @@ fn wait_for_members(path: &Path) -> Result<(), DataDirError> {
     }
 }
 
-fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> DataDirError {
+pub(crate) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_owned();
     move |source| DataDirError::Io { path, action, source }
 }
@@ -158,7 +170,7 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn make_private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

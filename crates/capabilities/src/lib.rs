@@ -13,6 +13,7 @@ mod app;
 pub mod data_dir;
 pub mod host;
 pub mod kv;
+pub mod node_dir;
 pub mod outbound;
 pub mod secrets;
 pub mod sql;
@@ -21,4 +22,5 @@ mod workers;
 
 pub use app::{Capabilities, CapabilityError, CapabilityLimits};
 pub use data_dir::{DataDir, DataDirError};
+pub use node_dir::NodeDir;
 pub use store_name::{InvalidStoreName, check_store_name};
