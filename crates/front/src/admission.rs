@@ -1,6 +1,8 @@
 //! How many requests a tenant may have in flight, and how fast they may come. Decided before a request costs anything.
+//!
+//! A limit of `u32::MAX` is none: then requests of several threads do not even meet at the bucket's lock.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,8 @@ pub struct AdmissionLimits {
 pub struct Admission {
     concurrent_max: AtomicU32,
     in_flight: AtomicU32,
+    /// Is there no rate to keep to?
+    any_rate: AtomicBool,
     bucket: Mutex<Bucket>,
     requests: AtomicU64,
     refused_concurrent: AtomicU64,
@@ -38,7 +42,15 @@ struct Bucket {
 
 /// One request's place. Dropping it gives the place back.
 #[derive(Debug)]
-pub struct Place(Arc<Admission>);
+pub struct Place(Option<Arc<Admission>>);
+
+impl Place {
+    /// One among as many as come: nothing is counted.
+    #[must_use]
+    pub fn uncounted() -> Self {
+        Self(None)
+    }
+}
 
 /// What has been counted since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,6 +73,7 @@ impl Admission {
         Arc::new(Self {
             concurrent_max: AtomicU32::new(limits.concurrent),
             in_flight: AtomicU32::new(0),
+            any_rate: AtomicBool::new(limits.per_second == u32::MAX),
             bucket: Mutex::new(Bucket { per_second: f64::from(limits.per_second), burst, tokens: burst, at: now }),
             requests: AtomicU64::new(0),
             refused_concurrent: AtomicU64::new(0),
@@ -71,6 +84,7 @@ impl Admission {
     /// Other limits from now on. Requests in flight stay.
     pub fn set_limits(&self, limits: AdmissionLimits) {
         self.concurrent_max.store(limits.concurrent, Ordering::Relaxed);
+        self.any_rate.store(limits.per_second == u32::MAX, Ordering::Relaxed);
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         bucket.per_second = f64::from(limits.per_second);
         bucket.burst = f64::from(limits.burst.max(1));
@@ -84,10 +98,14 @@ impl Admission {
     pub fn enter(self: &Arc<Self>, now: Instant) -> Result<Place, Refusal> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
+        let place = Place(Some(self.clone()));
+        // Whoever comes in beside one who is refused may be refused for it; nobody is let in for it.
         if before >= self.concurrent_max.load(Ordering::Relaxed) {
             self.refused_concurrent.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal::Concurrency);
+        }
+        if self.any_rate.load(Ordering::Relaxed) {
+            return Ok(place);
         }
         if let Err(retry_after) = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
             self.refused_rate.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +144,9 @@ impl Bucket {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(admission) = &self.0 {
+            admission.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -159,5 +179,17 @@ mod tests {
         assert_eq!(admission.enter(now).unwrap_err(), Refusal::Rate { retry_after: Duration::from_millis(100) });
         assert!(admission.enter(now + Duration::from_millis(100)).is_ok());
         assert_eq!(admission.counts().refused_rate, 1);
+    }
+
+    #[test]
+    fn without_a_rate_all_come_in_and_a_rate_may_be_set() {
+        let now = Instant::now();
+        let admission = Admission::new(AdmissionLimits { concurrent: u32::MAX, per_second: u32::MAX, burst: 1 }, now);
+        for _ in 0..10 {
+            drop(admission.enter(now).unwrap());
+        }
+        admission.set_limits(LIMITS);
+        assert!(admission.enter(now).is_ok());
+        assert!(matches!(admission.enter(now), Err(Refusal::Rate { .. })));
     }
 }

@@ -3,7 +3,10 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`server`] | listening, connections and their limits, graceful stop |
-//! | `service` | one request: admission, route, guest, answer |
+//! | `service` | one request: admission, host, route, guest, answer |
+//! | `host` | the host that a request is for, in the one form in which hosts are compared |
+//! | [`door`] | who answers for a host: asked for every request |
+//! | [`admission`] | how many requests a tenant may have at once, and how fast they may come |
 //! | [`site`] | what is served: routes and their targets, swapped as a whole |
 //! | `incoming` | the request's body: its size and its pace |
 //! | `outgoing` | the response's body, and the access log's line when it ends |
@@ -20,6 +23,7 @@
 pub mod admission;
 mod deadline;
 pub mod door;
+mod host;
 mod idle;
 mod incoming;
 mod outgoing;

@@ -13,6 +13,7 @@ use isomer_observe::Log;
 use isomer_observe::record::Access;
 use isomer_runtime::{HttpError, ResponseBody};
 
+use crate::admission::Place;
 use crate::deadline;
 use crate::idle::Traffic;
 
@@ -139,6 +140,8 @@ impl Drop for AccessLine {
             body_bytes: record.body_bytes,
             took: self.start.elapsed(),
             component: record.component.take(),
+            host: record.host.take(),
+            owner: record.owner.take(),
         });
     }
 }
@@ -148,13 +151,15 @@ pub(crate) struct Admitted {
     places: Arc<AtomicUsize>,
     /// Held for as long as its connection is in use.
     _connection: Arc<Traffic>,
+    /// Its place among those of its tenant, once it is known whose it is.
+    pub(crate) place: Option<Place>,
 }
 
 impl Admitted {
     /// Takes a place, if fewer than `max` are taken.
     pub(crate) fn enter(places: &Arc<AtomicUsize>, max: usize, connection: Arc<Traffic>) -> Result<Self, Self> {
         let before = places.fetch_add(1, Ordering::AcqRel);
-        let admitted = Self { places: places.clone(), _connection: connection };
+        let admitted = Self { places: places.clone(), _connection: connection, place: None };
         if before < max { Ok(admitted) } else { Err(admitted) }
     }
 }

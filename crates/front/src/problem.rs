@@ -1,25 +1,68 @@
 //! Errors that the front door answers itself, as problem details (RFC 9457), and the one place where a failure gets its status code.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
+use isomer_api::Quota;
 use isomer_runtime::{Failure, RequestId};
 use isomer_wire::CallError;
 use serde_json::json;
 
-/// When a client that was refused for load should come back, in seconds.
-const RETRY_AFTER_SECONDS: &str = "1";
+use crate::door::Refusal;
+
+/// When a client that was refused for load should come back.
+const RETRY_AFTER_LOAD: Duration = Duration::from_secs(1);
 
 /// An error on its way to a client. The detail is for the client: it says nothing of the inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) detail: &'static str,
+    /// The tenant's quota that was reached.
+    quota: Option<Quota>,
+    /// When the client may come again.
+    retry_after: Option<Duration>,
 }
 
 impl Problem {
     pub(crate) const fn new(status: StatusCode, detail: &'static str) -> Self {
-        Self { status, detail }
+        Self { status, detail, quota: None, retry_after: None }
+    }
+
+    const fn again_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    const fn quota(quota: Quota, detail: &'static str, retry_after: Duration) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self { status, detail, quota: Some(quota), retry_after: Some(retry_after) }
+    }
+
+    /// What a client is told that was not let in.
+    pub(crate) fn from_refusal(refusal: &Refusal) -> Self {
+        match *refusal {
+            Refusal::NoHost => Self::new(StatusCode::NOT_FOUND, "no application is served under this host name"),
+            Refusal::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "this application is stopped"),
+            Refusal::Rate { retry_after } => {
+                Self::quota(Quota::RequestRate, "requests come faster than this tenant's quota allows", retry_after)
+            }
+            Refusal::Concurrency => Self::quota(
+                Quota::ConcurrentRequests,
+                "as many requests are being served as this tenant's quota allows",
+                RETRY_AFTER_LOAD,
+            ),
+            Refusal::Cpu { retry_after } => {
+                Self::quota(Quota::Cpu, "this tenant has used the processor time that its quota allows", retry_after)
+            }
+            Refusal::Loading => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many applications are being started; try again in a moment",
+            )
+            .again_after(RETRY_AFTER_LOAD),
+            Refusal::Broken => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the application could not be started"),
+        }
     }
 
     /// What a client is told of a failure.
@@ -41,7 +84,8 @@ impl Problem {
             Failure::Neighbour => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the instance that served this request was lost; it is safe to assume nothing about the request",
-            ),
+            )
+            .again_after(RETRY_AFTER_LOAD),
             Failure::BadRequest { .. } => Self::new(StatusCode::BAD_REQUEST, "the request is not valid HTTP"),
             Failure::Instantiate { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the application could not be started")
@@ -53,7 +97,7 @@ impl Problem {
     /// The response. `id` is what the log has too.
     pub(crate) fn response(&self, id: RequestId) -> Response<Bytes> {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": title,
             "status": self.status.as_u16(),
@@ -61,19 +105,21 @@ impl Problem {
             "instance": format!("urn:isomer:request:{id}"),
             "id": id.to_string(),
         });
+        if let Some(quota) = self.quota {
+            body["quota"] = quota.name().into();
+        }
         let mut response = Response::new(Bytes::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-            }
-            StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-            }
-            _ => {}
+        if let Some(after) = self.retry_after {
+            // Whole seconds (RFC 9110, section 10.2.3); who comes too early is refused again.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
         response
     }
@@ -87,7 +133,13 @@ const TOO_LATE: &str = "the application did not answer within its deadline";
 
 /// More than the process takes on.
 pub(crate) const OVERLOADED: Problem =
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again in a moment");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again in a moment")
+        .again_after(RETRY_AFTER_LOAD);
+
+/// An app that does not come from disk in time.
+pub(crate) const NOT_LOADED: Problem =
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the application did not start in time; try again in a moment")
+        .again_after(RETRY_AFTER_LOAD);
 
 /// A tenant's guest ran into the tenant's quota.
 const QUOTA: Problem =

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -15,9 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::deadline::{self, WatchedTasks};
+use crate::door::Door;
 use crate::idle::{Traffic, idle};
 use crate::service::Service;
-use crate::site::Site;
 use crate::socket::Socket;
 
 /// What the front door takes on. Reaching one is answered or closed, never waited for without end.
@@ -39,6 +38,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Streams of one HTTP/2 connection.
     pub streams_max: u32,
+    /// How long a request waits for an app that has to come from disk.
+    pub load_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -52,6 +53,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             streams_max: 128,
+            load_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -97,34 +99,35 @@ pub async fn bind(address: SocketAddr) -> Result<std::net::TcpListener, FrontErr
 }
 
 impl Front {
-    /// Starts listening. Connections are taken when [`Front::serve`] runs; until then they wait in the kernel's queue.
+    /// Starts listening: `door` says who serves what comes. Connections are taken when [`Front::serve`] runs; until then they wait in the kernel's queue.
     ///
     /// # Errors
     /// When the address cannot be listened on.
     pub async fn listen(
         address: SocketAddr,
         limits: Limits,
-        site: Arc<ArcSwap<Site>>,
+        door: Arc<dyn Door>,
         log: Log,
     ) -> Result<Self, FrontError> {
         let listener = bind(address).await?;
-        Self::on(listener, limits, site, log).map_err(|source| FrontError::Listen { address, source })
+        Self::on(listener, limits, door, log).map_err(|source| FrontError::Listen { address, source })
     }
 
     /// Opens the door on a socket that listens already, as [`bind`] makes it. Needs tokio's runtime.
     ///
     /// # Errors
     /// When it is no socket that listens.
-    pub fn on(listener: std::net::TcpListener, limits: Limits, site: Arc<ArcSwap<Site>>, log: Log) -> io::Result<Self> {
+    pub fn on(listener: std::net::TcpListener, limits: Limits, door: Arc<dyn Door>, log: Log) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let service = Service {
-            site,
+            door,
             log,
             requests: Arc::default(),
             requests_max: limits.requests_max,
             body_pace: limits.body_timeout,
+            load_timeout: limits.load_timeout,
         };
         Ok(Self { listener, address, service: Arc::new(service), limits })
     }

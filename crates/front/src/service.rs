@@ -1,14 +1,13 @@
-//! One request: is there room, who answers it, what comes back.
+//! One request: is there room, whose is it, who answers it, what comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, HOST as HOST_HEADER};
+use http::header::{ALLOW, CONTENT_LENGTH};
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -16,10 +15,12 @@ use isomer_observe::Log;
 use isomer_observe::record::Access;
 use isomer_runtime::{Failure, RequestId};
 
+use crate::door::{Door, Entering};
+use crate::host;
 use crate::idle::Traffic;
 use crate::incoming::{LimitedBody, Verdict};
 use crate::outgoing::{AccessLine, Admitted, OutgoingBody};
-use crate::problem::{ASTERISK, BODY_TOO_LARGE, HOST, METHOD, NOT_FOUND, OVERLOADED, Problem};
+use crate::problem::{ASTERISK, BODY_TOO_LARGE, HOST, METHOD, NOT_FOUND, NOT_LOADED, OVERLOADED, Problem};
 use crate::site::{Site, Target};
 use crate::trace;
 
@@ -28,11 +29,12 @@ pub(crate) const HEALTH_PATH: &str = "/.isomer/health";
 
 /// What all connections share.
 pub(crate) struct Service {
-    pub(crate) site: Arc<ArcSwap<Site>>,
+    pub(crate) door: Arc<dyn Door>,
     pub(crate) log: Log,
     pub(crate) requests: Arc<AtomicUsize>,
     pub(crate) requests_max: usize,
     pub(crate) body_pace: Duration,
+    pub(crate) load_timeout: Duration,
 }
 
 impl Service {
@@ -52,14 +54,24 @@ impl Service {
             }
             response.map(|body| OutgoingBody::own(body, admitted, access))
         };
-        let admitted = match Admitted::enter(&self.requests, self.requests_max, connection) {
+        let mut admitted = match Admitted::enter(&self.requests, self.requests_max, connection) {
             Ok(admitted) => admitted,
             Err(refused) => return finish(access, OVERLOADED.response(id), refused),
         };
-        let site = self.site.load_full();
-        let (target, request) = match route(&site, request, id) {
-            Ok(routed) => routed,
+        let authority = match authority(&request) {
+            Ok(authority) => authority,
             Err(own) => return finish(access, own.response(id), admitted),
+        };
+        let site = match self.enter(&authority, start, &mut admitted, access.as_deref_mut()).await {
+            Ok(site) => site,
+            Err(problem) => return finish(access, problem.response(id), admitted),
+        };
+        if let Some(line) = &mut access {
+            line.record.owner = site.owner().cloned();
+        }
+        let (target, request) = match route(&site, authority, request, id) {
+            Ok(routed) => routed,
+            Err(problem) => return finish(access, problem.response(id), admitted),
         };
         if let Some(line) = &mut access {
             line.record.component = Some(target.component.clone());
@@ -77,6 +89,34 @@ impl Service {
             (None, Err(failure)) => {
                 self.log.failed(&target.component, id, &failure);
                 finish(access, Problem::from_failure(&failure).response(id), admitted)
+            }
+        }
+    }
+
+    /// Asks the door by the host's name, and waits for the site if it has to come from disk.
+    async fn enter(
+        &self,
+        authority: &Authority,
+        start: Instant,
+        admitted: &mut Admitted,
+        access: Option<&mut AccessLine>,
+    ) -> Result<Arc<Site>, Problem> {
+        let site = {
+            let Some(host) = host::normal(authority) else { return Err(HOST) };
+            if let Some(line) = access {
+                line.record.host = Some(host.as_ref().to_owned());
+            }
+            let entered = self.door.enter(&host).map_err(|refusal| Problem::from_refusal(&refusal))?;
+            admitted.place = Some(entered.place);
+            entered.site
+        };
+        match site {
+            Entering::Ready(site) => Ok(site),
+            Entering::Loading(loading) => {
+                match tokio::time::timeout_at((start + self.load_timeout).into(), loading).await {
+                    Ok(loaded) => loaded.map_err(|refusal| Problem::from_refusal(&refusal)),
+                    Err(_) => Err(NOT_LOADED),
+                }
             }
         }
     }
@@ -111,6 +151,8 @@ impl Service {
             body_bytes: 0,
             took: Duration::ZERO,
             component: None,
+            host: None,
+            owner: None,
         };
         Box::new(AccessLine { record, start, log: self.log.clone() })
     }
@@ -135,9 +177,8 @@ impl Own {
     }
 }
 
-/// Finds who answers, and makes the request one that a guest understands: an absolute URI and a trace. What needs no guest
-/// is answered here.
-fn route(site: &Site, mut request: Request<Incoming>, id: RequestId) -> Result<(&Target, Request<Incoming>), Own> {
+/// The authority that the request is for. What needs no app is answered here.
+fn authority(request: &Request<Incoming>) -> Result<Authority, Own> {
     let refuse = |problem| Err(Own::Problem(problem));
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return refuse(METHOD);
@@ -145,40 +186,34 @@ fn route(site: &Site, mut request: Request<Incoming>, id: RequestId) -> Result<(
     if request.uri().path() == HEALTH_PATH {
         return Err(Own::Healthy);
     }
-    let Some(authority) = authority(&request) else { return refuse(HOST) };
+    let Some(authority) = host::authority(request) else { return refuse(HOST) };
     match (request.uri().path(), request.method()) {
-        ("*", &Method::OPTIONS) => return Err(Own::Everything),
-        ("*", _) => return refuse(ASTERISK),
-        _ => {}
+        ("*", &Method::OPTIONS) => Err(Own::Everything),
+        ("*", _) => refuse(ASTERISK),
+        _ => Ok(authority),
     }
-    let Some(target) = site.find(request.uri().path()) else { return refuse(NOT_FOUND) };
+}
+
+/// Finds who answers, and makes the request one that a guest understands: an absolute URI and a trace.
+fn route(
+    site: &Site,
+    authority: Authority,
+    mut request: Request<Incoming>,
+    id: RequestId,
+) -> Result<(&Target, Request<Incoming>), Problem> {
+    let Some(target) = site.find(request.uri().path()) else { return Err(NOT_FOUND) };
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > target.body_bytes_max) {
-        return refuse(BODY_TOO_LARGE);
+        return Err(BODY_TOO_LARGE);
     }
     let mut uri = std::mem::take(request.uri_mut()).into_parts();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = Some(authority);
-    let Ok(uri) = Uri::from_parts(uri) else { return refuse(HOST) };
+    let Ok(uri) = Uri::from_parts(uri) else { return Err(HOST) };
     *request.uri_mut() = uri;
     let traceparent = trace::traceparent(request.headers().get("traceparent"), id);
     request.headers_mut().insert("traceparent", traceparent);
     Ok((target, request))
-}
-
-/// The host that the client meant: `:authority` or an absolute URI first (RFC 9112, section 3.2.2), then the one Host header, which
-/// a request of HTTP/1.1 needs in any case (section 3.2).
-fn authority(request: &Request<Incoming>) -> Option<Authority> {
-    let mut hosts = request.headers().get_all(HOST_HEADER).iter();
-    let (host, further) = (hosts.next(), hosts.next());
-    if further.is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
-        return None;
-    }
-    let authority = match request.uri().authority() {
-        Some(authority) => authority.clone(),
-        None => Authority::try_from(host?.as_bytes()).ok()?,
-    };
-    (!authority.as_str().contains('@')).then_some(authority)
 }
 
 /// The answer to HEAD: as it would be to GET, without the body (RFC 9110, section 9.3.2). Done here for both versions of HTTP, since

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_observe::record::Owner;
 use isomer_runtime::GroupHandle;
 
 /// Who answers a route, and how much it may take.
@@ -27,12 +28,24 @@ pub struct Site {
     exact: BTreeMap<String, Target>,
     /// Longest first.
     prefixes: Vec<(String, Target)>,
+    owner: Option<Owner>,
 }
 
 impl Site {
     /// A site without routes.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says whose it is.
+    #[must_use]
+    pub fn owned_by(self, owner: Owner) -> Self {
+        Self { owner: Some(owner), ..self }
+    }
+
+    /// Whose it is, on a node of several tenants.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
     }
 
     /// Serves this path only.

@@ -11,7 +11,7 @@ use isomer_runtime::output::Stream;
 use serde_json::Value;
 
 use crate::log::Log;
-use crate::record::{Access, Level, Record};
+use crate::record::{Access, Level, Owner, Record};
 
 /// A member's name, and how wide names are in its company.
 #[derive(Debug, Clone)]
@@ -92,6 +92,10 @@ fn parse(line: &str) -> Option<(SystemTime, Record)> {
             body_bytes: value["body_bytes"].as_u64()?,
             took: Duration::try_from_secs_f64(value["took_ms"].as_f64()? / 1e3).ok()?,
             component: text("component").map(Into::into),
+            host: text("host"),
+            owner: text("tenant")
+                .zip(text("app"))
+                .map(|(tenant, app)| Owner { tenant: tenant.into(), app: app.into() }),
         }),
         "failed" => Record::Failed {
             component: text("component")?,
@@ -133,6 +137,8 @@ mod tests {
                 body_bytes: 12,
                 took: Duration::from_micros(1500),
                 component: None,
+                host: Some("shop.example".into()),
+                owner: Some(Owner { tenant: "acme".into(), app: "shop".into() }),
             }),
             Record::Failed {
                 component: "cart".into(),

@@ -1,6 +1,7 @@
 //! One line of the log: its kinds and how each is written, for people and for machines.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
@@ -9,6 +10,15 @@ use isomer_runtime::{Failure, RequestId};
 use serde_json::{Value, json};
 
 use crate::member::MemberName;
+
+/// Whose something is, on a node of several tenants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// The app of the tenant.
+    pub app: Arc<str>,
+}
 
 /// A served request, for the access log.
 #[derive(Debug, Clone)]
@@ -26,7 +36,11 @@ pub struct Access {
     /// From the request's head to the last byte of the answer.
     pub took: Duration,
     /// The component that answered; none if the front door did.
-    pub component: Option<std::sync::Arc<str>>,
+    pub component: Option<Arc<str>>,
+    /// The host name that it was for, if it had one that is valid.
+    pub host: Option<String>,
+    /// Whose app answered, on a node of several tenants.
+    pub owner: Option<Owner>,
 }
 
 /// A line of the log.
@@ -109,6 +123,9 @@ impl Record {
                 "body_bytes": access.body_bytes,
                 "took_ms": access.took.as_secs_f64() * 1e3,
                 "component": access.component.as_deref(),
+                "host": access.host,
+                "tenant": access.owner.as_ref().map(|owner| &*owner.tenant),
+                "app": access.owner.as_ref().map(|owner| &*owner.app),
             }),
             Self::Failed { component, request, reason, backtrace, broken } => json!({
                 "event": "failed",
@@ -160,6 +177,11 @@ impl Record {
             Self::Access(access) => {
                 let status = style(colour_of_status(access.status));
                 let took = access.took.as_secs_f64() * 1e3;
+                if let Some(Owner { tenant, app }) = &access.owner {
+                    let name = style(colour_of(app));
+                    let written = write!(text, "{name}{tenant}/{app}{name:#} ");
+                    debug_assert!(written.is_ok(), "writing to a string cannot fail");
+                }
                 write!(
                     text,
                     "{status}{}{status:#} {} {} {dim}{} B {took:.1} ms {}{dim:#}",

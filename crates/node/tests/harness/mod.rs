@@ -5,16 +5,18 @@
 
 pub(crate) mod body;
 pub(crate) mod client;
+pub(crate) mod front;
 pub(crate) mod log;
 pub(crate) mod raw;
 pub(crate) mod upstream;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_capabilities::DataDir;
-use isomer_front::Limits;
+use isomer_front::{Limits, Site};
 use isomer_manifest::{App, Source, SourceFile};
 use isomer_node::node::Takeover;
 use isomer_node::revision::{Components, RevisionOptions};
@@ -124,6 +126,15 @@ impl Setup {
         }));
         let stop = Some(stop);
         Ok(TestNode { address, log, memory, takeover, options: self.options, data, folder: self.folder, stop, serving })
+    }
+
+    /// What the node would serve, without one.
+    pub(crate) async fn site(self) -> (TempDir, Arc<Site>) {
+        let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
+        let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
+        let made = revision(&self.manifest, &self.options, self.folder.path(), &data, &log).await;
+        let revision = made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error)));
+        (self.folder, Arc::new(revision.into_site().1))
     }
 
     /// Starts the node.

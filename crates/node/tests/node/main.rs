@@ -3,6 +3,7 @@
 //! | file | what it is about |
 //! | --- | --- |
 //! | `http` | the protocol: methods, routes, versions, problems |
+//! | `door` | who is let in, under which name, and for how long |
 //! | `limits` | what a client may do, and how long |
 //! | `streaming` | bodies on their way, in both directions, and clients that go away |
 //! | `failure` | guests that trap, loop, or want too much |
@@ -17,6 +18,7 @@
 mod harness;
 
 mod capabilities;
+mod door;
 mod failure;
 mod fused;
 mod given;

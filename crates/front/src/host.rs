@@ -1,0 +1,150 @@
+//! The host that a request is for: read once, in the one form in which hosts are compared.
+//!
+//! Whoever could write a name in two ways could be let in as one tenant and served as another. So a name has one form only (lower
+//! case, no port, no dot at its end, addresses as the system writes them), and what is no name of a host is refused, not mended.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderMap, Request, Version};
+
+/// The most bytes of a host name, and of one of its labels (RFC 1035, section 2.3.4).
+const NAME_BYTES_MAX: usize = 253;
+const LABEL_BYTES_MAX: usize = 63;
+
+/// The authority that the client meant: `:authority` or an absolute URI, then the Host header.
+///
+/// An HTTP/1.1 request needs exactly one Host header in any case (RFC 9112, section 3.2); beside an absolute URI its value
+/// is not looked at (section 3.2.2). Over HTTP/2 the two must mean the same (RFC 9113, section 8.3.1).
+pub(crate) fn authority<B>(request: &Request<B>) -> Option<Authority> {
+    let header = only_host(request.headers())?;
+    if header.is_none() && request.version() == Version::HTTP_11 {
+        return None;
+    }
+    match (request.uri().authority(), header) {
+        (Some(authority), Some(header)) if request.version() == Version::HTTP_2 => {
+            let said = Authority::try_from(header).ok()?;
+            (normal(&said)? == normal(authority)? && port(&said) == port(authority)).then(|| authority.clone())
+        }
+        (Some(authority), _) => Some(authority.clone()),
+        (None, Some(header)) => Authority::try_from(header).ok(),
+        (None, None) => None,
+    }
+}
+
+/// The value of the Host header, if there is one; `None` if there are several.
+fn only_host(headers: &HeaderMap) -> Option<Option<&[u8]>> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().map(http::HeaderValue::as_bytes);
+    hosts.next().is_none().then_some(host)
+}
+
+/// The host of `authority` in the form in which hosts are compared; `None` if it is no name of a host, or has a user beside it.
+pub(crate) fn normal(authority: &Authority) -> Option<Cow<'_, str>> {
+    let text = authority.as_str();
+    if text.starts_with('[') {
+        let (address, rest) = text[1..].split_once(']')?;
+        let address: Ipv6Addr = address.parse().ok()?;
+        return is_port(rest).then(|| Cow::Owned(format!("[{address}]")));
+    }
+    let (name, rest) = text.find(':').map_or((text, ""), |at| text.split_at(at));
+    if !is_port(rest) {
+        return None;
+    }
+    // `shop.example.` is the same name, said to be whole (RFC 3986, section 3.2.2).
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.len() > NAME_BYTES_MAX || !name.split('.').all(is_label) {
+        return None;
+    }
+    let small = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+    Some(if small { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) })
+}
+
+/// Nothing, or `:` and a port, which may be left out (RFC 3986, section 3.2.3).
+fn is_port(text: &str) -> bool {
+    match text.strip_prefix(':') {
+        Some("") => true,
+        Some(port) => port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok(),
+        None => text.is_empty(),
+    }
+}
+
+fn port(authority: &Authority) -> Option<u16> {
+    authority.port_u16()
+}
+
+/// Names of services have `_`; all else is letters, digits and `-` (RFC 1123, section 2.1).
+fn is_label(text: &str) -> bool {
+    (1..=LABEL_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<String> {
+        normal(&text.parse().ok()?).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn a_name_has_one_form() {
+        for (text, host) in [
+            ("shop.example", "shop.example"),
+            ("SHOP.Example", "shop.example"),
+            ("shop.example:8080", "shop.example"),
+            ("shop.example:", "shop.example"),
+            ("shop.example.", "shop.example"),
+            ("Shop.Example.:80", "shop.example"),
+            ("127.0.0.1:3000", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+            ("[0:0::0:1]:80", "[::1]"),
+            ("[2001:DB8::A]", "[2001:db8::a]"),
+            ("a_b.example", "a_b.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ] {
+            assert_eq!(read(text).as_deref(), Some(host), "{text}");
+        }
+        let borrowed = Authority::from_static("shop.example:80");
+        assert!(matches!(normal(&borrowed), Some(Cow::Borrowed("shop.example"))));
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let (label, name) = ("a".repeat(64), vec!["a"; 128].join("."));
+        for text in [
+            "",
+            ".",
+            "..",
+            "a..",
+            ".a",
+            "a..b",
+            "user@a",
+            "user:secret@a",
+            "a:b",
+            "a:99999",
+            "a:+1",
+            "a:80:80",
+            "*",
+            "*.a",
+            "a%2eb",
+            "a%00",
+            "a!b",
+            "a,b",
+            "[::1",
+            "::1",
+            "[::1]a",
+            "[::1%25eth0]",
+            "[v1.a]",
+            "[1.2.3.4]",
+            "b\u{fc}cher.example",
+            &label,
+            &name,
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert!(read(&"a".repeat(63)).is_some() && read(&name[..253]).is_some());
+    }
+}

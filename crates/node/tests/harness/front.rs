@@ -1,0 +1,59 @@
+//! A front door by itself, before a door that the test makes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use isomer_front::{Door, Front, Limits, Site};
+use isomer_observe::{Format, Log};
+use tokio::sync::oneshot;
+
+use super::client::Connection;
+use super::log::MemoryLog;
+use super::raw::RawConnection;
+use super::{PATIENCE, Setup, within};
+
+/// A front door that serves until it is dropped.
+pub(crate) struct TestFront {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// The front door stops when this is gone.
+    _stop: oneshot::Sender<()>,
+}
+
+/// Opens one before `door`.
+pub(crate) async fn front(door: Arc<dyn Door>, change: impl FnOnce(&mut Limits)) -> TestFront {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let front = Front::listen(listen, limits, door, log).await.expect("port 0 is always free");
+    TestFront::serve(front)
+}
+
+/// What a node with `manifest` serves; and what must be kept while it does.
+pub(crate) async fn site(manifest: &str) -> (tempfile::TempDir, Arc<Site>) {
+    Setup::new(manifest).site().await
+}
+
+impl TestFront {
+    /// Serves at `front`.
+    pub(crate) fn serve(front: Front) -> Self {
+        let address = front.address();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        tokio::spawn(front.serve(stopped, PATIENCE));
+        Self { address, _stop: stop }
+    }
+
+    /// A new connection for HTTP/2.
+    pub(crate) async fn connect_http2(&self) -> Connection {
+        within("connect", Connection::http2(self.address)).await
+    }
+
+    /// A new connection whose bytes the test writes itself.
+    pub(crate) async fn connect_raw(&self) -> RawConnection {
+        within("connect", RawConnection::open(self.address)).await
+    }
+}

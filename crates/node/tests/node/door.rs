@@ -1,0 +1,248 @@
+//! Who is let in, under which name, and for how long.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ::http::Method;
+use isomer_front::{Admission, AdmissionLimits, Door, Entered, Entering, Place, Refusal, Site};
+use tokio::sync::oneshot;
+
+use crate::harness::body::whole;
+use crate::harness::front::{TestFront, front, site};
+use crate::harness::{one, until};
+
+/// What a host name gets.
+enum Behind {
+    Site(Arc<Site>),
+    /// The same, counted.
+    Counted(Arc<Admission>, Arc<Site>),
+    /// Comes when it is sent.
+    Loading(Mutex<Option<oneshot::Receiver<Result<Arc<Site>, Refusal>>>>),
+    Refused(Refusal),
+}
+
+/// Host names, and those that were asked for.
+#[derive(Default)]
+struct Names {
+    hosts: HashMap<&'static str, Behind>,
+    /// For every other one.
+    any: Option<Arc<Site>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Names {
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+impl Door for Names {
+    fn enter(&self, host: &str) -> Result<Entered, Refusal> {
+        self.asked.lock().unwrap().push(host.to_owned());
+        let (place, site) = match self.hosts.get(host) {
+            Some(Behind::Site(site)) => (Place::uncounted(), Entering::Ready(site.clone())),
+            Some(Behind::Counted(admission, site)) => (admission.enter(Instant::now())?, Entering::Ready(site.clone())),
+            Some(Behind::Loading(site)) => {
+                let site = site.lock().unwrap().take().ok_or(Refusal::Loading)?;
+                let loading = async { site.await.unwrap_or(Err(Refusal::Broken)) };
+                (Place::uncounted(), Entering::Loading(Box::pin(loading)))
+            }
+            Some(Behind::Refused(refusal)) => return Err(refusal.clone()),
+            None => {
+                let site = self.any.clone().ok_or(Refusal::NoHost)?;
+                (Place::uncounted(), Entering::Ready(site))
+            }
+        };
+        Ok(Entered { place, site })
+    }
+}
+
+/// A front door before `hosts`.
+async fn before(hosts: impl IntoIterator<Item = (&'static str, Behind)>) -> (TestFront, Arc<Names>) {
+    let names = Arc::new(Names { hosts: hosts.into_iter().collect(), ..Names::default() });
+    (front(names.clone(), |_| {}).await, names)
+}
+
+/// The status of the answer to these bytes.
+async fn status(front: &TestFront, request: &str) -> u16 {
+    let mut raw = front.connect_raw().await;
+    raw.write(request).await;
+    let answer = raw.read_all().await;
+    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    status.and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{request:?}: {answer:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_read_once_and_in_one_form() {
+    let (front, names) = before([]).await;
+    let long = format!("{}.example", "a".repeat(300));
+    for (target, header, asked) in [
+        ("/", "Host: shop.example", Some("shop.example")),
+        ("/", "Host: SHOP.example:8080", Some("shop.example")),
+        ("/", "hOST:  shop.example.  ", Some("shop.example")),
+        ("/", "Host: [0:0::1]:80", Some("[::1]")),
+        ("/", "Host: 127.0.0.1", Some("127.0.0.1")),
+        // The target says it, whatever the header says (RFC 9112, section 3.2.2).
+        ("http://Shop.Example:80/", "Host: other.example", Some("shop.example")),
+        ("http://shop.example", "Host: ", Some("shop.example")),
+        ("http://user@shop.example/", "Host: shop.example", None),
+        ("http://shop.example/", "X: y", None),
+        ("/", "X: y", None),
+        ("/", "Host: ", None),
+        ("/", "Host: .", None),
+        ("/", "Host: a..example", None),
+        ("/", "Host: *", None),
+        ("/", "Host: *.example", None),
+        ("/", "Host: shop.example:80:80", None),
+        ("/", "Host: shop.example:99999", None),
+        ("/", "Host: user@shop.example", None),
+        ("/", "Host: shop.example@user", None),
+        ("/", "Host: shop.example/path", None),
+        ("/", "Host: shop.example\tother.example", None),
+        ("/", "Host: shop.example, other.example", None),
+        ("/", "Host: shop%2eexample", None),
+        ("/", "Host: b\u{fc}cher.example", None),
+        ("/", "Host: [::1", None),
+        ("/", "Host: ::1", None),
+        ("/", "Host: shop.example\r\nHost: shop.example", None),
+        ("/", "Host: shop.example\r\nHost: other.example", None),
+        ("/", &format!("Host: {long}"), None),
+    ] {
+        let status = status(&front, &format!("GET {target} HTTP/1.1\r\n{header}\r\nConnection: close\r\n\r\n")).await;
+        assert_eq!(status, if asked.is_some() { 404 } else { 400 }, "{target} {header:?}");
+        assert_eq!(names.asked(), asked.into_iter().collect::<Vec<_>>(), "{target} {header:?}");
+    }
+    // Folded lines are no longer part of HTTP (RFC 9112, section 5.2).
+    assert_eq!(status(&front, "GET / HTTP/1.1\r\nHost: a\r\n b\r\nConnection: close\r\n\r\n").await, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_two_names_must_be_the_same() {
+    let (front, names) = before([]).await;
+    for (authority, header, asked) in [
+        ("Shop.Example:443", None, Some("shop.example")),
+        ("shop.example", Some("SHOP.example."), Some("shop.example")),
+        ("shop.example:80", Some("shop.example:80"), Some("shop.example")),
+        ("shop.example", Some("other.example"), None),
+        ("shop.example:80", Some("shop.example:81"), None),
+        ("shop.example", Some("user@shop.example"), None),
+        ("*.example", None, None),
+    ] {
+        let mut connection = front.connect_http2().await;
+        let mut request = ::http::Request::builder().uri(format!("http://{authority}/"));
+        if let Some(header) = header {
+            request = request.header("host", header);
+        }
+        let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+        answer.problem(if asked.is_some() { 404 } else { 400 });
+        assert_eq!(names.asked(), asked.into_iter().collect::<Vec<_>>(), "{authority} {header:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_is_a_problem_of_its_own() {
+    let wait = Duration::from_millis(1200);
+    let (front, _) = before([
+        ("stopped.example", Behind::Refused(Refusal::Stopped)),
+        ("rate.example", Behind::Refused(Refusal::Rate { retry_after: wait })),
+        ("many.example", Behind::Refused(Refusal::Concurrency)),
+        ("cpu.example", Behind::Refused(Refusal::Cpu { retry_after: Duration::from_millis(1) })),
+        ("loading.example", Behind::Refused(Refusal::Loading)),
+        ("broken.example", Behind::Refused(Refusal::Broken)),
+    ])
+    .await;
+    for (host, status, quota, retry_after) in [
+        ("nobody.example", 404, None, ""),
+        ("stopped.example", 503, None, ""),
+        ("rate.example", 429, Some("request-rate"), "2"),
+        ("many.example", 429, Some("concurrent-requests"), "1"),
+        ("cpu.example", 429, Some("cpu"), "1"),
+        ("loading.example", 503, None, "1"),
+        ("broken.example", 500, None, ""),
+    ] {
+        let mut connection = front.connect_http2().await;
+        let request = ::http::Request::builder().uri(format!("http://{host}/"));
+        let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+        answer.problem(status);
+        let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(problem["quota"].as_str(), quota, "{host}");
+        assert_eq!(answer.header("retry-after"), retry_after, "{host}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_held_until_the_answer_has_been_read() {
+    let (_kept, stream) = site(&one("http-stream", "")).await;
+    let limits = AdmissionLimits { concurrent: 1, per_second: u32::MAX, burst: 1 };
+    let admission = Admission::new(limits, Instant::now());
+    let (front, _) = before([
+        ("one.example", Behind::Counted(admission.clone(), stream.clone())),
+        ("other.example", Behind::Site(stream)),
+    ])
+    .await;
+    let ask = |target: &str| ::http::Request::builder().method(Method::POST).uri(format!("http://{target}"));
+    for mut connection in [front.connect_http2().await, front.connect_http2().await] {
+        let (piece, body) = crate::harness::body::pieces();
+        let running = connection.send(ask("one.example/echo").body(body).expect("a valid request")).await;
+        assert_eq!(running.status(), 200);
+        let mut second = front.connect_http2().await;
+        second.exchange(ask("one.example/echo").body(whole("")).expect("a valid request")).await.problem(429);
+        let other = ask("other.example/echo").body(whole("other")).expect("a valid request");
+        assert_eq!(second.exchange(other).await.ok(), "other");
+        // Once it is over, by itself or since its client went away, the next one is let in.
+        drop((piece, running, connection));
+        let free = async || (admission.counts().in_flight == 0).then_some(());
+        until("the place to be free", free).await;
+        let next = ask("one.example/echo").body(whole("next")).expect("a valid request");
+        assert_eq!(second.exchange(next).await.ok(), "next");
+        until("the place to be free", free).await;
+    }
+    let counts = admission.counts();
+    assert_eq!((counts.requests, counts.refused_concurrent), (6, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_an_app_that_is_loaded() {
+    let (_kept, hello) = site(&one("http-hello", "")).await;
+    let (loaded, loading) = oneshot::channel();
+    let (broken, breaking) = oneshot::channel();
+    let (front, names) = before([
+        ("cold.example", Behind::Loading(Mutex::new(Some(loading)))),
+        ("broken.example", Behind::Loading(Mutex::new(Some(breaking)))),
+    ])
+    .await;
+    let ask = |host: &str| {
+        let request = ::http::Request::builder().uri(format!("http://{host}/"));
+        request.body(whole("")).expect("a valid request")
+    };
+    let (mut first, mut second) = (front.connect_http2().await, front.connect_http2().await);
+    let waiting = tokio::spawn(async move { first.exchange(ask("cold.example")).await });
+    let failing = tokio::spawn(async move { second.exchange(ask("broken.example")).await });
+    until("both to wait", async || (names.asked.lock().unwrap().len() == 2).then_some(())).await;
+    assert!(loaded.send(Ok(hello)).is_ok() && broken.send(Err(Refusal::Broken)).is_ok());
+    assert_eq!(waiting.await.expect("an answer").ok(), "hello from WASI 0.3\n");
+    failing.await.expect("an answer").problem(500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_does_not_come_is_not_waited_for_without_end() {
+    let (_never, loading) = oneshot::channel();
+    let hosts = HashMap::from([("cold.example", Behind::Loading(Mutex::new(Some(loading))))]);
+    let names = Arc::new(Names { hosts, ..Names::default() });
+    let front = front(names, |limits| limits.load_timeout = Duration::from_millis(20)).await;
+    let request = ::http::Request::builder().uri("http://cold.example/").body(whole("")).expect("a valid request");
+    let answer = front.connect_http2().await.exchange(request).await;
+    answer.problem(503);
+    assert_eq!(answer.header("retry-after"), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_told_under_every_name_and_asks_nobody() {
+    let (front, names) = before([("stopped.example", Behind::Refused(Refusal::Stopped))]).await;
+    for host in ["Host: stopped.example", "Host: nobody.example", "Host: 10.1.2.3:80"] {
+        let request = format!("GET /.isomer/health HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(status(&front, &request).await, 200, "{host}");
+    }
+    assert!(names.asked().is_empty());
+}
