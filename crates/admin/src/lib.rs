@@ -3,11 +3,46 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`admin`] | what a node must be able to do for its admins |
+//! | [`address`] | where the API is reached |
+//! | `operations` | what it offers: the table that everything else is made of |
+//! | [`openapi`] | that table as a document |
+//! | [`server`], `listener`, `paced` | connections and their limits |
+//! | `service`, `given`, `body` | answering a request |
+//! | `guard`, [`token`] | who may ask |
+//! | [`audit`], `refusals` | what was done |
+//! | [`client`], `exchange`, [`node_address`] | asking it |
 //!
 //! This crate does not know how an app is deployed or run: a node implements [`Admin`].
+//!
+//! Invariants: nobody who does not have the token learns more than that there is an admin API; the token and values of secrets are in
+//! no log; nothing changes that the audit log does not tell of.
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod admin;
+pub mod audit;
+mod body;
+pub mod client;
+mod exchange;
+mod given;
+mod guard;
+mod listener;
+pub mod node_address;
+pub mod openapi;
+mod operations;
+mod paced;
+mod refusals;
+pub mod server;
+mod service;
+pub mod token;
 
+pub use address::{AdminAddress, InvalidAddress};
 pub use admin::{Admin, Body, LogLines, Reply};
+pub use audit::{AUDIT_FILE, AuditError, AuditLog};
+pub use client::{Client, ClientError};
+pub use listener::ListenError;
+pub use node_address::NodeAddress;
+pub use operations::{BLOB_BYTES_MAX, SECRET_BYTES_MAX};
+pub use server::{AdminLimits, AdminServer, AdminService};
+pub use token::{TOKEN_FILE, Token, TokenError};

@@ -1,9 +1,10 @@
 //! Names, checked when they are read: whoever holds one can put it in a path or compare it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The most bytes of a tenant's or an app's name: that of a DNS label (RFC 1035, section 2.3.4).
@@ -42,11 +43,23 @@ fn is_label(text: &str) -> bool {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $pattern:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+    ($(#[doc = $doc:literal])* $name:ident, $what:literal, $pattern:literal) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(#[schemars(regex(pattern = $pattern))] std::sync::Arc<str>);
+        pub struct $name(std::sync::Arc<str>);
+
+        /// By hand: what is derived from a type that is read from another one has no pattern.
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let about = [$($doc),*].map(str::trim).join(" ");
+                json_schema!({ "description": about, "type": "string", "pattern": $pattern })
+            }
+        }
 
         impl $name {
             /// The name as text.

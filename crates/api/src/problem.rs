@@ -33,6 +33,8 @@ pub enum ProblemKind {
     BadRequest,
     /// 401: there is no token, or not this node's.
     Unauthorized,
+    /// 403: a browser asks, or the request is meant for another host.
+    Forbidden,
     /// 404: there is no such tenant, app, revision or secret.
     NotFound,
     /// 409: a host name is taken, a tenant has apps, parts are missing, another deployment of the app runs.
@@ -56,6 +58,7 @@ impl ProblemKind {
         match self {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::TooLarge => 413,

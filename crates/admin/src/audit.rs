@@ -1,0 +1,338 @@
+//! The audit log: what admins did, in a file that is only added to.
+//!
+//! An action that changes something has two lines: one before it begins, and one with its result. So nothing has changed that the log does not
+//! tell of, even if the node was killed in between; and an action whose first line cannot be written is not begun. An action that was refused
+//! (no token, a wrong one, a browser, a name that is none) has one line. Lines are JSON; values of secrets and tokens are in none of them.
+//!
+//! A thread of its own writes: it puts all lines that wait into the file at once and syncs once for all of them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use isomer_api::{AppName, RevisionId, TenantName};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+/// The name of the file in a node's data directory.
+pub const AUDIT_FILE: &str = "audit.log";
+
+/// The most lines that are written and synced together.
+const BATCH_MAX: usize = 256;
+
+/// A line of the log.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// When: milliseconds since 1970, UTC.
+    pub at_ms: u64,
+    /// The number of the action since the node started: its two lines have the same.
+    pub action_id: u64,
+    /// What the line tells.
+    pub phase: Phase,
+    /// Who asked.
+    #[serde(flatten)]
+    pub who: Who,
+    /// What was asked for: the operation's name in the API's document.
+    pub action: &'static str,
+    /// Whose things it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
+    /// Which app it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// Which secret or which bytes it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// What else was asked for.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub details: serde_json::Value,
+    /// The status of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Why it was refused or failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The revision that serves now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionId>,
+    /// So many other requests were refused since the last line, too many to be told of one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untold: Option<u64>,
+}
+
+/// What a line tells of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It begins.
+    Begin,
+    /// It has ended: well, or not.
+    End,
+    /// It was not begun.
+    Refused,
+}
+
+/// Who asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Who {
+    /// The address it came from, over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<std::net::SocketAddr>,
+    /// The user whose process asked, over a Unix socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// That process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// Did it have the node's token?
+    pub token: Credential,
+}
+
+/// What a request had to show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Credential {
+    /// No token.
+    #[default]
+    Missing,
+    /// Another one.
+    Wrong,
+    /// The node's.
+    Valid,
+}
+
+/// Why something is not in the audit log.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the audit log `{}`", path.display())]
+pub struct AuditError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// The audit log of a node.
+#[derive(Debug, Clone)]
+pub struct AuditLog {
+    orders: Sender<Order>,
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+enum Order {
+    Write(Vec<u8>, oneshot::Sender<io::Result<()>>),
+    Reopen(oneshot::Sender<io::Result<()>>),
+}
+
+impl AuditLog {
+    /// Opens the log of the node with this data directory, and makes it if there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for writing.
+    pub fn open(data: &Path) -> Result<Self, AuditError> {
+        let path = data.join(AUDIT_FILE);
+        let failed = |source| AuditError { path: path.clone(), source };
+        let file = open(&path).map_err(failed)?;
+        let (orders, received) = channel();
+        let writer = Writer { file, path: path.clone(), torn: false };
+        let thread = std::thread::Builder::new().name("audit-log".to_owned());
+        thread.spawn(move || writer.run(&received)).map_err(failed)?;
+        Ok(Self { orders, path })
+    }
+
+    /// Adds a line; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// When it could not be written or synced.
+    pub async fn write(&self, entry: &Entry) -> Result<(), AuditError> {
+        let mut line = serde_json::to_vec(entry).expect("an entry is plain data");
+        line.push(b'\n');
+        self.order(|done| Order::Write(line, done)).await
+    }
+
+    /// Opens the file again under its name: after it was moved away, a new one is begun.
+    ///
+    /// # Errors
+    /// When it cannot be opened; then the log goes on in the old one.
+    pub async fn reopen(&self) -> Result<(), AuditError> {
+        self.order(Order::Reopen).await
+    }
+
+    async fn order(&self, order: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Order) -> Result<(), AuditError> {
+        let (done, result) = oneshot::channel();
+        let gone = || io::Error::other("its writer has ended");
+        let sent = self.orders.send(order(done)).map_err(|_| gone());
+        let result = match sent {
+            Ok(()) => result.await.unwrap_or_else(|_| Err(gone())),
+            Err(error) => Err(error),
+        };
+        result.map_err(|source| AuditError { path: self.path.clone(), source })
+    }
+}
+
+/// Now, as entries have it.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    // A line that a power cut left unfinished must not swallow the next one.
+    if file.metadata()?.len() > 0 {
+        let mut last = [0];
+        file.seek(io::SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(file)
+}
+
+struct Writer {
+    file: File,
+    path: PathBuf,
+    /// Did the last write end anywhere, as on a full disk?
+    torn: bool,
+}
+
+impl Writer {
+    /// Until nobody has anything to write any more.
+    fn run(mut self, orders: &Receiver<Order>) {
+        while let Ok(first) = orders.recv() {
+            let mut next = Some(first);
+            let (mut lines, mut waiting) = (Vec::new(), Vec::new());
+            while let Some(order) = next.take() {
+                match order {
+                    Order::Write(line, done) => {
+                        lines.extend_from_slice(&line);
+                        waiting.push(done);
+                        if waiting.len() < BATCH_MAX {
+                            next = orders.try_recv().ok();
+                        }
+                    }
+                    Order::Reopen(done) => {
+                        self.finish(&mut lines, &mut waiting);
+                        let opened = open(&self.path).map(|file| self.file = file);
+                        let _ = done.send(opened);
+                    }
+                }
+            }
+            self.finish(&mut lines, &mut waiting);
+        }
+    }
+
+    fn finish(&mut self, lines: &mut Vec<u8>, waiting: &mut Vec<oneshot::Sender<io::Result<()>>>) {
+        if lines.is_empty() {
+            return;
+        }
+        if self.torn {
+            lines.insert(0, b'\n');
+        }
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        self.torn = written.is_err();
+        lines.clear();
+        for done in waiting.drain(..) {
+            // Who does not wait any more does not need to know.
+            let _ =
+                done.send(written.as_ref().copied().map_err(|error| io::Error::new(error.kind(), error.to_string())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn entry(action_id: u64) -> Entry {
+        Entry {
+            at_ms: now_ms(),
+            action_id,
+            phase: Phase::Begin,
+            who: Who { uid: Some(7), token: Credential::Valid, ..Who::default() },
+            action: "deploy",
+            tenant: Some("acme".parse().unwrap()),
+            app: None,
+            object: None,
+            details: serde_json::Value::Null,
+            status: None,
+            problem: None,
+            revision: None,
+            untold: None,
+        }
+    }
+
+    fn lines(data: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(data.join(AUDIT_FILE)).unwrap();
+        text.lines().map(ToOwned::to_owned).collect()
+    }
+
+    #[tokio::test]
+    async fn lines_are_added_and_none_is_lost() {
+        let data = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(data.path()).unwrap();
+        let entries: Vec<Entry> = (0..1000).map(entry).collect();
+        let written = futures::future::join_all(entries.iter().map(|entry| log.write(entry))).await;
+        assert!(written.iter().all(Result::is_ok));
+        let ids = |lines: Vec<String>| -> Vec<u64> {
+            let json = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            json.map(|line| line["action_id"].as_u64().unwrap()).collect()
+        };
+        assert_eq!(ids(lines(data.path())), (0..1000).collect::<Vec<_>>());
+        assert_eq!(std::fs::metadata(data.path().join(AUDIT_FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(log);
+        AuditLog::open(data.path()).unwrap().write(&entry(1000)).await.unwrap();
+        assert_eq!(lines(data.path()).len(), 1001);
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_line_does_not_swallow_the_next() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join(AUDIT_FILE), "{\"at_ms\":1").unwrap();
+        AuditLog::open(data.path()).unwrap().write(&entry(1)).await.unwrap();
+        let lines = lines(data.path());
+        assert_eq!(lines[0], "{\"at_ms\":1");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&lines[1]).unwrap()["uid"], 7);
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_in_a_new_file_after_the_old_one_was_moved() {
+        let data = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(data.path()).unwrap();
+        log.write(&entry(1)).await.unwrap();
+        std::fs::rename(data.path().join(AUDIT_FILE), data.path().join("audit.old")).unwrap();
+        log.reopen().await.unwrap();
+        log.write(&entry(2)).await.unwrap();
+        assert_eq!(lines(data.path()).len(), 1);
+        assert_eq!(std::fs::read_to_string(data.path().join("audit.old")).unwrap().lines().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_told() {
+        let data = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/full", data.path().join(AUDIT_FILE)).unwrap();
+        assert!(AuditLog::open(data.path()).is_err(), "a link is not followed");
+        let writer = Writer {
+            file: OpenOptions::new().append(true).open("/dev/full").unwrap(),
+            path: "full".into(),
+            torn: false,
+        };
+        let (orders, received) = channel();
+        let thread = std::thread::spawn(move || writer.run(&received));
+        let log = AuditLog { orders, path: "full".into() };
+        assert!(log.write(&entry(1)).await.is_err());
+        drop(log);
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,232 @@
+//! Asking a node: one function for each thing that its API offers.
+//!
+//! Every question has a connection of its own, which is closed after it: an admin asks rarely, and there is nothing to keep alive.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures::stream::{self, Stream};
+use http::{Method, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use isomer_api::{
+    AppInfo, AppName, Deployed, Digest, LogLine, LogQuery, Missing, NodeStatus, Problem, Release, RevisionInfo,
+    Rollback, Swap, TenantChange, TenantInfo, TenantName, routes,
+};
+
+use crate::node_address::NodeAddress;
+use crate::token::Token;
+
+/// The bytes of one piece of an upload.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Asks a node. Each question fails with why there was no answer, or none that helps.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) node: NodeAddress,
+    pub(crate) token: Token,
+}
+
+/// Why there is no answer, or none that helps.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The node said no.
+    #[error(transparent)]
+    Problem(Problem),
+    /// There is nobody.
+    #[error("cannot reach the node at `{node}`")]
+    Unreachable {
+        /// Where it should be.
+        node: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection broke, or the answer did not come in time.
+    #[error("the node at `{node}` did not answer")]
+    Broken {
+        /// Where it is.
+        node: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// Whoever answered is no admin API, or one of another version.
+    #[error("what answers at `{node}` is not the admin API of a node (status {status})")]
+    NotANode {
+        /// Where it is.
+        node: String,
+        /// The status of the answer.
+        status: u16,
+    },
+}
+
+/// Lines of a log, as they come.
+pub type ClientLines = Pin<Box<dyn Stream<Item = Result<LogLine, ClientError>> + Send>>;
+
+pub(crate) type ClientBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
+
+impl Client {
+    /// A client of this node.
+    #[must_use]
+    pub fn new(node: NodeAddress, token: Token) -> Self {
+        Self { node, token }
+    }
+
+    /// Whom it asks.
+    #[must_use]
+    pub fn node(&self) -> &NodeAddress {
+        &self.node
+    }
+
+    /// The node as a whole.
+    pub async fn status(&self) -> Result<NodeStatus, ClientError> {
+        self.get(routes::STATUS.to_owned()).await
+    }
+
+    /// The API's document.
+    pub async fn openapi(&self) -> Result<serde_json::Value, ClientError> {
+        self.get(routes::OPENAPI.to_owned()).await
+    }
+
+    /// All tenants, by name.
+    pub async fn tenants(&self) -> Result<Vec<TenantInfo>, ClientError> {
+        self.get(routes::TENANTS.to_owned()).await
+    }
+
+    /// One tenant.
+    pub async fn tenant(&self, tenant: &TenantName) -> Result<TenantInfo, ClientError> {
+        self.get(of_tenant(routes::TENANT, tenant)).await
+    }
+
+    /// Makes a tenant, or changes it.
+    pub async fn set_tenant(&self, tenant: &TenantName, change: &TenantChange) -> Result<TenantInfo, ClientError> {
+        self.json(Method::PUT, of_tenant(routes::TENANT, tenant), change).await
+    }
+
+    /// Removes a tenant that has no apps.
+    pub async fn remove_tenant(&self, tenant: &TenantName) -> Result<(), ClientError> {
+        self.nothing(Method::DELETE, of_tenant(routes::TENANT, tenant), empty()).await
+    }
+
+    /// Sets a secret.
+    pub async fn set_secret(&self, tenant: &TenantName, name: &str, value: Vec<u8>) -> Result<(), ClientError> {
+        let body = Full::new(Bytes::from(value)).boxed_unsync();
+        self.nothing(Method::PUT, of_secret(tenant, name), body).await
+    }
+
+    /// Removes a secret.
+    pub async fn remove_secret(&self, tenant: &TenantName, name: &str) -> Result<(), ClientError> {
+        self.nothing(Method::DELETE, of_secret(tenant, name), empty()).await
+    }
+
+    /// All apps, or those of one tenant.
+    pub async fn apps(&self, tenant: Option<&TenantName>) -> Result<Vec<AppInfo>, ClientError> {
+        let query = tenant.map(|tenant| format!("?tenant={tenant}")).unwrap_or_default();
+        self.get(format!("{}{query}", routes::APPS)).await
+    }
+
+    /// One app.
+    pub async fn app(&self, tenant: &TenantName, app: &AppName) -> Result<AppInfo, ClientError> {
+        self.get(of_app(routes::APP, tenant, app)).await
+    }
+
+    /// An app's revisions, the newest first.
+    pub async fn revisions(&self, tenant: &TenantName, app: &AppName) -> Result<Vec<RevisionInfo>, ClientError> {
+        self.get(of_app(routes::REVISIONS, tenant, app)).await
+    }
+
+    /// Which parts of a release the node lacks.
+    pub async fn missing(&self, release: &Release) -> Result<Missing, ClientError> {
+        self.json(Method::POST, routes::MISSING.to_owned(), release).await
+    }
+
+    /// Uploads a part; `told` is told how many bytes have gone, again and again.
+    pub async fn put_blob(
+        &self,
+        digest: &Digest,
+        bytes: Bytes,
+        told: impl Fn(u64) + Send + 'static,
+    ) -> Result<(), ClientError> {
+        let mut left = bytes;
+        let pieces = std::iter::from_fn(move || {
+            let piece = left.split_to(left.len().min(PIECE_BYTES));
+            told(piece.len() as u64);
+            (!piece.is_empty()).then_some(Ok(Frame::data(piece)))
+        });
+        let body = StreamBody::new(stream::iter(pieces)).boxed_unsync();
+        self.nothing(Method::PUT, routes::BLOB.replace("{digest}", digest.as_str()), body).await
+    }
+
+    /// Deploys a release whose parts the node has.
+    pub async fn deploy(&self, tenant: &TenantName, app: &AppName, release: &Release) -> Result<Deployed, ClientError> {
+        self.json(Method::POST, of_app(routes::DEPLOY, tenant, app), release).await
+    }
+
+    /// Goes back to an earlier revision.
+    pub async fn rollback(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        rollback: &Rollback,
+    ) -> Result<Deployed, ClientError> {
+        self.json(Method::POST, of_app(routes::ROLLBACK, tenant, app), rollback).await
+    }
+
+    /// Replaces components whose bytes the node has.
+    pub async fn swap(&self, tenant: &TenantName, app: &AppName, swap: &Swap) -> Result<Deployed, ClientError> {
+        self.json(Method::POST, of_app(routes::SWAP, tenant, app), swap).await
+    }
+
+    /// Stops serving an app.
+    pub async fn stop(&self, tenant: &TenantName, app: &AppName) -> Result<AppInfo, ClientError> {
+        self.ask(Method::POST, of_app(routes::STOP, tenant, app), None, empty()).await
+    }
+
+    /// Serves an app again.
+    pub async fn start(&self, tenant: &TenantName, app: &AppName) -> Result<AppInfo, ClientError> {
+        self.ask(Method::POST, of_app(routes::START, tenant, app), None, empty()).await
+    }
+
+    /// Removes an app; its data too if `data`.
+    pub async fn remove(&self, tenant: &TenantName, app: &AppName, data: bool) -> Result<(), ClientError> {
+        let query = if data { "?data=true" } else { "" };
+        self.nothing(Method::DELETE, format!("{}{query}", of_app(routes::APP, tenant, app)), empty()).await
+    }
+
+    /// Lines of an app's log.
+    pub async fn logs(&self, tenant: &TenantName, app: &AppName, query: &LogQuery) -> Result<ClientLines, ClientError> {
+        let lines = query.lines.map(|lines| format!("&lines={lines}")).unwrap_or_default();
+        let path = format!("{}?follow={}{lines}", of_app(routes::LOGS, tenant, app), query.follow);
+        let response = self.send(Method::GET, path, None, empty()).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.refused(response).await);
+        }
+        Ok(self.lines(response.into_body()))
+    }
+}
+
+pub(crate) fn empty() -> ClientBody {
+    http_body_util::Empty::new().boxed_unsync()
+}
+
+fn of_tenant(route: &str, tenant: &TenantName) -> String {
+    route.replace("{tenant}", tenant.as_str())
+}
+
+fn of_app(route: &str, tenant: &TenantName, app: &AppName) -> String {
+    of_tenant(route, tenant).replace("{app}", app.as_str())
+}
+
+/// What is no secret's name is sent so that the node can say so.
+fn of_secret(tenant: &TenantName, name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"_-".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    of_tenant(routes::SECRET, tenant).replace("{secret}", &encoded)
+}

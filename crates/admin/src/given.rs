@@ -1,0 +1,143 @@
+//! What a request gives an operation: names out of its path, its query, its body. Everything is checked here, before a node sees it.
+
+use axum::extract::Query;
+use http::{HeaderMap, Uri};
+use isomer_api::{AppName, Digest, InvalidName, Problem, ProblemKind, TenantName};
+use serde::de::DeserializeOwned;
+
+use crate::admin::Body;
+use crate::operations::no_body;
+
+/// The most characters of a secret's name.
+const SECRET_NAME_MAX: usize = 64;
+
+/// How a secret's name looks, as a regular expression.
+pub(crate) const SECRET_NAME: &str = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$";
+
+/// The names out of a path.
+#[derive(Debug, Default)]
+pub(crate) struct Named(pub(crate) Vec<(String, String)>);
+
+impl Named {
+    fn get(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(named, _)| named == name);
+        found.map(|(_, value)| value.as_str()).expect("an operation asks for what is in its path")
+    }
+
+    pub(crate) fn tenant(&self) -> Result<TenantName, Problem> {
+        self.get("tenant").parse().map_err(invalid)
+    }
+
+    pub(crate) fn app(&self) -> Result<AppName, Problem> {
+        self.get("app").parse().map_err(invalid)
+    }
+
+    pub(crate) fn digest(&self) -> Result<Digest, Problem> {
+        self.get("digest").parse().map_err(invalid)
+    }
+
+    pub(crate) fn secret(&self) -> Result<String, Problem> {
+        let name = self.get("secret");
+        let is_name = name.len() <= SECRET_NAME_MAX
+            && name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        if is_name {
+            return Ok(name.to_owned());
+        }
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+        let rule = "it is a letter, then letters, digits, `_`, `-` or `.`, 64 characters at most";
+        Err(Problem::new(ProblemKind::BadRequest, format!("`{shown}` is not a secret's name: {rule}")))
+    }
+}
+
+fn invalid(error: InvalidName) -> Problem {
+    Problem::new(ProblemKind::BadRequest, error.to_string())
+}
+
+/// A request's query and body.
+pub(crate) struct Given {
+    pub(crate) uri: Uri,
+    pub(crate) body: GivenBody,
+}
+
+pub(crate) enum GivenBody {
+    Nothing,
+    Whole(Vec<u8>),
+    Stream(Body),
+}
+
+impl Given {
+    pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, Problem> {
+        let query = Query::<Q>::try_from_uri(&self.uri);
+        query.map(|Query(query)| query).map_err(|error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            Problem::new(ProblemKind::BadRequest, "the query is not one of this operation").detail(cause)
+        })
+    }
+
+    pub(crate) fn json<Q: DeserializeOwned>(&self) -> Result<Q, Problem> {
+        let GivenBody::Whole(bytes) = &self.body else {
+            return Err(Problem::new(ProblemKind::BadRequest, "the request has no body"));
+        };
+        let refused = |why: String| {
+            Problem::new(ProblemKind::BadRequest, "the body is not what this operation takes").detail(why)
+        };
+        // Serde takes a list for an object's fields in their order, which nobody should come to rely on.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(refused("it has to be a JSON object".to_owned()));
+        }
+        serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))
+    }
+
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        match self.body {
+            GivenBody::Whole(bytes) => bytes,
+            GivenBody::Nothing | GivenBody::Stream(_) => Vec::new(),
+        }
+    }
+
+    pub(crate) fn stream(self) -> Body {
+        match self.body {
+            GivenBody::Stream(body) => body,
+            GivenBody::Nothing | GivenBody::Whole(_) => no_body(),
+        }
+    }
+}
+
+/// Refuses a body that is said to be of another type than JSON: a form of a browser can be nothing else.
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let said = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::BadRequest, "the body has to be `application/json`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(query: &str) -> Given {
+        Given { uri: format!("/x?{query}").parse().unwrap(), body: GivenBody::Nothing }
+    }
+
+    #[test]
+    fn a_query_is_read_whole() {
+        let query = given("lines=7&follow=true").query::<isomer_api::LogQuery>().unwrap();
+        assert_eq!((query.lines, query.follow), (Some(7), true));
+        for bad in ["lines=-1", "lines=x", "follow=yes", "folow=true", "lines=1&lines=2"] {
+            let problem = given(bad).query::<isomer_api::LogQuery>().unwrap_err();
+            assert_eq!(problem.kind, ProblemKind::BadRequest, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_checked() {
+        let secret = |name: &str| Named(vec![("secret".to_owned(), name.to_owned())]).secret();
+        assert!(["a", "payment-key", "A.b_c-9"].into_iter().all(|name| secret(name).is_ok()));
+        let long = "a".repeat(65);
+        assert!(!["", "9a", "a/b", "..", "a b", "ä", &long].into_iter().any(|name| secret(name).is_ok()));
+        assert!(Named(vec![("app".to_owned(), "../x".to_owned())]).app().is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! Who may ask: whoever has the node's token, and is no browser.
+//!
+//! A browser can be made to send requests to loopback addresses by any page that it shows (forms, scripts without reading the answer),
+//! and to read the answers, if a name of the page's owner suddenly means a loopback address (DNS rebinding). The token stops both; these checks
+//! stop them before a token could matter. A browser says `Origin` or `Sec-Fetch-Site`, and a rebound name is in `Host`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::{HeaderMap, Uri};
+use isomer_api::{Problem, ProblemKind};
+
+use crate::audit::Credential;
+use crate::token::Token;
+
+/// What is checked of every request.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    token: Token,
+    /// Names under which the API may be asked, beside addresses and `localhost`.
+    hosts: Vec<String>,
+}
+
+impl Guard {
+    pub(crate) fn new(token: Token, hosts: Vec<String>) -> Self {
+        Self { token, hosts }
+    }
+
+    /// What the request has to show, and why it is refused, if it is.
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> (Credential, Result<(), Problem>) {
+        let credential = self.credential(headers);
+        let checked = self.check_host(uri, headers).and(match credential {
+            Credential::Valid => Ok(()),
+            Credential::Missing => Err(unauthorized("the request has no token")),
+            Credential::Wrong => Err(unauthorized("the token is not this node's")),
+        });
+        (credential, checked)
+    }
+
+    fn credential(&self, headers: &HeaderMap) -> Credential {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return if headers.contains_key(AUTHORIZATION) { Credential::Wrong } else { Credential::Missing };
+        };
+        let value = value.as_bytes();
+        let is_bearer = value.len() > SCHEME.len() && value[..SCHEME.len()].eq_ignore_ascii_case(SCHEME);
+        if is_bearer && self.token.is(&value[SCHEME.len()..]) { Credential::Valid } else { Credential::Wrong }
+    }
+
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let forbidden = |title: String| Problem::new(ProblemKind::Forbidden, title);
+        if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
+            return Err(forbidden("the admin API does not answer browsers".to_owned()));
+        }
+        let mut hosts = headers.get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return Err(forbidden("the request has to have one header `Host`".to_owned()));
+        };
+        let host = host.to_str().unwrap_or_default();
+        for named in [Some(host), uri.authority().map(http::uri::Authority::as_str)].into_iter().flatten() {
+            if !self.is_own(named) {
+                let shown: String = named.chars().filter(|c| !c.is_control()).take(80).collect();
+                let hint = "use its address, `localhost`, or a name that the node's configuration has for it";
+                return Err(forbidden(format!("the admin API is not at host `{shown}`")).hint(hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// An address cannot be rebound, unlike a name.
+    fn is_own(&self, authority: &str) -> bool {
+        let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, rest)) => {
+                return address.parse::<Ipv6Addr>().is_ok()
+                    && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port));
+            }
+            None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+        };
+        let is_own = host.parse::<Ipv4Addr>().is_ok()
+            || host.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
+        is_own && port.is_none_or(is_port)
+    }
+}
+
+const SCHEME: &[u8] = b"bearer ";
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
+}
+
+fn unauthorized(title: &str) -> Problem {
+    Problem::new(ProblemKind::Unauthorized, title)
+        .hint("it is in the file `admin.token` of the node's data directory: --token-file FILE, or ISOMER_TOKEN")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn guard() -> Guard {
+        Guard::new(Token::parse(&"ab".repeat(32)).unwrap(), vec!["node.internal".to_owned()])
+    }
+
+    fn check(headers: &[(&'static str, &str)]) -> Result<(), ProblemKind> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        guard().check(&Uri::from_static("/v1/status"), &map).1.map_err(|problem| problem.kind)
+    }
+
+    fn with_token(more: &[(&'static str, &str)]) -> Result<(), ProblemKind> {
+        let token = format!("Bearer {}", "ab".repeat(32));
+        check(&[&[("authorization", token.as_str())], more].concat())
+    }
+
+    #[test]
+    fn only_the_token_opens() {
+        let host = ("host", "127.0.0.1:7171");
+        assert_eq!(with_token(&[host]), Ok(()));
+        let digits = "ab".repeat(32);
+        let wrong = [
+            String::new(),
+            "Bearer".to_owned(),
+            "Bearer ".to_owned(),
+            digits.clone(),
+            format!("Basic {digits}"),
+            format!("Bearer  {digits}"),
+            format!("Bearer {digits}00"),
+            format!("Bearer {}", "ba".repeat(32)),
+            format!("Bearer {}", digits.to_uppercase()),
+        ];
+        for wrong in &wrong {
+            assert_eq!(check(&[host, ("authorization", wrong)]), Err(ProblemKind::Unauthorized), "{wrong}");
+        }
+        assert_eq!(check(&[host]), Err(ProblemKind::Unauthorized));
+        assert_eq!(with_token(&[host, ("authorization", "Bearer x")]), Err(ProblemKind::Unauthorized), "two of them");
+        assert_eq!(check(&[host, ("cookie", &format!("token={digits}"))]), Err(ProblemKind::Unauthorized));
+    }
+
+    #[test]
+    fn browsers_are_refused() {
+        let host = ("host", "127.0.0.1:7171");
+        for (name, value) in [("origin", "http://127.0.0.1:7171"), ("origin", "null"), ("sec-fetch-site", "none")] {
+            assert_eq!(with_token(&[host, (name, value)]), Err(ProblemKind::Forbidden), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_somebody_else_is_refused() {
+        let own =
+            ["127.0.0.1:7171", "127.0.0.1", "[::1]:7171", "localhost", "LocalHost:1", "node.internal:80", "10.0.0.7"];
+        for own in own {
+            assert_eq!(with_token(&[("host", own)]), Ok(()), "{own}");
+        }
+        let foreign = [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "localhost:x",
+            "",
+            "[::1",
+            "[::1]x",
+            "0x7f.1",
+        ];
+        for foreign in foreign {
+            assert_eq!(with_token(&[("host", foreign)]), Err(ProblemKind::Forbidden), "{foreign}");
+        }
+        assert_eq!(with_token(&[]), Err(ProblemKind::Forbidden), "none");
+        assert_eq!(with_token(&[("host", "localhost"), ("host", "evil.example")]), Err(ProblemKind::Forbidden));
+    }
+
+    #[test]
+    fn the_authority_of_an_absolute_uri_counts_too() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("localhost"));
+        headers.insert("authorization", guard().token.header());
+        let uri = Uri::from_static("http://evil.example/v1/status");
+        assert_eq!(guard().check(&uri, &headers).1.unwrap_err().kind, ProblemKind::Forbidden);
+    }
+}

@@ -1,0 +1,87 @@
+//! A node's address as those write it who ask it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use http::Uri;
+
+use crate::address::AdminAddress;
+
+/// A node's address as an admin writes it: also a name, for who reaches it through a tunnel or a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeAddress {
+    /// `http://HOST:PORT`: the part after the scheme.
+    Tcp(String),
+    /// `unix:PATH`.
+    Unix(PathBuf),
+}
+
+impl NodeAddress {
+    /// `http://HOST:PORT` or `unix:PATH`; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return (!path.is_empty()).then(|| Self::Unix(path.into()));
+        }
+        let uri: Uri = text.parse().ok()?;
+        let authority = uri.authority()?;
+        let is_whole = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/") && uri.query().is_none();
+        let host = authority.as_str();
+        let port = authority.port_u16().unwrap_or(80);
+        (is_whole && !host.contains('@')).then(|| Self::Tcp(format!("{}:{port}", authority.host())))
+    }
+
+    /// Is it on this machine, so that nobody else reads what is said?
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(authority) => {
+                authority.starts_with("localhost:")
+                    || authority.parse::<std::net::SocketAddr>().is_ok_and(|it| it.ip().to_canonical().is_loopback())
+            }
+        }
+    }
+}
+
+impl From<&AdminAddress> for NodeAddress {
+    fn from(address: &AdminAddress) -> Self {
+        match address {
+            AdminAddress::Tcp(address) => Self::Tcp(address.to_string()),
+            AdminAddress::Unix(path) => Self::Unix(path.clone()),
+        }
+    }
+}
+
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(authority) => write!(f, "http://{authority}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_named_by_url_or_socket() {
+        let parsed = |text: &str| NodeAddress::parse(text).map(|node| node.to_string());
+        assert_eq!(parsed("http://127.0.0.1:7171/").as_deref(), Some("http://127.0.0.1:7171"));
+        assert_eq!(parsed("http://node.internal").as_deref(), Some("http://node.internal:80"));
+        assert_eq!(parsed("http://[::1]:7171").as_deref(), Some("http://[::1]:7171"));
+        assert_eq!(parsed("unix:/run/a.sock").as_deref(), Some("unix:/run/a.sock"));
+        for bad in ["", "unix:", "127.0.0.1:7171", "https://a", "http://a/b", "http://a?b", "http://user@a", "dir"] {
+            assert_eq!(parsed(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn local_is_what_nobody_else_reads() {
+        let is_local = |text: &str| NodeAddress::parse(text).unwrap().is_local();
+        assert!(["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "unix:a"].into_iter().all(is_local));
+        assert!(!["http://10.0.0.1:1", "http://localhost.evil:1", "http://node:1"].into_iter().any(is_local));
+    }
+}

@@ -1,0 +1,126 @@
+//! The API as an OpenAPI 3.1 document, made out of the table of operations and the types that they take and give.
+
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::given::SECRET_NAME;
+use crate::operations::{self, Input, Operation, Output, names_in};
+
+const ABOUT: &str = "What a node is told by those who run it. It listens on a Unix socket or on a TCP address of its own, loopback unless it \
+is told otherwise. Every request carries the node's token: `Authorization: Bearer TOKEN`, out of `admin.token` in the node's data \
+directory. Requests of browsers (with an `Origin`) and for other hosts are refused.\n\nA deployment asks first which parts of a release the \
+node lacks (`missing`), uploads those (`put-blob`), then deploys the same release (`deploy`).";
+
+/// The document.
+///
+/// # Panics
+/// Never: schemas are plain data.
+#[must_use]
+pub fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths = Map::new();
+    for operation in operations::all() {
+        let path = paths.entry(operation.path).or_insert_with(|| parameters_of(operation.path, &mut generator));
+        path[operation.method.as_str().to_ascii_lowercase()] = describe(&operation, &mut generator);
+    }
+    let problem = generator.subschema_for::<isomer_api::Problem>();
+    let responses = json!({
+        "problem": {
+            "description": "It was refused, or failed. `type` says which, and goes with the status: see `ProblemKind`.",
+            "content": { "application/problem+json": { "schema": problem } },
+        },
+    });
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "The admin API of an Isomer node",
+            "version": "1",
+            "description": ABOUT,
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+        "servers": [{ "url": "http://127.0.0.1:7171", "description": "where a node listens unless it is told otherwise" }],
+        "security": [{ "token": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "responses": responses,
+            "schemas": generator.take_definitions(true),
+        },
+    })
+}
+
+/// What all operations of a path have in common.
+fn parameters_of(path: &str, generator: &mut SchemaGenerator) -> Value {
+    let parameters: Vec<Value> = names_in(path).map(|name| path_parameter(name, generator)).collect();
+    if parameters.is_empty() { json!({}) } else { json!({ "parameters": parameters }) }
+}
+
+fn path_parameter(name: &str, generator: &mut SchemaGenerator) -> Value {
+    let schema = match name {
+        "tenant" => generator.subschema_for::<isomer_api::TenantName>().to_value(),
+        "app" => generator.subschema_for::<isomer_api::AppName>().to_value(),
+        "digest" => generator.subschema_for::<isomer_api::Digest>().to_value(),
+        _ => json!({ "type": "string", "pattern": SECRET_NAME, "description": "The name of a secret." }),
+    };
+    json!({ "name": name, "in": "path", "required": true, "schema": schema })
+}
+
+fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+    let (status, mut answer) = match operation.output {
+        Output::Nothing => ("204", json!({ "description": "Done." })),
+        Output::Document => {
+            ("200", json!({ "description": "OpenAPI.", "content": { "application/json": { "schema": {} } } }))
+        }
+        Output::Json(schema) => ("200", content("Done.", "application/json", schema(generator).to_value())),
+        Output::Lines(schema) => {
+            ("200", content("One JSON object a line.", "application/x-ndjson", schema(generator).to_value()))
+        }
+    };
+    if operation.changes {
+        let described = answer["description"].as_str().unwrap_or_default();
+        answer["description"] = format!("{described} The audit log tells of it.").into();
+    }
+    let mut described = json!({
+        "operationId": operation.id,
+        "summary": operation.about,
+        "responses": { status: answer, "default": { "$ref": "#/components/responses/problem" } },
+    });
+    match operation.input {
+        Input::Nothing => {}
+        Input::Query(schema) => described["parameters"] = query_parameters(schema, generator),
+        Input::Json { schema, bytes_max } => {
+            let description = format!("At most {bytes_max} bytes.");
+            described["requestBody"] = content(&description, "application/json", schema(generator).to_value());
+            described["requestBody"]["required"] = true.into();
+        }
+        Input::Bytes { about, bytes_max } | Input::Stream { about, bytes_max } => {
+            let description = format!("{about}, at most {bytes_max} bytes.");
+            described["requestBody"] = content(&description, "application/octet-stream", json!({}));
+            described["requestBody"]["required"] = true.into();
+        }
+    }
+    described
+}
+
+fn content(description: &str, media_type: &str, schema: Value) -> Value {
+    json!({ "description": description, "content": { media_type: { "schema": schema } } })
+}
+
+/// Each field of the type is a parameter of the query. The type itself is not kept: nothing else refers to it.
+fn query_parameters(schema: fn(&mut SchemaGenerator) -> schemars::Schema, generator: &mut SchemaGenerator) -> Value {
+    let reference = schema(generator).to_value();
+    let name = reference["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
+    let object = generator.definitions_mut().remove(&name).unwrap_or(reference);
+    let fields = object["properties"].as_object().cloned().unwrap_or_default();
+    let parameter = |(name, mut schema): (String, Value)| {
+        let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+        json!({ "name": name, "in": "query", "description": description, "schema": schema })
+    };
+    fields.into_iter().map(parameter).collect()
+}

@@ -1,0 +1,175 @@
+//! The server: connections and their limits, and stopping without hurting an action.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use axum::body::Body as HttpBody;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower_service::Service as _;
+
+use crate::address::AdminAddress;
+use crate::admin::Admin;
+use crate::audit::{AuditLog, Who};
+use crate::guard::Guard;
+use crate::listener::{ListenError, Listener, Stream};
+use crate::paced::Paced;
+use crate::refusals::Refusals;
+use crate::service::{ACTIONS_MAX, Peer, Service};
+use crate::token::Token;
+
+/// What the admin API takes on.
+#[derive(Debug, Clone)]
+pub struct AdminLimits {
+    /// Open connections. Further ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Header fields of a request.
+    pub headers_max: usize,
+    /// Bytes of a request's head.
+    pub head_bytes_max: usize,
+    /// From the moment a connection waits for a request until its head is complete.
+    pub head_timeout: Duration,
+    /// Between two pieces of an upload; for the whole of any other body.
+    pub body_timeout: Duration,
+    /// How long a client may not read while there is something to write.
+    pub write_timeout: Duration,
+    /// How long actions may go on after the signal to stop.
+    pub grace: Duration,
+}
+
+impl Default for AdminLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 128,
+            headers_max: 64,
+            head_bytes_max: 32 << 10,
+            head_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// An admin API that listens. Connections wait until it serves.
+pub struct AdminServer {
+    listener: Listener,
+    address: AdminAddress,
+}
+
+/// What an admin API needs to serve.
+pub struct AdminService {
+    /// The node.
+    pub admin: Arc<dyn Admin>,
+    /// Its token.
+    pub token: Token,
+    /// Its audit log.
+    pub audit: AuditLog,
+    /// Names under which the API may be asked, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Its limits.
+    pub limits: AdminLimits,
+}
+
+impl AdminServer {
+    /// Listens on `address`. One that others can reach is refused unless `remote`.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub async fn listen(address: &AdminAddress, remote: bool) -> Result<Self, ListenError> {
+        let (listener, address) = Listener::open(address, remote).await?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens: with the port that the system chose if 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> &AdminAddress {
+        &self.address
+    }
+
+    /// Serves until `stop` resolves, then takes no more requests and lets actions that have begun finish for a while.
+    pub async fn serve(self, service: AdminService, stop: impl Future<Output = ()>) {
+        let AdminService { admin, token, audit, hosts, limits } = service;
+        let (running, watched) = watch::channel(());
+        let actions = Arc::new(Semaphore::new(ACTIONS_MAX as usize));
+        let service = Arc::new(Service {
+            admin,
+            guard: Guard::new(token, hosts),
+            audit,
+            refusals: Refusals::new(),
+            actions: AtomicU64::new(1),
+            body_pace: limits.body_timeout,
+            places: actions.clone(),
+            running: watched,
+        });
+        let router = service.router();
+        let mut protocol = http1::Builder::new();
+        protocol
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .max_headers(limits.headers_max)
+            .max_buf_size(limits.head_bytes_max);
+        let connections = Arc::new(Semaphore::new(limits.connections_max));
+        let graceful = GracefulShutdown::new();
+        let (cut_off, cut_off_seen) = watch::channel(());
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&self.listener, &connections) => accepted,
+                () = &mut stop => break,
+            };
+            let Some((stream, who, place)) = accepted else { continue };
+            let router = router.clone();
+            let answer = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let mut request = request.map(HttpBody::new);
+                request.extensions_mut().insert(Peer(who.clone()));
+                router.clone().call(request)
+            });
+            let socket = TokioIo::new(Paced::new(stream, limits.write_timeout));
+            let connection = graceful.watch(protocol.serve_connection(socket, answer));
+            let mut cut_off = cut_off_seen.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    ended = connection => if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection of the admin API ended");
+                    },
+                    _ = cut_off.changed() => {}
+                }
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        // Ends the logs that are followed.
+        drop(running);
+        let finished = async {
+            // All places are free when no action goes on.
+            let _ = actions.acquire_many(ACTIONS_MAX).await;
+            graceful.shutdown().await;
+        };
+        if tokio::time::timeout(limits.grace, finished).await.is_err() {
+            tracing::warn!("actions of admins were cut off when their time to finish was over");
+        }
+        drop(cut_off);
+    }
+}
+
+/// The next connection, once there is a place for it. `None` after an error that passes.
+async fn accept(listener: &Listener, places: &Arc<Semaphore>) -> Option<(Stream, Who, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, who)) => Some((stream, who, place)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection of an admin");
+            // Most likely out of descriptors: they come back when connections end.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// How long to wait after a failed `accept`.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

@@ -1,0 +1,300 @@
+//! Answering a request: may it, what does it ask, do it, tell the audit log.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body as HttpBody;
+use axum::extract::{RawPathParams, Request};
+use axum::response::Response;
+use axum::routing::{MethodFilter, on};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::StreamExt as _;
+use http::{StatusCode, header};
+use isomer_api::{AppName, Problem, ProblemKind, RevisionId, TenantName};
+use serde_json::Value;
+use tokio::sync::{Semaphore, watch};
+
+use crate::admin::Admin;
+use crate::audit::{AuditLog, Credential, Entry, Phase, Who, now_ms};
+use crate::body;
+use crate::given::{Given, GivenBody, Named, check_json};
+use crate::guard::Guard;
+use crate::operations::{self, Answer, Input, Operation, Work};
+use crate::refusals::Refusals;
+
+/// The most bytes that the audit log tells of what was asked for.
+const DETAILS_BYTES_MAX: usize = 4 << 10;
+
+/// The most characters that it tells of a problem.
+const PROBLEM_CHARS_MAX: usize = 500;
+
+/// Answers requests.
+pub(crate) struct Service {
+    pub(crate) admin: Arc<dyn Admin>,
+    pub(crate) guard: Guard,
+    pub(crate) audit: AuditLog,
+    pub(crate) refusals: Refusals,
+    pub(crate) actions: AtomicU64,
+    pub(crate) body_pace: Duration,
+    /// A permit for each action that goes on.
+    pub(crate) places: Arc<Semaphore>,
+    /// Its sender is gone when the server stops: logs that are followed end then.
+    pub(crate) running: watch::Receiver<()>,
+}
+
+/// The most actions that go on at once. Further ones wait.
+pub(crate) const ACTIONS_MAX: u32 = 64;
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer(pub(crate) Who);
+
+impl Service {
+    /// The service with its routes.
+    pub(crate) fn router(self: Arc<Self>) -> Router {
+        let mut router = Router::new();
+        for operation in operations::all() {
+            let filter = MethodFilter::try_from(operation.method.clone()).expect("operations have ordinary methods");
+            let (service, path, operation) = (self.clone(), operation.path, Arc::new(operation));
+            let handler = move |names: Result<RawPathParams, _>, request: Request| {
+                let named = match &names {
+                    Ok(names) => {
+                        Some(Named(names.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+                    }
+                    // Either there are none in this path, or one is no text.
+                    Err(_) => operations::names_in(path).next().is_none().then(Named::default),
+                };
+                let (service, operation) = (service.clone(), operation.clone());
+                async move { service.answer(&operation, named, request).await }
+            };
+            router = router.route(path, on(filter, handler));
+        }
+        let stranger = |kind, title: fn(&Request) -> String| {
+            let service = self.clone();
+            move |request: Request| {
+                let (_, checked) = service.guard.check(request.uri(), request.headers());
+                let problem = checked.err().unwrap_or_else(|| Problem::new(kind, title(&request)));
+                std::future::ready(refuse(&problem))
+            }
+        };
+        router
+            .fallback(stranger(ProblemKind::NotFound, |request| {
+                format!("there is nothing at `{}`", shown_path(request))
+            }))
+            .method_not_allowed_fallback(stranger(ProblemKind::BadRequest, |request| {
+                format!("`{}` cannot be done to `{}`", request.method(), shown_path(request))
+            }))
+    }
+
+    async fn answer(self: Arc<Self>, operation: &Operation, named: Option<Named>, request: Request) -> Response {
+        let Peer(mut who) = request.extensions().get::<Peer>().cloned().unwrap_or(Peer(Who::default()));
+        let (credential, checked) = self.guard.check(request.uri(), request.headers());
+        who.token = credential;
+        let no_text = || Problem::new(ProblemKind::BadRequest, "a name in the path is no text");
+        let checked = checked.and_then(|()| if named.is_some() { Ok(()) } else { Err(no_text()) });
+        let named = named.unwrap_or_default();
+        let record = Record::new(&self, operation, &named, who);
+        let work = match checked {
+            Err(problem) => Err(problem),
+            Ok(()) => match self.given(operation, request).await {
+                Err(problem) => Err(problem),
+                Ok((given, overflow)) => {
+                    (operation.run)(self.admin.clone(), &named, given).map(|work| (work, overflow))
+                }
+            },
+        };
+        let (work, overflow) = match work {
+            Ok(work) => work,
+            Err(problem) => {
+                if operation.changes {
+                    record.refused(&problem).await;
+                }
+                return refuse(&problem);
+            }
+        };
+        if !operation.changes {
+            return match finished(work.answer).await {
+                Ok(answer) => self.respond(answer),
+                Err(problem) => refuse(&problem),
+            };
+        }
+        // In a task of its own: a client that goes away does not cut off what was begun, nor what is told of it.
+        let places = self.places.clone();
+        let done = tokio::spawn(async move {
+            let place = places.acquire_owned().await.map_err(|_| stopping())?;
+            let done = record.tell(work, overflow).await;
+            drop(place);
+            done
+        });
+        match done.await {
+            Ok(Ok(answer)) => self.respond(answer),
+            Ok(Err(problem)) => refuse(&problem),
+            Err(_) => refuse(&failed()),
+        }
+    }
+
+    /// The query and the body, within their bounds.
+    async fn given(&self, operation: &Operation, request: Request) -> Result<(Given, body::Overflow), Problem> {
+        let (parts, body) = request.into_parts();
+        let overflow = body::Overflow::default();
+        let body = match operation.input {
+            Input::Nothing | Input::Query(_) => GivenBody::Nothing,
+            Input::Json { bytes_max, .. } => {
+                check_json(&parts.headers)?;
+                GivenBody::Whole(body::read(body, bytes_max, self.body_pace).await?)
+            }
+            Input::Bytes { bytes_max, .. } => GivenBody::Whole(body::read(body, bytes_max, self.body_pace).await?),
+            Input::Stream { bytes_max, .. } => {
+                GivenBody::Stream(body::stream(body, bytes_max, self.body_pace, overflow.clone())?)
+            }
+        };
+        Ok((Given { uri: parts.uri, body }, overflow))
+    }
+
+    fn respond(&self, answer: Answer) -> Response {
+        match answer {
+            Answer::Nothing => response(StatusCode::NO_CONTENT, None, HttpBody::empty()),
+            Answer::Json(value) => {
+                let text = value.to_string();
+                response(StatusCode::OK, Some("application/json"), HttpBody::from(text))
+            }
+            Answer::Lines(lines) => {
+                let mut running = self.running.clone();
+                let stopped = async move {
+                    // Nothing is ever sent: it ends when its sender goes away.
+                    let _ = running.changed().await;
+                };
+                let lines = lines.take_until(Box::pin(stopped)).map(|line| {
+                    let mut text = serde_json::to_vec(&line).expect("a line is plain data");
+                    text.push(b'\n');
+                    Ok::<_, std::convert::Infallible>(text)
+                });
+                response(StatusCode::OK, Some("application/x-ndjson"), HttpBody::from_stream(lines))
+            }
+        }
+    }
+}
+
+/// What is told of one request.
+struct Record {
+    service: Arc<Service>,
+    entry: Entry,
+}
+
+impl Record {
+    fn new(service: &Arc<Service>, operation: &Operation, named: &Named, who: Who) -> Self {
+        let get = |name: &str| named.0.iter().find(|(named, _)| named == name).map(|(_, value)| value.as_str());
+        // Names that are none are not told of: they may be anything.
+        let object =
+            get("digest").filter(|_| named.digest().is_ok()).or(get("secret").filter(|_| named.secret().is_ok()));
+        let entry = Entry {
+            at_ms: now_ms(),
+            action_id: if operation.changes { service.actions.fetch_add(1, Ordering::Relaxed) } else { 0 },
+            phase: Phase::Begin,
+            who,
+            action: operation.id,
+            tenant: get("tenant").and_then(|name| name.parse::<TenantName>().ok()),
+            app: get("app").and_then(|name| name.parse::<AppName>().ok()),
+            object: object.map(ToOwned::to_owned),
+            details: Value::Null,
+            status: None,
+            problem: None,
+            revision: None,
+            untold: None,
+        };
+        Self { service: service.clone(), entry }
+    }
+
+    /// It is not begun.
+    async fn refused(mut self, problem: &Problem) {
+        if self.entry.who.token != Credential::Valid {
+            // Anybody can send these: they must not fill the disk.
+            let Some(untold) = self.service.refusals.tell() else { return };
+            self.entry.untold = Some(untold).filter(|untold| *untold > 0);
+        }
+        self.entry.phase = Phase::Refused;
+        self.ended(problem);
+        self.write().await;
+    }
+
+    /// Does it, and tells of its begin and its end.
+    async fn tell(mut self, work: Work, overflow: body::Overflow) -> Result<Answer, Problem> {
+        if work.details.to_string().len() <= DETAILS_BYTES_MAX {
+            self.entry.details = work.details;
+        }
+        if let Err(error) = self.service.audit.write(&self.entry).await {
+            tracing::error!(%error, cause = %error.source, "an admin's action is not begun");
+            let problem = Problem::new(ProblemKind::Failed, "nothing was done: the audit log cannot be written");
+            return Err(problem.detail(format!("{error}: {}", error.source)));
+        }
+        let done = finished(work.answer).await;
+        let done = done.map_err(|problem| overflow.problem().unwrap_or(problem));
+        self.entry.phase = Phase::End;
+        self.entry.at_ms = now_ms();
+        self.entry.details = Value::Null;
+        match &done {
+            Ok(Answer::Json(value)) => {
+                self.entry.status = Some(200);
+                self.entry.revision = value["revision"].as_str().and_then(|text| text.parse::<RevisionId>().ok());
+            }
+            Ok(_) => self.entry.status = Some(204),
+            Err(problem) => self.ended(problem),
+        }
+        self.write().await;
+        done
+    }
+
+    fn ended(&mut self, problem: &Problem) {
+        self.entry.status = Some(problem.kind.status());
+        self.entry.problem = Some(problem.title.chars().take(PROBLEM_CHARS_MAX).collect());
+    }
+
+    async fn write(&self) {
+        if let Err(error) = self.service.audit.write(&self.entry).await {
+            tracing::error!(%error, cause = %error.source, action = self.entry.action, "the audit log misses a line");
+        }
+    }
+}
+
+/// What was answered. A panic of the node is its failure, not the end of what is told of it.
+async fn finished(answer: BoxFuture<'static, Result<Answer, Problem>>) -> Result<Answer, Problem> {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(failed()))
+}
+
+fn shown_path(request: &Request) -> String {
+    request.uri().path().chars().take(200).collect()
+}
+
+fn stopping() -> Problem {
+    Problem::new(ProblemKind::Unavailable, "the node stops")
+}
+
+fn failed() -> Problem {
+    Problem::new(ProblemKind::Failed, "the node failed while it did this").hint("its log says more")
+}
+
+fn refuse(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let text = serde_json::to_vec(problem).expect("a problem is plain data");
+    let mut response = response(status, Some("application/problem+json"), HttpBody::from(text));
+    if problem.kind == ProblemKind::Unauthorized {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+fn response(status: StatusCode, media_type: Option<&'static str>, body: HttpBody) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if let Some(media_type) = media_type {
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
+    }
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,270 @@
+//! The token of a node: whoever has it may do everything.
+//!
+//! It is made when a node starts for the first time: 256 bits of the system's randomness, in a file that only its owner can read. It
+//! travels in the header `Authorization: Bearer …` and nowhere else, and no value of these types shows it when it is printed.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use subtle::ConstantTimeEq as _;
+
+/// The name of the file in a node's data directory.
+pub const TOKEN_FILE: &str = "admin.token";
+
+/// Bytes of randomness in a token.
+const RANDOM_BYTES: usize = 32;
+
+/// Characters of a token: two hexadecimal digits a byte.
+const CHARS: usize = 2 * RANDOM_BYTES;
+
+/// A token: 64 hexadecimal digits.
+#[derive(Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
+pub struct Token(String);
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file could not be read or written.
+    #[error("cannot use the token's file `{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Somebody else could have read it.
+    #[error("others than its owner can read the token's file `{}` (mode {mode:o})", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It belongs to somebody else.
+    #[error("the token's file `{}` belongs to user {owner}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// It holds something else.
+    #[error("`{}` holds no token", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system has no randomness to give.
+    #[error("cannot make a token: the system gives no random bytes")]
+    Random,
+}
+
+impl TokenError {
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { .. } | Self::Random => None,
+            Self::Open { path, .. } => Some(format!(
+                "somebody may have it: remove the file, and the node makes a new one; or, if nobody has: chmod 600 {}",
+                path.display()
+            )),
+            Self::Foreign { .. } => Some("run the node as the user to whom its data directory belongs".to_owned()),
+            Self::Malformed { path } => {
+                Some(format!("remove the file, and the node makes a new one: rm {}", path.display()))
+            }
+        }
+    }
+}
+
+impl Token {
+    /// The token in this text: white space around it means nothing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let is_token =
+            text.len() == CHARS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        is_token.then(|| Self(text.to_owned()))
+    }
+
+    /// The token of the node with this data directory; makes it if there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or somebody else could have read it.
+    pub fn of_node(data: &Path) -> Result<Self, TokenError> {
+        let path = data.join(TOKEN_FILE);
+        match Self::read_own(&path) {
+            Err(TokenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            read => return read,
+        }
+        let token = Self::random()?;
+        match token.write(data, &path) {
+            // Somebody else made one at the same time.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read_own(&path),
+            Err(source) => Err(TokenError::Io { path, source }),
+            Ok(()) => Ok(token),
+        }
+    }
+
+    /// Reads a token out of a file of this user that nobody else can read.
+    ///
+    /// # Errors
+    /// When it cannot be read, belongs to somebody else, or others can read it too.
+    pub fn read_own(path: &Path) -> Result<Self, TokenError> {
+        let failed = |source| TokenError::Io { path: path.to_owned(), source };
+        // Not through a link: what is checked is what is read, whoever may write in the folder.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
+        if owner != rustix::process::geteuid().as_raw() {
+            return Err(TokenError::Foreign { path: path.to_owned(), owner });
+        }
+        if mode & 0o077 != 0 {
+            return Err(TokenError::Open { path: path.to_owned(), mode });
+        }
+        Self::from_file(&file, path)
+    }
+
+    /// Reads a token out of a file that an admin named.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds something else.
+    pub fn read(path: &Path) -> Result<Self, TokenError> {
+        let file = File::open(path).map_err(|source| TokenError::Io { path: path.to_owned(), source })?;
+        Self::from_file(&file, path)
+    }
+
+    fn from_file(file: &File, path: &Path) -> Result<Self, TokenError> {
+        let mut text = Vec::new();
+        let read = file.take(CHARS as u64 * 2).read_to_end(&mut text);
+        read.map_err(|source| TokenError::Io { path: path.to_owned(), source })?;
+        let token = std::str::from_utf8(&text).ok().and_then(Self::parse);
+        token.ok_or_else(|| TokenError::Malformed { path: path.to_owned() })
+    }
+
+    fn random() -> Result<Self, TokenError> {
+        use fmt::Write as _;
+        let mut bytes = [0; RANDOM_BYTES];
+        getrandom::fill(&mut bytes).map_err(|_| TokenError::Random)?;
+        let mut text = String::with_capacity(CHARS);
+        for byte in bytes {
+            write!(text, "{byte:02x}").expect("writing to a string does not fail");
+        }
+        Ok(Self(text))
+    }
+
+    /// Puts it into the file, whole or not at all, and only if there is none.
+    fn write(&self, data: &Path, path: &Path) -> io::Result<()> {
+        // Of an attempt that was cut short.
+        let new = data.join(format!("{TOKEN_FILE}.new"));
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        writeln!(file, "{}", self.0)?;
+        file.sync_all()?;
+        // Unlike a rename, a link does not replace what is there.
+        let linked = std::fs::hard_link(&new, path);
+        std::fs::remove_file(&new)?;
+        linked?;
+        File::open(data)?.sync_all()
+    }
+
+    /// Is this the token? Takes the same time wherever they differ.
+    #[must_use]
+    pub fn is(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
+    }
+
+    /// The value of the header that it travels in.
+    ///
+    /// # Panics
+    /// Never: its digits are fit for a header.
+    #[must_use]
+    pub fn header(&self) -> http::HeaderValue {
+        let mut value = http::HeaderValue::try_from(format!("Bearer {}", self.0)).expect("digits are fit for a header");
+        value.set_sensitive(true);
+        value
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn it_is_made_once_for_its_owner() {
+        let data = tempfile::tempdir().unwrap();
+        let first = Token::of_node(data.path()).unwrap();
+        let path = data.path().join(TOKEN_FILE);
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(Token::of_node(data.path()).unwrap(), first);
+        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1, "nothing else is left");
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(Token::of_node(other.path()).unwrap(), first);
+        assert_eq!(format!("{first:?}"), "Token(…)");
+    }
+
+    #[test]
+    fn what_others_can_read_is_refused() {
+        let data = tempfile::tempdir().unwrap();
+        Token::of_node(data.path()).unwrap();
+        let path = data.path().join(TOKEN_FILE);
+        for open in [0o604, 0o640, 0o660, 0o622] {
+            mode(&path, open);
+            let refused = Token::of_node(data.path()).unwrap_err();
+            assert!(matches!(refused, TokenError::Open { mode, .. } if mode == open), "{refused}");
+        }
+        mode(&path, 0o400);
+        Token::of_node(data.path()).unwrap();
+    }
+
+    #[test]
+    fn nothing_else_is_a_token() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join(TOKEN_FILE);
+        for text in ["", "abc", &"g".repeat(64), &"a".repeat(65), &"A".repeat(64)] {
+            std::fs::write(&path, text).unwrap();
+            mode(&path, 0o600);
+            assert!(matches!(Token::of_node(data.path()), Err(TokenError::Malformed { .. })), "{text}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(matches!(Token::of_node(data.path()), Err(TokenError::Io { .. })), "a link is not followed");
+    }
+
+    #[test]
+    fn an_attempt_that_was_cut_short_hurts_nobody() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join("admin.token.new"), "half of a tok").unwrap();
+        Token::of_node(data.path()).unwrap();
+        assert!(!data.path().join("admin.token.new").exists());
+    }
+
+    #[test]
+    fn only_the_whole_token_is_it() {
+        let token = Token::parse(&"ab".repeat(32)).unwrap();
+        assert!(token.is("ab".repeat(32).as_bytes()));
+        for other in ["", "ab", &"ab".repeat(31), &"ab".repeat(33), &"ba".repeat(32)] {
+            assert!(!token.is(other.as_bytes()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What the audit log tells.
+
+use isomer_admin::ClientError;
+use serde_json::json;
+
+use crate::questions::release;
+use crate::served::Served;
+
+#[tokio::test]
+async fn an_action_has_a_line_before_and_one_after() {
+    let served = Served::tcp().await;
+    let (acme, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
+    served.client().deploy(&acme, &shop, &release()).await.unwrap();
+    let lines = served.audit();
+    assert_eq!(lines.len(), 2);
+    let [begin, end] = [&lines[0], &lines[1]];
+    assert_eq!(begin["action_id"], end["action_id"]);
+    for (line, phase) in [(begin, "begin"), (end, "end")] {
+        assert_eq!(line["phase"], phase);
+        assert_eq!(
+            (&line["action"], &line["tenant"], &line["app"]),
+            (&json!("deploy"), &json!("acme"), &json!("shop"))
+        );
+        assert_eq!(line["token"], "valid");
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+        assert!(line["at_ms"].as_u64().unwrap() > 1_700_000_000_000, "{line}");
+    }
+    assert_eq!(begin["details"], json!({ "hosts": ["shop.example"], "shape": "monolith" }));
+    assert_eq!((begin.get("status"), &end["status"]), (None, &json!(200)));
+    assert_eq!(end["revision"], "02".repeat(16));
+}
+
+#[tokio::test]
+async fn failures_and_refusals_are_told_of() {
+    let served = Served::tcp().await;
+    let client = served.client();
+    let (acme, bad, panics) = ("acme".parse().unwrap(), "bad".parse().unwrap(), "panics".parse().unwrap());
+    assert!(matches!(client.deploy(&acme, &bad, &release()).await, Err(ClientError::Problem(_))));
+    assert!(matches!(client.deploy(&acme, &panics, &release()).await, Err(ClientError::Problem(_))));
+    assert_eq!(served.ask("PUT", "/v1/tenants/acme", "{").await.status, 400);
+    assert_eq!(served.ask("DELETE", "/v1/tenants/Bad%0AName", "").await.status, 400);
+    assert_eq!(served.send("DELETE", "/v1/tenants/acme", "host: localhost\r\n", "").await.status, 401);
+    let wrong = format!("host: localhost\r\nauthorization: Bearer {}\r\n", "0".repeat(64));
+    assert_eq!(served.send("DELETE", "/v1/tenants/acme", &wrong, "").await.status, 401);
+    let foreign = format!("host: evil.example\r\nauthorization: Bearer {}\r\n", served.token_text());
+    assert_eq!(served.send("DELETE", "/v1/tenants/acme", &foreign, "").await.status, 403);
+    let told: Vec<_> = served
+        .audit()
+        .into_iter()
+        .map(|line| (line["phase"].clone(), line["token"].clone(), line["status"].clone(), line["tenant"].clone()))
+        .collect();
+    let line = |phase: &str, token: &str, status: Option<u16>, tenant: Option<&str>| {
+        (json!(phase), json!(token), json!(status), json!(tenant))
+    };
+    assert_eq!(
+        told,
+        [
+            line("begin", "valid", None, Some("acme")),
+            line("end", "valid", Some(422), Some("acme")),
+            line("begin", "valid", None, Some("acme")),
+            line("end", "valid", Some(500), Some("acme")),
+            line("refused", "valid", Some(400), Some("acme")),
+            line("refused", "valid", Some(400), None),
+            line("refused", "missing", Some(401), Some("acme")),
+            line("refused", "wrong", Some(401), Some("acme")),
+            line("refused", "valid", Some(403), Some("acme")),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn no_secret_and_no_token_is_in_it() {
+    let served = Served::tcp().await;
+    let acme = "acme".parse().unwrap();
+    served.client().set_secret(&acme, "payment-key", b"correct horse battery staple".to_vec()).await.unwrap();
+    let token = served.token_text();
+    served.send("PUT", &format!("/v1/tenants/acme/secrets/{token}x"), "host: localhost\r\n", "").await;
+    served.send("DELETE", &format!("/v1/tenants/acme?token={token}"), "host: localhost\r\n", "").await;
+    let text = std::fs::read_to_string(served.data.path().join("audit.log")).unwrap();
+    assert!(text.contains("\"object\":\"payment-key\""), "{text}");
+    assert!(!text.contains("horse") && !text.contains(&token), "{text}");
+}
+
+#[tokio::test]
+async fn questions_are_not_told_of() {
+    let served = Served::tcp().await;
+    served.client().status().await.unwrap();
+    served.client().missing(&release()).await.unwrap();
+    served.send("GET", "/v1/status", "host: localhost\r\n", "").await;
+    assert_eq!(served.audit(), Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
+async fn strangers_cannot_fill_the_disk() {
+    let served = Served::tcp().await;
+    for _ in 0..50 {
+        served.send("DELETE", "/v1/tenants/acme", "host: localhost\r\n", "").await;
+    }
+    assert_eq!(served.audit().len(), 30);
+}

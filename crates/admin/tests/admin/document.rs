@@ -1,0 +1,120 @@
+//! The document says what is served, and is served; and all of it is in `isomer_api::routes`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::served::Served;
+
+const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
+
+/// All methods and paths of the document.
+pub(crate) fn operations() -> Vec<(String, String)> {
+    let document = isomer_admin::openapi::document();
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in METHODS.iter().filter(|method| methods.get(**method).is_some()) {
+            operations.push((method.to_ascii_uppercase(), path.clone()));
+        }
+    }
+    operations
+}
+
+#[test]
+fn the_document_is_up_to_date() {
+    let generated = format!("{:#}\n", isomer_admin::openapi::document());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/admin-api.openapi.json");
+    if std::env::var_os("ISOMER_BLESS").is_some() {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == generated,
+        "`docs/admin-api.openapi.json` is not what the program gives; write it with `ISOMER_BLESS=1 cargo test -p isomer-admin`"
+    );
+}
+
+/// The routes as the clients' crate has them in its source: path, and the methods that its words name.
+fn routes() -> Vec<(String, BTreeSet<String>)> {
+    let source = include_str!("../../../api/src/routes.rs");
+    let mut routes = Vec::new();
+    let mut words = String::new();
+    for line in source.lines() {
+        if let Some(about) = line.strip_prefix("///") {
+            words.push_str(about);
+        } else if let Some(rest) = line.strip_prefix("pub const ") {
+            let path = rest.split('"').nth(1).unwrap().to_owned();
+            let named = METHODS.iter().map(|method| method.to_ascii_uppercase());
+            routes.push((
+                path,
+                named
+                    .filter(|method| words.contains(&format!("`{method}`")) || words.contains(&format!("`{method} ")))
+                    .collect(),
+            ));
+            words.clear();
+        }
+    }
+    routes
+}
+
+#[test]
+fn the_document_has_every_route_and_no_other() {
+    let routes = routes();
+    assert!(routes.len() > 10, "{routes:?}");
+    let agreed: BTreeSet<(String, String)> = routes
+        .into_iter()
+        .flat_map(|(path, methods)| methods.into_iter().map(move |method| (method, path.clone())))
+        .collect();
+    assert_eq!(operations().into_iter().collect::<BTreeSet<_>>(), agreed);
+}
+
+/// Every documented operation is one that is served: it is not answered as one that does not exist.
+#[tokio::test]
+async fn every_documented_operation_is_served() {
+    let served = Served::tcp().await;
+    for (method, path) in operations() {
+        // A name that is none: the operation itself says so.
+        let asked = path.replace("{digest}", "x").replace(['{', '}'], "%20");
+        let answered = served.ask(&method, &asked, "").await;
+        let title = answered.body;
+        assert!(
+            !title.contains("there is nothing at") && !title.contains("cannot be done to"),
+            "{method} {path}: {title}"
+        );
+    }
+    let document = served.ask("GET", "/v1/openapi.json", "").await;
+    assert_eq!(document.json(), isomer_admin::openapi::document());
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|value| walk(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| walk(value, found)),
+            _ => {}
+        }
+    }
+    let document = isomer_admin::openapi::document();
+    let mut references = Vec::new();
+    walk(&document, &mut references);
+    assert!(references.len() > 30, "{references:?}");
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    let ids: Vec<&str> = METHODS
+        .iter()
+        .flat_map(|method| {
+            document["paths"]
+                .as_object()
+                .unwrap()
+                .values()
+                .filter_map(move |path| path[*method]["operationId"].as_str())
+        })
+        .collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "each has a name of its own: {ids:?}");
+}

@@ -1,0 +1,230 @@
+//! A node that remembers what it was asked, and answers something.
+
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt as _;
+use futures::stream::StreamExt as _;
+use isomer_admin::{Admin, Body, LogLines, Reply};
+use isomer_api::{
+    AppInfo, AppName, AppState, Deployed, Digest, LogLine, LogQuery, Missing, NodeStatus, Problem, ProblemKind, Quotas,
+    Release, RevisionId, RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, Usage,
+};
+use tokio::sync::{Notify, broadcast};
+
+pub(crate) struct Fake {
+    /// What it was asked, as text.
+    asked: Mutex<Vec<String>>,
+    /// Lines that come while a log is followed.
+    pub(crate) lines: broadcast::Sender<LogLine>,
+    /// Lets deployments of `slow` go on.
+    pub(crate) go_on: Notify,
+    /// A deployment of `slow` has begun.
+    pub(crate) begun: Notify,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            asked: Mutex::default(),
+            lines: broadcast::channel(1024).0,
+            go_on: Notify::new(),
+            begun: Notify::new(),
+        })
+    }
+
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn note(&self, asked: impl Into<String>) {
+        self.asked.lock().unwrap().push(asked.into());
+    }
+
+    fn answer<T: Send + 'static>(&self, asked: impl Into<String>, answer: T) -> Reply<T> {
+        self.note(asked);
+        async { Ok(answer) }.boxed()
+    }
+}
+
+pub(crate) fn revision(digit: u8) -> RevisionId {
+    RevisionId::from([digit; 16])
+}
+
+pub(crate) fn line(text: &str) -> LogLine {
+    let component = Some("front".to_owned());
+    LogLine { at_ms: 1, component, stream: "stdout".to_owned(), request: None, text: text.to_owned() }
+}
+
+fn tenant_info(name: TenantName) -> TenantInfo {
+    TenantInfo {
+        name,
+        quotas: Quotas::default(),
+        usage: Usage::default(),
+        apps: vec!["shop".parse().unwrap()],
+        hosts: vec!["*.shop.example".parse().unwrap()],
+        secrets: vec!["payment-key".to_owned()],
+    }
+}
+
+fn app_info(tenant: TenantName, name: AppName, state: AppState) -> AppInfo {
+    AppInfo {
+        tenant,
+        name,
+        hosts: vec!["shop.example".parse().unwrap()],
+        revision: revision(1),
+        version: "1.2.3".to_owned(),
+        state,
+        deployed_at: 1_700_000_000,
+    }
+}
+
+fn deployed(digit: u8) -> Deployed {
+    Deployed {
+        revision: revision(digit),
+        previous: Some(revision(1)),
+        hosts: vec!["shop.example".parse().unwrap()],
+        compiled: true,
+        took_ms: 7,
+        warnings: Vec::new(),
+    }
+}
+
+impl Admin for Fake {
+    fn status(self: Arc<Self>) -> Reply<NodeStatus> {
+        let status = NodeStatus {
+            version: "0.0.0".to_owned(),
+            pid: 1,
+            listen: vec!["127.0.0.1:80".to_owned()],
+            uptime_s: 1,
+            tenants: 1,
+            apps: 1,
+            apps_loaded: 1,
+            apps_loaded_max: 100,
+            instances: 1,
+            resident_bytes: 1,
+            requests: 1,
+            loads: 1,
+            drops: 0,
+        };
+        self.answer("status", status)
+    }
+
+    fn tenants(self: Arc<Self>) -> Reply<Vec<TenantInfo>> {
+        self.answer("tenants", vec![tenant_info("acme".parse().unwrap())])
+    }
+
+    fn tenant(self: Arc<Self>, tenant: TenantName) -> Reply<TenantInfo> {
+        self.note(format!("tenant {tenant}"));
+        async move {
+            match tenant.as_str() {
+                "nobody" => Err(Problem::not_found("tenant", tenant)),
+                _ => Ok(tenant_info(tenant)),
+            }
+        }
+        .boxed()
+    }
+
+    fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> Reply<TenantInfo> {
+        let asked = format!("set-tenant {tenant} {}", serde_json::to_string(&change).unwrap());
+        self.answer(asked, tenant_info(tenant))
+    }
+
+    fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()> {
+        self.answer(format!("remove-tenant {tenant}"), ())
+    }
+
+    fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()> {
+        self.answer(format!("set-secret {tenant} {name} {}", String::from_utf8_lossy(&value)), ())
+    }
+
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String) -> Reply<()> {
+        self.answer(format!("remove-secret {tenant} {name}"), ())
+    }
+
+    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {
+        let info = app_info("acme".parse().unwrap(), "shop".parse().unwrap(), AppState::Loaded);
+        self.answer(format!("apps {}", tenant.map_or("-".to_owned(), String::from)), vec![info])
+    }
+
+    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+        self.answer(format!("app {tenant} {app}"), app_info(tenant, app, AppState::Idle))
+    }
+
+    fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<Vec<RevisionInfo>> {
+        let info = RevisionInfo { revision: revision(1), version: "1.2.3".to_owned(), deployed_at: 1, current: true };
+        self.answer(format!("revisions {tenant} {app}"), vec![info])
+    }
+
+    fn missing(self: Arc<Self>, release: Release) -> Reply<Missing> {
+        let digests = release.components.into_values().map(|part| part.digest).collect();
+        self.answer("missing", Missing { digests })
+    }
+
+    fn put_blob(self: Arc<Self>, digest: Digest, mut body: Body) -> Reply<()> {
+        async move {
+            let mut bytes = 0;
+            while let Some(piece) = body.next().await {
+                match piece {
+                    Ok(piece) => bytes += piece.len(),
+                    Err(error) => {
+                        self.note(format!("put-blob {} broken: {error}", &digest.as_str()[..4]));
+                        return Err(Problem::new(ProblemKind::BadRequest, "the upload broke off"));
+                    }
+                }
+            }
+            self.note(format!("put-blob {} {bytes}", &digest.as_str()[..4]));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn deploy(self: Arc<Self>, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
+        self.note(format!("deploy {tenant} {app} {}", release.shape));
+        async move {
+            match app.as_str() {
+                "slow" => {
+                    self.begun.notify_one();
+                    self.go_on.notified().await;
+                    self.note("deployed slow");
+                    Ok(deployed(2))
+                }
+                "bad" => Err(Problem::new(ProblemKind::Refused, "the revision cannot run").hint("mend it")),
+                "panics" => panic!("as it happens"),
+                _ => Ok(deployed(2)),
+            }
+        }
+        .boxed()
+    }
+
+    fn rollback(self: Arc<Self>, tenant: TenantName, app: AppName, rollback: Rollback) -> Reply<Deployed> {
+        let to = rollback.revision.map_or("-".to_owned(), |revision| revision.short().to_owned());
+        self.answer(format!("rollback {tenant} {app} {to}"), deployed(1))
+    }
+
+    fn swap(self: Arc<Self>, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed> {
+        let names = swap.components.into_keys().collect::<Vec<_>>().join(",");
+        self.answer(format!("swap {tenant} {app} {names}"), deployed(3))
+    }
+
+    fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+        self.answer(format!("stop {tenant} {app}"), app_info(tenant, app, AppState::Stopped))
+    }
+
+    fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+        self.answer(format!("start {tenant} {app}"), app_info(tenant, app, AppState::Idle))
+    }
+
+    fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> Reply<()> {
+        self.answer(format!("remove {tenant} {app} {data}"), ())
+    }
+
+    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines> {
+        let there =
+            futures::stream::iter((0..query.lines.unwrap_or(100)).map(|number| line(&format!("line {number}"))));
+        let to_come = futures::stream::unfold(self.lines.subscribe(), |mut lines| async move {
+            lines.recv().await.ok().map(|line| (line, lines))
+        });
+        let lines: LogLines = if query.follow { Box::pin(there.chain(to_come)) } else { Box::pin(there) };
+        self.answer(format!("logs {tenant} {app} {}", query.follow), lines)
+    }
+}
