@@ -13,37 +13,21 @@ use isomer_runtime::Provider;
 use isomer_runtime::guest::Outbound;
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
-use crate::data_dir::DataDir;
+use crate::engines::Engines;
 use crate::host::{ConfigProvider, GrantTable, KeyValueProvider, SecretsProvider, SqlProvider};
-use crate::kv::{Kv, KvError, KvLimits};
-use crate::outbound::{HostRule, OutboundClient, OutboundLimits, OutboundNetwork, OutboundPolicy, Outgoing};
-use crate::secrets::{SecretError, SecretOrigin, Secrets};
-use crate::sql::{Sql, SqlLimits, SqlOpenError, SqlSettings};
+use crate::kv::KvError;
+use crate::outbound::{HostRule, OutboundClient, OutboundPolicy, Outgoing};
+use crate::place::{AppFiles, OutsideError, Place};
+use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
+use crate::sql::{SqlOpenError, SqlSettings};
 
-/// Limits of an app's capabilities.
-#[derive(Debug, Clone, Default)]
-pub struct CapabilityLimits {
-    /// Of key-value stores.
-    pub kv: KvLimits,
-    /// Of SQL stores.
-    pub sql: SqlLimits,
-    /// Of outbound HTTP.
-    pub outbound: OutboundLimits,
-}
-
-/// The capabilities of an app. Dropping it, and the groups that were linked with it, closes the stores.
+/// The capabilities of an app. Dropping it, and the groups that were linked with it, closes the stores, each in the
+/// background; whoever opens one again meanwhile waits for that.
 pub struct Capabilities {
     providers: Vec<Arc<dyn Provider>>,
     outbound: BTreeMap<String, Arc<dyn Outbound>>,
     engines: Engines,
-}
-
-/// What the capabilities of an app's revisions share: a store can be open only once.
-#[derive(Clone)]
-struct Engines {
-    kv: Arc<Kv>,
-    sql: Arc<Sql>,
-    network: OutboundNetwork,
+    place: Place,
 }
 
 /// The capabilities of an app can't be made ready.
@@ -57,65 +41,31 @@ pub enum CapabilityError {
         /// Why.
         source: KvError,
     },
-    /// The threads of the key-value stores can't be started.
-    #[error("the threads of the key-value stores can't be started")]
-    Threads(#[source] std::io::Error),
     /// A SQL store can't be opened or migrated.
     #[error(transparent)]
     Sql(#[from] SqlOpenError),
     /// A secret can't be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The migrations of a SQL store aren't the app's own.
+    #[error("the migrations of the SQL store `{store}` can't be read")]
+    Migrations {
+        /// Its name.
+        store: StoreName,
+        /// Why.
+        source: OutsideError,
+    },
 }
 
 impl Capabilities {
-    /// Open all that the components of `app` were granted. Paths of the manifest are relative to `app_dir`.
+    /// Open all that the components of `app` were granted. An app without stores has no thread, file or folder of its own.
     ///
     /// # Errors
     /// The first thing that can't be opened or read.
-    pub async fn open(
-        app: &App,
-        app_dir: &Path,
-        data: &DataDir,
-        limits: CapabilityLimits,
-    ) -> Result<Self, CapabilityError> {
-        let network = OutboundNetwork::new(limits.outbound.clone());
-        Self::open_with_network(app, app_dir, data, limits, network).await
-    }
-
-    /// As [`Capabilities::open`], with a network of the caller's own.
-    ///
-    /// # Errors
-    /// The first thing that can't be opened or read.
-    pub async fn open_with_network(
-        app: &App,
-        app_dir: &Path,
-        data: &DataDir,
-        limits: CapabilityLimits,
-        network: OutboundNetwork,
-    ) -> Result<Self, CapabilityError> {
-        let kv = Kv::new(&data.kv(), limits.kv).map_err(CapabilityError::Threads)?;
-        let sql = Sql::new(&data.sql(), limits.sql);
-        Self::open_with_engines(app, app_dir, Engines { kv: Arc::new(kv), sql: Arc::new(sql), network }).await
-    }
-
-    /// The capabilities of the next revision of the app: stores that are open stay open and are shared with this one, and
-    /// brought up to date with new migrations.
-    ///
-    /// # Errors
-    /// The first thing that can't be opened or read; this revision's capabilities are as they were.
-    pub async fn next(&self, app: &App, app_dir: &Path) -> Result<Self, CapabilityError> {
-        Self::open_with_engines(app, app_dir, self.engines.clone()).await
-    }
-
-    async fn open_with_engines(app: &App, app_dir: &Path, engines: Engines) -> Result<Self, CapabilityError> {
-        let Engines { kv, sql, network } = &engines;
-        // Only secrets that somebody was granted: an app must not fail for one that nobody uses.
-        let granted =
-            |name: &str| app.components.values().any(|it| it.grants.secrets.iter().any(|it| it.value == *name));
-        let origins = app.secrets.iter().filter(|(name, _)| granted(name));
-        let origins = origins.map(|(name, source)| (name.to_string(), SecretOrigin::from(source)));
-        let secrets = Secrets::read(origins, app_dir, |name| std::env::var_os(name))?;
+    pub async fn open(app: &App, place: &Place, engines: &Engines) -> Result<Self, CapabilityError> {
+        let secrets = read_secrets(app, place)?;
+        let kv = engines.kv.stores(&place.kv, place.storage.clone());
+        let sql = engines.sql.stores(&place.sql, place.storage.clone());
         let (mut kv_grants, mut sql_grants) = (GrantTable::new(), GrantTable::new());
         let (mut config_grants, mut secret_grants) = (GrantTable::new(), GrantTable::new());
         let mut outbound: BTreeMap<String, Arc<dyn Outbound>> = BTreeMap::new();
@@ -131,10 +81,9 @@ impl Capabilities {
             let mut stores = BTreeMap::new();
             for name in &grants.sql {
                 let settings = app.sql.get(&name.value).cloned().unwrap_or_default();
-                let settings = SqlSettings {
-                    migrations: settings.migrations.map(|folder| app_dir.join(folder)),
-                    statement_time: settings.statement_timeout,
-                };
+                let folder = settings.migrations.map(|folder| place.files.read_only(&folder)).transpose();
+                let folder = folder.map_err(|source| CapabilityError::Migrations { store: name.value.clone(), source });
+                let settings = SqlSettings { migrations: folder?, statement_time: settings.statement_timeout };
                 stores.insert(name.value.to_string(), sql.open(name.value.as_str(), settings).await?);
             }
             sql_grants.insert(component, stores);
@@ -145,7 +94,11 @@ impl Capabilities {
                 .filter_map(|name| secrets.get(&name.value).map(|secret| (name.value.to_string(), secret.clone())));
             secret_grants.insert(component, of_component.collect());
             let rules = grants.http.iter().map(|host| HostRule::from(&host.value)).collect();
-            let client = OutboundClient::new(network.clone(), OutboundPolicy::new(component, rules));
+            let (network, policy) = (engines.network.clone(), OutboundPolicy::new(component, rules));
+            let client = match &place.outbound {
+                Some(tenant) => OutboundClient::of_tenant(network, policy, tenant.clone()),
+                None => OutboundClient::new(network, policy),
+            };
             outbound.insert(component.to_owned(), Arc::new(client));
         }
         let providers: Vec<Arc<dyn Provider>> = vec![
@@ -154,7 +107,21 @@ impl Capabilities {
             Arc::new(ConfigProvider::new(config_grants)),
             Arc::new(SecretsProvider::new(secret_grants)),
         ];
-        Ok(Self { providers, outbound, engines })
+        Ok(Self { providers, outbound, engines: engines.clone(), place: place.clone() })
+    }
+
+    /// The capabilities of the next revision of the app, whose files lie in `files`: stores that are open stay open and are
+    /// shared with this one, and brought up to date with new migrations.
+    ///
+    /// # Errors
+    /// The first thing that can't be opened or read; this revision's capabilities are as they were.
+    pub async fn next(&self, app: &App, files: &Path) -> Result<Self, CapabilityError> {
+        Self::open(app, &self.place.with_files(files), &self.engines).await
+    }
+
+    /// Where they lie.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The interfaces of these capabilities, for linking the app's groups.
@@ -166,6 +133,23 @@ impl Capabilities {
     /// log says what it asked for.
     pub fn outbound(&self, component: &str) -> Option<Arc<dyn Outbound>> {
         self.outbound.get(component).cloned()
+    }
+}
+
+fn read_secrets(app: &App, place: &Place) -> Result<Secrets, SecretError> {
+    // Only secrets that somebody was granted: an app must not fail for one that nobody uses.
+    let granted = |name: &str| app.components.values().any(|it| it.grants.secrets.iter().any(|it| it.value == *name));
+    let origins = app.secrets.iter().filter(|(name, _)| granted(name));
+    let origins = origins.map(|(name, source)| (name.to_string(), SecretOrigin::from(source)));
+    match (&place.secrets, &place.files) {
+        (SecretValues::Given(given), files) => Secrets::of_tenant(origins, given, |path| files.read_only(path).ok()),
+        (SecretValues::FromManifest, AppFiles::Anywhere(base)) => {
+            Secrets::read(origins, base, |name| std::env::var_os(name))
+        }
+        // The environment and the files of the machine are no tenant's.
+        (SecretValues::FromManifest, files) => {
+            Secrets::of_tenant(origins, &BTreeMap::new(), |path| files.read_only(path).ok())
+        }
     }
 }
 

@@ -181,6 +181,14 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Make an empty file that only its owner may read, unless it is there.
+pub(crate) fn make_private_file(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    private_file(&mut options);
+    options.open(path).map(drop)
+}
+
 fn private_file(options: &mut OpenOptions) {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);

@@ -3,24 +3,33 @@
 //! Two layers. The *engines* ([`kv`], [`sql`], [`outbound`], [`secrets`]) know files and threads and nothing of WebAssembly; the *host
 //! bindings* implement WIT interfaces over them for the guests that a grant names. An engine never asks
 //! who calls; a binding never touches a file. Synchronous engines run on threads of their own behind bounded queues, so
-//! that a slow disk never stops the executor.
+//! that a slow disk never stops the executor. There is one set of engines in a process ([`Engines`]) for the apps of all tenants, who
+//! take turns on its threads; what an app has of its own is its [`Place`].
 //!
 //! The invariant to keep: a write is acknowledged after it has been synced, and never before.
 
 #![forbid(unsafe_code)]
 
 mod app;
+mod cache_budget;
 pub mod data_dir;
+mod engines;
 pub mod host;
 pub mod kv;
 pub mod node_dir;
+mod open_files;
 pub mod outbound;
+mod place;
+mod pool;
 pub mod secrets;
 pub mod sql;
+mod storage;
 mod store_name;
-mod workers;
 
-pub use app::{Capabilities, CapabilityError, CapabilityLimits};
+pub use app::{Capabilities, CapabilityError};
 pub use data_dir::{DataDir, DataDirError};
+pub use engines::{CapabilityLimits, Engines};
 pub use node_dir::NodeDir;
+pub use place::{AppFiles, OutsideError, Place};
+pub use storage::StorageAccount;
 pub use store_name::{InvalidStoreName, check_store_name};

@@ -24,6 +24,16 @@ pub enum SecretOrigin {
     File(PathBuf),
 }
 
+/// Where the values of an app's secrets come from.
+#[derive(Debug, Clone)]
+pub enum SecretValues {
+    /// From where its manifest says: the environment of this process, and files.
+    FromManifest,
+    /// From its tenant, by name. A secret that the tenant doesn't have may be a file of the app's own; the environment and other
+    /// files of this machine are never read.
+    Given(BTreeMap<String, Secret>),
+}
+
 /// The secrets of an app, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
@@ -58,6 +68,20 @@ pub enum SecretError {
     NotText {
         /// The secret's name.
         secret: String,
+    },
+    /// The tenant has no such secret.
+    #[error("the secret `{secret}` isn't there: set it for the tenant")]
+    NotGiven {
+        /// The secret's name.
+        secret: String,
+    },
+    /// The file lies outside of the app's own.
+    #[error("the secret `{secret}` comes from the file `{}`, which isn't one of the app's own", path.display())]
+    Outside {
+        /// The secret's name.
+        secret: String,
+        /// The file.
+        path: PathBuf,
     },
     /// The value is too large.
     #[error("the secret `{secret}` is larger than {SECRET_BYTES_MAX} bytes")]
@@ -110,6 +134,30 @@ impl Secrets {
                 return Err(SecretError::TooLarge { secret });
             }
             values.insert(secret, Secret::new(value));
+        }
+        Ok(Self { values })
+    }
+
+    /// The secrets of an app of a tenant who has `given`; `own` gives the path of a file of the app's own.
+    pub(crate) fn of_tenant(
+        origins: impl IntoIterator<Item = (String, SecretOrigin)>,
+        given: &BTreeMap<String, Secret>,
+        own: impl Fn(&Path) -> Option<PathBuf>,
+    ) -> Result<Self, SecretError> {
+        let mut values = BTreeMap::new();
+        for (secret, origin) in origins {
+            let value = match (given.get(&secret), origin) {
+                (Some(value), _) => value.clone(),
+                (None, SecretOrigin::File(path)) => match own(&path) {
+                    Some(path) => Secret::new(read_file(&secret, &path)?),
+                    None => return Err(SecretError::Outside { secret, path }),
+                },
+                (None, SecretOrigin::Env(_)) => return Err(SecretError::NotGiven { secret }),
+            };
+            if value.reveal().len() as u64 > SECRET_BYTES_MAX {
+                return Err(SecretError::TooLarge { secret });
+            }
+            values.insert(secret, value);
         }
         Ok(Self { values })
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use isomer_capabilities::{Capabilities, CapabilityLimits, DataDir};
+use isomer_capabilities::{Capabilities, CapabilityLimits, DataDir, Engines, Place};
 use isomer_manifest::{App, SourceFile};
 use isomer_runtime::engine::{Engine, Slots};
 use isomer_runtime::guest::OwnerSettings;
@@ -60,7 +60,8 @@ impl Probe {
         std::fs::write(dir.path().join("secret.txt"), "from a file\n").unwrap();
         let app = app(&format!("[components.probe]\nwasm = \"probe.wasm\"\n{grants}"));
         let data = DataDir::open(&dir.path().join("data")).unwrap();
-        let capabilities = Capabilities::open(&app, dir.path(), &data, CapabilityLimits::default()).await.unwrap();
+        let engines = Engines::new(CapabilityLimits::default());
+        let capabilities = Capabilities::open(&app, &Place::of_process(dir.path(), &data), &engines).await.unwrap();
         let (engine, component) = compiled(guest);
         let owner = OwnerSettings {
             component: "probe".into(),
@@ -242,8 +243,9 @@ async fn owners_are_told_apart_and_unequal_ones_never_share() {
     let dir = tempfile::tempdir().unwrap();
     let manifest = "[components.a]\nwasm = \"a.wasm\"\ngrants.kv = [\"one\"]\n[components.b]\nwasm = \"b.wasm\"\n";
     let data = DataDir::open(Path::new(&dir.path().join("data"))).unwrap();
-    let limits = CapabilityLimits::default();
-    let capabilities = Capabilities::open(&app(manifest), dir.path(), &data, limits).await.unwrap();
+    let engines = Engines::new(CapabilityLimits::default());
+    let place = Place::of_process(dir.path(), &data);
+    let capabilities = Capabilities::open(&app(manifest), &place, &engines).await.unwrap();
     let engine = Engine::on_demand().unwrap();
     let id = "wasi:keyvalue/store@0.2.0-draft2";
     let link = |owner: &Owner| {

@@ -23,7 +23,7 @@ async fn child() {
     let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return };
     let first: u64 = std::env::var(FIRST_VARIABLE).unwrap().parse().unwrap();
     let data = DataDir::open(Path::new(&dir)).unwrap();
-    let kv = Kv::new(&data.kv(), KvLimits::default()).unwrap();
+    let kv = Kv::new(&data.kv(), KvLimits::default());
     let pairs = kv.store("pairs").await.unwrap();
     let sql = Sql::new(&data.sql(), SqlLimits::default());
     let rows = sql.open("rows", SqlSettings::default()).await.unwrap();
@@ -87,7 +87,7 @@ async fn what_was_acknowledged_survives_kill() {
 async fn check(dir: &Path, pairs: &[u64], rows: &[u64], round: u64) {
     let at = format!("seed {SEED:#x}, round {round}");
     let data = DataDir::open(dir).unwrap();
-    let store = Kv::new(&data.kv(), KvLimits::default()).unwrap().store("pairs").await.unwrap();
+    let store = Kv::new(&data.kv(), KvLimits::default()).store("pairs").await.unwrap();
     for n in pairs {
         let value = store.get(format!("{n:012}")).await.unwrap();
         assert_eq!(value, Some(n.to_string().into_bytes()), "{at}: the pair {n} was acknowledged");

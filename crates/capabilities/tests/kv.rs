@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 async fn store(limits: KvLimits) -> (TempDir, Kv, KvStore) {
     let dir = tempfile::tempdir().unwrap();
-    let kv = Kv::new(dir.path(), limits).unwrap();
+    let kv = Kv::new(dir.path(), limits);
     let store = kv.store("test").await.unwrap();
     (dir, kv, store)
 }
@@ -28,7 +28,7 @@ async fn what_is_set_is_read_and_survives_reopening() {
     store.delete_many(vec![s("never"), s("b")]).await.unwrap();
     assert!(!store.exists(s("b")).await.unwrap());
     drop((store, kv));
-    let kv = Kv::new(dir.path(), KvLimits::default()).unwrap();
+    let kv = Kv::new(dir.path(), KvLimits::default());
     let store = kv.store("test").await.unwrap();
     let values = store.get_many(vec![s("c"), s("a"), s("c")]).await.unwrap();
     assert_eq!(values, [Some(vec![0, 255]), None, Some(vec![0, 255])]);
@@ -48,7 +48,7 @@ async fn stores_are_apart_and_names_stay_in_the_directory() {
 #[tokio::test]
 async fn one_file_is_opened_once_however_many_ask() {
     let dir = tempfile::tempdir().unwrap();
-    let kv = Arc::new(Kv::new(dir.path(), KvLimits::default()).unwrap());
+    let kv = Arc::new(Kv::new(dir.path(), KvLimits::default()));
     let tasks: Vec<_> = (0..8)
         .map(|n| {
             let kv = kv.clone();

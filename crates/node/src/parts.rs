@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isomer_capabilities::{Capabilities, CapabilityError, CapabilityLimits, DataDir};
+use isomer_capabilities::{Capabilities, CapabilityError, CapabilityLimits, DataDir, Engines, Place};
 use isomer_manifest::{App, Component, ComponentName};
 use isomer_observe::Log;
 use isomer_runtime::Provider;
@@ -31,33 +31,45 @@ pub enum PartsError {
 
 /// The platform's side of an app.
 pub struct Parts {
-    app_dir: PathBuf,
-    log: Log,
+    sink: Arc<dyn OutputSink>,
     capabilities: Capabilities,
 }
 
 impl Parts {
-    /// Opens what the components of `app` were granted. Relative paths start at `app_dir`, data lies in `data`.
+    /// Opens what the components of the one app of a process were granted. Relative paths start at `app_dir`, data lies in `data`.
+    ///
+    /// # Errors
+    /// As [`Parts::open_at`].
+    pub async fn open(app: &App, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, PartsError> {
+        let engines = Engines::new(CapabilityLimits::default());
+        Self::open_at(app, &Place::of_process(app_dir, data), &engines, Arc::new(log)).await
+    }
+
+    /// Opens what the components of `app` were granted at `place`, with the engines that all apps of the process share. The guests'
+    /// output goes to `sink`.
     ///
     /// # Errors
     /// When a store cannot be opened or migrated, or a secret cannot be read.
-    pub async fn open(app: &App, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, PartsError> {
-        let capabilities = Capabilities::open(app, app_dir, data, CapabilityLimits::default()).await?;
-        Ok(Self { app_dir: app_dir.to_owned(), log, capabilities })
+    pub async fn open_at(
+        app: &App,
+        place: &Place,
+        engines: &Engines,
+        sink: Arc<dyn OutputSink>,
+    ) -> Result<Self, PartsError> {
+        Ok(Self { sink, capabilities: Capabilities::open(app, place, engines).await? })
     }
 
     /// Parts for the next revision of the app. Stores that are open stay open and are shared with this one.
     ///
     /// # Errors
-    /// As [`Parts::open`]; these parts are as they were.
+    /// As [`Parts::open_at`]; these parts are as they were.
     pub async fn next(&self, app: &App, app_dir: &Path) -> Result<Self, PartsError> {
-        let capabilities = self.capabilities.next(app, app_dir).await?;
-        Ok(Self { app_dir: app_dir.to_owned(), log: self.log.clone(), capabilities })
+        Ok(Self { sink: self.sink.clone(), capabilities: self.capabilities.next(app, app_dir).await? })
     }
 
     /// Where guests' output goes.
     pub fn sink(&self) -> Arc<dyn OutputSink> {
-        Arc::new(self.log.clone())
+        self.sink.clone()
     }
 
     /// What implements the interfaces that wasmtime does not.
@@ -87,10 +99,12 @@ impl Parts {
 
     fn directories(&self, name: &ComponentName, component: &Component) -> Result<Vec<Directory>, PartsError> {
         let open = |grant: &isomer_manifest::DirGrant| {
-            let path = self.app_dir.join(&grant.host);
-            let failed = |source| PartsError::Directory { component: name.clone(), path: path.clone(), source };
-            let host = path.canonicalize().map_err(failed)?;
-            std::fs::read_dir(&host).map_err(failed)?;
+            let host = self.capabilities.place().files.directory(grant);
+            let host = host.map_err(|source| PartsError::Directory {
+                component: name.clone(),
+                path: grant.host.clone(),
+                source,
+            })?;
             Ok(Directory { host, guest: grant.guest.clone(), write: grant.write })
         };
         component.grants.dirs.iter().map(|grant| open(&grant.value)).collect()

@@ -89,6 +89,7 @@ impl From<SqlError> for Error {
             SqlError::Timeout => Self::Timeout,
             SqlError::TooLarge(text) => Self::TooLarge(text),
             SqlError::Overloaded => Self::Overloaded,
+            SqlError::Quota { .. } => Self::Store(error.to_string()),
             SqlError::Store(text) => Self::Store(text),
         }
     }

@@ -1,7 +1,7 @@
 //! How entries lie in a redb file, and what reads of them give.
 //!
-//! Table `entries`: key → 8 bytes of version (little-endian), then the value. Table `meta`: `format`, and `version`, the
-//! number of the last change. Each change of an entry gives it a new version, which never comes back: comparing
+//! Table `entries`: key → 8 bytes of version (little-endian), then the value. Table `meta`: `format`; `version`, the
+//! number of the last change; and `bytes`, what all entries take (stores of earlier versions lack it until they are written). Each change of an entry gives it a new version, which never comes back: comparing
 //! versions finds every change, also one that puts an old value back.
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition};
@@ -11,9 +11,13 @@ use super::{KvError, KvLimits};
 pub(super) const ENTRIES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("entries");
 pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 pub(super) const META_VERSION: &str = "version";
+/// What [`entry_bytes`] gives for all entries together.
+pub(super) const META_BYTES: &str = "bytes";
 const META_FORMAT: &str = "format";
 const FORMAT: u64 = 1;
 const VERSION_BYTES: usize = 8;
+/// What an entry takes beside key and value: its version, and its part of the tree.
+pub(super) const ENTRY_OVERHEAD_BYTES: usize = 32;
 
 /// Keys of a listing, and where the next page begins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -81,6 +85,26 @@ pub(super) fn prepare(database: Database) -> Result<Database, KvError> {
     Ok(database)
 }
 
+/// What an entry takes in the file, roughly.
+pub(super) fn entry_bytes(key: &str, value_bytes: usize) -> usize {
+    key.len() + value_bytes + ENTRY_OVERHEAD_BYTES
+}
+
+/// Bytes of the value in what is stored.
+pub(super) fn value_bytes(stored: &[u8]) -> usize {
+    stored.len().saturating_sub(VERSION_BYTES)
+}
+
+/// What all entries of the table take.
+pub(super) fn count_bytes(table: &Table<'_, &'static str, &'static [u8]>) -> Result<u64, KvError> {
+    let mut bytes = 0;
+    for entry in table.iter().map_err(KvError::storage)? {
+        let (key, stored) = entry.map_err(KvError::storage)?;
+        bytes += entry_bytes(key.value(), value_bytes(stored.value())) as u64;
+    }
+    Ok(bytes)
+}
+
 pub(super) fn encode(version: u64, value: &[u8]) -> Vec<u8> {
     let mut stored = Vec::with_capacity(VERSION_BYTES + value.len());
     stored.extend_from_slice(&version.to_le_bytes());
@@ -105,6 +129,12 @@ fn own(stored: &[u8]) -> Result<Versioned, KvError> {
 
 fn begin(database: &Database) -> Result<ReadTransaction, KvError> {
     database.begin_read().map_err(KvError::storage)
+}
+
+/// What all entries take, where that was counted.
+pub(super) fn known_bytes(database: &Database) -> Result<Option<u64>, KvError> {
+    let meta = begin(database)?.open_table(META).map_err(KvError::storage)?;
+    Ok(meta.get(META_BYTES).map_err(KvError::storage)?.map(|bytes| bytes.value()))
 }
 
 pub(super) fn get(database: &Database, key: &str) -> Result<Option<Versioned>, KvError> {

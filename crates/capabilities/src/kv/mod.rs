@@ -1,8 +1,8 @@
 //! Key-value stores on redb: one file a store.
 //!
-//! Writes of a store go through one thread that takes what waits, applies it in one transaction and syncs once (group
-//! commit); every writer is answered after that sync. Reads run on other threads against the last committed state and
-//! never wait for a writer. Both queues are bounded.
+//! Writes of a store are taken together, applied in one transaction and synced once (group commit); every writer is answered
+//! after that sync. Reads run against the last committed state and never wait for a writer. Both are jobs on the tenant's
+//! [lane](crate::pool), and both queues are bounded.
 //!
 //! - [`Kv`]: the stores of one data directory.
 //! - [`KvStore`]: one of them; cheap to clone.
@@ -14,17 +14,20 @@ mod entry;
 mod store;
 mod writer;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use redb::{Builder, Database, StorageBackend};
 
-use crate::data_dir::sync_dir;
-use crate::workers::{Workers, WorkersError, locked};
-use crate::{InvalidStoreName, check_store_name};
+use crate::cache_budget::CacheBudget;
+use crate::data_dir::{make_private_dir, make_private_file, sync_dir};
+use crate::open_files::{OpenFiles, OpenPermit};
+use crate::pool::{Lane, LaneBounds, Pool, PoolError};
+use crate::{InvalidStoreName, StorageAccount, check_store_name};
 
 pub use entry::{Delta, KeyPage};
+use store::{Inner, Open};
+
 pub use store::{Cas, KvStore, Swap};
 
 /// Limits of the key-value stores. Reaching one is an error of its own.
@@ -44,14 +47,19 @@ pub struct KvLimits {
     pub page_bytes_max: usize,
     /// Writes that wait for one store.
     pub waiting_writes_max: usize,
-    /// Bytes of the writes that wait for one store.
+    /// Bytes of the writes that wait for all stores of a tenant.
     pub waiting_bytes_max: usize,
-    /// Reads that wait, over all stores.
+    /// Reads of all stores of a tenant that wait.
     pub waiting_reads_max: usize,
-    /// Threads that read, for all stores.
-    pub read_threads: usize,
-    /// Bytes of each store's page cache.
+    /// Threads for the stores of all tenants.
+    pub threads_max: usize,
+    /// Threads that the stores of one tenant may have at once.
+    pub tenant_threads_max: usize,
+    /// Bytes of a store's page cache.
     pub cache_bytes: usize,
+    /// Bytes of the page caches of all stores. A store that is opened gets a part of what is left, but never less than
+    /// [`CACHE_BYTES_MIN`].
+    pub caches_bytes: usize,
 }
 
 impl Default for KvLimits {
@@ -66,11 +74,16 @@ impl Default for KvLimits {
             waiting_writes_max: 1024,
             waiting_bytes_max: 64 << 20,
             waiting_reads_max: 4096,
-            read_threads: 2,
+            threads_max: 32,
+            tenant_threads_max: 4,
             cache_bytes: 16 << 20,
+            caches_bytes: 256 << 20,
         }
     }
 }
+
+/// The least that a store's page cache has.
+pub const CACHE_BYTES_MIN: usize = 256 << 10;
 
 /// A key-value operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +144,12 @@ pub enum KvError {
     /// Too many operations wait for the store.
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
+    /// The tenant has used up what its stores may take on disk. Nothing was written; deleting makes room.
+    #[error("the quota `storage` of {limit} bytes is used up: delete something, or have it raised")]
+    Quota {
+        /// [`StorageAccount::limit`].
+        limit: u64,
+    },
     /// The engine failed; what was not acknowledged may or may not be in the store.
     #[error("the store failed: {message}")]
     Storage {
@@ -145,80 +164,112 @@ impl KvError {
     }
 }
 
-impl From<WorkersError> for KvError {
-    fn from(error: WorkersError) -> Self {
+impl From<PoolError> for KvError {
+    fn from(error: PoolError) -> Self {
         match error {
-            WorkersError::Full => Self::Overloaded,
-            WorkersError::Abandoned => Self::storage(error),
+            PoolError::Full => Self::Overloaded,
+            PoolError::Abandoned => Self::storage(error),
         }
     }
 }
 
-/// The key-value stores of one directory, opened when first asked for.
+/// What the key-value stores of all apps of a process share.
+#[derive(Clone)]
+pub(crate) struct KvEngine {
+    limits: Arc<KvLimits>,
+    pool: Arc<Pool>,
+    files: Arc<OpenFiles<Inner>>,
+    cache: Arc<CacheBudget>,
+}
+
+impl KvEngine {
+    pub(crate) fn new(limits: KvLimits) -> Self {
+        let pool = Pool::new("isomer-kv", limits.threads_max);
+        let cache = CacheBudget::new(limits.caches_bytes, CACHE_BYTES_MIN, limits.cache_bytes);
+        Self { limits: Arc::new(limits), pool, files: Arc::default(), cache }
+    }
+
+    /// The stores that lie in `dir`, which is made with the first of them.
+    pub(crate) fn stores(&self, dir: &Path, account: Arc<StorageAccount>) -> Kv {
+        let bounds =
+            LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.waiting_reads_max };
+        let lane = self.pool.lane(account.number(), bounds);
+        Kv { dir: dir.to_owned(), engine: self.clone(), lane, account }
+    }
+
+    /// Resolves when no store below `dir` is open.
+    pub(crate) async fn closed(&self, dir: &Path) {
+        self.files.closed(dir).await;
+    }
+
+    /// Number of stores that are open.
+    pub(crate) fn open_stores(&self) -> usize {
+        self.files.open()
+    }
+}
+
+/// The key-value stores of one directory, opened when asked for and closed with their last handle.
 pub struct Kv {
     dir: PathBuf,
-    limits: Arc<KvLimits>,
-    // Declared before the readers: stores are closed first, their readers' threads end after.
-    stores: Mutex<HashMap<String, KvStore>>,
-    // Held while a file is opened: redb refuses to open one twice.
-    opening: tokio::sync::Mutex<()>,
-    readers: Arc<Workers<()>>,
+    engine: KvEngine,
+    lane: Lane,
+    account: Arc<StorageAccount>,
 }
 
 impl Kv {
-    /// Stores as files in `dir`, which must exist.
-    pub fn new(dir: &Path, limits: KvLimits) -> std::io::Result<Self> {
-        let readers = Workers::start("isomer-kv-read", vec![(); limits.read_threads.max(1)], limits.waiting_reads_max)?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            limits: Arc::new(limits),
-            stores: Mutex::default(),
-            opening: tokio::sync::Mutex::default(),
-            readers: Arc::new(readers),
-        })
+    /// Stores as files in `dir`, with threads of their own and without a quota.
+    pub fn new(dir: &Path, limits: KvLimits) -> Self {
+        KvEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()))
     }
 
     /// The store `name`, made where it isn't there.
+    ///
+    /// # Errors
+    /// [`KvError::Name`], or [`KvError::Storage`] where its file can't be opened.
     pub async fn store(&self, name: &str) -> Result<KvStore, KvError> {
         check_store_name(name)?;
-        if let Some(store) = self.find(name) {
-            return Ok(store);
-        }
-        let _opening = self.opening.lock().await;
-        if let Some(store) = self.find(name) {
-            return Ok(store);
-        }
         let path = self.dir.join(format!("{name}.redb"));
-        let dir = self.dir.clone();
-        let cache_bytes = self.limits.cache_bytes;
-        let opened = self.readers.run(move |_| open_file(&dir, &path, cache_bytes)).await??;
-        let store = KvStore::start(name, opened, self.limits.clone(), self.readers.clone())?;
-        locked(&self.stores).insert(name.to_owned(), store.clone());
-        Ok(store)
-    }
-
-    fn find(&self, name: &str) -> Option<KvStore> {
-        locked(&self.stores).get(name).cloned()
+        let open = async |permit| {
+            let (file, cache) = (path.clone(), self.engine.cache.share());
+            let opened = self.lane.run(move || {
+                let database = open_file(&file, cache.bytes())?;
+                Ok::<_, KvError>(Open { database, path: Some(file), _cache: cache, _permit: permit })
+            });
+            Ok::<_, KvError>(self.start(name, opened.await??))
+        };
+        let (store, _) = self.engine.files.get(&path, open).await?;
+        Ok(KvStore::new(store))
     }
 
     /// A store over storage of the caller's own, for tests of what survives a crash.
+    ///
+    /// # Errors
+    /// [`KvError::Storage`] where the storage can't be opened.
     pub async fn store_over(&self, name: &str, backend: impl StorageBackend) -> Result<KvStore, KvError> {
-        let cache_bytes = self.limits.cache_bytes;
-        let database = self
-            .readers
-            .run(move |_| {
-                let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(backend);
-                entry::prepare(database.map_err(KvError::storage)?)
-            })
-            .await??;
-        KvStore::start(name, database, self.limits.clone(), self.readers.clone())
+        let cache = self.engine.cache.share();
+        let opened = self.lane.run(move || {
+            let database = Builder::new().set_cache_size(cache.bytes()).create_with_backend(backend);
+            let database = entry::prepare(database.map_err(KvError::storage)?)?;
+            Ok::<_, KvError>(Open { database, path: None, _cache: cache, _permit: OpenPermit::of_nothing() })
+        });
+        Ok(KvStore::new(self.start(name, opened.await??)))
+    }
+
+    fn start(&self, name: &str, open: Open) -> Arc<Inner> {
+        Inner::new(name, open, self.engine.limits.clone(), self.lane.clone(), self.account.clone())
     }
 }
 
-fn open_file(dir: &Path, path: &Path, cache_bytes: usize) -> Result<Database, KvError> {
-    let database = Builder::new().set_cache_size(cache_bytes).create(path);
-    let database =
-        entry::prepare(database.map_err(|error| KvError::storage(format!("`{}`: {error}", path.display())))?)?;
-    sync_dir(dir).map_err(KvError::storage)?;
+fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, KvError> {
+    let failed = |error: &dyn std::fmt::Display| KvError::storage(format!("`{}`: {error}", path.display()));
+    let dir = path.parent().unwrap_or(Path::new("."));
+    make_private_dir(dir).map_err(|error| failed(&error))?;
+    // The name is made to survive before anything is written under it. So a file that has content was synced with its name.
+    if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
+        make_private_file(path).map_err(|error| failed(&error))?;
+        sync_dir(dir).map_err(|error| failed(&error))?;
+    }
+    let database = Builder::new().set_cache_size(cache_bytes).create(path).map_err(|error| failed(&error))?;
+    let database = entry::prepare(database)?;
     Ok(database)
 }

@@ -1,32 +1,119 @@
 //! One key-value store: the operations that the host bindings call.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use redb::Database;
 
 use super::entry::{self, Delta, KeyPage, Versioned};
-use super::writer::{Write, Writer, Written};
+use super::writer::{self, Room, Waiting, Write, Written};
 use super::{KvError, KvLimits};
-use crate::workers::{Workers, locked};
+use crate::StorageAccount;
+use crate::cache_budget::CacheShare;
+use crate::open_files::OpenPermit;
+use crate::pool::{Lane, locked};
 
 /// Numeric cursors that a store remembers.
 const CURSORS_MAX: usize = 4096;
 
-/// A store. Clones are handles of the same one; the last to be dropped closes it.
+/// A file that takes more than this many times what is in it is made smaller when it is closed.
+const COMPACT_FROM: u64 = 4;
+
+/// Files up to this size are left as they are.
+const COMPACT_BYTES_MIN: u64 = 1 << 20;
+
+/// A store. Clones are handles of the same one; the last to be dropped has it closed, on a thread of the pool.
 #[derive(Clone)]
 pub struct KvStore {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    name: String,
-    limits: Arc<KvLimits>,
-    readers: Arc<Workers<()>>,
+pub(crate) struct Inner {
+    pub(super) name: String,
+    pub(super) limits: Arc<KvLimits>,
+    pub(super) lane: Lane,
+    pub(super) account: Arc<StorageAccount>,
+    pub(super) waiting: Waiting,
     cursors: Mutex<Cursors>,
-    // The writer ends before the last handle of the database goes.
-    writer: Writer,
-    database: Arc<Database>,
+    /// There until this is dropped.
+    open: Option<Open>,
+}
+
+/// An open database, in the order in which it is closed.
+pub(super) struct Open {
+    pub(super) database: Database,
+    /// Where it lies; nowhere in tests.
+    pub(super) path: Option<PathBuf>,
+    pub(super) _cache: CacheShare,
+    pub(super) _permit: OpenPermit,
+}
+
+impl Inner {
+    pub(super) fn new(
+        name: &str,
+        open: Open,
+        limits: Arc<KvLimits>,
+        lane: Lane,
+        account: Arc<StorageAccount>,
+    ) -> Arc<Self> {
+        let (waiting, cursors) = (Waiting::default(), Mutex::default());
+        Arc::new(Self { name: name.to_owned(), limits, lane, account, waiting, cursors, open: Some(open) })
+    }
+
+    fn open(&self) -> &Open {
+        self.open.as_ref().expect("it is open until it is dropped")
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.open().database
+    }
+
+    /// What may be added to the store; `None`: there is no limit.
+    pub(super) fn room(&self) -> Option<Room> {
+        let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
+        let file = self.account.measure(file);
+        Some(Room { left: self.account.room(), file, limit: self.account.limit() })
+    }
+
+    /// Takes note of what the file takes now.
+    pub(super) fn measure(&self) {
+        if let Some(path) = &self.open().path {
+            self.account.measure(path);
+        }
+    }
+}
+
+impl Drop for Inner {
+    /// Closing syncs, so it is a job of its own; the permit goes after it.
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            let account = self.account.clone();
+            self.lane.spawn(move || open.close(&account));
+        }
+    }
+}
+
+impl Open {
+    fn close(self, account: &StorageAccount) {
+        let Self { mut database, path, _cache, _permit } = self;
+        if let Some(path) = &path
+            && account.is_limited()
+        {
+            let file = account.measure(path);
+            let entries = entry::known_bytes(&database);
+            if file > COMPACT_BYTES_MIN
+                && entries.is_ok_and(|entries| entries.is_some_and(|bytes| bytes.saturating_mul(COMPACT_FROM) < file))
+                && let Err(error) = database.compact()
+            {
+                tracing::debug!(%error, "a key-value store could not be made smaller");
+            }
+        }
+        drop(database);
+        if let Some(path) = &path {
+            account.measure(path);
+        }
+    }
 }
 
 /// What a key held when it was read.
@@ -65,16 +152,8 @@ struct Cursors {
 }
 
 impl KvStore {
-    pub(super) fn start(
-        name: &str,
-        database: Database,
-        limits: Arc<KvLimits>,
-        readers: Arc<Workers<()>>,
-    ) -> Result<Self, KvError> {
-        let database = Arc::new(database);
-        let writer = Writer::start(name, database.clone(), &limits)?;
-        let inner = Inner { name: name.to_owned(), limits, readers, cursors: Mutex::default(), writer, database };
-        Ok(Self { inner: Arc::new(inner) })
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
     }
 
     /// The store's name.
@@ -90,8 +169,8 @@ impl KvStore {
     /// Does `key` have a value?
     pub async fn exists(&self, key: String) -> Result<bool, KvError> {
         self.check_key(&key)?;
-        let database = self.inner.database.clone();
-        self.inner.readers.run(move |()| entry::exists(&database, &key)).await?
+        let store = self.inner.clone();
+        self.inner.lane.run(move || entry::exists(store.database(), &key)).await?
     }
 
     /// Set the value of `key`. It has been synced on return.
@@ -109,8 +188,8 @@ impl KvStore {
         if let Some(after) = &after {
             self.check_key(after)?;
         }
-        let (database, limits) = (self.inner.database.clone(), self.inner.limits.clone());
-        self.inner.readers.run(move |()| entry::list_keys(&database, after.as_deref(), &limits)).await?
+        let store = self.inner.clone();
+        self.inner.lane.run(move || entry::list_keys(store.database(), after.as_deref(), &store.limits)).await?
     }
 
     /// As [`KvStore::list_keys`], for an interface whose cursors are numbers. A cursor stands for a key, so deleting
@@ -129,8 +208,8 @@ impl KvStore {
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
-        let (database, limits) = (self.inner.database.clone(), self.inner.limits.clone());
-        self.inner.readers.run(move |()| entry::get_many(&database, &keys, &limits)).await?
+        let store = self.inner.clone();
+        self.inner.lane.run(move || entry::get_many(store.database(), &keys, &store.limits)).await?
     }
 
     /// Set all of `entries`, or none. They have been synced on return.
@@ -146,20 +225,20 @@ impl KvStore {
         if entries.len() > 1 && bytes > limits.batch_bytes_max {
             return Err(KvError::BatchTooLarge { bytes_max: limits.batch_bytes_max });
         }
-        self.inner.writer.write(Write::Set(entries)).await.map(|_| ())
+        writer::write(&self.inner, Write::Set(entries)).await.map(|_| ())
     }
 
     /// Remove all of `keys`, or none.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
-        self.inner.writer.write(Write::Delete(keys)).await.map(|_| ())
+        writer::write(&self.inner, Write::Delete(keys)).await.map(|_| ())
     }
 
     /// Add to the decimal number that `key` holds (0 where it isn't there); the sum. Atomic and synced.
     pub async fn increment(&self, key: String, delta: Delta) -> Result<i128, KvError> {
         self.check_key(&key)?;
-        match self.inner.writer.write(Write::Increment { key, delta }).await? {
+        match writer::write(&self.inner, Write::Increment { key, delta }).await? {
             Written::Number(sum) => Ok(sum),
             Written::Done | Written::Changed(_) => Err(KvError::storage("an increment gave no number")),
         }
@@ -176,7 +255,7 @@ impl KvStore {
         let Cas { key, found } = cas;
         self.check_value(&key, &value)?;
         let expected = found.map(|found| found.version);
-        match self.inner.writer.write(Write::Swap { key: key.clone(), expected, value }).await? {
+        match writer::write(&self.inner, Write::Swap { key: key.clone(), expected, value }).await? {
             Written::Changed(found) => Ok(Swap::Changed(Cas { key, found })),
             Written::Done | Written::Number(_) => Ok(Swap::Swapped),
         }
@@ -184,8 +263,8 @@ impl KvStore {
 
     async fn read(&self, key: String) -> Result<(String, Option<Versioned>), KvError> {
         self.check_key(&key)?;
-        let database = self.inner.database.clone();
-        self.inner.readers.run(move |()| entry::get(&database, &key).map(|found| (key, found))).await?
+        let store = self.inner.clone();
+        self.inner.lane.run(move || entry::get(store.database(), &key).map(|found| (key, found))).await?
     }
 
     fn check_key(&self, key: &str) -> Result<(), KvError> {

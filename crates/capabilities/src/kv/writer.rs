@@ -1,20 +1,22 @@
-//! The thread that writes a store: group commit.
+//! How a store is written: group commit.
 //!
-//! It takes the writes that wait, up to a bound, applies them in the order of their arrival in one transaction, commits
-//! with a sync, and only then answers. A write that fails by itself (a swap that lost, a value that isn't a number)
-//! leaves nothing behind and is answered with the others, since what it saw becomes durable with that same commit. If
-//! the engine fails, all of the group are told so.
+//! Writes wait in the store's queue. While there are some, one job of the store is on the tenant's lane: it takes those that wait, up to
+//! a bound, applies them in the order of their arrival in one transaction, commits with a sync, and only then answers. A write that
+//! fails by itself (a swap that lost, a value that isn't a number, a quota that is used up) leaves nothing behind and is answered
+//! with the others, since what it saw becomes durable with that same commit. If the engine fails, all of the group are told so.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
 use redb::{Database, ReadableTable, Table};
 use tokio::sync::oneshot;
 
-use super::entry::{Delta, ENTRIES, META, META_VERSION, Versioned, encode, read_for_write};
-use super::{KvError, KvLimits};
+use super::KvError;
+use super::entry::{
+    self, Delta, ENTRIES, ENTRY_OVERHEAD_BYTES, META, META_BYTES, META_VERSION, Versioned, encode, entry_bytes,
+};
+use super::store::Inner;
+use crate::pool::locked;
 
 /// Most writes that share one commit.
 const GROUP_WRITES_MAX: usize = 512;
@@ -37,11 +39,17 @@ pub(super) enum Written {
     Changed(Option<Versioned>),
 }
 
-pub(super) struct Writer {
-    queue: Option<SyncSender<Request>>,
-    waiting_bytes: Arc<AtomicUsize>,
-    waiting_bytes_max: usize,
-    thread: Option<JoinHandle<()>>,
+/// The writes of a store that wait.
+#[derive(Default)]
+pub(super) struct Waiting {
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    writes: VecDeque<Request>,
+    /// Is a job on its way that takes them?
+    taken: bool,
 }
 
 struct Request {
@@ -50,52 +58,34 @@ struct Request {
     reply: oneshot::Sender<Result<Written, KvError>>,
 }
 
-impl Writer {
-    pub(super) fn start(name: &str, database: Arc<Database>, limits: &KvLimits) -> Result<Self, KvError> {
-        let (queue, requests) = sync_channel(limits.waiting_writes_max);
-        let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let released = waiting_bytes.clone();
-        let thread = std::thread::Builder::new()
-            .name(format!("isomer-kv-{name}"))
-            .spawn(move || write_groups(&database, &requests, &released))
-            .map_err(KvError::storage)?;
-        Ok(Self {
-            queue: Some(queue),
-            waiting_bytes,
-            waiting_bytes_max: limits.waiting_bytes_max,
-            thread: Some(thread),
-        })
-    }
-
-    pub(super) async fn write(&self, write: Write) -> Result<Written, KvError> {
-        let bytes = write.bytes();
-        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // A single write may be larger than the bound by itself; it then goes alone.
-        if before > 0 && before + bytes > self.waiting_bytes_max {
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(KvError::Overloaded);
-        }
-        let (reply, written) = oneshot::channel();
-        let queue = self.queue.as_ref().expect("the queue is there until the writer is dropped");
-        if let Err(refused) = queue.try_send(Request { write, bytes, reply }) {
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(match refused {
-                TrySendError::Full(_) => KvError::Overloaded,
-                TrySendError::Disconnected(_) => KvError::storage("its writer has stopped"),
-            });
-        }
-        written.await.map_err(|_| KvError::storage("its writer has stopped"))?
-    }
+/// What may be added to a store.
+pub(super) struct Room {
+    /// Bytes that its tenant has left.
+    pub(super) left: u64,
+    /// Bytes that its file takes; below half of which nothing is added but what finds a place in the file.
+    pub(super) file: u64,
+    /// [`StorageAccount::limit`](crate::StorageAccount::limit).
+    pub(super) limit: u64,
 }
 
-impl Drop for Writer {
-    /// Finishes the writes that wait, then closes the file.
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<Written, KvError> {
+    let bytes = write.bytes();
+    if !store.account.begin_waiting(bytes, store.limits.waiting_bytes_max) {
+        return Err(KvError::Overloaded);
+    }
+    let (reply, written) = oneshot::channel();
+    {
+        let mut queue = locked(&store.waiting.queue);
+        if queue.writes.len() >= store.limits.waiting_writes_max {
+            store.account.end_waiting(bytes);
+            return Err(KvError::Overloaded);
+        }
+        queue.writes.push_back(Request { write, bytes, reply });
+        if !std::mem::replace(&mut queue.taken, true) {
+            spawn(Turn(store.clone()));
         }
     }
+    written.await.map_err(|_| KvError::storage("the write was abandoned"))?
 }
 
 impl Write {
@@ -107,56 +97,115 @@ impl Write {
             Self::Swap { key, value, .. } => key.len() + value.len(),
         }
     }
+
+    /// Bytes that it may add to the store.
+    fn adds(&self) -> usize {
+        match self {
+            Self::Set(entries) => entries.iter().map(|(key, value)| entry_bytes(key, value.len())).sum(),
+            Self::Delete(_) => 0,
+            Self::Increment { key, .. } => entry_bytes(key, ENTRY_OVERHEAD_BYTES),
+            Self::Swap { key, value, .. } => entry_bytes(key, value.len()),
+        }
+    }
 }
 
-fn write_groups(database: &Database, requests: &Receiver<Request>, waiting_bytes: &AtomicUsize) {
-    while let Ok(first) = requests.recv() {
-        let mut bytes = first.bytes;
-        let mut group = vec![first];
+/// The right to write a group of a store. When it ends, the next group has its turn, behind whatever else waits on the lane.
+struct Turn(Arc<Inner>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut queue = locked(&self.0.waiting.queue);
+        if queue.writes.is_empty() {
+            queue.taken = false;
+        } else {
+            spawn(Turn(self.0.clone()));
+        }
+    }
+}
+
+fn spawn(turn: Turn) {
+    let lane = turn.0.lane.clone();
+    lane.spawn(move || write_group(&turn));
+}
+
+fn write_group(turn: &Turn) {
+    let store = &*turn.0;
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    {
+        let mut queue = locked(&store.waiting.queue);
         while group.len() < GROUP_WRITES_MAX && bytes < GROUP_BYTES_MAX {
-            let Ok(next) = requests.try_recv() else { break };
+            let Some(next) = queue.writes.pop_front() else { break };
             bytes += next.bytes;
             group.push(next);
         }
-        waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        // A caller that has gone (its request was cancelled) didn't get an answer, so nothing was promised.
-        group.retain(|request| !request.reply.is_closed());
-        let (writes, replies): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|request| (request.write, request.reply)).unzip();
-        match commit(database, writes) {
-            Ok(results) => {
-                for (reply, result) in replies.into_iter().zip(results) {
-                    let _ = reply.send(result);
+    }
+    store.account.end_waiting(bytes);
+    // A caller that has gone (its request was cancelled) didn't get an answer, so nothing was promised.
+    group.retain(|request| !request.reply.is_closed());
+    if group.is_empty() {
+        return;
+    }
+    let (writes, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|request| (request.write, request.reply)).unzip();
+    let committed = commit(store.database(), writes, store.room());
+    store.measure();
+    match committed {
+        Ok(results) => {
+            for (reply, result) in replies.into_iter().zip(results) {
+                if matches!(result, Err(KvError::Quota { .. })) {
+                    store.account.refuse();
                 }
+                let _ = reply.send(result);
             }
-            Err(error) => {
-                tracing::error!(%error, "a key-value store failed to commit");
-                for reply in replies {
-                    let _ = reply.send(Err(error.clone()));
-                }
+        }
+        Err(error) => {
+            tracing::error!(store = store.name, %error, "a key-value store failed to commit");
+            for reply in replies {
+                let _ = reply.send(Err(error.clone()));
             }
         }
     }
 }
 
 /// Apply `writes` in one transaction and sync it: a result for each, or the failure that undid all.
-fn commit(database: &Database, writes: Vec<Write>) -> Result<Vec<Result<Written, KvError>>, KvError> {
+fn commit(
+    database: &Database,
+    writes: Vec<Write>,
+    room: Option<Room>,
+) -> Result<Vec<Result<Written, KvError>>, KvError> {
     // redb's default durability is `Immediate`: `commit` returns after the sync.
     let transaction = database.begin_write().map_err(KvError::storage)?;
     let mut results = Vec::with_capacity(writes.len());
     let changed = {
-        let mut entries = transaction.open_table(ENTRIES).map_err(KvError::storage)?;
+        let entries = transaction.open_table(ENTRIES).map_err(KvError::storage)?;
         let mut meta = transaction.open_table(META).map_err(KvError::storage)?;
-        let before = meta.get(META_VERSION).map_err(KvError::storage)?.map_or(0, |version| version.value());
-        let mut version = before;
+        let number = |key| -> Result<Option<u64>, KvError> {
+            Ok(meta.get(key).map_err(KvError::storage)?.map(|number| number.value()))
+        };
+        let before = number(META_VERSION)?.unwrap_or(0);
+        let bytes = match number(META_BYTES)? {
+            Some(bytes) => bytes,
+            // A store of a version that did not count: this is done once.
+            None => entry::count_bytes(&entries)?,
+        };
+        let mut change = Change { entries, version: before, bytes, added: 0 };
         for write in writes {
-            match apply(&mut entries, &mut version, write) {
+            let adds = write.adds() as u64;
+            if let Some(room) = &room
+                && !room.fits(&change, adds)
+            {
+                results.push(Err(KvError::Quota { limit: room.limit }));
+                continue;
+            }
+            change.added += adds;
+            match change.apply(write) {
                 Err(error @ KvError::Storage { .. }) => return Err(error),
                 result => results.push(result),
             }
         }
+        let Change { version, bytes, .. } = change;
         if version != before {
             meta.insert(META_VERSION, version).map_err(KvError::storage)?;
+            meta.insert(META_BYTES, bytes).map_err(KvError::storage)?;
         }
         version != before
     };
@@ -168,39 +217,68 @@ fn commit(database: &Database, writes: Vec<Write>) -> Result<Vec<Result<Written,
     Ok(results)
 }
 
-fn apply(entries: &mut Table<'_, &str, &[u8]>, version: &mut u64, write: Write) -> Result<Written, KvError> {
-    let mut put = |entries: &mut Table<'_, &str, &[u8]>, key: &str, value: &[u8]| {
-        *version += 1;
-        entries.insert(key, encode(*version, value).as_slice()).map(|_| ()).map_err(KvError::storage)
-    };
-    match write {
-        Write::Set(pairs) => {
-            for (key, value) in pairs {
-                put(entries, &key, &value)?;
-            }
-            Ok(Written::Done)
+impl Room {
+    /// May `adds` more bytes be written? A file less than half of which is in use has place for them that was paid for.
+    fn fits(&self, change: &Change<'_>, adds: u64) -> bool {
+        adds == 0 || change.added + adds <= self.left || 2 * (change.bytes + adds) <= self.file
+    }
+}
+
+/// A transaction's work.
+struct Change<'a> {
+    entries: Table<'a, &'static str, &'static [u8]>,
+    version: u64,
+    /// Bytes of all entries.
+    bytes: u64,
+    /// Bytes that writes of this transaction may have added.
+    added: u64,
+}
+
+impl Change<'_> {
+    fn put(&mut self, key: &str, value: &[u8]) -> Result<(), KvError> {
+        self.version += 1;
+        let old = self.entries.insert(key, encode(self.version, value).as_slice()).map_err(KvError::storage)?;
+        let old = old.map_or(0, |old| entry_bytes(key, entry::value_bytes(old.value())));
+        self.bytes = (self.bytes + entry_bytes(key, value.len()) as u64).saturating_sub(old as u64);
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &str) -> Result<(), KvError> {
+        if let Some(old) = self.entries.remove(key).map_err(KvError::storage)? {
+            self.version += 1;
+            self.bytes = self.bytes.saturating_sub(entry_bytes(key, entry::value_bytes(old.value())) as u64);
         }
-        Write::Delete(keys) => {
-            for key in keys {
-                if entries.remove(key.as_str()).map_err(KvError::storage)?.is_some() {
-                    *version += 1;
+        Ok(())
+    }
+
+    fn apply(&mut self, write: Write) -> Result<Written, KvError> {
+        match write {
+            Write::Set(pairs) => {
+                for (key, value) in pairs {
+                    self.put(&key, &value)?;
                 }
+                Ok(Written::Done)
             }
-            Ok(Written::Done)
-        }
-        Write::Increment { key, delta } => {
-            let old = read_for_write(entries, &key)?;
-            let new = delta.add_to(&key, old.as_ref().map_or(b"0", |old| &old.value))?;
-            put(entries, &key, new.to_string().as_bytes())?;
-            Ok(Written::Number(new))
-        }
-        Write::Swap { key, expected, value } => {
-            let current = read_for_write(entries, &key)?;
-            if current.as_ref().map(|current| current.version) != expected {
-                return Ok(Written::Changed(current));
+            Write::Delete(keys) => {
+                for key in keys {
+                    self.remove(&key)?;
+                }
+                Ok(Written::Done)
             }
-            put(entries, &key, &value)?;
-            Ok(Written::Done)
+            Write::Increment { key, delta } => {
+                let old = entry::read_for_write(&self.entries, &key)?;
+                let new = delta.add_to(&key, old.as_ref().map_or(b"0", |old| &old.value))?;
+                self.put(&key, new.to_string().as_bytes())?;
+                Ok(Written::Number(new))
+            }
+            Write::Swap { key, expected, value } => {
+                let current = entry::read_for_write(&self.entries, &key)?;
+                if current.as_ref().map(|current| current.version) != expected {
+                    return Ok(Written::Changed(current));
+                }
+                self.put(&key, &value)?;
+                Ok(Written::Done)
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ mod connect;
 mod exchange;
 mod policy;
 mod resolve;
+mod tenant;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use address::Reach;
 pub use connect::public_roots;
 pub use policy::{HostRule, OutboundPolicy};
 pub use resolve::{Resolve, SystemResolver};
+pub use tenant::{InvalidHostRule, TenantHosts};
 
 /// A response, and the work that moves its bytes: poll it until it ends, or drop it to close the connection.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), Error>>);
@@ -88,6 +90,7 @@ impl OutboundNetwork {
 pub struct OutboundClient {
     network: OutboundNetwork,
     policy: Arc<OutboundPolicy>,
+    tenant: Option<Arc<TenantHosts>>,
     connections: Arc<Semaphore>,
 }
 
@@ -102,7 +105,13 @@ impl OutboundClient {
     /// A client that reaches what `policy` grants.
     pub fn new(network: OutboundNetwork, policy: OutboundPolicy) -> Self {
         let connections = Arc::new(Semaphore::new(network.limits.connections_max));
-        Self { network, policy: Arc::new(policy), connections }
+        Self { network, policy: Arc::new(policy), tenant: None, connections }
+    }
+
+    /// A client that reaches what `policy` grants and `tenant` allows.
+    pub fn of_tenant(network: OutboundNetwork, policy: OutboundPolicy, tenant: Arc<TenantHosts>) -> Self {
+        let connections = tenant.connections(network.limits.connections_max);
+        Self { network, policy: Arc::new(policy), tenant: Some(tenant), connections }
     }
 
     /// Send `request`; the response once its head has come.
@@ -146,7 +155,10 @@ impl OutboundClient {
     fn check_host(&self, destination: &Destination) -> Result<(), Error> {
         let Destination { host, port, .. } = destination;
         if self.policy.rules_for(host, *port).next().is_some() {
-            return Ok(());
+            return match &self.tenant {
+                Some(tenant) if !tenant.may_name(host, *port) => Err(self.refuse(tenant, host, *port)),
+                _ => Ok(()),
+            };
         }
         tracing::warn!(
             component = self.policy.component(),
@@ -178,7 +190,23 @@ impl OutboundClient {
             );
             return Err(Error::DestinationIpProhibited);
         }
+        let Some(tenant) = &self.tenant else { return Ok(allowed) };
+        let allowed: Vec<_> = allowed.into_iter().filter(|address| tenant.allows(host, *port, *address)).collect();
+        if allowed.is_empty() {
+            self.refuse(tenant, host, *port);
+            return Err(Error::DestinationIpProhibited);
+        }
         Ok(allowed)
+    }
+
+    /// Counts and logs what the tenant's quota refuses.
+    fn refuse(&self, tenant: &TenantHosts, host: &Host, port: u16) -> Error {
+        tenant.refuse();
+        tracing::warn!(
+            component = self.policy.component(),
+            "an HTTP request to `{host}:{port}` was denied by the tenant's quota `outbound-hosts`"
+        );
+        Error::HttpRequestDenied
     }
 }
 

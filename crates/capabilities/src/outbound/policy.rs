@@ -101,7 +101,7 @@ impl OutboundPolicy {
 }
 
 impl HostRule {
-    fn matches(&self, host: &Host, port: u16) -> bool {
+    pub(super) fn matches(&self, host: &Host, port: u16) -> bool {
         if self.port.is_some_and(|granted| granted != port) {
             return false;
         }
@@ -117,7 +117,7 @@ impl HostRule {
         }
     }
 
-    fn address(&self) -> Option<IpAddr> {
+    pub(super) fn address(&self) -> Option<IpAddr> {
         let host = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host);
         host.parse().ok()
     }
@@ -127,7 +127,7 @@ impl HostRule {
     }
 
     /// `localhost` and all below it are loopback (RFC 6761 section 6.3).
-    fn names_loopback(&self) -> bool {
+    pub(super) fn names_loopback(&self) -> bool {
         self.host == "localhost" || self.host.ends_with(".localhost")
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rusqlite::ffi::ErrorCode;
 
 use crate::InvalidStoreName;
-use crate::workers::WorkersError;
+use crate::pool::PoolError;
 
 /// A statement or transaction failed. The cases are those of `isomer:sql/types.error`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,12 @@ pub enum SqlError {
     /// Too many wait for the store.
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
+    /// The tenant has used up what its stores may take on disk. Nothing was changed; deleting makes room.
+    #[error("the quota `storage` of {limit} bytes is used up: delete something, or have it raised")]
+    Quota {
+        /// [`StorageAccount::limit`](crate::StorageAccount::limit).
+        limit: u64,
+    },
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(String),
@@ -112,11 +118,11 @@ pub enum SqlOpenError {
     Abandoned,
 }
 
-impl From<WorkersError> for SqlError {
-    fn from(error: WorkersError) -> Self {
+impl From<PoolError> for SqlError {
+    fn from(error: PoolError) -> Self {
         match error {
-            WorkersError::Full => Self::Overloaded,
-            WorkersError::Abandoned => Self::Store(error.to_string()),
+            PoolError::Full => Self::Overloaded,
+            PoolError::Abandoned => Self::Store(error.to_string()),
         }
     }
 }

@@ -77,7 +77,7 @@ fn check(store: &str, folder: &Path, files: &[Migration], applied: &[(String, St
 
 fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(), String> {
     let run = || {
-        session.internal("BEGIN IMMEDIATE").map_err(|error| error.to_string())?;
+        session.begin().map_err(|error| error.to_string())?;
         session.migrate(&file.statements, deadline).map_err(|error| error.to_string())?;
         if let Some(table) = violation(session).map_err(|error| error.to_string())? {
             return Err(format!("it leaves rows in the table `{table}` whose foreign keys point to nothing"));

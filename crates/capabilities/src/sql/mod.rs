@@ -1,8 +1,8 @@
 //! SQL stores on SQLite: one file a store, in WAL mode with `synchronous=FULL`.
 //!
-//! A store has one connection that writes, on a thread of its own, and a few that read. A statement that only reads goes to
+//! A store has one connection that writes and a few that read, opened when they are needed. A statement that only reads goes to
 //! a reader and waits for no writer. A transaction holds the writing connection until it ends, and ends by itself (rolled
-//! back) when its handle is dropped or its time is up.
+//! back) when its handle is dropped or its time is up. Statements run on the tenant's [lane](crate::pool).
 //!
 //! - [`Sql`]: the stores of one data directory.
 //! - [`SqlStore`]: one of them; cheap to clone.
@@ -20,13 +20,15 @@ mod session;
 mod store;
 mod writer;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::check_store_name;
-use crate::workers::locked;
+use crate::open_files::OpenFiles;
+use crate::pool::{Lane, LaneBounds, Pool};
+use crate::{StorageAccount, check_store_name};
+
+use store::Inner;
 
 pub use error::{SqlError, SqlOpenError};
 pub use store::SqlStore;
@@ -63,6 +65,16 @@ pub struct SqlLimits {
     pub migration_time: Duration,
     /// Pages of the write-ahead log after which a commit folds it into the file.
     pub log_pages_max: u32,
+    /// Bytes of each connection's page cache.
+    pub cache_bytes: usize,
+    /// Threads for the stores of all tenants.
+    pub threads_max: usize,
+    /// Threads that the stores of one tenant may have at once.
+    pub tenant_threads_max: usize,
+    /// Statements of all stores of a tenant that wait for a thread.
+    pub tenant_waiting_max: usize,
+    /// Bytes that one statement may write, temporary files included, where the tenant's storage is limited.
+    pub statement_writes_max: u64,
 }
 
 /// What each value counts for in [`SqlLimits::result_bytes_max`] beside its own bytes.
@@ -85,6 +97,11 @@ impl Default for SqlLimits {
             prepared_statements_max: 64,
             migration_time: Duration::from_secs(600),
             log_pages_max: 1000,
+            cache_bytes: 1 << 20,
+            threads_max: 64,
+            tenant_threads_max: 8,
+            tenant_waiting_max: 1024,
+            statement_writes_max: 256 << 20,
         }
     }
 }
@@ -122,44 +139,73 @@ pub struct Rows {
     pub rows: Vec<Vec<Value>>,
 }
 
-/// The SQL stores of one directory.
+/// What the SQL stores of all apps of a process share.
+#[derive(Clone)]
+pub(crate) struct SqlEngine {
+    limits: Arc<SqlLimits>,
+    pool: Arc<Pool>,
+    files: Arc<OpenFiles<Inner>>,
+}
+
+impl SqlEngine {
+    pub(crate) fn new(limits: SqlLimits) -> Self {
+        let pool = Pool::new("isomer-sql", limits.threads_max);
+        Self { limits: Arc::new(limits), pool, files: Arc::default() }
+    }
+
+    /// The stores that lie in `dir`, which is made with the first of them.
+    pub(crate) fn stores(&self, dir: &Path, account: Arc<StorageAccount>) -> Sql {
+        let bounds =
+            LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.tenant_waiting_max };
+        let lane = self.pool.lane(account.number(), bounds);
+        Sql { dir: dir.to_owned(), engine: self.clone(), lane, account }
+    }
+
+    /// Resolves when no store below `dir` is open.
+    pub(crate) async fn closed(&self, dir: &Path) {
+        self.files.closed(dir).await;
+    }
+
+    /// Number of stores that are open.
+    pub(crate) fn open_stores(&self) -> usize {
+        self.files.open()
+    }
+}
+
+/// The SQL stores of one directory, opened when asked for and closed with their last handle.
 pub struct Sql {
     dir: PathBuf,
-    limits: Arc<SqlLimits>,
-    stores: Mutex<HashMap<String, SqlStore>>,
-    // Held while a store is opened, so that migrations run once.
-    opening: tokio::sync::Mutex<()>,
+    engine: SqlEngine,
+    lane: Lane,
+    account: Arc<StorageAccount>,
 }
 
 impl Sql {
-    /// Stores as files in `dir`, which must exist.
+    /// Stores as files in `dir`, with threads of their own and without a quota.
     pub fn new(dir: &Path, limits: SqlLimits) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            limits: Arc::new(limits),
-            stores: Mutex::default(),
-            opening: tokio::sync::Mutex::default(),
-        }
+        SqlEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()))
     }
 
     /// Open the store `name`, making it where it isn't there, and bring it up to date with its migrations. A store that is
     /// open already keeps its other settings.
+    ///
+    /// # Errors
+    /// What is wrong with its name, its file or its migrations.
     pub async fn open(&self, name: &str, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
-        let _opening = self.opening.lock().await;
-        let open = locked(&self.stores).get(name).cloned();
-        if let Some(store) = open {
-            if let Some(folder) = settings.migrations {
-                store.migrate(folder).await?;
-            }
-            return Ok(store);
-        }
         let path = self.dir.join(format!("{name}.sqlite"));
-        let (name_of_it, limits) = (name.to_owned(), self.limits.clone());
-        let store = tokio::task::spawn_blocking(move || SqlStore::open_file(&name_of_it, &path, &settings, limits))
-            .await
-            .map_err(|_| SqlOpenError::Abandoned)??;
-        locked(&self.stores).insert(name.to_owned(), store.clone());
+        let migrations = settings.migrations.clone();
+        let open = async |permit| {
+            let (name, path, limits) = (name.to_owned(), path.clone(), self.engine.limits.clone());
+            let of_tenant = (self.lane.clone(), self.account.clone());
+            let job = move || Inner::open_file(&name, &path, &settings, limits, of_tenant, permit);
+            self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?
+        };
+        let (store, was_open) = self.engine.files.get(&path, open).await?;
+        let store = SqlStore::new(store);
+        if was_open && let Some(folder) = migrations {
+            store.migrate(folder).await?;
+        }
         Ok(store)
     }
 }

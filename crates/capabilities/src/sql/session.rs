@@ -3,7 +3,8 @@
 //! Blocking; it belongs to a thread of the store. Every statement of a guest comes through [`Session::execute`] and
 //! [`Session::query`], which leave the connection as they found it, whatever happens.
 
-use std::path::Path;
+use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,16 +12,30 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Authorization;
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, OpenFlags};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::{self, Mode};
 use super::{Rows, SqlError, SqlLimits, VALUE_OVERHEAD_BYTES, Value};
-use crate::workers::locked;
+use crate::StorageAccount;
+use crate::pool::locked;
+use crate::storage::written_by_thread;
 
 /// Instructions of SQLite's machine between two looks at the clock.
 const INSTRUCTIONS_PER_CHECK: i32 = 1000;
 /// How long SQLite waits for a lock that another connection of this process holds for a moment.
 const BUSY_TIME: Duration = Duration::from_secs(5);
+/// Time between two looks at what a statement has written.
+const WRITES_LOOK: Duration = Duration::from_millis(20);
+/// Bytes of a pattern of LIKE and GLOB: matching is one instruction, which no clock interrupts.
+const LIKE_PATTERN_BYTES_MAX: i32 = 1000;
+/// Instructions that a statement may be compiled to: they lie in memory.
+const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
+/// How deep triggers may call triggers.
+const TRIGGER_DEPTH_MAX: i32 = 100;
+/// A store that has fewer unused pages keeps them.
+const GIVE_BACK_PAGES_MIN: u64 = 64;
+/// SQLite's own bound of pages.
+const PAGES_MAX: u64 = 0xffff_fffe;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +44,33 @@ pub(super) enum Access {
     Read,
 }
 
+/// How connections of a store are opened.
+#[derive(Clone)]
+pub(super) struct Opening {
+    pub(super) path: PathBuf,
+    pub(super) limits: Arc<SqlLimits>,
+    pub(super) statement_time: Duration,
+    pub(super) account: Arc<StorageAccount>,
+}
+
+impl Opening {
+    /// Takes note of what the store's files take now.
+    pub(super) fn measure(&self) {
+        self.account.measure(&self.path);
+        for suffix in ["-wal", "-shm"] {
+            let mut beside = self.path.clone().into_os_string();
+            beside.push(suffix);
+            self.account.measure(beside.as_ref());
+        }
+    }
+}
+
 pub(super) struct Session {
     connection: Connection,
     guard: Arc<Mutex<Guard>>,
-    limits: Arc<SqlLimits>,
-    statement_time: Duration,
+    opening: Opening,
+    /// The bound of pages that SQLite was told.
+    pages_max: Cell<u64>,
 }
 
 /// What the callbacks of SQLite look at.
@@ -41,6 +78,33 @@ struct Guard {
     mode: Mode,
     deadline: Option<Instant>,
     denied: Option<String>,
+    writes: Option<Writes>,
+}
+
+/// What a statement may write: to the log, and to temporary files, which no setting of SQLite bounds.
+struct Writes {
+    /// What the thread had written at the first look: most statements are done before it.
+    begun_at: Option<u64>,
+    bytes_max: u64,
+    look_at: Instant,
+    reached: bool,
+}
+
+impl Guard {
+    const OFF: Self = Self { mode: Mode::Internal, deadline: None, denied: None, writes: None };
+
+    /// Must the statement end now?
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return true;
+        }
+        let Some(writes) = self.writes.as_mut().filter(|writes| now >= writes.look_at) else { return false };
+        writes.look_at = now + WRITES_LOOK;
+        let written = written_by_thread();
+        writes.reached = written.saturating_sub(*writes.begun_at.get_or_insert(written)) > writes.bytes_max;
+        writes.reached
+    }
 }
 
 /// A query on a connection that only reads.
@@ -51,35 +115,35 @@ pub(super) enum ReadOutcome {
 }
 
 impl Session {
-    pub(super) fn open(
-        path: &Path,
-        access: Access,
-        limits: Arc<SqlLimits>,
-        statement_time: Duration,
-    ) -> Result<Self, rusqlite::Error> {
+    pub(super) fn open(opening: &Opening, access: Access) -> Result<Self, rusqlite::Error> {
         let flags = match access {
             Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
-        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        Self::guard(connection, access, limits, statement_time)
+        let connection = Connection::open_with_flags(&opening.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        Self::guard(connection, access, opening)
     }
 
     /// Put the guards on a fresh connection.
-    pub(super) fn guard(
-        mut connection: Connection,
-        access: Access,
-        limits: Arc<SqlLimits>,
-        statement_time: Duration,
-    ) -> Result<Self, rusqlite::Error> {
+    fn guard(mut connection: Connection, access: Access, opening: &Opening) -> Result<Self, rusqlite::Error> {
+        let limits = &opening.limits;
         connection.busy_timeout(BUSY_TIME)?;
         if access == Access::Write {
+            let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+            if pages == 0 {
+                // Pages that a store no longer uses can then be given back. Must be said before there is one.
+                connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+            }
             let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
             if !mode.eq_ignore_ascii_case("wal") {
                 return Err(rusqlite::Error::InvalidParameterName(format!("journal mode is `{mode}`, not `wal`")));
             }
             connection.pragma_update(None, "wal_autocheckpoint", limits.log_pages_max)?;
+            // What a large transaction made of the log is given back.
+            connection.pragma_update(None, "journal_size_limit", i64::from(limits.log_pages_max) * 4096)?;
         }
+        let kibibytes = i64::try_from(limits.cache_bytes / 1024).unwrap_or(i64::MAX);
+        connection.pragma_update(None, "cache_size", -kibibytes)?;
         // FULL: each commit syncs the log before it returns.
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -91,13 +155,13 @@ impl Session {
         connection.set_limit(Limit::SQLITE_LIMIT_VARIABLE_NUMBER, bounded(limits.parameters_max))?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES_MAX)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, STATEMENT_INSTRUCTIONS_MAX)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH, TRIGGER_DEPTH_MAX)?;
         connection.set_prepared_statement_cache_capacity(limits.prepared_statements_max);
-        let guard = Arc::new(Mutex::new(Guard { mode: Mode::Internal, deadline: None, denied: None }));
+        let guard = Arc::new(Mutex::new(Guard::OFF));
         let watched = guard.clone();
-        connection.progress_handler(
-            INSTRUCTIONS_PER_CHECK,
-            Some(move || locked(&watched).deadline.is_some_and(|deadline| Instant::now() >= deadline)),
-        )?;
+        connection.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || locked(&watched).is_over()))?;
         let asked = guard.clone();
         connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
             let mut guard = locked(&asked);
@@ -109,12 +173,71 @@ impl Session {
                 }
             }
         }))?;
-        Ok(Self { connection, guard, limits, statement_time })
+        Ok(Self { connection, guard, opening: opening.clone(), pages_max: Cell::new(PAGES_MAX) })
+    }
+
+    /// Begin a transaction, in which the store may grow as far as the tenant's storage allows now.
+    pub(super) fn begin(&self) -> Result<(), SqlError> {
+        self.bound_growth()?;
+        self.internal("BEGIN IMMEDIATE")
+    }
+
+    /// Takes note of what the store's files take now, and gives back what a store no longer uses if that is much.
+    pub(super) fn wrote(&self) {
+        if self.opening.account.is_limited()
+            && !self.in_transaction()
+            && let Err(error) = self.give_back()
+        {
+            tracing::debug!(%error, "pages could not be given back");
+        }
+        self.opening.measure();
+    }
+
+    /// Lets the store grow as far as the tenant's storage allows.
+    fn bound_growth(&self) -> Result<(), SqlError> {
+        let account = &self.opening.account;
+        let pages_max = if account.is_limited() {
+            self.opening.measure();
+            let number = |pragma| self.number(pragma).map_err(|error| self.error(&error));
+            let (pages, page_bytes) = (number("page_count")?, number("page_size")?.max(1));
+            // SQLite takes no bound below what is there.
+            (pages + account.room() / page_bytes).clamp(1, PAGES_MAX)
+        } else {
+            PAGES_MAX
+        };
+        if self.pages_max.replace(pages_max) != pages_max {
+            self.connection
+                .pragma_update(None, "max_page_count", pages_max.cast_signed())
+                .map_err(|error| self.error(&error))?;
+        }
+        Ok(())
+    }
+
+    fn give_back(&self) -> Result<(), rusqlite::Error> {
+        let free = self.number("freelist_count")?;
+        if free < GIVE_BACK_PAGES_MIN || free < self.number("page_count")? / 4 {
+            return Ok(());
+        }
+        // The pragma gives a row for each page: it is stepped until all are done.
+        let mut statement = self.connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        drop(rows);
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    fn number(&self, pragma: &str) -> Result<u64, rusqlite::Error> {
+        let mut statement = self.connection.prepare_cached(&format!("PRAGMA {pragma}"))?;
+        statement.query_row([], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
     }
 
     /// Run one statement that gives no rows; the rows that it changed.
     pub(super) fn execute(&self, statement: &str, parameters: &[Value], by: Option<Instant>) -> Result<u64, SqlError> {
-        self.guarded(Mode::Guest, self.statement_deadline(by), || {
+        let alone = !self.in_transaction();
+        if alone {
+            self.bound_growth()?;
+        }
+        let result = self.guarded(Mode::Guest, self.statement_deadline(by), || {
             let mut prepared = self.prepare(statement)?;
             if prepared.column_count() > 0 {
                 return Err(SqlError::Statement("it gives rows: run it with `query`".to_owned()));
@@ -125,7 +248,11 @@ impl Session {
             // SQLite keeps the last count where a statement (CREATE TABLE, say) changes no rows.
             let changed = self.connection.total_changes() != before;
             Ok(if changed { self.connection.changes() } else { 0 })
-        })
+        });
+        if alone {
+            self.wrote();
+        }
+        result
     }
 
     /// Run one statement on a connection that only reads, if it only reads.
@@ -153,7 +280,11 @@ impl Session {
         if !changes {
             return run();
         }
-        let (begin, commit, undo) = if self.connection.is_autocommit() {
+        let alone = !self.in_transaction();
+        if alone {
+            self.bound_growth()?;
+        }
+        let (begin, commit, undo) = if alone {
             ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
         } else {
             ("SAVEPOINT isomer_query", "RELEASE isomer_query", "ROLLBACK TO isomer_query; RELEASE isomer_query")
@@ -162,6 +293,9 @@ impl Session {
         let result = run().and_then(|rows| self.internal(commit).map(|()| rows));
         if result.is_err() && !self.connection.is_autocommit() {
             self.internal(undo)?;
+        }
+        if alone {
+            self.wrote();
         }
         result
     }
@@ -200,7 +334,7 @@ impl Session {
     }
 
     fn statement_deadline(&self, by: Option<Instant>) -> Option<Instant> {
-        let own = Instant::now() + self.statement_time;
+        let own = Instant::now() + self.opening.statement_time;
         Some(by.map_or(own, |by| by.min(own)))
     }
 
@@ -211,15 +345,34 @@ impl Session {
         deadline: Option<Instant>,
         work: impl FnOnce() -> Result<T, SqlError>,
     ) -> Result<T, SqlError> {
-        *locked(&self.guard) = Guard { mode, deadline, denied: None };
+        let writes = if mode != Mode::Internal && self.opening.account.is_limited() {
+            let (bytes_max, look_at) = (self.opening.limits.statement_writes_max, Instant::now() + WRITES_LOOK);
+            Some(Writes { begun_at: None, bytes_max, look_at, reached: false })
+        } else {
+            None
+        };
+        *locked(&self.guard) = Guard { mode, deadline, denied: None, writes };
         let result = work();
-        *locked(&self.guard) = Guard { mode: Mode::Internal, deadline: None, denied: None };
+        *locked(&self.guard) = Guard::OFF;
         result
     }
 
     fn error(&self, error: &rusqlite::Error) -> SqlError {
-        let denied = locked(&self.guard).denied.take();
-        SqlError::from_sqlite(error, denied)
+        let (denied, wrote_too_much) = {
+            let mut guard = locked(&self.guard);
+            (guard.denied.take(), guard.writes.as_ref().is_some_and(|writes| writes.reached))
+        };
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) if wrote_too_much => SqlError::TooLarge(format!(
+                "the statement writes more than {} bytes, temporary files included",
+                self.opening.limits.statement_writes_max
+            )),
+            Some(ErrorCode::DiskFull) if self.opening.account.is_limited() => {
+                self.opening.account.refuse();
+                SqlError::Quota { limit: self.opening.account.limit() }
+            }
+            _ => SqlError::from_sqlite(error, denied),
+        }
     }
 
     fn prepare(&self, statement: &str) -> Result<CachedStatement<'_>, SqlError> {
@@ -233,20 +386,20 @@ impl Session {
         let mut bytes = columns.iter().map(String::len).sum::<usize>();
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next().map_err(|error| self.error(&error))? {
-            if collected.len() >= self.limits.result_rows_max {
+            if collected.len() >= self.opening.limits.result_rows_max {
                 return Err(SqlError::TooLarge(format!(
                     "the result has more than {} rows: use LIMIT",
-                    self.limits.result_rows_max
+                    self.opening.limits.result_rows_max
                 )));
             }
             let mut values = Vec::with_capacity(columns.len());
             for (index, column) in columns.iter().enumerate() {
                 let value = row.get_ref(index).map_err(|error| self.error(&error))?;
                 bytes += VALUE_OVERHEAD_BYTES + value_bytes(value);
-                if bytes > self.limits.result_bytes_max {
+                if bytes > self.opening.limits.result_bytes_max {
                     return Err(SqlError::TooLarge(format!(
                         "the result has more than {} bytes: use LIMIT, or ask for fewer columns",
-                        self.limits.result_bytes_max
+                        self.opening.limits.result_bytes_max
                     )));
                 }
                 values.push(own(value, column)?);

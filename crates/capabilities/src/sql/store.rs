@@ -1,55 +1,111 @@
 //! One SQL store: the operations that the host bindings call.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
-use super::session::{Access, ReadOutcome, Session};
-use super::writer::{Transaction, Writer};
+use tokio::sync::Semaphore;
+
+use super::session::{Access, Opening, ReadOutcome, Session};
+use super::writer::{self, Transaction, Waiting, Writer};
 use super::{Rows, SqlError, SqlLimits, SqlOpenError, SqlSettings, Value, migrations};
-use crate::data_dir::sync_dir;
-use crate::workers::Workers;
+use crate::StorageAccount;
+use crate::data_dir::{make_private_dir, sync_dir};
+use crate::open_files::OpenPermit;
+use crate::pool::{Lane, locked};
 
-/// A store. Clones are handles of the same one; the last to be dropped closes it.
+/// A store. Clones are handles of the same one; the last to be dropped has it closed, on a thread of the pool.
 #[derive(Clone)]
 pub struct SqlStore {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     name: String,
-    limits: Arc<SqlLimits>,
-    // The readers are closed before the writer, whose close then folds the log into the file.
-    readers: Workers<Session>,
-    writer: Writer,
+    pub(super) limits: Arc<SqlLimits>,
+    pub(super) lane: Lane,
+    opening: Opening,
+    reading: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    /// There until this is dropped.
+    open: Option<Open>,
 }
 
-impl SqlStore {
-    /// Blocking: open the file, migrate it, start its threads.
+/// An open database, in the order in which it is closed: the readers before the writer, whose close then folds the log into the file.
+struct Open {
+    readers: Mutex<Vec<Session>>,
+    writer: Writer,
+    _permit: OpenPermit,
+}
+
+impl Inner {
+    /// Blocking: open the file and migrate it.
     pub(super) fn open_file(
         name: &str,
         path: &Path,
         settings: &SqlSettings,
         limits: Arc<SqlLimits>,
-    ) -> Result<Self, SqlOpenError> {
+        (lane, account): (Lane, Arc<StorageAccount>),
+        permit: OpenPermit,
+    ) -> Result<Arc<Self>, SqlOpenError> {
         let open = |source| SqlOpenError::Open { path: path.to_owned(), source };
         let io = |source| SqlOpenError::Io { path: path.to_owned(), source };
         let statement_time = settings.statement_time.unwrap_or(limits.statement_time);
-        let session = Session::open(path, Access::Write, limits.clone(), statement_time).map_err(open)?;
+        let opening = Opening { path: path.to_owned(), limits: limits.clone(), statement_time, account };
+        let dir = path.parent().unwrap_or(Path::new("."));
+        make_private_dir(dir).map_err(io)?;
+        let session = Session::open(&opening, Access::Write).map_err(open)?;
         // The switch to WAL mode left a journal behind, which is deleted now. Were that undone by a crash, the journal would
         // be rolled back over what was committed since; so it is made durable before anything is committed.
-        if let Some(dir) = path.parent() {
-            sync_dir(dir).map_err(io)?;
-        }
+        sync_dir(dir).map_err(io)?;
         if let Some(folder) = &settings.migrations {
             migrations::apply(name, &session, folder, limits.migration_time)?;
         }
-        let readers: Result<Vec<_>, _> = (0..limits.readers.max(1))
-            .map(|_| Session::open(path, Access::Read, limits.clone(), statement_time))
-            .collect();
-        let readers =
-            Workers::start(&format!("isomer-sql-read-{name}"), readers.map_err(open)?, limits.waiting_reads_max);
-        let writer = Writer::start(name, session, limits.clone()).map_err(io)?;
-        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), limits, readers: readers.map_err(io)?, writer }) })
+        session.wrote();
+        let reading = Arc::new(Semaphore::new(limits.readers.max(1)));
+        let open = Open { readers: Mutex::default(), writer: Writer::new(session), _permit: permit };
+        let waiting = AtomicUsize::new(0);
+        Ok(Arc::new(Self { name: name.to_owned(), limits, lane, opening, reading, waiting, open: Some(open) }))
+    }
+
+    fn open(&self) -> &Open {
+        self.open.as_ref().expect("it is open until it is dropped")
+    }
+
+    pub(super) fn writer(&self) -> &Writer {
+        &self.open().writer
+    }
+
+    /// Run `work` on a connection that only reads. One that is used for the first time is opened.
+    fn read(&self, statement: &str, parameters: &[Value]) -> Result<ReadOutcome, SqlError> {
+        let idle = locked(&self.open().readers).pop();
+        let session = match idle {
+            Some(session) => session,
+            None => Session::open(&self.opening, Access::Read).map_err(|error| SqlError::from_sqlite(&error, None))?,
+        };
+        let outcome = session.read(statement, parameters);
+        locked(&self.open().readers).push(session);
+        Ok(outcome)
+    }
+}
+
+impl Drop for Inner {
+    /// Closing folds the log into the file and syncs, so it is a job of its own; the permit goes after it.
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let opening = self.opening.clone();
+        self.lane.spawn(move || {
+            let Open { readers, writer, _permit } = open;
+            drop(readers);
+            drop(writer.into_session());
+            opening.measure();
+        });
+    }
+}
+
+impl SqlStore {
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
     }
 
     /// The store's name.
@@ -61,32 +117,42 @@ impl SqlStore {
     pub(super) async fn migrate(&self, folder: PathBuf) -> Result<(), SqlOpenError> {
         let (store, path) = (self.inner.name.clone(), folder.clone());
         let (name, time) = (store.clone(), self.inner.limits.migration_time);
-        let applied = self.inner.writer.run(move |session| Ok(migrations::apply(&name, session, &folder, time)));
+        let work = move |session: &Session| Ok(migrations::apply(&name, session, &folder, time));
+        let applied = writer::run(&self.inner, work);
         applied.await.map_err(|error| SqlOpenError::MigrationFailed { store, path, message: error.to_string() })?
     }
 
     /// Run one statement that gives no rows; the number of rows that it changed. The change has been synced on return.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
         check_sizes(&self.inner.limits, &statement, &parameters)?;
-        self.inner.writer.run(move |session| session.execute(&statement, &parameters, None)).await
+        writer::run(&self.inner, move |session| session.execute(&statement, &parameters, None)).await
     }
 
     /// Run one statement and collect its rows. A statement that only reads waits for no writer.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
         check_sizes(&self.inner.limits, &statement, &parameters)?;
         let asked = Arc::new((statement, parameters));
-        let read = asked.clone();
-        match self.inner.readers.run(move |session| session.read(&read.0, &read.1)).await? {
+        let reader = {
+            let _waiting = Waiting::begin(&self.inner.waiting, self.inner.limits.waiting_reads_max)?;
+            self.inner.reading.clone().acquire_owned().await
+        };
+        let (store, read) = (self.inner.clone(), asked.clone());
+        let job = move || {
+            // Held until the job has ended, also where nobody waits for it any more.
+            let _reader = reader;
+            store.read(&read.0, &read.1)
+        };
+        match self.inner.lane.run(job).await?? {
             ReadOutcome::Rows(rows) => rows,
             ReadOutcome::NeedsWriter => {
-                self.inner.writer.run(move |session| session.query(&asked.0, &asked.1, None)).await
+                writer::run(&self.inner, move |session| session.query(&asked.0, &asked.1, None)).await
             }
         }
     }
 
     /// Begin a transaction: it waits for those before it, up to [`SqlLimits::wait_time`].
     pub async fn begin(&self) -> Result<Transaction, SqlError> {
-        self.inner.writer.begin().await
+        writer::begin(&self.inner).await
     }
 }
 

@@ -1,128 +1,145 @@
-//! The thread that owns a store's writing connection, and the transactions that borrow it.
+//! Whose turn it is to write to a store, and the transactions that keep their turn.
 //!
-//! A slot (a fair semaphore of one) says whose turn it is; it travels with the job and comes back when the thread has done
-//! with it, so a caller that goes away in the middle frees nothing too early. A transaction keeps the slot and the thread
-//! until it ends: by `commit` or `rollback`, by the drop of its handle, or by its deadline.
+//! A slot (a fair semaphore of one) says whose turn it is. Who has it holds the writing connection as a [`Lease`], which travels into the job on the
+//! pool and comes back when the job has done with it, so a caller that goes away in the middle frees nothing too early. A
+//! transaction keeps its lease, but no thread, until it ends: by `commit` or `rollback`, by the drop of its handle, or by its deadline.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 
 use super::session::Session;
+use super::store::Inner;
 use super::{Rows, SqlError, SqlLimits, Value};
+use crate::pool::locked;
 
+/// The writing connection of a store while nobody writes, and those who wait for it.
 pub(super) struct Writer {
-    jobs: Option<Sender<(Job, OwnedSemaphorePermit)>>,
+    session: Mutex<Option<Session>>,
     slot: Arc<Semaphore>,
     waiting: AtomicUsize,
-    limits: Arc<SqlLimits>,
-    thread: Option<JoinHandle<()>>,
 }
 
-enum Job {
-    Run(Box<dyn FnOnce(&Session) + Send>),
-    Transaction { steps: Receiver<Step>, begun: oneshot::Sender<Result<(), SqlError>>, expired: Arc<AtomicBool> },
-}
-
-/// Work of a transaction, which must be done by an instant.
-type StepWork = Box<dyn FnOnce(&Session, Instant) + Send>;
-
-enum Step {
-    Run(StepWork),
-    End { commit: bool, ended: oneshot::Sender<Result<(), SqlError>> },
+/// The writing connection of a store, in somebody's hands.
+struct Lease {
+    /// There until this is dropped.
+    session: Option<Session>,
+    // Its drop may close the store, so it comes before the slot is free: then there is nobody to take it.
+    store: Arc<Inner>,
+    slot: Option<OwnedSemaphorePermit>,
+    rolled_back: bool,
 }
 
 /// An open transaction. Dropping it rolls it back. Clones are handles of the same one.
 #[derive(Clone)]
 pub struct Transaction {
-    steps: Sender<Step>,
-    expired: Arc<AtomicBool>,
+    open: Arc<Open>,
     limits: Arc<SqlLimits>,
 }
 
+struct Open {
+    /// `None` once it has ended.
+    lease: Mutex<Option<Lease>>,
+    /// Held by the step that runs: steps run in the order in which they came.
+    step: Arc<Semaphore>,
+    expired: AtomicBool,
+    deadline: Instant,
+    store: Arc<Inner>,
+    expiry: OnceLock<AbortHandle>,
+}
+
 impl Writer {
-    pub(super) fn start(name: &str, session: Session, limits: Arc<SqlLimits>) -> std::io::Result<Self> {
-        let (jobs, received) = channel();
-        let transaction_time = limits.transaction_time;
-        let thread = std::thread::Builder::new().name(format!("isomer-sql-{name}")).spawn(move || {
-            while let Ok((job, slot)) = received.recv() {
-                match job {
-                    Job::Run(job) => job(&session),
-                    Job::Transaction { steps, begun, expired } => {
-                        run_transaction(&session, &steps, begun, &expired, Instant::now() + transaction_time);
-                    }
-                }
-                session.roll_back();
-                drop(slot);
-            }
-        })?;
-        Ok(Self {
-            jobs: Some(jobs),
-            slot: Arc::new(Semaphore::new(1)),
-            waiting: AtomicUsize::new(0),
-            limits,
-            thread: Some(thread),
-        })
+    pub(super) fn new(session: Session) -> Self {
+        Self { session: Mutex::new(Some(session)), slot: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) }
     }
 
-    /// Run `work` on the writing connection, outside of any transaction.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Session) -> Result<T, SqlError> + Send + 'static,
-    ) -> Result<T, SqlError> {
-        let slot = self.turn().await?;
-        let (reply, result) = oneshot::channel();
-        let job = Job::Run(Box::new(move |session| {
-            let _ = reply.send(work(session));
-        }));
-        self.send(job, slot)?;
-        result.await.map_err(|_| stopped())?
-    }
-
-    pub(super) async fn begin(&self) -> Result<Transaction, SqlError> {
-        let slot = self.turn().await?;
-        let (steps, received) = channel();
-        let (begun, ready) = oneshot::channel();
-        let expired = Arc::new(AtomicBool::new(false));
-        self.send(Job::Transaction { steps: received, begun, expired: expired.clone() }, slot)?;
-        ready.await.map_err(|_| stopped())??;
-        Ok(Transaction { steps, expired, limits: self.limits.clone() })
-    }
-
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, SqlError> {
-        let _waiting = Waiting::begin(&self.waiting, self.limits.waiting_writes_max)?;
-        match tokio::time::timeout(self.limits.wait_time, self.slot.clone().acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) => Err(stopped()),
-            Err(_) => Err(SqlError::Overloaded),
-        }
-    }
-
-    fn send(&self, job: Job, slot: OwnedSemaphorePermit) -> Result<(), SqlError> {
-        let jobs = self.jobs.as_ref().expect("the channel is there until the writer is dropped");
-        jobs.send((job, slot)).map_err(|_| stopped())
+    /// The connection, to close it.
+    pub(super) fn into_session(self) -> Option<Session> {
+        self.session.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Writer {
-    /// Finishes what runs, then closes the connection.
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+/// Run `work` on the writing connection, outside of any transaction.
+pub(super) async fn run<T: Send + 'static>(
+    store: &Arc<Inner>,
+    work: impl FnOnce(&Session) -> Result<T, SqlError> + Send + 'static,
+) -> Result<T, SqlError> {
+    let lease = lease(store).await?;
+    // The lease ends on the pool's thread, with the job.
+    store.lane.run(move || work(lease.session())).await?
+}
+
+pub(super) async fn begin(store: &Arc<Inner>) -> Result<Transaction, SqlError> {
+    let lease = lease(store).await?;
+    let begun = store.lane.run(move || lease.session().begin().map(|()| lease)).await??;
+    let deadline = Instant::now() + store.limits.transaction_time;
+    let open = Arc::new(Open {
+        lease: Mutex::new(Some(begun)),
+        step: Arc::new(Semaphore::new(1)),
+        expired: AtomicBool::new(false),
+        deadline,
+        store: store.clone(),
+        expiry: OnceLock::new(),
+    });
+    let expiry = tokio::spawn(expire(Arc::downgrade(&open), deadline));
+    open.expiry.get_or_init(|| expiry.abort_handle());
+    Ok(Transaction { open, limits: store.limits.clone() })
+}
+
+/// Ends the transaction at its deadline, if it is open by then.
+async fn expire(open: Weak<Open>, deadline: Instant) {
+    tokio::time::sleep_until(deadline.into()).await;
+    let Some(open) = open.upgrade() else { return };
+    // What runs ends at the same deadline.
+    if let Ok(_step) = open.step.clone().acquire_owned().await
+        && let Some(lease) = locked(&open.lease).take()
+    {
+        open.expired.store(true, Ordering::Release);
+        drop(lease);
+    }
+}
+
+async fn lease(store: &Arc<Inner>) -> Result<Lease, SqlError> {
+    let writer = store.writer();
+    let _waiting = Waiting::begin(&writer.waiting, store.limits.waiting_writes_max)?;
+    match tokio::time::timeout(store.limits.wait_time, writer.slot.clone().acquire_owned()).await {
+        Ok(Ok(slot)) => {
+            let session = locked(&writer.session).take().ok_or_else(lost)?;
+            Ok(Lease { session: Some(session), store: store.clone(), slot: Some(slot), rolled_back: false })
         }
+        Ok(Err(_)) => Err(lost()),
+        Err(_) => Err(SqlError::Overloaded),
+    }
+}
+
+impl Lease {
+    fn session(&self) -> &Session {
+        self.session.as_ref().expect("it is there until the lease is dropped")
+    }
+}
+
+impl Drop for Lease {
+    /// Gives the connection back as it was: what is open is rolled back, on a thread of the pool.
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        if session.in_transaction() && !self.rolled_back {
+            let (store, slot) = (self.store.clone(), self.slot.take());
+            let lease = Self { session: Some(session), store, slot, rolled_back: true };
+            self.store.lane.spawn(move || lease.session().roll_back());
+            return;
+        }
+        *locked(&self.store.writer().session) = Some(session);
     }
 }
 
 /// Counts those that wait for their turn, also when they stop waiting.
-struct Waiting<'a>(&'a AtomicUsize);
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicUsize, max: usize) -> Result<Self, SqlError> {
+    pub(super) fn begin(count: &'a AtomicUsize, max: usize) -> Result<Self, SqlError> {
         let waiting = Self(count);
         if count.fetch_add(1, Ordering::Relaxed) >= max { Err(SqlError::Overloaded) } else { Ok(waiting) }
     }
@@ -161,67 +178,60 @@ impl Transaction {
         &self,
         work: impl FnOnce(&Session, Instant) -> Result<T, SqlError> + Send + 'static,
     ) -> Result<T, SqlError> {
-        let (reply, result) = oneshot::channel();
-        let step = Step::Run(Box::new(move |session, deadline| {
-            let _ = reply.send(if session.in_transaction() { work(session, deadline) } else { Err(undone()) });
-        }));
-        self.steps.send(step).map_err(|_| self.gone())?;
-        result.await.map_err(|_| self.gone())?
+        let step = self.open.step.clone().acquire_owned().await.map_err(|_| ended())?;
+        let open = self.open.clone();
+        let job = move || {
+            // Held until the job has ended, also where nobody waits for it any more.
+            let _step = step;
+            let lease = locked(&open.lease);
+            let Some(lease) = lease.as_ref() else { return Err(open.gone()) };
+            if !lease.session().in_transaction() {
+                return Err(undone());
+            }
+            if open.deadline <= Instant::now() {
+                return Err(SqlError::Timeout);
+            }
+            work(lease.session(), open.deadline)
+        };
+        self.open.store.lane.run(job).await?
     }
 
     async fn end(self, commit: bool) -> Result<(), SqlError> {
-        let (ended, result) = oneshot::channel();
-        self.steps.send(Step::End { commit, ended }).map_err(|_| self.gone())?;
-        result.await.map_err(|_| self.gone())?
+        let step = self.open.step.clone().acquire_owned().await.map_err(|_| ended())?;
+        let lease = locked(&self.open.lease).take().ok_or_else(|| self.open.gone())?;
+        let job = move || {
+            let _step = step;
+            end(lease.session(), commit)
+        };
+        self.open.store.lane.run(job).await?
     }
+}
 
+impl Open {
     /// Why nobody takes this transaction's steps any more.
     fn gone(&self) -> SqlError {
-        if self.expired.load(Ordering::Acquire) {
-            SqlError::Timeout
-        } else {
-            SqlError::Store("the transaction has ended".to_owned())
+        if self.expired.load(Ordering::Acquire) { SqlError::Timeout } else { ended() }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(expiry) = self.expiry.get() {
+            expiry.abort();
         }
     }
 }
 
-fn stopped() -> SqlError {
-    SqlError::Store("its writer has stopped".to_owned())
+fn lost() -> SqlError {
+    SqlError::Store("its writing connection is lost".to_owned())
+}
+
+fn ended() -> SqlError {
+    SqlError::Store("the transaction has ended".to_owned())
 }
 
 fn undone() -> SqlError {
     SqlError::Store("the transaction was rolled back by the error of an earlier statement".to_owned())
-}
-
-fn run_transaction(
-    session: &Session,
-    steps: &Receiver<Step>,
-    begun: oneshot::Sender<Result<(), SqlError>>,
-    expired: &AtomicBool,
-    deadline: Instant,
-) {
-    let begin = session.internal("BEGIN IMMEDIATE");
-    let failed = begin.is_err();
-    if begun.send(begin).is_err() || failed {
-        return;
-    }
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let next = if left.is_zero() { Err(RecvTimeoutError::Timeout) } else { steps.recv_timeout(left) };
-        match next {
-            Ok(Step::Run(step)) => step(session, deadline),
-            Ok(Step::End { commit, ended }) => {
-                let _ = ended.send(end(session, commit));
-                return;
-            }
-            // Set before the channel closes, which is how the handle notices.
-            Err(RecvTimeoutError::Timeout) => {
-                expired.store(true, Ordering::Release);
-                return;
-            }
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-    }
 }
 
 fn end(session: &Session, commit: bool) -> Result<(), SqlError> {
@@ -231,5 +241,6 @@ fn end(session: &Session, commit: bool) -> Result<(), SqlError> {
     let result = session.internal(if commit { "COMMIT" } else { "ROLLBACK" });
     // A COMMIT that a deferred constraint refuses leaves the transaction open.
     session.roll_back();
+    session.wrote();
     result
 }

@@ -61,7 +61,7 @@ fn check(at: &str, events: &[Event], effects: &Effects, found: &BTreeMap<String,
 async fn key_value_stores_keep_what_they_acknowledged() {
     let recorder = Arc::new(Recorder::default());
     let dir = tempfile::tempdir().unwrap();
-    let kv = Kv::new(dir.path(), KvLimits::default()).unwrap();
+    let kv = Kv::new(dir.path(), KvLimits::default());
     let store = kv.store_over("crash", backend::Backend::new(recorder.clone(), Vec::new())).await.unwrap();
     let opened = recorder.events().len();
     let mut random = Random::new(SEED);
@@ -97,7 +97,7 @@ async fn key_value_stores_keep_what_they_acknowledged() {
     }
     let events = recorder.events();
     drop((store, kv));
-    let (mut steps, checker) = (0, Kv::new(dir.path(), KvLimits::default()).unwrap());
+    let (mut steps, checker) = (0, Kv::new(dir.path(), KvLimits::default()));
     for end in opened..=events.len() {
         // Nothing changes on disk between a mark and what comes before it.
         if end < events.len() && matches!(events[end], Event::Begun(_)) {

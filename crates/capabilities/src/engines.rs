@@ -1,0 +1,55 @@
+//! What all apps of a process share: threads, the network, which files are open.
+
+use std::path::Path;
+
+use crate::kv::{KvEngine, KvLimits};
+use crate::outbound::{OutboundLimits, OutboundNetwork};
+use crate::sql::{SqlEngine, SqlLimits};
+
+/// Limits of the capabilities.
+#[derive(Debug, Clone, Default)]
+pub struct CapabilityLimits {
+    /// Of key-value stores.
+    pub kv: KvLimits,
+    /// Of SQL stores.
+    pub sql: SqlLimits,
+    /// Of outbound HTTP.
+    pub outbound: OutboundLimits,
+}
+
+/// The engines of a process: one for all its apps. Clones are the same ones. They have no thread and no file until a store is
+/// opened, and dropping the last handle (stores have one) waits until all files are closed.
+#[derive(Clone)]
+pub struct Engines {
+    pub(crate) kv: KvEngine,
+    pub(crate) sql: SqlEngine,
+    pub(crate) network: OutboundNetwork,
+}
+
+impl Engines {
+    /// Engines with these limits.
+    #[must_use]
+    pub fn new(limits: CapabilityLimits) -> Self {
+        let network = OutboundNetwork::new(limits.outbound.clone());
+        Self::with_network(limits, network)
+    }
+
+    /// Engines with a network of the caller's own.
+    #[must_use]
+    pub fn with_network(limits: CapabilityLimits, network: OutboundNetwork) -> Self {
+        Self { kv: KvEngine::new(limits.kv), sql: SqlEngine::new(limits.sql), network }
+    }
+
+    /// Resolves when no store below `dir` is open: those whose apps are gone have been closed and synced. A store that is in use
+    /// is waited for.
+    pub async fn closed(&self, dir: &Path) {
+        self.kv.closed(dir).await;
+        self.sql.closed(dir).await;
+    }
+
+    /// Number of stores that are open.
+    #[must_use]
+    pub fn open_stores(&self) -> usize {
+        self.kv.open_stores() + self.sql.open_stores()
+    }
+}

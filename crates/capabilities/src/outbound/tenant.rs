@@ -1,0 +1,186 @@
+//! Which hosts all apps of a tenant may send HTTP requests to, beside what their manifests grant.
+//!
+//! A manifest is its tenant's own, so on a node of many tenants it cannot be what opens the node's network: `private = true` and
+//! grants of addresses reach nobody's loopback and no private network unless whoever runs the node has listed that very *address*
+//! for the tenant. Names do not count for that: whoever owns a name's zone can have it lead anywhere.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, RwLock};
+
+use tokio::sync::Semaphore;
+
+use super::address::Reach;
+use super::policy::{Host, HostRule};
+
+/// The hosts of one tenant, shared by all its apps. May be changed at any time, for the requests that come after.
+#[derive(Debug)]
+pub struct TenantHosts {
+    /// `None`: all that is public.
+    rules: RwLock<Option<Vec<HostRule>>>,
+    refused: AtomicU64,
+    connections: OnceLock<Arc<Semaphore>>,
+}
+
+/// A text is not a host that requests may go to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is not a host that requests may go to: write `api.example`, `*.example`, `*` or an address, with `:PORT` if only one is meant"
+)]
+pub struct InvalidHostRule {
+    /// What was given.
+    pub text: String,
+}
+
+impl TenantHosts {
+    /// Allows what `hosts` say, as in a manifest's `grants.http`; `None`: whatever is public.
+    ///
+    /// # Errors
+    /// The first that isn't a host.
+    pub fn new(hosts: Option<&[String]>) -> Result<Self, InvalidHostRule> {
+        let rules = RwLock::new(parse(hosts)?);
+        Ok(Self { rules, refused: AtomicU64::new(0), connections: OnceLock::new() })
+    }
+
+    /// Allow other hosts from now on.
+    ///
+    /// # Errors
+    /// As [`TenantHosts::new`]; nothing is changed then.
+    pub fn set(&self, hosts: Option<&[String]>) -> Result<(), InvalidHostRule> {
+        let rules = parse(hosts)?;
+        *self.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = rules;
+        Ok(())
+    }
+
+    /// How many requests were refused that a manifest had granted.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The tenant's connections: all its components together have as many as one has elsewhere.
+    pub(super) fn connections(&self, most: usize) -> Arc<Semaphore> {
+        self.connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
+    }
+
+    /// May a request name `host` and `port`? What it leads to is asked later.
+    pub(super) fn may_name(&self, host: &Host, port: u16) -> bool {
+        self.with(|rules| match (rules, host) {
+            (None, Host::Name(_)) => true,
+            (None, Host::Address(address)) => Reach::of(*address) == Reach::Public,
+            (Some(rules), _) => rules.iter().any(|rule| rule.matches(host, port)),
+        })
+    }
+
+    /// May a request to `host` and `port` go to `address`?
+    pub(super) fn allows(&self, host: &Host, port: u16, address: IpAddr) -> bool {
+        let reach = Reach::of(address);
+        self.with(|rules| {
+            let Some(rules) = rules else { return reach == Reach::Public };
+            let fits = |rule: &&HostRule| rule.port.is_none_or(|allowed| allowed == port);
+            match reach {
+                Reach::Public => rules.iter().any(|rule| rule.matches(host, port)),
+                Reach::Loopback => rules
+                    .iter()
+                    .filter(fits)
+                    .any(|rule| rule.address() == Some(address) || (rule.names_loopback() && rule.matches(host, port))),
+                Reach::Private => rules.iter().filter(fits).any(|rule| rule.address() == Some(address)),
+                Reach::Never => false,
+            }
+        })
+    }
+
+    fn with<T>(&self, look: impl FnOnce(Option<&[HostRule]>) -> T) -> T {
+        let rules = self.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        look(rules.as_deref())
+    }
+}
+
+fn parse(hosts: Option<&[String]>) -> Result<Option<Vec<HostRule>>, InvalidHostRule> {
+    hosts.map(|hosts| hosts.iter().map(|host| parse_rule(host)).collect()).transpose()
+}
+
+fn parse_rule(text: &str) -> Result<HostRule, InvalidHostRule> {
+    let invalid = || InvalidHostRule { text: text.chars().filter(|it| !it.is_control()).take(80).collect() };
+    let bare = text.parse::<std::net::Ipv6Addr>().is_ok();
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !bare && !text.ends_with(']') => {
+            let port = port.parse().ok().filter(|port| *port != 0);
+            (host, Some(port.ok_or_else(invalid)?))
+        }
+        _ => (text, None),
+    };
+    let host = if bare { format!("[{host}]") } else { host.to_ascii_lowercase() };
+    let name = host.strip_prefix("*.").unwrap_or(&host);
+    let is_name = |name: &str| {
+        let label = |part: &str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        name.len() <= 253 && name.split('.').all(label)
+    };
+    let fits = host == "*"
+        || match Host::parse(name) {
+            Some(Host::Address(_)) => name == host,
+            Some(Host::Name(parsed)) => parsed == name && is_name(name),
+            None => false,
+        };
+    if fits { Ok(HostRule { host, port, private: false }) } else { Err(invalid()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(rules: &[&str]) -> TenantHosts {
+        let rules: Vec<_> = rules.iter().map(|rule| (*rule).to_owned()).collect();
+        TenantHosts::new(Some(&rules)).unwrap()
+    }
+
+    fn reaches(tenant: &TenantHosts, host: &str, port: u16, address: &str) -> bool {
+        let host = Host::parse(host).unwrap();
+        tenant.may_name(&host, port) && tenant.allows(&host, port, address.parse().unwrap())
+    }
+
+    #[test]
+    fn private_addresses_are_reached_by_those_who_list_the_address() {
+        let everything = TenantHosts::new(None).unwrap();
+        assert!(reaches(&everything, "a.example", 80, "1.1.1.1") && reaches(&everything, "1.1.1.1", 80, "1.1.1.1"));
+        let named = hosts(&["*", "evil.example", "*.evil.example"]);
+        for tenant in [&everything, &named] {
+            for address in ["127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "fd00::1", "::ffff:127.0.0.1", "0.0.0.0"]
+            {
+                let literal = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+                for host in ["evil.example", "localhost", &literal] {
+                    assert!(!reaches(tenant, host, 80, address), "{host} {address}");
+                }
+            }
+        }
+        let listed = hosts(&["10.0.0.1:8080", "[fd00::1]", "localhost:3000", "billing.internal"]);
+        assert!(reaches(&listed, "10.0.0.1", 8080, "10.0.0.1") && !reaches(&listed, "10.0.0.1", 80, "10.0.0.1"));
+        assert!(reaches(&listed, "billing.internal", 8080, "10.0.0.1"), "a name that leads to a listed address");
+        assert!(!reaches(&listed, "billing.internal", 8080, "10.0.0.2"));
+        assert!(reaches(&listed, "[fd00::1]", 1, "fd00::1"));
+        assert!(reaches(&listed, "localhost", 3000, "127.0.0.1") && !reaches(&listed, "localhost", 80, "127.0.0.1"));
+        assert!(!reaches(&listed, "127.0.0.1", 3000, "127.0.0.1"));
+    }
+
+    #[test]
+    fn hosts_can_be_changed_and_only_hosts_are_taken() {
+        let tenant = hosts(&["a.example"]);
+        assert!(reaches(&tenant, "a.example", 1, "1.1.1.1") && !reaches(&tenant, "b.example", 1, "1.1.1.1"));
+        tenant.set(Some(&["B.example:2".to_owned()])).unwrap();
+        assert!(reaches(&tenant, "b.example", 2, "1.1.1.1") && !reaches(&tenant, "b.example", 3, "1.1.1.1"));
+        assert!(!reaches(&tenant, "a.example", 1, "1.1.1.1"));
+        for wrong in ["", "a b", "http://a", "a/b", "a:0", "a:x", "*.*.a", "*.1.2.3.4", "a..b", ":80", "[::1", "0x7f.1"]
+        {
+            let refused = tenant.set(Some(&[wrong.to_owned()]));
+            assert!(refused.is_err(), "{wrong}");
+        }
+        assert!(reaches(&tenant, "b.example", 2, "1.1.1.1"), "a refused change changes nothing");
+        tenant.set(Some(&[])).unwrap();
+        assert!(!reaches(&tenant, "b.example", 2, "1.1.1.1"));
+    }
+}

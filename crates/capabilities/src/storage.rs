@@ -1,0 +1,223 @@
+//! What a tenant's stores take on disk, and how much they may.
+//!
+//! The account knows each file that it has seen and what it took then, so the sum is known without opening a store: once from a
+//! scan of the tenant's folders, then from each store after each of its writes. Counted is what a file takes on disk (its blocks), not its
+//! length: key-value stores make their files long ahead of time without filling them.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::pool::locked;
+
+/// Unit of a file's count of blocks, whatever the file system's own blocks are (`stat(2)`).
+#[cfg(unix)]
+const BLOCK_BYTES: u64 = 512;
+
+/// One tenant's account of storage. Also what fairness goes by: all apps with the same account have one share of the threads.
+#[derive(Debug)]
+pub struct StorageAccount {
+    number: u64,
+    limit: AtomicU64,
+    used: AtomicU64,
+    refused: AtomicU64,
+    files: Mutex<HashMap<PathBuf, u64>>,
+    /// Bytes of the tenant's writes that wait for a thread.
+    waiting: AtomicUsize,
+}
+
+impl StorageAccount {
+    /// An account of `limit` bytes of which nothing is used.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            limit: AtomicU64::new(limit),
+            used: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            files: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// An account without a limit.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self::new(u64::MAX)
+    }
+
+    /// Bytes that may be used.
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Set the limit, from the next write on. What is there stays, also if it is more.
+    pub fn set_limit(&self, bytes: u64) {
+        self.limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that are used, as far as is known: see [`StorageAccount::scan`].
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// How many writes were refused for the limit.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Count all files below `dir` anew; a folder that isn't there has none. Blocking.
+    ///
+    /// # Errors
+    /// When a folder can't be read.
+    pub fn scan(&self, dir: &Path) -> io::Result<()> {
+        let mut found = HashMap::new();
+        measure_tree(dir, &mut found)?;
+        let mut files = locked(&self.files);
+        files.retain(|path, _| !path.starts_with(dir));
+        files.extend(found);
+        self.used.store(files.values().sum(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Forget the files below `dir`: they were removed.
+    pub fn forget(&self, dir: &Path) {
+        let mut files = locked(&self.files);
+        files.retain(|path, _| !path.starts_with(dir));
+        self.used.store(files.values().sum(), Ordering::Relaxed);
+    }
+
+    /// Which account of the process.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Is there a limit?
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit() != u64::MAX
+    }
+
+    /// Bytes that are left.
+    pub(crate) fn room(&self) -> u64 {
+        self.limit().saturating_sub(self.used())
+    }
+
+    /// Counts a write that was refused.
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What `file` takes now: it is measured and remembered.
+    pub(crate) fn measure(&self, file: &Path) -> u64 {
+        let bytes = std::fs::symlink_metadata(file).map_or(0, |metadata| bytes_on_disk(&metadata));
+        let mut files = locked(&self.files);
+        let before = match files.get_mut(file) {
+            Some(known) => std::mem::replace(known, bytes),
+            None if bytes == 0 => 0,
+            None => {
+                files.insert(file.to_owned(), bytes);
+                0
+            }
+        };
+        // The lock is held: the sum is that of the files.
+        let used = self.used().saturating_sub(before).saturating_add(bytes);
+        self.used.store(used, Ordering::Relaxed);
+        bytes
+    }
+
+    /// Takes note of `bytes` that wait to be written, unless more than `bytes_max` would; a single write may be more.
+    pub(crate) fn begin_waiting(&self, bytes: usize, bytes_max: usize) -> bool {
+        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before == 0 || before.saturating_add(bytes) <= bytes_max;
+        if !fits {
+            self.end_waiting(bytes);
+        }
+        fits
+    }
+
+    /// The bytes no longer wait.
+    pub(crate) fn end_waiting(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a file takes on disk.
+pub(crate) fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::blocks(metadata) * BLOCK_BYTES;
+    #[cfg(not(unix))]
+    metadata.len()
+}
+
+/// Bytes that this thread has written to files since it was started; 0 where the system doesn't say.
+pub(crate) fn written_by_thread() -> u64 {
+    // See proc_pid_io(5).
+    let counters = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
+    let written = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
+    written.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0)
+}
+
+/// All files below `dir`, without following links.
+fn measure_tree(dir: &Path, found: &mut HashMap<PathBuf, u64>) -> io::Result<()> {
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            // It may have gone meanwhile: whoever owns it is at work.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.insert(entry.path(), bytes_on_disk(&metadata));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_counted_once_and_forgotten_with_their_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("a/kv"), dir.path().join("b"));
+        for folder in [&first, &second] {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join("x"), vec![1; 10_000]).unwrap();
+        }
+        let account = StorageAccount::new(100_000);
+        account.scan(&dir.path().join("missing")).unwrap();
+        assert_eq!((account.used(), account.room()), (0, 100_000));
+        account.scan(dir.path()).unwrap();
+        let both = account.used();
+        assert!((20_000..40_000).contains(&both), "{both}");
+        account.scan(&first).unwrap();
+        assert_eq!(account.used(), both);
+        assert_eq!(account.measure(&first.join("x")), both / 2);
+        assert_eq!(account.used(), both);
+        std::fs::remove_file(first.join("x")).unwrap();
+        assert_eq!(account.measure(&first.join("x")), 0);
+        assert_eq!(account.used(), both / 2);
+        account.forget(&second);
+        assert_eq!(account.used(), 0);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_but_for_a_single_write() {
+        let account = StorageAccount::unlimited();
+        assert!(account.begin_waiting(1000, 100));
+        assert!(!account.begin_waiting(1, 100));
+        account.end_waiting(1000);
+        assert!(account.begin_waiting(60, 100) && account.begin_waiting(40, 100) && !account.begin_waiting(1, 100));
+    }
+}
