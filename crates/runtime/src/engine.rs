@@ -100,7 +100,7 @@ impl PoolSizes {
 
     /// How many instances that take `slots` each fit in.
     pub(crate) fn holds(&self, slots: Slots) -> u32 {
-        let of = |room: u32, each: u32| if each == 0 { u32::MAX } else { room / each };
+        let of = |room: u32, each: u32| room.checked_div(each).unwrap_or(u32::MAX);
         let parts = [of(self.memories, slots.memories), of(self.tables, slots.tables), of(self.stacks, slots.stacks)];
         parts.into_iter().fold(self.instances, u32::min)
     }
@@ -251,7 +251,12 @@ fn settings() -> Config {
     config.concurrency_support(true);
     config.epoch_interruption(true);
     config.cranelift_opt_level(OptLevel::Speed);
-    config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    // Call stacks name functions, no lines: what would be needed for those is a quarter of the code's file, and read at every trap. Nobody
+    // unwinds through guests either, and the system is slow to be told how, with thousands of them.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.generate_address_map(false);
+    config.native_unwind_info(false);
+    config.debug_symbols(false);
     config.memory_reservation(MEMORY_BYTES_MAX);
     config
 }

@@ -1,0 +1,120 @@
+//! What the guests of an account may have together, and what others keep.
+
+use std::time::{Duration, Instant};
+
+use isomer_api::Quota;
+use isomer_runtime::engine::{Engine, PoolSizes};
+use isomer_runtime::{Account, Failure};
+
+use crate::support::{Bounds, LONG, account, ask, guest};
+
+const PAGE: u64 = 65536;
+const NOTHING: &str = r#"(func (export "handle") (param i32 i32))"#;
+const FOR_EVER: &str = r#"(func (export "handle") (param i32 i32) (loop $again (br $again)))"#;
+
+fn bounds(account: &std::sync::Arc<Account>) -> Bounds {
+    Bounds { account: account.clone(), ..Bounds::default() }
+}
+
+#[tokio::test]
+async fn idle_instances_count_and_go_before_anything_is_refused() {
+    let engine = Engine::new(PoolSizes::new(32)).unwrap();
+    let account = account(15 * PAGE, Duration::MAX);
+    let (first, second) = (format!("(memory 10) {NOTHING}"), format!("(memory 12) {NOTHING}"));
+    let (first, second) = (guest(&engine, &first, &bounds(&account)), guest(&engine, &second, &bounds(&account)));
+    ask(&first, LONG).await.unwrap();
+    assert_eq!(account.used().memory_bytes, 10 * PAGE, "it is idle, and counts");
+    ask(&second, LONG).await.unwrap();
+    assert_eq!(account.used().memory_bytes, 12 * PAGE, "the other one has gone");
+    let too_much = guest(&engine, &format!("(memory 16) {NOTHING}"), &bounds(&account));
+    let failure = ask(&too_much, LONG).await;
+    assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");
+    assert_eq!(account.used().refused_memory, 1);
+    drop((first, second, too_much));
+    assert_eq!(account.used().memory_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn growth_past_the_accounts_memory_is_its_own_failure() {
+    let engine = Engine::new(PoolSizes::new(32)).unwrap();
+    let account = account(100 * PAGE, Duration::MAX);
+    let fields = r#"(memory 1)
+        (func (export "handle") (param i32 i32)
+            (loop $again (br_if $again (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+            unreachable)"#;
+    let failure = ask(&guest(&engine, fields, &bounds(&account)), LONG).await;
+    assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");
+    assert_eq!(account.used().memory_bytes, 0, "given back with the store");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_is_stopped_when_its_account_owes_too_much() {
+    let engine = Engine::new(PoolSizes::new(32)).unwrap();
+    let poor = account(u64::MAX, Duration::from_millis(50));
+    let began = Instant::now();
+    let failure = ask(&guest(&engine, FOR_EVER, &bounds(&poor)), LONG).await;
+    let Err(Failure::Quota { quota: Quota::Cpu, backtrace, .. }) = &failure else { panic!("{failure:?}") };
+    assert!(!backtrace.is_empty(), "it is said where it was");
+    assert!(began.elapsed() < LONG / 2);
+    let used = poor.used();
+    assert!(used.cpu >= Duration::from_millis(100), "it had its bucket, and owes another: {used:?}");
+    assert!(used.refused_cpu >= 1);
+    let wait = poor.begin().expect_err("it owes");
+    assert!(wait <= Duration::from_secs(3), "{wait:?}");
+    // In a start function as well.
+    let fields = format!("(func $start (loop $again (br $again))) (start $start) {NOTHING}");
+    let failure = ask(&guest(&engine, &fields, &bounds(&poor)), LONG).await;
+    assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Cpu, .. })), "{failure:?}");
+    // Others do not notice.
+    let rich = account(u64::MAX, Duration::MAX);
+    ask(&guest(&engine, NOTHING, &bounds(&rich)), LONG).await.unwrap();
+    assert_eq!(rich.used().refused_cpu, 0);
+}
+
+#[tokio::test]
+async fn what_was_idle_longest_gives_way_whosever_it_is() {
+    let engine = Engine::new(PoolSizes::new(2)).unwrap();
+    let accounts = [(); 3].map(|()| Account::unlimited());
+    let fields = format!("(memory 1) {NOTHING}");
+    let guests = accounts.each_ref().map(|account| guest(&engine, &fields, &bounds(account)));
+    let live = || accounts.each_ref().map(|account| account.used().memory_bytes / PAGE);
+    ask(&guests[0], LONG).await.unwrap();
+    ask(&guests[1], LONG).await.unwrap();
+    ask(&guests[0], LONG).await.unwrap();
+    assert_eq!(live(), [1, 1, 0]);
+    ask(&guests[2], LONG).await.unwrap();
+    assert_eq!(live(), [1, 0, 1], "the second was used longest ago");
+    ask(&guests[1], LONG).await.unwrap();
+    assert_eq!(live(), [0, 1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_whose_guests_are_all_busy_leaves_room_for_others() {
+    let engine = Engine::new(PoolSizes::new(32)).unwrap();
+    // A group may have an eighth of the pool, an account a quarter.
+    let greedy = account(1 << 40, Duration::MAX);
+    let fields = format!("(memory 1) {FOR_EVER}");
+    let loops: Vec<_> = (0..12).map(|_| guest(&engine, &fields, &bounds(&greedy))).collect();
+    let mut running = Vec::new();
+    for group in &loops {
+        for _ in 0..8 {
+            let group = group.clone();
+            running.push(tokio::spawn(async move { ask(&group, Duration::from_secs(2)).await }));
+        }
+    }
+    let modest = account(1 << 40, Duration::MAX);
+    let neighbour = guest(&engine, &format!("(memory 1) {NOTHING}"), &bounds(&modest));
+    for _ in 0..20 {
+        ask(&neighbour, LONG).await.unwrap();
+    }
+    let mut refused = 0;
+    for one in running {
+        match one.await.unwrap() {
+            Err(Failure::Deadline { .. }) => {}
+            Err(Failure::Full { .. } | Failure::Overloaded { .. } | Failure::Instantiate { .. }) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(refused > 0, "more was asked for than one tenant may have");
+    assert_eq!(greedy.used().memory_bytes, 0);
+}
