@@ -1,7 +1,7 @@
 //! The project's own tasks: `cargo xtask TASK`.
 //!
 //! Anything with logic that a shell script could do is here. It must stay quick to build, so it depends on the guest toolchain
-//! only, never on the engine: what needs the engine is done by running the built `isomer`.
+//! and on what sees a node from outside, never on the engine: what needs the engine is done by running the built `isomer`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod bench;
@@ -9,6 +9,7 @@ mod browser;
 mod demo;
 mod project;
 mod setup;
+mod soak;
 mod steps;
 mod test;
 mod tidy;
@@ -30,6 +31,7 @@ Tasks:
   tidy                           layers, file headers and lengths, words, links
   bench [NAME…] [--quick] [--json FILE] [--publish] [--kept]
                                  benchmarks, in release mode
+  soak [--long] [--seed N]       a node under good and hostile tenants, with deployments going on
 ";
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn run(arguments: Vec<String>) -> Result<()> {
         ["test", "--no-browser"] => test::run(&project, false),
         ["tidy"] => tidy::run(&project),
         ["bench", options @ ..] => bench::run(&project, options),
+        ["soak", options @ ..] => soak::run(&project, options),
         _ => bail!("no such task: `{}`\n\n{USAGE}", words.join(" ")),
     }
 }

@@ -35,14 +35,14 @@ fn guests() -> Vec<String> {
     names
 }
 
-/// The test sources of the crates that use the guests.
+/// The sources of the crates that use the guests.
 fn host_tests() -> Vec<PathBuf> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates lie side by side");
     let mut files = Vec::new();
     for krate in fs::read_dir(crates).expect("the folder can be read").flatten().map(|entry| entry.path()) {
         let manifest = fs::read_to_string(krate.join("Cargo.toml")).unwrap_or_default();
-        let (_, dev_dependencies) = manifest.split_once("[dev-dependencies]").unwrap_or_default();
-        if dev_dependencies.contains("isomer-test-guests") {
+        let (_, dependencies) = manifest.split_once("dependencies]").unwrap_or_default();
+        if dependencies.contains("isomer-test-guests") {
             rust_files(&krate.join("tests"), &mut files);
             rust_files(&krate.join("src"), &mut files);
         }

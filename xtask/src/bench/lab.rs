@@ -1,11 +1,13 @@
 //! What benchmarks work with: the programs, built; the components; a folder for what they write.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use super::Options;
+use super::node::Fleet;
 use super::server::{Launch, Says, Server};
 use crate::project::{self, Project};
 use crate::setup;
@@ -25,13 +27,43 @@ pub(super) struct Effort {
     /// How long one request goes on calling across a seam, in milliseconds, one call at a time and under load.
     pub calling_ms: u32,
     pub call_load_ms: u32,
+    /// How many distinct apps a node has, and how many tenants that have one app.
+    pub apps: u32,
+    /// How often a node is started with all of them, for its start, first requests, and memory.
+    pub node_starts: u32,
+    pub cold_rounds: u32,
+    pub memory_rounds: u32,
 }
 
-const FULL: Effort =
-    Effort { rounds: 7, load_s: 4, warm_up_s: 2, starts: 40, calls: 1_000_000, calling_ms: 200, call_load_ms: 1_500 };
+const FULL: Effort = Effort {
+    rounds: 7,
+    load_s: 4,
+    warm_up_s: 2,
+    starts: 40,
+    calls: 1_000_000,
+    calling_ms: 200,
+    call_load_ms: 1_500,
+    apps: 200,
+    node_starts: 10,
+    cold_rounds: 3,
+    memory_rounds: 3,
+};
 /// To see that everything works; the numbers mean little.
-const QUICK: Effort =
-    Effort { rounds: 3, load_s: 1, warm_up_s: 1, starts: 5, calls: 100_000, calling_ms: 40, call_load_ms: 300 };
+const QUICK: Effort = Effort {
+    rounds: 3,
+    load_s: 1,
+    warm_up_s: 1,
+    starts: 5,
+    calls: 100_000,
+    calling_ms: 40,
+    call_load_ms: 300,
+    apps: 40,
+    node_starts: 3,
+    cold_rounds: 1,
+    memory_rounds: 1,
+};
+/// As many apps as a node is to hold.
+const LONG_APPS: u32 = 10_000;
 
 pub(super) struct Lab {
     /// For files that are made on the way; emptied before. Results lie beside it.
@@ -43,6 +75,7 @@ pub(super) struct Lab {
     wasmtime: PathBuf,
     /// Where the programs are that are measured beside.
     programs: PathBuf,
+    fleet: OnceCell<Fleet>,
 }
 
 /// The engine's own server is started as its documentation says it is fastest: instances out of a pool, components compiled
@@ -70,13 +103,41 @@ impl Lab {
             std::fs::remove_dir_all(&dir).with_context(|| format!("`{}` cannot be emptied", dir.display()))?;
         }
         make_dir(&dir)?;
-        let effort = if options.quick { QUICK } else { FULL };
+        let mut effort = if options.quick { QUICK } else { FULL };
+        let long = options.long.then_some(LONG_APPS);
+        effort.apps = options.apps.or(long).unwrap_or(effort.apps);
         let wasmtime = setup::wasmtime_program(project);
-        Ok(Self { dir, boutique: project.boutique(), effort, isomer, wasmtime, programs: release })
+        Ok(Self {
+            dir,
+            boutique: project.boutique(),
+            effort,
+            isomer,
+            wasmtime,
+            programs: release,
+            fleet: OnceCell::new(),
+        })
     }
 
     pub(super) fn start(&self, mut launch: Launch) -> Result<Server> {
         Server::start(&mut launch, &self.dir)
+    }
+
+    /// Starts a server that was started before.
+    pub(super) fn start_again(&self, launch: &mut Launch) -> Result<Server> {
+        Server::start(launch, &self.dir)
+    }
+
+    /// Many apps, deployed to a node when they are first asked for.
+    pub(super) fn fleet(&self) -> Result<&Fleet> {
+        if self.fleet.get().is_none() {
+            let _set_once = self.fleet.set(Fleet::deploy(self)?);
+        }
+        self.fleet.get().context("the fleet was just deployed")
+    }
+
+    /// The program to measure.
+    pub(super) fn isomer_program(&self) -> &Path {
+        &self.isomer
     }
 
     /// A native server.

@@ -9,6 +9,7 @@ mod hello;
 mod http;
 mod lab;
 mod load;
+mod node;
 mod report;
 mod results;
 mod seam;
@@ -47,6 +48,12 @@ const BENCHES: &[Bench] = &[
     calling("seam-async", "one call of an async func, by every way of crossing a seam", seam::async_calls),
     calling("seam-load", "calls a second and CPU a call, 1, 16 and 256 in flight", seam::load),
     serving("boutique", "the example app under load, by shape", false, boutique::run),
+    serving("node-deploy", "deploying distinct apps to a node, and one app for many tenants", true, node::deploy),
+    serving("node-start", "start of a node with all of them to an app's first answer", true, node::start),
+    serving("node-cold", "an app's first request: from disk, loaded, after being dropped", true, node::cold),
+    serving("node-memory", "what a loaded app and a live instance take", true, node::memory),
+    serving("node-hosts", "requests a second over a thousand host names, fresh instances a second", true, node::hosts),
+    serving("node-neighbours", "a good app's latency beside hostile tenants", true, node::neighbours),
 ];
 
 const fn serving(name: &'static str, about: &'static str, wasmtime: bool, run: fn(&Lab) -> Result<Report>) -> Bench {
@@ -73,6 +80,10 @@ struct Options {
     json: Option<PathBuf>,
     /// Measure little.
     quick: bool,
+    /// Nodes with as many apps as are aimed at.
+    long: bool,
+    /// How many apps a node has.
+    apps: Option<u32>,
     /// Write what `docs/` shows of the results.
     publish: bool,
     /// Measure nothing: take what earlier runs have left.
@@ -125,11 +136,17 @@ impl Options {
             let mut path = || rest.next().map(PathBuf::from).with_context(|| format!("`{argument}` needs a file"));
             match *argument {
                 "--quick" => options.quick = true,
+                "--long" => options.long = true,
                 "--built" => options.built = true,
                 "--publish" => options.publish = true,
                 "--kept" => options.kept = true,
                 "--json" => options.json = Some(path()?),
                 "--isomer" => options.isomer = Some(path()?),
+                "--apps" => {
+                    let number = path()?;
+                    let number = number.to_str().and_then(|number| number.parse().ok()).filter(|number| *number > 9);
+                    options.apps = Some(number.context("`--apps` needs a number, 10 at least")?);
+                }
                 name if BENCHES.iter().any(|bench| bench.is_named(name)) => options.names.push(name.to_owned()),
                 unknown => {
                     let lines = BENCHES.iter().map(|Bench { name, about, .. }| format!("\n  {name:<18}{about}"));
@@ -145,6 +162,8 @@ impl Options {
 const OPTIONS: &str = "\
 Options:
   --quick           measure little, to see that it works
+  --apps N          how many apps a node has, and how many tenants have one app [default: 200; 40 with --quick]
+  --long            10,000 of them: takes hours
   --json FILE       where the results are kept as JSON [default: bench/results.json in the target folder]
   --isomer PROGRAM  measure this program instead of building it
   --built           build nothing, take the programs that are there from the run before
@@ -163,6 +182,8 @@ mod tests {
         let unknown = Options::parse(&["hallo"]).unwrap_err().to_string();
         assert!(unknown.contains("`hallo`") && unknown.contains("front-calls-back"), "{unknown}");
         assert!(Options::parse(&["--json"]).is_err());
+        assert_eq!(Options::parse(&["node", "--apps", "1000"]).unwrap().apps, Some(1000));
+        assert!(Options::parse(&["--apps", "many"]).is_err() && Options::parse(&["--apps", "1"]).is_err());
     }
 
     #[test]

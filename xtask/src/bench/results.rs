@@ -46,9 +46,10 @@ impl Results {
     }
 
     /// What others may want of these benchmarks, as JSON with a benchmark a line: medians and their range, without the single
-    /// samples and this machine's paths.
-    pub(super) fn published(&self, names: &[&str]) -> String {
-        let mut benches: Vec<Value> = names.iter().filter_map(|name| self.bench(name).cloned()).collect();
+    /// samples and this machine's paths. What was not measured is as it was `before`.
+    pub(super) fn published(&self, names: &[&str], before: &Self) -> String {
+        let known = |name: &&str| self.bench(name).or_else(|| before.bench(name)).cloned();
+        let mut benches: Vec<Value> = names.iter().filter_map(known).collect();
         for bench in &mut benches {
             for subject in bench["subjects"].as_array_mut().into_iter().flatten() {
                 remove(subject, "command");
@@ -131,8 +132,11 @@ mod tests {
     #[test]
     fn what_is_published_has_no_paths_and_no_samples() {
         let results = Results { path: PathBuf::new(), benches: vec![bench("a", 1.0), bench("b", 2.0)] };
-        let text = results.published(&["a", "missing"]);
+        let before = Results { path: PathBuf::new(), benches: vec![bench("a", 9.0), bench("c", 3.0)] };
+        let text = results.published(&["a", "c", "missing"], &before);
         assert!(!text.contains("somebody") && !text.contains("samples") && text.contains("median"), "{text}");
-        assert_eq!(read(&text).unwrap().len(), 1);
+        let benches = read(&text).unwrap();
+        let medians = benches.iter().map(|bench| bench["subjects"][0]["series"][0]["median"].clone());
+        assert_eq!(medians.collect::<Vec<_>>(), [1.0, 3.0]);
     }
 }

@@ -78,6 +78,11 @@ impl Server {
         }
     }
 
+    /// The number of its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Time on processors since the start, in its own code and the kernel's.
     pub(super) fn cpu(&self) -> Result<Duration> {
         let mut ticks = 0;

@@ -106,7 +106,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("isomer-test-guests", &["isomer-manifest", "isomer-toolchain"]),
-    ("xtask", &["isomer-bench-workload", "isomer-manifest", "isomer-test-guests", "isomer-toolchain"]),
+    ("isomer-bench-node", &["isomer-api", "isomer-manifest", "isomer-test-guests", "isomer-toolchain"]),
+    (
+        "xtask",
+        &[
+            "isomer-api",
+            "isomer-bench-node",
+            "isomer-bench-workload",
+            "isomer-manifest",
+            "isomer-test-guests",
+            "isomer-toolchain",
+        ],
+    ),
 ];
 
 /// Crates of others that only these crates may name, so that a change of one is a change of one place.
@@ -126,7 +137,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("wasm-encoder", &["isomer-seam", "isomer-bench-programs"]),
     ("clap", &["isomer"]),
     ("notify", &["isomer"]),
-    ("anyhow", &["isomer", "isomer-runtime", "xtask"]),
+    ("anyhow", &["isomer", "isomer-bench-node", "isomer-runtime", "xtask"]),
 ];
 
 /// Crates that are pure: no asynchronous runtime, no engine, no clock or file behind their back.

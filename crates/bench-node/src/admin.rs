@@ -1,0 +1,194 @@
+//! A client of a node's admin API, over TCP: what benchmarks and the soak ask for, as the types of the API.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use isomer_api::{
+    AppInfo, Deployed, Digest, Missing, NodeStatus, Problem, ProblemKind, Release, RevisionInfo, Rollback, Swap,
+    TenantChange, TenantInfo, routes,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::bundle::{Bundle, part};
+use crate::http::{Answer, Connection, request};
+
+/// A deployment compiles; on a busy machine that takes its time.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A node's admin API. Clones share connections.
+#[derive(Clone)]
+pub struct Admin {
+    address: SocketAddr,
+    token: String,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Admin {
+    /// At this address, with this token.
+    #[must_use]
+    pub fn new(address: SocketAddr, token: impl Into<String>) -> Self {
+        Self { address, token: token.into(), idle: Arc::default() }
+    }
+
+    /// The node as a whole.
+    ///
+    /// # Errors
+    /// As all functions here: when there is no answer (the error of a connection), or when the node refuses; then the error is its
+    /// [`Problem`].
+    pub async fn status(&self) -> Result<NodeStatus> {
+        self.get(routes::STATUS).await
+    }
+
+    /// All apps.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn apps(&self) -> Result<Vec<AppInfo>> {
+        self.get(routes::APPS).await
+    }
+
+    /// Makes a tenant, or changes it.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn set_tenant(&self, tenant: &str, change: &TenantChange) -> Result<TenantInfo> {
+        self.json("PUT", &at(routes::TENANT, tenant, ""), change).await
+    }
+
+    /// One tenant.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn tenant(&self, tenant: &str) -> Result<TenantInfo> {
+        self.get(&at(routes::TENANT, tenant, "")).await
+    }
+
+    /// Removes a tenant.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn remove_tenant(&self, tenant: &str) -> Result<()> {
+        self.call("DELETE", &at(routes::TENANT, tenant, ""), &[], b"").await.map(drop)
+    }
+
+    /// Sends what the node lacks, then deploys.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn deploy(&self, tenant: &str, app: &str, bundle: &Bundle) -> Result<Deployed> {
+        let missing: Missing = self.json("POST", routes::MISSING, &bundle.release).await?;
+        for digest in &missing.digests {
+            let bytes = bundle.parts.get(digest).context("the node lacks what is no part of the release")?;
+            self.put_blob(digest, bytes).await?;
+        }
+        self.deploy_known(tenant, app, &bundle.release).await
+    }
+
+    /// Deploys a release whose parts the node has.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn deploy_known(&self, tenant: &str, app: &str, release: &Release) -> Result<Deployed> {
+        self.json("POST", &at(routes::DEPLOY, tenant, app), release).await
+    }
+
+    /// Goes back to an earlier revision.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn rollback(&self, tenant: &str, app: &str, rollback: &Rollback) -> Result<Deployed> {
+        self.json("POST", &at(routes::ROLLBACK, tenant, app), rollback).await
+    }
+
+    /// Replaces one component.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn swap(&self, tenant: &str, app: &str, component: &str, bytes: &[u8]) -> Result<Deployed> {
+        let part = part(bytes);
+        self.put_blob(&part.digest, bytes).await?;
+        let swap = Swap { components: [(component.to_owned(), part)].into() };
+        self.json("POST", &at(routes::SWAP, tenant, app), &swap).await
+    }
+
+    /// An app's revisions, the newest first.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn revisions(&self, tenant: &str, app: &str) -> Result<Vec<RevisionInfo>> {
+        self.get(&at(routes::REVISIONS, tenant, app)).await
+    }
+
+    /// Stops an app.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn stop(&self, tenant: &str, app: &str) -> Result<AppInfo> {
+        read(&self.call("POST", &at(routes::STOP, tenant, app), &[], b"").await?)
+    }
+
+    /// Starts an app that was stopped.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn start(&self, tenant: &str, app: &str) -> Result<AppInfo> {
+        read(&self.call("POST", &at(routes::START, tenant, app), &[], b"").await?)
+    }
+
+    /// Removes an app and its data.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn remove(&self, tenant: &str, app: &str) -> Result<()> {
+        let path = format!("{}?data=true", at(routes::APP, tenant, app));
+        self.call("DELETE", &path, &[], b"").await.map(drop)
+    }
+
+    async fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let path = routes::BLOB.replace("{digest}", &digest.to_string());
+        self.call("PUT", &path, &[("content-type", "application/octet-stream")], bytes).await.map(drop)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        read(&self.call("GET", path, &[], b"").await?)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, method: &str, path: &str, body: &impl Serialize) -> Result<T> {
+        let body = serde_json::to_vec(body)?;
+        read(&self.call(method, path, &[("content-type", "application/json")], &body).await?)
+    }
+
+    async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [&[("authorization", bearer.as_str())], headers].concat();
+        let host = self.address.to_string();
+        let request = request(method, path, &host, &headers, body);
+        let mut connection = self.lend();
+        let answer = connection.ask(&request, PATIENCE).await.with_context(|| format!("{method} {path} failed"))?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        if (200..300).contains(&answer.status) {
+            return Ok(answer);
+        }
+        let problem = serde_json::from_slice::<Problem>(&answer.body).unwrap_or_else(|_| {
+            Problem::new(ProblemKind::Failed, format!("status {}: {}", answer.status, answer.text()))
+        });
+        let detail = problem.detail.clone().unwrap_or_default();
+        Err(anyhow::Error::new(problem).context(format!("{method} {path} was refused ({}) {detail}", answer.status)))
+    }
+
+    fn lend(&self) -> Connection {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop().unwrap_or_else(|| Connection::new(self.address))
+    }
+}
+
+fn at(route: &str, tenant: &str, app: &str) -> String {
+    route.replace("{tenant}", tenant).replace("{app}", app)
+}
+
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T> {
+    serde_json::from_slice(&answer.body).with_context(|| format!("the API answered with: {}", answer.text()))
+}

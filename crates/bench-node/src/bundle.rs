@@ -1,0 +1,78 @@
+//! An app as it is deployed: its manifest, its components' bytes, their digests.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use isomer_api::{Digest, HostPattern, Part, Release};
+use sha2::{Digest as _, Sha256};
+
+/// A release and the bytes of its parts.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// What is sent as JSON.
+    pub release: Release,
+    /// What the node may lack of it.
+    pub parts: BTreeMap<Digest, Vec<u8>>,
+}
+
+impl Bundle {
+    /// Of a manifest and the components that it names, in the shape `monolith`, under these host names.
+    ///
+    /// # Errors
+    /// When a host name is none.
+    pub fn new(manifest: &str, components: &[(&str, Vec<u8>)], hosts: &[String]) -> Result<Self> {
+        let mut bundle = Self {
+            release: Release {
+                manifest: manifest.to_owned(),
+                shape: "monolith".to_owned(),
+                components: BTreeMap::new(),
+                files: BTreeMap::new(),
+                hosts: Some(hosts.iter().map(|host| host.parse::<HostPattern>()).collect::<Result<_, _>>()?),
+            },
+            parts: BTreeMap::new(),
+        };
+        for (name, bytes) in components {
+            let part = part(bytes);
+            bundle.parts.insert(part.digest.clone(), bytes.clone());
+            bundle.release.components.insert((*name).to_owned(), part);
+        }
+        Ok(bundle)
+    }
+
+    /// One component that answers every path.
+    ///
+    /// # Errors
+    /// As [`Bundle::new`].
+    pub fn one(name: &str, component: Vec<u8>, hosts: &[String]) -> Result<Self> {
+        Self::new(&manifest(name, ""), &[("main", component)], hosts)
+    }
+}
+
+/// A manifest of one component, `main`, that answers every path. `more` are further lines of its table.
+#[must_use]
+pub fn manifest(name: &str, more: &str) -> String {
+    format!(
+        "[app]\nname = \"{name}\"\nversion = \"1.0.0\"\n\n[components.main]\nwasm = \"main.wasm\"\nroutes = [\"/...\"]\n{more}"
+    )
+}
+
+/// What a release says of some bytes.
+#[must_use]
+pub fn part(bytes: &[u8]) -> Part {
+    Part { digest: Digest::from(<[u8; 32]>::from(Sha256::digest(bytes))), bytes: bytes.len() as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_named_by_their_content() {
+        let bundle = Bundle::one("a", b"abc".to_vec(), &["a.test".to_owned()]).unwrap();
+        let part = &bundle.release.components["main"];
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(part.digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(bundle.parts[&part.digest], b"abc");
+        assert!(Bundle::one("a", Vec::new(), &["a/b".to_owned()]).is_err());
+    }
+}

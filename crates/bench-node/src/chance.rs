@@ -1,0 +1,52 @@
+//! Numbers at random that a seed repeats: SplitMix64 (Steele, Lea and Flood, 2014).
+
+/// A source of numbers. Two with the same seed give the same ones.
+#[derive(Debug, Clone)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// From a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A source of its own for somebody who draws beside others: what they draw does not change what this one gives.
+    #[must_use]
+    pub fn for_actor(seed: u64, actor: u64) -> Self {
+        let mut mixed = Self(seed ^ actor.wrapping_mul(0xd134_2543_de82_ef95));
+        mixed.next();
+        mixed
+    }
+
+    /// The next number.
+    #[allow(clippy::should_implement_trait, reason = "a source without an end needs no `Option`")]
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// One of 0 to `count - 1`; 0 where there is nothing to choose.
+    pub fn below(&mut self, count: usize) -> usize {
+        // The bias of a remainder is that of `count` in 2^64.
+        if count == 0 { 0 } else { (self.next() % count as u64) as usize }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_repeats_and_actors_differ() {
+        let draw = |mut chance: Chance| (0..4).map(|_| chance.next()).collect::<Vec<_>>();
+        assert_eq!(draw(Chance::new(7)), draw(Chance::new(7)));
+        assert_ne!(draw(Chance::for_actor(7, 1)), draw(Chance::for_actor(7, 2)));
+        // The reference implementation's first number for the seed 0.
+        assert_eq!(Chance::new(0).next(), 0xe220_a839_7b1d_cdaf);
+        assert!((0..100).map(|seed| Chance::new(seed).below(3)).all(|drawn| drawn < 3));
+    }
+}

@@ -1,0 +1,301 @@
+//! Load: many connections that ask many hosts, each answer checked, each timed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use tokio::task::JoinSet;
+
+use crate::chance::Chance;
+use crate::http::{Answer, Connection, request};
+
+/// No answer takes longer; a longer one is a failure.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// So many failures are kept as text; all are counted.
+const FAILURES_KEPT: usize = 5;
+
+/// What is asked for, and its only right answer.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The request, whole.
+    pub request: Vec<u8>,
+    /// The status that it is to be answered with.
+    pub status: u16,
+    /// The body that it is to be answered with.
+    pub body: Vec<u8>,
+}
+
+/// When a load is over.
+#[derive(Debug, Clone, Copy)]
+pub enum Until {
+    /// After so long.
+    Elapsed(Duration),
+    /// After so many requests of all connections together.
+    Requests(u64),
+}
+
+/// A load.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// Where.
+    pub address: SocketAddr,
+    /// Connections, each with one request in flight.
+    pub connections: usize,
+    /// Requests a second of all connections together; without it each sends its next request when it has its answer. At a pace the
+    /// time of an answer counts from when its request was due, so that whoever makes clients wait is seen to.
+    pub per_second: Option<f64>,
+    /// Its end.
+    pub until: Until,
+    /// Which host each connection begins with.
+    pub seed: u64,
+}
+
+/// What a load saw.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Microseconds to the first byte of each right answer.
+    pub first_byte_us: Vec<f64>,
+    /// Microseconds to the last byte of each right answer.
+    pub whole_us: Vec<f64>,
+    /// Requests that were not answered, or not rightly.
+    pub failed: u64,
+    /// The first of them in words.
+    pub failures: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Target {
+    /// GET of a path at a host that is to be answered with 200 and this body.
+    #[must_use]
+    pub fn get(host: &str, path: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self { request: request("GET", path, host, &[], b""), status: 200, body: body.into() }
+    }
+
+    /// Is it the right answer?
+    ///
+    /// # Errors
+    /// With what it is instead.
+    pub fn check(&self, answer: &Answer) -> Result<()> {
+        ensure!(
+            answer.status == self.status && answer.body == self.body,
+            "{} was answered with {}: {:?}",
+            String::from_utf8_lossy(&self.request).lines().take(2).collect::<Vec<_>>().join(" "),
+            answer.status,
+            answer.text()
+        );
+        Ok(())
+    }
+}
+
+impl Outcome {
+    /// Right answers.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.whole_us.len() as u64
+    }
+
+    /// Right answers a second.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        self.requests() as f64 / self.took.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// Itself, if all answers were right.
+    ///
+    /// # Errors
+    /// With the first wrong ones.
+    pub fn all_right(self) -> Result<Self> {
+        if self.failed == 0 && !self.whole_us.is_empty() {
+            return Ok(self);
+        }
+        bail!("{} of {} requests failed: {}", self.failed, self.failed + self.requests(), self.failures.join("; "))
+    }
+
+    fn add(&mut self, other: Self) {
+        self.first_byte_us.extend(other.first_byte_us);
+        self.whole_us.extend(other.whole_us);
+        self.failed += other.failed;
+        self.failures.extend(other.failures);
+        self.failures.truncate(FAILURES_KEPT);
+    }
+
+    fn note(&mut self, target: &Target, answer: Result<Answer>, waited: Duration) {
+        match answer.and_then(|answer| target.check(&answer).map(|()| answer)) {
+            Ok(answer) => {
+                let us = |time: Duration| time.as_secs_f64() * 1e6;
+                self.first_byte_us.push(us(waited + answer.first_byte));
+                self.whole_us.push(us(waited + answer.whole));
+            }
+            Err(error) => {
+                self.failed += 1;
+                if self.failures.len() < FAILURES_KEPT {
+                    self.failures.push(format!("{error:#}"));
+                }
+            }
+        }
+    }
+}
+
+/// The value below which `percent` of these lie, between two of them where it falls between them; 0 of none.
+#[must_use]
+pub fn percentile(values: &[f64], percent: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let place = percent / 100.0 * last as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    below + (above - below) * place.fract()
+}
+
+impl Load {
+    /// Connections that ask as fast as they are answered, for so long.
+    #[must_use]
+    pub fn for_seconds(address: SocketAddr, connections: usize, seconds: f64) -> Self {
+        let until = Until::Elapsed(Duration::from_secs_f64(seconds));
+        Self { address, connections, per_second: None, until, seed: 0 }
+    }
+
+    /// Puts these under load, each as often as the others.
+    pub async fn run(&self, targets: Arc<[Target]>) -> Outcome {
+        let began = Instant::now();
+        let mut connections = JoinSet::new();
+        let mut chance = Chance::new(self.seed);
+        let offset = chance.below(targets.len());
+        for number in 0..self.connections {
+            connections.spawn(one(self.clone(), number, offset, targets.clone(), began));
+        }
+        let mut outcome = Outcome::default();
+        while let Some(one) = connections.join_next().await {
+            outcome.add(one.unwrap_or_default());
+        }
+        outcome.took = began.elapsed();
+        outcome
+    }
+}
+
+/// One connection's part: every `connections`th host, from its own place on.
+async fn one(load: Load, number: usize, offset: usize, targets: Arc<[Target]>, began: Instant) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut connection = Connection::new(load.address);
+    let connections = load.connections.max(1);
+    let pause = load.per_second.map(|per_second| connections as f64 / per_second);
+    for turn in 0.. {
+        let due = pause
+            .map(|pause| began + Duration::from_secs_f64(pause * (turn as f64 + number as f64 / connections as f64)));
+        let over = match load.until {
+            Until::Elapsed(time) => due.unwrap_or_else(Instant::now) >= began + time,
+            Until::Requests(requests) => (turn * connections + number) as u64 >= requests,
+        };
+        if over {
+            break;
+        }
+        let Some(target) = targets.get((offset + turn * connections + number) % targets.len().max(1)) else { break };
+        let mut waited = Duration::ZERO;
+        if let Some(due) = due {
+            tokio::time::sleep_until(due.into()).await;
+            waited = due.elapsed();
+        }
+        let answer = connection.ask(&target.request, PATIENCE).await;
+        outcome.note(target, answer, waited);
+    }
+    outcome
+}
+
+/// Asks each target once, one after another, over a connection that has been used before: what is timed is the server.
+///
+/// # Errors
+/// When an answer is wrong.
+pub async fn each_once(address: SocketAddr, warm_up: &Target, targets: &[Target]) -> Result<Outcome> {
+    let mut connection = Connection::new(address);
+    for _ in 0..3 {
+        warm_up.check(&connection.ask(&warm_up.request, PATIENCE).await?)?;
+    }
+    let began = Instant::now();
+    let mut outcome = Outcome::default();
+    for target in targets {
+        let answer = connection.ask(&target.request, PATIENCE).await;
+        outcome.note(target, answer, Duration::ZERO);
+    }
+    outcome.took = began.elapsed();
+    outcome.all_right()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers with the host that it was asked for, and after `right` answers with another.
+    async fn server(right: usize) -> SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answered = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let answered = answered.clone();
+                tokio::spawn(async move {
+                    let mut request = vec![0; 1024];
+                    while let Ok(read @ 1..) = stream.read(&mut request).await {
+                        let text = String::from_utf8_lossy(&request[..read]).into_owned();
+                        let mut host = text.split("host: ").nth(1).unwrap().lines().next().unwrap();
+                        if answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= right {
+                            host = "another";
+                        }
+                        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{host}", host.len());
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    fn targets(count: usize) -> Arc<[Target]> {
+        (0..count)
+            .map(|number| format!("app-{number}.test"))
+            .map(|host| Target::get(&host, "/", host.clone()))
+            .collect()
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+    }
+
+    #[test]
+    fn every_host_is_asked_and_checked() {
+        run(async {
+            let load = Load { until: Until::Requests(100), ..Load::for_seconds(server(usize::MAX).await, 7, 0.0) };
+            let outcome = load.run(targets(13)).await.all_right().unwrap();
+            assert_eq!((outcome.requests(), outcome.first_byte_us.len()), (100, 100));
+            let paced = Load { per_second: Some(2_000.0), ..load };
+            let outcome = paced.run(targets(13)).await.all_right().unwrap();
+            assert!(outcome.took >= Duration::from_millis(45), "100 at 2,000 a second: {:?}", outcome.took);
+            let address = load.address;
+            assert_eq!(each_once(address, &targets(1)[0], &targets(13)).await.unwrap().requests(), 13);
+        });
+    }
+
+    #[test]
+    fn wrong_answers_are_counted() {
+        run(async {
+            let load = Load { until: Until::Requests(50), ..Load::for_seconds(server(40).await, 4, 0.0) };
+            let outcome = load.run(targets(3)).await;
+            assert_eq!((outcome.requests(), outcome.failed, outcome.failures.len()), (40, 10, FAILURES_KEPT));
+            let error = outcome.all_right().unwrap_err().to_string();
+            assert!(error.contains("10 of 50") && error.contains("another"), "{error}");
+        });
+    }
+
+    #[test]
+    fn percentiles_lie_between_samples() {
+        assert_eq!(
+            [percentile(&[1.0, 2.0, 4.0], 100.0), percentile(&[1.0, 2.0], 50.0), percentile(&[], 5.0)],
+            [4.0, 1.5, 0.0]
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! Any number of components that differ, from one build: the guest `numbered` with another number in its code and in its data.
+//!
+//! Both are written over by as many bytes as were there, so that nothing else moves: in the code the operand of an `i32.const`
+//! (five bytes of LEB128), in the data eight digits. So the components differ, their compiled code differs, and each says in its
+//! answer which one it is.
+
+use anyhow::{Result, ensure};
+
+/// The number that the template has in both places.
+const TEMPLATE: u32 = 12_648_430;
+/// Numbers are below this: eight digits, and 24 bits.
+pub const NUMBER_END: u32 = 1 << 24;
+
+/// What the upper eight bits of the constant in the code are, so that any number takes five bytes.
+const CODE_BASE: u32 = 0x5a00_0000;
+const I32_CONST: u8 = 0x41;
+const DATA_WORD: &[u8] = b"isomer-numbered-";
+
+/// The bytes of the guest, and where its numbers stand.
+pub struct Template {
+    bytes: Vec<u8>,
+    /// Where operands of `i32.const` begin.
+    in_code: Vec<usize>,
+    /// Where the digits begin.
+    in_data: usize,
+}
+
+impl Template {
+    /// From the bytes of the guest `numbered`.
+    ///
+    /// # Errors
+    /// When the numbers do not stand where they should.
+    pub fn new(bytes: Vec<u8>) -> Result<Self> {
+        let instruction: Vec<u8> = std::iter::once(I32_CONST).chain(operand(TEMPLATE)).collect();
+        let in_code: Vec<usize> = places(&bytes, &instruction).iter().map(|place| place + 1).collect();
+        ensure!((1..=4).contains(&in_code.len()), "the template has its number {} times in its code", in_code.len());
+        let in_data = places(&bytes, &[DATA_WORD, &digits(TEMPLATE)].concat());
+        let [place] = in_data[..] else {
+            anyhow::bail!("the template has its number {} times in its data", in_data.len())
+        };
+        Ok(Self { bytes, in_code, in_data: place + DATA_WORD.len() })
+    }
+
+    /// From the guest of this repository.
+    ///
+    /// # Errors
+    /// As [`Template::new`].
+    pub fn load() -> Result<Self> {
+        Self::new(isomer_test_guests::bytes("numbered"))
+    }
+
+    /// The component with this number.
+    ///
+    /// # Panics
+    /// When the number is not below [`NUMBER_END`].
+    #[must_use]
+    pub fn component(&self, number: u32) -> Vec<u8> {
+        assert!(number < NUMBER_END, "numbers are of 24 bits");
+        let mut bytes = self.bytes.clone();
+        for place in &self.in_code {
+            bytes[*place..*place + 5].copy_from_slice(&operand(number));
+        }
+        bytes[self.in_data..self.in_data + 8].copy_from_slice(&digits(number));
+        bytes
+    }
+
+    /// How long each of them is.
+    #[must_use]
+    pub fn component_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// What the component with this number answers.
+#[must_use]
+pub fn answer(number: u32) -> String {
+    format!("code={number} data={number}\n")
+}
+
+/// What it answers when the query has this nonce.
+#[must_use]
+pub fn answer_with(number: u32, nonce: &str) -> String {
+    format!("code={number} data={number} nonce={nonce}\n")
+}
+
+/// The number of the component that answered so, if the answer is one of theirs with this nonce, and both its numbers agree.
+#[must_use]
+pub fn number_of(body: &[u8], nonce: &str) -> Option<u32> {
+    let text = std::str::from_utf8(body).ok()?;
+    let number = text.strip_prefix("code=")?.split(' ').next()?.parse().ok()?;
+    (text == answer_with(number, nonce)).then_some(number)
+}
+
+/// Signed LEB128 of 32 bits. The base makes it five bytes and positive.
+fn operand(number: u32) -> [u8; 5] {
+    let value = CODE_BASE | number;
+    std::array::from_fn(|place| {
+        let seven = ((value >> (7 * place)) & 0x7f) as u8;
+        if place < 4 { seven | 0x80 } else { seven }
+    })
+}
+
+fn digits(number: u32) -> [u8; 8] {
+    let mut rest = number;
+    let mut digits = [b'0'; 8];
+    for digit in digits.iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    digits
+}
+
+fn places(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
+    bytes.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted).map(|(place, _)| place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_makes_a_valid_component_of_its_own() {
+        let template = Template::load().unwrap();
+        assert!(template.component_bytes() >= 90 << 10, "a component of a usual size");
+        assert_eq!(template.component(TEMPLATE), template.bytes);
+        let mut before = template.bytes.clone();
+        for number in [0, 1, 63, 64, 8191, 10_000, NUMBER_END - 1] {
+            let component = template.component(number);
+            assert_eq!(component.len(), template.component_bytes());
+            assert_ne!(component, before);
+            let mut validator = wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all());
+            validator.validate_all(&component).unwrap_or_else(|error| panic!("{number}: {error}"));
+            // Written over, not just somewhere in it: the same place reads as that number.
+            let code = &component[template.in_code[0]..][..5];
+            let read = (0..5).fold(0_u32, |read, place| read | (u32::from(code[place] & 0x7f) << (7 * place)));
+            assert_eq!(read & 0x00ff_ffff, number);
+            before = component;
+        }
+    }
+
+    #[test]
+    fn a_template_without_its_numbers_is_refused() {
+        let template = Template::load().unwrap();
+        assert!(Template::new(template.component(1)).is_err());
+        assert!(Template::new(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        assert_eq!(number_of(answer_with(7, "x").as_bytes(), "x"), Some(7));
+        assert_eq!(number_of(answer_with(7, "x").as_bytes(), "y"), None);
+        assert_eq!(number_of(b"code=7 data=8 nonce=x\n", "x"), None);
+        assert_eq!(number_of(b"overloaded", "x"), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! What a process uses over time: looked at in windows, judged by the slope after the warm-up.
+//!
+//! The slope is that of Theil and Sen: the median of the slopes between all pairs of windows. A few windows that stand out, as when
+//! a compiler's output is mapped or a deployment is under way, do not change it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::usage::Usage;
+
+/// One part in so many of the windows is warm-up: caches fill, threads start, every code is loaded once.
+const WARM_UP_PARTS: usize = 3;
+
+/// What may be added from the end of the warm-up to the end, by the slope. It does not depend on how long that is, so a long soak is
+/// stricter than a short one.
+const RESIDENT_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
+const ANONYMOUS_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
+const DESCRIPTORS_MAX: f64 = 16.0;
+const THREADS_MAX: f64 = 4.0;
+const MAPPINGS_MAX: f64 = 128.0;
+const INSTANCES_MAX: f64 = 32.0;
+
+/// One look at the node.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// When: from the soak's beginning.
+    pub at: Duration,
+    /// What the process used.
+    pub usage: Usage,
+    /// Live instances, as the node says.
+    pub instances: u64,
+    /// Right answers so far.
+    pub requests: u64,
+}
+
+/// How one quantity grew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Growth {
+    /// Which.
+    pub what: &'static str,
+    /// Its median after the warm-up.
+    pub median: f64,
+    /// By how much it grew after the warm-up, by its slope.
+    pub grown: f64,
+    /// By how much it may.
+    pub grown_max: f64,
+}
+
+impl Growth {
+    /// More than is to be explained by chance?
+    #[must_use]
+    pub fn is_too_much(&self) -> bool {
+        self.grown > self.grown_max
+    }
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, median, grown, grown_max } = self;
+        write!(f, "{what}: {median:.0} in the middle, grown by {grown:.0} after the warm-up (at most {grown_max:.0})")
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Usage { resident_bytes, anonymous_bytes, mappings, descriptors, threads, .. } = self.usage;
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        write!(
+            f,
+            "{:>6.1} s {:>9} answers, resident {:.1} MiB ({:.1} of no file), {mappings} mappings, {descriptors} descriptors, \
+             {threads} threads, {} instances",
+            self.at.as_secs_f64(),
+            self.requests,
+            mib(resident_bytes),
+            mib(anonymous_bytes),
+            self.instances
+        )
+    }
+}
+
+/// How everything grew after the warm-up; nothing of fewer than two windows.
+#[must_use]
+pub fn judge(windows: &[Window]) -> Vec<Growth> {
+    let after = &windows[windows.len() / WARM_UP_PARTS..];
+    let growth = |what, grown_max, read: &dyn Fn(&Window) -> u64| {
+        let points: Vec<(f64, f64)> =
+            after.iter().map(|window| (window.at.as_secs_f64(), read(window) as f64)).collect();
+        let time = points.last().map_or(0.0, |last| last.0) - points.first().map_or(0.0, |first| first.0);
+        let median = median(points.iter().map(|point| point.1).collect());
+        Growth { what, median, grown: slope(&points) * time, grown_max }
+    };
+    if after.len() < 2 {
+        return Vec::new();
+    }
+    vec![
+        growth("resident bytes", RESIDENT_BYTES_MAX, &|window| window.usage.resident_bytes),
+        growth("bytes of no file", ANONYMOUS_BYTES_MAX, &|window| window.usage.anonymous_bytes),
+        growth("descriptors", DESCRIPTORS_MAX, &|window| window.usage.descriptors),
+        growth("threads", THREADS_MAX, &|window| window.usage.threads),
+        growth("mappings", MAPPINGS_MAX, &|window| window.usage.mappings),
+        growth("instances", INSTANCES_MAX, &|window| window.instances),
+    ]
+}
+
+/// The median of the slopes of all pairs.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let pairs = points.iter().enumerate().flat_map(|(at, one)| points[at + 1..].iter().map(move |other| (one, other)));
+    let slopes = pairs.filter(|(one, other)| other.0 > one.0).map(|(one, other)| (other.1 - one.1) / (other.0 - one.0));
+    median(slopes.collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn windows(resident_mib: impl Fn(u64) -> u64) -> Vec<Window> {
+        let window = |number| Window {
+            at: Duration::from_secs(number),
+            usage: Usage {
+                resident_bytes: resident_mib(number) << 20,
+                proportional_bytes: 0,
+                anonymous_bytes: 0,
+                mappings: 100,
+                descriptors: 10,
+                threads: 4,
+                cpu: Duration::ZERO,
+            },
+            instances: 3,
+            requests: number,
+        };
+        (0..30).map(window).collect()
+    }
+
+    fn too_much(resident_mib: impl Fn(u64) -> u64) -> bool {
+        judge(&windows(resident_mib)).iter().any(Growth::is_too_much)
+    }
+
+    #[test]
+    fn a_leak_is_seen_and_a_warm_up_is_not_one() {
+        assert!(too_much(|number| 50 + 2 * number), "40 MiB after the warm-up");
+        assert!(!too_much(|number| 50 + 10 * number.min(9)), "all of it in the first third");
+        assert!(!too_much(|number| if number % 7 == 3 { 900 } else { 50 }), "some windows stand out");
+        assert!(!too_much(|_| 50));
+        assert!(judge(&windows(|_| 1)[..1]).is_empty());
+    }
+}

@@ -1,0 +1,225 @@
+//! A node under good and hostile tenants for a long while, with deployments, swaps, rollbacks and stops going on.
+//!
+//! Every answer to a good tenant is checked: it must be the one that its app gives, of a revision that served while the request was
+//! under way. Beside that, what the node's process uses is looked at in windows of time, and must not grow after the warm-up.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | [`tally`] | what all actors have seen together, and the word to stop |
+//! | [`good`] | tenants whose answers are checked |
+//! | [`hostile`] | tenants that try to do harm |
+//! | [`changes`] | what the admins do meanwhile |
+//! | [`growth`] | what the process uses over time |
+//!
+//! Who asks what in which order comes from the seed alone; how the actors' doings fall together is the machine's.
+
+pub mod changes;
+pub mod good;
+pub mod growth;
+pub mod hostile;
+pub mod tally;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use isomer_api::{QuotaChange, TenantChange};
+use tokio::task::JoinSet;
+
+use crate::admin::Admin;
+use crate::node::Node;
+use crate::numbered::Template;
+use growth::{Growth, Window};
+use tally::Tally;
+
+/// How long a soak goes on, and what it draws.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Of everything that is drawn.
+    pub seed: u64,
+    /// It ends when good tenants have had so many answers,
+    pub requests: u64,
+    /// and the admins have made so many changes,
+    pub changes: u64,
+    /// and the process has been looked at so often.
+    pub windows: usize,
+    /// How long each look waits for the next.
+    pub window: Duration,
+    /// Longer than this it does not take: reaching it is a failure.
+    pub patience: Duration,
+}
+
+impl Settings {
+    /// For a test: half a minute.
+    #[must_use]
+    pub fn short(seed: u64) -> Self {
+        Self {
+            seed,
+            requests: 10_000,
+            changes: 24,
+            windows: 24,
+            window: Duration::from_millis(750),
+            patience: Duration::from_secs(240),
+        }
+    }
+
+    /// A million requests.
+    #[must_use]
+    pub fn long(seed: u64) -> Self {
+        Self {
+            seed,
+            requests: 1_000_000,
+            changes: 1_000,
+            windows: 60,
+            window: Duration::from_secs(5),
+            patience: Duration::from_secs(4 * 3600),
+        }
+    }
+}
+
+/// What a soak saw.
+#[derive(Debug)]
+pub struct Summary {
+    /// Of everything that was drawn.
+    pub seed: u64,
+    /// Right answers to good tenants.
+    pub requests: u64,
+    /// Wrong answers and failed requests of good tenants, and changes that failed: in words.
+    pub faults: Vec<String>,
+    /// Changes that the admins made, by kind.
+    pub changes: BTreeMap<&'static str, u64>,
+    /// What hostile tenants' requests came to, by tenant and outcome.
+    pub hostile: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    /// What the process used.
+    pub windows: Vec<Window>,
+    /// How that grew.
+    pub growth: Vec<Growth>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// The quotas of a good tenant: none that these few clients reach.
+#[must_use]
+pub fn generous() -> TenantChange {
+    TenantChange {
+        quotas: QuotaChange {
+            memory_bytes: Some(4 << 30),
+            cpu_ms_per_second: Some(100_000),
+            requests_concurrent: Some(10_000),
+            requests_per_second: Some(1_000_000),
+            requests_burst: Some(1_000_000),
+            apps: Some(100_000),
+            ..QuotaChange::default()
+        },
+        hosts: None,
+    }
+}
+
+/// Deploys everybody, lets them run until the settings' end, and sums up. `say` is told of the progress, a line each.
+///
+/// # Errors
+/// When the node cannot be reached or deployed to, or is gone.
+pub async fn run(node: &Node, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Summary> {
+    let began = Instant::now();
+    let template = Template::load()?;
+    let good = good::deploy(&node.admin, &template, settings.seed).await.context("a good tenant cannot be deployed")?;
+    let attacks = hostile::deploy(&node.admin).await.context("a hostile tenant cannot be deployed")?;
+    say(&format!(
+        "deployed {} good and {attacks} hostile tenants in {:.1} s",
+        good.tenants(),
+        began.elapsed().as_secs_f64()
+    ));
+    let tally = Arc::new(Tally::new());
+    let mut actors = JoinSet::new();
+    good.spawn(&mut actors, node.front, settings.seed, &tally);
+    hostile::spawn(&mut actors, node.front, settings.seed, &tally, &|_| true);
+    actors.spawn(changes::run(node.admin.clone(), node.front, good.clone(), template, settings.seed, tally.clone()));
+    let mut windows = Vec::new();
+    while !is_over(settings, &tally, &windows) {
+        if began.elapsed() > settings.patience {
+            tally.fault(format!("the soak is not over after {} s", settings.patience.as_secs()));
+            break;
+        }
+        tokio::time::sleep(settings.window).await;
+        match look(node.pid(), &node.admin, &tally, began).await {
+            Ok(window) => windows.push(window),
+            Err(error) => {
+                tally.fault(format!("the node cannot be looked at: {error:#}"));
+                break;
+            }
+        }
+        if let Some(window) = windows.last().filter(|_| windows.len() % 4 == 0) {
+            say(&window.to_string());
+        }
+    }
+    tally.stop();
+    while let Some(ended) = actors.join_next().await {
+        if let Err(error) = ended {
+            bail!("an actor of the soak failed: {error}");
+        }
+    }
+    good.check_at_the_end(node.front, &tally).await;
+    Ok(Summary {
+        seed: settings.seed,
+        requests: tally.right(),
+        faults: tally.faults(),
+        changes: tally.changes(),
+        hostile: tally.hostile(),
+        growth: growth::judge(&windows),
+        windows,
+        took: began.elapsed(),
+    })
+}
+
+fn is_over(settings: &Settings, tally: &Tally, windows: &[Window]) -> bool {
+    let enough = tally.right() >= settings.requests
+        && tally.changes().values().sum::<u64>() >= settings.changes
+        && windows.len() >= settings.windows;
+    enough || tally.is_lost()
+}
+
+async fn look(pid: u32, admin: &Admin, tally: &Tally, began: Instant) -> Result<Window> {
+    let status = admin.status().await?;
+    let usage = crate::Usage::of(pid)?;
+    Ok(Window { at: began.elapsed(), usage, instances: status.instances, requests: tally.right() })
+}
+
+impl Summary {
+    /// What is wrong: nothing, if the node is as it should be.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let grown = self.growth.iter().filter(|growth| growth.is_too_much()).map(Growth::to_string);
+        let idle = self.hostile.iter().filter(|(_, outcomes)| outcomes.is_empty());
+        let idle = idle.map(|(name, _)| format!("`{name}` never came to attack"));
+        let none = (self.requests == 0).then(|| "no good tenant was answered".to_owned());
+        self.faults.iter().cloned().chain(grown).chain(idle).chain(none).collect()
+    }
+
+    /// All of it, for people.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut text = format!(
+            "seed {}: {} right answers, {} faults, in {:.0} s\n",
+            self.seed,
+            self.requests,
+            self.faults.len(),
+            self.took.as_secs_f64()
+        );
+        let _fits = writeln!(text, "changes: {:?}", self.changes);
+        for (name, outcomes) in &self.hostile {
+            let _fits = writeln!(text, "hostile {name}: {outcomes:?}");
+        }
+        for window in &self.windows {
+            let _fits = writeln!(text, "{window}");
+        }
+        for growth in &self.growth {
+            let _fits = writeln!(text, "{growth}");
+        }
+        for complaint in self.complaints() {
+            let _fits = writeln!(text, "WRONG: {complaint}");
+        }
+        text
+    }
+}

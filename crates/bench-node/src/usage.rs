@@ -1,0 +1,96 @@
+//! What a process uses, as Linux shows it in `/proc`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// Ticks a second in `/proc/PID/stat`: a constant of Linux's interface with programs, whatever the kernel's own.
+const TICKS_PER_S: f64 = 100.0;
+
+/// What a process uses at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// Memory that it has, in bytes, shared pages in full.
+    pub resident_bytes: u64,
+    /// Memory that it has, in bytes, of shared pages its share.
+    pub proportional_bytes: u64,
+    /// Memory of no file, in bytes: what nobody shares and nothing but the end of its use gives back.
+    pub anonymous_bytes: u64,
+    /// Mappings of memory.
+    pub mappings: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Time on processors since its start, in its own code and the kernel's.
+    pub cpu: Duration,
+}
+
+impl Usage {
+    /// Of the process `pid`.
+    ///
+    /// # Errors
+    /// When it is gone, or belongs to somebody else.
+    pub fn of(pid: u32) -> Result<Self> {
+        let read = |name: &str| {
+            let path = format!("/proc/{pid}/{name}");
+            std::fs::read_to_string(&path).with_context(|| format!("`{path}` cannot be read"))
+        };
+        let count = |name: &str| {
+            let path = format!("/proc/{pid}/{name}");
+            Ok::<_, anyhow::Error>(
+                std::fs::read_dir(&path).with_context(|| format!("`{path}` cannot be read"))?.count() as u64,
+            )
+        };
+        let memory = read("smaps_rollup")?;
+        let bytes = |key: &str| {
+            let kib = number_after(&memory, key).with_context(|| format!("`smaps_rollup` lacks `{key}`"))?;
+            Ok::<_, anyhow::Error>(kib * 1024)
+        };
+        Ok(Self {
+            resident_bytes: bytes("Rss:")?,
+            proportional_bytes: bytes("Pss:")?,
+            anonymous_bytes: bytes("Anonymous:")?,
+            mappings: read("maps")?.lines().count() as u64,
+            descriptors: count("fd")?,
+            threads: count("task")?,
+            cpu: cpu(&read("stat")?).context("`/proc/PID/stat` has another form")?,
+        })
+    }
+}
+
+/// The number that follows a key at the beginning of a line.
+fn number_after(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
+}
+
+/// `utime + stime` (fields 14 and 15), counted after the program's name, which may have spaces and brackets.
+fn cpu(stat: &str) -> Option<Duration> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(Duration::from_secs_f64(ticks as f64 / TICKS_PER_S))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_sees_itself() {
+        let before = Usage::of(std::process::id()).unwrap();
+        let file = std::fs::File::open("/proc/self/stat").unwrap();
+        let block = vec![1_u8; 64 << 20];
+        let after = Usage::of(std::process::id()).unwrap();
+        assert!(after.anonymous_bytes >= before.anonymous_bytes + (32 << 20), "{before:?} {after:?}");
+        assert!(after.resident_bytes >= after.anonymous_bytes && after.threads >= 1 && after.mappings > 1);
+        drop((file, block));
+        assert!(Usage::of(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn the_kernel_is_read_right() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 40 2 0 0 20 0 1 0 5 6 7";
+        assert_eq!(cpu(stat), Some(Duration::from_millis(420)));
+        assert_eq!(number_after("Pss_Anon:  1 kB\nPss:     2048 kB\n", "Pss:"), Some(2048));
+    }
+}

@@ -1,0 +1,51 @@
+//! Answers with a number that stands in its code and again in its data: `code=N data=N`, and ` nonce=X` if the query has a `nonce`.
+//!
+//! Benchmarks write other numbers over these two: from one build come any number of components that differ, and whoever asks
+//! one sees whose answer it is. `/fresh` answers the same and gives the instance no second request: it traps once its answer is out.
+
+use std::hint::black_box;
+
+use guest_support::{Answer, path, query, respond_stream};
+use wasip3::http::types::Request;
+use wasip3::wit_bindgen::spawn_local;
+use wasip3::wit_stream;
+
+wasip3::http::service::export!(Numbered);
+
+struct Numbered;
+
+/// The number in the code: its upper eight bits make it long, the lower 24 are the number.
+const IN_CODE: u32 = 0x5a00_0000 | 12_648_430;
+
+/// The number in the data, after the word by which it is found.
+static IN_DATA: &[u8; 24] = b"isomer-numbered-12648430";
+
+impl wasip3::exports::http::handler::Guest for Numbered {
+    async fn handle(request: Request) -> Answer {
+        let nonce = query(&request, "nonce").map(|nonce| format!(" nonce={nonce}")).unwrap_or_default();
+        let traps = path(&request) == "/fresh";
+        let text = format!("code={} data={}{nonce}\n", in_code(), in_data());
+        let (mut writer, reader) = wit_stream::new();
+        let answer = respond_stream(200, reader);
+        spawn_local(async move {
+            // A client that went away needs no answer.
+            let _unread = writer.write_all(text.into_bytes()).await;
+            drop(writer);
+            if traps {
+                core::arch::wasm32::unreachable();
+            }
+        });
+        answer
+    }
+}
+
+#[inline(never)]
+fn in_code() -> u32 {
+    black_box(IN_CODE) & 0x00ff_ffff
+}
+
+#[inline(never)]
+fn in_data() -> u32 {
+    let digits = &black_box(IN_DATA)[16..];
+    digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+}

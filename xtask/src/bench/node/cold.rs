@@ -1,0 +1,92 @@
+//! An app's first request, from its first byte to the answer's first, over a connection that has been used: after the node's start,
+//! after the app was dropped from memory, and with its code mapped already.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use isomer_bench_node::load::each_once;
+use isomer_bench_node::{Node, Target, block_on};
+
+use super::super::lab::Lab;
+use super::super::report::{Report, Subject};
+use super::{add_times, ms, times};
+
+/// How long idle instances may take to be dropped.
+const IDLE_PATIENCE: Duration = Duration::from_secs(180);
+
+const FROM_DISK: &str = "from disk, after the node's start";
+const KNOWN_CODE: &str = "from disk, code that another tenant has loaded";
+const LOADED: &str = "loaded, without an instance";
+const DROPPED: &str = "from disk, after being dropped";
+const WARM: &str = "not the first";
+
+pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
+    let fleet = lab.fleet()?;
+    let mut subjects: Vec<Subject> = [FROM_DISK, KNOWN_CODE, LOADED, DROPPED, WARM]
+        .map(|name| Subject { name: name.to_owned(), command: fleet.command(), series: times() })
+        .into();
+    let note = |subjects: &mut Vec<Subject>, name: &str, first_byte_us: &[f64]| {
+        if let Some(subject) = subjects.iter_mut().find(|subject| subject.name == name) {
+            add_times(&mut subject.series, &ms(first_byte_us));
+        }
+    };
+    let (distinct, shared) = (fleet.distinct(), fleet.shared());
+    for round in 1..=lab.effort.cold_rounds {
+        let node = fleet.start(None)?;
+        let (disk, known, warm, loaded) = block_on(async {
+            // What is warmed up with is no app of the measurement.
+            let disk = each_once(node.front, &shared[0], &distinct).await?;
+            let known = each_once(node.front, &shared[0], &shared[1..]).await?;
+            let asked_last = &distinct[distinct.len().saturating_sub(LATEST)..];
+            let warm = each_once(node.front, &shared[0], asked_last).await?;
+            without_instances(&node).await?;
+            let loaded = each_once(node.front, &shared[0], asked_last).await?;
+            Ok((disk, known, warm, loaded))
+        })?;
+        fleet.stop(node)?;
+        for (name, outcome) in [(FROM_DISK, disk), (KNOWN_CODE, known), (WARM, warm), (LOADED, loaded)] {
+            note(&mut subjects, name, &outcome.first_byte_us);
+        }
+        note(&mut subjects, DROPPED, &dropped(fleet, &distinct, &shared[0])?);
+        println!("   {round}/{}", lab.effort.cold_rounds);
+    }
+    let mut report = Report { subjects, ..Report::default() };
+    report.notes = vec![
+        format!(
+            "one request at a time, each to another app, {} of them a round; p99 and max are of a round's requests",
+            fleet.apps
+        ),
+        "targets: p99 ≤ 1 ms loaded, ≤ 5 ms from disk".to_owned(),
+    ];
+    Ok(report)
+}
+
+/// So many apps are surely loaded when they were the last to be asked.
+const LATEST: usize = 200;
+
+/// Each app again after a memory of few apps has dropped it.
+fn dropped(fleet: &super::Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f64>> {
+    let few = (distinct.len() / 4).clamp(2, 256);
+    let node = fleet.start(Some(&format!("[apps]\nloaded_max = {few}\n")))?;
+    let outcome = block_on(async {
+        each_once(node.front, warm_up, distinct).await?;
+        let before = node.admin.status().await?.drops;
+        let outcome = each_once(node.front, warm_up, distinct).await?;
+        let drops = node.admin.status().await?.drops - before;
+        let enough = drops as usize >= distinct.len() - 2 * few;
+        ensure!(enough, "{drops} of {} apps were dropped: their second request did not find them so", distinct.len());
+        Ok(outcome)
+    })?;
+    fleet.stop(node)?;
+    Ok(outcome.first_byte_us)
+}
+
+/// Waits until idle instances are gone.
+pub(super) async fn without_instances(node: &Node) -> Result<()> {
+    let began = Instant::now();
+    while node.admin.status().await?.instances > 0 {
+        ensure!(began.elapsed() < IDLE_PATIENCE, "idle instances are not dropped within {} s", IDLE_PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! The start of a node with all its apps, from the process to the line that says that it is ready, and to an app's first answer.
+
+use anyhow::Result;
+use isomer_bench_node::{Connection, Node, Template, block_on, load};
+
+use super::super::http;
+use super::super::lab::Lab;
+use super::super::report::{Report, Series, Subject};
+use super::super::server::Launch;
+use super::peers;
+
+pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
+    let fleet = lab.fleet()?;
+    let all = format!("isomer node, {} apps and {} tenants", fleet.apps, fleet.apps);
+    let killed = format!("{all}, after kill -9");
+    let template = Template::load()?;
+    let wasmtime = peers::wasmtime(lab, &template, 0)?;
+    let node_js = peers::node_js(lab)?;
+    let mut servers: Vec<Launch> = std::iter::once(wasmtime).chain(node_js).collect();
+    let series = || ["ready", "first answer"].map(|what| Series::new(what, "ms")).into_iter();
+    let series = || series().chain([Series::new("resident", "MiB")]).collect::<Vec<_>>();
+    let subject =
+        |name: &str, command: &str| Subject { name: name.to_owned(), command: command.to_owned(), series: series() };
+    let mut subjects = vec![subject(&all, &fleet.command()), subject(&killed, &fleet.command())];
+    subjects.extend(servers.iter().map(|launch| subject(launch.name, &crate::project::show(&launch.command))));
+    for round in 0..=lab.effort.node_starts {
+        let first = fleet.start(None)?;
+        let stopped_before = measure(&first, fleet)?;
+        drop(first);
+        let second = fleet.start(None)?;
+        let killed_before = measure(&second, fleet)?;
+        fleet.stop(second)?;
+        let mut rows = vec![stopped_before, killed_before];
+        for launch in &mut servers {
+            let server = lab.start_again(launch)?;
+            let ready = server.began.elapsed();
+            http::get(server.address, "/")?;
+            let answered = server.began.elapsed();
+            rows.push([ready.as_secs_f64() * 1e3, answered.as_secs_f64() * 1e3, server.resident_mib()?]);
+        }
+        // The first round brings all files into memory.
+        if round == 0 {
+            continue;
+        }
+        for (subject, row) in subjects.iter_mut().zip(rows) {
+            for (series, value) in subject.series.iter_mut().zip(row) {
+                series.samples.push(value);
+            }
+        }
+    }
+    let notes = vec![
+        "target: 10,000 apps, ready in ≤ 2,000 ms".to_owned(),
+        "first answer: of one app, which comes from disk; the node's others stay there until they are asked".to_owned(),
+        "the processes beside it have one app each".to_owned(),
+    ];
+    Ok(Report { subjects, notes, ..Report::default() })
+}
+
+/// Milliseconds to the ready line and to the end of the first answer, mebibytes after it.
+fn measure(node: &Node, fleet: &super::Fleet) -> Result<[f64; 3]> {
+    let targets = fleet.distinct();
+    block_on(async {
+        let target = &targets[targets.len() / 2];
+        target.check(&Connection::new(node.front).ask(&target.request, load::PATIENCE).await?)
+    })?;
+    let answered = node.began.elapsed();
+    let resident = node.usage()?.resident_bytes as f64 / f64::from(1 << 20);
+    Ok([node.ready_after.as_secs_f64() * 1e3, answered.as_secs_f64() * 1e3, resident])
+}

@@ -1,0 +1,60 @@
+//! `cargo xtask soak`: a node under good and hostile tenants for a long while, with deployments going on.
+//!
+//! Unlike a benchmark it judges: a wrong answer, a failed request of a good tenant, or a node that grows is a failure.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use isomer_bench_node::node::Launch;
+use isomer_bench_node::soak::{self, Settings};
+
+use crate::project::{self, Project};
+
+pub(crate) const USAGE: &str = "soak [--long] [--seed N] [--requests N] [--isomer PROGRAM] [--built]";
+
+pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
+    let mut long = false;
+    let mut seed = None;
+    let mut requests = None;
+    let mut isomer = None;
+    let mut built = false;
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || rest.next().with_context(|| format!("`{argument}` needs a value"));
+        match *argument {
+            "--long" => long = true,
+            "--built" => built = true,
+            "--seed" => seed = Some(value()?.parse().context("a seed is a number")?),
+            "--requests" => requests = Some(value()?.parse().context("requests are a number")?),
+            "--isomer" => isomer = Some(std::path::absolute(value()?)?),
+            unknown => anyhow::bail!("no such option: `{unknown}`\n\nUsage: cargo xtask {USAGE}"),
+        }
+    }
+    let program: PathBuf = match isomer {
+        Some(program) => program,
+        None => {
+            if !built {
+                project::run(&mut project.cargo(&["build", "--release", "--locked", "--package", "isomer"]))?;
+            }
+            project.target.join("release/isomer")
+        }
+    };
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let mut settings = if long { Settings::long(seed) } else { Settings::short(seed) };
+    if let Some(requests) = requests {
+        settings.requests = requests;
+    }
+    let dir = project.target.join("soak");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("`{}` cannot be emptied", dir.display()))?;
+    }
+    std::fs::create_dir_all(&dir).with_context(|| format!("`{}` cannot be made", dir.display()))?;
+    println!("seed {seed}; the node's log: {}", dir.join("node.log").display());
+    let node = Launch::new(program, &dir).start()?;
+    let summary = isomer_bench_node::block_on(soak::run(&node, &settings, &mut |line| println!("{line}")))?;
+    println!("\n{}", summary.report());
+    node.stop(std::time::Duration::from_secs(60))?;
+    let complaints = summary.complaints();
+    ensure!(complaints.is_empty(), "{} things are wrong; again with `--seed {seed}`", complaints.len());
+    Ok(())
+}
