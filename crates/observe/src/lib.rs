@@ -4,13 +4,17 @@
 //! for people or as JSON, and leave through one bounded queue that a thread of its own empties. Nothing on a request's path waits for
 //! a terminal or a pipe: when the queue is full, lines are counted instead, and the count is told.
 //!
+//! On a node of several tenants each app also has a log of its own, on disk ([`app`]).
+//!
 //! This crate knows what a request and a component are called, and nothing of how they are served.
 
+pub mod app;
 mod bridge;
 mod log;
 mod member;
 pub mod record;
 
+pub use app::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
 pub use bridge::listen_to_warnings;
 pub use log::{Format, Log};
 pub use member::MemberLog;

@@ -1,0 +1,193 @@
+//! One app's log, as those see it who say something or read it.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use isomer_api::LogLine;
+use isomer_runtime::output::{OutputSink, Stream};
+use isomer_runtime::{Failure, RequestId};
+
+use super::follow::{self, Followed, Follower};
+use super::quota::LogQuota;
+use super::segments::{Segments, last_lines};
+use super::writer::Queue;
+
+/// What a line takes beside its text: names, time, quotes.
+const LINE_OVERHEAD_BYTES: usize = 128;
+
+/// The most bytes of a text that is not a guest's own line: reasons and call stacks.
+const TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// An app's log. Cheap to clone; saying something never blocks.
+#[derive(Clone)]
+pub struct AppLog(pub(super) Arc<App>);
+
+/// Why a log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AppLogError {
+    /// The files.
+    #[error("cannot read the log in `{}`", folder.display())]
+    Read {
+        /// Where it lies.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Too many follow it already.
+    #[error("{most} follow this log already, and no more can")]
+    Followers {
+        /// How many may.
+        most: usize,
+    },
+    /// It was closed: its app is gone, or the node ends.
+    #[error("the log is closed")]
+    Closed,
+}
+
+pub(super) struct App {
+    pub(super) folder: PathBuf,
+    pub(super) quota: Arc<LogQuota>,
+    pub(super) queue: Arc<Queue>,
+    /// Nothing is written any more.
+    pub(super) closed: AtomicBool,
+    /// Bytes of lines that wait to be written.
+    pub(super) waiting_bytes: AtomicUsize,
+    /// Lines that the quota did not allow, since this was said last.
+    pub(super) over_quota: AtomicU64,
+    /// Lines that came too fast, or could not be written, since this was said last.
+    pub(super) too_fast: AtomicU64,
+    /// Touched by the writer's thread alone.
+    pub(super) written: Mutex<Written>,
+}
+
+/// What the writer knows of a log.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) segments: Segments,
+    pub(super) followers: Vec<Follower>,
+    pub(super) losses_said_at: Option<Instant>,
+}
+
+impl AppLog {
+    /// Something that the node says of the app.
+    pub fn note(&self, text: impl Into<String>) {
+        self.push(node_line(bounded(text.into())));
+    }
+
+    /// A request that got no answer from its guest.
+    pub fn failed(&self, component: &str, request: RequestId, failure: &Failure) {
+        self.push_failure(component, Some(request), failure, "");
+    }
+
+    /// A request that the front door refused on the app's behalf.
+    pub fn refused(&self, component: &str, request: RequestId, status: u16, why: &str) {
+        let text = format!("answered with {status}: {why}");
+        self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request)) });
+    }
+
+    /// The last lines, the oldest first: all that was said before this call. Blocks while it reads.
+    ///
+    /// # Errors
+    /// When the files cannot be read, or the log is closed.
+    pub fn last(&self, lines: usize) -> Result<Vec<LogLine>, AppLogError> {
+        let end = self.0.queue.end(&self.0, None)?;
+        self.read(lines, end)
+    }
+
+    /// The last lines, and then those that come: none is missing between the two, and none is there twice. Blocks while it reads.
+    ///
+    /// # Errors
+    /// When the files cannot be read, the log is closed, or too many follow it.
+    pub fn follow(&self, lines: usize) -> Result<(Vec<LogLine>, Followed), AppLogError> {
+        let (follower, followed) = follow::pair(self);
+        let end = self.0.queue.end(&self.0, Some(follower))?;
+        Ok((self.read(lines, end)?, followed))
+    }
+
+    /// Ends the log: what is said from now on is lost, who follows it is at the end. When this returns, nobody writes in its folder.
+    /// Blocks until then.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        // The answer is that it is closed.
+        let _ = self.0.queue.end(&self.0, None);
+        self.0.written.lock().unwrap_or_else(PoisonError::into_inner).followers.clear();
+    }
+
+    fn read(&self, lines: usize, end: super::segments::Position) -> Result<Vec<LogLine>, AppLogError> {
+        let failed = |source| AppLogError::Read { folder: self.0.folder.clone(), source };
+        last_lines(&self.0.folder, lines, end).map_err(failed)
+    }
+
+    fn push(&self, line: LogLine) {
+        let app = &self.0;
+        if app.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let bytes = line.text.len() + LINE_OVERHEAD_BYTES;
+        if !app.quota.take(bytes as u64, Instant::now()) {
+            self.lost(&app.over_quota);
+        } else if !app.queue.push(app, line, bytes) {
+            self.lost(&app.too_fast);
+        }
+    }
+
+    fn lost(&self, counter: &AtomicU64) {
+        if counter.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.0.queue.note_loss(&self.0);
+        }
+    }
+
+    fn push_failure(&self, component: &str, request: Option<RequestId>, failure: &Failure, end: &str) {
+        let mut text = format!("{failure}{end}");
+        for (number, frame) in failure.backtrace().iter().enumerate() {
+            let written = write!(text, "\n{number:>3}: {frame}");
+            debug_assert!(written.is_ok(), "writing to a string cannot fail");
+        }
+        self.push(LogLine { component: Some(component.to_owned()), ..of_request(bounded(text), request) });
+    }
+}
+
+impl OutputSink for AppLog {
+    fn line(&self, component: &str, stream: Stream, request: Option<RequestId>, line: &[u8]) {
+        let stream = if stream == Stream::Stdout { "stdout" } else { "stderr" };
+        let text = String::from_utf8_lossy(line).into_owned();
+        let line = of_request(text, request);
+        self.push(LogLine { component: Some(component.to_owned()), stream: stream.to_owned(), ..line });
+    }
+
+    fn broken(&self, component: &str, request: RequestId, failure: &Failure) {
+        self.push_failure(component, Some(request), failure, " (its response was cut off)");
+    }
+
+    fn call_failed(&self, component: &str, request: Option<RequestId>, failure: &Failure) {
+        self.push_failure(component, request, failure, "");
+    }
+}
+
+/// A line of the node's own, said now.
+pub(super) fn node_line(text: String) -> LogLine {
+    of_request(text, None)
+}
+
+fn of_request(text: String, request: Option<RequestId>) -> LogLine {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    LogLine {
+        at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        component: None,
+        stream: "node".to_owned(),
+        request: request.map(|id| id.to_string()),
+        text,
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}

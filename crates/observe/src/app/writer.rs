@@ -1,0 +1,290 @@
+//! The one thread that writes all apps' logs of a node, and the queue before it.
+//!
+//! Lines that wait for it are written together, app by app: a log's file is opened, appended to and closed, so that thousands of apps
+//! take no descriptors. A log that cannot be written (no space) loses lines and says so when it can be written again.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use isomer_api::LogLine;
+
+use super::AppLogLimits;
+use super::app_log::{App, AppLog, AppLogError, Written, node_line};
+use super::follow::Follower;
+use super::quota::LogQuota;
+use super::segments::Position;
+
+/// Messages that may wait; lines are bounded by their bytes too.
+const QUEUE_MAX: usize = 16 << 10;
+
+/// Messages that are taken together.
+const BATCH_MAX: usize = 1024;
+
+/// The logs of all apps of a node. The thread ends with the last of these and of the logs.
+#[derive(Clone)]
+pub struct AppLogs {
+    queue: Arc<Queue>,
+    open: Arc<Mutex<HashMap<PathBuf, Weak<App>>>>,
+}
+
+pub(super) struct Queue {
+    messages: SyncSender<Message>,
+    waiting_bytes: AtomicUsize,
+    /// Logs that have lost lines and not said so.
+    lossy: Mutex<Vec<Weak<App>>>,
+    limits: AppLogLimits,
+}
+
+enum Message {
+    Line(Arc<App>, LogLine, usize),
+    /// Somebody lost a line: see [`Queue::lossy`].
+    Loss,
+    /// Where the log ends when all before this has been written; who follows from there on.
+    End(Arc<App>, Option<Follower>, SyncSender<Result<Position, AppLogError>>),
+}
+
+impl AppLogs {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(limits: AppLogLimits) -> io::Result<Self> {
+        let (messages, received) = sync_channel(QUEUE_MAX);
+        let (waiting_bytes, lossy) = (AtomicUsize::new(0), Mutex::default());
+        let queue = Arc::new(Queue { messages, waiting_bytes, lossy, limits: limits.clone() });
+        let writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };
+        std::thread::Builder::new().name("isomer-app-logs".into()).spawn(move || writer.run(&received))?;
+        Ok(Self { queue, open: Arc::default() })
+    }
+
+    /// The log in `folder`, which does not need to be there: the same one for all who ask while anybody has it. `quota` is looked
+    /// at by the first.
+    #[must_use]
+    pub fn open(&self, folder: PathBuf, quota: &Arc<LogQuota>) -> AppLog {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(app) = open.get(&folder).and_then(Weak::upgrade) {
+            if !app.closed.load(Ordering::Acquire) {
+                return AppLog(app);
+            }
+        }
+        if open.len() == open.capacity() {
+            open.retain(|_, app| app.strong_count() > 0);
+        }
+        let app = Arc::new(App {
+            folder: folder.clone(),
+            quota: quota.clone(),
+            queue: self.queue.clone(),
+            closed: false.into(),
+            waiting_bytes: 0.into(),
+            over_quota: 0.into(),
+            too_fast: 0.into(),
+            written: Mutex::default(),
+        });
+        open.insert(folder, Arc::downgrade(&app));
+        AppLog(app)
+    }
+}
+
+impl Queue {
+    /// Has the line written, unless too much waits already.
+    pub(super) fn push(&self, app: &Arc<App>, line: LogLine, bytes: usize) -> bool {
+        let of_app = app.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let of_all = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let fits = of_app <= self.limits.waiting_bytes_of_app && of_all <= self.limits.waiting_bytes;
+        let sent = fits && self.messages.try_send(Message::Line(app.clone(), line, bytes)).is_ok();
+        if !sent {
+            self.no_longer_waits(app, bytes);
+        }
+        sent
+    }
+
+    fn no_longer_waits(&self, app: &App, bytes: usize) {
+        app.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// A log has lost its first line since it said so last.
+    pub(super) fn note_loss(&self, app: &Arc<App>) {
+        self.lossy.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(app));
+        match self.messages.try_send(Message::Loss) {
+            // With a full queue the writer is awake, and looks when it has emptied it.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// Where the log ends when everything that was said before has been written.
+    pub(super) fn end(&self, app: &Arc<App>, follower: Option<Follower>) -> Result<Position, AppLogError> {
+        let (answer, answered) = sync_channel(1);
+        let sent = self.messages.send(Message::End(app.clone(), follower, answer));
+        sent.map_err(|_| AppLogError::Closed)?;
+        answered.recv().map_err(|_| AppLogError::Closed)?
+    }
+}
+
+struct Writer {
+    /// Weak: the thread ends when nobody can say anything any more.
+    queue: Weak<Queue>,
+    limits: AppLogLimits,
+    /// Logs that have lost lines, and are to say so when it is time.
+    lossy: Vec<Weak<App>>,
+}
+
+/// Lines of one app that are written together.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+impl Writer {
+    fn run(mut self, messages: &Receiver<Message>) {
+        loop {
+            let first = match self.next_loss() {
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match first {
+                Ok(first) => {
+                    let rest = std::iter::from_fn(|| messages.try_recv().ok()).take(BATCH_MAX - 1);
+                    self.take(std::iter::once(first).chain(rest));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Some(queue) = self.queue.upgrade() {
+                self.lossy.append(&mut queue.lossy.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+            self.say_losses();
+        }
+    }
+
+    fn take(&self, messages: impl Iterator<Item = Message>) {
+        let mut batches: Vec<(Arc<App>, Batch)> = Vec::new();
+        for message in messages {
+            match message {
+                Message::Line(app, line, bytes) => {
+                    app.queue.no_longer_waits(&app, bytes);
+                    self.add(&mut batches, &app, &line);
+                }
+                Message::Loss => {}
+                Message::End(app, follower, answer) => {
+                    if let Some(at) = batches.iter().position(|(other, _)| Arc::ptr_eq(other, &app)) {
+                        let (_, batch) = batches.swap_remove(at);
+                        self.write(&app, &mut lock(&app), &batch);
+                    }
+                    let _ = answer.send(self.end(&app, follower));
+                }
+            }
+        }
+        for (app, batch) in batches {
+            self.write(&app, &mut lock(&app), &batch);
+        }
+    }
+
+    /// Adds a line to what is written for its app; writes that before it grows larger than a file may be.
+    fn add(&self, batches: &mut Vec<(Arc<App>, Batch)>, app: &Arc<App>, line: &LogLine) {
+        let at = batches.iter().position(|(other, _)| Arc::ptr_eq(other, app)).unwrap_or_else(|| {
+            batches.push((app.clone(), Batch::default()));
+            batches.len() - 1
+        });
+        let batch = &mut batches[at].1;
+        let before = batch.bytes.len();
+        append_json(&mut batch.bytes, line);
+        if before > 0 && batch.bytes.len() as u64 > self.limits.segment_bytes {
+            let rest = Batch { bytes: batch.bytes.split_off(before), lines: 1 };
+            let full = std::mem::replace(batch, rest);
+            self.write(app, &mut lock(app), &full);
+        } else {
+            batch.lines += 1;
+        }
+        for follower in &lock(app).followers {
+            follower.tell(line);
+        }
+    }
+
+    /// Writes what there is, or counts it as lost: then `false`.
+    fn write(&self, app: &Arc<App>, written: &mut Written, batch: &Batch) -> bool {
+        if app.closed.load(Ordering::Acquire) {
+            return true;
+        }
+        let (bytes, segments) = (self.limits.segment_bytes, self.limits.segments);
+        let Err(error) = written.segments.append(&app.folder, &batch.bytes, bytes, segments) else { return true };
+        if app.too_fast.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
+            tracing::warn!(folder = %app.folder.display(), %error, "cannot write an app's log");
+            app.queue.note_loss(app);
+        }
+        false
+    }
+
+    fn end(&self, app: &Arc<App>, follower: Option<Follower>) -> Result<Position, AppLogError> {
+        if app.closed.load(Ordering::Acquire) {
+            return Err(AppLogError::Closed);
+        }
+        let mut written = lock(app);
+        let failed = |source| AppLogError::Read { folder: app.folder.clone(), source };
+        let end = written.segments.end(&app.folder).map_err(failed)?;
+        if let Some(follower) = follower {
+            written.followers.retain(Follower::is_there);
+            if written.followers.len() >= self.limits.followers {
+                return Err(AppLogError::Followers { most: self.limits.followers });
+            }
+            written.followers.push(follower);
+        }
+        Ok(end)
+    }
+
+    /// When some log is to say next what it lost.
+    fn next_loss(&self) -> Option<Instant> {
+        let apps = self.lossy.iter().filter_map(Weak::upgrade);
+        apps.map(|app| lock(&app).losses_said_at.map_or_else(Instant::now, |at| at + self.limits.say_losses_every))
+            .min()
+    }
+
+    fn say_losses(&mut self) {
+        let now = Instant::now();
+        let mut lossy = std::mem::take(&mut self.lossy);
+        lossy.retain(|app| {
+            let Some(app) = app.upgrade() else { return false };
+            let mut written = lock(&app);
+            if written.losses_said_at.is_some_and(|at| now < at + self.limits.say_losses_every) {
+                return true;
+            }
+            let counters = [
+                (&app.over_quota, "the tenant's quota of log lines is used up for this hour"),
+                (&app.too_fast, "they came faster than they could be written"),
+            ];
+            for (counter, why) in counters {
+                let lines = counter.swap(0, Ordering::Relaxed);
+                if lines == 0 {
+                    continue;
+                }
+                written.losses_said_at = Some(now);
+                let line = node_line(format!("{lines} lines were dropped: {why}"));
+                let mut batch = Batch::default();
+                append_json(&mut batch.bytes, &line);
+                if self.write(&app, &mut written, &batch) {
+                    written.followers.iter().for_each(|follower| follower.tell(&line));
+                } else {
+                    counter.fetch_add(lines, Ordering::Relaxed);
+                    return true;
+                }
+            }
+            false
+        });
+        self.lossy.append(&mut lossy);
+    }
+}
+
+fn append_json(bytes: &mut Vec<u8>, line: &LogLine) {
+    serde_json::to_writer(&mut *bytes, line).expect("a line is plain data");
+    bytes.push(b'\n');
+}
+
+fn lock(app: &App) -> std::sync::MutexGuard<'_, Written> {
+    app.written.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,327 @@
+//! Apps' own logs: what is said is read, no more is kept than may be, and what is lost is told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt as _, StreamExt as _};
+use isomer_api::LogLine;
+use isomer_observe::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
+use isomer_runtime::output::{OutputSink as _, Stream};
+use isomer_runtime::{Failure, RequestId};
+use tempfile::TempDir;
+
+/// The longest that a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One app's log in a folder of its own.
+struct Setup {
+    logs: AppLogs,
+    log: AppLog,
+    folder: TempDir,
+}
+
+fn setup(change: impl FnOnce(&mut AppLogLimits)) -> Setup {
+    setup_with(LogQuota::new(u64::MAX), change)
+}
+
+fn setup_with(quota: Arc<LogQuota>, change: impl FnOnce(&mut AppLogLimits)) -> Setup {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut limits = AppLogLimits::default();
+    change(&mut limits);
+    let logs = AppLogs::start(limits).expect("a thread");
+    let log = logs.open(folder.path().join("log"), &quota);
+    Setup { logs, log, folder }
+}
+
+impl Setup {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The same log of a node that starts anew.
+    fn restart(self, change: impl FnOnce(&mut AppLogLimits)) -> Setup {
+        let Self { logs, log, folder } = self;
+        drop((logs, log));
+        let mut limits = AppLogLimits::default();
+        change(&mut limits);
+        let logs = AppLogs::start(limits).expect("a thread");
+        let log = logs.open(folder.path().join("log"), &LogQuota::new(u64::MAX));
+        Setup { logs, log, folder }
+    }
+}
+
+fn say(log: &AppLog, text: &str) {
+    log.line("cart", Stream::Stdout, None, text.as_bytes());
+}
+
+fn last(log: &AppLog, lines: usize) -> Vec<LogLine> {
+    log.last(lines).expect("the log can be read")
+}
+
+fn texts(lines: &[LogLine]) -> Vec<&str> {
+    lines.iter().map(|line| line.text.as_str()).collect()
+}
+
+fn files(folder: &Path) -> Vec<(String, u64)> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| (entry.file_name().into_string().expect("a name"), entry.metadata().expect("metadata").len()))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Asks until `found` gives something.
+fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: nothing happened");
+        std::thread::yield_now();
+    }
+}
+
+/// The next line that comes.
+fn next(followed: &mut Followed) -> Option<LogLine> {
+    until("a line", || followed.next().now_or_never())
+}
+
+/// The number of lines that are said to have been dropped.
+fn dropped(lines: &[LogLine], why: &str) -> u64 {
+    let of = |line: &LogLine| {
+        Some(line.text.split_once(" lines were dropped: ").filter(|it| it.1.contains(why))?.0.parse::<u64>())
+    };
+    lines.iter().filter_map(of).map(|number| number.expect("a number")).sum()
+}
+
+#[test]
+fn what_is_said_is_read_by_its_fields() {
+    let it = setup(|_| {});
+    let id = RequestId::from_raw(0xab).expect("not zero");
+    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    it.log.line("cart", Stream::Stderr, Some(id), b"two\xff");
+    it.log.note("a revision took over");
+    let trap = Failure::Trap { reason: "unreachable".into(), backtrace: vec!["cart::add".into(), "cart::main".into()] };
+    it.log.failed("cart", id, &trap);
+    it.log.broken("cart", id, &Failure::NoResponse);
+    it.log.call_failed("mail", None, &Failure::NoResponse);
+    it.log.refused("cart", id, 413, "the request's body is too large");
+    let lines = last(&it.log, 10);
+    let said: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            assert!(u128::from(line.at_ms) >= before && u128::from(line.at_ms) < before + PATIENCE.as_millis());
+            (line.stream.as_str(), line.component.as_deref(), line.request.as_deref(), line.text.as_str())
+        })
+        .collect();
+    let id = Some("00000000000000ab");
+    assert_eq!(
+        said,
+        [
+            ("stderr", Some("cart"), id, "two\u{fffd}"),
+            ("node", None, None, "a revision took over"),
+            ("node", Some("cart"), id, "the guest trapped: unreachable\n  0: cart::add\n  1: cart::main"),
+            ("node", Some("cart"), id, "the handler ended without a response (its response was cut off)"),
+            ("node", Some("mail"), None, "the handler ended without a response"),
+            ("node", Some("cart"), id, "answered with 413: the request's body is too large"),
+        ]
+    );
+}
+
+#[test]
+fn no_text_can_look_like_another_line() {
+    let it = setup(|_| {});
+    let forged = "a\n{\"at_ms\":1,\"stream\":\"node\",\"text\":\"all is well\"}\n\r\u{1b}[2J\u{0}\u{2028}";
+    say(&it.log, forged);
+    say(&it.log, "after");
+    assert_eq!(texts(&last(&it.log, 10)), [forged, "after"]);
+    let written = std::fs::read_to_string(it.path().join("00000001.jsonl")).expect("it is there");
+    assert_eq!(written.lines().count(), 2, "{written}");
+    assert!(!written.chars().any(|character| character.is_control() && character != '\n'), "{written:?}");
+}
+
+#[test]
+fn an_app_that_says_nothing_has_no_file() {
+    let it = setup(|_| {});
+    assert!(last(&it.log, 10).is_empty());
+    assert!(!it.path().exists());
+}
+
+#[test]
+fn a_log_takes_no_more_than_its_files() {
+    let small = |limits: &mut AppLogLimits| (limits.segment_bytes, limits.segments) = (1000, 3);
+    let mut it = setup(small);
+    let mut number = 0;
+    for round in 0..3 {
+        for _ in 0..50 {
+            say(&it.log, &format!("line {number}"));
+            number += 1;
+        }
+        let lines = last(&it.log, usize::MAX);
+        let files = files(&it.path());
+        assert!(files.len() == 3 && files.iter().all(|(_, bytes)| *bytes <= 1000), "{files:?}");
+        // All that there is are the newest ones, in order, also when asked for fewer.
+        let kept: Vec<_> = (number - lines.len()..number).map(|number| format!("line {number}")).collect();
+        assert_eq!(texts(&lines), kept, "{round}");
+        assert!(lines.len() > 10);
+        for count in [0, 1, 7, lines.len() - 1] {
+            assert_eq!(last(&it.log, count), lines[lines.len() - count..]);
+        }
+        it = it.restart(small);
+    }
+}
+
+#[test]
+fn a_line_that_a_crash_cut_off_hurts_no_other() {
+    let it = setup(|_| {});
+    say(&it.log, "first");
+    assert_eq!(last(&it.log, 10).len(), 1);
+    let path = it.path().join("00000001.jsonl");
+    let mut bytes = std::fs::read(&path).expect("it is there");
+    bytes.extend_from_slice(b"{\"at_ms\":17,\"stre");
+    std::fs::write(&path, bytes).expect("it can be written");
+    let it = it.restart(|_| {});
+    assert_eq!(texts(&last(&it.log, 10)), ["first"]);
+    say(&it.log, "second");
+    assert_eq!(texts(&last(&it.log, 10)), ["first", "second"]);
+}
+
+#[test]
+fn a_quota_is_of_all_apps_of_a_tenant_and_of_no_other() {
+    let quota = LogQuota::new(1000);
+    let it = setup_with(quota.clone(), |limits| limits.say_losses_every = Duration::ZERO);
+    let second = it.logs.open(it.folder.path().join("second"), &quota);
+    let other = it.logs.open(it.folder.path().join("other"), &LogQuota::new(1000));
+    for _ in 0..4 {
+        say(&it.log, "x");
+        say(&second, "x");
+    }
+    say(&other, "x");
+    let said = until("what was dropped to be said", || {
+        let (first, second) = (last(&it.log, 100), last(&second, 100));
+        (dropped(&first, "quota") + dropped(&second, "quota") == 1).then_some(first.len() + second.len())
+    });
+    assert_eq!((said, quota.refused()), (8, 1));
+    assert_eq!(texts(&last(&other, 10)), ["x"]);
+    quota.set(2000);
+    say(&it.log, "more");
+    assert_eq!(texts(&last(&it.log, 1)), ["more"]);
+}
+
+#[test]
+fn what_comes_too_fast_is_counted_and_said() {
+    let it = setup(|limits| (limits.waiting_bytes_of_app, limits.say_losses_every) = (0, Duration::from_millis(1)));
+    let neighbour = it.logs.open(it.folder.path().join("neighbour"), &LogQuota::new(u64::MAX));
+    let (_, mut followed) = it.log.follow(0).expect("it can be followed");
+    for _ in 0..100 {
+        say(&it.log, "x");
+        say(&neighbour, "y");
+    }
+    let lines = until("what was dropped to be said", || {
+        let lines = last(&it.log, 1000);
+        (dropped(&lines, "faster") == 100).then_some(lines)
+    });
+    // Nothing else is there, and who follows was told the same.
+    for line in lines {
+        assert_eq!(next(&mut followed).expect("more"), line);
+    }
+    assert!(last(&neighbour, 1000).iter().all(|line| line.text.contains("faster")));
+}
+
+#[test]
+fn losses_are_not_said_all_the_time() {
+    let it = setup(|limits| limits.waiting_bytes_of_app = 0);
+    for _ in 0..100 {
+        say(&it.log, "x");
+        assert!(last(&it.log, 1000).len() <= 1);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_says_so_when_it_can() {
+    let it = setup(|limits| limits.say_losses_every = Duration::from_millis(1));
+    std::fs::write(it.path(), "in the way").expect("it can be written");
+    for _ in 0..3 {
+        say(&it.log, "lost");
+    }
+    assert!(matches!(it.log.last(1), Err(AppLogError::Read { .. })));
+    std::fs::remove_file(it.path()).expect("it is there");
+    until("what was lost to be said", || (dropped(&last(&it.log, 100), "faster") == 3).then_some(()));
+    say(&it.log, "found");
+    assert_eq!(texts(&last(&it.log, 1)), ["found"]);
+}
+
+#[test]
+fn who_follows_misses_nothing_and_sees_nothing_twice() {
+    let it = setup(|limits| limits.segment_bytes = 10_000);
+    let log = it.log.clone();
+    let speaker = std::thread::spawn(move || {
+        for number in 0..600 {
+            say(&log, &format!("{number}"));
+            if number % 50 == 0 {
+                std::thread::yield_now();
+            }
+        }
+    });
+    let followers: Vec<_> = (0..4).map(|_| it.log.follow(1000).expect("it can be followed")).collect();
+    speaker.join().expect("it spoke");
+    for (mut lines, mut followed) in followers {
+        while lines.last().is_none_or(|line| line.text != "599") {
+            lines.push(next(&mut followed).expect("more comes"));
+        }
+        assert_eq!(texts(&lines), (0..600).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn who_follows_too_slowly_loses_lines_and_is_told() {
+    let it = setup(|limits| limits.followers = 2);
+    let (_, mut slow) = it.log.follow(0).expect("it can be followed");
+    let (_, _second) = it.log.follow(0).expect("it can be followed");
+    assert!(matches!(it.log.follow(0), Err(AppLogError::Followers { most: 2 })));
+    for number in 0..3000 {
+        say(&it.log, &number.to_string());
+        if number % 500 == 0 {
+            last(&it.log, 0);
+        }
+    }
+    assert_eq!(last(&it.log, 5000).len(), 3000);
+    for number in 0..1024 {
+        assert_eq!(next(&mut slow).expect("a line").text, number.to_string());
+    }
+    assert_eq!(
+        next(&mut slow).expect("a line").text,
+        "1976 lines were not shown: they came faster than they were read"
+    );
+    say(&it.log, "after");
+    assert_eq!(next(&mut slow).expect("a line").text, "after");
+    drop(slow);
+    assert!(it.log.follow(0).is_ok(), "a place is free again");
+}
+
+#[test]
+fn a_closed_log_writes_nothing_and_ends_for_all() {
+    let it = setup(|_| {});
+    say(&it.log, "before");
+    let (lines, mut followed) = it.log.follow(10).expect("it can be followed");
+    assert_eq!(texts(&lines), ["before"]);
+    // Whoever opens it has the same one.
+    let same = it.logs.open(it.path(), &LogQuota::new(0));
+    say(&same, "more");
+    assert_eq!(next(&mut followed).expect("a line").text, "more");
+    it.log.close();
+    say(&same, "lost");
+    assert_eq!(next(&mut followed), None);
+    assert!(matches!(same.last(1), Err(AppLogError::Closed)));
+    std::fs::remove_dir_all(it.path()).expect("it is there");
+    it.log.close();
+    assert!(!it.path().exists());
+    // An app of the same name begins anew.
+    let anew = it.logs.open(it.path(), &LogQuota::new(u64::MAX));
+    say(&anew, "new");
+    assert_eq!(texts(&last(&anew, 10)), ["new"]);
+}
