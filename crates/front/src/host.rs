@@ -4,7 +4,7 @@
 //! case, no port, no dot at its end, addresses as the system writes them), and what is no name of a host is refused, not mended.
 
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::header::HOST;
 use http::uri::Authority;
@@ -60,6 +60,11 @@ pub(crate) fn normal(authority: &Authority) -> Option<Cow<'_, str>> {
     }
     let small = !name.bytes().any(|byte| byte.is_ascii_uppercase());
     Some(if small { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) })
+}
+
+/// Is this normal form an address, which no client can name in a handshake (RFC 6066, section 3)?
+pub(crate) fn is_address(host: &str) -> bool {
+    host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok()
 }
 
 /// Nothing, or `:` and a port, which may be left out (RFC 3986, section 3.2.3).

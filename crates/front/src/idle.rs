@@ -7,14 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::tls::Secured;
+
 /// What goes on in a connection. Each request in progress holds a clone.
-#[derive(Default)]
 pub(crate) struct Traffic {
     /// Requests that have begun.
     requests: AtomicU64,
+    /// What its handshake has settled, if it had one.
+    pub(crate) secured: Option<Secured>,
 }
 
 impl Traffic {
+    pub(crate) fn new(secured: Option<Secured>) -> Arc<Self> {
+        Arc::new(Self { requests: AtomicU64::new(0), secured })
+    }
+
     /// A request begins; it is in progress for as long as the result lives.
     pub(crate) fn begin(traffic: &Arc<Self>) -> Arc<Self> {
         traffic.requests.fetch_add(1, Ordering::Relaxed);

@@ -14,7 +14,8 @@
 //! | `idle` | the end of a connection that nobody uses |
 //! | `problem` | errors as `application/problem+json`; the one place that chooses a status code for a failure |
 //! | `trace` | request ids and W3C trace context |
-//! | `socket` | a connection whose peer does not read is closed |
+//! | `socket` | a connection whose peer does not read, or does not begin, is closed |
+//! | [`tls`] | certificates: chosen by name, read again on request; which hosts a connection is for |
 //!
 //! The only crate that names the HTTP server. It does not know what is behind a group: components, plans and stores are not here.
 //!
@@ -32,9 +33,11 @@ pub mod server;
 mod service;
 pub mod site;
 mod socket;
+pub mod tls;
 mod trace;
 
 pub use admission::{Admission, AdmissionCounts, AdmissionLimits, Place};
 pub use door::{Door, Entered, Entering, Refusal};
 pub use server::{Front, FrontError, Limits, bind};
 pub use site::{Site, Target};
+pub use tls::{CertificateFiles, Certificates, Loaded, TlsError, TlsSettings};

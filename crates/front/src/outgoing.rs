@@ -150,7 +150,7 @@ impl Drop for AccessLine {
 pub(crate) struct Admitted {
     places: Arc<AtomicUsize>,
     /// Held for as long as its connection is in use.
-    _connection: Arc<Traffic>,
+    pub(crate) connection: Arc<Traffic>,
     /// Its place among those of its tenant, once it is known whose it is.
     pub(crate) place: Option<Place>,
 }
@@ -159,7 +159,7 @@ impl Admitted {
     /// Takes a place, if fewer than `max` are taken.
     pub(crate) fn enter(places: &Arc<AtomicUsize>, max: usize, connection: Arc<Traffic>) -> Result<Self, Self> {
         let before = places.fetch_add(1, Ordering::AcqRel);
-        let admitted = Self { places: places.clone(), _connection: connection, place: None };
+        let admitted = Self { places: places.clone(), connection, place: None };
         if before < max { Ok(admitted) } else { Err(admitted) }
     }
 }

@@ -169,3 +169,9 @@ pub(crate) const HOST: Problem = Problem::new(
     StatusCode::BAD_REQUEST,
     "the request needs exactly one valid Host header (or :authority), as RFC 9112, section 3.2 asks",
 );
+
+/// Another host than the connection's certificate is for (RFC 9110, section 15.5.20).
+pub(crate) const MISDIRECTED: Problem = Problem::new(
+    StatusCode::MISDIRECTED_REQUEST,
+    "this connection was made for another host name; ask for this one over a connection of its own",
+);

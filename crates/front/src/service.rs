@@ -20,7 +20,7 @@ use crate::host;
 use crate::idle::Traffic;
 use crate::incoming::{LimitedBody, Verdict};
 use crate::outgoing::{AccessLine, Admitted, OutgoingBody};
-use crate::problem::{ASTERISK, BODY_TOO_LARGE, HOST, METHOD, NOT_FOUND, NOT_LOADED, OVERLOADED, Problem};
+use crate::problem::{ASTERISK, BODY_TOO_LARGE, HOST, METHOD, MISDIRECTED, NOT_FOUND, NOT_LOADED, OVERLOADED, Problem};
 use crate::site::{Site, Target};
 use crate::trace;
 
@@ -69,7 +69,8 @@ impl Service {
         if let Some(line) = &mut access {
             line.record.owner = site.owner().cloned();
         }
-        let (target, request) = match route(&site, authority, request, id) {
+        let scheme = if admitted.connection.secured.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let (target, request) = match route(&site, scheme, authority, request, id) {
             Ok(routed) => routed,
             Err(problem) => return finish(access, problem.response(id), admitted),
         };
@@ -85,9 +86,17 @@ impl Service {
                 }
                 response.map(|body| OutgoingBody::guest(body, start + target.deadline, admitted, access))
             }
-            (Some(problem), _) => finish(access, problem.response(id), admitted),
+            (Some(problem), _) => {
+                if let Some(log) = site.log() {
+                    log.refused(&target.component, id, problem.status.as_u16(), problem.detail);
+                }
+                finish(access, problem.response(id), admitted)
+            }
             (None, Err(failure)) => {
-                self.log.failed(&target.component, id, &failure);
+                match site.log() {
+                    Some(log) => log.failed(&target.component, id, &failure),
+                    None => self.log.failed(&target.component, id, &failure),
+                }
                 finish(access, Problem::from_failure(&failure).response(id), admitted)
             }
         }
@@ -105,6 +114,9 @@ impl Service {
             let Some(host) = host::normal(authority) else { return Err(HOST) };
             if let Some(line) = access {
                 line.record.host = Some(host.as_ref().to_owned());
+            }
+            if admitted.connection.secured.as_ref().is_some_and(|secured| !secured.permits(&host)) {
+                return Err(MISDIRECTED);
             }
             let entered = self.door.enter(&host).map_err(|refusal| Problem::from_refusal(&refusal))?;
             admitted.place = Some(entered.place);
@@ -197,6 +209,7 @@ fn authority(request: &Request<Incoming>) -> Result<Authority, Own> {
 /// Finds who answers, and makes the request one that a guest understands: an absolute URI and a trace.
 fn route(
     site: &Site,
+    scheme: Scheme,
     authority: Authority,
     mut request: Request<Incoming>,
     id: RequestId,
@@ -207,7 +220,7 @@ fn route(
         return Err(BODY_TOO_LARGE);
     }
     let mut uri = std::mem::take(request.uri_mut()).into_parts();
-    uri.scheme = Some(Scheme::HTTP);
+    uri.scheme = Some(scheme);
     uri.authority = Some(authority);
     let Ok(uri) = Uri::from_parts(uri) else { return Err(HOST) };
     *request.uri_mut() = uri;

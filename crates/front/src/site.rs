@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_observe::AppLog;
 use isomer_observe::record::Owner;
 use isomer_runtime::GroupHandle;
 
@@ -29,6 +30,7 @@ pub struct Site {
     /// Longest first.
     prefixes: Vec<(String, Target)>,
     owner: Option<Owner>,
+    log: Option<AppLog>,
 }
 
 impl Site {
@@ -37,10 +39,15 @@ impl Site {
         Self::default()
     }
 
-    /// Says whose it is.
+    /// Says whose it is, and where its failures are told: in a log of its own, no longer in the node's.
     #[must_use]
-    pub fn owned_by(self, owner: Owner) -> Self {
-        Self { owner: Some(owner), ..self }
+    pub fn owned_by(self, owner: Owner, log: AppLog) -> Self {
+        Self { owner: Some(owner), log: Some(log), ..self }
+    }
+
+    /// Its own log, on a node of several tenants.
+    pub(crate) fn log(&self) -> Option<&AppLog> {
+        self.log.as_ref()
     }
 
     /// Whose it is, on a node of several tenants.

@@ -1,10 +1,12 @@
 //! The two time limits of a connection that hyper does not have.
 //!
-//! A peer must go on reading: when no byte can be written for a while, the connection is closed. A response's body is driven by its
-//! reader, so a peer that stops reading would otherwise hold a guest's instance until the deadline, and a connection for ever.
+//! A peer must go on reading ([`Socket`]): when no byte can be written for a while, the connection is closed. A response's body is driven
+//! by its reader, so a peer that stops reading would otherwise hold a guest's instance until the deadline, and a connection for ever.
 //!
-//! A peer must begin: hyper's limit for a request's head starts when the version of HTTP is known, so a peer that sends nothing,
-//! or the first half of what opens HTTP/2, would be waited for without end.
+//! A peer must begin ([`Opening`]): hyper's limit for a request's head starts when the version of HTTP is known, so a peer that sends
+//! nothing, or the first half of what opens HTTP/2, would be waited for without end.
+//!
+//! TLS lies between the two: the first is about bytes of the network, the second about those of HTTP.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,25 +17,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+/// A connection whose peer has to read.
 pub(crate) struct Socket {
     stream: TcpStream,
     stall_max: Duration,
     /// Running while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+}
+
+/// A connection whose peer has to begin.
+pub(crate) struct Opening<S> {
+    stream: S,
     /// Until the version of HTTP is known.
-    opening: Option<Opening>,
+    start: Option<Start>,
 }
 
 /// What every connection of HTTP/2 begins with (RFC 9113, section 3.4), and no other.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-struct Opening {
+struct Start {
     deadline: Pin<Box<Sleep>>,
     /// Bytes of the preface that have come.
     matched: usize,
 }
 
-impl Opening {
+impl Start {
     /// Is the version known after `bytes` more?
     fn is_over(&mut self, bytes: &[u8]) -> bool {
         let expected = &PREFACE[self.matched..];
@@ -44,9 +52,8 @@ impl Opening {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, stall_max: Duration, opening_max: Duration) -> Self {
-        let opening = Opening { deadline: Box::pin(tokio::time::sleep(opening_max)), matched: 0 };
-        Self { stream, stall_max, stalled: None, opening: Some(opening) }
+    pub(crate) fn new(stream: TcpStream, stall_max: Duration) -> Self {
+        Self { stream, stall_max, stalled: None }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -65,22 +72,7 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let Some(opening) = &mut self.opening else { return read };
-        match read {
-            Poll::Pending => {
-                std::task::ready!(opening.deadline.as_mut().poll(cx));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not begin")))
-            }
-            Poll::Ready(Ok(())) => {
-                if opening.is_over(&buf.filled()[before..]) {
-                    self.opening = None;
-                }
-                read
-            }
-            Poll::Ready(Err(_)) => read,
-        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
@@ -97,6 +89,60 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S> Opening<S> {
+    pub(crate) fn new(stream: S, opening_max: Duration) -> Self {
+        let start = Start { deadline: Box::pin(tokio::time::sleep(opening_max)), matched: 0 };
+        Self { stream, start: Some(start) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let Some(start) = &mut self.start else { return read };
+        match read {
+            Poll::Pending => {
+                std::task::ready!(start.deadline.as_mut().poll(cx));
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not begin")))
+            }
+            Poll::Ready(Ok(())) => {
+                if start.is_over(&buf.filled()[before..]) {
+                    self.start = None;
+                }
+                read
+            }
+            Poll::Ready(Err(_)) => read,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -337,9 +337,11 @@ async fn call2(
     request: http::Request<WasiBody>,
     head: &Head,
 ) -> wasmtime::Result<()> {
+    let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
+    let scheme = if secure { types2::Scheme::Https } else { types2::Scheme::Http };
     let call = accessor.with(|mut store| -> wasmtime::Result<_> {
         let mut http = store.data_mut().http();
-        let request = match http.new_incoming_request(types2::Scheme::Http, request) {
+        let request = match http.new_incoming_request(scheme, request) {
             Ok(request) => request,
             Err(error) => {
                 let _ = head.send(Err(Failure::BadRequest { reason: error.to_string() }));

@@ -8,6 +8,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -35,21 +36,38 @@ impl Drop for Connection {
 impl Connection {
     /// Opens a connection for HTTP/1.1.
     pub(crate) async fn http1(address: SocketAddr) -> Self {
-        let (sender, io) = http1::handshake(TokioIo::new(tcp(address).await)).await.expect("a handshake");
-        let io = tokio::spawn(async move {
-            let _ = io.await;
-        });
-        Self { sender: Sender::Http1(sender), authority: address.to_string(), io }
+        Self::over(tcp(address).await, false, &address.to_string()).await
     }
 
     /// Opens a connection for HTTP/2.
     pub(crate) async fn http2(address: SocketAddr) -> Self {
-        let executor = TokioExecutor::new();
-        let (sender, io) = http2::handshake(executor, TokioIo::new(tcp(address).await)).await.expect("a handshake");
+        Self::over(tcp(address).await, true, &address.to_string()).await
+    }
+
+    /// Opens a connection for HTTP over `stream` to the server of this name.
+    pub(crate) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        http2: bool,
+        authority: &str,
+    ) -> Self {
+        let (stream, authority) = (TokioIo::new(stream), authority.to_owned());
+        if http2 {
+            let (sender, io) = http2::handshake(TokioExecutor::new(), stream).await.expect("a handshake");
+            let io = tokio::spawn(async move {
+                let _ = io.await;
+            });
+            return Self { sender: Sender::Http2(sender), authority, io };
+        }
+        let (sender, io) = http1::handshake(stream).await.expect("a handshake");
         let io = tokio::spawn(async move {
             let _ = io.await;
         });
-        Self { sender: Sender::Http2(sender), authority: address.to_string(), io }
+        Self { sender: Sender::Http1(sender), authority, io }
+    }
+
+    /// Does it speak HTTP/2?
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::Http2(_))
     }
 
     /// A request for this connection's server, to be built further.

@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod front;
 pub(crate) mod log;
 pub(crate) mod raw;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 
 use std::net::SocketAddr;

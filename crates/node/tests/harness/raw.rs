@@ -45,8 +45,13 @@ impl RawConnection {
         }
     }
 
-    /// Reads until the node closes the connection: everything that came.
+    /// Reads until the node closes the connection: everything that came, which is text.
     pub(crate) async fn read_all(&mut self) -> String {
+        String::from_utf8(self.read_bytes().await).expect("the answer is text")
+    }
+
+    /// Reads until the node closes the connection: everything that came.
+    pub(crate) async fn read_bytes(&mut self) -> Vec<u8> {
         loop {
             match within("the connection's end", self.stream.read_buf(&mut self.read)).await {
                 Ok(0) => break,
@@ -56,7 +61,7 @@ impl RawConnection {
                 Err(error) => panic!("{error}"),
             }
         }
-        String::from_utf8(std::mem::take(&mut self.read)).expect("the answer is text")
+        std::mem::take(&mut self.read)
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `capabilities` | what is granted, and what is not |
 //! | `fused` | two components in one group |
 //! | `seams` | components that are not fused |
+//! | `tls` | certificates, and what may be asked for over a connection |
 //! | `given` | the clock and randomness of tests |
 
 #[path = "../harness/mod.rs"]
@@ -28,3 +29,4 @@ mod lifecycle;
 mod limits;
 mod seams;
 mod streaming;
+mod tls;

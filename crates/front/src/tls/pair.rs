@@ -1,0 +1,149 @@
+//! One certificate with its key.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{Error as PemError, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use webpki::EndEntityCert;
+
+use super::{CertificateFiles, unique};
+
+/// The most bytes of a PEM file: a chain of a dozen certificates with room to spare.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Why certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file or folder that cannot be read.
+    #[error("cannot read the {what} `{}`", path.display())]
+    Read {
+        /// What it was to be.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that does not have what it is for.
+    #[error("the {what} `{}` cannot be used: {problem}", path.display())]
+    Content {
+        /// What it was to be.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A key that everybody on the machine can read.
+    #[error("the key `{}` can be read by every user of this machine (mode {mode:03o})", path.display())]
+    KeyForAll {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// There is nothing to show to any client.
+    #[error("there is no certificate in `{}`", path.display())]
+    Nothing {
+        /// The folder, or what stands for it.
+        path: PathBuf,
+    },
+    /// The default's host has no certificate.
+    #[error("no certificate is for the default host `{host}`")]
+    NoDefault {
+        /// Which host.
+        host: String,
+    },
+}
+
+impl TlsError {
+    /// What to do about it, where that can be said.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::KeyForAll { path, .. } => Some(format!("run: chmod 600 {}", path.display())),
+            Self::Nothing { .. } => Some("put NAME.crt and NAME.key there".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A certificate that can be shown.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) files: CertificateFiles,
+    pub(super) key: Arc<CertifiedKey>,
+    /// The hosts that it is for: names and wildcards, in lower case.
+    pub(super) names: Vec<String>,
+}
+
+impl Pair {
+    pub(super) fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, TlsError> {
+        let unusable = |what, path: &Path, problem: String| TlsError::Content { what, path: path.to_owned(), problem };
+        let pem = read("certificate", &files.certificate)?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let chain = chain.map_err(|_| unusable("certificate", &files.certificate, "it is no PEM file".to_owned()))?;
+        let Some(first) = chain.first() else {
+            return Err(unusable("certificate", &files.certificate, "there is no certificate in it".to_owned()));
+        };
+        let names = match EndEntityCert::try_from(first) {
+            Ok(certificate) => unique(certificate.valid_dns_names().map(str::to_ascii_lowercase)),
+            Err(error) => return Err(unusable("certificate", &files.certificate, error.to_string())),
+        };
+        // Who opens a file can change what it is in between; who may do so owns the key anyhow.
+        let mode = std::fs::metadata(&files.key).map(|metadata| metadata.permissions().mode() & 0o777).unwrap_or(0);
+        if mode & 0o007 != 0 {
+            return Err(TlsError::KeyForAll { path: files.key.clone(), mode });
+        }
+        let pem = read("key", &files.key)?;
+        let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+            let problem = if matches!(error, PemError::NoItemsFound) {
+                "there is no private key in it"
+            } else {
+                "it is no PEM file"
+            };
+            unusable("key", &files.key, problem.to_owned())
+        })?;
+        let key = CertifiedKey::from_der(chain, private, provider)
+            .map_err(|error| unusable("key", &files.key, problem_of_key(&error)))?;
+        Ok(Self { files: files.clone(), key: Arc::new(key), names })
+    }
+
+    /// Is the certificate for this host, given in the form in which hosts are compared?
+    pub(super) fn covers(&self, host: &str) -> bool {
+        let wildcard = host.split_once('.').map(|(_, rest)| rest);
+        self.names.iter().any(|name| match name.strip_prefix("*.") {
+            Some(rest) => wildcard == Some(rest),
+            None => name == host,
+        })
+    }
+}
+
+fn problem_of_key(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => "it is not the key of that certificate".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    use io::Read as _;
+    let contents = std::fs::File::open(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    match contents {
+        Ok(bytes) if bytes.len() as u64 > FILE_BYTES_MAX => {
+            let problem = format!("it is larger than {FILE_BYTES_MAX} bytes");
+            Err(TlsError::Content { what, path: path.to_owned(), problem })
+        }
+        Ok(bytes) => Ok(bytes),
+        Err(source) => Err(TlsError::Read { what, path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,161 @@
+//! Certificates of an authority of the test's own, and clients that look at what they are shown.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isomer_front::CertificateFiles;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::client::Connection;
+use super::within;
+
+/// Signs certificates.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// What was signed last under a name.
+pub(crate) struct Signed {
+    /// Where it was written.
+    pub(crate) files: CertificateFiles,
+    /// The certificate itself.
+    pub(crate) der: CertificateDer<'static>,
+}
+
+impl Authority {
+    /// A new one.
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Writes `FOLDER/STEM.crt` and `FOLDER/STEM.key`: a new certificate for `names`.
+    pub(crate) fn sign(&self, folder: &Path, stem: &str, names: &[&str]) -> Signed {
+        let key = KeyPair::generate().unwrap();
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        let path = |extension: &str| folder.join(format!("{stem}.{extension}"));
+        let files = CertificateFiles { certificate: path("crt"), key: path("key") };
+        write(&files.certificate, &certificate.pem(), 0o644);
+        write(&files.key, &key.serialize_pem(), 0o600);
+        Signed { files, der: certificate.der().clone() }
+    }
+
+    /// A client that believes this authority.
+    pub(crate) fn client(&self, alpn: &[&str]) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Client::new(config, alpn)
+    }
+}
+
+/// Replaces a file, as those do who care.
+pub(crate) fn write(path: &Path, contents: &str, mode: u32) {
+    let beside: PathBuf = path.with_extension("new");
+    std::fs::write(&beside, contents).unwrap();
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::rename(&beside, path).unwrap();
+}
+
+/// A TLS client.
+pub(crate) struct Client(TlsConnector);
+
+impl Client {
+    fn new(mut config: ClientConfig, alpn: &[&str]) -> Self {
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self(TlsConnector::from(Arc::new(config)))
+    }
+
+    /// One that takes whatever it is shown, and speaks only `version`.
+    pub(crate) fn trusting(version: &'static SupportedProtocolVersion, alpn: &[&str]) -> Self {
+        let provider = Arc::new(ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(algorithms)))
+            .with_no_client_auth();
+        Self::new(config, alpn)
+    }
+
+    /// Shakes hands with whoever listens there, under this name; an address is not named to the server.
+    pub(crate) async fn stream(&self, address: SocketAddr, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = within("connect", TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        within("a handshake", self.0.connect(name, stream)).await
+    }
+
+    /// A connection of HTTP over TLS, of the version that was agreed on.
+    pub(crate) async fn connect(&self, address: SocketAddr, name: &str) -> std::io::Result<Connection> {
+        let stream = self.stream(address, name).await?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok(within("an opened connection", Connection::over(stream, http2, name)).await)
+    }
+
+    /// What is shown to those who ask for this name, and have not been there before.
+    pub(crate) async fn shown(&self, address: SocketAddr, name: &str) -> std::io::Result<CertificateDer<'static>> {
+        let mut config = self.0.config().as_ref().clone();
+        config.resumption = Resumption::disabled();
+        let stranger = Self(TlsConnector::from(Arc::new(config)));
+        let stream = stranger.stream(address, name).await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        Ok(shown.expect("a server shows a certificate").clone().into_owned())
+    }
+}
+
+/// Believes anybody who has the key of the certificate that he shows.
+#[derive(Debug)]
+struct Anybody(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}

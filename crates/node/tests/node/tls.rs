@@ -1,0 +1,360 @@
+//! TLS on the front door: who is shown which certificate, what may be asked for over a connection, certificates that change.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ::http::{Method, Request};
+use arc_swap::ArcSwap;
+use isomer_front::{CertificateFiles, Certificates, Door, Front, Limits, Site, TlsError, TlsSettings};
+use isomer_observe::{Format, Log};
+use tempfile::TempDir;
+
+use crate::harness::body::whole;
+use crate::harness::client::Connection;
+use crate::harness::front::{TestFront, site};
+use crate::harness::log::MemoryLog;
+use crate::harness::tls::{Authority, Client, Signed, write};
+use crate::harness::{one, until, within};
+
+const HTTP1: &[&str] = &["http/1.1"];
+const BOTH: &[&str] = &["h2", "http/1.1"];
+
+/// Certificates in a folder.
+struct Shop {
+    authority: Authority,
+    folder: TempDir,
+}
+
+impl Shop {
+    fn new() -> Self {
+        Self { authority: Authority::new(), folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn sign(&self, stem: &str, names: &[&str]) -> Signed {
+        self.authority.sign(self.folder.path(), stem, names)
+    }
+
+    fn settings(&self) -> TlsSettings {
+        TlsSettings { folder: Some(self.folder.path().to_owned()), ..TlsSettings::default() }
+    }
+
+    fn load(&self) -> Arc<Certificates> {
+        let (certificates, loaded) = Certificates::load(self.settings()).expect("the certificates are right");
+        assert!(loaded.problems.is_empty() && loaded.warnings.is_empty(), "{loaded:?}");
+        certificates
+    }
+}
+
+/// A front door with TLS, and the address of one without beside it.
+fn serve(door: Arc<dyn Door>, certificates: &Arc<Certificates>, limits: Limits) -> (TestFront, SocketAddr) {
+    let socket = || std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
+    let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
+    let front = Front::new(limits, door, log);
+    let front = front.and_on(socket(), Some(certificates.clone())).expect("a socket that listens");
+    let front = front.and_on(socket(), None).expect("a socket that listens");
+    let plain = front.addresses()[1];
+    (TestFront::serve(front), plain)
+}
+
+/// As [`serve`], before an app of one guest on every host.
+async fn serve_guest(guest: &str, certificates: &Arc<Certificates>) -> (TempDir, TestFront, SocketAddr) {
+    let (folder, site) = site(&one(guest, "")).await;
+    let (front, plain) = serve(Arc::new(ArcSwap::from(site)), certificates, Limits::default());
+    (folder, front, plain)
+}
+
+/// A front door with nothing behind it.
+fn serve_nothing(certificates: &Arc<Certificates>, change: impl FnOnce(&mut Limits)) -> TestFront {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    serve(Arc::new(ArcSwap::from_pointee(Site::new())), certificates, limits).0
+}
+
+fn get(connection: &Connection, host: &str) -> Request<crate::harness::body::Body> {
+    let target = if connection.is_http2() { format!("https://{host}/") } else { "/".to_owned() };
+    let request = Request::builder().method(Method::GET).uri(target);
+    let request = if connection.is_http2() { request } else { request.header("host", host) };
+    request.body(whole("")).expect("a valid request")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_the_handshake_chooses_the_certificate() {
+    let shop = Shop::new();
+    let exact = shop.sign("shop", &["shop.example", "www.shop.example"]);
+    let wildcard = shop.sign("wild", &["*.shop.example"]);
+    let other = shop.sign("other", &["OTHER.example"]);
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let default = shop.authority.sign(elsewhere.path(), "default", &["default.example"]);
+    let front = serve_nothing(&shop.load(), |_| {});
+    let settings = TlsSettings { files: vec![default.files.clone()], ..shop.settings() };
+    let with_default = serve_nothing(&Certificates::load(settings).expect("right").0, |_| {});
+    let settings = TlsSettings { default: Some("A.Shop.Example".to_owned()), ..shop.settings() };
+    let with_named = serve_nothing(&Certificates::load(settings).expect("right").0, |_| {});
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let client = Client::trusting(version, BOTH);
+        for (name, expected) in [
+            ("shop.example", Some(&exact)),
+            ("SHOP.example", Some(&exact)),
+            ("www.shop.example", Some(&exact)),
+            ("a.shop.example", Some(&wildcard)),
+            ("other.example", Some(&other)),
+            ("a.b.shop.example", None),
+            ("unknown.example", None),
+            ("127.0.0.1", None),
+        ] {
+            let shown = client.shown(front.address, name).await.ok();
+            assert_eq!(shown.as_ref(), expected.map(|it| &it.der), "{name}");
+            let shown = client.shown(with_default.address, name).await.expect("there is a default");
+            assert_eq!(shown, expected.unwrap_or(&default).der, "{name}");
+            let shown = client.shown(with_named.address, name).await.expect("there is a default");
+            assert_eq!(shown, expected.unwrap_or(&wildcard).der, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_see_which_scheme_it_was_with_and_without_tls_side_by_side() {
+    let shop = Shop::new();
+    shop.sign("shop", &["shop.example"]);
+    let certificates = shop.load();
+    for guest in ["http-head", "http-head-p2"] {
+        let (_kept, front, plain) = serve_guest(guest, &certificates).await;
+        for alpn in [BOTH, HTTP1, &[]] {
+            let client = shop.authority.client(alpn);
+            let mut connection = client.connect(front.address, "shop.example").await.expect("a connection");
+            assert_eq!(connection.is_http2(), alpn == BOTH, "{alpn:?}");
+            for _ in 0..2 {
+                let request = get(&connection, "Shop.example");
+                assert_eq!(connection.exchange(request).await.ok(), "https Shop.example / host=\n");
+            }
+        }
+        let mut connection = within("connect", Connection::http1(plain)).await;
+        let request = get(&connection, "shop.example:80");
+        assert_eq!(connection.exchange(request).await.ok(), "http shop.example:80 / host=\n");
+        // What an absolute URI says of its scheme is not believed, nor what the Host header says beside it.
+        let request = Request::get("https://shop.example/a?b").header("host", "other.example");
+        let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+        assert_eq!(answer.ok(), "http shop.example /a?b host=\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protocol_that_is_not_spoken_ends_the_handshake() {
+    let shop = Shop::new();
+    shop.sign("shop", &["shop.example"]);
+    let front = serve_nothing(&shop.load(), |_| {});
+    let error = shop.authority.client(&["acme/1"]).stream(front.address, "shop.example").await.expect_err("refused");
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_for_the_hosts_of_its_certificate() {
+    let shop = Shop::new();
+    shop.sign("shop", &["shop.example", "*.shop.example", "partner.example"]);
+    shop.sign("other", &["other.example"]);
+    let (_kept, front, _) = serve_guest("http-hello", &shop.load()).await;
+    for alpn in [BOTH, HTTP1] {
+        let client = shop.authority.client(alpn);
+        for (named, host, status) in [
+            ("shop.example", "shop.example", 200),
+            ("shop.example", "SHOP.example.:443", 200),
+            ("shop.example", "partner.example", 200),
+            ("a.shop.example", "b.shop.example", 200),
+            ("shop.example", "a.b.shop.example", 421),
+            ("shop.example", "other.example", 421),
+            ("other.example", "shop.example", 421),
+            ("shop.example", "unknown.example", 421),
+            ("shop.example", "127.0.0.1", 421),
+        ] {
+            let mut connection = client.connect(front.address, named).await.expect("a connection");
+            let answer = connection.exchange(get(&connection, host)).await;
+            assert_eq!(answer.status, status, "{named} {host}: {}", answer.text());
+            if status == 421 {
+                answer.problem(421);
+            }
+            // A refused host costs nothing of those that are right.
+            let answer = connection.exchange(get(&connection, named)).await;
+            assert_eq!(answer.ok(), "hello from WASI 0.3\n");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_no_host_may_ask_for_an_address() {
+    let shop = Shop::new();
+    let default = shop.sign("shop", &["shop.example"]);
+    let settings = TlsSettings { files: vec![default.files], ..TlsSettings::default() };
+    let (certificates, _) = Certificates::load(settings).expect("the certificate is right");
+    let (_kept, front, _) = serve_guest("http-hello", &certificates).await;
+    let client = Client::trusting(&rustls::version::TLS13, BOTH);
+    for (host, status) in [("127.0.0.1", 200), ("[::1]:443", 200), ("shop.example", 200), ("other.example", 421)] {
+        let mut connection = client.connect(front.address, "127.0.0.1").await.expect("a connection");
+        let answer = connection.exchange(get(&connection, host)).await;
+        assert_eq!(answer.status, status, "{host}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_read_again_without_one_failed_request() {
+    let shop = Shop::new();
+    let first = shop.sign("shop", &["shop.example"]);
+    let certificates = shop.load();
+    let (_kept, front, _) = serve_guest("http-hello", &certificates).await;
+    let address = front.address;
+    let client = shop.authority.client(BOTH);
+    let mut old = client.connect(address, "shop.example").await.expect("a connection");
+    let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let askers: Vec<_> = (0..3)
+        .map(|number| {
+            let (over, asked) = (over.clone(), asked.clone());
+            let client = shop.authority.client(if number == 0 { HTTP1 } else { BOTH });
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    let mut connection = client.connect(address, "shop.example").await.expect("a connection");
+                    for _ in 0..3 {
+                        let request = get(&connection, "shop.example");
+                        assert_eq!(connection.exchange(request).await.ok(), "hello from WASI 0.3\n");
+                        asked.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut last = first;
+    for _ in 0..20 {
+        last = shop.sign("shop", &["shop.example"]);
+        let loaded = certificates.reload().expect("the certificates are right");
+        assert!(loaded.problems.is_empty(), "{loaded:?}");
+        assert_eq!(client.shown(address, "shop.example").await.expect("a connection"), last.der);
+        let before = asked.load(Ordering::Relaxed);
+        until("more requests", async || (asked.load(Ordering::Relaxed) > before + 3).then_some(())).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    for asker in askers {
+        within("the askers' end", asker).await.expect("no request failed");
+    }
+    let request = get(&old, "shop.example");
+    assert_eq!(old.exchange(request).await.ok(), "hello from WASI 0.3\n");
+    assert_eq!(client.shown(address, "shop.example").await.expect("a connection"), last.der);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_stays_as_it_was_and_is_told() {
+    let shop = Shop::new();
+    let first = shop.sign("shop", &["shop.example"]);
+    shop.sign("gone", &["gone.example"]);
+    let certificates = shop.load();
+    let front = serve_nothing(&certificates, |_| {});
+    let client = shop.authority.client(BOTH);
+    // A broken certificate beside a new one, and one that is gone.
+    write(&first.files.certificate, "nonsense", 0o644);
+    let second = shop.sign("second", &["second.example"]);
+    std::fs::remove_file(shop.folder.path().join("gone.crt")).expect("it is there");
+    std::fs::remove_file(shop.folder.path().join("gone.key")).expect("it is there");
+    let loaded = certificates.reload().expect("what is right is used");
+    assert_eq!((loaded.certificates, loaded.problems.len()), (2, 1), "{loaded:?}");
+    assert!(
+        matches!(&loaded.problems[0], TlsError::Content { what: "certificate", path, .. } if *path == first.files.certificate)
+    );
+    assert_eq!(client.shown(front.address, "shop.example").await.expect("the old one"), first.der);
+    assert_eq!(client.shown(front.address, "second.example").await.expect("the new one"), second.der);
+    assert!(client.shown(front.address, "gone.example").await.is_err());
+    // The key of another certificate; then all is right again.
+    let third = shop.sign("shop", &["shop.example"]);
+    let other = shop.sign("second", &["second.example"]);
+    std::fs::copy(&other.files.key, &third.files.key).expect("it can be copied");
+    let loaded = certificates.reload().expect("what is right is used");
+    assert!(loaded.problems[0].to_string().contains("not the key of that certificate"), "{loaded:?}");
+    assert_eq!(client.shown(front.address, "shop.example").await.expect("the old one"), first.der);
+    let right = shop.sign("shop", &["shop.example"]);
+    assert!(certificates.reload().expect("all is right").problems.is_empty());
+    assert_eq!(client.shown(front.address, "shop.example").await.expect("the new one"), right.der);
+    // A folder that is gone takes nothing with it.
+    std::fs::rename(shop.folder.path(), shop.folder.path().with_extension("away")).expect("it can be moved");
+    let loaded = certificates.reload().expect("what there was stays");
+    std::fs::rename(shop.folder.path().with_extension("away"), shop.folder.path()).expect("it can be moved back");
+    assert!(matches!(&loaded.problems[0], TlsError::Read { what: "folder of certificates", .. }), "{loaded:?}");
+    assert_eq!(client.shown(front.address, "shop.example").await.expect("it stayed"), right.der);
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_told_apart() {
+    let shop = Shop::new();
+    let load = |files: &CertificateFiles| {
+        let settings = TlsSettings { files: vec![files.clone()], ..TlsSettings::default() };
+        match Certificates::load(settings) {
+            Ok(_) => panic!("it cannot be used"),
+            Err(error) => error,
+        }
+    };
+    assert!(matches!(Certificates::load(shop.settings()).err(), Some(TlsError::Nothing { .. })));
+    let signed = shop.sign("shop", &["shop.example"]);
+    let key = std::fs::read_to_string(&signed.files.key).expect("it is there");
+    write(&signed.files.key, &key, 0o644);
+    let error = load(&signed.files);
+    assert!(matches!(error, TlsError::KeyForAll { mode: 0o644, .. }), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.starts_with("run: chmod 600 ")));
+    write(&signed.files.key, &key, 0o640);
+    let settings = TlsSettings { default: Some("other.example".to_owned()), ..shop.settings() };
+    assert!(matches!(Certificates::load(settings).err(), Some(TlsError::NoDefault { .. })));
+    for (text, problem) in [("", "no private key"), ("nonsense", "no private key")] {
+        write(&signed.files.key, text, 0o600);
+        assert!(load(&signed.files).to_string().contains(problem), "{text}");
+    }
+    write(&signed.files.key, &key, 0o600);
+    write(&signed.files.certificate, &"x".repeat((1 << 20) + 1), 0o644);
+    assert!(load(&signed.files).to_string().contains("larger than"));
+    write(&signed.files.certificate, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", 0o644);
+    assert!(matches!(load(&signed.files), TlsError::Content { what: "certificate", .. }));
+    std::fs::remove_file(&signed.files.certificate).expect("it is there");
+    assert!(matches!(load(&signed.files), TlsError::Read { what: "certificate", .. }));
+    // What stands alone in a folder, and two for one host, are told.
+    shop.sign("a", &["a.example"]);
+    let second = shop.sign("b", &["a.example"]);
+    let (_, loaded) = Certificates::load(shop.settings()).expect("there are right ones");
+    assert_eq!(loaded.names, ["a.example"]);
+    let told = loaded.warnings.join("\n");
+    assert!(told.contains("there is no `shop.crt` beside it"), "{told}");
+    assert!(told.contains(&format!("`{}` are both for `a.example`", second.files.certificate.display())), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_shake_hands_is_closed() {
+    let shop = Shop::new();
+    shop.sign("shop", &["shop.example"]);
+    let short = |limits: &mut Limits| {
+        limits.handshake_timeout = Duration::from_millis(100);
+        limits.connections_max = 1;
+    };
+    let front = serve_nothing(&shop.load(), short);
+    let client = shop.authority.client(HTTP1);
+    // Nothing at all; HTTP without TLS; the beginning of a handshake. The next one waits for each.
+    for bytes in ["", "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n", "\u{16}\u{3}\u{1}"] {
+        let mut raw = front.connect_raw().await;
+        raw.write(bytes).await;
+        let mut connection = client.connect(front.address, "shop.example").await.expect("a connection");
+        let request = get(&connection, "shop.example");
+        connection.exchange(request).await.problem(404);
+        let answer = raw.read_bytes().await;
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_comes_back_with_less_ado() {
+    let shop = Shop::new();
+    shop.sign("shop", &["shop.example"]);
+    let front = serve_nothing(&shop.load(), |_| {});
+    let client = shop.authority.client(HTTP1);
+    let kind = async || {
+        let mut connection = client.connect(front.address, "shop.example").await.expect("a connection");
+        let request = get(&connection, "shop.example");
+        connection.exchange(request).await.problem(404);
+        drop(connection);
+        let stream = client.stream(front.address, "shop.example").await.expect("a connection");
+        stream.get_ref().1.handshake_kind()
+    };
+    assert_eq!(kind().await, Some(rustls::HandshakeKind::Resumed));
+}
