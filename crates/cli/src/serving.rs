@@ -15,11 +15,12 @@ use isomer_capabilities::{DataDir, DataDirError};
 use isomer_front::{FrontError, Limits};
 use isomer_manifest::{App, Hinted, MONOLITH, SourceFile};
 use isomer_node::node::Takeover;
-use isomer_node::revision::{Components, RevisionOptions, Step};
-use isomer_node::{Node, NodeOptions, Parts, Revision};
+use isomer_node::revision::{self, Components, Step};
+use isomer_node::{Made, MakeOptions, Node, NodeOptions, Package, Parts, Revision, StartOptions};
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::{Engine, PoolSizes};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app_dir::AppDir;
@@ -106,6 +107,7 @@ pub(crate) struct Workshop {
     takeover: Takeover,
     data: DataDir,
     cache: CodeCache,
+    engine: Engine,
     parts: Option<Parts>,
 }
 
@@ -253,7 +255,8 @@ impl Server {
         let node = Node::open_on(listener, options, premises.log.clone())?;
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
         let takeover = node.takeover();
-        let workshop = Workshop { premises, shape: flags.shape.clone(), url, takeover, data, cache, parts: None };
+        let engine = revision::engine(PoolSizes::of_one_app()).map_err(|error| Fail::revision(error, None))?;
+        let workshop = Workshop { premises, shape: flags.shape.clone(), url, takeover, data, cache, engine, parts: None };
         Ok(Self { node, workshop })
     }
 
@@ -273,22 +276,25 @@ impl Server {
 impl Workshop {
     /// Makes a revision and lets it take over. Where it cannot be made, the one that serves goes on.
     pub(crate) async fn take_over(&mut self, subject: &Subject) -> Result<Plan, Fail> {
-        let parts = match &self.parts {
-            None => Parts::open(&subject.app, &subject.dir, &self.data, self.premises.log.clone()).await?,
-            Some(parts) => parts.next(&subject.app, &subject.dir).await?,
-        };
-        let options = RevisionOptions {
+        let options = MakeOptions {
             shape: self.shape.clone(),
+            process: None,
             given_clock_and_random: self.premises.given_clock_and_random,
-            ..RevisionOptions::default()
         };
-        let revision = {
-            let progress = self.premises.console.progress();
-            let told = |step: Step<'_>| progress.step(describe(step));
-            Revision::build(&subject.app, &subject.components, &options, &parts, &self.cache, &told).await
+        let progress = self.premises.console.progress();
+        let told = |step: Step<'_>| progress.step(describe(step));
+        let made = Package::make(&subject.app, &subject.components, &options, &self.engine, &self.cache, &told);
+        let Made { package, plan, code, .. } = made.map_err(|error| Fail::revision(error, subject.source.as_ref()))?;
+        let app = package.app();
+        let parts = match &self.parts {
+            None => Parts::open(&app, &subject.dir, &self.data, self.premises.log.clone()).await?,
+            Some(parts) => parts.next(&app, &subject.dir).await?,
         };
+        let options = StartOptions::default();
+        let revision = Revision::start(&package, &self.engine, &self.cache, &parts, &options, &told).await;
         let revision = revision.map_err(|error| Fail::revision(error, subject.source.as_ref()))?;
-        let plan = self.takeover.take_over(revision);
+        drop((code, progress));
+        self.takeover.take_over(&revision);
         self.parts = Some(parts);
         self.premises.say_warnings(&plan, subject.source.as_ref());
         Ok(plan)

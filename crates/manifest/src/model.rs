@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::{ComponentName, StoreName, kebab};
 use crate::source::Spanned;
 
@@ -106,7 +108,7 @@ pub enum Source {
 }
 
 /// A path that a component answers: exact (`/cart`) or prefix (`/static/...`; `/...` is everything).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Route {
     /// This path only.
     Exact(String),
@@ -135,7 +137,7 @@ pub struct Grants {
 
 /// `"HOST"`, `"HOST:PORT"`, `"*.example.com"`, `"*"`. Loopback and private addresses are reached only by a grant that names
 /// a loopback name or an IP literal, or has `private = true` (`{ host = "db.internal", private = true }`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboundHost {
     /// Lower-case host pattern: a name, `*.suffix`, `*` or an IP address.
     pub host: String,
@@ -146,7 +148,7 @@ pub struct OutboundHost {
 }
 
 /// `{ host = "DIR", guest = "/path", write = false }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirGrant {
     /// Folder of the host, relative to the manifest's folder.
     pub host: PathBuf,
@@ -207,7 +209,7 @@ pub struct Shape {
 }
 
 /// Where a secret's value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecretSource {
     /// `{ env = "NAME" }`.
     Env(String),
@@ -216,7 +218,7 @@ pub enum SecretSource {
 }
 
 /// `[sql.NAME]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SqlStore {
     /// `migrations = "DIR"`: `.sql` files, applied once each, in the order of their names.
     pub migrations: Option<PathBuf>,

@@ -40,19 +40,19 @@ struct NotedImport {
     owners: Vec<String>,
 }
 
-/// A group on its way.
-pub(crate) struct Prepared<'a> {
-    pub(crate) group: &'a PlannedGroup,
+/// A group whose code is there.
+pub(crate) struct Composed {
+    pub(crate) key: Key,
     pub(crate) note: GroupNote,
-    key: Key,
-    /// The composition, unless its code is there already.
-    bytes: Option<Vec<u8>>,
+    pub(crate) code: Code,
+    /// Was it compiled for this?
+    pub(crate) compiled: bool,
 }
 
-impl<'a> Prepared<'a> {
-    /// Composes `group`, unless its code is there.
+impl Composed {
+    /// Composes and compiles `group`, unless that was done before.
     pub(crate) fn new(
-        group: &'a PlannedGroup,
+        group: &PlannedGroup,
         components: &Components,
         digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
         engine: &Engine,
@@ -63,33 +63,18 @@ impl<'a> Prepared<'a> {
         let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), COMPOSED_AS, decisions.as_slice()];
         ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
         let key = Key::new(engine, ingredients);
-        if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok()) {
-            return Ok(Self { group, key, note, bytes: None });
+        // A note without its code was cut off, or cleaned up.
+        if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok())
+            && let Some(code) = cache.load(engine, &key)
+        {
+            return Ok(Self { key, note, code, compiled: false });
         }
         progress(Step::Compose(&group.name));
         let (note, bytes) = compose(group, components)?;
-        Ok(Self { group, key, note, bytes: Some(bytes) })
-    }
-
-    /// The group's code for `engine`.
-    pub(crate) fn code(
-        &self,
-        components: &Components,
-        engine: &Engine,
-        cache: &CodeCache,
-        progress: &dyn Fn(Step<'_>),
-    ) -> Result<Code, RevisionError> {
-        if let Some(component) = cache.load(engine, &self.key) {
-            return Ok(component);
-        }
-        // A note without its code was cut off, or cleaned up: put together again what was not.
-        let composed = match &self.bytes {
-            Some(bytes) => bytes,
-            None => &compose(self.group, components)?.1,
-        };
-        progress(Step::Compile(&self.group.name));
-        let note = serde_json::to_vec(&self.note).expect("a note is plain data");
-        Ok(cache.compile(engine, &self.key, composed, &note)?)
+        progress(Step::Compile(&group.name));
+        let written = serde_json::to_vec(&note).expect("a note is plain data");
+        let code = cache.compile(engine, &key, &bytes, &written)?;
+        Ok(Self { key, note, code, compiled: true })
     }
 }
 

@@ -1,12 +1,13 @@
 //! A node: one process that runs an app. The place where the parts are put together.
 //!
-//! [`build`](revision::Revision::build) turns an app and its components' bytes into a [`Revision`](revision::Revision): plan,
-//! composition, compiled code, linked groups, routes. A [`Node`] serves one revision and can be given the next one while it runs.
+//! A [`Package`] is what lies on disk of an app's revision: making one plans, composes and compiles. Starting it gives a
+//! [`Revision`]: mapped code, linked groups, routes. A [`Node`] serves one revision and can be given the next one while it runs.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`revision`] | from bytes to something that serves |
+//! | [`package`] | what lies on disk of a revision, and how it is made from an app and its components' bytes |
 //! | `composition` | a group's composition, compiled once |
+//! | [`revision`] | from a package to something that serves |
 //! | [`seams`] | where calls lead that leave a composition |
 //! | [`parts`] | what the platform gives an app: stores, secrets, ways out, by its grants |
 //! | [`member`] | one group of a shape in a process of its own |
@@ -19,11 +20,13 @@ mod composition;
 pub mod member;
 pub mod membership;
 pub mod node;
+pub mod package;
 pub mod parts;
 pub mod revision;
 pub mod seams;
 
 pub use node::{Node, NodeError, NodeOptions};
+pub use package::{Made, MakeOptions, Package, PackageError};
 pub use parts::{Parts, PartsError};
-pub use revision::{Revision, RevisionError, Step};
+pub use revision::{Revision, RevisionError, StartOptions, Step};
 pub use seams::Peers;

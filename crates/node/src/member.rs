@@ -17,13 +17,15 @@ use isomer_manifest::{App, LinkAddress};
 use isomer_observe::Log;
 use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::PoolSizes;
 use isomer_wire::Callee;
 use tokio::sync::watch;
 
-use crate::membership::{Neighbours, neighbours, own_part};
+use crate::membership::{Neighbours, neighbours};
 use crate::node::{Node, NodeError, NodeOptions};
+use crate::package::{Made, MakeOptions, Package};
 use crate::parts::{Parts, PartsError};
-use crate::revision::{self, Components, Revision, RevisionError, RevisionOptions, Step};
+use crate::revision::{self, Components, Revision, RevisionError, StartOptions, Step};
 
 /// How long one look for a peer lasts. There is another one after it.
 const LINK_WAIT: Duration = Duration::from_secs(60);
@@ -46,7 +48,7 @@ pub struct MemberOptions {
     pub limits: Limits,
     /// How long requests and calls may go on when it is told to stop.
     pub grace: Duration,
-    /// For tests; see [`RevisionOptions::given_clock_and_random`].
+    /// For tests; see [`MakeOptions::given_clock_and_random`].
     pub given_clock_and_random: bool,
 }
 
@@ -105,20 +107,21 @@ impl Member {
         log: &Log,
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Self, MemberError> {
-        let plan = revision::plan(app, components, &options.shape)?;
-        let parts = Parts::open(&own_part(app, &plan, &options.group), app_dir, data, log.clone()).await?;
+        let making = MakeOptions {
+            shape: options.shape,
+            process: Some(options.group.clone()),
+            given_clock_and_random: options.given_clock_and_random,
+        };
+        let engine = revision::engine(PoolSizes::of_one_app())?;
+        let Made { package, plan, code, .. } = Package::make(app, components, &making, &engine, cache, progress)?;
+        let parts = Parts::open(&package.app(), app_dir, data, log.clone()).await?;
         let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));
         let tls = tls.transpose()?;
         let peers = peers(&neighbours(&plan, &options.group), options.peers, tls.as_ref())?;
         let answers = peers.iter().map(|(group, peer)| (group.clone(), peer.clone() as Arc<dyn Callee>));
-        let revision_options = RevisionOptions {
-            shape: options.shape,
-            process: Some(options.group.clone()),
-            peers: answers.collect(),
-            given_clock_and_random: options.given_clock_and_random,
-            ..RevisionOptions::default()
-        };
-        let revision = Revision::build(app, components, &revision_options, &parts, cache, progress).await?;
+        let starting = StartOptions { peers: answers.collect(), ..StartOptions::default() };
+        let revision = Revision::start(&package, &engine, cache, &parts, &starting, progress).await?;
+        drop(code);
         let server = match options.listen {
             Some(address) => {
                 let limits = ServerLimits::default();
@@ -131,7 +134,7 @@ impl Member {
                 let listen = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
                 let node_options = NodeOptions { listen, limits: options.limits, grace: options.grace };
                 let node = Node::open_on(listener, node_options, log.clone())?;
-                node.takeover().take_over(revision);
+                node.takeover().take_over(&revision);
                 Some(node)
             }
             None => None,

@@ -7,7 +7,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use isomer_front::{Front, FrontError, Limits, Site};
 use isomer_observe::Log;
-use isomer_plan::Plan;
 
 use crate::revision::Revision;
 
@@ -43,10 +42,8 @@ pub struct Takeover(Arc<ArcSwap<Site>>);
 
 impl Takeover {
     /// From now on, new requests go to `revision`; those in flight end with the one that they began with.
-    pub fn take_over(&self, revision: Revision) -> Plan {
-        let (plan, site) = revision.into_site();
-        self.0.store(Arc::new(site));
-        plan
+    pub fn take_over(&self, revision: &Revision) {
+        self.0.store(revision.site().clone());
     }
 }
 

@@ -1,66 +1,59 @@
-//! Where calls that leave a composition lead: the plan's stubs and skeletons, with those who answer them.
+//! Where calls that leave a composition lead: a package's stubs and skeletons, with those who answer them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use isomer_manifest::App;
-use isomer_plan::{Group as PlannedGroup, Mode, Plan, StubFunction};
 use isomer_runtime::{Destination, Entrance, Graph, Skeleton, Stub, Target};
 use isomer_wire::call::Answer;
 use isomer_wire::{Call, CallFailure, Callee, FunctionKey};
 
-use crate::composition::GroupNote;
+use crate::package::{PackedFunction, PackedGroup, PackedStub};
 use crate::revision::RevisionError;
 
 /// Who answers for the other processes of a shape, by their names.
 pub type Peers = BTreeMap<String, Arc<dyn Callee>>;
 
 /// Where the functions are that are called from outside their compositions: those of this process by their keys.
-pub(crate) fn entrances(groups: &[&PlannedGroup]) -> HashMap<FunctionKey, Entrance> {
+pub(crate) fn entrances(groups: &[PackedGroup]) -> HashMap<FunctionKey, Entrance> {
     let mut entrances = HashMap::new();
-    for (group, planned) in groups.iter().enumerate() {
-        let functions = planned.skeletons.iter().flat_map(|skeleton| &skeleton.functions);
-        for (function, planned) in functions.enumerate() {
-            entrances.insert(planned.key, Entrance { group, function });
+    for (group, packed) in groups.iter().enumerate() {
+        let functions = packed.skeletons.iter().flat_map(|skeleton| &skeleton.functions);
+        for (function, (key, _)) in functions.enumerate() {
+            entrances.insert(*key, Entrance { group, function });
         }
     }
     entrances
 }
 
 /// The skeletons of a group, in the order that [`entrances`] counts in.
-pub(crate) fn skeletons(group: &PlannedGroup, note: &GroupNote) -> Vec<Skeleton> {
-    let skeleton = |planned: &isomer_plan::Skeleton| Skeleton {
-        component: planned.component.as_str().into(),
-        export: note.skeleton(&planned.component).unwrap_or_default().to_owned(),
-        functions: planned.functions.iter().map(|function| function.is_async).collect(),
-    };
-    group.skeletons.iter().map(skeleton).collect()
+pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
+    let skeletons = group.skeletons.iter().map(|packed| Skeleton {
+        component: packed.component.as_str().into(),
+        export: group.note.skeleton(&packed.component).unwrap_or_default().to_owned(),
+        functions: packed.functions.iter().map(|(_, is_async)| *is_async).collect(),
+    });
+    skeletons.collect()
 }
 
 /// The stubs of a group, with whoever answers their calls.
 pub(crate) fn stubs(
-    app: &App,
-    plan: &Plan,
-    group: &PlannedGroup,
+    group: &PackedGroup,
     entrances: &HashMap<FunctionKey, Entrance>,
     peers: &Peers,
 ) -> Result<Vec<Stub>, RevisionError> {
-    let target = |caller: &str, function: &StubFunction| -> Result<Target, RevisionError> {
-        let mut interface = function.interface.clone();
-        interface.version = None;
-        let limits = app.components.get(&function.callee).map(|component| &component.limits);
+    let target = |function: &PackedFunction| -> Result<Target, RevisionError> {
         Ok(Target {
-            seam: format!("{caller} → {}, {interface}.{}", function.callee, function.function).into(),
+            seam: function.seam.as_str().into(),
             catches: function.catches,
             idempotent: function.idempotent,
-            allowed: limits.map(|limits| limits.request_deadline()).unwrap_or_default(),
-            callee: destination(plan, function, entrances, peers)?,
+            allowed: function.allowed,
+            callee: destination(function, entrances, peers)?,
         })
     };
-    let stub = |planned: &isomer_plan::Stub| {
-        let targets = planned.functions.iter().map(|function| target(planned.component.as_str(), function));
-        Ok(Stub { component: planned.component.as_str().into(), targets: targets.collect::<Result<_, _>>()? })
+    let stub = |packed: &PackedStub| {
+        let targets = packed.functions.iter().map(target);
+        Ok(Stub { component: packed.component.as_str().into(), targets: targets.collect::<Result<_, _>>()? })
     };
     group.stubs.iter().map(stub).collect()
 }
@@ -68,18 +61,16 @@ pub(crate) fn stubs(
 /// A remote seam leads to its peer; without one, to the same process if the callee is there. That is how a whole shape runs in
 /// one process.
 fn destination(
-    plan: &Plan,
-    function: &StubFunction,
+    function: &PackedFunction,
     entrances: &HashMap<FunctionKey, Entrance>,
     peers: &Peers,
 ) -> Result<Destination, RevisionError> {
-    let process = plan.group_of(&function.callee).map_or("", |group| group.process());
-    if let (Mode::Remote, Some(callee)) = (function.mode, peers.get(process)) {
+    if let (true, Some(callee)) = (function.remote, peers.get(&function.process)) {
         return Ok(Destination::Remote { callee: callee.clone(), key: function.key });
     }
     match entrances.get(&function.key) {
         Some(entrance) => Ok(Destination::Local(*entrance)),
-        None => Err(RevisionError::NoPeer { component: function.callee.clone(), process: process.to_owned() }),
+        None => Err(RevisionError::NoPeer { component: function.callee.clone(), process: function.process.clone() }),
     }
 }
 

@@ -20,10 +20,11 @@ use isomer_capabilities::DataDir;
 use isomer_front::{Limits, Site};
 use isomer_manifest::{App, Source, SourceFile};
 use isomer_node::node::Takeover;
-use isomer_node::revision::{Components, RevisionOptions};
-use isomer_node::{Node, NodeOptions, Parts, Revision, RevisionError};
+use isomer_node::revision::Components;
+use isomer_node::{Made, MakeOptions, Node, NodeOptions, Package, Parts, Revision, RevisionError, StartOptions};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::{Engine, PoolSizes};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -55,12 +56,26 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
     .await
 }
 
+/// How a revision is made and started.
+struct Options {
+    making: MakeOptions,
+    starting: StartOptions,
+}
+
+/// What revisions are made and started with.
+struct Place<'a> {
+    engine: &'a Engine,
+    folder: &'a Path,
+    data: &'a DataDir,
+    log: &'a Log,
+}
+
 /// How a node is to be set up.
 pub(crate) struct Setup {
     manifest: String,
     limits: Limits,
     grace: Duration,
-    options: RevisionOptions,
+    options: Options,
     folder: TempDir,
 }
 
@@ -82,7 +97,10 @@ impl Setup {
             limits: Limits::default(),
             grace: PATIENCE,
             // As few as most tests need: each instance is address space set aside.
-            options: RevisionOptions { instances_max: Some(16), ..RevisionOptions::default() },
+            options: Options {
+                making: MakeOptions::default(),
+                starting: StartOptions { instances_max: Some(16), ..StartOptions::default() },
+            },
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
     }
@@ -94,8 +112,14 @@ impl Setup {
     }
 
     /// Changes how the revision is made.
-    pub(crate) fn options(mut self, change: impl FnOnce(&mut RevisionOptions)) -> Self {
-        change(&mut self.options);
+    pub(crate) fn making(mut self, change: impl FnOnce(&mut MakeOptions)) -> Self {
+        change(&mut self.options.making);
+        self
+    }
+
+    /// Changes how the revision is started.
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut StartOptions)) -> Self {
+        change(&mut self.options.starting);
         self
     }
 
@@ -118,24 +142,29 @@ impl Setup {
         let options = NodeOptions { listen, limits: self.limits, grace: self.grace };
         let node = Node::open(options, log.clone()).await.expect("port 0 is always free");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
-        let revision = revision(&self.manifest, &self.options, self.folder.path(), &data, &log).await?;
+        let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
+        let place = Place { engine: &engine, folder: self.folder.path(), data: &data, log: &log };
+        let revision = revision(&self.manifest, &self.options, &place).await?;
         let (address, takeover) = (node.address(), node.takeover());
-        takeover.take_over(revision);
+        takeover.take_over(&revision);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(node.serve(async {
             let _ = stopped.await;
         }));
         let stop = Some(stop);
-        Ok(TestNode { address, log, memory, takeover, options: self.options, data, folder: self.folder, stop, serving })
+        let Self { options, folder, .. } = self;
+        Ok(TestNode { address, log, memory, takeover, options, engine, data, folder, stop, serving })
     }
 
     /// What the node would serve, without one.
     pub(crate) async fn site(self) -> (TempDir, Arc<Site>) {
         let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
-        let made = revision(&self.manifest, &self.options, self.folder.path(), &data, &log).await;
+        let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
+        let place = Place { engine: &engine, folder: self.folder.path(), data: &data, log: &log };
+        let made = revision(&self.manifest, &self.options, &place).await;
         let revision = made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error)));
-        (self.folder, Arc::new(revision.into_site().1))
+        (self.folder, revision.site().clone())
     }
 
     /// Starts the node.
@@ -159,17 +188,17 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn revision(
-    manifest: &str,
-    options: &RevisionOptions,
-    folder: &Path,
-    data: &DataDir,
-    log: &Log,
-) -> Result<Revision, RevisionError> {
+/// Makes a package of `manifest`, as deploying it would, and starts it from its bytes.
+async fn revision(manifest: &str, options: &Options, place: &Place<'_>) -> Result<Revision, RevisionError> {
     let app = parse(manifest);
-    let parts = Parts::open(&app, folder, data, log.clone()).await?;
     let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
-    Revision::build(&app, &components(&app), options, &parts, &cache, &|_| {}).await
+    let Made { package, code, .. } =
+        Package::make(&app, &components(&app), &options.making, place.engine, &cache, &|_| {})?;
+    let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
+    let parts = Parts::open(&package.app(), place.folder, place.data, place.log.clone()).await?;
+    let revision = Revision::start(&package, place.engine, &cache, &parts, &options.starting, &|_| {}).await;
+    drop(code);
+    revision
 }
 
 fn parse(manifest: &str) -> App {
@@ -200,7 +229,8 @@ pub(crate) struct TestNode {
     log: Log,
     memory: MemoryLog,
     takeover: Takeover,
-    options: RevisionOptions,
+    options: Options,
+    engine: Engine,
     data: DataDir,
     folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
@@ -241,8 +271,9 @@ impl TestNode {
     /// Has a revision made from `manifest` take over.
     pub(crate) async fn take_over(&self, manifest: &str) {
         let manifest = format!("[app]\nname = \"test\"\nversion = \"0.2.0\"\n\n{manifest}");
-        let made = revision(&manifest, &self.options, self.folder.path(), &self.data, &self.log).await;
-        self.takeover.take_over(made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
+        let place = Place { engine: &self.engine, folder: self.folder.path(), data: &self.data, log: &self.log };
+        let made = revision(&manifest, &self.options, &place).await;
+        self.takeover.take_over(&made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
     }
 
     /// All events of the log until now.

@@ -20,12 +20,11 @@ const PAIR: &str = "
 ";
 
 async fn node(shape: &str, requests_per_instance_max: Option<u32>) -> TestNode {
-    let setup = Setup::new(PAIR).options(|options| {
+    let setup = Setup::new(PAIR).making(|options| {
         options.shape = shape.to_owned();
-        options.requests_per_instance_max = requests_per_instance_max;
         options.given_clock_and_random = true;
     });
-    setup.start().await
+    setup.options(|options| options.requests_per_instance_max = requests_per_instance_max).start().await
 }
 
 /// What ping and pong are told while they serve a request of this trace.

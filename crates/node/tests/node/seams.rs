@@ -43,7 +43,7 @@ async fn values_come_through_as_they_went_in() {
     let fused = pair("", "");
     let remote = format!("{fused}\n[shapes.apart.groups]\na = [\"seam-caller\"]\nb = [\"seam-callee\"]\n");
     for (manifest, shape) in [(fused, "monolith"), (isolated(""), "monolith"), (remote, "apart")] {
-        let node = Setup::new(&manifest).options(|it| it.shape = shape.to_owned()).start().await;
+        let node = Setup::new(&manifest).making(|it| it.shape = shape.to_owned()).start().await;
         let mut connection = node.connect().await;
         for _ in 0..3 {
             assert_eq!(connection.get("/add?a=4294967295&b=2").await.ok(), "1\n");

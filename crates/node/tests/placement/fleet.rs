@@ -12,12 +12,12 @@ use isomer_capabilities::DataDir;
 use isomer_front::Limits;
 use isomer_link::{Address, Peer, PeerLimits, Server, ServerLimits};
 use isomer_manifest::{App, SourceFile};
-use isomer_node::membership::own_part;
-use isomer_node::revision::{self, Components, RevisionOptions};
-use isomer_node::{Node, NodeOptions, Parts, Revision, RevisionError};
+use isomer_node::revision::{self, Components};
+use isomer_node::{Made, MakeOptions, Node, NodeOptions, Package, Parts, Revision, RevisionError, StartOptions};
 use isomer_observe::{Format, Log};
 use isomer_plan::{Mode, Plan};
 use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_wire::Callee;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -100,6 +100,7 @@ impl Fleet {
         let log = Log::start(memory.clone(), Format::Json, false).expect("the log starts");
         let data = DataDir::open(&folder.path().join("data")).expect("a data directory of its own");
         let cache = CodeCache::open(&code_folder(folder.path())).expect("a folder for compiled code");
+        let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
         let front = listener.local_addr().expect("it listens");
         let mut listener = Some(listener);
@@ -114,19 +115,25 @@ impl Fleet {
                 Transport::Unix => Address::Unix(sockets.join(format!("{group}.sock"))),
                 Transport::Tcp => Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 },
             };
-            let options = RevisionOptions {
+            let making = MakeOptions {
                 shape: running.shape.to_owned(),
-                requests_per_instance_max: running.fresh.then_some(1),
-                instances_max: Some(INSTANCES_MAX),
                 process: Some(group.clone()),
                 given_clock_and_random: true,
-                peers: links.iter().map(|(group, address)| (String::clone(group), peer(group, address))).collect(),
             };
-            let own = own_part(&subject.app, &plan, &group);
-            let parts = Parts::open(&own, &subject.dir, &data, log.clone()).await;
+            let made = Package::make(&subject.app, &subject.components, &making, &engine, &cache, &|_| {});
+            let Made { package, .. } =
+                made.unwrap_or_else(|error| panic!("group `{group}` is made: {}", chain(&error)));
+            let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
+            let starting = StartOptions {
+                requests_per_instance_max: running.fresh.then_some(1),
+                instances_max: Some(INSTANCES_MAX),
+                peers: links.iter().map(|(group, address)| (String::clone(group), peer(group, address))).collect(),
+                ..StartOptions::default()
+            };
+            let parts = Parts::open(&package.app(), &subject.dir, &data, log.clone()).await;
             let parts = parts.unwrap_or_else(|error| panic!("group `{group}` has its grants: {}", chain(&error)));
-            let made = Revision::build(&subject.app, &subject.components, &options, &parts, &cache, &|_| {}).await;
-            let revision = made.unwrap_or_else(|error| panic!("group `{group}` starts: {}", chain(&error)));
+            let started = Revision::start(&package, &engine, &cache, &parts, &starting, &|_| {}).await;
+            let revision = started.unwrap_or_else(|error| panic!("group `{group}` starts: {}", chain(&error)));
             identity = revision.identity();
             let server = Server::listen(&address, None, ServerLimits::default(), revision.callee()).await;
             let server = server.unwrap_or_else(|error| panic!("group `{group}` listens: {}", chain(&error)));
@@ -135,7 +142,7 @@ impl Fleet {
             if let Some(listener) = if has_routes { listener.take() } else { None } {
                 let options = NodeOptions { listen: front, limits: Limits::default(), grace: PATIENCE };
                 let node = Node::open_on(listener, options, log.clone()).expect("the socket listens already");
-                node.takeover().take_over(revision);
+                node.takeover().take_over(&revision);
                 members.push(tokio::spawn(node.serve(told_to_stop(&stopped))));
             }
         }

@@ -1,0 +1,143 @@
+//! A group as starting it needs it.
+
+use std::time::Duration;
+
+use isomer_manifest::{App, ComponentName, Limits, Route};
+use isomer_plan::{Group as PlannedGroup, Http, Mode, Plan, StubFunction};
+use isomer_runtime::code::Key;
+use isomer_wire::FunctionKey;
+use serde::{Deserialize, Serialize};
+
+use super::MakeOptions;
+use crate::composition::GroupNote;
+
+/// Components that run in one store, with the limits that hold for all of them together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PackedGroup {
+    pub(crate) name: String,
+    pub(crate) components: Vec<ComponentName>,
+    pub(crate) key: Key,
+    pub(crate) note: GroupNote,
+    pub(crate) memory_bytes: u64,
+    pub(crate) concurrency: u32,
+    pub(crate) handlers: Vec<PackedHandler>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stubs: Vec<PackedStub>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) skeletons: Vec<PackedSkeleton>,
+}
+
+/// An HTTP handler with its routes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PackedHandler {
+    pub(crate) component: ComponentName,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) deadline: Duration,
+    pub(crate) body_bytes_max: u64,
+}
+
+/// The calls of one component that leave its composition.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PackedStub {
+    pub(crate) component: ComponentName,
+    pub(crate) functions: Vec<PackedFunction>,
+}
+
+/// A function that is called across a seam.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PackedFunction {
+    /// Who calls what of whom, for people.
+    pub(crate) seam: String,
+    pub(crate) callee: ComponentName,
+    /// The process that the callee runs in.
+    pub(crate) process: String,
+    pub(crate) key: FunctionKey,
+    /// Is the callee in another group of the shape?
+    pub(crate) remote: bool,
+    pub(crate) catches: bool,
+    pub(crate) idempotent: bool,
+    pub(crate) allowed: Duration,
+}
+
+/// The functions of one component that are called from outside its composition, by number: their names, and whether they are async.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PackedSkeleton {
+    pub(crate) component: ComponentName,
+    pub(crate) functions: Vec<(FunctionKey, bool)>,
+}
+
+impl PackedGroup {
+    pub(super) fn new(
+        app: &App,
+        plan: &Plan,
+        group: &PlannedGroup,
+        key: Key,
+        note: GroupNote,
+        options: &MakeOptions,
+    ) -> Self {
+        let handler = |handler: &isomer_plan::Handler| {
+            let limits = app.components.get(&handler.component).map(|it| it.limits.clone()).unwrap_or_default();
+            PackedHandler {
+                component: handler.component.clone(),
+                routes: handler.routes.clone(),
+                deadline: limits.request_deadline(),
+                body_bytes_max: limits.body_bytes(),
+            }
+        };
+        let stub = |stub: &isomer_plan::Stub| PackedStub {
+            component: stub.component.clone(),
+            functions: stub.functions.iter().map(|it| function(app, plan, &stub.component, it)).collect(),
+        };
+        let skeleton = |skeleton: &isomer_plan::Skeleton| PackedSkeleton {
+            component: skeleton.component.clone(),
+            functions: skeleton.functions.iter().map(|function| (function.key, function.is_async)).collect(),
+        };
+        Self {
+            name: group.name.clone(),
+            components: group.components.clone(),
+            key,
+            note,
+            memory_bytes: memory_bytes(app, group),
+            concurrency: concurrency(app, group, options),
+            handlers: group.handlers.iter().map(handler).collect(),
+            stubs: group.stubs.iter().map(stub).collect(),
+            skeletons: group.skeletons.iter().map(skeleton).collect(),
+        }
+    }
+}
+
+fn function(app: &App, plan: &Plan, caller: &ComponentName, function: &StubFunction) -> PackedFunction {
+    let mut interface = function.interface.clone();
+    interface.version = None;
+    let limits = app.components.get(&function.callee).map(|component| &component.limits);
+    PackedFunction {
+        seam: format!("{caller} → {}, {interface}.{}", function.callee, function.function),
+        callee: function.callee.clone(),
+        process: plan.group_of(&function.callee).map_or("", PlannedGroup::process).to_owned(),
+        key: function.key,
+        remote: function.mode == Mode::Remote,
+        catches: function.catches,
+        idempotent: function.idempotent,
+        allowed: limits.map(Limits::request_deadline).unwrap_or_default(),
+    }
+}
+
+/// A fused group's memory is that of the components that take its requests and calls: the largest of their limits.
+fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
+    let handlers = group.handlers.iter().map(|handler| &handler.component);
+    let entered = handlers.chain(group.skeletons.iter().map(|skeleton| &skeleton.component));
+    let limits = entered.filter_map(|component| app.components.get(component));
+    limits.map(|component| component.limits.memory_bytes()).max().unwrap_or(Limits::MEMORY_BYTES_DEFAULT)
+}
+
+/// An instance serves several requests at once only if all handlers of its group can.
+fn concurrency(app: &App, group: &PlannedGroup, options: &MakeOptions) -> u32 {
+    if options.given_clock_and_random {
+        return 1;
+    }
+    let of = |handler: &isomer_plan::Handler| match handler.http {
+        Http::P3 => app.components.get(&handler.component).map_or(1, |component| component.concurrency),
+        Http::P2 => 1,
+    };
+    group.handlers.iter().map(of).min().unwrap_or(1)
+}
