@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use axum::body::Body as HttpBody;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
 use http_body::Body as _;
+use http_body_util::{BodyDataStream, BodyExt as _};
+use hyper::body::Incoming;
 use isomer_api::{Problem, ProblemKind};
 
 use crate::admin::Body;
@@ -43,7 +44,7 @@ fn too_slow() -> Problem {
 ///
 /// # Errors
 /// When it has more bytes than `bytes_max`, does not come within `pace` altogether, or breaks off.
-pub(crate) async fn read(body: HttpBody, bytes_max: u64, pace: Duration) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Result<Vec<u8>, Problem> {
     check_announced(&body, bytes_max)?;
     let reading = async {
         let mut data = body.into_data_stream();
@@ -64,10 +65,10 @@ pub(crate) async fn read(body: HttpBody, bytes_max: u64, pace: Duration) -> Resu
 ///
 /// # Errors
 /// When it is said to have more bytes.
-pub(crate) fn stream(body: HttpBody, bytes_max: u64, pace: Duration, overflow: Overflow) -> Result<Body, Problem> {
+pub(crate) fn stream(body: Incoming, bytes_max: u64, pace: Duration, overflow: Overflow) -> Result<Body, Problem> {
     check_announced(&body, bytes_max)?;
     let state = Some((body.into_data_stream(), bytes_max));
-    let next = move |state: Option<(axum::body::BodyDataStream, u64)>| {
+    let next = move |state: Option<(BodyDataStream<Incoming>, u64)>| {
         let overflow = overflow.clone();
         async move {
             let (mut data, left) = state?;
@@ -90,7 +91,7 @@ pub(crate) fn stream(body: HttpBody, bytes_max: u64, pace: Duration, overflow: O
 }
 
 /// Refuses at once what is said to be too large.
-fn check_announced(body: &HttpBody, bytes_max: u64) -> Result<(), Problem> {
+fn check_announced(body: &Incoming, bytes_max: u64) -> Result<(), Problem> {
     if body.size_hint().lower() > bytes_max { Err(too_large()) } else { Ok(()) }
 }
 

@@ -1,6 +1,5 @@
 //! What a request gives an operation: names out of its path, its query, its body. Everything is checked here, before a node sees it.
 
-use axum::extract::Query;
 use http::{HeaderMap, Uri};
 use isomer_api::{AppName, Digest, InvalidName, Problem, ProblemKind, TenantName};
 use serde::de::DeserializeOwned;
@@ -13,6 +12,29 @@ const SECRET_NAME_MAX: usize = 64;
 
 /// How a secret's name looks, as a regular expression.
 pub(crate) const SECRET_NAME: &str = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$";
+
+/// The names out of a path, if it is one of this route. `None` inside: one of them is no text.
+pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<Named>> {
+    let (route, path) = (route.split('/'), path.split('/'));
+    let (count, mut named) = (route.clone().count(), Some(Named::default()));
+    if path.clone().count() != count {
+        return None;
+    }
+    for (wanted, given) in route.zip(path) {
+        let Some(name) = wanted.strip_prefix('{').and_then(|name| name.strip_suffix('}')) else {
+            if wanted != given {
+                return None;
+            }
+            continue;
+        };
+        let decoded = percent_encoding::percent_decode_str(given).decode_utf8().ok();
+        named = named.zip(decoded).map(|(mut named, value)| {
+            named.0.push((name.to_owned(), value.into_owned()));
+            named
+        });
+    }
+    Some(named)
+}
 
 /// The names out of a path.
 #[derive(Debug, Default)]
@@ -67,12 +89,23 @@ pub(crate) enum GivenBody {
 }
 
 impl Given {
+    /// The query as an object: what looks like a number or a truth value is one, as no name does.
     pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, Problem> {
-        let query = Query::<Q>::try_from_uri(&self.uri);
-        query.map(|Query(query)| query).map_err(|error| {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            Problem::new(ProblemKind::BadRequest, "the query is not one of this operation").detail(cause)
-        })
+        let refused =
+            |why: String| Problem::new(ProblemKind::BadRequest, "the query is not one of this operation").detail(why);
+        let mut fields = serde_json::Map::new();
+        for (name, text) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
+            let value = match (text.as_ref(), text.parse::<u64>()) {
+                ("true", _) => true.into(),
+                ("false", _) => false.into(),
+                (_, Ok(number)) => number.into(),
+                (text, Err(_)) => text.into(),
+            };
+            if fields.insert(name.to_string(), value).is_some() {
+                return Err(refused("a parameter is there twice".to_owned()));
+            }
+        }
+        serde_json::from_value(fields.into()).map_err(|error| refused(error.to_string()))
     }
 
     pub(crate) fn json<Q: DeserializeOwned>(&self) -> Result<Q, Problem> {
@@ -129,6 +162,21 @@ mod tests {
         for bad in ["lines=-1", "lines=x", "follow=yes", "folow=true", "lines=1&lines=2"] {
             let problem = given(bad).query::<isomer_api::LogQuery>().unwrap_err();
             assert_eq!(problem.kind, ProblemKind::BadRequest, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_of_a_route_by_its_segments() {
+        let names =
+            |path: &str| names_of("/v1/tenants/{tenant}/apps/{app}", path).map(|named| named.map(|named| named.0));
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(names("/v1/tenants/a/apps/b"), Some(Some(vec![pair("tenant", "a"), pair("app", "b")])));
+        assert_eq!(names("/v1/tenants/a%2Fb/apps/b"), Some(Some(vec![pair("tenant", "a/b"), pair("app", "b")])));
+        assert_eq!(names("/v1/tenants/%ff/apps/b"), Some(None));
+        for other in
+            ["/v1/tenants/a/apps/b/", "/v1/tenants/a/apps", "/v1//tenants/a/apps/b", "/v1/tenants/a/app/b", "/"]
+        {
+            assert_eq!(names(other), None, "{other}");
         }
     }
 

@@ -1,22 +1,22 @@
 //! The server: connections and their limits, and stopping without hurting an action.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use axum::body::Body as HttpBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tower_service::Service as _;
 
 use crate::address::AdminAddress;
 use crate::admin::Admin;
 use crate::audit::{AuditLog, Who};
 use crate::guard::Guard;
 use crate::listener::{ListenError, Listener, Stream};
+use crate::operations;
 use crate::paced::Paced;
 use crate::refusals::Refusals;
 use crate::service::{ACTIONS_MAX, Peer, Service};
@@ -97,6 +97,7 @@ impl AdminServer {
         let (running, watched) = watch::channel(());
         let actions = Arc::new(Semaphore::new(ACTIONS_MAX as usize));
         let service = Arc::new(Service {
+            operations: operations::all(),
             admin,
             guard: Guard::new(token, hosts),
             audit,
@@ -106,7 +107,6 @@ impl AdminServer {
             places: actions.clone(),
             running: watched,
         });
-        let router = service.router();
         let mut protocol = http1::Builder::new();
         protocol
             .timer(TokioTimer::new())
@@ -123,11 +123,11 @@ impl AdminServer {
                 () = &mut stop => break,
             };
             let Some((stream, who, place)) = accepted else { continue };
-            let router = router.clone();
-            let answer = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                let mut request = request.map(HttpBody::new);
+            let service = service.clone();
+            let answer = service_fn(move |mut request| {
+                let service = service.clone();
                 request.extensions_mut().insert(Peer(who.clone()));
-                router.clone().call(request)
+                async move { Ok::<_, Infallible>(service.call(request).await) }
             });
             let socket = TokioIo::new(Paced::new(stream, limits.write_timeout));
             let connection = graceful.watch(protocol.serve_connection(socket, answer));

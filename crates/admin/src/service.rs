@@ -1,19 +1,20 @@
 //! Answering a request: may it, what does it ask, do it, tell the audit log.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body as HttpBody;
-use axum::extract::{RawPathParams, Request};
-use axum::response::Response;
-use axum::routing::{MethodFilter, on};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::StreamExt as _;
 use http::{StatusCode, header};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::Incoming;
 use isomer_api::{AppName, Problem, ProblemKind, RevisionId, TenantName};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -21,9 +22,9 @@ use tokio::sync::{Semaphore, watch};
 use crate::admin::Admin;
 use crate::audit::{AuditLog, Credential, Entry, Phase, Who, now_ms};
 use crate::body;
-use crate::given::{Given, GivenBody, Named, check_json};
+use crate::given::{Given, GivenBody, Named, check_json, names_of};
 use crate::guard::Guard;
-use crate::operations::{self, Answer, Input, Operation, Work};
+use crate::operations::{Answer, Input, Operation, Work};
 use crate::refusals::Refusals;
 
 /// The most bytes that the audit log tells of what was asked for.
@@ -32,8 +33,17 @@ const DETAILS_BYTES_MAX: usize = 4 << 10;
 /// The most characters that it tells of a problem.
 const PROBLEM_CHARS_MAX: usize = 500;
 
+/// A request as it comes.
+pub(crate) type Request = http::Request<Incoming>;
+
+/// An answer.
+pub(crate) type Response = http::Response<HttpBody>;
+
+type HttpBody = UnsyncBoxBody<Bytes, Infallible>;
+
 /// Answers requests.
 pub(crate) struct Service {
+    pub(crate) operations: Vec<Operation>,
     pub(crate) admin: Arc<dyn Admin>,
     pub(crate) guard: Guard,
     pub(crate) audit: AuditLog,
@@ -54,43 +64,30 @@ pub(crate) const ACTIONS_MAX: u32 = 64;
 pub(crate) struct Peer(pub(crate) Who);
 
 impl Service {
-    /// The service with its routes.
-    pub(crate) fn router(self: Arc<Self>) -> Router {
-        let mut router = Router::new();
-        for operation in operations::all() {
-            let filter = MethodFilter::try_from(operation.method.clone()).expect("operations have ordinary methods");
-            let (service, path, operation) = (self.clone(), operation.path, Arc::new(operation));
-            let handler = move |names: Result<RawPathParams, _>, request: Request| {
-                let named = match &names {
-                    Ok(names) => {
-                        Some(Named(names.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
-                    }
-                    // Either there are none in this path, or one is no text.
-                    Err(_) => operations::names_in(path).next().is_none().then(Named::default),
-                };
-                let (service, operation) = (service.clone(), operation.clone());
-                async move { service.answer(&operation, named, request).await }
-            };
-            router = router.route(path, on(filter, handler));
-        }
-        let stranger = |kind, title: fn(&Request) -> String| {
-            let service = self.clone();
-            move |request: Request| {
-                let (_, checked) = service.guard.check(request.uri(), request.headers());
-                let problem = checked.err().unwrap_or_else(|| Problem::new(kind, title(&request)));
-                std::future::ready(refuse(&problem))
+    /// Answers a request.
+    pub(crate) async fn call(self: Arc<Self>, request: Request) -> Response {
+        let path = request.uri().path();
+        let mut others = false;
+        for (index, operation) in self.operations.iter().enumerate() {
+            let Some(named) = names_of(operation.path, path) else { continue };
+            if operation.method == *request.method() {
+                return self.answer(index, named, request).await;
             }
+            others = true;
+        }
+        let shown: String = path.chars().take(200).collect();
+        let problem = match others {
+            true => {
+                Problem::new(ProblemKind::BadRequest, format!("`{}` cannot be done to `{shown}`", request.method()))
+            }
+            false => Problem::new(ProblemKind::NotFound, format!("there is nothing at `{shown}`")),
         };
-        router
-            .fallback(stranger(ProblemKind::NotFound, |request| {
-                format!("there is nothing at `{}`", shown_path(request))
-            }))
-            .method_not_allowed_fallback(stranger(ProblemKind::BadRequest, |request| {
-                format!("`{}` cannot be done to `{}`", request.method(), shown_path(request))
-            }))
+        let (_, checked) = self.guard.check(request.uri(), request.headers());
+        refuse(&checked.err().unwrap_or(problem))
     }
 
-    async fn answer(self: Arc<Self>, operation: &Operation, named: Option<Named>, request: Request) -> Response {
+    async fn answer(self: Arc<Self>, index: usize, named: Option<Named>, request: Request) -> Response {
+        let operation = &self.operations[index];
         let Peer(mut who) = request.extensions().get::<Peer>().cloned().unwrap_or(Peer(Who::default()));
         let (credential, checked) = self.guard.check(request.uri(), request.headers());
         who.token = credential;
@@ -157,10 +154,10 @@ impl Service {
 
     fn respond(&self, answer: Answer) -> Response {
         match answer {
-            Answer::Nothing => response(StatusCode::NO_CONTENT, None, HttpBody::empty()),
+            Answer::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),
             Answer::Json(value) => {
                 let text = value.to_string();
-                response(StatusCode::OK, Some("application/json"), HttpBody::from(text))
+                response(StatusCode::OK, Some("application/json"), Full::new(text.into()).boxed_unsync())
             }
             Answer::Lines(lines) => {
                 let mut running = self.running.clone();
@@ -171,9 +168,9 @@ impl Service {
                 let lines = lines.take_until(Box::pin(stopped)).map(|line| {
                     let mut text = serde_json::to_vec(&line).expect("a line is plain data");
                     text.push(b'\n');
-                    Ok::<_, std::convert::Infallible>(text)
+                    Ok(Frame::data(Bytes::from(text)))
                 });
-                response(StatusCode::OK, Some("application/x-ndjson"), HttpBody::from_stream(lines))
+                response(StatusCode::OK, Some("application/x-ndjson"), StreamBody::new(lines).boxed_unsync())
             }
         }
     }
@@ -265,10 +262,6 @@ async fn finished(answer: BoxFuture<'static, Result<Answer, Problem>>) -> Result
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(failed()))
 }
 
-fn shown_path(request: &Request) -> String {
-    request.uri().path().chars().take(200).collect()
-}
-
 fn stopping() -> Problem {
     Problem::new(ProblemKind::Unavailable, "the node stops")
 }
@@ -280,7 +273,7 @@ fn failed() -> Problem {
 fn refuse(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let text = serde_json::to_vec(problem).expect("a problem is plain data");
-    let mut response = response(status, Some("application/problem+json"), HttpBody::from(text));
+    let mut response = response(status, Some("application/problem+json"), Full::new(text.into()).boxed_unsync());
     if problem.kind == ProblemKind::Unauthorized {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
     }

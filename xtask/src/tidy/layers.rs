@@ -128,7 +128,6 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["isomer-front", "isomer-capabilities", "isomer-link"]),
     ("rustls", &["isomer-front", "isomer-capabilities", "isomer-link"]),
     ("tonic", &["isomer-bench-grpc"]),
-    ("axum", &["isomer-admin"]),
     ("redb", &["isomer-capabilities", "isomer-state"]),
     ("rusqlite", &["isomer-capabilities"]),
     ("wasmtime", &["isomer-runtime", "isomer-capabilities", "isomer-node", "isomer-bench-dynamic"]),

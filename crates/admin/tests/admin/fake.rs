@@ -1,5 +1,7 @@
-//! A node that remembers what it was asked, and answers something.
+//! A node that remembers what it was asked, and answers something. The tests of the command line use it too.
+#![allow(dead_code, reason = "either of the two does not need all of it")]
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
@@ -14,6 +16,8 @@ use tokio::sync::{Notify, broadcast};
 pub(crate) struct Fake {
     /// What it was asked, as text.
     asked: Mutex<Vec<String>>,
+    /// The last release that was to be deployed.
+    release: Mutex<Option<Release>>,
     /// Lines that come while a log is followed.
     pub(crate) lines: broadcast::Sender<LogLine>,
     /// Lets deployments of `slow` go on.
@@ -26,6 +30,7 @@ impl Fake {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             asked: Mutex::default(),
+            release: Mutex::default(),
             lines: broadcast::channel(1024).0,
             go_on: Notify::new(),
             begun: Notify::new(),
@@ -34,6 +39,15 @@ impl Fake {
 
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// What it was asked since the last time.
+    pub(crate) fn take_asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    pub(crate) fn release(&self) -> Option<Release> {
+        self.release.lock().unwrap().clone()
     }
 
     fn note(&self, asked: impl Into<String>) {
@@ -156,7 +170,8 @@ impl Admin for Fake {
     }
 
     fn missing(self: Arc<Self>, release: Release) -> Reply<Missing> {
-        let digests = release.components.into_values().map(|part| part.digest).collect();
+        let parts = release.components.into_values().chain(release.files.into_values());
+        let digests = parts.map(|part| part.digest).collect::<BTreeSet<_>>().into_iter().collect();
         self.answer("missing", Missing { digests })
     }
 
@@ -180,6 +195,7 @@ impl Admin for Fake {
 
     fn deploy(self: Arc<Self>, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
         self.note(format!("deploy {tenant} {app} {}", release.shape));
+        *self.release.lock().unwrap() = Some(release);
         async move {
             match app.as_str() {
                 "slow" => {
