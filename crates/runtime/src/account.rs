@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::idle::{Idlers, now};
+use crate::meter::Turns;
 
 /// How much processor time can be saved up, or owed: what the account is paid in this time.
 const BUCKET: Duration = Duration::from_secs(1);
@@ -50,6 +51,8 @@ pub struct Account {
     refused_cpu: AtomicU64,
     /// The pools whose instances it pays for.
     idlers: Idlers,
+    /// Its guests that compute for long.
+    turns: Turns,
 }
 
 /// What an account has counted.
@@ -81,6 +84,7 @@ impl Account {
             refused_memory: AtomicU64::new(0),
             refused_cpu: AtomicU64::new(0),
             idlers: Idlers::default(),
+            turns: Turns::default(),
         };
         account.set_limits(limits);
         account.bucket_ns.store(account.bucket_max(), Ordering::Relaxed);
@@ -136,6 +140,15 @@ impl Account {
     /// The pools whose instances it pays for.
     pub(crate) fn idlers(&self) -> &Idlers {
         &self.idlers
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Does its processor time have a limit?
+    pub(crate) fn is_limited(&self) -> bool {
+        self.rate().is_some()
     }
 
     /// Charges memory, after dropping what does nothing if that is what it takes.

@@ -20,6 +20,9 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 /// in the pool's address space.
 pub const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
+/// Address space of a stack: wasmtime's default.
+const STACK_BYTES: u64 = 2 << 20;
+
 /// Bytes of a returned slot that are cleared and kept, instead of given back to the operating system. Measured: a request's own
 /// instance costs 26 µs without and 11 µs with 64 KiB and `pagemap_scan`; 1 MiB is worse than nothing.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
@@ -60,8 +63,8 @@ impl PoolSizes {
         Self::new(512)
     }
 
-    /// For a node of many apps. It takes some 4,000 mappings and 8 ms to set up, and another 4 mappings for each live instance:
-    /// less than a third of what a Linux process may have by default, which leaves room for 10,000 loaded apps.
+    /// For a node of many apps. It takes some 8,000 mappings and 8 ms to set up, and another 4 mappings for each live instance:
+    /// a quarter of what a Linux process may have by default, which leaves room for 10,000 loaded apps.
     #[must_use]
     pub fn of_a_node() -> Self {
         Self::new(2048)
@@ -71,6 +74,18 @@ impl PoolSizes {
     #[must_use]
     pub fn instances(&self) -> u32 {
         self.instances
+    }
+
+    /// Address space that the pool sets aside, in bytes.
+    #[must_use]
+    pub fn address_bytes(&self) -> u64 {
+        u64::from(self.memories) * MEMORY_BYTES_MAX + u64::from(self.stacks) * STACK_BYTES
+    }
+
+    /// Mappings that the pool has when nothing is in it.
+    #[must_use]
+    pub fn mappings(&self) -> u64 {
+        2 * u64::from(self.stacks)
     }
 
     pub(crate) fn memories(&self) -> u32 {
@@ -249,6 +264,7 @@ fn settings() -> Config {
     config.wasm_component_model(true);
     config.wasm_component_model_async(true);
     config.concurrency_support(true);
+    config.async_stack_size(usize::try_from(STACK_BYTES).unwrap_or(usize::MAX));
     config.epoch_interruption(true);
     config.cranelift_opt_level(OptLevel::Speed);
     // Call stacks name functions, no lines: what would be needed for those is a quarter of the code's file, and read at every trap. Nobody

@@ -45,6 +45,7 @@ pub mod guest;
 mod idle;
 mod limits;
 pub mod link;
+pub mod machine;
 mod meter;
 pub mod output;
 mod pool;

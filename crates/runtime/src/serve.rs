@@ -171,6 +171,7 @@ fn too_long(allowed: Duration) -> Failure {
 /// Runs on every epoch tick that finds the guest running: lets others run, and stops a guest whose deadline has passed, or whose account
 /// has used up its processor time.
 pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    crate::meter::interrupted();
     let guest = store.data_mut();
     if guest.limiter.account().must_stop() {
         guest.out_of_cpu = true;

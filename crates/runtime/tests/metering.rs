@@ -33,7 +33,7 @@ fn accounts_are_charged_what_the_process_used() {
         let accounts = [Account::unlimited(), Account::unlimited()];
         let bounds = |account: usize| Bounds { account: accounts[account].clone(), ..Bounds::default() };
         // One tenant whose polls are long, and one with many that are short, on more threads than there may be processors.
-        let long = guest(&engine, &counts_to(150_000_000), &bounds(0));
+        let long = guest(&engine, &counts_to(300_000_000), &bounds(0));
         let short = guest(&engine, &counts_to(100_000), &bounds(1));
         ask(&short, LONG).await.unwrap();
         let before = (processor_time(), accounts.each_ref().map(|account| account.used().cpu));
@@ -47,7 +47,7 @@ fn accounts_are_charged_what_the_process_used() {
             }));
             let short = short.clone();
             tasks.push(tokio::spawn(async move {
-                for _ in 0..1500 {
+                for _ in 0..800 {
                     ask(&short, LONG).await.unwrap();
                 }
             }));

@@ -2,12 +2,19 @@
 
 use std::fs;
 
+use isomer_runtime::engine::PoolSizes;
+use isomer_runtime::machine::{Bound, Capacity, Machine};
+
 use super::Finding;
 use crate::processes::home;
 
 const MAPS: &str = "mappings";
 const FILES: &str = "open files";
 const SOCKETS: &str = "sockets";
+const NODE: &str = "node";
+
+/// Apps that a node is built to keep loaded at once. It works with fewer: the others come from disk when they are asked.
+const APPS_WANTED: u64 = 5_000;
 
 /// Linux' default. Every instance takes some mappings, so less than this is few instances.
 const MAP_COUNT_MIN: u64 = 65_530;
@@ -30,6 +37,30 @@ fn judge_map_count(count: Option<u64>) -> Finding {
             format!("sudo sysctl vm.max_map_count={}", MAP_COUNT_MIN * 4),
         ),
         None => Finding::ok(MAPS, "this system has no limit that can be read"),
+    }
+}
+
+/// How many apps and instances a node on this machine has room for.
+pub(crate) fn node() -> Finding {
+    judge_node(&Machine::read())
+}
+
+fn judge_node(machine: &Machine) -> Finding {
+    let sizes = PoolSizes::of_a_node();
+    let Capacity { loaded_apps, instances, bound } = machine.capacity(&sizes);
+    let least = match bound {
+        Bound::Mappings => "mappings",
+        Bound::Descriptors => "open files",
+        Bound::Memory => "memory",
+        Bound::AddressSpace => "address space",
+    };
+    let found = format!(
+        "`isomer node` can keep {loaded_apps} apps loaded, with {instances} live instances; what there is least of: {least}"
+    );
+    if loaded_apps >= APPS_WANTED && instances == u64::from(sizes.instances()) {
+        Finding::ok(NODE, found)
+    } else {
+        Finding::warn(NODE, found, bound.way_out(APPS_WANTED, &sizes))
     }
 }
 
@@ -75,6 +106,11 @@ mod tests {
 
     #[test]
     fn low_limits_are_told() {
+        let few = Machine { descriptors: Some(1024), ..Machine::default() };
+        let found = judge_node(&few);
+        assert_eq!(found.state, State::Warn);
+        assert!(found.hint.is_some_and(|hint| hint.contains("ulimit -n")), "{}", found.found);
+        assert_eq!(judge_node(&Machine::default()).state, State::Ok);
         assert_eq!(judge_sockets(None).state, State::Warn);
         assert_eq!(judge_sockets(Some("/tmp".to_owned())).state, State::Ok);
         assert_eq!(judge_map_count(Some(65_530)).state, State::Ok);

@@ -118,3 +118,43 @@ async fn a_tenant_whose_guests_are_all_busy_leaves_room_for_others() {
     assert!(refused > 0, "more was asked for than one tenant may have");
     assert_eq!(greedy.used().memory_bytes, 0);
 }
+
+/// The longest of some requests, one after another.
+async fn longest(group: &isomer_runtime::GroupHandle) -> Duration {
+    let mut longest = Duration::ZERO;
+    for _ in 0..50 {
+        let began = Instant::now();
+        ask(group, LONG).await.unwrap();
+        longest = longest.max(began.elapsed());
+    }
+    longest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_compute_take_turns_and_the_others_do_not_wait_for_all_of_them() {
+    let engine = Engine::new(PoolSizes::new(512)).unwrap();
+    // Processor time for as long as the test takes, but not without a limit.
+    let busy = account(1 << 40, Duration::from_secs(1000));
+    let computing = guest(&engine, FOR_EVER, &Bounds { instances_max: 64, ..bounds(&busy) });
+    let allowed = Duration::from_secs(4);
+    let running: Vec<_> = (0..64)
+        .map(|_| {
+            let group = computing.clone();
+            tokio::spawn(async move { ask(&group, allowed).await })
+        })
+        .collect();
+    let modest = account(1 << 40, Duration::MAX);
+    let neighbour = guest(&engine, NOTHING, &bounds(&modest));
+    // Until all of them compute, which the first tick of each says.
+    let began = Instant::now();
+    while busy.used().cpu < Duration::from_millis(700) && began.elapsed() < Duration::from_secs(2) {
+        tokio::task::yield_now().await;
+    }
+    let longest = longest(&neighbour).await;
+    // Were each of the 64 polled before it, 5 ms each on two threads, it would be 160 ms.
+    assert!(longest < Duration::from_millis(100), "{longest:?}");
+    for one in running {
+        let ended = one.await.unwrap();
+        assert!(matches!(ended, Err(Failure::Deadline { .. } | Failure::Overloaded { .. })), "{ended:?}");
+    }
+}

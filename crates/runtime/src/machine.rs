@@ -1,0 +1,196 @@
+//! How many apps and instances the machine has room for, and what to change where that is few. Pure, but for [`Machine::read`].
+//!
+//! A loaded app takes mappings and a descriptor of the process (its code is mapped from a file, in parts with different rights), an
+//! instance takes mappings for each of its memories. Linux bounds both, by default at 65,530 mappings and, often, 1,024 descriptors.
+
+use std::fs;
+
+use crate::engine::PoolSizes;
+
+/// Mappings of a loaded app's code: what is read, what is run, and the rest.
+pub const MAPPINGS_PER_APP: u64 = 3;
+
+/// Its code's file stays open: instances map the initial content of their memory from it.
+pub const DESCRIPTORS_PER_APP: u64 = 1;
+
+/// Resident memory of a loaded app, measured with a component of 130 KB.
+pub const BYTES_PER_APP: u64 = 300 << 10;
+
+/// Mappings of a live instance with one memory: before, in and behind its initial content, and what it may still grow into.
+pub const MAPPINGS_PER_INSTANCE: u64 = 4;
+
+/// What a live instance takes beside what its guest asks for: 64 KiB of its memory kept at hand, a stack, page tables, the store.
+pub const BYTES_PER_INSTANCE: u64 = 1 << 20;
+
+/// Mappings of the process itself: libraries, threads, the heap.
+const MAPPINGS_OF_PROCESS: u64 = 2_000;
+
+/// Descriptors of everything else: connections to clients above all.
+const DESCRIPTORS_OF_PROCESS: u64 = 12_000;
+
+/// What a process may take of the machine. `None`: there is no limit, or it cannot be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// `vm.max_map_count`.
+    pub mappings: Option<u64>,
+    /// The soft limit of open files.
+    pub descriptors: Option<u64>,
+    /// Bytes of memory, of the machine or of the control group, whichever is less.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of address space (`ulimit -v`).
+    pub address_bytes: Option<u64>,
+    /// Does the system refuse memory that it could not give all at once (`vm.overcommit_memory=2`)?
+    pub commits_strictly: bool,
+}
+
+/// How many there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Apps that can be loaded at once, each with code of its own, beside as many live instances as the pool has. Others wait on disk.
+    pub loaded_apps: u64,
+    /// Instances that can be live at once.
+    pub instances: u64,
+    /// What bounds the loaded apps.
+    pub bound: Bound,
+}
+
+/// What there is least of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bound {
+    /// `vm.max_map_count`.
+    Mappings,
+    /// Open files.
+    Descriptors,
+    /// Memory.
+    Memory,
+    /// The address space is too small, or strictly accounted: there is no room for the pool itself.
+    AddressSpace,
+}
+
+impl Machine {
+    /// Of this process.
+    #[must_use]
+    pub fn read() -> Self {
+        let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let number = |path: &str| text(path).trim().parse::<u64>().ok();
+        let limits = text("/proc/self/limits");
+        let memory = [
+            kibibytes(&text("/proc/meminfo"), "MemTotal:"),
+            number("/sys/fs/cgroup/memory.max"),
+            number("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        ];
+        Self {
+            mappings: number("/proc/sys/vm/max_map_count"),
+            descriptors: soft_limit(&limits, "Max open files"),
+            memory_bytes: memory.into_iter().flatten().min(),
+            address_bytes: soft_limit(&limits, "Max address space"),
+            commits_strictly: number("/proc/sys/vm/overcommit_memory") == Some(2),
+        }
+    }
+
+    /// How many there is room for, with a pool of `sizes`.
+    #[must_use]
+    pub fn capacity(&self, sizes: &PoolSizes) -> Capacity {
+        if self.commits_strictly || self.address_bytes.is_some_and(|bytes| bytes < sizes.address_bytes()) {
+            return Capacity { loaded_apps: 0, instances: 0, bound: Bound::AddressSpace };
+        }
+        let mappings = self.mappings.unwrap_or(u64::MAX);
+        let mappings = mappings.saturating_sub(MAPPINGS_OF_PROCESS + sizes.mappings());
+        let memory = self.memory_bytes.unwrap_or(u64::MAX);
+        // Instances have half of each: what they leave is for apps.
+        let room = (mappings / 2 / MAPPINGS_PER_INSTANCE).min(memory / 2 / BYTES_PER_INSTANCE);
+        let instances = u64::from(sizes.instances()).min(room);
+        let mappings = mappings.saturating_sub(instances * MAPPINGS_PER_INSTANCE);
+        let memory = memory.saturating_sub(instances.saturating_mul(BYTES_PER_INSTANCE));
+        // Where few are allowed, connections cannot have as many as they would like.
+        let descriptors = self.descriptors.unwrap_or(u64::MAX);
+        let descriptors = descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS).max(descriptors / 2);
+        let bounds = [
+            (mappings / MAPPINGS_PER_APP, Bound::Mappings),
+            (descriptors / DESCRIPTORS_PER_APP, Bound::Descriptors),
+            // The other half is for what the guests themselves need.
+            (memory / 2 / BYTES_PER_APP, Bound::Memory),
+        ];
+        let (loaded_apps, bound) = bounds.into_iter().min().expect("there are three");
+        Capacity { loaded_apps, instances, bound }
+    }
+}
+
+impl Bound {
+    /// The line that makes room for `apps` loaded apps.
+    #[must_use]
+    pub fn way_out(self, apps: u64, sizes: &PoolSizes) -> String {
+        match self {
+            Self::Mappings => {
+                let instances = u64::from(sizes.instances()) * MAPPINGS_PER_INSTANCE;
+                let needed = MAPPINGS_OF_PROCESS + sizes.mappings() + instances + apps * MAPPINGS_PER_APP;
+                format!("sudo sysctl vm.max_map_count={}", needed.next_power_of_two())
+            }
+            Self::Descriptors => {
+                let needed = DESCRIPTORS_OF_PROCESS + apps * DESCRIPTORS_PER_APP;
+                format!("before `isomer node`: ulimit -n {} (LimitNOFILE= in a unit)", needed.next_power_of_two())
+            }
+            Self::Memory => "a machine, or a control group, with more memory".to_owned(),
+            Self::AddressSpace => "ulimit -v unlimited, and sudo sysctl vm.overcommit_memory=0".to_owned(),
+        }
+    }
+}
+
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+fn soft_limit(limits: &str, name: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USUAL: Machine = Machine {
+        mappings: Some(65_530),
+        descriptors: Some(1 << 20),
+        memory_bytes: Some(32 << 30),
+        address_bytes: None,
+        commits_strictly: false,
+    };
+
+    #[test]
+    fn a_usual_machine_has_room_for_ten_thousand_apps_and_a_full_pool() {
+        let sizes = PoolSizes::of_a_node();
+        let capacity = USUAL.capacity(&sizes);
+        assert_eq!((capacity.instances, capacity.bound), (2048, Bound::Mappings));
+        assert!(capacity.loaded_apps >= 10_000, "{capacity:?}");
+    }
+
+    #[test]
+    fn what_there_is_least_of_is_named_with_the_way_out() {
+        let sizes = PoolSizes::of_a_node();
+        let few_files = Machine { descriptors: Some(1024), ..USUAL }.capacity(&sizes);
+        assert_eq!((few_files.loaded_apps, few_files.bound), (512, Bound::Descriptors));
+        assert!(few_files.bound.way_out(10_000, &sizes).contains("ulimit -n 32768"));
+        let little = Machine { memory_bytes: Some(1 << 30), ..USUAL }.capacity(&sizes);
+        assert_eq!((little.instances, little.bound), (512, Bound::Memory));
+        let strict = Machine { commits_strictly: true, ..USUAL }.capacity(&sizes);
+        assert_eq!((strict.loaded_apps, strict.bound), (0, Bound::AddressSpace));
+        let small = Machine { address_bytes: Some(1 << 40), ..USUAL }.capacity(&sizes);
+        assert_eq!(small.bound, Bound::AddressSpace);
+    }
+
+    #[test]
+    fn the_way_out_leads_out() {
+        let sizes = PoolSizes::of_a_node();
+        let line = Bound::Mappings.way_out(50_000, &sizes);
+        let count: u64 = line.rsplit('=').next().unwrap().parse().unwrap();
+        assert!(Machine { mappings: Some(count), ..USUAL }.capacity(&sizes).loaded_apps >= 50_000);
+    }
+
+    #[test]
+    fn this_machine_can_be_read() {
+        let machine = Machine::read();
+        assert!(machine.memory_bytes.is_some_and(|bytes| bytes > 1 << 28), "{machine:?}");
+    }
+}
