@@ -8,6 +8,7 @@
 //! | [`package`] | what lies on disk of a revision, and how it is made from an app and its components' bytes |
 //! | `composition` | a group's composition, compiled once |
 //! | [`revision`] | from a package to something that serves |
+//! | [`tenancy`] | tenants, their apps, and which of these are in memory |
 //! | [`seams`] | where calls lead that leave a composition |
 //! | [`parts`] | what the platform gives an app: stores, secrets, ways out, by its grants |
 //! | [`member`] | one group of a shape in a process of its own |
@@ -24,9 +25,11 @@ pub mod package;
 pub mod parts;
 pub mod revision;
 pub mod seams;
+pub mod tenancy;
 
 pub use node::{Node, NodeError, NodeOptions};
 pub use package::{Made, MakeOptions, Package, PackageError};
 pub use parts::{Parts, PartsError};
 pub use revision::{Revision, RevisionError, StartOptions, Step};
 pub use seams::Peers;
+pub use tenancy::{Tenancy, TenancyOptions};

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use isomer_front::{Site, Target};
 use isomer_manifest::{App, ComponentName, Diagnostic, Route};
+use isomer_observe::AppLog;
+use isomer_observe::record::Owner;
 use isomer_runtime::code::{CodeCache, CodeError};
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::group::GroupError;
@@ -58,8 +60,10 @@ pub struct StartOptions {
     /// Who answers for the shape's other processes. Where all run in this one, calls need no peers, and go to them if there are
     /// some.
     pub peers: Peers,
-    /// Whose guests these are.
+    /// Who pays for the guests.
     pub account: Arc<Account>,
+    /// Whose app it is, and its own log; for a process's one app there is none.
+    pub owner: Option<(Owner, AppLog)>,
     /// Is the first instance of each group made before it is said to have started? Else with the first request, which then is the one to
     /// hear that it cannot be made.
     pub warm_up: bool,
@@ -73,6 +77,7 @@ impl Default for StartOptions {
             instances_max: None,
             peers: Peers::new(),
             account: Account::unlimited(),
+            owner: None,
             warm_up: true,
         }
     }
@@ -157,6 +162,8 @@ pub enum RevisionError {
 pub struct Revision {
     site: Arc<Site>,
     answering: Arc<Answering>,
+    /// How many hold the graph while no request does.
+    holders: usize,
 }
 
 /// What a package is started with.
@@ -193,11 +200,16 @@ impl Revision {
             made.push(starting.group(packed, stubs).await?);
         }
         let graph = Graph::new(package.identity(), made);
-        let mut site = Site::new();
+        let mut site = match &options.owner {
+            Some((owner, log)) => Site::new().owned_by(owner.clone(), log.clone()),
+            None => Site::new(),
+        };
         for (index, packed) in package.groups.iter().enumerate() {
             add_routes(&mut site, packed, &graph.group(index));
         }
-        Ok(Self { site: Arc::new(site), answering: Arc::new(Answering { graph, entrances }) })
+        let answering = Arc::new(Answering { graph, entrances });
+        let holders = Arc::strong_count(&answering.graph);
+        Ok(Self { site: Arc::new(site), answering, holders })
     }
 
     /// Names this revision: the same in all processes that were given the same components and the same plan.
@@ -213,6 +225,16 @@ impl Revision {
     /// The routes, for the front door.
     pub fn site(&self) -> &Arc<Site> {
         &self.site
+    }
+
+    /// Its groups: all that serves in it holds them.
+    pub(crate) fn graph(&self) -> &Arc<Graph> {
+        &self.answering.graph
+    }
+
+    /// Does it serve anything now? Whoever was let in holds the site, and then the graph.
+    pub(crate) fn is_busy(&self) -> bool {
+        Arc::strong_count(&self.site) > 1 || Arc::strong_count(self.graph()) > self.holders
     }
 }
 

@@ -1,0 +1,30 @@
+//! A request's way in: which app it is for, whether its tenant may have one more, and whether the app is in memory.
+
+use std::time::Instant;
+
+use isomer_front::{Door, Entered, Entering, Refusal};
+
+use super::Tenancy;
+
+impl Door for Tenancy {
+    fn enter(&self, host: &str) -> Result<Entered, Refusal> {
+        let inner = &self.0;
+        let app = {
+            let hosts = inner.hosts();
+            hosts.find(host).ok_or(Refusal::NoHost)?.clone()
+        };
+        if app.is_stopped() {
+            return Err(Refusal::Stopped);
+        }
+        let now = Instant::now();
+        let place = app.tenant.admission.enter(now)?;
+        app.tenant.account.begin().map_err(|retry_after| Refusal::Cpu { retry_after })?;
+        let since = now.saturating_duration_since(inner.began);
+        app.use_at(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+        let site = match app.site() {
+            Some(site) => Entering::Ready(site),
+            None => inner.load(&app)?,
+        };
+        Ok(Entered { place, site })
+    }
+}

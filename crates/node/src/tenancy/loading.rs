@@ -1,0 +1,193 @@
+//! The way of an app into memory, on its first request.
+//!
+//! Whoever asks for an app that is on its way waits for the same outcome. Loads are tasks of their own, so that an app comes in though
+//! the client that asked for it has gone. So many run at once, of one tenant a part of these; some more wait, and the others are
+//! refused: a tenant that asks for all its apps at once does not keep the others' out. What cannot be loaded is said in the log,
+//! and is not tried again for a while, which grows each time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use isomer_api::RevisionId;
+use isomer_front::{Entering, Refusal};
+use tokio::sync::{Semaphore, watch};
+
+use super::app::{App, Loading, Outcome};
+use super::loaded::Loaded;
+use super::{Inner, Making, TenancyError, chain};
+use crate::seams::Peers;
+
+/// How many of a tenant's apps are loaded at once.
+pub(super) const LOADS_OF_TENANT_MAX: usize = 4;
+
+/// How many loads may wait for their turn.
+const WAITING_MAX: usize = 4096;
+
+/// How many of them may be one tenant's.
+const WAITING_OF_TENANT_MAX: usize = 1024;
+
+/// How long a load may take once it is its turn.
+const LOAD_MAX: Duration = Duration::from_secs(30);
+
+/// How long an app is left alone that could not be loaded: after the first time, and at most.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The loads of a node.
+pub(super) struct Loads {
+    at_once: Semaphore,
+    waiting: AtomicUsize,
+    done: AtomicU64,
+}
+
+/// A load that waits for its turn.
+struct Waiting {
+    inner: Arc<Inner>,
+    app: Arc<App>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.inner.loads.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.app.tenant.loads_waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Why an app was not loaded.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("all apps in memory serve requests, and there is room for no more")]
+    Full,
+    #[error("what it is started from cannot be read")]
+    Shelf(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Start(#[from] TenancyError),
+    #[error("it was not there within {} s", LOAD_MAX.as_secs())]
+    Late,
+}
+
+impl Loads {
+    pub(super) fn new(at_once: usize) -> Self {
+        Self { at_once: Semaphore::new(at_once.max(1)), waiting: AtomicUsize::new(0), done: AtomicU64::new(0) }
+    }
+
+    /// How often an app was loaded.
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+impl Inner {
+    /// The app's site, once it is there.
+    ///
+    /// # Errors
+    /// When it is not to be loaded now.
+    pub(super) fn load(self: &Arc<Self>, app: &Arc<App>) -> Result<Entering, Refusal> {
+        let mut state = app.state();
+        if app.is_stopped() {
+            return Err(Refusal::Stopped);
+        }
+        if let Some(site) = app.site() {
+            return Ok(Entering::Ready(site));
+        }
+        let outcome = match &state.loading {
+            // Where the load ended without an outcome, its channel is closed.
+            Loading::Begun(outcome) if outcome.has_changed().is_ok() => outcome.clone(),
+            Loading::Failed { until, .. } if Instant::now() < *until => return Err(Refusal::Broken),
+            _ => {
+                let waiting = self.wait(app).ok_or(Refusal::Loading)?;
+                let (told, outcome) = watch::channel(None);
+                let failures = match state.loading {
+                    Loading::Failed { times, .. } => times,
+                    Loading::No | Loading::Begun(_) => 0,
+                };
+                state.loading = Loading::Begun(outcome.clone());
+                let (revision, generation) = (state.revision.clone(), state.generation);
+                self.runtime.spawn(async move {
+                    let (inner, app) = (waiting.inner.clone(), waiting.app.clone());
+                    let loaded = inner.bring(&revision, waiting).await;
+                    told.send_replace(Some(inner.bring_in(&app, generation, failures, loaded)));
+                });
+                outcome
+            }
+        };
+        Ok(Entering::Loading(Box::pin(wait_for(outcome))))
+    }
+
+    fn wait(self: &Arc<Self>, app: &Arc<App>) -> Option<Waiting> {
+        let before = self.loads.waiting.fetch_add(1, Ordering::AcqRel);
+        let before_of_tenant = app.tenant.loads_waiting.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting { inner: self.clone(), app: app.clone() };
+        (before < WAITING_MAX && before_of_tenant < WAITING_OF_TENANT_MAX).then_some(waiting)
+    }
+
+    async fn bring(self: &Arc<Self>, revision: &RevisionId, waiting: Waiting) -> Result<Arc<Loaded>, LoadError> {
+        let app = waiting.app.clone();
+        let _turn_of_tenant = app.tenant.loads.acquire().await.expect("the semaphore is never closed");
+        let _turn = self.loads.at_once.acquire().await.expect("the semaphore is never closed");
+        drop(waiting);
+        let brought = async {
+            let seat = self.set.seat().ok_or(LoadError::Full)?;
+            let (shelf, tenant) = (self.shelf.clone(), app.tenant.name.clone());
+            let (name, revision) = (app.name().clone(), revision.clone());
+            let taken = self.runtime.spawn_blocking(move || shelf.take(&tenant, &name, &revision)).await;
+            let stock = taken.map_err(|error| LoadError::Shelf(error.into()))?.map_err(LoadError::Shelf)?;
+            let making =
+                Making { tenant: &app.tenant, name: app.name(), stock: &stock, peers: Peers::new(), warm_up: false };
+            Ok(Arc::new(self.make(making, seat, &|_| {}).await?))
+        };
+        tokio::time::timeout(LOAD_MAX, brought).await.unwrap_or(Err(LoadError::Late))
+    }
+
+    /// Puts what was loaded into service, if that is still wanted.
+    fn bring_in(
+        &self,
+        app: &Arc<App>,
+        generation: u64,
+        failures: u32,
+        loaded: Result<Arc<Loaded>, LoadError>,
+    ) -> Outcome {
+        let mut state = app.state();
+        if state.generation != generation {
+            // Something else is to be served meanwhile, or nothing.
+            state.loading = Loading::No;
+            return match app.site() {
+                Some(site) => Ok(site),
+                None if app.is_stopped() => Err(Refusal::Stopped),
+                None => Err(Refusal::Loading),
+            };
+        }
+        match loaded {
+            Ok(loaded) => {
+                state.loading = Loading::No;
+                let site = loaded.revision.site().clone();
+                app.serve(&mut state, Some(loaded));
+                drop(state);
+                self.loads.done.fetch_add(1, Ordering::Relaxed);
+                self.set.list(app);
+                Ok(site)
+            }
+            Err(LoadError::Full) => {
+                state.loading = Loading::No;
+                Err(Refusal::Loading)
+            }
+            Err(error) => {
+                let times = failures.saturating_add(1);
+                let pause = RETRY_AFTER.0.saturating_mul(1 << failures.min(16)).min(RETRY_AFTER.1);
+                state.loading = Loading::Failed { times, until: Instant::now() + pause };
+                drop(state);
+                let (tenant, name) = (&app.tenant.name, app.name());
+                self.log.warn(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {}", chain(&error)));
+                Err(Refusal::Broken)
+            }
+        }
+    }
+}
+
+async fn wait_for(mut outcome: watch::Receiver<Option<Outcome>>) -> Outcome {
+    match outcome.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or(Err(Refusal::Broken)),
+        // The load ended unexpectedly.
+        Err(_) => Err(Refusal::Broken),
+    }
+}

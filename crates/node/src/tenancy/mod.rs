@@ -1,0 +1,589 @@
+//! The tenants of a node, their apps, and which of these are in memory.
+//!
+//! An app is known by its tenant and its name. It serves one revision under its host names. Of thousands of apps most do nothing: these
+//! are a name each, and lie on disk as packages. The first request for one loads it, and while it is in memory nothing tells it from one
+//! that always was. Of the apps in memory, those go that nobody uses, when there is no room for others.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `door` | a request's way in: host, tenant's quotas, app |
+//! | `hosts` | which app answers for a host name |
+//! | `tenant` | what a tenant may use and has used |
+//! | `app` | an app: what it is to serve, and what serves it |
+//! | `loading` | the way of an app into memory |
+//! | `loaded` | what is in memory, and what goes first |
+//! | [`memory`] | what memory the process and the system have |
+//!
+//! Nothing is kept here over a restart: who calls (a command that serves one app, or a node with its own state on disk) says what
+//! there is.
+//!
+//! Invariants: a request is served by one revision from end to end, whatever takes over, is stopped or dropped meanwhile. No request
+//! waits for a lock that is held over anything slow. What one tenant does is charged to that tenant, before it costs anything.
+
+mod app;
+mod door;
+mod hosts;
+mod loaded;
+mod loading;
+pub mod memory;
+mod tenant;
+
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::Instant;
+
+use isomer_api::{AppName, AppState, HostPattern, Quotas, RevisionId, TenantName, Usage};
+use isomer_capabilities::outbound::InvalidHostRule;
+use isomer_capabilities::{CapabilityLimits, Engines, Place, StorageAccount};
+use isomer_front::Site;
+use isomer_observe::record::Owner;
+use isomer_observe::{AppLog, Log, LogQuota};
+use isomer_runtime::Graph;
+use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::Engine;
+use isomer_runtime::output::OutputSink;
+use isomer_wire::Callee;
+
+use crate::package::Package;
+use crate::parts::{Parts, PartsError};
+use crate::revision::{Revision, RevisionError, StartOptions, Step};
+use crate::seams::Peers;
+use app::{App, Loading};
+use hosts::Hosts;
+use loaded::{Loaded, LoadedSet, Seat};
+use loading::Loads;
+pub use memory::MemoryBounds;
+use tenant::Tenant;
+
+/// How many apps are in memory at once, and how they come there.
+#[derive(Debug, Clone)]
+pub struct TenancyOptions {
+    /// Apps in memory.
+    pub loaded_max: usize,
+    /// Apps that are loaded at the same time.
+    pub loads_max: usize,
+    /// When apps are dropped from memory though there is room for them. Nothing is watched where absent.
+    pub memory: Option<MemoryBounds>,
+    /// Instances of a group that may live at once; fewer where the engine's pool has no room for as many.
+    pub instances_max: Option<u32>,
+    /// Requests that one instance serves before it is replaced; 1 gives each request a fresh one.
+    pub requests_per_instance_max: Option<u32>,
+}
+
+impl Default for TenancyOptions {
+    /// Of a node of many apps, that has the machine for itself. Each app in memory costs a few mappings, of which a process of Linux
+    /// may have 65,530.
+    fn default() -> Self {
+        Self {
+            loaded_max: 4096,
+            loads_max: 8,
+            memory: Some(MemoryBounds::of_this_machine()),
+            instances_max: None,
+            requests_per_instance_max: None,
+        }
+    }
+}
+
+impl TenancyOptions {
+    /// For what always stays in memory.
+    #[must_use]
+    pub fn unbounded() -> Self {
+        Self { loaded_max: usize::MAX, memory: None, ..Self::default() }
+    }
+}
+
+/// What an app is started from.
+pub struct Stock {
+    /// Its package.
+    pub package: Arc<Package>,
+    /// What it finds on this node. What its tenant may use of it is not looked at: that is known here.
+    pub place: Place,
+    /// Its own log; what its guests say goes into the node's where it has none.
+    pub log: Option<AppLog>,
+}
+
+/// Where apps come from that are not in memory.
+pub trait Shelf: Send + Sync + 'static {
+    /// What `revision` of the app is started from. It may block: it has a thread for itself.
+    ///
+    /// # Errors
+    /// When it is not there.
+    fn take(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &RevisionId,
+    ) -> Result<Stock, Box<dyn Error + Send + Sync>>;
+}
+
+/// For who keeps all apps in memory.
+pub struct EmptyShelf;
+
+impl Shelf for EmptyShelf {
+    fn take(&self, _: &TenantName, _: &AppName, _: &RevisionId) -> Result<Stock, Box<dyn Error + Send + Sync>> {
+        Err("nothing is kept on disk".into())
+    }
+}
+
+/// Why something cannot be done with an app.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TenancyError {
+    /// There is no such tenant.
+    #[error("there is no tenant `{0}`")]
+    NoTenant(TenantName),
+    /// The tenant has no such app.
+    #[error("tenant `{tenant}` has no app `{app}`")]
+    NoApp {
+        /// Whose.
+        tenant: TenantName,
+        /// Which.
+        app: AppName,
+    },
+    /// It cannot be started.
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    /// A grant could not be made good.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+}
+
+/// What a node has, and has done since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tenants.
+    pub tenants: usize,
+    /// Apps.
+    pub apps: usize,
+    /// Those in memory, and on their way there.
+    pub loaded: usize,
+    /// How many may be.
+    pub loaded_max: usize,
+    /// How often an app was loaded for a request.
+    pub loads: u64,
+    /// How often one was dropped in favour of others.
+    pub drops: u64,
+    /// Requests for apps, those that were refused too.
+    pub requests: u64,
+}
+
+/// All tenants with their apps. Cheap to clone.
+#[derive(Clone)]
+pub struct Tenancy(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    cache: CodeCache,
+    stores: Engines,
+    log: Log,
+    shelf: Arc<dyn Shelf>,
+    options: TenancyOptions,
+    runtime: tokio::runtime::Handle,
+    began: Instant,
+    hosts: RwLock<Hosts>,
+    known: Mutex<Known>,
+    set: Arc<LoadedSet>,
+    loads: Loads,
+}
+
+#[derive(Default)]
+struct Known {
+    tenants: HashMap<TenantName, Arc<Tenant>>,
+    apps: BTreeMap<(TenantName, AppName), Arc<App>>,
+    /// Requests of tenants that are gone.
+    requests_gone: u64,
+}
+
+/// A revision that has started beside the one that serves. Dropping it is the end of it.
+pub struct Started {
+    tenant: Arc<Tenant>,
+    app: AppName,
+    revision: RevisionId,
+    loaded: Arc<Loaded>,
+}
+
+impl Started {
+    /// What it would serve.
+    #[must_use]
+    pub fn site(&self) -> &Arc<Site> {
+        self.loaded.revision.site()
+    }
+
+    /// Answers the calls of the shape's other processes, for as long as somebody holds it.
+    #[must_use]
+    pub fn callee(&self) -> Arc<dyn Callee> {
+        self.loaded.revision.callee()
+    }
+}
+
+/// A revision that serves no new requests.
+pub struct Retired(Weak<Graph>);
+
+impl Retired {
+    /// Are all its requests over, and is it gone from memory?
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
+impl Tenancy {
+    /// Without tenants. Needs tokio's runtime.
+    #[must_use]
+    pub fn new(engine: Engine, cache: CodeCache, log: Log, shelf: Arc<dyn Shelf>, options: TenancyOptions) -> Self {
+        let set = LoadedSet::new(options.loaded_max, options.memory);
+        let loads = Loads::new(options.loads_max);
+        Self(Arc::new(Inner {
+            engine,
+            cache,
+            stores: Engines::new(CapabilityLimits::default()),
+            log,
+            shelf,
+            options,
+            runtime: tokio::runtime::Handle::current(),
+            began: Instant::now(),
+            hosts: RwLock::default(),
+            known: Mutex::default(),
+            set,
+            loads,
+        }))
+    }
+
+    /// The engine that all apps share.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// Where compiled code lies.
+    #[must_use]
+    pub fn cache(&self) -> &CodeCache {
+        &self.0.cache
+    }
+
+    /// The storage engines that all apps share.
+    #[must_use]
+    pub fn stores(&self) -> &Engines {
+        &self.0.stores
+    }
+
+    /// Adds the tenant whose process this is: nothing bounds it, and its manifests alone say what they reach.
+    pub fn set_own_tenant(&self, name: &TenantName) {
+        self.0.known().tenants.entry(name.clone()).or_insert_with(|| Tenant::own(name.clone()));
+    }
+
+    /// Adds a tenant, or gives it other quotas from now on.
+    ///
+    /// # Errors
+    /// When its outbound hosts are none. Nothing is changed then.
+    pub fn set_tenant(&self, name: &TenantName, quotas: &Quotas) -> Result<(), InvalidHostRule> {
+        let mut known = self.0.known();
+        match known.tenants.get(name) {
+            Some(tenant) => tenant.set(quotas)?,
+            None => drop(known.tenants.insert(name.clone(), Tenant::new(name.clone(), quotas)?)),
+        }
+        Ok(())
+    }
+
+    /// A tenant's account of what its stores take on disk.
+    #[must_use]
+    pub fn storage(&self, name: &TenantName) -> Option<Arc<StorageAccount>> {
+        self.0.known().tenants.get(name).map(|tenant| tenant.storage.clone())
+    }
+
+    /// A tenant's quota of what its apps may log.
+    #[must_use]
+    pub fn log_quota(&self, name: &TenantName) -> Option<Arc<LogQuota>> {
+        self.0.known().tenants.get(name).map(|tenant| tenant.log.clone())
+    }
+
+    /// Removes a tenant with all its apps. Requests in flight end as they would.
+    pub fn remove_tenant(&self, name: &TenantName) {
+        for app in self.apps_of(name) {
+            self.remove(name, app.name());
+        }
+        let mut known = self.0.known();
+        if let Some(tenant) = known.tenants.remove(name) {
+            known.requests_gone += tenant.admission.counts().requests;
+        }
+    }
+
+    /// What a tenant uses and has used; none where there is no such tenant.
+    #[must_use]
+    pub fn usage(&self, name: &TenantName) -> Option<Usage> {
+        self.0.known().tenants.get(name).map(|tenant| tenant.usage())
+    }
+
+    /// What there is, and what was done.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let inner = &self.0;
+        let known = inner.known();
+        let requests = known.tenants.values().map(|tenant| tenant.admission.counts().requests);
+        Counts {
+            tenants: known.tenants.len(),
+            apps: known.apps.len(),
+            loaded: inner.set.taken(),
+            loaded_max: inner.set.max(),
+            loads: inner.loads.done(),
+            drops: inner.set.drops(),
+            requests: known.requests_gone + requests.sum::<u64>(),
+        }
+    }
+
+    /// Makes an app known that lies on disk, or changes what is known of one: its next request loads `revision`.
+    ///
+    /// # Errors
+    /// When there is no such tenant.
+    pub fn put(
+        &self,
+        tenant: &TenantName,
+        name: &AppName,
+        revision: &RevisionId,
+        hosts: &[HostPattern],
+        stopped: bool,
+    ) -> Result<(), TenancyError> {
+        let app = self.0.app_or_new(tenant, name, revision)?;
+        let mut state = app.state();
+        app.set_stopped(stopped);
+        if state.revision != *revision || stopped {
+            state.revision = revision.clone();
+            self.0.serve(&app, &mut state, None);
+        }
+        self.0.set_hosts(&app, &mut state, hosts);
+        Ok(())
+    }
+
+    /// Starts a revision beside the one that serves. Nothing of it is served before [`Tenancy::take_over`].
+    ///
+    /// # Errors
+    /// When there is no such tenant, or the revision does not start; then nothing of it is left.
+    pub async fn start(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &RevisionId,
+        stock: &Stock,
+        progress: &(dyn Fn(Step<'_>) + Sync),
+    ) -> Result<Started, TenancyError> {
+        self.start_with_peers(tenant, app, revision, stock, Peers::new(), progress).await
+    }
+
+    /// As [`Tenancy::start`], for one of the processes of a shape: `peers` are the others.
+    ///
+    /// # Errors
+    /// As [`Tenancy::start`].
+    pub async fn start_with_peers(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &RevisionId,
+        stock: &Stock,
+        peers: Peers,
+        progress: &(dyn Fn(Step<'_>) + Sync),
+    ) -> Result<Started, TenancyError> {
+        let inner = &self.0;
+        let owner = inner.known().tenants.get(tenant).cloned();
+        let owner = owner.ok_or_else(|| TenancyError::NoTenant(tenant.clone()))?;
+        let seat = inner.set.seat_in_any_case();
+        let making = Making { tenant: &owner, name: app, stock, peers, warm_up: true };
+        let loaded = Arc::new(inner.make(making, seat, progress).await?);
+        Ok(Started { tenant: owner, app: app.clone(), revision: revision.clone(), loaded })
+    }
+
+    /// From now on new requests for the app go to `started`, under these host names and no others; those in flight end with the
+    /// revision that they began with. Gives that one. A stopped app stays so.
+    ///
+    /// # Errors
+    /// When the tenant was removed meanwhile.
+    pub fn take_over(&self, started: Started, hosts: &[HostPattern]) -> Result<Option<Retired>, TenancyError> {
+        let inner = &self.0;
+        let Started { tenant, app, revision, loaded } = started;
+        let app = inner.app_or_new(&tenant.name, &app, &revision)?;
+        if !Arc::ptr_eq(&app.tenant, &tenant) {
+            return Err(TenancyError::NoTenant(tenant.name.clone()));
+        }
+        let mut state = app.state();
+        state.revision = revision;
+        let loaded = (!app.is_stopped()).then_some(loaded);
+        app.use_at(inner.now_ns());
+        let retired = inner.serve(&app, &mut state, loaded);
+        inner.set_hosts(&app, &mut state, hosts);
+        drop(state);
+        inner.set.list(&app);
+        Ok(retired)
+    }
+
+    /// Gives an app other host names, in place of all that it had.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn set_hosts(&self, tenant: &TenantName, app: &AppName, hosts: &[HostPattern]) -> Result<(), TenancyError> {
+        let app = self.0.app(tenant, app)?;
+        let mut state = app.state();
+        self.0.set_hosts(&app, &mut state, hosts);
+        Ok(())
+    }
+
+    /// Requests for the app are answered with 503 from now on. It leaves memory when those in flight are over.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn stop(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Retired>, TenancyError> {
+        let app = self.0.app(tenant, app)?;
+        let mut state = app.state();
+        app.set_stopped(true);
+        Ok(self.0.serve(&app, &mut state, None))
+    }
+
+    /// The end of [`Tenancy::stop`]: the next request loads the app.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn resume(&self, tenant: &TenantName, app: &AppName) -> Result<(), TenancyError> {
+        let app = self.0.app(tenant, app)?;
+        let _state = app.state();
+        app.set_stopped(false);
+        Ok(())
+    }
+
+    /// Drops an app from memory, for what it was started with has changed: its next request loads it anew.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn unload(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Retired>, TenancyError> {
+        let app = self.0.app(tenant, app)?;
+        let mut state = app.state();
+        Ok(self.0.serve(&app, &mut state, None))
+    }
+
+    /// The app and its host names are gone. Requests in flight end as they would. Gives what served it.
+    pub fn remove(&self, tenant: &TenantName, app: &AppName) -> Option<Retired> {
+        let app = self.0.known().apps.remove(&(tenant.clone(), app.clone()))?;
+        let mut state = app.state();
+        app.set_stopped(true);
+        self.0.set_hosts(&app, &mut state, &[]);
+        self.0.serve(&app, &mut state, None)
+    }
+
+    /// Whether an app serves; none where there is no such app.
+    #[must_use]
+    pub fn state(&self, tenant: &TenantName, app: &AppName) -> Option<AppState> {
+        let app = self.0.app(tenant, app).ok()?;
+        Some(match app.loaded() {
+            _ if app.is_stopped() => AppState::Stopped,
+            Some(_) => AppState::Loaded,
+            None => AppState::Idle,
+        })
+    }
+
+    fn apps_of(&self, tenant: &TenantName) -> Vec<Arc<App>> {
+        let known = self.0.known();
+        known.apps.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, app)| app.clone()).collect()
+    }
+}
+
+/// What an app that is to serve is made of.
+struct Making<'a> {
+    tenant: &'a Tenant,
+    name: &'a AppName,
+    stock: &'a Stock,
+    peers: Peers,
+    warm_up: bool,
+}
+
+impl Inner {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hosts(&self) -> RwLockReadGuard<'_, Hosts> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hosts_mut(&self) -> RwLockWriteGuard<'_, Hosts> {
+        self.hosts.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nanoseconds since the node started.
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn app(&self, tenant: &TenantName, app: &AppName) -> Result<Arc<App>, TenancyError> {
+        let found = self.known().apps.get(&(tenant.clone(), app.clone())).cloned();
+        found.ok_or_else(|| TenancyError::NoApp { tenant: tenant.clone(), app: app.clone() })
+    }
+
+    fn app_or_new(&self, tenant: &TenantName, name: &AppName, revision: &RevisionId) -> Result<Arc<App>, TenancyError> {
+        let mut known = self.known();
+        let owner = known.tenants.get(tenant).ok_or_else(|| TenancyError::NoTenant(tenant.clone()))?.clone();
+        let app = known.apps.entry((tenant.clone(), name.clone()));
+        Ok(app.or_insert_with(|| App::new(owner, name.clone(), revision.clone())).clone())
+    }
+
+    /// Makes something that serves of what an app is started from.
+    async fn make(
+        &self,
+        making: Making<'_>,
+        seat: Seat,
+        progress: &(dyn Fn(Step<'_>) + Sync),
+    ) -> Result<Loaded, TenancyError> {
+        let Making { tenant, name, stock, peers, warm_up } = making;
+        let Stock { package, place, log } = stock;
+        let place = Place { storage: tenant.storage.clone(), outbound: tenant.outbound.clone(), ..place.clone() };
+        let sink: Arc<dyn OutputSink> = match log {
+            Some(log) => Arc::new(log.clone()),
+            None => Arc::new(self.log.clone()),
+        };
+        let parts = Parts::open_at(&package.app(), &place, &self.stores, sink).await?;
+        let owner = || Owner { tenant: tenant.name.shared(), app: name.shared() };
+        let options = StartOptions {
+            requests_per_instance_max: self.options.requests_per_instance_max,
+            instances_max: self.options.instances_max,
+            peers,
+            account: tenant.account.clone(),
+            owner: log.as_ref().map(|log| (owner(), log.clone())),
+            warm_up,
+        };
+        let revision = Revision::start(package, &self.engine, &self.cache, &parts, &options, progress).await?;
+        Ok(Loaded { revision, seat })
+    }
+
+    /// Puts `loaded` into service, or nothing, and lets go of what served before.
+    fn serve(&self, app: &App, state: &mut app::State, loaded: Option<Arc<Loaded>>) -> Option<Retired> {
+        if !matches!(state.loading, Loading::Begun(_)) {
+            state.loading = Loading::No;
+        }
+        let before = app.serve(state, loaded)?;
+        let retired = Retired(Arc::downgrade(before.revision.graph()));
+        self.set.discard(before);
+        Some(retired)
+    }
+
+    fn set_hosts(&self, app: &Arc<App>, state: &mut app::State, hosts: &[HostPattern]) {
+        if *state.hosts == *hosts {
+            return;
+        }
+        let mut map = self.hosts_mut();
+        for gone in state.hosts.iter().filter(|host| !hosts.contains(host)) {
+            map.remove(gone, app);
+        }
+        for host in hosts {
+            map.insert(host, app);
+        }
+        state.hosts = hosts.into();
+    }
+}
+
+/// An error with all that caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
+}

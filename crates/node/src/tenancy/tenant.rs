@@ -1,0 +1,113 @@
+//! A tenant in memory: what its requests and guests may use, and what they have used.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use isomer_api::{Quota, Quotas, TenantName, Usage};
+use isomer_capabilities::StorageAccount;
+use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
+use isomer_front::{Admission, AdmissionLimits};
+use isomer_observe::LogQuota;
+use isomer_runtime::{Account, AccountLimits};
+use tokio::sync::Semaphore;
+
+use super::loading::LOADS_OF_TENANT_MAX;
+
+/// One tenant. All its apps hold the same one.
+pub(super) struct Tenant {
+    pub(super) name: TenantName,
+    pub(super) admission: Arc<Admission>,
+    pub(super) account: Arc<Account>,
+    pub(super) storage: Arc<StorageAccount>,
+    pub(super) log: Arc<LogQuota>,
+    /// The hosts that its apps may send requests to; absent where their manifests alone say so.
+    pub(super) outbound: Option<Arc<TenantHosts>>,
+    /// Its apps may be loaded so many at a time.
+    pub(super) loads: Semaphore,
+    /// How many of them wait for their turn.
+    pub(super) loads_waiting: AtomicUsize,
+}
+
+impl Tenant {
+    /// A tenant among others.
+    ///
+    /// # Errors
+    /// When its outbound hosts are none.
+    pub(super) fn new(name: TenantName, quotas: &Quotas) -> Result<Arc<Self>, InvalidHostRule> {
+        let outbound = TenantHosts::new(quotas.outbound_hosts.as_deref())?;
+        Ok(Self::with(name, quotas, Some(Arc::new(outbound))))
+    }
+
+    /// The tenant whose process this is.
+    pub(super) fn own(name: TenantName) -> Arc<Self> {
+        Self::with(name, &Quotas::unlimited(), None)
+    }
+
+    fn with(name: TenantName, quotas: &Quotas, outbound: Option<Arc<TenantHosts>>) -> Arc<Self> {
+        Arc::new(Self {
+            admission: Admission::new(admission_limits(quotas), Instant::now()),
+            account: Account::new(name.shared(), account_limits(quotas)),
+            storage: Arc::new(StorageAccount::new(quotas.storage_bytes)),
+            log: LogQuota::new(quotas.log_bytes_per_hour),
+            outbound,
+            loads: Semaphore::new(LOADS_OF_TENANT_MAX),
+            loads_waiting: AtomicUsize::new(0),
+            name,
+        })
+    }
+
+    /// Other quotas from now on.
+    ///
+    /// # Errors
+    /// When its outbound hosts are none; nothing is changed then.
+    pub(super) fn set(&self, quotas: &Quotas) -> Result<(), InvalidHostRule> {
+        if let Some(outbound) = &self.outbound {
+            outbound.set(quotas.outbound_hosts.as_deref())?;
+        }
+        self.admission.set_limits(admission_limits(quotas));
+        self.account.set_limits(account_limits(quotas));
+        self.storage.set_limit(quotas.storage_bytes);
+        self.log.set(quotas.log_bytes_per_hour);
+        Ok(())
+    }
+
+    /// What it uses and has used.
+    pub(super) fn usage(&self) -> Usage {
+        let (requests, used) = (self.admission.counts(), self.account.used());
+        let refused = [
+            (Quota::Memory, used.refused_memory),
+            (Quota::Cpu, used.refused_cpu),
+            (Quota::ConcurrentRequests, requests.refused_concurrent),
+            (Quota::RequestRate, requests.refused_rate),
+            (Quota::OutboundHosts, self.outbound.as_ref().map_or(0, |hosts| hosts.refused())),
+            (Quota::Storage, self.storage.refused()),
+            (Quota::Log, self.log.refused()),
+        ];
+        Usage {
+            memory_bytes: used.memory_bytes,
+            cpu_us: u64::try_from(used.cpu.as_micros()).unwrap_or(u64::MAX),
+            requests_now: requests.in_flight,
+            requests: requests.requests,
+            storage_bytes: self.storage.used(),
+            refused: refused.into_iter().filter(|(_, times)| *times > 0).collect::<BTreeMap<_, _>>(),
+        }
+    }
+}
+
+fn admission_limits(quotas: &Quotas) -> AdmissionLimits {
+    AdmissionLimits {
+        concurrent: quotas.requests_concurrent,
+        per_second: quotas.requests_per_second,
+        burst: quotas.requests_burst,
+    }
+}
+
+fn account_limits(quotas: &Quotas) -> AccountLimits {
+    let cpu_per_second = match quotas.cpu_ms_per_second {
+        u32::MAX => Duration::MAX,
+        ms => Duration::from_millis(ms.into()),
+    };
+    AccountLimits { memory_bytes: quotas.memory_bytes, cpu_per_second }
+}
