@@ -14,7 +14,7 @@ use isomer_runtime::{Handler, Import, Owner};
 use isomer_seam::Composition;
 use serde::{Deserialize, Serialize};
 
-use crate::revision::{Components, RevisionError, Step, engine_failed};
+use crate::revision::{Components, RevisionError, Step};
 
 /// Counts up when the same plan and components are composed differently than before.
 const COMPOSED_AS: &[u8] = b"5";
@@ -82,7 +82,7 @@ fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, 
     let composition = isomer_seam::compose(group, components)
         .map_err(|source| RevisionError::Compose { group: group.name.clone(), source })?;
     let Composition { bytes, imports, exports, skeletons } = composition;
-    let slots = Slots::count(&bytes).map_err(engine_failed)?;
+    let slots = Slots::count(&bytes).map_err(|source| RevisionError::TooLarge { group: group.name.clone(), source })?;
     let imports = imports.into_iter().map(|import| {
         let (shared, owners) = match import.owner {
             isomer_seam::Owner::Component(name) => (false, vec![name.to_string()]),

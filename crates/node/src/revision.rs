@@ -11,7 +11,7 @@ use isomer_manifest::{App, ComponentName, Diagnostic, Route};
 use isomer_observe::AppLog;
 use isomer_observe::record::Owner;
 use isomer_runtime::code::{CodeCache, CodeError};
-use isomer_runtime::engine::{Engine, PoolSizes};
+use isomer_runtime::engine::{Engine, PoolSizes, SlotsError};
 use isomer_runtime::group::GroupError;
 use isomer_runtime::{Account, Failure, GivenClockAndRandom, Graph, Group, GroupHandle, GroupSettings, Stub};
 use isomer_seam::SeamError;
@@ -121,6 +121,14 @@ pub enum RevisionError {
         group: String,
         /// Why.
         source: SeamError,
+    },
+    /// No instance of a group could be made.
+    #[error("group `{group}` cannot run")]
+    TooLarge {
+        /// Which.
+        group: String,
+        /// Why.
+        source: SlotsError,
     },
     /// The code cache, or the compiler.
     #[error(transparent)]

@@ -27,7 +27,7 @@ const STACK_BYTES: u64 = 2 << 20;
 /// instance costs 26 µs without and 11 µs with 64 KiB and `pagemap_scan`; 1 MiB is worse than nothing.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
-pub use crate::slots::Slots;
+pub use crate::slots::{Slots, SlotsError};
 
 /// How many instances an engine's pool has room for, and what they are made of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -304,4 +304,4 @@ fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
 const CORE_INSTANCES_MAX: u32 = 10_000;
 
 /// Elements of a guest's table (function pointers); far above what compilers emit, far below what hurts.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;

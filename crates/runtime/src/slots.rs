@@ -8,6 +8,38 @@ use wasmparser::{
     ComponentTypeRef, Instance, Parser, Payload,
 };
 
+use crate::engine::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
+
+/// Why no instance of a component can be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SlotsError {
+    /// The bytes are not a component.
+    #[error("it is not a component")]
+    Invalid(#[from] BinaryReaderError),
+    /// One instance would be a good part of a pool.
+    #[error(
+        "an instance takes {} memories, {} tables and stacks for {} components; at most {}, {} and {} are allowed",
+        slots.memories, slots.tables, slots.stacks, Slots::MAX.memories, Slots::MAX.tables, Slots::MAX.stacks
+    )]
+    TooMany {
+        /// What it takes.
+        slots: Slots,
+    },
+    /// A table is larger than a slot.
+    #[error("it begins with a table of {elements} elements; at most {TABLE_ELEMENTS_MAX} are allowed")]
+    Table {
+        /// The table's elements.
+        elements: u64,
+    },
+    /// A memory is larger than a slot.
+    #[error("it begins with a memory of {bytes} bytes; at most {MEMORY_BYTES_MAX} are allowed")]
+    Memory {
+        /// The memory's bytes.
+        bytes: u64,
+    },
+}
+
 /// The slots that one instance of a component takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Slots {
@@ -45,8 +77,8 @@ impl Slots {
     /// not known, and count as nothing.
     ///
     /// # Errors
-    /// When the bytes are not a component.
-    pub fn count(component: &[u8]) -> Result<Self, BinaryReaderError> {
+    /// When the bytes are not a component, or one of which the engine can make no instance.
+    pub fn count(component: &[u8]) -> Result<Self, SlotsError> {
         let mut scopes = vec![Scope { is_component: true, ..Scope::default() }];
         for payload in Parser::new(0).parse_all(component) {
             match payload? {
@@ -64,7 +96,7 @@ impl Slots {
         }
         let mut slots = scopes.first().map(|scope| scope.slots).unwrap_or_default();
         slots.add(Self { memories: 0, tables: 0, stacks: 2 });
-        Ok(slots)
+        if slots.fits() { Ok(slots) } else { Err(SlotsError::TooMany { slots }) }
     }
 
     fn add(&mut self, other: Self) {
@@ -74,13 +106,30 @@ impl Slots {
     }
 }
 
-fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), BinaryReaderError> {
+fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), SlotsError> {
     let depth = scopes.len() - 1;
     let (outer, scope) = scopes.split_at_mut(depth);
     let Some(scope) = scope.first_mut() else { return Ok(()) };
     match payload {
-        Payload::MemorySection(section) => scope.slots.add(Slots { memories: section.count(), ..Slots::default() }),
-        Payload::TableSection(section) => scope.slots.add(Slots { tables: section.count(), ..Slots::default() }),
+        Payload::MemorySection(section) => {
+            for memory in section.clone() {
+                let memory = memory?;
+                let bytes = memory.initial.saturating_mul(1 << memory.page_size_log2.unwrap_or(16).min(16));
+                if bytes > MEMORY_BYTES_MAX {
+                    return Err(SlotsError::Memory { bytes });
+                }
+            }
+            scope.slots.add(Slots { memories: section.count(), ..Slots::default() });
+        }
+        Payload::TableSection(section) => {
+            for table in section.clone() {
+                let elements = table?.ty.initial;
+                if elements > TABLE_ELEMENTS_MAX as u64 {
+                    return Err(SlotsError::Table { elements });
+                }
+            }
+            scope.slots.add(Slots { tables: section.count(), ..Slots::default() });
+        }
         Payload::InstanceSection(section) => {
             for instance in section {
                 if let Instance::Instantiate { module_index, .. } = instance? {
@@ -180,5 +229,19 @@ mod tests {
         )
         .unwrap();
         assert_eq!(Slots::count(&component).unwrap(), Slots { memories: 8, tables: 6, stacks: 7 });
+    }
+
+    #[test]
+    fn what_no_slot_can_hold_is_refused() {
+        let count =
+            |module: &str| Slots::count(&wat::parse_str(format!("(component (core module {module}))")).unwrap());
+        assert!(matches!(count("(table 100001 funcref)"), Err(SlotsError::Table { elements: 100_001 })));
+        assert!(matches!(count("(memory i64 65537)"), Err(SlotsError::Memory { bytes: 0x1_0001_0000 })));
+        assert!(count("(table 100000 funcref) (memory 65536)").is_ok());
+        let many = "(core instance (instantiate $m))".repeat(300);
+        let many = wat::parse_str(format!("(component (core module $m (memory 1)) {many})")).unwrap();
+        let refused = Slots::count(&many).expect_err("too many memories").to_string();
+        assert!(refused.starts_with("an instance takes 300 memories"), "{refused}");
+        assert!(matches!(Slots::count(b"no component"), Err(SlotsError::Invalid(_))));
     }
 }
