@@ -59,6 +59,29 @@ impl Console {
         bar.enable_steady_tick(SPIN_EVERY);
         Progress(Some(bar))
     }
+
+    /// A bar that shows how much of so many bytes has gone. Nothing where there is no terminal, or nothing to send.
+    pub(crate) fn upload(&self, bytes: u64) -> Upload {
+        if !self.terminal || bytes == 0 {
+            return Upload(None);
+        }
+        let bar = ProgressBar::new(bytes);
+        let style = ProgressStyle::with_template("uploading {bar:30.cyan} {binary_bytes} of {binary_total_bytes}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Upload(Some(std::sync::Arc::new(Bar(bar))))
+    }
+
+    /// Asks a question that is answered with yes or no. `None` where nobody is there to answer.
+    pub(crate) fn confirm(&self, question: &str) -> Option<bool> {
+        if !self.terminal || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        let mut out = anstream::stderr().lock();
+        let _ = write!(out, "{question} [y/N] ").and_then(|()| out.flush());
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        Some(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
 }
 
 /// Prints what was asked for on standard output. A closed pipe is a reader who has seen enough.
@@ -69,6 +92,27 @@ pub(crate) fn print(text: &str) -> Result<(), Fail> {
             Err(anyhow::Error::new(error).context("cannot write to standard output").into())
         }
         _ => Ok(()),
+    }
+}
+
+/// A bar that shows how much has gone. It goes away with its last clone.
+#[derive(Clone)]
+pub(crate) struct Upload(Option<std::sync::Arc<Bar>>);
+
+struct Bar(ProgressBar);
+
+impl Upload {
+    /// So many bytes more have gone.
+    pub(crate) fn advance(&self, bytes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.0.inc(bytes);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

@@ -11,7 +11,10 @@ pub(crate) struct Variable {
 pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: "CARGO_TARGET_DIR", about: "Cargo's own: where packages of components are built" },
     Variable { name: "CLICOLOR_FORCE", about: "colours, even where the output is no terminal" },
-    Variable { name: "HOME", about: "its `.cache` is used where `XDG_CACHE_HOME` is not set" },
+    Variable {
+        name: "HOME",
+        about: "its `.cache` and `.local/share` are used where `XDG_CACHE_HOME` and `XDG_DATA_HOME` are not set",
+    },
     Variable {
         name: "ISOMER_GUEST_TOOLCHAIN",
         about: "the name under which rustup knows the Rust toolchain that is put together from Debian's packages [default: isomer-guest]",
@@ -20,9 +23,18 @@ pub(crate) const VARIABLES: &[Variable] = &[
         name: "ISOMER_GUEST_TOOLCHAIN_DIR",
         about: "the folder of that toolchain [default: `guest-toolchain` in the cache folder]",
     },
+    Variable {
+        name: "ISOMER_NODE",
+        about: "the node that is asked: `http://HOST:PORT`, `unix:PATH` or its data directory [default: `http://127.0.0.1:7171`]",
+    },
+    Variable { name: "ISOMER_TOKEN", about: "its token [default: the one in its data directory]" },
     Variable { name: "NO_COLOR", about: "no colours" },
     Variable { name: "TMPDIR", about: "the folder for temporary files [default: `/tmp`]" },
     Variable { name: "XDG_CACHE_HOME", about: "the program's cache folder is `isomer` in it [default: `~/.cache`]" },
+    Variable {
+        name: "XDG_DATA_HOME",
+        about: "a node keeps its data in `isomer/node` in it, unless it is told otherwise [default: `~/.local/share`]",
+    },
     Variable {
         name: "XDG_RUNTIME_DIR",
         about: "the processes of a shape of several have their sockets in a private folder in it [default: in the folder for temporary files]",

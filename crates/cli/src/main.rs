@@ -15,6 +15,7 @@ mod processes;
 #[cfg(test)]
 mod reference;
 mod rehearsal;
+mod remote;
 mod serving;
 mod user_dirs;
 mod wasm_file;
@@ -48,6 +49,19 @@ enum Command {
     Exec(commands::exec::Arguments),
     Wit(commands::wit::Arguments),
     Doctor(commands::doctor::Arguments),
+    Deploy(commands::deploy::Arguments),
+    Apps(commands::apps::Arguments),
+    Status(commands::status::Arguments),
+    Logs(commands::logs::Arguments),
+    Revisions(commands::revisions::Arguments),
+    Rollback(commands::rollback::Arguments),
+    Swap(commands::swap::Arguments),
+    Stop(commands::stop::Arguments),
+    Start(commands::start::Arguments),
+    Remove(commands::remove::Arguments),
+    Tenants(commands::tenants::Arguments),
+    Tenant(commands::tenant::Arguments),
+    Secrets(commands::secrets::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +77,19 @@ fn main() -> ExitCode {
         Command::Exec(arguments) => commands::exec::run(arguments, &console),
         Command::Wit(arguments) => commands::wit::run(&arguments, &console),
         Command::Doctor(arguments) => commands::doctor::run(&arguments, &console),
+        Command::Deploy(arguments) => commands::deploy::run(&arguments, &console),
+        Command::Apps(arguments) => commands::apps::run(&arguments, &console),
+        Command::Status(arguments) => commands::status::run(&arguments, &console),
+        Command::Logs(arguments) => commands::logs::run(&arguments, &console),
+        Command::Revisions(arguments) => commands::revisions::run(&arguments, &console),
+        Command::Rollback(arguments) => commands::rollback::run(&arguments, &console),
+        Command::Swap(arguments) => commands::swap::run(&arguments, &console),
+        Command::Stop(arguments) => commands::stop::run(&arguments, &console),
+        Command::Start(arguments) => commands::start::run(&arguments, &console),
+        Command::Remove(arguments) => commands::remove::run(&arguments, &console),
+        Command::Tenants(arguments) => commands::tenants::run(&arguments, &console),
+        Command::Tenant(arguments) => commands::tenant::run(&arguments, &console),
+        Command::Secrets(arguments) => commands::secrets::run(&arguments, &console),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

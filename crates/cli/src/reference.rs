@@ -33,8 +33,8 @@ fn markdown() -> String {
     let mut command = crate::Arguments::command();
     command.build();
     let mut out = HEAD.to_owned();
-    for subcommand in command.get_subcommands().filter(|it| it.get_name() != "help") {
-        describe(&mut out, subcommand);
+    for subcommand in command.get_subcommands().filter(|it| it.get_name() != "help" && !it.is_hide_set()) {
+        describe(&mut out, subcommand, "isomer");
     }
     out.push_str(EXIT_CODES);
     out.push_str("## Environment variables\n\n| variable | meaning |\n| --- | --- |\n");
@@ -44,17 +44,24 @@ fn markdown() -> String {
     out
 }
 
-fn describe(out: &mut String, command: &Command) {
+fn describe(out: &mut String, command: &Command, path: &str) {
+    let path = format!("{path} {}", command.get_name());
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let level = if path.split(' ').count() > 2 { "###" } else { "##" };
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
-    let _ = write!(out, "## isomer {}\n\n{about}.\n\n```text\n{usage}\n```\n\n", command.get_name());
-    let arguments = command.get_arguments().filter(|it| !is_everywhere(it) && !it.is_hide_set());
-    out.push_str("| argument | meaning |\n| --- | --- |\n");
-    for argument in arguments {
-        let _ = writeln!(out, "| `{}` | {} |", name(argument).replace('|', "\\|"), meaning(argument));
+    let _ = write!(out, "{level} {path}\n\n{about}.\n\n```text\n{usage}\n```\n\n");
+    let arguments: Vec<_> = command.get_arguments().filter(|it| !is_everywhere(it) && !it.is_hide_set()).collect();
+    if !arguments.is_empty() {
+        out.push_str("| argument | meaning |\n| --- | --- |\n");
+        for argument in arguments {
+            let _ = writeln!(out, "| `{}` | {} |", name(argument).replace('|', "\\|"), meaning(argument));
+        }
+        out.push('\n');
     }
-    out.push('\n');
+    for subcommand in command.get_subcommands().filter(|it| it.get_name() != "help" && !it.is_hide_set()) {
+        describe(out, subcommand, &path);
+    }
 }
 
 /// `--help` and `--version` need no words.

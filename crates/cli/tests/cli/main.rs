@@ -9,10 +9,13 @@ mod dev;
 mod doctor;
 mod errors;
 mod exec;
+#[path = "../../../admin/tests/admin/fake.rs"]
+mod fake;
 mod help;
 mod machines;
 mod processes;
 mod rehearsal;
+mod remote;
 mod serve;
 mod support;
 mod templates;

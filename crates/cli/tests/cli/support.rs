@@ -72,7 +72,8 @@ impl Workspace {
             command.env("ISOMER_GUEST_TOOLCHAIN_DIR", cache.join("isomer/guest-toolchain"));
         }
         command.env("XDG_CACHE_HOME", self.path(".cache"));
-        for variable in ["COLUMNS", "CLICOLOR_FORCE", "NO_COLOR", "RUST_BACKTRACE"] {
+        command.env("XDG_DATA_HOME", self.path(".data"));
+        for variable in ["ISOMER_NODE", "ISOMER_TOKEN", "COLUMNS", "CLICOLOR_FORCE", "NO_COLOR", "RUST_BACKTRACE"] {
             command.env_remove(variable);
         }
         command

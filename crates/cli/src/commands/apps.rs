@@ -1,0 +1,53 @@
+//! `isomer apps`: what a node serves.
+
+use isomer_api::{AppInfo, AppState, TenantName};
+
+use crate::console::{Console, print};
+use crate::fail::Fail;
+use crate::remote::node::{NodeFlags, refused};
+use crate::remote::show::{escaped, list, minute, table};
+
+/// List the apps of a node.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only those of this tenant.
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<TenantName>,
+    #[command(flatten)]
+    node: NodeFlags,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let apps = arguments
+        .node
+        .ask(console, async |client| client.apps(arguments.tenant.as_ref()).await.map_err(refused(console)))?;
+    if arguments.node.json {
+        let value = serde_json::to_value(&apps).expect("an answer is plain data");
+        return print(&format!("{value:#}\n"));
+    }
+    if apps.is_empty() {
+        console.say("no apps; isomer deploy DIR");
+        return Ok(());
+    }
+    let row = |app: &AppInfo| {
+        [
+            app.tenant.to_string(),
+            app.name.to_string(),
+            state(app.state).to_owned(),
+            escaped(&app.version),
+            app.revision.short().to_owned(),
+            minute(app.deployed_at),
+            list(&app.hosts),
+        ]
+    };
+    let rows: Vec<_> = apps.iter().map(row).collect();
+    print(&table(["TENANT", "APP", "STATE", "VERSION", "REVISION", "DEPLOYED (UTC)", "HOSTS"], &rows))
+}
+
+pub(crate) fn state(state: AppState) -> &'static str {
+    match state {
+        AppState::Idle => "idle",
+        AppState::Loaded => "loaded",
+        AppState::Stopped => "stopped",
+    }
+}

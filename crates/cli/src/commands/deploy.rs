@@ -1,0 +1,112 @@
+//! `isomer deploy`: gives an app to a node, which serves it from then on.
+
+use std::path::PathBuf;
+
+use isomer_admin::{Client, ClientError};
+use isomer_api::{AppName, Deployed, HostPattern, Problem, ProblemKind, TenantChange, TenantName};
+use isomer_manifest::MONOLITH;
+
+use crate::app_dir::{self, AppDir};
+use crate::console::{Console, print};
+use crate::fail::Fail;
+use crate::remote::node::{NodeFlags, is_missing, refused};
+use crate::remote::release::Packed;
+use crate::remote::show::{escaped, list};
+use crate::remote::upload::upload;
+
+/// Build an app and give it to a node: uploaded is what the node lacks, and it serves when it has proved that it can.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The app's folder (or one inside it).
+    #[arg(value_name = "DIR", default_value = ".")]
+    path: PathBuf,
+    /// Whose it is. `default` is made when it is first used, others by `isomer tenant set`.
+    #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
+    tenant: TenantName,
+    /// A host name to serve it under: `shop.example`, `*.shop.example`, or `*` for those that nobody else has; may be repeated [default: those that it has].
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<HostPattern>,
+    /// The shape that it takes, in the node's one process.
+    #[arg(long, default_value = MONOLITH)]
+    shape: String,
+    /// The name that it gets on the node [default: the manifest's].
+    #[arg(long = "as", value_name = "NAME")]
+    name: Option<AppName>,
+    #[command(flatten)]
+    node: NodeFlags,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let app = AppDir::open(&arguments.path)?;
+    app.say_warnings(console);
+    let name = match &arguments.name {
+        Some(name) => name.clone(),
+        None => app.app.name.parse().map_err(|error: isomer_api::InvalidName| {
+            Fail::usage(error.to_string(), "give it another one for the node: --as NAME")
+        })?,
+    };
+    let components = app_dir::read(&app.build(console)?)?;
+    // What is wrong with it is told here, where the manifest is.
+    isomer_node::revision::plan(&app.app, &components, &arguments.shape)
+        .map_err(|error| Fail::revision(error, Some(&app.source)))?;
+    let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
+    let packed = Packed::new(&app, components, &arguments.shape, hosts)?;
+    let tenant = &arguments.tenant;
+    let deployed = arguments.node.ask(console, async |client| {
+        check_tenant(&client, tenant, console).await?;
+        upload(&client, &packed.release, &packed.bytes, console).await?;
+        let progress = console.progress();
+        progress.step(format!("deploying {name}"));
+        client.deploy(tenant, &name, &packed.release).await.map_err(refused(console))
+    })?;
+    say(&deployed, tenant, &name, arguments.node.json, console)
+}
+
+/// Makes the default tenant if need be. Others are made by who decides what they may use.
+async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<(), Fail> {
+    match client.tenant(tenant).await {
+        Ok(_) => Ok(()),
+        Err(error) if !is_missing(&error) => Err(refused(console)(error)),
+        Err(_) if tenant.as_str() == TenantName::DEFAULT => {
+            client.set_tenant(tenant, &TenantChange::default()).await.map(drop).map_err(refused(console))
+        }
+        Err(_) => {
+            let problem = Problem::new(ProblemKind::NotFound, format!("there is no tenant `{tenant}`"));
+            let hint = format!("make it, with the quotas of every new tenant: isomer tenant set {tenant}");
+            Err(refused(console)(ClientError::Problem(problem.hint(hint))))
+        }
+    }
+}
+
+/// Says what serves now, for `deploy`, `rollback` and `swap`.
+pub(crate) fn say(
+    deployed: &Deployed,
+    tenant: &TenantName,
+    name: &AppName,
+    json: bool,
+    console: &Console,
+) -> Result<(), Fail> {
+    for warning in &deployed.warnings {
+        console.say(&warning.lines().map(|line| escaped(line) + "\n").collect::<String>());
+    }
+    if json {
+        let mut value = serde_json::to_value(deployed).expect("an answer is plain data");
+        value["tenant"] = tenant.as_str().into();
+        value["app"] = name.as_str().into();
+        return print(&format!("{value:#}\n"));
+    }
+    let Deployed { revision, previous, hosts, compiled, took_ms, .. } = deployed;
+    let whose = if tenant.as_str() == TenantName::DEFAULT { String::new() } else { format!(" of {tenant}") };
+    let under = if hosts.is_empty() { "no host name".to_owned() } else { list(hosts) };
+    let before = match previous {
+        Some(previous) if previous == revision => ", as before".to_owned(),
+        Some(previous) => format!(", in place of {}", previous.short()),
+        None => String::new(),
+    };
+    let how = if *compiled { "compiled, " } else { "" };
+    console.say(&format!(
+        "revision {} of {name}{whose} serves under {under}{before}  ({how}{took_ms} ms)",
+        revision.short()
+    ));
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `isomer remove`: takes an app from a node.
+
+use crate::console::{Console, print};
+use crate::fail::{FAILED, Fail};
+use crate::remote::node::{AppFlags, refused};
+
+/// Remove an app from a node. Its data stays for the next deployment under its name, unless `--data` removes it too.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    app: AppFlags,
+    /// Remove its stores and its log too. They cannot be brought back.
+    #[arg(long)]
+    data: bool,
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let AppFlags { app, tenant, node } = &arguments.app;
+    let question = match arguments.data {
+        true => format!("remove {app} of {tenant} and all its data? It cannot be brought back."),
+        false => format!("remove {app} of {tenant}? Its data stays."),
+    };
+    if !arguments.yes && console.confirm(&question) == Some(false) {
+        return Err(Fail::Exit(FAILED));
+    }
+    node.ask(console, async |client| client.remove(tenant, app, arguments.data).await.map_err(refused(console)))?;
+    if node.json {
+        let removed = serde_json::json!({ "tenant": tenant, "removed": app, "data": arguments.data });
+        return print(&format!("{removed:#}\n"));
+    }
+    console.say(&match arguments.data {
+        true => format!("{app} of {tenant} is removed, with its data"),
+        false => format!("{app} of {tenant} is removed; its data stays for the next deployment under this name"),
+    });
+    Ok(())
+}

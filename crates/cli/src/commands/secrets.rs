@@ -1,0 +1,129 @@
+//! `isomer secrets`: the secrets of a tenant. A value comes from a file or from standard input, never from the command line, which every
+//! process of the machine can read.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use isomer_admin::SECRET_BYTES_MAX;
+use isomer_api::TenantName;
+use serde_json::json;
+
+use crate::console::{Console, print};
+use crate::fail::Fail;
+use crate::remote::node::{NodeFlags, refused};
+use crate::remote::show::escaped;
+
+/// Set, remove or list the secrets of a tenant.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Set(Set),
+    Remove(Remove),
+    List(List),
+}
+
+/// Set a secret, to what standard input or a file says. A line end at its end is not part of it.
+#[derive(clap::Args)]
+struct Set {
+    /// Its name, as in the manifest's `[secrets]`.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The file that holds the value.
+    #[arg(long, value_name = "FILE")]
+    from_file: Option<PathBuf>,
+    #[command(flatten)]
+    whose: Whose,
+}
+
+/// Remove a secret.
+#[derive(clap::Args)]
+struct Remove {
+    /// Its name.
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    whose: Whose,
+}
+
+/// List the names of a tenant's secrets. Their values are never told.
+#[derive(clap::Args)]
+struct List {
+    #[command(flatten)]
+    whose: Whose,
+}
+
+#[derive(clap::Args)]
+struct Whose {
+    /// Whose it is.
+    #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
+    tenant: TenantName,
+    #[command(flatten)]
+    node: NodeFlags,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    match &arguments.command {
+        Command::Set(Set { name, from_file, whose: Whose { tenant, node } }) => {
+            let value = value(name, from_file.as_ref(), console)?;
+            node.ask(console, async |client| client.set_secret(tenant, name, value).await.map_err(refused(console)))?;
+            if node.json {
+                return print(&format!("{:#}\n", json!({ "tenant": tenant, "set": name })));
+            }
+            console.say(&format!("secret {name} of {tenant} is set; apps see it from their next start on"));
+        }
+        Command::Remove(Remove { name, whose: Whose { tenant, node } }) => {
+            node.ask(console, async |client| client.remove_secret(tenant, name).await.map_err(refused(console)))?;
+            if node.json {
+                return print(&format!("{:#}\n", json!({ "tenant": tenant, "removed": name })));
+            }
+            console.say(&format!("secret {name} of {tenant} is removed"));
+        }
+        Command::List(List { whose: Whose { tenant, node } }) => {
+            let info = node.ask(console, async |client| client.tenant(tenant).await.map_err(refused(console)))?;
+            if node.json {
+                return print(&format!("{:#}\n", json!(info.secrets)));
+            }
+            print(&info.secrets.iter().map(|name| escaped(name) + "\n").collect::<String>())?;
+        }
+    }
+    Ok(())
+}
+
+fn value(name: &str, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, Fail> {
+    let mut value = Vec::new();
+    // One byte more than there may be, so that too much is seen.
+    let most = SECRET_BYTES_MAX + 2;
+    match file {
+        Some(file) => {
+            let opened = std::fs::File::open(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+            opened.take(most).read_to_end(&mut value).with_context(|| format!("cannot read `{}`", file.display()))?;
+        }
+        None => {
+            if std::io::stdin().is_terminal() {
+                console.say(&format!("type the value of {name}, then Enter and Ctrl-D; it is shown as you type"));
+            }
+            std::io::stdin().take(most).read_to_end(&mut value).context("cannot read standard input")?;
+        }
+    }
+    if value.last() == Some(&b'\n') {
+        value.pop();
+        if value.last() == Some(&b'\r') {
+            value.pop();
+        }
+    }
+    if value.is_empty() {
+        let hint = format!("write it to standard input, or name its file: isomer secrets set {name} --from-file FILE");
+        return Err(Fail::usage("the value is empty", hint));
+    }
+    if value.len() as u64 > SECRET_BYTES_MAX {
+        return Err(Fail::usage("the value is longer than 64 KiB", "keep a key here, and the rest in a store"));
+    }
+    Ok(value)
+}

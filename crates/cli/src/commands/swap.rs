@@ -1,0 +1,58 @@
+//! `isomer swap`: replaces components of an app while it serves.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use isomer_api::{Release, Swap};
+
+use crate::commands::deploy;
+use crate::console::Console;
+use crate::fail::Fail;
+use crate::remote::node::{AppFlags, refused};
+use crate::remote::release::keep;
+use crate::remote::upload::upload;
+use crate::wasm_file::WasmFile;
+
+/// Replace components of an app while it serves; the others stay as they are.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    app: AppFlags,
+    /// A component of the app and its new file.
+    #[arg(value_name = "COMPONENT=FILE.wasm", required = true, value_parser = parse)]
+    components: Vec<(String, PathBuf)>,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let AppFlags { app, tenant, node } = &arguments.app;
+    let mut bytes = BTreeMap::new();
+    let mut components = BTreeMap::new();
+    for (name, path) in &arguments.components {
+        let part = keep(&mut bytes, WasmFile::open(path)?.bytes.into());
+        if components.insert(name.clone(), part).is_some() {
+            return Err(Fail::usage(format!("component `{name}` is named twice"), "name each component once"));
+        }
+    }
+    let deployed = node.ask(console, async |client| {
+        // What a node lacks is asked for by a release; this one is never deployed.
+        let release = Release {
+            manifest: String::new(),
+            shape: String::new(),
+            components: components.clone(),
+            files: BTreeMap::new(),
+            hosts: None,
+        };
+        upload(&client, &release, &bytes, console).await?;
+        let progress = console.progress();
+        progress.step(format!("swapping components of {app}"));
+        client.swap(tenant, app, &Swap { components }).await.map_err(refused(console))
+    })?;
+    deploy::say(&deployed, tenant, app, node.json, console)
+}
+
+fn parse(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("write the component's name, `=` and its file".to_owned()),
+    }
+}

@@ -1,0 +1,41 @@
+//! `isomer tenants`: who a node serves, and what each uses.
+
+use isomer_api::TenantInfo;
+
+use crate::console::{Console, print};
+use crate::fail::Fail;
+use crate::remote::node::{NodeFlags, refused};
+use crate::remote::show::{list, size, size_quota, table};
+
+/// List the tenants of a node, and what each uses of what it may use.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    node: NodeFlags,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let tenants = arguments.node.ask(console, async |client| client.tenants().await.map_err(refused(console)))?;
+    if arguments.node.json {
+        let value = serde_json::to_value(&tenants).expect("an answer is plain data");
+        return print(&format!("{value:#}\n"));
+    }
+    if tenants.is_empty() {
+        console.say("no tenants; `default` is made when it is first deployed to, others by isomer tenant set NAME");
+        return Ok(());
+    }
+    let row = |tenant: &TenantInfo| {
+        let TenantInfo { name, quotas, usage, apps, hosts, .. } = tenant;
+        [
+            name.to_string(),
+            apps.len().to_string(),
+            format!("{} of {}", size(usage.memory_bytes), size_quota(quotas.memory_bytes)),
+            format!("{} of {}", size(usage.storage_bytes), size_quota(quotas.storage_bytes)),
+            usage.requests.to_string(),
+            usage.refused.values().sum::<u64>().to_string(),
+            list(hosts),
+        ]
+    };
+    let rows: Vec<_> = tenants.iter().map(row).collect();
+    print(&table(["TENANT", "APPS", "MEMORY", "STORAGE", "REQUESTS", "LIMITED", "OWN HOSTS"], &rows))
+}

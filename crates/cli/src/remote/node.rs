@@ -1,0 +1,180 @@
+//! Which node is meant, its token, and what it says when it says no.
+//!
+//! A token that was not named but found (the one of the user's own node) goes to this machine only.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use isomer_admin::{Client, ClientError, NodeAddress, TOKEN_FILE, Token, TokenError};
+use isomer_api::{AppName, Problem, ProblemKind, TenantName};
+
+use crate::console::Console;
+use crate::fail::{FAILED, Fail};
+use crate::remote::show::escaped;
+use crate::user_dirs;
+
+/// The environment variable that names the node.
+const NODE_VARIABLE: &str = "ISOMER_NODE";
+
+/// The environment variable that holds its token.
+const TOKEN_VARIABLE: &str = "ISOMER_TOKEN";
+
+/// The file in a node's data directory that says where its admin API is.
+pub(crate) const URL_FILE: &str = "admin.url";
+
+/// Which node is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct NodeFlags {
+    /// The node: `http://HOST:PORT`, `unix:PATH`, or its data directory on this machine [default: `$ISOMER_NODE`, or http://127.0.0.1:7171].
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// The file with the node's token [default: `$ISOMER_TOKEN`, or `admin.token` in the node's data directory].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Print the answer as JSON on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which app is meant.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct AppFlags {
+    /// The app.
+    #[arg(value_name = "APP")]
+    pub(crate) app: AppName,
+    /// Whose it is.
+    #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
+    pub(crate) tenant: TenantName,
+    #[command(flatten)]
+    pub(crate) node: NodeFlags,
+}
+
+impl NodeFlags {
+    /// Runs a conversation with the node.
+    pub(crate) fn ask<T, F: Future<Output = Result<T, Fail>>>(
+        &self,
+        console: &Console,
+        conversation: impl FnOnce(Client) -> F,
+    ) -> Result<T, Fail> {
+        let client = self.client(console)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.context("cannot start the executor")?.block_on(conversation(client))
+    }
+
+    fn client(&self, console: &Console) -> Result<Client, Fail> {
+        let named = self.node.clone().or_else(|| variable(NODE_VARIABLE));
+        let (node, data) = match named.as_deref() {
+            None => (NodeAddress::from(&isomer_admin::AdminAddress::default()), None),
+            Some(text) => match NodeAddress::parse(text) {
+                Some(node) => (node, None),
+                None => (of_directory(text)?, Some(PathBuf::from(text))),
+            },
+        };
+        let token = match (&self.token_file, variable(TOKEN_VARIABLE)) {
+            (Some(file), _) => Token::read(file).map_err(no_token)?,
+            (None, Some(text)) => Token::parse(&text).ok_or_else(|| {
+                Fail::usage(
+                    format!("`{TOKEN_VARIABLE}` is no token"),
+                    "a token has 64 hexadecimal digits, as in a node's `admin.token`",
+                )
+            })?,
+            (None, None) => found_token(&node, data.as_deref())?,
+        };
+        if !node.is_local() {
+            console.say(&format!("the token goes to `{node}` without encryption"));
+        }
+        Ok(Client::new(node, token))
+    }
+}
+
+/// The node with this data directory.
+fn of_directory(text: &str) -> Result<NodeAddress, Fail> {
+    let path = Path::new(text);
+    if !path.is_dir() {
+        return Err(Fail::usage(
+            format!("`{}` is neither the address of a node nor a data directory", escaped(text)),
+            "write `http://HOST:PORT`, `unix:PATH` or the folder that the node keeps its data in",
+        ));
+    }
+    let file = path.join(URL_FILE);
+    let url = std::fs::read_to_string(&file).map_err(|error| {
+        let error = anyhow::Error::new(error).context(format!("cannot read `{}`", file.display()));
+        let hint = "no node has this data directory, or none ran with it yet: isomer node --data DIR";
+        Fail::Error(isomer_manifest::Hinted::new(error.into_boxed_dyn_error(), hint).into())
+    })?;
+    NodeAddress::parse(url.trim())
+        .with_context(|| format!("`{}` holds no address", file.display()))
+        .map_err(Fail::Error)
+}
+
+/// The token of the node with this data directory; else that of the user's own node.
+fn found_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, Fail> {
+    let ways = "name its file (--token-file FILE), or put it into the variable ISOMER_TOKEN; it is `admin.token` in the node's data directory";
+    if let Some(data) = data {
+        return Token::read_own(&data.join(TOKEN_FILE)).map_err(no_token);
+    }
+    let own = user_dirs::node_data().filter(|_| node.is_local()).map(|data| data.join(TOKEN_FILE));
+    match own.filter(|file| file.exists()) {
+        Some(file) => Token::read_own(&file).map_err(no_token),
+        None => Err(Fail::usage(format!("there is no token for the node at `{node}`"), ways)),
+    }
+}
+
+fn no_token(error: TokenError) -> Fail {
+    let hint = error.hint();
+    match error {
+        // What it says is for who runs the node.
+        TokenError::Open { .. } => Fail::hinted(error, hint),
+        _ => Fail::Error(error.into()),
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Why a node did not do what it was asked for, in its own words.
+pub(crate) fn refused(console: &Console) -> impl Fn(ClientError) -> Fail + Copy + use<> {
+    let console = *console;
+    move |error| match error {
+        ClientError::Problem(problem) => said(&console, problem),
+        ClientError::Unreachable { .. } => {
+            Fail::hinted(error, ["is it running? isomer node; or name another one: --node NODE"])
+        }
+        ClientError::NotANode { .. } => Fail::hinted(error, ["name the address of its admin API: --node NODE"]),
+        ClientError::Broken { .. } => Fail::Error(error.into()),
+    }
+}
+
+/// A node's problem for a person: what it has to say in more lines comes first.
+fn said(console: &Console, problem: Problem) -> Fail {
+    let Problem { kind, title, detail, hints, .. } = problem;
+    let detail = detail.map(|detail| detail.lines().map(|line| escaped(line) + "\n").collect::<String>());
+    let mut error = Said { title: escaped(&title), cause: None };
+    let mut text = String::new();
+    match detail {
+        Some(detail) if detail.trim_end().contains('\n') || kind == ProblemKind::Refused => text = detail + "\n",
+        Some(detail) => error.cause = Some(Cause(detail.trim_end().to_owned())),
+        None => {}
+    }
+    let hints = hints.iter().map(|hint| escaped(hint));
+    let (said, _) = Fail::hinted(error, hints).in_words(&console.renderer());
+    Fail::Said { text: text + &said, code: FAILED }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{title}")]
+struct Said {
+    title: String,
+    #[source]
+    cause: Option<Cause>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Cause(String);
+
+/// Is this what a node says of a thing that is not there?
+pub(crate) fn is_missing(error: &ClientError) -> bool {
+    matches!(error, ClientError::Problem(problem) if problem.kind == ProblemKind::NotFound)
+}

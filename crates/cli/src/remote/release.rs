@@ -1,0 +1,134 @@
+//! An app of this machine as a release: its manifest, its built components, and the files of its folder that it is granted or migrated with.
+//!
+//! A folder that may be written is not sent: on a node it lies with the app's data, and is empty at first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component as PathComponent, Path, PathBuf};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use isomer_api::deploy::PARTS_MAX;
+use isomer_api::{Digest, HostPattern, Part, PartPath, Release};
+use isomer_node::revision::Components;
+use sha2::Digest as _;
+
+use crate::app_dir::AppDir;
+use crate::fail::Fail;
+
+/// A release with the bytes that it is made of.
+pub(crate) struct Packed {
+    pub(crate) release: Release,
+    pub(crate) bytes: BTreeMap<Digest, Bytes>,
+}
+
+impl Packed {
+    pub(crate) fn new(
+        app: &AppDir,
+        components: Components,
+        shape: &str,
+        hosts: Option<Vec<HostPattern>>,
+    ) -> Result<Self, Fail> {
+        let mut bytes = BTreeMap::new();
+        let components =
+            components.into_iter().map(|(name, wasm)| (name.to_string(), keep(&mut bytes, Bytes::from_owner(wasm))));
+        let components = components.collect();
+        let mut files = BTreeMap::new();
+        for path in paths(app)? {
+            let name = part_path(&path)?;
+            let whole = app.dir.join(&path);
+            let content = std::fs::read(&whole).with_context(|| format!("cannot read `{}`", whole.display()))?;
+            files.insert(name, keep(&mut bytes, content.into()));
+            if files.len() > PARTS_MAX {
+                return Err(Fail::usage(
+                    format!("the folders that the app is granted hold more than {PARTS_MAX} files"),
+                    "grant the folders that are needed, not one above them",
+                ));
+            }
+        }
+        let manifest = app.source.text().to_owned();
+        Ok(Self { release: Release { manifest, shape: shape.to_owned(), components, files, hosts }, bytes })
+    }
+}
+
+/// Remembers bytes under their digest.
+pub(crate) fn keep(kept: &mut BTreeMap<Digest, Bytes>, bytes: Bytes) -> Part {
+    let digest = Digest::from(<[u8; 32]>::from(sha2::Sha256::digest(&bytes)));
+    let part = Part { digest: digest.clone(), bytes: bytes.len() as u64 };
+    kept.insert(digest, bytes);
+    part
+}
+
+/// The files that are sent, relative to the app's folder.
+fn paths(app: &AppDir) -> Result<BTreeSet<PathBuf>, Fail> {
+    let granted = app.app.components.values().flat_map(|component| &component.grants.dirs);
+    let granted = granted.filter(|grant| !grant.value.write).map(|grant| &grant.value.host);
+    let migrations = app.app.sql.values().filter_map(|store| store.migrations.as_ref());
+    let folders: BTreeSet<&PathBuf> = granted.chain(migrations).collect();
+    let mut paths = BTreeSet::new();
+    for folder in folders {
+        let Some(folder) = inside(folder) else {
+            return Err(Fail::usage(
+                format!("`{}` is not in the app's folder", folder.display()),
+                "on a node an app has its own folder only: move it there, and write a relative path",
+            ));
+        };
+        let root = app.dir.canonicalize().with_context(|| format!("cannot open `{}`", app.dir.display()))?;
+        walk(&root, &folder, &mut paths)?;
+    }
+    Ok(paths)
+}
+
+/// All files below a folder. A link is followed if it leads to a file of the app's folder.
+fn walk(root: &Path, folder: &Path, paths: &mut BTreeSet<PathBuf>) -> Result<(), Fail> {
+    let whole = root.join(folder);
+    let entries = std::fs::read_dir(&whole).with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
+        let path = folder.join(entry.file_name());
+        // What builds and data left there is not the app's: a folder above them was granted.
+        if folder.as_os_str().is_empty() && [".isomer", ".git", "target"].iter().any(|own| entry.file_name() == *own) {
+            continue;
+        }
+        let kind = entry.file_type().with_context(|| format!("cannot read `{}`", path.display()))?;
+        if kind.is_dir() {
+            walk(root, &path, paths)?;
+        } else if kind.is_file() || leads_to_file(root, &path)? {
+            paths.insert(path);
+            if paths.len() > PARTS_MAX {
+                // Counted again by the caller, who says so.
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn leads_to_file(root: &Path, path: &Path) -> Result<bool, Fail> {
+    let whole = root.join(path);
+    let goal = whole.canonicalize().with_context(|| format!("cannot follow the link `{}`", whole.display()))?;
+    if goal.starts_with(root) && goal.is_file() {
+        return Ok(true);
+    }
+    Err(Fail::usage(
+        format!("`{}` is no file of the app's folder", path.display()),
+        "links may lead to files of the app's folder; sockets, devices and links to folders cannot be sent",
+    ))
+}
+
+/// A relative path that does not leave the folder it starts in, without `.`.
+fn inside(path: &Path) -> Option<PathBuf> {
+    let mut inside = PathBuf::new();
+    for part in path.components() {
+        match part {
+            PathComponent::Normal(name) => inside.push(name),
+            PathComponent::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(inside)
+}
+
+fn part_path(path: &Path) -> Result<PartPath, Fail> {
+    let text = path.to_str().with_context(|| format!("the name of `{}` is not UTF-8", path.display()))?;
+    text.parse().map_err(|error: isomer_api::InvalidName| Fail::Usage(error.into()))
+}

@@ -1,0 +1,154 @@
+//! What a node tells, on a terminal: tables, times, sizes, and text that somebody else wrote.
+
+use std::fmt::Write as _;
+
+use unicode_width::UnicodeWidthStr as _;
+
+/// A text that somebody else wrote, so that a terminal shows it and does not obey it: control characters, and those that
+/// turn the direction of writing, are escaped.
+pub(crate) fn escaped(text: &str) -> String {
+    let turns = |character: char| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if (character.is_control() && character != '\t') || turns(character) {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Rows under a head, in columns as wide as they have to be.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = head.map(|title| title.width());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width());
+        }
+    }
+    let mut out = String::new();
+    let mut line = |cells: [&str; N]| {
+        let mut text = String::new();
+        for (cell, width) in cells.into_iter().zip(widths) {
+            let _ = write!(text, "{cell}{:1$}", "", width - cell.width() + 2);
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    };
+    line(head);
+    for row in rows {
+        line(row.each_ref().map(String::as_str));
+    }
+    out
+}
+
+/// `2026-11-21 14:54`, in UTC, of seconds since 1970.
+pub(crate) fn minute(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds / 86_400);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60)
+}
+
+/// `2026-11-21 14:54:18.123`, in UTC, of milliseconds since 1970.
+pub(crate) fn instant(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    format!("{}:{:02}.{:03}", minute(seconds), seconds % 60, milliseconds % 1000)
+}
+
+/// The date of a day since 1970 (the Gregorian calendar repeats itself after 400 years).
+fn civil(days: u64) -> (u64, u64, u64) {
+    const DAYS_400: u64 = 146_097;
+    // Counted from a 1st of March, so that the day that is not always there is the last of its year.
+    let days = days + 719_468;
+    let (era, day) = (days / DAYS_400, days % DAYS_400);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+/// A length of time by its two largest units: `3 d 4 h`.
+pub(crate) fn span(seconds: u64) -> String {
+    let units = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("min", seconds / 60 % 60), ("s", seconds % 60)];
+    let from = units.iter().position(|(_, count)| *count > 0).unwrap_or(3);
+    let shown: Vec<String> = units[from..].iter().take(2).map(|(unit, count)| format!("{count} {unit}")).collect();
+    shown.join(" ")
+}
+
+/// A size as people read it: `97.4 KiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.into_iter().find(|(_, size)| bytes >= *size) {
+        Some((unit, size)) => match (bytes / size, bytes % size / (size / 10)) {
+            (whole, 0) => format!("{whole} {unit}"),
+            (whole, tenths) => format!("{whole}.{} {unit}", tenths.min(9)),
+        },
+        None => format!("{bytes} B"),
+    }
+}
+
+/// A quota of bytes.
+pub(crate) fn size_quota(bytes: u64) -> String {
+    if bytes == u64::MAX { UNLIMITED.to_owned() } else { size(bytes) }
+}
+
+/// A quota that is a number.
+pub(crate) fn count_quota(count: u32) -> String {
+    if count == u32::MAX { UNLIMITED.to_owned() } else { count.to_string() }
+}
+
+/// Milliseconds of processor time a second, as cores.
+pub(crate) fn cores(milliseconds: u32) -> String {
+    if milliseconds == u32::MAX { UNLIMITED.to_owned() } else { format!("{}", f64::from(milliseconds) / 1000.0) }
+}
+
+/// How a quota is written that is none.
+pub(crate) const UNLIMITED: &str = "unlimited";
+
+/// Names in a row.
+pub(crate) fn list<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        let dates = [
+            (0, "1970-01-01 00:00"),
+            (951_782_399, "2000-02-28 23:59"),
+            (951_782_400, "2000-02-29 00:00"),
+            (951_868_800, "2000-03-01 00:00"),
+            (1_709_164_800, "2024-02-29 00:00"),
+            (1_735_689_599, "2024-12-31 23:59"),
+            (4_107_542_400, "2100-03-01 00:00"),
+        ];
+        for (seconds, date) in dates {
+            assert_eq!(minute(seconds), date);
+        }
+        assert_eq!(instant(1_709_164_801_007), "2024-02-29 00:00:01.007");
+    }
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do() {
+        let text = escaped("a\u{1b}[2J\r\n\u{9b}1m\u{202e}b\tü");
+        assert_eq!(text, "a\\u{1b}[2J\\r\\n\\u{9b}1m\\u{202e}b\tü");
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [["ü".to_owned(), String::new()], ["long name".to_owned(), "x".to_owned()]];
+        assert_eq!(table(["A", "B"], &rows), "A          B\nü\nlong name  x\n");
+    }
+
+    #[test]
+    fn lengths_and_sizes_are_short() {
+        assert_eq!([0, 59, 61, 7_200, 90_000].map(span), ["0 s", "59 s", "1 min 1 s", "2 h 0 min", "1 d 1 h"]);
+        assert_eq!([0, 1023, 1536, 1 << 30].map(size), ["0 B", "1023 B", "1.5 KiB", "1 GiB"].map(ToOwned::to_owned));
+        assert_eq!([cores(500), cores(2000), cores(u32::MAX)], ["0.5", "2", "unlimited"]);
+    }
+}

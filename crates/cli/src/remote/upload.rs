@@ -1,0 +1,38 @@
+//! Sending the parts that a node lacks.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use isomer_admin::{BLOB_BYTES_MAX, Client};
+use isomer_api::{Digest, Release};
+
+use crate::console::Console;
+use crate::fail::Fail;
+use crate::remote::node::refused;
+use crate::remote::show::size;
+
+/// Sends what the node lacks of a release; how many parts that were.
+pub(crate) async fn upload(
+    client: &Client,
+    release: &Release,
+    bytes: &BTreeMap<Digest, Bytes>,
+    console: &Console,
+) -> Result<usize, Fail> {
+    let largest = bytes.values().map(Bytes::len).max().unwrap_or(0) as u64;
+    if largest > BLOB_BYTES_MAX {
+        return Err(Fail::usage(
+            format!("a part of the app has {}, and a node takes {} at most", size(largest), size(BLOB_BYTES_MAX)),
+            "make it smaller: strip debug information, or serve large files from elsewhere",
+        ));
+    }
+    let missing = client.missing(release).await.map_err(refused(console))?;
+    let missing: Vec<(&Digest, &Bytes)> =
+        missing.digests.iter().filter_map(|digest| Some((digest, bytes.get(digest)?))).collect();
+    let total = missing.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    let bar = console.upload(total);
+    for (digest, bytes) in &missing {
+        let bar = bar.clone();
+        client.put_blob(digest, (*bytes).clone(), move |sent| bar.advance(sent)).await.map_err(refused(console))?;
+    }
+    Ok(missing.len())
+}

@@ -1,0 +1,339 @@
+//! The commands for nodes, asked of a node that only remembers what it was asked.
+
+use std::sync::Arc;
+
+use isomer_admin::{AdminLimits, AdminServer, AdminService, AuditLog, Token};
+use tokio::runtime::Runtime;
+
+use crate::fake::{Fake, line};
+use crate::support::{Workspace, assert_run};
+
+/// A workspace whose folder `node` is the data directory of such a node.
+struct Remote {
+    workspace: Workspace,
+    fake: Arc<Fake>,
+    runtime: Runtime,
+}
+
+impl Remote {
+    fn new() -> Self {
+        Self::of(Workspace::new())
+    }
+
+    fn of(workspace: Workspace) -> Self {
+        let data = workspace.path("node");
+        std::fs::create_dir(&data).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let fake = Fake::new();
+        let server = runtime.block_on(AdminServer::listen(&"127.0.0.1:0".parse().unwrap(), false)).unwrap();
+        std::fs::write(data.join("admin.url"), server.address().url()).unwrap();
+        let service = AdminService {
+            admin: fake.clone(),
+            token: Token::of_node(&data).unwrap(),
+            audit: AuditLog::open(&data).unwrap(),
+            hosts: Vec::new(),
+            limits: AdminLimits::default(),
+        };
+        runtime.spawn(server.serve(service, std::future::pending()));
+        Self { workspace, fake, runtime }
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        self.run_with_input(arguments, "")
+    }
+
+    fn run_with_input(&self, arguments: &[&str], input: &str) -> String {
+        self.workspace.run_with_input(&[arguments, &["--node", "node"]].concat(), input)
+    }
+
+    /// What was asked since the last time.
+    fn asked(&self) -> Vec<String> {
+        self.fake.take_asked()
+    }
+}
+
+#[test]
+fn apps() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["apps"]));
+    assert_eq!(remote.asked(), ["apps -"]);
+    remote.run(&["apps", "--tenant", "acme"]);
+    assert_eq!(remote.asked(), ["apps acme"]);
+}
+
+#[test]
+fn apps_for_programs() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["apps", "--json"]));
+}
+
+#[test]
+fn tenants() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["tenants"]));
+}
+
+#[test]
+fn tenant_shown() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["tenant", "show", "acme"]));
+}
+
+#[test]
+fn a_tenant_is_set_by_what_is_named() {
+    let remote = Remote::new();
+    remote.run(&["tenant", "set", "acme"]);
+    assert_eq!(remote.asked(), ["set-tenant acme {\"quotas\":{}}"]);
+    let flags = "--memory 512MiB --cpu 0.5 --concurrent 10 --rate 100 --burst 200 --outbound api.example --storage 1GiB --apps 3 --log 1MiB \
+        --host shop.example --host *.shop.example";
+    remote.run(&[&["tenant", "set", "acme"], flags.split_whitespace().collect::<Vec<_>>().as_slice()].concat());
+    assert_eq!(
+        remote.asked(),
+        [
+            "set-tenant acme {\"quotas\":{\"memory_bytes\":536870912,\"cpu_ms_per_second\":500,\"requests_concurrent\":10,\
+          \"requests_per_second\":100,\"requests_burst\":200,\"outbound_hosts\":[\"api.example\"],\"storage_bytes\":1073741824,\
+          \"apps\":3,\"log_bytes_per_hour\":1048576},\"hosts\":[\"shop.example\",\"*.shop.example\"]}"
+        ]
+    );
+    remote.run(&["tenant", "set", "acme", "--memory", "unlimited", "--outbound", "none", "--host", "none"]);
+    assert_eq!(
+        remote.asked(),
+        ["set-tenant acme {\"quotas\":{\"memory_bytes\":18446744073709551615,\"outbound_hosts\":[]},\"hosts\":[]}"]
+    );
+}
+
+#[test]
+fn a_quota_that_is_none() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["tenant", "set", "acme", "--memory", "512"]));
+    assert_eq!(remote.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn a_tenant_is_removed() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["tenant", "remove", "acme"]));
+    assert_eq!(remote.asked(), ["remove-tenant acme"]);
+}
+
+#[test]
+fn a_secret_comes_from_standard_input_or_a_file() {
+    let remote = Remote::new();
+    let said = remote.run_with_input(&["secrets", "set", "payment-key", "--tenant", "acme"], "hush\n");
+    assert!(said.starts_with("exit code: 0") && !said.contains("hush"), "{said}");
+    remote.workspace.write("key", "two\nlines\r\n");
+    remote.run(&["secrets", "set", "payment-key", "--from-file", "key"]);
+    remote.run(&["secrets", "remove", "payment-key"]);
+    assert_eq!(
+        remote.asked(),
+        [
+            "set-secret acme payment-key hush",
+            "set-secret default payment-key two\nlines",
+            "remove-secret default payment-key"
+        ]
+    );
+    assert_run!(remote.workspace, remote.run(&["secrets", "list"]));
+}
+
+#[test]
+fn a_secret_is_not_taken_from_the_command_line() {
+    let remote = Remote::new();
+    let said = remote.run(&["secrets", "set", "payment-key", "hush"]);
+    assert!(said.starts_with("exit code: 2"), "{said}");
+    let said = remote.run(&["secrets", "set", "payment-key"]);
+    assert!(said.starts_with("exit code: 2") && said.contains("the value is empty"), "{said}");
+    assert_eq!(remote.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn revisions() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["revisions", "shop"]));
+}
+
+#[test]
+fn rollback() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["rollback", "shop", "--tenant", "acme"]));
+    assert_eq!(remote.asked(), ["rollback acme shop -"]);
+    remote.run(&["rollback", "shop", "010101"]);
+    assert_eq!(remote.asked(), ["revisions default shop", "rollback default shop 010101010101"]);
+    let said = remote.run(&["rollback", "shop", "77"]);
+    assert!(
+        said.contains("no revision of `shop` begins with `77`") && said.contains("isomer revisions shop"),
+        "{said}"
+    );
+}
+
+#[test]
+fn stop_start_and_remove() {
+    let remote = Remote::new();
+    let said: Vec<String> =
+        [&["stop", "shop"][..], &["start", "shop"], &["remove", "shop"], &["remove", "shop", "--data"]]
+            .iter()
+            .map(|arguments| remote.run(arguments))
+            .collect();
+    assert_run!(remote.workspace, said.join(""));
+    assert_eq!(
+        remote.asked(),
+        ["stop default shop", "start default shop", "remove default shop false", "remove default shop true"]
+    );
+}
+
+#[test]
+fn status() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["status"]));
+}
+
+#[test]
+fn logs_do_not_reach_the_terminal_as_they_are() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["logs", "shop", "-n", "3"]));
+}
+
+#[test]
+fn logs_are_followed() {
+    use std::io::BufRead as _;
+    let remote = Remote::new();
+    let mut command = remote.workspace.command(&["logs", "shop", "-f", "-n", "1", "--json", "--node", "node"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut text = || {
+        let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        line["text"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(text(), "line 0");
+    remote.fake.lines.send(line("later\u{1b}[2J")).unwrap();
+    assert_eq!(text(), "later\u{1b}[2J");
+    drop(remote.runtime);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn deploy() {
+    let remote = Remote::of(Workspace::ping_pong(
+        "grants.dirs = [{ host = \"static\", guest = \"/static\" }, { host = \"uploads\", guest = \"/up\", write = true }]\n",
+    ));
+    remote.workspace.write("static/index.html", "<p>hello");
+    remote.workspace.write("static/deep/same.html", "<p>hello");
+    remote.workspace.write("uploads/own.txt", "stays here");
+    remote.workspace.write("isomer.lock", "not granted");
+    let arguments = ["deploy", "--tenant", "acme", "--host", "shop.example", "--as", "shop"];
+    assert_run!(remote.workspace, remote.run(&arguments));
+    let asked = remote.asked();
+    let uploads = asked.iter().filter(|asked| asked.starts_with("put-blob")).count();
+    // Two components; the two files are the same bytes.
+    assert_eq!(uploads, 3, "{asked:?}");
+    assert_eq!(asked[0], "tenant acme");
+    assert_eq!(asked.last().unwrap(), "deploy acme shop monolith");
+    let release = remote.fake.release().unwrap();
+    let files: Vec<&str> = release.files.keys().map(isomer_api::PartPath::as_str).collect();
+    assert_eq!(files, ["static/deep/same.html", "static/index.html"]);
+    assert!(release.manifest.starts_with("[app]\nname = \"table-tennis\""));
+}
+
+#[test]
+fn deploy_for_a_tenant_that_is_not_there() {
+    let remote = Remote::of(Workspace::ping_pong(""));
+    assert_run!(remote.workspace, remote.run(&["deploy", "--tenant", "nobody"]));
+    assert_eq!(remote.asked(), ["tenant nobody"]);
+}
+
+#[test]
+fn deploy_that_the_node_refuses() {
+    let remote = Remote::of(Workspace::ping_pong(""));
+    assert_run!(remote.workspace, remote.run(&["deploy", "--as", "bad"]));
+}
+
+#[test]
+fn deploy_of_a_folder_elsewhere() {
+    let remote = Remote::of(Workspace::ping_pong("grants.dirs = [{ host = \"../secrets\", guest = \"/s\" }]\n"));
+    assert_run!(remote.workspace, remote.run(&["deploy"]));
+    assert_eq!(remote.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn deploy_does_not_follow_links_out_of_the_folder() {
+    let remote = Remote::of(Workspace::ping_pong("grants.dirs = [{ host = \"static\", guest = \"/s\" }]\n"));
+    remote.workspace.write("static/a.txt", "a");
+    std::os::unix::fs::symlink("/etc/passwd", remote.workspace.path("static/b.txt")).unwrap();
+    let said = remote.run(&["deploy"]);
+    assert!(
+        said.starts_with("exit code: 2") && said.contains("`static/b.txt` is no file of the app's folder"),
+        "{said}"
+    );
+    assert_eq!(remote.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn swap() {
+    let remote = Remote::new();
+    remote.workspace.guest("pong", "pong.wasm");
+    assert_run!(remote.workspace, remote.run(&["swap", "shop", "pong=pong.wasm"]));
+    let asked = remote.asked();
+    assert_eq!((asked.len(), asked[0].as_str(), asked[2].as_str()), (3, "missing", "swap default shop pong"));
+    let said = remote.run(&["swap", "shop", "pong"]);
+    assert!(said.starts_with("exit code: 2") && said.contains("its file"), "{said}");
+}
+
+#[test]
+fn no_node() {
+    let workspace = Workspace::new();
+    workspace.write("token", "0".repeat(64));
+    // Nobody can listen on port 0.
+    assert_run!(workspace, workspace.run(&["status", "--node", "http://127.0.0.1:0", "--token-file", "token"]));
+}
+
+#[test]
+fn no_token() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["status"]));
+}
+
+#[test]
+fn another_nodes_token() {
+    let remote = Remote::new();
+    remote.workspace.write("token", "0".repeat(64));
+    assert_run!(remote.workspace, remote.run(&["status", "--token-file", "token"]));
+}
+
+#[test]
+fn no_admin_api() {
+    use std::io::{Read as _, Write as _};
+    let workspace = Workspace::new();
+    workspace.write("token", "0".repeat(64));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").unwrap();
+    });
+    assert_run!(workspace, workspace.run(&["status", "--node", &url, "--token-file", "token"]));
+    answering.join().unwrap();
+}
+
+/// A token that was found, not named, goes to this machine only.
+#[test]
+fn a_found_token_stays_on_this_machine() {
+    let workspace = Workspace::new();
+    let data = workspace.path(".data/isomer/node");
+    std::fs::create_dir_all(&data).unwrap();
+    Token::of_node(&data).unwrap();
+    let said = workspace.run(&["status", "--node", "http://node.invalid:7171"]);
+    assert!(said.starts_with("exit code: 2") && said.contains("there is no token for the node"), "{said}");
+}
+
+#[test]
+fn help_of_deploy() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["deploy", "--help"]));
+}
+
+#[test]
+fn help_of_tenant_set() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["tenant", "set", "--help"]));
+}
