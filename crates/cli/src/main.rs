@@ -62,6 +62,8 @@ enum Command {
     Tenants(commands::tenants::Arguments),
     Tenant(commands::tenant::Arguments),
     Secrets(commands::secrets::Arguments),
+    #[command(hide = true)]
+    CompileChild(commands::compile_child::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Command::Tenants(arguments) => commands::tenants::run(&arguments, &console),
         Command::Tenant(arguments) => commands::tenant::run(&arguments, &console),
         Command::Secrets(arguments) => commands::secrets::run(&arguments, &console),
+        Command::CompileChild(arguments) => return commands::compile_child::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

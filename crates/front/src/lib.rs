@@ -8,6 +8,7 @@
 //! | [`door`] | who answers for a host: asked for every request |
 //! | [`admission`] | how many requests a tenant may have at once, and how fast they may come |
 //! | [`site`] | what is served: routes and their targets, swapped as a whole |
+//! | [`probe`] | a request of the platform's own: does a site work? |
 //! | `incoming` | the request's body: its size and its pace |
 //! | `outgoing` | the response's body, and the access log's line when it ends |
 //! | `deadline` | a request ends in time though its client does not read |
@@ -28,6 +29,7 @@ mod host;
 mod idle;
 mod incoming;
 mod outgoing;
+pub mod probe;
 mod problem;
 pub mod server;
 mod service;
@@ -38,6 +40,7 @@ mod trace;
 
 pub use admission::{Admission, AdmissionCounts, AdmissionLimits, Place};
 pub use door::{Door, Entered, Entering, Refusal};
+pub use probe::{ProbeError, probe};
 pub use server::{Front, FrontError, Limits, bind};
 pub use site::{Site, Target};
 pub use tls::{CertificateFiles, Certificates, Loaded, TlsError, TlsSettings};

@@ -71,7 +71,7 @@ impl Problem {
             Failure::Handler { body_too_large: true, .. } => BODY_TOO_LARGE,
             Failure::Deadline { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, TOO_LATE),
             Failure::Overloaded { .. } | Failure::Full { .. } => OVERLOADED,
-            Failure::Quota { quota, .. } => Self::quota(*quota, QUOTA, RETRY_AFTER_LOAD),
+            Failure::Quota { .. } => QUOTA,
             // A trap of the callee is one of the caller, but for where the call itself was lost, here or further down.
             Failure::Call { failure, .. } => match failure.lost() {
                 None => Self::new(StatusCode::INTERNAL_SERVER_ERROR, FAILED),
@@ -141,8 +141,9 @@ pub(crate) const NOT_LOADED: Problem =
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the application did not start in time; try again in a moment")
         .again_after(RETRY_AFTER_LOAD);
 
-/// A tenant's guest ran into the tenant's quota while it served the request.
-const QUOTA: &str = "serving the request took more than this tenant's quota has left";
+/// A tenant's guest ran into the tenant's quota.
+const QUOTA: Problem =
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "the application has used up what it may use; try again in a moment");
 
 /// A body past its limit.
 pub(crate) const BODY_TOO_LARGE: Problem =
@@ -174,21 +175,3 @@ pub(crate) const MISDIRECTED: Problem = Problem::new(
     StatusCode::MISDIRECTED_REQUEST,
     "this connection was made for another host name; ask for this one over a connection of its own",
 );
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quota_that_a_guest_ran_into_is_named() {
-        let failure = Failure::Quota { quota: Quota::Memory, reason: "of another world".into(), backtrace: Vec::new() };
-        let response = Problem::from_failure(&failure).response(RequestId::from_raw(1).expect("it is not 0"));
-        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert!(response.headers().contains_key(RETRY_AFTER));
-        let body: serde_json::Value = serde_json::from_slice(response.body()).expect("it is JSON");
-        assert_eq!(body["quota"], "memory");
-        assert!(!body.to_string().contains("another world"), "the reason is for the log");
-        let full = Problem::from_failure(&Failure::Full { part: 4 });
-        assert_eq!(full.status, StatusCode::SERVICE_UNAVAILABLE);
-    }
-}

@@ -9,6 +9,8 @@
 //! | `composition` | a group's composition, compiled once |
 //! | [`revision`] | from a package to something that serves |
 //! | [`tenancy`] | tenants, their apps, and which of these are in memory |
+//! | [`host`] | a node of many tenants: its directory, its state, what its admins may ask |
+//! | [`deploy`] | from an uploaded release to a revision that serves, so that one whole revision always does |
 //! | [`seams`] | where calls lead that leave a composition |
 //! | [`parts`] | what the platform gives an app: stores, secrets, ways out, by its grants |
 //! | [`member`] | one group of a shape in a process of its own |
@@ -18,6 +20,8 @@
 //! Invariant: a revision that cannot be made changes nothing of the one that serves.
 
 mod composition;
+pub mod deploy;
+pub mod host;
 pub mod member;
 pub mod membership;
 pub mod node;

@@ -203,6 +203,12 @@ impl Engine {
         &self.0.engine
     }
 
+    /// How many instances live now.
+    #[must_use]
+    pub fn live_instances(&self) -> u32 {
+        self.0.room.instances()
+    }
+
     pub(crate) fn room(&self) -> &Arc<Room> {
         &self.0.room
     }

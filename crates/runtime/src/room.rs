@@ -87,6 +87,11 @@ impl Room {
         if part > 0 { part } else { self.sizes.part(ACCOUNT_PART).holds(slots).min(1) }
     }
 
+    /// How many instances have room.
+    pub(crate) fn instances(&self) -> u32 {
+        self.held().sizes.instances()
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -307,17 +307,43 @@ impl State {
         })
     }
 
+    /// Gives an app other host names.
+    ///
+    /// # Errors
+    /// When there is no such app, a host name is taken, or the disk fails.
+    pub fn set_hosts(
+        &self,
+        tenant: &TenantName,
+        name: &AppName,
+        hosts: Vec<HostPattern>,
+    ) -> Result<Arc<App>, StateError> {
+        self.change_app(tenant, name, |before| {
+            self.check(tenant, name, Some(&hosts))?;
+            Ok(App { hosts: unique(hosts), ..App::clone(before) })
+        })
+    }
+
     /// Stops an app, or lets it serve again.
     ///
     /// # Errors
     /// When there is no such app, or the disk fails.
     pub fn set_stopped(&self, tenant: &TenantName, name: &AppName, stopped: bool) -> Result<Arc<App>, StateError> {
+        self.change_app(tenant, name, |before| Ok(App { stopped, ..App::clone(before) }))
+    }
+
+    /// A change that leaves the history as it is.
+    fn change_app(
+        &self,
+        tenant: &TenantName,
+        name: &AppName,
+        change: impl FnOnce(&App) -> Result<App, StateError>,
+    ) -> Result<Arc<App>, StateError> {
         let _changing = self.changing();
         let before = self.app(tenant, name)?;
-        if before.stopped == stopped {
+        let app = change(&before)?;
+        if app == *before {
             return Ok(before);
         }
-        let app = App { stopped, ..App::clone(&before) };
         self.write(|tables| {
             tables.open_table(APPS)?.insert((tenant.as_str(), name.as_str()), encode(&app).as_slice())?;
             Ok(())

@@ -1,0 +1,23 @@
+//! `isomer compile-child`: what a node runs to compile what was uploaded. Not for people.
+
+use std::process::ExitCode;
+
+use isomer_node::deploy::{ChildLimits, compile_child};
+
+/// Compile what the node says, within these limits.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[arg(long)]
+    memory_bytes: u64,
+    #[arg(long)]
+    cpu_s: u64,
+    #[arg(long)]
+    file_bytes: u64,
+    #[arg(long)]
+    files: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let &Arguments { memory_bytes, cpu_s, file_bytes, files } = arguments;
+    compile_child(ChildLimits { memory_bytes, cpu_s, file_bytes, files })
+}

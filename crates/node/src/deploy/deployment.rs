@@ -1,0 +1,286 @@
+//! Carrying out a deployment, a return to an earlier revision, a swap of components: all three bring a release into service.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
+use isomer_api::{
+    AppName, Deployed, Missing, Part, Problem, ProblemKind, Release, RevisionId, Rollback, Swap, TenantName,
+};
+use isomer_state::{App, Contents, Deployment, Taking};
+
+use super::kept::Kept;
+use super::steps::Step;
+use super::{child, health, release};
+use crate::host::{Host, problems};
+use crate::package::Package;
+use crate::tenancy::TenancyError;
+
+/// The most bytes of all parts of a release together.
+pub const RELEASE_BYTES_MAX: u64 = 1 << 30;
+
+/// A release on its way into service.
+struct Bringing {
+    tenant: TenantName,
+    app: AppName,
+    release: Release,
+    revision: RevisionId,
+    /// What serves now.
+    before: Option<Arc<App>>,
+    begun: Instant,
+}
+
+impl Host {
+    /// What the node lacks of a release.
+    pub(crate) fn missing_of(&self, release: &Release) -> Result<Missing, Problem> {
+        check_size(release)?;
+        let mut digests = Vec::new();
+        for part in parts(release) {
+            if !self.blobs.has(&part.digest, part.bytes).map_err(problems::of_blob)? {
+                digests.push(part.digest.clone());
+            }
+        }
+        digests.sort_unstable();
+        digests.dedup();
+        Ok(Missing { digests })
+    }
+
+    pub(crate) async fn deploy_release(
+        self: &Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        release: Release,
+    ) -> Result<Deployed, Problem> {
+        let begun = Instant::now();
+        let _changing = self.busy.begin(&tenant, &app)?;
+        check_size(&release)?;
+        let before = self.app_before(&tenant, &app)?;
+        let revision = release::revision_of(&release);
+        self.bring(Bringing { tenant, app, release, revision, before, begun }).await
+    }
+
+    pub(crate) async fn roll_back(
+        self: &Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        rollback: Rollback,
+    ) -> Result<Deployed, Problem> {
+        let begun = Instant::now();
+        let _changing = self.busy.begin(&tenant, &app)?;
+        let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
+        let hint = format!("`isomer revisions {app} --tenant {tenant}` lists those that there are");
+        let revision = match rollback.revision {
+            Some(revision) if before.history.iter().any(|one| one.revision == revision) => revision,
+            Some(revision) => {
+                let known = format!("app `{app}` of tenant `{tenant}` has no revision `{}`", revision.short());
+                return Err(Problem::new(ProblemKind::NotFound, known).hint(hint));
+            }
+            None => {
+                let none = || format!("app `{app}` of tenant `{tenant}` has no earlier revision");
+                let earlier = before.history.get(1);
+                earlier.ok_or_else(|| Problem::new(ProblemKind::NotFound, none()).hint(hint))?.revision.clone()
+            }
+        };
+        let release = self.release_of(&revision).await?;
+        self.bring(Bringing { tenant, app, release, revision, before: Some(before), begun }).await
+    }
+
+    pub(crate) async fn swap_components(
+        self: &Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        swap: Swap,
+    ) -> Result<Deployed, Problem> {
+        let begun = Instant::now();
+        let _changing = self.busy.begin(&tenant, &app)?;
+        let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
+        let mut release = self.release_of(&before.current().revision).await?;
+        for (name, part) in swap.components {
+            let Some(component) = release.components.get_mut(&name) else {
+                let known = release.components.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                let title = format!("app `{app}` of tenant `{tenant}` has no component `{name}`");
+                return Err(Problem::new(ProblemKind::NotFound, title).hint(format!("it has {known}")));
+            };
+            *component = part;
+        }
+        check_size(&release)?;
+        let revision = release::revision_of(&release);
+        self.bring(Bringing { tenant, app, release, revision, before: Some(before), begun }).await
+    }
+
+    /// All steps. Nothing of the app has changed if one of them fails.
+    async fn bring(self: &Arc<Self>, bringing: Bringing) -> Result<Deployed, Problem> {
+        let host = self.clone();
+        let checked = move || host.check(&bringing).map(|warnings| (bringing, warnings));
+        let (bringing, warnings) = self.blocking(checked).await?;
+        self.step(Step::Checked);
+        if let Some(deployed) = self.nothing_to_do(&bringing).await? {
+            return Ok(deployed);
+        }
+        let (package, contents, compiled, mut new_warnings) = self.packed(&bringing).await?;
+        if !compiled {
+            new_warnings.extend(warnings);
+        }
+        self.step(Step::Packed);
+        let host = self.clone();
+        let (revision, release) = (bringing.revision.clone(), bringing.release.clone());
+        self.blocking(move || {
+            release::lay_out(&host.dir.revisions(), &revision, &release, &host.blobs)
+                .map_err(|error| problems::failed(&error))
+        })
+        .await?;
+        self.step(Step::LaidOut);
+        let Bringing { tenant, app, release, revision, before, begun } = bringing;
+        let package = Arc::new(package);
+        let (host, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone(), package.clone()));
+        let stock = self.blocking(move || host.shelf.stock(&key.0, &key.1, &key.2, key.3)).await?;
+        let started = self.tenancy.start(&tenant, &app, &revision, &stock, &|_| {}).await;
+        let started = started.map_err(|error| not_started(&error))?;
+        self.step(Step::Started);
+        if let Some(path) = package.health() {
+            let now = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
+            health::check(started.site(), path, release.hosts.as_deref().unwrap_or(now)).await?;
+        }
+        self.step(Step::Healthy);
+        let deployment =
+            Deployment { revision: revision.clone(), version: package.version().to_string(), deployed_at: now_s() };
+        let taking = Taking { tenant: tenant.clone(), app: app.clone(), hosts: release.hosts, deployment, contents };
+        let host = self.clone();
+        let recorded = self.blocking(move || host.state.take_over(taking).map_err(problems::of_state)).await?;
+        self.step(Step::Recorded);
+        if before.as_ref().is_some_and(|before| before.stopped) {
+            // It may be that no such app is in memory: then there is nothing to resume.
+            let _ = self.tenancy.resume(&tenant, &app);
+        }
+        self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
+        self.step(Step::TookOver);
+        Ok(Deployed {
+            revision,
+            previous: before.map(|before| before.current().revision.clone()),
+            hosts: recorded.hosts.clone(),
+            compiled,
+            took_ms: took_ms(begun),
+            warnings: new_warnings,
+        })
+    }
+
+    /// The release is all there, its manifest can be read, and the tenant has what it needs. Blocks.
+    fn check(&self, bringing: &Bringing) -> Result<Vec<String>, Problem> {
+        let Bringing { tenant, app, release, .. } = bringing;
+        self.state.check(tenant, app, release.hosts.as_deref()).map_err(problems::of_state)?;
+        let missing = self.missing_of(release)?.digests;
+        if !missing.is_empty() {
+            let shown = missing.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            let title = format!("the node lacks {} parts of the release", missing.len());
+            return Err(Problem::new(ProblemKind::Conflict, title).detail(shown).hint("send them first"));
+        }
+        let (manifest, warnings) = child::read_manifest(&release.manifest)?;
+        release::check_folders(&manifest, release)?;
+        let given = &self.state.tenant(tenant).map_err(problems::of_state)?.secrets;
+        release::check_secrets(&manifest, release, tenant, given)?;
+        Ok(warnings)
+    }
+
+    /// The same release once more, with the same host names or others: what serves is as it should be.
+    async fn nothing_to_do(self: &Arc<Self>, bringing: &Bringing) -> Result<Option<Deployed>, Problem> {
+        let Bringing { tenant, app, release, revision, before: Some(before), begun } = bringing else {
+            return Ok(None);
+        };
+        if before.current().revision != *revision || before.stopped {
+            return Ok(None);
+        }
+        let mut hosts = before.hosts.clone();
+        if let Some(wanted) = release.hosts.clone() {
+            let (host, key) = (self.clone(), (tenant.clone(), app.clone()));
+            let set = move || host.state.set_hosts(&key.0, &key.1, wanted).map_err(problems::of_state);
+            hosts.clone_from(&self.blocking(set).await?.hosts);
+            self.step(Step::Recorded);
+            self.tenancy.set_hosts(tenant, app, &hosts).map_err(|error| problems::failed(&error))?;
+            self.step(Step::TookOver);
+        }
+        Ok(Some(Deployed {
+            revision: revision.clone(),
+            previous: Some(revision.clone()),
+            hosts,
+            compiled: false,
+            took_ms: took_ms(*begun),
+            warnings: Vec::new(),
+        }))
+    }
+
+    /// The package: the one that is kept, if its code is, or a new one.
+    async fn packed(self: &Arc<Self>, bringing: &Bringing) -> Result<(Package, Contents, bool, Vec<String>), Problem> {
+        let (host, revision, release) = (self.clone(), bringing.revision.clone(), bringing.release.clone());
+        let known = self.blocking(move || host.known(&revision, &release)).await?;
+        if let Some((package, contents)) = known {
+            return Ok((package, contents, false, Vec::new()));
+        }
+        let (package, contents, made) = self.shelf.compile(&bringing.release).await?;
+        Ok((package, contents, made.compiled, made.warnings))
+    }
+
+    /// What is kept of a revision that some app has, if it can be started as it is. Blocks.
+    fn known(&self, revision: &RevisionId, release: &Release) -> Result<Option<(Package, Contents)>, Problem> {
+        let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
+        let Some(package) = self.shelf.usable(&bytes)? else { return Ok(None) };
+        let code = package.code().map(|key| key.as_str().to_owned()).collect();
+        let blobs = parts(release).map(|part| part.digest.clone()).collect();
+        Ok(Some((package, Contents { package: bytes, blobs, code })))
+    }
+
+    /// The release that a revision was made from.
+    pub(crate) async fn release_of(self: &Arc<Self>, revision: &RevisionId) -> Result<Release, Problem> {
+        let (host, revision) = (self.clone(), revision.clone());
+        self.blocking(move || {
+            let kept = host.state.package(&revision).map_err(problems::of_state)?;
+            Kept::read(&kept.ok_or_else(|| Problem::not_found("revision", &revision))?)?.release()
+        })
+        .await
+    }
+
+    /// `None` for an app that is not there yet, of a tenant that is.
+    fn app_before(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Arc<App>>, Problem> {
+        self.state.tenant(tenant).map_err(problems::of_state)?;
+        Ok(self.state.app(tenant, app).ok())
+    }
+}
+
+/// Why a revision did not start, for an admin.
+fn not_started(error: &TenancyError) -> Problem {
+    match error {
+        TenancyError::Revision(error) => child::refused_by(error),
+        error => {
+            let problem = Problem::new(ProblemKind::Refused, error.to_string());
+            match std::error::Error::source(error) {
+                Some(source) => problem.detail(source.to_string()),
+                None => problem,
+            }
+        }
+    }
+}
+
+fn parts(release: &Release) -> impl Iterator<Item = &Part> {
+    release.components.values().chain(release.files.values())
+}
+
+fn check_size(release: &Release) -> Result<(), Problem> {
+    let too_large = |title: String| Err(Problem::new(ProblemKind::TooLarge, title));
+    if release.manifest.len() > MANIFEST_BYTES_MAX {
+        return too_large(format!("a manifest may have {MANIFEST_BYTES_MAX} bytes"));
+    }
+    if release.components.len() + release.files.len() > PARTS_MAX {
+        return too_large(format!("a release may have {PARTS_MAX} parts"));
+    }
+    if parts(release).fold(0_u64, |bytes, part| bytes.saturating_add(part.bytes)) > RELEASE_BYTES_MAX {
+        return too_large(format!("a release may have {} MiB", RELEASE_BYTES_MAX >> 20));
+    }
+    Ok(())
+}
+
+fn took_ms(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

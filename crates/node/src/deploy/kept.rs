@@ -1,0 +1,94 @@
+//! What the state keeps of a revision: the package that starts it, and the release that it was made from.
+//!
+//! The package comes first, so that an app's first request does not read the rest. The release is there to make the package anew (by
+//! another version of the program, or after the compiled code was lost) and to make the next revision of it (a swapped component).
+
+use isomer_api::{Problem, ProblemKind, Release};
+use isomer_runtime::code::Key;
+use isomer_state::Contents;
+
+use super::order::Made;
+
+/// Bytes of the maker's name, which come first: see [`Kept::maker`].
+const MAKER_BYTES: usize = 64;
+
+/// Before the package: its length, as 4 bytes, the lowest first.
+const LENGTH_BYTES: usize = 4;
+
+/// What is kept of a revision.
+pub(crate) struct Kept<'a> {
+    /// Who made the package: a key over the program's version and its engine's settings. Another one's code cannot be run.
+    pub(crate) maker: &'a [u8],
+    /// The package's bytes.
+    pub(crate) package: &'a [u8],
+    release: &'a [u8],
+}
+
+impl<'a> Kept<'a> {
+    /// Tells the parts of `bytes` apart.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Problem> {
+        let (maker, rest) = bytes.split_at_checked(MAKER_BYTES).ok_or_else(damaged)?;
+        let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or_else(damaged)?;
+        let (package, release) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
+        Ok(Self { maker, package, release })
+    }
+
+    /// The release that it was made from.
+    pub(crate) fn release(&self) -> Result<Release, Problem> {
+        serde_json::from_slice(self.release).map_err(|error| damaged().detail(error.to_string()))
+    }
+}
+
+/// What is to be kept of a revision.
+///
+/// # Panics
+/// Never: a package is smaller than 4 GiB.
+pub(crate) fn contents(maker: &Key, release: &Release, made: &Made) -> Contents {
+    let package = made.package.as_bytes();
+    let length = u32::try_from(package.len()).expect("a package is smaller than 4 GiB");
+    let release = Release { hosts: None, ..release.clone() };
+    let mut bytes = maker.as_str().as_bytes().to_vec();
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(package);
+    bytes.extend(serde_json::to_vec(&release).expect("a release is plain data"));
+    let parts = release.components.values().chain(release.files.values());
+    Contents { package: bytes, blobs: parts.map(|part| part.digest.clone()).collect(), code: made.code.clone() }
+}
+
+fn damaged() -> Problem {
+    Problem::new(ProblemKind::Failed, "what the node keeps of the revision is damaged").hint("deploy the app again")
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_api::{Digest, Part};
+
+    use super::*;
+
+    #[test]
+    fn both_come_back_and_damage_is_told() {
+        let part = Part { digest: Digest::from([1; 32]), bytes: 3 };
+        let release = Release {
+            manifest: "text".to_owned(),
+            shape: "monolith".to_owned(),
+            components: [("c".to_owned(), part.clone())].into(),
+            files: [("f".parse().unwrap(), part)].into(),
+            hosts: Some(vec!["a.example".parse().unwrap()]),
+        };
+        let made = Made {
+            package: "{}".to_owned(),
+            code: ["key".to_owned()].into(),
+            compiled: true,
+            warnings: vec!["careful".to_owned()],
+        };
+        let maker = Key::try_from("a".repeat(64)).unwrap();
+        let contents = contents(&maker, &release, &made);
+        let kept = Kept::read(&contents.package).unwrap();
+        assert_eq!((kept.maker, kept.package), (maker.as_str().as_bytes(), &b"{}"[..]));
+        assert_eq!(kept.release().unwrap(), Release { hosts: None, ..release });
+        assert_eq!((contents.blobs.len(), contents.code.len()), (1, 1));
+        for length in 0..contents.package.len() {
+            assert!(Kept::read(&contents.package[..length]).and_then(|kept| kept.release()).is_err(), "{length}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Deploying: from a release that was uploaded to a revision that serves, so that at every moment one whole revision serves.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | [`steps`] | the steps of a deployment, and what they promise |
+//! | [`deployment`] | carrying them out |
+//! | `health` | whether a revision works that was started |
+//! | [`compilers`] | children that compile what was uploaded, from the node's side |
+//! | `child` | such a child |
+//! | [`order`] | what both say to each other |
+//! | `release` | a release: its name, its checks, its files on disk |
+//! | `kept` | what the state keeps of a revision |
+//! | [`sweep`] | removing what nothing refers to |
+
+mod child;
+pub mod compilers;
+pub mod deployment;
+mod health;
+pub(crate) mod kept;
+pub mod order;
+pub(crate) mod release;
+pub mod steps;
+pub mod sweep;
+
+pub use child::compile_child;
+pub use compilers::{CompileError, CompilerOptions, Compilers, Program};
+pub use order::{ChildLimits, Doing, Made, Order};
+pub use steps::Step;

@@ -1,0 +1,295 @@
+//! A release as it was sent: what it is called, what of it is looked at before a compiler sees it, how its files lie on disk.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Component as PathPart, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use isomer_api::{Problem, ProblemKind, Release, RevisionId, TenantName};
+use isomer_manifest::{App, Diagnostic, Renderer, SecretSource, SourceFile, Spanned};
+use isomer_state::Blobs;
+use sha2::{Digest as _, Sha256};
+
+/// Numbers the folders that this process lays out.
+static LAID_OUT: AtomicU64 = AtomicU64::new(0);
+
+/// What the name of a folder that is not complete begins with.
+const UNFINISHED: &str = ".";
+
+/// Counts up when the same release is to be another revision than before.
+const IDENTITY: &[u8] = b"isomer-revision-1";
+
+/// The name of the revision that a release is: over all that it is made of. Host names are not part of it.
+pub(super) fn revision_of(release: &Release) -> RevisionId {
+    let mut hasher = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    add(IDENTITY);
+    add(release.manifest.as_bytes());
+    add(release.shape.as_bytes());
+    add(&release.components.len().to_le_bytes());
+    for (name, part) in &release.components {
+        add(name.as_bytes());
+        add(part.digest.as_str().as_bytes());
+    }
+    for (path, part) in &release.files {
+        add(path.as_str().as_bytes());
+        add(part.digest.as_str().as_bytes());
+    }
+    let hash: [u8; 32] = hasher.finalize().into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    RevisionId::from(id)
+}
+
+/// Whether all paths of the manifest lie in the app's folder, and what is to be read there is part of the release.
+///
+/// # Errors
+/// With the manifest's lines that are wrong.
+pub(super) fn check_folders(app: &App, release: &Release) -> Result<(), Problem> {
+    let source = SourceFile::new("isomer.toml", release.manifest.as_str());
+    let mut found = Vec::new();
+    for grant in app.components.values().flat_map(|component| &component.grants.dirs) {
+        let shown = grant.value.host.display();
+        let Some(folder) = inside(&grant.value.host) else {
+            found.push(outside(format!("`{shown}` leads out of the app's folder"), grant));
+            continue;
+        };
+        let is_sent = release.files.keys().any(|path| Path::new(path.as_str()).starts_with(&folder));
+        // What may be written lies with the app's data, and is made there when it is first granted.
+        if !is_sent && !grant.value.write {
+            let message = format!("the release has no file in `{shown}`");
+            let hint = "put a file into it, or grant it with `write = true`: it is empty at first then";
+            found.push(Diagnostic::error(message).code("folder-not-sent").at(grant.span, "").hint(hint));
+        }
+    }
+    for (name, store) in &app.sql {
+        if let Some(folder) = &store.migrations
+            && inside(folder).is_none()
+        {
+            let message =
+                format!("the migrations of `{name}` lie in `{}`, outside of the app's folder", folder.display());
+            found.push(Diagnostic::error(message).code("outside-of-folder").in_file().hint(HINT));
+        }
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let found = found.into_iter().map(|diagnostic| diagnostic.in_source(&source)).collect::<Vec<_>>();
+    let detail = Renderer::plain().diagnostics(&found);
+    Err(Problem::new(ProblemKind::Refused, "the manifest names folders that a node cannot give").detail(detail))
+}
+
+const HINT: &str = "on a node an app has its own folder only: write a relative path";
+
+fn outside<T>(message: String, place: &Spanned<T>) -> Diagnostic {
+    Diagnostic::error(message).code("outside-of-folder").at(place.span, "").hint(HINT)
+}
+
+/// A relative path that does not leave the folder it starts in, without `.`.
+fn inside(path: &Path) -> Option<PathBuf> {
+    let mut inside = PathBuf::new();
+    for part in path.components() {
+        match part {
+            PathPart::Normal(name) => inside.push(name),
+            PathPart::CurDir => {}
+            PathPart::ParentDir | PathPart::RootDir | PathPart::Prefix(_) => return None,
+        }
+    }
+    Some(inside)
+}
+
+/// Whether the tenant has all secrets that the manifest names. One that is a file of the release needs no tenant.
+///
+/// # Errors
+/// With those that it lacks, and how to set them.
+pub(super) fn check_secrets(
+    app: &App,
+    release: &Release,
+    tenant: &TenantName,
+    given: &BTreeSet<String>,
+) -> Result<(), Problem> {
+    let is_sent = |source: &SecretSource| match source {
+        SecretSource::Env(_) => false,
+        SecretSource::File(path) => {
+            inside(path).is_some_and(|path| release.files.keys().any(|sent| Path::new(sent.as_str()) == path))
+        }
+    };
+    let missing = app.secrets.iter().filter(|(name, source)| !given.contains(*name) && !is_sent(source));
+    let missing = missing.map(|(name, _)| name).collect::<Vec<_>>();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let title = format!("tenant `{tenant}` lacks secrets of the manifest: {names}");
+    let problem = Problem::new(ProblemKind::Refused, title);
+    Err(missing
+        .iter()
+        .fold(problem, |problem, name| problem.hint(format!("isomer secrets set {name} --tenant {tenant}"))))
+}
+
+/// Where the files of a revision's app folder lie.
+pub(crate) fn files_of(revisions: &Path, revision: &RevisionId) -> PathBuf {
+    revisions.join(revision.as_str()).join("files")
+}
+
+/// Lays out the files of a release, unless they are there: whole or not at all, and synced. They are the blobs under other names where
+/// the file system can do that.
+///
+/// # Errors
+/// When the disk fails, or a path is a file and a folder.
+pub(super) fn lay_out(revisions: &Path, revision: &RevisionId, release: &Release, blobs: &Blobs) -> io::Result<()> {
+    if release.files.is_empty() {
+        return Ok(());
+    }
+    let goal = revisions.join(revision.as_str());
+    if goal.is_dir() {
+        // Marked as used: what nothing refers to is removed only some time after that.
+        return File::open(&goal)?.set_modified(std::time::SystemTime::now());
+    }
+    let number = LAID_OUT.fetch_add(1, Ordering::Relaxed);
+    let temporary = revisions.join(format!("{UNFINISHED}{revision}-{number}"));
+    let mut folders = BTreeSet::from([temporary.clone()]);
+    let files = temporary.join("files");
+    for (path, part) in &release.files {
+        let path = files.join(path.as_str());
+        let folder = path.parent().unwrap_or(&files);
+        fs::create_dir_all(folder)?;
+        folders.extend(folder.ancestors().take_while(|above| above.starts_with(&temporary)).map(Path::to_owned));
+        let blob = blobs.path(&part.digest);
+        // A blob may have only so many names, and a file system none but one.
+        if fs::hard_link(&blob, &path).is_err() {
+            fs::copy(&blob, &path)?;
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    for folder in &folders {
+        File::open(folder)?.sync_all()?;
+    }
+    match fs::rename(&temporary, &goal) {
+        Ok(()) => File::open(revisions)?.sync_all(),
+        // Another app was given the same revision at the same time.
+        Err(_) if goal.is_dir() => fs::remove_dir_all(&temporary),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what an earlier process did not finish.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn remove_unfinished(revisions: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(revisions)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED)) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_api::{Digest, Part};
+
+    use super::*;
+
+    fn release(manifest: &str, files: &[&str]) -> Release {
+        let part = |bytes: &[u8]| Part { digest: Digest::from([bytes[0]; 32]), bytes: bytes.len() as u64 };
+        Release {
+            manifest: format!(
+                "[app]\nname = \"a\"\nversion = \"1.0.0\"\n\n[components.c]\nwasm = \"c.wasm\"\n{manifest}"
+            ),
+            shape: "monolith".to_owned(),
+            components: [("c".to_owned(), part(b"c"))].into(),
+            files: files.iter().map(|path| (path.parse().unwrap(), part(path.as_bytes()))).collect(),
+            hosts: None,
+        }
+    }
+
+    fn app(release: &Release) -> App {
+        isomer_manifest::parse(&SourceFile::new("isomer.toml", release.manifest.as_str())).unwrap().app
+    }
+
+    #[test]
+    fn a_revision_is_named_by_all_that_it_is_made_of_but_its_hosts() {
+        let one = release("", &["static/a"]);
+        let hosts = Release { hosts: Some(vec!["a.example".parse().unwrap()]), ..one.clone() };
+        assert_eq!(revision_of(&one), revision_of(&hosts));
+        let mut others = vec![release("isolate = true", &["static/a"]), release("", &["static/b"]), release("", &[])];
+        others.push(Release { shape: "split".to_owned(), ..one.clone() });
+        let mut changed = one.clone();
+        changed.components.get_mut("c").unwrap().digest = Digest::from([0; 32]);
+        others.push(changed);
+        let names = others.iter().chain([&one]).map(revision_of).collect::<BTreeSet<_>>();
+        assert_eq!(names.len(), others.len() + 1);
+    }
+
+    #[test]
+    fn paths_stay_in_the_apps_folder() {
+        let granted = |folder: &str, write: bool| {
+            let grant = format!("grants.dirs = [{{ host = \"{folder}\", guest = \"/d\", write = {write} }}]");
+            let release = release(&grant, &["static/a"]);
+            check_folders(&app(&release), &release)
+        };
+        for (folder, write) in [("static", false), ("./static", false), ("data", true), ("static", true), (".", false)]
+        {
+            granted(folder, write).unwrap_or_else(|problem| panic!("{folder}: {problem:?}"));
+        }
+        for folder in ["/etc", "../other", "static/../../x", "/"] {
+            let problem = granted(folder, true).unwrap_err();
+            let detail = problem.detail.unwrap();
+            assert!(detail.contains("leads out of the app's folder") && detail.contains("isomer.toml:7:"), "{detail}");
+        }
+        let problem = granted("nothing", false).unwrap_err();
+        assert!(problem.detail.unwrap().contains("no file in `nothing`"));
+        let migrations = release("grants.sql = [\"s\"]\n[sql.s]\nmigrations = \"../m\"", &[]);
+        assert!(check_folders(&app(&migrations), &migrations).is_err());
+    }
+
+    #[test]
+    fn a_missing_secret_is_named_with_what_to_do() {
+        let secrets = "[secrets]\nkey = { env = \"KEY\" }\nother = { file = \"keys/other\" }";
+        let (release, tenant) = (release(secrets, &[]), "acme".parse().unwrap());
+        let app = app(&release);
+        let lacks = |release: &Release, given: &[&str]| {
+            let given = given.iter().map(|name| (*name).to_owned()).collect();
+            check_secrets(&app, release, &tenant, &given).err().map(|problem| problem.hints)
+        };
+        let hints = lacks(&release, &["other"]).unwrap();
+        assert_eq!(hints, ["isomer secrets set key --tenant acme"]);
+        assert_eq!(lacks(&release, &["other", "key"]), None);
+        assert_eq!(lacks(&release, &[]).unwrap().len(), 2);
+        assert_eq!(lacks(&self::release(secrets, &["keys/other"]), &["key"]), None, "it is a file of the release");
+    }
+
+    #[test]
+    fn files_lie_under_their_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
+        let revisions = folder.path().join("revisions");
+        fs::create_dir(&revisions).unwrap();
+        let mut release = release("", &[]);
+        for (path, text) in [("static/a.txt", "one"), ("b", "two"), ("static/deep/c", "one")] {
+            let digest = Digest::from(<[u8; 32]>::from(Sha256::digest(text)));
+            let mut upload = blobs.upload(&digest).unwrap();
+            upload.write(text.as_bytes()).unwrap();
+            upload.finish().unwrap();
+            release.files.insert(path.parse().unwrap(), Part { digest, bytes: text.len() as u64 });
+        }
+        let revision = revision_of(&release);
+        // As a process that was killed has left it.
+        fs::create_dir_all(revisions.join(format!(".{revision}-0/files/static"))).unwrap();
+        remove_unfinished(&revisions).unwrap();
+        for _ in 0..2 {
+            lay_out(&revisions, &revision, &release, &blobs).unwrap();
+            let files = files_of(&revisions, &revision);
+            let read = |path: &str| fs::read_to_string(files.join(path)).unwrap();
+            assert_eq!([read("static/a.txt"), read("b"), read("static/deep/c")], ["one", "two", "one"]);
+            assert_eq!(fs::read_dir(&revisions).unwrap().count(), 1);
+        }
+    }
+}

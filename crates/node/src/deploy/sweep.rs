@@ -1,0 +1,66 @@
+//! Removing what nothing refers to any more: uploaded parts, compiled code, files of revisions.
+//!
+//! A deployment needs such things before the state refers to them. So each is marked as used (its time of modification) when somebody
+//! asks for it, and is removed only [`UNUSED_MAX`] after that, which is more than a deployment can take. Then it does not matter what
+//! is deployed while this runs.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use isomer_api::RevisionId;
+use isomer_runtime::code::CodeCache;
+use isomer_state::{Blobs, State};
+
+/// How long something is kept that nothing refers to.
+pub const UNUSED_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Uploaded parts.
+    pub blobs: usize,
+    /// Files of compiled code.
+    pub code: usize,
+    /// Folders of revisions' files.
+    pub revisions: usize,
+}
+
+/// Removes what no app's revision refers to and what was used last before `unused_max`. Blocks.
+pub(crate) fn sweep(
+    state: &State,
+    blobs: &Blobs,
+    cache: &CodeCache,
+    revisions: &Path,
+    now: SystemTime,
+    unused_max: Duration,
+) -> Result<Swept, Box<dyn std::error::Error + Send + Sync>> {
+    let needed = state.references()?;
+    Ok(Swept {
+        blobs: blobs.sweep(&needed.blobs, now, unused_max)?,
+        code: cache.sweep(&needed.code, now, unused_max)?,
+        revisions: sweep_files(revisions, &needed.revisions, now, unused_max)?,
+    })
+}
+
+fn sweep_files(
+    revisions: &Path,
+    needed: &HashSet<RevisionId>,
+    now: SystemTime,
+    unused_max: Duration,
+) -> io::Result<usize> {
+    let mut removed = 0;
+    for entry in fs::read_dir(revisions)? {
+        let entry = entry?;
+        let is_unneeded = entry.file_name().to_str().and_then(|name| name.parse::<RevisionId>().ok());
+        let is_unneeded = is_unneeded.is_some_and(|revision| !needed.contains(&revision));
+        let used = entry.metadata()?.modified()?;
+        if is_unneeded && now.duration_since(used).is_ok_and(|unused| unused >= unused_max) {
+            fs::remove_dir_all(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,110 @@
+//! What admins may ask of a node, each in its own file; here only who does it.
+//!
+//! What was begun is carried out by a task of its own: an admin who goes away in the middle of it does not leave half of it.
+
+use std::sync::Arc;
+
+use futures::future::FutureExt as _;
+use isomer_admin::{Admin, Body, LogLines, Reply};
+use isomer_api::{
+    AppInfo, AppName, Deployed, Digest, LogQuery, Missing, NodeStatus, Problem, ProblemKind, Release, RevisionInfo,
+    Rollback, Swap, TenantChange, TenantInfo, TenantName,
+};
+
+use super::Host;
+
+fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Reply<T> {
+    let task = tokio::spawn(work);
+    async move {
+        task.await.unwrap_or_else(|_| {
+            Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"))
+        })
+    }
+    .boxed()
+}
+
+/// For what reads and syncs files.
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Reply<T> {
+    carried_out(async move {
+        let failed = |_| Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
+    })
+}
+
+impl Admin for Host {
+    fn status(self: Arc<Self>) -> Reply<NodeStatus> {
+        carried_out(async move { Ok(self.node_status()) })
+    }
+
+    fn tenants(self: Arc<Self>) -> Reply<Vec<TenantInfo>> {
+        blocking(move || Ok(self.all_tenants()))
+    }
+
+    fn tenant(self: Arc<Self>, tenant: TenantName) -> Reply<TenantInfo> {
+        blocking(move || self.one_tenant(&tenant))
+    }
+
+    fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> Reply<TenantInfo> {
+        blocking(move || self.change_tenant(&tenant, change))
+    }
+
+    fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()> {
+        carried_out(async move { self.drop_tenant(&tenant).await })
+    }
+
+    fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()> {
+        blocking(move || self.change_secret(&tenant, &name, Some(value)))
+    }
+
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String) -> Reply<()> {
+        blocking(move || self.change_secret(&tenant, &name, None))
+    }
+
+    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {
+        blocking(move || self.all_apps(tenant.as_ref()))
+    }
+
+    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+        blocking(move || self.one_app(&tenant, &app))
+    }
+
+    fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<Vec<RevisionInfo>> {
+        blocking(move || self.revisions_of(&tenant, &app))
+    }
+
+    fn missing(self: Arc<Self>, release: Release) -> Reply<Missing> {
+        blocking(move || self.missing_of(&release))
+    }
+
+    fn put_blob(self: Arc<Self>, digest: Digest, body: Body) -> Reply<()> {
+        carried_out(async move { self.take_blob(digest, body).await })
+    }
+
+    fn deploy(self: Arc<Self>, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
+        carried_out(async move { self.deploy_release(tenant, app, release).await })
+    }
+
+    fn rollback(self: Arc<Self>, tenant: TenantName, app: AppName, rollback: Rollback) -> Reply<Deployed> {
+        carried_out(async move { self.roll_back(tenant, app, rollback).await })
+    }
+
+    fn swap(self: Arc<Self>, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed> {
+        carried_out(async move { self.swap_components(tenant, app, swap).await })
+    }
+
+    fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+        carried_out(async move { self.set_stopped(tenant, app, true).await })
+    }
+
+    fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+        carried_out(async move { self.set_stopped(tenant, app, false).await })
+    }
+
+    fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> Reply<()> {
+        carried_out(async move { self.remove_app(tenant, app, data).await })
+    }
+
+    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines> {
+        carried_out(async move { self.lines_of(tenant, app, query).await })
+    }
+}

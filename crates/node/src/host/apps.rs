@@ -1,0 +1,157 @@
+//! Apps: what is told of them, stopping and starting them, removing them, what they write.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream;
+use isomer_admin::{Body, LogLines};
+use isomer_api::{AppInfo, AppName, AppState, Digest, LogQuery, Problem, ProblemKind, RevisionInfo, TenantName};
+use isomer_observe::AppLogError;
+use isomer_state::App;
+
+use super::{Host, problems, removals};
+use crate::deploy::Step;
+
+/// Lines of a log that are given where none are asked for, and at most.
+const LINES_DEFAULT: u32 = 100;
+const LINES_MAX: u32 = 10_000;
+
+impl Host {
+    pub(super) fn all_apps(&self, tenant: Option<&TenantName>) -> Result<Vec<AppInfo>, Problem> {
+        let Some(tenant) = tenant else {
+            let apps = self.state.apps().into_iter();
+            return Ok(apps.map(|(tenant, name, app)| self.app_info(&tenant, &name, &app)).collect());
+        };
+        self.state.tenant(tenant).map_err(problems::of_state)?;
+        let apps = self.state.apps_of(tenant).into_iter();
+        Ok(apps.map(|(name, app)| self.app_info(tenant, &name, &app)).collect())
+    }
+
+    pub(super) fn one_app(&self, tenant: &TenantName, name: &AppName) -> Result<AppInfo, Problem> {
+        let app = self.state.app(tenant, name).map_err(problems::of_state)?;
+        Ok(self.app_info(tenant, name, &app))
+    }
+
+    pub(super) fn revisions_of(&self, tenant: &TenantName, name: &AppName) -> Result<Vec<RevisionInfo>, Problem> {
+        let app = self.state.app(tenant, name).map_err(problems::of_state)?;
+        let info = |(index, one): (usize, &isomer_state::Deployment)| RevisionInfo {
+            revision: one.revision.clone(),
+            version: one.version.clone(),
+            deployed_at: one.deployed_at,
+            current: index == 0,
+        };
+        Ok(app.history.iter().enumerate().map(info).collect())
+    }
+
+    pub(super) async fn take_blob(self: &Arc<Self>, digest: Digest, mut body: Body) -> Result<(), Problem> {
+        let blobs = self.blobs.clone();
+        let mut upload = self.blocking(move || blobs.upload(&digest).map_err(problems::of_blob)).await?;
+        while let Some(bytes) = body.next().await {
+            let bytes = bytes.map_err(|error| {
+                Problem::new(ProblemKind::BadRequest, "the upload was broken off").detail(error.to_string())
+            })?;
+            upload = self.blocking(move || upload.write(&bytes).map(|()| upload).map_err(problems::of_blob)).await?;
+        }
+        self.blocking(move || upload.finish().map_err(problems::of_blob)).await
+    }
+
+    pub(super) async fn set_stopped(
+        self: &Arc<Self>,
+        tenant: TenantName,
+        name: AppName,
+        stopped: bool,
+    ) -> Result<AppInfo, Problem> {
+        let _changing = self.busy.begin(&tenant, &name)?;
+        let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
+        let set = move || host.state.set_stopped(&key.0, &key.1, stopped).map_err(problems::of_state);
+        let app = self.blocking(set).await?;
+        self.step(Step::Recorded);
+        // A tenancy that does not know the app has nothing to stop.
+        if stopped {
+            let _ = self.tenancy.stop(&tenant, &name);
+        } else {
+            let _ = self.tenancy.resume(&tenant, &name);
+        }
+        self.step(Step::TookOver);
+        Ok(self.app_info(&tenant, &name, &app))
+    }
+
+    pub(super) async fn remove_app(
+        self: &Arc<Self>,
+        tenant: TenantName,
+        name: AppName,
+        data: bool,
+    ) -> Result<(), Problem> {
+        let _changing = self.busy.begin(&tenant, &name)?;
+        self.state.app(&tenant, &name).map_err(problems::of_state)?;
+        let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
+        self.blocking(move || {
+            let (tenant, name) = key;
+            if data {
+                removals::note(&host.dir, &tenant, Some(&name)).map_err(|error| problems::failed(&error))?;
+                host.step(Step::RemovalNoted);
+            }
+            host.state.remove_app(&tenant, &name).map_err(problems::of_state)
+        })
+        .await?;
+        self.step(Step::Forgotten);
+        self.tenancy.remove(&tenant, &name);
+        self.step(Step::Unloaded);
+        if !data {
+            return Ok(());
+        }
+        let log = self.shelf.log_of(&tenant, &name)?;
+        // Requests in flight finish with their stores.
+        self.tenancy.stores().closed(&self.dir.app(tenant.as_str(), name.as_str())).await;
+        let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
+        self.blocking(move || {
+            log.close();
+            removals::carry_out(&host.dir, &tenant, Some(&name)).map_err(|error| problems::failed(&error))
+        })
+        .await?;
+        if let Some(resources) = self.resources.get(&key.0) {
+            resources.storage.forget(&self.dir.app(key.0.as_str(), key.1.as_str()));
+        }
+        self.step(Step::DataRemoved);
+        Ok(())
+    }
+
+    pub(super) async fn lines_of(
+        self: &Arc<Self>,
+        tenant: TenantName,
+        name: AppName,
+        query: LogQuery,
+    ) -> Result<LogLines, Problem> {
+        let host = self.clone();
+        self.blocking(move || {
+            host.state.app(&tenant, &name).map_err(problems::of_state)?;
+            let log = host.shelf.log_of(&tenant, &name)?;
+            let lines = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX) as usize;
+            let failed = |error: AppLogError| match &error {
+                AppLogError::Read { .. } => problems::failed(&error),
+                _ => Problem::new(ProblemKind::Unavailable, error.to_string()),
+            };
+            Ok(if query.follow {
+                let (last, next) = log.follow(lines).map_err(failed)?;
+                stream::iter(last).chain(next).boxed()
+            } else {
+                stream::iter(log.last(lines).map_err(failed)?).boxed()
+            })
+        })
+        .await
+    }
+
+    fn app_info(&self, tenant: &TenantName, name: &AppName, app: &App) -> AppInfo {
+        let current = app.current();
+        let state = if app.stopped { Some(AppState::Stopped) } else { self.tenancy.state(tenant, name) };
+        AppInfo {
+            tenant: tenant.clone(),
+            name: name.clone(),
+            hosts: app.hosts.clone(),
+            revision: current.revision.clone(),
+            version: current.version.clone(),
+            state: state.unwrap_or(AppState::Idle),
+            deployed_at: current.deployed_at,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A node that hosts apps of many tenants: what it keeps on disk, what it has in memory, and what its admins may ask of it.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `admin` | what admins may ask |
+//! | `tenants`, `apps` | the answers to that which is no deployment (see [`crate::deploy`]) |
+//! | `resources` | what a tenant's apps share of stores and network |
+//! | `shelf` | where an app that is not in memory comes from |
+//! | `removals` | data that is to be removed |
+//! | `problems` | what admins are told of errors |
+//!
+//! Opening it locks its directory, finishes what an earlier process noted and did not do, and takes all tenants and apps into memory as
+//! names: no app is loaded before its first request. Nothing is compiled.
+
+mod admin;
+mod apps;
+pub(crate) mod problems;
+mod removals;
+mod resources;
+mod shelf;
+mod tenants;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use isomer_api::{NodeStatus, Problem, ProblemKind, TenantChange, TenantName};
+use isomer_capabilities::NodeDir;
+use isomer_capabilities::data_dir::DataDirError;
+use isomer_front::Door;
+use isomer_observe::{AppLogLimits, AppLogs, Log};
+use isomer_runtime::code::{CodeCache, CodeError, Key};
+use isomer_runtime::engine::{Engine, PoolSizes};
+use isomer_state::{BlobError, Blobs, State, StateError};
+
+use crate::deploy::steps::Busy;
+use crate::deploy::sweep::{self, Swept, UNUSED_MAX};
+use crate::deploy::{CompilerOptions, Compilers, Step, release};
+use crate::tenancy::memory::resident_bytes;
+use crate::tenancy::{Tenancy, TenancyOptions};
+use resources::AllResources;
+use shelf::OnDisk;
+
+/// How often what nothing refers to is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// How a node is set up.
+pub struct HostOptions {
+    /// Its data directory.
+    pub data: PathBuf,
+    /// Its log.
+    pub log: Log,
+    /// How uploads are compiled.
+    pub compiler: CompilerOptions,
+    /// What is in memory.
+    pub tenancy: TenancyOptions,
+    /// Told of every step of what changes an app, from whichever thread takes it.
+    pub watch: Option<Arc<dyn Fn(Step) + Send + Sync>>,
+}
+
+/// Why a node does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// Its directory.
+    #[error(transparent)]
+    Dir(#[from] DataDirError),
+    /// What it keeps about itself.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What was uploaded.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// Compiled code.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// The engine.
+    #[error("cannot set aside address space for instances")]
+    Engine {
+        /// What the system said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The apps' logs.
+    #[error("cannot start writing the apps' logs")]
+    Log {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What an earlier process left cannot be cleaned up.
+    #[error("cannot finish what an earlier process began in `{}`", path.display())]
+    Recovery {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A node that hosts apps.
+pub struct Host {
+    pub(crate) dir: Arc<NodeDir>,
+    pub(crate) state: Arc<State>,
+    pub(crate) blobs: Blobs,
+    pub(crate) shelf: Arc<OnDisk>,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) busy: Busy,
+    resources: Arc<AllResources>,
+    compilers: Arc<Compilers>,
+    watch: Option<Arc<dyn Fn(Step) + Send + Sync>>,
+    listen: OnceLock<Vec<SocketAddr>>,
+    opened: Instant,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("dir", &self.dir.path()).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Opens the node's directory. Needs tokio's runtime, and blocks.
+    ///
+    /// # Errors
+    /// When another process has the directory, or something in it cannot be read.
+    pub fn open(options: HostOptions) -> Result<Arc<Self>, HostError> {
+        let dir = Arc::new(NodeDir::open(&options.data)?);
+        let is_new = !dir.state().exists();
+        let state = Arc::new(State::open(&dir.state())?);
+        if is_new {
+            let default = TenantName::DEFAULT.parse().expect("it is a name");
+            state.set_tenant(&default, TenantChange::default())?;
+        }
+        let recovery = |path: PathBuf| move |source| HostError::Recovery { path, source };
+        removals::recover(&dir, &state).map_err(recovery(dir.path().to_owned()))?;
+        release::remove_unfinished(&dir.revisions()).map_err(recovery(dir.revisions()))?;
+        let blobs = Blobs::open(&dir.blobs())?;
+        let cache = CodeCache::open_kept(&dir.cache())?;
+        let compilers = Arc::new(Compilers::new(options.compiler));
+        let engine = |source: wasmtime::Error| HostError::Engine { source: source.into() };
+        let engine = Engine::new(PoolSizes::of_a_node()).map_err(engine)?;
+        let resources = Arc::new(AllResources::default());
+        let shelf = Arc::new(OnDisk {
+            dir: dir.clone(),
+            state: state.clone(),
+            blobs: blobs.clone(),
+            cache: cache.clone(),
+            compilers: compilers.clone(),
+            resources: resources.clone(),
+            logs: AppLogs::start(AppLogLimits::default()).map_err(|source| HostError::Log { source })?,
+            maker: Key::new(&engine, [env!("CARGO_PKG_VERSION").as_bytes()]),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        let tenancy = Tenancy::new(engine, cache, options.log, shelf.clone(), options.tenancy);
+        for (name, tenant) in state.tenants() {
+            match tenancy.set_tenant(&name, &tenant.quotas) {
+                Ok(()) => resources.add(&name, &tenancy),
+                Err(error) => tracing::error!(tenant = %name, %error, "a tenant's apps are not served"),
+            }
+        }
+        for (tenant, name, app) in state.apps() {
+            let put = tenancy.put(&tenant, &name, &app.current().revision, &app.hosts, app.stopped);
+            if let Err(error) = put {
+                tracing::error!(%tenant, app = %name, %error, "an app is not served");
+            }
+        }
+        let host = Arc::new(Self {
+            dir,
+            state,
+            blobs,
+            shelf,
+            tenancy,
+            busy: Busy::default(),
+            resources,
+            compilers,
+            watch: options.watch,
+            listen: OnceLock::new(),
+            opened: Instant::now(),
+        });
+        tokio::spawn(sweep_often(Arc::downgrade(&host)));
+        Ok(host)
+    }
+
+    /// Who serves a request, by its host.
+    #[must_use]
+    pub fn door(&self) -> Arc<dyn Door> {
+        Arc::new(self.tenancy.clone())
+    }
+
+    /// The node's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Says where the front door listens, for whoever asks for the node's status. The first word counts.
+    pub fn set_listen(&self, addresses: Vec<SocketAddr>) {
+        let _ = self.listen.set(addresses);
+    }
+
+    /// How many compilers were started so far.
+    #[must_use]
+    pub fn compilers_started(&self) -> u64 {
+        self.compilers.started()
+    }
+
+    /// Removes what no app's revision refers to and what nobody asked for in the last `unused_max`. Done every hour by itself.
+    ///
+    /// # Errors
+    /// When something cannot be read or removed.
+    pub async fn sweep(self: &Arc<Self>, unused_max: Duration) -> Result<Swept, Problem> {
+        let host = self.clone();
+        self.blocking(move || {
+            let (shelf, now) = (&host.shelf, SystemTime::now());
+            let swept = sweep::sweep(&host.state, &host.blobs, &shelf.cache, &host.dir.revisions(), now, unused_max);
+            swept.map_err(|error| problems::failed(&*error))
+        })
+        .await
+    }
+
+    fn node_status(&self) -> NodeStatus {
+        let counts = self.tenancy.counts();
+        let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        NodeStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            listen: self.listen.get().into_iter().flatten().map(ToString::to_string).collect(),
+            uptime_s: self.opened.elapsed().as_secs(),
+            tenants: number(counts.tenants),
+            apps: number(counts.apps),
+            apps_loaded: number(counts.loaded),
+            apps_loaded_max: number(counts.loaded_max),
+            instances: self.tenancy.engine().live_instances().into(),
+            resident_bytes: resident_bytes().unwrap_or(0),
+            requests: counts.requests,
+            loads: counts.loads,
+            drops: counts.drops,
+        }
+    }
+
+    pub(crate) fn step(&self, step: Step) {
+        if let Some(watch) = &self.watch {
+            watch(step);
+        }
+    }
+
+    /// For what reads and syncs files.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let failed = |_| Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
+    }
+}
+
+async fn sweep_often(host: Weak<Host>) {
+    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    // The first tick is at once: a node that starts has enough to do.
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        let Some(host) = host.upgrade() else { return };
+        match host.sweep(UNUSED_MAX).await {
+            Ok(swept) if swept == Swept::default() => {}
+            Ok(swept) => tracing::info!(?swept, "removed what nothing refers to"),
+            Err(problem) => tracing::warn!(%problem, "cannot remove what nothing refers to"),
+        }
+    }
+}

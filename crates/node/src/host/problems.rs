@@ -1,0 +1,45 @@
+//! What an admin is told of errors of the parts.
+
+use isomer_api::{Problem, ProblemKind, Quota};
+use isomer_state::{BlobError, StateError};
+
+/// Of the state.
+pub(crate) fn of_state(error: StateError) -> Problem {
+    let title = error.to_string();
+    match &error {
+        StateError::NoTenant(tenant) => {
+            Problem::new(ProblemKind::NotFound, title).hint(format!("make it with `isomer tenant set {tenant}`"))
+        }
+        StateError::NoApp { .. } | StateError::NoSecret { .. } => Problem::new(ProblemKind::NotFound, title),
+        StateError::HostTaken { .. } => {
+            Problem::new(ProblemKind::Conflict, title).hint("choose another host name, or take it from there first")
+        }
+        StateError::HasApps { .. } => Problem::new(ProblemKind::Conflict, title).hint("remove its apps first"),
+        StateError::TooManyApps { tenant, .. } => Problem::quota(Quota::Apps, title)
+            .hint(format!("remove one, or allow more with `isomer tenant set {tenant} --apps N`")),
+        StateError::TooMany { .. } => Problem::new(ProblemKind::Refused, title),
+        _ => failed(&error),
+    }
+}
+
+/// Of the blobs.
+pub(crate) fn of_blob(error: BlobError) -> Problem {
+    match &error {
+        BlobError::Digest { .. } => Problem::new(ProblemKind::BadRequest, error.to_string()).hint("send it again"),
+        BlobError::TooLarge { .. } => Problem::new(ProblemKind::TooLarge, error.to_string()),
+        _ => failed(&error),
+    }
+}
+
+/// The node itself failed.
+pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> Problem {
+    let problem = Problem::new(ProblemKind::Failed, error.to_string());
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    tracing::error!(%error, causes = causes.join(": "), "an admin's request failed");
+    if causes.is_empty() { problem } else { problem.detail(causes.join("\n")) }
+}

@@ -1,0 +1,180 @@
+//! Compiling children: what they make, what they refuse, and that none of them lives longer or takes more than it may.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use isomer_api::{Problem, ProblemKind};
+use isomer_node::deploy::{ChildLimits, CompileError, CompilerOptions, Compilers, Doing, Order, Program};
+use isomer_node::package::Package;
+use tempfile::TempDir;
+
+use crate::compiler;
+
+/// An order for one component of these bytes, in a folder of its own.
+fn order(bytes: &[u8]) -> (TempDir, Order) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("component");
+    fs::write(&path, bytes).unwrap();
+    let manifest =
+        "[app]\nname = \"test\"\nversion = \"1.2.3\"\n\n[components.it]\nwasm = \"it.wasm\"\nroutes = [\"/...\"]\n";
+    let order = Order {
+        manifest: manifest.to_owned(),
+        shape: "monolith".to_owned(),
+        components: BTreeMap::from([("it".to_owned(), path)]),
+        cache: folder.path().join("cache"),
+    };
+    (folder, order)
+}
+
+fn hello() -> Vec<u8> {
+    isomer_test_guests::bytes("http-hello")
+}
+
+fn entries(folder: &Path) -> usize {
+    fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+async fn refused(compilers: &Compilers, order: &Order) -> Problem {
+    match compilers.make(order).await {
+        Err(CompileError::Refused(problem)) => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A component whose one function is so long that compiling it takes seconds and gigabytes.
+fn bomb() -> Vec<u8> {
+    let mut text = String::from("(component (core module (func (export \"f\") (param i32) (result i32) local.get 0 ");
+    for number in 0..600_000 {
+        write!(text, "i32.const {number} i32.mul local.get 0 i32.xor ").unwrap();
+    }
+    text += ")))";
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_package_is_made_and_its_code_found_again() {
+    let compilers = Compilers::new(compiler(ChildLimits::default()));
+    let (_folder, order) = order(&hello());
+    let first = compilers.make(&order).await.unwrap();
+    assert!(first.compiled && first.code.len() == 1 && first.warnings.is_empty(), "{first:?}");
+    assert_eq!(entries(&order.cache), 2, "code and note");
+    let package = Package::from_bytes(first.package.as_bytes()).unwrap();
+    assert_eq!((package.name(), package.version().to_string().as_str()), ("test", "1.2.3"));
+    let second = compilers.make(&order).await.unwrap();
+    assert!(!second.compiled && second.code == first.code && second.package == first.package);
+    assert_eq!(compilers.started(), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_component_or_fits_nowhere_is_refused_by_name() {
+    let compilers = Compilers::new(compiler(ChildLimits::default()));
+    let elf = fs::read(std::env::current_exe().unwrap()).unwrap();
+    let module = wat::parse_str("(module)").unwrap();
+    let mut broken = hello();
+    let half = broken.len() / 2;
+    broken.truncate(half);
+    for (bytes, words) in [
+        (&elf[..100_000], "component `it` is no component, but compiled code"),
+        (&module, "component `it` is no component, but a core module"),
+        (b"hello", "component `it` is no component, but something else"),
+        (&broken, "cannot read component `it`"),
+    ] {
+        let (_folder, order) = order(bytes);
+        let problem = refused(&compilers, &order).await;
+        assert_eq!((problem.kind, problem.title.as_str()), (ProblemKind::Refused, words));
+        assert_eq!(entries(&order.cache), 0);
+    }
+    let (_folder, right) = order(&hello());
+    let manifest = right.manifest.replace("1.2.3", "one");
+    let problem = refused(&compilers, &Order { manifest, ..right.clone() }).await;
+    let detail = problem.detail.unwrap();
+    assert!(detail.contains("isomer.toml:3:11") && detail.contains("`one` is not a version"), "{detail}");
+    let manifest = format!("{}links.\"a:b/c\" = \"nobody\"\n", right.manifest);
+    assert!(refused(&compilers, &Order { manifest, ..right.clone() }).await.detail.unwrap().contains("`nobody`"));
+    let problem = refused(&compilers, &Order { shape: "round".to_owned(), ..right.clone() }).await;
+    assert!(problem.detail.unwrap().contains("`round`"));
+    let problem = refused(&compilers, &Order { components: BTreeMap::new(), ..right.clone() }).await;
+    assert_eq!(problem.title, "the release lacks the bytes of component `it`");
+}
+
+#[tokio::test]
+async fn a_bomb_ends_at_each_limit_and_is_named() {
+    let (_folder, mut order) = order(&bomb());
+    order.manifest = order.manifest.replace("routes = [\"/...\"]\n", "");
+    let doing = |doing: &Doing| matches!(doing, Doing::Compiling(group) if group == "monolith");
+    let memory = ChildLimits { memory_bytes: 600 << 20, ..ChildLimits::default() };
+    match Compilers::new(compiler(memory)).make(&order).await {
+        Err(CompileError::OutOfMemory { doing: at, .. }) if doing(&at) => {}
+        other => panic!("memory: {other:?}"),
+    }
+    let processor = ChildLimits { cpu_s: 1, ..ChildLimits::default() };
+    match Compilers::new(compiler(processor)).make(&order).await {
+        Err(CompileError::ProcessorTime { cpu_s: 1, doing: at }) if doing(&at) => {}
+        other => panic!("processor: {other:?}"),
+    }
+    let clock = CompilerOptions { time_max: Duration::from_secs(1), ..compiler(ChildLimits::default()) };
+    match Compilers::new(clock).make(&order).await {
+        Err(CompileError::TimedOut { doing: at, .. }) if at != Doing::Starting => {}
+        other => panic!("clock: {other:?}"),
+    }
+    assert_eq!(entries(&order.cache), 0, "nothing is left of it");
+    let (_folder, order) = self::order(&hello());
+    let file = ChildLimits { file_bytes: 1000, ..ChildLimits::default() };
+    match Compilers::new(compiler(file)).make(&order).await {
+        Err(CompileError::FileTooLarge { file_bytes: 1000, .. }) => {}
+        other => panic!("file: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_crashes_or_is_not_there_is_told_apart() {
+    let (_folder, order) = order(&hello());
+    let with = |path: &str, arguments: &[&str]| {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let program = Program { path: path.into(), arguments, environment: Vec::new() };
+        Compilers::new(CompilerOptions { program, ..compiler(ChildLimits::default()) })
+    };
+    match with("/bin/sh", &["-c", "echo ouch >&2; kill -SEGV $$"]).make(&order).await {
+        Err(CompileError::Crashed { doing: Doing::Starting, last_words, .. }) => assert_eq!(last_words, "ouch\n"),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(with("/nonexistent", &[]).make(&order).await, Err(CompileError::Start { .. })));
+}
+
+#[tokio::test]
+async fn few_run_few_wait_and_the_others_are_refused() {
+    let options = CompilerOptions { children_max: 1, waiting_max: 1, ..compiler(ChildLimits::default()) };
+    let compilers = Compilers::new(options);
+    let (_folder, order) = order(&hello());
+    let (one, two, three) = futures::join!(compilers.make(&order), compilers.make(&order), compilers.make(&order));
+    assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
+    assert!(matches!(three, Err(CompileError::Overloaded { waiting_max: 1 })), "{three:?}");
+    assert!(compilers.make(&order).await.is_ok(), "the places are free again");
+}
+
+#[test]
+fn a_child_whose_node_is_gone_ends() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let CompilerOptions { program, .. } = compiler(ChildLimits::default());
+    let mut child = Command::new(program.path)
+        .args(program.arguments)
+        .envs(program.environment)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (_folder, mut order) = order(&bomb());
+    order.manifest = order.manifest.replace("routes = [\"/...\"]\n", "");
+    let mut line = serde_json::to_vec(&order).unwrap();
+    line.push(b'\n');
+    std::io::Write::write_all(&mut &ours, &line).unwrap();
+    drop(ours);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}

@@ -1,0 +1,187 @@
+//! `kill -9` at every step of what changes an app: what is there afterwards is the old or the new, whole, and serves.
+//!
+//! The test runs itself as a child process that opens the node, does one thing and kills itself when it has taken one step of it. The
+//! parent then opens what is left.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use isomer_admin::Admin as _;
+use isomer_api::{Rollback, Swap};
+use isomer_node::deploy::Step;
+
+use crate::node::{TestNode, Watch, custom, keep, release, shop};
+
+const VARIABLE: &str = "ISOMER_TEST_CRASH";
+const SIGKILL: i32 = 9;
+
+/// What is done to an app that serves `two`, and served `one` before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Deploy,
+    DeployElsewhere,
+    Rollback,
+    Swap,
+    Stop,
+    Remove,
+}
+
+const ALL: [Doing; 6] =
+    [Doing::Deploy, Doing::DeployElsewhere, Doing::Rollback, Doing::Swap, Doing::Stop, Doing::Remove];
+
+impl Doing {
+    async fn run(self, node: &TestNode) {
+        let (tenant, app) = shop();
+        let host = node.host.clone();
+        match self {
+            Self::Deploy => drop(node.deploy(&release("three").file("static/a", "text")).await.unwrap()),
+            Self::DeployElsewhere => {
+                let mut made = release("two");
+                made.release.hosts = Some(vec!["shop.example".parse().unwrap(), "more.example".parse().unwrap()]);
+                node.deploy(&made).await.unwrap();
+            }
+            Self::Rollback => drop(host.rollback(tenant, app, Rollback::default()).await.unwrap()),
+            Self::Swap => {
+                let mut hello = custom("http-hello", "", "");
+                let part = hello.release.components["it"].clone();
+                node.upload(&part.digest, hello.bytes.remove(&part.digest).unwrap()).await.unwrap();
+                host.swap(tenant, app, Swap { components: [("it".to_owned(), part)].into() }).await.unwrap();
+            }
+            Self::Stop => drop(host.stop(tenant, app).await.unwrap()),
+            Self::Remove => host.remove(tenant, app, true).await.unwrap(),
+        }
+    }
+
+    /// What the app answers when it is done.
+    fn answer(self) -> (u16, &'static str) {
+        match self {
+            Self::Deploy => (200, "env=REVISION=three"),
+            Self::DeployElsewhere => (200, "env=REVISION=two"),
+            Self::Rollback => (200, "env=REVISION=one"),
+            Self::Swap => (200, "hello from WASI 0.3"),
+            Self::Stop => (503, ""),
+            Self::Remove => (404, ""),
+        }
+    }
+}
+
+/// The child's part. Run as an ordinary test, without the variable, it has nothing to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_child() {
+    let Ok(told) = std::env::var(VARIABLE) else { return };
+    let (dir, told) = told.rsplit_once('\n').unwrap();
+    let (doing, step) = told.split_once(' ').unwrap();
+    let doing = ALL.into_iter().find(|one| format!("{one:?}") == doing).unwrap();
+    let last = Step::ALL.into_iter().find(|one| format!("{one:?}") == step).unwrap();
+    let watch: Watch = Arc::new(move |step| {
+        if step == last {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+        }
+    });
+    let node = TestNode::watched(Path::new(dir), Some(watch)).await;
+    doing.run(&node).await;
+    panic!("it never came to {last:?}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let goal = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &goal)
+        } else {
+            let _ = fs::copy(entry.path(), goal).unwrap();
+        }
+    }
+}
+
+async fn answers(node: &TestNode, expected: (u16, &str), at: &str) {
+    let (status, body) = node.get("/").await;
+    let is_it = status == expected.0 && (status != 200 || body.lines().any(|line| line == expected.1));
+    assert!(is_it, "{at}: {status} {body:?} and not {expected:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_or_the_new_is_there_after_a_kill_at_any_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    fs::create_dir(&base).unwrap();
+    let node = TestNode::open_warm(&base).await;
+    for name in ["one", "two"] {
+        node.deploy(&release(name)).await.unwrap();
+    }
+    let data = base.join("tenants/default/apps/shop/kv");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("cart"), "data").unwrap();
+    // So that no step has to wait for the compiler.
+    node.deploy_as(&shop().0, &"hello".parse().unwrap(), &{
+        let mut made = custom("http-hello", "", "");
+        made.release.hosts = None;
+        made
+    })
+    .await
+    .unwrap();
+    keep(&base);
+    node.stop().await;
+    let mut covered = std::collections::BTreeSet::new();
+    for doing in ALL {
+        let steps = steps_of(doing, &base, &folder.path().join(format!("{doing:?}"))).await;
+        assert!(steps.len() >= 2, "{doing:?}: {steps:?}");
+        // What counts is recorded at this step: everything before it leaves the old.
+        let counts = if doing == Doing::Remove { Step::Forgotten } else { Step::Recorded };
+        let counts = steps.iter().position(|step| *step == counts).unwrap();
+        for (index, step) in steps.iter().enumerate() {
+            let at = format!("{doing:?} killed at {step:?}");
+            let dir = folder.path().join(format!("{doing:?}-{step:?}"));
+            copy(&base, &dir);
+            kill_at(doing, *step, &dir);
+            let node = TestNode::open(&dir).await;
+            let is_new = index >= counts;
+            answers(&node, if is_new { doing.answer() } else { (200, "env=REVISION=two") }, &at).await;
+            assert_eq!(node.host.compilers_started(), 0, "{at}: a restart compiles nothing");
+            let kept = dir.join("tenants/default/apps/shop/kv/cart").exists();
+            assert_eq!(kept, !(is_new && doing == Doing::Remove), "{at}: data");
+            if !is_new {
+                // Nothing is in the way of doing it again.
+                doing.run(&node).await;
+                answers(&node, doing.answer(), &at).await;
+            }
+            node.stop().await;
+            fs::remove_dir_all(&dir).unwrap();
+            covered.insert(*step);
+        }
+    }
+    assert_eq!(covered.into_iter().collect::<Vec<_>>(), Step::ALL, "every step is one that a process was killed at");
+}
+
+/// The steps that it takes, in their order.
+async fn steps_of(doing: Doing, base: &Path, dir: &Path) -> Vec<Step> {
+    copy(base, dir);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let watch: Watch = {
+        let seen = seen.clone();
+        Arc::new(move |step| seen.lock().unwrap().push(step))
+    };
+    let node = TestNode::watched(dir, Some(watch)).await;
+    doing.run(&node).await;
+    answers(&node, doing.answer(), "done").await;
+    node.stop().await;
+    let seen = seen.lock().unwrap().clone();
+    seen
+}
+
+fn kill_at(doing: Doing, step: Step, dir: &Path) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::crash_child", "--nocapture", "--test-threads=1"])
+        .env(VARIABLE, format!("{}\n{doing:?} {step:?}", dir.display()))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(SIGKILL), "{doing:?} at {step:?}: {said}");
+}

@@ -1,0 +1,368 @@
+//! What a deployment, a return, a swap and a removal change, and what they leave as it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use isomer_admin::Admin as _;
+use isomer_api::{
+    AppState, HostPattern, LogQuery, Problem, ProblemKind, Quota, QuotaChange, Rollback, Swap, TenantChange,
+};
+
+use crate::node::{Client, TestNode, app, custom, keep, release, revision_in, shop, tenant};
+
+fn hosts(names: &[&str]) -> Option<Vec<HostPattern>> {
+    Some(names.iter().map(|name| name.parse().unwrap()).collect())
+}
+
+async fn refused<T: std::fmt::Debug>(reply: impl Future<Output = Result<T, Problem>>, kind: ProblemKind) -> Problem {
+    let problem = reply.await.unwrap_err();
+    assert_eq!(problem.kind, kind, "{problem:?}");
+    problem
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_is_deployed_replaced_returned_and_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    assert_eq!(node.get("/").await.0, 404, "nobody has the name");
+    let one = node.deploy(&release("one")).await.unwrap();
+    assert_eq!((one.previous.clone(), one.hosts.as_slice()), (None, hosts(&["shop.example"]).unwrap().as_slice()));
+    assert_eq!(node.serving().await, "one");
+    let two = node.deploy(&release("two")).await.unwrap();
+    assert_eq!(two.previous.as_ref(), Some(&one.revision));
+    assert!(!two.compiled, "only the manifest differs");
+    assert_eq!(node.serving().await, "two");
+    let (tenant, app) = shop();
+    let host = || node.host.clone();
+    let revisions = host().revisions(tenant.clone(), app.clone()).await.unwrap();
+    let shown = revisions.iter().map(|one| (&one.revision, one.current)).collect::<Vec<_>>();
+    assert_eq!(shown, [(&two.revision, true), (&one.revision, false)]);
+    let back = host().rollback(tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
+    assert_eq!((&back.revision, node.serving().await.as_str()), (&one.revision, "one"));
+    let to = Rollback { revision: Some(two.revision.clone()) };
+    host().rollback(tenant.clone(), app.clone(), to).await.unwrap();
+    assert_eq!(node.serving().await, "two");
+    let info = host().app(tenant.clone(), app.clone()).await.unwrap();
+    assert_eq!((&info.revision, info.state, info.version.as_str()), (&two.revision, AppState::Loaded, "1.0.0"));
+    let unknown = Rollback { revision: Some("0123456789abcdef0123456789abcdef".parse().unwrap()) };
+    refused(host().rollback(tenant.clone(), app.clone(), unknown), ProblemKind::NotFound).await;
+    keep(folder.path());
+    node.stop().await;
+    let node = TestNode::open(folder.path()).await;
+    let info = node.host.clone().app(tenant, app).await.unwrap();
+    assert_eq!(info.state, AppState::Idle);
+    assert_eq!(node.serving().await, "two");
+    assert_eq!(node.host.compilers_started(), 0, "a restart compiles nothing");
+    let status = node.host.clone().status().await.unwrap();
+    assert_eq!((status.tenants, status.apps, status.apps_loaded, status.loads), (1, 1, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_release_again_changes_nothing_but_hosts() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let first = node.deploy(&release("one")).await.unwrap();
+    let started = node.host.compilers_started();
+    let (tenant, app) = shop();
+    let before = node.host.clone().app(tenant.clone(), app.clone()).await.unwrap();
+    let again = node.deploy(&release("one")).await.unwrap();
+    assert_eq!((&again.revision, again.previous.as_ref()), (&first.revision, Some(&first.revision)));
+    assert_eq!(node.host.clone().app(tenant.clone(), app.clone()).await.unwrap(), before);
+    let mut elsewhere = release("one");
+    elsewhere.release.hosts = hosts(&["*.shops.example", "new.example"]);
+    let moved = node.deploy(&elsewhere).await.unwrap();
+    assert_eq!(moved.hosts, elsewhere.release.hosts.unwrap());
+    let mut client = Client::connect(node.address).await;
+    assert_eq!(client.get("shop.example", "/").await.0, 404);
+    for host in ["new.example", "a.b.shops.example"] {
+        assert_eq!(revision_in(&client.get(host, "/").await.1), "one", "{host}");
+    }
+    let mut unsaid = release("two");
+    unsaid.release.hosts = None;
+    assert_eq!(node.deploy(&unsaid).await.unwrap().hosts, moved.hosts, "absent leaves them as they are");
+    assert_eq!(node.host.compilers_started(), started + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_revision_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&release("one")).await.unwrap();
+    let (tenant, app) = shop();
+    let before = node.host.clone().app(tenant.clone(), app.clone()).await.unwrap();
+    let mut bad = Vec::new();
+    let mut wrong = release("two");
+    wrong.release.manifest += "surprise = true\n";
+    bad.push((wrong, "the manifest is wrong"));
+    bad.push((custom("memory-hog", "limits.memory = \"64KiB\"", ""), "does not start"));
+    bad.push((custom("http-trap", "", "").healthy_at("/trap"), "the revision is not healthy"));
+    bad.push((
+        custom("env-print", "grants.secrets = [\"key\"]", "[secrets]\nkey = { env = \"KEY\" }"),
+        "lacks secrets",
+    ));
+    let escape = "grants.dirs = [{ host = \"../../state\", guest = \"/d\", write = true }]";
+    bad.push((custom("dirs-probe", escape, ""), "names folders that a node cannot give"));
+    let mut module = release("two");
+    let part = module.part(wat::parse_str("(module)").unwrap());
+    module.release.components.insert("it".to_owned(), part);
+    bad.push((module, "no component, but a core module"));
+    for (release, words) in bad {
+        let problem = refused(node.deploy(&release), ProblemKind::Refused).await;
+        assert!(problem.title.contains(words), "{problem:?}");
+        assert_eq!(node.host.clone().app(tenant.clone(), app.clone()).await.unwrap(), before);
+        assert_eq!(node.serving().await, "one", "{words}");
+    }
+    // Parts that were never sent.
+    let two = release("two");
+    let missing = custom("http-hello", "", "");
+    let reply = node.host.clone().deploy(tenant.clone(), app.clone(), missing.release);
+    refused(reply, ProblemKind::Conflict).await;
+    // Bytes that are not what they should be.
+    let digest = two.release.components["it"].digest.clone();
+    refused(node.upload(&digest, b"other bytes".to_vec()), ProblemKind::BadRequest).await;
+    // A tenant that is not there.
+    let nobody = self::tenant("nobody");
+    refused(node.deploy_as(&nobody, &app, &two), ProblemKind::NotFound).await;
+    assert_eq!(node.serving().await, "one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_health_path_must_be_answered_with_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    // Without a grant it answers with 403.
+    let problem = refused(node.deploy(&custom("secret-probe", "", "").healthy_at("/")), ProblemKind::Refused).await;
+    assert!(problem.detail.unwrap().contains("with 403"));
+    node.deploy(&custom("http-hello", "", "").healthy_at("/well")).await.unwrap();
+    assert_eq!(node.get("/").await, (200, "hello from WASI 0.3\n".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_is_swapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let first = node.deploy(&release("one")).await.unwrap();
+    let mut hello = custom("http-hello", "", "");
+    let part = hello.release.components["it"].clone();
+    node.upload(&part.digest, hello.bytes.remove(&part.digest).unwrap()).await.unwrap();
+    let (tenant, app) = shop();
+    let swap = Swap { components: [("it".to_owned(), part.clone())].into() };
+    let swapped = node.host.clone().swap(tenant.clone(), app.clone(), swap).await.unwrap();
+    assert_eq!(swapped.previous.as_ref(), Some(&first.revision));
+    assert_eq!(node.get("/").await.1, "hello from WASI 0.3\n");
+    let swap = Swap { components: [("other".to_owned(), part)].into() };
+    let problem = refused(node.host.clone().swap(tenant.clone(), app.clone(), swap), ProblemKind::NotFound).await;
+    assert!(problem.hints[0].contains("`it`"), "{problem:?}");
+    node.host.clone().rollback(tenant, app, Rollback::default()).await.unwrap();
+    assert_eq!(node.serving().await, "one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_deployment_of_an_app_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let (one, two) = (release("one"), release("two"));
+    node.deploy(&one).await.unwrap();
+    let (tenant, app) = shop();
+    let deploy = |release: &crate::node::TestRelease| {
+        node.host.clone().deploy(tenant.clone(), app.clone(), release.release.clone())
+    };
+    let (first, second) = futures::join!(deploy(&two), deploy(&two));
+    let conflicts = [&first, &second].iter().filter(|reply| reply.is_err()).count();
+    assert_eq!(conflicts, 1, "{first:?} {second:?}");
+    let problem = first.err().or(second.err()).unwrap();
+    assert_eq!(problem.kind, ProblemKind::Conflict);
+    assert_eq!(node.serving().await, "two");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_fails_while_revisions_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let quotas = QuotaChange {
+        requests_per_second: Some(1_000_000),
+        requests_burst: Some(1_000_000),
+        cpu_ms_per_second: Some(1_000_000),
+        ..QuotaChange::default()
+    };
+    node.host.clone().set_tenant(shop().0, TenantChange { quotas, hosts: None }).await.unwrap();
+    node.deploy(&release("0")).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let clients = (0..4).map(|_| {
+        let (done, address) = (done.clone(), node.address);
+        tokio::spawn(async move {
+            let mut client = Client::connect(address).await;
+            let mut asked = 0;
+            while !done.load(Ordering::Relaxed) || asked < 100 {
+                let (status, body) = client.get("shop.example", "/").await;
+                assert_eq!(status, 200, "request {asked}: {body}");
+                revision_in(&body);
+                asked += 1;
+            }
+            asked
+        })
+    });
+    let clients = clients.collect::<Vec<_>>();
+    let (tenant, app) = shop();
+    let host = || node.host.clone();
+    for round in 1..=5 {
+        node.deploy(&release(&round.to_string())).await.unwrap();
+        host().rollback(tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
+        // A component with other bytes that does the same: a custom section more.
+        let mut other = release("swapped");
+        let mut bytes = isomer_test_guests::bytes("env-print");
+        bytes.extend([0, 2, 1, b'0' + round]);
+        let part = other.part(bytes);
+        node.upload(&part.digest, other.bytes.remove(&part.digest).unwrap()).await.unwrap();
+        let swap = Swap { components: [("it".to_owned(), part)].into() };
+        host().swap(tenant.clone(), app.clone(), swap).await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.await.unwrap() >= 100);
+    }
+    let problems = host().tenant(tenant).await.unwrap().usage.refused;
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_stops_starts_and_goes_with_or_without_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let (tenant, app) = shop();
+    let writable = "grants.dirs = [{ host = \"notes\", guest = \"/notes\", write = true }, { host = \"static\", guest = \"/static\" }]";
+    let made = custom("dirs-probe", writable, "").file("static/a.txt", "from the release");
+    node.deploy(&made).await.unwrap();
+    assert_eq!(node.get("/read?path=/static/a.txt").await, (200, "from the release".to_owned()));
+    assert_eq!(node.get("/write?path=/static/a.txt").await.0, 403);
+    assert_eq!(node.get("/write?path=/notes/mine").await.0, 200);
+    let host = || node.host.clone();
+    assert_eq!(host().stop(tenant.clone(), app.clone()).await.unwrap().state, AppState::Stopped);
+    assert_eq!(node.get("/list?path=/notes").await.0, 503);
+    host().start(tenant.clone(), app.clone()).await.unwrap();
+    assert_eq!(node.get("/list?path=/notes").await, (200, "mine\n".to_owned()));
+    host().remove(tenant.clone(), app.clone(), false).await.unwrap();
+    assert_eq!(node.get("/").await.0, 404);
+    refused(host().app(tenant.clone(), app.clone()), ProblemKind::NotFound).await;
+    node.deploy(&made).await.unwrap();
+    assert_eq!(node.get("/list?path=/notes").await.1, "mine\n", "its data was kept");
+    refused(host().remove_tenant(tenant.clone()), ProblemKind::Conflict).await;
+    host().remove(tenant.clone(), app.clone(), true).await.unwrap();
+    node.deploy(&made).await.unwrap();
+    assert_eq!(node.get("/list?path=/notes").await, (200, String::new()), "its data is gone");
+    host().remove(tenant.clone(), app.clone(), true).await.unwrap();
+    host().remove_tenant(tenant.clone()).await.unwrap();
+    assert!(!folder.path().join("tenants/default").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_are_the_tenants_and_logs_the_apps() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let (tenant, app) = shop();
+    let secret = custom("secret-probe", "grants.secrets = [\"key\"]", "[secrets]\nkey = { env = \"KEY\" }");
+    let problem = refused(node.deploy(&secret), ProblemKind::Refused).await;
+    assert_eq!(problem.hints, ["isomer secrets set key --tenant default"]);
+    let host = || node.host.clone();
+    host().set_secret(tenant.clone(), "key".to_owned(), b"sesame".to_vec()).await.unwrap();
+    assert_eq!(host().tenant(tenant.clone()).await.unwrap().secrets, ["key"]);
+    node.deploy(&secret).await.unwrap();
+    assert_eq!(node.get("/print?name=key").await, (200, "sesame".to_owned()));
+    host().set_secret(tenant.clone(), "key".to_owned(), b"changed".to_vec()).await.unwrap();
+    host().stop(tenant.clone(), app.clone()).await.unwrap();
+    host().start(tenant.clone(), app.clone()).await.unwrap();
+    assert_eq!(node.get("/?name=key").await.1, "changed", "seen from the next start on");
+    refused(host().set_secret(tenant.clone(), "../key".to_owned(), vec![]), ProblemKind::BadRequest).await;
+    let query = LogQuery { lines: Some(10), follow: true };
+    let mut lines = host().logs(tenant.clone(), app.clone(), query).await.unwrap();
+    let first = tokio::time::timeout(Duration::from_secs(60), lines.next()).await.unwrap().unwrap();
+    assert_eq!((first.text.as_str(), first.component.as_deref()), ("secret sesame", Some("it")));
+    node.get("/print?name=key").await;
+    let next = tokio::time::timeout(Duration::from_secs(60), lines.next()).await.unwrap().unwrap();
+    assert_eq!(next.text, "secret changed");
+    host().remove_secret(tenant.clone(), "key".to_owned()).await.unwrap();
+    refused(
+        node.deploy(&custom("secret-probe", "grants.secrets = [\"key\"]", "[secrets]\nkey = { env = \"K\" }")),
+        ProblemKind::Refused,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_have_names_quotas_and_one_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let host = || node.host.clone();
+    let own = TenantChange { hosts: hosts(&["*.acme.example"]), ..TenantChange::default() };
+    host().set_tenant(tenant("acme"), own).await.unwrap();
+    let quotas =
+        QuotaChange { apps: Some(1), requests_per_second: Some(1), requests_burst: Some(2), ..QuotaChange::default() };
+    host().set_tenant(tenant("small"), TenantChange { quotas, hosts: None }).await.unwrap();
+    let wrong = QuotaChange { outbound_hosts: Some(vec!["not a host".to_owned()]), ..QuotaChange::default() };
+    let change = TenantChange { quotas: wrong, hosts: None };
+    refused(host().set_tenant(tenant("small"), change), ProblemKind::BadRequest).await;
+    let mut made = release("one");
+    made.release.hosts = hosts(&["shop.acme.example"]);
+    let shop = app("shop");
+    let first = node.deploy_as(&tenant("acme"), &shop, &made).await.unwrap();
+    let started = node.host.compilers_started();
+    refused(node.deploy_as(&tenant("small"), &shop, &made), ProblemKind::Conflict).await;
+    made.release.hosts = hosts(&["small.example"]);
+    let second = node.deploy_as(&tenant("small"), &shop, &made).await.unwrap();
+    assert_eq!((&second.revision, second.compiled), (&first.revision, false));
+    assert_eq!(node.host.compilers_started(), started, "the package is the same");
+    let problem = refused(node.deploy_as(&tenant("small"), &app("other"), &made), ProblemKind::Quota).await;
+    assert_eq!(problem.quota, Some(Quota::Apps));
+    let mut client = Client::connect(node.address).await;
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(client.get("small.example", "/").await.0);
+    }
+    assert_eq!(statuses, [200, 200, 429, 429]);
+    assert_eq!(client.get("shop.acme.example", "/").await.0, 200, "others are not concerned");
+    let usage = host().tenant(tenant("small")).await.unwrap().usage;
+    assert_eq!(usage.refused.get(&Quota::RequestRate), Some(&2));
+    assert_eq!(host().apps(None).await.unwrap().len(), 2);
+    assert_eq!(host().apps(Some(tenant("small"))).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nothing_refers_to_is_removed_and_lost_code_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let count = |name: &str| {
+        let mut folders = vec![folder.path().join(name)];
+        let mut files = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_dir() { folders.push(entry.path()) } else { files += 1 }
+            }
+        }
+        files
+    };
+    let made = release("one").file("static/a", "text");
+    node.deploy(&made).await.unwrap();
+    node.upload(&custom("http-hello", "", "").release.components["it"].digest, isomer_test_guests::bytes("http-hello"))
+        .await
+        .unwrap();
+    assert_eq!((count("blobs"), count("revisions")), (3, 1));
+    let none = node.host.sweep(Duration::from_secs(3600)).await.unwrap();
+    assert_eq!((none.blobs, none.revisions), (0, 0), "all was used just now");
+    let swept = node.host.sweep(Duration::ZERO).await.unwrap();
+    assert_eq!((swept.blobs, swept.revisions), (1, 0));
+    assert_eq!((count("cache"), node.serving().await.as_str()), (2, "one"));
+    node.stop().await;
+    for entry in std::fs::read_dir(folder.path().join("cache")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let node = TestNode::open(folder.path()).await;
+    assert_eq!(node.serving().await, "one");
+    assert_eq!((node.host.compilers_started(), count("cache")), (1, 2));
+    let (tenant, app) = shop();
+    node.host.clone().remove(tenant, app, true).await.unwrap();
+    node.host.sweep(Duration::ZERO).await.unwrap();
+    assert_eq!((count("blobs"), count("revisions"), count("cache")), (0, 0, 0));
+}

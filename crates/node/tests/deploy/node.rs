@@ -1,0 +1,237 @@
+//! A node in the test: a host with its front door on a port that the system chose, and releases made of the test guests.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use isomer_admin::Admin as _;
+use isomer_api::{AppName, Deployed, Digest, Part, Problem, Release, TenantName};
+use isomer_front::{Front, Limits};
+use isomer_node::deploy::{ChildLimits, Step};
+use isomer_node::host::{Host, HostOptions};
+use isomer_node::tenancy::TenancyOptions;
+use isomer_observe::{Format, Log};
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::compiler;
+
+/// Told of each step.
+pub(crate) type Watch = Arc<dyn Fn(Step) + Send + Sync>;
+
+/// A node that runs.
+pub(crate) struct TestNode {
+    pub(crate) host: Arc<Host>,
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    serving: Option<JoinHandle<usize>>,
+}
+
+pub(crate) fn tenant(name: &str) -> TenantName {
+    name.parse().unwrap()
+}
+
+pub(crate) fn app(name: &str) -> AppName {
+    name.parse().unwrap()
+}
+
+/// The app that tests deploy if they have nothing else in mind.
+pub(crate) fn shop() -> (TenantName, AppName) {
+    (tenant("default"), app("shop"))
+}
+
+impl TestNode {
+    pub(crate) async fn open(dir: &Path) -> Self {
+        Self::watched(dir, None).await
+    }
+
+    /// With the compiled code of the tests before, which is what they are about only rarely.
+    pub(crate) async fn open_warm(dir: &Path) -> Self {
+        warm(dir);
+        Self::open(dir).await
+    }
+
+    pub(crate) async fn watched(dir: &Path, watch: Option<Watch>) -> Self {
+        let log = Log::start(std::io::sink(), Format::Json, false).unwrap();
+        let host = Host::open(HostOptions {
+            data: dir.to_owned(),
+            log: log.clone(),
+            compiler: compiler(ChildLimits::default()),
+            tenancy: TenancyOptions { instances_max: Some(16), ..TenancyOptions::default() },
+            watch,
+        })
+        .unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let front = Front::listen(listen, Limits::default(), host.door(), log).await.unwrap();
+        let address = front.address();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(front.serve(stopped.map(drop), Duration::from_secs(60)));
+        Self { host, address, stop: Some(stop), serving: Some(serving) }
+    }
+
+    /// Uploads what the node lacks, and deploys.
+    pub(crate) async fn deploy(&self, release: &TestRelease) -> Result<Deployed, Problem> {
+        let (tenant, app) = shop();
+        self.deploy_as(&tenant, &app, release).await
+    }
+
+    pub(crate) async fn deploy_as(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        release: &TestRelease,
+    ) -> Result<Deployed, Problem> {
+        let missing = self.host.clone().missing(release.release.clone()).await?;
+        for digest in missing.digests {
+            self.upload(&digest, release.bytes[&digest].clone()).await?;
+        }
+        self.host.clone().deploy(tenant.clone(), app.clone(), release.release.clone()).await
+    }
+
+    pub(crate) async fn upload(&self, digest: &Digest, bytes: Vec<u8>) -> Result<(), Problem> {
+        let pieces = bytes.chunks(64 << 10).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
+        self.host.clone().put_blob(digest.clone(), Box::pin(futures::stream::iter(pieces))).await
+    }
+
+    /// Asks the shop over a connection of its own.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        Client::connect(self.address).await.get("shop.example", path).await
+    }
+
+    /// The app's own name of the revision that answers: what its manifest says in `REVISION`.
+    pub(crate) async fn serving(&self) -> String {
+        let (status, body) = self.get("/").await;
+        assert_eq!(status, 200, "{body}");
+        revision_in(&body).to_owned()
+    }
+
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        self.serving.take().unwrap().await.unwrap();
+    }
+}
+
+/// What [`release`] made the guest say.
+pub(crate) fn revision_in(body: &str) -> &str {
+    let line = body.lines().find_map(|line| line.strip_prefix("env=REVISION="));
+    line.unwrap_or_else(|| panic!("no revision in {body:?}"))
+}
+
+/// A connection that is kept.
+pub(crate) struct Client(SendRequest<Empty<Bytes>>);
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    pub(crate) async fn get(&mut self, host: &str, path: &str) -> (u16, String) {
+        let request = http::Request::get(path).header("host", host).body(Empty::new()).unwrap();
+        self.0.ready().await.unwrap();
+        let response = self.0.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+/// A release with the bytes of its parts.
+#[derive(Clone)]
+pub(crate) struct TestRelease {
+    pub(crate) release: Release,
+    pub(crate) bytes: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// The release of a shop that says that it is `revision`, under `shop.example`.
+pub(crate) fn release(revision: &str) -> TestRelease {
+    custom("env-print", &format!("grants.config = {{ REVISION = \"{revision}\" }}\n"), "")
+}
+
+/// A release of one guest on all paths, with further lines for its component and at the manifest's end.
+pub(crate) fn custom(guest: &str, lines: &str, end: &str) -> TestRelease {
+    let manifest = format!(
+        "[app]\nname = \"shop\"\nversion = \"1.0.0\"\n\n[components.it]\nwasm = \"it.wasm\"\nroutes = [\"/...\"]\n{lines}\n{end}\n"
+    );
+    let mut made = TestRelease {
+        release: Release {
+            manifest,
+            shape: "monolith".to_owned(),
+            components: BTreeMap::new(),
+            files: BTreeMap::new(),
+            hosts: Some(vec!["shop.example".parse().unwrap()]),
+        },
+        bytes: BTreeMap::new(),
+    };
+    let part = made.part(isomer_test_guests::bytes(guest));
+    made.release.components.insert("it".to_owned(), part);
+    made
+}
+
+impl TestRelease {
+    /// With a path that must be answered with success.
+    pub(crate) fn healthy_at(mut self, path: &str) -> Self {
+        let version = "version = \"1.0.0\"\n";
+        self.release.manifest = self.release.manifest.replacen(version, &format!("{version}health = \"{path}\"\n"), 1);
+        self
+    }
+
+    /// Remembers some bytes.
+    pub(crate) fn part(&mut self, bytes: Vec<u8>) -> Part {
+        let digest = Digest::from(<[u8; 32]>::from(Sha256::digest(&bytes)));
+        let part = Part { digest: digest.clone(), bytes: bytes.len() as u64 };
+        self.bytes.insert(digest, bytes);
+        part
+    }
+
+    pub(crate) fn file(mut self, path: &str, text: &str) -> Self {
+        let part = self.part(text.as_bytes().to_vec());
+        self.release.files.insert(path.parse().unwrap(), part);
+        self
+    }
+}
+
+/// Compiled code that is kept between runs of the tests.
+fn code_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept-code")
+}
+
+/// Gives a node's directory the code that is kept; see [`keep`].
+pub(crate) fn warm(dir: &Path) {
+    let cache = dir.join("cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    private(dir);
+    private(&cache);
+    for entry in std::fs::read_dir(code_folder()).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let _ = std::fs::hard_link(&path, cache.join(path.file_name().unwrap()));
+    }
+}
+
+/// Keeps the code of a node's directory.
+pub(crate) fn keep(dir: &Path) {
+    std::fs::create_dir_all(code_folder()).unwrap();
+    for entry in std::fs::read_dir(dir.join("cache")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !name.starts_with('.') {
+            let _ = std::fs::hard_link(&path, code_folder().join(name));
+        }
+    }
+}
+
+fn private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
