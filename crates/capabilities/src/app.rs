@@ -4,7 +4,7 @@
 //! directory in use) is found when the app starts and not by a user.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -20,6 +20,7 @@ use crate::outbound::{HostRule, OutboundClient, OutboundPolicy, Outgoing};
 use crate::place::{AppFiles, OutsideError, Place};
 use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
 use crate::sql::{SqlOpenError, SqlSettings};
+use crate::watched_folders::WatchedFolders;
 
 /// The capabilities of an app. Dropping it, and the groups that were linked with it, closes the stores, each in the
 /// background; whoever opens one again meanwhile waits for that.
@@ -47,6 +48,9 @@ pub enum CapabilityError {
     /// A secret can't be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// What the app has on disk can't be counted.
+    #[error("the app's folders can't be read")]
+    Count(#[source] std::io::Error),
     /// The migrations of a SQL store aren't the app's own.
     #[error("the migrations of the SQL store `{store}` can't be read")]
     Migrations {
@@ -64,8 +68,8 @@ impl Capabilities {
     /// The first thing that can't be opened or read.
     pub async fn open(app: &App, place: &Place, engines: &Engines) -> Result<Self, CapabilityError> {
         let secrets = read_secrets(app, place)?;
-        let kv = engines.kv.stores(&place.kv, place.storage.clone());
-        let sql = engines.sql.stores(&place.sql, place.storage.clone());
+        let (kv, sql) = (engines.kv(place), engines.sql(place));
+        count_data(place, engines).await?;
         let (mut kv_grants, mut sql_grants) = (GrantTable::new(), GrantTable::new());
         let (mut config_grants, mut secret_grants) = (GrantTable::new(), GrantTable::new());
         let mut outbound: BTreeMap<String, Arc<dyn Outbound>> = BTreeMap::new();
@@ -119,6 +123,16 @@ impl Capabilities {
         Self::open(app, &self.place.with_files(files), &self.engines).await
     }
 
+    /// Says whether the tenant's storage is full, and keeps what `folders` take counted while somebody asks. `None`: there is no
+    /// limit, or no folder.
+    pub fn watch_folders(&self, folders: Vec<PathBuf>) -> Option<Arc<dyn Fn() -> bool + Send + Sync>> {
+        if folders.is_empty() || matches!(self.place.files, AppFiles::Anywhere(_)) {
+            return None;
+        }
+        let watch = WatchedFolders::new(folders, self.place.storage.clone(), self.engines.kv.lane(&self.place.storage));
+        Some(Arc::new(move || watch.is_full()))
+    }
+
     /// Where they lie.
     pub fn place(&self) -> &Place {
         &self.place
@@ -134,6 +148,15 @@ impl Capabilities {
     pub fn outbound(&self, component: &str) -> Option<Arc<dyn Outbound>> {
         self.outbound.get(component).cloned()
     }
+}
+
+/// Counts what the app has on disk, the first time that it is opened.
+async fn count_data(place: &Place, engines: &Engines) -> Result<(), CapabilityError> {
+    let AppFiles::Own { writable, .. } = &place.files else { return Ok(()) };
+    let (account, folders) = (place.storage.clone(), [place.kv.clone(), place.sql.clone(), writable.clone()]);
+    let lane = engines.kv.lane(&account);
+    let counted = lane.run(move || folders.iter().try_for_each(|folder| account.scan_once(folder)));
+    counted.await.map_err(std::io::Error::other).flatten().map_err(CapabilityError::Count)
 }
 
 fn read_secrets(app: &App, place: &Place) -> Result<Secrets, SecretError> {

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use crate::kv::{KvEngine, KvLimits};
+use crate::Place;
+use crate::kv::{Kv, KvEngine, KvLimits};
 use crate::outbound::{OutboundLimits, OutboundNetwork};
-use crate::sql::{SqlEngine, SqlLimits};
+use crate::sql::{Sql, SqlEngine, SqlLimits};
 
 /// Limits of the capabilities.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,18 @@ impl Engines {
     #[must_use]
     pub fn with_network(limits: CapabilityLimits, network: OutboundNetwork) -> Self {
         Self { kv: KvEngine::new(limits.kv), sql: SqlEngine::new(limits.sql), network }
+    }
+
+    /// The key-value stores of a place.
+    #[must_use]
+    pub fn kv(&self, place: &Place) -> Kv {
+        self.kv.stores(&place.kv, place.storage.clone())
+    }
+
+    /// The SQL stores of a place.
+    #[must_use]
+    pub fn sql(&self, place: &Place) -> Sql {
+        self.sql.stores(&place.sql, place.storage.clone())
     }
 
     /// Resolves when no store below `dir` is open: those whose apps are gone have been closed and synced. A store that is in use

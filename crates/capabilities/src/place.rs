@@ -1,5 +1,6 @@
 //! Where the capabilities of one app lie, and what its tenant may use of them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use isomer_manifest::DirGrant;
 
 use crate::data_dir::make_private_dir;
 use crate::outbound::TenantHosts;
-use crate::secrets::SecretValues;
+use crate::secrets::{Secret, SecretValues};
 use crate::{DataDir, StorageAccount};
 
 /// Where one app's things are. Folders for data need not exist: what an app doesn't use isn't made.
@@ -42,6 +43,9 @@ pub enum AppFiles {
     },
 }
 
+/// Longest name of a folder, in bytes: that of file systems.
+const FOLDER_NAME_BYTES_MAX: usize = 255;
+
 /// A path of a manifest leads out of what is the app's own.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` is not one of the app's own files and folders", path.display())]
@@ -51,6 +55,26 @@ pub struct OutsideError {
 }
 
 impl Place {
+    /// The place of an app of a tenant, whose data lies in `data` (`kv/`, `sql/` and `dirs/`, each made when it is needed) and
+    /// whose revision's files lie in `files`.
+    #[must_use]
+    pub fn of_tenant(
+        data: &Path,
+        files: &Path,
+        storage: Arc<StorageAccount>,
+        outbound: Arc<TenantHosts>,
+        secrets: BTreeMap<String, Secret>,
+    ) -> Self {
+        Self {
+            kv: data.join("kv"),
+            sql: data.join("sql"),
+            files: AppFiles::Own { files: files.to_owned(), writable: data.join("dirs") },
+            storage,
+            outbound: Some(outbound),
+            secrets: SecretValues::Given(secrets),
+        }
+    }
+
     /// The place of the one app of a process, in its data directory. Paths of its manifest start at `app_dir`.
     #[must_use]
     pub fn of_process(app_dir: &Path, data: &DataDir) -> Self {
@@ -97,9 +121,8 @@ impl AppFiles {
             Self::Anywhere(base) => (base.join(&grant.host), None),
             Self::Own { files, .. } if !grant.write => (below(files, &grant.host).map_err(outside)?, Some(files)),
             Self::Own { writable, .. } => {
-                let path = below(writable, &grant.host).map_err(outside)?;
-                make_private_dir(writable)?;
-                make_below(writable, &path)?;
+                let path = writable.join(folder_name(&grant.host).map_err(outside)?);
+                make_private_dir(&path)?;
                 (path, Some(writable))
             }
         };
@@ -107,7 +130,7 @@ impl AppFiles {
         if let Some(base) = base
             && !real.starts_with(base.canonicalize()?)
         {
-            // A component that may write the folder around this one has put a link in its place.
+            // A link stands where a folder should.
             return Err(outside(OutsideError { path: grant.host.clone() }));
         }
         std::fs::read_dir(&real)?;
@@ -128,22 +151,71 @@ fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
     Ok(joined)
 }
 
-/// Makes `path` below `base`, which is there. Nothing is made behind a link.
-fn make_below(base: &Path, path: &Path) -> io::Result<()> {
-    let Ok(rest) = path.strip_prefix(base) else { return Ok(()) };
-    let mut folder = base.to_owned();
-    for part in rest.components() {
-        folder.push(part);
-        match std::fs::symlink_metadata(&folder) {
-            Ok(found) if found.is_dir() => {}
-            Ok(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::NotADirectory,
-                    format!("`{}` is no folder", folder.display()),
-                ));
-            }
-            Err(_) => make_private_dir(&folder)?,
+/// The name of the folder for what a manifest calls `path`. Folders that components may write lie side by side, whatever their
+/// paths: were one inside of another, who may write the outer one could put a link in place of the inner one.
+fn folder_name(path: &Path) -> Result<String, OutsideError> {
+    let outside = || OutsideError { path: path.to_owned() };
+    let relative = below(Path::new(""), path)?;
+    let text = relative.to_str().ok_or_else(outside)?;
+    let mut name = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '%' => name.push_str("%25"),
+            '/' | '\\' => name.push_str("%2F"),
+            '\0' => return Err(outside()),
+            other => name.push(other),
         }
     }
-    Ok(())
+    // The app's folder itself.
+    if name.is_empty() {
+        name.push('%');
+    }
+    if name.len() > FOLDER_NAME_BYTES_MAX { Err(outside()) } else { Ok(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(host: &str, write: bool) -> DirGrant {
+        DirGrant { host: host.into(), guest: "/data".to_owned(), write }
+    }
+
+    #[test]
+    fn a_tenants_paths_lead_to_its_own_files_and_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = AppFiles::Own { files: dir.path().join("files"), writable: dir.path().join("dirs") };
+        std::fs::create_dir_all(dir.path().join("files/templates")).unwrap();
+        for path in ["/etc", "..", "../dirs", "templates/../../dirs", "a/../../b"] {
+            assert!(own.read_only(Path::new(path)).is_err(), "{path}");
+            for write in [true, false] {
+                let refused = own.directory(&grant(path, write)).unwrap_err();
+                assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{path}: {refused}");
+            }
+        }
+        assert_eq!(own.directory(&grant("missing", false)).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(own.directory(&grant("./templates", false)).unwrap().ends_with("files/templates"));
+        assert!(!dir.path().join("dirs").exists(), "made with the first that is granted");
+        let names = ["data", "data/inner", "data%2Finner", "templates", "."];
+        let folders: std::collections::BTreeSet<_> =
+            names.iter().map(|name| own.directory(&grant(name, true)).unwrap()).collect();
+        assert_eq!(folders.len(), names.len(), "each has one of its own");
+        let real = dir.path().join("dirs").canonicalize().unwrap();
+        assert!(folders.iter().all(|folder| folder.parent() == Some(&real)), "side by side: {folders:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_place_of_a_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = AppFiles::Own { files: dir.path().join("files"), writable: dir.path().join("dirs") };
+        for folder in ["files", "dirs", "secret"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            std::os::unix::fs::symlink("../secret", dir.path().join(folder).join("data")).unwrap();
+        }
+        for write in [true, false] {
+            let refused = own.directory(&grant("data", write)).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{refused}");
+        }
+    }
 }

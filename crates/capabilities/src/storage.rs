@@ -24,6 +24,8 @@ pub struct StorageAccount {
     used: AtomicU64,
     refused: AtomicU64,
     files: Mutex<HashMap<PathBuf, u64>>,
+    /// Folders all of whose files are known.
+    scanned: Mutex<Vec<PathBuf>>,
     /// Bytes of the tenant's writes that wait for a thread.
     waiting: AtomicUsize,
 }
@@ -39,6 +41,7 @@ impl StorageAccount {
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             files: Mutex::default(),
+            scanned: Mutex::default(),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -80,7 +83,23 @@ impl StorageAccount {
         files.retain(|path, _| !path.starts_with(dir));
         files.extend(found);
         self.used.store(files.values().sum(), Ordering::Relaxed);
+        let mut scanned = locked(&self.scanned);
+        if !scanned.iter().any(|other| dir.starts_with(other)) {
+            scanned.retain(|other| !other.starts_with(dir));
+            scanned.push(dir.to_owned());
+        }
         Ok(())
+    }
+
+    /// As [`StorageAccount::scan`], unless the folder, or one around it, was scanned before: then what is there is known.
+    ///
+    /// # Errors
+    /// When a folder can't be read.
+    pub fn scan_once(&self, dir: &Path) -> io::Result<()> {
+        if locked(&self.scanned).iter().any(|scanned| dir.starts_with(scanned)) {
+            return Ok(());
+        }
+        self.scan(dir)
     }
 
     /// Forget the files below `dir`: they were removed.
@@ -208,6 +227,11 @@ mod tests {
         std::fs::remove_file(first.join("x")).unwrap();
         assert_eq!(account.measure(&first.join("x")), 0);
         assert_eq!(account.used(), both / 2);
+        // What is known is not looked for again; what is new is.
+        std::fs::write(second.join("y"), vec![1; 10_000]).unwrap();
+        account.scan_once(&second).unwrap();
+        assert_eq!(account.used(), both / 2);
+        account.measure(&second.join("y"));
         account.forget(&second);
         assert_eq!(account.used(), 0);
     }

@@ -88,11 +88,15 @@ impl Parts {
 
     fn owner(&self, name: &ComponentName, component: &Component) -> Result<OwnerSettings, PartsError> {
         let config = component.grants.config.iter();
+        let directories = self.directories(name, component)?;
+        let writable = directories.iter().filter(|directory| directory.write);
+        let writable: Vec<_> = writable.map(|directory| directory.host.clone()).collect();
         Ok(OwnerSettings {
             component: name.as_str().into(),
             environment: config.map(|(key, value)| (key.clone(), value.clone())).collect(),
             arguments: Vec::new(),
-            directories: self.directories(name, component)?,
+            directories,
+            storage_is_full: self.capabilities.watch_folders(writable),
             outbound: self.capabilities.outbound(name.as_str()),
         })
     }

@@ -82,6 +82,8 @@ pub struct OwnerSettings {
     pub directories: Vec<Directory>,
     /// Its way out over HTTP; none refuses every request.
     pub outbound: Option<Arc<dyn Outbound>>,
+    /// Asked when an instance first uses its directories: while it says yes, none of them can be written.
+    pub storage_is_full: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
 /// Handles of the host that one instance may hold: streams, requests, buckets, connections. A guest that leaks them is stopped by
@@ -227,8 +229,9 @@ impl Guest {
             let (stdout, stderr) = (writer(Stream::Stdout), writer(Stream::Stderr));
             builder.stdout(stdout.clone()).stderr(stderr.clone()).envs(&owner.environment).args(&owner.arguments);
             self.writers.extend([stdout, stderr]);
+            let full = owner.storage_is_full.as_ref().is_some_and(|is_full| is_full());
             for directory in &owner.directories {
-                let perms = if directory.write { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+                let perms = if directory.write && !full { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
                 if let Err(error) = builder.preopened_dir(&directory.host, &directory.guest, perms) {
                     // It was there when the app started; the guest sees no such directory.
                     tracing::warn!(component = &*owner.component, path = %directory.host.display(), %error, "cannot open granted directory");

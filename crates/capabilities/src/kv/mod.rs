@@ -189,11 +189,16 @@ impl KvEngine {
         Self { limits: Arc::new(limits), pool, files: Arc::default(), cache }
     }
 
-    /// The stores that lie in `dir`, which is made with the first of them.
-    pub(crate) fn stores(&self, dir: &Path, account: Arc<StorageAccount>) -> Kv {
+    /// The lane of a tenant.
+    pub(crate) fn lane(&self, account: &StorageAccount) -> Lane {
         let bounds =
             LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.waiting_reads_max };
-        let lane = self.pool.lane(account.number(), bounds);
+        self.pool.lane(account.number(), bounds)
+    }
+
+    /// The stores that lie in `dir`, which is made with the first of them.
+    pub(crate) fn stores(&self, dir: &Path, account: Arc<StorageAccount>) -> Kv {
+        let lane = self.lane(&account);
         Kv { dir: dir.to_owned(), engine: self.clone(), lane, account }
     }
 

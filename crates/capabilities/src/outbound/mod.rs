@@ -173,7 +173,7 @@ impl OutboundClient {
         let Destination { host, port, .. } = destination;
         let found = match host {
             Host::Address(address) => vec![*address],
-            Host::Name(name) => self.network.resolver.resolve(name).await.map_err(|error| {
+            Host::Name(name) => self.resolve(name).await.map_err(|error| {
                 tracing::debug!(%host, %error, "a name could not be looked up");
                 Error::DnsError { rcode: Some("the name could not be looked up".to_owned()), info_code: None }
             })?,
@@ -197,6 +197,20 @@ impl OutboundClient {
             return Err(Error::DestinationIpProhibited);
         }
         Ok(allowed)
+    }
+
+    /// Looks a name up. The system's resolver holds a thread until it has an answer, also where nobody waits for it any more; so those of a
+    /// tenant are bounded until they have ended.
+    async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
+        let resolver = self.network.resolver.clone();
+        let Some(tenant) = &self.tenant else { return resolver.resolve(name).await };
+        let permit = tenant.lookup().await;
+        let name = name.to_owned();
+        let lookup = tokio::spawn(async move {
+            let _permit = permit;
+            resolver.resolve(&name).await
+        });
+        lookup.await.map_err(std::io::Error::other)?
     }
 
     /// Counts and logs what the tenant's quota refuses.

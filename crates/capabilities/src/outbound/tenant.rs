@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::Reach;
 use super::policy::{Host, HostRule};
@@ -20,7 +20,11 @@ pub struct TenantHosts {
     rules: RwLock<Option<Vec<HostRule>>>,
     refused: AtomicU64,
     connections: OnceLock<Arc<Semaphore>>,
+    lookups: Arc<Semaphore>,
 }
+
+/// Names that are looked up for a tenant at once.
+const LOOKUPS_MAX: usize = 16;
 
 /// A text is not a host that requests may go to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +43,8 @@ impl TenantHosts {
     /// The first that isn't a host.
     pub fn new(hosts: Option<&[String]>) -> Result<Self, InvalidHostRule> {
         let rules = RwLock::new(parse(hosts)?);
-        Ok(Self { rules, refused: AtomicU64::new(0), connections: OnceLock::new() })
+        let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
+        Ok(Self { rules, refused: AtomicU64::new(0), connections: OnceLock::new(), lookups })
     }
 
     /// Allow other hosts from now on.
@@ -64,6 +69,11 @@ impl TenantHosts {
     /// The tenant's connections: all its components together have as many as one has elsewhere.
     pub(super) fn connections(&self, most: usize) -> Arc<Semaphore> {
         self.connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
+    }
+
+    /// The right to look a name up.
+    pub(super) async fn lookup(&self) -> Option<OwnedSemaphorePermit> {
+        self.lookups.clone().acquire_owned().await.ok()
     }
 
     /// May a request name `host` and `port`? What it leads to is asked later.

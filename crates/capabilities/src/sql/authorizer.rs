@@ -5,6 +5,8 @@
 
 use rusqlite::hooks::{AuthAction, AuthContext};
 
+use super::functions;
+
 /// Table in which applied migrations are recorded.
 pub(super) const MIGRATIONS_TABLE: &str = "_isomer_migrations";
 
@@ -60,6 +62,11 @@ pub(super) fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String>
         AuthAction::Function { function_name } => {
             if FUNCTIONS_DENIED.iter().any(|name| name.eq_ignore_ascii_case(function_name)) {
                 return Err(format!("the function `{function_name}` is not allowed"));
+            }
+            if functions::QUADRATIC.iter().any(|name| name.eq_ignore_ascii_case(function_name)) {
+                return Err(format!(
+                    "the function `{function_name}` is not allowed: large arguments make it run for hours; use json_set and json_remove"
+                ));
             }
             Ok(())
         }

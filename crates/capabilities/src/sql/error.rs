@@ -143,6 +143,7 @@ impl SqlError {
             ErrorCode::ConstraintViolation => Self::Constraint(message),
             ErrorCode::OperationInterrupted => Self::Timeout,
             ErrorCode::TooBig => Self::TooLarge(message),
+            ErrorCode::OutOfMemory => Self::TooLarge("the statement needs more memory than there is for it".to_owned()),
             // What SQLite says to the steps of an empty statement.
             ErrorCode::ApiMisuse => Self::Statement("it is empty".to_owned()),
             ErrorCode::AuthorizationForStatementDenied => Self::Statement(denied.unwrap_or(message)),

@@ -9,12 +9,13 @@
 //! - [`Transaction`]: all its changes, or none.
 //!
 //! What guests send is one statement a call, prepared under an authorizer (`authorizer.rs`) and run under a time
-//! limit (`session.rs`).
+//! limit (`session.rs`), with functions none of which can take long by itself (`functions.rs`).
 //!
 //! The invariant to keep: a change is acknowledged after `COMMIT` has returned, and `COMMIT` returns after the sync.
 
 mod authorizer;
 mod error;
+mod functions;
 mod migrations;
 mod session;
 mod store;
@@ -73,6 +74,8 @@ pub struct SqlLimits {
     pub tenant_threads_max: usize,
     /// Statements of all stores of a tenant that wait for a thread.
     pub tenant_waiting_max: usize,
+    /// Bytes of memory that SQLite may have in this process; a statement that would need more fails.
+    pub heap_bytes_max: u64,
     /// Bytes that one statement may write, temporary files included, where the tenant's storage is limited.
     pub statement_writes_max: u64,
 }
@@ -101,6 +104,7 @@ impl Default for SqlLimits {
             threads_max: 64,
             tenant_threads_max: 8,
             tenant_waiting_max: 1024,
+            heap_bytes_max: 2 << 30,
             statement_writes_max: 256 << 20,
         }
     }

@@ -15,6 +15,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::{self, Mode};
+use super::functions;
 use super::{Rows, SqlError, SqlLimits, VALUE_OVERHEAD_BYTES, Value};
 use crate::StorageAccount;
 use crate::pool::locked;
@@ -27,7 +28,9 @@ const BUSY_TIME: Duration = Duration::from_secs(5);
 /// Time between two looks at what a statement has written.
 const WRITES_LOOK: Duration = Duration::from_millis(20);
 /// Bytes of a pattern of LIKE and GLOB: matching is one instruction, which no clock interrupts.
-const LIKE_PATTERN_BYTES_MAX: i32 = 1000;
+const LIKE_PATTERN_BYTES_MAX: i32 = 256;
+/// Arguments of a function: some put them all together before they look at the size.
+const FUNCTION_ARGUMENTS_MAX: i32 = 100;
 /// Instructions that a statement may be compiled to: they lie in memory.
 const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
 /// How deep triggers may call triggers.
@@ -153,6 +156,10 @@ impl Session {
         let bounded = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bounded(limits.value_bytes_max))?;
         connection.set_limit(Limit::SQLITE_LIMIT_VARIABLE_NUMBER, bounded(limits.parameters_max))?;
+        functions::define(&connection, limits.value_bytes_max)?;
+        // Of the whole process: whoever opens the first connection sets it.
+        connection.pragma_update(None, "hard_heap_limit", limits.heap_bytes_max.cast_signed())?;
+        connection.set_limit(Limit::SQLITE_LIMIT_FUNCTION_ARG, FUNCTION_ARGUMENTS_MAX)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES_MAX)?;

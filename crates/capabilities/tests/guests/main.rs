@@ -1,6 +1,10 @@
 //! Capabilities as guests see them: each interface granted and not granted, through a manifest, the engine and real components.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod floods;
+mod quotas;
+mod tenants;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use isomer_capabilities::{Capabilities, CapabilityLimits, DataDir, Engines, Place};
+use isomer_capabilities::{Capabilities, CapabilityError, CapabilityLimits, DataDir, Engines, Place};
 use isomer_manifest::{App, SourceFile};
 use isomer_runtime::engine::{Engine, Slots};
-use isomer_runtime::guest::OwnerSettings;
+use isomer_runtime::guest::{Directory, OwnerSettings};
 use isomer_runtime::output::{OutputSink, Stream};
 use isomer_runtime::{
     Account, Failure, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Provider, Request, RequestId,
@@ -33,8 +37,7 @@ impl OutputSink for Nowhere {
 struct Probe {
     group: GroupHandle,
     _capabilities: Capabilities,
-    _data: DataDir,
-    _dir: TempDir,
+    _home: Option<(DataDir, TempDir)>,
 }
 
 fn app(manifest: &str) -> App {
@@ -58,14 +61,31 @@ impl Probe {
         let create = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);";
         std::fs::write(dir.path().join("migrations/001.sql"), create).unwrap();
         std::fs::write(dir.path().join("secret.txt"), "from a file\n").unwrap();
-        let app = app(&format!("[components.probe]\nwasm = \"probe.wasm\"\n{grants}"));
         let data = DataDir::open(&dir.path().join("data")).unwrap();
         let engines = Engines::new(CapabilityLimits::default());
-        let capabilities = Capabilities::open(&app, &Place::of_process(dir.path(), &data), &engines).await.unwrap();
+        let probe = Self::at(guest, grants, &Place::of_process(dir.path(), &data), &engines).await.unwrap();
+        Self { _home: Some((data, dir)), ..probe }
+    }
+
+    /// The guest as an app at `place`.
+    async fn at(guest: &str, grants: &str, place: &Place, engines: &Engines) -> Result<Self, CapabilityError> {
+        let app = app(&format!("[components.probe]\nwasm = \"probe.wasm\"\n{grants}"));
+        let capabilities = Capabilities::open(&app, place, engines).await?;
         let (engine, component) = compiled(guest);
+        let grants = app.components.values().flat_map(|component| &component.grants.dirs);
+        let directories: Vec<_> = grants
+            .map(|grant| Directory {
+                host: place.files.directory(&grant.value).unwrap(),
+                guest: grant.value.guest.clone(),
+                write: grant.value.write,
+            })
+            .collect();
+        let folders = directories.iter().map(|directory| directory.host.clone()).collect();
         let owner = OwnerSettings {
             component: "probe".into(),
             outbound: capabilities.outbound("probe"),
+            storage_is_full: capabilities.watch_folders(folders),
+            directories,
             ..OwnerSettings::default()
         };
         let ty = component.component_type();
@@ -96,10 +116,15 @@ impl Probe {
         let group =
             Group::new(&engine, &component.into(), &imports, &handlers, capabilities.providers(), settings).unwrap();
         let group = Graph::new([0; 16], vec![group]).group(0);
-        Self { group, _capabilities: capabilities, _data: data, _dir: dir }
+        Ok(Self { group, _capabilities: capabilities, _home: None })
     }
 
     async fn ask(&self, path: &str, body: &str) -> (u16, String) {
+        self.try_ask(path, body).await.unwrap_or_else(|failure| panic!("{path}: {failure}"))
+    }
+
+    /// As [`Probe::ask`], of a guest that may fail.
+    async fn try_ask(&self, path: &str, body: &str) -> Result<(u16, String), String> {
         let body = Full::new(Bytes::copy_from_slice(body.as_bytes())).map_err(|never| match never {}).boxed_unsync();
         let allowed = Duration::from_secs(30);
         let http = http::Request::builder().method("POST").uri(format!("http://probe.test{path}")).body(body).unwrap();
@@ -111,10 +136,10 @@ impl Probe {
             handler: 0,
             component: "probe".into(),
         };
-        let response = self.group.handle(request).await.unwrap_or_else(|failure| panic!("{path}: {failure:?}"));
+        let response = self.group.handle(request).await.map_err(|failure| format!("{failure:?}"))?;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
-        (status, String::from_utf8(body.to_bytes().to_vec()).unwrap())
+        let body = response.into_body().collect().await.map_err(|error| format!("{error:?}"))?;
+        Ok((status, String::from_utf8(body.to_bytes().to_vec()).unwrap()))
     }
 
     async fn expect(&self, path: &str, body: &str, status: u16, text: &str) {

@@ -1,0 +1,175 @@
+//! The quota of storage: what reaching it is, that others don't notice, and that deleting makes room again.
+
+use std::time::{Duration, Instant};
+
+use isomer_capabilities::kv::KvError;
+use isomer_capabilities::sql::{SqlError, SqlSettings, SqlStore, Value};
+use isomer_capabilities::{CapabilityLimits, StorageAccount};
+
+use super::tenants::Node;
+
+const MIB: u64 = 1 << 20;
+
+async fn fill(store: &isomer_capabilities::kv::KvStore) -> (Vec<String>, KvError) {
+    let mut keys = Vec::new();
+    for number in 0.. {
+        let key = format!("k{number}");
+        match store.set(key.clone(), vec![7; 256 << 10]).await {
+            Ok(()) => keys.push(key),
+            Err(error) => return (keys, error),
+        }
+    }
+    unreachable!("the store is never full")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_key_value_store_refuses_by_name_and_takes_again_after_deleting() {
+    let node = Node::new(CapabilityLimits::default());
+    let (tenant, other) = (node.tenant("a", 8 * MIB), node.tenant("b", 8 * MIB));
+    let kv = node.engines.kv(&tenant.place());
+    let store = kv.store("one").await.unwrap();
+    let (keys, refused) = fill(&store).await;
+    assert_eq!(refused, KvError::Quota { limit: 8 * MIB });
+    assert!(refused.to_string().contains("quota `storage`"), "{refused}");
+    assert!(keys.len() >= 8, "{} values", keys.len());
+    assert!(tenant.storage.refused() >= 1 && tenant.storage.used() <= 12 * MIB, "{:?}", tenant.storage);
+    // All that doesn't add is done.
+    assert_eq!(store.get(keys[0].clone()).await.unwrap().unwrap().len(), 256 << 10);
+    let cas = store.compare("absent".to_owned()).await.unwrap();
+    assert_eq!(store.swap(cas, vec![1; 256 << 10]).await, Err(KvError::Quota { limit: 8 * MIB }));
+    // Another store of the tenant has no room either, another tenant's has.
+    let second = kv.store("two").await.unwrap();
+    assert!(matches!(second.set("k".to_owned(), vec![1; 1 << 20]).await, Err(KvError::Quota { .. })));
+    let others = node.engines.kv(&other.place()).store("one").await.unwrap();
+    others.set("k".to_owned(), vec![1; 1 << 20]).await.unwrap();
+    assert_eq!(other.storage.refused(), 0);
+    store.delete_many(keys.clone()).await.unwrap();
+    let (again, _) = fill(&store).await;
+    assert!(again.len() * 3 >= keys.len(), "{} after {}", again.len(), keys.len());
+    // A higher quota counts at once, and so does a lower one.
+    tenant.storage.set_limit(64 * MIB);
+    store.set("more".to_owned(), vec![1; 1 << 20]).await.unwrap();
+    tenant.storage.set_limit(MIB);
+    assert!(matches!(store.set("more2".to_owned(), vec![1; 1 << 20]).await, Err(KvError::Quota { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_used_is_known_without_opening_and_shrinks_when_a_store_is_closed() {
+    let node = Node::new(CapabilityLimits::default());
+    let tenant = node.tenant("a", 32 * MIB);
+    let (place, dir) = (tenant.place(), tenant.dir.join("apps"));
+    let store = node.engines.kv(&place).store("one").await.unwrap();
+    let (keys, _) = fill(&store).await;
+    let full = tenant.storage.used();
+    let fresh = StorageAccount::new(u64::MAX);
+    fresh.scan(&dir).unwrap();
+    assert!(fresh.used() >= full / 2 && fresh.used() <= 2 * full, "{} {full}", fresh.used());
+    store.delete_many(keys).await.unwrap();
+    drop(store);
+    node.engines.closed(&dir).await;
+    assert!(tenant.storage.used() < full / 4, "{} of {full}", tenant.storage.used());
+    assert_eq!(node.engines.open_stores(), 0);
+}
+
+async fn execute(store: &SqlStore, statement: &str) -> Result<u64, SqlError> {
+    store.execute(statement.to_owned(), vec![]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_sql_store_refuses_by_name_and_takes_again_after_deleting() {
+    let node = Node::new(CapabilityLimits::default());
+    let tenant = node.tenant("a", 12 * MIB);
+    let store = node.engines.sql(&tenant.place()).open("one", SqlSettings::default()).await.unwrap();
+    execute(&store, "CREATE TABLE t (v BLOB)").await.unwrap();
+    let insert =
+        async || store.execute("INSERT INTO t VALUES (zeroblob(?))".to_owned(), vec![Value::Integer(256 << 10)]).await;
+    let fill = async || loop {
+        if let Err(error) = insert().await {
+            break error;
+        }
+    };
+    let count = async || {
+        let rows = store.query("SELECT count(*) FROM t".to_owned(), vec![]).await.unwrap().rows;
+        let Value::Integer(count) = rows[0][0] else { panic!("{rows:?}") };
+        count
+    };
+    let refused = fill().await;
+    assert_eq!(refused, SqlError::Quota { limit: 12 * MIB });
+    assert!(refused.to_string().contains("quota `storage`"), "{refused}");
+    let first = count().await;
+    assert!(first >= 8, "{first} rows");
+    assert!(tenant.storage.refused() >= 1 && tenant.storage.used() <= 24 * MIB, "{:?}", tenant.storage);
+    // A transaction is refused as well, and leaves nothing.
+    let transaction = store.begin().await.unwrap();
+    let statement = "INSERT INTO t SELECT zeroblob(1000000) FROM (VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12), (13))";
+    assert!(matches!(transaction.execute(statement.to_owned(), vec![]).await, Err(SqlError::Quota { .. })));
+    drop(transaction);
+    assert_eq!(count().await, first);
+    let full = tenant.storage.used();
+    execute(&store, "DELETE FROM t").await.unwrap();
+    assert!(tenant.storage.used() < full / 2, "{} of {full}", tenant.storage.used());
+    fill().await;
+    let again = count().await;
+    assert!(again * 2 >= first, "{again} after {first}");
+    // Migrations count as well.
+    let folder = tenant.dir.join("files/migrations");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(
+        folder.join("1.sql"),
+        "CREATE TABLE m AS SELECT zeroblob(8000000) UNION ALL SELECT zeroblob(8000001);",
+    )
+    .unwrap();
+    let settings = SqlSettings { migrations: Some(folder), ..SqlSettings::default() };
+    let refused = node.engines.sql(&tenant.place()).open("two", settings).await.err().unwrap().to_string();
+    assert!(refused.contains("1.sql") && refused.contains("quota `storage`"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_may_not_fill_the_disk_with_temporary_files() {
+    let mut limits = CapabilityLimits::default();
+    limits.sql.statement_writes_max = 8 * MIB;
+    limits.sql.statement_time = Duration::from_secs(60);
+    let node = Node::new(limits);
+    let tenant = node.tenant("a", 1 << 30);
+    let store = node.engines.sql(&tenant.place()).open("one", SqlSettings::default()).await.unwrap();
+    let sort = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000) \
+                SELECT max(r) FROM (SELECT i, randomblob(1000) AS r FROM n ORDER BY r LIMIT -1 OFFSET 1)";
+    let refused = store.query(sort.to_owned(), vec![]).await;
+    assert!(matches!(&refused, Err(SqlError::TooLarge(text)) if text.contains("temporary files")), "{refused:?}");
+    execute(&store, "CREATE TABLE t (v)").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guests_are_told_the_quota_and_full_folders_are_only_read() {
+    let node = Node::new(CapabilityLimits::default());
+    let tenant = node.tenant("a", 2 * MIB);
+    let (kv, sql) = ("grants.kv = [\"default\"]", "grants.sql = [\"default\"]");
+    let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
+    let value = "v".repeat(500_000);
+    let files = node.start("dirs-probe", dirs, &tenant).await;
+    for number in 0..5 {
+        files.expect(&format!("/write?path=/data/{number}"), &value, 200, "done\n").await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // Instances that began before the folder was counted may still write.
+    loop {
+        drop(files.ask("/read?path=/data/1", "").await);
+        let fresh = node.start("dirs-probe", dirs, &tenant).await;
+        if fresh.ask("/write?path=/data/x", "x").await.0 == 403 {
+            fresh.expect("/read?path=/data/1", "", 200, &value).await;
+            break;
+        }
+        assert!(Instant::now() < deadline, "a full folder can be written: {:?}", tenant.storage);
+    }
+    let (status, text) = node.start("kv-probe", kv, &tenant).await.ask("/set?key=k", &value).await;
+    assert!(status == 500 && text.contains("quota `storage`"), "{status} {text}");
+    let probe = node.start("sql-probe", sql, &tenant).await;
+    let (status, text) = probe.ask("/execute", "CREATE TABLE t AS SELECT zeroblob(1000000)").await;
+    assert!(status == 500 && text.contains("quota `storage`"), "{status} {text}");
+    // The host may take the files away.
+    for entry in std::fs::read_dir(tenant.dir.join("apps/a/dirs/data")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    tenant.storage.scan(&tenant.dir.join("apps")).unwrap();
+    node.start("dirs-probe", dirs, &tenant).await.expect("/write?path=/data/x", "x", 200, "done\n").await;
+}
