@@ -14,13 +14,12 @@ use anyhow::Context as _;
 use isomer_capabilities::{DataDir, DataDirError};
 use isomer_front::{FrontError, Limits};
 use isomer_manifest::{App, Hinted, MONOLITH, SourceFile};
-use isomer_node::node::Takeover;
-use isomer_node::revision::{self, Components, Step};
-use isomer_node::{Made, MakeOptions, Node, NodeOptions, Package, Parts, Revision, StartOptions};
+use isomer_node::revision::{Components, Step};
+use isomer_node::tenancy::TenancyError;
+use isomer_node::{Made, MakeOptions, Node, NodeOptions, Peers, SoleApp, TenancyOptions};
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
-use isomer_runtime::engine::{Engine, PoolSizes};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app_dir::AppDir;
@@ -104,11 +103,8 @@ pub(crate) struct Workshop {
     premises: Premises,
     shape: String,
     url: String,
-    takeover: Takeover,
+    sole: SoleApp,
     data: DataDir,
-    cache: CodeCache,
-    engine: Engine,
-    parts: Option<Parts>,
 }
 
 impl Premises {
@@ -252,11 +248,11 @@ impl Server {
     ) -> Result<Self, Fail> {
         let Opened { listener, url, data, code } = opened;
         let options = NodeOptions { listen: flags.listen, limits: Limits::default(), grace: premises.grace };
-        let node = Node::open_on(listener, options, premises.log.clone())?;
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
-        let takeover = node.takeover();
-        let engine = revision::engine(PoolSizes::of_one_app()).map_err(|error| Fail::revision(error, None))?;
-        let workshop = Workshop { premises, shape: flags.shape.clone(), url, takeover, data, cache, engine, parts: None };
+        let sole = SoleApp::new(cache, premises.log.clone(), TenancyOptions::default());
+        let sole = sole.map_err(|error| Fail::revision(error, None))?;
+        let node = Node::open_on(listener, options, sole.door(), premises.log.clone())?;
+        let workshop = Workshop { premises, shape: flags.shape.clone(), url, sole, data };
         Ok(Self { node, workshop })
     }
 
@@ -283,19 +279,16 @@ impl Workshop {
         };
         let progress = self.premises.console.progress();
         let told = |step: Step<'_>| progress.step(describe(step));
-        let made = Package::make(&subject.app, &subject.components, &options, &self.engine, &self.cache, &told);
-        let Made { package, plan, code, .. } = made.map_err(|error| Fail::revision(error, subject.source.as_ref()))?;
-        let app = package.app();
-        let parts = match &self.parts {
-            None => Parts::open(&app, &subject.dir, &self.data, self.premises.log.clone()).await?,
-            Some(parts) => parts.next(&app, &subject.dir).await?,
-        };
-        let options = StartOptions::default();
-        let revision = Revision::start(&package, &self.engine, &self.cache, &parts, &options, &told).await;
-        let revision = revision.map_err(|error| Fail::revision(error, subject.source.as_ref()))?;
+        let failed = |error| Fail::revision(error, subject.source.as_ref());
+        let made = self.sole.make(&subject.app, &subject.components, &options, &told).map_err(failed)?;
+        let Made { package, plan, code, .. } = made;
+        let started = self.sole.start(package, &subject.dir, &self.data, Peers::new(), &told).await;
+        let started = started.map_err(|error| match error {
+            TenancyError::Revision(error) => failed(error),
+            error => error.into(),
+        })?;
         drop((code, progress));
-        self.takeover.take_over(&revision);
-        self.parts = Some(parts);
+        self.sole.take_over(started);
         self.premises.say_warnings(&plan, subject.source.as_ref());
         Ok(plan)
     }

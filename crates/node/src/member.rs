@@ -17,15 +17,15 @@ use isomer_manifest::{App, LinkAddress};
 use isomer_observe::Log;
 use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
-use isomer_runtime::engine::PoolSizes;
 use isomer_wire::Callee;
 use tokio::sync::watch;
 
 use crate::membership::{Neighbours, neighbours};
 use crate::node::{Node, NodeError, NodeOptions};
-use crate::package::{Made, MakeOptions, Package};
-use crate::parts::{Parts, PartsError};
-use crate::revision::{self, Components, Revision, RevisionError, StartOptions, Step};
+use crate::package::{Made, MakeOptions};
+use crate::revision::{Components, RevisionError, Step};
+use crate::sole::SoleApp;
+use crate::tenancy::{TenancyError, TenancyOptions};
 
 /// How long one look for a peer lasts. There is another one after it.
 const LINK_WAIT: Duration = Duration::from_secs(60);
@@ -70,9 +70,9 @@ pub enum MemberError {
     /// Its part of the app could not be made.
     #[error(transparent)]
     Revision(#[from] RevisionError),
-    /// A grant could not be made good.
+    /// It does not start, or a grant could not be made good.
     #[error(transparent)]
-    Parts(#[from] PartsError),
+    Start(#[from] TenancyError),
     /// A link could not be set up.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -86,6 +86,8 @@ pub struct Member {
     /// What was decided for the whole shape.
     pub plan: Plan,
     node: Option<Node>,
+    /// What the link's calls are answered by.
+    _sole: SoleApp,
     server: Option<Server>,
     peers: Vec<Arc<Peer>>,
     grace: Duration,
@@ -112,20 +114,18 @@ impl Member {
             process: Some(options.group.clone()),
             given_clock_and_random: options.given_clock_and_random,
         };
-        let engine = revision::engine(PoolSizes::of_one_app())?;
-        let Made { package, plan, code, .. } = Package::make(app, components, &making, &engine, cache, progress)?;
-        let parts = Parts::open(&package.app(), app_dir, data, log.clone()).await?;
+        let sole = SoleApp::new(cache.clone(), log.clone(), TenancyOptions::default())?;
+        let Made { package, plan, code, .. } = sole.make(app, components, &making, progress)?;
         let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));
         let tls = tls.transpose()?;
         let peers = peers(&neighbours(&plan, &options.group), options.peers, tls.as_ref())?;
         let answers = peers.iter().map(|(group, peer)| (group.clone(), peer.clone() as Arc<dyn Callee>));
-        let starting = StartOptions { peers: answers.collect(), ..StartOptions::default() };
-        let revision = Revision::start(&package, &engine, cache, &parts, &starting, progress).await?;
+        let started = sole.start(package, app_dir, data, answers.collect(), progress).await?;
         drop(code);
         let server = match options.listen {
             Some(address) => {
                 let limits = ServerLimits::default();
-                Some(Server::listen(&to_link(address), tls.as_ref(), limits, revision.callee()).await?)
+                Some(Server::listen(&to_link(address), tls.as_ref(), limits, started.callee()).await?)
             }
             None => None,
         };
@@ -133,13 +133,13 @@ impl Member {
             Some(listener) => {
                 let listen = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
                 let node_options = NodeOptions { listen, limits: options.limits, grace: options.grace };
-                let node = Node::open_on(listener, node_options, log.clone())?;
-                node.takeover().take_over(&revision);
+                let node = Node::open_on(listener, node_options, sole.door(), log.clone())?;
                 Some(node)
             }
             None => None,
         };
-        Ok(Self { plan, node, server, peers: peers.into_values().collect(), grace: options.grace })
+        sole.take_over(started);
+        Ok(Self { plan, node, server, _sole: sole, peers: peers.into_values().collect(), grace: options.grace })
     }
 
     /// Where others reach it, with the port that the system chose if 0 was asked for.
@@ -160,7 +160,7 @@ impl Member {
     /// Serves until `stop` resolves: then the front door closes first, and calls are taken until its requests have ended. Returns
     /// how many connections and calls had to be cut off.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> usize {
-        let Self { node, server, grace, .. } = self;
+        let Self { node, server, grace, _sole, .. } = self;
         let (close_link, mut closed) = watch::channel(false);
         let link = async move {
             let closed = async move { drop(closed.wait_for(|closed| *closed).await) };

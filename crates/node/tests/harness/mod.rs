@@ -19,12 +19,11 @@ use std::time::Duration;
 use isomer_capabilities::DataDir;
 use isomer_front::{Limits, Site};
 use isomer_manifest::{App, Source, SourceFile};
-use isomer_node::node::Takeover;
 use isomer_node::revision::Components;
-use isomer_node::{Made, MakeOptions, Node, NodeOptions, Package, Parts, Revision, RevisionError, StartOptions};
+use isomer_node::tenancy::{Started, TenancyError};
+use isomer_node::{Made, MakeOptions, Node, NodeOptions, Package, Peers, RevisionError, SoleApp, TenancyOptions};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
-use isomer_runtime::engine::{Engine, PoolSizes};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -56,18 +55,10 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
     .await
 }
 
-/// How a revision is made and started.
+/// How a revision is made and run.
 struct Options {
     making: MakeOptions,
-    starting: StartOptions,
-}
-
-/// What revisions are made and started with.
-struct Place<'a> {
-    engine: &'a Engine,
-    folder: &'a Path,
-    data: &'a DataDir,
-    log: &'a Log,
+    running: TenancyOptions,
 }
 
 /// How a node is to be set up.
@@ -99,7 +90,7 @@ impl Setup {
             // As few as most tests need: each instance is address space set aside.
             options: Options {
                 making: MakeOptions::default(),
-                starting: StartOptions { instances_max: Some(16), ..StartOptions::default() },
+                running: TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() },
             },
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
@@ -117,9 +108,9 @@ impl Setup {
         self
     }
 
-    /// Changes how the revision is started.
-    pub(crate) fn options(mut self, change: impl FnOnce(&mut StartOptions)) -> Self {
-        change(&mut self.options.starting);
+    /// Changes how the revision is run.
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut TenancyOptions)) -> Self {
+        change(&mut self.options.running);
         self
     }
 
@@ -140,31 +131,29 @@ impl Setup {
         let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let options = NodeOptions { listen, limits: self.limits, grace: self.grace };
-        let node = Node::open(options, log.clone()).await.expect("port 0 is always free");
+        let sole = sole(&self.options, &log);
+        let node = Node::open(options, sole.door(), log.clone()).await.expect("port 0 is always free");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
-        let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
-        let place = Place { engine: &engine, folder: self.folder.path(), data: &data, log: &log };
-        let revision = revision(&self.manifest, &self.options, &place).await?;
-        let (address, takeover) = (node.address(), node.takeover());
-        takeover.take_over(&revision);
+        let started = revision(&self.manifest, &self.options, &sole, self.folder.path(), &data).await?;
+        sole.take_over(started);
+        let address = node.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(node.serve(async {
             let _ = stopped.await;
         }));
         let stop = Some(stop);
         let Self { options, folder, .. } = self;
-        Ok(TestNode { address, log, memory, takeover, options, engine, data, folder, stop, serving })
+        Ok(TestNode { address, log, memory, sole, options, data, folder, stop, serving })
     }
 
     /// What the node would serve, without one.
     pub(crate) async fn site(self) -> (TempDir, Arc<Site>) {
         let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
-        let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
-        let place = Place { engine: &engine, folder: self.folder.path(), data: &data, log: &log };
-        let made = revision(&self.manifest, &self.options, &place).await;
-        let revision = made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error)));
-        (self.folder, revision.site().clone())
+        let sole = sole(&self.options, &log);
+        let started = revision(&self.manifest, &self.options, &sole, self.folder.path(), &data).await;
+        let started = started.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error)));
+        (self.folder, started.site().clone())
     }
 
     /// Starts the node.
@@ -188,20 +177,32 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Makes a package of `manifest`, as deploying it would, and starts it from its bytes.
-async fn revision(manifest: &str, options: &Options, place: &Place<'_>) -> Result<Revision, RevisionError> {
-    let app = parse(manifest);
+fn sole(options: &Options, log: &Log) -> SoleApp {
     let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
-    let Made { package, code, .. } =
-        Package::make(&app, &components(&app), &options.making, place.engine, &cache, &|_| {})?;
-    let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
-    let parts = Parts::open(&package.app(), place.folder, place.data, place.log.clone()).await?;
-    let revision = Revision::start(&package, place.engine, &cache, &parts, &options.starting, &|_| {}).await;
-    drop(code);
-    revision
+    SoleApp::new(cache, log.clone(), options.running.clone()).expect("there is address space")
 }
 
-fn parse(manifest: &str) -> App {
+/// Makes a package of `manifest`, as deploying it would, and starts it from its bytes.
+async fn revision(
+    manifest: &str,
+    options: &Options,
+    sole: &SoleApp,
+    folder: &Path,
+    data: &DataDir,
+) -> Result<Started, RevisionError> {
+    let app = parse(manifest);
+    let Made { package, code, .. } = sole.make(&app, &components(&app), &options.making, &|_| {})?;
+    let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
+    let started = sole.start(package, folder, data, Peers::new(), &|_| {}).await;
+    drop(code);
+    started.map_err(|error| match error {
+        TenancyError::Revision(error) => error,
+        TenancyError::Parts(error) => error.into(),
+        error => panic!("the tenant is there: {error}"),
+    })
+}
+
+pub(crate) fn parse(manifest: &str) -> App {
     let source = SourceFile::new("isomer.toml", manifest);
     match isomer_manifest::parse(&source) {
         Ok(parsed) => parsed.app,
@@ -209,7 +210,7 @@ fn parse(manifest: &str) -> App {
     }
 }
 
-fn components(app: &App) -> Components {
+pub(crate) fn components(app: &App) -> Components {
     let component = |component: &isomer_manifest::Component| match &component.source.value {
         Source::Wasm(guest) => isomer_test_guests::bytes(guest.to_str().expect("guests have plain names")).into(),
         other => panic!("the tests' components are guests, not {other:?}"),
@@ -218,7 +219,7 @@ fn components(app: &App) -> Components {
 }
 
 /// Kept from run to run: what has not changed is not compiled again.
-fn code_folder() -> PathBuf {
+pub(crate) fn code_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
 }
 
@@ -228,9 +229,8 @@ pub(crate) struct TestNode {
     pub(crate) address: SocketAddr,
     log: Log,
     memory: MemoryLog,
-    takeover: Takeover,
+    sole: SoleApp,
     options: Options,
-    engine: Engine,
     data: DataDir,
     folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
@@ -271,9 +271,8 @@ impl TestNode {
     /// Has a revision made from `manifest` take over.
     pub(crate) async fn take_over(&self, manifest: &str) {
         let manifest = format!("[app]\nname = \"test\"\nversion = \"0.2.0\"\n\n{manifest}");
-        let place = Place { engine: &self.engine, folder: self.folder.path(), data: &self.data, log: &self.log };
-        let made = revision(&manifest, &self.options, &place).await;
-        self.takeover.take_over(&made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
+        let made = revision(&manifest, &self.options, &self.sole, self.folder.path(), &self.data).await;
+        self.sole.take_over(made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
     }
 
     /// All events of the log until now.
@@ -306,8 +305,11 @@ impl TestNode {
     pub(crate) async fn restart(mut self, manifest: &str) -> TestNode {
         self.tell_to_stop();
         assert_eq!(within("stop", &mut self.serving).await.expect("the node does not panic"), 0);
-        let Self { takeover, data, folder, options, .. } = self;
-        drop((takeover, data));
+        let Self { sole, data, folder, options, .. } = self;
+        let stores = sole.stores().clone();
+        drop(sole);
+        stores.closed(data.path()).await;
+        drop(data);
         let setup = Setup::new(manifest);
         Setup { folder, options, ..setup }.start().await
     }

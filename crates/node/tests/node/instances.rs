@@ -11,7 +11,7 @@ use crate::harness::{Setup, TestNode, one, until};
 
 /// A node with so many instances that serve so many requests each.
 async fn node(manifest: &str, instances: u32, requests: Option<u32>) -> TestNode {
-    let options = |it: &mut isomer_node::StartOptions| {
+    let options = |it: &mut isomer_node::TenancyOptions| {
         (it.instances_max, it.requests_per_instance_max) = (Some(instances), requests);
     };
     Setup::new(manifest).options(options).start().await

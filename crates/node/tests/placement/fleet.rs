@@ -13,11 +13,10 @@ use isomer_front::Limits;
 use isomer_link::{Address, Peer, PeerLimits, Server, ServerLimits};
 use isomer_manifest::{App, SourceFile};
 use isomer_node::revision::{self, Components};
-use isomer_node::{Made, MakeOptions, Node, NodeOptions, Package, Parts, Revision, RevisionError, StartOptions};
+use isomer_node::{Made, MakeOptions, Node, NodeOptions, Package, RevisionError, SoleApp, TenancyOptions};
 use isomer_observe::{Format, Log};
 use isomer_plan::{Mode, Plan};
 use isomer_runtime::code::CodeCache;
-use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_wire::Callee;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -75,6 +74,7 @@ pub(crate) struct Fleet {
     log: Log,
     stop: watch::Sender<bool>,
     members: Vec<JoinHandle<usize>>,
+    _apps: Vec<SoleApp>,
     _folder: TempDir,
 }
 
@@ -100,12 +100,12 @@ impl Fleet {
         let log = Log::start(memory.clone(), Format::Json, false).expect("the log starts");
         let data = DataDir::open(&folder.path().join("data")).expect("a data directory of its own");
         let cache = CodeCache::open(&code_folder(folder.path())).expect("a folder for compiled code");
-        let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
         let front = listener.local_addr().expect("it listens");
         let mut listener = Some(listener);
         let (stop, stopped) = watch::channel(false);
-        let (mut links, mut members, mut identity) = (BTreeMap::new(), vec![], isomer_wire::Revision::default());
+        let (mut links, mut members, mut apps) = (BTreeMap::new(), vec![], vec![]);
+        let mut identity = isomer_wire::Revision::default();
         for group in callees_first(&plan) {
             if running.without.contains(&&*group) {
                 continue;
@@ -120,33 +120,34 @@ impl Fleet {
                 process: Some(group.clone()),
                 given_clock_and_random: true,
             };
-            let made = Package::make(&subject.app, &subject.components, &making, &engine, &cache, &|_| {});
+            let running = TenancyOptions {
+                requests_per_instance_max: running.fresh.then_some(1),
+                instances_max: Some(INSTANCES_MAX),
+                ..TenancyOptions::unbounded()
+            };
+            let sole = SoleApp::new(cache.clone(), log.clone(), running).expect("there is address space");
+            let made = sole.make(&subject.app, &subject.components, &making, &|_| {});
             let Made { package, .. } =
                 made.unwrap_or_else(|error| panic!("group `{group}` is made: {}", chain(&error)));
             let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
-            let starting = StartOptions {
-                requests_per_instance_max: running.fresh.then_some(1),
-                instances_max: Some(INSTANCES_MAX),
-                peers: links.iter().map(|(group, address)| (String::clone(group), peer(group, address))).collect(),
-                ..StartOptions::default()
-            };
-            let parts = Parts::open(&package.app(), &subject.dir, &data, log.clone()).await;
-            let parts = parts.unwrap_or_else(|error| panic!("group `{group}` has its grants: {}", chain(&error)));
-            let started = Revision::start(&package, &engine, &cache, &parts, &starting, &|_| {}).await;
-            let revision = started.unwrap_or_else(|error| panic!("group `{group}` starts: {}", chain(&error)));
-            identity = revision.identity();
-            let server = Server::listen(&address, None, ServerLimits::default(), revision.callee()).await;
+            identity = package.identity();
+            let peers = links.iter().map(|(group, address)| (String::clone(group), peer(group, address)));
+            let started = sole.start(package, &subject.dir, &data, peers.collect(), &|_| {}).await;
+            let started = started.unwrap_or_else(|error| panic!("group `{group}` starts: {}", chain(&error)));
+            let server = Server::listen(&address, None, ServerLimits::default(), started.callee()).await;
             let server = server.unwrap_or_else(|error| panic!("group `{group}` listens: {}", chain(&error)));
             links.insert(group, server.address().clone());
             members.push(tokio::spawn(server.serve(told_to_stop(&stopped), PATIENCE)));
+            sole.take_over(started);
             if let Some(listener) = if has_routes { listener.take() } else { None } {
                 let options = NodeOptions { listen: front, limits: Limits::default(), grace: PATIENCE };
-                let node = Node::open_on(listener, options, log.clone()).expect("the socket listens already");
-                node.takeover().take_over(&revision);
+                let node =
+                    Node::open_on(listener, options, sole.door(), log.clone()).expect("the socket listens already");
                 members.push(tokio::spawn(node.serve(told_to_stop(&stopped))));
             }
+            apps.push(sole);
         }
-        Self { front, identity, plan, links, memory, log, stop, members, _folder: folder }
+        Self { front, identity, plan, links, memory, log, stop, members, _apps: apps, _folder: folder }
     }
 
     /// Calls one of the groups, as another group would.

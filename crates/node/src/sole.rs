@@ -1,0 +1,94 @@
+//! The one app of a process: what `isomer run` and `isomer dev` serve. A tenancy with one tenant, which nothing bounds, and one
+//! app, which answers for every host name and always stays in memory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use isomer_api::{AppName, HostPattern, RevisionId, TenantName};
+use isomer_capabilities::{DataDir, Engines, Place};
+use isomer_observe::Log;
+use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::PoolSizes;
+
+use crate::package::{Made, MakeOptions, Package};
+use crate::revision::{self, Components, RevisionError, Step};
+use crate::seams::Peers;
+use crate::tenancy::{EmptyShelf, Retired, Started, Stock, Tenancy, TenancyError, TenancyOptions};
+
+/// What it is called, where it is called anything.
+const NAME: &str = "app";
+
+/// One app with all that it runs in. Cheap to clone.
+#[derive(Clone)]
+pub struct SoleApp {
+    tenancy: Tenancy,
+    tenant: TenantName,
+    name: AppName,
+}
+
+impl SoleApp {
+    /// An app that serves nothing yet. Needs tokio's runtime. Of `options`, those count that say how it runs, not how much of it.
+    ///
+    /// # Errors
+    /// When the engine's address space cannot be reserved.
+    pub fn new(cache: CodeCache, log: Log, options: TenancyOptions) -> Result<Self, RevisionError> {
+        let engine = revision::engine(PoolSizes::of_one_app())?;
+        let options = TenancyOptions { loaded_max: usize::MAX, memory: None, ..options };
+        let tenancy = Tenancy::new(engine, cache, log, Arc::new(EmptyShelf), options);
+        let tenant: TenantName = TenantName::DEFAULT.parse().expect("the default tenant's name is one");
+        tenancy.set_own_tenant(&tenant);
+        Ok(Self { tenancy, tenant, name: NAME.parse().expect("it is a name") })
+    }
+
+    /// Who is asked for each request.
+    #[must_use]
+    pub fn door(&self) -> Arc<Tenancy> {
+        Arc::new(self.tenancy.clone())
+    }
+
+    /// The storage engines that its revisions share.
+    #[must_use]
+    pub fn stores(&self) -> &Engines {
+        self.tenancy.stores()
+    }
+
+    /// Makes a package, for the engine that it will run in.
+    ///
+    /// # Errors
+    /// As [`Package::make`].
+    pub fn make(
+        &self,
+        app: &isomer_manifest::App,
+        components: &Components,
+        options: &MakeOptions,
+        progress: &dyn Fn(Step<'_>),
+    ) -> Result<Made, RevisionError> {
+        Package::make(app, components, options, self.tenancy.engine(), self.tenancy.cache(), progress)
+    }
+
+    /// Starts a package beside the one that serves. Relative paths of its manifest start at `dir`, its data lies in `data`.
+    ///
+    /// # Errors
+    /// As [`Tenancy::start`].
+    pub async fn start(
+        &self,
+        package: Package,
+        dir: &Path,
+        data: &DataDir,
+        peers: Peers,
+        progress: &(dyn Fn(Step<'_>) + Sync),
+    ) -> Result<Started, TenancyError> {
+        let revision = RevisionId::from(package.identity());
+        let stock = Stock { package: Arc::new(package), place: Place::of_process(dir, data), log: None };
+        self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &stock, peers, progress).await
+    }
+
+    /// From now on, new requests go to `started`; those in flight end with the revision that they began with, which is given.
+    ///
+    /// # Panics
+    /// Never: the tenant is not removed.
+    pub fn take_over(&self, started: Started) -> Option<Retired> {
+        let every: HostPattern = "*".parse().expect("it is a pattern");
+        self.tenancy.take_over(started, &[every]).expect("the tenant is not removed")
+    }
+}

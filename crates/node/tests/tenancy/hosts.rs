@@ -1,0 +1,109 @@
+//! Whose request it is.
+
+use isomer_api::{AppState, Quota};
+
+use crate::world::{World, name_in, named, patterns};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_host_has_its_app() {
+    let world = World::of(&["a", "b"], |_| {}).await;
+    world.deploy("a", "shop", &["shop.example", "*.shop.example"], &named("a's shop")).await;
+    // The same name of another tenant is another app, and a nearer name is another's.
+    world.deploy("b", "shop", &["b.example", "deep.eu.shop.example"], &named("b's shop")).await;
+    world.put("b", "wide", &["*.eu.shop.example"], &named("b's wide"));
+    for (host, name) in [
+        ("shop.example", "a's shop"),
+        ("www.shop.example", "a's shop"),
+        ("x.y.shop.example", "a's shop"),
+        ("SHOP.example:8080", "a's shop"),
+        ("b.example", "b's shop"),
+        ("deep.eu.shop.example", "b's shop"),
+        ("other.eu.shop.example", "b's wide"),
+    ] {
+        assert_eq!(name_in(&world.get(host, "/").await), name, "{host}");
+    }
+    for host in ["example", "bshop.example", "c.example", "127.0.0.1"] {
+        let answer = world.get(host, "/").await;
+        assert_eq!(answer.status, 404, "{host}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+    }
+    world.deploy("b", "rest", &["*"], &named("b's rest")).await;
+    assert_eq!(name_in(&world.get("127.0.0.1", "/").await), "b's rest");
+    let counts = world.tenancy.counts();
+    assert_eq!((counts.tenants, counts.apps, counts.loaded, counts.loads), (2, 4, 4, 1));
+    assert_eq!(counts.requests, 8, "requests for nobody are nobody's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_come_and_go_with_their_app() {
+    let world = World::of(&["a", "b"], |_| {}).await;
+    world.deploy("a", "one", &["one.example", "both.example"], &named("one")).await;
+    world.deploy("a", "one", &["one.example", "new.example"], &named("one again")).await;
+    assert_eq!(world.get("both.example", "/").await.status, 404);
+    assert_eq!(name_in(&world.get("new.example", "/").await), "one again");
+    let (tenant, one) = ("a".parse().unwrap(), "one".parse().unwrap());
+    world.tenancy.set_hosts(&tenant, &one, &patterns(&["other.example"])).unwrap();
+    assert_eq!(world.get("one.example", "/").await.status, 404);
+    assert_eq!(name_in(&world.get("other.example", "/").await), "one again");
+    // Removed, its name is another's.
+    world.tenancy.remove(&tenant, &one).expect("it served");
+    assert_eq!(world.get("other.example", "/").await.status, 404);
+    assert_eq!(world.tenancy.state(&tenant, &one), None);
+    world.deploy("b", "two", &["other.example"], &named("two")).await;
+    assert!(world.tenancy.remove(&tenant, &one).is_none());
+    assert_eq!(name_in(&world.get("other.example", "/").await), "two");
+    // With the tenant all its apps go.
+    world.put("b", "three", &["three.example"], &named("three"));
+    world.tenancy.remove_tenant(&"b".parse().unwrap());
+    for host in ["other.example", "three.example"] {
+        assert_eq!(world.get(host, "/").await.status, 404);
+    }
+    let counts = world.tenancy.counts();
+    assert_eq!((counts.tenants, counts.apps, counts.loaded), (1, 0, 0));
+    assert_eq!(counts.requests, 3, "what was served counts, though it is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_app_says_so_and_resumes() {
+    let world = World::of(&["a"], |_| {}).await;
+    world.deploy("a", "one", &["one.example"], &named("first")).await;
+    let (tenant, one) = ("a".parse().unwrap(), "one".parse().unwrap());
+    assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Loaded));
+    let retired = world.tenancy.stop(&tenant, &one).unwrap().expect("it served");
+    let answer = world.get("one.example", "/").await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (503, "application/problem+json"));
+    assert!(answer.text().contains("stopped"), "{}", answer.text());
+    assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Stopped));
+    crate::harness::until("it leaves memory", async || retired.is_over().then_some(())).await;
+    // What is deployed meanwhile is stopped too.
+    world.deploy("a", "one", &["one.example"], &named("second")).await;
+    assert_eq!(world.get("one.example", "/").await.status, 503);
+    world.tenancy.resume(&tenant, &one).unwrap();
+    assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Idle));
+    assert_eq!(name_in(&world.get("one.example", "/").await), "second");
+    assert_eq!(world.tenancy.counts().loaded, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_at_its_quota_is_refused_and_no_other() {
+    let world = World::of(&["a", "b"], |_| {}).await;
+    world.deploy("a", "one", &["one.example"], &named("one")).await;
+    world.deploy("b", "two", &["two.example"], &named("two")).await;
+    world.tenant("a", |quotas| (quotas.requests_per_second, quotas.requests_burst) = (0, 1));
+    assert_eq!(name_in(&world.get("one.example", "/").await), "one");
+    let refused = world.get("one.example", "/").await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(refused.text().contains("request-rate"), "{}", refused.text());
+    assert_eq!(name_in(&world.get("two.example", "/").await), "two");
+    world.tenant("a", |quotas| quotas.cpu_ms_per_second = 0);
+    assert_eq!(world.get("one.example", "/").await.status, 429);
+    world.tenant("a", |quotas| quotas.requests_concurrent = 0);
+    assert_eq!(world.get("one.example", "/").await.status, 429);
+    let usage = world.usage("a");
+    let refused = [Quota::RequestRate, Quota::Cpu, Quota::ConcurrentRequests].map(|quota| usage.refused.get(&quota));
+    assert_eq!(refused, [Some(&1), Some(&1), Some(&1)], "{usage:?}");
+    assert!(usage.cpu_us > 0 && usage.requests == 4 && usage.requests_now == 0, "{usage:?}");
+    assert!(world.usage("b").refused.is_empty());
+    world.tenant("a", |_| {});
+    assert_eq!(name_in(&world.get("one.example", "/").await), "one");
+}

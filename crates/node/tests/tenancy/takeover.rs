@@ -1,0 +1,68 @@
+//! One revision takes over from another while requests run.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::harness::{one, until, within};
+use crate::world::{World, name_in, named};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_while_revisions_change() {
+    const REVISIONS: usize = 6;
+    let world = World::of(&["a"], |_| {}).await;
+    world.deploy("a", "one", &["one.example"], &named("0")).await;
+    let (changing, asked) = (AtomicBool::new(true), AtomicUsize::new(0));
+    let client = async || {
+        let mut connection = world.connect("one.example").await;
+        let mut last = 0;
+        while changing.load(Ordering::Relaxed) {
+            for answer in [connection.get("/").await, world.get("one.example", "/").await] {
+                let revision: usize = name_in(&answer).parse().expect("a number");
+                assert!(revision >= last, "{revision} after {last}");
+                last = revision;
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        last
+    };
+    let changes = async {
+        for revision in 1..=REVISIONS {
+            let enough = asked.load(Ordering::Relaxed) + 20;
+            let retired = world.deploy("a", "one", &["one.example"], &named(&revision.to_string())).await;
+            let retired = retired.expect("something served before");
+            until("the old one is drained", async || retired.is_over().then_some(())).await;
+            until("requests", async || (asked.load(Ordering::Relaxed) > enough).then_some(())).await;
+        }
+        changing.store(false, Ordering::Relaxed);
+    };
+    let (a, b, c, ()) = within("all changes", async { futures::join!(client(), client(), client(), changes) }).await;
+    assert_eq!([a, b, c], [REVISIONS; 3]);
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked > 20 * REVISIONS, "{asked} requests");
+    assert_eq!(name_in(&world.get("one.example", "/").await), REVISIONS.to_string());
+    assert_eq!(world.tenancy.counts().loaded, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_that_was_started_serves_nothing_before_it_takes_over() {
+    let world = World::of(&["a"], |_| {}).await;
+    world.deploy("a", "one", &["one.example"], &named("old")).await;
+    let started = world.start("a", "one", &named("new")).await;
+    assert_eq!(name_in(&world.get("one.example", "/").await), "old");
+    assert_eq!(world.tenancy.counts().loaded, 2);
+    drop(started);
+    assert_eq!(world.tenancy.counts().loaded, 1);
+    assert_eq!(name_in(&world.get("one.example", "/").await), "old");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revisions_share_their_stores_while_both_run() {
+    let world = World::of(&["a"], |_| {}).await;
+    let manifest = |lines: &str| one("kv-probe", &format!("grants.kv = [\"default\"]\n{lines}"));
+    world.deploy("a", "one", &["one.example"], &manifest("")).await;
+    assert_eq!(world.post("one.example", "/set?key=a", "one").await.ok(), "set\n");
+    let started = world.start("a", "one", &manifest("limits.memory = \"32MiB\"")).await;
+    assert_eq!(world.get("one.example", "/increment?key=n&delta=1").await.ok(), "1\n");
+    world.tenancy.take_over(started, &crate::world::patterns(&["one.example"])).unwrap();
+    assert_eq!(world.get("one.example", "/increment?key=n&delta=1").await.ok(), "2\n");
+    assert_eq!(world.get("one.example", "/get?key=a").await.ok(), "one");
+}

@@ -1,0 +1,225 @@
+//! A node of several tenants, without a disk of its own: the test is the shelf that its apps come from.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use isomer_api::{AppName, HostPattern, Quotas, RevisionId, TenantName, Usage};
+use isomer_capabilities::outbound::TenantHosts;
+use isomer_capabilities::secrets::SecretValues;
+use isomer_capabilities::{AppFiles, Place, StorageAccount};
+use isomer_front::Limits;
+use isomer_node::revision::engine;
+use isomer_node::tenancy::{Retired, Shelf, Started, Stock};
+use isomer_node::{MakeOptions, Package, Tenancy, TenancyOptions};
+use isomer_observe::{Format, Log};
+use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::PoolSizes;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::harness::client::{Answer, Connection};
+use crate::harness::front::{TestFront, front};
+use crate::harness::log::MemoryLog;
+use crate::harness::{chain, code_folder, components, one, parse, within};
+
+/// Tenants and apps behind a front door.
+pub(crate) struct World {
+    pub(crate) tenancy: Tenancy,
+    pub(crate) shelf: Arc<TestShelf>,
+    front: TestFront,
+    memory: MemoryLog,
+    log: Log,
+    folder: TempDir,
+}
+
+/// Where the apps come from: packages by tenant and app, as bytes.
+#[derive(Default)]
+pub(crate) struct TestShelf {
+    packages: Mutex<HashMap<(String, String), (RevisionId, Vec<u8>)>>,
+    folder: Mutex<PathBuf>,
+    takes: AtomicUsize,
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl TestShelf {
+    /// How often something was taken, or tried to be.
+    pub(crate) fn takes(&self) -> usize {
+        self.takes.load(Ordering::SeqCst)
+    }
+
+    /// Nothing comes out until [`TestShelf::open`].
+    pub(crate) fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+    }
+
+    pub(crate) fn open(&self) {
+        *self.closed.lock().unwrap() = false;
+        self.opened.notify_all();
+    }
+
+    /// An app of which nothing is there any more.
+    pub(crate) fn lose(&self, tenant: &str, app: &str) {
+        self.packages.lock().unwrap().remove(&(tenant.to_owned(), app.to_owned()));
+    }
+
+    fn place(&self, tenant: &str, app: &str) -> Place {
+        let folder = self.folder.lock().unwrap().join(tenant).join(app);
+        let files = AppFiles::Own { files: folder.join("files"), writable: folder.join("dirs") };
+        std::fs::create_dir_all(folder.join("files")).unwrap();
+        Place {
+            kv: folder.join("kv"),
+            sql: folder.join("sql"),
+            files,
+            storage: Arc::new(StorageAccount::unlimited()),
+            outbound: Some(Arc::new(TenantHosts::new(None).unwrap())),
+            secrets: SecretValues::Given(Default::default()),
+        }
+    }
+}
+
+impl Shelf for TestShelf {
+    fn take(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &RevisionId,
+    ) -> Result<Stock, Box<dyn Error + Send + Sync>> {
+        self.takes.fetch_add(1, Ordering::SeqCst);
+        let closed = self.closed.lock().unwrap();
+        drop(self.opened.wait_while(closed, |closed| *closed).unwrap());
+        let packages = self.packages.lock().unwrap();
+        let found = packages.get(&(tenant.to_string(), app.to_string())).filter(|(there, _)| there == revision);
+        let (_, bytes) = found.ok_or("there is nothing on the shelf")?;
+        let package = Arc::new(Package::from_bytes(bytes)?);
+        Ok(Stock { package, place: self.place(tenant.as_str(), app.as_str()), log: None })
+    }
+}
+
+impl World {
+    /// With no tenant yet.
+    pub(crate) async fn new(change: impl FnOnce(&mut TenancyOptions)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = MemoryLog::default();
+        let log = Log::start(memory.clone(), Format::Json, false).unwrap();
+        let shelf = Arc::new(TestShelf { folder: Mutex::new(folder.path().to_owned()), ..TestShelf::default() });
+        let mut options = TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() };
+        change(&mut options);
+        let engine = engine(PoolSizes::new(256)).unwrap();
+        let cache = CodeCache::open(&code_folder()).unwrap();
+        let tenancy = Tenancy::new(engine, cache, log.clone(), shelf.clone(), options);
+        let front = front(Arc::new(tenancy.clone()), |_: &mut Limits| {}).await;
+        Self { tenancy, shelf, front, memory, log, folder }
+    }
+
+    /// With these tenants, whose quotas are as by default.
+    pub(crate) async fn of(tenants: &[&str], change: impl FnOnce(&mut TenancyOptions)) -> Self {
+        let world = Self::new(change).await;
+        for tenant in tenants {
+            world.tenant(tenant, |_| {});
+        }
+        world
+    }
+
+    /// Adds a tenant, or changes it.
+    pub(crate) fn tenant(&self, name: &str, change: impl FnOnce(&mut Quotas)) {
+        let mut quotas = Quotas::default();
+        change(&mut quotas);
+        self.tenancy.set_tenant(&name.parse().unwrap(), &quotas).unwrap();
+    }
+
+    pub(crate) fn usage(&self, tenant: &str) -> Usage {
+        self.tenancy.usage(&tenant.parse().unwrap()).expect("the tenant is there")
+    }
+
+    /// A package of an app: `manifest` has its components. It lies on the shelf from now on.
+    pub(crate) fn make(&self, tenant: &str, app: &str, manifest: &str) -> RevisionId {
+        let manifest = format!("[app]\nname = \"{app}\"\nversion = \"0.1.0\"\n\n{manifest}");
+        let parsed = parse(&manifest);
+        let (engine, cache) = (self.tenancy.engine(), self.tenancy.cache());
+        let made = Package::make(&parsed, &components(&parsed), &MakeOptions::default(), engine, cache, &|_| {});
+        let package = made.unwrap_or_else(|error| panic!("the package is made: {}", chain(&error))).package;
+        // The plan's identity knows nothing of what is granted; a release's would.
+        let revision = revision_of(&manifest);
+        let key = (tenant.to_owned(), app.to_owned());
+        self.shelf.packages.lock().unwrap().insert(key, (revision.clone(), package.to_bytes()));
+        revision
+    }
+
+    /// An app that is there and idle, as after a restart.
+    pub(crate) fn put(&self, tenant: &str, app: &str, hosts: &[&str], manifest: &str) {
+        let revision = self.make(tenant, app, manifest);
+        let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
+        self.tenancy.put(&tenant, &app, &revision, &patterns(hosts), false).unwrap();
+    }
+
+    /// An app that was started and may take over.
+    pub(crate) async fn start(&self, tenant: &str, app: &str, manifest: &str) -> Started {
+        let revision = self.make(tenant, app, manifest);
+        let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
+        let stock = self.shelf.take(&tenant, &app, &revision).unwrap();
+        let started = self.tenancy.start(&tenant, &app, &revision, &stock, &|_| {}).await;
+        started.unwrap_or_else(|error| panic!("the revision starts: {}", chain(&error)))
+    }
+
+    /// Starts an app and has it take over.
+    pub(crate) async fn deploy(&self, tenant: &str, app: &str, hosts: &[&str], manifest: &str) -> Option<Retired> {
+        let started = self.start(tenant, app, manifest).await;
+        self.tenancy.take_over(started, &patterns(hosts)).unwrap()
+    }
+
+    /// A connection whose requests are for `host`.
+    pub(crate) async fn connect(&self, host: &str) -> Connection {
+        let stream = within("connect", TcpStream::connect(self.front.address)).await.expect("the front door is open");
+        within("a handshake", Connection::over(stream, false, host)).await
+    }
+
+    /// A GET for `host` over a connection of its own.
+    pub(crate) async fn get(&self, host: &str, target: &str) -> Answer {
+        self.connect(host).await.get(target).await
+    }
+
+    /// A POST likewise.
+    pub(crate) async fn post(&self, host: &str, target: &str, contents: &str) -> Answer {
+        self.connect(host).await.post(target, contents).await
+    }
+
+    /// The warnings in the log until now.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.log.flush();
+        let events = self.memory.events();
+        let warnings = events.iter().filter(|event| event["event"] == "warning");
+        warnings.map(|event| event["text"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Where everything lies.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+}
+
+/// An app that says who it is.
+pub(crate) fn named(name: &str) -> String {
+    one("env-print", &format!("grants.config = {{ NAME = \"{name}\" }}"))
+}
+
+/// What an app says that was made by [`named`].
+#[track_caller]
+pub(crate) fn name_in(answer: &Answer) -> String {
+    let line = answer.ok().lines().find_map(|line| line.strip_prefix("env=NAME="));
+    line.unwrap_or_else(|| panic!("no name: {}", answer.text())).to_owned()
+}
+
+pub(crate) fn patterns(hosts: &[&str]) -> Vec<HostPattern> {
+    hosts.iter().map(|host| host.parse().unwrap()).collect()
+}
+
+fn revision_of(manifest: &str) -> RevisionId {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    manifest.hash(&mut hasher);
+    RevisionId::from(u128::from(hasher.finish()).to_be_bytes())
+}
