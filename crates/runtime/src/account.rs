@@ -8,12 +8,14 @@
 //! has an empty one begins nothing new; who owes more than a whole bucket is stopped at the next tick. So a short excess costs new
 //! requests and not those that are nearly done, and in the long run nobody has more than its rate.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::engine::PoolSizes;
 use crate::idle::{Idlers, now};
 use crate::meter::Turns;
+use crate::slots::Slots;
 
 /// How much processor time can be saved up, or owed: what the account is paid in this time.
 const BUCKET: Duration = Duration::from_secs(1);
@@ -40,8 +42,8 @@ pub struct Account {
     /// [`u64::MAX`]: as much as there is.
     cpu_ns_per_second: AtomicU64,
     memory_bytes: AtomicU64,
-    /// Memories in the engine's pool that its instances hold.
-    memories: AtomicU32,
+    /// What its instances hold of the engine's pool.
+    held: Mutex<PoolSizes>,
     cpu_ns: AtomicU64,
     /// Nanoseconds of processor time that are left; less than none where it owes some.
     bucket_ns: AtomicI64,
@@ -77,7 +79,7 @@ impl Account {
             memory_bytes_max: AtomicU64::new(0),
             cpu_ns_per_second: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
-            memories: AtomicU32::new(0),
+            held: Mutex::default(),
             cpu_ns: AtomicU64::new(0),
             bucket_ns: AtomicI64::new(0),
             filled_ns: AtomicU64::new(0),
@@ -176,14 +178,24 @@ impl Account {
         self.memory_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Counts `memories` more of the engine's pool, if that makes no more than `most`.
-    pub(crate) fn take_slots(&self, memories: u32, most: u32) -> bool {
-        let add = |held: u32| held.checked_add(memories).filter(|held| *held <= most);
-        self.memories.fetch_update(Ordering::AcqRel, Ordering::Relaxed, add).is_ok()
+    /// Counts an instance of the engine's pool, if that makes no more than `most` of everything.
+    pub(crate) fn take_slots(&self, slots: Slots, most: &PoolSizes) -> bool {
+        let mut held = self.held();
+        match held.plus(slots).filter(|held| held.fits(most)) {
+            Some(more) => {
+                *held = more;
+                true
+            }
+            None => false,
+        }
     }
 
-    pub(crate) fn give_slots(&self, memories: u32) {
-        self.memories.fetch_sub(memories, Ordering::AcqRel);
+    pub(crate) fn give_slots(&self, slots: Slots) {
+        self.held().subtract(slots);
+    }
+
+    fn held(&self) -> MutexGuard<'_, PoolSizes> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Is there processor time left for something new? Else when there will be. Each refusal counts.

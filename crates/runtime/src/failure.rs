@@ -49,7 +49,7 @@ pub enum Failure {
     },
     /// All room for instances is taken, and none of them is idle.
     #[error("{}", if *part > 1 {
-        format!("the tenant's instances hold the 1/{part} of the node's memories that one tenant may have, and all are busy")
+        format!("the tenant's instances hold the 1/{part} of the node's room that one tenant may have, and all are busy")
     } else {
         "the node has no room for another instance, and all are busy".to_owned()
     })]

@@ -132,16 +132,14 @@ impl Room {
 
     fn try_claim(self: &Arc<Self>, slots: Slots, account: &Arc<Account>) -> Result<Claim, Lack> {
         let slots = if account.has_all_memory() { trusted(slots) } else { slots };
-        let most = if account.has_all_memory() { u32::MAX } else { self.sizes.memories() / ACCOUNT_PART };
-        // An instance without a memory still takes its place among the others.
-        let weight = slots.memories.max(1);
-        if !account.take_slots(weight, most) {
+        let most = if account.has_all_memory() { self.sizes } else { self.sizes.part(ACCOUNT_PART) };
+        if !account.take_slots(slots, &most) {
             return Err(Lack::Account);
         }
         let mut held = self.held();
         let Some(sizes) = held.sizes.plus(slots).filter(|sizes| sizes.fits(&self.sizes)) else {
             drop(held);
-            account.give_slots(weight);
+            account.give_slots(slots);
             return Err(Lack::Pool);
         };
         held.sizes = sizes;
@@ -188,11 +186,11 @@ fn trusted(slots: Slots) -> Slots {
 }
 
 /// See [`trusted`].
-const STACKS_TRUSTED: u32 = 4;
+const STACKS_TRUSTED: u32 = 2;
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.account.give_slots(self.slots.memories.max(1));
+        self.account.give_slots(self.slots);
         self.room.held().sizes.subtract(self.slots);
         self.room.freed.notify_waiters();
     }
@@ -219,10 +217,9 @@ mod tests {
     fn an_account_leaves_room_for_others() {
         let room = Room::new(PoolSizes::new(16));
         let (first, second) = (tenant(), tenant());
-        let part = room.sizes.memories() / ACCOUNT_PART;
-        let held: Vec<_> = (0..part.min(16)).map_while(|_| room.try_claim(ONE, &first).ok()).collect();
-        let more = (0..part).map_while(|_| room.try_claim(ONE, &first).ok()).count();
-        assert!(held.len() + more <= part as usize);
+        let held: Vec<_> = std::iter::from_fn(|| room.try_claim(ONE, &first).ok()).collect();
+        assert_eq!(held.len(), 16 / ACCOUNT_PART as usize);
+        assert!(room.try_claim(ONE, &second).is_ok(), "the rest is for others");
         drop(held);
         assert!(room.try_claim(ONE, &second).is_ok());
         assert_eq!(room.held().sizes, PoolSizes::default(), "all of it was given back");
