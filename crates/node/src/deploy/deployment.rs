@@ -30,6 +30,9 @@ struct Bringing {
     begun: Instant,
 }
 
+/// A package, what is to be kept of it, whether something was compiled for it, and what a child warned of if it needed one.
+type Packed = (Package, Contents, bool, Option<Vec<String>>);
+
 impl Host {
     /// What the node lacks of a release.
     pub(crate) fn missing_of(&self, release: &Release) -> Result<Missing, Problem> {
@@ -117,10 +120,9 @@ impl Host {
         if let Some(deployed) = self.nothing_to_do(&bringing).await? {
             return Ok(deployed);
         }
-        let (package, contents, compiled, mut new_warnings) = self.packed(&bringing).await?;
-        if !compiled {
-            new_warnings.extend(warnings);
-        }
+        let (package, contents, compiled, told) = self.packed(&bringing).await?;
+        // A child has told these and more.
+        let warnings = told.unwrap_or(warnings);
         self.step(Step::Packed);
         let host = self.clone();
         let (revision, release) = (bringing.revision.clone(), bringing.release.clone());
@@ -160,7 +162,7 @@ impl Host {
             hosts: recorded.hosts.clone(),
             compiled,
             took_ms: took_ms(begun),
-            warnings: new_warnings,
+            warnings,
         })
     }
 
@@ -209,14 +211,14 @@ impl Host {
     }
 
     /// The package: the one that is kept, if its code is, or a new one.
-    async fn packed(self: &Arc<Self>, bringing: &Bringing) -> Result<(Package, Contents, bool, Vec<String>), Problem> {
+    async fn packed(self: &Arc<Self>, bringing: &Bringing) -> Result<Packed, Problem> {
         let (host, revision, release) = (self.clone(), bringing.revision.clone(), bringing.release.clone());
         let known = self.blocking(move || host.known(&revision, &release)).await?;
         if let Some((package, contents)) = known {
-            return Ok((package, contents, false, Vec::new()));
+            return Ok((package, contents, false, None));
         }
         let (package, contents, made) = self.shelf.compile(&bringing.release).await?;
-        Ok((package, contents, made.compiled, made.warnings))
+        Ok((package, contents, made.compiled, Some(made.warnings)))
     }
 
     /// What is kept of a revision that some app has, if it can be started as it is. Blocks.

@@ -171,8 +171,7 @@ async fn steps_of(doing: Doing, base: &Path, dir: &Path) -> Vec<Step> {
     doing.run(&node).await;
     answers(&node, doing.answer(), "done").await;
     node.stop().await;
-    let seen = seen.lock().unwrap().clone();
-    seen
+    std::mem::take(&mut *seen.lock().unwrap())
 }
 
 fn kill_at(doing: Doing, step: Step, dir: &Path) {
