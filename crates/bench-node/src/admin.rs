@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use isomer_api::{
@@ -17,13 +17,15 @@ use crate::http::{Answer, Connection, request};
 
 /// A deployment compiles; on a busy machine that takes its time.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// A connection that was idle for longer is not used again: the node closes it sooner or later.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// A node's admin API. Clones share connections.
 #[derive(Clone)]
 pub struct Admin {
     address: SocketAddr,
     token: String,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: Arc<Mutex<Vec<(Instant, Connection)>>>,
 }
 
 impl Admin {
@@ -168,7 +170,7 @@ impl Admin {
         let request = request(method, path, &host, &headers, body);
         let mut connection = self.lend();
         let answer = connection.ask(&request, PATIENCE).await.with_context(|| format!("{method} {path} failed"))?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), connection));
         if (200..300).contains(&answer.status) {
             return Ok(answer);
         }
@@ -181,7 +183,8 @@ impl Admin {
 
     fn lend(&self) -> Connection {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.pop().unwrap_or_else(|| Connection::new(self.address))
+        idle.retain(|(since, _)| since.elapsed() < IDLE_MAX);
+        idle.pop().map_or_else(|| Connection::new(self.address), |(_, connection)| connection)
     }
 }
 

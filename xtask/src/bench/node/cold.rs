@@ -67,7 +67,7 @@ const LATEST: usize = 200;
 /// Each app again after a memory of few apps has dropped it.
 fn dropped(fleet: &super::Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f64>> {
     let few = (distinct.len() / 4).clamp(2, 256);
-    let node = fleet.start(Some(&format!("[apps]\nloaded_max = {few}\n")))?;
+    let node = fleet.start(Some(&format!("[limits]\napps_loaded = {few}\n")))?;
     let outcome = block_on(async {
         each_once(node.front, warm_up, distinct).await?;
         let before = node.admin.status().await?.drops;

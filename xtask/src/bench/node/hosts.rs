@@ -29,7 +29,7 @@ pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
     let fleet = lab.fleet()?;
     let all: Arc<[Target]> = fleet.all_hosts().into();
     let many = format!("isomer node, {} host names of {} apps", all.len(), fleet.apps);
-    let node = fleet.start(Some(&format!("[apps]\nloaded_max = {}\n", fleet.apps + 100)))?;
+    let node = fleet.start(Some(&format!("[limits]\napps_loaded = {}\n", fleet.apps + 100)))?;
     let template = Template::load()?;
     let wasmtime = lab.start(peers::wasmtime(lab, &template, 0)?)?;
     let node_js = peers::node_js(lab)?.map(|launch| lab.start(launch)).transpose()?;

@@ -42,7 +42,7 @@ pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
         }
         subjects.push(Subject { name: name.to_owned(), command, series });
     };
-    let loaded_max = format!("[apps]\nloaded_max = {}\n", LOADED_MAX * 2);
+    let loaded_max = format!("[limits]\napps_loaded = {}\n", LOADED_MAX * 2);
     let mut rows: [Vec<Each>; 4] = Default::default();
     for _ in 0..lab.effort.memory_rounds {
         for (targets, place) in [(&distinct, 0), (&shared, 2)] {
