@@ -39,7 +39,7 @@ impl Hosts {
         match key(pattern) {
             Key::Any => self.any = Some(app.clone()),
             Key::Below(parent) => drop(self.wildcards.insert(parent.into(), app.clone())),
-            Key::Exact(host) => drop(self.exact.insert(host.into(), app.clone())),
+            Key::Exact(_) => drop(self.exact.insert(pattern.shared(), app.clone())),
         }
     }
 

@@ -162,6 +162,13 @@ impl LoadedSet {
         }
     }
 
+    /// `app` is gone for good.
+    pub(super) fn unlist(&self, app: &Arc<App>) {
+        if app.is_listed.swap(false, Ordering::AcqRel) {
+            self.listed().retain(|Reverse(listed)| !Arc::ptr_eq(&listed.app, app));
+        }
+    }
+
     /// Drops the app that was used longest ago, of those that do nothing.
     fn drop_oldest(&self) -> bool {
         let mut listed = self.listed();

@@ -464,7 +464,9 @@ impl Tenancy {
         let mut state = app.state();
         app.set_stopped(true);
         self.0.set_hosts(&app, &mut state, &[]);
-        self.0.serve(&app, &mut state, None)
+        let retired = self.0.serve(&app, &mut state, None);
+        self.0.set.unlist(&app);
+        retired
     }
 
     /// Whether an app serves; none where there is no such app.
