@@ -337,7 +337,10 @@ mod tests {
     #[test]
     fn a_pool_without_work_has_no_thread_and_one_that_is_dropped_by_its_own_job_ends() {
         let pool = Pool::new("test", 4);
-        assert_eq!(locked(&pool.shared.state).threads.len() + locked(&pool.shared.state).starting, 0);
+        {
+            let state = locked(&pool.shared.state);
+            assert_eq!(state.threads.len() + state.starting, 0);
+        }
         let (done, ended) = mpsc::channel();
         let lane = pool.lane(1, BOUNDS);
         let shared = pool.shared.clone();
