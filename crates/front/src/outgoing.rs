@@ -11,11 +11,13 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use isomer_observe::Log;
 use isomer_observe::record::Access;
-use isomer_runtime::{HttpError, ResponseBody};
+use isomer_runtime::output::OutputSink;
+use isomer_runtime::{Failure, HttpError, RequestId, ResponseBody};
 
 use crate::admission::Place;
 use crate::deadline;
 use crate::idle::Traffic;
+use crate::site::Site;
 
 /// How long a client may take to read an answer of the front door's own.
 const OWN_ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -30,6 +32,21 @@ pub(crate) struct OutgoingBody {
     unsent: bool,
     /// Why it breaks off, until what came before has been written.
     held: Option<HttpError>,
+    /// Of a guest's body that has not come to an end.
+    unfinished: Option<Unfinished>,
+}
+
+/// Whose body it is, to say so if it is dropped at its deadline.
+pub(crate) struct Unfinished {
+    pub(crate) id: RequestId,
+    pub(crate) component: Arc<str>,
+    pub(crate) deadline: Instant,
+    /// How long that is from when the request came.
+    pub(crate) allowed: Duration,
+    /// Whose log it is said in.
+    pub(crate) site: Arc<Site>,
+    /// If it has none of its own.
+    pub(crate) log: Log,
 }
 
 enum Inner {
@@ -40,17 +57,19 @@ enum Inner {
 impl OutgoingBody {
     pub(crate) fn guest(
         body: ResponseBody,
-        deadline: Instant,
+        unfinished: Unfinished,
         admitted: Admitted,
         access: Option<Box<AccessLine>>,
     ) -> Self {
-        deadline::begin(deadline);
-        Self { inner: Inner::Guest(body), _admitted: admitted, access, unsent: false, held: None }
+        deadline::begin(unfinished.deadline);
+        let unfinished = Some(unfinished);
+        Self { inner: Inner::Guest(body), _admitted: admitted, access, unsent: false, held: None, unfinished }
     }
 
     pub(crate) fn own(body: Bytes, admitted: Admitted, access: Option<Box<AccessLine>>) -> Self {
         deadline::begin(Instant::now() + OWN_ANSWER_MAX);
-        Self { inner: Inner::Own(Full::new(body)), _admitted: admitted, access, unsent: false, held: None }
+        let inner = Inner::Own(Full::new(body));
+        Self { inner, _admitted: admitted, access, unsent: false, held: None, unfinished: None }
     }
 
     /// Sends nothing of it. The guest still finishes what it does.
@@ -63,6 +82,16 @@ impl OutgoingBody {
 impl Drop for OutgoingBody {
     fn drop(&mut self) {
         deadline::end();
+        let Some(unfinished) = self.unfinished.take() else { return };
+        // The guest still sent, or the client did not read: the run that would say so is dropped with this.
+        if !self.unsent && Instant::now() >= unfinished.deadline && !self.is_end_stream() {
+            let failure = Failure::Deadline { deadline: unfinished.allowed, backtrace: Vec::new() };
+            let sink: &dyn OutputSink = match unfinished.site.log() {
+                Some(log) => log,
+                None => &unfinished.log,
+            };
+            sink.broken(&unfinished.component, unfinished.id, &failure);
+        }
     }
 }
 
@@ -83,11 +112,18 @@ impl Body for OutgoingBody {
                 // On an error hyper closes the connection with all that it has not written. One turn later it has written the
                 // head and what the guest sent before it failed.
                 Some(Err(error)) => {
+                    // Its own run has said why.
+                    this.unfinished = None;
                     this.held = Some(error);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                frame => frame,
+                frame => {
+                    if frame.is_none() {
+                        this.unfinished = None;
+                    }
+                    frame
+                }
             },
             Inner::Own(body) => match std::task::ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => Some(Ok(frame)),

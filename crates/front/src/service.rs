@@ -19,7 +19,7 @@ use crate::door::{Door, Entering};
 use crate::host;
 use crate::idle::Traffic;
 use crate::incoming::{LimitedBody, Verdict};
-use crate::outgoing::{AccessLine, Admitted, OutgoingBody};
+use crate::outgoing::{AccessLine, Admitted, OutgoingBody, Unfinished};
 use crate::problem::{ASTERISK, BODY_TOO_LARGE, HOST, METHOD, MISDIRECTED, NOT_FOUND, NOT_LOADED, OVERLOADED, Problem};
 use crate::site::{Site, Target};
 use crate::trace;
@@ -84,7 +84,15 @@ impl Service {
                 if let Some(line) = &mut access {
                     line.record.status = response.status().as_u16();
                 }
-                response.map(|body| OutgoingBody::guest(body, start + target.deadline, admitted, access))
+                let unfinished = Unfinished {
+                    id,
+                    component: target.component.clone(),
+                    deadline: start + target.deadline,
+                    allowed: target.deadline,
+                    site: site.clone(),
+                    log: self.log.clone(),
+                };
+                response.map(|body| OutgoingBody::guest(body, unfinished, admitted, access))
             }
             (Some(problem), _) => {
                 if let Some(log) = site.log() {

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::SystemTime;
 
 use isomer_runtime::output::{OutputSink, Stream};
@@ -14,6 +14,9 @@ use crate::record::{Access, Level, Record};
 
 /// Lines that may wait to be written. Past that they are dropped and counted.
 const QUEUE_LINES_MAX: usize = 8192;
+
+/// As many of them may be guests' output, so that what the platform says of a guest that prints without end is not lost in it.
+const QUEUE_OUTPUT_MAX: usize = QUEUE_LINES_MAX / 2;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub enum Format {
 #[derive(Clone)]
 pub struct Log {
     queue: SyncSender<Message>,
+    /// Lines that wait.
+    waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     access: bool,
 }
@@ -50,11 +55,12 @@ impl Log {
     pub fn start(out: impl Write + Send + 'static, format: Format, access: bool) -> io::Result<Self> {
         let (queue, records) = sync_channel(QUEUE_LINES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
-        let counted = dropped.clone();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counted = Counted { waiting: waiting.clone(), dropped: dropped.clone() };
         std::thread::Builder::new()
             .name("isomer-log".into())
             .spawn(move || write_all(io::BufWriter::new(out), &records, &counted, format))?;
-        Ok(Self { queue, dropped, access })
+        Ok(Self { queue, waiting, dropped, access })
     }
 
     /// Is each served request to be told?
@@ -97,12 +103,13 @@ impl Log {
     }
 
     pub(crate) fn push_of(&self, at: SystemTime, member: Option<MemberName>, record: Record) {
-        match self.queue.try_send(Message::Record(at, member, record)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let has_room = waiting < QUEUE_OUTPUT_MAX || !matches!(record, Record::Output { .. });
+        if has_room && self.queue.try_send(Message::Record(at, member, record)).is_ok() {
+            return;
         }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -121,17 +128,24 @@ impl OutputSink for Log {
     }
 }
 
+/// What the writing thread counts, too.
+struct Counted {
+    waiting: Arc<AtomicUsize>,
+    dropped: Arc<AtomicU64>,
+}
+
 /// Writes until the last [`Log`] is gone. A closed pipe ends the writing, not the app.
-fn write_all(mut out: impl Write, queue: &Receiver<Message>, dropped: &AtomicU64, format: Format) {
+fn write_all(mut out: impl Write, queue: &Receiver<Message>, counted: &Counted, format: Format) {
+    let dropped = &counted.dropped;
     let mut open = true;
     while let Ok(first) = queue.recv() {
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Record(at, member, record) if open => {
-                    open = write_line(&mut out, at, member.as_ref(), &record, format).is_ok();
+                Message::Record(at, member, record) => {
+                    counted.waiting.fetch_sub(1, Ordering::Relaxed);
+                    open = open && write_line(&mut out, at, member.as_ref(), &record, format).is_ok();
                 }
-                Message::Record(..) => {}
                 Message::Flush(done) => {
                     // What was lost was said before, too.
                     open = open && write_losses(&mut out, dropped, format).and_then(|()| out.flush()).is_ok();
@@ -197,6 +211,24 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_guest_that_prints_without_end_does_not_drown_what_is_said_of_it() {
+        let pipe = Stuck::default();
+        let log = Log::start(pipe.clone(), Format::Text { colour: false }, true).unwrap();
+        for _ in 0..QUEUE_LINES_MAX * 3 {
+            log.line("noisy", Stream::Stdout, None, b"noise");
+        }
+        log.note("it was stopped");
+        pipe.0.state.lock().unwrap().0 = true;
+        pipe.0.changed.notify_all();
+        log.flush();
+        log.line("noisy", Stream::Stdout, None, b"again");
+        log.flush();
+        let text = String::from_utf8(pipe.0.state.lock().unwrap().1.clone()).unwrap();
+        assert!(text.contains("it was stopped\n") && text.contains("| again\n"), "{text}");
+        assert!(text.matches("| noise\n").count() <= QUEUE_OUTPUT_MAX + 1);
     }
 
     #[test]

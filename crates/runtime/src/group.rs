@@ -171,6 +171,7 @@ impl Group {
                 owners: settings.owners.into(),
                 sink: settings.sink,
                 account: account.clone(),
+                beside: settings.concurrency.saturating_sub(1) as usize,
             }),
             memory_bytes: settings.memory_bytes,
         });

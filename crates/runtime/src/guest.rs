@@ -18,6 +18,7 @@ use wasmtime_wasi_http::{
 
 use crate::account::Account;
 use crate::begun::Begun;
+use crate::heads::FIELDS_BYTES_MAX;
 use crate::limits::MemoryLimiter;
 use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
 use crate::scope::{Scope, Until};
@@ -86,9 +87,19 @@ pub struct OwnerSettings {
     pub storage_is_full: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
-/// Handles of the host that one instance may hold: streams, requests, buckets, connections. A guest that leaks them is stopped by
-/// its own trap.
-const HANDLES_MAX: usize = 10_000;
+/// Handles of the host that one instance may hold: requests, fields, buckets, connections. Behind each may be as much as
+/// `heads` allows, outside of the guest's memory. A guest that leaks them is stopped by its own trap.
+const HANDLES_MAX: usize = 2_000;
+
+/// As many more for each request that an instance serves beside the first.
+const HANDLES_PER_REQUEST: usize = 20;
+
+/// Handles that a store keeps for its components: streams, futures, tasks, their own resources. Each takes some hundred bytes of
+/// the host.
+pub(crate) const COMPONENT_HANDLES_MAX: usize = 20_000;
+
+/// Random bytes that one call may ask for: WASI 0.3 gives no more at once, 0.2 traps.
+const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 /// What all instances of a group share.
 pub(crate) struct Template {
@@ -96,6 +107,8 @@ pub(crate) struct Template {
     pub(crate) sink: Arc<dyn OutputSink>,
     /// Who pays.
     pub(crate) account: Arc<Account>,
+    /// Requests that an instance serves beside the first, at the same time.
+    pub(crate) beside: usize,
 }
 
 /// The data of one instance's store.
@@ -128,10 +141,12 @@ impl Guest {
     pub(crate) fn new(template: Arc<Template>, memory_bytes: usize) -> Self {
         let owners = template.owners.len();
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
+        table.set_max_capacity(HANDLES_MAX.saturating_add(template.beside.saturating_mul(HANDLES_PER_REQUEST)));
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
         Self {
             table,
-            http: WasiHttpCtx::new(),
+            http,
             hooks: Hooks { template: template.clone(), current: NOBODY, scope: None },
             contexts: (0..=owners).map(|_| None).collect(),
             current: owners,
@@ -222,6 +237,7 @@ impl Guest {
 
     fn make_context(&mut self, index: usize) -> WasiCtx {
         let mut builder = WasiCtxBuilder::new();
+        builder.max_random_size(RANDOM_BYTES_MAX);
         if let Some(owner) = self.template.owners.get(index) {
             let writer = |stream| {
                 LineWriter::new(owner.component.clone(), stream, self.request.clone(), self.template.sink.clone())

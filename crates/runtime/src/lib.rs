@@ -23,7 +23,7 @@
 //! | `scope` | what a request takes along the chain of its calls |
 //!
 //! and beside it: [`exec`] (one-off commands), [`engine`] (settings, epochs, pool sizes), [`code`] (compiled code on disk), [`guest`] (a store's data),
-//! `limits`, [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports), `given` (the clock and randomness of tests).
+//! `limits`, [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports), `heads` (what a guest may put into a request), `given` (the clock and randomness of tests).
 //!
 //! This crate does not know what an app, a manifest or a route is, and no storage engine or socket.
 //!
@@ -42,6 +42,7 @@ mod given;
 pub mod graph;
 pub mod group;
 pub mod guest;
+mod heads;
 mod idle;
 mod limits;
 pub mod link;

@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::failure::{Failure, backtrace};
 use crate::graph::Graph;
 use crate::group::Request;
-use crate::guest::{Guest, RequestId, Template};
+use crate::guest::{COMPONENT_HANDLES_MAX, Guest, RequestId, Template};
 use crate::idle::{Idle, IdleSince};
 use crate::limits::RefusedBy;
 use crate::room::Claim;
@@ -124,6 +124,7 @@ impl InstanceMaker {
         let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
+        store.set_max_component_handles(COMPONENT_HANDLES_MAX);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(on_epoch);
         let allowed = deadline.saturating_duration_since(Instant::now());
