@@ -52,7 +52,7 @@ const fn attack(name: &'static str, guest: &'static str, path: &'static str, how
     Attack { name, guest, path, how }
 }
 
-const ATTACKS: [Attack; 12] = [
+const ATTACKS: [Attack; 20] = [
     attack("traps", "http-trap", "/trap", How::Ask),
     attack("traps-late", "http-trap", "/late", How::Ask),
     attack("exits", "http-trap", "/exit", How::Ask),
@@ -65,6 +65,15 @@ const ATTACKS: [Attack; 12] = [
     attack("leaves", "sleeper", "/?ms=60000", How::Leave),
     attack("reads-slowly", "http-stream", "/drip?chunks=1000000&ms=0&bytes=65536", How::ReadSlowly),
     attack("writes-slowly", "http-stream", "/sum", How::WriteSlowly),
+    // More of these, each with what must come of it, are in the node's own tests.
+    attack("storms-calls", "hostile", "/host-calls", How::Ask),
+    attack("storms-waits", "hostile", "/waiting-calls", How::Ask),
+    attack("storms-yields", "hostile", "/yields", How::Ask),
+    attack("storms-tasks", "hostile", "/tasks", How::Ask),
+    attack("leaks-handles", "hostile", "/handles", How::Ask),
+    attack("leaks-streams", "hostile", "/streams", How::Ask),
+    attack("leaks-calls", "hostile", "/subtasks", How::Ask),
+    attack("leaks-fields", "hostile", "/heavy-fields", How::Ask),
 ];
 
 /// What a hostile tenant may use: enough to attack, not enough to take the machine.

@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 use super::body::{Body, whole};
 use super::within;
 
+/// Header fields of an answer that the client takes: more than any guest may send.
+const ANSWER_HEADERS_MAX: usize = 20_000;
+
 /// An open connection. Dropping it closes it, whatever runs on it.
 pub(crate) struct Connection {
     sender: Sender,
@@ -58,7 +61,8 @@ impl Connection {
             });
             return Self { sender: Sender::Http2(sender), authority, io };
         }
-        let (sender, io) = http1::handshake(stream).await.expect("a handshake");
+        let (sender, io) =
+            http1::Builder::new().max_headers(ANSWER_HEADERS_MAX).handshake(stream).await.expect("a handshake");
         let io = tokio::spawn(async move {
             let _ = io.await;
         });

@@ -10,9 +10,19 @@ pub(crate) struct MemoryLog(Arc<Mutex<Vec<u8>>>);
 impl MemoryLog {
     /// All lines that were written whole.
     pub(crate) fn events(&self) -> Vec<serde_json::Value> {
-        let bytes = self.0.lock().expect("no writer panics");
-        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        let text = std::str::from_utf8(&bytes[..whole]).expect("the log is UTF-8");
+        self.events_since(&mut 0)
+    }
+
+    /// The lines that were written whole since `position`, which moves on to their end.
+    pub(crate) fn events_since(&self, position: &mut usize) -> Vec<serde_json::Value> {
+        let bytes = {
+            let bytes = self.0.lock().expect("no writer panics");
+            let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+            let new = bytes[*position..whole].to_vec();
+            *position = whole;
+            new
+        };
+        let text = std::str::from_utf8(&bytes).expect("the log is UTF-8");
         text.lines().map(|line| serde_json::from_str(line).expect("each line of the log is JSON")).collect()
     }
 }

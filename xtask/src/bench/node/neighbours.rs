@@ -25,10 +25,12 @@ const NUMBER: u32 = 7;
 
 const ALONE: &str = "alone";
 /// Who is beside it: all attacks whose names begin so.
-const BESIDE: [(&str, &str); 4] = [
+const BESIDE: [(&str, &str); 6] = [
     ("beside one that loops", "loops"),
     ("beside one that traps", "traps"),
     ("beside one that grows", "grows"),
+    ("beside those that storm the host", "storms"),
+    ("beside those that leak", "leaks"),
     ("beside all hostile tenants", ""),
 ];
 

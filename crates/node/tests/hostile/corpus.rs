@@ -1,0 +1,162 @@
+//! What a running guest can try. `guests/hostile` does it; the last part of the path says which.
+
+/// One attack.
+pub(crate) struct Attack {
+    /// Its name, also in `docs/security.md`.
+    pub(crate) name: &'static str,
+    /// Which attacks are made together.
+    pub(crate) kind: &'static str,
+    /// How it is started.
+    pub(crate) ask: Ask,
+    /// What must come of it.
+    pub(crate) must: Must,
+}
+
+/// What the client of an attack does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ask {
+    /// A GET.
+    Get(&'static str),
+    /// A POST with this body.
+    Post(&'static str, &'static str),
+    /// A POST whose body does not end.
+    Endless(&'static str),
+    /// A POST whose body does not come.
+    Stalled(&'static str),
+    /// So many GETs at once.
+    Storm(&'static str, usize),
+    /// A GET whose answer is not read.
+    Unread(&'static str),
+}
+
+/// What must come of an attack, for each of its requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Must {
+    /// One of these; 0 is none at all.
+    pub(crate) status: &'static [u16],
+    /// The answer does not look whole.
+    pub(crate) broken: bool,
+    /// What the log says of it; empty where it is no failure.
+    pub(crate) log: &'static str,
+    /// What the answer says.
+    pub(crate) says: &'static [&'static str],
+    /// What it does not say.
+    pub(crate) never: &'static [&'static str],
+}
+
+const NOTHING: Must = Must { status: &[200], broken: false, log: "", says: &[], never: &[] };
+
+/// The request's deadline ends it.
+const DEADLINE: Must = Must { status: &[504], log: "no answer within the deadline of 400 ms", ..NOTHING };
+
+/// The deadline ends it when the answer has begun, or is about to.
+const CUT_OFF: Must = Must { broken: true, ..DEADLINE_LATE };
+const DEADLINE_LATE: Must = Must { status: &[200, 504], ..DEADLINE };
+
+/// It traps.
+const fn trap(log: &'static str) -> Must {
+    Must { status: &[500], log, ..NOTHING }
+}
+
+/// It is told no.
+const fn refused(says: &'static [&'static str]) -> Must {
+    Must { says, never: &["got "], ..NOTHING }
+}
+
+const fn attack(kind: &'static str, name: &'static str, ask: Ask, must: Must) -> Attack {
+    Attack { name, kind, ask, must }
+}
+
+/// All of them.
+pub(crate) const CORPUS: &[Attack] = &[
+    attack("loops", "endless loop", Ask::Get("loop"), DEADLINE),
+    attack("loops", "endless loop deep in calls", Ask::Get("nested-loop"), DEADLINE),
+    attack("loops", "endless loop after a wait", Ask::Get("loop-later"), DEADLINE),
+    attack("loops", "endless loop in a task", Ask::Get("loop-in-task"), CUT_OFF),
+    attack("loops", "endless loop after the answer", Ask::Get("loop-after-answer"), NOTHING),
+    attack("loops", "storm of host calls", Ask::Get("host-calls"), DEADLINE),
+    attack("loops", "storm of host calls that are waited for", Ask::Get("waiting-calls"), DEADLINE),
+    attack("loops", "endless yielding", Ask::Get("yields"), DEADLINE),
+    attack("loops", "tasks that make tasks", Ask::Get("tasks"), Must { status: &[500, 504], ..NOTHING }),
+    attack("loops", "wait for what never comes", Ask::Get("wait"), DEADLINE),
+    attack("loops", "sleep to the end of time", Ask::Get("sleep"), DEADLINE),
+    attack("loops", "trap storm", Ask::Storm("trap", 100), Must { status: &[500, 503], log: "unreachable", ..NOTHING }),
+    attack("loops", "loop storm", Ask::Storm("loop", 20), Must { status: &[504, 503], ..DEADLINE }),
+    attack("loops", "exit", Ask::Get("exit"), trap("called exit")),
+    attack("loops", "calls to itself over HTTP", Ask::Get("self"), Must { status: &[200, 503, 504], ..NOTHING }),
+    attack("hoards", "memory bomb", Ask::Get("memory"), trap("ran out of memory at its limit of 67108864 bytes")),
+    attack("hoards", "stack bomb", Ask::Get("recursion"), trap("call stack exhausted")),
+    attack("hoards", "handle leak", Ask::Get("handles"), trap("table has no free keys")),
+    attack("hoards", "handle leak in WASI 0.2", Ask::Get("pollables"), trap("table has no free keys")),
+    attack("hoards", "stream leak", Ask::Get("streams"), trap("handle limit exceeded")),
+    attack("hoards", "subtask leak", Ask::Get("subtasks"), Must { status: &[500, 504], ..NOTHING }),
+    attack(
+        "hoards",
+        "handles with much behind each",
+        Ask::Get("heavy-methods"),
+        Must { status: &[200, 500, 504], ..NOTHING },
+    ),
+    attack("hoards", "fields with much in each", Ask::Get("heavy-fields"), Must { status: &[500, 504], ..NOTHING }),
+    attack("hoards", "all random bytes there are", Ask::Get("random-bytes"), refused(&["random=1048576"])),
+    attack("hoards", "huge list as an argument", Ask::Get("many-polls"), Must { status: &[200, 500, 504], ..NOTHING }),
+    attack("floods", "output flood", Ask::Get("output"), DEADLINE),
+    attack("floods", "huge text as an argument", Ask::Get("large-output"), trap("")),
+    attack("floods", "log injection", Ask::Get("forged-lines"), NOTHING),
+    attack("floods", "header flood", Ask::Get("headers"), NOTHING),
+    attack("floods", "huge header", Ask::Get("large-header"), Must { status: &[200, 500], ..NOTHING }),
+    attack("floods", "never-ending answer", Ask::Get("body"), CUT_OFF),
+    attack("floods", "answer that stops in the middle", Ask::Get("stuck-body"), CUT_OFF),
+    attack("floods", "answer that nobody reads", Ask::Unread("body"), Must { broken: true, ..NOTHING }),
+    attack("floods", "request that is not read", Ask::Endless("unread-body"), DEADLINE),
+    attack("floods", "request that is read slowly", Ask::Endless("slow-reader"), DEADLINE),
+    attack("floods", "request that does not come", Ask::Stalled("slow-reader"), DEADLINE),
+    attack("floods", "key-value flood", Ask::Get("keys?bytes=1048576"), DEADLINE),
+    attack("floods", "huge value", Ask::Get("large-value?bytes=9437184"), refused(&["more than the 8388608"])),
+    attack(
+        "reaches",
+        "path escapes",
+        Ask::Post(
+            "files",
+            "/etc/passwd\n/data/../secret.txt\n/data/up\n/data/etc/passwd\n../secret.txt\n/proc/self/environ\n/data//../../etc/passwd",
+        ),
+        refused(&["refused read /etc/passwd"]),
+    ),
+    attack("reaches", "sockets", Ask::Get("sockets"), refused(&["refused connect"])),
+    attack(
+        "reaches",
+        "addresses of the inside",
+        Ask::Post("fetch", "169.254.169.254\nlocalhost:1\n10.0.0.1\n[::1]:80\nmetadata.google.internal\n2130706433"),
+        refused(&["refused"]),
+    ),
+    attack(
+        "reaches",
+        "stores and secrets of others",
+        Ask::Post("stores", "own\n../own\nown.redb\n/own\nown\\0\n*\n..\nDEFAULT\nneighbour/own"),
+        refused(&["refused"]),
+    ),
+    attack("reaches", "environment of the host", Ask::Get("environment"), refused(&[])),
+    attack(
+        "reaches",
+        "SQL of other files",
+        Ask::Post(
+            "sql",
+            "ATTACH DATABASE 'own.sqlite' AS other\nATTACH '/etc/passwd' AS p\nVACUUM INTO 'stolen.sqlite'\nPRAGMA writable_schema = ON\nPRAGMA journal_mode = OFF\nSELECT load_extension('/lib/x.so')\nCREATE TEMP TABLE t (a)\nSELECT readfile('/etc/passwd')\nSELECT writefile('x', 'y')\nBEGIN IMMEDIATE\nSELECT fts3_tokenizer('simple')\nSELECT * FROM sqlite_dbpage\nCREATE VIRTUAL TABLE f USING fsdir('/')",
+        ),
+        refused(&["refused ATTACH"]),
+    ),
+    attack(
+        "reaches",
+        "SQL that never ends",
+        Ask::Post("sql", "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"),
+        DEADLINE,
+    ),
+    attack(
+        "reaches",
+        "SQL that never ends, many times at once",
+        Ask::Post(
+            "sql?at-once=50",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+        ),
+        DEADLINE,
+    ),
+];

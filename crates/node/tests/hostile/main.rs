@@ -1,0 +1,63 @@
+//! Guests that do what harm they can, on a node that also serves a neighbour. For each: what it tries, and what must come of it.
+//!
+//! | file | what it is about |
+//! | --- | --- |
+//! | `corpus` | the attacks that a running guest can make: what is asked of it, and what must come of it |
+//! | `stage` | the node that they are made on, the neighbour, and what is looked at afterwards |
+//! | `starting`, `bare`, `wat` | components that do harm when they are instantiated, and who has their place next |
+//! | `table` | that `docs/security.md` names them all |
+//! | `vitals` | what a process has: descriptors, threads, memory |
+//!
+//! After each attack the node must be well, the neighbour must have had right answers all the while, the log must name the error,
+//! the process must have no more descriptors and threads than before, and the next guest in the same place must find nothing of
+//! what the one before it had.
+//!
+//! A hole that is found becomes an entry here first. `docs/security.md` has the table of all of them; a test compares.
+
+#[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod bare;
+mod corpus;
+mod stage;
+mod starting;
+mod table;
+mod vitals;
+mod wat;
+
+use corpus::{Attack, CORPUS};
+use stage::Stage;
+
+/// Makes the attacks of one kind, one after the other, each on the same node.
+async fn make(kind: &str) {
+    let attacks: Vec<&Attack> = CORPUS.iter().filter(|attack| attack.kind == kind).collect();
+    assert!(!attacks.is_empty(), "no attacks of kind `{kind}`");
+    let _alone = stage::alone().await;
+    let stage = Stage::open().await;
+    let mut complaints = Vec::new();
+    for attack in attacks {
+        complaints.extend(stage.suffer(attack).await);
+    }
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loops_end_at_the_deadline() {
+    make("loops").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hoards_end_at_their_limit() {
+    make("hoards").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_are_cut_off() {
+    make("floods").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_reached_that_was_not_granted() {
+    make("reaches").await;
+}

@@ -1,0 +1,248 @@
+//! The node that attacks are made on: an attacker, a neighbour who only wants to do its work, and what is looked at afterwards.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Method;
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::corpus::{Ask, Attack};
+use crate::harness::body::{Body, pieces, repeated, whole};
+use crate::harness::client::Connection;
+use crate::harness::{Setup, TestNode, until, within};
+use crate::vitals::Vitals;
+
+/// What the attacker's requests may take.
+pub(crate) const DEADLINE_MS: u64 = 400;
+
+/// What an attack's end may take beyond the attacker's deadline. Long, since the machine may be busy with other tests.
+const LATE_MAX: Duration = Duration::from_secs(5);
+
+/// The longest that the neighbour may wait for an answer in the middle of an attack: a bound for tests, speed is measured elsewhere.
+const NEIGHBOUR_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Attacks are made one at a time: they measure the process.
+pub(crate) async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}
+
+/// A node with an attacker and a neighbour.
+pub(crate) struct Stage {
+    node: TestNode,
+}
+
+/// What an attack came to, as its client saw it.
+#[derive(Debug, Default)]
+struct Outcome {
+    status: u16,
+    /// The request's id, where the platform answered.
+    id: Option<String>,
+    /// The beginning of the answer.
+    text: String,
+    /// It did not come to its end.
+    broken: bool,
+}
+
+/// The most of an answer that is kept.
+const TEXT_BYTES_MAX: usize = 64 << 10;
+
+impl Stage {
+    /// Starts the node.
+    pub(crate) async fn open() -> Self {
+        let manifest = format!(
+            r#"
+            [components.hostile]
+            wasm = "hostile"
+            routes = ["/hostile/..."]
+            isolate = true
+            grants.kv = ["default"]
+            grants.sql = ["default"]
+            grants.http = ["127.0.0.1"]
+            grants.dirs = [{{ host = "shared", guest = "/data", write = true }}]
+            limits.memory = "64MiB"
+            limits.request_deadline = "{DEADLINE_MS}ms"
+            [components.neighbour]
+            wasm = "http-hello"
+            routes = ["/neighbour/..."]
+            isolate = true
+            grants.kv = ["own"]
+            grants.sql = ["own"]
+            "#
+        );
+        let setup = Setup::new(&manifest).options(|options| {
+            // One instance, used once: the next request gets the very place that the one before it had.
+            options.instances_max = Some(1);
+            options.requests_per_instance_max = Some(1);
+        });
+        let shared = setup.folder().join("shared");
+        std::fs::create_dir(&shared).expect("a new folder");
+        std::fs::write(setup.folder().join("secret.txt"), "outside").expect("a new file");
+        std::os::unix::fs::symlink("../secret.txt", shared.join("up")).expect("a new link");
+        std::os::unix::fs::symlink("/etc", shared.join("etc")).expect("a new link");
+        let stage = Self { node: setup.start().await };
+        // What is made once is made before anything is counted.
+        stage.attacker_is_well("the start").await;
+        stage.neighbour_answers().await;
+        stage
+    }
+
+    /// Makes one attack, and looks at everything that it must not have touched.
+    pub(crate) async fn suffer(&self, attack: &Attack) -> Vec<String> {
+        let name = attack.name;
+        let before = Vitals::take();
+        let mut log_before = 0;
+        self.node.events_since(&mut log_before);
+        let over = AtomicBool::new(false);
+        let begun = Instant::now();
+        let attacking = async {
+            let outcomes = within(name, self.make(attack)).await;
+            let took = begun.elapsed();
+            over.store(true, Ordering::Relaxed);
+            (outcomes, took)
+        };
+        let neighbour = async {
+            loop {
+                self.neighbour_answers().await;
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        };
+        let ((outcomes, took), ()) = futures::future::join(attacking, neighbour).await;
+        let allowed = Duration::from_millis(DEADLINE_MS) + LATE_MAX;
+        assert!(took < allowed, "{name}: took {took:?}");
+        let mut complaints = Vec::new();
+        for outcome in &outcomes {
+            complaints.extend(self.judge(attack, outcome, log_before).await);
+        }
+        self.attacker_is_well(name).await;
+        self.neighbour_answers().await;
+        assert_eq!(self.node.get("/.isomer/health").await.ok(), "ok\n", "{name}");
+        before.come_back(name).await;
+        complaints
+    }
+
+    async fn make(&self, attack: &Attack) -> Vec<Outcome> {
+        let target = |path: &str| {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            format!("/hostile/{path}{separator}url={}", self.node.address)
+        };
+        match attack.ask {
+            Ask::Get(path) => vec![self.exchange(Method::GET, &target(path), whole("")).await],
+            Ask::Post(path, body) => vec![self.exchange(Method::POST, &target(path), whole(body)).await],
+            Ask::Endless(path) => {
+                let body = repeated(Bytes::from(vec![b'x'; 16 << 10]), usize::MAX >> 20);
+                vec![self.exchange(Method::POST, &target(path), body).await]
+            }
+            Ask::Stalled(path) => {
+                let (sender, body) = pieces();
+                let outcome = self.exchange(Method::POST, &target(path), body).await;
+                drop(sender);
+                vec![outcome]
+            }
+            Ask::Storm(path, times) => {
+                let target = target(path);
+                let requests = (0..times).map(|_| self.exchange(Method::GET, &target, whole("")));
+                futures::future::join_all(requests).await
+            }
+            Ask::Unread(path) => {
+                let mut connection = self.node.connect().await;
+                let request = connection.request(Method::GET, &target(path)).body(whole("")).expect("a valid request");
+                let response = connection.send(request).await;
+                let status = response.status().as_u16();
+                // Nothing is read until the guest is gone: the slot is free again.
+                self.attacker_is_well(attack.name).await;
+                let broken = within("the end", response.into_body().collect()).await.is_err();
+                vec![Outcome { status, broken, ..Outcome::default() }]
+            }
+        }
+    }
+
+    /// Asks over a connection of its own, and reads what comes.
+    async fn exchange(&self, method: Method, target: &str, body: Body) -> Outcome {
+        let mut connection = Connection::http1(self.node.address).await;
+        let request = connection.request(method, target).body(body).expect("a valid request");
+        let Ok(response) = connection.try_send(request).await else {
+            return Outcome { broken: true, ..Outcome::default() };
+        };
+        let mut outcome = Outcome { status: response.status().as_u16(), ..Outcome::default() };
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) if outcome.text.len() < TEXT_BYTES_MAX => {
+                    let data = frame.into_data().unwrap_or_default();
+                    outcome.text += &String::from_utf8_lossy(&data[..data.len().min(TEXT_BYTES_MAX)]);
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    outcome.broken = true;
+                    break;
+                }
+            }
+        }
+        let problem = serde_json::from_str::<Value>(&outcome.text).ok();
+        outcome.id = problem.and_then(|problem| Some(problem["id"].as_str()?.to_owned()));
+        outcome
+    }
+
+    /// What is not as it must be.
+    async fn judge(&self, attack: &Attack, outcome: &Outcome, log_before: usize) -> Vec<String> {
+        let (name, must) = (attack.name, &attack.must);
+        let mut complaints = Vec::new();
+        let mut check = |well: bool, what: String| {
+            if !well {
+                complaints.push(format!("{name}: {what}: {outcome:?}"));
+            }
+        };
+        check(must.status.contains(&outcome.status), format!("not the status {:?}", must.status));
+        // A problem of the platform's own is always whole.
+        let broken = must.broken && outcome.id.is_none();
+        check(broken == outcome.broken, format!("broken off is not {broken}"));
+        for says in must.says {
+            check(outcome.text.contains(says), format!("does not say `{says}`"));
+        }
+        for never in must.never {
+            check(!outcome.text.contains(never), format!("says `{never}`"));
+        }
+        if must.log.is_empty() || outcome.status == 503 {
+            return complaints;
+        }
+        let is_it = |event: &Value| match &outcome.id {
+            Some(id) => event["request"] == id.as_str(),
+            None => event["response_cut_off"] == true,
+        };
+        let what = format!("{name}: an event `failed` in the log");
+        let mut position = log_before;
+        let event = until(&what, async || {
+            let events = self.node.events_since(&mut position);
+            events.into_iter().find(|event| event["event"] == "failed" && is_it(event))
+        });
+        let event = event.await;
+        let told = event["reason"].as_str().is_some_and(|reason| reason.contains(must.log));
+        check(told && event["component"] == "hostile", format!("the log does not say `{}`: {event}", must.log));
+        complaints
+    }
+
+    /// The attacker's place is free again, and whoever comes next finds it clean.
+    async fn attacker_is_well(&self, after: &str) {
+        let what = format!("{after}: a free instance");
+        let found = until(&what, async || {
+            let found = self.exchange(Method::GET, "/hostile/canary?bytes=16777216", whole("")).await;
+            // The place may be busy with the end of the attack, or the machine with others'.
+            (found.status == 200 && !found.broken).then_some(found.text)
+        });
+        let found = found.await;
+        assert!(found.starts_with("found=0 dirty=0 grown="), "{after}: {found}");
+    }
+
+    async fn neighbour_answers(&self) {
+        let begun = Instant::now();
+        assert_eq!(self.node.get("/neighbour/").await.ok(), "hello from WASI 0.3\n");
+        let took = begun.elapsed();
+        assert!(took < NEIGHBOUR_WAIT_MAX, "the neighbour waited for {took:?}");
+    }
+}

@@ -1,0 +1,25 @@
+//! The table in `docs/security.md` and the corpus name the same attacks.
+
+use std::collections::BTreeSet;
+
+use crate::corpus::CORPUS;
+use crate::starting;
+
+/// What the rows of attacks stand between.
+const BEGIN: &str = "<!-- attacks -->";
+const END: &str = "<!-- end of attacks -->";
+
+#[test]
+fn the_table_of_attacks_is_that_of_the_tests() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/security.md"))
+        .expect("the page is there");
+    let (_, rest) = page.split_once(BEGIN).expect("the table begins");
+    let (table, _) = rest.split_once(END).expect("the table ends");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next());
+    // The heading and the line under it are no attacks.
+    let listed: Vec<&str> = rows.skip(2).collect();
+    let made: BTreeSet<&str> = CORPUS.iter().map(|attack| attack.name).chain(starting::names()).collect();
+    assert_eq!(made.len(), CORPUS.len() + starting::names().count(), "two attacks have the same name");
+    assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), made);
+    assert_eq!(listed.len(), made.len(), "an attack is listed twice");
+}

@@ -1,0 +1,63 @@
+//! What this process has, as the system counts it.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::harness::until;
+
+/// Descriptors that may be open in addition: connections that the other side has closed and that are about to be.
+const DESCRIPTORS_SLACK: usize = 4;
+
+/// Threads that may run in addition: tokio starts some for work that blocks, and keeps them a while.
+const THREADS_SLACK: usize = 8;
+
+/// Bytes that the process may grow at its peak while it suffers an attack: an instance's memory at its limit, what the host copies
+/// out of it, and what is on its way.
+const GROWTH_MAX_BYTES: u64 = 320 << 20;
+
+/// Counted at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vitals {
+    descriptors: usize,
+    threads: usize,
+    resident_bytes: u64,
+}
+
+impl Vitals {
+    /// Counts, and begins to watch for the peak of memory.
+    pub(crate) fn take() -> Self {
+        // 5: forget the highest resident size so far (proc(5)).
+        fs::write("/proc/self/clear_refs", "5").expect("this process's own file");
+        Self::count()
+    }
+
+    fn count() -> Self {
+        let entries = |path| fs::read_dir(path).expect("this process's own folder").count();
+        let (descriptors, threads) = (entries("/proc/self/fd"), entries("/proc/self/task"));
+        Self { descriptors, threads, resident_bytes: status_bytes("VmRSS:") }
+    }
+
+    /// Checks that memory has stayed in bounds since then, and waits until what was opened is closed again.
+    pub(crate) async fn come_back(self, after: &str) {
+        let growth = status_bytes("VmHWM:").saturating_sub(self.resident_bytes);
+        assert!(growth < GROWTH_MAX_BYTES, "{after}: the process grew by {} MiB", growth >> 20);
+        let what = format!("{after}: as few descriptors and threads as before ({self:?})");
+        until(&what, async || {
+            let now = Self::count();
+            let well =
+                now.descriptors <= self.descriptors + DESCRIPTORS_SLACK && now.threads <= self.threads + THREADS_SLACK;
+            if !well {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            well.then_some(())
+        })
+        .await;
+    }
+}
+
+/// A line of `/proc/self/status` that is in kB.
+fn status_bytes(key: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("this process's own file");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says it");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}

@@ -1,0 +1,108 @@
+//! Components written as text: HTTP handlers of WASI 0.2 around a core module, for what no compiler would make.
+
+use std::path::Path;
+
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::{Resolve, UnresolvedPackageGroup};
+
+/// Packages that the handler's own needs, those that others use first.
+const PACKAGES: [&str; 7] = [
+    "wasi-io-0.2.12",
+    "wasi-clocks-0.2.12",
+    "wasi-random-0.2.12",
+    "wasi-filesystem-0.2.12",
+    "wasi-sockets-0.2.12",
+    "wasi-cli-0.2.12",
+    "wasi-http-0.2.12",
+];
+
+/// A component whose handler runs `body` and then answers with the status in `$status` (200 unless the body sets it). `fields` are
+/// further fields of its core module.
+pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
+    let memory = if fields.contains("(export \"memory\")") { "" } else { "(memory (export \"memory\") 1)" };
+    let module = format!(
+        r#"(module
+            (import "wasi:http/types@0.2.12" "[constructor]fields" (func $fields (result i32)))
+            (import "wasi:http/types@0.2.12" "[constructor]outgoing-response" (func $response (param i32) (result i32)))
+            (import "wasi:http/types@0.2.12" "[method]outgoing-response.set-status-code"
+                (func $set-status (param i32 i32) (result i32)))
+            (import "wasi:http/types@0.2.12" "[static]response-outparam.set"
+                (func $answer (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+            {memory}
+            {fields}
+            (func (export "wasi:http/incoming-handler@0.2.12#handle") (param $request i32) (param $out i32)
+                (local $status i32) (local $made i32) (local $number i32)
+                (local.set $status (i32.const 200))
+                {body}
+                (local.set $made (call $response (call $fields)))
+                (drop (call $set-status (local.get $made) (local.get $status)))
+                (call $answer (local.get $out) (i32.const 0) (local.get $made)
+                    (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))"#
+    );
+    let mut bytes = wat::parse_str(&module).unwrap_or_else(|error| panic!("{error}\n{module}"));
+    let (resolve, world) = world();
+    wit_component::embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)
+        .expect("the metadata embeds");
+    let encoder = ComponentEncoder::default().module(&bytes).expect("the module has metadata").validate(true);
+    { encoder }.encode().unwrap_or_else(|error| panic!("{error:#}\n{module}"))
+}
+
+/// A component or a module, as it is written.
+pub(crate) fn text(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// `component` with `inner` in it, which is instantiated when it is.
+pub(crate) fn with(component: &[u8], inner: &[u8]) -> Vec<u8> {
+    // Sections of a component's binary: a byte that says what it is, the length, the contents.
+    const COMPONENT: u8 = 4;
+    const INSTANCE: u8 = 5;
+    let (mut at, mut components) = (8, 0);
+    while at < component.len() {
+        let (length, bytes) = number(&component[at + 1..]);
+        components += u8::from(component[at] == COMPONENT);
+        at += 1 + bytes + length;
+    }
+    let mut whole = component.to_vec();
+    whole.push(COMPONENT);
+    push_number(&mut whole, inner.len());
+    whole.extend_from_slice(inner);
+    // One instance: of the component that was just put in, with nothing given to it.
+    whole.extend_from_slice(&[INSTANCE, 4, 1, 0, components, 0]);
+    whole
+}
+
+/// A number in LEB128, and how many bytes it takes.
+fn number(bytes: &[u8]) -> (usize, usize) {
+    let end = bytes.iter().position(|byte| byte & 0x80 == 0).expect("a number ends");
+    let digits = bytes[..=end].iter().rev();
+    (digits.fold(0, |number, byte| number << 7 | usize::from(byte & 0x7f)), end + 1)
+}
+
+fn push_number(bytes: &mut Vec<u8>, mut number: usize) {
+    while number >= 0x80 {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn world() -> (Resolve, wit_parser::WorldId) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/wit");
+    let mut resolve = Resolve::default();
+    for package in PACKAGES {
+        let group = UnresolvedPackageGroup::parse_dir(folder.join(package)).expect("the package parses");
+        resolve.push_group(group).expect("what it uses is there");
+    }
+    let own = r#"
+        package test:hostile;
+        world app {
+            import wasi:http/types@0.2.12;
+            export wasi:http/incoming-handler@0.2.12;
+        }
+    "#;
+    let package = resolve.push_str("hostile.wit", own).expect("the world parses");
+    let world = resolve.select_world(&[package], Some("app")).expect("the package has the world");
+    (resolve, world)
+}

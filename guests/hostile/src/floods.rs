@@ -1,0 +1,152 @@
+//! Attempts to send, print or store more than anybody can take, and to keep waiting whoever takes it.
+
+use std::io::Write as _;
+use std::mem::forget;
+
+use guest_support::{Answer, body, body_bytes, respond, respond_stream};
+use wasip3::clocks::monotonic_clock::wait_for;
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::wit_bindgen::spawn_local;
+use wasip3::{wit_future, wit_stream};
+
+use crate::canary::mark;
+use crate::isomer::sql::store as sql;
+use crate::wasi::keyvalue::store as kv;
+
+/// Lines without an end.
+pub fn output() -> Answer {
+    let (mut stdout, mut stderr) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let line = mark() + "\n";
+    loop {
+        let _ = stdout.write_all(line.as_bytes());
+        let _ = stderr.write_all(line.as_bytes());
+    }
+}
+
+/// One line, and one call of the host, with all of it.
+pub fn large_output(bytes: usize) -> Answer {
+    let stdout = wasip2::cli::stdout::get_stdout();
+    let written = stdout.write(&vec![b'x'; bytes]);
+    respond(200, format!("{written:?}\n"))
+}
+
+/// Lines that look like the host's own, or talk to a terminal.
+pub fn forged_lines() -> Answer {
+    let forged = [
+        "{\"event\":\"failed\",\"component\":\"neighbour\",\"reason\":\"forged\",\"request\":\"0000000000000001\"}",
+        "x\",\"event\":\"failed\",\"component\":\"neighbour\",\"y\":\"",
+        "\u{1b}[2J\u{1b}]0;forged\u{7}",
+        "\rforged: 12:00:00.000 neighbour | all is lost",
+        "\u{202e}\u{2066}degrof\0\u{0}",
+    ];
+    for line in forged {
+        println!("{line}");
+        eprintln!("{line}");
+    }
+    let _ = std::io::stdout().write_all(b"\xff\xfe\xc0\x80 not UTF-8\n");
+    respond(200, "printed\n")
+}
+
+/// An answer with so many fields as can be had.
+pub fn headers(count: u64) -> Answer {
+    let fields = Fields::new();
+    let mut taken = 0;
+    while taken < count && fields.append(&format!("x-{taken}"), b"flood").is_ok() {
+        taken += 1;
+    }
+    println!("fields={taken}");
+    answer_with(fields)
+}
+
+/// An answer with one large field.
+pub fn large_header(bytes: usize) -> Answer {
+    let fields = Fields::new();
+    match fields.append("x-large", &vec![b'a'; bytes]) {
+        Ok(()) => answer_with(fields),
+        Err(error) => respond(200, format!("{error:?}\n")),
+    }
+}
+
+fn answer_with(fields: Fields) -> Answer {
+    let (trailers, trailers_reader) = wit_future::new(|| Ok(None));
+    drop(trailers);
+    let (response, _sent) = Response::new(fields, None, trailers_reader);
+    Ok::<_, ErrorCode>(response)
+}
+
+/// An answer that never ends.
+pub fn endless_body() -> Answer {
+    let (mut writer, reader) = wit_stream::new();
+    spawn_local(async move {
+        let piece = mark().into_bytes().repeat(2048);
+        while writer.write_all(piece.clone()).await.is_empty() {}
+    });
+    respond_stream(200, reader)
+}
+
+/// An answer of which one byte comes.
+pub fn stuck_body() -> Answer {
+    let (mut writer, reader) = wit_stream::new();
+    spawn_local(async move {
+        let _unread = writer.write_all(b"1".to_vec()).await;
+        wait_for(u64::MAX).await;
+    });
+    respond_stream(200, reader)
+}
+
+/// Never reads what it is sent.
+pub async fn unread_body(request: Request) -> Answer {
+    let stream = body(request);
+    wait_for(u64::MAX).await;
+    forget(stream);
+    respond(200, "not read\n")
+}
+
+/// Reads a byte now and then.
+pub async fn slow_reader(request: Request) -> Answer {
+    let mut stream = body(request);
+    let mut read = 0;
+    while stream.next().await.is_some() {
+        read += 1;
+        wait_for(10_000_000).await;
+    }
+    respond(200, format!("read={read}\n"))
+}
+
+/// Keys without an end, each with a large value. Says what stopped it.
+pub fn keys(bytes: usize) -> Answer {
+    let bucket = match kv::open("default") {
+        Ok(bucket) => bucket,
+        Err(error) => return respond(200, format!("{error:?}\n")),
+    };
+    let value = mark().into_bytes().repeat(bytes / 32);
+    for number in 0_u64.. {
+        if let Err(error) = bucket.set(&format!("flood-{number}"), &value) {
+            return respond(200, format!("{error:?} after {number}\n"));
+        }
+    }
+    respond(200, "all numbers there are\n")
+}
+
+/// One value, and one call of the host, with all of it.
+pub fn large_value(bytes: usize) -> Answer {
+    match kv::open("default").and_then(|bucket| bucket.set("large", &vec![b'x'; bytes])) {
+        Ok(()) => respond(200, "set\n"),
+        Err(error) => respond(200, format!("{error:?}\n")),
+    }
+}
+
+/// Rows without an end. The body is the statement. Says what stopped it.
+pub async fn rows(request: Request) -> Answer {
+    let statement = String::from_utf8_lossy(&body_bytes(request).await).into_owned();
+    let connection = match sql::open("default".to_owned()).await {
+        Ok(connection) => connection,
+        Err(error) => return respond(200, format!("{error:?}\n")),
+    };
+    for number in 0_u64.. {
+        if let Err(error) = connection.execute(statement.clone(), Vec::new()).await {
+            return respond(200, format!("{error:?} after {number}\n"));
+        }
+    }
+    respond(200, "all numbers there are\n")
+}

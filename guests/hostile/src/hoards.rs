@@ -1,0 +1,103 @@
+//! Attempts to take all memory and all handles: the guest's own, and those that the host keeps for it.
+
+use core::arch::wasm32::memory_grow;
+use std::hint::black_box;
+use std::mem::forget;
+
+use guest_support::{Answer, respond};
+use wasip3::clocks::monotonic_clock::wait_for;
+use wasip3::http::types::{ErrorCode, Fields, Method, Request};
+use wasip3::wit_bindgen::spawn_local;
+use wasip3::{wit_future, wit_stream};
+
+use crate::canary;
+
+/// Grows until it is refused, then wants still more.
+pub fn memory() -> Answer {
+    while memory_grow::<0>(16) != usize::MAX {}
+    canary::stain(1 << 30);
+    respond(200, "a gigabyte\n")
+}
+
+/// So many bytes, all of them written to.
+pub fn touch(bytes: usize) -> Answer {
+    canary::stain(bytes);
+    respond(200, format!("touched={bytes}\n"))
+}
+
+/// Calls itself until the stack ends.
+#[inline(never)]
+pub fn recursion(depth: u64) -> u64 {
+    let frame = black_box([depth; 8]);
+    if depth == 0 { 0 } else { frame[7].wrapping_add(recursion(black_box(depth - 1))) }
+}
+
+/// Resources of the host that are never dropped.
+pub fn handles() -> Answer {
+    loop {
+        forget(Fields::new());
+    }
+}
+
+/// The same of WASI 0.2.
+pub fn pollables() -> Answer {
+    loop {
+        forget(wasip2::clocks::monotonic_clock::subscribe_duration(u64::MAX));
+    }
+}
+
+/// Both ends of streams and futures.
+pub fn streams() -> Answer {
+    loop {
+        forget(wit_stream::new::<u8>());
+        forget(wit_future::new::<Result<(), ErrorCode>>(|| Ok(())));
+    }
+}
+
+/// Calls that are begun and not waited for.
+pub async fn subtasks() -> Answer {
+    loop {
+        spawn_local(wait_for(u64::MAX));
+        wasip3::wit_bindgen::yield_async().await;
+    }
+}
+
+/// Few handles, but each with a text of `bytes` that the host keeps.
+pub fn heavy_methods(bytes: usize) -> Answer {
+    let method = Method::Other("M".repeat(bytes));
+    let mut kept = 0;
+    loop {
+        let (trailers, trailers_reader) = wit_future::new(|| Ok(None));
+        drop(trailers);
+        let (request, sent) = Request::new(Fields::new(), None, trailers_reader, None);
+        let set = request.set_method(&method);
+        forget((request, sent));
+        if set.is_err() {
+            return respond(200, format!("refused after {kept}\n"));
+        }
+        kept += 1;
+    }
+}
+
+/// Fields, each as large as it may be.
+pub fn heavy_fields() -> Answer {
+    let value = vec![b'a'; 4096];
+    loop {
+        let fields = Fields::new();
+        while fields.append("x-heavy", &value).is_ok() {}
+        forget(fields);
+    }
+}
+
+/// More random bytes than there is memory for.
+pub fn random_bytes(bytes: u64) -> Answer {
+    let random = wasip3::random::random::get_random_bytes(bytes);
+    respond(200, format!("random={}\n", random.len()))
+}
+
+/// One call that waits for very many things.
+pub fn many_polls(count: usize) -> Answer {
+    let pollable = wasip2::clocks::monotonic_clock::subscribe_duration(0);
+    let ready = wasip2::io::poll::poll(&vec![&pollable; count]);
+    respond(200, format!("ready={}\n", ready.len()))
+}

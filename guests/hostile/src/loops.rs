@@ -1,0 +1,110 @@
+//! Attempts to keep the processor, or an instance, for ever.
+
+use std::future::pending;
+use std::hint::black_box;
+
+use guest_support::{Answer, respond, respond_stream};
+use wasip3::clocks::monotonic_clock::{now, wait_for};
+use wasip3::wit_bindgen::{spawn_local, yield_async};
+use wasip3::wit_stream;
+
+pub fn plain() -> Answer {
+    spin()
+}
+
+fn spin() -> ! {
+    let mut number = 0_u64;
+    loop {
+        number = black_box(number.wrapping_add(1));
+    }
+}
+
+/// The loop is at the end of many calls.
+#[inline(never)]
+pub fn nested(depth: u32) -> Answer {
+    if depth == 0 {
+        spin();
+    }
+    let answer = nested(black_box(depth - 1));
+    black_box(depth);
+    answer
+}
+
+/// The loop begins after a wait: in the callback of the task, not in its start.
+pub async fn later() -> Answer {
+    wait_for(1_000_000).await;
+    spin()
+}
+
+/// The handler waits, a task beside it loops.
+pub fn in_task() -> Answer {
+    spawn_local(async {
+        wait_for(1_000_000).await;
+        spin()
+    });
+    let (writer, reader) = wit_stream::new();
+    // Never written to, and never closed.
+    std::mem::forget(writer);
+    respond_stream(200, reader)
+}
+
+/// The answer is sent and read to its end, then the loop begins.
+pub async fn after_answer() -> Answer {
+    let (mut writer, reader) = wit_stream::new();
+    spawn_local(async move {
+        let _unread = writer.write_all(b"answered\n".to_vec()).await;
+        drop(writer);
+        wait_for(1_000_000).await;
+        spin()
+    });
+    respond_stream(200, reader)
+}
+
+/// Calls that return at once.
+pub fn host_calls() -> Answer {
+    loop {
+        black_box(now());
+        black_box(wasip3::random::random::get_random_u64());
+    }
+}
+
+/// Calls that the guest waits for, each over at once.
+pub async fn waiting_calls() -> Answer {
+    loop {
+        wait_for(0).await;
+    }
+}
+
+/// Lets others run, and comes back, for ever.
+pub async fn yields() -> Answer {
+    loop {
+        yield_async().await;
+    }
+}
+
+/// Tasks that make tasks.
+pub async fn tasks() -> Answer {
+    fn breed() {
+        spawn_local(async {
+            yield_async().await;
+            breed();
+            breed();
+        });
+    }
+    breed();
+    pending().await
+}
+
+/// For something that will not come.
+pub async fn wait() -> Answer {
+    let (writer, reader) = wit_stream::new::<u8>();
+    let read = reader.collect().await;
+    drop(writer);
+    respond(200, read)
+}
+
+/// For the end of time.
+pub async fn sleep() -> Answer {
+    wait_for(u64::MAX).await;
+    respond(200, "it has come\n")
+}
