@@ -10,12 +10,14 @@ mod doctor;
 mod environment;
 mod fail;
 mod grant_flags;
+mod hosting;
 mod outbound;
 mod processes;
 #[cfg(test)]
 mod reference;
 mod rehearsal;
 mod remote;
+mod service_manager;
 mod serving;
 mod user_dirs;
 mod wasm_file;
@@ -49,6 +51,7 @@ enum Command {
     Exec(commands::exec::Arguments),
     Wit(commands::wit::Arguments),
     Doctor(commands::doctor::Arguments),
+    Node(commands::node::Arguments),
     Deploy(commands::deploy::Arguments),
     Apps(commands::apps::Arguments),
     Status(commands::status::Arguments),
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Exec(arguments) => commands::exec::run(arguments, &console),
         Command::Wit(arguments) => commands::wit::run(&arguments, &console),
         Command::Doctor(arguments) => commands::doctor::run(&arguments, &console),
+        Command::Node(arguments) => commands::node::run(&arguments, &console),
         Command::Deploy(arguments) => commands::deploy::run(&arguments, &console),
         Command::Apps(arguments) => commands::apps::run(&arguments, &console),
         Command::Status(arguments) => commands::status::run(&arguments, &console),

@@ -25,6 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app_dir::AppDir;
 use crate::console::{Console, print};
 use crate::fail::{Fail, INTERRUPTED};
+use crate::service_manager;
 
 /// How an app is served.
 #[derive(clap::Args)]
@@ -139,6 +140,7 @@ impl Premises {
         began: Instant,
     ) -> Result<(), Fail> {
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
+        tell_ready(url);
         if self.announces {
             return self.say_event("ready", plan, url, &members, took_ms);
         }
@@ -172,6 +174,7 @@ impl Premises {
     ) -> Result<(), Fail> {
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
         let Plan { app, version, shape, .. } = plan;
+        tell_ready(url.or(link).unwrap_or_default());
         if self.json {
             let line = serde_json::json!({
                 "event": "ready",
@@ -230,7 +233,13 @@ impl Premises {
     }
 }
 
-fn say_ended(log: &Log, cut_off: usize) {
+/// Tells the service manager, if there is one.
+fn tell_ready(address: &str) {
+    service_manager::ready(&format!("serving at {address}"));
+    service_manager::keep_alive();
+}
+
+pub(crate) fn say_ended(log: &Log, cut_off: usize) {
     if cut_off > 0 {
         log.warn(format!("{cut_off} connections were cut off when their time to finish was over"));
     }
@@ -325,7 +334,7 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<(std::net::TcpListener
     Ok((listener, format!("http://{address}")))
 }
 
-fn cannot_listen(error: FrontError) -> Fail {
+pub(crate) fn cannot_listen(error: FrontError) -> Fail {
     match &error {
         FrontError::InUse { address } => {
             let hint = format!(
@@ -343,7 +352,7 @@ pub(crate) fn open_data(data: &Path) -> Result<DataDir, Fail> {
     DataDir::open(data).map_err(cannot_use_data)
 }
 
-fn cannot_use_data(error: DataDirError) -> Fail {
+pub(crate) fn cannot_use_data(error: DataDirError) -> Fail {
     match &error {
         DataDirError::Io { .. } => Fail::hinted(error, ["name a folder that this user can write to: --data DIR"]),
         _ => error.into(),
@@ -375,6 +384,7 @@ impl StopSignals {
         let (first, stop) = tokio::sync::oneshot::channel();
         let twice = async {
             self.come().await;
+            service_manager::stopping();
             let _ = first.send(());
             self.come().await;
         };

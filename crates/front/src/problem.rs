@@ -71,7 +71,11 @@ impl Problem {
             Failure::Handler { body_too_large: true, .. } => BODY_TOO_LARGE,
             Failure::Deadline { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, TOO_LATE),
             Failure::Overloaded { .. } | Failure::Full { .. } => OVERLOADED,
-            Failure::Quota { .. } => QUOTA,
+            Failure::Quota { quota, .. } => Self::quota(
+                *quota,
+                "the application has used up what its tenant's quota allows; try again in a moment",
+                RETRY_AFTER_LOAD,
+            ),
             // A trap of the callee is one of the caller, but for where the call itself was lost, here or further down.
             Failure::Call { failure, .. } => match failure.lost() {
                 None => Self::new(StatusCode::INTERNAL_SERVER_ERROR, FAILED),
@@ -140,10 +144,6 @@ pub(crate) const OVERLOADED: Problem =
 pub(crate) const NOT_LOADED: Problem =
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the application did not start in time; try again in a moment")
         .again_after(RETRY_AFTER_LOAD);
-
-/// A tenant's guest ran into the tenant's quota.
-const QUOTA: Problem =
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "the application has used up what it may use; try again in a moment");
 
 /// A body past its limit.
 pub(crate) const BODY_TOO_LARGE: Problem =

@@ -39,6 +39,72 @@ fn a_right_file_is_read() {
     assert_eq!(nothing.expect("nothing is needed"), NodeFile::default());
 }
 
+const HOST: &str = r#"
+[node]
+data = "/var/lib/isomer"
+grace = "10s"
+
+[front]
+listen = ["0.0.0.0:80", "[::]:80"]
+listen_tls = "localhost:8443"
+
+[front.tls]
+folder = "certificates"
+default = "shop.example"
+
+[front.tls.certificates.shop]
+certificate = "shop.crt"
+key = "shop.key"
+
+[admin]
+listen = "unix:/run/isomer/admin.sock"
+
+[limits]
+apps_loaded = 500
+connections = 2000
+head = "32KiB"
+head_timeout = "5s"
+"#;
+
+#[test]
+fn a_file_of_a_node_that_hosts_apps_is_read() {
+    let file = parse_node_file(&SourceFile::new("node.toml", HOST)).expect("it is right");
+    let host = &file.host;
+    assert_eq!(host.data.as_ref().and_then(|path| path.value.to_str()), Some("/var/lib/isomer"));
+    assert_eq!(host.grace, Some(std::time::Duration::from_secs(10)));
+    let addresses = |all: &[isomer_manifest::Spanned<std::net::SocketAddr>]| {
+        all.iter().map(|at| at.value.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses(&host.listen), ["0.0.0.0:80", "[::]:80"]);
+    assert_eq!(addresses(&host.listen_tls), ["127.0.0.1:8443"]);
+    let tls = host.tls.as_ref().expect("it is there");
+    assert_eq!(tls.folder.as_ref().and_then(|path| path.value.to_str()), Some("certificates"));
+    assert_eq!(tls.default.as_ref().map(|host| host.value.as_str()), Some("shop.example"));
+    let pairs: Vec<_> = tls.certificates.iter().map(|(crt, key)| (crt.value.to_str(), key.value.to_str())).collect();
+    assert_eq!(pairs, [(Some("shop.crt"), Some("shop.key"))]);
+    assert_eq!(
+        host.admin_listen.as_ref().map(|at| at.value.to_string()).as_deref(),
+        Some("unix:/run/isomer/admin.sock")
+    );
+    assert_eq!((host.limits.apps_loaded, host.limits.connections), (Some(500), Some(2000)));
+    assert_eq!((host.limits.head_bytes, host.limits.requests), (Some(32 << 10), None));
+    assert_eq!(host.limits.head_timeout, Some(std::time::Duration::from_secs(5)));
+    // Each kind of node says so if there are tables for the other kind.
+    assert!(file.unread_by_host().is_empty());
+    insta::assert_snapshot!(Renderer::plain().diagnostics(&file.unread_by_group()));
+    let group = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("it is right");
+    assert!(group.unread_by_group().is_empty());
+    assert_eq!(group.unread_by_host().len(), 3);
+}
+
+#[test]
+fn what_is_wrong_about_a_node_that_hosts_apps_is_said() {
+    insta::assert_snapshot!(said(
+        "[node]\ngrace = \"10 seconds\"\n[front]\nlisten = [\"shop.example:80\", \"unix:/run/a\"]\nlisten_tls = \"0.0.0.0:443\"\n\
+         [admin]\n[limits]\nrequests = 0\nconections = 7\nhead = \"64\"\n"
+    ));
+}
+
 #[test]
 fn the_schema_accepts_it() {
     let schema = serde_json::from_str(&node_schema_json()).expect("the schema is JSON");
@@ -46,6 +112,7 @@ fn the_schema_accepts_it() {
     let validator = jsonschema::validator_for(&schema).expect("the schema can be used");
     let json = |text| serde_json::to_value(toml::from_str::<toml::Value>(text).expect("TOML")).expect("JSON");
     assert!(validator.is_valid(&json(RIGHT)));
+    assert!(validator.is_valid(&json(HOST)));
     assert!(!validator.is_valid(&json("[peers]\nservices = \"10.0.0.7\"\n")));
     assert!(!validator.is_valid(&json("[link]\n")));
 }

@@ -15,6 +15,7 @@
 //! | [`sole`] | the one app of a process, as a tenancy |
 //! | [`seams`] | where calls lead that leave a composition |
 //! | [`parts`] | what the platform gives an app: stores, secrets, ways out, by its grants |
+//! | [`listening`] | the front door of a node that hosts apps: listeners, certificates, limits |
 //! | [`member`] | one group of a shape in a process of its own |
 //! | [`membership`] | whether a node file says what a group needs |
 //! | [`node`] | the running process: front door, stopping |
@@ -24,6 +25,7 @@
 mod composition;
 pub mod deploy;
 pub mod host;
+pub mod listening;
 pub mod member;
 pub mod membership;
 pub mod node;

@@ -59,7 +59,7 @@ pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
 /// All that is missing or wrong, with the line to write.
 pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(), Vec<Diagnostic>> {
     let neighbours = neighbours(plan, group);
-    let mut found = vec![];
+    let mut found = file.unread_by_group();
     found.extend(unknown_peers(plan, file));
     found.extend(homes_apart(app, plan, file));
     for (peer, (importer, exporter)) in &neighbours.calls {

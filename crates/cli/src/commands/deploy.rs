@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// The app's folder (or one inside it).
     #[arg(value_name = "DIR", default_value = ".")]
     path: PathBuf,
-    /// Whose it is. `default` is made when it is first used, others by `isomer tenant set`.
+    /// Whose it is. Others than `default` are made by `isomer tenant set`.
     #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
     tenant: TenantName,
     /// A host name to serve it under: `shop.example`, `*.shop.example`, or `*` for those that nobody else has; may be repeated [default: those that it has].

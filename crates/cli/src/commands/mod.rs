@@ -2,13 +2,14 @@
 
 pub(crate) mod apps;
 pub(crate) mod build;
-pub(crate) mod deploy;
 pub(crate) mod compile_child;
+pub(crate) mod deploy;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod logs;
 pub(crate) mod new;
+pub(crate) mod node;
 pub(crate) mod plan;
 pub(crate) mod remove;
 pub(crate) mod revisions;

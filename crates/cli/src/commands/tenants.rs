@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         return print(&format!("{value:#}\n"));
     }
     if tenants.is_empty() {
-        console.say("no tenants; `default` is made when it is first deployed to, others by isomer tenant set NAME");
+        console.say("no tenants; isomer tenant set NAME makes one");
         return Ok(());
     }
     let row = |tenant: &TenantInfo| {

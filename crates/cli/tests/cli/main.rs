@@ -13,6 +13,7 @@ mod exec;
 mod fake;
 mod help;
 mod machines;
+mod node;
 mod processes;
 mod rehearsal;
 mod remote;

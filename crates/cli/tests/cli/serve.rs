@@ -2,8 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 
-use crate::support::Workspace;
+use crate::support::{PATIENCE, Workspace, signal};
 
 #[test]
 fn an_app_answers_and_stops() {
@@ -14,6 +15,29 @@ fn an_app_answers_and_stops() {
     assert_eq!(server.get("/.isomer/health").0, 200);
     server.wait_for_log("pong sees WHO=pong");
     assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_service_manager_is_told() {
+    let workspace = Workspace::new();
+    workspace.guest("http-hello", "hello.wasm");
+    let path = workspace.path("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = || {
+        let mut bytes = [0; 1024];
+        let length = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    };
+    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "20000")];
+    let server = workspace.serve_with(&["run", "hello.wasm"], &variables);
+    assert_eq!(heard(), format!("READY=1\nSTATUS=serving at http://{}\n", server.address()));
+    for _ in 0..3 {
+        assert_eq!(heard(), "WATCHDOG=1\n");
+    }
+    signal("TERM", server.pid());
+    while heard() != "STOPPING=1\n" {}
+    assert_eq!(server.ended(), Some(0));
 }
 
 #[test]

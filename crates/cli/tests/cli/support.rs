@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -100,8 +101,14 @@ impl Workspace {
 
     /// Starts a server: `arguments` with a free port and `--json`. Waits until it answers.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Server {
+        self.serve_with(arguments, &[])
+    }
+
+    /// As [`Workspace::serve`], with these environment variables.
+    pub(crate) fn serve_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
         let arguments = [arguments, &["--listen", "127.0.0.1:0", "--json"]].concat();
         let mut command = self.command(&arguments);
+        command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let events = lines(child.stdout.take().unwrap());
         let log = lines(child.stderr.take().unwrap());
@@ -222,6 +229,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Held by a test that builds apps made by `isomer new`: they share what Cargo has compiled, and the names of their files.
+pub(crate) fn templates_alone() -> MutexGuard<'static, ()> {
+    static TEMPLATES: Mutex<()> = Mutex::new(());
+    TEMPLATES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn signal(name: &str, pid: u32) {

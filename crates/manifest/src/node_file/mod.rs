@@ -1,10 +1,12 @@
-//! The node file: what one group of an app needs on a machine of its own. Where it is reached, where the groups are that it
-//! calls, and the certificates by which nodes know each other.
+//! The node file: what a node needs. One that hosts apps (`isomer node`, [`HostFile`]): where it keeps them, where it listens, what
+//! it takes on. One that runs a group of an app (`isomer run --group`): where it is reached, where the groups are that it calls, and
+//! the certificates by which nodes know each other.
 //!
 //! Read as manifests are (see [`crate::parse`]): syntax, then structure by the schema of `raw.rs`, then meaning. What
 //! needs the plan, such as whether a group that is called has an address, is checked by whoever has the plan.
 
 mod address;
+mod host;
 mod raw;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use serde::Deserialize;
 use toml::de::DeTable;
 
 pub use address::LinkAddress;
+pub use host::{FrontTls, HostFile, HostLimits};
 pub(crate) use raw::RawNodeFile;
 
 use crate::diagnostic::Diagnostic;
@@ -25,9 +28,11 @@ use crate::source::{SourceFile, Span, Spanned};
 use crate::structure;
 use raw::{AddressText, RawAddresses, RawTls};
 
-/// What one group needs on a machine of its own.
+/// What a node needs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeFile {
+    /// What one needs that hosts apps.
+    pub host: HostFile,
     /// Where this group is reached by the others.
     pub listen: Option<Spanned<LinkAddress>>,
     /// Where the groups are that this one calls; never without an address. The key's place is that of the name, the
@@ -35,6 +40,22 @@ pub struct NodeFile {
     pub peers: BTreeMap<Spanned<String>, Spanned<Vec<LinkAddress>>>,
     /// Certificates, for addresses that are not of this machine.
     pub tls: Option<Tls>,
+    for_host: host::Tables,
+    for_group: host::Tables,
+}
+
+impl NodeFile {
+    /// What is wrong with it as the file of a node that hosts apps: tables that are for a group.
+    #[must_use]
+    pub fn unread_by_host(&self) -> Vec<Diagnostic> {
+        host::unread(&self.for_group, "isomer node", "isomer run --group")
+    }
+
+    /// What is wrong with it as the file of a group: tables that are for a node that hosts apps.
+    #[must_use]
+    pub fn unread_by_group(&self) -> Vec<Diagnostic> {
+        host::unread(&self.for_host, "isomer run --group", "isomer node")
+    }
 }
 
 /// Who a node is and whom it believes: PEM files, as written.
@@ -81,12 +102,30 @@ fn read(text: &str, found: &mut Vec<Diagnostic>) -> Option<NodeFile> {
             return None;
         }
     };
+    let tables = |tables: [(&'static str, Option<Span>); 4]| {
+        tables.into_iter().filter_map(|(table, span)| Some((table, span?))).collect()
+    };
+    let for_host = tables([
+        ("node", raw.node.as_ref().map(|table| table.span)),
+        ("front", raw.front.as_ref().map(|table| table.span)),
+        ("admin", raw.admin.as_ref().map(|table| table.span)),
+        ("limits", raw.limits.as_ref().map(|table| table.span)),
+    ]);
+    let for_group = tables([
+        ("link", raw.link.as_ref().map(|table| table.span)),
+        ("peers", raw.peers.first_key_value().map(|(group, _)| group.span)),
+        ("tls", raw.tls.as_ref().map(|table| table.span)),
+        ("", None),
+    ]);
+    let admin = raw.admin.map(|admin| admin.value).unwrap_or_default();
+    let (node, front) = (raw.node.map(|it| it.value), raw.front.map(|it| it.value));
+    let host = host::read(node, front, admin, raw.limits.map(|it| it.value), found);
     let mut report = |error: InvalidText, span| {
         let hint = error.hint();
         found.push(Diagnostic::error(error.to_string()).code("bad-address").at(span, "").hint(hint));
     };
     let mut address = |text: AddressText, span| text.0.parse().map_err(|error| report(error, span)).ok();
-    let listen = raw.link.and_then(|link| link.listen);
+    let listen = raw.link.and_then(|link| link.value.listen);
     let listen = listen.and_then(|at| Some(Spanned::new(address(at.value, at.span)?, at.span)));
     let mut peers = BTreeMap::new();
     let mut empty = vec![];
@@ -105,7 +144,8 @@ fn read(text: &str, found: &mut Vec<Diagnostic>) -> Option<NodeFile> {
         peers.insert(group.map(|text| text.0), Spanned::new(addresses, span));
     }
     found.extend(empty);
-    Some(NodeFile { listen, peers, tls: raw.tls.and_then(tls) })
+    let tls = raw.tls.and_then(|raw| tls(raw.value));
+    Some(NodeFile { host, listen, peers, tls, for_host, for_group })
 }
 
 /// What is missing was reported.

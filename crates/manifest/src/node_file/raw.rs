@@ -1,4 +1,4 @@
-//! The keys of a node file: the only place where a key, its type and its meaning are written down.
+//! The keys of node files: the only place where a key, its type and its meaning are written down.
 //!
 //! As with manifests, everything that may be wrong or missing is optional here, and `structure.rs` reports it.
 
@@ -9,23 +9,145 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::raw::{NameText, PathText, text_types};
+use crate::raw::{DurationText, HostText, NameText, PathText, SizeText, text_types};
 use crate::source::Spanned;
 
-/// What one group of an app needs on a machine of its own.
+/// What a node needs: one that hosts apps, or one that runs a group of an app.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "node file")]
 pub(crate) struct RawNodeFile {
-    /// Where this group is reached by the others.
-    pub(crate) link: Option<RawLink>,
-    /// Where the groups are that this one calls, by the group's name. With several addresses the group runs several times, and
-    /// each call goes to the less loaded of two of them.
+    /// For `isomer node`: where it keeps what is deployed to it.
+    pub(crate) node: Option<Spanned<RawHost>>,
+    /// For `isomer node`: where clients of the apps are listened to. Command-line flags come first.
+    pub(crate) front: Option<Spanned<RawFront>>,
+    /// For `isomer node`: where admins are listened to.
+    pub(crate) admin: Option<Spanned<RawAdmin>>,
+    /// For `isomer node`: what it takes on. Reaching a limit is answered or closed, never waited for without end.
+    pub(crate) limits: Option<Spanned<RawHostLimits>>,
+    /// For `isomer run --group`: where this group is reached by the others.
+    pub(crate) link: Option<Spanned<RawLink>>,
+    /// For `isomer run --group`: where the groups are that this one calls, by the group's name. With several addresses the group runs
+    /// several times, and each call goes to the less loaded of two of them.
     #[serde(default)]
     pub(crate) peers: BTreeMap<Spanned<NameText>, Spanned<RawAddresses>>,
-    /// Who this node is and whom it believes. Needed wherever an address is not of this machine: groups on other machines are
-    /// reached by mutual TLS alone.
-    pub(crate) tls: Option<RawTls>,
+    /// For `isomer run --group`: who this node is and whom it believes. Needed wherever an address is not of this machine: groups on
+    /// other machines are reached by mutual TLS alone.
+    pub(crate) tls: Option<Spanned<RawTls>>,
+}
+
+/// Where a node keeps what is deployed to it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawHost {
+    /// Its data directory.
+    #[schemars(extend("examples" = ["/var/lib/isomer"]))]
+    pub(crate) data: Option<Spanned<PathText>>,
+    /// How long requests that run may go on when the node is told to stop.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) grace: Option<Spanned<DurationText>>,
+}
+
+/// Where clients of the apps are listened to.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawFront {
+    /// IP addresses and ports for HTTP without TLS.
+    pub(crate) listen: Option<Spanned<RawAddresses>>,
+    /// IP addresses and ports for HTTP over TLS.
+    pub(crate) listen_tls: Option<Spanned<RawAddresses>>,
+    /// Certificates: chosen by the host that a client names, read again when the node gets SIGHUP.
+    pub(crate) tls: Option<RawFrontTls>,
+}
+
+/// Certificates of the front door.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawFrontTls {
+    /// A folder of PEM files: `NAME.crt` (or `NAME.pem`) with a certificate and those between it and its authority, `NAME.key` with its
+    /// private key. They are for the hosts that the certificates name.
+    #[schemars(extend("examples" = ["/etc/isomer/certificates"]))]
+    pub(crate) folder: Option<Spanned<PathText>>,
+    /// The host whose certificate is shown to clients that name no host, or one without a certificate. They are turned away where this is
+    /// absent and there are no `certificates`, of which the first is shown else.
+    pub(crate) default: Option<Spanned<HostText>>,
+    /// Certificates that must be there, by any name.
+    #[serde(default)]
+    pub(crate) certificates: BTreeMap<Spanned<NameText>, RawCertificate>,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "certificate")]
+pub(crate) struct RawCertificate {
+    /// PEM file with the certificate, then those between it and its authority.
+    #[schemars(required)]
+    #[schemars(extend("examples" = ["shop.crt"]))]
+    pub(crate) certificate: Option<Spanned<PathText>>,
+    /// PEM file with its private key. Other users of the machine must not be able to read it.
+    #[schemars(required)]
+    #[schemars(extend("examples" = ["shop.key"]))]
+    pub(crate) key: Option<Spanned<PathText>>,
+}
+
+/// Where admins are listened to.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawAdmin {
+    /// A loopback address or a Unix socket.
+    #[schemars(required)]
+    #[schemars(extend("examples" = ["127.0.0.1:7171"]))]
+    pub(crate) listen: Option<Spanned<AddressText>>,
+    /// Listen on an address that others reach. The admin API speaks without encryption: whoever can read the connection has the token.
+    #[serde(default)]
+    pub(crate) remote: bool,
+    /// Names under which it may be asked, beside addresses and `localhost`: those of a proxy in front of it.
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+}
+
+/// What a node takes on.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawHostLimits {
+    /// Apps in memory. The others lie on disk until their next request.
+    pub(crate) apps_loaded: Option<Spanned<u32>>,
+    /// Open connections. Further ones wait.
+    #[schemars(extend("default" = 10_000))]
+    pub(crate) connections: Option<Spanned<u32>>,
+    /// Requests that are served at once. Further ones are answered with 503.
+    #[schemars(extend("default" = 4_096))]
+    pub(crate) requests: Option<Spanned<u32>>,
+    /// Header fields of a request.
+    #[schemars(extend("default" = 100))]
+    pub(crate) headers: Option<Spanned<u32>>,
+    /// Size of a request's head.
+    #[schemars(extend("default" = "64KiB"))]
+    pub(crate) head: Option<Spanned<SizeText>>,
+    /// Streams of one connection of HTTP/2.
+    #[schemars(extend("default" = 128))]
+    pub(crate) streams: Option<Spanned<u32>>,
+    /// For a TLS handshake.
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) handshake_timeout: Option<Spanned<DurationText>>,
+    /// For a request's head to be complete, and how long a connection may be idle.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) head_timeout: Option<Spanned<DurationText>>,
+    /// Between two pieces of a request's body.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) body_timeout: Option<Spanned<DurationText>>,
+    /// How long a client may not read while there is something to write.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) write_timeout: Option<Spanned<DurationText>>,
+    /// How long a request waits for an app that has to come from disk.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) load_timeout: Option<Spanned<DurationText>>,
 }
 
 /// Where this group is reached by the others.

@@ -1,0 +1,186 @@
+//! `isomer node`: a host for the apps of many tenants, that apps are deployed to while it runs.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use isomer_admin::{AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, ListenError, Token};
+use isomer_manifest::Hinted;
+use isomer_node::deploy::{ChildLimits, CompilerOptions};
+use isomer_node::host::{Host, HostError, HostOptions};
+use isomer_node::listening::{Listened, ListeningError};
+use isomer_observe::{Format, Log};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::console::{Console, print};
+use crate::fail::Fail;
+use crate::hosting::hangups::{Hangups, tell};
+use crate::hosting::settings::{Config, Settings};
+use crate::remote::node::URL_FILE;
+use crate::service_manager;
+use crate::serving::{StopSignals, cannot_listen, cannot_use_data, say_ended};
+
+/// Run a host for the apps of many tenants: they are deployed to it while it runs, and are back when it starts again.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Where it keeps everything [default: `isomer/node` in `$XDG_DATA_HOME`, which is `~/.local/share`].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where it serves the apps; may be repeated. Port 0 lets the system choose [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Where its admins ask it: a loopback address, or `unix:PATH` [default: 127.0.0.1:7171].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<AdminAddress>,
+    /// The node file: certificates, limits, and what the flags say where there are none.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one line of JSON on standard output when it serves, and log in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Log every request.
+    #[arg(long)]
+    pub(crate) access_log: bool,
+    /// How long requests and deployments that run may go on after the signal to stop, in seconds [default: 30].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) grace: Option<u64>,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
+    let done = runtime.block_on(serve(arguments, *console, Instant::now()));
+    // Whoever did not want to wait does not wait for what blocks either.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
+    let config = Config::read(arguments.config.as_deref())?;
+    let Settings { data, listening, admin, grace, tenancy } = Settings::new(arguments, &config)?;
+    let format = if arguments.json { Format::Json } else { Format::Text { colour: console.colour() } };
+    let log = Log::start(std::io::stderr(), format, arguments.access_log).context("cannot start the log")?;
+    isomer_observe::listen_to_warnings(log.clone());
+    let options = HostOptions {
+        data,
+        log: log.clone(),
+        compiler: CompilerOptions::new(ChildLimits::default()),
+        tenancy,
+        watch: None,
+    };
+    let host = tokio::task::block_in_place(|| Host::open(options)).map_err(cannot_open)?;
+    let admins = AdminServer::listen(&admin, config.file.admin_remote).await.map_err(cannot_listen_to_admins)?;
+    let token = Token::of_node(host.dir()).map_err(|error| {
+        let hint = error.hint();
+        Fail::hinted(error, hint)
+    })?;
+    let audit = AuditLog::open(host.dir())?;
+    let plain = listening.plain.len();
+    let Listened { front, certificates } =
+        listening.open(host.door(), log.clone()).await.map_err(cannot_listen_to_clients)?;
+    let addresses = front.addresses();
+    host.set_listen(addresses.clone());
+    write_url(host.dir(), &admins.address().url())?;
+    if let Some((_, loaded)) = &certificates {
+        tell(&log, loaded);
+    }
+    let signals = StopSignals::listen()?;
+    let hangups = Hangups {
+        certificates: certificates.map(|(certificates, _)| certificates),
+        audit: audit.clone(),
+        config: arguments.config.clone().map(|path| (path, config.file.clone())),
+        log: log.clone(),
+    };
+    let hangups = tokio::spawn(hangups.follow(signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?));
+    let doors: Vec<_> = addresses.into_iter().enumerate().map(|(index, address)| (address, index >= plain)).collect();
+    say_ready(arguments, &console, &doors, admins.address(), host.dir(), began)?;
+    let service = AdminService {
+        admin: host.clone(),
+        token,
+        audit,
+        hosts: config.file.admin_hosts.clone(),
+        limits: AdminLimits { grace, ..AdminLimits::default() },
+    };
+    let (cut_off, ()) = signals
+        .stop(|stop| {
+            let stop = stop.shared();
+            futures::future::join(front.serve(stop.clone(), grace), admins.serve(service, stop))
+        })
+        .await?;
+    hangups.abort();
+    say_ended(&log, cut_off);
+    Ok(())
+}
+
+/// Says that it serves.
+fn say_ready(
+    arguments: &Arguments,
+    console: &Console,
+    listen: &[(SocketAddr, bool)],
+    admin: &AdminAddress,
+    data: &Path,
+    began: Instant,
+) -> Result<(), Fail> {
+    let took_ms = began.elapsed().as_secs_f64() * 1e3;
+    service_manager::keep_alive();
+    let url = |(address, tls): &(SocketAddr, bool)| format!("{}://{address}", if *tls { "https" } else { "http" });
+    let urls: Vec<String> = listen.iter().map(url).collect();
+    service_manager::ready(&format!("serving at {}", urls.join(" and ")));
+    if arguments.json {
+        let line = json!({
+            "event": "ready",
+            "url": urls.first(),
+            "urls": urls,
+            "admin": admin.url(),
+            "data": data,
+            "pid": std::process::id(),
+            "took_ms": took_ms,
+        });
+        return print(&format!("{line}\n"));
+    }
+    let (urls, admin) = (urls.join(" and "), admin.url());
+    console.say(&format!("the node serves at {urls}, its admin API at {admin}  ({took_ms:.0} ms; Ctrl-C stops it)"));
+    Ok(())
+}
+
+/// Puts the address of the admin API where clients on this machine find it: they name the data directory.
+fn write_url(data: &Path, url: &str) -> Result<(), Fail> {
+    let (path, new) = (data.join(URL_FILE), data.join(format!("{URL_FILE}.new")));
+    let written = std::fs::write(&new, format!("{url}\n")).and_then(|()| std::fs::rename(&new, &path));
+    Ok(written.with_context(|| format!("cannot write `{}`", path.display()))?)
+}
+
+fn cannot_open(error: HostError) -> Fail {
+    match error {
+        HostError::Dir(error) => cannot_use_data(error),
+        error => error.into(),
+    }
+}
+
+fn cannot_listen_to_clients(error: ListeningError) -> Fail {
+    match error {
+        ListeningError::Front(error) => cannot_listen(error),
+        ListeningError::Tls(error) => {
+            let hint = error.hint();
+            Fail::hinted(error, hint)
+        }
+        error => error.into(),
+    }
+}
+
+fn cannot_listen_to_admins(error: ListenError) -> Fail {
+    let hint = match &error {
+        ListenError::Remote { .. } => {
+            "listen on a loopback address or a Unix socket and go through a tunnel (ssh -L), or write `remote = true` into [admin] of the node file"
+        }
+        ListenError::InUse { .. } => {
+            "stop that process, or listen elsewhere: --admin 127.0.0.1:0 lets the system choose a port"
+        }
+        ListenError::NoSocket { .. } => "remove that file, or name another path: --admin unix:PATH",
+        ListenError::Io { .. } => return error.into(),
+    };
+    Hinted::new(error, hint).into()
+}

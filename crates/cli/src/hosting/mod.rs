@@ -1,0 +1,4 @@
+//! What `isomer node` is made of, beside what the node itself is.
+
+pub(crate) mod hangups;
+pub(crate) mod settings;

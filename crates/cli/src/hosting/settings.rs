@@ -1,0 +1,93 @@
+//! What a node is told to do, by flags and by its file: flags come first.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use isomer_admin::AdminAddress;
+use isomer_manifest::{HostFile, LinkAddress, SourceFile, parse_node_file};
+use isomer_node::listening::Listening;
+use isomer_node::tenancy::TenancyOptions;
+
+use crate::app_dir::shown;
+use crate::commands::node::Arguments;
+use crate::fail::Fail;
+use crate::user_dirs;
+
+/// Where the front door listens unless it is told otherwise.
+const LISTEN: &str = "127.0.0.1:8080";
+
+/// For requests that run when it is told to stop, unless it is told otherwise.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// A node file and the folder that its paths begin at.
+pub(crate) struct Config {
+    pub(crate) file: HostFile,
+    folder: PathBuf,
+}
+
+impl Config {
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self, Fail> {
+        let Some(path) = path else { return Ok(Self { file: HostFile::default(), folder: PathBuf::new() }) };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let error = anyhow::Error::new(error).context(format!("cannot read the node file `{}`", path.display()));
+            Fail::Usage(error)
+        })?;
+        let path = path.canonicalize().with_context(|| format!("cannot resolve `{}`", path.display()))?;
+        let source = SourceFile::new(shown(&path), text);
+        let file = parse_node_file(&source).map_err(Fail::Manifest)?;
+        let unread = file.unread_by_host();
+        if !unread.is_empty() {
+            return Err(Fail::manifest(unread, &source));
+        }
+        Ok(Self { file: file.host, folder: path.parent().map(Path::to_owned).unwrap_or_default() })
+    }
+}
+
+/// What it is to do, from flags and file: flags come first.
+pub(crate) struct Settings {
+    pub(crate) data: PathBuf,
+    pub(crate) listening: Listening,
+    pub(crate) admin: AdminAddress,
+    pub(crate) grace: Duration,
+    pub(crate) tenancy: TenancyOptions,
+}
+
+impl Settings {
+    pub(crate) fn new(arguments: &Arguments, config: &Config) -> Result<Self, Fail> {
+        let Config { file, folder } = config;
+        let written = file.data.as_ref().map(|path| folder.join(&path.value));
+        let data = arguments
+            .data
+            .clone()
+            .or(written)
+            .or_else(user_dirs::node_data)
+            .ok_or_else(|| Fail::usage("there is no folder to keep the node's data in", "name one: --data DIR"))?;
+        let mut listening = Listening::of(file, folder);
+        if !arguments.listen.is_empty() {
+            listening.plain.clone_from(&arguments.listen);
+        } else if listening.plain.is_empty() && listening.secured.is_empty() {
+            listening.plain = vec![LISTEN.parse().expect("the default is an address")];
+        }
+        let admin = match (&arguments.admin, &file.admin_listen) {
+            (Some(address), _) => address.clone(),
+            (None, Some(written)) => admin_address(&written.value, folder)?,
+            (None, None) => AdminAddress::default(),
+        };
+        let mut tenancy = TenancyOptions::default();
+        if let Some(apps) = file.limits.apps_loaded {
+            tenancy.loaded_max = apps as usize;
+        }
+        let grace = arguments.grace.map(Duration::from_secs).or(file.grace).unwrap_or(GRACE);
+        Ok(Self { data, listening, admin, grace, tenancy })
+    }
+}
+
+fn admin_address(written: &LinkAddress, folder: &Path) -> Result<AdminAddress, Fail> {
+    let text = match written {
+        LinkAddress::Unix(path) => return Ok(AdminAddress::Unix(folder.join(path))),
+        LinkAddress::Tcp { host, port } if host == "localhost" => format!("127.0.0.1:{port}"),
+        LinkAddress::Tcp { host, port } => format!("{host}:{port}"),
+    };
+    text.parse().map_err(|error: isomer_admin::InvalidAddress| Fail::Usage(error.into()))
+}

@@ -1,0 +1,186 @@
+//! A node that runs, told what to do by the commands for nodes.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Server, Workspace, answer_of, assert_run, templates_alone};
+
+/// A node whose data directory is `data`.
+fn node(workspace: &Workspace) -> Server {
+    workspace.serve(&["node", "--data", "data", "--admin", "127.0.0.1:0"])
+}
+
+/// The status and the body of `GET path` for a host.
+fn get(node: &Server, host: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(node.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    answer_of(stream)
+}
+
+/// Asks the node, in the folder `dir`.
+fn ask(workspace: &Workspace, dir: &Path, target: &Path, arguments: &[&str]) -> Value {
+    let data = workspace.path("data");
+    let arguments = [arguments, &["--json", "--node", data.to_str().unwrap()]].concat();
+    let mut command = workspace.command(&arguments);
+    let output = command.current_dir(dir).env("CARGO_TARGET_DIR", target).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+}
+
+#[test]
+fn an_app_goes_from_new_to_removed() {
+    let _alone = templates_alone();
+    let workspace = Workspace::new();
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
+    let (app, target) = (home.join("shop"), home.join("target"));
+    std::fs::create_dir_all(&home).unwrap();
+    if app.exists() {
+        std::fs::remove_dir_all(&app).unwrap();
+    }
+    let made = workspace.command(&["new", "shop", "--template", "two"]).current_dir(&home).status().unwrap();
+    assert!(made.success());
+    let running = node(&workspace);
+    let isomer = |arguments: &[&str]| ask(&workspace, &app, &target, arguments);
+    let answer = |node: &Server| get(node, "shop.example", "/ann");
+
+    let first = isomer(&["deploy", "--host", "shop.example"]);
+    assert_eq!(
+        (&first["app"], &first["tenant"], &first["previous"]),
+        (&"shop".into(), &"default".into(), &Value::Null)
+    );
+    assert_eq!(answer(&running), (200, "Hello, ann!\n".to_owned()));
+    assert_eq!(get(&running, "SHOP.example:80", "/ann").0, 200, "a name is one in every way of writing it");
+    assert_ne!(get(&running, "other.example", "/ann").0, 200);
+
+    // Another greeter, into the app that serves.
+    let source = app.join("greeter/src/lib.rs");
+    let changed = std::fs::read_to_string(&source).unwrap().replace("{greeting}, {name}!", "{greeting} again, {name}!");
+    std::fs::write(&source, changed).unwrap();
+    let mut build = workspace.command(&["build", "--json"]);
+    let built = build.current_dir(&app).env("CARGO_TARGET_DIR", &target).output().unwrap();
+    let built: Value = serde_json::from_slice(&built.stdout).unwrap();
+    let greeter =
+        built["components"].as_array().unwrap().iter().find(|component| component["name"] == "greeter").unwrap();
+    let second = isomer(&["swap", "shop", &format!("greeter={}", greeter["wasm"].as_str().unwrap())]);
+    assert_eq!(second["previous"], first["revision"]);
+    assert_eq!(answer(&running), (200, "Hello again, ann!\n".to_owned()));
+
+    assert_eq!(isomer(&["rollback", "shop"])["revision"], first["revision"]);
+    assert_eq!(answer(&running), (200, "Hello, ann!\n".to_owned()));
+    let digits = &second["revision"].as_str().unwrap()[..8];
+    isomer(&["rollback", "shop", digits]);
+    assert_eq!(answer(&running), (200, "Hello again, ann!\n".to_owned()));
+    let revisions = isomer(&["revisions", "shop"]);
+    let current: Vec<&Value> = revisions.as_array().unwrap().iter().filter(|it| it["current"] == true).collect();
+    assert_eq!((current.len(), &current[0]["revision"]), (1, &second["revision"]));
+
+    isomer(&["stop", "shop"]);
+    assert_eq!(answer(&running).0, 503);
+    isomer(&["start", "shop"]);
+    assert_eq!(answer(&running).0, 200);
+
+    // All of it is there after a restart, and nothing is compiled for that.
+    assert_eq!(running.stop(), Some(0));
+    let running = node(&workspace);
+    assert_eq!(answer(&running), (200, "Hello again, ann!\n".to_owned()));
+    let status = isomer(&["status"]);
+    assert_eq!((&status["apps"], &status["apps_loaded"]), (&1.into(), &1.into()));
+    assert_eq!(isomer(&["apps"])[0]["state"], "loaded");
+    isomer(&["logs", "shop"]);
+
+    isomer(&["remove", "shop", "--data"]);
+    assert_ne!(answer(&running).0, 200);
+    assert_eq!(isomer(&["apps"]), Value::Array(Vec::new()));
+    let audit = std::fs::read_to_string(workspace.path("data/audit.log")).unwrap();
+    let ended = audit.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let ended = ended.filter(|line| line["phase"] == "end" && line["action"] != "put-blob");
+    let actions: Vec<String> = ended.map(|line| line["action"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(actions, ["deploy", "swap", "rollback", "rollback", "stop", "start", "remove"]);
+}
+
+#[test]
+fn a_node_is_asked_over_a_socket() {
+    let workspace = Workspace::new();
+    let socket = format!("unix:{}", workspace.path("admin.sock").display());
+    let running = workspace.serve(&["node", "--data", "data", "--admin", &socket]);
+    let said = workspace.run(&["status", "--node", "data", "--json"]);
+    assert!(said.starts_with("exit code: 0"), "{said}");
+    let said = workspace.run(&["status", "--node", &socket, "--token-file", "data/admin.token"]);
+    assert!(said.starts_with("exit code: 0") && said.contains("admin.sock"), "{said}");
+    assert_eq!(running.stop(), Some(0));
+    assert!(!workspace.path("admin.sock").exists());
+}
+
+#[test]
+fn a_data_directory_has_one_node() {
+    let workspace = Workspace::new();
+    let _running = node(&workspace);
+    assert_run!(
+        workspace,
+        workspace.run(&["node", "--data", "data", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+    );
+}
+
+#[test]
+fn ports_in_use_are_told() {
+    let workspace = Workspace::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said: Vec<String> =
+        [["--listen", &address, "--admin", "127.0.0.1:0"], ["--listen", "127.0.0.1:0", "--admin", &address]]
+            .iter()
+            .map(|flags| workspace.run(&[&["node", "--data", "data"], flags.as_slice()].concat()))
+            .collect();
+    assert_run!(workspace, said.join(""));
+}
+
+#[test]
+fn an_admin_api_for_everybody_has_to_be_wanted() {
+    let workspace = Workspace::new();
+    assert_run!(
+        workspace,
+        workspace.run(&["node", "--data", "data", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"])
+    );
+}
+
+#[test]
+fn a_bad_node_file() {
+    let workspace = Workspace::new();
+    workspace.write("node.toml", "[node]\ndata = \"data\"\n\n[frnt]\nlisten = \"127.0.0.1:0\"\n");
+    assert_run!(workspace, workspace.run(&["node", "--config", "node.toml"]));
+}
+
+#[test]
+fn a_token_that_others_can_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let workspace = Workspace::new();
+    assert_eq!(node(&workspace).stop(), Some(0));
+    let token = workspace.path("data/admin.token");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = workspace.run(&["node", "--data", "data", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    assert!(
+        said.starts_with("exit code: 1") && said.contains("others than its owner can read") && said.contains("hint:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_hangup_begins_a_new_audit_log() {
+    let workspace = Workspace::new();
+    let running = node(&workspace);
+    let audit = workspace.path("data/audit.log");
+    workspace.run(&["tenant", "set", "one", "--node", "data"]);
+    std::fs::rename(&audit, workspace.path("audit.old")).unwrap();
+    crate::support::signal("HUP", running.pid());
+    running.wait_for_log("read again");
+    workspace.run(&["tenant", "set", "two", "--node", "data"]);
+    let mut text = String::new();
+    std::fs::File::open(&audit).unwrap().read_to_string(&mut text).unwrap();
+    assert!(text.contains("\"two\"") && !text.contains("\"one\""), "{text}");
+    assert_eq!(running.stop(), Some(0));
+}

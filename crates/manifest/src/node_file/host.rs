@@ -1,0 +1,212 @@
+//! What a node needs that hosts apps of many tenants (`isomer node`): where it keeps them, where it listens, what it takes on.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::diagnostic::Diagnostic;
+use crate::invalid::InvalidText;
+use crate::source::{Span, Spanned};
+use crate::units::{parse_duration, parse_size};
+
+use super::LinkAddress;
+use super::raw::{AddressText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawHost, RawHostLimits};
+
+/// A node that hosts apps. What is absent is as the platform has it, or as the command line says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostFile {
+    /// Its data directory, as written.
+    pub data: Option<Spanned<PathBuf>>,
+    /// How long requests that run may go on when the node is told to stop.
+    pub grace: Option<Duration>,
+    /// Where the front door listens without TLS.
+    pub listen: Vec<Spanned<SocketAddr>>,
+    /// Where the front door listens with TLS; never without certificates.
+    pub listen_tls: Vec<Spanned<SocketAddr>>,
+    /// Certificates of the front door.
+    pub tls: Option<FrontTls>,
+    /// Where admins are listened to.
+    pub admin_listen: Option<Spanned<LinkAddress>>,
+    /// May that be an address that others reach?
+    pub admin_remote: bool,
+    /// Names under which admins may ask, beside addresses and `localhost`.
+    pub admin_hosts: Vec<String>,
+    /// What it takes on.
+    pub limits: HostLimits,
+}
+
+/// Certificates of the front door: PEM files, as written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FrontTls {
+    /// A folder of `NAME.crt` and `NAME.key`.
+    pub folder: Option<Spanned<PathBuf>>,
+    /// The host whose certificate is shown to those who name none that has one.
+    pub default: Option<Spanned<String>>,
+    /// Further certificates and their keys, in the order of their names.
+    pub certificates: Vec<(Spanned<PathBuf>, Spanned<PathBuf>)>,
+}
+
+/// What a node takes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostLimits {
+    /// Apps in memory.
+    pub apps_loaded: Option<u32>,
+    /// Open connections.
+    pub connections: Option<u32>,
+    /// Requests that are served at once.
+    pub requests: Option<u32>,
+    /// Header fields of a request.
+    pub headers: Option<u32>,
+    /// Bytes of a request's head.
+    pub head_bytes: Option<u64>,
+    /// Streams of a connection of HTTP/2.
+    pub streams: Option<u32>,
+    /// For a handshake.
+    pub handshake_timeout: Option<Duration>,
+    /// For a request's head.
+    pub head_timeout: Option<Duration>,
+    /// Between two pieces of a request's body.
+    pub body_timeout: Option<Duration>,
+    /// While a client does not read.
+    pub write_timeout: Option<Duration>,
+    /// For an app that has to come from disk.
+    pub load_timeout: Option<Duration>,
+}
+
+/// Reads what is written; says what is wrong.
+pub(super) fn read(
+    node: Option<RawHost>,
+    front: Option<RawFront>,
+    admin: RawAdmin,
+    limits: Option<RawHostLimits>,
+    found: &mut Vec<Diagnostic>,
+) -> HostFile {
+    let (node, front, limits) = (node.unwrap_or_default(), front.unwrap_or_default(), limits.unwrap_or_default());
+    let mut reader = Reader { found };
+    let file = HostFile {
+        data: node.data.map(|path| path.map(|text| PathBuf::from(text.0))),
+        grace: reader.duration(node.grace.map(|text| text.map(|text| text.0))),
+        listen: reader.sockets(front.listen),
+        listen_tls: reader.sockets(front.listen_tls),
+        tls: front.tls.map(tls),
+        admin_listen: admin
+            .listen
+            .and_then(|at| reader.value(at.map(|text| text.0), "bad-address", |text| text.parse())),
+        admin_remote: admin.remote,
+        admin_hosts: admin.hosts,
+        limits: reader.limits(limits),
+    };
+    if let (Some(at), None) = (file.listen_tls.first(), &file.tls) {
+        let error =
+            Diagnostic::error("the front door cannot speak TLS without certificates").code("missing-certificates");
+        found.push(error.at(at.span, "").hint("say where they are:\n[front.tls]\nfolder = \"certificates\""));
+    }
+    file
+}
+
+fn tls(raw: RawFrontTls) -> FrontTls {
+    let certificates = raw.certificates.into_values().filter_map(|pair| Some((pair.certificate?, pair.key?)));
+    FrontTls {
+        folder: raw.folder.map(|path| path.map(|text| PathBuf::from(text.0))),
+        default: raw.default.map(|host| host.map(|text| text.0)),
+        certificates: certificates
+            .map(|(certificate, key)| (certificate.map(|text| text.0.into()), key.map(|text| text.0.into())))
+            .collect(),
+    }
+}
+
+struct Reader<'a> {
+    found: &'a mut Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn value<T>(
+        &mut self,
+        text: Spanned<String>,
+        code: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, InvalidText>,
+    ) -> Option<Spanned<T>> {
+        match parse(&text.value) {
+            Ok(value) => Some(Spanned::new(value, text.span)),
+            Err(error) => {
+                let hint = error.hint();
+                self.found.push(Diagnostic::error(error.to_string()).code(code).at(text.span, "").hint(hint));
+                None
+            }
+        }
+    }
+
+    fn duration(&mut self, text: Option<Spanned<String>>) -> Option<Duration> {
+        Some(self.value(text?, "bad-duration", parse_duration)?.value)
+    }
+
+    fn sockets(&mut self, written: Option<Spanned<RawAddresses>>) -> Vec<Spanned<SocketAddr>> {
+        let Some(Spanned { value, span }) = written else { return Vec::new() };
+        let texts = match value {
+            RawAddresses::One(text) => vec![text],
+            RawAddresses::Several(texts) => texts,
+        };
+        let read = |text: AddressText| self.value(Spanned::new(text.0, span), "bad-address", socket);
+        texts.into_iter().filter_map(read).collect()
+    }
+
+    /// A count of 0 is no limit that anything could be served within.
+    fn count(&mut self, written: Option<Spanned<u32>>) -> Option<u32> {
+        let Spanned { value, span } = written?;
+        if value == 0 {
+            let error = Diagnostic::error("a node with a limit of 0 serves nothing").code("bad-limit");
+            self.found.push(error.at(span, "").hint("write a number from 1, or leave the key out"));
+            return None;
+        }
+        Some(value)
+    }
+
+    fn limits(&mut self, raw: RawHostLimits) -> HostLimits {
+        let head = raw.head.map(|text| text.map(|text| text.0));
+        let mut time =
+            |text: Option<Spanned<crate::raw::DurationText>>| self.duration(text.map(|it| it.map(|it| it.0)));
+        let (handshake_timeout, head_timeout) = (time(raw.handshake_timeout), time(raw.head_timeout));
+        let (body_timeout, write_timeout) = (time(raw.body_timeout), time(raw.write_timeout));
+        let load_timeout = time(raw.load_timeout);
+        HostLimits {
+            apps_loaded: self.count(raw.apps_loaded),
+            connections: self.count(raw.connections),
+            requests: self.count(raw.requests),
+            headers: self.count(raw.headers),
+            head_bytes: head.and_then(|text| Some(self.value(text, "bad-size", parse_size)?.value)),
+            streams: self.count(raw.streams),
+            handshake_timeout,
+            head_timeout,
+            body_timeout,
+            write_timeout,
+            load_timeout,
+        }
+    }
+}
+
+/// The front door listens at addresses of this machine: names are not looked up.
+fn socket(text: &str) -> Result<SocketAddr, InvalidText> {
+    let invalid = |problem: &str| InvalidText::new("an address of this machine", "0.0.0.0:443", text, problem);
+    match text.parse::<LinkAddress>()? {
+        LinkAddress::Tcp { host, port } if host == "localhost" => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        LinkAddress::Tcp { host, port } => {
+            let address: IpAddr = host.parse().map_err(|_| invalid("the host must be an IP address"))?;
+            Ok((address, port).into())
+        }
+        LinkAddress::Unix(_) => Err(invalid("the front door listens on TCP")),
+    }
+}
+
+/// What a file of one kind says that is for the other kind: names of tables and their places.
+pub(super) type Tables = Vec<(&'static str, Span)>;
+
+/// A diagnostic for each table that is not read.
+pub(super) fn unread(tables: &Tables, who: &str, instead: &str) -> Vec<Diagnostic> {
+    let one = |(table, span): &(&'static str, Span)| {
+        Diagnostic::error(format!("`{who}` does not read `[{table}]`"))
+            .code("unread-table")
+            .at(*span, "")
+            .hint(format!("take it out: it is for `{instead}`"))
+    };
+    tables.iter().map(one).collect()
+}

@@ -1,0 +1,116 @@
+//! The front door of a node that hosts apps: its listeners, with and without TLS, as its file or its command line says.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use isomer_front::{
+    CertificateFiles, Certificates, Door, Front, FrontError, Limits, Loaded, TlsError, TlsSettings, bind,
+};
+use isomer_manifest::{FrontTls, HostFile, HostLimits};
+use isomer_observe::Log;
+
+/// Where and how a node listens to the clients of its apps.
+#[derive(Debug, Clone, Default)]
+pub struct Listening {
+    /// Addresses without TLS.
+    pub plain: Vec<SocketAddr>,
+    /// Addresses with TLS.
+    pub secured: Vec<SocketAddr>,
+    /// Certificates for those.
+    pub tls: Option<TlsSettings>,
+    /// What the front door takes on.
+    pub limits: Limits,
+}
+
+/// A front door that listens.
+pub struct Listened {
+    /// Serves.
+    pub front: Front,
+    /// Its certificates, to be read again when they have changed, and what was read first.
+    pub certificates: Option<(Arc<Certificates>, Loaded)>,
+}
+
+/// Why a node does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListeningError {
+    /// An address.
+    #[error(transparent)]
+    Front(#[from] FrontError),
+    /// The certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// TLS without certificates.
+    #[error("there are no certificates to listen with on `{address}`")]
+    NoCertificates {
+        /// Where.
+        address: SocketAddr,
+    },
+}
+
+impl Listening {
+    /// What `file` says, whose paths begin at `folder`.
+    #[must_use]
+    pub fn of(file: &HostFile, folder: &Path) -> Self {
+        Self {
+            plain: file.listen.iter().map(|at| at.value).collect(),
+            secured: file.listen_tls.iter().map(|at| at.value).collect(),
+            tls: file.tls.as_ref().map(|tls| settings(tls, folder)),
+            limits: limits(&file.limits),
+        }
+    }
+
+    /// Listens before `door`: on all addresses or on none. Reads the certificates; blocks for that.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on, or the certificates cannot be used.
+    pub async fn open(self, door: Arc<dyn Door>, log: Log) -> Result<Listened, ListeningError> {
+        let certificates = match self.tls {
+            Some(settings) => Some(Certificates::load(settings)?),
+            None => None,
+        };
+        let shown = certificates.as_ref().map(|(certificates, _)| certificates.clone());
+        if let (Some(&address), None) = (self.secured.first(), &shown) {
+            return Err(ListeningError::NoCertificates { address });
+        }
+        let mut front = Front::new(self.limits, door, log);
+        let plain = self.plain.into_iter().map(|address| (address, None));
+        let secured = self.secured.into_iter().map(|address| (address, shown.clone()));
+        for (address, tls) in plain.chain(secured) {
+            let listener = bind(address).await?;
+            front = front.and_on(listener, tls).map_err(|source| FrontError::Listen { address, source })?;
+        }
+        Ok(Listened { front, certificates })
+    }
+}
+
+fn settings(tls: &FrontTls, folder: &Path) -> TlsSettings {
+    let files = tls.certificates.iter().map(|(certificate, key)| CertificateFiles {
+        certificate: folder.join(&certificate.value),
+        key: folder.join(&key.value),
+    });
+    TlsSettings {
+        files: files.collect(),
+        folder: tls.folder.as_ref().map(|path| folder.join(&path.value)),
+        default: tls.default.as_ref().map(|host| host.value.clone()),
+    }
+}
+
+fn limits(said: &HostLimits) -> Limits {
+    let usual = Limits::default();
+    let count = |said: Option<u32>, usual: usize| said.map_or(usual, |count| count as usize);
+    Limits {
+        connections_max: count(said.connections, usual.connections_max),
+        requests_max: count(said.requests, usual.requests_max),
+        headers_max: count(said.headers, usual.headers_max),
+        head_bytes_max: said
+            .head_bytes
+            .map_or(usual.head_bytes_max, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        streams_max: said.streams.unwrap_or(usual.streams_max),
+        handshake_timeout: said.handshake_timeout.unwrap_or(usual.handshake_timeout),
+        head_timeout: said.head_timeout.unwrap_or(usual.head_timeout),
+        body_timeout: said.body_timeout.unwrap_or(usual.body_timeout),
+        write_timeout: said.write_timeout.unwrap_or(usual.write_timeout),
+        load_timeout: said.load_timeout.unwrap_or(usual.load_timeout),
+    }
+}
