@@ -178,10 +178,10 @@ impl Account {
         self.memory_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Counts an instance of the engine's pool, if that makes no more than `most` of everything.
-    pub(crate) fn take_slots(&self, slots: Slots, most: &PoolSizes) -> bool {
+    /// Counts an instance of the engine's pool, if that makes no more than `most` of everything, where that is bounded.
+    pub(crate) fn take_slots(&self, slots: Slots, most: Option<&PoolSizes>) -> bool {
         let mut held = self.held();
-        match held.plus(slots).filter(|held| held.fits(most)) {
+        match held.plus(slots).filter(|held| most.is_none_or(|most| held.fits(most))) {
             Some(more) => {
                 *held = more;
                 true

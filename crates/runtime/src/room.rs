@@ -132,8 +132,8 @@ impl Room {
 
     fn try_claim(self: &Arc<Self>, slots: Slots, account: &Arc<Account>) -> Result<Claim, Lack> {
         let slots = if account.has_all_memory() { trusted(slots) } else { slots };
-        let most = if account.has_all_memory() { self.sizes } else { self.sizes.part(ACCOUNT_PART) };
-        if !account.take_slots(slots, &most) {
+        let most = (!account.has_all_memory()).then(|| self.sizes.part(ACCOUNT_PART));
+        if !account.take_slots(slots, most.as_ref()) {
             return Err(Lack::Account);
         }
         let mut held = self.held();
