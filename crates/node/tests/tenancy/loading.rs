@@ -55,8 +55,9 @@ async fn those_used_longest_ago_go_and_come_back_as_they_were() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stampede_loads_once() {
-    const CLIENTS: u32 = 60;
-    let world = World::of(&["a"], |_| {}).await;
+    const CLIENTS: u32 = 30;
+    // All are let go at once, and none is to be refused for that.
+    let world = World::of(&["a"], |options| options.instances_max = Some(CLIENTS)).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.shelf.close();
     let asked = join_all((0..CLIENTS).map(|_| world.get("one.example", "/")));
