@@ -17,7 +17,7 @@ const RESIDENT_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const ANONYMOUS_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const DESCRIPTORS_MAX: f64 = 16.0;
 const THREADS_MAX: f64 = 4.0;
-const MAPPINGS_MAX: f64 = 128.0;
+const MAPPINGS_MAX: f64 = 256.0;
 const INSTANCES_MAX: f64 = 32.0;
 
 /// One look at the node.

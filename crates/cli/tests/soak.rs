@@ -1,0 +1,23 @@
+//! A node under good and hostile tenants for half a minute, with deployments, swaps and rollbacks going on: no wrong answer, no failed
+//! request of a good tenant, nothing that grows. `cargo xtask soak --long` does the same for a million requests.
+//!
+//! `ISOMER_SOAK_SEED=N` repeats what a run has drawn.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use isomer_bench_node::block_on;
+use isomer_bench_node::node::Launch;
+use isomer_bench_node::soak::{self, Settings};
+
+#[test]
+fn good_tenants_see_nothing_of_hostile_ones_and_of_deployments() {
+    let seed = std::env::var("ISOMER_SOAK_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let dir = tempfile::tempdir().unwrap();
+    let node = Launch::new(PathBuf::from(env!("CARGO_BIN_EXE_isomer")), dir.path()).start().unwrap();
+    let summary = block_on(soak::run(&node, &Settings::short(seed), &mut |_| {})).unwrap();
+    let complaints = summary.complaints();
+    assert!(complaints.is_empty(), "again with ISOMER_SOAK_SEED={seed}\n{}", summary.report());
+    node.stop(Duration::from_secs(60)).unwrap();
+}
