@@ -67,10 +67,10 @@ impl AppLogs {
     #[must_use]
     pub fn open(&self, folder: PathBuf, quota: &Arc<LogQuota>) -> AppLog {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(app) = open.get(&folder).and_then(Weak::upgrade) {
-            if !app.closed.load(Ordering::Acquire) {
-                return AppLog(app);
-            }
+        if let Some(app) = open.get(&folder).and_then(Weak::upgrade)
+            && !app.closed.load(Ordering::Acquire)
+        {
+            return AppLog(app);
         }
         if open.len() == open.capacity() {
             open.retain(|_, app| app.strong_count() > 0);
