@@ -44,8 +44,8 @@ fn only_host(headers: &HeaderMap) -> Option<Option<&[u8]>> {
 /// The host of `authority` in the form in which hosts are compared; `None` if it is no name of a host, or has a user beside it.
 pub(crate) fn normal(authority: &Authority) -> Option<Cow<'_, str>> {
     let text = authority.as_str();
-    if text.starts_with('[') {
-        let (address, rest) = text[1..].split_once(']')?;
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let (address, rest) = bracketed.split_once(']')?;
         let address: Ipv6Addr = address.parse().ok()?;
         return is_port(rest).then(|| Cow::Owned(format!("[{address}]")));
     }
