@@ -303,8 +303,11 @@ impl TestNode {
 
     /// Waits for an event of this kind (`access`, `failed`, …) for which `wanted` holds.
     pub(crate) async fn event(&self, kind: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
-        let found = async || self.events().into_iter().find(|event| event["event"] == kind && wanted(event));
-        until(&format!("an event `{kind}` in the log"), found).await
+        let mut position = 0;
+        until(&format!("an event `{kind}` in the log"), async || {
+            self.events_since(&mut position).into_iter().find(|event| event["event"] == kind && wanted(event))
+        })
+        .await
     }
 
     /// Stops, and starts again with `manifest` over the same folder and data.

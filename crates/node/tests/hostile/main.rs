@@ -5,6 +5,7 @@
 //! | `corpus` | the attacks that a running guest can make: what is asked of it, and what must come of it |
 //! | `stage` | the node that they are made on, the neighbour, and what is looked at afterwards |
 //! | `starting`, `bare`, `wat` | components that do harm when they are instantiated, and who has their place next |
+//! | `tenants` | an attacker and a neighbour as tenants with quotas |
 //! | `table` | that `docs/security.md` names them all |
 //! | `vitals` | what a process has: descriptors, threads, memory |
 //!
@@ -23,8 +24,12 @@ mod corpus;
 mod stage;
 mod starting;
 mod table;
+mod tenants;
 mod vitals;
 mod wat;
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests of tenants, which use the rest")]
+#[path = "../tenancy/world.rs"]
+mod world;
 
 use corpus::{Attack, CORPUS};
 use stage::Stage;

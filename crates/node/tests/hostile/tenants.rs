@@ -1,0 +1,87 @@
+//! Two tenants of one node: one does what harm its quotas allow, and the other must not notice. Each quota is reached in its turn, has its own
+//! error, and is counted for the one who reached it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::{join, join_all};
+use isomer_api::{Quota, Quotas};
+
+use crate::harness::client::Answer;
+use crate::harness::{one, until};
+use crate::stage;
+use crate::world::World;
+
+/// What is asked of the attacker, so many times at once, again and again until its quota is reached.
+struct Reach {
+    quota: Quota,
+    /// The quota that is to be reached; the others are as by default.
+    bound: fn(&mut Quotas),
+    target: &'static str,
+    at_once: usize,
+}
+
+const REACHES: &[Reach] = &[
+    Reach { quota: Quota::Cpu, bound: |it| it.cpu_ms_per_second = 50, target: "/loop", at_once: 4 },
+    Reach { quota: Quota::Memory, bound: |it| it.memory_bytes = 8 << 20, target: "/memory", at_once: 2 },
+    Reach { quota: Quota::ConcurrentRequests, bound: |it| it.requests_concurrent = 3, target: "/sleep", at_once: 12 },
+    Reach {
+        quota: Quota::RequestRate,
+        bound: |it| (it.requests_per_second, it.requests_burst) = (5, 5),
+        target: "/ok",
+        at_once: 20,
+    },
+    Reach { quota: Quota::Storage, bound: |it| it.storage_bytes = 4 << 20, target: "/keys?bytes=1048576", at_once: 1 },
+];
+
+/// Does the answer say that `quota` was reached? A guest whose store is full is told so, and tells it on.
+fn names(answer: &Answer, quota: Quota) -> bool {
+    match answer.status.as_u16() {
+        200 => answer.text().contains(&format!("the quota `{}`", quota.name())),
+        429 => {
+            let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
+            problem["quota"] == quota.name()
+        }
+        _ => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_reaches_its_own_quotas_and_nobody_elses_answers() {
+    let _alone = stage::alone().await;
+    let world = World::of(&["attacker", "neighbour"], |_| {}).await;
+    let hostile =
+        one("hostile", "grants.kv = [\"default\"]\nlimits.memory = \"64MiB\"\nlimits.request_deadline = \"2s\"");
+    world.deploy("attacker", "main", &["attacker.test"], &hostile).await;
+    let neighbour = one("kv-probe", "grants.kv = [\"default\"]");
+    world.deploy("neighbour", "main", &["neighbour.test"], &neighbour).await;
+    let mut counted = 0_u64;
+    for Reach { quota, bound, target, at_once } in REACHES {
+        world.tenant("attacker", bound);
+        let before = world.usage("attacker").refused.get(quota).copied().unwrap_or_default();
+        let over = AtomicBool::new(false);
+        let attacking = async {
+            until(&format!("the quota {quota:?}"), async || {
+                let answers = join_all((0..*at_once).map(|_| world.get("attacker.test", target))).await;
+                answers.iter().any(|answer| names(answer, *quota)).then_some(())
+            })
+            .await;
+            over.store(true, Ordering::Relaxed);
+        };
+        let working = async {
+            loop {
+                counted += 1;
+                let answer = world.get("neighbour.test", "/increment?key=n&delta=1").await;
+                assert_eq!(answer.ok(), format!("{counted}\n"), "beside {quota:?}");
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        };
+        join(attacking, working).await;
+        let after = world.usage("attacker").refused.get(quota).copied().unwrap_or_default();
+        assert!(after > before, "{quota:?} was reached and not counted");
+        assert!(world.usage("neighbour").refused.values().all(|refused| *refused == 0), "{quota:?}");
+    }
+    // What one tenant wrote, the other does not find.
+    assert_eq!(world.get("neighbour.test", "/list-all").await.ok(), "n\n");
+}
