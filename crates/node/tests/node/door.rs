@@ -14,13 +14,16 @@ use crate::harness::body::whole;
 use crate::harness::front::{TestFront, front, site};
 use crate::harness::{one, until};
 
+/// A site that is waited for.
+type Coming = oneshot::Receiver<Result<Arc<Site>, Refusal>>;
+
 /// What a host name gets.
 enum Behind {
     Site(Arc<Site>),
     /// The same, counted.
     Counted(Arc<Admission>, Arc<Site>),
     /// Comes when it is sent.
-    Loading(Mutex<Option<oneshot::Receiver<Result<Arc<Site>, Refusal>>>>),
+    Loading(Mutex<Option<Coming>>),
     Refused(Refusal),
 }
 

@@ -1,4 +1,5 @@
 //! A node of several tenants, without a disk of its own: the test is the shelf that its apps come from.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -35,10 +36,16 @@ pub(crate) struct World {
     folder: TempDir,
 }
 
+/// Tenant and app.
+type Name = (String, String);
+
+/// A revision, and its package as bytes.
+type Packed = (RevisionId, Vec<u8>);
+
 /// Where the apps come from: packages by tenant and app, as bytes.
 #[derive(Default)]
 pub(crate) struct TestShelf {
-    packages: Mutex<HashMap<(String, String), (RevisionId, Vec<u8>)>>,
+    packages: Mutex<HashMap<Name, Packed>>,
     folder: Mutex<PathBuf>,
     takes: AtomicUsize,
     closed: Mutex<bool>,
