@@ -19,6 +19,9 @@
 //!
 //! Invariants: a request is served by one revision from end to end, whatever takes over, is stopped or dropped meanwhile. No request
 //! waits for a lock that is held over anything slow. What one tenant does is charged to that tenant, before it costs anything.
+//!
+//! long because all that others may ask of a tenancy is one type's functions, each with what it promises; what they are made of lies in
+//! the files above.
 
 mod app;
 mod door;
