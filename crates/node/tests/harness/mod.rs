@@ -281,6 +281,12 @@ impl TestNode {
         self.memory.events()
     }
 
+    /// The events since `position`, which moves on to their end.
+    pub(crate) fn events_since(&self, position: &mut usize) -> Vec<serde_json::Value> {
+        self.log.flush();
+        self.memory.events_since(position)
+    }
+
     /// Has the warnings of this process come into this node's log; only the first node that asks gets them.
     pub(crate) fn hear_warnings(&self) {
         isomer_observe::listen_to_warnings(self.log.clone());

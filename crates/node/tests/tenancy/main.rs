@@ -7,4 +7,5 @@ mod harness;
 mod hosts;
 mod loading;
 mod takeover;
+#[allow(clippy::unwrap_used, reason = "what fails there fails the test")]
 mod world;

@@ -1,5 +1,4 @@
 //! A node of several tenants, without a disk of its own: the test is the shelf that its apps come from.
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::collections::HashMap;
 use std::error::Error;
