@@ -11,7 +11,7 @@ use isomer_api::{
     Rollback, Swap, TenantChange, TenantInfo, TenantName,
 };
 
-/// The answer to come. Dropping it, as when the client goes away, does not undo what was begun.
+/// The answer to come. Nothing is begun before it is first polled: the audit log tells of it first. Dropping it later, as when the client goes away, does not undo what was begun.
 pub type Reply<T> = BoxFuture<'static, Result<T, Problem>>;
 
 /// The bytes of an upload, as they arrive.

@@ -1,6 +1,8 @@
 //! What the audit log tells.
 
-use isomer_admin::ClientError;
+use std::process::Command;
+
+use isomer_admin::{AUDIT_FILE, ClientError};
 use serde_json::json;
 
 use crate::questions::release;
@@ -66,6 +68,29 @@ async fn failures_and_refusals_are_told_of() {
             line("refused", "valid", Some(403), Some("acme")),
         ]
     );
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_of_is_not_begun() {
+    let data = tempfile::tempdir().unwrap();
+    // A pipe opens like a file, but cannot be synced.
+    assert!(Command::new("mkfifo").arg(data.path().join(AUDIT_FILE)).status().unwrap().success());
+    let served = Served::over(data).await;
+    for (method, path, body) in [
+        ("PUT", "/v1/tenants/acme", "{}"),
+        ("DELETE", "/v1/tenants/acme", ""),
+        ("POST", "/v1/tenants/acme/apps/shop/stop", ""),
+    ] {
+        let answered = served.ask(method, path, body).await;
+        assert_eq!(answered.status, 500, "{answered:?}");
+        assert_eq!(answered.json()["title"], "nothing was done: the audit log cannot be written");
+    }
+    let release = release();
+    let deployed = served.client().deploy(&"acme".parse().unwrap(), &"shop".parse().unwrap(), &release).await;
+    assert!(matches!(deployed, Err(ClientError::Problem(_))), "{deployed:?}");
+    assert_eq!(served.fake.asked(), Vec::<String>::new());
+    served.client().status().await.unwrap();
+    assert_eq!(served.fake.asked(), ["status"], "questions need no line");
 }
 
 #[tokio::test]

@@ -54,9 +54,14 @@ impl Fake {
         self.asked.lock().unwrap().push(asked.into());
     }
 
-    fn answer<T: Send + 'static>(&self, asked: impl Into<String>, answer: T) -> Reply<T> {
-        self.note(asked);
-        async { Ok(answer) }.boxed()
+    /// As a node does, it begins nothing before it is polled.
+    fn answer<T: Send + 'static>(self: Arc<Self>, asked: impl Into<String>, answer: T) -> Reply<T> {
+        let asked = asked.into();
+        async move {
+            self.note(asked);
+            Ok(answer)
+        }
+        .boxed()
     }
 }
 
@@ -128,8 +133,8 @@ impl Admin for Fake {
     }
 
     fn tenant(self: Arc<Self>, tenant: TenantName) -> Reply<TenantInfo> {
-        self.note(format!("tenant {tenant}"));
         async move {
+            self.note(format!("tenant {tenant}"));
             match tenant.as_str() {
                 "nobody" => Err(Problem::not_found("tenant", tenant)),
                 _ => Ok(tenant_info(tenant)),
@@ -194,9 +199,9 @@ impl Admin for Fake {
     }
 
     fn deploy(self: Arc<Self>, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
-        self.note(format!("deploy {tenant} {app} {}", release.shape));
-        *self.release.lock().unwrap() = Some(release);
         async move {
+            self.note(format!("deploy {tenant} {app} {}", release.shape));
+            *self.release.lock().unwrap() = Some(release);
             match app.as_str() {
                 "slow" => {
                     self.begun.notify_one();

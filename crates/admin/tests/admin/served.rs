@@ -45,6 +45,11 @@ impl Served {
         Self::with_limits(AdminLimits::default()).await
     }
 
+    /// With this as the node's data directory.
+    pub(crate) async fn over(data: TempDir) -> Self {
+        Self::open(&"127.0.0.1:0".parse().unwrap(), data, AdminLimits::default()).await
+    }
+
     pub(crate) async fn with_limits(limits: AdminLimits) -> Self {
         let data = tempfile::tempdir().unwrap();
         Self::open(&"127.0.0.1:0".parse().unwrap(), data, limits).await

@@ -13,10 +13,10 @@ use isomer_api::{
 
 use super::Host;
 
+/// Begins with the first poll and not before: until then the audit log may still refuse the action, or it may wait for its place.
 fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Reply<T> {
-    let task = tokio::spawn(work);
     async move {
-        task.await.unwrap_or_else(|_| {
+        tokio::spawn(work).await.unwrap_or_else(|_| {
             Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"))
         })
     }
