@@ -100,6 +100,16 @@ impl Place {
 }
 
 impl AppFiles {
+    /// How an error names a path of the manifest: where it leads, to whoever runs the process; as written, to a tenant, whom a
+    /// node's folders do not concern.
+    #[must_use]
+    pub fn shown(&self, path: &Path) -> PathBuf {
+        match self {
+            Self::Anywhere(base) => base.join(path),
+            Self::Own { .. } => path.to_owned(),
+        }
+    }
+
     /// The path of a file or folder that the manifest names and that is only read.
     ///
     /// # Errors

@@ -163,6 +163,9 @@ impl StorageAccount {
     }
 }
 
+/// What a file or folder counts at least, empty or not: its name and its inode are something that a disk runs out of, too.
+const ENTRY_BYTES: u64 = 4096;
+
 /// What a file takes on disk.
 pub(crate) fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
     #[cfg(unix)]
@@ -194,9 +197,8 @@ fn measure_tree(dir: &Path, found: &mut HashMap<PathBuf, u64>) -> io::Result<()>
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() {
                 folders.push(entry.path());
-            } else {
-                found.insert(entry.path(), bytes_on_disk(&metadata));
             }
+            found.insert(entry.path(), bytes_on_disk(&metadata).max(ENTRY_BYTES));
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Guests write files through `wasi:filesystem`, past every engine of ours, so nothing can be refused write by write. Instead the
 //! folders are counted again and again while somebody uses them, and an instance that begins when the storage is full gets them read-only.
-//! What one instance writes until the next count is the most that can be over.
+//! One that has them open is not used again. What the requests that run write until the next count is the most that can be over.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -106,7 +106,7 @@ impl Parts {
             let host = self.capabilities.place().files.directory(grant);
             let host = host.map_err(|source| PartsError::Directory {
                 component: name.clone(),
-                path: grant.host.clone(),
+                path: self.capabilities.place().files.shown(&grant.host),
                 source,
             })?;
             Ok(Directory { host, guest: grant.guest.clone(), write: grant.write })

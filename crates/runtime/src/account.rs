@@ -259,9 +259,11 @@ impl Account {
 
     /// Pays in what is due since the last time, and says what is in the bucket.
     fn fill(&self, rate: u64) -> i64 {
-        let now = now();
         let last = self.filled_ns.load(Ordering::Relaxed);
-        let due = u128::from(now.wrapping_sub(last)) * u128::from(rate) / 1_000_000_000;
+        let now = now();
+        // Another thread may have paid at a later time than this one's: then nothing is due, and not nearly all time there is.
+        let passed = u64::try_from(now.wrapping_sub(last).cast_signed()).unwrap_or(0);
+        let due = u128::from(passed) * u128::from(rate) / 1_000_000_000;
         // Of several threads one pays. Less than a microsecond's worth waits, so that rounding loses nothing that matters.
         let due = i64::try_from(due).unwrap_or(i64::MAX);
         if due < 1_000 || self.filled_ns.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
@@ -319,6 +321,15 @@ mod tests {
         account.charge_cpu(Duration::from_secs(100));
         account.set_limits(AccountLimits { memory_bytes: 0, cpu_per_second: Duration::from_millis(10) });
         assert!(!account.must_stop(), "what was free is not owed afterwards");
+    }
+
+    #[test]
+    fn a_clock_that_another_thread_read_later_pays_nothing() {
+        let account = account(0, 1000);
+        account.charge_cpu(Duration::from_millis(1500));
+        account.filled_ns.store(now() + 50_000_000, Ordering::Relaxed);
+        assert!(account.cpu_retry_after().is_some(), "what is owed stays owed");
+        assert!(account.bucket_ns.load(Ordering::Relaxed) <= -500_000_000);
     }
 
     #[test]

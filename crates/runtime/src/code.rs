@@ -222,7 +222,13 @@ impl CodeCache {
         let component = unsafe { Component::deserialize_file(engine.wasmtime(), &path) };
         mark_used(&path);
         let component = component
-            .inspect_err(|error| tracing::debug!(path = %path.display(), %error, "compiled code is not used"))
+            .inspect_err(|error| {
+                tracing::debug!(path = %path.display(), %error, "compiled code is not used");
+                // Cut short, or another version's: gone, it is missed and made again. What could not even be read may be whole.
+                if error.downcast_ref::<io::Error>().is_none() && fs::read(&path).is_ok() {
+                    let _ = fs::remove_file(&path);
+                }
+            })
             .ok()?;
         Some(engine.remember(key, component.into()))
     }

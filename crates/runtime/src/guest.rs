@@ -235,6 +235,13 @@ impl Guest {
         WasiCtxView { ctx, table: &mut self.table }
     }
 
+    /// Has it folders open for writing (or was to have) though its tenant's storage is full by now? Then the next request gets an
+    /// instance that begins with what holds now.
+    pub(crate) fn is_out_of_storage(&self) -> bool {
+        let used = self.template.owners.iter().zip(&self.contexts).filter(|(_, context)| context.is_some());
+        used.filter_map(|(owner, _)| owner.storage_is_full.as_ref()).any(|is_full| is_full())
+    }
+
     fn make_context(&mut self, index: usize) -> WasiCtx {
         let mut builder = WasiCtxBuilder::new();
         builder.max_random_size(RANDOM_BYTES_MAX);

@@ -100,7 +100,8 @@ impl Pool {
 
     /// Gives back an instance whose request ended cleanly. Worn-out ones are dropped here.
     pub(crate) fn give_back(&self, slot: Slot, instance: Instance) {
-        if instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max {
+        let is_fresh = instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max;
+        if is_fresh && !instance.store.data().is_out_of_storage() {
             let since = now();
             let mut idle = self.idle();
             if idle.is_empty() {

@@ -50,6 +50,8 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     set(Resource::Fsize, limits.file_bytes, limits.file_bytes)?;
     set(Resource::Nofile, limits.files, limits.files)?;
     setpriority_process(None, NICENESS)?;
+    // Where the machine itself runs out of memory, this process is to end and not the node. It may not say so everywhere.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
 }
 

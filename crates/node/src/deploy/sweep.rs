@@ -58,7 +58,10 @@ fn sweep_files(
         let is_unneeded = is_unneeded.is_some_and(|revision| !needed.contains(&revision));
         let used = entry.metadata()?.modified()?;
         if is_unneeded && now.duration_since(used).is_ok_and(|unused| unused >= unused_max) {
-            fs::remove_dir_all(entry.path())?;
+            // By a rename first: a deployment must find all of a revision's files or none.
+            let gone = revisions.join(format!(".{}-swept", entry.file_name().to_string_lossy()));
+            fs::rename(entry.path(), &gone)?;
+            fs::remove_dir_all(&gone)?;
             removed += 1;
         }
     }
