@@ -91,7 +91,13 @@ impl Host {
                 removals::note(&host.dir, &tenant, Some(&name)).map_err(|error| problems::failed(&error))?;
                 host.step(Step::RemovalNoted);
             }
-            host.state.remove_app(&tenant, &name).map_err(problems::of_state)
+            host.state.remove_app(&tenant, &name).map_err(|error| {
+                if data {
+                    // It stays, and so does its data, whoever removes it later without.
+                    let _ = removals::forget(&host.dir, &tenant, Some(&name));
+                }
+                problems::of_state(error)
+            })
         })
         .await?;
         self.step(Step::Forgotten);
