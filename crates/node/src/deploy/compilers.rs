@@ -1,6 +1,7 @@
 //! Compiling what was uploaded, in processes that have little to lose.
 //!
-//! Whatever reads uploaded bytes can be made to take all memory, or for ever, or to crash. So it is done by a child: this very program
+//! Whatever reads components can be made to take all memory, or for ever, or to crash. So it is done by a child (of what is uploaded,
+//! this process itself reads a manifest's text alone, which is bounded: it names the folders and secrets that are asked for): this very program
 //! once more, with limits of its own (see `child`), without this process's environment, and with nothing in its hands but one socket. It
 //! is killed when it takes too long, when nobody waits for it any more, and when this process ends, since its end of the socket then
 //! does. (`PR_SET_PDEATHSIG` was rejected: it follows the thread that made the child, and threads of an executor come and go.)
