@@ -175,3 +175,21 @@ pub(crate) const MISDIRECTED: Problem = Problem::new(
     StatusCode::MISDIRECTED_REQUEST,
     "this connection was made for another host name; ask for this one over a connection of its own",
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_that_a_guest_ran_into_is_named() {
+        let failure = Failure::Quota { quota: Quota::Memory, reason: "of another world".into(), backtrace: Vec::new() };
+        let response = Problem::from_failure(&failure).response(RequestId::from_raw(1).expect("it is not 0"));
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(response.headers().contains_key(RETRY_AFTER));
+        let body: serde_json::Value = serde_json::from_slice(response.body()).expect("it is JSON");
+        assert_eq!(body["quota"], "memory");
+        assert!(!body.to_string().contains("another world"), "the reason is for the log");
+        let full = Problem::from_failure(&Failure::Full { part: 4 });
+        assert_eq!(full.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

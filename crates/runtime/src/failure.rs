@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_api::Quota;
-use isomer_wire::CallFailure;
 use isomer_wire::image::IMAGE_BYTES_MAX;
+use isomer_wire::{CallError, CallFailure};
 
 use crate::limits::RefusedBy;
 
@@ -164,7 +164,11 @@ impl Failure {
         match self {
             Self::Trap { reason, .. } => CallFailure::trap(reason.as_str()),
             Self::Deadline { .. } => CallFailure::deadline(self.to_string()),
-            Self::Overloaded { .. } | Self::Full { .. } => CallFailure::overloaded(self.to_string()),
+            Self::Overloaded { .. } => CallFailure::overloaded(self.to_string()),
+            // It may have run when it was stopped.
+            Self::Full { .. } | Self::Quota { .. } => {
+                CallFailure::Lost { error: CallError::Overloaded, reason: self.to_string(), not_run: false }
+            }
             Self::Call { failure, .. } => CallFailure::Trap { reason: self.to_string(), lost: failure.lost() },
             _ => CallFailure::trap(self.to_string()),
         }

@@ -13,6 +13,17 @@
 //! | `body` | the response's body, which drives the rest of the guest's work while it is read |
 //! | `shared` | the other way to serve: one instance, several requests at once (`concurrency = N`) |
 //!
+//! What all groups of a process share, and how they keep out of each other's way:
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | [`engine`] | settings, epochs, the pool and its sizes, the base linker, the code that is mapped |
+//! | `room` | what of the pool is left, who may have how much of it, the thread that drops idle instances |
+//! | `idle` | which idle instance goes first |
+//! | [`account`] | the memory and the processor time of one tenant's guests |
+//! | `meter` | measuring processor time; turns for guests that compute |
+//! | [`machine`] | how many apps and instances the machine has room for |
+//!
 //! A call that crosses a seam goes out of one store and into another:
 //!
 //! | file | what it owns |
@@ -22,8 +33,9 @@
 //! | [`skeleton`] | one call in one instance |
 //! | `scope` | what a request takes along the chain of its calls |
 //!
-//! and beside it: [`exec`] (one-off commands), [`engine`] (settings, epochs, pool sizes), [`code`] (compiled code on disk), [`guest`] (a store's data),
-//! `limits`, [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports), `heads` (what a guest may put into a request), `given` (the clock and randomness of tests).
+//! and beside it: [`exec`] (one-off commands), [`code`] (compiled code on disk), [`guest`] (a store's data), `limits`,
+//! `heads` (what a guest may put into a request), [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports),
+//! `given` (the clock and randomness of tests).
 //!
 //! This crate does not know what an app, a manifest or a route is, and no storage engine or socket.
 //!

@@ -4,6 +4,7 @@
 //! instance takes mappings for each of its memories. Linux bounds both, by default at 65,530 mappings and, often, 1,024 descriptors.
 
 use std::fs;
+use std::path::{Component, Path};
 
 use crate::engine::PoolSizes;
 
@@ -76,7 +77,7 @@ impl Machine {
         let limits = text("/proc/self/limits");
         let memory = [
             kibibytes(&text("/proc/meminfo"), "MemTotal:"),
-            number("/sys/fs/cgroup/memory.max"),
+            control_group_bytes(Path::new("/sys/fs/cgroup"), &text("/proc/self/cgroup")),
             number("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
         ];
         Self {
@@ -136,6 +137,19 @@ impl Bound {
     }
 }
 
+/// The memory that a process may have whose `/proc/self/cgroup` says `groups`: the least that its control group and those around it
+/// allow. `root` is where their tree is mounted.
+fn control_group_bytes(root: &Path, groups: &str) -> Option<u64> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let parts: Vec<_> = Path::new(path).components().filter(|part| *part != Component::RootDir).collect();
+    // In a container, the path may lead out of what is mounted: then the mounted root is the innermost group that can be read.
+    let is_inside = parts.iter().all(|part| matches!(part, Component::Normal(_)));
+    let group =
+        if is_inside { parts.iter().fold(root.to_owned(), |group, part| group.join(part)) } else { root.to_owned() };
+    let allowed = |folder: &Path| fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok();
+    group.ancestors().take_while(|folder| folder.starts_with(root)).filter_map(allowed).min()
+}
+
 fn kibibytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
@@ -186,6 +200,29 @@ mod tests {
         let line = Bound::Mappings.way_out(50_000, &sizes);
         let count: u64 = line.rsplit('=').next().unwrap().parse().unwrap();
         assert!(Machine { mappings: Some(count), ..USUAL }.capacity(&sizes).loaded_apps >= 50_000);
+    }
+
+    #[test]
+    fn the_least_memory_of_all_control_groups_around_a_process_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let unit = root.path().join("system.slice/isomer.service");
+        fs::create_dir_all(&unit).unwrap();
+        let bytes = |groups: &str| control_group_bytes(root.path(), groups);
+        let allow = |folder: &Path, text: &str| fs::write(folder.join("memory.max"), text).unwrap();
+        let of_unit = "1:name=systemd:/other\n0::/system.slice/isomer.service\n";
+        assert_eq!(bytes(of_unit), None);
+        allow(&unit, "max\n");
+        assert_eq!(bytes(of_unit), None);
+        allow(&unit, "2000\n");
+        allow(unit.parent().unwrap(), "3000\n");
+        assert_eq!(bytes(of_unit), Some(2000));
+        allow(unit.parent().unwrap(), "1000\n");
+        assert_eq!((bytes(of_unit), bytes("0::/\n")), (Some(1000), None));
+        // The root of a container's tree has a limit, and names of the host lead nowhere in it.
+        allow(root.path(), "500\n");
+        for groups in ["0::/\n", "0::/../../other\n", "0::/kubepods/pod\n", "", of_unit] {
+            assert_eq!(bytes(groups), Some(500), "{groups}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use isomer_node::deploy::{ChildLimits, CompilerOptions};
 use isomer_node::host::{Host, HostError, HostOptions};
 use isomer_node::listening::{Listened, ListeningError};
 use isomer_observe::{Format, Log};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,12 +51,21 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    // First of all: how many apps are kept in memory is reckoned from it.
+    raise_open_files();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, *console, Instant::now()));
     // Whoever did not want to wait does not wait for what blocks either.
     runtime.shutdown_background();
     done
+}
+
+/// Every app in memory and every connection is a descriptor. The soft limit is often 1,024 for the sake of programs that use `select`,
+/// which this is not; the hard one is what the machine's owner wants. Where it cannot be raised, fewer apps are kept in memory.
+fn raise_open_files() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
 }
 
 async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {

@@ -4,6 +4,7 @@ use std::fs;
 
 use isomer_runtime::engine::PoolSizes;
 use isomer_runtime::machine::{Bound, Capacity, Machine};
+use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
 use crate::processes::home;
@@ -42,7 +43,8 @@ fn judge_map_count(count: Option<u64>) -> Finding {
 
 /// How many apps and instances a node on this machine has room for.
 pub(crate) fn node() -> Finding {
-    judge_node(&Machine::read())
+    // A node raises its soft limit to the hard one.
+    judge_node(&Machine { descriptors: getrlimit(Resource::Nofile).maximum, ..Machine::read() })
 }
 
 fn judge_node(machine: &Machine) -> Finding {

@@ -116,7 +116,8 @@ pub(crate) struct RawAdmin {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawHostLimits {
-    /// Apps in memory. The others lie on disk until their next request.
+    /// Apps in memory. The others lie on disk until their next request. Where it is absent, as many as `isomer doctor` says that the
+    /// machine has room for, but at least 64 and at most 50,000.
     pub(crate) apps_loaded: Option<Spanned<u32>>,
     /// Open connections. Further ones wait.
     #[schemars(extend("default" = 10_000))]

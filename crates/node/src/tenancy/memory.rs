@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use isomer_runtime::machine::Machine;
+
 /// When apps that nobody uses are dropped from memory though there is room in the loaded set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBounds {
@@ -22,9 +24,7 @@ impl MemoryBounds {
     #[must_use]
     pub fn of_this_machine() -> Self {
         let total = kib("/proc/meminfo", "MemTotal:").unwrap_or(u64::MAX);
-        let allowed = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-        let allowed = allowed.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
-        let most = total.min(allowed);
+        let most = Machine::read().memory_bytes.unwrap_or(u64::MAX);
         Self {
             resident_bytes_max: most / RESIDENT_PART.1 * RESIDENT_PART.0,
             available_bytes_min: if total == u64::MAX { 0 } else { total / AVAILABLE_PART },

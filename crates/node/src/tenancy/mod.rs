@@ -44,7 +44,8 @@ use isomer_observe::record::Owner;
 use isomer_observe::{AppLog, Log, LogQuota};
 use isomer_runtime::Graph;
 use isomer_runtime::code::CodeCache;
-use isomer_runtime::engine::Engine;
+use isomer_runtime::engine::{Engine, PoolSizes};
+use isomer_runtime::machine::Machine;
 use isomer_runtime::output::OutputSink;
 use isomer_wire::Callee;
 
@@ -74,12 +75,18 @@ pub struct TenancyOptions {
     pub requests_per_instance_max: Option<u32>,
 }
 
+/// Even where there is hardly room, some are in memory: a node that drops an app after every request is of no use.
+const LOADED_MIN: usize = 64;
+
+/// More than this would only be looked through.
+const LOADED_MAX: usize = 50_000;
+
 impl Default for TenancyOptions {
-    /// Of a node of many apps, that has the machine for itself. Each app in memory costs a few mappings, of which a process of Linux
-    /// may have 65,530.
+    /// Of a node of many apps, that has the machine for itself: as many are in memory as `isomer doctor` says that there is room for.
     fn default() -> Self {
+        let room = Machine::read().capacity(&PoolSizes::of_a_node());
         Self {
-            loaded_max: 4096,
+            loaded_max: usize::try_from(room.loaded_apps).unwrap_or(usize::MAX).clamp(LOADED_MIN, LOADED_MAX),
             loads_max: 8,
             memory: Some(MemoryBounds::of_this_machine()),
             instances_max: None,
