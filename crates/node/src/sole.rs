@@ -26,13 +26,20 @@ pub struct SoleApp {
     name: AppName,
 }
 
+/// Where the instances of a group are bounded, the pool has room for as many groups that are all busy. Several such apps find place
+/// in the address space of one process.
+const GROUPS_AT_ONCE: u32 = 16;
+
 impl SoleApp {
     /// An app that serves nothing yet. Needs tokio's runtime. Of `options`, those count that say how it runs, not how much of it.
     ///
     /// # Errors
     /// When the engine's address space cannot be reserved.
     pub fn new(cache: CodeCache, log: Log, options: TenancyOptions) -> Result<Self, RevisionError> {
-        let engine = revision::engine(PoolSizes::of_one_app())?;
+        let sizes = options.instances_max.map_or_else(PoolSizes::of_one_app, |of_a_group| {
+            PoolSizes::new(of_a_group.saturating_mul(GROUPS_AT_ONCE)).at_most(PoolSizes::of_one_app())
+        });
+        let engine = revision::engine(sizes)?;
         let options = TenancyOptions { loaded_max: usize::MAX, memory: None, ..options };
         let tenancy = Tenancy::new(engine, cache, log, Arc::new(EmptyShelf), options);
         let tenant: TenantName = TenantName::DEFAULT.parse().expect("the default tenant's name is one");

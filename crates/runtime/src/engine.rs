@@ -70,6 +70,12 @@ impl PoolSizes {
         Self::new(2048)
     }
 
+    /// No more than `most`.
+    #[must_use]
+    pub fn at_most(self, most: Self) -> Self {
+        if self.instances <= most.instances { self } else { most }
+    }
+
     /// How many instances it has room for at most.
     #[must_use]
     pub fn instances(&self) -> u32 {
