@@ -45,7 +45,7 @@ impl Admin for Host {
     }
 
     fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> Reply<TenantInfo> {
-        blocking(move || self.change_tenant(&tenant, change))
+        carried_out(async move { self.change_tenant(tenant, change).await })
     }
 
     fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()> {

@@ -42,6 +42,7 @@ use crate::tenancy::memory::resident_bytes;
 use crate::tenancy::{Tenancy, TenancyOptions};
 use resources::AllResources;
 use shelf::OnDisk;
+use tenants::Turns;
 
 /// How often what nothing refers to is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -106,6 +107,7 @@ pub struct Host {
     pub(crate) shelf: Arc<OnDisk>,
     pub(crate) tenancy: Tenancy,
     pub(crate) busy: Busy,
+    turns: Turns,
     resources: Arc<AllResources>,
     compilers: Arc<Compilers>,
     watch: Option<Arc<dyn Fn(Step) + Send + Sync>>,
@@ -172,6 +174,7 @@ impl Host {
             shelf,
             tenancy,
             busy: Busy::default(),
+            turns: Turns::default(),
             resources,
             compilers,
             watch: options.watch,

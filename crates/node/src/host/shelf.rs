@@ -69,6 +69,14 @@ impl OnDisk {
         Ok(self.logs.open(self.dir.app(tenant.as_str(), app.as_str()).join("log"), &resources.log))
     }
 
+    /// The logs of all of a tenant's apps that have one on disk, those that are no more too. Blocks.
+    pub(super) fn logs_of(&self, tenant: &TenantName) -> Vec<AppLog> {
+        let folders = std::fs::read_dir(self.dir.tenant(tenant.as_str()).join("apps"));
+        let names = folders.into_iter().flatten().flatten().map(|folder| folder.file_name());
+        let apps = names.filter_map(|name| name.to_str()?.parse::<AppName>().ok());
+        apps.filter_map(|app| self.log_of(tenant, &app).ok()).collect()
+    }
+
     /// The package, if this program can start it and its code is there. Blocks.
     pub(crate) fn usable(&self, bytes: &[u8]) -> Result<Option<Package>, Problem> {
         let kept = Kept::read(bytes)?;

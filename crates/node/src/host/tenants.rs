@@ -1,10 +1,13 @@
 //! Tenants: quotas, own host names, secrets; what they use.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use isomer_api::{Problem, ProblemKind, TenantChange, TenantInfo, TenantName};
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
+use isomer_observe::AppLog;
 use isomer_state::{Secret, Tenant};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Host, problems, removals};
 
@@ -13,6 +16,27 @@ const SECRET_BYTES_MAX: usize = 64 << 10;
 
 /// The most bytes of a secret's name.
 const SECRET_NAME_BYTES_MAX: usize = 128;
+
+/// Whose turn it is to change a tenant. Changes of one come one after the other, so that what is in memory is what is recorded, and
+/// a tenant that is made again does not find its data removed under it. (One turn for all tenants was rejected: a removal waits for
+/// requests in flight, and others' tenants are not to wait for these.)
+#[derive(Default)]
+pub(super) struct Turns(Mutex<HashMap<TenantName, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    async fn take(&self, tenant: &TenantName) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            turns.get(tenant).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let turn = Arc::default();
+                turns.insert(tenant.clone(), Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
+    }
+}
 
 impl Host {
     pub(super) fn all_tenants(&self) -> Vec<TenantInfo> {
@@ -24,7 +48,17 @@ impl Host {
         Ok(self.tenant_info(name.clone(), &tenant))
     }
 
-    pub(super) fn change_tenant(&self, name: &TenantName, change: TenantChange) -> Result<TenantInfo, Problem> {
+    pub(super) async fn change_tenant(
+        self: &Arc<Self>,
+        name: TenantName,
+        change: TenantChange,
+    ) -> Result<TenantInfo, Problem> {
+        let _turn = self.turns.take(&name).await;
+        let host = self.clone();
+        self.blocking(move || host.change_tenant_now(&name, change)).await
+    }
+
+    fn change_tenant_now(&self, name: &TenantName, change: TenantChange) -> Result<TenantInfo, Problem> {
         let before = self.state.tenant(name).map(|tenant| tenant.quotas.clone()).unwrap_or_default();
         let mut quotas = before;
         change.quotas.clone().apply(&mut quotas);
@@ -40,23 +74,29 @@ impl Host {
     }
 
     pub(super) async fn drop_tenant(self: &Arc<Self>, name: &TenantName) -> Result<(), Problem> {
+        let _turn = self.turns.take(name).await;
         let (host, tenant) = (self.clone(), name.clone());
-        self.blocking(move || {
+        let logs = self.blocking(move || {
             host.state.tenant(&tenant).map_err(problems::of_state)?;
             removals::note(&host.dir, &tenant, None).map_err(|error| problems::failed(&error))?;
             host.state.remove_tenant(&tenant).map_err(|error| {
                 // It stays, and so does its data. If the note does too, the next start removes it.
                 let _ = removals::forget(&host.dir, &tenant, None);
                 problems::of_state(error)
-            })
-        })
-        .await?;
+            })?;
+            Ok(host.shelf.logs_of(&tenant))
+        });
+        // Apps that were removed without their data: their requests in flight may still say something.
+        let logs = logs.await?;
         self.tenancy.remove_tenant(name);
         self.resources.remove(name);
         self.tenancy.stores().closed(&self.dir.tenant(name.as_str())).await;
         let (host, tenant) = (self.clone(), name.clone());
-        self.blocking(move || removals::carry_out(&host.dir, &tenant, None).map_err(|error| problems::failed(&error)))
-            .await
+        self.blocking(move || {
+            logs.iter().for_each(AppLog::close);
+            removals::carry_out(&host.dir, &tenant, None).map_err(|error| problems::failed(&error))
+        })
+        .await
     }
 
     pub(super) fn change_secret(&self, tenant: &TenantName, name: &str, value: Option<Vec<u8>>) -> Result<(), Problem> {
