@@ -117,7 +117,13 @@ impl Host {
             }
             Some(value) => self.state.set_secret(tenant, name, &Secret::new(value)),
         }
-        .map_err(problems::of_state)
+        .map_err(problems::of_state)?;
+        // What is in memory has the values that it began with.
+        for (app, _) in self.state.apps_of(tenant) {
+            // A tenancy that does not know the app has nothing of it in memory.
+            let _ = self.tenancy.unload(tenant, &app);
+        }
+        Ok(())
     }
 
     fn tenant_info(&self, name: TenantName, tenant: &Tenant) -> TenantInfo {

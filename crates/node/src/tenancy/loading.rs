@@ -3,17 +3,19 @@
 //! Whoever asks for an app that is on its way waits for the same outcome. Loads are tasks of their own, so that an app comes in though
 //! the client that asked for it has gone. So many run at once, of one tenant a part of these; some more wait, and the others are
 //! refused: a tenant that asks for all its apps at once does not keep the others' out. What cannot be loaded is said in the log,
-//! and is not tried again for a while, which grows each time.
+//! and is not tried again for a while, which grows each time. Who waits for a load that is overtaken, as by a secret's new value, waits
+//! for the next.
 
-use std::sync::Arc;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use isomer_api::RevisionId;
 use isomer_front::{Entering, Refusal};
 use tokio::sync::{Semaphore, watch};
 
-use super::app::{App, Loading, Outcome};
+use super::app::{App, Loading, Outcome, State};
 use super::loaded::Loaded;
 use super::{Inner, Making, TenancyError, chain};
 use crate::seams::Peers;
@@ -33,6 +35,9 @@ const LOAD_MAX: Duration = Duration::from_secs(30);
 /// How long an app is left alone that could not be loaded: after the first time, and at most.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// How often a load is begun again because what it is to serve was changed meanwhile.
+const OVERTAKEN_MAX: u32 = 3;
+
 /// The loads of a node.
 pub(super) struct Loads {
     at_once: Semaphore,
@@ -51,6 +56,16 @@ impl Drop for Waiting {
         self.inner.loads.waiting.fetch_sub(1, Ordering::AcqRel);
         self.app.tenant.loads_waiting.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// A load, before it is its turn.
+struct Begin {
+    revision: RevisionId,
+    /// See [`State::generation`].
+    generation: u64,
+    /// How often in a row it failed before.
+    failures: u32,
+    waiting: Waiting,
 }
 
 /// Why an app was not loaded.
@@ -74,6 +89,25 @@ impl Loads {
     /// How often an app was loaded.
     pub(super) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+}
+
+impl Begin {
+    fn of(state: &State, failures: u32, waiting: Waiting) -> Self {
+        Self { revision: state.revision.clone(), generation: state.generation, failures, waiting }
+    }
+
+    async fn carry_out(self) -> Outcome {
+        let (inner, app) = (self.waiting.inner.clone(), self.waiting.app.clone());
+        let (mut begin, mut again) = (self, 0..OVERTAKEN_MAX);
+        loop {
+            let Self { revision, generation, failures, waiting } = begin;
+            let loaded = inner.bring(&revision, waiting).await;
+            match inner.bring_in(&app, generation, failures, loaded, again.next().is_some()) {
+                ControlFlow::Break(outcome) => return outcome,
+                ControlFlow::Continue(next) => begin = next,
+            }
+        }
     }
 }
 
@@ -102,11 +136,9 @@ impl Inner {
                     Loading::No | Loading::Begun(_) => 0,
                 };
                 state.loading = Loading::Begun(outcome.clone());
-                let (revision, generation) = (state.revision.clone(), state.generation);
+                let begin = Begin::of(&state, failures, waiting);
                 self.runtime.spawn(async move {
-                    let (inner, app) = (waiting.inner.clone(), waiting.app.clone());
-                    let loaded = inner.bring(&revision, waiting).await;
-                    told.send_replace(Some(inner.bring_in(&app, generation, failures, loaded)));
+                    told.send_replace(Some(begin.carry_out().await));
                 });
                 outcome
             }
@@ -139,24 +171,39 @@ impl Inner {
         tokio::time::timeout(LOAD_MAX, brought).await.unwrap_or(Err(LoadError::Late))
     }
 
-    /// Puts what was loaded into service, if that is still wanted.
+    /// Puts what was loaded into service, if that is still wanted. If something else is that is not in memory either, and it may load
+    /// `again`, gives the next load: who waits did not ask for a certain revision.
     fn bring_in(
-        &self,
+        self: &Arc<Self>,
         app: &Arc<App>,
         generation: u64,
         failures: u32,
         loaded: Result<Arc<Loaded>, LoadError>,
-    ) -> Outcome {
+        again: bool,
+    ) -> ControlFlow<Outcome, Begin> {
         let mut state = app.state();
-        if state.generation != generation {
-            // Something else is to be served meanwhile, or nothing.
-            state.loading = Loading::No;
-            return match app.site() {
-                Some(site) => Ok(site),
-                None if app.is_stopped() => Err(Refusal::Stopped),
-                None => Err(Refusal::Loading),
-            };
+        if state.generation == generation {
+            return ControlFlow::Break(self.bring_in_wanted(app, state, failures, loaded));
         }
+        let outcome = match app.site() {
+            Some(site) => Ok(site),
+            None if app.is_stopped() => Err(Refusal::Stopped),
+            None => match self.wait(app).filter(|_| again) {
+                Some(waiting) => return ControlFlow::Continue(Begin::of(&state, 0, waiting)),
+                None => Err(Refusal::Loading),
+            },
+        };
+        state.loading = Loading::No;
+        ControlFlow::Break(outcome)
+    }
+
+    fn bring_in_wanted(
+        &self,
+        app: &Arc<App>,
+        mut state: MutexGuard<'_, State>,
+        failures: u32,
+        loaded: Result<Arc<Loaded>, LoadError>,
+    ) -> Outcome {
         match loaded {
             Ok(loaded) => {
                 state.loading = Loading::No;

@@ -151,3 +151,19 @@ async fn a_load_that_is_overtaken_serves_nothing() {
     until("what was loaded is gone", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
     assert_eq!(world.tenancy.counts().loads, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_an_overtaken_load_waits_for_the_next() {
+    let world = World::of(&["a"], |_| {}).await;
+    world.put("a", "one", &["one.example"], &named("old"));
+    world.shelf.close();
+    let asked = world.get("one.example", "/");
+    let overtaken = async {
+        until("the load has begun", async || (world.shelf.takes() == 1).then_some(())).await;
+        world.tenancy.unload(&"a".parse().unwrap(), &"one".parse().unwrap()).unwrap();
+        world.shelf.open();
+    };
+    let (answer, ()) = within("the answer", async { futures::join!(asked, overtaken) }).await;
+    assert_eq!(name_in(&answer), "old");
+    assert_eq!((world.shelf.takes(), world.tenancy.counts().loads), (2, 1));
+}
