@@ -257,7 +257,8 @@ fn a_log_that_cannot_be_written_says_so_when_it_can() {
 
 #[test]
 fn who_follows_misses_nothing_and_sees_nothing_twice() {
-    let it = setup(|limits| limits.segment_bytes = 10_000);
+    // Several segments, and yet none is removed before everybody follows.
+    let it = setup(|limits| limits.segment_bytes = 20_000);
     let log = it.log.clone();
     let speaker = std::thread::spawn(move || {
         for number in 0..600 {
