@@ -7,7 +7,7 @@ use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
 use isomer_api::{
     AppName, Deployed, Missing, Part, Problem, ProblemKind, Release, RevisionId, Rollback, Swap, TenantName,
 };
-use isomer_state::{App, Contents, Deployment, Taking};
+use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
 use super::kept::Kept;
 use super::steps::Step;
@@ -148,7 +148,8 @@ impl Host {
             Deployment { revision: revision.clone(), version: package.version().to_string(), deployed_at: now_s() };
         let taking = Taking { tenant: tenant.clone(), app: app.clone(), hosts: release.hosts, deployment, contents };
         let host = self.clone();
-        let recorded = self.blocking(move || host.state.take_over(taking).map_err(problems::of_state)).await?;
+        let recorded =
+            self.blocking(move || host.state.take_over(taking).map_err(|error| host.refused_by_state(error))).await?;
         self.step(Step::Recorded);
         if before.as_ref().is_some_and(|before| before.stopped) {
             // It may be that no such app is in memory: then there is nothing to resume.
@@ -166,10 +167,19 @@ impl Host {
         })
     }
 
+    /// Why the state does not take an app, for an admin. A quota that is reached so counts like the others.
+    fn refused_by_state(&self, error: StateError) -> Problem {
+        if let StateError::TooManyApps { tenant, .. } = &error {
+            self.tenancy.refuse_app(tenant);
+        }
+        problems::of_state(error)
+    }
+
     /// The release is all there, its manifest can be read, and the tenant has what it needs. Blocks.
     fn check(&self, bringing: &Bringing) -> Result<Vec<String>, Problem> {
         let Bringing { tenant, app, release, .. } = bringing;
-        self.state.check(tenant, app, release.hosts.as_deref()).map_err(problems::of_state)?;
+        let allowed = self.state.check(tenant, app, release.hosts.as_deref());
+        allowed.map_err(|error| self.refused_by_state(error))?;
         let missing = self.missing_of(release)?.digests;
         if !missing.is_empty() {
             let shown = missing.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n");

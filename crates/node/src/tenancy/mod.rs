@@ -33,6 +33,7 @@ mod tenant;
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Instant;
 
@@ -316,6 +317,13 @@ impl Tenancy {
         let mut known = self.0.known();
         if let Some(tenant) = known.tenants.remove(name) {
             known.requests_gone += tenant.admission.counts().requests;
+        }
+    }
+
+    /// Counts that a tenant was refused an app which its quota does not allow. How many it has is for whoever keeps them to know.
+    pub fn refuse_app(&self, name: &TenantName) {
+        if let Some(tenant) = self.0.known().tenants.get(name) {
+            tenant.refused_apps.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use isomer_api::{Quota, Quotas, TenantName, Usage};
@@ -28,6 +28,8 @@ pub(super) struct Tenant {
     pub(super) loads: Semaphore,
     /// How many of them wait for their turn.
     pub(super) loads_waiting: AtomicUsize,
+    /// Apps that it may not have had.
+    pub(super) refused_apps: AtomicU64,
 }
 
 impl Tenant {
@@ -54,6 +56,7 @@ impl Tenant {
             outbound,
             loads: Semaphore::new(LOADS_OF_TENANT_MAX),
             loads_waiting: AtomicUsize::new(0),
+            refused_apps: AtomicU64::new(0),
             name,
         })
     }
@@ -83,6 +86,7 @@ impl Tenant {
             (Quota::RequestRate, requests.refused_rate),
             (Quota::OutboundHosts, self.outbound.as_ref().map_or(0, |hosts| hosts.refused())),
             (Quota::Storage, self.storage.refused()),
+            (Quota::Apps, self.refused_apps.load(Ordering::Relaxed)),
             (Quota::Log, self.log.refused()),
         ];
         Usage {

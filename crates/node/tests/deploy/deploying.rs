@@ -322,6 +322,7 @@ async fn tenants_have_names_quotas_and_one_code() {
     assert_eq!(client.get("shop.acme.example", "/").await.0, 200, "others are not concerned");
     let usage = host().tenant(tenant("small")).await.unwrap().usage;
     assert_eq!(usage.refused.get(&Quota::RequestRate), Some(&2));
+    assert_eq!(usage.refused.get(&Quota::Apps), Some(&1));
     assert_eq!(host().apps(None).await.unwrap().len(), 2);
     assert_eq!(host().apps(Some(tenant("small"))).await.unwrap().len(), 1);
 }
