@@ -42,6 +42,8 @@ pub struct Account {
     /// [`u64::MAX`]: as much as there is.
     cpu_ns_per_second: AtomicU64,
     memory_bytes: AtomicU64,
+    /// The part of `memory_bytes` that the host holds beside guests' memories and tables.
+    host_bytes: AtomicU64,
     /// What its instances hold of the engine's pool.
     held: Mutex<PoolSizes>,
     cpu_ns: AtomicU64,
@@ -60,14 +62,67 @@ pub struct Account {
 /// What an account has counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AccountUse {
-    /// Bytes of memory now.
+    /// Bytes of memory now: linear memories and tables, and what the host holds for the guests.
     pub memory_bytes: u64,
+    /// The part of it that the host holds for the guests: handles, queued calls, values, bodies.
+    pub host_bytes: u64,
     /// Processor time of its guests so far.
     pub cpu: Duration,
     /// Times that memory was refused.
     pub refused_memory: u64,
     /// Times that processor time was refused: requests that did not begin, and guests that were stopped.
     pub refused_cpu: u64,
+}
+
+/// Host memory that is charged to an account until this is dropped.
+#[derive(Debug)]
+pub struct HostMemory {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+/// An account's memory is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the tenant's memory of {limit_bytes} bytes is used up")]
+pub struct OutOfMemory {
+    /// The account's limit.
+    pub limit_bytes: u64,
+}
+
+impl HostMemory {
+    /// Charges `bytes` more.
+    ///
+    /// # Errors
+    /// When the account's memory is used up; what was charged before stays charged.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
+        let bytes = bytes as u64;
+        if !self.account.take_memory(bytes) {
+            return Err(OutOfMemory { limit_bytes: self.account.memory_bytes_max() });
+        }
+        self.account.host_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Releases what is charged beyond `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let released = self.bytes.saturating_sub(bytes as u64);
+        self.bytes -= released;
+        self.account.host_bytes.fetch_sub(released, Ordering::Relaxed);
+        self.account.give_memory(released);
+    }
+
+    /// Bytes that are charged.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for HostMemory {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
 }
 
 impl Account {
@@ -79,6 +134,7 @@ impl Account {
             memory_bytes_max: AtomicU64::new(0),
             cpu_ns_per_second: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
+            host_bytes: AtomicU64::new(0),
             held: Mutex::default(),
             cpu_ns: AtomicU64::new(0),
             bucket_ns: AtomicI64::new(0),
@@ -123,6 +179,7 @@ impl Account {
     pub fn used(&self) -> AccountUse {
         AccountUse {
             memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
+            host_bytes: self.host_bytes.load(Ordering::Relaxed),
             cpu: Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed)),
             refused_memory: self.refused_memory.load(Ordering::Relaxed),
             refused_cpu: self.refused_cpu.load(Ordering::Relaxed),
@@ -176,6 +233,17 @@ impl Account {
 
     pub(crate) fn give_memory(&self, bytes: u64) {
         self.memory_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Charges `bytes` of host memory before they are allocated. They are released when the charge is dropped, so it belongs into
+    /// the value that owns the allocation.
+    ///
+    /// # Errors
+    /// When the account's memory is used up, after its idle instances were dropped. Each refusal counts.
+    pub fn charge_host_memory(self: &Arc<Self>, bytes: usize) -> Result<HostMemory, OutOfMemory> {
+        let mut charge = HostMemory { account: self.clone(), bytes: 0 };
+        charge.grow(bytes)?;
+        Ok(charge)
     }
 
     /// Counts an instance of the engine's pool, if that makes no more than `most` of everything, where that is bounded.
@@ -239,7 +307,7 @@ impl Account {
     }
 
     /// Charges processor time that was used.
-    pub(crate) fn charge_cpu(&self, used: Duration) {
+    pub fn charge_cpu(&self, used: Duration) {
         let ns = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
         self.cpu_ns.fetch_add(ns, Ordering::Relaxed);
         if self.rate().is_some() {
@@ -293,6 +361,21 @@ mod tests {
         assert_eq!((account.used().memory_bytes, account.used().refused_memory), (100, 1));
         account.give_memory(40);
         assert!(account.take_memory(40));
+    }
+
+    #[test]
+    fn host_memory_counts_until_its_charge_is_dropped() {
+        let account = account(100, 1000);
+        let mut first = account.charge_host_memory(40).unwrap();
+        let second = account.charge_host_memory(60).unwrap();
+        assert_eq!(first.grow(1), Err(OutOfMemory { limit_bytes: 100 }));
+        assert_eq!((account.used().memory_bytes, account.used().host_bytes), (100, 100));
+        first.shrink_to(10);
+        assert_eq!(first.bytes(), 10);
+        drop(second);
+        assert_eq!((account.used().memory_bytes, account.used().host_bytes), (10, 10));
+        drop(first);
+        assert_eq!((account.used().memory_bytes, account.used().host_bytes), (0, 0));
     }
 
     #[test]

@@ -167,6 +167,11 @@ impl Guest {
         &mut self.table
     }
 
+    /// The account that this instance is charged to.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.template.account
+    }
+
     /// When the request that runs now must be over; `None` between requests and for commands.
     pub fn deadline(&self) -> Option<Instant> {
         self.until.map(|until| until.deadline)

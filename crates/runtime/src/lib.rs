@@ -71,7 +71,7 @@ mod slots;
 mod wasi;
 pub mod wire;
 
-pub use account::{Account, AccountLimits, AccountUse};
+pub use account::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory};
 pub use body::ResponseBody;
 pub use code::{Code, CodeCache};
 pub use failure::Failure;
