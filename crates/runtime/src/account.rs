@@ -14,8 +14,11 @@ use std::time::Duration;
 
 use crate::engine::PoolSizes;
 use crate::idle::{Idlers, now};
-use crate::meter::Turns;
+use crate::lanes::credit::FastLaneCredit;
 use crate::slots::Slots;
+
+/// The number of the next account.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// How much processor time can be saved up, or owed: what the account is paid in this time.
 const BUCKET: Duration = Duration::from_secs(1);
@@ -55,8 +58,8 @@ pub struct Account {
     refused_cpu: AtomicU64,
     /// The pools whose instances it pays for.
     idlers: Idlers,
-    /// Its guests that compute for long.
-    turns: Turns,
+    fast_lane: FastLaneCredit,
+    id: u64,
 }
 
 /// What an account has counted.
@@ -142,7 +145,8 @@ impl Account {
             refused_memory: AtomicU64::new(0),
             refused_cpu: AtomicU64::new(0),
             idlers: Idlers::default(),
-            turns: Turns::default(),
+            fast_lane: FastLaneCredit::new(now()),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         };
         account.set_limits(limits);
         account.bucket_ns.store(account.bucket_max(), Ordering::Relaxed);
@@ -201,8 +205,19 @@ impl Account {
         &self.idlers
     }
 
-    pub(crate) fn turns(&self) -> &Turns {
-        &self.turns
+    /// A number that no other account of the process has.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// May a request of its guests begin in the fast lane?
+    pub(crate) fn may_begin_fast(&self) -> bool {
+        !self.is_limited() || self.fast_lane.permits(now)
+    }
+
+    /// Charges processor time in the fast lane of a guest that turned out to compute for long.
+    pub(crate) fn charge_fast_lane(&self, used: Duration) {
+        self.fast_lane.charge(used, now());
     }
 
     /// Does its processor time have a limit?

@@ -15,7 +15,7 @@ use crate::body::{ResponseBody, Rest, Signals};
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::group::Request;
-use crate::meter::Metered;
+use crate::lanes::Metered;
 use crate::pool::{Pool, PoolLimits, Slot};
 use crate::scope::{Scope, Until};
 use crate::serve::{Exchange, Head, Instance, InstanceMaker};
@@ -38,7 +38,10 @@ impl Alone {
         let (slot, idle) = self.pool.take(deadline).await?;
         let instance = match idle {
             Some(instance) => instance,
-            None => Metered::new(self.account(), Box::pin(self.maker.make(deadline))).await?,
+            None => {
+                let maker = self.maker.clone();
+                Metered::new(self.account(), Box::pin(async move { maker.make(deadline).await })).await?
+            }
         };
         self.pool.give_back(slot, instance);
         Ok(())

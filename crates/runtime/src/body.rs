@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, Either};
+use futures::future::Either;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
-use crate::meter::Metered;
+use crate::lanes::Metered;
 
 /// What is left of a request's work once the head of its response is there.
-pub(crate) type Run = Metered<BoxFuture<'static, ()>>;
+pub(crate) type Run = Metered<()>;
 
 /// What a response's body and the run that feeds it tell one another.
 #[derive(Default)]

@@ -3,18 +3,22 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::code::{Code, Key};
 use crate::guest::Guest;
+use crate::lanes::watch;
 use crate::room::Room;
 use crate::wasi;
 
 /// How often the epoch advances, and so how long a guest may run before its deadline is looked at again.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether a guest has used up its time slice, while guests run.
+const WATCH_TICK: Duration = Duration::from_millis(1);
 
 /// The most linear memory that one memory of a guest can have, whatever the manifest says. Every memory is a slot of this size
 /// in the pool's address space.
@@ -258,11 +262,18 @@ impl Drop for Shared {
     }
 }
 
+/// Advances the epoch at every tick, and as soon as a guest has used up its time slice.
 fn tick(engine: &wasmtime::EngineWeak, alive: &Weak<Shared>) {
+    let (mut advanced, mut pause) = (Instant::now(), EPOCH_TICK);
     while alive.strong_count() > 0 {
-        std::thread::sleep(EPOCH_TICK);
-        let Some(engine) = engine.upgrade() else { return };
-        engine.increment_epoch();
+        std::thread::sleep(pause);
+        let activity = watch::activity();
+        if activity.slice_is_over || advanced.elapsed() >= EPOCH_TICK {
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+            advanced = Instant::now();
+        }
+        pause = if activity.is_active { WATCH_TICK } else { EPOCH_TICK };
     }
 }
 

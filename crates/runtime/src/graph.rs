@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use crate::body::ResponseBody;
 use crate::failure::Failure;
 use crate::group::{Group, Request};
-use crate::meter::Metered;
+use crate::lanes::Metered;
 use crate::scope::{Scope, Until};
 
 /// All groups of one process.
@@ -65,8 +65,9 @@ impl Graph {
         let allowed = deadline.saturating_duration_since(std::time::Instant::now());
         let scope = Arc::new(Scope::of_call(&context, self.clone()));
         let Some(group) = self.groups.get(entrance.group) else { return Err(no_such_group()) };
-        let called = Box::pin(group.call(entrance.function, scope, Until { deadline, allowed }, &image));
-        let called = Metered::new(group.account(), called);
+        let account = group.account().clone();
+        let called = async move { self.call(entrance, scope, Until { deadline, allowed }, &image).await };
+        let called = Metered::new(&account, Box::pin(called));
         match timeout_at(deadline.into(), called).await {
             Ok(answer) => answer,
             Err(_) => {

@@ -10,7 +10,12 @@ static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Nanoseconds since the process began to count.
 pub(crate) fn now() -> u64 {
-    u64::try_from(BEGINNING.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    since_beginning(Instant::now())
+}
+
+/// `instant` as [`now`] would have said it then.
+pub(crate) fn since_beginning(instant: Instant) -> u64 {
+    u64::try_from(instant.saturating_duration_since(*BEGINNING).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Since when the instance has been idle that was used longest ago, of one pool. Kept by the pool, and read without asking it.

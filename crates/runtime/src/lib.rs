@@ -21,7 +21,8 @@
 //! | `room` | what of the pool is left, who may have how much of it, the thread that drops idle instances |
 //! | `idle` | which idle instance goes first |
 //! | [`account`] | the memory and the processor time of one tenant's guests |
-//! | `meter` | measuring processor time; turns for guests that compute |
+//! | `meter` | measures processor time |
+//! | `lanes` | on which threads guests run: a fast lane, and a slow one for those that compute for long |
 //! | [`machine`] | how many apps and instances the machine has room for |
 //!
 //! A call that crosses a seam goes out of one store and into another:
@@ -56,6 +57,7 @@ pub mod group;
 pub mod guest;
 mod heads;
 mod idle;
+mod lanes;
 mod limits;
 pub mod link;
 pub mod machine;

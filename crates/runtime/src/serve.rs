@@ -169,10 +169,9 @@ fn too_long(allowed: Duration) -> Failure {
     Failure::Instantiate { reason: format!("it has not started within {} ms", allowed.as_millis()) }
 }
 
-/// Runs on every epoch tick that finds the guest running: lets others run, and stops a guest whose deadline has passed, or whose account
-/// has used up its processor time.
+/// Runs on every epoch tick that finds the guest running. Stops a guest whose deadline has passed, or whose account has used up its
+/// processor time, and has one yield whose time slice is over.
 pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
-    crate::meter::interrupted();
     let guest = store.data_mut();
     if guest.limiter.account().must_stop() {
         guest.out_of_cpu = true;
@@ -180,7 +179,8 @@ pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Resul
     }
     Ok(match guest.deadline() {
         Some(deadline) if Instant::now() >= deadline => UpdateDeadline::Interrupt,
-        _ => UpdateDeadline::Yield(1),
+        _ if crate::meter::slice_is_over() => UpdateDeadline::Yield(1),
+        _ => UpdateDeadline::Continue(1),
     })
 }
 

@@ -24,7 +24,7 @@ use crate::graph::Graph;
 use crate::group::Request;
 use crate::guest::RequestId;
 use crate::idle::{Idle, IdleSince, now};
-use crate::meter::Metered;
+use crate::lanes::Metered;
 use crate::pool::{IDLE_MAX, PoolLimits};
 use crate::scope::{Scope, Until};
 use crate::serve::{Head, Instance, InstanceMaker, call};

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use isomer_api::Quota;
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::{Account, Failure};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::{Bounds, LONG, account, ask, guest};
 
@@ -45,6 +46,29 @@ async fn growth_past_the_accounts_memory_is_its_own_failure() {
     let failure = ask(&guest(&engine, fields, &bounds(&account)), LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");
     assert_eq!(account.used().memory_bytes, 0, "given back with the store");
+}
+
+/// Processor time of this thread.
+fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
+}
+
+#[tokio::test]
+async fn a_guest_that_loops_leaves_the_executor_to_others() {
+    let engine = Engine::new(PoolSizes::new(32)).unwrap();
+    let account = account(u64::MAX, Duration::from_secs(1000));
+    let looping = guest(&engine, FOR_EVER, &bounds(&account));
+    let before = thread_time();
+    let looping = tokio::spawn(async move { ask(&looping, LONG).await });
+    let waited = Instant::now();
+    while account.used().cpu < Duration::from_millis(300) {
+        assert!(waited.elapsed() < LONG, "it does not run");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let here = thread_time() - before;
+    assert!(here < Duration::from_millis(150), "the guest ran for {here:?} of 300 ms on the executor's thread");
+    looping.abort();
+    assert!(looping.await.unwrap_err().is_cancelled());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

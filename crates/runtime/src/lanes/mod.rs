@@ -1,0 +1,295 @@
+//! Two lanes for guests, so that a request which is over quickly never waits for one that computes for long.
+//!
+//! | lane | threads | who |
+//! | --- | --- | --- |
+//! | fast | the executor's, which also do all input and output | every guest at first, for [`FAST_TOTAL`] of processor time |
+//! | slow | as many as processors, at a lower priority | guests that have computed for longer |
+//!
+//! A [`Metered`] future is polled in the fast lane, within the task that owns the connection: no wake-up of another thread. When it has used
+//! [`FAST_TOTAL`], the guest's future moves to the slow lane, and the task waits for it. When it has become calm (a stream that
+//! waits most of the time), it moves back. An account whose guests often turn out to compute for long begins in the slow lane from
+//! the outset (see [`credit`]).
+//!
+//! Guests of an account without limits share the process with nobody else, so they stay in the fast lane.
+//!
+//! Rejected: turns of 5 ms on the executor's own threads (a neighbour's p99 was 2.7 to 28 times what it is without hostile
+//! tenants: a request waits for whole turns); a thread of its own for every guest (a wake-up for every request, a quarter fewer requests a
+//! second); `SCHED_IDLE` (a thread that holds a lock may not run for seconds on a busy machine).
+
+pub(crate) mod credit;
+mod queue;
+mod slow;
+pub(crate) mod watch;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_task::Task;
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use crate::account::Account;
+use crate::meter::Polling;
+
+/// How long a guest may run at once in the fast lane before it yields.
+const FAST_SLICE: Duration = Duration::from_millis(1);
+
+/// Processor time of a guest in the fast lane before it moves to the slow one.
+const FAST_TOTAL: Duration = Duration::from_millis(2);
+
+/// How long a guest may run at once in the slow lane, and in the fast one if it has that for itself.
+pub(crate) const SLOW_SLICE: Duration = Duration::from_millis(5);
+
+/// A guest is calm when it has used less than [`CALM_USE`] of processor time in this time. Then it moves back to the fast lane.
+const CALM_TIME: Duration = Duration::from_millis(50);
+
+/// See [`CALM_TIME`].
+const CALM_USE: Duration = Duration::from_millis(1);
+
+/// A guest's future: measured, charged to its account, and polled in the lane where it belongs. Dropping it drops the guest.
+pub(crate) struct Metered<T> {
+    account: Arc<Account>,
+    place: Place<T>,
+}
+
+/// Where a guest's future is.
+enum Place<T> {
+    /// It has not been polled yet.
+    New(BoxFuture<'static, T>),
+    /// In the fast lane, where it has used so much processor time.
+    Fast(BoxFuture<'static, T>, Duration),
+    Slow(Task<Stint<T>>),
+    /// It has ended.
+    Over,
+}
+
+/// What a stay in the slow lane ends with.
+enum Stint<T> {
+    Ended(T),
+    /// The guest has become calm.
+    Calm(BoxFuture<'static, T>),
+}
+
+impl<T: Send + 'static> Metered<T> {
+    pub(crate) fn new(account: &Arc<Account>, future: BoxFuture<'static, T>) -> Self {
+        Self { account: account.clone(), place: Place::New(future) }
+    }
+}
+
+impl<T: Send + 'static> Future for Metered<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        loop {
+            match std::mem::replace(&mut this.place, Place::Over) {
+                Place::New(future) => {
+                    this.place = if this.account.may_begin_fast() {
+                        Place::Fast(future, Duration::ZERO)
+                    } else {
+                        move_to_slow(&this.account, future)
+                    };
+                }
+                Place::Fast(mut future, used) => {
+                    let slice = if this.account.is_limited() { FAST_SLICE } else { SLOW_SLICE };
+                    let Some(polling) = Polling::begin(&this.account, slice) else {
+                        // Within another guest's poll, which is measured.
+                        let polled = future.as_mut().poll(cx);
+                        if polled.is_pending() {
+                            this.place = Place::Fast(future, used);
+                        }
+                        return polled;
+                    };
+                    let polled = future.as_mut().poll(cx);
+                    let used = used + polling.end();
+                    let too_long = used >= FAST_TOTAL && this.account.is_limited();
+                    if too_long {
+                        this.account.charge_fast_lane(used);
+                    }
+                    if polled.is_ready() {
+                        return polled;
+                    }
+                    if !too_long {
+                        this.place = Place::Fast(future, used);
+                        return Poll::Pending;
+                    }
+                    this.place = move_to_slow(&this.account, future);
+                }
+                Place::Slow(mut task) => match Pin::new(&mut task).poll(cx) {
+                    Poll::Ready(Stint::Ended(output)) => return Poll::Ready(output),
+                    Poll::Ready(Stint::Calm(future)) => this.place = Place::Fast(future, Duration::ZERO),
+                    Poll::Pending => {
+                        this.place = Place::Slow(task);
+                        return Poll::Pending;
+                    }
+                },
+                Place::Over => panic!("a guest's future was polled after its end"),
+            }
+        }
+    }
+}
+
+fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'static, T>) -> Place<T> {
+    // Outside of an executor there is no lane to give way to.
+    let Ok(executor) = Handle::try_current() else { return Place::Fast(future, Duration::ZERO) };
+    let id = account.id();
+    let schedule = move |runnable| slow::push(id, runnable, executor.clone());
+    let (runnable, task) =
+        async_task::Builder::new().propagate_panic(true).spawn(|()| stint(account.clone(), future), schedule);
+    runnable.schedule();
+    Place::Slow(task)
+}
+
+/// Runs a guest in the slow lane, until it ends or has become calm.
+async fn stint<T>(account: Arc<Account>, mut future: BoxFuture<'static, T>) -> Stint<T> {
+    let mut window = (Instant::now(), Duration::ZERO);
+    let ended = poll_fn(|cx| {
+        let polling = Polling::begin(&account, SLOW_SLICE);
+        let polled = future.as_mut().poll(cx);
+        window.1 += polling.map(Polling::end).unwrap_or_default();
+        let is_over = window.0.elapsed() >= CALM_TIME;
+        let is_calm = is_over && window.1 < CALM_USE;
+        if is_over {
+            window = (Instant::now(), Duration::ZERO);
+        }
+        match polled {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if is_calm => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    match ended.await {
+        Some(output) => Stint::Ended(output),
+        None => Stint::Calm(future),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::ThreadId;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::account::AccountLimits;
+    use crate::meter::processor_time;
+
+    /// What a guest is told to do: to compute for so long.
+    type Orders = mpsc::UnboundedSender<Duration>;
+    /// The threads that it did it on.
+    type Threads = mpsc::UnboundedReceiver<ThreadId>;
+
+    fn limited() -> Arc<Account> {
+        Account::new("t".into(), AccountLimits { memory_bytes: 0, cpu_per_second: Duration::from_secs(100) })
+    }
+
+    /// A guest that computes as it is told, and ends when nobody can tell it any more.
+    fn guest(account: &Arc<Account>) -> (Metered<&'static str>, Orders, Threads) {
+        let (orders, mut told) = mpsc::unbounded_channel::<Duration>();
+        let (done, threads) = mpsc::unbounded_channel();
+        let future = Box::pin(async move {
+            while let Some(time) = told.recv().await {
+                let until = processor_time() + time;
+                while processor_time() < until {}
+                let _ = done.send(std::thread::current().id());
+            }
+            "ended"
+        });
+        (Metered::new(account, future), orders, threads)
+    }
+
+    async fn computes(orders: &Orders, threads: &mut Threads, time: Duration) -> ThreadId {
+        orders.send(time).unwrap();
+        threads.recv().await.unwrap()
+    }
+
+    const LONG: Duration = Duration::from_millis(3);
+    const SHORT: Duration = Duration::ZERO;
+
+    #[tokio::test]
+    async fn a_guest_that_computes_moves_to_the_slow_lane_and_back_when_it_is_calm() {
+        let executor = std::thread::current().id();
+        let (guest, orders, mut threads) = guest(&limited());
+        let guest = tokio::spawn(guest);
+        assert_eq!(computes(&orders, &mut threads, SHORT).await, executor);
+        assert_eq!(computes(&orders, &mut threads, LONG).await, executor, "it is known afterwards");
+        assert_ne!(computes(&orders, &mut threads, SHORT).await, executor);
+        // Some windows of time later.
+        let waited = Instant::now();
+        while computes(&orders, &mut threads, SHORT).await != executor {
+            assert!(waited.elapsed() < Duration::from_secs(60), "it has not come back");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(orders);
+        assert_eq!(guest.await.unwrap(), "ended");
+    }
+
+    #[tokio::test]
+    async fn an_account_that_often_computes_begins_in_the_slow_lane() {
+        let executor = std::thread::current().id();
+        let account = limited();
+        let other = limited();
+        for _ in 0..4 {
+            let (guest, orders, mut threads) = guest(&account);
+            let guest = tokio::spawn(guest);
+            computes(&orders, &mut threads, LONG).await;
+            drop(orders);
+            guest.await.unwrap();
+        }
+        for (account, is_fast) in [(&account, false), (&other, true)] {
+            let (guest, orders, mut threads) = guest(account);
+            let guest = tokio::spawn(guest);
+            assert_eq!(computes(&orders, &mut threads, SHORT).await == executor, is_fast);
+            drop(orders);
+            guest.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn guests_without_limits_stay_in_the_fast_lane() {
+        let executor = std::thread::current().id();
+        let (guest, orders, mut threads) = guest(&Account::unlimited());
+        let guest = tokio::spawn(guest);
+        for _ in 0..3 {
+            assert_eq!(computes(&orders, &mut threads, LONG).await, executor);
+        }
+        drop(orders);
+        assert_eq!(guest.await.unwrap(), "ended");
+    }
+
+    #[tokio::test]
+    async fn dropping_a_guest_in_the_slow_lane_drops_its_future() {
+        let (guest, orders, mut threads) = guest(&limited());
+        let guest = tokio::spawn(guest);
+        computes(&orders, &mut threads, LONG).await;
+        computes(&orders, &mut threads, SHORT).await;
+        guest.abort();
+        assert!(guest.await.unwrap_err().is_cancelled());
+        orders.closed().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_slow_lane_is_that_of_who_waits() {
+        let account = limited();
+        let executor = std::thread::current().id();
+        let future = Box::pin(async move {
+            while std::thread::current().id() == executor {
+                let until = processor_time() + LONG;
+                while processor_time() < until {}
+                tokio::task::yield_now().await;
+            }
+            panic!("on purpose");
+        });
+        let guest = tokio::spawn(Metered::<()>::new(&account, future));
+        assert!(guest.await.unwrap_err().is_panic());
+        let (guest, orders, mut threads) = self::guest(&account);
+        let guest = tokio::spawn(guest);
+        computes(&orders, &mut threads, LONG).await;
+        computes(&orders, &mut threads, SHORT).await;
+        drop(orders);
+        assert_eq!(guest.await.unwrap(), "ended", "the lane goes on");
+    }
+}

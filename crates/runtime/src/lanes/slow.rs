@@ -1,0 +1,130 @@
+//! The threads of the slow lane.
+//!
+//! They run at a lower priority than the executor's threads, so the kernel takes the processor from them within microseconds when the
+//! fast lane has work, in the middle of a guest's loop or of a host function. There are as many as processors: what the fast lane leaves is
+//! theirs. Between accounts they are fair by processor time (see [`super::queue`]).
+//!
+//! A thread is started when there is work for it and ends when there has been none for a while. Where none can be started,
+//! the executor's own threads do the work.
+
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_task::Runnable;
+use tokio::runtime::Handle;
+
+use super::queue::{AccountId, FairQueue};
+
+/// How much lower the priority of these threads is, as a nice value. Low enough that a thread of the fast lane which wakes up goes
+/// first, and not so low (as `SCHED_IDLE` would be) that other programs can keep a thread from the processor for
+/// seconds: it may hold a lock that the fast lane needs.
+const NICE: i32 = 10;
+
+/// How long a thread waits for work before it ends.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
+
+static LANE: LazyLock<SlowLane> = LazyLock::new(|| SlowLane {
+    threads_max: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    state: Mutex::default(),
+    ready: Condvar::new(),
+});
+
+struct SlowLane {
+    threads_max: usize,
+    state: Mutex<State>,
+    /// A job waits.
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: FairQueue<Job>,
+    threads: usize,
+    idle: usize,
+}
+
+/// One poll of a guest, with the executor whose timers and tasks it uses.
+struct Job {
+    runnable: Runnable,
+    executor: Handle,
+}
+
+/// Runs `runnable` in the slow lane, for `account`.
+pub(super) fn push(account: AccountId, runnable: Runnable, executor: Handle) {
+    let must_start = {
+        let mut state = LANE.state();
+        state.queue.push(account, Job { runnable, executor });
+        let start = state.idle == 0 && state.threads < LANE.threads_max;
+        state.threads += usize::from(start);
+        start
+    };
+    LANE.ready.notify_one();
+    if must_start && let Err(error) = std::thread::Builder::new().name("isomer-slow".into()).spawn(|| LANE.work()) {
+        tracing::warn!(%error, "no thread can be started for guests that compute for long");
+        LANE.give_up();
+    }
+}
+
+impl SlowLane {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of one thread.
+    fn work(&self) {
+        // At the normal priority it only keeps the others from the processor for longer.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        while let Some((account, job)) = self.next() {
+            let used = job.run();
+            self.state().queue.finish(account, u64::try_from(used.as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Waits for a job; `None` when there has been none for long.
+    fn next(&self) -> Option<(AccountId, Job)> {
+        let mut state = self.state();
+        loop {
+            if let Some(next) = state.queue.pop() {
+                return Some(next);
+            }
+            state.idle += 1;
+            let (woken, waited) = self.ready.wait_timeout(state, IDLE_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if waited.timed_out() && state.queue.is_empty() {
+                state.threads -= 1;
+                return None;
+            }
+        }
+    }
+
+    /// A thread could not be started: if there is no other, what waits is left to the executors.
+    fn give_up(&self) {
+        let mut left = Vec::new();
+        {
+            let mut state = self.state();
+            state.threads -= 1;
+            while state.threads == 0
+                && let Some((account, job)) = state.queue.pop()
+            {
+                state.queue.finish(account, 0);
+                left.push(job);
+            }
+        }
+        for Job { runnable, executor } in left {
+            executor.spawn(async move {
+                runnable.run();
+            });
+        }
+    }
+}
+
+impl Job {
+    fn run(self) -> Duration {
+        let _entered = self.executor.enter();
+        let before = crate::meter::processor_time();
+        // A guest's panic is for whoever waits for it.
+        self.runnable.run();
+        crate::meter::processor_time().saturating_sub(before)
+    }
+}

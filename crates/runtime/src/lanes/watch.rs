@@ -1,0 +1,92 @@
+//! What the engine's clock sees of threads that poll guests: since when, and after how long the guest should yield.
+//!
+//! The clock interrupts all guests of the engine at once, and each interruption costs every running guest a look at its time. So the
+//! clock looks here first, every millisecond while guests run, and interrupts only if a guest has used up its time slice.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::idle::{now, since_beginning};
+
+/// How long after the last poll of any guest the clock still looks often.
+const ACTIVE: Duration = Duration::from_millis(100);
+
+static SLOTS: Mutex<Vec<Arc<PollSlot>>> = Mutex::new(Vec::new());
+
+/// One thread that polls guests.
+#[derive(Debug, Default)]
+pub(crate) struct PollSlot {
+    /// When the last poll began, in nanoseconds as of [`now`].
+    began_ns: AtomicU64,
+    slice_ns: AtomicU64,
+    is_polling: AtomicBool,
+}
+
+/// What the threads are doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Activity {
+    /// A guest has used up its time slice.
+    pub(crate) slice_is_over: bool,
+    /// A guest was polled not long ago.
+    pub(crate) is_active: bool,
+}
+
+impl PollSlot {
+    /// Adds a slot for the calling thread. It is forgotten when the thread has dropped it.
+    pub(crate) fn register() -> Arc<Self> {
+        let slot = Arc::new(Self::default());
+        let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|slot| Arc::strong_count(slot) > 1);
+        slots.push(slot.clone());
+        slot
+    }
+
+    // The clock may see a poll's beginning with the slice of the one before. What it does then is interrupt for nothing, or a
+    // millisecond later.
+    pub(crate) fn begin(&self, began: Instant, slice: Duration) {
+        self.began_ns.store(since_beginning(began), Ordering::Relaxed);
+        self.slice_ns.store(u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.is_polling.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.is_polling.store(false, Ordering::Relaxed);
+    }
+
+    fn activity(&self, now: u64) -> Activity {
+        let ran_ns = now.saturating_sub(self.began_ns.load(Ordering::Relaxed));
+        let is_polling = self.is_polling.load(Ordering::Relaxed);
+        Activity {
+            slice_is_over: is_polling && ran_ns >= self.slice_ns.load(Ordering::Relaxed),
+            is_active: is_polling || Duration::from_nanos(ran_ns) < ACTIVE,
+        }
+    }
+}
+
+/// Returns what the threads of this process are doing.
+pub(crate) fn activity() -> Activity {
+    let now = now();
+    let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    slots.iter().map(|slot| slot.activity(now)).fold(Activity { slice_is_over: false, is_active: false }, |all, one| {
+        Activity { slice_is_over: all.slice_is_over || one.slice_is_over, is_active: all.is_active || one.is_active }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_over_only_while_its_poll_runs() {
+        let slot = PollSlot::default();
+        let began = Instant::now();
+        let at = |ms: u64| since_beginning(began) + ms * 1_000_000;
+        slot.begin(began, Duration::from_millis(1));
+        assert_eq!(slot.activity(at(0)), Activity { slice_is_over: false, is_active: true });
+        assert_eq!(slot.activity(at(500)), Activity { slice_is_over: true, is_active: true });
+        slot.end();
+        assert_eq!(slot.activity(at(5)), Activity { slice_is_over: false, is_active: true });
+        assert_eq!(slot.activity(at(500)), Activity { slice_is_over: false, is_active: false });
+    }
+}
