@@ -72,8 +72,9 @@ impl SlowLane {
 
     /// The life of one thread.
     fn work(&self) {
-        // At the normal priority it only keeps the others from the processor for longer.
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        // On Linux this is the calling thread's priority (setpriority(2), "C library/kernel differences"). At the normal one the thread
+        // only keeps the others from the processor for longer.
+        let _ = rustix::process::setpriority_process(None, NICE);
         while let Some((account, job)) = self.next() {
             let used = job.run();
             self.state().queue.finish(account, u64::try_from(used.as_nanos()).unwrap_or(u64::MAX));
