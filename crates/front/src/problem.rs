@@ -178,6 +178,9 @@ pub(crate) const MISDIRECTED: Problem = Problem::new(
 
 #[cfg(test)]
 mod tests {
+    use isomer_runtime::RoomLimit;
+    use isomer_runtime::engine::Dimension;
+
     use super::*;
 
     #[test]
@@ -189,7 +192,8 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(response.body()).expect("it is JSON");
         assert_eq!(body["quota"], "memory");
         assert!(!body.to_string().contains("another world"), "the reason is for the log");
-        let full = Problem::from_failure(&Failure::Full { part: 4 });
+        let full =
+            Problem::from_failure(&Failure::Full { limit: RoomLimit::Share { of: Dimension::Memories, accounts: 4 } });
         assert_eq!(full.status, StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use isomer_manifest::ComponentName;
 use isomer_plan::Group as PlannedGroup;
-use isomer_runtime::code::{Code, CodeCache, Key};
-use isomer_runtime::engine::{Engine, Slots};
+use isomer_runtime::code::{Code, CodeCache, CodeError, Key};
+use isomer_runtime::engine::{Engine, Footprint, Slots, SlotsError};
 use isomer_runtime::{Handler, Import, Owner};
 use isomer_seam::Composition;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::revision::{Components, RevisionError, Step};
 
 /// Counts up when the same plan and components are composed differently than before.
-const COMPOSED_AS: &[u8] = b"5";
+const COMPOSED_AS: &[u8] = b"6";
 
 /// What is kept beside a group's compiled code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub(crate) struct GroupNote {
     memories: u32,
     tables: u32,
     stacks: u32,
+    /// Bytes of the engine's own data about an instance.
+    state_bytes: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,7 +84,10 @@ fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, 
     let composition = isomer_seam::compose(group, components)
         .map_err(|source| RevisionError::Compose { group: group.name.clone(), source })?;
     let Composition { bytes, imports, exports, skeletons } = composition;
-    let slots = Slots::count(&bytes).map_err(|source| RevisionError::TooLarge { group: group.name.clone(), source })?;
+    let Footprint { slots, state_bytes, .. } = Footprint::measure(&bytes).map_err(|error| match error {
+        SlotsError::Invalid(source) => RevisionError::Code(CodeError::Compile { source }),
+        source => RevisionError::TooLarge { group: group.name.clone(), source },
+    })?;
     let imports = imports.into_iter().map(|import| {
         let (shared, owners) = match import.owner {
             isomer_seam::Owner::Component(name) => (false, vec![name.to_string()]),
@@ -97,6 +102,7 @@ fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, 
         memories: slots.memories,
         tables: slots.tables,
         stacks: slots.stacks,
+        state_bytes,
     };
     Ok((note, bytes))
 }
@@ -104,6 +110,10 @@ fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, 
 impl GroupNote {
     pub(crate) fn slots(&self) -> Slots {
         Slots { memories: self.memories, tables: self.tables, stacks: self.stacks }
+    }
+
+    pub(crate) fn state_bytes(&self) -> usize {
+        self.state_bytes
     }
 
     pub(crate) fn imports(&self) -> Vec<Import> {

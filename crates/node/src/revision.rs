@@ -271,6 +271,7 @@ impl Starting<'_> {
             sink: self.parts.sink(),
             account: self.options.account.clone(),
             slots: packed.note.slots(),
+            state_bytes: packed.note.state_bytes(),
             memory_bytes: usize::try_from(packed.memory_bytes).unwrap_or(usize::MAX),
             concurrency: packed.concurrency,
             instances_max: self.options.instances_max.unwrap_or(INSTANCES_MAX) as usize,

@@ -82,6 +82,7 @@ fn settings(account: &Arc<Account>, requests_per_instance_max: u32) -> GroupSett
         sink: Arc::new(Nowhere),
         account: account.clone(),
         slots: Slots { memories: 1, tables: 1, stacks: 2 },
+        state_bytes: 0,
         memory_bytes: 64 << 20,
         concurrency: 1,
         instances_max: 256,

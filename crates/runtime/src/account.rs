@@ -15,7 +15,6 @@ use std::time::Duration;
 use crate::engine::PoolSizes;
 use crate::idle::{Idlers, now};
 use crate::lanes::credit::FastLaneCredit;
-use crate::slots::Slots;
 
 /// The number of the next account.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -261,23 +260,8 @@ impl Account {
         Ok(charge)
     }
 
-    /// Counts an instance of the engine's pool, if that makes no more than `most` of everything, where that is bounded.
-    pub(crate) fn take_slots(&self, slots: Slots, most: Option<&PoolSizes>) -> bool {
-        let mut held = self.held();
-        match held.plus(slots).filter(|held| most.is_none_or(|most| held.fits(most))) {
-            Some(more) => {
-                *held = more;
-                true
-            }
-            None => false,
-        }
-    }
-
-    pub(crate) fn give_slots(&self, slots: Slots) {
-        self.held().subtract(slots);
-    }
-
-    fn held(&self) -> MutexGuard<'_, PoolSizes> {
+    /// What its instances hold of the engine's pool. Changed by the engine's `room` alone, under the lock of that.
+    pub(crate) fn held(&self) -> MutexGuard<'_, PoolSizes> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -25,130 +25,14 @@ const WATCH_TICK: Duration = Duration::from_millis(1);
 pub const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
 /// Address space of a stack: wasmtime's default.
-const STACK_BYTES: u64 = 2 << 20;
+pub(crate) const STACK_BYTES: u64 = 2 << 20;
 
 /// Bytes of a returned slot that are cleared and kept, instead of given back to the operating system. Measured: a request's own
 /// instance costs 26 µs without and 11 µs with 64 KiB and `pagemap_scan`; 1 MiB is worse than nothing.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
-pub use crate::slots::{Slots, SlotsError};
-
-/// How many instances an engine's pool has room for, and what they are made of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PoolSizes {
-    instances: u32,
-    memories: u32,
-    tables: u32,
-    stacks: u32,
-}
-
-/// Memories and tables that there is room for, for each instance: one that is made of several components has several. They cost address
-/// space only.
-const PARTS_PER_INSTANCE: u32 = 4;
-
-/// Stacks for each instance: its own, and those of components in it that wait. Each is two mappings from the beginning on.
-const STACKS_PER_INSTANCE: u32 = 2;
-
-/// Memories that fit into the address space of a process, at 4 GiB each and with half of it left to others.
-const MEMORIES_MAX: u32 = 16_384;
-
-impl PoolSizes {
-    /// Room for about `instances` live instances, more of small ones and fewer of large compositions.
-    #[must_use]
-    pub fn new(instances: u32) -> Self {
-        let instances = instances.clamp(1, MEMORIES_MAX);
-        let parts = instances.saturating_mul(PARTS_PER_INSTANCE).min(MEMORIES_MAX);
-        Self { instances, memories: parts, tables: parts, stacks: instances.saturating_mul(STACKS_PER_INSTANCE) }
-    }
-
-    /// For one app: sets up in 3 ms.
-    #[must_use]
-    pub fn of_one_app() -> Self {
-        Self::new(768)
-    }
-
-    /// For a node of many apps. It takes some 8,000 mappings and 8 ms to set up, and another 4 mappings for each live instance:
-    /// a quarter of what a Linux process may have by default, which leaves room for 10,000 loaded apps.
-    #[must_use]
-    pub fn of_a_node() -> Self {
-        Self::new(2048)
-    }
-
-    /// No more than `most`.
-    #[must_use]
-    pub fn at_most(self, most: Self) -> Self {
-        if self.instances <= most.instances { self } else { most }
-    }
-
-    /// How many instances it has room for at most.
-    #[must_use]
-    pub fn instances(&self) -> u32 {
-        self.instances
-    }
-
-    /// Address space that the pool sets aside, in bytes.
-    #[must_use]
-    pub fn address_bytes(&self) -> u64 {
-        u64::from(self.memories) * MEMORY_BYTES_MAX + u64::from(self.stacks) * STACK_BYTES
-    }
-
-    /// Mappings that the pool has when nothing is in it.
-    #[must_use]
-    pub fn mappings(&self) -> u64 {
-        2 * u64::from(self.stacks)
-    }
-
-    /// One part in `parts`, of everything.
-    pub(crate) fn part(&self, parts: u32) -> Self {
-        Self {
-            instances: self.instances / parts,
-            memories: self.memories / parts,
-            tables: self.tables / parts,
-            stacks: self.stacks / parts,
-        }
-    }
-
-    /// All but one part in `parts`.
-    pub(crate) fn without_part(&self, parts: u32) -> Option<Self> {
-        let part = self.part(parts);
-        Some(Self {
-            instances: self.instances.checked_sub(part.instances)?,
-            memories: self.memories.checked_sub(part.memories)?,
-            tables: self.tables.checked_sub(part.tables)?,
-            stacks: self.stacks.checked_sub(part.stacks)?,
-        })
-    }
-
-    /// How many instances that take `slots` each fit in.
-    pub(crate) fn holds(&self, slots: Slots) -> u32 {
-        let of = |room: u32, each: u32| room.checked_div(each).unwrap_or(u32::MAX);
-        let parts = [of(self.memories, slots.memories), of(self.tables, slots.tables), of(self.stacks, slots.stacks)];
-        parts.into_iter().fold(self.instances, u32::min)
-    }
-
-    pub(crate) fn plus(self, slots: Slots) -> Option<Self> {
-        Some(Self {
-            instances: self.instances.checked_add(1)?,
-            memories: self.memories.checked_add(slots.memories)?,
-            tables: self.tables.checked_add(slots.tables)?,
-            stacks: self.stacks.checked_add(slots.stacks)?,
-        })
-    }
-
-    pub(crate) fn subtract(&mut self, slots: Slots) {
-        self.instances = self.instances.saturating_sub(1);
-        self.memories = self.memories.saturating_sub(slots.memories);
-        self.tables = self.tables.saturating_sub(slots.tables);
-        self.stacks = self.stacks.saturating_sub(slots.stacks);
-    }
-
-    pub(crate) fn fits(&self, room: &Self) -> bool {
-        self.instances <= room.instances
-            && self.memories <= room.memories
-            && self.tables <= room.tables
-            && self.stacks <= room.stacks
-    }
-}
+pub use crate::sizes::{Dimension, PoolSizes};
+pub use crate::slots::{Footprint, Slots, SlotsError};
 
 /// A wasmtime engine with its pool, its epoch clock and all that groups share. One per process; cheap to clone.
 #[derive(Clone)]
@@ -213,6 +97,13 @@ impl Engine {
     #[must_use]
     pub fn live_instances(&self) -> u32 {
         self.0.room.instances()
+    }
+
+    /// Times that wasmtime's pool was full although there was room by the runtime's count. Always 0, unless the runtime has a defect:
+    /// then guests may be refused what others take uncounted.
+    #[must_use]
+    pub fn pool_miscounts(&self) -> u64 {
+        self.0.room.miscounts()
     }
 
     pub(crate) fn room(&self) -> &Arc<Room> {
@@ -299,14 +190,14 @@ fn settings() -> Config {
 fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sizes.instances.max(1))
-        // Only counted, nothing is set aside for them.
+        // Only counted, nothing is set aside for them; all instances together have no more than 16,384 × 10,000.
         .total_core_instances(u32::MAX)
         .total_memories(sizes.memories.max(1))
         .total_tables(sizes.tables.max(1))
         .total_stacks(sizes.stacks.max(1))
         .max_memory_size(usize::try_from(MEMORY_BYTES_MAX).unwrap_or(usize::MAX))
-        .max_component_instance_size(16 << 20)
-        .max_core_instance_size(4 << 20)
+        .max_component_instance_size(INSTANCE_BYTES_MAX)
+        .max_core_instance_size(CORE_INSTANCE_BYTES_MAX)
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_memories_per_component(Slots::MAX.memories)
         .max_memories_per_module(Slots::MAX.memories)
@@ -320,7 +211,13 @@ fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
 }
 
 /// Core modules that one instance of a component may be made of.
-const CORE_INSTANCES_MAX: u32 = 10_000;
+pub(crate) const CORE_INSTANCES_MAX: u32 = 10_000;
+
+/// Bytes that the engine may need on the host's heap for one instance, memories and tables aside.
+pub(crate) const INSTANCE_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of that for one core module.
+pub(crate) const CORE_INSTANCE_BYTES_MAX: usize = 4 << 20;
 
 /// Elements of a guest's table (function pointers); far above what compilers emit, far below what hurts.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;

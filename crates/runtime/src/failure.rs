@@ -8,6 +8,7 @@ use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure};
 
 use crate::limits::RefusedBy;
+use crate::sizes::Dimension;
 
 /// What went wrong. The `Display` is for logs; the detail (a backtrace) never goes to a client.
 #[derive(Debug, thiserror::Error)]
@@ -47,15 +48,11 @@ pub enum Failure {
         /// How many requests wait for one.
         waiting: usize,
     },
-    /// All room for instances is taken, and none of them is idle.
-    #[error("{}", if *part > 1 {
-        format!("the tenant's instances hold the 1/{part} of the node's room that one tenant may have, and all are busy")
-    } else {
-        "the node has no room for another instance, and all are busy".to_owned()
-    })]
+    /// There is no room for another instance, and none that is idle could be evicted for it.
+    #[error("{limit}")]
     Full {
-        /// Of the node's room, what part it was that is full: one in so many. 1 is all of it.
-        part: u32,
+        /// What was reached.
+        limit: RoomLimit,
     },
     /// A quota of the tenant's, which its guest ran into.
     #[error("the tenant is at its quota of {quota}: {reason}")]
@@ -113,6 +110,39 @@ pub enum Failure {
     },
 }
 
+/// Which limit of the engine's pool was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoomLimit {
+    /// The most that one tenant may hold, even if it is the only one.
+    #[error("the tenant's busy instances hold as much of the node's {of} as one tenant may have")]
+    Account {
+        /// What there is no more of.
+        of: Dimension,
+    },
+    /// The tenant's share, as long as others hold what they do now.
+    #[error("the tenant's busy instances hold its share of the node's {of}, of which {accounts} tenants hold some")]
+    Share {
+        /// What there is no more of.
+        of: Dimension,
+        /// How many tenants hold instances.
+        accounts: u32,
+    },
+    /// All of it.
+    #[error("the node has no {of} left for another instance, and all are busy")]
+    Pool {
+        /// What there is no more of.
+        of: Dimension,
+    },
+    /// Other requests of the same tenant came first.
+    #[error("earlier requests of the same tenant wait for instances, and all are busy")]
+    Line,
+    /// The engine's pool was full although there was room by the runtime's count: a defect of the runtime, which
+    /// [`Engine::pool_miscounts`](crate::engine::Engine::pool_miscounts) counts.
+    #[error("the engine's pool is full, and the node counts it as not full; this is a defect of the node")]
+    Miscount,
+}
+
 impl Failure {
     /// Reads what wasmtime says of a run that ended in an error.
     pub(crate) fn from_trap(error: &wasmtime::Error, refused: Option<RefusedBy>) -> Self {
@@ -130,8 +160,7 @@ impl Failure {
         match refused {
             Some(RefusedBy::Instance { limit_bytes }) => Self::Memory { limit_bytes, reason, backtrace },
             Some(RefusedBy::Account { limit_bytes }) => Self::out_of_memory(limit_bytes, backtrace),
-            // Of stacks, which only a call in progress can run out of.
-            None if error.is::<wasmtime::PoolConcurrencyLimitError>() => Self::Full { part: 1 },
+            None if error.is::<wasmtime::PoolConcurrencyLimitError>() => Self::Full { limit: RoomLimit::Miscount },
             None => Self::Trap { reason, backtrace },
         }
     }

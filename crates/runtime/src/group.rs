@@ -42,8 +42,10 @@ pub struct GroupSettings {
     pub sink: Arc<dyn OutputSink>,
     /// Who pays for its instances.
     pub account: Arc<Account>,
-    /// What one instance takes of the engine's pool.
+    /// What one instance takes of the engine's pool. Memories and tables are what the code itself says.
     pub slots: Slots,
+    /// Bytes that the engine needs on the host's heap for one instance: [`Footprint::state_bytes`](crate::engine::Footprint).
+    pub state_bytes: usize,
     /// Bytes of memory of one instance, all components together.
     pub memory_bytes: usize,
     /// Requests that one instance may serve at once. Only handlers of WASI 0.3 can serve more than one.
@@ -94,6 +96,9 @@ pub enum GroupError {
         /// What it takes.
         slots: Slots,
     },
+    /// What an instance takes depends on what it is given.
+    #[error("the group's component imports a core module: build what it needs into the component")]
+    ImportsModule,
     /// The component needs something else than what it was linked with.
     #[error("cannot link the group's component")]
     Prepare {
@@ -143,12 +148,13 @@ impl Group {
         settings: GroupSettings,
     ) -> Result<Self, GroupError> {
         let GroupSettings { stubs, skeletons, account, slots, .. } = settings;
+        let component = code.component();
+        let slots = slots.of_compiled(component).ok_or(GroupError::ImportsModule)?;
         let room = engine.room().instances_of_group(slots, &account);
         if !slots.fits() || room == 0 {
             return Err(GroupError::TooLarge { slots });
         }
         let instances_max = settings.instances_max.clamp(1, room as usize);
-        let component = code.component();
         let names = settings.owners.iter().map(|owner| owner.component.clone()).collect::<Vec<_>>();
         let calls = !stubs.is_empty();
         let linker = linker(engine, imports, &names, providers, stubs)?;
@@ -174,6 +180,7 @@ impl Group {
                 beside: settings.concurrency.saturating_sub(1) as usize,
             }),
             memory_bytes: settings.memory_bytes,
+            host_bytes: settings.state_bytes,
         });
         let limits = |concurrency: u32| PoolLimits {
             instances_max,

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use crate::account::Account;
+
 /// What instants of this file are counted from.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -50,15 +52,21 @@ pub(crate) trait Idle: Send + Sync {
     fn drop_old(&self);
 }
 
-/// Pools, each with what it says about itself. They are forgotten some time after they are gone.
+/// Pools, each with what it says about itself and who pays for it. They are forgotten some time after they are gone.
 #[derive(Default)]
 pub(crate) struct Idlers(Mutex<List>);
 
 #[derive(Default)]
 struct List {
-    pools: Vec<(Arc<IdleSince>, Weak<dyn Idle>)>,
+    pools: Vec<Entry>,
     /// As many were left when the list was last cleaned up.
     cleaned: usize,
+}
+
+struct Entry {
+    since: Arc<IdleSince>,
+    pool: Weak<dyn Idle>,
+    account: Weak<Account>,
 }
 
 impl Idlers {
@@ -66,19 +74,24 @@ impl Idlers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(&self, since: Arc<IdleSince>, pool: Weak<dyn Idle>) {
+    pub(crate) fn add(&self, since: Arc<IdleSince>, pool: Weak<dyn Idle>, account: &Arc<Account>) {
         let mut list = self.list();
         if list.pools.len() >= 2 * list.cleaned + 16 {
-            list.pools.retain(|(_, pool)| pool.strong_count() > 0);
+            list.pools.retain(|entry| entry.pool.strong_count() > 0);
             list.cleaned = list.pools.len();
         }
-        list.pools.push((since, pool));
+        list.pools.push(Entry { since, pool, account: Arc::downgrade(account) });
     }
 
     /// Drops the instance of all pools that was used longest ago; `false` where none is idle.
     pub(crate) fn drop_oldest(&self) -> bool {
+        self.drop_oldest_of(|_| true)
+    }
+
+    /// The same of the pools of those accounts that `of` selects.
+    pub(crate) fn drop_oldest_of(&self, of: impl Fn(&Account) -> bool) -> bool {
         // What was the oldest may have been taken or dropped since it was looked up.
-        while let Some(pool) = self.oldest() {
+        while let Some(pool) = self.oldest(&of) {
             if pool.drop_oldest() {
                 return true;
             }
@@ -86,14 +99,17 @@ impl Idlers {
         false
     }
 
-    fn oldest(&self) -> Option<Arc<dyn Idle>> {
+    fn oldest(&self, of: impl Fn(&Account) -> bool) -> Option<Arc<dyn Idle>> {
         let list = self.list();
-        let idle = list.pools.iter().map(|(since, pool)| (since.get(), pool));
-        let mut idle = idle.filter(|(since, _)| *since != IdleSince::NONE).collect::<Vec<_>>();
+        let idle = list.pools.iter().map(|entry| (entry.since.get(), entry));
+        let idle = idle.filter(|(since, entry)| {
+            *since != IdleSince::NONE && entry.account.upgrade().is_some_and(|account| of(&account))
+        });
+        let mut idle = idle.collect::<Vec<_>>();
         // Seldom more than one has to be looked at: a pool that is gone drops its instances, and with them what it said.
         while let Some((position, _)) = idle.iter().enumerate().min_by_key(|(_, (since, _))| *since) {
-            let (_, pool) = idle.swap_remove(position);
-            if let Some(pool) = pool.upgrade() {
+            let (_, entry) = idle.swap_remove(position);
+            if let Some(pool) = entry.pool.upgrade() {
                 return Some(pool);
             }
         }
@@ -104,8 +120,8 @@ impl Idlers {
     pub(crate) fn drop_old(&self, before: u64) {
         let old: Vec<_> = {
             let list = self.list();
-            let old = list.pools.iter().filter(|(since, _)| since.get() < before);
-            old.filter_map(|(_, pool)| pool.upgrade()).collect()
+            let old = list.pools.iter().filter(|entry| entry.since.get() < before);
+            old.filter_map(|entry| entry.pool.upgrade()).collect()
         };
         for pool in old {
             pool.drop_old();
@@ -122,6 +138,7 @@ impl fmt::Debug for Idlers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::AccountLimits;
 
     struct Fake {
         name: &'static str,
@@ -151,16 +168,22 @@ mod tests {
     fn the_one_that_was_used_longest_ago_goes_first() {
         let idlers = Idlers::default();
         let dropped = Arc::new(Mutex::new(Vec::new()));
+        let accounts = ["a", "b", "c"].map(|name| Account::new(name.into(), AccountLimits::UNLIMITED));
+        let account = |name: &str| accounts.iter().find(|account| **account.tenant() == *name).unwrap();
         let pools = [("a", vec![3, 5]), ("b", vec![4]), ("c", vec![])].map(|(name, idle)| {
             let since = Arc::new(IdleSince::default());
             since.set(idle.first().copied());
             let pool = Arc::new(Fake { name, idle: Mutex::new(idle), since: since.clone(), dropped: dropped.clone() });
             let weak: Weak<Fake> = Arc::downgrade(&pool);
-            idlers.add(since, weak);
+            idlers.add(since, weak, account(name));
             pool
         });
         assert!(idlers.drop_oldest() && idlers.drop_oldest());
         assert_eq!(*dropped.lock().unwrap(), ["a", "b"]);
+        assert!(
+            !idlers.drop_oldest_of(|account| &**account.tenant() != "a"),
+            "what is left belongs to another account"
+        );
         idlers.drop_old(5);
         assert_eq!(dropped.lock().unwrap().len(), 2, "none is as old as that");
         idlers.drop_old(6);
@@ -173,11 +196,12 @@ mod tests {
     #[test]
     fn pools_that_are_gone_are_forgotten() {
         let idlers = Idlers::default();
+        let account = Account::unlimited();
         for _ in 0..1000 {
             let pool: Arc<Fake> =
                 Arc::new(Fake { name: "", idle: Mutex::default(), since: Arc::default(), dropped: Arc::default() });
             let weak: Weak<Fake> = Arc::downgrade(&pool);
-            idlers.add(pool.since.clone(), weak);
+            idlers.add(pool.since.clone(), weak, &account);
         }
         assert!(idlers.list().pools.len() < 100);
     }

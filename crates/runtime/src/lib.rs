@@ -17,8 +17,11 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`engine`] | settings, epochs, the pool and its sizes, the base linker, the code that is mapped |
-//! | `room` | what of the pool is left, who may have how much of it, the thread that drops idle instances |
+//! | [`engine`] | settings, epochs, the pool, the base linker, the code that is mapped |
+//! | `slots` | what an instance of a component takes of the pool |
+//! | `nesting` | what it takes at least, without resolving it |
+//! | `shares` | how much of the pool each account may have |
+//! | `room` | who has what of the pool, who waits for it, the thread that evicts idle instances |
 //! | `idle` | which idle instance goes first |
 //! | [`account`] | the memory and the processor time of one tenant's guests |
 //! | `meter` | measures processor time |
@@ -62,12 +65,15 @@ mod limits;
 pub mod link;
 pub mod machine;
 mod meter;
+mod nesting;
 pub mod output;
 mod pool;
 mod room;
 mod scope;
 mod serve;
 mod shared;
+mod shares;
+mod sizes;
 pub mod skeleton;
 mod slots;
 mod wasi;
@@ -76,7 +82,7 @@ pub mod wire;
 pub use account::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory};
 pub use body::ResponseBody;
 pub use code::{Code, CodeCache};
-pub use failure::Failure;
+pub use failure::{Failure, RoomLimit};
 pub use given::GivenClockAndRandom;
 pub use graph::{Entrance, Graph, GroupHandle};
 pub use group::{Group, GroupSettings, Handler, Request};

@@ -98,10 +98,10 @@ impl Pool {
         &self.since
     }
 
-    /// Gives back an instance whose request ended cleanly. Worn-out ones are dropped here.
+    /// Gives back an instance whose request ended cleanly. Worn-out ones are dropped here, and those whose room a waiting request can have.
     pub(crate) fn give_back(&self, slot: Slot, instance: Instance) {
         let is_fresh = instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max;
-        if is_fresh && !instance.store.data().is_out_of_storage() {
+        if is_fresh && !instance.store.data().is_out_of_storage() && !instance.is_room_wanted() {
             let since = now();
             let mut idle = self.idle();
             if idle.is_empty() {

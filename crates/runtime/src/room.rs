@@ -1,23 +1,32 @@
-//! The room of the engine's pool, and who has it.
+//! The room of the engine's pool: who has it, and who waits for it.
 //!
-//! wasmtime's pool refuses when it is full. Here is counted what it has left, so that nobody has to be refused for the sake of
-//! instances that do nothing: those go first, the one that was used longest ago before the others, whosever it is. What one account
-//! may hold is bounded, so that a tenant with all its instances at work leaves room for the others.
+//! wasmtime's pool refuses when it is full. Here is counted what it has left, so that no request has to be refused for the sake of
+//! instances that do nothing: those are evicted first, the least recently used before the others. How much one account may hold
+//! is decided by `shares`; idle instances that an account keeps within its guaranteed share are not evicted for the sake of accounts
+//! that are beyond theirs.
 //!
-//! Idle instances also go ahead of need: a thread (one for all groups) drops them when little room is left, or when they have
-//! been idle for long. So a request that needs a new instance rarely waits until another one has been taken down.
+//! Claims that find no room wait for a short time, in one line for each account. What is given back goes to the lines in turn, and in
+//! each to the claim that came first. A claim that could be granted is never left waiting, so a new one of another account takes
+//! nothing away from those that wait.
+//!
+//! Idle instances are also evicted ahead of need: a thread (one for all groups) drops them when little room is left, or when they
+//! have been idle for long. So a request that needs a new instance rarely waits until another one has been taken down.
+//!
+//! The pool itself must never be full while there is room here. If it is, the count is wrong: see [`Claim::check`].
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use crate::account::Account;
 use crate::engine::PoolSizes;
-use crate::failure::Failure;
+use crate::failure::{Failure, RoomLimit};
 use crate::idle::{Idlers, now};
+use crate::shares::{Lack, Shares};
 use crate::slots::Slots;
 
 /// How long a request waits for room when there is none.
@@ -32,29 +41,43 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// What part of the pool is kept free of idle instances: one in so many.
 const KEPT_FREE: u32 = 16;
 
-/// What part of the pool one account may hold: one in so many.
-const ACCOUNT_PART: u32 = 4;
-
 /// What part of the pool one group may hold: one in so many.
 const GROUP_PART: u32 = 8;
 
 /// The room of one engine.
 pub(crate) struct Room {
-    sizes: PoolSizes,
-    held: Mutex<Held>,
-    freed: Notify,
+    state: Mutex<State>,
+    /// Claims that wait. Changed under the lock, read without it.
+    waiting: AtomicUsize,
     sweep: Condvar,
     /// All pools of the engine.
     pub(crate) idlers: Idlers,
+    /// Times that the engine's pool was full although there was room.
+    miscounts: AtomicU64,
+    miscount_told: Once,
 }
 
-#[derive(Default)]
-struct Held {
-    sizes: PoolSizes,
+struct State {
+    shares: Shares,
+    lines: VecDeque<Line>,
+    /// Numbers the claims that wait.
+    next: u64,
     /// The sweeper has something to do.
     wanted: bool,
     /// The engine is gone.
     ended: bool,
+}
+
+/// The claims of one account that wait, in the order in which they came.
+struct Line {
+    account: Arc<Account>,
+    waiters: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    id: u64,
+    slots: Slots,
+    granted: oneshot::Sender<()>,
 }
 
 /// The room that one instance takes. Given back when it is dropped, which must be after the instance's store.
@@ -64,36 +87,66 @@ pub(crate) struct Claim {
     slots: Slots,
 }
 
-/// Why there is no room.
-enum Lack {
-    /// The account has all that it may have.
-    Account,
-    /// The pool is full.
-    Pool,
+/// A claim that waits. Dropping it leaves the line, and gives back what was granted and not taken.
+struct Waiting<'a> {
+    room: &'a Arc<Room>,
+    account: &'a Arc<Account>,
+    slots: Slots,
+    id: u64,
+    granted: oneshot::Receiver<()>,
+    is_taken: bool,
 }
 
 impl Room {
     pub(crate) fn new(sizes: PoolSizes) -> Arc<Self> {
-        let held = Mutex::default();
-        Arc::new(Self { sizes, held, freed: Notify::new(), sweep: Condvar::new(), idlers: Idlers::default() })
+        let state = State { shares: Shares::new(sizes), lines: VecDeque::new(), next: 0, wanted: false, ended: false };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            waiting: AtomicUsize::new(0),
+            sweep: Condvar::new(),
+            idlers: Idlers::default(),
+            miscounts: AtomicU64::new(0),
+            miscount_told: Once::new(),
+        })
     }
 
     /// How many instances that take `slots` each one group of `account` may have. 0 where not even one fits.
     pub(crate) fn instances_of_group(&self, slots: Slots, account: &Account) -> u32 {
+        let shares = self.state().shares;
         if account.has_all_memory() {
-            return self.sizes.holds(trusted(slots));
+            return shares.sizes().holds(trusted(slots));
         }
-        let part = self.sizes.part(GROUP_PART).holds(slots);
-        if part > 0 { part } else { self.sizes.part(ACCOUNT_PART).holds(slots).min(1) }
+        let part = shares.sizes().part(GROUP_PART).holds(slots);
+        if part > 0 { part } else { shares.most().holds(slots).min(1) }
     }
 
     /// How many instances have room.
     pub(crate) fn instances(&self) -> u32 {
-        self.held().sizes.instances()
+        self.state().shares.held().instances()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Times that the engine's pool was full although there was room.
+    pub(crate) fn miscounts(&self) -> u64 {
+        self.miscounts.load(Ordering::Relaxed)
+    }
+
+    /// Is there a claim that would be granted if an instance of `account` with these `slots` were gone? Then it is not worth keeping
+    /// when it is idle.
+    pub(crate) fn is_wanted(&self, slots: Slots, account: &Arc<Account>) -> bool {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let state = self.state();
+        let mut shares = state.shares;
+        let left = shares.give_back(*account.held(), counted(slots, account));
+        state.lines.iter().any(|line| {
+            let has = if Arc::ptr_eq(&line.account, account) { left } else { *line.account.held() };
+            line.waiters.front().is_some_and(|first| admits(&shares, has, first.slots, &line.account).is_ok())
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Room for one instance, at the latest by `deadline`.
@@ -103,80 +156,216 @@ impl Room {
         account: &Arc<Account>,
         deadline: Instant,
     ) -> Result<Claim, Failure> {
+        let slots = counted(slots, account);
         let until = deadline.min(Instant::now() + WAIT_MAX);
+        let mut waiting = match self.enter(slots, account) {
+            Ok(claim) => return Ok(claim),
+            Err(waiting) => waiting,
+        };
         loop {
-            let mut freed = pin!(self.freed.notified());
-            freed.as_mut().enable();
-            let lack = match self.try_claim(slots, account) {
-                Ok(claim) => return Ok(claim),
-                Err(lack) => lack,
-            };
-            let idlers = match lack {
-                Lack::Account => account.idlers(),
-                Lack::Pool => &self.idlers,
-            };
-            let dropped = idlers.drop_oldest();
-            if dropped && let Ok(claim) = self.try_claim(slots, account) {
-                return Ok(claim);
-            }
-            // What was dropped may be taken down by a task of its own, or was too small.
+            let (lack, accounts) = self.lack(slots, account);
+            let dropped = lack.is_some_and(|lack| self.evict(lack, account));
+            // What was dropped may be taken down by a task of its own, or was too small, or another one's turn.
             let until = if dropped { until.min(Instant::now() + TAKING_DOWN) } else { until };
-            if tokio::time::timeout_at(until.into(), freed).await.is_err() && !dropped {
-                return Err(match lack {
-                    Lack::Account => Failure::Full { part: ACCOUNT_PART },
-                    Lack::Pool => Failure::Full { part: 1 },
-                });
+            if tokio::time::timeout_at(until.into(), &mut waiting.granted).await.is_ok() {
+                waiting.is_taken = true;
+                return Ok(Claim { room: self.clone(), account: account.clone(), slots });
+            }
+            if !dropped {
+                return Err(Failure::Full { limit: limit(lack, accounts) });
             }
         }
     }
 
-    fn try_claim(self: &Arc<Self>, slots: Slots, account: &Arc<Account>) -> Result<Claim, Lack> {
-        let slots = if account.has_all_memory() { trusted(slots) } else { slots };
-        let most = (!account.has_all_memory()).then(|| self.sizes.part(ACCOUNT_PART));
-        if !account.take_slots(slots, most.as_ref()) {
-            return Err(Lack::Account);
+    /// Takes the room, or a place in the line.
+    fn enter<'a>(self: &'a Arc<Self>, slots: Slots, account: &'a Arc<Account>) -> Result<Claim, Waiting<'a>> {
+        let mut state = self.state();
+        let line = state.lines.iter().position(|line| Arc::ptr_eq(&line.account, account));
+        if line.is_none() && state.take(slots, account).is_ok() {
+            self.wake_sweeper(&mut state);
+            return Ok(Claim { room: self.clone(), account: account.clone(), slots });
         }
-        let mut held = self.held();
-        let Some(sizes) = held.sizes.plus(slots).filter(|sizes| sizes.fits(&self.sizes)) else {
-            drop(held);
-            account.give_slots(slots);
-            return Err(Lack::Pool);
-        };
-        held.sizes = sizes;
-        if !held.wanted && !self.has_headroom(&held) {
-            held.wanted = true;
+        let (sender, granted) = oneshot::channel();
+        let id = state.next;
+        state.next += 1;
+        let index = line.unwrap_or_else(|| {
+            state.lines.push_back(Line { account: account.clone(), waiters: VecDeque::new() });
+            state.lines.len() - 1
+        });
+        state.lines[index].waiters.push_back(Waiter { id, slots, granted: sender });
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Err(Waiting { room: self, account, slots, id, granted, is_taken: false })
+    }
+
+    fn lack(&self, slots: Slots, account: &Account) -> (Option<Lack>, u32) {
+        let state = self.state();
+        (admits(&state.shares, *account.held(), slots, account).err(), state.shares.accounts())
+    }
+
+    /// Evicts an idle instance whose room `account` may have; `false` where there is none.
+    fn evict(&self, lack: Lack, account: &Arc<Account>) -> bool {
+        let own = self.state().shares.own();
+        match lack {
+            Lack::Account(_) => account.idlers().drop_oldest(),
+            Lack::Share(dimension) | Lack::Pool { dimension, is_beyond: true } => {
+                self.idlers.drop_oldest_of(|other| other.held().get(dimension) > own.get(dimension))
+            }
+            Lack::Pool { is_beyond: false, .. } => self.idlers.drop_oldest(),
+        }
+    }
+
+    /// Gives back the room of an instance, and grants what waits for it.
+    fn give_back(&self, slots: Slots, account: &Account) {
+        let mut state = self.state();
+        {
+            let mut has = account.held();
+            *has = state.shares.give_back(*has, slots);
+        }
+        let granted = state.grant();
+        self.waiting.fetch_sub(granted, Ordering::Relaxed);
+    }
+
+    fn wake_sweeper(&self, state: &mut State) {
+        if !state.wanted && !state.has_headroom() {
+            state.wanted = true;
             self.sweep.notify_one();
         }
-        Ok(Claim { room: self.clone(), account: account.clone(), slots })
-    }
-
-    fn has_headroom(&self, held: &Held) -> bool {
-        self.sizes.without_part(KEPT_FREE).is_some_and(|most| held.sizes.fits(&most))
     }
 
     /// Has the sweeper end.
     pub(crate) fn end(&self) {
-        self.held().ended = true;
+        self.state().ended = true;
         self.sweep.notify_one();
     }
 
     /// The sweeper's work, until [`Self::end`].
     pub(crate) fn sweep(&self) {
         loop {
-            let held = self.held();
-            let sleeps = |held: &mut Held| !held.wanted && !held.ended;
-            let waited = self.sweep.wait_timeout_while(held, SWEEP_EVERY, sleeps);
-            let (mut held, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            if held.ended {
+            let state = self.state();
+            let sleeps = |state: &mut State| !state.wanted && !state.ended;
+            let waited = self.sweep.wait_timeout_while(state, SWEEP_EVERY, sleeps);
+            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if state.ended {
                 return;
             }
-            held.wanted = false;
-            drop(held);
-            while !self.has_headroom(&self.held()) && self.idlers.drop_oldest() {}
+            state.wanted = false;
+            drop(state);
+            while !self.state().has_headroom() && self.idlers.drop_oldest() {}
             let kept = u64::try_from(crate::pool::IDLE_MAX.as_nanos()).unwrap_or(u64::MAX);
             self.idlers.drop_old(now().saturating_sub(kept));
         }
     }
+}
+
+impl State {
+    fn take(&mut self, slots: Slots, account: &Account) -> Result<(), Lack> {
+        let mut has = account.held();
+        admits(&self.shares, *has, slots, account)?;
+        *has = self.shares.take(*has, slots);
+        Ok(())
+    }
+
+    /// Grants what can be granted, one of each line in turn. Returns how many.
+    fn grant(&mut self) -> usize {
+        let (mut granted, mut refused) = (0, 0);
+        while refused < self.lines.len() {
+            let Some(mut line) = self.lines.pop_front() else { break };
+            let first = line.waiters.front().map(|first| first.slots);
+            if first.is_some_and(|slots| self.take(slots, &line.account).is_ok()) {
+                if let Some(first) = line.waiters.pop_front() {
+                    // It leaves the line before it stops listening.
+                    let _ = first.granted.send(());
+                }
+                (granted, refused) = (granted + 1, 0);
+            } else {
+                refused += 1;
+            }
+            if !line.waiters.is_empty() {
+                self.lines.push_back(line);
+            }
+        }
+        granted
+    }
+
+    /// Takes a claim out of its line; `false` where it was granted.
+    fn leave(&mut self, id: u64, account: &Arc<Account>) -> bool {
+        let Some(index) = self.lines.iter().position(|line| Arc::ptr_eq(&line.account, account)) else { return false };
+        let waiters = &mut self.lines[index].waiters;
+        let Ok(position) = waiters.binary_search_by_key(&id, |waiter| waiter.id) else { return false };
+        waiters.remove(position);
+        if waiters.is_empty() {
+            self.lines.remove(index);
+        }
+        true
+    }
+
+    fn has_headroom(&self) -> bool {
+        let sizes = self.shares.sizes();
+        self.shares.held().fits(sizes.minus(sizes.part(KEPT_FREE)))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.is_taken {
+            return;
+        }
+        let mut state = self.room.state();
+        if state.leave(self.id, self.account) {
+            // Those behind it may be smaller.
+            let granted = state.grant();
+            self.room.waiting.fetch_sub(1 + granted, Ordering::Relaxed);
+        } else {
+            drop(state);
+            self.room.give_back(self.slots, self.account);
+        }
+    }
+}
+
+impl Claim {
+    /// Would another claim be granted if this one were dropped?
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.room.is_wanted(self.slots, &self.account)
+    }
+
+    /// Does wasmtime say that its pool is full? Whatever runs has a claim that covers it, so the count must be wrong then: each time
+    /// counts, and the first is logged with what is known.
+    pub(crate) fn check(&self, error: &wasmtime::Error, pool: &wasmtime::Engine) {
+        if !error.is::<wasmtime::PoolConcurrencyLimitError>() {
+            return;
+        }
+        self.room.miscounts.fetch_add(1, Ordering::Relaxed);
+        self.room.miscount_told.call_once(|| {
+            let counted = self.room.state().shares.held();
+            let taken = pool.pooling_allocator_metrics().map(|pool| {
+                let (instances, memories) = (pool.component_instances(), pool.memories());
+                format!(
+                    "{instances} instances, {memories} memories, {} tables, {} stacks",
+                    pool.tables(),
+                    pool.stacks()
+                )
+            });
+            tracing::error!(
+                %error, tenant = %self.account.tenant(), slots = ?self.slots, ?counted, ?taken,
+                "the engine's pool is full although the count says otherwise"
+            );
+        });
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.room.give_back(self.slots, &self.account);
+    }
+}
+
+fn admits(shares: &Shares, has: PoolSizes, slots: Slots, account: &Account) -> Result<(), Lack> {
+    shares.admit(has, slots, !account.has_all_memory())
+}
+
+/// What counts of an instance of `account`.
+fn counted(slots: Slots, account: &Account) -> Slots {
+    if account.has_all_memory() { trusted(slots) } else { slots }
 }
 
 /// What an instance hardly ever exceeds, though it could: stacks that all its components wait on at once. Guests of an account without
@@ -188,24 +377,30 @@ fn trusted(slots: Slots) -> Slots {
 /// See [`trusted`].
 const STACKS_TRUSTED: u32 = 2;
 
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.account.give_slots(self.slots);
-        self.room.held().sizes.subtract(self.slots);
-        self.room.freed.notify_waiters();
+/// What a claim that waited in vain is told. It may have lacked nothing, and only waited behind others of its account.
+fn limit(lack: Option<Lack>, accounts: u32) -> RoomLimit {
+    match lack {
+        Some(Lack::Account(of)) => RoomLimit::Account { of },
+        Some(Lack::Share(of)) => RoomLimit::Share { of, accounts },
+        Some(Lack::Pool { dimension: of, .. }) => RoomLimit::Pool { of },
+        None => RoomLimit::Line,
     }
 }
 
 impl fmt::Debug for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Room").field("sizes", &self.sizes).field("held", &self.held().sizes).finish_non_exhaustive()
+        f.debug_struct("Room").field("shares", &self.state().shares).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
     use crate::account::AccountLimits;
+    use crate::sizes::Dimension;
 
     const ONE: Slots = Slots { memories: 1, tables: 1, stacks: 2 };
 
@@ -213,28 +408,46 @@ mod tests {
         Account::new("t".into(), AccountLimits { memory_bytes: 1 << 40, cpu_per_second: Duration::MAX })
     }
 
+    /// All that `account` can have.
+    fn all(room: &Arc<Room>, account: &Arc<Account>) -> Vec<Claim> {
+        std::iter::from_fn(|| room.enter(ONE, account).ok()).collect()
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    fn in_runtime(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(test);
+    }
+
+    fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
     #[test]
     fn an_account_leaves_room_for_others() {
         let room = Room::new(PoolSizes::new(16));
         let (first, second) = (tenant(), tenant());
-        let held: Vec<_> = std::iter::from_fn(|| room.try_claim(ONE, &first).ok()).collect();
-        assert_eq!(held.len(), 16 / ACCOUNT_PART as usize);
-        assert!(room.try_claim(ONE, &second).is_ok(), "the rest is for others");
-        drop(held);
-        assert!(room.try_claim(ONE, &second).is_ok());
-        assert_eq!(room.held().sizes, PoolSizes::default(), "all of it was given back");
+        let held = all(&room, &first);
+        assert_eq!(held.len(), 1 + 12 / 2);
+        let rest = all(&room, &second);
+        assert_eq!(rest.len(), 1 + 12 / 4);
+        assert!(!all(&room, &tenant()).is_empty(), "there is always room for a newcomer");
+        drop((held, rest));
+        assert_eq!(room.state().shares.held(), PoolSizes::default(), "all of it was given back");
+        assert_eq!((*first.held(), *second.held()), Default::default());
     }
 
     #[test]
     fn whoever_waits_gets_what_is_given_back() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
+        in_runtime(async {
             let room = Room::new(PoolSizes::new(2));
             let account = Account::unlimited();
-            let mut held: Vec<_> = std::iter::from_fn(|| room.try_claim(ONE, &account).ok()).collect();
+            let mut held = all(&room, &account);
             assert_eq!(held.len(), 2);
-            let deadline = Instant::now() + Duration::from_secs(60);
-            let waiting = room.claim(ONE, &account, deadline);
+            let waiting = room.claim(ONE, &account, later());
             let freeing = async {
                 tokio::task::yield_now().await;
                 held.pop();
@@ -242,7 +455,74 @@ mod tests {
             let (claim, ()) = futures::future::join(waiting, freeing).await;
             assert!(claim.is_ok());
             let refused = room.claim(ONE, &account, Instant::now()).await;
-            assert!(matches!(refused, Err(Failure::Full { part: 1 })));
+            let Err(Failure::Full { limit: RoomLimit::Pool { of: Dimension::Instances } }) = refused else {
+                panic!("there is no room")
+            };
+        });
+    }
+
+    #[test]
+    fn what_is_given_back_goes_to_the_accounts_in_turn() {
+        in_runtime(async {
+            let room = Room::new(PoolSizes::new(4));
+            let (busy, other) = (Account::unlimited(), Account::unlimited());
+            let mut held = all(&room, &busy);
+            assert_eq!(held.len(), 4);
+            let mut many = (0..3).map(|_| Box::pin(room.claim(ONE, &busy, later()))).collect::<Vec<_>>();
+            assert!(many.iter_mut().all(|claim| poll(claim.as_mut()).is_pending()));
+            let mut one = pin!(room.claim(ONE, &other, later()));
+            assert!(poll(one.as_mut()).is_pending());
+            held.truncate(2);
+            let Poll::Ready(Ok(_first)) = poll(many[0].as_mut()) else { panic!("it came first") };
+            let Poll::Ready(Ok(_second)) = poll(one.as_mut()) else { panic!("it is the other account's turn") };
+            assert!(poll(many[1].as_mut()).is_pending());
+            assert_eq!(room.waiting.load(Ordering::Relaxed), 2);
+            // One that stops waiting takes nothing along, whether it was granted or not.
+            held.pop();
+            drop(many.remove(1));
+            let Poll::Ready(Ok(_third)) = poll(many[1].as_mut()) else { panic!("what was granted is not lost") };
+            assert_eq!((room.waiting.load(Ordering::Relaxed), room.state().lines.len()), (0, 0));
+        });
+    }
+
+    #[test]
+    fn an_idle_instance_is_not_kept_when_its_room_is_wanted() {
+        in_runtime(async {
+            let room = Room::new(PoolSizes::new(16));
+            let greedy = tenant();
+            let held = all(&room, &greedy);
+            assert!(!room.is_wanted(ONE, &greedy));
+            let mut waiting = pin!(room.claim(ONE, &greedy, later()));
+            assert!(poll(waiting.as_mut()).is_pending());
+            assert!(room.is_wanted(ONE, &greedy), "it could have it");
+            let modest = tenant();
+            let _own = room.enter(ONE, &modest).ok().expect("there is room");
+            assert!(!room.is_wanted(ONE, &modest), "nothing would come of it");
+            drop(held);
+            assert!(matches!(poll(waiting.as_mut()), Poll::Ready(Ok(_))));
+        });
+    }
+
+    #[test]
+    fn who_waits_in_vain_is_told_for_what() {
+        in_runtime(async {
+            let room = Room::new(PoolSizes::new(16));
+            let (first, second) = (tenant(), tenant());
+            let _first = all(&room, &first);
+            let _second = all(&room, &second);
+            let refused = async |account| match room.claim(ONE, account, Instant::now()).await {
+                Err(Failure::Full { limit }) => limit.to_string(),
+                _ => panic!("it has what it may have"),
+            };
+            assert_eq!(
+                refused(&first).await,
+                "the tenant's busy instances hold as much of the node's instances as one tenant may have"
+            );
+            assert_eq!(
+                refused(&second).await,
+                "the tenant's busy instances hold its share of the node's instances, of which 2 tenants hold some"
+            );
+            assert_eq!(room.state().lines.len(), 0);
         });
     }
 }

@@ -12,11 +12,12 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::p3::bindings::http::types as types3;
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
 
+use crate::account::HostMemory;
 use crate::begun::Begun;
 use crate::body::Signals;
 use crate::code::Code;
 use crate::engine::Engine;
-use crate::failure::{Failure, backtrace};
+use crate::failure::{Failure, RoomLimit, backtrace};
 use crate::graph::Graph;
 use crate::group::Request;
 use crate::guest::{COMPONENT_HANDLES_MAX, Guest, RequestId, Template};
@@ -63,6 +64,8 @@ pub(crate) struct InstanceMaker {
     pub(crate) calls: bool,
     pub(crate) template: Arc<Template>,
     pub(crate) memory_bytes: usize,
+    /// What the host holds for an instance whatever its guest does.
+    pub(crate) host_bytes: usize,
 }
 
 /// A live instance, alone in its store.
@@ -74,8 +77,9 @@ pub(crate) struct Instance {
     pub(crate) begun: Option<Arc<Begun>>,
     served: u32,
     born: Instant,
-    /// After the store, which goes first.
-    _room: Claim,
+    /// After the store, which is dropped first.
+    _host: HostMemory,
+    claim: Claim,
 }
 
 /// The two ends that a request's run talks to its response over.
@@ -114,12 +118,20 @@ impl InstanceMaker {
     /// Lists a pool of such instances among those that give way to others.
     pub(crate) fn register<P: Idle + 'static>(&self, since: &Arc<IdleSince>, pool: &Arc<P>) {
         let pool: Weak<P> = Arc::downgrade(pool);
-        self.engine.room().idlers.add(since.clone(), pool.clone());
-        self.template.account.idlers().add(since.clone(), pool);
+        let account = &self.template.account;
+        self.engine.room().idlers.add(since.clone(), pool.clone(), account);
+        account.idlers().add(since.clone(), pool, account);
+    }
+
+    /// Would another request have the room of one such instance, if it were not kept?
+    pub(crate) fn is_room_wanted(&self) -> bool {
+        self.engine.room().is_wanted(self.slots, &self.template.account)
     }
 
     pub(crate) async fn make(&self, deadline: Instant) -> Result<Instance, Failure> {
-        let room = self.engine.room().claim(self.slots, &self.template.account, deadline).await?;
+        let claim = self.engine.room().claim(self.slots, &self.template.account, deadline).await?;
+        let host = self.template.account.charge_host_memory(self.host_bytes);
+        let host = host.map_err(|full| Failure::out_of_memory(full.limit_bytes, Vec::new()))?;
         let engine = self.pre.engine();
         let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes));
         store.limiter(|guest| &mut guest.limiter);
@@ -132,7 +144,10 @@ impl InstanceMaker {
         let made = tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await;
         let instance = match made {
             Ok(Ok(instance)) => instance,
-            Ok(Err(error)) => return Err(cannot_make(&error, store.data(), allowed)),
+            Ok(Err(error)) => {
+                claim.check(&error, engine);
+                return Err(cannot_make(&error, store.data(), allowed));
+            }
             Err(_) => return Err(too_long(allowed)),
         };
         let handlers = self.handlers.iter().map(|export| match export {
@@ -145,13 +160,13 @@ impl InstanceMaker {
         let dispatches = dispatches.collect::<Result<Vec<_>, _>>();
         let dispatches = dispatches.map_err(|error| Failure::Instantiate { reason: format!("{error:#}") })?;
         let begun = self.calls.then(|| store.data().begun.clone());
-        Ok(Instance { store, handlers, dispatches, begun, served: 0, born: Instant::now(), _room: room })
+        Ok(Instance { store, handlers, dispatches, begun, served: 0, born: Instant::now(), _host: host, claim })
     }
 }
 
 fn cannot_make(error: &wasmtime::Error, guest: &Guest, allowed: Duration) -> Failure {
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return Failure::Full { part: 1 };
+        return Failure::Full { limit: RoomLimit::Miscount };
     }
     if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
         return if guest.out_of_cpu { Failure::out_of_cpu(Vec::new()) } else { too_long(allowed) };
@@ -188,6 +203,11 @@ impl Instance {
     /// How many requests it has served.
     pub(crate) fn served(&self) -> u32 {
         self.served
+    }
+
+    /// Would another request have its room, if it were not kept?
+    pub(crate) fn is_room_wanted(&self) -> bool {
+        self.claim.is_wanted()
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -261,7 +281,13 @@ impl Instance {
         }
     }
 
+    /// Counts an error that there should not be: see [`Claim::check`].
+    pub(crate) fn check(&self, error: &wasmtime::Error) {
+        self.claim.check(error, self.store.engine());
+    }
+
     pub(crate) fn failure(&self, error: &wasmtime::Error, allowed: Duration) -> Failure {
+        self.check(error);
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
             let backtrace = backtrace(error);
             if self.store.data().out_of_cpu {

@@ -100,9 +100,12 @@ impl SharedInstances {
 
     /// A request has left `worker`.
     fn left(&self, worker: &Worker) {
-        let workers = self.workers();
+        let mut workers = self.workers();
         worker.idle.store(now(), Ordering::Relaxed);
         if worker.serving.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if self.maker.is_room_wanted() {
+                workers.retain(|other| !std::ptr::eq(&**other, worker));
+            }
             self.note_idle(&workers);
         }
     }
@@ -290,6 +293,9 @@ impl SharedInstances {
     ) {
         let guest = instance.store.data();
         let now = Instant::now();
+        if let Some(Err(error)) = &outcome {
+            instance.check(error);
+        }
         // Which of the requests a trap belongs to cannot be told: the store has one call stack for all. Every one gets it.
         let mut serving = serving.into_inner().unwrap_or_else(PoisonError::into_inner);
         while let Some((id, one)) = serving.pop_first() {

@@ -1,22 +1,45 @@
-//! How many slots of the pool one instance of a component takes, read from its bytes.
+//! What one instance of a component takes of the engine's pool.
 //!
-//! What counts is what is instantiated, not what is defined: a composition nests equal components once and makes several instances of
-//! them.
+//! The numbers are the compiler's own. wasmtime resolves a component statically: it follows every module and nested component through
+//! imports, arguments, aliases and exports until a flat list of core modules to instantiate is left. That list is read here, so nothing
+//! that the pool will be asked for can be hidden from the count. Counting from the component's sections was tried before: a core module
+//! that reaches its instantiation as an argument, or as an export of an instance, escapes it.
+//!
+//! What cannot be resolved statically is what the host would have to provide: a component that imports core modules or components
+//! is refused.
+//!
+//! # Stacks
+//! wasmtime runs guest code on stacks ("fibers") and keeps one for each call that is suspended in the middle of a function. A call
+//! that enters a component instance from outside of it, on a stack of its own, locks that instance until its code returns
+//! (`do_not_enter` in wasmtime's `concurrent.rs`); others wait without a stack. This holds for synchronous exports and for
+//! asynchronous ones with a callback; the others (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So there are at
+//! most as many suspended stacks as component instances, and one more that lowers results meanwhile, or is kept for the next call.
 
-use wasmparser::{
-    BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
-    ComponentTypeRef, Instance, Parser, Payload,
+use wasmtime::component::Component;
+use wasmtime_environ::component::{
+    ComponentTypesBuilder, GlobalInitializer, InstantiateModule, Translator, TypeDef, VMComponentOffsets,
 };
+use wasmtime_environ::wasmparser::{Validator, WasmFeatures};
+use wasmtime_environ::{HostPtr, Module, ScopeVec, Tunables, VMOffsets};
 
-use crate::engine::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
+use crate::engine::{
+    CORE_INSTANCE_BYTES_MAX, CORE_INSTANCES_MAX, INSTANCE_BYTES_MAX, MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX,
+};
+use crate::nesting;
 
 /// Why no instance of a component can be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SlotsError {
-    /// The bytes are not a component.
+    /// The bytes are not a component that the engine can compile.
     #[error("it is not a component")]
-    Invalid(#[from] BinaryReaderError),
+    Invalid(#[source] wasmtime::Error),
+    /// It wants a core module from outside.
+    #[error("it imports a core module{}: build what it needs into the component", in_import(import))]
+    ImportsModule {
+        /// The import's name, where it is the module itself and not an instance with the module.
+        import: Option<String>,
+    },
     /// One instance would be a good part of a pool.
     #[error(
         "an instance takes {} memories, {} tables and stacks for {} components; at most {}, {} and {} are allowed",
@@ -25,6 +48,23 @@ pub enum SlotsError {
     TooMany {
         /// What it takes.
         slots: Slots,
+    },
+    /// An instance is made of too many core modules.
+    #[error("an instance is made of {core_instances} core modules; at most {CORE_INSTANCES_MAX} are allowed")]
+    TooManyModules {
+        /// How many.
+        core_instances: u32,
+    },
+    /// The engine's own data about an instance, or about one core module of it, is too large.
+    #[error(
+        "functions, globals and imports of {} take {bytes} bytes; at most {bytes_max} are allowed",
+        if *bytes_max == INSTANCE_BYTES_MAX { "an instance" } else { "a core module" }
+    )]
+    State {
+        /// What it takes.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
     },
     /// A table is larger than a slot.
     #[error("it begins with a table of {elements} elements; at most {TABLE_ELEMENTS_MAX} are allowed")]
@@ -40,6 +80,10 @@ pub enum SlotsError {
     },
 }
 
+fn in_import(import: &Option<String>) -> String {
+    import.as_ref().map(|name| format!(" as `{name}`")).unwrap_or_default()
+}
+
 /// The slots that one instance of a component takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Slots {
@@ -51,19 +95,20 @@ pub struct Slots {
     pub stacks: u32,
 }
 
-/// A module or component that is being read.
-#[derive(Default)]
-struct Scope {
-    /// What an instance of it takes.
-    slots: Slots,
-    /// What instances take of the modules and components that it has, by index.
-    modules: Vec<Slots>,
-    components: Vec<Slots>,
-    is_component: bool,
+/// What an instance of a component is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// What it takes of the pool.
+    pub slots: Slots,
+    /// Instances of core modules, adapters between components among them.
+    pub core_instances: u32,
+    /// Bytes that the engine allocates on the host's heap for each instance: function references, globals, imports, bookkeeping.
+    /// Memories, tables and stacks are not part of it.
+    pub state_bytes: usize,
 }
 
 impl Slots {
-    /// The most that an instance may take. What takes more is refused when it is linked: one such instance would be a good part of
+    /// The most that an instance may take. What takes more is refused when it is compiled: one such instance would be a good part of
     /// a pool.
     pub const MAX: Self = Self { memories: 256, tables: 512, stacks: 256 };
 
@@ -73,143 +118,139 @@ impl Slots {
         self.memories <= Self::MAX.memories && self.tables <= Self::MAX.tables && self.stacks <= Self::MAX.stacks
     }
 
-    /// Counts the memories and tables of the core modules that an instance of `component` instantiates. Modules that are imported are
-    /// not known, and count as nothing.
+    /// The slots of [`Footprint::measure`].
     ///
     /// # Errors
-    /// When the bytes are not a component, or one of which the engine can make no instance.
+    /// As [`Footprint::measure`].
     pub fn count(component: &[u8]) -> Result<Self, SlotsError> {
-        let mut scopes = vec![Scope { is_component: true, ..Scope::default() }];
-        for payload in Parser::new(0).parse_all(component) {
-            match payload? {
-                Payload::ModuleSection { .. } => scopes.push(Scope::default()),
-                Payload::ComponentSection { .. } => scopes.push(Scope { is_component: true, ..Scope::default() }),
-                Payload::End(_) if scopes.len() > 1 => {
-                    let ended = scopes.pop().unwrap_or_default();
-                    if let Some(parent) = scopes.last_mut() {
-                        let known = if ended.is_component { &mut parent.components } else { &mut parent.modules };
-                        known.push(ended.slots);
-                    }
-                }
-                payload => read(payload, &mut scopes)?,
-            }
-        }
-        let mut slots = scopes.first().map(|scope| scope.slots).unwrap_or_default();
-        slots.add(Self { memories: 0, tables: 0, stacks: 2 });
-        if slots.fits() { Ok(slots) } else { Err(SlotsError::TooMany { slots }) }
+        Footprint::measure(component).map(|footprint| footprint.slots)
     }
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.memories = self.memories.saturating_add(other.memories);
         self.tables = self.tables.saturating_add(other.tables);
         self.stacks = self.stacks.saturating_add(other.stacks);
     }
-}
 
-fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), SlotsError> {
-    let depth = scopes.len() - 1;
-    let (outer, scope) = scopes.split_at_mut(depth);
-    let Some(scope) = scope.first_mut() else { return Ok(()) };
-    match payload {
-        Payload::MemorySection(section) => {
-            for memory in section.clone() {
-                let memory = memory?;
-                let bytes = memory.initial.saturating_mul(1 << memory.page_size_log2.unwrap_or(16).min(16));
-                if bytes > MEMORY_BYTES_MAX {
-                    return Err(SlotsError::Memory { bytes });
-                }
-            }
-            scope.slots.add(Slots { memories: section.count(), ..Slots::default() });
-        }
-        Payload::TableSection(section) => {
-            for table in section.clone() {
-                let elements = table?.ty.initial;
-                if elements > TABLE_ELEMENTS_MAX as u64 {
-                    return Err(SlotsError::Table { elements });
-                }
-            }
-            scope.slots.add(Slots { tables: section.count(), ..Slots::default() });
-        }
-        Payload::InstanceSection(section) => {
-            for instance in section {
-                if let Instance::Instantiate { module_index, .. } = instance? {
-                    scope.slots.add(at(&scope.modules, module_index));
-                }
-            }
-        }
-        Payload::ComponentInstanceSection(section) => {
-            for instance in section {
-                if let ComponentInstance::Instantiate { component_index, .. } = instance? {
-                    scope.slots.add(at(&scope.components, component_index));
-                    scope.slots.add(Slots { stacks: 1, ..Slots::default() });
-                }
-            }
-        }
-        Payload::ComponentImportSection(section) => {
-            for import in section {
-                match import?.ty {
-                    ComponentTypeRef::Module(_) => scope.modules.push(Slots::default()),
-                    ComponentTypeRef::Component(_) => scope.components.push(Slots::default()),
-                    _ => {}
-                }
-            }
-        }
-        Payload::ComponentAliasSection(section) => {
-            for alias in section {
-                match alias? {
-                    ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
-                        scope.modules.push(Slots::default());
-                    }
-                    ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
-                        scope.components.push(Slots::default());
-                    }
-                    ComponentAlias::Outer { kind, count, index } => {
-                        let from = (depth as u32).checked_sub(count).and_then(|level| outer.get(level as usize));
-                        match (kind, from) {
-                            (ComponentOuterAliasKind::CoreModule, from) => {
-                                let modules = from.map_or(&[][..], |from| &from.modules);
-                                let slots = at(modules, index);
-                                scope.modules.push(slots);
-                            }
-                            (ComponentOuterAliasKind::Component, from) => {
-                                let components = from.map_or(&[][..], |from| &from.components);
-                                let slots = at(components, index);
-                                scope.components.push(slots);
-                            }
-                            _ => {}
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Payload::ComponentExportSection(section) => {
-            // An export is an item of its own, with the next index.
-            for export in section {
-                let export = export?;
-                match export.kind {
-                    ComponentExternalKind::Module => scope.modules.push(at(&scope.modules, export.index)),
-                    ComponentExternalKind::Component => scope.components.push(at(&scope.components, export.index)),
-                    _ => {}
-                }
-            }
-        }
-        _ => {}
+    /// The same with the memories and tables that the compiled `component` itself says: what the pool will be asked for counts,
+    /// whatever was noted of it. `None` where that depends on what the host provides.
+    pub(crate) fn of_compiled(self, component: &Component) -> Option<Self> {
+        let required = component.resources_required()?;
+        Some(Self { memories: required.num_memories, tables: required.num_tables, stacks: self.stacks })
     }
-    Ok(())
 }
 
-fn at(known: &[Slots], index: u32) -> Slots {
-    usize::try_from(index).ok().and_then(|index| known.get(index)).copied().unwrap_or_default()
+impl Footprint {
+    /// Measures an instance of `component`. Function bodies are not looked at: that a component has a footprint does not say that
+    /// it compiles.
+    ///
+    /// The time and memory that this takes grow with the number of instances inside the component, as those of compiling it do. Most
+    /// components that have too many by far are refused before (see `nesting`); for the others, as for compiling, the caller has to set
+    /// limits.
+    ///
+    /// # Errors
+    /// When the bytes are not a component, or one of which the engine can make no instance.
+    pub fn measure(component: &[u8]) -> Result<Self, SlotsError> {
+        // What cannot even be read is refused by the translator, which says why.
+        if let Ok(slots) = nesting::at_least(component)
+            && !slots.fits()
+        {
+            return Err(SlotsError::TooMany { slots });
+        }
+        let tunables = Tunables::default_host();
+        let mut validator = Validator::new_with_features(features());
+        let mut types = ComponentTypesBuilder::new(&validator);
+        let scope = ScopeVec::new();
+        let translator = Translator::new(&tunables, &mut validator, &mut types, &scope);
+        let (translation, modules) = translator.translate(component).map_err(SlotsError::Invalid)?;
+        let component = translation.component;
+        for (_, (name, import)) in &component.import_types {
+            if matches!(import.ty, TypeDef::Module(_)) {
+                return Err(SlotsError::ImportsModule { import: Some(name.clone()) });
+            }
+        }
+        let mut measured = Self {
+            slots: Slots { stacks: component.num_runtime_component_instances.saturating_add(1), ..Slots::default() },
+            core_instances: 0,
+            state_bytes: VMComponentOffsets::new(HostPtr, &component).size_of_vmctx() as usize,
+        };
+        for initializer in &component.initializers {
+            match initializer {
+                GlobalInitializer::InstantiateModule(InstantiateModule::Static(module, _), _) => {
+                    measured.add(&modules[*module].module)?;
+                }
+                GlobalInitializer::InstantiateModule(InstantiateModule::Import(..), _) => {
+                    return Err(SlotsError::ImportsModule { import: None });
+                }
+                _ => {}
+            }
+        }
+        measured.check()
+    }
+
+    fn add(&mut self, module: &Module) -> Result<(), SlotsError> {
+        for memory in module.memories.values().skip(module.num_imported_memories) {
+            let bytes = memory.minimum_byte_size().unwrap_or(u64::MAX);
+            if bytes > MEMORY_BYTES_MAX {
+                return Err(SlotsError::Memory { bytes });
+            }
+        }
+        for table in module.tables.values().skip(module.num_imported_tables) {
+            let elements = table.limits.min;
+            if elements > TABLE_ELEMENTS_MAX as u64 {
+                return Err(SlotsError::Table { elements });
+            }
+        }
+        let bytes = (VMOffsets::new(HostPtr, module).size_of_vmctx() as usize).saturating_add(CORE_INSTANCE_BYTES);
+        if bytes > CORE_INSTANCE_BYTES_MAX {
+            return Err(SlotsError::State { bytes, bytes_max: CORE_INSTANCE_BYTES_MAX });
+        }
+        let count = |defined: usize| u32::try_from(defined).unwrap_or(u32::MAX);
+        self.slots.memories = self.slots.memories.saturating_add(count(module.num_defined_memories()));
+        self.slots.tables = self.slots.tables.saturating_add(count(module.num_defined_tables()));
+        self.core_instances = self.core_instances.saturating_add(1);
+        self.state_bytes = self.state_bytes.saturating_add(bytes);
+        Ok(())
+    }
+
+    fn check(self) -> Result<Self, SlotsError> {
+        let Self { slots, core_instances, state_bytes } = self;
+        if !slots.fits() {
+            return Err(SlotsError::TooMany { slots });
+        }
+        if core_instances > CORE_INSTANCES_MAX {
+            return Err(SlotsError::TooManyModules { core_instances });
+        }
+        if state_bytes > INSTANCE_BYTES_MAX {
+            return Err(SlotsError::State { bytes: state_bytes, bytes_max: INSTANCE_BYTES_MAX });
+        }
+        Ok(self)
+    }
+}
+
+/// At least what wasmtime allocates for a core instance before its `vmctx` (`size_of::<Instance>()`, which is private).
+const CORE_INSTANCE_BYTES: usize = 512;
+
+/// The proposals that the engine's settings enable. Compiling checks the component against the settings themselves; this is for
+/// reading it.
+fn features() -> WasmFeatures {
+    let mut features = WasmFeatures::WASM3;
+    // Those that need parts of wasmtime which are not built in.
+    features.remove(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS);
+    features | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_ASYNC
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn count(text: &str) -> Result<Slots, SlotsError> {
+        Slots::count(&wat::parse_str(text).unwrap())
+    }
+
     #[test]
     fn what_is_instantiated_counts_as_often_as_it_is() {
-        let component = wat::parse_str(
+        let slots = count(
             r#"
             (component
                 (core module $unused (memory 1) (memory 1))
@@ -226,22 +267,88 @@ mod tests {
                 (instance (instantiate $whole))
                 (instance (instantiate $whole)))
             "#,
-        )
-        .unwrap();
-        assert_eq!(Slots::count(&component).unwrap(), Slots { memories: 8, tables: 6, stacks: 7 });
+        );
+        assert_eq!(slots.unwrap(), Slots { memories: 8, tables: 6, stacks: 7 });
+    }
+
+    #[test]
+    fn what_is_passed_on_counts_where_it_is_instantiated() {
+        // A module and a component that reach their instantiation as arguments, and a module that is an export of an instance.
+        let slots = count(
+            r#"
+            (component
+                (core module $m (memory 1) (memory 1) (table 1 funcref))
+                (component $uses
+                    (import "m" (core module $m))
+                    (core instance (instantiate $m))
+                    (core instance (instantiate $m)))
+                (component $provides
+                    (alias outer 1 $m (core module $m))
+                    (export "m" (core module $m)))
+                (component $twice
+                    (import "c" (component $c))
+                    (instance (instantiate $c))
+                    (instance (instantiate $c)))
+                (component $one
+                    (core module $n (memory 1))
+                    (core instance (instantiate $n)))
+                (instance (instantiate $uses (with "m" (core module $m))))
+                (instance $provided (instantiate $provides))
+                (alias export $provided "m" (core module $exported))
+                (core instance (instantiate $exported))
+                (instance (instantiate $twice (with "c" (component $one)))))
+            "#,
+        );
+        // 2 × $m in $uses, 1 × $m of $provided, 2 × $n; and $uses, $provided, $twice, 2 × $one, the whole and one more stack.
+        assert_eq!(slots.unwrap(), Slots { memories: 8, tables: 3, stacks: 7 });
+    }
+
+    #[test]
+    fn what_the_host_would_have_to_bring_is_refused() {
+        let module = count(r#"(component (import "m" (core module $m)) (core instance (instantiate $m)))"#);
+        assert_eq!(
+            module.expect_err("it imports a module").to_string(),
+            "it imports a core module as `m`: build what it needs into the component"
+        );
+        let in_instance = count(
+            r#"
+            (component
+                (import "i" (instance $i (export "m" (core module))))
+                (alias export $i "m" (core module $m))
+                (core instance (instantiate $m)))
+            "#,
+        );
+        assert!(matches!(in_instance, Err(SlotsError::ImportsModule { import: None })), "{in_instance:?}");
+        let component = count(r#"(component (import "c" (component $c)) (instance (instantiate $c)))"#);
+        let Err(SlotsError::Invalid(refused)) = component else { panic!("{component:?}") };
+        assert!(refused.to_string().contains("component imports are not supported"), "{refused}");
     }
 
     #[test]
     fn what_no_slot_can_hold_is_refused() {
-        let count =
-            |module: &str| Slots::count(&wat::parse_str(format!("(component (core module {module}))")).unwrap());
-        assert!(matches!(count("(table 100001 funcref)"), Err(SlotsError::Table { elements: 100_001 })));
-        assert!(matches!(count("(memory i64 65537)"), Err(SlotsError::Memory { bytes: 0x1_0001_0000 })));
-        assert!(count("(table 100000 funcref) (memory 65536)").is_ok());
+        let module =
+            |fields: &str| count(&format!("(component (core module $m {fields}) (core instance (instantiate $m)))"));
+        assert!(matches!(module("(table 100001 funcref)"), Err(SlotsError::Table { elements: 100_001 })));
+        assert!(matches!(module("(memory i64 65537)"), Err(SlotsError::Memory { bytes: 0x1_0001_0000 })));
+        assert!(module("(table 100000 funcref) (memory 65536)").is_ok());
         let many = "(core instance (instantiate $m))".repeat(300);
-        let many = wat::parse_str(format!("(component (core module $m (memory 1)) {many})")).unwrap();
-        let refused = Slots::count(&many).expect_err("too many memories").to_string();
+        let refused = count(&format!("(component (core module $m (memory 1)) {many})"));
+        let refused = refused.expect_err("too many memories").to_string();
         assert!(refused.starts_with("an instance takes 300 memories"), "{refused}");
+        let many = "(core instance (instantiate $m))".repeat(999);
+        let nested = format!("(component $c (core module $m) {many})");
+        let refused = count(&format!("(component {nested} {})", "(instance (instantiate $c))".repeat(11)));
+        assert!(matches!(refused, Err(SlotsError::TooManyModules { core_instances: 10_989 })), "{refused:?}");
+        let globals = "(global (mut v128) (v128.const i64x2 0 0))".repeat(200_000);
+        let refused = module(&globals);
+        let five = "(core instance (instantiate $m))".repeat(5);
+        assert!(matches!(refused, Ok(_)), "{refused:?}");
+        let refused = count(&format!("(component (core module $m {globals}) {five}{five})"));
+        let Err(SlotsError::State { bytes_max: INSTANCE_BYTES_MAX, .. }) = refused else { panic!("{refused:?}") };
+        let globals = "(global (mut v128) (v128.const i64x2 0 0))".repeat(300_000);
+        let Err(SlotsError::State { bytes_max: CORE_INSTANCE_BYTES_MAX, .. }) = module(&globals) else {
+            panic!("a core module with {} globals", 300_000)
+        };
         assert!(matches!(Slots::count(b"no component"), Err(SlotsError::Invalid(_))));
     }
 }

@@ -7,9 +7,8 @@ mod support;
 use std::time::Duration;
 
 use isomer_runtime::Account;
-use isomer_runtime::engine::{Engine, PoolSizes};
 use rustix::time::{ClockId, clock_gettime};
-use support::{Bounds, LONG, ask, guest};
+use support::{Bounds, LONG, ask, engine, guest};
 
 fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap()
@@ -29,7 +28,7 @@ fn counts_to(count: u64) -> String {
 fn accounts_are_charged_what_the_process_used() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     runtime.block_on(async {
-        let engine = Engine::new(PoolSizes::new(64)).unwrap();
+        let engine = engine(64);
         let accounts = [Account::unlimited(), Account::unlimited()];
         let bounds = |account: usize| Bounds { account: accounts[account].clone(), ..Bounds::default() };
         // One tenant whose polls are long, and one with many that are short, on more threads than there may be processors.

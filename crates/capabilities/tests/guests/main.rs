@@ -105,6 +105,7 @@ impl Probe {
             sink: Arc::new(Nowhere),
             account: Account::unlimited(),
             slots: Slots { memories: 1, tables: 1, stacks: 2 },
+            state_bytes: 0,
             memory_bytes: 64 << 20,
             concurrency: 1,
             instances_max: 4,

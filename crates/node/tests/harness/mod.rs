@@ -24,6 +24,7 @@ use isomer_node::tenancy::{Started, TenancyError};
 use isomer_node::{Made, MakeOptions, Node, NodeOptions, Package, Peers, RevisionError, SoleApp, TenancyOptions};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::Engine;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -53,6 +54,18 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
         }
     })
     .await
+}
+
+/// An engine whose pool must never be full while the runtime counts it as not full: the test fails at its end if it was.
+#[allow(dead_code, reason = "not every test brings its own engine")]
+pub(crate) struct Counted(pub(crate) Engine);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.pool_miscounts(), 0, "the slots of the engine's pool were miscounted");
+        }
+    }
 }
 
 /// How a revision is made and run.

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::harness::client::{Answer, Connection};
 use crate::harness::front::TestFront;
 use crate::harness::log::MemoryLog;
-use crate::harness::{code_folder, parse, until, within};
+use crate::harness::{Counted, code_folder, parse, until, within};
 
 /// A node that serves until it is dropped.
 pub(crate) struct Bare {
@@ -26,6 +26,7 @@ pub(crate) struct Bare {
     memory: MemoryLog,
     _data: DataDir,
     _folder: TempDir,
+    _counted: Counted,
 }
 
 /// Composes and compiles the app of `manifest`, whose components are these, by name.
@@ -61,7 +62,14 @@ impl Bare {
         let door = Arc::new(ArcSwap::new(revision.site().clone()));
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let front = Front::listen(listen, Limits::default(), door, log.clone()).await.expect("port 0 is always free");
-        Self { front: TestFront::serve(front), log, memory, _data: data, _folder: folder }
+        Self {
+            front: TestFront::serve(front),
+            log,
+            memory,
+            _data: data,
+            _folder: folder,
+            _counted: Counted(engine.clone()),
+        }
     }
 
     /// A GET over a connection of its own.

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use crate::harness::client::{Answer, Connection};
 use crate::harness::front::{TestFront, front};
 use crate::harness::log::MemoryLog;
-use crate::harness::{chain, code_folder, components, one, parse, within};
+use crate::harness::{Counted, chain, code_folder, components, one, parse, within};
 
 /// Tenants and apps behind a front door.
 pub(crate) struct World {
@@ -33,6 +33,7 @@ pub(crate) struct World {
     memory: MemoryLog,
     log: Log,
     folder: TempDir,
+    _counted: Counted,
 }
 
 /// Tenant and app.
@@ -116,9 +117,10 @@ impl World {
         change(&mut options);
         let engine = engine(PoolSizes::new(256)).unwrap();
         let cache = CodeCache::open(&code_folder()).unwrap();
+        let counted = Counted(engine.clone());
         let tenancy = Tenancy::new(engine, cache, log.clone(), shelf.clone(), options);
         let front = front(Arc::new(tenancy.clone()), |_: &mut Limits| {}).await;
-        Self { tenancy, shelf, front, memory, log, folder }
+        Self { tenancy, shelf, front, memory, log, folder, _counted: counted }
     }
 
     /// With these tenants, whose quotas are as by default.

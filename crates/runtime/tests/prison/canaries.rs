@@ -1,8 +1,6 @@
 //! A slot is clean when the next guest gets it, whatever the one before left in it.
 
-use isomer_runtime::engine::{Engine, PoolSizes};
-
-use crate::support::{Bounds, LONG, ask, guest};
+use crate::support::{Bounds, LONG, ask, engine, guest};
 
 /// Pages that the guests grow to.
 const PAGES: u32 = 64;
@@ -50,7 +48,7 @@ fn writer(number: u32, leave: &str) -> String {
 #[tokio::test]
 async fn no_byte_of_one_guest_is_seen_by_the_next() {
     // Room for one at a time, so they follow each other in the same slots.
-    let engine = Engine::new(PoolSizes::new(1)).unwrap();
+    let engine = engine(1);
     let bounds = Bounds { requests_per_instance_max: 1, instances_max: 1, ..Bounds::default() };
     let quiet: Vec<_> = (0..3).map(|number| guest(&engine, &writer(number, ""), &bounds)).collect();
     let loud: Vec<_> = (3..6).map(|number| guest(&engine, &writer(number, "unreachable"), &bounds)).collect();
@@ -67,7 +65,7 @@ async fn no_byte_of_one_guest_is_seen_by_the_next() {
 
 #[tokio::test]
 async fn a_guest_that_finds_something_would_say_so() {
-    let engine = Engine::new(PoolSizes::new(1)).unwrap();
+    let engine = engine(1);
     // The same instance twice: there is something to be found.
     let bounds = Bounds { requests_per_instance_max: 2, instances_max: 1, ..Bounds::default() };
     let group = guest(&engine, &writer(0, ""), &bounds);

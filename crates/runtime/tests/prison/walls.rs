@@ -3,15 +3,14 @@
 use std::time::{Duration, Instant};
 
 use isomer_runtime::Failure;
-use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::group::GroupError;
 
-use crate::support::{Bounds, LONG, account, ask, component, group, guest};
+use crate::support::{self, Bounds, LONG, TestEngine, account, ask, component, group, guest};
 
 const NOTHING: &str = r#"(func (export "handle") (param i32 i32))"#;
 
-fn engine() -> Engine {
-    Engine::new(PoolSizes::new(32)).unwrap()
+fn engine() -> TestEngine {
+    support::engine(32)
 }
 
 #[tokio::test]

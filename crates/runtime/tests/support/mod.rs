@@ -5,13 +5,14 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "helpers of several test binaries")]
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use isomer_runtime::code::Code;
-use isomer_runtime::engine::{Engine, Slots};
+use isomer_runtime::engine::{Engine, PoolSizes, Slots};
 use isomer_runtime::group::GroupError;
 use isomer_runtime::guest::OwnerSettings;
 use isomer_runtime::output::{OutputSink, Stream};
@@ -27,6 +28,30 @@ impl OutputSink for Nowhere {
     fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
     fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
     fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
+}
+
+/// An engine whose pool must never be full while the runtime counts it as not full: the test fails at its end if it was.
+pub(crate) struct TestEngine(Engine);
+
+/// An engine with room for about `instances`.
+pub(crate) fn engine(instances: u32) -> TestEngine {
+    TestEngine(Engine::new(PoolSizes::new(instances)).unwrap())
+}
+
+impl Deref for TestEngine {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.0
+    }
+}
+
+impl Drop for TestEngine {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.pool_miscounts(), 0, "the slots of the engine's pool were miscounted");
+        }
+    }
 }
 
 /// How a guest runs.
@@ -85,6 +110,8 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
         sink: Arc::new(Nowhere),
         account: bounds.account.clone(),
         slots,
+        // What is counted is the guests' own memory.
+        state_bytes: 0,
         memory_bytes: bounds.memory_bytes,
         concurrency: 1,
         instances_max: bounds.instances_max,
