@@ -17,11 +17,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "ISOMER_GUEST_TOOLCHAIN",
-        about: "the name under which rustup knows the Rust toolchain that is put together from Debian's packages [default: isomer-guest]",
+        about: "the toolchain that builds components: `rustup` (the default one) or `debian` (made from Debian's packages) [default: the first that is installed]",
     },
     Variable {
         name: "ISOMER_GUEST_TOOLCHAIN_DIR",
-        about: "the folder of that toolchain [default: `guest-toolchain` in the cache folder]",
+        about: "the folder of the toolchain made from Debian's packages [default: `guest-toolchain` in the cache folder]",
     },
     Variable {
         name: "ISOMER_NODE",

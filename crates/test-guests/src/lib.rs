@@ -49,12 +49,12 @@ pub fn guests_dir() -> PathBuf {
 
 /// Build all guests; gives their target folder.
 fn build() -> PathBuf {
-    let target_dir = target_dir();
+    let toolchain = GuestToolchain::find().unwrap_or_else(|error| panic!("{error}\nhint: cargo xtask setup"));
+    let target_dir = toolchain.target_dir(&target_dir());
     std::fs::create_dir_all(&target_dir).expect("the target folder can be made");
     let lock = File::create(target_dir.join("test-guests.lock")).expect("the lock file can be made");
     // One build at a time: the others wait here, then find everything fresh. Released when the file is closed.
     lock.lock().expect("the lock can be taken");
-    let toolchain = GuestToolchain::find().unwrap_or_else(|error| panic!("{error}\nhint: cargo xtask setup"));
     let status = toolchain
         .cargo_command()
         .args(["build", "--quiet", "--release", "--locked", "--target", TARGET, "--manifest-path"])

@@ -1,5 +1,6 @@
 //! Building an app: every component's source becomes a file of bytes, and only what has changed is done again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +11,7 @@ use crate::cargo_source::{self, Artifact, Wanted};
 use crate::command_source;
 use crate::files::{at, replace};
 use crate::record::{Inputs, Record, Stamp, build_dir, digest, source_text, stamps};
-use crate::{BuildError, GuestToolchain, Reporter};
+use crate::{BuildError, GuestToolchain, Origin, Reporter};
 
 /// A component that is up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct Built {
 pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<Built>, BuildError> {
     let app_dir = &app_dir.canonicalize().map_err(at(app_dir, "found"))?;
     let build_dir = build_dir(app_dir)?;
-    let mut builder = Builder { app_dir, build_dir: &build_dir, built: Vec::new() };
+    let mut builder = Builder { app_dir, build_dir: &build_dir, chosen: Origin::chosen()?, built: Vec::new() };
     let mut cargo = Vec::new();
     for (name, component) in &app.components {
         let last = Record::load(&build_dir, name);
@@ -54,7 +55,8 @@ pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<
                 let began = Instant::now();
                 let wasm = app_dir.join(wasm);
                 let outcome = command_source::build(name, command, &wasm, app_dir, last.as_ref(), report)?;
-                let known = (outcome.inputs, outcome.made, outcome.in_doubt);
+                let known =
+                    Known { toolchain: None, inputs: outcome.inputs, made: outcome.made, in_doubt: outcome.in_doubt };
                 builder.finish(name, source, wasm, known, last, Some(began.elapsed()))?;
             }
         }
@@ -68,7 +70,7 @@ pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<
             // One that was up to date may have been changed since it was looked at, or be made of other dependencies now.
             builder.built.retain(|built| built.component != artifact.component);
             let took = artifact.stale.then_some(took);
-            builder.cargo(app, artifact, began, took)?;
+            builder.cargo(app, artifact, toolchain.origin(), began, took)?;
         }
     }
     builder.built.sort_by(|a, b| a.component.cmp(&b.component));
@@ -78,16 +80,29 @@ pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<
 struct Builder<'a> {
     app_dir: &'a Path,
     build_dir: &'a Path,
+    /// The toolchain that the user asks for; `None`: what another one built is as good.
+    chosen: Option<Origin>,
     built: Vec<Built>,
 }
 
-type Known = (Inputs, std::collections::BTreeSet<PathBuf>, std::collections::BTreeSet<PathBuf>);
+/// What is known of a build, for its record.
+#[derive(Default)]
+struct Known {
+    toolchain: Option<Origin>,
+    inputs: Inputs,
+    made: BTreeSet<PathBuf>,
+    in_doubt: BTreeSet<PathBuf>,
+}
 
 impl Builder<'_> {
     fn is_fresh(&self, record: &Record, component: &Component) -> bool {
         let source = &component.source.value;
-        let is_command = matches!(source, Source::Command { .. });
-        record.is_fresh(source) && !(is_command && command_source::has_new_inputs(record, self.app_dir))
+        record.is_fresh(source)
+            && match source {
+                Source::Cargo(_) => self.chosen.is_none() || self.chosen == record.toolchain,
+                Source::Command { .. } => !command_source::has_new_inputs(record, self.app_dir),
+                Source::Wasm(_) => true,
+            }
     }
 
     fn wasm(
@@ -108,6 +123,7 @@ impl Builder<'_> {
         &mut self,
         app: &App,
         artifact: Artifact,
+        toolchain: Origin,
         began: SystemTime,
         took: Option<Duration>,
     ) -> Result<(), BuildError> {
@@ -118,7 +134,7 @@ impl Builder<'_> {
         if fs::read(&path).ok().as_deref() != Some(&bytes) {
             replace(&path, &bytes)?;
         }
-        let known = (stamps(inputs, began), Default::default(), Default::default());
+        let known = Known { toolchain: Some(toolchain), inputs: stamps(inputs, began), ..Known::default() };
         let source = &app.components[&name].source.value;
         self.finish(&name, source, path, known, last, took)
     }
@@ -129,7 +145,7 @@ impl Builder<'_> {
         name: &ComponentName,
         source: &Source,
         output: PathBuf,
-        (inputs, made, in_doubt): Known,
+        Known { toolchain, inputs, made, in_doubt }: Known,
         last: Option<Record>,
         took: Option<Duration>,
     ) -> Result<(), BuildError> {
@@ -138,6 +154,7 @@ impl Builder<'_> {
         let changed = last.is_none_or(|last| last.digest != digest);
         let record = Record {
             source: source_text(source),
+            toolchain,
             inputs,
             made,
             in_doubt,

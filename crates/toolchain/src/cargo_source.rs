@@ -119,7 +119,7 @@ fn build_workspace(
     let mut command = toolchain.cargo_command();
     command.args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
     command.arg("--manifest-path").arg(metadata.workspace_root.join("Cargo.toml"));
-    command.arg("--target-dir").arg(target_dir(metadata));
+    command.arg("--target-dir").arg(toolchain.target_dir(&target_dir(metadata)));
     let packages: BTreeMap<&str, &str> =
         wanted.iter().map(|(_, package)| (package.id.as_str(), package.name.as_str())).collect();
     for id in packages.keys() {

@@ -15,17 +15,25 @@ use std::process::{Command, Stdio};
 
 use crate::apt::{self, Packages};
 use crate::files::{at, make_dir, remove, rename};
-use crate::guest::{command, rustc_print, toolchain_name};
+use crate::guest::{command, guest_dir, rustc_print};
 use crate::process::run;
-use crate::{GuestToolchain, PathError, Progress, Reporter, TARGET, ToolchainError};
+use crate::{GuestToolchain, Origin, PathError, Progress, Reporter, TARGET, ToolchainError};
 
-/// Are there Debian's tools at all?
-pub(crate) fn is_debian() -> bool {
-    Path::new("/etc/debian_version").exists() && Path::new("/usr/bin/apt-get").exists()
+/// The name under which rustup knows the toolchain.
+const RUSTUP_NAME: &str = "isomer-guest";
+
+/// Makes the toolchain in its folder, unless it is whole.
+pub(crate) fn install(report: Reporter<'_>) -> Result<GuestToolchain, ToolchainError> {
+    if !Path::new("/etc/debian_version").exists() || !Path::new("/usr/bin/apt-get").exists() {
+        return Err(ToolchainError::NotDebian);
+    }
+    let dir = guest_dir().ok_or(ToolchainError::NoCacheDir)?;
+    install_in(&dir, report)?;
+    GuestToolchain::ready_in(&dir).ok_or(ToolchainError::NotInstalled { origin: Origin::Debian })
 }
 
-/// Make the toolchain in `dir`, unless it is whole, and link it in rustup.
-pub(crate) fn install(dir: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
+/// Makes the toolchain in `dir`, unless it is whole, and links it in rustup.
+fn install_in(dir: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     make_dir(parent)?;
     // One installation at a time; whoever waited finds it done. Released when the file is closed.
@@ -213,17 +221,16 @@ fn cargo(work: &Path, stage: &Path, manifest: &Path) -> Command {
     command
 }
 
-/// Let people write `cargo +isomer-guest`. Nothing here depends on it, and a toolchain of that name that is another's stays.
+/// Lets people write `cargo +isomer-guest`. Nothing here depends on it.
 fn link(dir: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
-    let name = toolchain_name();
     let linked =
-        Command::new("rustup").args(["which", "rustc", "--toolchain"]).arg(&name).stderr(Stdio::null()).output();
+        Command::new("rustup").args(["which", "rustc", "--toolchain", RUSTUP_NAME]).stderr(Stdio::null()).output();
     let linked = linked.map(|output| PathBuf::from(OsString::from(String::from_utf8_lossy(&output.stdout).trim())));
     let same = |path: &Path| path.canonicalize().ok() == dir.join("bin/rustc").canonicalize().ok();
     if linked.is_ok_and(|path| same(&path)) {
         return Ok(());
     }
-    run(Command::new("rustup").args(["toolchain", "link"]).arg(&name).arg(dir), report)
+    run(Command::new("rustup").args(["toolchain", "link", RUSTUP_NAME]).arg(dir), report)
 }
 
 fn host_triple() -> Result<String, ToolchainError> {

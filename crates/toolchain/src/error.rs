@@ -5,7 +5,8 @@ use std::process::ExitStatus;
 
 use isomer_manifest::ComponentName;
 
-use crate::TARGET;
+use crate::guest::ORIGIN_VARIABLE;
+use crate::{Origin, TARGET};
 
 /// A failure to find or install a guest toolchain.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,27 @@ pub enum ToolchainError {
     /// Rust is there, its guest target is not.
     #[error("no Rust toolchain here can build for `{TARGET}`")]
     NoGuestTarget,
+    /// The toolchain of one origin is not installed.
+    #[error("{}", match origin {
+        Origin::Rustup => format!("the default Rust toolchain has no target `{TARGET}`"),
+        Origin::Debian => "no guest toolchain made from Debian's packages is installed".to_owned(),
+    })]
+    NotInstalled {
+        /// Which.
+        origin: Origin,
+    },
+    /// `ISOMER_GUEST_TOOLCHAIN` names no origin.
+    #[error("{ORIGIN_VARIABLE} is `{name}`, not `{}` or `{}`", Origin::Rustup.name(), Origin::Debian.name())]
+    UnknownOrigin {
+        /// Its value.
+        name: String,
+    },
+    /// Debian's packages cannot be used on another system.
+    #[error("this is not Debian")]
+    NotDebian,
+    /// There is no place for a toolchain.
+    #[error("no cache folder: HOME is not set")]
+    NoCacheDir,
     /// Neither rustup nor Debian's packages gave a toolchain.
     #[error("no Rust toolchain for `{TARGET}` could be installed: {rustup}; {debian}")]
     CannotInstall {
@@ -77,17 +99,36 @@ pub enum ToolchainError {
 }
 
 impl ToolchainError {
+    /// Returns whether an installation failed for want of something that the machine does not have or allow (another system,
+    /// no root, no network), not because something is broken.
+    pub fn is_for_want_of_means(&self) -> bool {
+        match self {
+            Self::NotDebian | Self::NoCacheDir | Self::Apt { .. } | Self::TimedOut { .. } => true,
+            // Both do nothing here but download and install.
+            Self::CommandFailed { command, .. } | Self::CannotRun { command, .. } => {
+                ["rustup ", "apt-get ", "sudo "].iter().any(|program| command.starts_with(program))
+            }
+            _ => false,
+        }
+    }
+
     /// What the user can do about it: one line each.
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::NoRust(_) => vec!["install Rust: https://rustup.rs".to_owned()],
-            Self::NoGuestTarget => vec![format!("rustup target add {TARGET}")],
+            Self::NoGuestTarget | Self::NotInstalled { origin: Origin::Rustup } => {
+                vec![format!("rustup target add {TARGET}")]
+            }
+            Self::NotInstalled { origin: Origin::Debian } => {
+                vec![format!("`{ORIGIN_VARIABLE}=debian isomer build` in an app's folder installs it")]
+            }
+            Self::UnknownOrigin { .. } => vec![format!("unset {ORIGIN_VARIABLE} to use whichever is installed")],
             Self::CannotInstall { hints, .. } => hints.clone(),
             Self::Apt { hint, .. } => vec![hint.clone()],
             Self::Missing { .. } | Self::CannotRun { .. } | Self::CommandFailed { .. } | Self::TimedOut { .. } => {
                 vec![format!("rustup target add {TARGET}")]
             }
-            Self::Path(_) => Vec::new(),
+            Self::NotDebian | Self::NoCacheDir | Self::Path(_) => Vec::new(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Finding the Rust toolchain that builds guests.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
 
 use crate::ToolchainError;
 
@@ -12,29 +13,105 @@ pub const TARGET: &str = "wasm32-wasip2";
 /// Environment variable: the folder of the toolchain that is put together from Debian's packages.
 const DIR_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN_DIR";
 
-/// Environment variable: the name under which rustup knows that toolchain.
-const NAME_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
+/// Environment variable: the toolchain to use, by [`Origin::name`]. Unset: the first of [`Origin::ALL`] that is ready.
+pub(crate) const ORIGIN_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
+
+/// Where a guest toolchain comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The default Rust toolchain, with the target that rustup adds to it.
+    Rustup,
+    /// Debian's packages, put together in a folder.
+    Debian,
+}
+
+impl Origin {
+    /// Every origin, in order of preference.
+    pub const ALL: [Self; 2] = [Self::Rustup, Self::Debian];
+
+    /// Returns the name that `ISOMER_GUEST_TOOLCHAIN` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rustup => "rustup",
+            Self::Debian => "debian",
+        }
+    }
+
+    /// Returns the origin that `ISOMER_GUEST_TOOLCHAIN` names; `None` where it is unset or empty.
+    pub fn chosen() -> Result<Option<Self>, ToolchainError> {
+        match std::env::var_os(ORIGIN_VARIABLE).filter(|name| !name.is_empty()) {
+            None => Ok(None),
+            Some(name) => Self::parse(&name.to_string_lossy()).map(Some),
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self, ToolchainError> {
+        let found = Self::ALL.into_iter().find(|origin| origin.name() == name);
+        found.ok_or_else(|| ToolchainError::UnknownOrigin { name: name.to_owned() })
+    }
+}
 
 /// A Rust toolchain that has the guest target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestToolchain {
     /// The folder of the toolchain that rustup is told to use; `None` for the default one.
     dir: Option<PathBuf>,
-    /// `rustc`'s own line about its version: artifacts of another compiler are rebuilt.
+    /// `rustc`'s own line about its version.
     version: String,
 }
 
 impl GuestToolchain {
-    /// Find a toolchain that is ready: the default one, else the one put together before. Changes nothing.
+    /// Finds a toolchain that is ready: the one that `ISOMER_GUEST_TOOLCHAIN` names, else the default one, else the one made
+    /// from Debian's packages. Changes nothing.
     pub fn find() -> Result<Self, ToolchainError> {
-        let version = rustc_print(None, &["--version"])?;
-        if let Ok(libdir) = rustc_print(None, &["--print", "target-libdir", "--target", TARGET])
-            && has_std(Path::new(&libdir))
-        {
-            return Ok(Self { dir: None, version });
+        match Origin::chosen()? {
+            Some(origin) => Self::find_from(origin),
+            None => Self::find_any(),
         }
-        let dir = guest_dir().ok_or(ToolchainError::NoGuestTarget)?;
-        Self::ready_in(&dir).ok_or(ToolchainError::NoGuestTarget)
+    }
+
+    /// As [`GuestToolchain::find`], whatever the environment says.
+    pub(crate) fn find_any() -> Result<Self, ToolchainError> {
+        let mut found = Self::find_from(Origin::Rustup);
+        if matches!(found, Err(ToolchainError::NotInstalled { .. })) {
+            found = Self::find_from(Origin::Debian);
+        }
+        found.map_err(|error| match error {
+            ToolchainError::NotInstalled { .. } => ToolchainError::NoGuestTarget,
+            error => error,
+        })
+    }
+
+    /// Finds the toolchain of this origin. Changes nothing.
+    pub fn find_from(origin: Origin) -> Result<Self, ToolchainError> {
+        let missing = ToolchainError::NotInstalled { origin };
+        match origin {
+            Origin::Rustup => {
+                let version = rustc_print(None, &["--version"])?;
+                let libdir = rustc_print(None, &["--print", "target-libdir", "--target", TARGET]);
+                let is_ready = libdir.is_ok_and(|libdir| has_std(Path::new(&libdir)));
+                if is_ready { Ok(Self { dir: None, version }) } else { Err(missing) }
+            }
+            Origin::Debian => guest_dir().and_then(|dir| Self::ready_in(&dir)).ok_or(missing),
+        }
+    }
+
+    /// Returns where it comes from.
+    pub fn origin(&self) -> Origin {
+        if self.dir.is_none() { Origin::Rustup } else { Origin::Debian }
+    }
+
+    /// Returns the target folder for this toolchain's artifacts, given the one for all: a folder in it for each toolchain but
+    /// the default one.
+    ///
+    /// Cargo gives a component one file name whatever compiles it, so two toolchains that share a folder write over each
+    /// other's components: every switch builds them again, and builds at the same time read the wrong ones.
+    pub fn target_dir(&self, shared: &Path) -> PathBuf {
+        match self.origin() {
+            Origin::Rustup => shared.to_owned(),
+            origin => shared.join(format!("guests-by-{}", origin.name())),
+        }
     }
 
     /// The toolchain in `dir`, if it is whole.
@@ -82,11 +159,6 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     Some(cache.join("isomer"))
 }
 
-/// The name under which rustup knows the toolchain made from Debian's packages: `ISOMER_GUEST_TOOLCHAIN`, else `isomer-guest`.
-pub(crate) fn toolchain_name() -> OsString {
-    std::env::var_os(NAME_VARIABLE).filter(|name| !name.is_empty()).unwrap_or_else(|| "isomer-guest".into())
-}
-
 /// A program of a Rust toolchain: rustup's proxy picks the toolchain by the environment.
 pub(crate) fn command(program: &str, dir: Option<&Path>) -> Command {
     let mut command = Command::new(program);
@@ -119,4 +191,26 @@ fn has_std(libdir: &Path) -> bool {
         let name = name.to_string_lossy();
         name.starts_with("libstd-") && name.ends_with(".rlib")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_known_by_name_only() {
+        for origin in Origin::ALL {
+            assert_eq!(Origin::parse(origin.name()).expect("its own name"), origin);
+        }
+        let error = Origin::parse("nightly").expect_err("no origin");
+        assert_eq!(error.to_string(), "ISOMER_GUEST_TOOLCHAIN is `nightly`, not `rustup` or `debian`");
+    }
+
+    #[test]
+    fn toolchains_never_share_a_target_folder() {
+        let toolchain = |dir: Option<&str>| GuestToolchain { dir: dir.map(PathBuf::from), version: String::new() };
+        let shared = Path::new("/target");
+        assert_eq!(toolchain(None).target_dir(shared), shared);
+        assert_eq!(toolchain(Some("/cache")).target_dir(shared), shared.join("guests-by-debian"));
+    }
 }

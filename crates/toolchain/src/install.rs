@@ -3,45 +3,53 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::guest::guest_dir;
 use crate::process::run_within;
-use crate::{GuestToolchain, Progress, Reporter, TARGET, ToolchainError, debian};
+use crate::{GuestToolchain, Origin, Progress, Reporter, TARGET, ToolchainError, debian};
 
 /// A download that takes longer is given up: where there is no way out, some networks never answer.
 const RUSTUP_TIME: Duration = Duration::from_secs(120);
 
 impl GuestToolchain {
-    /// Find a toolchain, or install one. What is done is reported; nothing is reported where one is ready.
+    /// Finds a toolchain, or installs one: the one that `ISOMER_GUEST_TOOLCHAIN` names, else any. What is done is reported;
+    /// nothing is reported where one is ready.
     pub fn find_or_install(report: Reporter<'_>) -> Result<Self, ToolchainError> {
-        match Self::find() {
-            Err(ToolchainError::NoGuestTarget) => Self::install(report),
-            found => found,
+        match Origin::chosen()? {
+            Some(origin) => Self::find_or_install_from(origin, report),
+            None => match Self::find_any() {
+                Err(ToolchainError::NoGuestTarget) => Self::install(report),
+                found => found,
+            },
         }
     }
 
-    /// Install one: `rustup target add`, else from Debian's packages (which needs root or sudo where the linker is not
+    /// Finds the toolchain of this origin, or installs it.
+    pub fn find_or_install_from(origin: Origin, report: Reporter<'_>) -> Result<Self, ToolchainError> {
+        match Self::find_from(origin) {
+            Err(ToolchainError::NotInstalled { .. }) => {}
+            found => return found,
+        }
+        report(Progress::Step(&format!("no guest toolchain by {} here: installing it", origin.name())));
+        match origin {
+            Origin::Rustup => add_target(report).and_then(|()| Self::find_from(origin)),
+            Origin::Debian => debian::install(report),
+        }
+    }
+
+    /// Installs one: `rustup target add`, else from Debian's packages (which needs root or sudo where the linker is not
     /// installed yet). Harmless to repeat; an interrupted installation is begun anew.
-    pub fn install(report: Reporter<'_>) -> Result<Self, ToolchainError> {
+    pub(crate) fn install(report: Reporter<'_>) -> Result<Self, ToolchainError> {
         report(Progress::Step(&format!("no Rust toolchain for {TARGET} here: installing one")));
         let rustup = match add_target(report) {
-            Ok(()) => return Self::find(),
+            Ok(()) => return Self::find_any(),
             Err(error) => error,
         };
         report(Progress::Step(&format!("{rustup}; trying Debian's packages")));
-        let dir =
-            guest_dir().ok_or_else(|| no_way(rustup.to_string(), "no cache folder: HOME is not set".to_owned()))?;
-        if !debian::is_debian() {
-            return Err(no_way(rustup.to_string(), "this is not Debian".to_owned()));
-        }
-        debian::install(&dir, report).map_err(|error| {
-            let mut refusal = no_way(rustup.to_string(), describe(&error));
-            if let ToolchainError::CannotInstall { hints, .. } = &mut refusal {
-                hints.extend(error.hints());
-                hints.dedup();
-            }
-            refusal
-        })?;
-        Self::ready_in(&dir).ok_or(ToolchainError::NoGuestTarget)
+        debian::install(report).map_err(|debian| {
+            let mut hints = vec![format!("rustup target add {TARGET}")];
+            hints.extend(debian.hints());
+            hints.dedup();
+            ToolchainError::CannotInstall { rustup: rustup.to_string(), debian: describe(&debian), hints }
+        })
     }
 }
 
@@ -53,12 +61,8 @@ fn add_target(report: Reporter<'_>) -> Result<(), ToolchainError> {
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).stderr(Stdio::null()).output();
     match installed {
         Ok(output) if String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim() == TARGET) => Ok(()),
-        _ => Err(ToolchainError::NoGuestTarget),
+        _ => Err(ToolchainError::NotInstalled { origin: Origin::Rustup }),
     }
-}
-
-fn no_way(rustup: String, debian: String) -> ToolchainError {
-    ToolchainError::CannotInstall { rustup, debian, hints: vec![format!("rustup target add {TARGET}")] }
 }
 
 /// An error and its causes on one line.

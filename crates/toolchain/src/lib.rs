@@ -23,6 +23,6 @@ mod watch;
 
 pub use build::{Built, build_app};
 pub use error::{BuildError, PathError, ToolchainError};
-pub use guest::{GuestToolchain, TARGET};
+pub use guest::{GuestToolchain, Origin, TARGET};
 pub use process::{Progress, Reporter, run};
 pub use watch::{WatchSet, watch_paths};

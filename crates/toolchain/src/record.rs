@@ -12,8 +12,8 @@ use isomer_manifest::{ComponentName, Source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::PathError;
 use crate::files::{at, make_dir, replace};
+use crate::{Origin, PathError};
 
 /// The kernel's clock for files may lag behind the one that programs read by a tick.
 const CLOCK_TICK: Duration = Duration::from_millis(10);
@@ -63,6 +63,9 @@ pub(crate) fn stamps(paths: impl IntoIterator<Item = PathBuf>, began: SystemTime
 pub(crate) struct Record {
     /// The manifest's source that it was made from.
     pub source: String,
+    /// The toolchain that Cargo used. `None` for other sources, and in records of versions that did not keep it.
+    #[serde(default)]
+    pub toolchain: Option<Origin>,
     /// What went into it.
     pub inputs: Inputs,
     /// Files that a command makes besides the component: their changes are its own.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use isomer_toolchain::{GuestToolchain, TARGET};
+use isomer_toolchain::{GuestToolchain, TARGET, ToolchainError};
 
 use super::Finding;
 
@@ -31,10 +31,12 @@ pub(crate) fn guests() -> Finding {
     const ABOUT: &str = "components";
     match GuestToolchain::find() {
         Ok(toolchain) => Finding::ok(ABOUT, toolchain.describe()),
-        Err(error) => Finding::warn(
-            ABOUT,
-            format!("{error}; `isomer build` will try to install it"),
-            error.hints().into_iter().next().unwrap_or_else(|| format!("rustup target add {TARGET}")),
-        ),
+        Err(error) => {
+            let hint = error.hints().into_iter().next().unwrap_or_else(|| format!("rustup target add {TARGET}"));
+            match error {
+                ToolchainError::UnknownOrigin { .. } => Finding::fail(ABOUT, error.to_string(), hint),
+                _ => Finding::warn(ABOUT, format!("{error}; `isomer build` will try to install it"), hint),
+            }
+        }
     }
 }
