@@ -215,18 +215,69 @@ pub(crate) struct LostCall {
     pub(crate) failure: CallFailure,
 }
 
-/// The frames of a guest's stack by function name, without the hash that Rust appends.
+/// Returns the frames of a guest's stack by function name, innermost first, without the hash that Rust appends and without the frames
+/// that only start a program.
 pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return Vec::new() };
-    trace
-        .frames()
-        .iter()
-        .map(|frame| {
-            let module = frame.module().name().unwrap_or("module");
-            match frame.func_name() {
-                Some(name) => format!("{module}: {:#}", rustc_demangle::demangle(name)),
-                None => format!("{module}: function {}", frame.func_index()),
-            }
-        })
-        .collect()
+    let frames = trace.frames().iter().map(|frame| {
+        let module = frame.module().name().unwrap_or("module");
+        let name = match frame.func_name() {
+            Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+            None => format!("function {}", frame.func_index()),
+        };
+        (module, name)
+    });
+    let frames: Vec<_> = frames.collect();
+    let shown = without_startup(&frames, |(_, name)| name);
+    shown.iter().map(|(module, name)| format!("{module}: {name}")).collect()
+}
+
+/// Functions that run before a program's `main`: the C library's, the Rust standard library's, the linker's. Which of them there
+/// are depends on the toolchain, and none of them tells what the program was doing.
+const STARTUP: [&str; 7] = [
+    "_start",
+    "_start.command_export",
+    "__main_void",
+    "__main_argc_argv",
+    "__original_main",
+    "std::sys::backtrace::__rust_begin_short_backtrace",
+    "std::rt::lang_start",
+];
+
+/// The innermost frames, without the outermost ones that are only start-up. All of them where there are no others.
+fn without_startup<T>(frames: &[T], name: impl Fn(&T) -> &str) -> &[T] {
+    let is_startup = |name: &str| {
+        let is_run = name.starts_with("wasi:cli/run@") && name.ends_with("#run");
+        is_run || STARTUP.contains(&name) || name.starts_with("std::rt::lang_start::")
+    };
+    match frames.iter().rposition(|frame| !is_startup(name(frame))) {
+        Some(last) => &frames[..=last],
+        None => frames,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown<'a>(frames: &[&'a str]) -> Vec<&'a str> {
+        without_startup(frames, |name| name).to_vec()
+    }
+
+    #[test]
+    fn a_call_stack_ends_at_the_program_whatever_started_it() {
+        let program = ["core::panicking::panic", "tool::work", "tool::main"];
+        let by_rustup = ["std::sys::backtrace::__rust_begin_short_backtrace", "__main_void", "_start"];
+        let by_debian = ["__main_void", "__original_main", "_start", "_start.command_export", "wasi:cli/run@0.2.6#run"];
+        for startup in [&by_rustup[..], &by_debian] {
+            assert_eq!(shown(&[&program, startup].concat()), program);
+            assert_eq!(shown(startup), startup, "a failure before the program starts");
+        }
+    }
+
+    #[test]
+    fn frames_of_a_composition_stay() {
+        let frames = ["inner::work", "_start", "outer::call", "[async-lift]wasi:http/handler@0.3.2#handle"];
+        assert_eq!(shown(&frames), frames);
+    }
 }

@@ -135,16 +135,23 @@ fn home_of(pid: u32) -> String {
 
 #[test]
 fn ctrl_c_ends_all_and_what_runs_is_finished() {
-    let workspace = sleeper();
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"tap\"\nversion = \"0.1.0\"\n\n\
+         [components.stream]\nwasm = \"stream.wasm\"\nroutes = [\"/...\"]\n\n\
+         [components.pong]\nwasm = \"pong.wasm\"\n\n\
+         [shapes.split.groups]\nfront = [\"stream\"]\nback = [\"pong\"]\n",
+    );
+    workspace.guest("http-stream", "stream.wasm");
+    workspace.guest("pong", "pong.wasm");
     let server = split(&workspace);
     let processes = server.processes();
-    let request = begin(server.address(), "/?ms=500");
-    // The answer to a later request says that the first one has been taken in.
-    assert_eq!(server.get("/?ms=1").0, 200);
+    let request = begin(server.address(), "/drip?chunks=3&ms=250&bytes=4");
+    // The head of its answer says that the request runs; most of the body is still to come.
+    request.peek(&mut [0]).unwrap();
     signal("INT", server.pid());
     // Members do what their supervisor says, not what a service manager says to all.
     processes.iter().for_each(|pid| signal("TERM", *pid));
-    assert_eq!(answer_of(request).0, 200);
+    assert_eq!(answer_of(request), (200, "aaaabbbbcccc".to_owned()));
     assert_eq!(server.ended(), Some(0));
     processes.iter().for_each(|pid| wait_for_end_of(*pid));
 }
@@ -214,10 +221,16 @@ fn the_log_is_one_stream_with_names() {
 
 #[test]
 fn a_group_that_does_not_start_says_why_and_ends_all() {
-    let workspace = Workspace::ping_pong(
-        "grants = { dirs = [{ host = \"nowhere\", guest = \"/data\" }] }\n\n\
-         [shapes.split.groups]\nfront = [\"ping\"]\nback = [\"pong\"]\n",
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"files\"\nversion = \"0.1.0\"\n\n\
+         [components.hello]\nwasm = \"hello.wasm\"\nroutes = [\"/...\"]\n\n\
+         [components.files]\nwasm = \"files.wasm\"\n\
+         grants = { dirs = [{ host = \"nowhere\", guest = \"/data\" }] }\n\n\
+         [shapes.split.groups]\nfront = [\"hello\"]\nback = [\"files\"]\n",
     );
+    workspace.guest("http-hello", "hello.wasm");
+    // It opens files, so its imports say so whatever compiled it.
+    workspace.guest("dirs-probe", "files.wasm");
     assert_run!(workspace, workspace.run(&["run", "--shape", "split", "--listen", "127.0.0.1:0"]));
 }
 

@@ -218,7 +218,7 @@ impl Server {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(2));
         }
         panic!("it does not stop");
     }

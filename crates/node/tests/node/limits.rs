@@ -8,8 +8,8 @@ use bytes::Bytes;
 use crate::harness::body::{pieces, repeated, whole};
 use crate::harness::{Setup, one, start, until};
 
-/// A time limit that is to pass in a test.
-const SHORT: Duration = Duration::from_millis(150);
+/// A time limit that is to pass in a test, and that nobody passes for being slow on a busy machine.
+const SHORT: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_or_too_large_headers_are_refused() {
@@ -56,7 +56,7 @@ async fn a_connection_without_a_whole_head_is_closed_in_time() {
     connection.closed().await;
     // A request that takes longer than a head may is not idle.
     let slow = Setup::new(&one("sleeper", "")).limits(|limits| limits.head_timeout = SHORT).start().await;
-    assert_eq!(slow.get("/?ms=400").await.ok(), "slept=400 together=1\n");
+    assert_eq!(slow.get("/?ms=1200").await.ok(), "slept=1200 together=1\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

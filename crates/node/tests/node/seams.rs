@@ -2,9 +2,14 @@
 //!
 //! With every component isolated, or every one in a group of its own that runs in this same process.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::harness::{Setup, TestNode, start, until, within};
+
+/// Longer than a deadline of 300 ms takes to end anything, and shorter than what it is to end would last.
+const HANG: Duration = Duration::from_secs(20);
 
 /// The caller on every path, and the callee with these further lines.
 fn pair(caller: &str, callee: &str) -> String {
@@ -71,11 +76,11 @@ async fn a_caller_that_joins_calls_waits_for_the_slowest_of_them() {
     let node = start(&isolated("")).await;
     let mut connection = node.connect().await;
     assert_eq!(connection.get("/join?ms=1,2,3").await.ok(), "1 2 3\n");
-    let times = (0..10).map(|number| (400 - number).to_string()).collect::<Vec<_>>();
+    let times = (0..10).map(|number| (1000 - number).to_string()).collect::<Vec<_>>();
     let start = std::time::Instant::now();
     assert_eq!(connection.get(&format!("/join?ms={}", times.join(","))).await.ok(), format!("{}\n", times.join(" ")));
     let took = start.elapsed().as_millis();
-    assert!((400..2000).contains(&took), "ten calls of 0.4 s took {took} ms");
+    assert!((1000..9000).contains(&took), "ten calls of a second each took {took} ms: one after another");
     // A call that is given up takes its callee's store with it, and the next ones are not mixed up with it.
     for _ in 0..40 {
         assert_eq!(connection.get("/race?ms=60000").await.ok(), "quick\n");
@@ -115,7 +120,7 @@ async fn a_loop_in_the_callee_ends_with_the_deadline() {
         for target in ["/act?what=loop", "/act-later?what=loop", "/wait?ms=60000", "/act?what=wait%2060000"] {
             let start = std::time::Instant::now();
             let id = node.get(target).await.problem(504);
-            assert!(start.elapsed().as_millis() < 2000, "{target} ended after {:?}", start.elapsed());
+            assert!(start.elapsed() < HANG, "{target} ended after {:?}", start.elapsed());
             assert_says(&told(&node, "failed", &id).await, &["seam-caller → seam-callee", "300 ms"]);
         }
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
@@ -248,8 +253,8 @@ async fn a_callee_may_go_on_working_after_its_answer() {
     for manifest in [pair("", ""), isolated("")] {
         let node = start(&manifest).await;
         let start = std::time::Instant::now();
-        assert_eq!(node.get("/leave?ms=700").await.ok(), "leaver 1  None\n");
-        assert!(start.elapsed().as_millis() < 600, "the answer came after {:?}", start.elapsed());
+        assert_eq!(node.get("/leave?ms=5000").await.ok(), "leaver 1  None\n");
+        assert!(start.elapsed().as_millis() < 4500, "the answer came after {:?}", start.elapsed());
         assert_eq!(node.get("/add?a=1&b=2").await.ok(), "3\n");
     }
 }
@@ -303,7 +308,7 @@ async fn the_deadline_shrinks_along_the_chain() {
         for target in ["/pass?what=loop", "/pass?what=wait%2050000", "/pass-later?what=loop"] {
             let start = std::time::Instant::now();
             let id = node.get(target).await.problem(504);
-            assert!(start.elapsed().as_millis() < 2000, "{target} ended after {:?}", start.elapsed());
+            assert!(start.elapsed() < HANG, "{target} ended after {:?}", start.elapsed());
             assert_says(&told(&node, "failed", &id).await, &["seam-entry → seam-relay", "300 ms"]);
         }
     }
