@@ -15,10 +15,8 @@ use crate::setup::{browser, playwright_dir};
 /// From the start of the process, components built and compiled before, to its first line.
 const START_TIME_MAX: Duration = Duration::from_secs(300);
 
-pub(crate) fn run(project: &Project) -> Result<()> {
-    // The same selection as for the tests: another one would give dependencies other features, and build them again.
-    project::run(&mut project.cargo(&["build", "--quiet", "--workspace", "--bins", "--tests", "--locked"]))?;
-    let isomer = project.target.join("debug/isomer");
+/// Visits the shop that `isomer` runs.
+pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
     let browser = browser().context("no browser here; hint: cargo xtask setup")?;
     let folder = project.target.join("browser-test");
     let _left_over = std::fs::remove_dir_all(&folder);
@@ -26,7 +24,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
 
     // The visitor's cookies and the shop's data outlive the process; that is what the second visit is about.
     for visit in ["the first visit", "after a restart"] {
-        let shop = Shop::start(project, &isomer, &folder.join("data"))?;
+        let shop = Shop::start(project, isomer, &folder.join("data"))?;
         println!("{visit}: {}", shop.url);
         project::run(
             project

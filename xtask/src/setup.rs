@@ -67,11 +67,7 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<()> {
 }
 
 fn guest_toolchain() -> Result<()> {
-    let toolchain = GuestToolchain::find_or_install(&mut |progress| match progress {
-        Progress::Step(step) => println!("{step}"),
-        Progress::Output(line) => println!("    {line}"),
-    });
-    match toolchain {
+    match GuestToolchain::find_or_install(&mut show_progress) {
         Ok(toolchain) => {
             println!("guest toolchain: {}", toolchain.describe());
             Ok(())
@@ -83,8 +79,16 @@ fn guest_toolchain() -> Result<()> {
     }
 }
 
+/// Shows what an installation does.
+pub(crate) fn show_progress(progress: Progress<'_>) {
+    match progress {
+        Progress::Step(step) => println!("{step}"),
+        Progress::Output(line) => println!("    {line}"),
+    }
+}
+
 fn rust_component(name: &str) -> Result<()> {
-    let program = if name == "clippy" { "cargo-clippy" } else { name };
+    let program = if name == "clippy" { "clippy-driver" } else { name };
     let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if there.is_ok_and(|status| status.success()) {
         return Ok(());

@@ -4,31 +4,58 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// The steps that have run.
+/// The steps so far.
 #[derive(Default)]
 pub(crate) struct Steps {
-    done: Vec<(String, Duration, bool)>,
+    done: Vec<Step>,
+}
+
+struct Step {
+    name: String,
+    time: Duration,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    Ok,
+    Failed,
+    /// Not run, and why.
+    Skipped(String),
 }
 
 impl Steps {
-    /// Run one step. A failure is shown, remembered, and does not keep the next steps from running.
-    pub(crate) fn run(&mut self, name: &str, step: impl FnOnce() -> Result<()>) {
+    /// Runs one step and returns what it made. A failure is shown, remembered, and does not keep the next steps from running.
+    pub(crate) fn run<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> Option<T> {
         println!("\n── {name}");
         let begin = Instant::now();
         let result = step();
         let time = begin.elapsed();
-        if let Err(error) = &result {
-            eprintln!("error: {error:#}");
-        }
-        let outcome = if result.is_ok() { "done" } else { "FAILED" };
-        println!("── {name}: {outcome} in {:.1} s", time.as_secs_f64());
-        self.done.push((name.to_owned(), time, result.is_ok()));
+        let (made, outcome) = match result {
+            Ok(made) => (Some(made), Outcome::Ok),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                (None, Outcome::Failed)
+            }
+        };
+        let word = if made.is_some() { "done" } else { "FAILED" };
+        println!("── {name}: {word} in {:.1} s", time.as_secs_f64());
+        self.done.push(Step { name: name.to_owned(), time, outcome });
+        made
     }
 
-    /// Say how all of them went; an error if one failed.
+    /// Notes that a step is not run. It is no failure, and the summary says it again.
+    pub(crate) fn skip(&mut self, name: &str, reason: impl Into<String>) {
+        let reason = reason.into();
+        println!("\n── {name}: skipped: {reason}");
+        self.done.push(Step { name: name.to_owned(), time: Duration::ZERO, outcome: Outcome::Skipped(reason) });
+    }
+
+    /// Prints how all of them went; an error if one failed.
     pub(crate) fn finish(self) -> Result<()> {
         println!("\n{}", self.summary());
-        let failed: Vec<&str> = self.done.iter().filter(|(_, _, ok)| !ok).map(|(name, ..)| name.as_str()).collect();
+        let failed = self.done.iter().filter(|step| step.outcome == Outcome::Failed);
+        let failed: Vec<&str> = failed.map(|step| step.name.as_str()).collect();
         if !failed.is_empty() {
             bail!("failed: {}", failed.join(", "));
         }
@@ -36,10 +63,12 @@ impl Steps {
     }
 
     fn summary(&self) -> String {
-        let line = |(name, time, ok): &(String, Duration, bool)| {
-            format!("{:<8}{:>8.1} s  {name}\n", if *ok { "ok" } else { "FAILED" }, time.as_secs_f64())
+        let line = |Step { name, time, outcome }: &Step| match outcome {
+            Outcome::Ok => format!("{:<8}{:>8.1} s  {name}\n", "ok", time.as_secs_f64()),
+            Outcome::Failed => format!("{:<8}{:>8.1} s  {name}\n", "FAILED", time.as_secs_f64()),
+            Outcome::Skipped(reason) => format!("{:<8}{:>8}    {name}: {reason}\n", "SKIPPED", ""),
         };
-        let total: Duration = self.done.iter().map(|(_, time, _)| *time).sum();
+        let total: Duration = self.done.iter().map(|step| step.time).sum();
         let lines: String = self.done.iter().map(line).collect();
         format!("{lines}{:>16.1} s  in all", total.as_secs_f64())
     }
@@ -52,15 +81,18 @@ mod tests {
     #[test]
     fn a_failed_step_fails_the_whole_and_the_others_run() {
         let mut steps = Steps::default();
-        let mut ran = Vec::new();
-        steps.run("one", || bail!("broken"));
-        steps.run("two", || {
-            ran.push("two");
-            Ok(())
-        });
-        assert_eq!(ran, ["two"]);
+        assert_eq!(steps.run("one", || bail!("broken") as Result<()>), None);
+        assert_eq!(steps.run("two", || Ok("made")), Some("made"));
         let summary = steps.summary();
         assert!(summary.starts_with("FAILED") && summary.contains("ok"), "{summary}");
         assert_eq!(steps.finish().expect_err("one failed").to_string(), "failed: one");
+    }
+
+    #[test]
+    fn a_skipped_step_is_no_failure_and_is_in_the_summary() {
+        let mut steps = Steps::default();
+        steps.skip("one", "nothing to do it with");
+        assert!(steps.summary().contains("SKIPPED") && steps.summary().contains("one: nothing to do it with"));
+        assert!(steps.finish().is_ok());
     }
 }

@@ -1,8 +1,11 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
+mod build;
+mod guests;
+
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::project::{self, Project, find_program};
@@ -16,27 +19,29 @@ pub(crate) fn run(project: &Project, in_browser: bool) -> Result<()> {
     steps.run("setup", || setup::run_for(project, purpose));
     steps.run("format", || format(project));
     steps.run("tidy", || tidy::run(project));
-    steps.run("clippy", || {
-        project::run(&mut project.cargo(&[
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ]))
-    });
     if find_program("cargo-deny").is_some() {
         steps.run("licences and advisories", || {
             project::run(&mut project.cargo(&["deny", "--log-level", "error", "check"]))
         });
     }
-    steps.run("tests", || project::run(&mut project.cargo(&["test", "--quiet", "--workspace", "--locked"])));
+    let built = steps.run("build", || build::run(project));
+    if let Some(built) = &built {
+        steps.run("clippy", || {
+            built.lints.iter().for_each(|lint| print!("{lint}"));
+            ensure!(built.lints.is_empty(), "{} lints", built.lints.len());
+            Ok(())
+        });
+        steps.run("tests", || project::run(&mut build::test(project)));
+        guests::run(project, &mut steps, built);
+    } else {
+        steps.skip("clippy, tests", "the build failed");
+    }
     steps.run("the boutique's logic", || boutique_logic(project));
-    if in_browser {
-        steps.run("the boutique in a browser", || browser::run(project));
+    match &built {
+        Some(built) if in_browser => {
+            steps.run("the boutique in a browser", || browser::run(project, &built.isomer));
+        }
+        _ => {}
     }
     steps.finish()
 }
@@ -69,7 +74,7 @@ fn boutique_logic(project: &Project) -> Result<()> {
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_logic =
         |package: &&Value| package["manifest_path"].as_str().is_some_and(|path| Path::new(path).starts_with(&logic));
-    let mut command = project.cargo(&["test", "--quiet", "--locked", "--manifest-path"]);
+    let mut command = project.cargo(&["test", "--quiet", "--locked", "--no-fail-fast", "--manifest-path"]);
     command.arg(&manifest);
     for package in packages.iter().filter(is_logic) {
         command.args(["--package", package["name"].as_str().context("a package has a name")?]);

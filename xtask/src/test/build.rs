@@ -1,0 +1,158 @@
+//! The build of all tests, which lints as it compiles.
+//!
+//! `cargo clippy` is `cargo check` with another compiler for the workspace's own crates. Checked and compiled artifacts have nothing
+//! in common, so running it beside the tests compiles every dependency twice: five minutes on two cores. Here the tests themselves
+//! are compiled by clippy's driver, which is the same compiler with more lints. Cargo keeps what it makes apart from what
+//! `rustc` makes of the same crates, and shares the dependencies.
+//!
+//! A lint does not fail the build (all are capped at warnings): the tests run, and the lints are a failed step of their own.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, IsTerminal as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::project::{self, Project, find_program};
+
+/// What the build made.
+pub(crate) struct Built {
+    /// What clippy and the compiler say about the workspace's crates, as text for a person, each once.
+    pub lints: Vec<String>,
+    /// The programs that run tests.
+    pub tests: Vec<TestProgram>,
+    /// The command line that the tests run.
+    pub isomer: PathBuf,
+}
+
+/// A program that runs tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TestProgram {
+    /// The target's name: `deploy` of `tests/deploy/main.rs`.
+    pub target: String,
+    /// `test`, `lib`, `bin`, `example`.
+    pub kind: String,
+    pub executable: PathBuf,
+}
+
+/// Builds everything that `cargo test` runs.
+pub(crate) fn run(project: &Project) -> Result<Built> {
+    let is_terminal = std::io::stderr().is_terminal();
+    let format = if is_terminal { "json-diagnostic-rendered-ansi" } else { "json" };
+    let mut command = test(project);
+    command.args(["--no-run", "--message-format", format]);
+    let line = project::show(&command);
+    println!("$ {line}");
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("`{line}` cannot be run"))?;
+    let stdout = child.stdout.take().context("stdout is piped")?;
+    let mut messages = Messages::default();
+    for line in BufReader::new(stdout).lines() {
+        messages.take(&line.context("cargo's output cannot be read")?);
+    }
+    let status = child.wait().with_context(|| format!("`{line}` cannot be waited for"))?;
+    ensure!(status.success(), "`{line}` failed ({status})");
+    let isomer = messages.isomer.context("the build made no `isomer`")?;
+    Ok(Built { lints: messages.lints, tests: messages.tests, isomer })
+}
+
+/// `cargo test` of the whole workspace, on what [`run`] builds. The caller adds which tests to run.
+pub(crate) fn test(project: &Project) -> Command {
+    let mut command = project.cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    if !std::io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
+    command.env("RUSTC_WORKSPACE_WRAPPER", clippy_driver(project));
+    // Read by clippy's driver, and noted by it as an input of what it compiles.
+    command.env("CLIPPY_ARGS", "--cap-lints=warn__CLIPPY_HACKERY__");
+    command
+}
+
+/// The driver of the compiler in use. Rustup's proxy of that name would do, and start rustup for every crate.
+fn clippy_driver(project: &Project) -> PathBuf {
+    let sysroot = project.command("rustc").args(["--print", "sysroot"]).output();
+    let sysroot = sysroot.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
+    let driver = sysroot.map(|sysroot| sysroot.join("bin/clippy-driver")).ok().filter(|driver| driver.is_file());
+    driver.or_else(|| find_program("clippy-driver")).unwrap_or_else(|| "clippy-driver".into())
+}
+
+/// What cargo's JSON messages have told so far.
+#[derive(Default)]
+struct Messages {
+    lints: Vec<String>,
+    seen: BTreeSet<String>,
+    tests: Vec<TestProgram>,
+    isomer: Option<PathBuf>,
+}
+
+impl Messages {
+    fn take(&mut self, line: &str) {
+        // Lines that are not JSON are not cargo's.
+        let Ok(message) = serde_json::from_str::<Value>(line) else { return };
+        match message["reason"].as_str() {
+            Some("compiler-message") => self.diagnostic(&message["message"]),
+            Some("compiler-artifact") => self.artifact(&message),
+            _ => {}
+        }
+    }
+
+    fn diagnostic(&mut self, diagnostic: &Value) {
+        let rendered = diagnostic["rendered"].as_str().unwrap_or_default();
+        let has_place = diagnostic["spans"].as_array().is_some_and(|spans| !spans.is_empty());
+        // The same file is compiled for several programs. A diagnostic without a code or a place only counts the others.
+        if !has_place && diagnostic["code"].is_null() || !self.seen.insert(rendered.to_owned()) {
+            return;
+        }
+        match diagnostic["level"].as_str() {
+            Some("warning") => self.lints.push(rendered.to_owned()),
+            _ => eprint!("{rendered}"),
+        }
+    }
+
+    fn artifact(&mut self, artifact: &Value) {
+        let Some(executable) = artifact["executable"].as_str().map(PathBuf::from) else { return };
+        let target = artifact["target"]["name"].as_str().unwrap_or_default().to_owned();
+        let kind = artifact["target"]["kind"][0].as_str().unwrap_or_default().to_owned();
+        if artifact["profile"]["test"] == true {
+            self.tests.push(TestProgram { target, kind, executable });
+        } else if (target.as_str(), kind.as_str()) == ("isomer", "bin") {
+            self.isomer = Some(executable);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lints_are_kept_once_and_programs_are_found() {
+        let mut messages = Messages::default();
+        let lint = r#"{"reason":"compiler-message","message":{"level":"warning","code":{"code":"clippy::unwrap_used"},
+            "spans":[{}],"rendered":"warning: used `unwrap()`\n"}}"#
+            .replace('\n', "");
+        messages.take(&lint);
+        messages.take(&lint);
+        let count = r#"{"level":"warning","code":null,"spans":[],"rendered":"warning: 1 warning emitted\n"}"#;
+        messages.take(&format!(r#"{{"reason":"compiler-message","message":{count}}}"#));
+        messages.take("not JSON");
+        let artifact = |kind: &str, name: &str, test: bool, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"{name}"}},
+                "profile":{{"test":{test}}},"executable":{executable}}}"#
+            )
+        };
+        messages.take(&artifact("lib", "isomer_node", false, "null"));
+        messages.take(&artifact("bin", "isomer", false, r#""/t/debug/isomer""#));
+        messages.take(&artifact("test", "deploy", true, r#""/t/debug/deps/deploy-1""#));
+        assert_eq!(messages.lints, ["warning: used `unwrap()`\n"]);
+        assert_eq!(messages.isomer, Some("/t/debug/isomer".into()));
+        let deploy = TestProgram {
+            target: "deploy".to_owned(),
+            kind: "test".to_owned(),
+            executable: "/t/debug/deps/deploy-1".into(),
+        };
+        assert_eq!(messages.tests, [deploy]);
+    }
+}
