@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use isomer_manifest::{App, OutboundHost, SecretSource, StoreName};
 use isomer_runtime::Provider;
+use isomer_runtime::folders::FolderStorage;
 use isomer_runtime::guest::Outbound;
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
@@ -123,14 +124,13 @@ impl Capabilities {
         Self::open(app, &self.place.with_files(files), &self.engines).await
     }
 
-    /// Says whether the tenant's storage is full, and keeps what `folders` take counted while somebody asks. `None`: there is no
-    /// limit, or no folder.
-    pub fn watch_folders(&self, folders: Vec<PathBuf>) -> Option<Arc<dyn Fn() -> bool + Send + Sync>> {
+    /// The tenant's storage, as far as guests write to `folders`. `None`: there is no limit, or no folder.
+    pub fn watch_folders(&self, folders: Vec<PathBuf>) -> Option<Arc<dyn FolderStorage>> {
         if folders.is_empty() || matches!(self.place.files, AppFiles::Anywhere(_)) {
             return None;
         }
-        let watch = WatchedFolders::new(folders, self.place.storage.clone(), self.engines.kv.lane(&self.place.storage));
-        Some(Arc::new(move || watch.is_full()))
+        let lane = self.engines.kv.lane(&self.place.storage);
+        Some(Arc::new(WatchedFolders::new(folders, self.place.storage.clone(), lane)))
     }
 
     /// Where they lie.
@@ -150,12 +150,19 @@ impl Capabilities {
     }
 }
 
-/// Counts what the app has on disk, the first time that it is opened.
+/// Counts what the app has on disk, the first time that it is opened. Folders that cannot be counted count as full, and that is no reason not
+/// to open the app: it may be the one to put them in order.
 async fn count_data(place: &Place, engines: &Engines) -> Result<(), CapabilityError> {
     let AppFiles::Own { writable, .. } = &place.files else { return Ok(()) };
-    let (account, folders) = (place.storage.clone(), [place.kv.clone(), place.sql.clone(), writable.clone()]);
+    let (account, stores, writable) = (place.storage.clone(), [place.kv.clone(), place.sql.clone()], writable.clone());
     let lane = engines.kv.lane(&account);
-    let counted = lane.run(move || folders.iter().try_for_each(|folder| account.scan_once(folder)));
+    let counted = lane.run(move || {
+        stores.iter().try_for_each(|folder| account.scan_once(folder))?;
+        if let Err(error) = account.scan_folders_once(&writable) {
+            tracing::warn!(folder = %writable.display(), %error, "folders can't be counted: the quota of storage is used up");
+        }
+        Ok(())
+    });
     counted.await.map_err(std::io::Error::other).flatten().map_err(CapabilityError::Count)
 }
 

@@ -25,6 +25,7 @@ pub mod secrets;
 pub mod sql;
 mod storage;
 mod store_name;
+mod threads;
 mod watched_folders;
 
 pub use app::{Capabilities, CapabilityError};

@@ -27,7 +27,7 @@ impl NodeDir {
             return Err(DataDirError::OfApp { path });
         }
         let dir = Self { path, _lock: lock };
-        for part in [dir.blobs(), dir.revisions(), dir.cache(), dir.tenants()] {
+        for part in [dir.blobs(), dir.revisions(), dir.cache(), dir.tenants(), dir.trash()] {
             make_private_dir(&part).map_err(failed(&part, "making the directory failed"))?;
         }
         sync_dir(&dir.path).map_err(failed(&dir.path, "syncing the directory failed"))?;
@@ -62,6 +62,12 @@ impl NodeDir {
     #[must_use]
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
+    }
+
+    /// What was removed and may still take space.
+    #[must_use]
+    pub fn trash(&self) -> PathBuf {
+        self.path.join("trash")
     }
 
     /// The data of all tenants.

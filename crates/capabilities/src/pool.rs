@@ -5,6 +5,9 @@
 //! them, and a lane has a bound of threads that it may occupy at once and one of jobs that may wait: slow statements and floods of one
 //! tenant take its own share and no more. Jobs whose caller has gone are skipped. A job that panics costs its caller an
 //! error and nobody else anything.
+//!
+//! Threads are started, and jobs are dropped, while no lock is held: a thread may not start, and what a job holds may come back to its
+//! lane or its store when it is dropped.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +16,8 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+
+use crate::threads::{SystemThreads, ThreadSource};
 
 /// How long a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -55,6 +60,8 @@ pub(crate) struct LaneBounds {
 struct Shared {
     name: &'static str,
     threads_max: usize,
+    source: Arc<dyn ThreadSource>,
+    idle_time: Duration,
     state: Mutex<State>,
     /// Work is there, or the pool is closed.
     ready: Condvar,
@@ -85,9 +92,28 @@ struct Queue {
 impl Pool {
     /// At most `threads_max` threads, called `name`. None is started yet.
     pub(crate) fn new(name: &'static str, threads_max: usize) -> Arc<Self> {
+        Self::with_threads(name, threads_max, SystemThreads::shared(), IDLE_TIME_MAX)
+    }
+
+    /// As [`Pool::new`], with threads of `source` that end after `idle_time` without work.
+    pub(crate) fn with_threads(
+        name: &'static str,
+        threads_max: usize,
+        source: Arc<dyn ThreadSource>,
+        idle_time: Duration,
+    ) -> Arc<Self> {
         let state = Mutex::default();
-        let (ready, ended) = (Condvar::new(), Condvar::new());
-        Arc::new(Self { shared: Arc::new(Shared { name, threads_max: threads_max.max(1), state, ready, ended }) })
+        let (threads_max, ready, ended) = (threads_max.max(1), Condvar::new(), Condvar::new());
+        Arc::new(Self { shared: Arc::new(Shared { name, threads_max, source, idle_time, state, ready, ended }) })
+    }
+
+    /// Returns when no thread is left: soon, where the idle time is zero and there is no work.
+    #[cfg(test)]
+    pub(crate) fn wait_without_threads(&self) {
+        let mut state = locked(&self.shared.state);
+        while state.starting > 0 || !state.threads.is_empty() {
+            state = self.shared.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// The lane `number`.
@@ -114,8 +140,9 @@ impl Lane {
     }
 
     /// Have `job` run, however many wait: for what must be done and of which there is a bounded number anyway, as closing a file.
+    /// Where no thread can be had, the job is dropped by the caller's thread, before this returns or a little later; what must be done
+    /// all the same is done by the drop of what the job holds.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
-        // Where no thread can be had, the job is dropped, which closes what it holds.
         if self.pool.shared.push(self.number, self.bounds, usize::MAX, Box::new(job)).is_err() {
             tracing::error!("no thread can be started for storage");
         }
@@ -124,37 +151,44 @@ impl Lane {
 
 impl Shared {
     fn push(self: &Arc<Self>, number: u64, bounds: LaneBounds, waiting_max: usize, job: Job) -> Result<(), PoolError> {
-        let mut state = locked(&self.state);
-        let lane = state.lanes.entry(number).or_default();
-        if lane.jobs.len() >= waiting_max {
-            return Err(PoolError::Full);
-        }
-        lane.running_max = bounds.running_max.max(1);
-        lane.jobs.push_back(job);
-        state.give_turn(number);
-        let enough = state.turns.len() <= state.idle + state.starting;
-        if !enough && state.threads.len() + state.starting < self.threads_max {
-            self.start_thread(&mut state);
-        }
-        if state.threads.len() + state.starting == 0 {
-            if let Some(lane) = state.lanes.remove(&number) {
-                state.turns.retain(|waiting| *waiting != number);
-                drop(state);
-                drop(lane);
+        let starts = {
+            let mut state = locked(&self.state);
+            let lane = state.lanes.entry(number).or_default();
+            if lane.jobs.len() >= waiting_max {
+                return Err(PoolError::Full);
             }
-            return Err(PoolError::Abandoned);
-        }
-        self.ready.notify_one();
-        Ok(())
+            lane.running_max = bounds.running_max.max(1);
+            lane.jobs.push_back(job);
+            state.give_turn(number);
+            let enough = state.turns.len() <= state.idle + state.starting;
+            let starts = !enough && state.threads.len() + state.starting < self.threads_max;
+            if starts {
+                state.starting += 1;
+            }
+            self.ready.notify_one();
+            starts
+        };
+        if starts { self.start_thread() } else { Ok(()) }
     }
 
-    fn start_thread(self: &Arc<Self>, state: &mut State) {
+    /// Starts a thread that was counted as starting. If none can be started and there is none, all that waits is abandoned.
+    fn start_thread(self: &Arc<Self>) -> Result<(), PoolError> {
         let shared = self.clone();
-        state.starting += 1;
-        if let Err(error) = std::thread::Builder::new().name(self.name.to_owned()).spawn(move || shared.work()) {
+        let Err(error) = self.source.start(self.name, Box::new(move || shared.work())) else { return Ok(()) };
+        let abandoned = {
+            let mut state = locked(&self.state);
             state.starting -= 1;
-            tracing::error!(%error, "a thread for storage can't be started");
-        }
+            if state.threads.len() + state.starting > 0 {
+                tracing::warn!(%error, "one more thread for storage can't be started: those that run do its work");
+                return Ok(());
+            }
+            self.ended.notify_all();
+            state.turns.clear();
+            std::mem::take(&mut state.lanes)
+        };
+        tracing::error!(%error, "a thread for storage can't be started");
+        drop(abandoned);
+        Err(PoolError::Abandoned)
     }
 
     fn work(&self) {
@@ -188,7 +222,8 @@ impl Shared {
                 return None;
             }
             state.idle += 1;
-            let (woken, waited) = self.ready.wait_timeout(state, IDLE_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
+            let (woken, waited) =
+                self.ready.wait_timeout(state, self.idle_time).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
             if waited.timed_out() && state.turns.is_empty() && !state.closed {
@@ -259,6 +294,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::threads::FailingThreads;
 
     const BOUNDS: LaneBounds = LaneBounds { running_max: 1, waiting_max: 1 };
 
@@ -332,6 +368,37 @@ mod tests {
         drop((first, second, pool));
         let order = locked(&order).clone();
         assert!(order == "babaa" || order == "ababa", "{order}");
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_abandoned_where_no_thread_starts_and_the_next_job_tries_again() {
+        let threads = Arc::new(FailingThreads::default());
+        let pool = Pool::with_threads("test", 2, threads.clone(), IDLE_TIME_MAX);
+        let lane = pool.lane(1, LaneBounds { running_max: 2, waiting_max: 9 });
+        threads.fail(true);
+        assert_eq!(lane.run(|| 1).await, Err(PoolError::Abandoned));
+        // A job whose drop comes back to its lane finds no lock held.
+        struct Again(Lane, mpsc::Sender<()>);
+        impl Drop for Again {
+            fn drop(&mut self) {
+                self.0.spawn(|| ());
+                self.1.send(()).unwrap();
+            }
+        }
+        let (dropped, drops) = mpsc::channel();
+        let again = Again(lane.clone(), dropped);
+        lane.spawn(move || drop(again));
+        drops.recv().unwrap();
+        threads.fail(false);
+        assert_eq!(lane.run(|| 1).await, Ok(1));
+        // One thread is there: it does what a second one would have done.
+        let (starts, release) = gated(&lane);
+        starts.recv().unwrap();
+        threads.fail(true);
+        let mut waiting = Box::pin(lane.run(|| 2));
+        assert!(poll_once(waiting.as_mut()).await.is_none());
+        release.send(()).unwrap();
+        assert_eq!(waiting.await, Ok(2));
     }
 
     #[test]

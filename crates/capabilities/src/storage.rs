@@ -3,18 +3,20 @@
 //! The account knows each file that it has seen and what it took then, so the sum is known without opening a store: once from a
 //! scan of the tenant's folders, then from each store after each of its writes. Counted is what a file takes on disk (its blocks), not its
 //! length: key-value stores make their files long ahead of time without filling them.
+//!
+//! Granted folders, which guests write past every engine of ours, are one number each: what was found in them last. What guests have claimed
+//! since then ([`StorageAccount::claim`]) counts as used until the next look. A folder that cannot be counted, for whatever reason, counts as
+//! all there is: else whoever makes one has no limit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use isomer_disk::{Reserve, tree};
 
 use crate::pool::locked;
-
-/// Unit of a file's count of blocks, whatever the file system's own blocks are (`stat(2)`).
-#[cfg(unix)]
-const BLOCK_BYTES: u64 = 512;
 
 /// One tenant's account of storage. Also what fairness goes by: all apps with the same account have one share of the threads.
 #[derive(Debug)]
@@ -26,8 +28,14 @@ pub struct StorageAccount {
     files: Mutex<HashMap<PathBuf, u64>>,
     /// Folders all of whose files are known.
     scanned: Mutex<Vec<PathBuf>>,
+    /// Folders that could not be counted when they were looked at last.
+    uncounted: Mutex<BTreeSet<PathBuf>>,
+    /// Bytes that guests have claimed for writes into folders that were not counted since.
+    claimed: AtomicU64,
     /// Bytes of the tenant's writes that wait for a thread.
     waiting: AtomicUsize,
+    /// What must stay free on the disk; there is none where it was not set.
+    reserve: OnceLock<Arc<Reserve>>,
 }
 
 impl StorageAccount {
@@ -42,7 +50,10 @@ impl StorageAccount {
             refused: AtomicU64::new(0),
             files: Mutex::default(),
             scanned: Mutex::default(),
+            uncounted: Mutex::default(),
+            claimed: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            reserve: OnceLock::new(),
         }
     }
 
@@ -62,9 +73,15 @@ impl StorageAccount {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that are used, as far as is known: see [`StorageAccount::scan`].
+    /// From now on, writes are refused that would leave less than the reserve on the disk. The first reserve counts.
+    pub fn set_reserve(&self, reserve: Arc<Reserve>) {
+        let _ = self.reserve.set(reserve);
+    }
+
+    /// Bytes that are used, as far as is known: see [`StorageAccount::scan`]. At least the limit, where something cannot be counted.
     pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+        let used = self.used.load(Ordering::Relaxed);
+        if self.is_limited() && !locked(&self.uncounted).is_empty() { used.max(self.limit()) } else { used }
     }
 
     /// How many writes were refused for the limit.
@@ -75,22 +92,66 @@ impl StorageAccount {
     /// Count all files below `dir` anew; a folder that isn't there has none. Blocking.
     ///
     /// # Errors
-    /// When a folder can't be read.
+    /// When a folder can't be read. Then it counts as all that the tenant may use, until it can be.
     pub fn scan(&self, dir: &Path) -> io::Result<()> {
         let mut found = HashMap::new();
-        measure_tree(dir, &mut found)?;
+        let counted = tree::walk(dir, |path, it| {
+            found.insert(path.to_owned(), it.bytes.max(ENTRY_BYTES));
+        });
+        self.found(dir, found, counted)
+    }
+
+    /// As [`StorageAccount::scan`], for a folder whose files are no stores: what is in it is one number.
+    ///
+    /// # Errors
+    /// As [`StorageAccount::scan`].
+    pub fn scan_folder(&self, dir: &Path) -> io::Result<()> {
+        let mut bytes = 0_u64;
+        let counted = tree::walk(dir, |_, it| bytes = bytes.saturating_add(it.bytes.max(ENTRY_BYTES)));
+        self.found(dir, HashMap::from([(dir.to_owned(), bytes.saturating_add(ENTRY_BYTES))]), counted)
+    }
+
+    /// [`StorageAccount::scan_folder`] of all folders in `dir`, unless that was done before.
+    ///
+    /// # Errors
+    /// The last error; all that can be counted are.
+    pub fn scan_folders_once(&self, dir: &Path) -> io::Result<()> {
+        if locked(&self.scanned).iter().any(|scanned| dir.starts_with(scanned)) {
+            return Ok(());
+        }
+        let folders = match std::fs::read_dir(dir) {
+            Ok(folders) => folders,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return self.found(dir, HashMap::new(), Err(error)),
+        };
+        let mut counted = Ok(());
+        for folder in folders {
+            counted = folder.and_then(|folder| self.scan_folder(&folder.path())).and(counted);
+        }
+        locked(&self.scanned).push(dir.to_owned());
+        counted
+    }
+
+    fn found(&self, dir: &Path, found: HashMap<PathBuf, u64>, counted: io::Result<()>) -> io::Result<()> {
         let is_there = dir.exists();
+        {
+            let mut uncounted = locked(&self.uncounted);
+            uncounted.retain(|other| !other.starts_with(dir));
+            if counted.is_err() {
+                uncounted.insert(dir.to_owned());
+            }
+        }
         let mut files = locked(&self.files);
         // The folder itself was found by a look at the one around it, if at all.
         files.retain(|path, _| !path.starts_with(dir) || (is_there && path == dir));
-        files.extend(found);
+        files.extend(found.into_iter().filter(|_| is_there));
         self.used.store(files.values().sum(), Ordering::Relaxed);
         let mut scanned = locked(&self.scanned);
         if !scanned.iter().any(|other| dir.starts_with(other)) {
             scanned.retain(|other| !other.starts_with(dir));
             scanned.push(dir.to_owned());
         }
-        Ok(())
+        counted
     }
 
     /// As [`StorageAccount::scan`], unless the folder, or one around it, was scanned before: then what is there is known.
@@ -106,6 +167,7 @@ impl StorageAccount {
 
     /// Forget the files below `dir`: they were removed.
     pub fn forget(&self, dir: &Path) {
+        locked(&self.uncounted).retain(|other| !other.starts_with(dir));
         let mut files = locked(&self.files);
         files.retain(|path, _| !path.starts_with(dir));
         self.used.store(files.values().sum(), Ordering::Relaxed);
@@ -116,14 +178,35 @@ impl StorageAccount {
         self.number
     }
 
-    /// Is there a limit?
+    /// Is there a limit, of the tenant or of the disk?
     pub(crate) fn is_limited(&self) -> bool {
-        self.limit() != u64::MAX
+        self.limit() != u64::MAX || self.reserve.get().is_some()
     }
 
     /// Bytes that are left.
     pub(crate) fn room(&self) -> u64 {
-        self.limit().saturating_sub(self.used())
+        let own = self.limit().saturating_sub(self.used()).saturating_sub(self.claimed.load(Ordering::Relaxed));
+        match self.reserve.get() {
+            Some(reserve) if own > 0 => own.min(reserve.room()),
+            _ => own,
+        }
+    }
+
+    /// Claims `bytes` for a write into a folder, until [`StorageAccount::settle`]. Whether they were left.
+    pub(crate) fn claim(&self, bytes: u64) -> bool {
+        // Claimed first: two who claim the rest at the same time must not both have it.
+        self.claimed.fetch_add(bytes, Ordering::Relaxed);
+        let taken = self.used().saturating_add(self.claimed.load(Ordering::Relaxed));
+        let fits = taken <= self.limit() && self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes);
+        if !fits {
+            self.settle(bytes);
+        }
+        fits
+    }
+
+    /// What was claimed has been counted, or was not used.
+    pub(crate) fn settle(&self, bytes: u64) {
+        self.claimed.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Counts a write that was refused.
@@ -168,12 +251,12 @@ impl StorageAccount {
 /// What a file or folder counts at least, empty or not: its name and its inode are something that a disk runs out of, too.
 const ENTRY_BYTES: u64 = 4096;
 
+/// Unit of a file's count of blocks, whatever the file system's own blocks are (`stat(2)`).
+const BLOCK_BYTES: u64 = 512;
+
 /// What a file takes on disk.
-pub(crate) fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
-    #[cfg(unix)]
-    return std::os::unix::fs::MetadataExt::blocks(metadata) * BLOCK_BYTES;
-    #[cfg(not(unix))]
-    metadata.len()
+fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(metadata) * BLOCK_BYTES
 }
 
 /// Bytes that this thread has written to files since it was started; 0 where the system doesn't say.
@@ -182,28 +265,6 @@ pub(crate) fn written_by_thread() -> u64 {
     let counters = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
     let written = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
     written.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0)
-}
-
-/// All files below `dir`, without following links.
-fn measure_tree(dir: &Path, found: &mut HashMap<PathBuf, u64>) -> io::Result<()> {
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            // It may have gone meanwhile: whoever owns it is at work.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            }
-            found.insert(entry.path(), bytes_on_disk(&metadata).max(ENTRY_BYTES));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -239,6 +300,40 @@ mod tests {
         account.measure(&second.join("y"));
         account.forget(&second);
         assert_eq!(account.used(), 2 * ENTRY_BYTES, "the folders `a` and `a/kv`");
+    }
+
+    #[test]
+    fn what_cannot_be_counted_counts_as_full_until_it_can_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut deep = dir.path().join("data");
+        let top = deep.clone();
+        deep.extend(vec!["d"; tree::DEPTH_MAX + 1]);
+        std::fs::create_dir_all(&deep).unwrap();
+        let account = StorageAccount::new(1 << 30);
+        for _ in 0..2 {
+            account.scan_folder(&top).unwrap_err();
+            assert_eq!((account.used(), account.room(), account.claim(1)), (1 << 30, 0, false));
+        }
+        std::fs::remove_dir(&deep).unwrap();
+        account.scan_folder(&top).unwrap();
+        assert_eq!(account.used(), (tree::DEPTH_MAX as u64 + 1) * ENTRY_BYTES);
+        assert!(account.claim(1 << 20));
+        tree::remove(&top).unwrap();
+        account.forget(&top);
+        assert_eq!(account.used(), 0);
+    }
+
+    #[test]
+    fn claims_count_until_they_are_settled_and_the_reserve_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let account = StorageAccount::new(1000);
+        assert!(account.claim(600) && !account.claim(401) && account.claim(400));
+        assert_eq!((account.room(), account.used()), (0, 0));
+        account.settle(1000);
+        assert_eq!(account.room(), 1000);
+        account.set_reserve(Arc::new(Reserve::new(dir.path(), u64::MAX)));
+        assert!(!account.claim(1) && account.is_limited());
+        assert_eq!(account.room(), 0);
     }
 
     #[test]

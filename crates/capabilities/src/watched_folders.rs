@@ -1,19 +1,37 @@
 //! Folders that components may write, as far as their tenant's quota of storage concerns them.
 //!
-//! Guests write files through `wasi:filesystem`, past every engine of ours, so nothing can be refused write by write. Instead the
-//! folders are counted again and again while somebody uses them, and an instance that begins when the storage is full gets them read-only.
-//! One that has them open is not used again. What the requests that run write until the next count is the most that can be over.
+//! Guests write files through `wasi:filesystem`, past every engine of ours. Each write claims what it may fill
+//! ([`FolderStorage::claim`]), so a request that runs goes over the quota by no more than what is written while the folders are counted. The
+//! count, again and again while somebody uses the folders, tells what is really there: a file that is written over takes no more
+//! than before, and one that was removed takes nothing. An instance that begins when the storage is full gets its folders read-only, and
+//! one that has them open is not used again.
+//!
+//! | rejected | why |
+//! | --- | --- |
+//! | project quotas of the file system (ext4, xfs) | exact, and without any of this, but they need root, a mount option and a file system that has them, and a node must hold tenants to their quotas without. An administrator who sets them on `tenants/NAME` has both: the guest is told the same |
+//! | a file system of its own for each tenant (a loop device) | needs root, and its space is taken whether it is used or not |
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use isomer_runtime::folders::FolderStorage;
+use tokio::sync::watch;
 
 use crate::StorageAccount;
 use crate::pool::{Lane, locked};
 
-/// Least time between two counts.
+/// Least time between two counts that nobody waits for.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// After a count that somebody waited for there is a pause of this many times what it took, and no less than [`PAUSE_MIN`]: while the
+/// storage is full, every write asks for one.
+const PAUSE_PART: u32 = 8;
+
+/// The least pause.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 pub(crate) struct WatchedFolders {
     shared: Arc<Shared>,
@@ -23,27 +41,53 @@ pub(crate) struct WatchedFolders {
 struct Shared {
     folders: Vec<PathBuf>,
     account: Arc<StorageAccount>,
-    counted_at: Mutex<Option<Instant>>,
+    last: Mutex<Option<Counted>>,
     counting: AtomicBool,
+    /// How often they were.
+    counted: watch::Sender<u64>,
+    /// What was claimed from the account and not counted yet.
+    claimed: AtomicU64,
 }
+
+struct Counted {
+    at: Instant,
+    took: Duration,
+}
+
+/// A count that was asked for. However it ends, it is over.
+struct Count(Arc<Shared>);
 
 impl WatchedFolders {
     pub(crate) fn new(folders: Vec<PathBuf>, account: Arc<StorageAccount>, lane: Lane) -> Self {
-        let (counted_at, counting) = (Mutex::default(), AtomicBool::new(false));
-        Self { shared: Arc::new(Shared { folders, account, counted_at, counting }), lane }
+        let shared = Shared {
+            folders,
+            account,
+            last: Mutex::default(),
+            counting: AtomicBool::new(false),
+            counted: watch::Sender::default(),
+            claimed: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared), lane }
     }
 
-    /// Is nothing left of the tenant's storage, as far as was counted? Has the folders counted anew, in the background, if that
-    /// was not done just now.
-    pub(crate) fn is_full(&self) -> bool {
+    /// Has the folders counted, in the background, unless they are being counted.
+    fn start_count(&self) {
+        if !self.shared.counting.swap(true, Ordering::AcqRel) {
+            let count = Count(self.shared.clone());
+            self.lane.spawn(move || count.0.count());
+        }
+    }
+}
+
+impl FolderStorage for WatchedFolders {
+    /// Has the folders counted anew, in the background, if that was not done just now.
+    fn is_full(&self) -> bool {
         let account = &self.shared.account;
         if !account.is_limited() {
             return false;
         }
-        let due = locked(&self.shared.counted_at).is_none_or(|at| at.elapsed() >= COUNT_EVERY);
-        if due && !self.shared.counting.swap(true, Ordering::AcqRel) {
-            let shared = self.shared.clone();
-            self.lane.spawn(move || shared.count());
+        if locked(&self.shared.last).as_ref().is_none_or(|last| last.at.elapsed() >= COUNT_EVERY) {
+            self.start_count();
         }
         let full = account.room() == 0;
         if full {
@@ -51,16 +95,66 @@ impl WatchedFolders {
         }
         full
     }
+
+    fn claim(&self, bytes: u64) -> bool {
+        let fits = self.shared.account.claim(bytes);
+        if fits {
+            self.shared.claimed.fetch_add(bytes, Ordering::AcqRel);
+        }
+        fits
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.shared.account.room() >= bytes
+    }
+
+    fn count(&self) -> BoxFuture<'static, ()> {
+        let is_due = locked(&self.shared.last)
+            .as_ref()
+            .is_none_or(|last| last.at.elapsed() >= (last.took * PAUSE_PART).max(PAUSE_MIN));
+        if !is_due {
+            self.shared.account.refuse();
+            return Box::pin(std::future::ready(()));
+        }
+        // Before the count is started: it may be over at once.
+        let mut counted = self.shared.counted.subscribe();
+        self.start_count();
+        Box::pin(async move {
+            // If the sender is gone, so are the folders.
+            let _ = counted.changed().await;
+        })
+    }
 }
 
 impl Shared {
     fn count(&self) {
+        let begun = Instant::now();
+        // What is claimed from here on may be written after it was looked at.
+        let claimed = self.claimed.load(Ordering::Acquire);
         for folder in &self.folders {
-            if let Err(error) = self.account.scan(folder) {
-                tracing::warn!(folder = %folder.display(), %error, "a folder can't be counted for the quota of storage");
+            if let Err(error) = self.account.scan_folder(folder) {
+                tracing::warn!(folder = %folder.display(), %error, "a folder can't be counted: the quota of storage is used up");
             }
         }
-        *locked(&self.counted_at) = Some(Instant::now());
-        self.counting.store(false, Ordering::Release);
+        self.settle(claimed);
+        *locked(&self.last) = Some(Counted { at: Instant::now(), took: begun.elapsed() });
+    }
+
+    fn settle(&self, bytes: u64) {
+        self.claimed.fetch_sub(bytes, Ordering::AcqRel);
+        self.account.settle(bytes);
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.counting.store(false, Ordering::Release);
+        self.0.counted.send_modify(|times| *times += 1);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.settle(self.claimed.load(Ordering::Acquire));
     }
 }

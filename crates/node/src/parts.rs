@@ -1,5 +1,6 @@
 //! What the platform gives an app: stores, secrets, directories and ways out, by its grants and by nothing else.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,21 +84,28 @@ impl Parts {
     /// When a granted directory is not there.
     pub fn owners(&self, app: &App, components: &[ComponentName]) -> Result<Vec<OwnerSettings>, PartsError> {
         let known = components.iter().filter_map(|name| app.components.get_key_value(name));
-        known.map(|(name, component)| self.owner(name, component)).collect()
+        let owners = known.map(|(name, component)| self.owner(name, component));
+        let mut owners = owners.collect::<Result<Vec<_>, _>>()?;
+        // One storage for all: who writes is not told apart in a store that several share.
+        let folders = owners.iter().flat_map(|owner| &owner.directories).filter(|directory| directory.write);
+        let folders: BTreeSet<_> = folders.map(|directory| directory.host.clone()).collect();
+        let storage = self.capabilities.watch_folders(folders.into_iter().collect());
+        for owner in &mut owners {
+            owner.storage = storage.clone().filter(|_| owner.directories.iter().any(|directory| directory.write));
+        }
+        Ok(owners)
     }
 
     fn owner(&self, name: &ComponentName, component: &Component) -> Result<OwnerSettings, PartsError> {
         let config = component.grants.config.iter();
         let directories = self.directories(name, component)?;
-        let writable = directories.iter().filter(|directory| directory.write);
-        let writable: Vec<_> = writable.map(|directory| directory.host.clone()).collect();
         Ok(OwnerSettings {
             component: name.as_str().into(),
             environment: config.map(|(key, value)| (key.clone(), value.clone())).collect(),
             arguments: Vec::new(),
             directories,
-            storage_is_full: self.capabilities.watch_folders(writable),
             outbound: self.capabilities.outbound(name.as_str()),
+            storage: None,
         })
     }
 

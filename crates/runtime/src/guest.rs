@@ -18,6 +18,7 @@ use wasmtime_wasi_http::{
 
 use crate::account::Account;
 use crate::begun::Begun;
+use crate::folders::FolderStorage;
 use crate::heads::FIELDS_BYTES_MAX;
 use crate::limits::MemoryLimiter;
 use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
@@ -83,8 +84,8 @@ pub struct OwnerSettings {
     pub directories: Vec<Directory>,
     /// Its way out over HTTP; none refuses every request.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// Asked when an instance first uses its directories: while it says yes, none of them can be written.
-    pub storage_is_full: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+    /// What its directories that can be written take of; `None`: there is no limit.
+    pub storage: Option<Arc<dyn FolderStorage>>,
 }
 
 /// Handles of the host that one instance may hold: requests, fields, buckets, connections. Behind each may be as much as
@@ -244,7 +245,18 @@ impl Guest {
     /// instance that begins with what holds now.
     pub(crate) fn is_out_of_storage(&self) -> bool {
         let used = self.template.owners.iter().zip(&self.contexts).filter(|(_, context)| context.is_some());
-        used.filter_map(|(owner, _)| owner.storage_is_full.as_ref()).any(|is_full| is_full())
+        used.filter_map(|(owner, _)| owner.storage.as_ref()).any(|storage| storage.is_full())
+    }
+
+    /// What its folders take of; `None`: there is no limit. All owners of a store have the same tenant.
+    pub(crate) fn folder_storage(&self) -> Option<Arc<dyn FolderStorage>> {
+        self.template.owners.iter().find_map(|owner| owner.storage.clone())
+    }
+
+    /// The folders that its owners may write.
+    pub(crate) fn writable_folders(&self) -> Arc<[PathBuf]> {
+        let directories = self.template.owners.iter().flat_map(|owner| &owner.directories);
+        directories.filter(|directory| directory.write).map(|directory| directory.host.clone()).collect()
     }
 
     fn make_context(&mut self, index: usize) -> WasiCtx {
@@ -257,7 +269,7 @@ impl Guest {
             let (stdout, stderr) = (writer(Stream::Stdout), writer(Stream::Stderr));
             builder.stdout(stdout.clone()).stderr(stderr.clone()).envs(&owner.environment).args(&owner.arguments);
             self.writers.extend([stdout, stderr]);
-            let full = owner.storage_is_full.as_ref().is_some_and(|is_full| is_full());
+            let full = owner.storage.as_ref().is_some_and(|storage| storage.is_full());
             for directory in &owner.directories {
                 let perms = if directory.write && !full { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
                 if let Err(error) = builder.preopened_dir(&directory.host, &directory.guest, perms) {

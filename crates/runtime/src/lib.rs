@@ -54,6 +54,7 @@ pub mod code;
 pub mod engine;
 pub mod exec;
 mod failure;
+pub mod folders;
 mod given;
 pub mod graph;
 pub mod group;

@@ -15,7 +15,7 @@ use wasmtime_wasi_http::p3 as http3;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
 
 use crate::guest::{Guest, owner_context};
-use crate::heads;
+use crate::{folders, heads};
 
 /// Interfaces that carry authority, without their version.
 const OWNED: [&str; 12] = [
@@ -55,7 +55,8 @@ pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     p3::add_to_linker(linker)?;
     http2::add_only_http_to_linker_async(linker)?;
     http3::add_to_linker(linker)?;
-    heads::bound(linker)
+    heads::bound(linker)?;
+    folders::bound(linker)
 }
 
 /// One interface that carries authority, acting for `owner`.

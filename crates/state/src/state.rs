@@ -2,13 +2,17 @@
 //!
 //! Tenants and apps are in memory too, and are read from there. A change is checked against them, written in one transaction that is
 //! synced, and only then seen. Changes come one after the other; reading waits for none.
+//!
+//! When the disk fails at a change, the database is opened again ([`isomer_disk::Database`]), and what it holds is read anew before the next
+//! change: a change whose last sync failed may be there although it was reported as failed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use isomer_api::{AppName, HostPattern, RevisionId, TenantChange, TenantName};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, WriteTransaction};
+use isomer_disk::{Database, FileStorage, Storage};
+use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
 use crate::error::StateError;
 use crate::hosts::{Claim, Hosts};
@@ -23,8 +27,8 @@ type AppKey = (TenantName, AppName);
 pub struct State {
     path: PathBuf,
     database: Database,
-    /// Held by whoever changes something, from checking to seeing.
-    changing: Mutex<()>,
+    /// Held by whoever changes something, from checking to seeing. Which opening of the database [`Self::seen`] was read from.
+    changing: Mutex<u64>,
     seen: RwLock<Seen>,
 }
 
@@ -48,25 +52,17 @@ impl State {
     /// # Errors
     /// When another process has it open, or it is damaged, something else, or of a later version.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let (database, read) = tables::open(path)?;
-        let mut hosts = Hosts::default();
-        for (name, tenant) in &read.tenants {
-            for host in &tenant.hosts {
-                hosts.add(host, Claim { tenant: name.clone(), app: None });
-            }
-        }
-        for ((tenant, name), app) in &read.apps {
-            for host in &app.hosts {
-                hosts.add(host, Claim { tenant: tenant.clone(), app: Some(name.clone()) });
-            }
-        }
-        let seen = Seen {
-            tenants: read.tenants.into_iter().map(|(name, tenant)| (name, Arc::new(tenant))).collect(),
-            apps: read.apps.into_iter().map(|(key, app)| (key, Arc::new(app))).collect(),
-            revisions: read.revisions,
-            hosts,
-        };
-        Ok(Self { path: path.to_owned(), database, changing: Mutex::new(()), seen: RwLock::new(seen) })
+        Self::open_over(path, FileStorage::new(path))
+    }
+
+    /// As [`State::open`], over storage of the caller's own, for tests of a failing disk.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub fn open_over(path: &Path, storage: impl Storage) -> Result<Self, StateError> {
+        let (database, read) = tables::open(path, storage)?;
+        let changing = Mutex::new(database.generation()?);
+        Ok(Self { path: path.to_owned(), database, changing, seen: RwLock::new(Seen::from(read)) })
     }
 
     /// Where it lies.
@@ -121,8 +117,10 @@ impl State {
     /// # Errors
     /// When the file cannot be read.
     pub fn package(&self, revision: &RevisionId) -> Result<Option<Vec<u8>>, StateError> {
-        let packages = self.database.begin_read()?.open_table(PACKAGES)?;
-        Ok(packages.get(revision.as_str())?.map(|package| package.value().to_vec()))
+        self.database.read(|database| {
+            let packages = database.begin_read()?.open_table(PACKAGES)?;
+            Ok(packages.get(revision.as_str())?.map(|package| package.value().to_vec()))
+        })
     }
 
     /// The values of a tenant's secrets.
@@ -130,17 +128,19 @@ impl State {
     /// # Errors
     /// When the file cannot be read.
     pub fn secrets(&self, tenant: &TenantName) -> Result<Secrets, StateError> {
-        let mut found = Secrets::new();
-        let secrets = self.database.begin_read()?.open_table(SECRETS)?;
-        for entry in secrets.range((tenant.as_str(), "")..)? {
-            let (key, value) = entry?;
-            let (of, name) = key.value();
-            if of != tenant.as_str() {
-                break;
+        self.database.read(|database| {
+            let mut found = Secrets::new();
+            let secrets = database.begin_read()?.open_table(SECRETS)?;
+            for entry in secrets.range((tenant.as_str(), "")..)? {
+                let (key, value) = entry?;
+                let (of, name) = key.value();
+                if of != tenant.as_str() {
+                    break;
+                }
+                found.insert(name.to_owned(), Secret::new(value.value().to_vec()));
             }
-            found.insert(name.to_owned(), Secret::new(value.value().to_vec()));
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// All that some app's revisions refer to.
@@ -148,15 +148,17 @@ impl State {
     /// # Errors
     /// When the file cannot be read.
     pub fn references(&self) -> Result<References, StateError> {
-        let mut found = References::default();
-        for entry in self.database.begin_read()?.open_table(PARTS)?.iter()? {
-            let (revision, parts) = entry?;
-            let parts: Parts = decode(parts.value())?;
-            found.revisions.extend(revision.value().parse::<RevisionId>().ok());
-            found.blobs.extend(parts.blobs);
-            found.code.extend(parts.code);
-        }
-        Ok(found)
+        self.database.read(|database| {
+            let mut found = References::default();
+            for entry in database.begin_read()?.open_table(PARTS)?.iter()? {
+                let (revision, parts) = entry?;
+                let parts: Parts = decode(parts.value())?;
+                found.revisions.extend(revision.value().parse::<RevisionId>().ok());
+                found.blobs.extend(parts.blobs);
+                found.code.extend(parts.code);
+            }
+            Ok(found)
+        })
     }
 
     /// Makes a tenant, or changes it.
@@ -164,7 +166,7 @@ impl State {
     /// # Errors
     /// When another tenant has one of the host names, or the disk fails.
     pub fn set_tenant(&self, name: &TenantName, change: TenantChange) -> Result<Arc<Tenant>, StateError> {
-        let _changing = self.changing();
+        let _changing = self.changing()?;
         let before = self.seen().tenants.get(name).cloned();
         let mut tenant = before.as_deref().cloned().unwrap_or_default();
         change.quotas.apply(&mut tenant.quotas);
@@ -189,7 +191,7 @@ impl State {
     /// # Errors
     /// When there is none, it has apps, or the disk fails.
     pub fn remove_tenant(&self, name: &TenantName) -> Result<(), StateError> {
-        let _changing = self.changing();
+        let _changing = self.changing()?;
         let tenant = self.tenant(name)?;
         let apps = self.seen().apps_of(name).map(|(app, _)| format!("`{app}`")).collect::<Vec<_>>();
         if !apps.is_empty() {
@@ -214,7 +216,7 @@ impl State {
     /// # Errors
     /// When there is no such tenant, it has too many, or the disk fails.
     pub fn set_secret(&self, tenant: &TenantName, name: &str, value: &Secret) -> Result<(), StateError> {
-        let _changing = self.changing();
+        let _changing = self.changing()?;
         let mut changed = Tenant::clone(&*self.tenant(tenant)?);
         changed.secrets.insert(name.to_owned());
         if changed.secrets.len() > SECRETS_MAX {
@@ -233,7 +235,7 @@ impl State {
     /// # Errors
     /// When there is no such tenant or secret, or the disk fails.
     pub fn remove_secret(&self, tenant: &TenantName, name: &str) -> Result<(), StateError> {
-        let _changing = self.changing();
+        let _changing = self.changing()?;
         let mut changed = Tenant::clone(&*self.tenant(tenant)?);
         if !changed.secrets.remove(name) {
             return Err(StateError::NoSecret { tenant: tenant.clone(), name: name.to_owned() });
@@ -266,7 +268,7 @@ impl State {
     /// # Errors
     /// As [`State::check`], and when the disk fails.
     pub fn take_over(&self, taking: Taking) -> Result<Arc<App>, StateError> {
-        let _changing = self.changing();
+        let _changing = self.changing()?;
         let Taking { tenant, app: name, hosts, deployment, contents } = taking;
         self.check(&tenant, &name, hosts.as_deref())?;
         let before = self.app(&tenant, &name).ok();
@@ -295,7 +297,7 @@ impl State {
     /// # Errors
     /// When the disk fails. It is no error if no app has it any more.
     pub fn renew(&self, revision: &RevisionId, contents: &Contents) -> Result<(), StateError> {
-        let _changing = self.changing();
+        let _changing = self.changing()?;
         if !self.seen().revisions.contains_key(revision) {
             return Ok(());
         }
@@ -338,7 +340,7 @@ impl State {
         name: &AppName,
         change: impl FnOnce(&App) -> Result<App, StateError>,
     ) -> Result<Arc<App>, StateError> {
-        let _changing = self.changing();
+        let _changing = self.changing()?;
         let before = self.app(tenant, name)?;
         let app = change(&before)?;
         if app == *before {
@@ -357,7 +359,7 @@ impl State {
     /// # Errors
     /// When there is no such app, or the disk fails.
     pub fn remove_app(&self, tenant: &TenantName, name: &AppName) -> Result<(), StateError> {
-        let _changing = self.changing();
+        let _changing = self.changing()?;
         let before = self.app(tenant, name)?;
         let counts = self.seen().counted_anew(Some(&before), None);
         self.write(|tables| {
@@ -397,15 +399,25 @@ impl State {
     /// One transaction. Nothing of it is there if it fails.
     fn write(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), StateError>) -> Result<(), StateError> {
         // Durability is immediate by default: `commit` returns after the sync.
-        let mut tables = self.database.begin_write()?;
-        // So that opening after a crash does not read the whole file.
-        tables.set_quick_repair(true);
-        change(&tables)?;
-        Ok(tables.commit()?)
+        self.database.write(|database| {
+            let mut tables = database.begin_write()?;
+            // So that opening after a crash does not read the whole file.
+            tables.set_quick_repair(true);
+            change(&tables)?;
+            Ok(tables.commit()?)
+        })
     }
 
-    fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The right to change something, once what is seen is what the database holds.
+    fn changing(&self) -> Result<MutexGuard<'_, u64>, StateError> {
+        let mut read = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.database.generation()?;
+        if *read != generation {
+            let seen = Seen::from(self.database.read(tables::read)?);
+            *self.seen_anew() = seen;
+            *read = generation;
+        }
+        Ok(read)
     }
 
     fn seen(&self) -> RwLockReadGuard<'_, Seen> {
@@ -414,6 +426,28 @@ impl State {
 
     fn seen_anew(&self) -> std::sync::RwLockWriteGuard<'_, Seen> {
         self.seen.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<tables::Read> for Seen {
+    fn from(read: tables::Read) -> Self {
+        let mut hosts = Hosts::default();
+        for (name, tenant) in &read.tenants {
+            for host in &tenant.hosts {
+                hosts.add(host, Claim { tenant: name.clone(), app: None });
+            }
+        }
+        for ((tenant, name), app) in &read.apps {
+            for host in &app.hosts {
+                hosts.add(host, Claim { tenant: tenant.clone(), app: Some(name.clone()) });
+            }
+        }
+        Self {
+            tenants: read.tenants.into_iter().map(|(name, tenant)| (name, Arc::new(tenant))).collect(),
+            apps: read.apps.into_iter().map(|(key, app)| (key, Arc::new(app))).collect(),
+            revisions: read.revisions,
+            hosts,
+        }
     }
 }
 

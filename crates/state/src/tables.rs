@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use isomer_api::{AppName, Digest, RevisionId, TenantName};
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
+use isomer_disk::{Database, Storage};
+use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
@@ -45,16 +46,16 @@ pub(crate) struct Read {
 /// The most memory that the database keeps pages in: what is read often is in [`Read`].
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Opens the file, making it where it is not there, and reads all but packages and secrets.
-pub(crate) fn open(path: &Path) -> Result<(Database, Read), StateError> {
+/// Opens the file, making it where it is not there, and reads all but packages and secrets. `storage` is where it lies.
+pub(crate) fn open(path: &Path, storage: impl Storage) -> Result<(Database, Read), StateError> {
     let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StateError::Damaged { path: path.into(), source };
     make_private(path)?;
-    let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => StateError::InUse { path: path.to_owned() },
+    let database = Database::open(storage, CACHE_BYTES).map_err(|error| match error {
+        redb::Error::DatabaseAlreadyOpen => StateError::InUse { path: path.to_owned() },
         error => damaged(error.into()),
     })?;
-    check_format(path, &database)?;
-    let read = read(&database).map_err(|error| match error {
+    database.write(|database| check_format(path, database))?;
+    let read = database.read(read).map_err(|error| match error {
         StateError::Storage { source } => damaged(source),
         error => error,
     })?;
@@ -71,7 +72,7 @@ fn make_private(path: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
-fn check_format(path: &Path, database: &Database) -> Result<(), StateError> {
+fn check_format(path: &Path, database: &redb::Database) -> Result<(), StateError> {
     let damaged = |error: redb::Error| StateError::Damaged { path: path.to_owned(), source: error.into() };
     let tables = database.begin_read().map_err(|error| damaged(error.into()))?;
     let mut names = tables.list_tables().map_err(|error| damaged(error.into()))?;
@@ -92,7 +93,7 @@ fn check_format(path: &Path, database: &Database) -> Result<(), StateError> {
     Ok(())
 }
 
-fn make(database: &Database) -> Result<(), StateError> {
+fn make(database: &redb::Database) -> Result<(), StateError> {
     let change = database.begin_write()?;
     {
         let mut about = change.open_table(ABOUT)?;
@@ -107,7 +108,8 @@ fn make(database: &Database) -> Result<(), StateError> {
     Ok(change.commit()?)
 }
 
-fn read(database: &Database) -> Result<Read, StateError> {
+/// Reads all but packages and secrets.
+pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
     let mut all = Read::default();
     let tables = database.begin_read()?;
     for entry in tables.open_table(TENANTS)?.iter()? {
@@ -154,6 +156,8 @@ fn malformed(why: impl ToString) -> StateError {
 
 #[cfg(test)]
 mod tests {
+    use isomer_disk::FileStorage;
+
     use super::*;
     use crate::model::Deployment;
     use crate::state::State;
@@ -162,7 +166,8 @@ mod tests {
 
     /// A state of many apps, in one transaction.
     fn generate(path: &Path) {
-        let (database, _) = open(path).unwrap();
+        let (database, _) = open(path, FileStorage::new(path)).unwrap();
+        let database = database.into_inner().unwrap();
         let change = database.begin_write().unwrap();
         for number in 0..APPS_MANY {
             let tenant = format!("t{}", number % 100);
@@ -207,7 +212,8 @@ mod tests {
     fn a_state_of_a_later_version_is_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.redb");
-        let (database, _) = open(&path).unwrap();
+        let (database, _) = open(&path, FileStorage::new(&path)).unwrap();
+        let database = database.into_inner().unwrap();
         let change = database.begin_write().unwrap();
         change.open_table(ABOUT).unwrap().insert("format", "2").unwrap();
         change.commit().unwrap();
@@ -221,7 +227,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.redb");
         for app in [&b"{"[..], br#"{"hosts":[],"stopped":false,"history":[]}"#] {
-            let (database, _) = open(&path).unwrap();
+            let (database, _) = open(&path, FileStorage::new(&path)).unwrap();
+            let database = database.into_inner().unwrap();
             let change = database.begin_write().unwrap();
             change.open_table(APPS).unwrap().insert(("t", "a"), app).unwrap();
             change.commit().unwrap();

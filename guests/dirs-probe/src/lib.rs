@@ -1,6 +1,8 @@
 //! Files through `std::fs`; the query's `path` chooses.
 //!
 //! - `/read` → the file; `/write` (the body is the new text); `/append`; `/remove`; `/make-dir`;
+//! - `/fill` and `/fill-3` write to the file until that fails, at most `bytes`, by WASI 0.2 and 0.3 → how many bytes were written;
+//! - `/nest` and `/nest-3` make folders inside one another, at most `levels`, likewise → how many were made, and the error;
 //! - `/list` → names, sorted, one a line; `/link?to=T` makes a symbolic link to T; `/rename?to=T`.
 //!
 //! An error: 403 where permission is denied, 404 where nothing is there, else 500; the body is the kind and the text.
@@ -8,7 +10,8 @@
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 
-use guest_support::{Answer, body_bytes, path, query, respond};
+use guest_support::{Answer, body_bytes, path, query, query_number, respond};
+use wasip3::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip3::http::types::Request;
 
 wasip3::http::service::export!(DirsProbe);
@@ -42,6 +45,10 @@ async fn probe(request: Request) -> io::Result<Vec<u8>> {
             let body = body_bytes(request).await;
             fs::OpenOptions::new().append(true).create(true).open(file)?.write_all(&body).map(|()| done())
         }
+        "/fill" => fill(&file, query_number(&request, "bytes", 0)),
+        "/fill-3" => fill_3(&file, query_number(&request, "bytes", 0)).await,
+        "/nest" => nest(file, query_number(&request, "levels", 0)),
+        "/nest-3" => nest_3(&file, query_number(&request, "levels", 0)).await,
         "/remove" => fs::remove_file(file).map(|()| done()),
         "/make-dir" => fs::create_dir(file).map(|()| done()),
         "/rename" => fs::rename(file, to).map(|()| done()),
@@ -56,15 +63,77 @@ async fn probe(request: Request) -> io::Result<Vec<u8>> {
     }
 }
 
+const PIECE: usize = 100_000;
+
+fn fill(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::create(file)?;
+    let mut written = 0;
+    while written < bytes {
+        match file.write(&[7; PIECE]) {
+            Ok(more) => written += more as u64,
+            Err(_) => break,
+        }
+    }
+    Ok(written.to_string().into_bytes())
+}
+
+async fn fill_3(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
+    let (dir, rest) = preopen(file)?;
+    let (how, flags) = (OpenFlags::CREATE, DescriptorFlags::WRITE);
+    let file = dir.open_at(PathFlags::empty(), rest, how, flags).await.map_err(failed)?;
+    let (mut writer, reader) = wasip3::wit_stream::new();
+    let result = file.write_via_stream(reader, 0);
+    let mut written = 0;
+    while written < bytes {
+        let rest = writer.write_all(vec![7; PIECE]).await;
+        written += (PIECE - rest.len()) as u64;
+        if !rest.is_empty() {
+            break;
+        }
+    }
+    drop(writer);
+    let ended = result.await;
+    Ok(format!("{written}{}", if ended.is_ok() { "" } else { " refused" }).into_bytes())
+}
+
+fn nest(mut path: String, levels: u64) -> io::Result<Vec<u8>> {
+    for made in 0..levels {
+        path.push_str("/d");
+        if let Err(error) = fs::create_dir(&path) {
+            return Ok(format!("{made} {:?}", error.kind()).into_bytes());
+        }
+    }
+    Ok(format!("{levels}").into_bytes())
+}
+
+async fn nest_3(path: &str, levels: u64) -> io::Result<Vec<u8>> {
+    let (mut dir, _) = preopen(path)?;
+    for made in 0..levels {
+        if let Err(error) = dir.create_directory_at("d".to_owned()).await {
+            return Ok(format!("{made} {error:?}").into_bytes());
+        }
+        let (how, flags) = (OpenFlags::DIRECTORY, DescriptorFlags::READ);
+        dir = dir.open_at(PathFlags::empty(), "d".to_owned(), how, flags).await.map_err(failed)?;
+    }
+    Ok(format!("{levels}").into_bytes())
+}
+
+fn failed(error: ErrorCode) -> io::Error {
+    io::Error::other(format!("{error:?}"))
+}
+
+/// The granted folder that a path leads to, and the rest of the path.
+fn preopen(path: &str) -> io::Result<(Descriptor, String)> {
+    let found = wasip3::filesystem::preopens::get_directories().into_iter().find_map(|(dir, mount)| {
+        let rest = path.strip_prefix(&mount)?.trim_start_matches('/').to_owned();
+        Some((dir, rest))
+    });
+    found.ok_or(ErrorKind::NotFound.into())
+}
+
 /// A symbolic link through `wasi:filesystem` 0.3: the standard library keeps its own unstable.
 fn symlink(target: &str, link: &str) -> io::Result<()> {
-    let (dir, rest) = wasip3::filesystem::preopens::get_directories()
-        .into_iter()
-        .find_map(|(dir, mount)| {
-            let rest = link.strip_prefix(&mount)?.trim_start_matches('/').to_owned();
-            Some((dir, rest))
-        })
-        .ok_or(ErrorKind::NotFound)?;
+    let (dir, rest) = preopen(link)?;
     wasip3::wit_bindgen::block_on(dir.symlink_at(target.to_owned(), rest))
-        .map_err(|error| io::Error::other(format!("{error:?}")))
+        .map_err(failed)
 }

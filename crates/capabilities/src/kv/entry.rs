@@ -64,7 +64,7 @@ impl Delta {
 }
 
 /// Make the tables of a new file; refuse a file of another format.
-pub(super) fn prepare(database: Database) -> Result<Database, KvError> {
+pub(super) fn prepare(database: &Database) -> Result<(), KvError> {
     let transaction = database.begin_write().map_err(KvError::storage)?;
     let format = {
         transaction.open_table(ENTRIES).map_err(KvError::storage)?;
@@ -82,7 +82,7 @@ pub(super) fn prepare(database: Database) -> Result<Database, KvError> {
             return Err(KvError::storage(format!("its format is {other}, and this version of Isomer reads {FORMAT}")));
         }
     }
-    Ok(database)
+    Ok(())
 }
 
 /// What an entry takes in the file, roughly.

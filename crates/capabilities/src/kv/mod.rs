@@ -17,7 +17,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Builder, Database, StorageBackend};
+use isomer_disk::{Database, FileStorage, Storage};
 
 use crate::cache_budget::CacheBudget;
 use crate::data_dir::{make_private_dir, make_private_file, sync_dir};
@@ -164,6 +164,12 @@ impl KvError {
     }
 }
 
+impl From<redb::Error> for KvError {
+    fn from(error: redb::Error) -> Self {
+        Self::storage(error)
+    }
+}
+
 impl From<PoolError> for KvError {
     fn from(error: PoolError) -> Self {
         match error {
@@ -185,6 +191,11 @@ pub(crate) struct KvEngine {
 impl KvEngine {
     pub(crate) fn new(limits: KvLimits) -> Self {
         let pool = Pool::new("isomer-kv", limits.threads_max);
+        Self::on(pool, limits)
+    }
+
+    /// With the threads of `pool`.
+    fn on(pool: Arc<Pool>, limits: KvLimits) -> Self {
         let cache = CacheBudget::new(limits.caches_bytes, CACHE_BYTES_MIN, limits.cache_bytes);
         Self { limits: Arc::new(limits), pool, files: Arc::default(), cache }
     }
@@ -246,15 +257,15 @@ impl Kv {
         Ok(KvStore::new(store))
     }
 
-    /// A store over storage of the caller's own, for tests of what survives a crash.
+    /// A store over storage of the caller's own, for tests of what survives a crash or a failing disk.
     ///
     /// # Errors
     /// [`KvError::Storage`] where the storage can't be opened.
-    pub async fn store_over(&self, name: &str, backend: impl StorageBackend) -> Result<KvStore, KvError> {
+    pub async fn store_over(&self, name: &str, storage: impl Storage) -> Result<KvStore, KvError> {
         let cache = self.engine.cache.share();
         let opened = self.lane.run(move || {
-            let database = Builder::new().set_cache_size(cache.bytes()).create_with_backend(backend);
-            let database = entry::prepare(database.map_err(KvError::storage)?)?;
+            let database = Database::open(storage, cache.bytes())?;
+            database.write(entry::prepare)?;
             Ok::<_, KvError>(Open { database, path: None, _cache: cache, _permit: OpenPermit::of_nothing() })
         });
         Ok(KvStore::new(self.start(name, opened.await??)))
@@ -274,7 +285,7 @@ fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, KvError> {
         make_private_file(path).map_err(|error| failed(&error))?;
         sync_dir(dir).map_err(|error| failed(&error))?;
     }
-    let database = Builder::new().set_cache_size(cache_bytes).create(path).map_err(|error| failed(&error))?;
-    let database = entry::prepare(database)?;
+    let database = Database::open(FileStorage::new(path), cache_bytes).map_err(|error| failed(&error))?;
+    database.write(entry::prepare)?;
     Ok(database)
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use redb::Database;
+use isomer_disk::Database;
 
 use super::entry::{self, Delta, KeyPage, Versioned};
 use super::writer::{self, Room, Waiting, Write, Written};
@@ -69,6 +69,10 @@ impl Inner {
         &self.open().database
     }
 
+    fn read<T>(&self, work: impl Fn(&redb::Database) -> Result<T, KvError>) -> Result<T, KvError> {
+        self.database().read(work)
+    }
+
     /// What may be added to the store; `None`: there is no limit.
     pub(super) fn room(&self) -> Option<Room> {
         let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
@@ -96,12 +100,14 @@ impl Drop for Inner {
 
 impl Open {
     fn close(self, account: &StorageAccount) {
-        let Self { mut database, path, _cache, _permit } = self;
+        let Self { database, path, _cache, _permit } = self;
+        let mut database = database.into_inner();
         if let Some(path) = &path
+            && let Some(database) = &mut database
             && account.is_limited()
         {
             let file = account.measure(path);
-            let entries = entry::known_bytes(&database);
+            let entries = entry::known_bytes(database);
             if file > COMPACT_BYTES_MIN
                 && entries.is_ok_and(|entries| entries.is_some_and(|bytes| bytes.saturating_mul(COMPACT_FROM) < file))
                 && let Err(error) = database.compact()
@@ -170,7 +176,7 @@ impl KvStore {
     pub async fn exists(&self, key: String) -> Result<bool, KvError> {
         self.check_key(&key)?;
         let store = self.inner.clone();
-        self.inner.lane.run(move || entry::exists(store.database(), &key)).await?
+        self.inner.lane.run(move || store.read(|database| entry::exists(database, &key))).await?
     }
 
     /// Set the value of `key`. It has been synced on return.
@@ -189,7 +195,10 @@ impl KvStore {
             self.check_key(after)?;
         }
         let store = self.inner.clone();
-        self.inner.lane.run(move || entry::list_keys(store.database(), after.as_deref(), &store.limits)).await?
+        self.inner
+            .lane
+            .run(move || store.read(|database| entry::list_keys(database, after.as_deref(), &store.limits)))
+            .await?
     }
 
     /// As [`KvStore::list_keys`], for an interface whose cursors are numbers. A cursor stands for a key, so deleting
@@ -209,7 +218,7 @@ impl KvStore {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
         let store = self.inner.clone();
-        self.inner.lane.run(move || entry::get_many(store.database(), &keys, &store.limits)).await?
+        self.inner.lane.run(move || store.read(|database| entry::get_many(database, &keys, &store.limits))).await?
     }
 
     /// Set all of `entries`, or none. They have been synced on return.
@@ -264,7 +273,7 @@ impl KvStore {
     async fn read(&self, key: String) -> Result<(String, Option<Versioned>), KvError> {
         self.check_key(&key)?;
         let store = self.inner.clone();
-        self.inner.lane.run(move || entry::get(store.database(), &key).map(|found| (key, found))).await?
+        self.inner.lane.run(move || store.read(|database| entry::get(database, &key)).map(|found| (key, found))).await?
     }
 
     fn check_key(&self, key: &str) -> Result<(), KvError> {

@@ -74,16 +74,17 @@ pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<Written, K
         return Err(KvError::Overloaded);
     }
     let (reply, written) = oneshot::channel();
-    {
+    let is_first = {
         let mut queue = locked(&store.waiting.queue);
         if queue.writes.len() >= store.limits.waiting_writes_max {
             store.account.end_waiting(bytes);
             return Err(KvError::Overloaded);
         }
         queue.writes.push_back(Request { write, bytes, reply });
-        if !std::mem::replace(&mut queue.taken, true) {
-            spawn(Turn(store.clone()));
-        }
+        !std::mem::replace(&mut queue.taken, true)
+    };
+    if is_first {
+        Turn::start(store.clone());
     }
     written.await.map_err(|_| KvError::storage("the write was abandoned"))?
 }
@@ -109,27 +110,46 @@ impl Write {
     }
 }
 
-/// The right to write a group of a store. When it ends, the next group has its turn, behind whatever else waits on the lane.
-struct Turn(Arc<Inner>);
+/// The right to write a group of a store. When it ends, the next group has its turn, behind whatever else waits on the lane. One that ends
+/// without having been used (no thread could be started) fails all writes that wait.
+struct Turn {
+    store: Arc<Inner>,
+    used: bool,
+}
+
+impl Turn {
+    /// The queue's lock must not be held: where no thread can be started, the turn is dropped here.
+    fn start(store: Arc<Inner>) {
+        let lane = store.lane.clone();
+        let mut turn = Self { store, used: false };
+        lane.spawn(move || {
+            turn.used = true;
+            write_group(&turn.store);
+        });
+    }
+}
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut queue = locked(&self.0.waiting.queue);
-        if queue.writes.is_empty() {
-            queue.taken = false;
-        } else {
-            spawn(Turn(self.0.clone()));
+        let abandoned = {
+            let mut queue = locked(&self.store.waiting.queue);
+            let abandoned = if self.used { VecDeque::new() } else { std::mem::take(&mut queue.writes) };
+            queue.taken = !queue.writes.is_empty();
+            if queue.taken {
+                drop(queue);
+                Self::start(self.store.clone());
+                return;
+            }
+            abandoned
+        };
+        for request in abandoned {
+            self.store.account.end_waiting(request.bytes);
+            let _ = request.reply.send(Err(KvError::storage("no thread could be started for the write")));
         }
     }
 }
 
-fn spawn(turn: Turn) {
-    let lane = turn.0.lane.clone();
-    lane.spawn(move || write_group(&turn));
-}
-
-fn write_group(turn: &Turn) {
-    let store = &*turn.0;
+fn write_group(store: &Inner) {
     let (mut group, mut bytes) = (Vec::new(), 0);
     {
         let mut queue = locked(&store.waiting.queue);
@@ -146,7 +166,8 @@ fn write_group(turn: &Turn) {
         return;
     }
     let (writes, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|request| (request.write, request.reply)).unzip();
-    let committed = commit(store.database(), writes, store.room());
+    let room = store.room();
+    let committed = store.database().write(|database| commit(database, writes, room));
     store.measure();
     match committed {
         Ok(results) => {
@@ -280,5 +301,44 @@ impl Change<'_> {
                 Ok(Written::Done)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{KvEngine, KvLimits};
+    use crate::pool::Pool;
+    use crate::threads::FailingThreads;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn writes_without_a_thread_fail_and_those_after_them_are_written() {
+        let (dir, threads) = (tempfile::tempdir().unwrap(), Arc::new(FailingThreads::default()));
+        let pool = Pool::with_threads("test", 2, threads.clone(), Duration::ZERO);
+        let engine = KvEngine::on(pool.clone(), KvLimits::default());
+        let account = Arc::new(crate::StorageAccount::unlimited());
+        let store = engine.stores(dir.path(), account.clone()).store("main").await.unwrap();
+        store.set("a".to_owned(), b"1".to_vec()).await.unwrap();
+        threads.fail(true);
+        for _ in 0..3 {
+            pool.wait_without_threads();
+            let refused = store.set("a".to_owned(), b"2".to_vec()).await;
+            assert!(matches!(refused, Err(KvError::Storage { .. })), "{refused:?}");
+            assert!(store.get("a".to_owned()).await.is_err());
+        }
+        assert!(account.begin_waiting(1, 1), "what was refused no longer waits");
+        threads.fail(false);
+        store.set("b".to_owned(), b"3".to_vec()).await.unwrap();
+        assert_eq!(store.get("a".to_owned()).await.unwrap(), Some(b"1".to_vec()));
+        // The last handle is dropped while there is no thread: the file is closed all the same.
+        pool.wait_without_threads();
+        threads.fail(true);
+        drop(store);
+        threads.fail(false);
+        let store = engine.stores(dir.path(), account).store("main").await.unwrap();
+        assert_eq!(store.get("b".to_owned()).await.unwrap(), Some(b"3".to_vec()));
     }
 }

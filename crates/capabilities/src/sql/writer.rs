@@ -94,9 +94,10 @@ async fn expire(open: Weak<Open>, deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;
     let Some(open) = open.upgrade() else { return };
     // What runs ends at the same deadline.
-    if let Ok(_step) = open.step.clone().acquire_owned().await
-        && let Some(lease) = locked(&open.lease).take()
-    {
+    let Ok(_step) = open.step.clone().acquire_owned().await else { return };
+    // A statement of its own: the lock is free before the lease is dropped.
+    let lease = locked(&open.lease).take();
+    if let Some(lease) = lease {
         open.expired.store(true, Ordering::Release);
         drop(lease);
     }
@@ -122,7 +123,7 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// Gives the connection back as it was: what is open is rolled back, on a thread of the pool.
+    /// Gives the connection back as it was: what is open is rolled back, on a thread of the pool, or here if that had none.
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
         if session.in_transaction() && !self.rolled_back {
@@ -131,6 +132,7 @@ impl Drop for Lease {
             self.store.lane.spawn(move || lease.session().roll_back());
             return;
         }
+        session.roll_back();
         *locked(&self.store.writer().session) = Some(session);
     }
 }

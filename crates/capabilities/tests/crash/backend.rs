@@ -3,21 +3,36 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use isomer_disk::Storage;
 use redb::StorageBackend;
 
 use crate::disk::{Event, Recorder};
 
+/// Where such a file is opened from.
+pub(crate) struct Memory {
+    recorder: Arc<Recorder>,
+    content: Vec<u8>,
+}
+
+impl Memory {
+    pub(crate) fn new(recorder: Arc<Recorder>, content: Vec<u8>) -> Self {
+        Self { recorder, content }
+    }
+}
+
+impl Storage for Memory {
+    fn open(&self, _: bool) -> Result<Box<dyn StorageBackend>, redb::Error> {
+        Ok(Box::new(Backend { recorder: self.recorder.clone(), content: Mutex::new(self.content.clone()) }))
+    }
+}
+
 #[derive(Debug)]
-pub(crate) struct Backend {
+struct Backend {
     recorder: Arc<Recorder>,
     content: Mutex<Vec<u8>>,
 }
 
 impl Backend {
-    pub(crate) fn new(recorder: Arc<Recorder>, content: Vec<u8>) -> Self {
-        Self { recorder, content: Mutex::new(content) }
-    }
-
     fn file() -> String {
         "redb".to_owned()
     }

@@ -62,7 +62,7 @@ async fn key_value_stores_keep_what_they_acknowledged() {
     let recorder = Arc::new(Recorder::default());
     let dir = tempfile::tempdir().unwrap();
     let kv = Kv::new(dir.path(), KvLimits::default());
-    let store = kv.store_over("crash", backend::Backend::new(recorder.clone(), Vec::new())).await.unwrap();
+    let store = kv.store_over("crash", backend::Memory::new(recorder.clone(), Vec::new())).await.unwrap();
     let opened = recorder.events().len();
     let mut random = Random::new(SEED);
     let mut effects = Effects(Vec::new());
@@ -108,8 +108,8 @@ async fn key_value_stores_keep_what_they_acknowledged() {
             let mut random = Random::new(SEED ^ end as u64);
             let files = disk::after_crash(&events[..end], torn.then_some(&mut random));
             let image = files.into_values().next().unwrap_or_default();
-            let backend = backend::Backend::new(Arc::default(), image);
-            let store = checker.store_over("check", backend).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+            let memory = backend::Memory::new(Arc::default(), image);
+            let store = checker.store_over("check", memory).await.unwrap_or_else(|error| panic!("{at}: {error}"));
             check(&at, &events[..end], &effects, &contents(&store).await);
             steps += 1;
         }

@@ -84,7 +84,7 @@ impl Probe {
         let owner = OwnerSettings {
             component: "probe".into(),
             outbound: capabilities.outbound("probe"),
-            storage_is_full: capabilities.watch_folders(folders),
+            storage: capabilities.watch_folders(folders),
             directories,
             ..OwnerSettings::default()
         };

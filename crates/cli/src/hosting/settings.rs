@@ -78,6 +78,9 @@ impl Settings {
         if let Some(apps) = file.limits.apps_loaded {
             tenancy.loaded_max = apps as usize;
         }
+        if let Some(bytes) = file.limits.disk_reserve {
+            tenancy.disk_reserve_bytes = bytes;
+        }
         let grace = arguments.grace.map(Duration::from_secs).or(file.grace).unwrap_or(GRACE);
         Ok(Self { data, listening, admin, grace, tenancy })
     }

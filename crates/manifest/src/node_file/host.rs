@@ -51,6 +51,8 @@ pub struct FrontTls {
 pub struct HostLimits {
     /// Apps in memory.
     pub apps_loaded: Option<u32>,
+    /// Bytes of the disk that tenants leave free.
+    pub disk_reserve: Option<u64>,
     /// Open connections.
     pub connections: Option<u32>,
     /// Requests that are served at once.
@@ -163,6 +165,7 @@ impl Reader<'_> {
 
     fn limits(&mut self, raw: RawHostLimits) -> HostLimits {
         let head = raw.head.map(|text| text.map(|text| text.0));
+        let reserve = raw.disk_reserve.map(|text| text.map(|text| text.0));
         let mut time =
             |text: Option<Spanned<crate::raw::DurationText>>| self.duration(text.map(|it| it.map(|it| it.0)));
         let (handshake_timeout, head_timeout) = (time(raw.handshake_timeout), time(raw.head_timeout));
@@ -170,6 +173,7 @@ impl Reader<'_> {
         let load_timeout = time(raw.load_timeout);
         HostLimits {
             apps_loaded: self.count(raw.apps_loaded),
+            disk_reserve: reserve.and_then(|text| Some(self.value(text, "bad-size", parse_size)?.value)),
             connections: self.count(raw.connections),
             requests: self.count(raw.requests),
             headers: self.count(raw.headers),

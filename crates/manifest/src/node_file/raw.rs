@@ -119,6 +119,9 @@ pub(crate) struct RawHostLimits {
     /// Apps in memory. The others lie on disk until their next request. Where it is absent, as many as `isomer doctor` says that the
     /// machine has room for, but at least 64 and at most 50,000.
     pub(crate) apps_loaded: Option<Spanned<u32>>,
+    /// Free space of the data directory's file system that tenants' writes leave: for the node's own state, audit log and code.
+    #[schemars(extend("default" = "256MiB"))]
+    pub(crate) disk_reserve: Option<Spanned<SizeText>>,
     /// Open connections. Further ones wait.
     #[schemars(extend("default" = 10_000))]
     pub(crate) connections: Option<Spanned<u32>>,

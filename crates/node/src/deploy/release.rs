@@ -7,6 +7,7 @@ use std::path::{Component as PathPart, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use isomer_api::{Problem, ProblemKind, Release, RevisionId, TenantName};
+use isomer_disk::tree::remove;
 use isomer_manifest::{App, Diagnostic, Renderer, SecretSource, SourceFile, Spanned};
 use isomer_state::Blobs;
 use sha2::{Digest as _, Sha256};
@@ -172,23 +173,20 @@ pub(super) fn lay_out(revisions: &Path, revision: &RevisionId, release: &Release
     match fs::rename(&temporary, &goal) {
         Ok(()) => File::open(revisions)?.sync_all(),
         // Another app was given the same revision at the same time.
-        Err(_) if goal.is_dir() => fs::remove_dir_all(&temporary),
+        Err(_) if goal.is_dir() => remove(&temporary),
         Err(error) => Err(error),
     }
 }
 
-/// Removes what an earlier process did not finish.
-///
-/// # Errors
-/// When the disk fails.
-pub(crate) fn remove_unfinished(revisions: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(revisions)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED)) {
-            fs::remove_dir_all(entry.path())?;
-        }
+/// Removes what an earlier process did not finish. If that fails, it is logged, and the next process tries again: it is in nobody's way.
+pub(crate) fn remove_unfinished(revisions: &Path) {
+    let is_unfinished = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+    let removed = fs::read_dir(revisions).and_then(|entries| {
+        entries.filter(|entry| entry.as_ref().map_or(true, is_unfinished)).try_for_each(|entry| remove(&entry?.path()))
+    });
+    if let Err(error) = removed {
+        tracing::warn!(folder = %revisions.display(), %error, "files of an unfinished deployment still take space");
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -283,7 +281,7 @@ mod tests {
         let revision = revision_of(&release);
         // As a process that was killed has left it.
         fs::create_dir_all(revisions.join(format!(".{revision}-0/files/static"))).unwrap();
-        remove_unfinished(&revisions).unwrap();
+        remove_unfinished(&revisions);
         for _ in 0..2 {
             lay_out(&revisions, &revision, &release, &blobs).unwrap();
             let files = files_of(&revisions, &revision);

@@ -40,13 +40,15 @@ pub enum Step {
     Forgotten,
     /// It serves no more.
     Unloaded,
+    /// Its data is out of the way.
+    DataSetAside,
     /// Its data is gone.
     DataRemoved,
 }
 
 impl Step {
     /// All there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Checked,
         Self::Packed,
         Self::LaidOut,
@@ -57,6 +59,7 @@ impl Step {
         Self::RemovalNoted,
         Self::Forgotten,
         Self::Unloaded,
+        Self::DataSetAside,
         Self::DataRemoved,
     ];
 }

@@ -7,12 +7,14 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use isomer_api::RevisionId;
+use isomer_capabilities::NodeDir;
 use isomer_runtime::code::CodeCache;
 use isomer_state::{Blobs, State};
+
+use crate::host::removals;
 
 /// How long something is kept that nothing refers to.
 pub const UNUSED_MAX: Duration = Duration::from_secs(6 * 3600);
@@ -33,7 +35,7 @@ pub(crate) fn sweep(
     state: &State,
     blobs: &Blobs,
     cache: &CodeCache,
-    revisions: &Path,
+    dir: &NodeDir,
     now: SystemTime,
     unused_max: Duration,
 ) -> Result<Swept, Box<dyn std::error::Error + Send + Sync>> {
@@ -41,27 +43,25 @@ pub(crate) fn sweep(
     Ok(Swept {
         blobs: blobs.sweep(&needed.blobs, now, unused_max)?,
         code: cache.sweep(&needed.code, now, unused_max)?,
-        revisions: sweep_files(revisions, &needed.revisions, now, unused_max)?,
+        revisions: sweep_files(dir, &needed.revisions, now, unused_max)?,
     })
 }
 
 fn sweep_files(
-    revisions: &Path,
+    dir: &NodeDir,
     needed: &HashSet<RevisionId>,
     now: SystemTime,
     unused_max: Duration,
 ) -> io::Result<usize> {
     let mut removed = 0;
-    for entry in fs::read_dir(revisions)? {
+    for entry in fs::read_dir(dir.revisions())? {
         let entry = entry?;
         let is_unneeded = entry.file_name().to_str().and_then(|name| name.parse::<RevisionId>().ok());
         let is_unneeded = is_unneeded.is_some_and(|revision| !needed.contains(&revision));
         let used = entry.metadata()?.modified()?;
         if is_unneeded && now.duration_since(used).is_ok_and(|unused| unused >= unused_max) {
             // By a rename first: a deployment must find all of a revision's files or none.
-            let gone = revisions.join(format!(".{}-swept", entry.file_name().to_string_lossy()));
-            fs::rename(entry.path(), &gone)?;
-            fs::remove_dir_all(&gone)?;
+            removals::discard(removals::move_to_trash(dir, &entry.path())?);
             removed += 1;
         }
     }

@@ -110,11 +110,13 @@ impl Host {
         // Requests in flight finish with their stores.
         self.tenancy.stores().closed(&self.dir.app(tenant.as_str(), name.as_str())).await;
         let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
-        self.blocking(move || {
+        let moved = self.blocking(move || {
             log.close();
-            removals::carry_out(&host.dir, &tenant, Some(&name)).map_err(|error| problems::failed(&error))
-        })
-        .await?;
+            removals::set_aside(&host.dir, &tenant, Some(&name)).map_err(|error| problems::failed(&error))
+        });
+        let moved = moved.await?;
+        self.step(Step::DataSetAside);
+        self.blocking(move || Ok(removals::discard(moved))).await?;
         if let Some(resources) = self.resources.get(&key.0) {
             resources.storage.forget(&self.dir.app(key.0.as_str(), key.1.as_str()));
         }

@@ -15,7 +15,7 @@
 mod admin;
 mod apps;
 pub(crate) mod problems;
-mod removals;
+pub(crate) mod removals;
 mod resources;
 mod shelf;
 mod tenants;
@@ -29,6 +29,7 @@ use std::time::{Duration, Instant, SystemTime};
 use isomer_api::{NodeStatus, Problem, ProblemKind, TenantChange, TenantName};
 use isomer_capabilities::NodeDir;
 use isomer_capabilities::data_dir::DataDirError;
+use isomer_disk::Reserve;
 use isomer_front::Door;
 use isomer_observe::{AppLogLimits, AppLogs, Log};
 use isomer_runtime::code::{CodeCache, CodeError, Key};
@@ -46,6 +47,9 @@ use tenants::Turns;
 
 /// How often what nothing refers to is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long after a removal of an earlier process could not be finished it is tried again.
+const REMOVE_AGAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// How a node is set up.
 pub struct HostOptions {
@@ -89,14 +93,6 @@ pub enum HostError {
         /// Why.
         source: std::io::Error,
     },
-    /// What an earlier process left cannot be cleaned up.
-    #[error("cannot finish what an earlier process began in `{}`", path.display())]
-    Recovery {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
 }
 
 /// A node that hosts apps.
@@ -134,15 +130,14 @@ impl Host {
             let default = TenantName::DEFAULT.parse().expect("it is a name");
             state.set_tenant(&default, TenantChange::default())?;
         }
-        let recovery = |path: PathBuf| move |source| HostError::Recovery { path, source };
-        removals::recover(&dir, &state).map_err(recovery(dir.path().to_owned()))?;
-        release::remove_unfinished(&dir.revisions()).map_err(recovery(dir.revisions()))?;
+        let left = removals::recover(&dir, &state);
+        release::remove_unfinished(&dir.revisions());
         let blobs = Blobs::open(&dir.blobs())?;
         let cache = CodeCache::open_kept(&dir.cache())?;
         let compilers = Arc::new(Compilers::new(options.compiler));
         let engine = |source: wasmtime::Error| HostError::Engine { source: source.into() };
         let engine = Engine::new(PoolSizes::of_a_node()).map_err(engine)?;
-        let resources = Arc::new(AllResources::default());
+        let resources = Arc::new(AllResources::new(Reserve::new(dir.path(), options.tenancy.disk_reserve_bytes)));
         let shelf = Arc::new(OnDisk {
             dir: dir.clone(),
             state: state.clone(),
@@ -182,6 +177,7 @@ impl Host {
             opened: Instant::now(),
         });
         tokio::spawn(sweep_often(Arc::downgrade(&host)));
+        tokio::spawn(finish_removals(Arc::downgrade(&host), left));
         Ok(host)
     }
 
@@ -216,7 +212,9 @@ impl Host {
         let host = self.clone();
         self.blocking(move || {
             let (shelf, now) = (&host.shelf, SystemTime::now());
-            let swept = sweep::sweep(&host.state, &host.blobs, &shelf.cache, &host.dir.revisions(), now, unused_max);
+            let swept = sweep::sweep(&host.state, &host.blobs, &shelf.cache, &host.dir, now, unused_max);
+            // What could not be removed when it was to be.
+            removals::clean(&host.dir);
             swept.map_err(|error| problems::failed(&*error))
         })
         .await
@@ -248,6 +246,11 @@ impl Host {
         }
     }
 
+    async fn carry_out(self: &Arc<Self>, note: &removals::Note) -> bool {
+        let (host, note) = (self.clone(), note.clone());
+        self.blocking(move || Ok(removals::carry_out(&host.dir, &host.state, &note))).await.unwrap_or(false)
+    }
+
     /// For what reads and syncs files.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
@@ -255,6 +258,36 @@ impl Host {
     ) -> Result<T, Problem> {
         let failed = |_| Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
+    }
+}
+
+/// Finishes the removals of an earlier process, in the background: at once, and again and again for as long as something is left.
+async fn finish_removals(host: Weak<Host>, mut left: Vec<removals::Note>) {
+    let mut tick = tokio::time::interval(REMOVE_AGAIN_EVERY);
+    loop {
+        tick.tick().await;
+        let Some(host) = host.upgrade() else { return };
+        for note in std::mem::take(&mut left) {
+            // Nobody else may be removing what has the same name today.
+            let is_done = match &note {
+                (tenant, Some(app)) => match host.busy.begin(tenant, app) {
+                    Ok(_changing) => host.carry_out(&note).await,
+                    Err(_) => false,
+                },
+                (tenant, None) => {
+                    let _turn = host.turns.take(tenant).await;
+                    host.carry_out(&note).await
+                }
+            };
+            if !is_done {
+                left.push(note);
+            }
+        }
+        let dir = host.dir.clone();
+        let is_clean = host.blocking(move || Ok(!removals::clean(&dir))).await.unwrap_or(false);
+        if is_clean && left.is_empty() {
+            return;
+        }
     }
 }
 

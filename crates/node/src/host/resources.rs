@@ -1,11 +1,13 @@
 //! What is known of each tenant where its apps come from: what they share of the disk.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use isomer_api::TenantName;
 use isomer_capabilities::StorageAccount;
+use isomer_disk::Reserve;
 use isomer_observe::LogQuota;
 
 use crate::tenancy::Tenancy;
@@ -23,31 +25,61 @@ impl Resources {
     /// Counts what lies in the tenant's folder, the first time. Blocks.
     pub(super) fn count(&self, folder: &Path) {
         self.counted.get_or_init(|| {
-            if let Err(error) = self.storage.scan(folder) {
+            if let Err(error) = count_apps(&self.storage, folder) {
                 tracing::warn!(%error, folder = %folder.display(), "cannot count what a tenant has on disk");
             }
         });
     }
 }
 
+/// Folders that components write are counted each by itself: how deep they are is counted from there.
+fn count_apps(storage: &StorageAccount, tenant: &Path) -> io::Result<()> {
+    let mut counted = Ok(());
+    for app in folders_in(&tenant.join("apps"))? {
+        for part in folders_in(&app)? {
+            let is_granted = part.file_name().is_some_and(|name| name == "dirs");
+            let part = if is_granted { storage.scan_folders_once(&part) } else { storage.scan(&part) };
+            counted = part.and(counted);
+        }
+    }
+    counted
+}
+
+fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Of all tenants.
-#[derive(Debug, Default)]
-pub(super) struct AllResources(RwLock<HashMap<TenantName, Arc<Resources>>>);
+#[derive(Debug)]
+pub(super) struct AllResources {
+    of_tenants: RwLock<HashMap<TenantName, Arc<Resources>>>,
+    /// What none of them may use of the disk.
+    reserve: Arc<Reserve>,
+}
 
 impl AllResources {
+    pub(super) fn new(reserve: Reserve) -> Self {
+        Self { of_tenants: RwLock::default(), reserve: Arc::new(reserve) }
+    }
+
     /// Takes note of a tenant that `tenancy` knows.
     pub(super) fn add(&self, tenant: &TenantName, tenancy: &Tenancy) {
         let (Some(storage), Some(log)) = (tenancy.storage(tenant), tenancy.log_quota(tenant)) else { return };
+        storage.set_reserve(self.reserve.clone());
         let resources = || Arc::new(Resources { storage, log, counted: OnceLock::new() });
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.of_tenants.write().unwrap_or_else(PoisonError::into_inner);
         all.entry(tenant.clone()).or_insert_with(resources);
     }
 
     pub(super) fn get(&self, tenant: &TenantName) -> Option<Arc<Resources>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
+        self.of_tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
     pub(super) fn remove(&self, tenant: &TenantName) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(tenant);
+        self.of_tenants.write().unwrap_or_else(PoisonError::into_inner).remove(tenant);
     }
 }

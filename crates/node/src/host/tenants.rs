@@ -24,7 +24,7 @@ const SECRET_NAME_BYTES_MAX: usize = 128;
 pub(super) struct Turns(Mutex<HashMap<TenantName, Weak<tokio::sync::Mutex<()>>>>);
 
 impl Turns {
-    async fn take(&self, tenant: &TenantName) -> OwnedMutexGuard<()> {
+    pub(super) async fn take(&self, tenant: &TenantName) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| turn.strong_count() > 0);
@@ -94,7 +94,9 @@ impl Host {
         let (host, tenant) = (self.clone(), name.clone());
         self.blocking(move || {
             logs.iter().for_each(AppLog::close);
-            removals::carry_out(&host.dir, &tenant, None).map_err(|error| problems::failed(&error))
+            let moved = removals::set_aside(&host.dir, &tenant, None).map_err(|error| problems::failed(&error))?;
+            removals::discard(moved);
+            Ok(())
         })
         .await
     }

@@ -74,7 +74,12 @@ pub struct TenancyOptions {
     pub instances_max: Option<u32>,
     /// Requests that one instance serves before it is replaced; 1 gives each request a fresh one.
     pub requests_per_instance_max: Option<u32>,
+    /// Bytes of the data directory's file system that tenants' writes leave free: for the node's own state, audit log and code.
+    pub disk_reserve_bytes: u64,
 }
+
+/// What tenants leave free of the disk unless the node is told otherwise: some hundred deployments of a usual app.
+const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
 /// Even where there is hardly room, some are in memory: a node that drops an app after every request is of no use.
 const LOADED_MIN: usize = 64;
@@ -92,6 +97,7 @@ impl Default for TenancyOptions {
             memory: Some(MemoryBounds::of_this_machine()),
             instances_max: None,
             requests_per_instance_max: None,
+            disk_reserve_bytes: DISK_RESERVE_BYTES,
         }
     }
 }

@@ -1,0 +1,19 @@
+//! What every crate that keeps something on disk needs to survive the disk: full, broken, or filled by a hostile tenant.
+//!
+//! - [`Database`]: a redb database that is opened again after its storage failed.
+//! - [`tree`]: counting and removing folders that a tenant made, with bounded descriptors and memory, however deep they are.
+//! - [`Reserve`]: free space that tenants cannot use.
+//!
+//! It must not know what the files mean, or whose they are.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod database;
+#[cfg(any(test, feature = "faults"))]
+pub mod faults;
+mod reserve;
+pub mod tree;
+
+pub use database::{Database, FileStorage, Storage};
+pub use reserve::Reserve;

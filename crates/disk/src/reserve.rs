@@ -1,0 +1,45 @@
+//! Free space that tenants cannot use: so that the node can write its own state, its audit log and its code when they have filled the disk.
+
+use std::path::{Path, PathBuf};
+
+/// Bytes of a file system that are kept free of tenants' data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserve {
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Reserve {
+    /// Keeps `bytes` free on the file system of `path`.
+    #[must_use]
+    pub fn new(path: &Path, bytes: u64) -> Self {
+        Self { path: path.to_owned(), bytes }
+    }
+
+    /// How large it is.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes that tenants may write before they reach the reserve: asked of the file system, which answers from memory. One that gives no
+    /// answer has none.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        let Ok(system) = rustix::fs::statvfs(&self.path) else { return 0 };
+        system.f_bavail.saturating_mul(system.f_frsize).saturating_sub(self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_beyond_the_reserve_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Reserve::new(dir.path(), 0).room() > 0);
+        assert_eq!(Reserve::new(dir.path(), u64::MAX).room(), 0);
+        assert_eq!(Reserve::new(&dir.path().join("missing"), 0).room(), 0);
+    }
+}
