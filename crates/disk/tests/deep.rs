@@ -10,7 +10,8 @@ use isomer_disk::tree::{DEPTH_MAX, depth_below, identity_of, remove, walk};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-const DEEP: usize = 60_000;
+/// More than the descriptors, more than a stack of this size has frames for, and longer than a path may be.
+const DEEP: usize = 5_000;
 const STACK_BYTES: usize = 128 << 10;
 const DESCRIPTORS: u64 = DEPTH_MAX as u64 + 32;
 
