@@ -86,9 +86,11 @@ impl Capabilities {
             let mut stores = BTreeMap::new();
             for name in &grants.sql {
                 let settings = app.sql.get(&name.value).cloned().unwrap_or_default();
-                let folder = settings.migrations.map(|folder| place.files.read_only(&folder)).transpose();
+                let folder = settings.migrations.as_ref().map(|folder| place.files.read_only(folder)).transpose();
                 let folder = folder.map_err(|source| CapabilityError::Migrations { store: name.value.clone(), source });
-                let settings = SqlSettings { migrations: folder?, statement_time: settings.statement_timeout };
+                let max = place.statement_time_max;
+                let cut = (max < settings.statement_timeout()).then_some(max);
+                let settings = SqlSettings { migrations: folder?, statement_time: cut.or(settings.statement_timeout) };
                 stores.insert(name.value.to_string(), sql.open(name.value.as_str(), settings).await?);
             }
             sql_grants.insert(component, stores);
@@ -129,7 +131,7 @@ impl Capabilities {
         if folders.is_empty() || matches!(self.place.files, AppFiles::Anywhere(_)) {
             return None;
         }
-        let lane = self.engines.kv.lane(&self.place.storage);
+        let lane = self.engines.kv.lane(&self.place.storage, &self.place.account);
         Some(Arc::new(WatchedFolders::new(folders, self.place.storage.clone(), lane)))
     }
 
@@ -155,7 +157,7 @@ impl Capabilities {
 async fn count_data(place: &Place, engines: &Engines) -> Result<(), CapabilityError> {
     let AppFiles::Own { writable, .. } = &place.files else { return Ok(()) };
     let (account, stores, writable) = (place.storage.clone(), [place.kv.clone(), place.sql.clone()], writable.clone());
-    let lane = engines.kv.lane(&account);
+    let lane = engines.kv.lane(&account, &place.account);
     let counted = lane.run(move || {
         stores.iter().try_for_each(|folder| account.scan_once(folder))?;
         if let Err(error) = account.scan_folders_once(&writable) {

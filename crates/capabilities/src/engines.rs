@@ -44,13 +44,13 @@ impl Engines {
     /// The key-value stores of a place.
     #[must_use]
     pub fn kv(&self, place: &Place) -> Kv {
-        self.kv.stores(&place.kv, place.storage.clone())
+        self.kv.stores(&place.kv, place.storage.clone(), &place.account)
     }
 
     /// The SQL stores of a place.
     #[must_use]
     pub fn sql(&self, place: &Place) -> Sql {
-        self.sql.stores(&place.sql, place.storage.clone())
+        self.sql.stores(&place.sql, place.storage.clone(), &place.account)
     }
 
     /// Resolves when no store below `dir` is open: those whose apps are gone have been closed and synced. A store that is in use

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use isomer_manifest::DirGrant;
+use isomer_runtime::Account;
 
 use crate::data_dir::make_private_dir;
 use crate::outbound::TenantHosts;
@@ -23,6 +25,10 @@ pub struct Place {
     pub files: AppFiles,
     /// Its tenant's account. All apps with the same one share its storage and its part of the threads.
     pub storage: Arc<StorageAccount>,
+    /// What its tenant is charged for processor time and memory of its stores.
+    pub account: Arc<Account>,
+    /// How long a SQL statement may run at most, whatever its manifest says.
+    pub statement_time_max: Duration,
     /// Its tenant's hosts; `None`: its manifest alone says where requests go.
     pub outbound: Option<Arc<TenantHosts>>,
     /// Where its secrets come from.
@@ -56,7 +62,7 @@ pub struct OutsideError {
 
 impl Place {
     /// The place of an app of a tenant, whose data lies in `data` (`kv/`, `sql/` and `dirs/`, each made when it is needed) and
-    /// whose revision's files lie in `files`.
+    /// whose revision's files lie in `files`. What its stores use is charged to nobody until [`Place::account`] is set.
     #[must_use]
     pub fn of_tenant(
         data: &Path,
@@ -70,6 +76,8 @@ impl Place {
             sql: data.join("sql"),
             files: AppFiles::Own { files: files.to_owned(), writable: data.join("dirs") },
             storage,
+            account: Account::unlimited(),
+            statement_time_max: Duration::MAX,
             outbound: Some(outbound),
             secrets: SecretValues::Given(secrets),
         }
@@ -83,6 +91,8 @@ impl Place {
             sql: data.sql(),
             files: AppFiles::Anywhere(app_dir.to_owned()),
             storage: Arc::new(StorageAccount::unlimited()),
+            account: Account::unlimited(),
+            statement_time_max: Duration::MAX,
             outbound: None,
             secrets: SecretValues::FromManifest,
         }

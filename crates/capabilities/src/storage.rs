@@ -32,10 +32,32 @@ pub struct StorageAccount {
     uncounted: Mutex<BTreeSet<PathBuf>>,
     /// Bytes that guests have claimed for writes into folders that were not counted since.
     claimed: AtomicU64,
-    /// Bytes of the tenant's writes that wait for a thread.
+    /// Bytes of the tenant's key-value writes that wait for a thread.
     waiting: AtomicUsize,
+    /// Bytes of the tenant's SQL statements and parameters that wait or run.
+    pub(crate) statements: WaitingBytes,
     /// What must stay free on the disk; there is none where it was not set.
     reserve: OnceLock<Arc<Reserve>>,
+}
+
+/// Bytes of calls that wait, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct WaitingBytes(AtomicUsize);
+
+impl WaitingBytes {
+    /// Takes note of `bytes` more, unless that would be more than `bytes_max`; a single call may have more.
+    pub(crate) fn begin(&self, bytes: usize, bytes_max: usize) -> bool {
+        let add = |waiting: usize| {
+            let sum = waiting.saturating_add(bytes);
+            (waiting == 0 || sum <= bytes_max).then_some(sum)
+        };
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    /// They no longer wait.
+    pub(crate) fn end(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl StorageAccount {
@@ -54,6 +76,7 @@ impl StorageAccount {
             claimed: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             reserve: OnceLock::new(),
+            statements: WaitingBytes::default(),
         }
     }
 

@@ -64,6 +64,7 @@ apps_loaded = 500
 connections = 2000
 head = "32KiB"
 head_timeout = "5s"
+request_deadline = "90s"
 "#;
 
 #[test]
@@ -89,6 +90,8 @@ fn a_file_of_a_node_that_hosts_apps_is_read() {
     assert_eq!((host.limits.apps_loaded, host.limits.connections), (Some(500), Some(2000)));
     assert_eq!((host.limits.head_bytes, host.limits.requests), (Some(32 << 10), None));
     assert_eq!(host.limits.head_timeout, Some(std::time::Duration::from_secs(5)));
+    let (deadline, timeout) = (host.limits.request_deadline(), host.limits.statement_timeout());
+    assert_eq!((deadline.as_secs(), timeout.as_secs()), (90, 60), "as written, and by default");
     // Each kind of node says so if there are tables for the other kind.
     assert!(file.unread_by_host().is_empty());
     insta::assert_snapshot!(Renderer::plain().diagnostics(&file.unread_by_group()));

@@ -57,6 +57,8 @@ pub struct StartOptions {
     pub requests_per_instance_max: Option<u32>,
     /// Instances of a group that may live at once; fewer where the engine's pool has no room for as many.
     pub instances_max: Option<u32>,
+    /// How long a request may take at most, whatever the manifest says.
+    pub deadline_max: Duration,
     /// Who answers for the shape's other processes. Where all run in this one, calls need no peers, and go to them if there are
     /// some.
     pub peers: Peers,
@@ -75,6 +77,7 @@ impl Default for StartOptions {
         Self {
             requests_per_instance_max: None,
             instances_max: None,
+            deadline_max: Duration::MAX,
             peers: Peers::new(),
             account: Account::unlimited(),
             owner: None,
@@ -204,7 +207,7 @@ impl Revision {
         let entrances = seams::entrances(&package.groups);
         let mut made = Vec::with_capacity(package.groups.len());
         for packed in &package.groups {
-            let stubs = seams::stubs(packed, &entrances, &options.peers)?;
+            let stubs = seams::stubs(packed, &entrances, &options.peers, options.deadline_max)?;
             made.push(starting.group(packed, stubs).await?);
         }
         let graph = Graph::new(package.identity(), made);
@@ -213,7 +216,7 @@ impl Revision {
             None => Site::new(),
         };
         for (index, packed) in package.groups.iter().enumerate() {
-            add_routes(&mut site, packed, &graph.group(index));
+            add_routes(&mut site, packed, &graph.group(index), options.deadline_max);
         }
         let answering = Arc::new(Answering { graph, entrances });
         let holders = Arc::strong_count(&answering.graph);
@@ -295,13 +298,13 @@ impl Starting<'_> {
     }
 }
 
-fn add_routes(site: &mut Site, packed: &PackedGroup, group: &GroupHandle) {
+fn add_routes(site: &mut Site, packed: &PackedGroup, group: &GroupHandle, deadline_max: Duration) {
     for (index, handler) in packed.handlers.iter().enumerate() {
         let target = Target {
             group: group.clone(),
             handler: index,
             component: handler.component.as_str().into(),
-            deadline: handler.deadline,
+            deadline: handler.deadline.min(deadline_max),
             body_bytes_max: handler.body_bytes_max,
         };
         for route in &handler.routes {

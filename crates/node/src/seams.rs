@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use isomer_runtime::{Destination, Entrance, Graph, Skeleton, Stub, Target};
 use isomer_wire::call::Answer;
@@ -41,13 +42,14 @@ pub(crate) fn stubs(
     group: &PackedGroup,
     entrances: &HashMap<FunctionKey, Entrance>,
     peers: &Peers,
+    deadline_max: Duration,
 ) -> Result<Vec<Stub>, RevisionError> {
     let target = |function: &PackedFunction| -> Result<Target, RevisionError> {
         Ok(Target {
             seam: function.seam.as_str().into(),
             catches: function.catches,
             idempotent: function.idempotent,
-            allowed: function.allowed,
+            allowed: function.allowed.min(deadline_max),
             callee: destination(function, entrances, peers)?,
         })
     };

@@ -13,7 +13,7 @@ use isomer_runtime::engine::PoolSizes;
 use crate::package::{Made, MakeOptions, Package};
 use crate::revision::{self, Components, RevisionError, Step};
 use crate::seams::Peers;
-use crate::tenancy::{EmptyShelf, Retired, Started, Stock, Tenancy, TenancyError, TenancyOptions};
+use crate::tenancy::{EmptyShelf, Retired, Started, Stock, Tenancy, TenancyError, TenancyOptions, TimesMax};
 
 /// What it is called, where it is called anything.
 const NAME: &str = "app";
@@ -40,7 +40,7 @@ impl SoleApp {
             PoolSizes::new(of_a_group.saturating_mul(GROUPS_AT_ONCE)).at_most(PoolSizes::of_one_app())
         });
         let engine = revision::engine(sizes)?;
-        let options = TenancyOptions { loaded_max: usize::MAX, memory: None, ..options };
+        let options = TenancyOptions { loaded_max: usize::MAX, memory: None, times_max: TimesMax::NONE, ..options };
         let tenancy = Tenancy::new(engine, cache, log, Arc::new(EmptyShelf), options);
         let tenant: TenantName = TenantName::DEFAULT.parse().expect("the default tenant's name is one");
         tenancy.set_own_tenant(&tenant);

@@ -22,6 +22,9 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// How much processor time can be saved up, or owed: what the account is paid in this time.
 const BUCKET: Duration = Duration::from_secs(1);
 
+/// Room is made for no more than this part of an account's memory, so that a small account keeps idle instances, too.
+const ROOM_PART: u64 = 8;
+
 /// Limits over all groups that share an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountLimits {
@@ -101,9 +104,33 @@ impl HostMemory {
         if !self.account.take_memory(bytes) {
             return Err(OutOfMemory { limit_bytes: self.account.memory_bytes_max() });
         }
+        self.note(bytes);
+        Ok(())
+    }
+
+    /// As [`HostMemory::grow`], without dropping idle instances in favour of it: for callers that must not do so where they are.
+    /// They call [`Account::make_room`] before.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub fn try_grow(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
+        if !self.account.try_memory(bytes as u64) {
+            self.account.refused_memory.fetch_add(1, Ordering::Relaxed);
+            return Err(OutOfMemory { limit_bytes: self.account.memory_bytes_max() });
+        }
+        self.note(bytes as u64);
+        Ok(())
+    }
+
+    /// Charges `bytes` more, whatever the limit: for what must be done, as rolling back.
+    pub fn grow_anyway(&mut self, bytes: usize) {
+        self.account.memory_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
+        self.note(bytes as u64);
+    }
+
+    fn note(&mut self, bytes: u64) {
         self.account.host_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        Ok(())
     }
 
     /// Releases what is charged beyond `bytes`.
@@ -190,7 +217,8 @@ impl Account {
     }
 
     /// The most bytes of memory.
-    pub(crate) fn memory_bytes_max(&self) -> u64 {
+    #[must_use]
+    pub fn memory_bytes_max(&self) -> u64 {
         self.memory_bytes_max.load(Ordering::Relaxed)
     }
 
@@ -239,6 +267,15 @@ impl Account {
         true
     }
 
+    /// Drops idle instances until `bytes` of memory are free, or a part of the account's where that is less, or none is idle.
+    pub fn make_room(&self, bytes: usize) {
+        let has_room = || {
+            let (used, max) = (self.memory_bytes.load(Ordering::Acquire), self.memory_bytes_max());
+            used.saturating_add((bytes as u64).min(max / ROOM_PART)) <= max
+        };
+        while !has_room() && self.idlers.drop_oldest() {}
+    }
+
     fn try_memory(&self, bytes: u64) -> bool {
         let max = self.memory_bytes_max();
         let add = |used: u64| used.checked_add(bytes).filter(|used| *used <= max);
@@ -249,13 +286,19 @@ impl Account {
         self.memory_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
+    /// Host memory of which nothing is charged yet.
+    #[must_use]
+    pub fn host_memory(self: &Arc<Self>) -> HostMemory {
+        HostMemory { account: self.clone(), bytes: 0 }
+    }
+
     /// Charges `bytes` of host memory before they are allocated. They are released when the charge is dropped, so it belongs into
     /// the value that owns the allocation.
     ///
     /// # Errors
     /// When the account's memory is used up, after its idle instances were dropped. Each refusal counts.
     pub fn charge_host_memory(self: &Arc<Self>, bytes: usize) -> Result<HostMemory, OutOfMemory> {
-        let mut charge = HostMemory { account: self.clone(), bytes: 0 };
+        let mut charge = self.host_memory();
         charge.grow(bytes)?;
         Ok(charge)
     }
@@ -295,8 +338,8 @@ impl Account {
         Some(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)))
     }
 
-    /// Must its guests stop where they are? Counts if so.
-    pub(crate) fn must_stop(&self) -> bool {
+    /// Must its guests, and what is done for them, stop where they are? Counts if so.
+    pub fn must_stop(&self) -> bool {
         let Some(rate) = self.rate() else { return false };
         let stop = self.fill(rate) < self.bucket_max().saturating_neg();
         if stop {

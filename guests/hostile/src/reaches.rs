@@ -16,6 +16,7 @@ use wasip3::wit_future;
 
 use crate::isomer::secrets::store as secrets;
 use crate::isomer::sql::store as sqls;
+use crate::isomer::sql::types::Value;
 use crate::wasi::keyvalue::store as kv;
 
 /// A line: `got` before what could be reached.
@@ -124,16 +125,19 @@ pub async fn stores(request: Request) -> Answer {
     respond(200, lines)
 }
 
-/// Runs each line of the body as a statement. `?at-once=N`: the first line, so many times at once.
+/// Runs each line of the body as a statement. `?at-once=N`: the first line, so many times at once. `?parameter-bytes=N`: each with a
+/// parameter of that size.
 pub async fn sql(request: Request) -> Answer {
     let at_once = query_number(&request, "at-once", 0);
+    let parameter_bytes = query_number(&request, "parameter-bytes", 0) as usize;
     let statements = attempts(request).await;
     let connection = match sqls::open("default".to_owned()).await {
         Ok(connection) => connection,
         Err(error) => return respond(200, format!("{error:?}\n")),
     };
     let ask = async |statement: &str| {
-        let outcome = connection.query(statement.to_owned(), Vec::new()).await;
+        let parameters = if parameter_bytes > 0 { vec![Value::Blob(vec![7; parameter_bytes])] } else { Vec::new() };
+        let outcome = connection.query(statement.to_owned(), parameters).await;
         line(statement, outcome.map(|rows| rows.rows.len()))
     };
     let mut lines = String::new();

@@ -89,7 +89,7 @@ impl From<SqlError> for Error {
             SqlError::Timeout => Self::Timeout,
             SqlError::TooLarge(text) => Self::TooLarge(text),
             SqlError::Overloaded => Self::Overloaded,
-            SqlError::Quota { .. } => Self::Store(error.to_string()),
+            SqlError::Quota { .. } | SqlError::Memory { .. } | SqlError::Cpu => Self::Store(error.to_string()),
             SqlError::Store(text) => Self::Store(text),
         }
     }
@@ -120,9 +120,11 @@ impl From<sql::Value> for Value {
 }
 
 impl From<sql::Rows> for Rows {
+    /// For a guest into whose memory they are copied next: what the tenant was charged for them is released.
     fn from(rows: sql::Rows) -> Self {
-        let values = rows.rows.into_iter().map(|row| row.into_iter().map(Value::from).collect());
-        Self { columns: rows.columns, rows: values.collect() }
+        let sql::Rows { columns, rows, charge: _released_at_the_end } = rows;
+        let values = rows.into_iter().map(|row| row.into_iter().map(Value::from).collect());
+        Self { columns, rows: values.collect() }
     }
 }
 

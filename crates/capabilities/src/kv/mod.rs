@@ -18,11 +18,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isomer_disk::{Database, FileStorage, Storage};
+use isomer_runtime::{Account, OutOfMemory};
 
 use crate::cache_budget::CacheBudget;
 use crate::data_dir::{make_private_dir, make_private_file, sync_dir};
 use crate::open_files::{OpenFiles, OpenPermit};
-use crate::pool::{Lane, LaneBounds, Pool, PoolError};
+use crate::pool::{Lane, LaneBounds, Pool, PoolError, PoolSize};
 use crate::{InvalidStoreName, StorageAccount, check_store_name};
 
 pub use entry::{Delta, KeyPage};
@@ -53,6 +54,8 @@ pub struct KvLimits {
     pub waiting_reads_max: usize,
     /// Threads for the stores of all tenants.
     pub threads_max: usize,
+    /// Further threads, each for a tenant that has none when all others are in use.
+    pub reserve_threads_max: usize,
     /// Threads that the stores of one tenant may have at once.
     pub tenant_threads_max: usize,
     /// Bytes of a store's page cache.
@@ -75,6 +78,7 @@ impl Default for KvLimits {
             waiting_bytes_max: 64 << 20,
             waiting_reads_max: 4096,
             threads_max: 32,
+            reserve_threads_max: 96,
             tenant_threads_max: 4,
             cache_bytes: 16 << 20,
             caches_bytes: 256 << 20,
@@ -150,6 +154,12 @@ pub enum KvError {
         /// [`StorageAccount::limit`].
         limit: u64,
     },
+    /// The tenant's memory is used up: by its guests, and by what the host holds for them, values on their way among it.
+    #[error("the quota `memory` of {limit} bytes is used up: ask for less at once, or have it raised")]
+    Memory {
+        /// The quota.
+        limit: u64,
+    },
     /// The engine failed; what was not acknowledged may or may not be in the store.
     #[error("the store failed: {message}")]
     Storage {
@@ -167,6 +177,12 @@ impl KvError {
 impl From<redb::Error> for KvError {
     fn from(error: redb::Error) -> Self {
         Self::storage(error)
+    }
+}
+
+impl From<OutOfMemory> for KvError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::Memory { limit: error.limit_bytes }
     }
 }
 
@@ -190,7 +206,8 @@ pub(crate) struct KvEngine {
 
 impl KvEngine {
     pub(crate) fn new(limits: KvLimits) -> Self {
-        let pool = Pool::new("isomer-kv", limits.threads_max);
+        let size = PoolSize { threads_max: limits.threads_max, reserve_max: limits.reserve_threads_max };
+        let pool = Pool::new("isomer-kv", size);
         Self::on(pool, limits)
     }
 
@@ -200,17 +217,17 @@ impl KvEngine {
         Self { limits: Arc::new(limits), pool, files: Arc::default(), cache }
     }
 
-    /// The lane of a tenant.
-    pub(crate) fn lane(&self, account: &StorageAccount) -> Lane {
+    /// The lane of a tenant, whose jobs `account` pays for.
+    pub(crate) fn lane(&self, storage: &StorageAccount, account: &Arc<Account>) -> Lane {
         let bounds =
             LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.waiting_reads_max };
-        self.pool.lane(account.number(), bounds)
+        self.pool.lane(storage.number(), account.clone(), bounds)
     }
 
     /// The stores that lie in `dir`, which is made with the first of them.
-    pub(crate) fn stores(&self, dir: &Path, account: Arc<StorageAccount>) -> Kv {
-        let lane = self.lane(&account);
-        Kv { dir: dir.to_owned(), engine: self.clone(), lane, account }
+    pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Kv {
+        let lane = self.lane(&storage, account);
+        Kv { dir: dir.to_owned(), engine: self.clone(), lane, account: storage }
     }
 
     /// Resolves when no store below `dir` is open.
@@ -235,7 +252,7 @@ pub struct Kv {
 impl Kv {
     /// Stores as files in `dir`, with threads of their own and without a quota.
     pub fn new(dir: &Path, limits: KvLimits) -> Self {
-        KvEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()))
+        KvEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()), &Account::unlimited())
     }
 
     /// The store `name`, made where it isn't there.

@@ -175,8 +175,7 @@ impl KvStore {
     /// Does `key` have a value?
     pub async fn exists(&self, key: String) -> Result<bool, KvError> {
         self.check_key(&key)?;
-        let store = self.inner.clone();
-        self.inner.lane.run(move || store.read(|database| entry::exists(database, &key))).await?
+        self.run(move |store| store.read(|database| entry::exists(database, &key)), |_| 0).await
     }
 
     /// Set the value of `key`. It has been synced on return.
@@ -194,11 +193,9 @@ impl KvStore {
         if let Some(after) = &after {
             self.check_key(after)?;
         }
-        let store = self.inner.clone();
-        self.inner
-            .lane
-            .run(move || store.read(|database| entry::list_keys(database, after.as_deref(), &store.limits)))
-            .await?
+        let read =
+            move |store: &Inner| store.read(|database| entry::list_keys(database, after.as_deref(), &store.limits));
+        self.run(read, |page| page.keys.iter().map(|key| size_of_val(key) + key.len()).sum()).await
     }
 
     /// As [`KvStore::list_keys`], for an interface whose cursors are numbers. A cursor stands for a key, so deleting
@@ -217,8 +214,11 @@ impl KvStore {
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
-        let store = self.inner.clone();
-        self.inner.lane.run(move || store.read(|database| entry::get_many(database, &keys, &store.limits))).await?
+        let read = move |store: &Inner| store.read(|database| entry::get_many(database, &keys, &store.limits));
+        self.run(read, |values| {
+            values.iter().map(|value| size_of_val(value) + value.as_ref().map_or(0, Vec::len)).sum()
+        })
+        .await
     }
 
     /// Set all of `entries`, or none. They have been synced on return.
@@ -272,8 +272,24 @@ impl KvStore {
 
     async fn read(&self, key: String) -> Result<(String, Option<Versioned>), KvError> {
         self.check_key(&key)?;
+        let read = move |store: &Inner| store.read(|database| entry::get(database, &key)).map(|found| (key, found));
+        self.run(read, |(_, found)| found.as_ref().map_or(0, |found| found.value.len())).await
+    }
+
+    /// Runs `read` on the tenant's lane. What it found, `bytes` in size, is charged to the tenant until the caller has it.
+    async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Inner) -> Result<T, KvError> + Send + 'static,
+        bytes: impl FnOnce(&T) -> usize + Send + 'static,
+    ) -> Result<T, KvError> {
         let store = self.inner.clone();
-        self.inner.lane.run(move || store.read(|database| entry::get(database, &key)).map(|found| (key, found))).await?
+        let job = move || {
+            let found = read(&store)?;
+            let charge = store.lane.account().charge_host_memory(bytes(&found))?;
+            Ok::<_, KvError>((found, charge))
+        };
+        let (found, _charge) = self.inner.lane.run(job).await??;
+        Ok(found)
     }
 
     fn check_key(&self, key: &str) -> Result<(), KvError> {

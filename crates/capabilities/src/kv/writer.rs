@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use isomer_runtime::HostMemory;
 use redb::{Database, ReadableTable, Table};
 use tokio::sync::oneshot;
 
@@ -48,15 +49,21 @@ pub(super) struct Waiting {
 #[derive(Default)]
 struct Queue {
     writes: VecDeque<Request>,
+    last: u64,
     /// Is a job on its way that takes them?
     taken: bool,
 }
 
 struct Request {
+    /// In the order in which they came.
+    number: u64,
     write: Write,
     bytes: usize,
-    reply: oneshot::Sender<Result<Written, KvError>>,
+    charge: HostMemory,
+    reply: Reply,
 }
+
+type Reply = oneshot::Sender<Result<Written, KvError>>;
 
 /// What may be added to a store.
 pub(super) struct Room {
@@ -70,23 +77,52 @@ pub(super) struct Room {
 
 pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<Written, KvError> {
     let bytes = write.bytes();
+    let charge = store.lane.account().charge_host_memory(bytes)?;
     if !store.account.begin_waiting(bytes, store.limits.waiting_bytes_max) {
         return Err(KvError::Overloaded);
     }
     let (reply, written) = oneshot::channel();
-    let is_first = {
+    let (is_first, number) = {
         let mut queue = locked(&store.waiting.queue);
         if queue.writes.len() >= store.limits.waiting_writes_max {
             store.account.end_waiting(bytes);
             return Err(KvError::Overloaded);
         }
-        queue.writes.push_back(Request { write, bytes, reply });
-        !std::mem::replace(&mut queue.taken, true)
+        queue.last += 1;
+        let number = queue.last;
+        queue.writes.push_back(Request { number, write, bytes, charge, reply });
+        (!std::mem::replace(&mut queue.taken, true), number)
     };
+    let mut waited = Waited { store, number, is_over: false };
     if is_first {
         Turn::start(store.clone());
     }
-    written.await.map_err(|_| KvError::storage("the write was abandoned"))?
+    let written = written.await;
+    waited.is_over = true;
+    written.map_err(|_| KvError::storage("the write was abandoned"))?
+}
+
+/// A write that is waited for. Dropping this takes it out of the queue: nothing was promised.
+struct Waited<'a> {
+    store: &'a Inner,
+    number: u64,
+    is_over: bool,
+}
+
+impl Drop for Waited<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let request = {
+            let writes = &mut locked(&self.store.waiting.queue).writes;
+            let place = writes.binary_search_by_key(&self.number, |request| request.number);
+            place.ok().and_then(|place| writes.remove(place))
+        };
+        if let Some(request) = request {
+            self.store.account.end_waiting(request.bytes);
+        }
+    }
 }
 
 impl Write {
@@ -124,7 +160,13 @@ impl Turn {
         let mut turn = Self { store, used: false };
         lane.spawn(move || {
             turn.used = true;
-            write_group(&turn.store);
+            let answers = write_group(&turn.store);
+            // The store is let go before anyone is answered: a caller that then drops its handle may be the last to have one, and
+            // expects the file to be closed.
+            drop(turn);
+            for (reply, result) in answers {
+                let _ = reply.send(result);
+            }
         });
     }
 }
@@ -149,7 +191,8 @@ impl Drop for Turn {
     }
 }
 
-fn write_group(store: &Inner) {
+/// Writes what waits, and gives each caller's answer.
+fn write_group(store: &Inner) -> Vec<(Reply, Result<Written, KvError>)> {
     let (mut group, mut bytes) = (Vec::new(), 0);
     {
         let mut queue = locked(&store.waiting.queue);
@@ -163,26 +206,28 @@ fn write_group(store: &Inner) {
     // A caller that has gone (its request was cancelled) didn't get an answer, so nothing was promised.
     group.retain(|request| !request.reply.is_closed());
     if group.is_empty() {
-        return;
+        return Vec::new();
     }
-    let (writes, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|request| (request.write, request.reply)).unzip();
+    let (mut writes, mut replies, mut charges) = (Vec::new(), Vec::new(), Vec::new());
+    for Request { write, reply, charge, .. } in group {
+        writes.push(write);
+        replies.push(reply);
+        charges.push(charge);
+    }
     let room = store.room();
     let committed = store.database().write(|database| commit(database, writes, room));
     store.measure();
+    drop(charges);
     match committed {
         Ok(results) => {
-            for (reply, result) in replies.into_iter().zip(results) {
-                if matches!(result, Err(KvError::Quota { .. })) {
-                    store.account.refuse();
-                }
-                let _ = reply.send(result);
+            for _ in results.iter().filter(|result| matches!(result, Err(KvError::Quota { .. }))) {
+                store.account.refuse();
             }
+            replies.into_iter().zip(results).collect()
         }
         Err(error) => {
             tracing::error!(store = store.name, %error, "a key-value store failed to commit");
-            for reply in replies {
-                let _ = reply.send(Err(error.clone()));
-            }
+            replies.into_iter().map(|reply| (reply, Err(error.clone()))).collect()
         }
     }
 }
@@ -308,8 +353,10 @@ impl Change<'_> {
 mod tests {
     use std::time::Duration;
 
+    use isomer_runtime::Account;
+
     use super::super::{KvEngine, KvLimits};
-    use crate::pool::Pool;
+    use crate::pool::{Pool, PoolSize};
     use crate::threads::FailingThreads;
 
     use super::*;
@@ -317,10 +364,11 @@ mod tests {
     #[tokio::test]
     async fn writes_without_a_thread_fail_and_those_after_them_are_written() {
         let (dir, threads) = (tempfile::tempdir().unwrap(), Arc::new(FailingThreads::default()));
-        let pool = Pool::with_threads("test", 2, threads.clone(), Duration::ZERO);
+        let size = PoolSize { threads_max: 2, reserve_max: 0 };
+        let pool = Pool::with_threads("test", size, threads.clone(), Duration::ZERO);
         let engine = KvEngine::on(pool.clone(), KvLimits::default());
         let account = Arc::new(crate::StorageAccount::unlimited());
-        let store = engine.stores(dir.path(), account.clone()).store("main").await.unwrap();
+        let store = engine.stores(dir.path(), account.clone(), &Account::unlimited()).store("main").await.unwrap();
         store.set("a".to_owned(), b"1".to_vec()).await.unwrap();
         threads.fail(true);
         for _ in 0..3 {
@@ -338,7 +386,7 @@ mod tests {
         threads.fail(true);
         drop(store);
         threads.fail(false);
-        let store = engine.stores(dir.path(), account).store("main").await.unwrap();
+        let store = engine.stores(dir.path(), account, &Account::unlimited()).store("main").await.unwrap();
         assert_eq!(store.get("b".to_owned()).await.unwrap(), Some(b"3".to_vec()));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use isomer_runtime::OutOfMemory;
 use rusqlite::ffi::ErrorCode;
 
 use crate::InvalidStoreName;
@@ -34,9 +35,24 @@ pub enum SqlError {
         /// [`StorageAccount::limit`](crate::StorageAccount::limit).
         limit: u64,
     },
+    /// The tenant's memory is used up: by its guests, and by what the host holds for them, queued statements and results among it.
+    #[error("the quota `memory` of {limit} bytes is used up: ask for less at once, or have it raised")]
+    Memory {
+        /// The quota.
+        limit: u64,
+    },
+    /// The tenant owes more processor time than it may. Nothing was changed.
+    #[error("the quota `cpu` is used up: statements are expensive, or there are too many of them")]
+    Cpu,
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(String),
+}
+
+impl From<OutOfMemory> for SqlError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::Memory { limit: error.limit_bytes }
+    }
 }
 
 /// A store can't be opened, or not be brought up to date.

@@ -24,6 +24,7 @@ struct Migration {
 /// Bring the store behind `session` up to date with `folder`.
 pub(super) fn apply(store: &str, session: &Session, folder: &Path, time: Duration) -> Result<(), SqlOpenError> {
     let files = read(folder)?;
+    let _entered = session.enter();
     let open = |source| SqlOpenError::Open { path: folder.to_owned(), source };
     session
         .connection()

@@ -13,9 +13,11 @@
 //!
 //! The invariant to keep: a change is acknowledged after `COMMIT` has returned, and `COMMIT` returns after the sync.
 
+mod asked;
 mod authorizer;
 mod error;
 mod functions;
+mod memory;
 mod migrations;
 mod session;
 mod store;
@@ -25,8 +27,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_runtime::{Account, HostMemory};
+
 use crate::open_files::OpenFiles;
-use crate::pool::{Lane, LaneBounds, Pool};
+use crate::pool::{Lane, LaneBounds, Pool, PoolSize};
 use crate::{StorageAccount, check_store_name};
 
 use store::Inner;
@@ -70,12 +74,16 @@ pub struct SqlLimits {
     pub cache_bytes: usize,
     /// Threads for the stores of all tenants.
     pub threads_max: usize,
+    /// Further threads, each for a tenant that has none when all others are in use.
+    pub reserve_threads_max: usize,
     /// Threads that the stores of one tenant may have at once.
     pub tenant_threads_max: usize,
     /// Statements of all stores of a tenant that wait for a thread.
     pub tenant_waiting_max: usize,
-    /// Bytes of memory that SQLite may have in this process; a statement that would need more fails.
-    pub heap_bytes_max: u64,
+    /// Bytes of the statements and parameters of a tenant that wait or run; a single statement may have more.
+    pub tenant_waiting_bytes_max: usize,
+    /// Bytes of memory that SQLite may take for one statement, beyond what the connection has; a statement that would need more fails.
+    pub statement_memory_max: usize,
     /// Bytes that one statement may write, temporary files included, where the tenant's storage is limited.
     pub statement_writes_max: u64,
 }
@@ -102,9 +110,11 @@ impl Default for SqlLimits {
             log_pages_max: 1000,
             cache_bytes: 1 << 20,
             threads_max: 64,
+            reserve_threads_max: 192,
             tenant_threads_max: 8,
             tenant_waiting_max: 1024,
-            heap_bytes_max: 2 << 30,
+            tenant_waiting_bytes_max: 64 << 20,
+            statement_memory_max: 64 << 20,
             statement_writes_max: 256 << 20,
         }
     }
@@ -134,13 +144,39 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
+impl Value {
+    /// Bytes that it takes beside itself.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.capacity(),
+            Self::Blob(bytes) => bytes.capacity(),
+            Self::Null | Self::Integer(_) | Self::Real(_) => 0,
+        }
+    }
+}
+
 /// What a query gave.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, PartialEq, Default)]
 pub struct Rows {
     /// Names of the columns.
     pub columns: Vec<String>,
     /// The rows: each has a value for each column.
     pub rows: Vec<Vec<Value>>,
+    /// What the tenant is charged for them; to be kept for as long as they are.
+    pub charge: RowsCharge,
+}
+
+/// What a tenant is charged for the rows of a result, until this is dropped.
+#[derive(Debug, Default)]
+pub struct RowsCharge {
+    _held: Option<HostMemory>,
+}
+
+/// Rows are equal whoever pays for them.
+impl PartialEq for RowsCharge {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// What the SQL stores of all apps of a process share.
@@ -153,16 +189,17 @@ pub(crate) struct SqlEngine {
 
 impl SqlEngine {
     pub(crate) fn new(limits: SqlLimits) -> Self {
-        let pool = Pool::new("isomer-sql", limits.threads_max);
+        let size = PoolSize { threads_max: limits.threads_max, reserve_max: limits.reserve_threads_max };
+        let pool = Pool::new("isomer-sql", size);
         Self { limits: Arc::new(limits), pool, files: Arc::default() }
     }
 
     /// The stores that lie in `dir`, which is made with the first of them.
-    pub(crate) fn stores(&self, dir: &Path, account: Arc<StorageAccount>) -> Sql {
+    pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Sql {
         let bounds =
             LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.tenant_waiting_max };
-        let lane = self.pool.lane(account.number(), bounds);
-        Sql { dir: dir.to_owned(), engine: self.clone(), lane, account }
+        let lane = self.pool.lane(storage.number(), account.clone(), bounds);
+        Sql { dir: dir.to_owned(), engine: self.clone(), lane, account: storage }
     }
 
     /// Resolves when no store below `dir` is open.
@@ -187,7 +224,7 @@ pub struct Sql {
 impl Sql {
     /// Stores as files in `dir`, with threads of their own and without a quota.
     pub fn new(dir: &Path, limits: SqlLimits) -> Self {
-        SqlEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()))
+        SqlEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()), &Account::unlimited())
     }
 
     /// Open the store `name`, making it where it isn't there, and bring it up to date with its migrations. A store that is

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use isomer_runtime::{Account, HostMemory};
+use isomer_sqlite_heap::{Entered, Heap, Refusal};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Authorization;
 use rusqlite::limits::Limit;
@@ -16,15 +18,22 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::{self, Mode};
 use super::functions;
-use super::{Rows, SqlError, SqlLimits, VALUE_OVERHEAD_BYTES, Value};
+use super::memory;
+use super::{Rows, RowsCharge, SqlError, SqlLimits, VALUE_OVERHEAD_BYTES, Value};
 use crate::StorageAccount;
-use crate::pool::locked;
+use crate::pool::{self, MustEnd, locked};
 use crate::storage::written_by_thread;
 
 /// Instructions of SQLite's machine between two looks at the clock.
 const INSTRUCTIONS_PER_CHECK: i32 = 1000;
 /// How long SQLite waits for a lock that another connection of this process holds for a moment.
 const BUSY_TIME: Duration = Duration::from_secs(5);
+/// Time between two looks at the processor time of a statement, which is charged then.
+const CPU_LOOK: Duration = Duration::from_millis(1);
+/// The longest that a migration pauses at a time when its tenant has no processor time left.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// Bytes of a result that are charged at a time.
+const RESULT_STEP_BYTES: usize = 64 << 10;
 /// Time between two looks at what a statement has written.
 const WRITES_LOOK: Duration = Duration::from_millis(20);
 /// Bytes of a pattern of LIKE and GLOB: matching is one instruction, which no clock interrupts.
@@ -54,6 +63,9 @@ pub(super) struct Opening {
     pub(super) limits: Arc<SqlLimits>,
     pub(super) statement_time: Duration,
     pub(super) account: Arc<StorageAccount>,
+    /// Is charged for results, and for what SQLite allocates.
+    pub(super) payer: Arc<Account>,
+    pub(super) heap: Arc<Heap>,
 }
 
 impl Opening {
@@ -82,6 +94,10 @@ struct Guard {
     deadline: Option<Instant>,
     denied: Option<String>,
     writes: Option<Writes>,
+    cpu_look_at: Instant,
+    /// Why the statement was told to end, where its time was not up.
+    must_end: Option<MustEnd>,
+    payer: Arc<Account>,
 }
 
 /// What a statement may write: to the log, and to temporary files, which no setting of SQLite bounds.
@@ -94,7 +110,18 @@ struct Writes {
 }
 
 impl Guard {
-    const OFF: Self = Self { mode: Mode::Internal, deadline: None, denied: None, writes: None };
+    fn new(payer: &Arc<Account>) -> Self {
+        let (mode, payer) = (Mode::Internal, payer.clone());
+        let (deadline, denied, writes, must_end) = (None, None, None, None);
+        Self { mode, deadline, denied, writes, cpu_look_at: Instant::now(), must_end, payer }
+    }
+
+    /// From now on, callbacks are for a statement of this kind.
+    fn begin(&mut self, mode: Mode, deadline: Option<Instant>, writes: Option<Writes>) {
+        (self.mode, self.deadline, self.writes) = (mode, deadline, writes);
+        (self.denied, self.must_end) = (None, None);
+        self.cpu_look_at = Instant::now() + CPU_LOOK;
+    }
 
     /// Must the statement end now?
     fn is_over(&mut self) -> bool {
@@ -102,11 +129,41 @@ impl Guard {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             return true;
         }
+        if now >= self.cpu_look_at {
+            self.cpu_look_at = now + CPU_LOOK;
+            pool::charge();
+            if self.mode != Mode::Internal {
+                // Here nothing is locked: an idle instance can be dropped.
+                self.payer.make_room(memory::ROOM_BYTES);
+            }
+            match self.mode {
+                Mode::Guest => self.must_end = pool::must_end(),
+                Mode::Migration => self.pause(),
+                Mode::Internal => {}
+            }
+        } else if self.mode == Mode::Guest && pool::caller_is_gone() {
+            self.must_end = Some(MustEnd::CallerGone);
+        }
+        if self.must_end.is_some() {
+            return true;
+        }
         let Some(writes) = self.writes.as_mut().filter(|writes| now >= writes.look_at) else { return false };
         writes.look_at = now + WRITES_LOOK;
         let written = written_by_thread();
         writes.reached = written.saturating_sub(*writes.begun_at.get_or_insert(written)) > writes.bytes_max;
         writes.reached
+    }
+
+    /// Lets a migration wait where a statement would be ended: until its tenant has processor time again, or its time is up.
+    fn pause(&mut self) {
+        while let Some(wait) = pool::cpu_retry_after() {
+            let now = Instant::now();
+            let Some(left) = self.deadline.map(|by| by.saturating_duration_since(now)).filter(|it| !it.is_zero())
+            else {
+                return;
+            };
+            std::thread::sleep(wait.min(PAUSE_MAX).min(left));
+        }
     }
 }
 
@@ -119,6 +176,10 @@ pub(super) enum ReadOutcome {
 
 impl Session {
     pub(super) fn open(opening: &Opening, access: Access) -> Result<Self, rusqlite::Error> {
+        isomer_sqlite_heap::install().map_err(|error| {
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(error.code), Some(error.to_string()))
+        })?;
+        let _entered = opening.heap.enter(None);
         let flags = match access {
             Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
@@ -157,8 +218,6 @@ impl Session {
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bounded(limits.value_bytes_max))?;
         connection.set_limit(Limit::SQLITE_LIMIT_VARIABLE_NUMBER, bounded(limits.parameters_max))?;
         functions::define(&connection, limits.value_bytes_max)?;
-        // Of the whole process: whoever opens the first connection sets it.
-        connection.pragma_update(None, "hard_heap_limit", limits.heap_bytes_max.cast_signed())?;
         connection.set_limit(Limit::SQLITE_LIMIT_FUNCTION_ARG, FUNCTION_ARGUMENTS_MAX)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
@@ -166,7 +225,7 @@ impl Session {
         connection.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, STATEMENT_INSTRUCTIONS_MAX)?;
         connection.set_limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH, TRIGGER_DEPTH_MAX)?;
         connection.set_prepared_statement_cache_capacity(limits.prepared_statements_max);
-        let guard = Arc::new(Mutex::new(Guard::OFF));
+        let guard = Arc::new(Mutex::new(Guard::new(&opening.payer)));
         let watched = guard.clone();
         connection.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || locked(&watched).is_over()))?;
         let asked = guard.clone();
@@ -189,8 +248,14 @@ impl Session {
         self.internal("BEGIN IMMEDIATE")
     }
 
+    /// While this is there, what SQLite allocates on this thread is the store's.
+    pub(super) fn enter(&self) -> Entered {
+        self.opening.heap.enter(None)
+    }
+
     /// Takes note of what the store's files take now, and gives back what a store no longer uses if that is much.
     pub(super) fn wrote(&self) {
+        let _entered = self.enter();
         if self.opening.account.is_limited()
             && !self.in_transaction()
             && let Err(error) = self.give_back()
@@ -202,6 +267,7 @@ impl Session {
 
     /// Lets the store grow as far as the tenant's storage allows.
     fn bound_growth(&self) -> Result<(), SqlError> {
+        let _entered = self.enter();
         let account = &self.opening.account;
         let pages_max = if account.is_limited() {
             self.opening.measure();
@@ -358,18 +424,37 @@ impl Session {
         } else {
             None
         };
-        *locked(&self.guard) = Guard { mode, deadline, denied: None, writes };
+        if mode == Mode::Guest
+            && let Some(MustEnd::OutOfCpu) = pool::must_end()
+        {
+            return Err(SqlError::Cpu);
+        }
+        locked(&self.guard).begin(mode, deadline, writes);
+        let bytes_max = (mode != Mode::Internal).then_some(self.opening.limits.statement_memory_max);
+        if bytes_max.is_some() {
+            self.opening.payer.make_room(memory::ROOM_BYTES);
+        }
+        let entered = self.opening.heap.enter(bytes_max);
         let result = work();
-        *locked(&self.guard) = Guard::OFF;
+        drop(entered);
+        locked(&self.guard).begin(Mode::Internal, None, None);
         result
     }
 
     fn error(&self, error: &rusqlite::Error) -> SqlError {
-        let (denied, wrote_too_much) = {
+        let (denied, wrote_too_much, must_end) = {
             let mut guard = locked(&self.guard);
-            (guard.denied.take(), guard.writes.as_ref().is_some_and(|writes| writes.reached))
+            (guard.denied.take(), guard.writes.as_ref().is_some_and(|writes| writes.reached), guard.must_end)
         };
         match error.sqlite_error_code() {
+            Some(ErrorCode::OutOfMemory) if isomer_sqlite_heap::refusal() == Some(Refusal::Payer) => {
+                SqlError::Memory { limit: self.opening.payer.memory_bytes_max() }
+            }
+            Some(ErrorCode::OutOfMemory) => SqlError::TooLarge(format!(
+                "the statement needs more than {} bytes of memory, or more than there is",
+                self.opening.limits.statement_memory_max
+            )),
+            Some(ErrorCode::OperationInterrupted) if must_end == Some(MustEnd::OutOfCpu) => SqlError::Cpu,
             Some(ErrorCode::OperationInterrupted) if wrote_too_much => SqlError::TooLarge(format!(
                 "the statement writes more than {} bytes, temporary files included",
                 self.opening.limits.statement_writes_max
@@ -391,6 +476,7 @@ impl Session {
         let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
         let mut collected = Vec::new();
         let mut bytes = columns.iter().map(String::len).sum::<usize>();
+        let mut charge = self.opening.payer.charge_host_memory(bytes)?;
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next().map_err(|error| self.error(&error))? {
             if collected.len() >= self.opening.limits.result_rows_max {
@@ -409,11 +495,12 @@ impl Session {
                         self.opening.limits.result_bytes_max
                     )));
                 }
+                grow_to(&mut charge, bytes + collected.len() * size_of::<Vec<Value>>())?;
                 values.push(own(value, column)?);
             }
             collected.push(values);
         }
-        Ok(Rows { columns, rows: collected })
+        Ok(Rows { columns, rows: collected, charge: RowsCharge { _held: Some(charge) } })
     }
 }
 
@@ -434,6 +521,15 @@ fn bind(prepared: &mut CachedStatement<'_>, parameters: &[Value]) -> Result<(), 
             Value::Blob(bytes) => ValueRef::Blob(bytes),
         });
         prepared.raw_bind_parameter(index + 1, value).map_err(|error| SqlError::from_sqlite(&error, None))?;
+    }
+    Ok(())
+}
+
+/// Charges a result that has grown, some bytes ahead.
+fn grow_to(charge: &mut HostMemory, bytes: usize) -> Result<(), SqlError> {
+    let charged = usize::try_from(charge.bytes()).unwrap_or(usize::MAX);
+    if bytes > charged {
+        charge.grow((bytes - charged).next_multiple_of(RESULT_STEP_BYTES))?;
     }
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
+use super::asked::Asked;
+use super::memory;
 use super::session::{Access, Opening, ReadOutcome, Session};
 use super::writer::{self, Transaction, Waiting, Writer};
 use super::{Rows, SqlError, SqlLimits, SqlOpenError, SqlSettings, Value, migrations};
@@ -51,7 +53,9 @@ impl Inner {
         let open = |source| SqlOpenError::Open { path: path.to_owned(), source };
         let io = |source| SqlOpenError::Io { path: path.to_owned(), source };
         let statement_time = settings.statement_time.unwrap_or(limits.statement_time);
-        let opening = Opening { path: path.to_owned(), limits: limits.clone(), statement_time, account };
+        let payer = lane.account().clone();
+        let heap = memory::heap(&payer);
+        let opening = Opening { path: path.to_owned(), limits: limits.clone(), statement_time, account, payer, heap };
         let dir = path.parent().unwrap_or(Path::new("."));
         make_private_dir(dir).map_err(io)?;
         let session = Session::open(&opening, Access::Write).map_err(open)?;
@@ -70,6 +74,11 @@ impl Inner {
 
     fn open(&self) -> &Open {
         self.open.as_ref().expect("it is open until it is dropped")
+    }
+
+    /// Charges the tenant for a statement.
+    pub(super) fn ask(&self, statement: String, parameters: Vec<Value>) -> Result<Asked, SqlError> {
+        Asked::new(statement, parameters, &self.limits, &self.opening.account, self.lane.account())
     }
 
     pub(super) fn writer(&self) -> &Writer {
@@ -124,14 +133,13 @@ impl SqlStore {
 
     /// Run one statement that gives no rows; the number of rows that it changed. The change has been synced on return.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
-        check_sizes(&self.inner.limits, &statement, &parameters)?;
-        writer::run(&self.inner, move |session| session.execute(&statement, &parameters, None)).await
+        let asked = self.inner.ask(statement, parameters)?;
+        writer::run(&self.inner, move |session| session.execute(&asked.statement, &asked.parameters, None)).await
     }
 
     /// Run one statement and collect its rows. A statement that only reads waits for no writer.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
-        check_sizes(&self.inner.limits, &statement, &parameters)?;
-        let asked = Arc::new((statement, parameters));
+        let asked = Arc::new(self.inner.ask(statement, parameters)?);
         let reader = {
             let _waiting = Waiting::begin(&self.inner.waiting, self.inner.limits.waiting_reads_max)?;
             self.inner.reading.clone().acquire_owned().await
@@ -140,12 +148,13 @@ impl SqlStore {
         let job = move || {
             // Held until the job has ended, also where nobody waits for it any more.
             let _reader = reader;
-            store.read(&read.0, &read.1)
+            store.read(&read.statement, &read.parameters)
         };
         match self.inner.lane.run(job).await?? {
             ReadOutcome::Rows(rows) => rows,
             ReadOutcome::NeedsWriter => {
-                writer::run(&self.inner, move |session| session.query(&asked.0, &asked.1, None)).await
+                let query = move |session: &Session| session.query(&asked.statement, &asked.parameters, None);
+                writer::run(&self.inner, query).await
             }
         }
     }
@@ -154,39 +163,4 @@ impl SqlStore {
     pub async fn begin(&self) -> Result<Transaction, SqlError> {
         writer::begin(&self.inner).await
     }
-}
-
-pub(super) fn check_sizes(limits: &SqlLimits, statement: &str, parameters: &[Value]) -> Result<(), SqlError> {
-    if statement.len() > limits.statement_bytes_max {
-        return Err(SqlError::TooLarge(format!(
-            "the statement has {} bytes, more than the {} that it may have",
-            statement.len(),
-            limits.statement_bytes_max
-        )));
-    }
-    if statement.contains('\0') {
-        return Err(SqlError::Statement("it has a NUL character".to_owned()));
-    }
-    if parameters.len() > limits.parameters_max {
-        return Err(SqlError::TooLarge(format!(
-            "the statement has {} parameters, more than the {} that it may have",
-            parameters.len(),
-            limits.parameters_max
-        )));
-    }
-    for (index, parameter) in parameters.iter().enumerate() {
-        let bytes = match parameter {
-            Value::Text(text) => text.len(),
-            Value::Blob(bytes) => bytes.len(),
-            Value::Null | Value::Integer(_) | Value::Real(_) => 0,
-        };
-        if bytes > limits.value_bytes_max {
-            return Err(SqlError::TooLarge(format!(
-                "parameter {} has {bytes} bytes, more than the {} that a value may have",
-                index + 1,
-                limits.value_bytes_max
-            )));
-        }
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::session::Session;
 use super::store::Inner;
-use super::{Rows, SqlError, SqlLimits, Value};
+use super::{Rows, SqlError, Value};
 use crate::pool::locked;
 
 /// The writing connection of a store while nobody writes, and those who wait for it.
@@ -37,7 +37,6 @@ struct Lease {
 #[derive(Clone)]
 pub struct Transaction {
     open: Arc<Open>,
-    limits: Arc<SqlLimits>,
 }
 
 struct Open {
@@ -86,7 +85,7 @@ pub(super) async fn begin(store: &Arc<Inner>) -> Result<Transaction, SqlError> {
     });
     let expiry = tokio::spawn(expire(Arc::downgrade(&open), deadline));
     open.expiry.get_or_init(|| expiry.abort_handle());
-    Ok(Transaction { open, limits: store.limits.clone() })
+    Ok(Transaction { open })
 }
 
 /// Ends the transaction at its deadline, if it is open by then.
@@ -156,14 +155,14 @@ impl Drop for Waiting<'_> {
 impl Transaction {
     /// Run one statement that gives no rows; the number of rows that it changed.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
-        super::store::check_sizes(&self.limits, &statement, &parameters)?;
-        self.step(move |session, deadline| session.execute(&statement, &parameters, Some(deadline))).await
+        let asked = self.open.store.ask(statement, parameters)?;
+        self.step(move |session, deadline| session.execute(&asked.statement, &asked.parameters, Some(deadline))).await
     }
 
     /// Run one statement and collect its rows.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
-        super::store::check_sizes(&self.limits, &statement, &parameters)?;
-        self.step(move |session, deadline| session.query(&statement, &parameters, Some(deadline))).await
+        let asked = self.open.store.ask(statement, parameters)?;
+        self.step(move |session, deadline| session.query(&asked.statement, &asked.parameters, Some(deadline))).await
     }
 
     /// Make the changes durable. They have been synced on return.

@@ -61,6 +61,7 @@ pub(crate) fn install() -> Arc<Recorder> {
         // SAFETY: SQLite is initialized first; the found layer lives as long as the process, and so does the leaked copy of
         // it, whose own `xOpen` passes the real layer on (the others use nothing of the object but what was copied).
         unsafe {
+            isomer_sqlite_heap::install().unwrap();
             assert_eq!(ffi::sqlite3_initialize(), ffi::SQLITE_OK);
             let real = ffi::sqlite3_vfs_find(std::ptr::null());
             assert!(!real.is_null());

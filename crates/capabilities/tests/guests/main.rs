@@ -1,6 +1,7 @@
 //! Capabilities as guests see them: each interface granted and not granted, through a manifest, the engine and real components.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod charges;
 mod floods;
 mod quotas;
 mod tenants;

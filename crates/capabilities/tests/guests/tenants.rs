@@ -7,6 +7,7 @@ use std::sync::Arc;
 use isomer_capabilities::outbound::TenantHosts;
 use isomer_capabilities::secrets::Secret;
 use isomer_capabilities::{CapabilityLimits, Engines, Place, StorageAccount};
+use isomer_runtime::Account;
 use tempfile::TempDir;
 
 use super::Probe;
@@ -24,6 +25,7 @@ pub(crate) struct Node {
 pub(crate) struct Tenant {
     pub(crate) dir: PathBuf,
     pub(crate) storage: Arc<StorageAccount>,
+    pub(crate) account: Arc<Account>,
     pub(crate) hosts: Arc<TenantHosts>,
     pub(crate) secrets: BTreeMap<String, Secret>,
 }
@@ -38,7 +40,8 @@ impl Node {
         std::fs::create_dir_all(dir.join("files/templates")).unwrap();
         std::fs::write(dir.join("files/templates/own.txt"), format!("of {name}")).unwrap();
         let storage = Arc::new(StorageAccount::new(storage_bytes));
-        Tenant { dir, storage, hosts: Arc::new(TenantHosts::new(None).unwrap()), secrets: BTreeMap::new() }
+        let (hosts, account) = (Arc::new(TenantHosts::new(None).unwrap()), Account::unlimited());
+        Tenant { dir, storage, account, hosts, secrets: BTreeMap::new() }
     }
 
     pub(crate) async fn start(&self, guest: &str, grants: &str, tenant: &Tenant) -> Probe {
@@ -49,7 +52,9 @@ impl Node {
 impl Tenant {
     pub(crate) fn place(&self) -> Place {
         let (storage, hosts) = (self.storage.clone(), self.hosts.clone());
-        Place::of_tenant(&self.dir.join("apps/a"), &self.dir.join("files"), storage, hosts, self.secrets.clone())
+        let (data, files) = (self.dir.join("apps/a"), self.dir.join("files"));
+        let place = Place::of_tenant(&data, &files, storage, hosts, self.secrets.clone());
+        Place { account: self.account.clone(), ..place }
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use isomer_admin::AdminAddress;
 use isomer_manifest::{HostFile, LinkAddress, SourceFile, parse_node_file};
 use isomer_node::listening::Listening;
-use isomer_node::tenancy::TenancyOptions;
+use isomer_node::tenancy::{TenancyOptions, TimesMax};
 
 use crate::app_dir::shown;
 use crate::commands::node::Arguments;
@@ -81,6 +81,7 @@ impl Settings {
         if let Some(bytes) = file.limits.disk_reserve {
             tenancy.disk_reserve_bytes = bytes;
         }
+        tenancy.times_max = TimesMax::of(&file.limits);
         let grace = arguments.grace.map(Duration::from_secs).or(file.grace).unwrap_or(GRACE);
         Ok(Self { data, listening, admin, grace, tenancy })
     }

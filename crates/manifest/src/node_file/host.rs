@@ -73,6 +73,30 @@ pub struct HostLimits {
     pub write_timeout: Option<Duration>,
     /// For an app that has to come from disk.
     pub load_timeout: Option<Duration>,
+    /// The longest `request_deadline` of a manifest.
+    pub request_deadline: Option<Duration>,
+    /// The longest `statement_timeout` of a manifest.
+    pub statement_timeout: Option<Duration>,
+}
+
+impl HostLimits {
+    /// The longest `request_deadline` of a manifest, where the node file does not say.
+    pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(600);
+    /// The longest `statement_timeout` of a manifest, where the node file does not say. Statements hold threads that all tenants
+    /// share.
+    pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+    /// `request_deadline`, or the platform's default.
+    #[must_use]
+    pub fn request_deadline(&self) -> Duration {
+        self.request_deadline.unwrap_or(Self::REQUEST_DEADLINE_DEFAULT)
+    }
+
+    /// `statement_timeout`, or the platform's default.
+    #[must_use]
+    pub fn statement_timeout(&self) -> Duration {
+        self.statement_timeout.unwrap_or(Self::STATEMENT_TIMEOUT_DEFAULT)
+    }
 }
 
 /// Reads what is written; says what is wrong.
@@ -171,6 +195,7 @@ impl Reader<'_> {
         let (handshake_timeout, head_timeout) = (time(raw.handshake_timeout), time(raw.head_timeout));
         let (body_timeout, write_timeout) = (time(raw.body_timeout), time(raw.write_timeout));
         let load_timeout = time(raw.load_timeout);
+        let (request_deadline, statement_timeout) = (time(raw.request_deadline), time(raw.statement_timeout));
         HostLimits {
             apps_loaded: self.count(raw.apps_loaded),
             disk_reserve: reserve.and_then(|text| Some(self.value(text, "bad-size", parse_size)?.value)),
@@ -184,6 +209,8 @@ impl Reader<'_> {
             body_timeout,
             write_timeout,
             load_timeout,
+            request_deadline,
+            statement_timeout,
         }
     }
 }

@@ -11,6 +11,9 @@ use serde_json::json;
 
 use crate::raw::{DurationText, HostText, NameText, PathText, SizeText, text_types};
 use crate::source::Spanned;
+use crate::units::show_duration;
+
+use super::HostLimits;
 
 /// What a node needs: one that hosts apps, or one that runs a group of an app.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -152,6 +155,12 @@ pub(crate) struct RawHostLimits {
     /// How long a request waits for an app that has to come from disk.
     #[schemars(extend("default" = "30s"))]
     pub(crate) load_timeout: Option<Spanned<DurationText>>,
+    /// The longest `request_deadline` of a component. A longer one of a manifest is cut to it, and `isomer deploy` says so.
+    #[schemars(extend("default" = show_duration(HostLimits::REQUEST_DEADLINE_DEFAULT)))]
+    pub(crate) request_deadline: Option<Spanned<DurationText>>,
+    /// The longest `statement_timeout` of a SQL store. A longer one of a manifest is cut to it, and `isomer deploy` says so.
+    #[schemars(extend("default" = show_duration(HostLimits::STATEMENT_TIMEOUT_DEFAULT)))]
+    pub(crate) statement_timeout: Option<Spanned<DurationText>>,
 }
 
 /// Where this group is reached by the others.

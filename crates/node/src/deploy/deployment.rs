@@ -30,6 +30,14 @@ struct Bringing {
     begun: Instant,
 }
 
+/// What is to be warned of in a release that can be deployed.
+struct Checked {
+    /// By its manifest alone.
+    warnings: Vec<String>,
+    /// Times that are longer than the node allows.
+    cut: Vec<String>,
+}
+
 /// A package, what is to be kept of it, whether something was compiled for it, and what a child warned of if it needed one.
 type Packed = (Package, Contents, bool, Option<Vec<String>>);
 
@@ -114,15 +122,16 @@ impl Host {
     /// All steps. Nothing of the app has changed if one of them fails.
     async fn bring(self: &Arc<Self>, bringing: Bringing) -> Result<Deployed, Problem> {
         let host = self.clone();
-        let checked = move || host.check(&bringing).map(|warnings| (bringing, warnings));
-        let (bringing, warnings) = self.blocking(checked).await?;
+        let checked = move || host.check(&bringing).map(|checked| (bringing, checked));
+        let (bringing, Checked { warnings, cut }) = self.blocking(checked).await?;
         self.step(Step::Checked);
         if let Some(deployed) = self.nothing_to_do(&bringing).await? {
             return Ok(deployed);
         }
         let (package, contents, compiled, told) = self.packed(&bringing).await?;
         // A child has told these and more.
-        let warnings = told.unwrap_or(warnings);
+        let mut warnings = told.unwrap_or(warnings);
+        warnings.extend(cut);
         self.step(Step::Packed);
         let host = self.clone();
         let (revision, release) = (bringing.revision.clone(), bringing.release.clone());
@@ -176,7 +185,7 @@ impl Host {
     }
 
     /// The release is all there, its manifest can be read, and the tenant has what it needs. Blocks.
-    fn check(&self, bringing: &Bringing) -> Result<Vec<String>, Problem> {
+    fn check(&self, bringing: &Bringing) -> Result<Checked, Problem> {
         let Bringing { tenant, app, release, .. } = bringing;
         let allowed = self.state.check(tenant, app, release.hosts.as_deref());
         allowed.map_err(|error| self.refused_by_state(error))?;
@@ -190,7 +199,7 @@ impl Host {
         release::check_folders(&manifest, release)?;
         let given = &self.state.tenant(tenant).map_err(problems::of_state)?.secrets;
         release::check_secrets(&manifest, release, tenant, given)?;
-        Ok(warnings)
+        Ok(Checked { warnings, cut: self.tenancy.times_max().warnings(&manifest) })
     }
 
     /// The same release once more, with the same host names or others: what serves is as it should be.

@@ -5,11 +5,13 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use isomer_api::{AppName, Problem, Release, RevisionId, TenantName};
 use isomer_capabilities::secrets::{Secret, SecretValues};
 use isomer_capabilities::{AppFiles, NodeDir, Place};
 use isomer_observe::{AppLog, AppLogs};
+use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, Contents, State};
 
@@ -57,6 +59,8 @@ impl OnDisk {
                 writable: data.join("dirs"),
             },
             storage: resources.storage.clone(),
+            account: Account::unlimited(),
+            statement_time_max: Duration::MAX,
             outbound: None,
             secrets: SecretValues::Given(secrets.collect()),
         };

@@ -11,6 +11,7 @@
 //! | `tenant` | what a tenant may use and has used |
 //! | `app` | an app: what it is to serve, and what serves it |
 //! | `loading` | the way of an app into memory |
+//! | [`times`] | how long requests and statements may take at most |
 //! | `loaded` | what is in memory, and what goes first |
 //! | [`memory`] | what memory the process and the system have |
 //!
@@ -30,6 +31,7 @@ mod loaded;
 mod loading;
 pub mod memory;
 mod tenant;
+pub mod times;
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -41,6 +43,7 @@ use isomer_api::{AppName, AppState, HostPattern, Quotas, RevisionId, TenantName,
 use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_capabilities::{CapabilityLimits, Engines, Place, StorageAccount};
 use isomer_front::Site;
+use isomer_manifest::HostLimits;
 use isomer_observe::record::Owner;
 use isomer_observe::{AppLog, Log, LogQuota};
 use isomer_runtime::Graph;
@@ -60,6 +63,7 @@ use loaded::{Loaded, LoadedSet, Seat};
 use loading::Loads;
 pub use memory::MemoryBounds;
 use tenant::Tenant;
+pub use times::TimesMax;
 
 /// How many apps are in memory at once, and how they come there.
 #[derive(Debug, Clone)]
@@ -76,6 +80,8 @@ pub struct TenancyOptions {
     pub requests_per_instance_max: Option<u32>,
     /// Bytes of the data directory's file system that tenants' writes leave free: for the node's own state, audit log and code.
     pub disk_reserve_bytes: u64,
+    /// How long requests and statements may take at most, whatever manifests say.
+    pub times_max: TimesMax,
 }
 
 /// What tenants leave free of the disk unless the node is told otherwise: some hundred deployments of a usual app.
@@ -98,6 +104,7 @@ impl Default for TenancyOptions {
             instances_max: None,
             requests_per_instance_max: None,
             disk_reserve_bytes: DISK_RESERVE_BYTES,
+            times_max: TimesMax::of(&HostLimits::default()),
         }
     }
 }
@@ -106,7 +113,7 @@ impl TenancyOptions {
     /// For what always stays in memory.
     #[must_use]
     pub fn unbounded() -> Self {
-        Self { loaded_max: usize::MAX, memory: None, ..Self::default() }
+        Self { loaded_max: usize::MAX, memory: None, times_max: TimesMax::NONE, ..Self::default() }
     }
 }
 
@@ -277,6 +284,12 @@ impl Tenancy {
     #[must_use]
     pub fn cache(&self) -> &CodeCache {
         &self.0.cache
+    }
+
+    /// How long requests and statements may take at most.
+    #[must_use]
+    pub fn times_max(&self) -> TimesMax {
+        self.0.options.times_max
     }
 
     /// The storage engines that all apps share.
@@ -558,7 +571,13 @@ impl Inner {
     ) -> Result<Loaded, TenancyError> {
         let Making { tenant, name, stock, peers, warm_up } = making;
         let Stock { package, place, log } = stock;
-        let place = Place { storage: tenant.storage.clone(), outbound: tenant.outbound.clone(), ..place.clone() };
+        let place = Place {
+            storage: tenant.storage.clone(),
+            account: tenant.account.clone(),
+            statement_time_max: self.options.times_max.statement,
+            outbound: tenant.outbound.clone(),
+            ..place.clone()
+        };
         let sink: Arc<dyn OutputSink> = match log {
             Some(log) => Arc::new(log.clone()),
             None => Arc::new(self.log.clone()),
@@ -568,6 +587,7 @@ impl Inner {
         let options = StartOptions {
             requests_per_instance_max: self.options.requests_per_instance_max,
             instances_max: self.options.instances_max,
+            deadline_max: self.options.times_max.request,
             peers,
             account: tenant.account.clone(),
             owner: log.as_ref().map(|log| (owner(), log.clone())),

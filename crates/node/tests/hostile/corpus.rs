@@ -159,4 +159,19 @@ pub(crate) const CORPUS: &[Attack] = &[
         ),
         DEADLINE,
     ),
+    attack(
+        "hoards",
+        "memory bomb in SQL",
+        Ask::Post(
+            "sql?at-once=50",
+            "WITH b (v) AS (SELECT hex(zeroblob(4000000))) SELECT (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b)",
+        ),
+        Must { status: &[200, 504], never: &["got "], ..NOTHING },
+    ),
+    attack(
+        "hoards",
+        "queue of large SQL parameters",
+        Ask::Post("sql?at-once=1000&parameter-bytes=1048576", "SELECT length(?)"),
+        Must { status: &[200, 500, 504], ..NOTHING },
+    ),
 ];

@@ -68,6 +68,8 @@ impl Stage {
             grants.dirs = [{{ host = "shared", guest = "/data", write = true }}]
             limits.memory = "64MiB"
             limits.request_deadline = "{DEADLINE_MS}ms"
+            [sql.default]
+            statement_timeout = "1h"
             [components.neighbour]
             wasm = "http-hello"
             routes = ["/neighbour/..."]

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use isomer_api::{AppName, HostPattern, Quotas, RevisionId, TenantName, Usage};
 use isomer_capabilities::outbound::TenantHosts;
@@ -15,6 +16,7 @@ use isomer_node::revision::engine;
 use isomer_node::tenancy::{Retired, Shelf, Started, Stock};
 use isomer_node::{MakeOptions, Package, Tenancy, TenancyOptions};
 use isomer_observe::{Format, Log};
+use isomer_runtime::Account;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::PoolSizes;
 use tempfile::TempDir;
@@ -82,6 +84,8 @@ impl TestShelf {
             sql: folder.join("sql"),
             files,
             storage: Arc::new(StorageAccount::unlimited()),
+            account: Account::unlimited(),
+            statement_time_max: Duration::MAX,
             outbound: Some(Arc::new(TenantHosts::new(None).unwrap())),
             secrets: SecretValues::Given(Default::default()),
         }

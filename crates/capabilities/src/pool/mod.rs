@@ -1,28 +1,38 @@
-//! Threads for work that blocks, shared by everybody of a process, fair between those who share them.
+//! Threads for work that blocks, shared by all tenants of a process, fair between them, and charged to them.
 //!
 //! A [`Pool`] has at most so many threads; they are started when work is there and end when there has been none for a while, so
 //! a process that uses no store has none. Work comes through a [`Lane`]: each tenant has one. Lanes take turns, whatever waits in
-//! them, and a lane has a bound of threads that it may occupy at once and one of jobs that may wait: slow statements and floods of one
-//! tenant take its own share and no more. Jobs whose caller has gone are skipped. A job that panics costs its caller an
-//! error and nobody else anything.
+//! them; a lane has a bound of threads that it may occupy at once and one of jobs that may wait, and one that occupies none does not wait for
+//! the others (`lanes.rs`). What a job uses of a processor is charged to the lane's account, so no capability can forget it
+//! (`running.rs`).
+//!
+//! When a caller stops waiting, its job is taken out of the queue and dropped; if it runs already, it is told to end
+//! ([`must_end`]). A job that panics costs its caller an error and nobody else anything.
 //!
 //! Threads are started, and jobs are dropped, while no lock is held: a thread may not start, and what a job holds may come back to its
 //! lane or its store when it is dropped.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod lanes;
+mod running;
+
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use isomer_runtime::Account;
 use tokio::sync::oneshot;
 
+pub(crate) use lanes::{LaneBounds, PoolSize};
+pub(crate) use running::{MustEnd, caller_is_gone, charge, cpu_retry_after, must_end};
+
 use crate::threads::{SystemThreads, ThreadSource};
+use lanes::{Job, Lanes};
+use running::Call;
 
 /// How long a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
-
-type Job = Box<dyn FnOnce() + Send>;
 
 /// Why a job gave no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,21 +55,12 @@ pub(crate) struct Pool {
 pub(crate) struct Lane {
     pool: Arc<Pool>,
     number: u64,
+    account: Arc<Account>,
     bounds: LaneBounds,
-}
-
-/// What a lane may have.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LaneBounds {
-    /// Threads at once.
-    pub(crate) running_max: usize,
-    /// Jobs that wait.
-    pub(crate) waiting_max: usize,
 }
 
 struct Shared {
     name: &'static str,
-    threads_max: usize,
     source: Arc<dyn ThreadSource>,
     idle_time: Duration,
     state: Mutex<State>,
@@ -69,42 +70,40 @@ struct Shared {
     ended: Condvar,
 }
 
-#[derive(Default)]
 struct State {
-    /// Lanes that have work or are at work; the others cost nothing.
-    lanes: HashMap<u64, Queue>,
-    /// Lanes whose turn comes, in order: each that has jobs and may have another thread is in it once.
-    turns: VecDeque<u64>,
+    lanes: Lanes,
     threads: HashSet<ThreadId>,
     starting: usize,
     idle: usize,
     closed: bool,
 }
 
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    running: usize,
-    running_max: usize,
-    has_turn: bool,
+/// A job that is waited for. Dropping this takes it out of the queue, or tells it to end.
+struct Waited<'a> {
+    shared: &'a Shared,
+    lane: u64,
+    job: u64,
+    call: Arc<Call>,
+    is_over: bool,
 }
 
 impl Pool {
-    /// At most `threads_max` threads, called `name`. None is started yet.
-    pub(crate) fn new(name: &'static str, threads_max: usize) -> Arc<Self> {
-        Self::with_threads(name, threads_max, SystemThreads::shared(), IDLE_TIME_MAX)
+    /// At most as many threads as `size` says, called `name`. None is started yet.
+    pub(crate) fn new(name: &'static str, size: PoolSize) -> Arc<Self> {
+        Self::with_threads(name, size, SystemThreads::shared(), IDLE_TIME_MAX)
     }
 
     /// As [`Pool::new`], with threads of `source` that end after `idle_time` without work.
     pub(crate) fn with_threads(
         name: &'static str,
-        threads_max: usize,
+        size: PoolSize,
         source: Arc<dyn ThreadSource>,
         idle_time: Duration,
     ) -> Arc<Self> {
-        let state = Mutex::default();
-        let (threads_max, ready, ended) = (threads_max.max(1), Condvar::new(), Condvar::new());
-        Arc::new(Self { shared: Arc::new(Shared { name, threads_max, source, idle_time, state, ready, ended }) })
+        let lanes = Lanes::new(size);
+        let state = Mutex::new(State { lanes, threads: HashSet::new(), starting: 0, idle: 0, closed: false });
+        let (ready, ended) = (Condvar::new(), Condvar::new());
+        Arc::new(Self { shared: Arc::new(Shared { name, source, idle_time, state, ready, ended }) })
     }
 
     /// Returns when no thread is left: soon, where the idle time is zero and there is no work.
@@ -116,59 +115,84 @@ impl Pool {
         }
     }
 
-    /// The lane `number`.
-    pub(crate) fn lane(self: &Arc<Self>, number: u64, bounds: LaneBounds) -> Lane {
-        Lane { pool: self.clone(), number, bounds }
+    /// The lane `number`, whose jobs `account` pays for.
+    pub(crate) fn lane(self: &Arc<Self>, number: u64, account: Arc<Account>, bounds: LaneBounds) -> Lane {
+        Lane { pool: self.clone(), number, account, bounds }
     }
 }
 
 impl Lane {
-    /// Run `job` on one of the threads.
+    /// Runs `job` on one of the threads. Where this is dropped before it is done, the job is taken out of the queue, or
+    /// [`must_end`] tells it to end.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
         let (reply, result) = oneshot::channel();
-        let job = Box::new(move || {
+        let work = Box::new(move || {
             if !reply.is_closed() {
                 // A caller that leaves between the check and here doesn't want the answer.
                 let _ = reply.send(job());
             }
         });
-        self.pool.shared.push(self.number, self.bounds, self.bounds.waiting_max, job)?;
-        result.await.map_err(|_| PoolError::Abandoned)
+        let call = Arc::new(Call::default());
+        let job = Job { work, account: self.account.clone(), call: Some(call.clone()) };
+        let job = self.pool.shared.push(self.number, self.bounds, job)?;
+        let mut waited = Waited { shared: &self.pool.shared, lane: self.number, job, call, is_over: false };
+        let result = result.await;
+        waited.is_over = true;
+        result.map_err(|_| PoolError::Abandoned)
     }
 
     /// Have `job` run, however many wait: for what must be done and of which there is a bounded number anyway, as closing a file.
     /// Where no thread can be had, the job is dropped by the caller's thread, before this returns or a little later; what must be done
     /// all the same is done by the drop of what the job holds.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
-        if self.pool.shared.push(self.number, self.bounds, usize::MAX, Box::new(job)).is_err() {
+        let bounds = LaneBounds { waiting_max: usize::MAX, ..self.bounds };
+        let job = Job { work: Box::new(job), account: self.account.clone(), call: None };
+        if self.pool.shared.push(self.number, bounds, job).is_err() {
             tracing::error!("no thread can be started for storage");
         }
+    }
+
+    /// The account that pays for its jobs.
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+}
+
+impl Drop for Waited<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.call.leave();
+        let job = locked(&self.shared.state).lanes.remove(self.lane, self.job);
+        // No lock is held any more.
+        drop(job);
     }
 }
 
 impl Shared {
-    fn push(self: &Arc<Self>, number: u64, bounds: LaneBounds, waiting_max: usize, job: Job) -> Result<(), PoolError> {
-        let starts = {
+    /// Returns the number of the job.
+    fn push(self: &Arc<Self>, lane: u64, bounds: LaneBounds, job: Job) -> Result<u64, PoolError> {
+        let (pushed, starts) = {
             let mut state = locked(&self.state);
-            let lane = state.lanes.entry(number).or_default();
-            if lane.jobs.len() >= waiting_max {
-                return Err(PoolError::Full);
+            let pushed = state.lanes.push(lane, bounds, job);
+            if state.idle > 0 {
+                self.ready.notify_one();
             }
-            lane.running_max = bounds.running_max.max(1);
-            lane.jobs.push_back(job);
-            state.give_turn(number);
-            let enough = state.turns.len() <= state.idle + state.starting;
-            let starts = !enough && state.threads.len() + state.starting < self.threads_max;
-            if starts {
-                state.starting += 1;
-            }
-            self.ready.notify_one();
-            starts
+            (pushed, state.starts_thread())
         };
-        if starts { self.start_thread() } else { Ok(()) }
+        let job = match pushed {
+            Ok(job) => job,
+            // What the refused job holds is dropped here, without a lock.
+            Err(_job) => return Err(PoolError::Full),
+        };
+        if starts {
+            self.start_thread()?;
+        }
+        Ok(job)
     }
 
     /// Starts a thread that was counted as starting. If none can be started and there is none, all that waits is abandoned.
@@ -183,41 +207,47 @@ impl Shared {
                 return Ok(());
             }
             self.ended.notify_all();
-            state.turns.clear();
-            std::mem::take(&mut state.lanes)
+            state.lanes.abandon()
         };
         tracing::error!(%error, "a thread for storage can't be started");
         drop(abandoned);
         Err(PoolError::Abandoned)
     }
 
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         let me = std::thread::current().id();
         {
             let mut state = locked(&self.state);
             state.starting -= 1;
             state.threads.insert(me);
         }
-        while let Some((number, job)) = self.next() {
-            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        while let Some((lane, job, starts)) = self.next() {
+            if starts {
+                // This thread is there, so nothing is abandoned.
+                let _ = self.start_thread();
+            }
+            if catch_unwind(AssertUnwindSafe(|| running::run(job))).is_err() {
                 tracing::error!("an operation on a storage thread panicked");
             }
-            locked(&self.state).done(number);
+            locked(&self.state).lanes.done(lane);
         }
         // `next` has taken this thread off the list.
         self.ended.notify_all();
     }
 
-    fn next(&self) -> Option<(u64, Job)> {
+    /// The next job, and whether a thread was counted as starting for the one after it. `None`: this thread ends.
+    fn next(&self) -> Option<(u64, Job, bool)> {
         let mut state = locked(&self.state);
         loop {
-            if let Some(taken) = state.take() {
-                if !state.turns.is_empty() {
+            if let Some((lane, job)) = state.lanes.take() {
+                if state.idle > 0 && state.lanes.is_ready() {
                     self.ready.notify_one();
                 }
-                return Some(taken);
+                let starts = state.starts_thread();
+                return Some((lane, job, starts));
             }
             if state.closed {
+                // What waits for a lane that is busy is done by those threads.
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }
@@ -226,7 +256,7 @@ impl Shared {
                 self.ready.wait_timeout(state, self.idle_time).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            if waited.timed_out() && state.turns.is_empty() && !state.closed {
+            if waited.timed_out() && !state.lanes.is_ready() && !state.closed {
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }
@@ -235,36 +265,12 @@ impl Shared {
 }
 
 impl State {
-    /// Puts the lane into the order of turns, if it has work, may have another thread and is not there yet.
-    fn give_turn(&mut self, number: u64) {
-        if let Some(lane) = self.lanes.get_mut(&number)
-            && !lane.has_turn
-            && !lane.jobs.is_empty()
-            && lane.running < lane.running_max
-        {
-            lane.has_turn = true;
-            self.turns.push_back(number);
-        }
-    }
-
-    fn take(&mut self) -> Option<(u64, Job)> {
-        let number = self.turns.pop_front()?;
-        let lane = self.lanes.get_mut(&number)?;
-        lane.has_turn = false;
-        let job = lane.jobs.pop_front()?;
-        lane.running += 1;
-        self.give_turn(number);
-        Some((number, job))
-    }
-
-    fn done(&mut self, number: u64) {
-        let Some(lane) = self.lanes.get_mut(&number) else { return };
-        lane.running -= 1;
-        if lane.running == 0 && lane.jobs.is_empty() {
-            self.lanes.remove(&number);
-        } else {
-            self.give_turn(number);
-        }
+    /// Counts one more thread as starting, if there is work for it.
+    fn starts_thread(&mut self) -> bool {
+        let threads = self.threads.len() + self.starting;
+        let starts = threads < self.lanes.threads_max() && self.lanes.ready_more_than(self.idle + self.starting);
+        self.starting += usize::from(starts);
+        starts
     }
 }
 
@@ -298,13 +304,21 @@ mod tests {
 
     const BOUNDS: LaneBounds = LaneBounds { running_max: 1, waiting_max: 1 };
 
+    fn size(threads_max: usize) -> PoolSize {
+        PoolSize { threads_max, reserve_max: 0 }
+    }
+
+    fn lane(pool: &Arc<Pool>, number: u64, bounds: LaneBounds) -> Lane {
+        pool.lane(number, Account::unlimited(), bounds)
+    }
+
     /// A job that says when it runs, and ends when it is told to.
     fn gated(lane: &Lane) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let (started, starts) = mpsc::channel();
         let (release, gate) = mpsc::channel();
         lane.spawn(move || {
             started.send(()).unwrap();
-            gate.recv().unwrap();
+            let _ = gate.recv();
         });
         (starts, release)
     }
@@ -319,8 +333,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_and_a_panic_costs_one_caller() {
-        let pool = Pool::new("test", 1);
-        let lane = pool.lane(1, BOUNDS);
+        let pool = Pool::new("test", size(1));
+        let lane = lane(&pool, 1, BOUNDS);
         let (starts, release) = gated(&lane);
         starts.recv().unwrap();
         let mut waiting = Box::pin(lane.run(|| panic!("on purpose")));
@@ -333,8 +347,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_lane_takes_its_share_and_the_others_take_turns() {
-        let pool = Pool::new("test", 2);
-        let greedy = pool.lane(1, LaneBounds { running_max: 1, waiting_max: 100 });
+        let pool = Pool::new("test", size(2));
+        let greedy = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 100 });
         let (starts, release) = gated(&greedy);
         starts.recv().unwrap();
         // More of the greedy one wait for its only thread; the other lane gets the second at once.
@@ -343,7 +357,7 @@ mod tests {
             let order = order.clone();
             greedy.spawn(move || locked(&order).push(number));
         }
-        let modest = pool.lane(2, LaneBounds { running_max: 2, waiting_max: 100 });
+        let modest = lane(&pool, 2, LaneBounds { running_max: 2, waiting_max: 100 });
         assert_eq!(modest.run(|| 7).await, Ok(7));
         assert!(locked(&order).is_empty(), "the greedy lane has a second thread");
         release.send(()).unwrap();
@@ -353,9 +367,9 @@ mod tests {
 
     #[tokio::test]
     async fn one_thread_goes_round_the_lanes() {
-        let pool = Pool::new("test", 1);
+        let pool = Pool::new("test", size(1));
         let bounds = LaneBounds { running_max: 1, waiting_max: 100 };
-        let (first, second) = (pool.lane(1, bounds), pool.lane(2, bounds));
+        let (first, second) = (lane(&pool, 1, bounds), lane(&pool, 2, bounds));
         let (starts, release) = gated(&first);
         starts.recv().unwrap();
         let order = Arc::new(Mutex::new(String::new()));
@@ -373,8 +387,8 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_abandoned_where_no_thread_starts_and_the_next_job_tries_again() {
         let threads = Arc::new(FailingThreads::default());
-        let pool = Pool::with_threads("test", 2, threads.clone(), IDLE_TIME_MAX);
-        let lane = pool.lane(1, LaneBounds { running_max: 2, waiting_max: 9 });
+        let pool = Pool::with_threads("test", size(2), threads.clone(), IDLE_TIME_MAX);
+        let lane = lane(&pool, 1, LaneBounds { running_max: 2, waiting_max: 9 });
         threads.fail(true);
         assert_eq!(lane.run(|| 1).await, Err(PoolError::Abandoned));
         // A job whose drop comes back to its lane finds no lock held.
@@ -403,13 +417,13 @@ mod tests {
 
     #[test]
     fn a_pool_without_work_has_no_thread_and_one_that_is_dropped_by_its_own_job_ends() {
-        let pool = Pool::new("test", 4);
+        let pool = Pool::new("test", size(4));
         {
             let state = locked(&pool.shared.state);
             assert_eq!(state.threads.len() + state.starting, 0);
         }
         let (done, ended) = mpsc::channel();
-        let lane = pool.lane(1, BOUNDS);
+        let lane = lane(&pool, 1, BOUNDS);
         let shared = pool.shared.clone();
         let held = lane.clone();
         lane.spawn(move || {
@@ -422,5 +436,76 @@ mod tests {
         while state.starting > 0 || !state.threads.is_empty() {
             state = shared.ended.wait(state).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_job_uses_is_charged_to_its_lane() {
+        let pool = Pool::new("test", size(1));
+        let accounts = [Account::unlimited(), Account::unlimited()];
+        let lanes = [0, 1].map(|number| pool.lane(number, accounts[usize::from(number == 1)].clone(), BOUNDS));
+        let spin = || {
+            let mut x = 1_u64;
+            while spins(&mut x) {}
+        };
+        for _ in 0..3 {
+            lanes[0].run(spin).await.unwrap();
+            lanes[1].run(|| std::thread::yield_now()).await.unwrap();
+        }
+        drop((lanes, pool));
+        let [busy, idle] = accounts.map(|account| account.used().cpu);
+        assert!(busy >= Duration::from_millis(60) && idle < busy / 2, "{busy:?} {idle:?}");
+    }
+
+    /// Until the thread has used 20 ms since the job began.
+    fn spins(x: &mut u64) -> bool {
+        for _ in 0..1000 {
+            *x = std::hint::black_box(x.wrapping_mul(3));
+        }
+        running::used_by_job() < Duration::from_millis(20)
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_frees_what_its_job_holds_and_ends_what_runs() {
+        let pool = Pool::new("test", size(1));
+        let lane = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 2 });
+        let (started, starts) = mpsc::channel();
+        let mut running = Box::pin(lane.run(move || {
+            started.send(()).unwrap();
+            while must_end().is_none() {
+                std::thread::yield_now();
+            }
+        }));
+        assert!(poll_once(running.as_mut()).await.is_none());
+        starts.recv().unwrap();
+        let held = Arc::new(());
+        let mut waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let held = held.clone();
+                Box::pin(lane.run(move || drop(held)))
+            })
+            .collect();
+        for waiting in &mut waiting {
+            assert!(poll_once(waiting.as_mut()).await.is_none());
+        }
+        assert_eq!(lane.run(|| ()).await, Err(PoolError::Full));
+        drop(waiting);
+        assert_eq!(Arc::strong_count(&held), 1, "what waits is dropped with its caller, before its turn comes");
+        let next = lane.run(|| 1);
+        drop(running);
+        assert_eq!(next.await, Ok(1), "what runs has ended");
+    }
+
+    #[tokio::test]
+    async fn greedy_lanes_that_hold_all_threads_leave_one_to_each_that_comes() {
+        let pool = Pool::new("test", PoolSize { threads_max: 4, reserve_max: 2 });
+        let bounds = LaneBounds { running_max: 4, waiting_max: 100 };
+        let gates: Vec<_> = [1, 2, 1, 2].map(|number| gated(&lane(&pool, number, bounds))).into();
+        for (starts, _) in &gates {
+            starts.recv().unwrap();
+        }
+        for number in 3..20 {
+            assert_eq!(lane(&pool, number, bounds).run(move || number).await, Ok(number));
+        }
+        drop(gates);
     }
 }

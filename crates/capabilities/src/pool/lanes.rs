@@ -1,0 +1,258 @@
+//! Which job of which tenant runs next: the state of a pool, without its threads.
+//!
+//! A lane may run [`LaneBounds::running_max`] jobs at once. What is running can't be taken back, so a tenant that comes late is not
+//! made to wait for the others' jobs to end:
+//!
+//! - All lanes that have work share [`PoolSize::threads_max`] threads equally. A lane may have more than its share only while no lane
+//!   waits that has less.
+//! - A lane that runs nothing gets a thread even if all of those are in use: one of [`PoolSize::reserve_max`] further ones.
+//!
+//! The invariant to keep: `turns` has each lane once that has jobs and runs fewer than it may, and no other.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use isomer_runtime::Account;
+
+use super::running::Call;
+
+/// Threads of a pool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolSize {
+    /// Threads that the lanes share.
+    pub(crate) threads_max: usize,
+    /// Further threads, for lanes that run nothing: each gets one of them.
+    pub(crate) reserve_max: usize,
+}
+
+/// What a lane may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneBounds {
+    /// Threads at once.
+    pub(crate) running_max: usize,
+    /// Jobs that wait.
+    pub(crate) waiting_max: usize,
+}
+
+/// What is to be done.
+pub(super) struct Job {
+    pub(super) work: Box<dyn FnOnce() + Send>,
+    /// Pays for the processor time.
+    pub(super) account: Arc<Account>,
+    /// Who waits for it. `None`: it must be done in any case.
+    pub(super) call: Option<Arc<Call>>,
+}
+
+/// The lanes that have work or are at work; the others cost nothing.
+pub(super) struct Lanes {
+    size: PoolSize,
+    lanes: HashMap<u64, Queue>,
+    /// Lanes whose turn comes, in order.
+    turns: VecDeque<u64>,
+    running: usize,
+    last_job: u64,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// By number, which is the order in which they came.
+    jobs: BTreeMap<u64, Job>,
+    running: usize,
+    running_max: usize,
+    has_turn: bool,
+}
+
+impl Lanes {
+    pub(super) fn new(size: PoolSize) -> Self {
+        let size = PoolSize { threads_max: size.threads_max.max(1), ..size };
+        Self { size, lanes: HashMap::new(), turns: VecDeque::new(), running: 0, last_job: 0 }
+    }
+
+    /// The most threads that are of use.
+    pub(super) fn threads_max(&self) -> usize {
+        self.size.threads_max + self.size.reserve_max
+    }
+
+    /// Puts a job at the end of a lane's queue and returns its number.
+    ///
+    /// # Errors
+    /// The job, where as many wait as may.
+    pub(super) fn push(&mut self, lane: u64, bounds: LaneBounds, job: Job) -> Result<u64, Job> {
+        let queue = self.lanes.entry(lane).or_default();
+        if queue.jobs.len() >= bounds.waiting_max {
+            return Err(job);
+        }
+        queue.running_max = bounds.running_max.max(1);
+        self.last_job += 1;
+        queue.jobs.insert(self.last_job, job);
+        self.give_turn(lane);
+        Ok(self.last_job)
+    }
+
+    /// Takes a job out that waits; `None` where it waits no longer.
+    pub(super) fn remove(&mut self, lane: u64, job: u64) -> Option<Job> {
+        let queue = self.lanes.get_mut(&lane)?;
+        let job = queue.jobs.remove(&job)?;
+        if queue.jobs.is_empty() {
+            if queue.has_turn {
+                queue.has_turn = false;
+                self.turns.retain(|waiting| *waiting != lane);
+            }
+            if queue.running == 0 {
+                self.lanes.remove(&lane);
+            }
+        }
+        Some(job)
+    }
+
+    /// The next job, with its lane. [`Lanes::done`] must be called when it is over.
+    pub(super) fn take(&mut self) -> Option<(u64, Job)> {
+        let lane = self.turns.remove(self.next_turn()?)?;
+        let queue = self.lanes.get_mut(&lane)?;
+        queue.has_turn = false;
+        let (_, job) = queue.jobs.pop_first()?;
+        queue.running += 1;
+        self.running += 1;
+        self.give_turn(lane);
+        Some((lane, job))
+    }
+
+    pub(super) fn done(&mut self, lane: u64) {
+        self.running = self.running.saturating_sub(1);
+        let Some(queue) = self.lanes.get_mut(&lane) else { return };
+        queue.running = queue.running.saturating_sub(1);
+        if queue.running == 0 && queue.jobs.is_empty() {
+            self.lanes.remove(&lane);
+        } else {
+            self.give_turn(lane);
+        }
+    }
+
+    /// Takes out all that waits.
+    pub(super) fn abandon(&mut self) -> Vec<Job> {
+        self.turns.clear();
+        let mut abandoned = Vec::new();
+        for queue in self.lanes.values_mut() {
+            queue.has_turn = false;
+            abandoned.extend(std::mem::take(&mut queue.jobs).into_values());
+        }
+        self.lanes.retain(|_, queue| queue.running > 0);
+        abandoned
+    }
+
+    /// Is there a job that could run now?
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready_more_than(0)
+    }
+
+    /// Could jobs of more than `count` lanes run now?
+    pub(super) fn ready_more_than(&self, count: usize) -> bool {
+        if self.running < self.size.threads_max {
+            return self.turns.len() > count;
+        }
+        let can_have_reserve = |lane: &&u64| self.lanes.get(lane).is_some_and(|queue| queue.running == 0);
+        self.running < self.threads_max() && self.turns.iter().filter(can_have_reserve).nth(count).is_some()
+    }
+
+    /// Puts the lane into the order of turns, if it has work, may run more and is not there yet.
+    fn give_turn(&mut self, lane: u64) {
+        if let Some(queue) = self.lanes.get_mut(&lane)
+            && !queue.has_turn
+            && !queue.jobs.is_empty()
+            && queue.running < queue.running_max
+        {
+            queue.has_turn = true;
+            self.turns.push_back(lane);
+        }
+    }
+
+    /// The place in `turns` of the lane that is next.
+    fn next_turn(&self) -> Option<usize> {
+        let share = (self.size.threads_max / self.lanes.len().max(1)).max(1);
+        let shared_is_free = self.running < self.size.threads_max;
+        let mut beyond_its_share = None;
+        for (place, lane) in self.turns.iter().enumerate() {
+            let running = self.lanes.get(lane).map_or(0, |queue| queue.running);
+            if (shared_is_free && running < share) || (running == 0 && self.running < self.threads_max()) {
+                return Some(place);
+            }
+            if shared_is_free && beyond_its_share.is_none() {
+                beyond_its_share = Some(place);
+            }
+        }
+        beyond_its_share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: LaneBounds = LaneBounds { running_max: 4, waiting_max: 100 };
+
+    fn lanes(threads_max: usize, reserve_max: usize) -> Lanes {
+        Lanes::new(PoolSize { threads_max, reserve_max })
+    }
+
+    fn push(lanes: &mut Lanes, lane: u64, jobs: usize) -> Vec<u64> {
+        let job = || Job { work: Box::new(|| ()), account: Account::unlimited(), call: None };
+        (0..jobs).map(|_| lanes.push(lane, BOUNDS, job()).ok().unwrap()).collect()
+    }
+
+    fn take(lanes: &mut Lanes) -> Vec<u64> {
+        std::iter::from_fn(|| lanes.take().map(|(lane, _)| lane)).collect()
+    }
+
+    #[test]
+    fn a_lane_that_comes_late_gets_a_thread_at_once() {
+        let mut lanes = lanes(8, 2);
+        push(&mut lanes, 1, 10);
+        push(&mut lanes, 2, 10);
+        assert_eq!(take(&mut lanes), [1, 2, 1, 2, 1, 2, 1, 2], "two share all threads, and none has more than it may");
+        push(&mut lanes, 3, 10);
+        assert!(lanes.is_ready() && !lanes.ready_more_than(1));
+        assert_eq!(take(&mut lanes), [3]);
+        push(&mut lanes, 4, 1);
+        push(&mut lanes, 5, 1);
+        assert_eq!(take(&mut lanes), [4], "so many as are in reserve");
+        assert!(!lanes.is_ready());
+        // What becomes free goes to those that have less than their share.
+        lanes.done(1);
+        assert_eq!(take(&mut lanes), [5]);
+        for _ in 0..3 {
+            lanes.done(2);
+        }
+        assert_eq!(take(&mut lanes), [3], "the reserve is given back first; of what is shared, lanes take turns");
+    }
+
+    #[test]
+    fn a_lane_has_more_than_its_share_only_while_no_other_waits() {
+        let mut lanes = lanes(4, 4);
+        push(&mut lanes, 1, 1);
+        push(&mut lanes, 2, 10);
+        assert_eq!(take(&mut lanes), [1, 2, 2, 2]);
+        push(&mut lanes, 1, 3);
+        lanes.done(2);
+        assert_eq!(take(&mut lanes), [1]);
+        lanes.done(2);
+        assert_eq!(take(&mut lanes), [2]);
+    }
+
+    #[test]
+    fn what_is_removed_or_abandoned_leaves_nothing_behind() {
+        let mut lanes = lanes(1, 0);
+        let jobs = push(&mut lanes, 1, 3);
+        assert!(lanes.remove(1, jobs[1]).is_some() && lanes.remove(1, jobs[1]).is_none());
+        assert_eq!(take(&mut lanes), [1]);
+        assert!(lanes.remove(1, jobs[0]).is_none(), "it runs");
+        assert!(lanes.remove(1, jobs[2]).is_some());
+        push(&mut lanes, 2, 5);
+        assert_eq!(lanes.abandon().len(), 5);
+        assert_eq!((lanes.lanes.len(), lanes.turns.len()), (1, 0));
+        lanes.done(1);
+        assert_eq!((lanes.lanes.len(), lanes.running), (0, 0));
+        let only = push(&mut lanes, 3, 1);
+        assert!(lanes.remove(3, only[0]).is_some());
+        assert!(lanes.lanes.is_empty() && lanes.turns.is_empty() && lanes.take().is_none());
+    }
+}

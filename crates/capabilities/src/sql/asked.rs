@@ -1,0 +1,91 @@
+//! A statement on its way to its store: its text and parameters, which the host holds for a guest.
+//!
+//! They are charged to the tenant's memory, and count among the bytes of the tenant's statements that wait or run, from when they come
+//! until the statement has ended or its caller has left.
+
+use std::sync::Arc;
+
+use isomer_runtime::{Account, HostMemory};
+
+use super::{SqlError, SqlLimits, Value};
+use crate::StorageAccount;
+
+/// A statement and what it is charged for.
+pub(super) struct Asked {
+    pub(super) statement: String,
+    pub(super) parameters: Vec<Value>,
+    _waiting: Waiting,
+    _charge: HostMemory,
+}
+
+/// Its part of the tenant's bytes that wait.
+struct Waiting {
+    storage: Arc<StorageAccount>,
+    bytes: usize,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.storage.statements.end(self.bytes);
+    }
+}
+
+impl Asked {
+    /// Checks the sizes and charges them.
+    ///
+    /// # Errors
+    /// [`SqlError::TooLarge`] for one that is too large by itself, [`SqlError::Overloaded`] where too many bytes wait,
+    /// [`SqlError::Memory`] where the tenant's memory is used up.
+    pub(super) fn new(
+        statement: String,
+        parameters: Vec<Value>,
+        limits: &SqlLimits,
+        storage: &Arc<StorageAccount>,
+        account: &Arc<Account>,
+    ) -> Result<Self, SqlError> {
+        check_sizes(limits, &statement, &parameters)?;
+        let values = parameters.iter().map(Value::heap_bytes).sum::<usize>();
+        let bytes = size_of::<Self>() + statement.capacity() + parameters.capacity() * size_of::<Value>() + values;
+        if !storage.statements.begin(bytes, limits.tenant_waiting_bytes_max) {
+            return Err(SqlError::Overloaded);
+        }
+        let waiting = Waiting { storage: storage.clone(), bytes };
+        let charge = account.charge_host_memory(bytes)?;
+        Ok(Self { statement, parameters, _waiting: waiting, _charge: charge })
+    }
+}
+
+fn check_sizes(limits: &SqlLimits, statement: &str, parameters: &[Value]) -> Result<(), SqlError> {
+    if statement.len() > limits.statement_bytes_max {
+        return Err(SqlError::TooLarge(format!(
+            "the statement has {} bytes, more than the {} that it may have",
+            statement.len(),
+            limits.statement_bytes_max
+        )));
+    }
+    if statement.contains('\0') {
+        return Err(SqlError::Statement("it has a NUL character".to_owned()));
+    }
+    if parameters.len() > limits.parameters_max {
+        return Err(SqlError::TooLarge(format!(
+            "the statement has {} parameters, more than the {} that it may have",
+            parameters.len(),
+            limits.parameters_max
+        )));
+    }
+    for (index, parameter) in parameters.iter().enumerate() {
+        let bytes = match parameter {
+            Value::Text(text) => text.len(),
+            Value::Blob(bytes) => bytes.len(),
+            Value::Null | Value::Integer(_) | Value::Real(_) => 0,
+        };
+        if bytes > limits.value_bytes_max {
+            return Err(SqlError::TooLarge(format!(
+                "parameter {} has {bytes} bytes, more than the {} that a value may have",
+                index + 1,
+                limits.value_bytes_max
+            )));
+        }
+    }
+    Ok(())
+}

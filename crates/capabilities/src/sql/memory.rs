@@ -1,0 +1,39 @@
+//! What SQLite allocates for a store, charged to its tenant.
+//!
+//! Counted are pages, prepared statements and schemas that connections keep, and what a statement needs while it runs. The latter has a
+//! bound of its own ([`SqlLimits::statement_memory_max`](super::SqlLimits::statement_memory_max)). So a tenant's memory bombs end at its
+//! own limits, and neighbours' statements find all the memory that is theirs.
+
+use std::sync::{Arc, Mutex};
+
+use isomer_runtime::{Account, HostMemory};
+use isomer_sqlite_heap::{Heap, Payer};
+
+use crate::pool::locked;
+
+/// Bytes for which idle instances of the tenant make room before a statement runs and while it does: SQLite's allocator must not
+/// wait for that.
+pub(super) const ROOM_BYTES: usize = 8 << 20;
+
+/// The heap of a store whose tenant has this account.
+pub(super) fn heap(account: &Arc<Account>) -> Arc<Heap> {
+    Heap::new(Box::new(Charge(Mutex::new(account.host_memory()))))
+}
+
+struct Charge(Mutex<HostMemory>);
+
+impl Payer for Charge {
+    fn take(&self, bytes: usize) -> bool {
+        locked(&self.0).try_grow(bytes).is_ok()
+    }
+
+    fn take_anyway(&self, bytes: usize) {
+        locked(&self.0).grow_anyway(bytes);
+    }
+
+    fn give(&self, bytes: usize) {
+        let mut charge = locked(&self.0);
+        let left = charge.bytes().saturating_sub(bytes as u64);
+        charge.shrink_to(usize::try_from(left).unwrap_or(usize::MAX));
+    }
+}

@@ -1,0 +1,281 @@
+//! The allocator that SQLite is given: Rust's, with a word of each block's size and heap in front of it.
+#![allow(unsafe_code, reason = "SQLite's allocator is a table of C functions")]
+
+use std::alloc::{Layout, alloc, dealloc, realloc};
+use std::ffi::{c_int, c_void};
+use std::ptr::{null, null_mut};
+use std::sync::{Arc, OnceLock};
+
+use rusqlite::ffi;
+
+use crate::heap::{self, Heap};
+
+/// In front of each block.
+#[repr(C, align(16))]
+struct Header {
+    /// Bytes of the block, without this.
+    bytes: usize,
+    /// From [`Arc::into_raw`], or null.
+    heap: *const Heap,
+}
+
+const HEADER_BYTES: usize = size_of::<Header>();
+
+/// SQLite was used before [`install`] was called: its memory cannot be counted any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("SQLite was used in this process before its memory could be counted (code {code})")]
+pub struct InstallError {
+    /// What SQLite answered.
+    pub code: i32,
+}
+
+/// Puts the allocator under SQLite. To be called before every first use of SQLite; later calls do nothing.
+///
+/// # Errors
+/// When SQLite was used before.
+pub fn install() -> Result<(), InstallError> {
+    static INSTALLED: OnceLock<Result<(), InstallError>> = OnceLock::new();
+    *INSTALLED.get_or_init(|| {
+        let methods = ffi::sqlite3_mem_methods {
+            xMalloc: Some(x_malloc),
+            xFree: Some(x_free),
+            xRealloc: Some(x_realloc),
+            xSize: Some(x_size),
+            xRoundup: Some(x_roundup),
+            xInit: Some(x_init),
+            xShutdown: Some(x_shutdown),
+            pAppData: null_mut(),
+        };
+        let methods: *const ffi::sqlite3_mem_methods = &raw const methods;
+        // SAFETY: `sqlite3_config` must not run beside any other use of SQLite. It refuses, and changes nothing, once SQLite is
+        // initialised, and `get_or_init` lets one thread in. With SQLITE_CONFIG_MALLOC it takes a pointer to such a table, which it copies.
+        let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, methods) };
+        if code != ffi::SQLITE_OK {
+            return Err(InstallError { code });
+        }
+        // SQLite's own statistics cost a lock of the whole process for each allocation.
+        // SAFETY: as above; this option takes an int.
+        let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, c_int::from(0_u8)) };
+        if code == ffi::SQLITE_OK { Ok(()) } else { Err(InstallError { code }) }
+    })
+}
+
+fn layout(bytes: usize) -> Option<Layout> {
+    Layout::from_size_align(bytes.checked_add(HEADER_BYTES)?, align_of::<Header>()).ok()
+}
+
+/// The header of a block.
+///
+/// # Safety
+/// `block` must come from [`x_malloc`] or [`x_realloc`] and not have been freed.
+unsafe fn header(block: *mut c_void) -> *mut Header {
+    // SAFETY: each block lies behind its header in the same allocation.
+    unsafe { block.cast::<u8>().sub(HEADER_BYTES).cast() }
+}
+
+unsafe extern "C" fn x_malloc(bytes: c_int) -> *mut c_void {
+    let Some(bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0) else { return null_mut() };
+    let Some(layout) = layout(bytes) else { return null_mut() };
+    let Ok(heap) = heap::allocate(layout.size()) else { return null_mut() };
+    // SAFETY: the layout has a size: the header's at least.
+    let start = unsafe { alloc(layout) };
+    if start.is_null() {
+        if let Some(heap) = heap {
+            heap::free(&heap, layout.size());
+        }
+        return null_mut();
+    }
+    let heap = heap.map_or(null(), Arc::into_raw);
+    // SAFETY: the allocation is aligned for a header and begins with room for one; the block lies behind it.
+    unsafe {
+        start.cast::<Header>().write(Header { bytes, heap });
+        start.add(HEADER_BYTES).cast()
+    }
+}
+
+unsafe extern "C" fn x_free(block: *mut c_void) {
+    if block.is_null() {
+        return;
+    }
+    // SAFETY: SQLite frees only what it got from here, once.
+    let (header, Header { bytes, heap }) = unsafe {
+        let header = header(block);
+        (header, header.read())
+    };
+    let layout = layout(bytes).expect("it was allocated with this size");
+    // SAFETY: with the layout that it was allocated or last reallocated with.
+    unsafe { dealloc(header.cast(), layout) };
+    if !heap.is_null() {
+        // SAFETY: it came from `into_raw`, and the header that held it is gone.
+        let heap = unsafe { Arc::from_raw(heap) };
+        heap::free(&heap, layout.size());
+    }
+}
+
+unsafe extern "C" fn x_realloc(block: *mut c_void, bytes: c_int) -> *mut c_void {
+    // SQLite never passes null or nothing, by the contract of `sqlite3_mem_methods`.
+    let Some(new_bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0) else { return null_mut() };
+    // SAFETY: SQLite reallocates only what it got from here and has not freed.
+    let (header, Header { bytes, heap }) = unsafe {
+        let header = header(block);
+        (header, header.read())
+    };
+    let (Some(old), Some(new)) = (layout(bytes), layout(new_bytes)) else { return null_mut() };
+    let (more, less) = (new.size().saturating_sub(old.size()), old.size().saturating_sub(new.size()));
+    // SAFETY: the header holds a count of it, so it is there; it is only borrowed.
+    let owner = std::mem::ManuallyDrop::new((!heap.is_null()).then(|| unsafe { Arc::from_raw(heap) }));
+    if let (Some(owner), true) = (&*owner, more > 0)
+        && !heap::grow_block(owner, more)
+    {
+        return null_mut();
+    }
+    // SAFETY: with the layout that it has, to a size that is not 0 and fits a layout.
+    let start = unsafe { realloc(header.cast(), old, new.size()) };
+    let freed = if start.is_null() { more } else { less };
+    if let (Some(owner), true) = (&*owner, freed > 0) {
+        heap::free(owner, freed);
+    }
+    if start.is_null() {
+        return null_mut();
+    }
+    // SAFETY: as in `x_malloc`.
+    unsafe {
+        (*start.cast::<Header>()).bytes = new_bytes;
+        start.add(HEADER_BYTES).cast()
+    }
+}
+
+unsafe extern "C" fn x_size(block: *mut c_void) -> c_int {
+    if block.is_null() {
+        return 0;
+    }
+    // SAFETY: SQLite asks only for what it got from here and has not freed.
+    let bytes = unsafe { (*header(block)).bytes };
+    c_int::try_from(bytes).unwrap_or(c_int::MAX)
+}
+
+unsafe extern "C" fn x_roundup(bytes: c_int) -> c_int {
+    // As SQLite's own allocator does.
+    bytes.checked_add(7).map_or(bytes, |sum| sum & !7)
+}
+
+unsafe extern "C" fn x_init(_: *mut c_void) -> c_int {
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn x_shutdown(_: *mut c_void) {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rusqlite::{Connection, ErrorCode};
+
+    use super::*;
+    use crate::{Payer, Refusal, refusal};
+
+    const BOMB: &str = "SELECT length(hex(zeroblob(1000000)) || hex(zeroblob(1000000)))";
+
+    #[derive(Clone)]
+    struct Purse(Arc<(AtomicUsize, usize)>);
+
+    impl Purse {
+        fn new(max: usize) -> Self {
+            Self(Arc::new((AtomicUsize::new(0), max)))
+        }
+
+        fn taken(&self) -> usize {
+            self.0.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Payer for Purse {
+        fn take(&self, bytes: usize) -> bool {
+            let add = |taken: usize| (taken + bytes <= self.0.1).then_some(taken + bytes);
+            self.0.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_ok()
+        }
+
+        fn take_anyway(&self, bytes: usize) {
+            self.0.0.fetch_add(bytes, Ordering::SeqCst);
+        }
+
+        fn give(&self, bytes: usize) {
+            self.0.0.fetch_sub(bytes, Ordering::SeqCst);
+        }
+    }
+
+    fn query(connection: &Connection, statement: &str) -> Result<i64, rusqlite::Error> {
+        connection.query_row(statement, [], |row| row.get(0))
+    }
+
+    fn is_out_of_memory(result: &Result<i64, rusqlite::Error>) -> bool {
+        result.as_ref().is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::OutOfMemory))
+    }
+
+    #[test]
+    fn a_statement_reaches_its_own_bound_and_the_connection_goes_on() {
+        install().unwrap();
+        let purse = Purse::new(usize::MAX);
+        let heap = Heap::new(Box::new(purse.clone()));
+        let connection = {
+            let _entered = heap.enter(None);
+            Connection::open_in_memory().unwrap()
+        };
+        let opened = heap.used();
+        assert!(opened > 10_000 && purse.taken() >= opened, "{opened} {}", purse.taken());
+        let entered = heap.enter(Some(3_000_000));
+        let refused = query(&connection, BOMB);
+        assert!(is_out_of_memory(&refused), "{refused:?}");
+        assert_eq!(refusal(), Some(Refusal::Bound));
+        drop(entered);
+        let entered = heap.enter(Some(20_000_000));
+        assert_eq!(query(&connection, BOMB).unwrap(), 4_000_000);
+        assert_eq!(refusal(), None);
+        drop(entered);
+        assert!(heap.used() < 1_000_000 && purse.taken() < 2_000_000, "{} {}", heap.used(), purse.taken());
+        // Freed by another thread, which works for nobody.
+        std::thread::spawn(move || drop(connection)).join().unwrap();
+        assert_eq!((heap.used(), purse.taken()), (0, 0));
+    }
+
+    #[test]
+    fn a_payer_refuses_its_own_heap_and_no_other() {
+        install().unwrap();
+        let (poor, rich) = (Purse::new(2_000_000), Purse::new(usize::MAX));
+        let open = |purse: &Purse| {
+            let heap = Heap::new(Box::new(purse.clone()));
+            let entered = heap.enter(None);
+            let connection = Connection::open_in_memory().unwrap();
+            drop(entered);
+            (heap, connection)
+        };
+        let ((poor_heap, poors), (rich_heap, richs)) = (open(&poor), open(&rich));
+        for _ in 0..3 {
+            let entered = poor_heap.enter(Some(usize::MAX));
+            assert!(is_out_of_memory(&query(&poors, BOMB)));
+            assert_eq!(refusal(), Some(Refusal::Payer));
+            // Entered within the other, and left before it.
+            let within = rich_heap.enter(Some(usize::MAX));
+            assert_eq!(query(&richs, BOMB).unwrap(), 4_000_000);
+            assert_eq!(refusal(), None);
+            drop(within);
+            assert_eq!(refusal(), Some(Refusal::Payer));
+            assert_eq!(query(&poors, "SELECT 1").unwrap(), 1);
+            drop(entered);
+            // What must be done is not refused.
+            let _entered = poor_heap.enter(None);
+            assert_eq!(query(&poors, BOMB).unwrap(), 4_000_000);
+        }
+        drop((poors, richs));
+        assert_eq!((poor.taken(), rich.taken()), (0, 0));
+    }
+
+    #[test]
+    fn what_nobody_entered_for_is_not_counted() {
+        install().unwrap();
+        let heap = Heap::new(Box::new(Purse::new(0)));
+        let connection = Connection::open_in_memory().unwrap();
+        assert_eq!(query(&connection, BOMB).unwrap(), 4_000_000);
+        assert_eq!(heap.used(), 0);
+    }
+}

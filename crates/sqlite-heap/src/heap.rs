@@ -1,0 +1,206 @@
+//! Heaps, and which of them a thread works for.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A heap is charged in multiples of this, so that most allocations ask nobody.
+const STEP_BYTES: usize = 64 << 10;
+
+/// So much more than a heap uses stays charged, so that it is not given back and taken again by turns.
+const SLACK_BYTES: usize = 4 * STEP_BYTES;
+
+/// Who is charged for a heap.
+///
+/// Called while SQLite allocates or frees, perhaps with locks of its own: an implementation must neither wait nor call SQLite.
+pub trait Payer: Send + Sync {
+    /// Charges `bytes` more; `false` where that is refused.
+    fn take(&self, bytes: usize) -> bool;
+
+    /// Charges `bytes` more, which can't be refused.
+    fn take_anyway(&self, bytes: usize);
+
+    /// Gives `bytes` back.
+    fn give(&self, bytes: usize);
+}
+
+/// What SQLite has allocated for one owner.
+pub struct Heap {
+    payer: Box<dyn Payer>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    used: usize,
+    charged: usize,
+}
+
+/// Why SQLite was refused memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The bound of the statement was reached.
+    Bound,
+    /// The heap's payer refused.
+    Payer,
+}
+
+/// What a thread works for.
+struct Work {
+    heap: Arc<Heap>,
+    /// Bytes that may still be allocated; `None`: nothing may be refused.
+    left: Option<usize>,
+    refusal: Option<Refusal>,
+}
+
+thread_local! {
+    static WORK: RefCell<Option<Work>> = const { RefCell::new(None) };
+}
+
+/// While this is there, its thread works for a heap.
+pub struct Entered {
+    before: Option<Work>,
+    /// It belongs to its thread.
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl Heap {
+    /// A heap of which nothing is used, charged to `payer`.
+    pub fn new(payer: Box<dyn Payer>) -> Arc<Self> {
+        Arc::new(Self { payer, state: Mutex::default() })
+    }
+
+    /// Bytes that are allocated.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.state().used
+    }
+
+    /// From now on, what SQLite allocates on this thread is for this heap, until what is returned is dropped.
+    ///
+    /// With `bytes_max`, no more than that may be allocated on balance, and the payer may refuse. Without, nothing is refused: for what
+    /// must be done, as rolling back.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, bytes_max: Option<usize>) -> Entered {
+        let work = Work { heap: self.clone(), left: bytes_max, refusal: None };
+        Entered { before: WORK.replace(Some(work)), _not_send: std::marker::PhantomData }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts `bytes` more. The payer is asked without the lock.
+    fn grow(&self, bytes: usize, anyway: bool) -> bool {
+        loop {
+            let missing = {
+                let mut state = self.state();
+                let used = state.used.saturating_add(bytes);
+                if used <= state.charged {
+                    state.used = used;
+                    return true;
+                }
+                (used - state.charged).next_multiple_of(STEP_BYTES)
+            };
+            if anyway {
+                self.payer.take_anyway(missing);
+            } else if !self.payer.take(missing) {
+                return false;
+            }
+            self.state().charged += missing;
+        }
+    }
+
+    /// Counts `bytes` less.
+    pub(crate) fn shrink(&self, bytes: usize) {
+        let given = {
+            let mut state = self.state();
+            state.used = state.used.saturating_sub(bytes);
+            let keep = state.used.next_multiple_of(STEP_BYTES);
+            let give = if state.charged > keep + SLACK_BYTES || keep == 0 { state.charged - keep } else { 0 };
+            state.charged -= give;
+            give
+        };
+        if given > 0 {
+            self.payer.give(given);
+        }
+    }
+}
+
+impl Drop for Heap {
+    /// Allocations hold their heap, so nothing is used any more.
+    fn drop(&mut self) {
+        let charged = self.state().charged;
+        if charged > 0 {
+            self.payer.give(charged);
+        }
+    }
+}
+
+/// Why memory was refused on this thread since the heap was entered that it works for, if it was.
+#[must_use]
+pub fn refusal() -> Option<Refusal> {
+    WORK.with_borrow(|work| work.as_ref().and_then(|work| work.refusal))
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        drop(WORK.replace(before));
+    }
+}
+
+/// Counts an allocation of this thread: gives the heap that it is for, if there is one.
+///
+/// # Errors
+/// When it is refused.
+pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
+    let asked = WORK.try_with(|work| {
+        let work = work.borrow();
+        let work = work.as_ref()?;
+        Some((work.heap.clone(), work.left))
+    });
+    // A thread that ends works for nobody.
+    let Ok(Some((heap, left))) = asked else { return Ok(None) };
+    let refusal = match left {
+        Some(left) if left < bytes => Some(Refusal::Bound),
+        // A payer's panic must not unwind through SQLite.
+        _ => match catch_unwind(AssertUnwindSafe(|| heap.grow(bytes, left.is_none()))) {
+            Ok(true) => None,
+            Ok(false) | Err(_) => Some(Refusal::Payer),
+        },
+    };
+    WORK.with_borrow_mut(|work| {
+        if let Some(work) = work {
+            match refusal {
+                Some(_) => work.refusal = refusal,
+                None => work.left = work.left.map(|left| left.saturating_sub(bytes)),
+            }
+        }
+    });
+    match refusal {
+        Some(refusal) => Err(refusal),
+        None => Ok(Some(heap)),
+    }
+}
+
+/// Counts that a block of `heap` grows on this thread, which may work for another one, or for none.
+pub(crate) fn grow_block(heap: &Arc<Heap>, bytes: usize) -> bool {
+    let is_own = WORK.try_with(|work| work.borrow().as_ref().is_some_and(|work| Arc::ptr_eq(&work.heap, heap)));
+    if is_own.unwrap_or(false) {
+        return allocate(bytes).is_ok();
+    }
+    catch_unwind(AssertUnwindSafe(|| heap.grow(bytes, true))).unwrap_or(false)
+}
+
+/// Counts what is freed on this thread.
+pub(crate) fn free(heap: &Arc<Heap>, bytes: usize) {
+    heap.shrink(bytes);
+    let _ = WORK.try_with(|work| {
+        if let Some(work) = work.borrow_mut().as_mut()
+            && Arc::ptr_eq(&work.heap, heap)
+        {
+            work.left = work.left.map(|left| left.saturating_add(bytes));
+        }
+    });
+}
