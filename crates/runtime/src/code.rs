@@ -3,19 +3,25 @@
 //! An entry is named by a [`Key`] over everything that went into it: what was compiled and with which engine. Beside the code lies
 //! a note, opaque here: whatever the caller needs to use the code without looking at its source again.
 //!
+//! Compiled code is run as it is, so every file is sealed (see `seal`) with a key that lies beside the folder, as `FOLDER.key`,
+//! and is verified through the very descriptor that is mapped. What was changed, cut short, renamed or sealed with another key is
+//! removed, logged, and compiled again. A file is verified once for as long as it is not touched: its change time says so.
+//!
 //! Who removes what is a matter of who owns the folder. A cache ([`CodeCache::open`]) tidies itself: what has not been used for long, or
 //! is more than the folder may hold, is removed when something new is compiled. Kept code ([`CodeCache::open_kept`]) is what deployed
 //! apps start from: nothing of it goes away but by [`CodeCache::sweep`], which is told what is needed, and it is synced, so that what was
 //! deployed is there after a loss of power. Removing code that is mapped hurts nobody.
+//!
+//! long because a third of it are tests: what others may do to a file of code is tried one by one.
 
-use std::collections::HashSet;
-use std::fs;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -23,9 +29,8 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use crate::engine::Engine;
-
-/// Numbers the files that this process writes.
-static WRITES: AtomicU64 = AtomicU64::new(0);
+pub use crate::seal::Sealing;
+use crate::seal::{SealKey, new_file, unfinished_beside};
 
 /// What all files of a folder may have together.
 const BYTES_MAX: u64 = 2 << 30;
@@ -33,11 +38,14 @@ const BYTES_MAX: u64 = 2 << 30;
 /// How long a file is kept that nobody uses.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// A file's time of modification says when it was used last: its content never changes.
-fn mark_used(path: &Path) {
-    // Without it, it is removed a little earlier than it could be.
-    let _ = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
-}
+/// The most bytes of a note.
+const NOTE_BYTES_MAX: u64 = 64 << 20;
+
+/// How much older than its last use a file's time of modification may be: noting every use would cost a write each.
+const USE_NOTED_EVERY: Duration = Duration::from_secs(600);
+
+/// Files that are known to be right. Above that all are forgotten, and verified again when they are used.
+const VERIFIED_MAX: usize = 16_384;
 
 /// Names an entry: a SHA-256 over its ingredients.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,15 +80,36 @@ impl Key {
         &self.0
     }
 
+    /// A key that names nothing yet.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self("0".repeat(64))
+    }
+
     /// A key over `ingredients` (each with its length, so that they cannot run into one another) and the engine's settings.
     pub fn new<'a>(engine: &Engine, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Self::hasher(ingredients);
+        let mut settings = HashInto(&mut hasher);
+        engine.wasmtime().precompile_compatibility_hash().hash(&mut settings);
+        Self::of(hasher)
+    }
+
+    /// A key over `ingredients` and what `self` was made of: whoever has no engine at hand has a key over its settings.
+    #[must_use]
+    pub fn with<'a>(&'a self, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self::of(Self::hasher(std::iter::once(self.0.as_bytes()).chain(ingredients)))
+    }
+
+    fn hasher<'a>(ingredients: impl IntoIterator<Item = &'a [u8]>) -> Sha256 {
         let mut hasher = Sha256::new();
         for ingredient in ingredients {
             hasher.update((ingredient.len() as u64).to_le_bytes());
             hasher.update(ingredient);
         }
-        let mut settings = HashInto(&mut hasher);
-        engine.wasmtime().precompile_compatibility_hash().hash(&mut settings);
+        hasher
+    }
+
+    fn of(hasher: Sha256) -> Self {
         Self(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
@@ -134,16 +163,35 @@ impl From<Component> for Code {
     }
 }
 
+/// Compiles `component`, and gives the code as bytes: nothing of it is mapped in this process.
+///
+/// # Errors
+/// When it does not compile.
+pub fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, CodeError> {
+    engine.wasmtime().precompile_component(component).map_err(|source| CodeError::Compile { source })
+}
+
 /// A folder of compiled code.
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     folder: PathBuf,
     /// Is it needed by what was deployed? Else it can be made again at any time.
     is_kept: bool,
+    key: SealKey,
+    verified: Arc<Mutex<HashMap<Key, Stamp>>>,
+}
+
+/// What a file was when it was verified: whatever changes its content changes its change time, which nobody can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
 }
 
 impl CodeCache {
-    /// Opens `folder`, making it (for this user alone) if it is not there.
+    /// Opens `folder`, making it (for this user alone) if it is not there, and the key that lies beside it.
     ///
     /// # Errors
     /// When it cannot be made, or someone else owns it or may write to it: code is run from there.
@@ -156,7 +204,8 @@ impl CodeCache {
             let reason = "it must belong to the user who runs this, and nobody else may write to it (chmod go-w)";
             return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
         }
-        Ok(Self { folder: folder.to_owned(), is_kept: false })
+        let key = SealKey::open(&key_of(folder)).map_err(failed)?;
+        Ok(Self { folder: folder.to_owned(), is_kept: false, key, verified: Arc::default() })
     }
 
     /// Opens `folder` as [`CodeCache::open`] does, for code that stays until [`CodeCache::sweep`] is told that nobody needs it.
@@ -167,14 +216,10 @@ impl CodeCache {
         Ok(Self { is_kept: true, ..Self::open(folder)? })
     }
 
-    /// Is the entry there, whole? If so, it is marked as used.
+    /// Is the entry's code there, as it was written? If so, it is marked as used; if it was changed, it is removed. Reads all of a file
+    /// that it does not know yet.
     pub fn has(&self, key: &Key) -> bool {
-        let code = self.path(key, "code");
-        let is_there = code.exists() && self.note(key).is_some();
-        if is_there {
-            mark_used(&code);
-        }
-        is_there
+        self.open_verified(key).is_some()
     }
 
     /// Removes entries that are not among `needed` (by [`Key::as_str`]) and were used last before `unused_max`, and what writers that
@@ -201,36 +246,121 @@ impl CodeCache {
     /// The entry's note alone: cheap, needs no engine with a pool.
     pub fn note(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.path(key, "note");
-        let note = fs::read(&path).ok()?;
-        mark_used(&path);
-        Some(note)
+        let file = File::open(&path).ok()?;
+        note_use(&file);
+        match self.key.read(file, &self.name(key, "note"), NOTE_BYTES_MAX) {
+            Ok(Some(note)) => Some(note),
+            Ok(None) => {
+                self.refuse(&path);
+                None
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a note of compiled code cannot be read");
+                None
+            }
+        }
     }
 
-    /// The entry's code, mapped. `None` if it is not there or wasmtime refuses it (another version, cut short): compile again.
+    /// The entry's code, mapped. `None` if it is not there, was changed, or wasmtime refuses it (another version): compile again.
     pub fn load(&self, engine: &Engine, key: &Key) -> Option<Code> {
         if let Some(code) = engine.loaded(key) {
             return Some(code);
         }
-        let path = self.path(key, "code");
-        if !path.exists() {
-            return None;
-        }
+        let file = self.open_verified(key)?;
+        // The file that was verified, whatever lies under its name by now.
+        let verified = format!("/proc/self/fd/{}", file.as_raw_fd());
         #[expect(unsafe_code, reason = "compiled code is run as it is")]
-        // SAFETY: `deserialize_file` must be given only what `Component::serialize` made. The folder belongs to this user and
-        // nobody else can write to it (checked in `open`), files in it are made only by `compile` below, under a temporary
-        // name that is renamed when it is complete, and are never written to again. wasmtime checks version and settings.
-        let component = unsafe { Component::deserialize_file(engine.wasmtime(), &path) };
-        mark_used(&path);
+        // SAFETY: `deserialize_file` must be given only what `Component::serialize` or `Engine::precompile_component` made. The seal proves
+        // that these bytes were written by a holder of the folder's key, which only writes those. Nobody changes them while they are mapped: the
+        // folder belongs to this user and nobody else can write to it (checked in `open`), and its files are written under a temporary name,
+        // read-only from the beginning, and never opened for writing again. wasmtime checks version and settings.
+        let component = unsafe { Component::deserialize_file(engine.wasmtime(), &verified) };
+        let path = self.path(key, "code");
         let component = component
             .inspect_err(|error| {
                 tracing::debug!(path = %path.display(), %error, "compiled code is not used");
-                // Cut short, or another version's: gone, it is missed and made again. What could not even be read may be whole.
-                if error.downcast_ref::<io::Error>().is_none() && fs::read(&path).is_ok() {
+                // Another version's: gone, it is missed and made again. What could not even be read may be whole.
+                if error.downcast_ref::<io::Error>().is_none() {
                     let _ = fs::remove_file(&path);
                 }
             })
             .ok()?;
         Some(engine.remember(key, component.into()))
+    }
+
+    /// The entry's code, if it is what was written.
+    fn open_verified(&self, key: &Key) -> Option<File> {
+        let path = self.path(key, "code");
+        let file = File::open(&path).ok()?;
+        note_use(&file);
+        match self.verify(key, &file) {
+            Ok(true) => Some(file),
+            Ok(false) => {
+                self.refuse(&path);
+                None
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "compiled code cannot be read");
+                None
+            }
+        }
+    }
+
+    fn verify(&self, key: &Key, file: &File) -> io::Result<bool> {
+        let stamp = Stamp::of(file)?;
+        if self.verified().get(key) == Some(&stamp) {
+            return Ok(true);
+        }
+        if !self.key.verify(file, &self.name(key, "code"))? {
+            return Ok(false);
+        }
+        // Touched meanwhile, as by another process that notes a use: right as it was read, and to be read again next time.
+        if Stamp::of(file)? != stamp {
+            return Ok(true);
+        }
+        let mut verified = self.verified();
+        if verified.len() >= VERIFIED_MAX {
+            verified.clear();
+        }
+        verified.insert(key.clone(), stamp);
+        Ok(true)
+    }
+
+    fn verified(&self) -> MutexGuard<'_, HashMap<Key, Stamp>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes a file that is not what was written.
+    fn refuse(&self, path: &Path) {
+        tracing::warn!(path = %path.display(), "compiled code was changed by somebody else, or sealed with another key: it is removed, and compiled again");
+        let _ = fs::remove_file(path);
+    }
+
+    /// Begins to write the code of an entry that was compiled elsewhere. Nobody sees it before [`CodeCache::finish`].
+    ///
+    /// # Errors
+    /// When no file can be made.
+    pub fn write_code(&self, key: &Key) -> io::Result<Sealing> {
+        self.key.write(&self.path(key, "code"))
+    }
+
+    /// Puts code in its place. Blocks.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn finish(&self, code: Sealing) -> io::Result<()> {
+        code.finish(self.is_kept)
+    }
+
+    /// A file without a name on the folder's disk, for what is too much to be held in memory.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn scratch(&self) -> io::Result<File> {
+        let path = unfinished_beside(&self.folder.join("scratch"));
+        let file = new_file(&path, 0o600)?;
+        fs::remove_file(&path)?;
+        Ok(file)
     }
 
     /// Compiles `component` and keeps the code under `key`. A full disk costs the cache's help, not the code.
@@ -280,33 +410,50 @@ impl CodeCache {
         Ok(())
     }
 
+    fn name(&self, key: &Key, kind: &str) -> String {
+        format!("{}.{kind}", key.0)
+    }
+
     fn path(&self, key: &Key, kind: &str) -> PathBuf {
-        self.folder.join(format!("{}.{kind}", key.0))
+        self.folder.join(self.name(key, kind))
     }
 
     /// Under a temporary name first: readers see the whole file or none.
     fn write(&self, key: &Key, kind: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.path(key, kind);
-        // Two that compile the same at the same time must not write into one another's file.
-        let unique = format!("{}-{}", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
-        let temporary = self.folder.join(format!(".{}.{kind}.{unique}", key.0));
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .and_then(|mut file| {
-                file.write_all(bytes)?;
-                if self.is_kept { file.sync_all() } else { Ok(()) }
-            })
-            .and_then(|()| fs::rename(&temporary, &path))
-            .and_then(|()| if self.is_kept { fs::File::open(&self.folder)?.sync_all() } else { Ok(()) });
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        let mut sealing = self.key.write(&self.path(key, kind))?;
+        sealing.write_all(bytes)?;
+        sealing.finish(self.is_kept)
     }
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// Where the key of a folder's seals lies: beside it, so that whoever may write to the folder alone does not get it.
+fn key_of(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".key");
+    folder.with_file_name(name)
+}
+
+/// A file's time of modification says when it was used last, more or less: its content never changes.
+fn note_use(file: &File) {
+    let now = SystemTime::now();
+    let noted = file.metadata().and_then(|metadata| metadata.modified());
+    if noted.is_ok_and(|noted| now.duration_since(noted).is_ok_and(|since| since < USE_NOTED_EVERY)) {
+        return;
+    }
+    // Without it, it is removed a little earlier than it could be.
+    let _ = file.set_modified(now);
 }
 
 #[cfg(test)]
@@ -315,7 +462,8 @@ mod tests {
 
     #[test]
     fn what_is_not_used_is_removed() {
-        let folder = std::env::temp_dir().join(format!("isomer-code-{}", std::process::id()));
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("code");
         let cache = CodeCache::open(&folder).unwrap();
         let now = SystemTime::now();
         for (name, days) in [("a", 0), ("b", 1), ("c", 2), ("d", 31)] {
@@ -332,28 +480,108 @@ mod tests {
         };
         assert_eq!(left(1000), ["a", "b", "c"]);
         assert_eq!(left(20), ["a", "b"]);
-        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
     fn kept_code_goes_away_only_when_nobody_needs_it() {
-        let folder = std::env::temp_dir().join(format!("isomer-kept-{}", std::process::id()));
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("code");
         let cache = CodeCache::open_kept(&folder).unwrap();
         let now = SystemTime::now();
         let (needed, unneeded, new) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+        let named = |key: &String| Key::try_from(key.clone()).unwrap();
         for (key, days) in [(&needed, 90), (&unneeded, 90), (&new, 0)] {
             for kind in ["code", "note"] {
-                let path = folder.join(format!("{key}.{kind}"));
-                fs::write(&path, "code").unwrap();
-                let file = fs::File::open(&path).unwrap();
+                cache.write(&named(key), kind, b"code").unwrap();
+                let file = File::open(folder.join(format!("{key}.{kind}"))).unwrap();
                 file.set_modified(now - Duration::from_secs(days * 24 * 3600)).unwrap();
             }
         }
         let hour = Duration::from_secs(3600);
         assert_eq!(cache.sweep(&HashSet::from([needed.clone()]), now, hour).unwrap(), 2);
-        let has = |key: &str| cache.has(&Key::try_from(key.to_owned()).unwrap());
+        let has = |key: &String| cache.has(&named(key));
         assert!(has(&needed) && has(&new) && !has(&unneeded));
-        fs::remove_dir_all(&folder).unwrap();
         assert!(Key::try_from("../".repeat(21) + "a").is_err(), "a key is not a path");
+    }
+
+    /// A folder with compiled code under two keys.
+    fn two_compiled(folder: &Path) -> (Engine, CodeCache, [Key; 2]) {
+        let engine = Engine::on_demand().unwrap();
+        let cache = CodeCache::open(folder).unwrap();
+        let keys = ["(component)", "(component (core module))"].map(|text| {
+            let bytes = wat::parse_str(text).unwrap();
+            let key = Key::new(&engine, [bytes.as_slice()]);
+            drop(cache.compile(&engine, &key, &bytes, text.as_bytes()).unwrap());
+            key
+        });
+        (engine, cache, keys)
+    }
+
+    /// Puts another file in a file's place.
+    fn replace(path: &Path, bytes: &[u8]) {
+        fs::remove_file(path).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn changed_code_is_not_loaded_but_removed() {
+        type Change = fn(&Path, &Path);
+        let changes: [(&str, Change); 5] = [
+            ("a flipped bit", |path, _| {
+                let mut bytes = fs::read(path).unwrap();
+                let half = bytes.len() / 2;
+                bytes[half] ^= 4;
+                replace(path, &bytes);
+            }),
+            ("another valid file", |path, other| replace(path, &fs::read(other).unwrap())),
+            ("cut short", |path, _| {
+                let bytes = fs::read(path).unwrap();
+                replace(path, &bytes[..bytes.len() - 1]);
+            }),
+            ("without a seal", |path, _| {
+                let bytes = fs::read(path).unwrap();
+                replace(path, &bytes[..bytes.len() - 40]);
+            }),
+            ("changed in place", |path, _| {
+                // As by somebody with the same rights: the file's mode does not hold.
+                fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+                let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, b"x", 100).unwrap();
+            }),
+        ];
+        for (what, change) in changes {
+            let parent = tempfile::tempdir().unwrap();
+            let (engine, cache, [one, two]) = two_compiled(&parent.path().join("code"));
+            assert!(cache.load(&engine, &one).is_some() && cache.has(&two), "{what}: known to be right");
+            let path = cache.path(&one, "code");
+            change(&path, &cache.path(&two, "code"));
+            assert!(cache.load(&engine, &one).is_none(), "{what}");
+            assert!(!path.exists(), "{what}: it is removed");
+            assert!(cache.load(&engine, &two).is_some(), "{what}: the other is as it was");
+        }
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("code");
+        let (engine, cache, [one, two]) = two_compiled(&folder);
+        assert_eq!(cache.note(&one).unwrap(), b"(component)");
+        let note = fs::read(cache.path(&one, "note")).unwrap();
+        replace(&cache.path(&two, "note"), &note);
+        assert!(cache.note(&two).is_none(), "a note has its own name too");
+        fs::remove_file(key_of(&folder)).unwrap();
+        let cache = CodeCache::open(&folder).unwrap();
+        assert!(cache.load(&engine, &one).is_none() && cache.note(&one).is_none(), "sealed with another key");
+    }
+
+    #[test]
+    fn code_that_was_compiled_elsewhere_is_loaded() {
+        let parent = tempfile::tempdir().unwrap();
+        let engine = Engine::on_demand().unwrap();
+        let cache = CodeCache::open_kept(&parent.path().join("code")).unwrap();
+        let bytes = wat::parse_str("(component (core module))").unwrap();
+        let key = Key::new(&engine, [bytes.as_slice()]);
+        let mut code = cache.write_code(&key).unwrap();
+        code.write_all(&precompile(&engine, &bytes).unwrap()).unwrap();
+        assert!(!cache.has(&key));
+        cache.finish(code).unwrap();
+        assert!(cache.has(&key) && cache.load(&engine, &key).is_some());
     }
 }

@@ -71,6 +71,7 @@ pub mod output;
 mod pool;
 mod room;
 mod scope;
+mod seal;
 mod serve;
 mod shared;
 mod shares;

@@ -18,6 +18,7 @@ use isomer_node::deploy::{ChildLimits, Step};
 use isomer_node::host::{Host, HostOptions};
 use isomer_node::tenancy::TenancyOptions;
 use isomer_observe::{Format, Log};
+use isomer_runtime::code::CodeCache;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -207,21 +208,22 @@ fn code_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept-code")
 }
 
-/// Gives a node's directory the code that is kept; see [`keep`].
+/// Gives a node's directory the code that is kept, and the key that it is sealed with; see [`keep`].
 pub(crate) fn warm(dir: &Path) {
     let cache = dir.join("cache");
     std::fs::create_dir_all(&cache).unwrap();
     private(dir);
     private(&cache);
+    CodeCache::open(&code_folder()).unwrap();
+    std::fs::copy(code_folder().with_extension("key"), dir.join("cache.key")).unwrap();
     for entry in std::fs::read_dir(code_folder()).into_iter().flatten() {
         let path = entry.unwrap().path();
         let _ = std::fs::hard_link(&path, cache.join(path.file_name().unwrap()));
     }
 }
 
-/// Keeps the code of a node's directory.
+/// Keeps the code of a node's directory, which was [`warm`].
 pub(crate) fn keep(dir: &Path) {
-    std::fs::create_dir_all(code_folder()).unwrap();
     for entry in std::fs::read_dir(dir.join("cache")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
