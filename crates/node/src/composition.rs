@@ -80,7 +80,8 @@ impl Composed {
     }
 }
 
-fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, Vec<u8>), RevisionError> {
+/// Puts a group's components together: what is to be known of the composition, and its bytes.
+pub(crate) fn compose(group: &PlannedGroup, components: &Components) -> Result<(GroupNote, Vec<u8>), RevisionError> {
     let composition = isomer_seam::compose(group, components)
         .map_err(|source| RevisionError::Compose { group: group.name.clone(), source })?;
     let Composition { bytes, imports, exports, skeletons } = composition;

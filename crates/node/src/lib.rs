@@ -15,6 +15,7 @@
 //! | [`sole`] | the one app of a process, as a tenancy |
 //! | [`seams`] | where calls lead that leave a composition |
 //! | [`parts`] | what the platform gives an app: stores, secrets, ways out, by its grants |
+//! | `places` | places for work that tenants ask for, shared fairly |
 //! | [`listening`] | the front door of a node that hosts apps: listeners, certificates, limits |
 //! | [`member`] | one group of a shape in a process of its own |
 //! | [`membership`] | whether a node file says what a group needs |
@@ -31,6 +32,7 @@ pub mod membership;
 pub mod node;
 pub mod package;
 pub mod parts;
+mod places;
 pub mod revision;
 pub mod seams;
 pub mod sole;

@@ -33,7 +33,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     let data = arguments.data.clone().unwrap_or_else(|| dir.join(".isomer"));
     let mut findings = vec![toolchain::rust(), toolchain::guests(), port::free(arguments.listen)];
     findings.extend(disk::data_directory(&data));
-    findings.extend([disk::space(&data), system::map_count(), system::open_files(), system::node(), system::sockets()]);
+    findings.extend([
+        disk::space(&data),
+        system::map_count(),
+        system::open_files(),
+        system::node(),
+        system::compilers(),
+    ]);
+    findings.push(system::sockets());
     let failed = findings.iter().any(|finding| finding.state == State::Fail);
     if arguments.json {
         let checks = findings.iter().map(Finding::to_json).collect::<serde_json::Value>();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -107,6 +108,7 @@ async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Resul
     let hangups = tokio::spawn(hangups.follow(signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?));
     let doors: Vec<_> = addresses.into_iter().enumerate().map(|(index, address)| (address, index >= plain)).collect();
     say_ready(arguments, &console, &doors, admins.address(), host.dir(), began)?;
+    tokio::spawn(check_compilers(host.clone(), log.clone()));
     let service = AdminService {
         admin: host.clone(),
         token,
@@ -123,6 +125,13 @@ async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Resul
     hangups.abort();
     say_ended(&log, cut_off);
     Ok(())
+}
+
+/// Says how compilers are confined where that is not as it should be, before one is needed.
+async fn check_compilers(host: Arc<Host>, log: Log) {
+    if let Err(error) = host.confinement().await {
+        log.warn(format!("no compiler can be started: {error}; `isomer doctor` says more"));
+    }
 }
 
 /// Says that it serves.

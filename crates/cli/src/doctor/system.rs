@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use isomer_node::deploy::sandbox::Confinement;
+use isomer_node::deploy::{ChildLimits, CompilerOptions, Compilers};
 use isomer_runtime::engine::PoolSizes;
 use isomer_runtime::machine::{Bound, Capacity, Machine};
 use rustix::process::{Resource, getrlimit};
@@ -13,6 +15,7 @@ const MAPS: &str = "mappings";
 const FILES: &str = "open files";
 const SOCKETS: &str = "sockets";
 const NODE: &str = "node";
+const COMPILERS: &str = "compilers";
 
 /// Apps that a node is built to keep loaded at once. It works with fewer: the others come from disk when they are asked.
 const APPS_WANTED: u64 = 5_000;
@@ -82,6 +85,34 @@ fn judge_sockets(folder: Option<String>) -> Finding {
     }
 }
 
+/// How well this system lets a node's compilers be confined: by one that is started for it, and does nothing.
+pub(crate) fn compilers() -> Finding {
+    let compilers = Compilers::new(CompilerOptions::new(ChildLimits::default()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let found = runtime
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(compilers.confinement()).map_err(|error| error.to_string()));
+    judge_compilers(found)
+}
+
+fn judge_compilers(found: Result<Confinement, String>) -> Finding {
+    match found {
+        Ok(confinement) if confinement.is_sufficient() => {
+            Finding::ok(COMPILERS, format!("a node's are confined by {confinement}"))
+        }
+        Ok(confinement) => Finding::warn(
+            COMPILERS,
+            format!("a node's are not confined as they should be: {confinement}"),
+            "run nodes on Linux 5.13 or later, with `landlock` among the `lsm=` of its command line",
+        ),
+        Err(error) => Finding::warn(
+            COMPILERS,
+            format!("a node could not compile anything: {error}"),
+            "it starts this program again: look whether the system forbids that",
+        ),
+    }
+}
+
 /// The soft limit of open files.
 pub(crate) fn open_files() -> Finding {
     judge_open_files(&fs::read_to_string("/proc/self/limits").unwrap_or_default())
@@ -103,6 +134,8 @@ fn judge_open_files(limits: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use isomer_node::deploy::sandbox::Layer;
+
     use super::super::State;
     use super::*;
 
@@ -113,6 +146,13 @@ mod tests {
         assert_eq!(found.state, State::Warn);
         assert!(found.hint.is_some_and(|hint| hint.contains("ulimit -n")), "{}", found.found);
         assert_eq!(judge_node(&Machine::default()).state, State::Ok);
+        let mut confinement = Confinement::default();
+        for layer in [Layer::Landlock, Layer::Seccomp] {
+            assert_eq!(judge_compilers(Ok(confinement.clone())).state, State::Warn, "{confinement}");
+            confinement.held.insert(layer, "as it should be".to_owned());
+        }
+        assert_eq!(judge_compilers(Ok(confinement)).state, State::Ok);
+        assert_eq!(judge_compilers(Err("no".to_owned())).state, State::Warn);
         assert_eq!(judge_sockets(None).state, State::Warn);
         assert_eq!(judge_sockets(Some("/tmp".to_owned())).state, State::Ok);
         assert_eq!(judge_map_count(Some(65_530)).state, State::Ok);

@@ -16,7 +16,7 @@ fn all_that_is_checked_is_said() {
         let check = checks.iter().find(|check| check["about"] == about);
         check.unwrap_or_else(|| panic!("no check of {about}: {json:#}"))
     };
-    for about in ["rust", "components", "disk", "mappings", "open files", "node", "sockets"] {
+    for about in ["rust", "components", "disk", "mappings", "open files", "node", "compilers", "sockets"] {
         assert!(state(about)["found"].is_string());
     }
     assert_eq!(state("data")["state"], "ok");

@@ -1,23 +1,25 @@
 //! A compiling child: reads what was uploaded, so that nobody else has to.
 //!
-//! It limits itself before it reads anything, and trusts nothing that it reads: only plain components are taken. Compiled code, which
-//! would be run as it is, and core modules are refused. What it makes goes into the node's folder of compiled code, under a name that
-//! is a hash over all that it was made from; what it answers is a package (see `package`), which only says how to start that code.
+//! It limits and confines itself before it reads anything (see `sandbox`), and trusts nothing that it reads: only plain components are taken.
+//! Compiled code, which would be run as it is, and core modules are refused. What it makes goes to the node over the socket that it was given,
+//! and nowhere else. One child plans and composes a release; of each composition that was not compiled before, another one, which has seen
+//! nothing else, makes code. So what is kept for certain bytes was made by somebody who knew those bytes alone.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use isomer_api::{Problem, ProblemKind};
 use isomer_manifest::{App, ComponentName, Parsed, Renderer, SourceFile};
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code;
 use isomer_runtime::engine::Engine;
 use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 
-use super::order::{ChildLimits, Doing, Made, Order, Word};
+use super::order::{ChildLimits, Doing, Drafted, Word, Work};
+use super::sandbox::{self, Layer};
 use crate::package::{MakeOptions, Package};
 use crate::revision::{Components, RevisionError, Step};
 
@@ -27,18 +29,29 @@ const ORDER_BYTES_MAX: u64 = 64 << 20;
 /// How much less important than a node's requests compiling is (nice(2)).
 const NICENESS: i32 = 10;
 
-/// The whole life of a child. Standard input is the socket to the node.
+/// The whole life of a child. Standard input is the socket to the node; the process has one thread and has opened nothing.
 #[must_use]
 pub fn compile_child(limits: ChildLimits) -> ExitCode {
-    let done = limit(limits).and_then(|()| {
-        let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-        obey(&channel)
-    });
-    match done {
+    match live(limits) {
         Ok(()) => ExitCode::SUCCESS,
-        // Who could be told is not there.
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => {
+            // For the node's log, where the node is still there.
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn live(limits: ChildLimits) -> io::Result<()> {
+    limit(limits)?;
+    sandbox::close_descriptors()?;
+    // Both ends of the talk: no descriptor can be made later.
+    let open = || io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    let (said, channel) = (open()?, open()?);
+    let confinement = sandbox::confine(&Layer::ALL)?;
+    let node = Node(Mutex::new(&channel));
+    node.say(&Word::Confined(confinement))?;
+    obey(BufReader::new(said), &node)
 }
 
 fn limit(limits: ChildLimits) -> io::Result<()> {
@@ -47,7 +60,8 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     set(Resource::As, limits.memory_bytes, limits.memory_bytes)?;
     // At the first limit the signal says why; the second one is for who does not hear it.
     set(Resource::Cpu, limits.cpu_s, limits.cpu_s + 5)?;
-    set(Resource::Fsize, limits.file_bytes, limits.file_bytes)?;
+    // It has no file to write to.
+    set(Resource::Fsize, 0, 0)?;
     set(Resource::Nofile, limits.files, limits.files)?;
     setpriority_process(None, NICENESS)?;
     // Where the machine itself runs out of memory, this process is to end and not the node. It may not say so everywhere.
@@ -55,34 +69,62 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     Ok(())
 }
 
-fn obey(channel: &UnixStream) -> io::Result<()> {
-    let mut lines = BufReader::new(channel.try_clone()?);
+fn obey(mut said: BufReader<File>, node: &Node<'_>) -> io::Result<()> {
     let mut line = String::new();
-    (&mut lines).take(ORDER_BYTES_MAX).read_line(&mut line)?;
-    let order: Order = serde_json::from_str(&line)?;
+    (&mut said).take(ORDER_BYTES_MAX).read_line(&mut line)?;
+    let work: Work = serde_json::from_str(&line)?;
+    let inputs = match &work {
+        Work::Nothing => return Ok(()),
+        Work::Compose { components, .. } => {
+            let read = |(name, bytes): (&String, &u64)| {
+                node.doing(Doing::Reading(name.clone()));
+                read(&mut said, *bytes)
+            };
+            components.iter().map(read).collect::<io::Result<Vec<_>>>()?
+        }
+        Work::Compile { bytes, .. } => vec![read(&mut said, *bytes)?],
+    };
     // A thread and not a task: it must see the end of the channel whatever else is being done.
     std::thread::Builder::new().name("isomer-channel".into()).spawn(move || {
-        let _ = io::copy(&mut lines, &mut io::sink());
+        let mut sink = [0; 64];
+        while said.read(&mut sink).is_ok_and(|read| read > 0) {}
         std::process::exit(1)
     })?;
-    let node = Node(Mutex::new(channel));
-    // A panic is the end of this revision, and not worth a riddle.
-    let word = match catch_unwind(AssertUnwindSafe(|| make(&order, &node))) {
-        Ok(Ok(made)) => Word::Made(made),
-        Ok(Err(problem)) => Word::Refused(problem),
-        Err(_) => return Err(io::Error::other("it panicked")),
-    };
-    node.say(&word)
+    let outcome = catch_unwind(AssertUnwindSafe(|| match &work {
+        Work::Nothing => Ok(()),
+        Work::Compose { manifest, shape, components } => compose(manifest, shape, components.keys().zip(inputs), node),
+        Work::Compile { group, .. } => compile(group, &inputs[0], node),
+    }));
+    match outcome {
+        Ok(Err(Failed::Refused(problem))) => node.say(&Word::Refused(problem)),
+        Ok(Err(Failed::Node(error))) => Err(error),
+        Ok(Ok(())) => Ok(()),
+        // A panic is the end of this revision, and not worth a riddle.
+        Err(_) => Err(io::Error::other("it panicked")),
+    }
+}
+
+fn read(said: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    said.take(bytes).read_to_end(&mut read)?;
+    if read.len() as u64 == bytes { Ok(read) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// The node's end of the channel.
-struct Node<'a>(Mutex<&'a UnixStream>);
+struct Node<'a>(Mutex<&'a File>);
 
 impl Node<'_> {
     fn say(&self, word: &Word) -> io::Result<()> {
+        self.say_with(word, &[])
+    }
+
+    /// A word, and the bytes that it announces.
+    fn say_with(&self, word: &Word, bytes: &[u8]) -> io::Result<()> {
         let mut line = serde_json::to_vec(word).expect("a word is plain data");
         line.push(b'\n');
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
+        let mut channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        channel.write_all(&line)?;
+        channel.write_all(bytes)
     }
 
     /// If the node does not hear it, it is gone, and so will this process be.
@@ -91,24 +133,51 @@ impl Node<'_> {
     }
 }
 
-fn make(order: &Order, node: &Node<'_>) -> Result<Made, Problem> {
-    let (app, mut warnings) = read_manifest(&order.manifest)?;
-    let components = read_components(&app, order, node)?;
-    let failed = |error| refused_by(&error);
-    let cache = CodeCache::open_kept(&order.cache).map_err(|error| failed(error.into()))?;
-    let engine = Engine::on_demand().map_err(|error| failed(RevisionError::Engine { source: error.into() }))?;
+/// Why nothing came of an order.
+enum Failed {
+    Refused(Problem),
+    /// The node does not hear.
+    Node(io::Error),
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl From<RevisionError> for Failed {
+    fn from(error: RevisionError) -> Self {
+        Self::Refused(refused_by(&error))
+    }
+}
+
+fn compose<'a>(
+    manifest: &str,
+    shape: &str,
+    sent: impl Iterator<Item = (&'a String, Vec<u8>)>,
+    node: &Node<'_>,
+) -> Result<(), Failed> {
+    let (app, mut warnings) = read_manifest(manifest)?;
+    let components = components(&app, sent)?;
     let progress = |step: Step<'_>| match step {
         Step::Plan => node.doing(Doing::Planning),
         Step::Compose(group) => node.doing(Doing::Composing(group.to_owned())),
-        Step::Compile(group) => node.doing(Doing::Compiling(group.to_owned())),
-        Step::Start(_) => {}
+        Step::Compile(_) | Step::Start(_) => {}
     };
-    let options = MakeOptions { shape: order.shape.clone(), ..MakeOptions::default() };
-    let made = Package::make(&app, &components, &options, &engine, &cache, &progress).map_err(failed)?;
-    warnings.extend(made.plan.warnings.iter().map(|warning| Renderer::plain().diagnostic(warning)));
-    let code = made.package.code().map(|key| key.as_str().to_owned()).collect();
-    let package = String::from_utf8(made.package.to_bytes()).expect("a package is JSON");
-    Ok(Made { package, code, compiled: made.compiled, warnings })
+    let options = MakeOptions { shape: shape.to_owned(), ..MakeOptions::default() };
+    let mut composed = |bytes: &[u8]| node.say_with(&Word::Composed(bytes.len() as u64), bytes).map_err(Failed::Node);
+    let (package, plan) = Package::draft(&app, &components, &options, &progress, &mut composed)?;
+    warnings.extend(plan.warnings.iter().map(|warning| Renderer::plain().diagnostic(warning)));
+    let package = String::from_utf8(package.to_bytes()).expect("a package is JSON");
+    node.say(&Word::Drafted(Drafted { package, warnings })).map_err(Failed::Node)
+}
+
+fn compile(group: &str, composition: &[u8], node: &Node<'_>) -> Result<(), Failed> {
+    node.doing(Doing::Compiling(group.to_owned()));
+    let engine = Engine::on_demand().map_err(|error| RevisionError::Engine { source: error.into() })?;
+    let code = code::precompile(&engine, composition).map_err(RevisionError::from)?;
+    node.say_with(&Word::Compiled(code.len() as u64), &code).map_err(Failed::Node)
 }
 
 /// The app that a manifest's text describes, and what is to be warned of.
@@ -138,26 +207,21 @@ pub(super) fn refused_by(error: &RevisionError) -> Problem {
     }
 }
 
-fn read_components(app: &App, order: &Order, node: &Node<'_>) -> Result<Components, Problem> {
+/// The components of the app, of those that were sent: all of them, and no other.
+fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) -> Result<Components, Problem> {
     let refused = |title: String| Err(Problem::new(ProblemKind::Refused, title));
     let mut components = Components::new();
-    for name in order.components.keys() {
-        if !app.components.keys().any(|known| known.as_str() == name) {
+    for (name, bytes) in sent {
+        let Some(known) = app.components.keys().find(|known| known.as_str() == name) else {
             return refused(format!("the release has a component `{name}`, which the manifest does not know"));
-        }
-    }
-    for name in app.components.keys() {
-        node.doing(Doing::Reading(name.to_string()));
-        let Some(path) = order.components.get(name.as_str()) else {
-            return refused(format!("the release lacks the bytes of component `{name}`"));
         };
-        let bytes = std::fs::read(path).map_err(|error| {
-            Problem::new(ProblemKind::Failed, format!("cannot read component `{name}`")).detail(error.to_string())
-        })?;
-        check_kind(name, &bytes)?;
-        components.insert(name.clone(), bytes.into());
+        check_kind(known, &bytes)?;
+        components.insert(known.clone(), bytes.into());
     }
-    Ok(components)
+    match app.components.keys().find(|name| !components.contains_key(*name)) {
+        Some(name) => refused(format!("the release lacks the bytes of component `{name}`")),
+        None => Ok(components),
+    }
 }
 
 /// Only a plain component is taken: the head of a binary says what it is (Component Model, `Binary.md`, "Component Definitions").

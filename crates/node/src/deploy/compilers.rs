@@ -6,30 +6,38 @@
 //! is killed when it takes too long, when nobody waits for it any more, and when this process ends, since its end of the socket then
 //! does. (`PR_SET_PDEATHSIG` was rejected: it follows the thread that made the child, and threads of an executor come and go.)
 //!
-//! A few children run at once; some more orders wait; the others are refused.
+//! A few children run at once, shared fairly among the tenants ([`Places`]); some more orders wait; the others are refused.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use isomer_api::{Problem, ProblemKind};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use isomer_runtime::code::Key;
 use tokio::net::UnixStream;
 use tokio::process::Command;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use super::order::{ChildLimits, Doing, Made, Order, Word};
+use super::child;
+use super::order::{ChildLimits, Doing, Made, Order, Work};
+use super::sandbox::Confinement;
+use super::talk::{Answer, Composition, Purpose, Silence, Talk, blocking, last_words};
+use crate::package::Package;
+use crate::places::{PlaceLimits, Places};
 
-/// The most bytes that a child may say.
-const WORDS_BYTES_MAX: u64 = 64 << 20;
+/// Counts up when the same composition is compiled differently than before.
+const COMPILED_AS: &[u8] = b"1";
 
-/// Bytes of a child's standard error that are looked at.
-const LAST_WORDS_BYTES_MAX: u64 = 8 << 10;
+/// A tenant has no more than one in so many of the orders that wait.
+const TENANTS_WAITING_MIN: usize = 4;
 
 /// How children are made, and how many.
 #[derive(Debug, Clone)]
@@ -93,7 +101,7 @@ pub enum CompileError {
     /// The revision cannot be.
     #[error("{0}")]
     Refused(Problem),
-    /// Too many wait already.
+    /// Too many wait already, of all or of this tenant's.
     #[error("{waiting_max} deployments wait for the compiler already")]
     Overloaded {
         /// How many may.
@@ -123,8 +131,8 @@ pub enum CompileError {
         /// What it was about.
         doing: Doing,
     },
-    /// It wrote too much.
-    #[error("the compiler wrote a file of more than {} MiB, while {doing}", file_bytes >> 20)]
+    /// It made too much.
+    #[error("the compiler made more than {} MiB of code, while {doing}", file_bytes >> 20)]
     FileTooLarge {
         /// The limit.
         file_bytes: u64,
@@ -141,6 +149,18 @@ pub enum CompileError {
         /// The end of what it wrote to its standard error.
         last_words: String,
     },
+    /// It answered what no compiler answers.
+    #[error("the compiler gave a wrong answer, while {doing}")]
+    Nonsense {
+        /// What it was about.
+        doing: Doing,
+    },
+    /// What it was to read, or what it has made, lies on a disk that fails or is full.
+    #[error("the compiled code cannot be kept")]
+    Disk {
+        /// Why.
+        source: io::Error,
+    },
     /// It cannot be started, or not be talked to.
     #[error("the compiler cannot be started")]
     Start {
@@ -155,8 +175,10 @@ impl From<CompileError> for Problem {
         match error {
             CompileError::Refused(problem) => problem,
             CompileError::Overloaded { .. } => Self::new(ProblemKind::Unavailable, title).hint("try again later"),
-            CompileError::Start { source } => Self::new(ProblemKind::Failed, title).detail(source.to_string()),
-            CompileError::Crashed { .. } => Self::new(ProblemKind::Refused, title)
+            CompileError::Start { source } | CompileError::Disk { source } => {
+                Self::new(ProblemKind::Failed, title).detail(source.to_string())
+            }
+            CompileError::Crashed { .. } | CompileError::Nonsense { .. } => Self::new(ProblemKind::Refused, title)
                 .hint("the node's log has what it said; the component may be made to break compilers, or have found a defect of this one"),
             CompileError::TimedOut { .. }
             | CompileError::ProcessorTime { .. }
@@ -167,21 +189,34 @@ impl From<CompileError> for Problem {
     }
 }
 
+/// What one child has planned.
+struct Draft {
+    package: Package,
+    warnings: Vec<String>,
+}
+
 /// Makes packages of what was uploaded.
 #[derive(Debug)]
 pub struct Compilers {
     options: CompilerOptions,
-    running: Semaphore,
-    waiting: AtomicUsize,
+    places: Places,
     started: AtomicU64,
+    compiled: AtomicU64,
+    told: Once,
 }
 
 impl Compilers {
     /// None is started before it is needed.
     #[must_use]
     pub fn new(options: CompilerOptions) -> Self {
-        let running = Semaphore::new(options.children_max.max(1));
-        Self { options, running, waiting: AtomicUsize::new(0), started: AtomicU64::new(0) }
+        let places = Places::new(PlaceLimits {
+            places: options.children_max,
+            of_tenant: options.children_max,
+            waiting: options.waiting_max,
+            waiting_of_tenant: options.waiting_max.div_ceil(TENANTS_WAITING_MIN),
+            slow: 0,
+        });
+        Self { options, places, started: AtomicU64::new(0), compiled: AtomicU64::new(0), told: Once::new() }
     }
 
     /// How many children were started so far.
@@ -190,16 +225,113 @@ impl Compilers {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Plans, composes and compiles. Dropping the future kills the child.
+    /// How many of them compiled something.
+    #[must_use]
+    pub fn compiled(&self) -> u64 {
+        self.compiled.load(Ordering::Relaxed)
+    }
+
+    /// Starts a child that does nothing, to see how well this system lets it be confined.
+    ///
+    /// # Errors
+    /// When it cannot be started, or cannot confine itself.
+    pub async fn confinement(&self) -> Result<Confinement, CompileError> {
+        let answer = self.employ(&Work::Nothing, Vec::new(), Purpose::Nothing, self.deadline()).await?;
+        answer.confinement.ok_or(CompileError::Nonsense { doing: Doing::Starting })
+    }
+
+    /// Plans, composes and compiles what was not compiled before. Dropping the future kills the child.
     ///
     /// # Errors
     /// When the revision cannot be, or the child does not come to an end within its limits.
     pub async fn make(&self, order: &Order) -> Result<Made, CompileError> {
-        let _running = {
-            let _waiting = self.wait()?;
-            self.running.acquire().await.expect("the semaphore is never closed")
-        };
-        self.started.fetch_add(1, Ordering::Relaxed);
+        let asked = self.places.ask(&order.tenant);
+        let asked = asked.map_err(|full| CompileError::Overloaded { waiting_max: full.waiting })?;
+        let _place = asked.place().await;
+        let deadline = self.deadline();
+        let (drafted, compositions) = self.compose(order, deadline).await?;
+        let (mut keys, mut compiled) = (Vec::new(), false);
+        for (index, composition) in compositions.into_iter().enumerate() {
+            let key = order.maker.with([COMPILED_AS, composition.digest.as_slice()]);
+            let (cache, wanted) = (order.cache.clone(), key.clone());
+            if !blocking(move || Ok(cache.has(&wanted))).await? {
+                let group = drafted.package.groups.get(index).map_or("", |group| group.name.as_str());
+                self.compile(order, group, composition, &key, deadline).await?;
+                compiled = true;
+            }
+            keys.push(key);
+        }
+        let nonsense = |doing| CompileError::Nonsense { doing };
+        let manifest = child::read_manifest(&order.manifest).map_err(CompileError::Refused)?.0;
+        let code = keys.iter().map(|key| key.as_str().to_owned()).collect();
+        let package = drafted.package.checked(&manifest, &order.shape, keys).map_err(|unfit| {
+            tracing::warn!(tenant = %order.tenant, %unfit, "a compiler's answer is not taken");
+            nonsense(Doing::Planning)
+        })?;
+        Ok(Made { package, code, compiled, warnings: drafted.warnings })
+    }
+
+    /// Has one child plan and compose a release.
+    async fn compose(&self, order: &Order, deadline: Instant) -> Result<(Draft, Vec<Composition>), CompileError> {
+        let mut inputs = Vec::new();
+        let mut components = BTreeMap::new();
+        for (name, path) in &order.components {
+            let (path, name) = (path.clone(), name.clone());
+            let (file, bytes) = blocking(move || {
+                let file = File::open(path)?;
+                let bytes = file.metadata()?.len();
+                Ok((file, bytes))
+            })
+            .await?;
+            components.insert(name, bytes);
+            inputs.push((file, bytes));
+        }
+        let groups_max = components.len();
+        let work = Work::Compose { manifest: order.manifest.clone(), shape: order.shape.clone(), components };
+        let purpose = Purpose::Compose { cache: order.cache.clone(), groups_max };
+        let answer = self.employ(&work, inputs, purpose, deadline).await?;
+        let drafted = answer.drafted.ok_or(CompileError::Nonsense { doing: Doing::Planning })?;
+        let package = Package::from_bytes(drafted.package.as_bytes());
+        let package = package.map_err(|_| CompileError::Nonsense { doing: Doing::Planning })?;
+        Ok((Draft { package, warnings: drafted.warnings }, answer.compositions))
+    }
+
+    /// Has one child compile one composition, into the cache.
+    async fn compile(
+        &self,
+        order: &Order,
+        group: &str,
+        composition: Composition,
+        key: &Key,
+        deadline: Instant,
+    ) -> Result<(), CompileError> {
+        let work = Work::Compile { group: group.to_owned(), bytes: composition.bytes };
+        let (cache, wanted) = (order.cache.clone(), key.clone());
+        let sealing = blocking(move || cache.write_code(&wanted)).await?;
+        let inputs = vec![(composition.file, composition.bytes)];
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        let answer = self.employ(&work, inputs, Purpose::Compile(Some(sealing)), deadline).await?;
+        let doing = Doing::Compiling(group.to_owned());
+        let sealing = answer.code.ok_or(CompileError::Nonsense { doing })?;
+        let cache = order.cache.clone();
+        blocking(move || cache.finish(sealing)).await
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.options.time_max
+    }
+
+    /// Starts a child, gives it its work, and takes what it answers.
+    async fn employ(
+        &self,
+        work: &Work,
+        inputs: Vec<(File, u64)>,
+        purpose: Purpose,
+        deadline: Instant,
+    ) -> Result<Answer, CompileError> {
+        if !matches!(work, Work::Nothing) {
+            self.started.fetch_add(1, Ordering::Relaxed);
+        }
         let start = |source| CompileError::Start { source };
         let (ours, theirs) = StdUnixStream::pair().map_err(start)?;
         ours.set_nonblocking(true).map_err(start)?;
@@ -216,52 +348,50 @@ impl Compilers {
             .kill_on_drop(true)
             .spawn()
             .map_err(start)?;
-        let mut doing = Doing::Starting;
         let stderr = child.stderr.take();
         let channel = UnixStream::from_std(ours).map_err(start)?;
-        let told = tokio::time::timeout(self.options.time_max, async {
-            let last_words = async {
-                let mut text = Vec::new();
-                if let Some(mut stderr) = stderr {
-                    let _ = (&mut stderr).take(LAST_WORDS_BYTES_MAX).read_to_end(&mut text).await;
-                    // What is more than that is read, so that nobody waits for it, and forgotten.
-                    let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
-                }
-                String::from_utf8_lossy(&text).into_owned()
-            };
-            let (answer, last_words) = futures::join!(talk(channel, order, &mut doing), last_words);
-            (answer, last_words, child.wait().await)
+        let mut talk = Talk { doing: Doing::Starting, purpose, file_bytes: self.options.limits.file_bytes };
+        let last_words = tokio::spawn(last_words(stderr));
+        let told = tokio::time::timeout_at(deadline, async {
+            let answer = talk.hold(channel, work, inputs).await;
+            // What it does after its answer, or after it has closed the channel, is of no interest. One that ends already ends as it would.
+            let _ = child.start_kill();
+            (answer, last_words.await.unwrap_or_default(), child.wait().await)
         });
-        match told.await {
-            Ok((Some(answer), ..)) => answer.map_err(CompileError::Refused),
-            Ok((None, last_words, status)) => {
+        let Ok((answer, last_words, status)) = told.await else {
+            let _ = child.kill().await;
+            return Err(CompileError::TimedOut { after: self.options.time_max, doing: talk.doing });
+        };
+        match answer {
+            Ok(answer) => {
+                self.tell(answer.confinement.as_ref());
+                Ok(answer)
+            }
+            Err(Silence::Refused(error)) => Err(error),
+            Err(Silence::Ended) => {
                 let status = status.map_err(start)?;
+                let doing = talk.doing;
                 tracing::warn!(%status, %doing, last_words, "a compiler ended without an answer");
                 Err(self.ended(status, doing, last_words))
-            }
-            Err(_) => {
-                let _ = child.kill().await;
-                Err(CompileError::TimedOut { after: self.options.time_max, doing })
             }
         }
     }
 
-    fn wait(&self) -> Result<Waiting<'_>, CompileError> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting(&self.waiting);
-        let waiting_max = self.options.waiting_max;
-        // Who gets a place at once does not wait.
-        if before >= waiting_max && self.running.available_permits() == 0 {
-            return Err(CompileError::Overloaded { waiting_max });
-        }
-        Ok(waiting)
+    /// Says once, in the log, what keeps a child from the node's files, or does not.
+    fn tell(&self, confinement: Option<&Confinement>) {
+        self.told.call_once(|| match confinement {
+            Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compilers are confined"),
+            Some(confinement) => {
+                tracing::warn!(%confinement, "compilers are not confined as they should be: see docs/security.md, The compiler");
+            }
+            None => tracing::warn!("a compiler does not say how it is confined"),
+        });
     }
 
     fn ended(&self, status: ExitStatus, doing: Doing, last_words: String) -> CompileError {
         let limits = &self.options.limits;
         match status.signal() {
             Some(SIGXCPU) => CompileError::ProcessorTime { cpu_s: limits.cpu_s, doing },
-            Some(SIGXFSZ) => CompileError::FileTooLarge { file_bytes: limits.file_bytes, doing },
             // What Rust's runtime says before it aborts.
             Some(SIGABRT) if last_words.contains("memory allocation of") => {
                 CompileError::OutOfMemory { memory_bytes: limits.memory_bytes, doing }
@@ -273,32 +403,3 @@ impl Compilers {
 
 const SIGABRT: i32 = 6;
 const SIGXCPU: i32 = 24;
-const SIGXFSZ: i32 = 25;
-
-/// One that waits.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Gives the order and listens. `None` if the child ends without an answer.
-async fn talk(channel: UnixStream, order: &Order, doing: &mut Doing) -> Option<Result<Made, Problem>> {
-    let (said, mut to_say) = channel.into_split();
-    let mut line = serde_json::to_vec(order).expect("an order is plain data");
-    line.push(b'\n');
-    to_say.write_all(&line).await.ok()?;
-    let mut said = BufReader::new(said).take(WORDS_BYTES_MAX);
-    let mut line = String::new();
-    while let Ok(1..) = said.read_line(&mut line).await {
-        match serde_json::from_str(&line).ok()? {
-            Word::Doing(now) => *doing = now,
-            Word::Made(made) => return Some(Ok(made)),
-            Word::Refused(problem) => return Some(Err(problem)),
-        }
-        line.clear();
-    }
-    None
-}

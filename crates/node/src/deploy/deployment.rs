@@ -9,9 +9,11 @@ use isomer_api::{
 };
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
+use super::flights::Asker;
 use super::kept::Kept;
 use super::steps::Step;
 use super::{child, health, release};
+use crate::host::shelf::Compiled;
 use crate::host::{Host, problems};
 use crate::package::Package;
 use crate::tenancy::TenancyError;
@@ -39,7 +41,7 @@ struct Checked {
 }
 
 /// A package, what is to be kept of it, whether something was compiled for it, and what a child warned of if it needed one.
-type Packed = (Package, Contents, bool, Option<Vec<String>>);
+type Packed = (Arc<Package>, Contents, bool, Option<Vec<String>>);
 
 impl Host {
     /// What the node lacks of a release.
@@ -142,7 +144,6 @@ impl Host {
         .await?;
         self.step(Step::LaidOut);
         let Bringing { tenant, app, release, revision, before, begun } = bringing;
-        let package = Arc::new(package);
         let (host, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone(), package.clone()));
         let stock = self.blocking(move || host.shelf.stock(&key.0, &key.1, &key.2, key.3)).await?;
         let started = self.tenancy.start(&tenant, &app, &revision, &stock, &|_| {}).await;
@@ -234,10 +235,12 @@ impl Host {
         let (host, revision, release) = (self.clone(), bringing.revision.clone(), bringing.release.clone());
         let known = self.blocking(move || host.known(&revision, &release)).await?;
         if let Some((package, contents)) = known {
-            return Ok((package, contents, false, None));
+            return Ok((Arc::new(package), contents, false, None));
         }
-        let (package, contents, made) = self.shelf.compile(&bringing.release).await?;
-        Ok((package, contents, made.compiled, Some(made.warnings)))
+        let Bringing { tenant, release, revision, .. } = bringing;
+        let compiled = self.shelf.compile(tenant, revision, release, Asker::Deployment).await?;
+        let Compiled { package, contents, compiled, warnings } = &*compiled;
+        Ok((package.clone(), contents.clone(), *compiled, Some(warnings.clone())))
     }
 
     /// What is kept of a revision that some app has, if it can be started as it is. Blocks.

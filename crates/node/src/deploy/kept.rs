@@ -3,11 +3,11 @@
 //! The package comes first, so that an app's first request does not read the rest. The release is there to make the package anew (by
 //! another version of the program, or after the compiled code was lost) and to make the next revision of it (a swapped component).
 
+use std::collections::BTreeSet;
+
 use isomer_api::{Problem, ProblemKind, Release};
 use isomer_runtime::code::Key;
 use isomer_state::Contents;
-
-use super::order::Made;
 
 /// Bytes of the maker's name, which come first: see [`Kept::maker`].
 const MAKER_BYTES: usize = 64;
@@ -43,8 +43,7 @@ impl<'a> Kept<'a> {
 ///
 /// # Panics
 /// Never: a package is smaller than 4 GiB.
-pub(crate) fn contents(maker: &Key, release: &Release, made: &Made) -> Contents {
-    let package = made.package.as_bytes();
+pub(crate) fn contents(maker: &Key, release: &Release, package: &[u8], code: BTreeSet<String>) -> Contents {
     let length = u32::try_from(package.len()).expect("a package is smaller than 4 GiB");
     let release = Release { hosts: None, ..release.clone() };
     let mut bytes = maker.as_str().as_bytes().to_vec();
@@ -52,7 +51,7 @@ pub(crate) fn contents(maker: &Key, release: &Release, made: &Made) -> Contents 
     bytes.extend_from_slice(package);
     bytes.extend(serde_json::to_vec(&release).expect("a release is plain data"));
     let parts = release.components.values().chain(release.files.values());
-    Contents { package: bytes, blobs: parts.map(|part| part.digest.clone()).collect(), code: made.code.clone() }
+    Contents { package: bytes, blobs: parts.map(|part| part.digest.clone()).collect(), code }
 }
 
 fn damaged() -> Problem {
@@ -75,14 +74,8 @@ mod tests {
             files: [("f".parse().unwrap(), part)].into(),
             hosts: Some(vec!["a.example".parse().unwrap()]),
         };
-        let made = Made {
-            package: "{}".to_owned(),
-            code: ["key".to_owned()].into(),
-            compiled: true,
-            warnings: vec!["careful".to_owned()],
-        };
         let maker = Key::try_from("a".repeat(64)).unwrap();
-        let contents = contents(&maker, &release, &made);
+        let contents = contents(&maker, &release, b"{}", ["key".to_owned()].into());
         let kept = Kept::read(&contents.package).unwrap();
         assert_eq!((kept.maker, kept.package), (maker.as_str().as_bytes(), &b"{}"[..]));
         assert_eq!(kept.release().unwrap(), Release { hosts: None, ..release });

@@ -6,8 +6,11 @@
 //! | [`deployment`] | carrying them out |
 //! | `health` | whether a revision works that was started |
 //! | [`compilers`] | children that compile what was uploaded, from the node's side |
+//! | `talk` | what is said between both, from the node's side |
 //! | `child` | such a child |
+//! | [`sandbox`] | what it may still do |
 //! | [`order`] | what both say to each other |
+//! | `flights` | one compile of a release at a time |
 //! | `release` | a release: its name, its checks, its files on disk |
 //! | `kept` | what the state keeps of a revision |
 //! | [`sweep`] | removing what nothing refers to |
@@ -15,12 +18,15 @@
 mod child;
 pub mod compilers;
 pub mod deployment;
+pub(crate) mod flights;
 mod health;
 pub(crate) mod kept;
 pub mod order;
 pub(crate) mod release;
+pub mod sandbox;
 pub mod steps;
 pub mod sweep;
+mod talk;
 
 pub use child::compile_child;
 pub use compilers::{CompileError, CompilerOptions, Compilers, Program};

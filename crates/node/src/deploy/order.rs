@@ -1,12 +1,17 @@
 //! What a node and its compiling children say to each other: one JSON object a line, over the child's standard input, which is one end
-//! of a socket pair.
+//! of a socket pair. Bytes follow the lines that announce them. A child is given nothing else, no name and no file: what it reads comes over the
+//! socket, and what it makes goes over it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use isomer_api::Problem;
+use isomer_api::{Problem, TenantName};
+use isomer_runtime::code::{CodeCache, Key};
 use serde::{Deserialize, Serialize};
+
+use super::sandbox::Confinement;
+use crate::package::Package;
 
 /// What a child may use. It sets these limits for itself before it reads anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +20,7 @@ pub struct ChildLimits {
     pub memory_bytes: u64,
     /// Seconds of processor time.
     pub cpu_s: u64,
-    /// Bytes of each file that it writes.
+    /// Bytes of the code that it makes of a group.
     pub file_bytes: u64,
     /// Files that it has open.
     pub files: u64,
@@ -29,28 +34,71 @@ impl Default for ChildLimits {
 }
 
 /// What is to be made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Order {
+    /// Whose release it is: those that wait for a compiler take turns by their tenants.
+    pub tenant: TenantName,
     /// The manifest's text.
     pub manifest: String,
     /// The shape that the app takes.
     pub shape: String,
     /// The files of the components, by name.
     pub components: BTreeMap<String, PathBuf>,
-    /// The folder of compiled code.
-    pub cache: PathBuf,
+    /// Where compiled code lies. Children do not see it.
+    pub cache: CodeCache,
+    /// Names the program and its engine: another one's code cannot be run.
+    pub maker: Key,
+}
+
+/// What one child is to do: the first line that it reads. Then follow bytes, as many as it says here.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Work {
+    /// Nothing: what it says of itself is all that is wanted.
+    Nothing,
+    /// Plan an app, and compose its groups.
+    Compose {
+        /// The manifest's text.
+        manifest: String,
+        /// The shape that the app takes.
+        shape: String,
+        /// The components' bytes, which follow in the order of their names.
+        components: BTreeMap<String, u64>,
+    },
+    /// Compile one composition.
+    Compile {
+        /// What to call it.
+        group: String,
+        /// Its bytes, which follow.
+        bytes: u64,
+    },
 }
 
 /// What a child says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Word {
+    /// How it confined itself, which it does first.
+    Confined(Confinement),
     /// What it begins to do: whatever happens next, happens there.
     Doing(Doing),
-    /// It is done.
-    Made(Made),
+    /// A group is composed. So many bytes follow.
+    Composed(u64),
+    /// All groups are.
+    Drafted(Drafted),
+    /// Code. So many bytes follow, and it is done.
+    Compiled(u64),
     /// The revision cannot be.
     Refused(Problem),
+}
+
+/// An app that was planned and composed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Drafted {
+    /// The package, without the names of its code.
+    pub(crate) package: String,
+    /// What the manifest and the plan warn of, as people read it.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What a child is about.
@@ -82,10 +130,10 @@ impl fmt::Display for Doing {
 }
 
 /// A revision that can be started.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Made {
-    /// The package, as it is kept.
-    pub package: String,
+    /// The package.
+    pub package: Package,
     /// The names of its compiled code.
     pub code: BTreeSet<String>,
     /// Was anything compiled for it?

@@ -17,7 +17,7 @@ mod apps;
 pub(crate) mod problems;
 pub(crate) mod removals;
 mod resources;
-mod shelf;
+pub(crate) mod shelf;
 mod tenants;
 
 use std::fmt;
@@ -36,9 +36,11 @@ use isomer_runtime::code::{CodeCache, CodeError, Key};
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_state::{BlobError, Blobs, State, StateError};
 
+use crate::deploy::flights::Flights;
+use crate::deploy::sandbox::Confinement;
 use crate::deploy::steps::Busy;
 use crate::deploy::sweep::{self, Swept, UNUSED_MAX};
-use crate::deploy::{CompilerOptions, Compilers, Step, release};
+use crate::deploy::{CompileError, CompilerOptions, Compilers, Step, release};
 use crate::tenancy::memory::resident_bytes;
 use crate::tenancy::{Tenancy, TenancyOptions};
 use resources::AllResources;
@@ -144,6 +146,7 @@ impl Host {
             blobs: blobs.clone(),
             cache: cache.clone(),
             compilers: compilers.clone(),
+            flights: Flights::new(),
             resources: resources.clone(),
             logs: AppLogs::start(AppLogLimits::default()).map_err(|source| HostError::Log { source })?,
             maker: Key::new(&engine, [env!("CARGO_PKG_VERSION").as_bytes()]),
@@ -202,6 +205,14 @@ impl Host {
     #[must_use]
     pub fn compilers_started(&self) -> u64 {
         self.compilers.started()
+    }
+
+    /// How compilers are confined on this system; said in the log where that is not as it should be.
+    ///
+    /// # Errors
+    /// When none can be started.
+    pub async fn confinement(&self) -> Result<Confinement, CompileError> {
+        self.compilers.confinement().await
     }
 
     /// Removes what no app's revision refers to and what nobody asked for in the last `unused_max`. Done every hour by itself.

@@ -1,13 +1,14 @@
 //! Where an app that is not in memory comes from: what the state keeps of its revision, and its own part of the node's directory.
 //!
 //! A package that another version of the program made, or whose code was lost, is made anew from the release that it came from, by a
-//! child as at its deployment: so neither an upgrade nor an emptied cache needs anybody to deploy anything again.
+//! child as at its deployment: so neither an upgrade nor an emptied cache needs anybody to deploy anything again. That is done once, whoever
+//! waits for it and however long (see [`Flights`]).
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_api::{AppName, Problem, Release, RevisionId, TenantName};
+use futures::future::BoxFuture;
+use isomer_api::{AppName, Problem, ProblemKind, Release, RevisionId, TenantName};
 use isomer_capabilities::secrets::{Secret, SecretValues};
 use isomer_capabilities::{AppFiles, NodeDir, Place};
 use isomer_observe::{AppLog, AppLogs};
@@ -17,10 +18,21 @@ use isomer_state::{Blobs, Contents, State};
 
 use super::problems;
 use super::resources::AllResources;
+use crate::deploy::flights::{Asker, Flights};
 use crate::deploy::kept::{self, Kept};
 use crate::deploy::{Compilers, Made, Order, release};
 use crate::package::Package;
-use crate::tenancy::{Shelf, Stock};
+use crate::tenancy::{Shelf, Stock, Taken};
+
+/// A release that was compiled.
+pub(crate) struct Compiled {
+    pub(crate) package: Arc<Package>,
+    pub(crate) contents: Contents,
+    /// Was anything compiled for it?
+    pub(crate) compiled: bool,
+    /// What the manifest and the plan warn of, as people read it.
+    pub(crate) warnings: Vec<String>,
+}
 
 /// What lies on disk of a node's apps.
 pub(crate) struct OnDisk {
@@ -29,6 +41,7 @@ pub(crate) struct OnDisk {
     pub(super) blobs: Blobs,
     pub(super) cache: CodeCache,
     pub(super) compilers: Arc<Compilers>,
+    pub(super) flights: Flights<Arc<Compiled>>,
     pub(super) resources: Arc<AllResources>,
     pub(super) logs: AppLogs,
     /// Names this program and its engine: see [`Kept::maker`].
@@ -91,39 +104,86 @@ impl OnDisk {
         Ok(package.filter(|package| package.code().all(|key| self.cache.has(key))))
     }
 
-    /// Has a release compiled by a child.
-    pub(crate) async fn compile(&self, release: &Release) -> Result<(Package, Contents, Made), Problem> {
+    /// Has a release compiled by a child, once for all that want it now.
+    pub(crate) async fn compile(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        revision: &RevisionId,
+        release: &Release,
+        asker: Asker,
+    ) -> Result<Arc<Compiled>, Problem> {
+        let (shelf, of) = (self.clone(), (tenant.clone(), revision.clone(), release.clone()));
+        let compile = async move {
+            let (tenant, revision, release) = of;
+            let compiled = shelf.compile_now(&tenant, &release).await?;
+            // Whoever waited for it may be gone: what is known of a revision that apps have is up to date all the same. Where it cannot be
+            // written, what was made serves, and is made once more after a restart.
+            let kept = shelf.blocking({
+                let compiled = compiled.clone();
+                move |shelf| shelf.state.renew(&revision, &compiled.contents).map_err(problems::of_state)
+            });
+            if let Err(problem) = kept.await {
+                tracing::warn!(%tenant, %problem, "what was compiled anew cannot be noted");
+            }
+            Ok(compiled)
+        };
+        self.flights.join(revision, asker, compile).await
+    }
+
+    async fn compile_now(&self, tenant: &TenantName, release: &Release) -> Result<Arc<Compiled>, Problem> {
         let components = release.components.iter();
         let order = Order {
+            tenant: tenant.clone(),
             manifest: release.manifest.clone(),
             shape: release.shape.clone(),
             components: components.map(|(name, part)| (name.clone(), self.blobs.path(&part.digest))).collect(),
-            cache: self.dir.cache(),
+            cache: self.cache.clone(),
+            maker: self.maker.clone(),
         };
         let made = self.compilers.make(&order).await.map_err(Problem::from)?;
-        let package = Package::from_bytes(made.package.as_bytes()).map_err(|error| problems::failed(&error))?;
-        let contents = kept::contents(&self.maker, release, &made);
-        Ok((package, contents, made))
+        let Made { package, code, compiled, warnings } = made;
+        let contents = kept::contents(&self.maker, release, &package.to_bytes(), code);
+        Ok(Arc::new(Compiled { package: Arc::new(package), contents, compiled, warnings }))
+    }
+
+    /// For what reads and syncs files.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let shelf = self.clone();
+        let failed = |_| Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
+        self.runtime.spawn_blocking(move || work(&shelf)).await.unwrap_or_else(failed)
     }
 }
 
 impl Shelf for OnDisk {
-    fn take(
-        &self,
-        tenant: &TenantName,
-        app: &AppName,
-        revision: &RevisionId,
-    ) -> Result<Stock, Box<dyn Error + Send + Sync>> {
-        let bytes = self.state.package(revision)?.ok_or_else(|| Problem::not_found("revision", revision))?;
-        let package = match self.usable(&bytes)? {
-            Some(package) => package,
-            None => {
-                tracing::info!(%tenant, %app, %revision, "an app's code is made anew");
-                let (package, contents, _) = self.runtime.block_on(self.compile(&Kept::read(&bytes)?.release()?))?;
-                self.state.renew(revision, &contents)?;
-                package
-            }
-        };
-        Ok(self.stock(tenant, app, revision, Arc::new(package))?)
+    fn take(self: Arc<Self>, tenant: TenantName, app: AppName, revision: RevisionId) -> BoxFuture<'static, Taken> {
+        Box::pin(async move {
+            let wanted = revision.clone();
+            let found = self.blocking(move |shelf| {
+                let bytes = shelf.state.package(&wanted).map_err(problems::of_state)?;
+                let bytes = bytes.ok_or_else(|| Problem::not_found("revision", &wanted))?;
+                match shelf.usable(&bytes)? {
+                    Some(package) => Ok(Found::Package(Arc::new(package))),
+                    None => Ok(Found::Release(Box::new(Kept::read(&bytes)?.release()?))),
+                }
+            });
+            let package = match found.await? {
+                Found::Package(package) => package,
+                Found::Release(release) => {
+                    tracing::info!(%tenant, %app, %revision, "an app's code is made anew");
+                    self.compile(&tenant, &revision, &release, Asker::Load).await?.package.clone()
+                }
+            };
+            Ok(self.blocking(move |shelf| shelf.stock(&tenant, &app, &revision, package)).await?)
+        })
     }
+}
+
+/// What the state has of a revision.
+enum Found {
+    Package(Arc<Package>),
+    /// Its code is another version's, or lost.
+    Release(Box<Release>),
 }

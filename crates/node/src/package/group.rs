@@ -8,7 +8,7 @@ use isomer_runtime::code::Key;
 use isomer_wire::FunctionKey;
 use serde::{Deserialize, Serialize};
 
-use super::MakeOptions;
+use super::{MakeOptions, Unfit};
 use crate::composition::GroupNote;
 
 /// Components that run in one store, with the limits that hold for all of them together.
@@ -103,6 +103,48 @@ impl PackedGroup {
             stubs: group.stubs.iter().map(stub).collect(),
             skeletons: group.skeletons.iter().map(skeleton).collect(),
         }
+    }
+}
+
+impl PackedGroup {
+    /// What comes from somebody who is not trusted, held against the manifest: see [`Package::checked`](super::Package::checked).
+    pub(super) fn checked(mut self, app: &App, key: Key) -> Result<Self, Unfit> {
+        let component = |name: &ComponentName| match app.components.get(name) {
+            Some(component) if self.components.contains(name) => Ok(component),
+            Some(_) => Err(Unfit(format!("component `{name}` is in another group"))),
+            None => Err(Unfit(format!("the manifest has no component `{name}`"))),
+        };
+        self.components.iter().try_for_each(|name| component(name).map(drop))?;
+        let mut entered = Vec::new();
+        let mut concurrency = 1;
+        for (index, handler) in self.handlers.iter_mut().enumerate() {
+            let from = component(&handler.component)?;
+            if let Some(route) =
+                handler.routes.iter().find(|route| from.routes.iter().all(|known| known.value != **route))
+            {
+                return Err(Unfit(format!("component `{}` has no route {route:?}", handler.component)));
+            }
+            handler.deadline = from.limits.request_deadline();
+            handler.body_bytes_max = from.limits.body_bytes();
+            concurrency = if index == 0 { from.concurrency } else { from.concurrency.min(concurrency) };
+            entered.push(from.limits.memory_bytes());
+        }
+        for skeleton in &self.skeletons {
+            entered.push(component(&skeleton.component)?.limits.memory_bytes());
+        }
+        for stub in &mut self.stubs {
+            component(&stub.component)?;
+            for function in &mut stub.functions {
+                let callee = app.components.get(&function.callee);
+                let callee =
+                    callee.ok_or_else(|| Unfit(format!("the manifest has no component `{}`", function.callee)))?;
+                function.allowed = callee.limits.request_deadline();
+            }
+        }
+        self.memory_bytes = entered.into_iter().max().unwrap_or(Limits::MEMORY_BYTES_DEFAULT);
+        self.concurrency = self.concurrency.clamp(1, concurrency.max(1));
+        self.key = key;
+        Ok(self)
     }
 }
 

@@ -11,7 +11,7 @@
 mod app;
 mod group;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use isomer_manifest::{App, ComponentName, MONOLITH};
 use isomer_plan::{Group as PlannedGroup, Plan, PlanOptions};
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::group::{PackedFunction, PackedGroup, PackedStub};
-use crate::composition::Composed;
+use crate::composition::{self, Composed, GroupNote};
 use crate::membership::own_part;
 use crate::revision::{Components, RevisionError, Step};
 use app::PackedApp;
@@ -71,6 +71,17 @@ pub struct Made {
     pub code: Vec<Code>,
 }
 
+/// The components' digests, by their names.
+type Digests<'a> = BTreeMap<&'a ComponentName, sha2::digest::Output<Sha256>>;
+
+/// Makes a group's code, or has it made.
+type Compose<'a, E> = dyn FnMut(&PlannedGroup, &Digests<'_>) -> Result<(Key, GroupNote), E> + 'a;
+
+/// What does not fit to the manifest that a package was drafted for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the package does not fit to its manifest: {0}")]
+pub(crate) struct Unfit(pub(crate) String);
+
 /// Why some bytes are no package.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -102,17 +113,54 @@ impl Package {
         cache: &CodeCache,
         progress: &dyn Fn(Step<'_>),
     ) -> Result<Made, RevisionError> {
+        let (mut code, mut compiled) = (vec![], false);
+        let mut compose = |planned: &PlannedGroup, digests: &Digests<'_>| {
+            let composed = Composed::new(planned, components, digests, engine, cache, progress)?;
+            code.push(composed.code);
+            compiled |= composed.compiled;
+            Ok::<_, RevisionError>((composed.key, composed.note))
+        };
+        let (package, plan) = Self::assemble(app, components, options, progress, &mut compose)?;
+        Ok(Made { package, plan, compiled, code })
+    }
+
+    /// Plans the app and composes its groups, which are given to `compiler` one by one. The package knows no names of compiled code yet:
+    /// see [`Package::checked`].
+    ///
+    /// # Errors
+    /// As [`Package::make`], or with the compiler's.
+    pub(crate) fn draft<E: From<RevisionError>>(
+        app: &App,
+        components: &Components,
+        options: &MakeOptions,
+        progress: &dyn Fn(Step<'_>),
+        compiler: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(Self, Plan), E> {
+        let mut compose = |planned: &PlannedGroup, _: &Digests<'_>| {
+            progress(Step::Compose(&planned.name));
+            let (note, bytes) = composition::compose(planned, components)?;
+            compiler(&bytes)?;
+            Ok((Key::unknown(), note))
+        };
+        Self::assemble(app, components, options, progress, &mut compose)
+    }
+
+    fn assemble<E: From<RevisionError>>(
+        app: &App,
+        components: &Components,
+        options: &MakeOptions,
+        progress: &dyn Fn(Step<'_>),
+        compose: &mut Compose<'_, E>,
+    ) -> Result<(Self, Plan), E> {
         progress(Step::Plan);
         let plan_options = PlanOptions { given_clock_and_random: options.given_clock_and_random };
         let plan = plan_with(app, components, &options.shape, plan_options)?;
         let digests = components.iter().map(|(name, bytes)| (name, Sha256::digest(bytes)));
         let digests = digests.collect::<BTreeMap<_, _>>();
-        let (mut groups, mut code, mut compiled) = (vec![], vec![], false);
+        let mut groups = vec![];
         for planned in groups_of(&plan, options)? {
-            let composed = Composed::new(planned, components, &digests, engine, cache, progress)?;
-            groups.push(PackedGroup::new(app, &plan, planned, composed.key, composed.note, options));
-            code.push(composed.code);
-            compiled |= composed.compiled;
+            let (key, note) = compose(planned, &digests)?;
+            groups.push(PackedGroup::new(app, &plan, planned, key, note, options));
         }
         let own = options.process.as_ref().map(|process| own_part(app, &plan, process));
         let package = Self {
@@ -123,7 +171,30 @@ impl Package {
             app: PackedApp::new(own.as_ref().unwrap_or(app)),
             groups,
         };
-        Ok(Made { package, plan, compiled, code })
+        Ok((package, plan))
+    }
+
+    /// A draft that comes from somebody who is not trusted, held against the manifest that he was given: what the manifest decides is
+    /// taken from there (grants, limits, deadlines), `code` names what was compiled for the groups in their order, and the rest must fit.
+    ///
+    /// # Errors
+    /// With what does not fit.
+    pub(crate) fn checked(self, app: &App, shape: &str, code: Vec<Key>) -> Result<Self, Unfit> {
+        if self.shape != shape || self.given_clock_and_random {
+            return Err(Unfit("it is for another shape".to_owned()));
+        }
+        if self.groups.len() != code.len() {
+            return Err(Unfit(format!("it has {} groups, and {} were composed", self.groups.len(), code.len())));
+        }
+        let mut placed = BTreeSet::new();
+        let mut groups = Vec::with_capacity(code.len());
+        for (group, key) in self.groups.into_iter().zip(code) {
+            if let Some(twice) = group.components.iter().find(|name| !placed.insert((*name).clone())) {
+                return Err(Unfit(format!("component `{twice}` has two places")));
+            }
+            groups.push(group.checked(app, key)?);
+        }
+        Ok(Self { app: PackedApp::new(app), groups, ..self })
     }
 
     /// The package as bytes.

@@ -1,27 +1,36 @@
 //! The way of an app into memory, on its first request.
 //!
 //! Whoever asks for an app that is on its way waits for the same outcome. Loads are tasks of their own, so that an app comes in though
-//! the client that asked for it has gone. So many run at once, of one tenant a part of these; some more wait, and the others are
-//! refused: a tenant that asks for all its apps at once does not keep the others' out. What cannot be loaded is said in the log,
-//! and is not tried again for a while, which grows each time. Who waits for a load that is overtaken, as by a secret's new value, waits
-//! for the next.
+//! the client that asked for it has gone. So many run at once, shared fairly among the tenants ([`Places`]); some more wait, and the others
+//! are refused. A load that is slow (it waits for a compiler, or for migrations) leaves its place: a few tenants with slow loads keep nobody
+//! else's apps out. What cannot be loaded is said in the log, and is not tried again for a while, which grows each time; what is not there
+//! yet, because its code is still being compiled, is tried again by the next request. Who waits for a load that is overtaken, as by a secret's
+//! new value, waits for the next.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use isomer_api::RevisionId;
 use isomer_front::{Entering, Refusal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
 
 use super::app::{App, Loading, Outcome, State};
 use super::loaded::Loaded;
 use super::{Inner, Making, TenancyError, chain};
+use crate::places::{Asked, PlaceLimits, Places};
 use crate::seams::Peers;
 
-/// How many of a tenant's apps are loaded at once.
-pub(super) const LOADS_OF_TENANT_MAX: usize = 4;
+/// How many of a tenant's apps are loaded at once, the slow ones included.
+const LOADS_OF_TENANT_MAX: usize = 4;
+
+/// How long a load has a place: one that takes longer goes on without.
+const SLOW_AFTER: Duration = Duration::from_millis(250);
+
+/// How many loads go on without a place. Above that, the slow ones keep theirs.
+const SLOW_MAX: usize = 256;
 
 /// How many loads may wait for their turn.
 const WAITING_MAX: usize = 4096;
@@ -40,22 +49,8 @@ const OVERTAKEN_MAX: u32 = 3;
 
 /// The loads of a node.
 pub(super) struct Loads {
-    at_once: Semaphore,
-    waiting: AtomicUsize,
+    places: Places,
     done: AtomicU64,
-}
-
-/// A load that waits for its turn.
-struct Waiting {
-    inner: Arc<Inner>,
-    app: Arc<App>,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.inner.loads.waiting.fetch_sub(1, Ordering::AcqRel);
-        self.app.tenant.loads_waiting.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// A load, before it is its turn.
@@ -65,7 +60,7 @@ struct Begin {
     generation: u64,
     /// How often in a row it failed before.
     failures: u32,
-    waiting: Waiting,
+    asked: Asked,
 }
 
 /// Why an app was not loaded.
@@ -77,13 +72,23 @@ enum LoadError {
     Shelf(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Start(#[from] TenancyError),
-    #[error("it was not there within {} s", LOAD_MAX.as_secs())]
+    #[error("it did not start within {} s", LOAD_MAX.as_secs())]
     Late,
+    /// Not a failure: whoever comes next waits on.
+    #[error("what it is started from is not there after {} s: it is still being made", LOAD_MAX.as_secs())]
+    Unready,
 }
 
 impl Loads {
     pub(super) fn new(at_once: usize) -> Self {
-        Self { at_once: Semaphore::new(at_once.max(1)), waiting: AtomicUsize::new(0), done: AtomicU64::new(0) }
+        let places = Places::new(PlaceLimits {
+            places: at_once,
+            of_tenant: LOADS_OF_TENANT_MAX,
+            waiting: WAITING_MAX,
+            waiting_of_tenant: WAITING_OF_TENANT_MAX,
+            slow: SLOW_MAX,
+        });
+        Self { places, done: AtomicU64::new(0) }
     }
 
     /// How often an app was loaded.
@@ -93,16 +98,15 @@ impl Loads {
 }
 
 impl Begin {
-    fn of(state: &State, failures: u32, waiting: Waiting) -> Self {
-        Self { revision: state.revision.clone(), generation: state.generation, failures, waiting }
+    fn of(state: &State, failures: u32, asked: Asked) -> Self {
+        Self { revision: state.revision.clone(), generation: state.generation, failures, asked }
     }
 
-    async fn carry_out(self) -> Outcome {
-        let (inner, app) = (self.waiting.inner.clone(), self.waiting.app.clone());
+    async fn carry_out(self, inner: Arc<Inner>, app: Arc<App>) -> Outcome {
         let (mut begin, mut again) = (self, 0..OVERTAKEN_MAX);
         loop {
-            let Self { revision, generation, failures, waiting } = begin;
-            let loaded = inner.bring(&revision, waiting).await;
+            let Self { revision, generation, failures, asked } = begin;
+            let loaded = inner.bring(&app, &revision, asked).await;
             match inner.bring_in(&app, generation, failures, loaded, again.next().is_some()) {
                 ControlFlow::Break(outcome) => return outcome,
                 ControlFlow::Continue(next) => begin = next,
@@ -129,16 +133,17 @@ impl Inner {
             Loading::Begun(outcome) if outcome.has_changed().is_ok() => outcome.clone(),
             Loading::Failed { until, .. } if Instant::now() < *until => return Err(Refusal::Broken),
             _ => {
-                let waiting = self.wait(app).ok_or(Refusal::Loading)?;
+                let asked = self.ask(app).ok_or(Refusal::Loading)?;
                 let (told, outcome) = watch::channel(None);
                 let failures = match state.loading {
                     Loading::Failed { times, .. } => times,
                     Loading::No | Loading::Begun(_) => 0,
                 };
                 state.loading = Loading::Begun(outcome.clone());
-                let begin = Begin::of(&state, failures, waiting);
+                let begin = Begin::of(&state, failures, asked);
+                let (inner, app) = (self.clone(), app.clone());
                 self.runtime.spawn(async move {
-                    told.send_replace(Some(begin.carry_out().await));
+                    told.send_replace(Some(begin.carry_out(inner, app).await));
                 });
                 outcome
             }
@@ -146,29 +151,30 @@ impl Inner {
         Ok(Entering::Loading(Box::pin(wait_for(outcome))))
     }
 
-    fn wait(self: &Arc<Self>, app: &Arc<App>) -> Option<Waiting> {
-        let before = self.loads.waiting.fetch_add(1, Ordering::AcqRel);
-        let before_of_tenant = app.tenant.loads_waiting.fetch_add(1, Ordering::AcqRel);
-        let waiting = Waiting { inner: self.clone(), app: app.clone() };
-        (before < WAITING_MAX && before_of_tenant < WAITING_OF_TENANT_MAX).then_some(waiting)
+    fn ask(&self, app: &App) -> Option<Asked> {
+        self.loads.places.ask(&app.tenant.name).ok()
     }
 
-    async fn bring(self: &Arc<Self>, revision: &RevisionId, waiting: Waiting) -> Result<Arc<Loaded>, LoadError> {
-        let app = waiting.app.clone();
-        let _turn_of_tenant = app.tenant.loads.acquire().await.expect("the semaphore is never closed");
-        let _turn = self.loads.at_once.acquire().await.expect("the semaphore is never closed");
-        drop(waiting);
+    async fn bring(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        revision: &RevisionId,
+        asked: Asked,
+    ) -> Result<Arc<Loaded>, LoadError> {
+        let place = asked.place().await;
+        let deadline = tokio::time::Instant::now() + LOAD_MAX;
         let brought = async {
+            let (tenant, name) = (app.tenant.name.clone(), app.name().clone());
+            let taken = self.shelf.clone().take(tenant, name, revision.clone());
+            let stock = timeout_at(deadline, taken).await.map_err(|_| LoadError::Unready)?;
+            let stock = stock.map_err(LoadError::Shelf)?;
             let seat = self.set.seat().ok_or(LoadError::Full)?;
-            let (shelf, tenant) = (self.shelf.clone(), app.tenant.name.clone());
-            let (name, revision) = (app.name().clone(), revision.clone());
-            let taken = self.runtime.spawn_blocking(move || shelf.take(&tenant, &name, &revision)).await;
-            let stock = taken.map_err(|error| LoadError::Shelf(error.into()))?.map_err(LoadError::Shelf)?;
             let making =
                 Making { tenant: &app.tenant, name: app.name(), stock: &stock, peers: Peers::new(), warm_up: false };
-            Ok(Arc::new(self.make(making, seat, &|_| {}).await?))
+            let made = timeout_at(deadline, self.make(making, seat, &|_| {})).await.map_err(|_| LoadError::Late)?;
+            Ok(Arc::new(made?))
         };
-        tokio::time::timeout(LOAD_MAX, brought).await.unwrap_or(Err(LoadError::Late))
+        place.hold(tokio::time::sleep(SLOW_AFTER), brought).await
     }
 
     /// Puts what was loaded into service, if that is still wanted. If something else is that is not in memory either, and it may load
@@ -188,8 +194,8 @@ impl Inner {
         let outcome = match app.site() {
             Some(site) => Ok(site),
             None if app.is_stopped() => Err(Refusal::Stopped),
-            None => match self.wait(app).filter(|_| again) {
-                Some(waiting) => return ControlFlow::Continue(Begin::of(&state, 0, waiting)),
+            None => match self.ask(app).filter(|_| again) {
+                Some(asked) => return ControlFlow::Continue(Begin::of(&state, 0, asked)),
                 None => Err(Refusal::Loading),
             },
         };
@@ -214,7 +220,7 @@ impl Inner {
                 self.set.list(app);
                 Ok(site)
             }
-            Err(LoadError::Full) => {
+            Err(LoadError::Full | LoadError::Unready) => {
                 state.loading = Loading::No;
                 Err(Refusal::Loading)
             }

@@ -39,6 +39,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Instant;
 
+use futures::future::BoxFuture;
 use isomer_api::{AppName, AppState, HostPattern, Quotas, RevisionId, TenantName, Usage};
 use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_capabilities::{CapabilityLimits, Engines, Place, StorageAccount};
@@ -127,26 +128,25 @@ pub struct Stock {
     pub log: Option<AppLog>,
 }
 
+/// What comes of taking something off a [`Shelf`].
+pub type Taken = Result<Stock, Box<dyn Error + Send + Sync>>;
+
 /// Where apps come from that are not in memory.
 pub trait Shelf: Send + Sync + 'static {
-    /// What `revision` of the app is started from. It may block: it has a thread for itself.
+    /// What `revision` of the app is started from. It must not block, and may be dropped before it is done: what it has to wait for
+    /// goes on then, for whoever asks next.
     ///
     /// # Errors
     /// When it is not there.
-    fn take(
-        &self,
-        tenant: &TenantName,
-        app: &AppName,
-        revision: &RevisionId,
-    ) -> Result<Stock, Box<dyn Error + Send + Sync>>;
+    fn take(self: Arc<Self>, tenant: TenantName, app: AppName, revision: RevisionId) -> BoxFuture<'static, Taken>;
 }
 
 /// For who keeps all apps in memory.
 pub struct EmptyShelf;
 
 impl Shelf for EmptyShelf {
-    fn take(&self, _: &TenantName, _: &AppName, _: &RevisionId) -> Result<Stock, Box<dyn Error + Send + Sync>> {
-        Err("nothing is kept on disk".into())
+    fn take(self: Arc<Self>, _: TenantName, _: AppName, _: RevisionId) -> BoxFuture<'static, Taken> {
+        Box::pin(async { Err("nothing is kept on disk".into()) })
     }
 }
 

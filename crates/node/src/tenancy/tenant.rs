@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use isomer_api::{Quota, Quotas, TenantName, Usage};
@@ -11,9 +11,6 @@ use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
 use isomer_front::{Admission, AdmissionLimits};
 use isomer_observe::LogQuota;
 use isomer_runtime::{Account, AccountLimits};
-use tokio::sync::Semaphore;
-
-use super::loading::LOADS_OF_TENANT_MAX;
 
 /// One tenant. All its apps hold the same one.
 pub(super) struct Tenant {
@@ -24,10 +21,6 @@ pub(super) struct Tenant {
     pub(super) log: Arc<LogQuota>,
     /// The hosts that its apps may send requests to; absent where their manifests alone say so.
     pub(super) outbound: Option<Arc<TenantHosts>>,
-    /// Its apps may be loaded so many at a time.
-    pub(super) loads: Semaphore,
-    /// How many of them wait for their turn.
-    pub(super) loads_waiting: AtomicUsize,
     /// Apps that it may not have had.
     pub(super) refused_apps: AtomicU64,
 }
@@ -54,8 +47,6 @@ impl Tenant {
             storage: Arc::new(StorageAccount::new(quotas.storage_bytes)),
             log: LogQuota::new(quotas.log_bytes_per_hour),
             outbound,
-            loads: Semaphore::new(LOADS_OF_TENANT_MAX),
-            loads_waiting: AtomicUsize::new(0),
             refused_apps: AtomicU64::new(0),
             name,
         })

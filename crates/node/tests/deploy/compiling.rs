@@ -5,13 +5,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use isomer_api::{Problem, ProblemKind};
 use isomer_node::deploy::{ChildLimits, CompileError, CompilerOptions, Compilers, Doing, Order, Program};
-use isomer_node::package::Package;
+use isomer_runtime::code::{CodeCache, Key};
 use tempfile::TempDir;
 
 use crate::compiler;
@@ -24,10 +23,12 @@ fn order(bytes: &[u8]) -> (TempDir, Order) {
     let manifest =
         "[app]\nname = \"test\"\nversion = \"1.2.3\"\n\n[components.it]\nwasm = \"it.wasm\"\nroutes = [\"/...\"]\n";
     let order = Order {
+        tenant: crate::node::tenant("default"),
         manifest: manifest.to_owned(),
         shape: "monolith".to_owned(),
         components: BTreeMap::from([("it".to_owned(), path)]),
-        cache: folder.path().join("cache"),
+        cache: CodeCache::open_kept(&folder.path().join("cache")).unwrap(),
+        maker: Key::unknown(),
     };
     (folder, order)
 }
@@ -36,8 +37,9 @@ fn hello() -> Vec<u8> {
     isomer_test_guests::bytes("http-hello")
 }
 
-fn entries(folder: &Path) -> usize {
-    fs::read_dir(folder).map_or(0, Iterator::count)
+/// Files of compiled code.
+fn entries(folder: &TempDir) -> usize {
+    fs::read_dir(folder.path().join("cache")).unwrap().count()
 }
 
 async fn refused(compilers: &Compilers, order: &Order) -> Problem {
@@ -60,15 +62,21 @@ fn bomb() -> Vec<u8> {
 #[tokio::test]
 async fn a_package_is_made_and_its_code_found_again() {
     let compilers = Compilers::new(compiler(ChildLimits::default()));
-    let (_folder, order) = order(&hello());
+    let (folder, order) = order(&hello());
     let first = compilers.make(&order).await.unwrap();
     assert!(first.compiled && first.code.len() == 1 && first.warnings.is_empty(), "{first:?}");
-    assert_eq!(entries(&order.cache), 2, "code and note");
-    let package = Package::from_bytes(first.package.as_bytes()).unwrap();
+    assert_eq!((entries(&folder), compilers.started(), compilers.compiled()), (1, 2, 1));
+    let package = &first.package;
     assert_eq!((package.name(), package.version().to_string().as_str()), ("test", "1.2.3"));
+    assert!(package.code().all(|key| order.cache.has(key)));
     let second = compilers.make(&order).await.unwrap();
-    assert!(!second.compiled && second.code == first.code && second.package == first.package);
-    assert_eq!(compilers.started(), 2);
+    assert!(!second.compiled && second.code == first.code);
+    assert_eq!(second.package.to_bytes(), first.package.to_bytes());
+    assert_eq!((entries(&folder), compilers.started(), compilers.compiled()), (1, 3, 1));
+    // The same components in another app: what was compiled of them is the same.
+    let other = Order { manifest: order.manifest.replace("test", "other"), ..order };
+    let third = compilers.make(&other).await.unwrap();
+    assert!(!third.compiled && third.code == first.code && third.package.name() == "other");
 }
 
 #[tokio::test]
@@ -85,10 +93,10 @@ async fn what_is_no_component_or_fits_nowhere_is_refused_by_name() {
         (b"hello", "component `it` is no component, but something else"),
         (&broken, "cannot read component `it`"),
     ] {
-        let (_folder, order) = order(bytes);
+        let (folder, order) = order(bytes);
         let problem = refused(&compilers, &order).await;
         assert_eq!((problem.kind, problem.title.as_str()), (ProblemKind::Refused, words));
-        assert_eq!(entries(&order.cache), 0);
+        assert_eq!(entries(&folder), 0);
     }
     let (_folder, right) = order(&hello());
     let manifest = right.manifest.replace("1.2.3", "one");
@@ -105,7 +113,7 @@ async fn what_is_no_component_or_fits_nowhere_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_bomb_ends_at_each_limit_and_is_named() {
-    let (_folder, mut order) = order(&bomb());
+    let (folder, mut order) = order(&bomb());
     order.manifest = order.manifest.replace("routes = [\"/...\"]\n", "");
     let doing = |doing: &Doing| matches!(doing, Doing::Compiling(group) if group == "monolith");
     let memory = ChildLimits { memory_bytes: 600 << 20, ..ChildLimits::default() };
@@ -123,7 +131,7 @@ async fn a_bomb_ends_at_each_limit_and_is_named() {
         Err(CompileError::TimedOut { doing: at, .. }) if at != Doing::Starting => {}
         other => panic!("clock: {other:?}"),
     }
-    assert_eq!(entries(&order.cache), 0, "nothing is left of it");
+    assert_eq!(entries(&folder), 0, "nothing is left of it");
     let (_folder, order) = self::order(&hello());
     let file = ChildLimits { file_bytes: 1000, ..ChildLimits::default() };
     match Compilers::new(compiler(file)).make(&order).await {
@@ -161,20 +169,84 @@ async fn few_run_few_wait_and_the_others_are_refused() {
 #[test]
 fn a_child_whose_node_is_gone_ends() {
     let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut child = start(theirs);
+    // As a node would tell it, in the middle of what it has to read.
+    std::io::Write::write_all(&mut &ours, b"{\"compile\":{\"group\":\"g\",\"bytes\":1000}}\nhalf").unwrap();
+    drop(ours);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_child_whose_node_is_gone_stops_compiling() {
+    let bomb = bomb();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut child = start(theirs);
+    let mut line = format!("{{\"compile\":{{\"group\":\"g\",\"bytes\":{}}}}}\n", bomb.len()).into_bytes();
+    line.extend(bomb);
+    std::io::Write::write_all(&mut &ours, &line).unwrap();
+    let mut said = String::new();
+    let mut lines = std::io::BufReader::new(&ours);
+    while !said.contains("compiling") {
+        assert_ne!(std::io::BufRead::read_line(&mut lines, &mut said).unwrap(), 0, "{said}");
+    }
+    drop(ours);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+fn start(channel: UnixStream) -> std::process::Child {
     let CompilerOptions { program, .. } = compiler(ChildLimits::default());
-    let mut child = Command::new(program.path)
+    Command::new(program.path)
         .args(program.arguments)
-        .envs(program.environment)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdin(Stdio::from(OwnedFd::from(channel)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
-    let (_folder, mut order) = order(&bomb());
-    order.manifest = order.manifest.replace("routes = [\"/...\"]\n", "");
-    let mut line = serde_json::to_vec(&order).unwrap();
-    line.push(b'\n');
-    std::io::Write::write_all(&mut &ours, &line).unwrap();
-    drop(ours);
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+        .unwrap()
+}
+
+/// A child that answers what it likes: a shell script in its place.
+fn lying(script: &str) -> Compilers {
+    let arguments = vec!["-c".to_owned(), script.to_owned()];
+    let program = Program { path: "/bin/sh".into(), arguments, environment: Vec::new() };
+    Compilers::new(CompilerOptions { program, ..compiler(ChildLimits::default()) })
+}
+
+#[tokio::test]
+async fn what_a_child_answers_is_not_trusted() {
+    let (folder, order) = order(&hello());
+    for (what, script) in [
+        ("no word", "echo hello >&0"),
+        ("code, where a plan is wanted", "echo '{\"compiled\":3}' >&0; printf abc >&0"),
+        ("more groups than components", "echo '{\"composed\":0}' >&0; echo '{\"composed\":0}' >&0"),
+        ("more bytes than there may be", "echo '{\"composed\":99999999999999}' >&0"),
+        ("a package that is none", "echo '{\"drafted\":{\"package\":\"{}\",\"warnings\":[]}}' >&0"),
+    ] {
+        match lying(&format!("{script}; exec sleep 600")).make(&order).await {
+            Err(CompileError::Nonsense { .. }) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    match lying("echo '{\"composed\":5}' >&0; printf abc >&0").make(&order).await {
+        Err(CompileError::Crashed { .. }) => {}
+        other => panic!("an end in the middle: {other:?}"),
+    }
+    assert_eq!(entries(&folder), 0);
+}
+
+#[tokio::test]
+async fn a_tenant_with_many_orders_waits_for_itself() {
+    let options = CompilerOptions { children_max: 1, waiting_max: 8, ..compiler(ChildLimits::default()) };
+    let compilers = Compilers::new(options);
+    let (_folder, order) = order(&hello());
+    let of = |name: &str| Order { tenant: crate::node::tenant(name), ..order.clone() };
+    let (greedy, modest) = (of("greedy"), of("modest"));
+    let ended = std::sync::Mutex::new(Vec::new());
+    let make = async |name: &'static str, order: &Order| {
+        let outcome = compilers.make(order).await;
+        ended.lock().unwrap().push((name, outcome.is_ok()));
+    };
+    futures::join!(make("a", &greedy), make("a", &greedy), make("a", &greedy), make("a", &greedy), make("b", &modest));
+    let ended = ended.into_inner().unwrap();
+    // Two of its orders may wait here, so the last one is refused at once; and the other tenant waits for two of them, not for all.
+    assert_eq!(ended, [("a", false), ("a", true), ("a", true), ("b", true), ("a", true)]);
 }

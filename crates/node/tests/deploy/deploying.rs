@@ -1,5 +1,6 @@
 //! What a deployment, a return, a swap and a removal change, and what they leave as it is.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -352,14 +353,30 @@ async fn what_nothing_refers_to_is_removed_and_lost_code_is_made_anew() {
     assert_eq!((none.blobs, none.revisions), (0, 0), "all was used just now");
     let swept = node.host.sweep(Duration::ZERO).await.unwrap();
     assert_eq!((swept.blobs, swept.revisions), (1, 0));
-    assert_eq!((count("cache"), node.serving().await.as_str()), (2, "one"));
+    assert_eq!((count("cache"), node.serving().await.as_str()), (1, "one"));
     node.stop().await;
-    for entry in std::fs::read_dir(folder.path().join("cache")).unwrap() {
-        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    // Lost, and changed by somebody who may write there.
+    let changes: [fn(&Path); 2] = [
+        |path| std::fs::remove_file(path).unwrap(),
+        |path| {
+            let mut bytes = std::fs::read(path).unwrap();
+            let half = bytes.len() / 2;
+            bytes[half] ^= 1;
+            std::fs::remove_file(path).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        },
+    ];
+    for change in changes {
+        for entry in std::fs::read_dir(folder.path().join("cache")).unwrap() {
+            change(&entry.unwrap().path());
+        }
+        let node = TestNode::open(folder.path()).await;
+        assert_eq!(node.serving().await, "one");
+        assert_eq!((node.host.compilers_started(), count("cache")), (2, 1), "one composes, one compiles");
+        node.stop().await;
     }
     let node = TestNode::open(folder.path()).await;
-    assert_eq!(node.serving().await, "one");
-    assert_eq!((node.host.compilers_started(), count("cache")), (1, 2));
+    assert_eq!((node.serving().await.as_str(), node.host.compilers_started()), ("one", 0), "it is kept");
     let (tenant, app) = shop();
     node.host.clone().remove(tenant, app, true).await.unwrap();
     node.host.sweep(Duration::ZERO).await.unwrap();

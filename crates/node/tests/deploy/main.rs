@@ -1,33 +1,24 @@
 //! Deploying to a node: what a compiling child takes, what a deployment changes, what is left when the process is killed.
 //!
-//! The test's own binary is the compiling child too: it is started again with [`CHILD`] in its environment.
+//! The compiling child is a program of its own, `program.rs`: it must have one thread when it confines itself.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod compiling;
 mod crash;
 mod deploying;
 mod node;
+mod sandbox;
 
-use isomer_node::deploy::{ChildLimits, CompilerOptions, Program, compile_child};
+use isomer_node::deploy::{ChildLimits, CompilerOptions, Program};
 
-const CHILD: &str = "ISOMER_TEST_COMPILE_CHILD";
+/// The program of `program.rs`.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_isomer-test-compile-child");
 
-/// The child's part. Run as an ordinary test it has nothing to do.
-#[test]
-fn child() {
-    let Ok(limits) = std::env::var(CHILD) else { return };
-    let mut numbers = limits.split(' ').map(|number| number.parse().unwrap());
-    let mut next = || numbers.next().unwrap();
-    let limits = ChildLimits { memory_bytes: next(), cpu_s: next(), file_bytes: next(), files: next() };
-    let code = compile_child(limits);
-    std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
-}
-
-/// Children of this very binary.
+/// Children of the tests' own program.
 fn compiler(limits: ChildLimits) -> CompilerOptions {
     let ChildLimits { memory_bytes, cpu_s, file_bytes, files } = limits;
-    let arguments = ["--exact", "child", "--nocapture", "--test-threads=1"].map(str::to_owned).into();
-    let environment = vec![(CHILD.to_owned(), format!("{memory_bytes} {cpu_s} {file_bytes} {files}"))];
-    let program = Program { path: std::env::current_exe().unwrap(), arguments, environment };
+    let numbers = [memory_bytes, cpu_s, file_bytes, files].map(|number| number.to_string());
+    let arguments = std::iter::once("child".to_owned()).chain(numbers).collect();
+    let program = Program { path: PROGRAM.into(), arguments, environment: Vec::new() };
     CompilerOptions { program, ..CompilerOptions::new(limits) }
 }

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use http::Method;
 use http_body_util::BodyExt as _;
 use isomer_api::AppState;
-use isomer_node::MemoryBounds;
+use isomer_node::{MemoryBounds, TenancyOptions};
 
 use crate::harness::body::pieces;
 use crate::harness::{one, until, within};
@@ -166,4 +166,31 @@ async fn who_waits_for_an_overtaken_load_waits_for_the_next() {
     let (answer, ()) = within("the answer", async { futures::join!(asked, overtaken) }).await;
     assert_eq!(name_in(&answer), "old");
     assert_eq!((world.shelf.takes(), world.tenancy.counts().loads), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_loads_of_many_tenants_keep_nobody_out() {
+    let greedy = (0..10).map(|number| format!("greedy-{number}")).collect::<Vec<_>>();
+    let mut tenants = greedy.iter().map(String::as_str).collect::<Vec<_>>();
+    tenants.push("modest");
+    let world = World::of(&tenants, |_| {}).await;
+    assert!(TenancyOptions::default().loads_max < greedy.len(), "more than there are places");
+    let mut hosts = Vec::new();
+    for tenant in &greedy {
+        for app in ["one", "two", "three"] {
+            let host = format!("{app}.{tenant}.example");
+            world.put(tenant, app, &[&host], &named(app));
+            hosts.push(host);
+        }
+    }
+    world.put("modest", "own", &["own.example"], &named("own"));
+    world.shelf.close_but_for("modest");
+    let stuck = join_all(hosts.iter().map(|host| world.get(host, "/")));
+    let served = async {
+        until("all of them are being loaded", async || (world.shelf.takes() == hosts.len()).then_some(())).await;
+        assert_eq!(name_in(&world.get("own.example", "/").await), "own");
+        world.shelf.open();
+    };
+    let (stuck, ()) = within("all answers", async { futures::join!(stuck, served) }).await;
+    assert!(stuck.iter().all(|answer| answer.status == 200));
 }

@@ -1,19 +1,19 @@
 //! A node of several tenants, without a disk of its own: the test is the shelf that its apps come from.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use isomer_api::{AppName, HostPattern, Quotas, RevisionId, TenantName, Usage};
 use isomer_capabilities::outbound::TenantHosts;
 use isomer_capabilities::secrets::SecretValues;
 use isomer_capabilities::{AppFiles, Place, StorageAccount};
 use isomer_front::Limits;
 use isomer_node::revision::engine;
-use isomer_node::tenancy::{Retired, Shelf, Started, Stock};
+use isomer_node::tenancy::{Retired, Shelf, Started, Stock, Taken};
 use isomer_node::{MakeOptions, Package, Tenancy, TenancyOptions};
 use isomer_observe::{Format, Log};
 use isomer_runtime::Account;
@@ -51,6 +51,8 @@ pub(crate) struct TestShelf {
     folder: Mutex<PathBuf>,
     takes: AtomicUsize,
     closed: Mutex<bool>,
+    /// A tenant whose apps come out all the same.
+    exempt: Mutex<Option<String>>,
     opened: Condvar,
 }
 
@@ -63,6 +65,12 @@ impl TestShelf {
     /// Nothing comes out until [`TestShelf::open`].
     pub(crate) fn close(&self) {
         *self.closed.lock().unwrap() = true;
+    }
+
+    /// As [`TestShelf::close`], for all tenants but one.
+    pub(crate) fn close_but_for(&self, tenant: &str) {
+        *self.exempt.lock().unwrap() = Some(tenant.to_owned());
+        self.close();
     }
 
     pub(crate) fn open(&self) {
@@ -92,21 +100,24 @@ impl TestShelf {
     }
 }
 
-impl Shelf for TestShelf {
-    fn take(
-        &self,
-        tenant: &TenantName,
-        app: &AppName,
-        revision: &RevisionId,
-    ) -> Result<Stock, Box<dyn Error + Send + Sync>> {
+impl TestShelf {
+    /// Blocks while the shelf is closed.
+    fn take_now(&self, tenant: &TenantName, app: &AppName, revision: &RevisionId) -> Taken {
         self.takes.fetch_add(1, Ordering::SeqCst);
         let closed = self.closed.lock().unwrap();
-        drop(self.opened.wait_while(closed, |closed| *closed).unwrap());
+        let is_exempt = self.exempt.lock().unwrap().as_deref() == Some(tenant.as_str());
+        drop(self.opened.wait_while(closed, |closed| *closed && !is_exempt).unwrap());
         let packages = self.packages.lock().unwrap();
         let found = packages.get(&(tenant.to_string(), app.to_string())).filter(|(there, _)| there == revision);
         let (_, bytes) = found.ok_or("there is nothing on the shelf")?;
         let package = Arc::new(Package::from_bytes(bytes)?);
         Ok(Stock { package, place: self.place(tenant.as_str(), app.as_str()), log: None })
+    }
+}
+
+impl Shelf for TestShelf {
+    fn take(self: Arc<Self>, tenant: TenantName, app: AppName, revision: RevisionId) -> BoxFuture<'static, Taken> {
+        Box::pin(async move { tokio::task::spawn_blocking(move || self.take_now(&tenant, &app, &revision)).await? })
     }
 }
 
@@ -172,7 +183,7 @@ impl World {
     pub(crate) async fn start(&self, tenant: &str, app: &str, manifest: &str) -> Started {
         let revision = self.make(tenant, app, manifest);
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
-        let stock = self.shelf.take(&tenant, &app, &revision).unwrap();
+        let stock = self.shelf.take_now(&tenant, &app, &revision).unwrap();
         let started = self.tenancy.start(&tenant, &app, &revision, &stock, &|_| {}).await;
         started.unwrap_or_else(|error| panic!("the revision starts: {}", chain(&error)))
     }

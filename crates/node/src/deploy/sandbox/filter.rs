@@ -1,0 +1,116 @@
+//! The system calls that a compiler needs once its descriptors are open. All others fail with `EPERM`.
+//!
+//! It allocates, starts threads that wait for one another, looks at the clock, and reads and writes what is open. It opens nothing, maps
+//! nothing executable (what it compiles is bytes to it), starts no process, and can signal only itself.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter_all_threads,
+};
+
+/// What is allowed whatever its arguments.
+const ALLOWED: &[libc::c_long] = &[
+    // What is open.
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_close,
+    // Memory.
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    // Threads. The other filter answers `clone3`.
+    libc::SYS_clone3,
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Signals to itself.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    // Time and chance.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_getrandom,
+];
+
+/// What a thread is started with, and what must not be among it.
+const THREAD: libc::c_int = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
+const NO_THREAD: libc::c_int = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_VFORK
+    | libc::CLONE_PTRACE
+    | libc::CLONE_PARENT;
+
+/// Installs the filter for all threads. Says so, or why the system cannot have it.
+pub(super) fn install() -> io::Result<Result<String, String>> {
+    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
+        return Ok(Err(format!("there is no filter for {}", std::env::consts::ARCH)));
+    };
+    let invalid = |error: BackendError| io::Error::new(io::ErrorKind::InvalidInput, error);
+    // `clone3` takes its flags by reference, where no filter can see them. Told that there is none, the C library uses `clone`.
+    let clone3 = SeccompFilter::new(
+        [(libc::SYS_clone3, vec![])].into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::ENOSYS.unsigned_abs()),
+        arch,
+    );
+    let allowed = SeccompFilter::new(
+        allowed().map_err(invalid)?,
+        SeccompAction::Errno(libc::EPERM.unsigned_abs()),
+        SeccompAction::Allow,
+        arch,
+    );
+    // Of several filters, the strictest answer counts.
+    for filter in [clone3, allowed] {
+        let program = filter.and_then(BpfProgram::try_from).map_err(invalid)?;
+        match apply_filter_all_threads(&program) {
+            Ok(()) => {}
+            Err(seccompiler::Error::Seccomp(error))
+                if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) =>
+            {
+                return Ok(Err("the kernel does not have it".to_owned()));
+            }
+            Err(error) => return Err(io::Error::other(error.to_string())),
+        }
+    }
+    Ok(Ok(format!("{} system calls", ALLOWED.len() + 5)))
+}
+
+fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+    let mut rules = ALLOWED.iter().map(|call| (*call, vec![])).collect::<BTreeMap<_, _>>();
+    let is = |argument, mask: libc::c_int, value: libc::c_int| {
+        let (mask, value) = (u64::from(mask.cast_unsigned()), u64::from(value.cast_unsigned()));
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)
+    };
+    let whole = |argument, value: u32| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(value))
+    };
+    let mut allow =
+        |call, condition| SeccompRule::new(vec![condition]).map(|rule| drop(rules.insert(call, vec![rule])));
+    allow(libc::SYS_mmap, is(2, libc::PROT_EXEC, 0)?)?;
+    allow(libc::SYS_mprotect, is(2, libc::PROT_EXEC, 0)?)?;
+    allow(libc::SYS_clone, is(0, THREAD | NO_THREAD, THREAD)?)?;
+    // A panic that aborts.
+    allow(libc::SYS_tgkill, whole(0, std::process::id())?)?;
+    // Threads have names.
+    allow(libc::SYS_prctl, whole(0, libc::PR_SET_NAME.unsigned_abs())?)?;
+    Ok(rules)
+}

@@ -1,0 +1,31 @@
+//! A Landlock ruleset without a rule: of what the kernel can forbid by it, everything is forbidden.
+
+use std::io;
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, LandlockStatus, Ruleset, RulesetAttr as _, RulesetStatus, Scope,
+};
+
+/// The newest ABI that is asked for. An older kernel forbids what it knows.
+const ABI_NEWEST: ABI = ABI::V10;
+
+/// Restricts this thread and those that it will start. Says how, or why the system cannot.
+pub(super) fn restrict() -> io::Result<Result<String, String>> {
+    let restricted = Ruleset::default()
+        .handle_access(AccessFs::from_all(ABI_NEWEST))
+        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(ABI_NEWEST)))
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(ABI_NEWEST)))
+        .and_then(Ruleset::create)
+        .and_then(landlock::RulesetCreated::restrict_self)
+        .map_err(io::Error::other)?;
+    Ok(match (restricted.ruleset, restricted.landlock) {
+        (
+            RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced,
+            LandlockStatus::Available { effective_abi, .. },
+        ) => Ok(format!("ABI {effective_abi}")),
+        (_, LandlockStatus::NotEnabled) => {
+            Err("the kernel has it, and it is not enabled: add `landlock` to `lsm=`".to_owned())
+        }
+        _ => Err("the kernel does not have it: Linux 5.13 or later is needed".to_owned()),
+    })
+}

@@ -1,0 +1,63 @@
+//! Namespaces of a child's own: nobody's network, nobody's mounts, and an empty folder for a root.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, chdir, chroot, pivot_root, setrlimit};
+
+use super::system;
+
+/// Threads that a child may have. Counted in its own user namespace; elsewhere the node's threads would be counted too.
+const THREADS_MAX: u64 = 512;
+
+/// Enters as many as the system lets it; says which, or why none.
+pub(super) fn enter() -> Result<String, String> {
+    system::unshare(libc::CLONE_NEWUSER).map_err(|error| format!("no user namespace: {error}"))?;
+    let mut entered = vec!["user"];
+    let mut refused = Vec::new();
+    for (name, flag) in [
+        ("network", libc::CLONE_NEWNET),
+        ("IPC", libc::CLONE_NEWIPC),
+        ("host name", libc::CLONE_NEWUTS),
+        ("cgroup", libc::CLONE_NEWCGROUP),
+        ("mounts", libc::CLONE_NEWNS),
+    ] {
+        match system::unshare(flag) {
+            Ok(()) => entered.push(name),
+            Err(error) => refused.push(format!("{name}: {error}")),
+        }
+    }
+    if entered.contains(&"mounts") {
+        match empty_root() {
+            Ok(()) => entered.push("empty root"),
+            Err(error) => refused.push(format!("empty root: {error}")),
+        }
+    }
+    let threads = Rlimit { current: Some(THREADS_MAX), maximum: Some(THREADS_MAX) };
+    if let Err(error) = setrlimit(Resource::Nproc, threads) {
+        refused.push(format!("bound of threads: {error}"));
+    }
+    let entered = entered.join(", ");
+    if refused.is_empty() {
+        Ok(entered)
+    } else if entered == "user" {
+        // As where AppArmor lets programs make user namespaces, and nothing in them.
+        Err(format!("a user namespace only; {}", refused.join(", ")))
+    } else {
+        Ok(format!("{entered}; not {}", refused.join(", ")))
+    }
+}
+
+/// Replaces the root by an empty folder.
+fn empty_root() -> io::Result<()> {
+    system::make_mounts_private()?;
+    // A folder that is there on every system; what lies below it was needed for the last time.
+    system::mount_empty(c"/proc")?;
+    chdir("/proc")?;
+    match pivot_root(".", ".") {
+        // The old root lies above the new one now.
+        Ok(()) => system::unmount(c".")?,
+        // Where the root is the kernel's first one, it cannot be replaced, only left.
+        Err(_) => chroot(".")?,
+    }
+    Ok(chdir("/")?)
+}
