@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quotas {
-    /// Bytes of linear memory and tables of all live instances.
+    /// Bytes of linear memory and tables of all live instances, and of what the node holds for them and their requests.
     pub memory_bytes: u64,
     /// Milliseconds of processor time a second, as the mean over some seconds: 1000 is one core.
     pub cpu_ms_per_second: u32,

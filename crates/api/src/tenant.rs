@@ -28,8 +28,11 @@ pub struct TenantInfo {
 /// What a tenant uses now, and has used since the node started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
-    /// Bytes of linear memory and tables of its live instances.
+    /// Bytes of memory that count for its quota: linear memories and tables of its live instances, and what the node holds for them.
     pub memory_bytes: u64,
+    /// The part of it that the node holds: instances and requests themselves, handles, fields, bodies, values on their way.
+    #[serde(default)]
+    pub host_memory_bytes: u64,
     /// Processor time of its guests since the node started, in microseconds.
     pub cpu_us: u64,
     /// Requests that are being served.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use isomer_manifest::{App, OutboundHost, SecretSource, StoreName};
-use isomer_runtime::Provider;
 use isomer_runtime::folders::FolderStorage;
 use isomer_runtime::guest::Outbound;
+use isomer_runtime::{Denials, Provider};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use crate::engines::Engines;
@@ -190,8 +190,9 @@ impl Outbound for OutboundClient {
         &self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
+        denials: Option<&Arc<Denials>>,
     ) -> BoxFuture<'static, Result<Outgoing, HttpError>> {
-        let client = self.clone();
+        let client = self.clone().telling(denials.cloned());
         Box::pin(async move { OutboundClient::send(&client, request, options).await })
     }
 }

@@ -179,7 +179,9 @@ async fn concurrent_swaps_lose_nothing() {
                 for round in 0..10_u8 {
                     let mut cas = store.compare(s("log")).await.unwrap();
                     loop {
-                        let mut log = cas.value().unwrap_or_default().to_vec();
+                        let (now, log) = store.current(&cas).await.unwrap();
+                        cas = now;
+                        let mut log = log.unwrap_or_default();
                         log.extend([task, round]);
                         match store.swap(cas, log).await.unwrap() {
                             Swap::Swapped => break,
@@ -208,10 +210,12 @@ async fn a_swap_notices_a_change_back_to_the_old_value() {
     store.set(s("a"), b"2".to_vec()).await.unwrap();
     store.set(s("a"), b"1".to_vec()).await.unwrap();
     let Swap::Changed(now) = store.swap(cas, b"3".to_vec()).await.unwrap() else { panic!("swapped over a change") };
-    assert_eq!(now.value(), Some(&b"1"[..]));
+    assert_eq!(store.current(&now).await.unwrap(), (now.clone(), Some(b"1".to_vec())));
     store.delete(s("a")).await.unwrap();
     store.set(s("a"), b"1".to_vec()).await.unwrap();
     assert!(matches!(store.swap(now, b"3".to_vec()).await.unwrap(), Swap::Changed(_)), "made again is changed");
+    let (seen, _) = store.current(&store.compare(s("a")).await.unwrap()).await.unwrap();
+    assert_eq!(store.swap(seen, b"3".to_vec()).await.unwrap(), Swap::Swapped, "what was seen had not changed");
     let absent = store.compare(s("b")).await.unwrap();
     assert_eq!(store.swap(absent.clone(), b"1".to_vec()).await.unwrap(), Swap::Swapped);
     assert!(matches!(store.swap(absent, b"2".to_vec()).await.unwrap(), Swap::Changed(_)));

@@ -1,10 +1,12 @@
 //! A command's way out over HTTP, which tells the person in front what was denied and which flag would allow it.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use isomer_capabilities::outbound::{HostRule, OutboundClient, OutboundLimits, OutboundNetwork, OutboundPolicy};
 use isomer_manifest::{Diagnostic, OutboundHost, Spanned};
 use isomer_runtime::guest::{Outbound, Outgoing};
-use isomer_runtime::{HttpError, RequestOptions, WasiBody};
+use isomer_runtime::{Denials, HttpError, RequestOptions, WasiBody};
 
 use crate::console::Console;
 
@@ -27,6 +29,7 @@ impl Outbound for TellingOutbound {
         &self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
+        _: Option<&Arc<Denials>>,
     ) -> BoxFuture<'static, Result<Outgoing, HttpError>> {
         let (client, console) = (self.client.clone(), self.console);
         Box::pin(async move {

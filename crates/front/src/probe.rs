@@ -85,6 +85,7 @@ pub async fn probe(site: &Site, host: &str, path: &str, allowed: Duration) -> Re
         allowed,
         handler: target.handler,
         component: component.clone(),
+        buffer_bytes: 0,
     };
     let path = path.to_owned();
     let answer = tokio::time::timeout(allowed, async {

@@ -66,6 +66,16 @@ impl Default for Limits {
     }
 }
 
+/// Bytes of a request's body that the server holds while nobody reads them: the window of a stream, or what is read from a connection
+/// of HTTP/1.1 at once. Charged to the account of the app that the request is for.
+pub(crate) const BODY_WINDOW_BYTES: usize = 64 << 10;
+
+/// The same for all streams of a connection together: what a connection can make the server hold whatever becomes of its requests.
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+
+/// Bytes of a response that wait for a stream's client. Charged with the response.
+const SEND_BUFFER_BYTES: usize = 32 << 10;
+
 /// Why the front door does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
@@ -292,6 +302,9 @@ fn protocol(limits: &Limits) -> auto::Builder<WatchedTasks> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
+        .initial_stream_window_size(Some(u32::try_from(BODY_WINDOW_BYTES).unwrap_or(u32::MAX)))
+        .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.head_timeout)
         .keep_alive_timeout(limits.head_timeout);

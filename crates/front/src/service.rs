@@ -21,6 +21,7 @@ use crate::idle::Traffic;
 use crate::incoming::{LimitedBody, Verdict};
 use crate::outgoing::{AccessLine, Admitted, OutgoingBody, Unfinished};
 use crate::problem::{ASTERISK, BODY_TOO_LARGE, HOST, METHOD, MISDIRECTED, NOT_FOUND, NOT_LOADED, OVERLOADED, Problem};
+use crate::server::BODY_WINDOW_BYTES;
 use crate::site::{Site, Target};
 use crate::trace;
 
@@ -150,6 +151,7 @@ impl Service {
         verdict: Verdict,
     ) -> Result<Response<isomer_runtime::ResponseBody>, Failure> {
         let (max, pace) = (target.body_bytes_max, self.body_pace);
+        let longest = usize::try_from(request.body().size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let http = request.map(|body| LimitedBody::new(body, max, pace, verdict).boxed_unsync());
         let request = isomer_runtime::Request {
             http,
@@ -158,6 +160,7 @@ impl Service {
             allowed: target.deadline,
             handler: target.handler,
             component: target.component.clone(),
+            buffer_bytes: longest.min(BODY_WINDOW_BYTES),
         };
         target.group.handle(request).await
     }

@@ -4,6 +4,7 @@
 
 use std::fmt::{Debug, Write as _};
 
+use isomer_runtime::foreign;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -46,8 +47,13 @@ impl Visit for Text {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let written = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " ({name}: {value:?})"),
+            "message" => {
+                self.message = foreign::cut(format_args!("{value:?}"), foreign::TEXT_BYTES_MAX);
+                Ok(())
+            }
+            name => {
+                write!(self.fields, " ({name}: {})", foreign::cut(format_args!("{value:?}"), foreign::TEXT_BYTES_MAX))
+            }
         };
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
     }

@@ -18,6 +18,19 @@ const QUEUE_LINES_MAX: usize = 8192;
 /// As many of them may be guests' output, so that what the platform says of a guest that prints without end is not lost in it.
 const QUEUE_OUTPUT_MAX: usize = QUEUE_LINES_MAX / 2;
 
+/// Bytes of the lines that may wait: a reader that is slow, or has stopped, makes the process hold no more. Past that, lines are
+/// dropped and counted.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// Of these, as many may be taken by what guests print, how requests ended and the access log.
+const QUEUE_GUEST_BYTES_MAX: usize = QUEUE_BYTES_MAX / 2;
+
+/// And by the lines about one tenant.
+const QUEUE_TENANT_BYTES_MAX: usize = QUEUE_BYTES_MAX / 16;
+
+/// Tenants are counted by a hash of their name, so that counting takes no lock; two may have to share.
+const TENANT_COUNTERS: usize = 64;
+
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -34,9 +47,7 @@ pub enum Format {
 #[derive(Clone)]
 pub struct Log {
     queue: SyncSender<Message>,
-    /// Lines that wait.
-    waiting: Arc<AtomicUsize>,
-    dropped: Arc<AtomicU64>,
+    counted: Arc<Counted>,
     access: bool,
 }
 
@@ -54,13 +65,12 @@ impl Log {
     /// When the thread cannot be started.
     pub fn start(out: impl Write + Send + 'static, format: Format, access: bool) -> io::Result<Self> {
         let (queue, records) = sync_channel(QUEUE_LINES_MAX);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let counted = Counted { waiting: waiting.clone(), dropped: dropped.clone() };
+        let counted = Arc::new(Counted::default());
+        let counted_by_writer = counted.clone();
         std::thread::Builder::new()
             .name("isomer-log".into())
-            .spawn(move || write_all(io::BufWriter::new(out), &records, &counted, format))?;
-        Ok(Self { queue, waiting, dropped, access })
+            .spawn(move || write_all(io::BufWriter::new(out), &records, &counted_by_writer, format))?;
+        Ok(Self { queue, counted, access })
     }
 
     /// Is each served request to be told?
@@ -82,12 +92,12 @@ impl Log {
 
     /// Something a person should know.
     pub fn note(&self, text: impl Into<String>) {
-        self.push(Record::Note { level: Level::Info, text: text.into() });
+        self.push(Record::note(Level::Info, text.into()));
     }
 
     /// Something a person should look at.
     pub fn warn(&self, text: impl Into<String>) {
-        self.push(Record::Note { level: Level::Warning, text: text.into() });
+        self.push(Record::note(Level::Warning, text.into()));
     }
 
     /// Waits until all that was said before has been written.
@@ -103,13 +113,13 @@ impl Log {
     }
 
     pub(crate) fn push_of(&self, at: SystemTime, member: Option<MemberName>, record: Record) {
-        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let has_room = waiting < QUEUE_OUTPUT_MAX || !matches!(record, Record::Output { .. });
+        let weight = Weight::of(&record);
+        let has_room = self.counted.add(&weight, matches!(record, Record::Output { .. }));
         if has_room && self.queue.try_send(Message::Record(at, member, record)).is_ok() {
             return;
         }
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.counted.subtract(&weight);
+        self.counted.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -126,12 +136,77 @@ impl OutputSink for Log {
     fn call_failed(&self, component: &str, request: Option<RequestId>, failure: &Failure) {
         self.push(Record::call_failed(component, request, failure));
     }
+
+    fn denied(&self, component: &str, text: &str) {
+        self.warn(format!("`{component}`: {text}"));
+    }
 }
 
-/// What the writing thread counts, too.
+/// What waits, and what was dropped.
 struct Counted {
-    waiting: Arc<AtomicUsize>,
-    dropped: Arc<AtomicU64>,
+    lines: AtomicUsize,
+    bytes: AtomicUsize,
+    guest_bytes: AtomicUsize,
+    tenant_bytes: [AtomicUsize; TENANT_COUNTERS],
+    dropped: AtomicU64,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self {
+            lines: 0.into(),
+            bytes: 0.into(),
+            guest_bytes: 0.into(),
+            tenant_bytes: [const { AtomicUsize::new(0) }; TENANT_COUNTERS],
+            dropped: 0.into(),
+        }
+    }
+}
+
+/// What a line counts for while it waits.
+struct Weight {
+    bytes: usize,
+    is_of_guest: bool,
+    tenant: Option<usize>,
+}
+
+impl Weight {
+    fn of(record: &Record) -> Self {
+        let counter = |name: &str| name.bytes().fold(7, |sum: usize, byte| sum.wrapping_mul(31) + usize::from(byte));
+        Self {
+            bytes: record.bytes(),
+            is_of_guest: record.is_of_guest(),
+            tenant: record.tenant().map(|tenant| counter(tenant) % TENANT_COUNTERS),
+        }
+    }
+}
+
+impl Counted {
+    /// Counts a line, and says whether there is room for it. One that gets none has to be subtracted again.
+    fn add(&self, weight: &Weight, is_output: bool) -> bool {
+        let add = |counter: &AtomicUsize| counter.fetch_add(weight.bytes, Ordering::Relaxed) + weight.bytes;
+        let mut fits = self.lines.fetch_add(1, Ordering::Relaxed) < QUEUE_OUTPUT_MAX || !is_output;
+        fits &= add(&self.bytes) <= QUEUE_BYTES_MAX;
+        if weight.is_of_guest {
+            fits &= add(&self.guest_bytes) <= QUEUE_GUEST_BYTES_MAX;
+        }
+        if let Some(tenant) = weight.tenant {
+            fits &= add(&self.tenant_bytes[tenant]) <= QUEUE_TENANT_BYTES_MAX;
+        }
+        fits
+    }
+
+    fn subtract(&self, weight: &Weight) {
+        let subtract = |counter: &AtomicUsize| counter.fetch_sub(weight.bytes, Ordering::Relaxed);
+        self.lines.fetch_sub(1, Ordering::Relaxed);
+        subtract(&self.bytes);
+        if weight.is_of_guest {
+            subtract(&self.guest_bytes);
+        }
+        if let Some(tenant) = weight.tenant {
+            subtract(&self.tenant_bytes[tenant]);
+        }
+    }
 }
 
 /// Writes until the last [`Log`] is gone. A closed pipe ends the writing, not the app.
@@ -143,8 +218,8 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, counted: &Counted, 
         while let Some(message) = next {
             match message {
                 Message::Record(at, member, record) => {
-                    counted.waiting.fetch_sub(1, Ordering::Relaxed);
                     open = open && write_line(&mut out, at, member.as_ref(), &record, format).is_ok();
+                    counted.subtract(&Weight::of(&record));
                 }
                 Message::Flush(done) => {
                     // What was lost was said before, too.
@@ -231,6 +306,40 @@ mod tests {
         // The writer has taken a buffer full of lines before it is stuck; each has more than 8 bytes.
         let taken_max = (8 << 10) / 8;
         assert!(text.matches("| noise\n").count() <= QUEUE_OUTPUT_MAX + taken_max);
+    }
+
+    #[test]
+    fn long_lines_wait_up_to_so_many_bytes() {
+        let pipe = Stuck::default();
+        let log = Log::start(pipe.clone(), Format::Text { colour: false }, true).unwrap();
+        for _ in 0..QUEUE_LINES_MAX {
+            log.warn("x".repeat(1 << 20));
+        }
+        let waiting = log.counted.bytes.load(Ordering::Relaxed);
+        assert!(waiting <= QUEUE_BYTES_MAX, "{waiting} bytes wait");
+        let line = "x".repeat(isomer_runtime::output::LINE_BYTES_MAX);
+        for _ in 0..QUEUE_LINES_MAX {
+            log.line("noisy", Stream::Stdout, None, line.as_bytes());
+        }
+        let of_guests = log.counted.guest_bytes.load(Ordering::Relaxed);
+        assert!(of_guests <= QUEUE_GUEST_BYTES_MAX, "{of_guests} bytes of guests wait");
+        pipe.0.state.lock().unwrap().0 = true;
+        pipe.0.changed.notify_all();
+        log.flush();
+        assert_eq!(log.counted.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(log.counted.guest_bytes.load(Ordering::Relaxed), 0);
+        let text = String::from_utf8(pipe.0.state.lock().unwrap().1.clone()).unwrap();
+        assert!(text.contains("lines of the log were dropped"));
+        assert!(text.lines().all(|line| line.len() < 10 << 10));
+    }
+
+    #[test]
+    fn the_lines_about_one_tenant_leave_room_for_those_about_others() {
+        let counted = Counted::default();
+        let of = |tenant: usize| Weight { bytes: 4 << 10, is_of_guest: true, tenant: Some(tenant) };
+        let fill = |tenant: usize| (0..QUEUE_LINES_MAX).take_while(|_| counted.add(&of(tenant), false)).count();
+        assert_eq!(fill(1), QUEUE_TENANT_BYTES_MAX / (4 << 10));
+        assert_eq!(fill(2), QUEUE_TENANT_BYTES_MAX / (4 << 10));
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl MemberLog {
     }
 
     fn push(&self, level: Level, text: String) {
-        self.log.push_of(SystemTime::now(), Some(self.member.clone()), Record::Note { level, text });
+        self.log.push_of(SystemTime::now(), Some(self.member.clone()), Record::note(level, text));
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
+use isomer_runtime::foreign::{NAME_BYTES_MAX, TEXT_BYTES_MAX, cut};
 use isomer_runtime::output::Stream;
 use isomer_runtime::{Failure, RequestId};
 use serde_json::{Value, json};
@@ -82,14 +83,19 @@ pub(crate) enum Level {
 
 impl Record {
     pub(crate) fn access(access: Access) -> Self {
-        Self::Access(Access { target: bounded(access.target), ..access })
+        let shortened = |text: String, bytes_max| if text.len() > bytes_max { cut(&text, bytes_max) } else { text };
+        Self::Access(Access {
+            method: shortened(access.method, NAME_BYTES_MAX),
+            target: shortened(access.target, TEXT_BYTES_MAX),
+            ..access
+        })
     }
 
     pub(crate) fn failed(component: &str, request: RequestId, failure: &Failure, broken: bool) -> Self {
         Self::Failed {
             component: component.to_owned(),
             request,
-            reason: bounded(failure.to_string()),
+            reason: cut(failure, TEXT_BYTES_MAX),
             backtrace: failure.backtrace().to_vec(),
             broken,
         }
@@ -99,8 +105,42 @@ impl Record {
         Self::CallFailed {
             component: component.to_owned(),
             request,
-            reason: bounded(failure.to_string()),
+            reason: cut(failure, TEXT_BYTES_MAX),
             backtrace: failure.backtrace().to_vec(),
+        }
+    }
+
+    pub(crate) fn note(level: Level, text: String) -> Self {
+        Self::Note { level, text: if text.len() > TEXT_BYTES_MAX { cut(text, TEXT_BYTES_MAX) } else { text } }
+    }
+
+    /// Bytes that it takes while it waits to be written.
+    pub(crate) fn bytes(&self) -> usize {
+        let frames = |frames: &[String]| frames.iter().map(|frame| size_of::<String>() + frame.len()).sum::<usize>();
+        let text = match self {
+            Self::Output { component, line, .. } => component.len() + line.len(),
+            Self::Access(access) => {
+                access.method.len() + access.target.len() + access.host.as_ref().map_or(0, String::len)
+            }
+            Self::Failed { component, reason, backtrace, .. }
+            | Self::CallFailed { component, reason, backtrace, .. } => {
+                component.len() + reason.len() + frames(backtrace)
+            }
+            Self::Note { text, .. } => text.len(),
+        };
+        size_of::<Self>() + text
+    }
+
+    /// Does its number depend on what guests and clients do, rather than on what the platform does?
+    pub(crate) fn is_of_guest(&self) -> bool {
+        !matches!(self, Self::Note { .. })
+    }
+
+    /// The tenant that it is about.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Access(access) => access.owner.as_ref().map(|owner| &*owner.tenant),
+            _ => None,
         }
     }
 
@@ -220,19 +260,6 @@ impl Record {
 /// A call stack, a frame a line.
 fn write_frames(text: &mut String, frames: &[String]) -> std::fmt::Result {
     frames.iter().enumerate().try_for_each(|(number, frame)| write!(text, "\n    {number:>3}: {}", printable(frame)))
-}
-
-/// Texts that a guest or a client wrote are cut here: thousands of lines may wait in the queue at once.
-const TEXT_BYTES_MAX: usize = 4 << 10;
-
-/// The beginning of a text that someone else wrote.
-fn bounded(mut text: String) -> String {
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-        text.push('…');
-        text.shrink_to_fit();
-    }
-    text
 }
 
 /// A guest decides what is in its output, but not what it does to the terminal: control characters are shown, not obeyed.

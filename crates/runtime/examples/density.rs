@@ -28,6 +28,7 @@ impl OutputSink for Nowhere {
     fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
     fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
     fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
+    fn denied(&self, _: &str, _: &str) {}
 }
 
 /// What the process takes of the system.
@@ -120,6 +121,7 @@ async fn ask(group: &GroupHandle) {
         allowed,
         handler: 0,
         component: "hello".into(),
+        buffer_bytes: 0,
     };
     let response = group.handle(request).await.unwrap();
     assert_eq!(response.status(), 200);

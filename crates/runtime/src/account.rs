@@ -47,8 +47,9 @@ pub struct Account {
     /// [`u64::MAX`]: as much as there is.
     cpu_ns_per_second: AtomicU64,
     memory_bytes: AtomicU64,
-    /// The part of `memory_bytes` that the host holds beside guests' memories and tables.
-    host_bytes: AtomicU64,
+    /// The part of `memory_bytes` that is guests' memories and tables. Counted rather than the host's part, which changes with each
+    /// request.
+    guest_bytes: AtomicU64,
     /// What its instances hold of the engine's pool.
     held: Mutex<PoolSizes>,
     cpu_ns: AtomicU64,
@@ -100,6 +101,9 @@ impl HostMemory {
     /// # Errors
     /// When the account's memory is used up; what was charged before stays charged.
     pub fn grow(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let bytes = bytes as u64;
         if !self.account.take_memory(bytes) {
             return Err(OutOfMemory { limit_bytes: self.account.memory_bytes_max() });
@@ -129,7 +133,6 @@ impl HostMemory {
     }
 
     fn note(&mut self, bytes: u64) {
-        self.account.host_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
     }
 
@@ -137,7 +140,6 @@ impl HostMemory {
     pub fn shrink_to(&mut self, bytes: usize) {
         let released = self.bytes.saturating_sub(bytes as u64);
         self.bytes -= released;
-        self.account.host_bytes.fetch_sub(released, Ordering::Relaxed);
         self.account.give_memory(released);
     }
 
@@ -163,7 +165,7 @@ impl Account {
             memory_bytes_max: AtomicU64::new(0),
             cpu_ns_per_second: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
-            host_bytes: AtomicU64::new(0),
+            guest_bytes: AtomicU64::new(0),
             held: Mutex::default(),
             cpu_ns: AtomicU64::new(0),
             bucket_ns: AtomicI64::new(0),
@@ -207,9 +209,10 @@ impl Account {
     /// What has been counted.
     #[must_use]
     pub fn used(&self) -> AccountUse {
+        let memory_bytes = self.memory_bytes.load(Ordering::Relaxed);
         AccountUse {
-            memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
-            host_bytes: self.host_bytes.load(Ordering::Relaxed),
+            memory_bytes,
+            host_bytes: memory_bytes.saturating_sub(self.guest_bytes.load(Ordering::Relaxed)),
             cpu: Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed)),
             refused_memory: self.refused_memory.load(Ordering::Relaxed),
             refused_cpu: self.refused_cpu.load(Ordering::Relaxed),
@@ -290,6 +293,20 @@ impl Account {
     #[must_use]
     pub fn host_memory(self: &Arc<Self>) -> HostMemory {
         HostMemory { account: self.clone(), bytes: 0 }
+    }
+
+    /// As [`Account::take_memory`], for memories and tables of a guest.
+    pub(crate) fn take_guest_memory(&self, bytes: u64) -> bool {
+        let taken = self.take_memory(bytes);
+        if taken {
+            self.guest_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    pub(crate) fn give_guest_memory(&self, bytes: u64) {
+        self.guest_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.give_memory(bytes);
     }
 
     /// Charges `bytes` of host memory before they are allocated. They are released when the charge is dropped, so it belongs into

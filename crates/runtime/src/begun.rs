@@ -15,11 +15,16 @@ use futures::stream::FuturesUnordered;
 use isomer_wire::CallFailure;
 use isomer_wire::image::IMAGE_BYTES_MAX;
 
+use crate::account::{Account, HostMemory, OutOfMemory};
+
 /// Calls that one instance may have begun and not taken the answers of.
 pub(crate) const CALLS_MAX: usize = 1024;
 
 /// Bytes of the images of all those calls together: arguments until the callee has them, then answers.
 pub(crate) const BYTES_MAX: usize = 4 * IMAGE_BYTES_MAX as usize;
+
+/// What a call takes beside its image: its future, with that of its callee.
+const CALL_BYTES: usize = 4 << 10;
 
 /// The calls of one store.
 #[derive(Default)]
@@ -44,7 +49,13 @@ impl Begun {
     ///
     /// # Errors
     /// When there is no room for it.
-    pub(crate) fn enter(self: &Arc<Self>, seam: &Arc<str>, bytes: usize) -> Result<Place, CallFailure> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        seam: &Arc<str>,
+        bytes: usize,
+        account: &Arc<Account>,
+    ) -> Result<Place, CallFailure> {
+        let memory = account.charge_host_memory(CALL_BYTES + bytes).map_err(no_memory)?;
         let mut state = self.state();
         if state.in_flight.len() >= CALLS_MAX {
             return Err(CallFailure::overloaded(format!(
@@ -59,7 +70,7 @@ impl Begun {
         state.next += 1;
         state.in_flight.push((number, seam.clone()));
         drop(state);
-        Ok(Place { begun: self.clone(), number, bytes })
+        Ok(Place { begun: self.clone(), number, bytes, memory })
     }
 
     /// Has `call` run beside the store from now on.
@@ -102,6 +113,10 @@ impl Begun {
     }
 }
 
+fn no_memory(full: OutOfMemory) -> CallFailure {
+    CallFailure::Lost { error: isomer_wire::CallError::Overloaded, reason: full.to_string(), not_run: false }
+}
+
 fn no_room() -> String {
     format!("the images of the caller's calls in flight take more than {BYTES_MAX} bytes")
 }
@@ -111,6 +126,8 @@ pub(crate) struct Place {
     begun: Arc<Begun>,
     number: u64,
     bytes: usize,
+    /// Charged to the caller's account.
+    memory: HostMemory,
 }
 
 impl Place {
@@ -127,6 +144,11 @@ impl Place {
                 reason: no_room(),
                 not_run: false,
             });
+        }
+        if bytes > self.bytes {
+            self.memory.grow(bytes - self.bytes).map_err(no_memory)?;
+        } else {
+            self.memory.shrink_to(CALL_BYTES + bytes);
         }
         state.bytes = others + bytes;
         drop(state);
@@ -179,16 +201,17 @@ mod tests {
     #[test]
     fn places_are_bounded_and_given_back() {
         let begun = Arc::new(Begun::default());
-        let seam = Arc::<str>::from("a → b");
-        let mut places = (0..CALLS_MAX).map(|_| begun.enter(&seam, 1).unwrap()).collect::<Vec<_>>();
-        assert!(matches!(begun.enter(&seam, 1), Err(CallFailure::Lost { not_run: true, .. })));
+        let (seam, account) = (Arc::<str>::from("a → b"), Account::unlimited());
+        let mut places = (0..CALLS_MAX).map(|_| begun.enter(&seam, 1, &account).unwrap()).collect::<Vec<_>>();
+        assert!(matches!(begun.enter(&seam, 1, &account), Err(CallFailure::Lost { not_run: true, .. })));
         assert!(places[0].answered(BYTES_MAX).is_err());
         assert!(places[0].answered(BYTES_MAX - CALLS_MAX + 1).is_ok());
         places.pop();
-        assert!(begun.enter(&seam, 2).is_err());
-        assert!(begun.enter(&seam, 1).is_ok());
+        assert!(begun.enter(&seam, 2, &account).is_err());
+        assert!(begun.enter(&seam, 1, &account).is_ok());
         assert_eq!(begun.oldest().as_deref(), Some("a → b"));
         drop(places);
         assert_eq!((begun.oldest(), begun.state().bytes), (None, 0));
+        assert_eq!(account.used().host_bytes, 0);
     }
 }

@@ -16,6 +16,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
+use crate::account::{HostMemory, OutOfMemory};
 use crate::lanes::Metered;
 
 /// What is left of a request's work once the head of its response is there.
@@ -62,7 +63,16 @@ pub struct ResponseBody {
     missing_bytes: Option<u64>,
     /// Nobody will read it (an answer to HEAD, or one that has no body by its status), and that is fine.
     unread: bool,
+    /// What the host holds for the request and for this.
+    _memory: Option<HostMemory>,
 }
+
+/// Pieces of a response that wait between the guest and its client: one that the guest has handed over, one that is on its way, and what the
+/// server holds (`front/src/server.rs`) while the client does not read.
+const RESPONSE_BUFFER_BYTES: usize = 160 << 10;
+
+/// A body or head up to this size is part of what each request is charged.
+const SMALL_RESPONSE_BYTES: usize = 2 << 10;
 
 impl ResponseBody {
     /// The body of `response`, to whose method the server sends a body unless `unread`.
@@ -76,7 +86,21 @@ impl ResponseBody {
         let length = response.headers().get(http::header::CONTENT_LENGTH);
         let missing_bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let unread = unread || has_no_body(response.status());
-        response.map(|inner| Self { inner, rest, signals, ended: Some(ended), missing_bytes, unread })
+        response.map(|inner| Self { inner, rest, signals, ended: Some(ended), missing_bytes, unread, _memory: None })
+    }
+
+    /// Holds the charge of its request, with what the response and its head of `head_bytes` add to it.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub(crate) fn charged(mut self, head_bytes: usize, mut memory: HostMemory) -> Result<Self, OutOfMemory> {
+        let longest = usize::try_from(self.inner.size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        // A small one is part of what each request is charged.
+        if longest > SMALL_RESPONSE_BYTES || head_bytes > SMALL_RESPONSE_BYTES {
+            memory.grow(longest.min(RESPONSE_BUFFER_BYTES) + head_bytes)?;
+        }
+        self._memory = Some(memory);
+        Ok(self)
     }
 
     /// The guest's last frame was read: lets the run finish, elsewhere if it is not quick about it.

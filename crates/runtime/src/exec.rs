@@ -257,7 +257,7 @@ impl WasiHttpHooks for Hooks {
         let Some(outbound) = &self.0 else {
             return Box::new(async { Err(HttpError::HttpRequestDenied) });
         };
-        let sent = outbound.send(request, options);
+        let sent = outbound.send(request, options, None);
         Box::new(async move {
             let (response, io) = sent.await?;
             Ok((response, Box::new(io) as Box<dyn Future<Output = Result<(), HttpError>> + Send>))

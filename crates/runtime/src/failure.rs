@@ -7,6 +7,8 @@ use isomer_api::Quota;
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure};
 
+use crate::account::OutOfMemory;
+use crate::foreign::{self, FRAME_BYTES_MAX};
 use crate::limits::RefusedBy;
 use crate::sizes::Dimension;
 
@@ -143,6 +145,12 @@ pub enum RoomLimit {
     Miscount,
 }
 
+impl From<OutOfMemory> for Failure {
+    fn from(full: OutOfMemory) -> Self {
+        Self::out_of_memory(full.limit_bytes, Vec::new())
+    }
+}
+
 impl Failure {
     /// Reads what wasmtime says of a run that ended in an error.
     pub(crate) fn from_trap(error: &wasmtime::Error, refused: Option<RefusedBy>) -> Self {
@@ -155,7 +163,7 @@ impl Failure {
         }
         let reason = match error.downcast_ref::<wasmtime_wasi::I32Exit>() {
             Some(exit) => format!("it called exit with status {}", exit.0),
-            None => error.root_cause().to_string(),
+            None => foreign::cut(error.root_cause(), foreign::TEXT_BYTES_MAX),
         };
         match refused {
             Some(RefusedBy::Instance { limit_bytes }) => Self::Memory { limit_bytes, reason, backtrace },
@@ -166,7 +174,8 @@ impl Failure {
     }
 
     pub(crate) fn out_of_memory(limit_bytes: u64, backtrace: Vec<String>) -> Self {
-        let reason = format!("its live instances have all of its {limit_bytes} bytes");
+        let reason =
+            format!("its live instances, and what the node holds for them, take all of its {limit_bytes} bytes");
         Self::Quota { quota: Quota::Memory, reason, backtrace }
     }
 
@@ -222,14 +231,14 @@ pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let frames = trace.frames().iter().map(|frame| {
         let module = frame.module().name().unwrap_or("module");
         let name = match frame.func_name() {
-            Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+            Some(name) => foreign::cut(format_args!("{:#}", rustc_demangle::demangle(name)), FRAME_BYTES_MAX),
             None => format!("function {}", frame.func_index()),
         };
         (module, name)
     });
     let frames: Vec<_> = frames.collect();
     let shown = without_startup(&frames, |(_, name)| name);
-    shown.iter().map(|(module, name)| format!("{module}: {name}")).collect()
+    shown.iter().map(|(module, name)| foreign::cut(format_args!("{module}: {name}"), FRAME_BYTES_MAX)).collect()
 }
 
 /// Functions that run before a program's `main`: the C library's, the Rust standard library's, the linker's. Which of them there

@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 use crate::body::ResponseBody;
 use crate::failure::Failure;
 use crate::group::{Group, Request};
+use crate::heads::fields_bytes;
 use crate::lanes::Metered;
 use crate::scope::{Scope, Until};
 
@@ -66,6 +67,8 @@ impl Graph {
         let scope = Arc::new(Scope::of_call(&context, self.clone()));
         let Some(group) = self.groups.get(entrance.group) else { return Err(no_such_group()) };
         let account = group.account().clone();
+        let memory = account.charge_host_memory(image.len());
+        let _memory = memory.map_err(|full| CallFailure::overloaded(full.to_string()))?;
         let called = async move { self.call(entrance, scope, Until { deadline, allowed }, &image).await };
         let called = Metered::new(&account, Box::pin(called));
         match timeout_at(deadline.into(), called).await {
@@ -114,6 +117,11 @@ impl GroupHandle {
     /// # Errors
     /// When the guest gives no response: see [`Failure`].
     pub async fn handle(&self, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
-        self.graph.groups[self.index].handle(self.graph.clone(), request).await
+        let group = &self.graph.groups[self.index];
+        let memory = group.account().charge_host_memory(request.host_bytes())?;
+        let response = group.handle(self.graph.clone(), request).await?;
+        let (head, body) = response.into_parts();
+        let head_bytes = fields_bytes(&head.headers);
+        Ok(http::Response::from_parts(head, body.charged(head_bytes, memory)?))
     }
 }

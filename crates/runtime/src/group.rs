@@ -11,10 +11,12 @@ use crate::account::Account;
 use crate::alone::Alone;
 use crate::body::ResponseBody;
 use crate::code::Code;
+use crate::denials::Denials;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::guest::{OwnerSettings, RequestId, Template};
+use crate::heads::fields_bytes;
 use crate::link::{Import, LinkError, Provider, linker};
 use crate::output::OutputSink;
 use crate::pool::PoolLimits;
@@ -79,6 +81,23 @@ pub struct Request {
     pub handler: usize,
     /// The component that has it, for the log.
     pub component: Arc<str>,
+    /// Bytes of its body that the server may hold while the guest does not read.
+    pub buffer_bytes: usize,
+}
+
+/// What an instance takes of the host whatever it does, beside the engine's own data about it: its store, a stack as deep as usual, what
+/// it keeps resident of returned memory.
+const INSTANCE_BYTES: usize = 64 << 10;
+
+/// What a request takes of the host beside its head and its body: what runs it, and its part of the connection.
+const REQUEST_BYTES: usize = 8 << 10;
+
+impl Request {
+    /// What the host holds for it from the beginning on.
+    pub(crate) fn host_bytes(&self) -> usize {
+        let target = self.http.uri().path_and_query().map_or(0, |path| path.as_str().len());
+        REQUEST_BYTES + fields_bytes(self.http.headers()) + target + self.buffer_bytes
+    }
 }
 
 /// Why a group could not be made.
@@ -175,12 +194,13 @@ impl Group {
             calls,
             template: Arc::new(Template {
                 owners: settings.owners.into(),
+                denials: Denials::new(settings.sink.clone()),
                 sink: settings.sink,
                 account: account.clone(),
                 beside: settings.concurrency.saturating_sub(1) as usize,
             }),
             memory_bytes: settings.memory_bytes,
-            host_bytes: settings.state_bytes,
+            host_bytes: INSTANCE_BYTES + settings.state_bytes,
         });
         let limits = |concurrency: u32| PoolLimits {
             instances_max,

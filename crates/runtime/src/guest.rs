@@ -16,10 +16,11 @@ use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use crate::account::Account;
+use crate::account::{Account, HostMemory, OutOfMemory};
 use crate::begun::Begun;
+use crate::denials::Denials;
 use crate::folders::FolderStorage;
-use crate::heads::FIELDS_BYTES_MAX;
+use crate::heads::{self, FIELDS_BYTES_MAX};
 use crate::limits::MemoryLimiter;
 use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
 use crate::scope::{Scope, Until};
@@ -52,11 +53,13 @@ pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), Htt
 
 /// Sends a component's outgoing HTTP requests, or refuses them.
 pub trait Outbound: Send + Sync + 'static {
-    /// Send `request`. `Err(HttpRequestDenied)` where the component has no grant for the host.
+    /// Send `request`. `Err(HttpRequestDenied)` where the component has no grant for the host, of which `denials` is told if there
+    /// is one.
     fn send(
         &self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
+        denials: Option<&Arc<Denials>>,
     ) -> BoxFuture<'static, Result<Outgoing, HttpError>>;
 }
 
@@ -106,6 +109,7 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Template {
     pub(crate) owners: Box<[OwnerSettings]>,
     pub(crate) sink: Arc<dyn OutputSink>,
+    pub(crate) denials: Arc<Denials>,
     /// Who pays.
     pub(crate) account: Arc<Account>,
     /// Requests that an instance serves beside the first, at the same time.
@@ -136,10 +140,13 @@ pub struct Guest {
     pub(crate) answers: Answers,
     /// The seam over which the guest waits for a synchronous call.
     pub(crate) waits_for: Option<Arc<str>>,
+    /// Of the call of a capability whose result came last: it may still be on its way into the guest's memory.
+    lowered: Option<HostMemory>,
 }
 
 impl Guest {
-    pub(crate) fn new(template: Arc<Template>, memory_bytes: usize) -> Self {
+    /// `host` is what the instance takes of the host whatever its guest does.
+    pub(crate) fn new(template: Arc<Template>, memory_bytes: usize, host: HostMemory) -> Self {
         let owners = template.owners.len();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX.saturating_add(template.beside.saturating_mul(HANDLES_PER_REQUEST)));
@@ -153,13 +160,14 @@ impl Guest {
             current: owners,
             writers: Vec::new(),
             request: Arc::default(),
-            limiter: MemoryLimiter::new(memory_bytes, template.account.clone()),
+            limiter: MemoryLimiter::new(memory_bytes, template.account.clone(), host),
             template,
             out_of_cpu: false,
             until: None,
             begun: Arc::default(),
             answers: Answers::default(),
             waits_for: None,
+            lowered: None,
         }
     }
 
@@ -171,6 +179,33 @@ impl Guest {
     /// The account that this instance is charged to.
     pub fn account(&self) -> &Arc<Account> {
         &self.template.account
+    }
+
+    /// Charges what the table of handles is about to hold in addition.
+    pub(crate) fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        let table = &mut self.table;
+        self.limiter.charge_host(bytes, || heads::held_bytes(table)).map_err(wasmtime::Error::new)
+    }
+
+    /// Charges what the host holds for a call of a capability: its arguments, to begin with.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub fn charge_call(&mut self, argument_bytes: usize) -> Result<HostMemory, OutOfMemory> {
+        // A guest that calls has taken the result of the call before.
+        self.lowered = None;
+        self.template.account.charge_host_memory(argument_bytes)
+    }
+
+    /// The call is over. Its result is copied into the guest's memory when the host function has returned, and not faster than the
+    /// guest's own allocator is; so what it was charged stays charged until the next call, or the end of the request.
+    pub fn end_call(&mut self, memory: HostMemory) {
+        self.lowered = Some(memory);
+    }
+
+    /// Where to tell what a component was denied.
+    pub fn denials(&self) -> &Denials {
+        &self.template.denials
     }
 
     /// When the request that runs now must be over; `None` between requests and for commands.
@@ -210,6 +245,8 @@ impl Guest {
             writer.finish_line();
         }
         self.request.set(None);
+        self.lowered = None;
+        self.limiter.settle_host(heads::held_bytes(&mut self.table));
         self.until = None;
         self.hooks.scope = None;
     }
@@ -274,7 +311,8 @@ impl Guest {
                 let perms = if directory.write && !full { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
                 if let Err(error) = builder.preopened_dir(&directory.host, &directory.guest, perms) {
                     // It was there when the app started; the guest sees no such directory.
-                    tracing::warn!(component = &*owner.component, path = %directory.host.display(), %error, "cannot open granted directory");
+                    let text = format!("the granted directory `{}` cannot be opened: {error}", directory.guest);
+                    self.template.denials.tell(&owner.component, &text);
                 }
             }
         }
@@ -305,6 +343,10 @@ const NOBODY: usize = usize::MAX;
 
 /// Bytes of a body that are copied out of a guest at once. Each request may hold a few such pieces outside of its memory limit.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// Host memory of one exchange with a server outside: the pieces of both bodies that wait, the response's head, and the connection with
+/// its buffers, which are bounded by as much (`outbound/exchange.rs`).
+pub const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
 
 /// How wasmtime's HTTP implementation asks us things.
 struct Hooks {
@@ -344,9 +386,18 @@ impl WasiHttpHooks for Hooks {
         if let Some(traceparent) = self.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()) {
             request.headers_mut().entry("traceparent").or_insert_with(|| traceparent.clone());
         }
-        let sent = outbound.send(request, options);
+        let Ok(memory) = self.template.account.charge_host_memory(OUTBOUND_EXCHANGE_BYTES) else {
+            return Box::new(async {
+                Err(HttpError::InternalError(Some("the tenant's memory is used up".to_owned())))
+            });
+        };
+        let sent = outbound.send(request, options, Some(&self.template.denials));
         Box::new(async move {
             let (response, io) = sent.await?;
+            let io = async move {
+                let _memory = memory;
+                io.await
+            };
             Ok((response, Box::new(io) as Box<dyn Future<Output = Result<(), HttpError>> + Send>))
         })
     }

@@ -1,18 +1,25 @@
 //! What a guest may put into the head of a request or a response that it makes: bounded, as the host keeps it outside of the
-//! guest's memory for as long as the guest keeps the handle.
+//! guest's memory for as long as the guest keeps the handle; and charged to its account before it is kept.
 //!
 //! wasmtime's implementation bounds fields and schemes. The method, the path and the authority it takes as long as a call's arguments
 //! may be; so the functions that set them are defined anew here, for both versions of the interface, and look at the length first.
-//! What is too long is refused as what is not valid.
+//! What is too long is refused as what is not valid. Functions that make fields or put something into them are defined anew too, and
+//! charge it first. A guest whose account cannot pay traps, as it does at the limit of its handles: the interface has no error for it.
 
+use std::any::Any;
+
+use http::HeaderMap;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi_http::{WasiHttpView as _, p2, p3};
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
+use wasmtime_wasi_http::{FieldMap, WasiHttpView as _, p2, p3};
 
 use crate::guest::Guest;
 
 /// Bytes of the fields of one head, and of a path with its query.
 pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
+
+/// The most that fields can take of the host: of empty ones with names of a byte there are a thousand.
+const FIELDS_CHARGE_MAX: usize = FIELDS_BYTES_MAX + (FIELDS_BYTES_MAX / 64) * FIELD_BYTES;
 
 /// Bytes of a path with its query.
 const PATH_BYTES_MAX: usize = 64 << 10;
@@ -27,6 +34,43 @@ const AUTHORITY_BYTES_MAX: usize = 1 << 10;
 const TYPES_P2: &str = "wasi:http/types@0.2.12";
 const TYPES_P3: &str = "wasi:http/types@0.3.0";
 
+/// What a handle takes of the host beside what lies behind it: the largest thing that a handle stands for, and its place in the table.
+const HANDLE_BYTES: usize = 512;
+
+/// What a field of a head takes beside its name and value: its place in the map with what that has in reserve, and what the allocator
+/// adds to small pieces.
+const FIELD_BYTES: usize = 192;
+
+/// What the fields of a head take of the host.
+pub(crate) fn fields_bytes(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len()).sum()
+}
+
+/// What the handles of a table take of the host.
+pub(crate) fn held_bytes(table: &mut ResourceTable) -> usize {
+    table.iter_mut().map(|entry| HANDLE_BYTES + behind(entry)).sum()
+}
+
+fn behind(entry: &(dyn Any + Send)) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    if let Some(fields) = entry.downcast_ref::<FieldMap>() {
+        fields_bytes(fields)
+    } else if let Some(request) = entry.downcast_ref::<p3::Request>() {
+        fields_bytes(&request.headers) + request.path_with_query.as_ref().map_or(0, |path| path.as_str().len())
+    } else if let Some(response) = entry.downcast_ref::<p3::Response>() {
+        fields_bytes(&response.headers)
+    } else if let Some(request) = entry.downcast_ref::<p2::types::HostOutgoingRequest>() {
+        fields_bytes(&request.headers) + length(&request.path_with_query) + length(&request.authority)
+    } else if let Some(response) = entry.downcast_ref::<p2::types::HostOutgoingResponse>() {
+        fields_bytes(&response.headers)
+    } else if let Some(response) = entry.downcast_ref::<p2::types::HostIncomingResponse>() {
+        fields_bytes(&response.headers)
+    } else {
+        // Of a request that came in, the request's own charge covers the head; bodies are charged with their exchange.
+        0
+    }
+}
+
 type Store<'a> = StoreContextMut<'a, Guest>;
 type Text = Option<String>;
 
@@ -37,8 +81,67 @@ fn is_long(text: &Text, bytes_max: usize) -> bool {
 /// Puts the bounded functions in the place of the unbounded ones, which must be defined.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     bound_p2(linker)?;
-    bound_p3(linker)
+    bound_p3(linker)?;
+    charge_p2(linker.instance(TYPES_P2)?)?;
+    charge_p3(linker.instance(TYPES_P3)?)
 }
+
+/// Defines the functions that make fields or put something into them, of one version of the interface.
+macro_rules! charged_fields {
+    ($name:ident, $($types:ident)::+) => {
+        fn $name(mut types: LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
+            use $($types)::+::{HeaderError, HostFields};
+            types.func_wrap("[constructor]fields", |mut store: Store<'_>, ()| {
+                store.data_mut().charge_handles(HANDLE_BYTES)?;
+                Ok((HostFields::new(&mut store.data_mut().http())?,))
+            })?;
+            types.func_wrap(
+                "[static]fields.from-list",
+                |mut store: Store<'_>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+                    let bytes: usize = entries.iter().map(|(name, value)| FIELD_BYTES + name.len() + value.len()).sum();
+                    // What is more than fields may have is refused as such.
+                    let bytes = bytes.min(FIELDS_CHARGE_MAX);
+                    store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
+                    Ok((match HostFields::from_list(&mut store.data_mut().http(), entries) {
+                        Ok(fields) => Ok::<Resource<FieldMap>, HeaderError>(fields),
+                        Err(error) => Err(error.downcast()?),
+                    },))
+                },
+            )?;
+            types.func_wrap(
+                "[method]fields.set",
+                |mut store: Store<'_>, (fields, name, values): (Resource<FieldMap>, String, Vec<Vec<u8>>)| {
+                    let bytes: usize = values.iter().map(|value| FIELD_BYTES + value.len()).sum();
+                    store.data_mut().charge_handles((name.len() + bytes).min(FIELDS_CHARGE_MAX))?;
+                    Ok((match HostFields::set(&mut store.data_mut().http(), fields, name, values) {
+                        Ok(()) => Ok::<(), HeaderError>(()),
+                        Err(error) => Err(error.downcast()?),
+                    },))
+                },
+            )?;
+            types.func_wrap(
+                "[method]fields.append",
+                |mut store: Store<'_>, (fields, name, value): (Resource<FieldMap>, String, Vec<u8>)| {
+                    let bytes = FIELD_BYTES + name.len() + value.len();
+                    store.data_mut().charge_handles(bytes.min(FIELDS_CHARGE_MAX))?;
+                    Ok((match HostFields::append(&mut store.data_mut().http(), fields, name, value) {
+                        Ok(()) => Ok::<(), HeaderError>(()),
+                        Err(error) => Err(error.downcast()?),
+                    },))
+                },
+            )?;
+            types.func_wrap("[method]fields.clone", |mut store: Store<'_>, (fields,): (Resource<FieldMap>,)| {
+                // The clone shares what is in it until one of the two is changed; the charge is for then.
+                let bytes = fields_bytes(store.data_mut().table().get(&fields)?);
+                store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
+                Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
+            })
+        }
+    };
+}
+
+charged_fields!(charge_p2, p2::bindings::http::types);
+charged_fields!(charge_p3, p3::bindings::http::types);
 
 fn bound_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use p2::bindings::http::types::{HostOutgoingRequest, Method};
@@ -59,6 +162,7 @@ fn bound_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             if is_long(&path, PATH_BYTES_MAX) {
                 return Ok((Err(()),));
             }
+            store.data_mut().charge_handles(path.as_ref().map_or(0, String::len))?;
             Ok((HostOutgoingRequest::set_path_with_query(&mut store.data_mut().http(), request, path)?,))
         },
     )?;
@@ -92,6 +196,7 @@ fn bound_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             if is_long(&path, PATH_BYTES_MAX) {
                 return Ok((Err(()),));
             }
+            store.data_mut().charge_handles(path.as_ref().map_or(0, String::len))?;
             Ok((HostRequest::set_path_with_query(&mut store.data_mut().http(), request, path)?,))
         },
     )?;

@@ -37,8 +37,8 @@
 //! | [`skeleton`] | one call in one instance |
 //! | `scope` | what a request takes along the chain of its calls |
 //!
-//! and beside it: [`exec`] (one-off commands), [`code`] (compiled code on disk), [`guest`] (a store's data), `limits`,
-//! `heads` (what a guest may put into a request), [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports),
+//! and beside it: `credit` (what the host holds for an instance), [`exec`] (one-off commands), [`code`] (compiled code on disk), [`guest`] (a store's data), `limits`,
+//! `heads` (what a guest may put into a request), [`denials`], [`foreign`] (texts of others, cut), [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports),
 //! `given` (the clock and randomness of tests).
 //!
 //! This crate does not know what an app, a manifest or a route is, and no storage engine or socket.
@@ -51,10 +51,13 @@ mod alone;
 mod begun;
 mod body;
 pub mod code;
+mod credit;
+pub mod denials;
 pub mod engine;
 pub mod exec;
 mod failure;
 pub mod folders;
+pub mod foreign;
 mod given;
 pub mod graph;
 pub mod group;
@@ -84,6 +87,7 @@ pub mod wire;
 pub use account::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory};
 pub use body::ResponseBody;
 pub use code::{Code, CodeCache};
+pub use denials::Denials;
 pub use failure::{Failure, RoomLimit};
 pub use given::GivenClockAndRandom;
 pub use graph::{Entrance, Graph, GroupHandle};

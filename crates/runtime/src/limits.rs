@@ -1,10 +1,12 @@
-//! The memory of one instance: exact to the byte, summed over all memories and tables of the group, and charged to its account.
+//! The memory of one instance: exact to the byte, summed over all memories and tables of the group, and charged to its account; and,
+//! apart, what the host holds for it.
 
 use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
-use crate::account::Account;
+use crate::account::{Account, HostMemory, OutOfMemory};
+use crate::credit::HostCredit;
 
 /// Bytes that a table element takes on the host.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>() * 2;
@@ -17,6 +19,7 @@ pub(crate) struct MemoryLimiter {
     used_bytes: usize,
     limit_bytes: usize,
     account: Arc<Account>,
+    host: HostCredit,
     refused: Option<RefusedBy>,
 }
 
@@ -36,8 +39,9 @@ pub(crate) enum RefusedBy {
 }
 
 impl MemoryLimiter {
-    pub(crate) fn new(limit_bytes: usize, account: Arc<Account>) -> Self {
-        Self { used_bytes: 0, limit_bytes, account, refused: None }
+    /// `host` is what the store takes of the host whatever its guest does.
+    pub(crate) fn new(limit_bytes: usize, account: Arc<Account>, host: HostMemory) -> Self {
+        Self { used_bytes: 0, limit_bytes, account, host: HostCredit::new(host), refused: None }
     }
 
     pub(crate) fn account(&self) -> &Arc<Account> {
@@ -54,12 +58,27 @@ impl MemoryLimiter {
         self.refused = None;
     }
 
+    /// Charges host memory that the store is about to hold. `held` says what it holds now.
+    ///
+    /// # Errors
+    /// When the account's memory is used up: a trap, that explains itself as any other refusal.
+    pub(crate) fn charge_host(&mut self, bytes: usize, held: impl FnOnce() -> usize) -> Result<(), OutOfMemory> {
+        self.host.add(bytes, held).inspect_err(|full| {
+            self.refused = Some(RefusedBy::Account { limit_bytes: full.limit_bytes });
+        })
+    }
+
+    /// Notes what host memory the store really holds.
+    pub(crate) fn settle_host(&mut self, held_bytes: usize) {
+        self.host.settle(held_bytes);
+    }
+
     fn grow(&mut self, by: usize) -> bool {
         let Some(used) = self.used_bytes.checked_add(by).filter(|used| *used <= self.limit_bytes) else {
             self.refused = Some(RefusedBy::Instance { limit_bytes: self.limit_bytes });
             return false;
         };
-        if !self.account.take_memory(by as u64) {
+        if !self.account.take_guest_memory(by as u64) {
             self.refused = Some(RefusedBy::Account { limit_bytes: self.account.memory_bytes_max() });
             return false;
         }
@@ -70,7 +89,7 @@ impl MemoryLimiter {
 
 impl Drop for MemoryLimiter {
     fn drop(&mut self) {
-        self.account.give_memory(self.used_bytes as u64);
+        self.account.give_guest_memory(self.used_bytes as u64);
     }
 }
 
@@ -97,9 +116,13 @@ mod tests {
     use super::*;
     use crate::account::AccountLimits;
 
+    fn limiter(limit_bytes: usize, account: &Arc<Account>) -> MemoryLimiter {
+        MemoryLimiter::new(limit_bytes, account.clone(), account.charge_host_memory(0).unwrap())
+    }
+
     #[test]
     fn the_limit_is_the_sum_and_exact() {
-        let mut limiter = MemoryLimiter::new(10 << 16, Account::unlimited());
+        let mut limiter = limiter(10 << 16, &Account::unlimited());
         assert!(limiter.memory_growing(0, 4 << 16, None).unwrap());
         assert!(limiter.memory_growing(0, 6 << 16, None).unwrap());
         assert_eq!(limiter.refused(), None);
@@ -110,7 +133,7 @@ mod tests {
 
     #[test]
     fn tables_count() {
-        let mut limiter = MemoryLimiter::new(100 * TABLE_ELEMENT_BYTES, Account::unlimited());
+        let mut limiter = limiter(100 * TABLE_ELEMENT_BYTES, &Account::unlimited());
         assert!(limiter.table_growing(0, 100, None).unwrap());
         assert!(!limiter.table_growing(100, 101, None).unwrap());
     }
@@ -119,8 +142,8 @@ mod tests {
     fn instances_of_an_account_share_its_memory() {
         let limits = AccountLimits { memory_bytes: 10 << 16, cpu_per_second: Duration::MAX };
         let account = Account::new("t".into(), limits);
-        let mut first = MemoryLimiter::new(8 << 16, account.clone());
-        let mut second = MemoryLimiter::new(8 << 16, account.clone());
+        let mut first = limiter(8 << 16, &account);
+        let mut second = limiter(8 << 16, &account);
         assert!(first.memory_growing(0, 8 << 16, None).unwrap());
         assert!(!second.memory_growing(0, 3 << 16, None).unwrap());
         assert_eq!(second.refused(), Some(RefusedBy::Account { limit_bytes: 10 << 16 }));

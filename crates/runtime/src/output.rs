@@ -42,6 +42,9 @@ pub trait OutputSink: Send + Sync + 'static {
 
     /// A call to `component` across a seam failed in it. Its caller, which has a log of its own, is told less.
     fn call_failed(&self, component: &str, request: Option<RequestId>, failure: &Failure);
+
+    /// `component` was denied something; `text` says what and how to grant it. Bounded in length and number (see `denials`).
+    fn denied(&self, component: &str, text: &str);
 }
 
 /// The request that an instance serves now, as the writers see it. Zero: none, or several at once.
@@ -190,6 +193,8 @@ mod tests {
         fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
 
         fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
+
+        fn denied(&self, _: &str, _: &str) {}
     }
 
     fn writer() -> (LineWriter, Arc<Lines>, Arc<CurrentRequest>) {

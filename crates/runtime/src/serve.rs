@@ -12,12 +12,12 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::p3::bindings::http::types as types3;
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
 
-use crate::account::HostMemory;
 use crate::begun::Begun;
 use crate::body::Signals;
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::{Failure, RoomLimit, backtrace};
+use crate::foreign;
 use crate::graph::Graph;
 use crate::group::Request;
 use crate::guest::{COMPONENT_HANDLES_MAX, Guest, RequestId, Template};
@@ -78,7 +78,6 @@ pub(crate) struct Instance {
     served: u32,
     born: Instant,
     /// After the store, which is dropped first.
-    _host: HostMemory,
     claim: Claim,
 }
 
@@ -130,10 +129,9 @@ impl InstanceMaker {
 
     pub(crate) async fn make(&self, deadline: Instant) -> Result<Instance, Failure> {
         let claim = self.engine.room().claim(self.slots, &self.template.account, deadline).await?;
-        let host = self.template.account.charge_host_memory(self.host_bytes);
-        let host = host.map_err(|full| Failure::out_of_memory(full.limit_bytes, Vec::new()))?;
+        let host = self.template.account.charge_host_memory(self.host_bytes)?;
         let engine = self.pre.engine();
-        let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes));
+        let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes, host));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
@@ -155,12 +153,16 @@ impl InstanceMaker {
             HandlerExport::P3(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P3),
         });
         let handlers = handlers.collect::<Result<Vec<_>, _>>();
-        let handlers = handlers.map_err(|error| Failure::Instantiate { reason: format!("{error:#}") })?;
+        let handlers = handlers.map_err(|error| Failure::Instantiate {
+            reason: foreign::cut(format_args!("{error:#}"), foreign::TEXT_BYTES_MAX),
+        })?;
         let dispatches = self.dispatches.iter().map(|export| export.look_up(&mut store, &instance));
         let dispatches = dispatches.collect::<Result<Vec<_>, _>>();
-        let dispatches = dispatches.map_err(|error| Failure::Instantiate { reason: format!("{error:#}") })?;
+        let dispatches = dispatches.map_err(|error| Failure::Instantiate {
+            reason: foreign::cut(format_args!("{error:#}"), foreign::TEXT_BYTES_MAX),
+        })?;
         let begun = self.calls.then(|| store.data().begun.clone());
-        Ok(Instance { store, handlers, dispatches, begun, served: 0, born: Instant::now(), _host: host, claim })
+        Ok(Instance { store, handlers, dispatches, begun, served: 0, born: Instant::now(), claim })
     }
 }
 
@@ -176,7 +178,7 @@ fn cannot_make(error: &wasmtime::Error, guest: &Guest, allowed: Duration) -> Fai
         Some(RefusedBy::Instance { limit_bytes }) => {
             Failure::Instantiate { reason: format!("it needs more memory than its limit of {limit_bytes} bytes") }
         }
-        None => Failure::Instantiate { reason: format!("{error:#}") },
+        None => Failure::Instantiate { reason: foreign::cut(format_args!("{error:#}"), foreign::TEXT_BYTES_MAX) },
     }
 }
 
@@ -235,7 +237,7 @@ impl Instance {
     /// Serves one request from its head to the end of everything it started. `Ok` if the instance can be used again.
     pub(crate) async fn serve(&mut self, graph: Arc<Graph>, request: Request, exchange: Exchange) -> Result<(), ()> {
         let Exchange { head, ended, signals } = exchange;
-        let Request { http, id, deadline, allowed, handler, component } = request;
+        let Request { http, id, deadline, allowed, handler, component, .. } = request;
         let traceparent = http.headers().get("traceparent").cloned();
         let scope = Scope { id: Some(id), traceparent, tenant: None, graph: Some(graph) };
         self.begin(Arc::new(scope), Until { deadline, allowed });
@@ -353,7 +355,10 @@ async fn call3(
         }
         Err(code) => {
             let body_too_large = matches!(code, types3::ErrorCode::HttpRequestBodySize(_));
-            let _ = head.send(Err(Failure::Handler { code: format!("{code:?}"), body_too_large }));
+            let _ = head.send(Err(Failure::Handler {
+                code: foreign::cut(format_args!("{code:?}"), foreign::TEXT_BYTES_MAX),
+                body_too_large,
+            }));
         }
     }
     Ok(())
@@ -372,7 +377,7 @@ async fn call2(
         let request = match http.new_incoming_request(scheme, request) {
             Ok(request) => request,
             Err(error) => {
-                let _ = head.send(Err(Failure::BadRequest { reason: error.to_string() }));
+                let _ = head.send(Err(Failure::BadRequest { reason: foreign::cut(&error, foreign::TEXT_BYTES_MAX) }));
                 return Ok(None);
             }
         };
@@ -382,7 +387,10 @@ async fn call2(
                 Ok(response) => Ok(response.map(|body| body.boxed_unsync())),
                 Err(code) => {
                     let body_too_large = matches!(code, types2::ErrorCode::HttpRequestBodySize(_));
-                    Err(Failure::Handler { code: format!("{code:?}"), body_too_large })
+                    Err(Failure::Handler {
+                        code: foreign::cut(format_args!("{code:?}"), foreign::TEXT_BYTES_MAX),
+                        body_too_large,
+                    })
                 }
             });
         })?;

@@ -18,6 +18,7 @@ use tokio::time::timeout_at;
 use wasmtime::component::{Accessor, ComponentType, LinkerInstance, Lower, WasmList};
 use wasmtime::{AsContext as _, StoreContextMut};
 
+use crate::account::OutOfMemory;
 use crate::failure::LostCall;
 use crate::graph::Entrance;
 use crate::guest::Guest;
@@ -192,12 +193,25 @@ async fn call(mut store: StoreContextMut<'_, Guest>, target: &Target, image: Was
             if timed { within(until, called).await } else { called.await }
         }
         Destination::Remote { callee, key } => {
-            let image = image.as_le_slice(store.as_context()).to_vec();
-            call_remote(&scope, &**callee, *key, until, target.idempotent, image).await
+            let bytes = image.as_le_slice(store.as_context()).len();
+            let charged = store.data_mut().charge_call(bytes).map_err(no_memory);
+            match charged {
+                Ok(memory) => {
+                    let image = image.as_le_slice(store.as_context()).to_vec();
+                    let answer = call_remote(&scope, &**callee, *key, until, target.idempotent, image).await;
+                    drop(memory);
+                    answer
+                }
+                Err(failure) => Err(failure),
+            }
         }
     };
-    store.data_mut().waits_for = None;
-    answer
+    let guest = store.data_mut();
+    guest.waits_for = None;
+    let answer = answer?;
+    let memory = guest.charge_call(answer.len()).map_err(no_memory)?;
+    guest.end_call(memory);
+    Ok(answer)
 }
 
 async fn begin(
@@ -213,7 +227,7 @@ async fn begin(
         let guest = store.data_mut();
         let scope = guest.scope().ok_or_else(nobody_asked)?;
         let (until, timed) = until(guest, target);
-        let place = guest.begun.enter(&target.seam, image.len())?;
+        let place = guest.begun.enter(&target.seam, image.len(), guest.account())?;
         let (mut sender, receiver) = oneshot::channel();
         let (destination, idempotent) = (target.callee.clone(), target.idempotent);
         guest.begun.push(Box::pin(async move {
@@ -258,6 +272,10 @@ async fn begin(
         });
     });
     Ok(())
+}
+
+fn no_memory(full: OutOfMemory) -> CallFailure {
+    CallFailure::overloaded(full.to_string())
 }
 
 /// A component that calls while it starts, or after its request is over.

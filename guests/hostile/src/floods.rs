@@ -128,6 +128,14 @@ pub fn keys(bytes: usize) -> Answer {
     respond(200, "all numbers there are\n")
 }
 
+/// Asks for stores that it has no grant for, by names as long as a call can pass.
+pub fn long_names(bytes: usize) -> Answer {
+    let name = "n".repeat(bytes);
+    loop {
+        let _ = kv::open(&name);
+    }
+}
+
 /// One value, and one call of the host, with all of it.
 pub fn large_value(bytes: usize) -> Answer {
     match kv::open("default").and_then(|bucket| bucket.set("large", &vec![b'x'; bytes])) {

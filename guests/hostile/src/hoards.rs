@@ -11,6 +11,8 @@ use wasip3::wit_bindgen::spawn_local;
 use wasip3::{wit_future, wit_stream};
 
 use crate::canary;
+use crate::wasi::keyvalue::atomics::Cas;
+use crate::wasi::keyvalue::store as kv;
 
 /// Grows until it is refused, then wants still more.
 pub fn memory() -> Answer {
@@ -87,6 +89,37 @@ pub fn heavy_fields() -> Answer {
         while fields.append("x-heavy", &value).is_ok() {}
         forget(fields);
     }
+}
+
+/// Fields with much in each, kept until the deadline.
+pub async fn kept_fields(handles: u64) -> Answer {
+    let value = vec![b'a'; 4096];
+    for _ in 0..handles {
+        let fields = Fields::new();
+        while fields.append("x-heavy", &value).is_ok() {}
+        forget(fields);
+    }
+    wait_for(u64::MAX).await;
+    respond(200, "kept\n")
+}
+
+/// One large value, and many handles that were made when it was there, kept until the deadline.
+pub async fn kept_values(bytes: usize) -> Answer {
+    let bucket = match kv::open("default") {
+        Ok(bucket) => bucket,
+        Err(error) => return respond(200, format!("{error:?}\n")),
+    };
+    if let Err(error) = bucket.set("kept", &vec![b'v'; bytes]) {
+        return respond(200, format!("{error:?}\n"));
+    }
+    for _ in 0..1500 {
+        match Cas::new(&bucket, "kept") {
+            Ok(handle) => forget(handle),
+            Err(_) => break,
+        }
+    }
+    wait_for(u64::MAX).await;
+    respond(200, "kept\n")
 }
 
 /// More random bytes than there is memory for.

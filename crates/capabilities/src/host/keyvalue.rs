@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use isomer_runtime::{Guest, Owner, Provider};
+use isomer_runtime::{Guest, HostMemory, Owner, Provider};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType};
 
@@ -30,7 +30,11 @@ struct Bucket {
 struct CasHandle {
     store: KvStore,
     cas: Cas,
+    _memory: HostMemory,
 }
+
+/// What a `cas` takes beside its key: itself, and its place in the table of handles.
+const CAS_BYTES: usize = 256;
 
 /// `wasi:keyvalue/store.error`.
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
@@ -113,7 +117,7 @@ fn link_store(
     })?;
     let grants = Arc::new(grants);
     instance.func_wrap("open", move |mut store: Store<'_>, (name,): (String,)| {
-        Ok((match grants.get("kv", "key-value store", &name) {
+        Ok((match grants.get(store.data(), "kv", "key-value store", &name) {
             Ok(granted) => Ok(store.data_mut().table().push(Bucket { store: granted.clone() })?),
             Err(_) => Err(Error::AccessDenied),
         },))
@@ -187,24 +191,40 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
         |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
             Box::new(async move {
                 let bucket = store.data_mut().table().get(&bucket)?.store.clone();
+                let memory = match store.data().account().charge_host_memory(CAS_BYTES + key.len()) {
+                    Ok(memory) => memory,
+                    Err(full) => return Ok((Err(Error::from(KvError::from(full))),)),
+                };
                 Ok((match bucket.compare(key).await {
-                    Ok(cas) => Ok(store.data_mut().table().push(CasHandle { store: bucket, cas })?),
+                    Ok(cas) => Ok(store.data_mut().table().push(CasHandle { store: bucket, cas, _memory: memory })?),
                     Err(error) => Err(Error::from(error)),
                 },))
             })
         },
     )?;
-    instance.func_wrap("[method]cas.current", |mut store: Store<'_>, (cas,): (Resource<CasHandle>,)| {
-        let value = store.data_mut().table().get(&cas)?.cas.value().map(<[u8]>::to_vec);
-        Ok((Ok::<_, Error>(value),))
+    // What it gives is what the handle stands for from then on: a swap that follows succeeds if that has not changed.
+    instance.func_wrap_async("[method]cas.current", |mut store: Store<'_>, (handle,): (Resource<CasHandle>,)| {
+        Box::new(async move {
+            let (kv, cas) = {
+                let CasHandle { store, cas, .. } = store.data_mut().table().get(&handle)?;
+                (store.clone(), cas.clone())
+            };
+            Ok((match kv.current(&cas).await {
+                Ok((cas, value)) => {
+                    store.data_mut().table().get_mut(&handle)?.cas = cas;
+                    Ok(value)
+                }
+                Err(error) => Err(Error::from(error)),
+            },))
+        })
     })?;
     instance.func_wrap_async("swap", |mut store: Store<'_>, (cas, value): (Resource<CasHandle>, Vec<u8>)| {
         Box::new(async move {
-            let CasHandle { store: bucket, cas } = store.data_mut().table().delete(cas)?;
+            let CasHandle { store: bucket, cas, _memory } = store.data_mut().table().delete(cas)?;
             Ok((match bucket.swap(cas, value).await {
                 Ok(Swap::Swapped) => Ok(()),
                 Ok(Swap::Changed(cas)) => {
-                    Err(CasError::Failed(store.data_mut().table().push(CasHandle { store: bucket, cas })?))
+                    Err(CasError::Failed(store.data_mut().table().push(CasHandle { store: bucket, cas, _memory })?))
                 }
                 Err(error) => Err(CasError::Store(error.into())),
             },))

@@ -14,7 +14,7 @@ mod sql;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isomer_runtime::Owner;
+use isomer_runtime::{Guest, Owner, foreign};
 
 pub use config::ConfigProvider;
 pub use keyvalue::KeyValueProvider;
@@ -74,13 +74,13 @@ struct OwnerGrants<T> {
 }
 
 impl<T> OwnerGrants<T> {
-    /// What was granted by this name. If nothing was, `Err` says so, and so does the log, with the line to paste.
-    fn get(&self, key: &str, what: &str, name: &str) -> Result<&T, String> {
+    /// What was granted by this name. If nothing was, `Err` says so, and so does the app's log, with the line to paste.
+    fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<&T, String> {
         self.granted.get(name).ok_or_else(|| {
-            let component = &self.component;
-            tracing::warn!(
+            let (component, name) = (&self.component, foreign::name(name));
+            guest.denials().tell(
                 component,
-                "the {what} `{name}` was denied; to grant it, write `grants.{key} = [\"{name}\"]` under `[components.{component}]`"
+                &format!("the {what} `{name}` was denied; to grant it, write `grants.{key} = [\"{name}\"]` under `[components.{component}]`"),
             );
             format!("the component `{component}` has no grant for the {what} `{name}`")
         })

@@ -1,6 +1,7 @@
 //! `isomer:secrets/store`: the secrets that a component was granted.
 
 use isomer_runtime::{Guest, Owner, Provider};
+use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
 
 use super::{GrantTable, split};
@@ -36,8 +37,8 @@ impl Provider for SecretsProvider {
 
     fn link(&self, instance: &mut LinkerInstance<'_, Guest>, _interface: &str, owner: &Owner) -> wasmtime::Result<()> {
         let grants = self.grants.of(owner)?;
-        instance.func_wrap("get", move |_, (name,): (String,)| {
-            let secret = grants.get("secrets", "secret", &name);
+        instance.func_wrap("get", move |store: StoreContextMut<'_, Guest>, (name,): (String,)| {
+            let secret = grants.get(store.data(), "secrets", "secret", &name);
             Ok((secret.map(|secret| secret.reveal().to_owned()).map_err(Error::AccessDenied),))
         })
     }

@@ -142,8 +142,10 @@ impl Provider for SqlProvider {
         instance.func_wrap_concurrent("open", move |accessor: &Accessor<Guest>, (name,): (String,)| {
             let grants = grants.clone();
             Box::pin(async move {
-                Ok((match grants.get("sql", "SQL store", &name) {
-                    Ok(store) => Ok(push(accessor, Connection { store: store.clone() })?),
+                let granted =
+                    accessor.with(|mut access| grants.get(access.data_mut(), "sql", "SQL store", &name).cloned());
+                Ok((match granted {
+                    Ok(store) => Ok(push(accessor, Connection { store })?),
                     Err(why) => Err(Error::AccessDenied(why)),
                 },))
             })

@@ -131,6 +131,17 @@ fn begin(database: &Database) -> Result<ReadTransaction, KvError> {
     database.begin_read().map_err(KvError::storage)
 }
 
+/// The version of the entry of `key`.
+pub(super) fn version(database: &Database, key: &str) -> Result<Option<u64>, KvError> {
+    let entries = begin(database)?.open_table(ENTRIES).map_err(KvError::storage)?;
+    entries.get(key).map_err(KvError::storage)?.map(|stored| Ok(split(stored.value())?.0)).transpose()
+}
+
+/// The version of the entry of `key` as a writer sees it.
+pub(super) fn version_for_write(table: &Table<'_, &str, &[u8]>, key: &str) -> Result<Option<u64>, KvError> {
+    table.get(key).map_err(KvError::storage)?.map(|stored| Ok(split(stored.value())?.0)).transpose()
+}
+
 /// What all entries take, where that was counted.
 pub(super) fn known_bytes(database: &Database) -> Result<Option<u64>, KvError> {
     let meta = begin(database)?.open_table(META).map_err(KvError::storage)?;

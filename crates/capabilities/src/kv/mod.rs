@@ -6,7 +6,7 @@
 //!
 //! - [`Kv`]: the stores of one data directory.
 //! - [`KvStore`]: one of them; cheap to clone.
-//! - [`Cas`]: what a key held when it was read, for [`KvStore::swap`].
+//! - [`Cas`]: which version of a key was read, for [`KvStore::swap`].
 //!
 //! The invariant to keep: a reply to a write is sent only after the commit that holds it has returned.
 

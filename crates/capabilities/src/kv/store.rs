@@ -122,22 +122,18 @@ impl Open {
     }
 }
 
-/// What a key held when it was read.
+/// Which version of a key was read. It keeps no value: a handle costs as much whatever it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cas {
     key: String,
-    found: Option<Versioned>,
+    /// `None`: the key was not there.
+    version: Option<u64>,
 }
 
 impl Cas {
     /// The key.
     pub fn key(&self) -> &str {
         &self.key
-    }
-
-    /// The value that the key had.
-    pub fn value(&self) -> Option<&[u8]> {
-        self.found.as_ref().map(|found| found.value.as_slice())
     }
 }
 
@@ -146,7 +142,7 @@ impl Cas {
 pub enum Swap {
     /// The value was set, and synced.
     Swapped,
-    /// The key had been changed since it was read. Nothing was set; this is what it holds now.
+    /// The key had been changed since it was read. Nothing was set; this stands for what it holds now.
     Changed(Cas),
 }
 
@@ -255,17 +251,26 @@ impl KvStore {
 
     /// Read `key` for a [`KvStore::swap`].
     pub async fn compare(&self, key: String) -> Result<Cas, KvError> {
-        let (key, found) = self.read(key).await?;
-        Ok(Cas { key, found })
+        self.check_key(&key)?;
+        let read = move |store: &Inner| {
+            store.read(|database| entry::version(database, &key)).map(|version| Cas { key, version })
+        };
+        self.run(read, |_| 0).await
+    }
+
+    /// What the key of `cas` holds now, with a `cas` that stands for just that.
+    pub async fn current(&self, cas: &Cas) -> Result<(Cas, Option<Vec<u8>>), KvError> {
+        let (key, found) = self.read(cas.key.clone()).await?;
+        let (version, value) = found.map(|found| (found.version, found.value)).unzip();
+        Ok((Cas { key, version }, value))
     }
 
     /// Set the value of the key of `cas` if nobody has changed it since it was read. Atomic and synced.
     pub async fn swap(&self, cas: Cas, value: Vec<u8>) -> Result<Swap, KvError> {
-        let Cas { key, found } = cas;
+        let Cas { key, version } = cas;
         self.check_value(&key, &value)?;
-        let expected = found.map(|found| found.version);
-        match writer::write(&self.inner, Write::Swap { key: key.clone(), expected, value }).await? {
-            Written::Changed(found) => Ok(Swap::Changed(Cas { key, found })),
+        match writer::write(&self.inner, Write::Swap { key: key.clone(), expected: version, value }).await? {
+            Written::Changed(version) => Ok(Swap::Changed(Cas { key, version })),
             Written::Done | Written::Number(_) => Ok(Swap::Swapped),
         }
     }

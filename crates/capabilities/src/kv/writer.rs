@@ -13,9 +13,7 @@ use redb::{Database, ReadableTable, Table};
 use tokio::sync::oneshot;
 
 use super::KvError;
-use super::entry::{
-    self, Delta, ENTRIES, ENTRY_OVERHEAD_BYTES, META, META_BYTES, META_VERSION, Versioned, encode, entry_bytes,
-};
+use super::entry::{self, Delta, ENTRIES, ENTRY_OVERHEAD_BYTES, META, META_BYTES, META_VERSION, encode, entry_bytes};
 use super::store::Inner;
 use crate::pool::locked;
 
@@ -36,8 +34,8 @@ pub(super) enum Write {
 pub(super) enum Written {
     Done,
     Number(i128),
-    /// The entry of a swap had changed: what it is now.
-    Changed(Option<Versioned>),
+    /// The entry of a swap had changed: its version now.
+    Changed(Option<u64>),
 }
 
 /// The writes of a store that wait.
@@ -338,8 +336,8 @@ impl Change<'_> {
                 Ok(Written::Number(new))
             }
             Write::Swap { key, expected, value } => {
-                let current = entry::read_for_write(&self.entries, &key)?;
-                if current.as_ref().map(|current| current.version) != expected {
+                let current = entry::version_for_write(&self.entries, &key)?;
+                if current != expected {
                     return Ok(Written::Changed(current));
                 }
                 self.put(&key, &value)?;

@@ -25,6 +25,10 @@ const RESPONSE_HEADERS_MAX: usize = 200;
 /// Bytes of the header list of an HTTP/2 response.
 const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 
+/// What a connection holds of each direction while nobody reads or writes: together with the pieces that are on their way, no more than
+/// the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/guest.rs`).
+const BUFFER_BYTES: usize = 64 << 10;
+
 pub(super) struct Timeouts {
     pub(super) first_byte: Duration,
     pub(super) between_bytes: Duration,
@@ -69,6 +73,9 @@ pub(super) async fn run(
         request.headers_mut().remove(HOST);
         let (mut sender, driver) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .max_header_list_size(RESPONSE_HEADER_BYTES_MAX)
+            .initial_stream_window_size(BUFFER_BYTES as u32)
+            .initial_connection_window_size(BUFFER_BYTES as u32)
+            .max_send_buf_size(BUFFER_BYTES)
             .handshake(TokioIo::new(connection))
             .await?;
         (Driver::start(driver, permit), async move { sender.send_request(request).await }.boxed())
@@ -76,6 +83,7 @@ pub(super) async fn run(
         to_origin_form(&mut request)?;
         let (mut sender, driver) = hyper::client::conn::http1::Builder::new()
             .max_headers(RESPONSE_HEADERS_MAX)
+            .max_buf_size(BUFFER_BYTES)
             .handshake(TokioIo::new(connection))
             .await?;
         (Driver::start(driver, permit), async move { sender.send_request(request).await }.boxed())

@@ -23,6 +23,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::Uri;
 use http::uri::Scheme;
+use isomer_runtime::{Denials, foreign};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
@@ -37,6 +38,9 @@ pub use tenant::{InvalidHostRule, TenantHosts};
 
 /// A response, and the work that moves its bytes: poll it until it ends, or drop it to close the connection.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), Error>>);
+
+/// Bytes of a host's name in a message: as many as a name of DNS may have.
+const HOST_BYTES_MAX: usize = 255;
 
 /// Limits of outbound HTTP.
 #[derive(Debug, Clone)]
@@ -92,6 +96,7 @@ pub struct OutboundClient {
     policy: Arc<OutboundPolicy>,
     tenant: Option<Arc<TenantHosts>>,
     connections: Arc<Semaphore>,
+    denials: Option<Arc<Denials>>,
 }
 
 /// Where a request goes.
@@ -105,20 +110,33 @@ impl OutboundClient {
     /// A client that reaches what `policy` grants.
     pub fn new(network: OutboundNetwork, policy: OutboundPolicy) -> Self {
         let connections = Arc::new(Semaphore::new(network.limits.connections_max));
-        Self { network, policy: Arc::new(policy), tenant: None, connections }
+        Self { network, policy: Arc::new(policy), tenant: None, connections, denials: None }
     }
 
     /// A client that reaches what `policy` grants and `tenant` allows.
     pub fn of_tenant(network: OutboundNetwork, policy: OutboundPolicy, tenant: Arc<TenantHosts>) -> Self {
         let connections = tenant.connections(network.limits.connections_max);
-        Self { network, policy: Arc::new(policy), tenant: Some(tenant), connections }
+        Self { network, policy: Arc::new(policy), tenant: Some(tenant), connections, denials: None }
+    }
+
+    /// The same client, which tells `denials` what it refuses, if there is one.
+    #[must_use]
+    pub fn telling(self, denials: Option<Arc<Denials>>) -> Self {
+        Self { denials, ..self }
+    }
+
+    fn tell(&self, text: &std::fmt::Arguments<'_>) {
+        if let Some(denials) = &self.denials {
+            denials.tell(self.policy.component(), &text.to_string());
+        }
     }
 
     /// Send `request`; the response once its head has come.
     ///
     /// # Errors
     /// `HttpRequestDenied` where the host isn't granted, `DestinationIpProhibited` where it leads to addresses that the grant
-    /// doesn't cover; both are logged with the line of the manifest that would grant them. Else what failed.
+    /// doesn't cover; both are told with the line of the manifest that would grant them
+    /// ([`OutboundClient::telling`]). Else what failed.
     pub async fn send(
         &self,
         request: http::Request<WasiBody>,
@@ -160,11 +178,11 @@ impl OutboundClient {
                 _ => Ok(()),
             };
         }
-        tracing::warn!(
-            component = self.policy.component(),
+        self.tell(&format_args!(
             "an HTTP request to `{host}:{port}` was denied; to grant it, write {}",
-            self.policy.line_to_paste(host, *port, false)
-        );
+            self.policy.line_to_paste(host, *port, false),
+            host = foreign::cut(host, HOST_BYTES_MAX),
+        ));
         Err(Error::HttpRequestDenied)
     }
 
@@ -183,11 +201,11 @@ impl OutboundClient {
         }
         let allowed: Vec<_> = found.into_iter().filter(|address| self.policy.allows(host, *port, *address)).collect();
         if allowed.is_empty() {
-            tracing::warn!(
-                component = self.policy.component(),
+            self.tell(&format_args!(
                 "an HTTP request to `{host}:{port}` was denied: it leads to loopback or a private network; to grant it, write {}",
-                self.policy.line_to_paste(host, *port, matches!(host, Host::Name(_)))
-            );
+                self.policy.line_to_paste(host, *port, matches!(host, Host::Name(_))),
+                host = foreign::cut(host, HOST_BYTES_MAX),
+            ));
             return Err(Error::DestinationIpProhibited);
         }
         let Some(tenant) = &self.tenant else { return Ok(allowed) };
@@ -216,10 +234,10 @@ impl OutboundClient {
     /// Counts and logs what the tenant's quota refuses.
     fn refuse(&self, tenant: &TenantHosts, host: &Host, port: u16) -> Error {
         tenant.refuse();
-        tracing::warn!(
-            component = self.policy.component(),
-            "an HTTP request to `{host}:{port}` was denied by the tenant's quota `outbound-hosts`"
-        );
+        self.tell(&format_args!(
+            "an HTTP request to `{host}:{port}` was denied by the tenant's quota `outbound-hosts`",
+            host = foreign::cut(host, HOST_BYTES_MAX),
+        ));
         Error::HttpRequestDenied
     }
 }

@@ -91,8 +91,9 @@ impl OutboundPolicy {
 
     /// The line of the manifest that would grant `host` and `port`.
     pub(super) fn line_to_paste(&self, host: &Host, port: u16, private: bool) -> String {
+        let host = super::foreign::cut(host, super::HOST_BYTES_MAX);
         let host = match port {
-            80 | 443 => host.to_string(),
+            80 | 443 => host,
             _ => format!("{host}:{port}"),
         };
         let rule = if private { format!("{{ host = \"{host}\", private = true }}") } else { format!("\"{host}\"") };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isomer_runtime::OutOfMemory;
+use isomer_runtime::{OutOfMemory, foreign};
 use rusqlite::ffi::ErrorCode;
 
 use crate::InvalidStoreName;
@@ -154,7 +154,8 @@ impl SqlError {
             }
             other => return Self::Store(other.to_string()),
         };
-        let message = message.unwrap_or_else(|| format!("{code:?}"));
+        // It may repeat parts of the statement.
+        let message = foreign::cut(message.unwrap_or_else(|| format!("{code:?}")), foreign::TEXT_BYTES_MAX);
         match code {
             ErrorCode::ConstraintViolation => Self::Constraint(message),
             ErrorCode::OperationInterrupted => Self::Timeout,

@@ -32,6 +32,7 @@ impl OutputSink for Nowhere {
     fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
     fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
     fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
+    fn denied(&self, _: &str, _: &str) {}
 }
 
 /// A guest as the only component of an app, called `probe`.
@@ -137,6 +138,7 @@ impl Probe {
             allowed,
             handler: 0,
             component: "probe".into(),
+            buffer_bytes: 0,
         };
         let response = self.group.handle(request).await.map_err(|failure| format!("{failure:?}"))?;
         let status = response.status().as_u16();

@@ -163,7 +163,15 @@ fn show(tenant: &TenantInfo, json: bool) -> Result<(), Fail> {
         ("apps", format!("{} of {}: {}", apps.len(), count_quota(quotas.apps), or_none(list(apps)))),
         ("own hosts", or_none(list(hosts))),
         ("secrets", or_none(list(secrets))),
-        ("memory", format!("{} of {}", size(usage.memory_bytes), size_quota(quotas.memory_bytes))),
+        (
+            "memory",
+            format!(
+                "{} of {}, {} of it held by the node",
+                size(usage.memory_bytes),
+                size_quota(quotas.memory_bytes),
+                size(usage.host_memory_bytes)
+            ),
+        ),
         ("cpu", format!("{cpu_ms} ms since the node started; {} cores at most", cores(quotas.cpu_ms_per_second))),
         ("concurrent", format!("{} of {}", usage.requests_now, count_quota(quotas.requests_concurrent))),
         (

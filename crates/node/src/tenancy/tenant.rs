@@ -82,6 +82,7 @@ impl Tenant {
         ];
         Usage {
             memory_bytes: used.memory_bytes,
+            host_memory_bytes: used.host_bytes,
             cpu_us: u64::try_from(used.cpu.as_micros()).unwrap_or(u64::MAX),
             requests_now: requests.in_flight,
             requests: requests.requests,

@@ -5,6 +5,7 @@
 //! | `corpus` | the attacks that a running guest can make: what is asked of it, and what must come of it |
 //! | `stage` | the node that they are made on, the neighbour, and what is looked at afterwards |
 //! | `starting`, `bare`, `wat` | components that do harm when they are instantiated, and who has their place next |
+//! | `ledger` | attacks on the host's own memory, each in a process of its own that is measured |
 //! | `tenants` | an attacker and a neighbour as tenants with quotas |
 //! | `table` | that `docs/security.md` names them all |
 //! | `vitals` | what a process has: descriptors, threads, memory |
@@ -21,6 +22,7 @@ mod harness;
 
 mod bare;
 mod corpus;
+mod ledger;
 mod stage;
 mod starting;
 mod table;

@@ -55,6 +55,11 @@ impl Vitals {
     }
 }
 
+/// Bytes of memory that this process has now.
+pub(crate) fn resident_bytes() -> u64 {
+    status_bytes("VmRSS:")
+}
+
 /// A line of `/proc/self/status` that is in kB.
 fn status_bytes(key: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("this process's own file");

@@ -12,7 +12,8 @@ use isomer_capabilities::outbound::TenantHosts;
 use isomer_capabilities::secrets::SecretValues;
 use isomer_capabilities::{AppFiles, Place, StorageAccount};
 use isomer_front::Limits;
-use isomer_node::revision::engine;
+use isomer_manifest::App;
+use isomer_node::revision::{Components, engine};
 use isomer_node::tenancy::{Retired, Shelf, Started, Stock, Taken};
 use isomer_node::{MakeOptions, Package, Tenancy, TenancyOptions};
 use isomer_observe::{Format, Log};
@@ -160,6 +161,17 @@ impl World {
 
     /// A package of an app: `manifest` has its components. It lies on the shelf from now on.
     pub(crate) fn make(&self, tenant: &str, app: &str, manifest: &str) -> RevisionId {
+        self.make_of(tenant, app, manifest, components)
+    }
+
+    /// The same of components that are no guests.
+    pub(crate) fn make_of(
+        &self,
+        tenant: &str,
+        app: &str,
+        manifest: &str,
+        components: impl FnOnce(&App) -> Components,
+    ) -> RevisionId {
         let manifest = format!("[app]\nname = \"{app}\"\nversion = \"0.1.0\"\n\n{manifest}");
         let parsed = parse(&manifest);
         let (engine, cache) = (self.tenancy.engine(), self.tenancy.cache());
@@ -175,8 +187,13 @@ impl World {
     /// An app that is there and idle, as after a restart.
     pub(crate) fn put(&self, tenant: &str, app: &str, hosts: &[&str], manifest: &str) {
         let revision = self.make(tenant, app, manifest);
+        self.put_made(tenant, app, hosts, &revision);
+    }
+
+    /// The same of a package that was made.
+    pub(crate) fn put_made(&self, tenant: &str, app: &str, hosts: &[&str], revision: &RevisionId) {
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
-        self.tenancy.put(&tenant, &app, &revision, &patterns(hosts), false).unwrap();
+        self.tenancy.put(&tenant, &app, revision, &patterns(hosts), false).unwrap();
     }
 
     /// An app that was started and may take over.
@@ -196,8 +213,13 @@ impl World {
 
     /// A connection whose requests are for `host`.
     pub(crate) async fn connect(&self, host: &str) -> Connection {
+        self.connect_with(host, false).await
+    }
+
+    /// The same over HTTP/2, if asked for.
+    pub(crate) async fn connect_with(&self, host: &str, http2: bool) -> Connection {
         let stream = within("connect", TcpStream::connect(self.front.address)).await.expect("the front door is open");
-        within("a handshake", Connection::over(stream, false, host)).await
+        within("a handshake", Connection::over(stream, http2, host)).await
     }
 
     /// A GET for `host` over a connection of its own.

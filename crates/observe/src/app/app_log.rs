@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use isomer_api::LogLine;
+use isomer_runtime::foreign::cut;
 use isomer_runtime::output::{OutputSink, Stream};
 use isomer_runtime::{Failure, RequestId};
 
@@ -75,7 +76,8 @@ pub(super) struct Written {
 impl AppLog {
     /// Something that the node says of the app.
     pub fn note(&self, text: impl Into<String>) {
-        self.push(node_line(bounded(text.into())));
+        let text: String = text.into();
+        self.push(node_line(cut(text, TEXT_BYTES_MAX)));
     }
 
     /// A request that got no answer from its guest.
@@ -147,7 +149,7 @@ impl AppLog {
             let written = write!(text, "\n{number:>3}: {frame}");
             debug_assert!(written.is_ok(), "writing to a string cannot fail");
         }
-        self.push(LogLine { component: Some(component.to_owned()), ..of_request(bounded(text), request) });
+        self.push(LogLine { component: Some(component.to_owned()), ..of_request(cut(text, TEXT_BYTES_MAX), request) });
     }
 }
 
@@ -166,6 +168,10 @@ impl OutputSink for AppLog {
     fn call_failed(&self, component: &str, request: Option<RequestId>, failure: &Failure) {
         self.push_failure(component, request, failure, "");
     }
+
+    fn denied(&self, component: &str, text: &str) {
+        self.push(LogLine { component: Some(component.to_owned()), ..node_line(cut(text, TEXT_BYTES_MAX)) });
+    }
 }
 
 /// A line of the node's own, said now.
@@ -182,12 +188,4 @@ fn of_request(text: String, request: Option<RequestId>) -> LogLine {
         request: request.map(|id| id.to_string()),
         text,
     }
-}
-
-fn bounded(mut text: String) -> String {
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-        text.push('…');
-    }
-    text
 }

@@ -2,12 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::Stream;
 use isomer_api::LogLine;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::app_log::{AppLog, node_line};
@@ -15,10 +14,13 @@ use super::app_log::{AppLog, node_line};
 /// Lines that may wait for one who follows.
 const WAITING_LINES_MAX: usize = 1024;
 
+/// Bytes of these lines. A reader that has stopped reading makes the node hold no more for it.
+const WAITING_BYTES_MAX: usize = 256 << 10;
+
 /// The lines of a log from some moment on. Ends when the log is closed.
 pub struct Followed {
     lines: Receiver<LogLine>,
-    lost: Arc<AtomicU64>,
+    waiting: Arc<Waiting>,
     /// Whoever opens the log meanwhile gets the one that is followed.
     _log: AppLog,
 }
@@ -26,13 +28,22 @@ pub struct Followed {
 /// The other end.
 pub(super) struct Follower {
     lines: Sender<LogLine>,
-    lost: Arc<AtomicU64>,
+    waiting: Arc<Waiting>,
+}
+
+/// What both ends count.
+#[derive(Default)]
+struct Waiting {
+    /// Bytes of the lines that wait.
+    bytes: AtomicUsize,
+    /// Lines that were dropped, since this was told last.
+    lost: AtomicU64,
 }
 
 pub(super) fn pair(log: &AppLog) -> (Follower, Followed) {
     let (sender, receiver) = channel(WAITING_LINES_MAX);
-    let lost = Arc::new(AtomicU64::new(0));
-    (Follower { lines: sender, lost: lost.clone() }, Followed { lines: receiver, lost, _log: log.clone() })
+    let waiting = Arc::new(Waiting::default());
+    (Follower { lines: sender, waiting: waiting.clone() }, Followed { lines: receiver, waiting, _log: log.clone() })
 }
 
 impl Follower {
@@ -42,13 +53,17 @@ impl Follower {
     }
 
     pub(super) fn tell(&self, line: &LogLine) {
-        match self.lines.try_send(line.clone()) {
-            Ok(()) | Err(TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
+        let bytes = bytes_of(line);
+        let fits = self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES_MAX;
+        if !fits || self.lines.try_send(line.clone()).is_err() {
+            self.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.waiting.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+fn bytes_of(line: &LogLine) -> usize {
+    size_of::<LogLine>() + line.text.len()
 }
 
 impl Stream for Followed {
@@ -57,12 +72,16 @@ impl Stream for Followed {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LogLine>> {
         // Those that were there before the loss come first.
         if self.lines.is_empty() {
-            let lost = self.lost.swap(0, Ordering::Relaxed);
+            let lost = self.waiting.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
                 let text = format!("{lost} lines were not shown: they came faster than they were read");
                 return Poll::Ready(Some(node_line(text)));
             }
         }
-        self.lines.poll_recv(cx)
+        let line = std::task::ready!(self.lines.poll_recv(cx));
+        if let Some(line) = &line {
+            self.waiting.bytes.fetch_sub(bytes_of(line), Ordering::Relaxed);
+        }
+        Poll::Ready(line)
     }
 }

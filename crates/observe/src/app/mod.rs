@@ -36,6 +36,8 @@ pub struct AppLogLimits {
     pub segments: u64,
     /// Bytes of lines that may wait to be written, of all apps together.
     pub waiting_bytes: usize,
+    /// Bytes of lines that may wait to be written, of all apps of one tenant.
+    pub waiting_bytes_of_tenant: usize,
     /// Bytes of lines that may wait to be written, of one app.
     pub waiting_bytes_of_app: usize,
     /// How often an app's log says how many of its lines were dropped.
@@ -50,6 +52,7 @@ impl Default for AppLogLimits {
             segment_bytes: 1 << 20,
             segments: 4,
             waiting_bytes: 16 << 20,
+            waiting_bytes_of_tenant: 2 << 20,
             waiting_bytes_of_app: 1 << 20,
             say_losses_every: Duration::from_secs(60),
             followers: 16,

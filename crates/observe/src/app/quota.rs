@@ -1,6 +1,6 @@
 //! How much a tenant's apps may say in an hour, all together.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ pub struct LogQuota {
     /// When the hour began, and what was said in it.
     hour: Mutex<(Option<Instant>, u64)>,
     refused: AtomicU64,
+    /// Bytes of lines of the tenant's apps that wait to be written.
+    pub(super) waiting_bytes: AtomicUsize,
 }
 
 impl LogQuota {
@@ -21,7 +23,12 @@ impl LogQuota {
     #[must_use]
     pub fn new(bytes_per_hour: u64) -> Arc<Self> {
         let hour = Mutex::new((None, 0));
-        Arc::new(Self { bytes_per_hour: AtomicU64::new(bytes_per_hour), hour, refused: AtomicU64::new(0) })
+        Arc::new(Self {
+            bytes_per_hour: AtomicU64::new(bytes_per_hour),
+            hour,
+            refused: AtomicU64::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+        })
     }
 
     /// Another quota from now on, for this hour too.

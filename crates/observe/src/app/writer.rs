@@ -94,8 +94,11 @@ impl Queue {
     /// Has the line written, unless too much waits already.
     pub(super) fn push(&self, app: &Arc<App>, line: LogLine, bytes: usize) -> bool {
         let of_app = app.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let of_tenant = app.quota.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let of_all = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let fits = of_app <= self.limits.waiting_bytes_of_app && of_all <= self.limits.waiting_bytes;
+        let fits = of_app <= self.limits.waiting_bytes_of_app
+            && of_tenant <= self.limits.waiting_bytes_of_tenant
+            && of_all <= self.limits.waiting_bytes;
         let sent = fits && self.messages.try_send(Message::Line(app.clone(), line, bytes)).is_ok();
         if !sent {
             self.no_longer_waits(app, bytes);
@@ -105,6 +108,7 @@ impl Queue {
 
     fn no_longer_waits(&self, app: &App, bytes: usize) {
         app.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        app.quota.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 

@@ -12,6 +12,12 @@ const PAGE: u64 = 65536;
 const NOTHING: &str = r#"(func (export "handle") (param i32 i32))"#;
 const FOR_EVER: &str = r#"(func (export "handle") (param i32 i32) (loop $again (br $again)))"#;
 
+/// Pages of memory that guests of `account` have now.
+fn pages(account: &Account) -> u64 {
+    let used = account.used();
+    (used.memory_bytes - used.host_bytes) / PAGE
+}
+
 fn bounds(account: &std::sync::Arc<Account>) -> Bounds {
     Bounds { account: account.clone(), ..Bounds::default() }
 }
@@ -23,9 +29,9 @@ async fn idle_instances_count_and_go_before_anything_is_refused() {
     let (first, second) = (format!("(memory 10) {NOTHING}"), format!("(memory 12) {NOTHING}"));
     let (first, second) = (guest(&engine, &first, &bounds(&account)), guest(&engine, &second, &bounds(&account)));
     ask(&first, LONG).await.unwrap();
-    assert_eq!(account.used().memory_bytes, 10 * PAGE, "it is idle, and counts");
+    assert_eq!(pages(&account), 10, "it is idle, and counts");
     ask(&second, LONG).await.unwrap();
-    assert_eq!(account.used().memory_bytes, 12 * PAGE, "the other one has gone");
+    assert_eq!(pages(&account), 12, "the other one has gone");
     let too_much = guest(&engine, &format!("(memory 16) {NOTHING}"), &bounds(&account));
     let failure = ask(&too_much, LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");
@@ -54,7 +60,7 @@ fn thread_time() -> Duration {
 
 #[tokio::test]
 async fn a_guest_that_loops_leaves_the_executor_to_others() {
-    let engine = Engine::new(PoolSizes::new(32)).unwrap();
+    let engine = engine(32);
     let account = account(u64::MAX, Duration::from_secs(1000));
     let looping = guest(&engine, FOR_EVER, &bounds(&account));
     let before = thread_time();
@@ -100,7 +106,7 @@ async fn what_was_idle_longest_gives_way_whosever_it_is() {
     let accounts = [(); 3].map(|()| Account::unlimited());
     let fields = format!("(memory 1) {NOTHING}");
     let guests = accounts.each_ref().map(|account| guest(&engine, &fields, &bounds(account)));
-    let live = || accounts.each_ref().map(|account| account.used().memory_bytes / PAGE);
+    let live = || accounts.each_ref().map(|account| pages(account));
     ask(&guests[0], LONG).await.unwrap();
     ask(&guests[1], LONG).await.unwrap();
     ask(&guests[0], LONG).await.unwrap();
@@ -129,7 +135,7 @@ async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
         }
     }
     // Until they have what they may have: of 8 instances that are set aside, one each, and nearly all of the 24 others.
-    let held = || greedy.iter().map(|account| account.used().memory_bytes / PAGE).sum::<u64>();
+    let held = || greedy.iter().map(|account| pages(account)).sum::<u64>();
     let began = Instant::now();
     while held() < 24 && began.elapsed() < Duration::from_secs(1) {
         tokio::task::yield_now().await;
@@ -191,4 +197,26 @@ async fn those_who_compute_take_turns_and_the_others_do_not_wait_for_all_of_them
         let ended = one.await.unwrap();
         assert!(matches!(ended, Err(Failure::Deadline { .. } | Failure::Overloaded { .. })), "{ended:?}");
     }
+}
+
+#[tokio::test]
+async fn what_the_host_holds_for_an_instance_and_a_request_counts() {
+    let engine = engine(32);
+    let account = account_of(2 * PAGE);
+    let small = guest(&engine, NOTHING, &bounds(&account));
+    ask(&small, LONG).await.unwrap();
+    let idle = account.used();
+    assert_eq!(idle.memory_bytes, idle.host_bytes, "it has no memory of its own");
+    assert!(idle.host_bytes >= PAGE / 2, "{idle:?}");
+    // The same component in an account that has no room for as much.
+    let poor = account_of(PAGE / 2);
+    let failure = ask(&guest(&engine, NOTHING, &bounds(&poor)), LONG).await;
+    assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");
+    assert_eq!(poor.used().memory_bytes, 0);
+    drop(small);
+    assert_eq!(account.used().memory_bytes, 0);
+}
+
+fn account_of(memory_bytes: u64) -> std::sync::Arc<Account> {
+    account(memory_bytes, Duration::MAX)
 }

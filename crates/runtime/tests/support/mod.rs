@@ -28,6 +28,7 @@ impl OutputSink for Nowhere {
     fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
     fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
     fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
+    fn denied(&self, _: &str, _: &str) {}
 }
 
 /// An engine whose pool must never be full while the runtime counts it as not full: the test fails at its end if it was.
@@ -141,6 +142,7 @@ pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Fa
         allowed,
         handler: 0,
         component: "guest".into(),
+        buffer_bytes: 0,
     };
     match group.handle(request).await {
         Ok(_) => panic!("such a guest gives no response"),

@@ -1,0 +1,108 @@
+//! What guests were denied, told to the log of their app: each thing once in a while, however often it is asked for.
+//!
+//! A guest chooses what it asks for and how often, so neither the length of a line nor the number of lines may be its choice: names
+//! are cut, what was said is not said again for [`PERIOD`], and what is not said is counted and told with the next line.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::foreign;
+use crate::output::OutputSink;
+
+/// For how long a line that was said is not said again.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Different lines in that time. More are counted only.
+const LINES_MAX: usize = 32;
+
+/// The denials of one group.
+pub struct Denials {
+    sink: Arc<dyn OutputSink>,
+    said: Mutex<Said>,
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Said {
+    since: Option<Instant>,
+    /// Hashes of the lines.
+    lines: HashSet<u64>,
+    /// Denials that were not told.
+    untold: u64,
+}
+
+impl Denials {
+    pub(crate) fn new(sink: Arc<dyn OutputSink>) -> Arc<Self> {
+        Arc::new(Self { sink, said: Mutex::default(), hasher: RandomState::new() })
+    }
+
+    /// Tells that `component` was denied something, unless that was told a short while ago. `text` says what, and how to grant it;
+    /// names in it that the guest chose are cut by the caller ([`foreign::name`]).
+    pub fn tell(&self, component: &str, text: &str) {
+        self.tell_at(component, text, Instant::now());
+    }
+
+    fn tell_at(&self, component: &str, text: &str, now: Instant) {
+        let text = foreign::cut(text, foreign::TEXT_BYTES_MAX);
+        let untold = {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.since.is_none_or(|since| now.saturating_duration_since(since) >= PERIOD) {
+                said.since = Some(now);
+                said.lines.clear();
+            }
+            if said.lines.len() >= LINES_MAX || !said.lines.insert(self.hasher.hash_one((component, &text))) {
+                said.untold += 1;
+                return;
+            }
+            std::mem::take(&mut said.untold)
+        };
+        if untold > 0 {
+            self.sink.denied(component, &format!("{untold} more requests for what is not granted were denied"));
+        }
+        self.sink.denied(component, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+    use crate::guest::RequestId;
+    use crate::output::Stream;
+
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<String>>);
+
+    impl OutputSink for Lines {
+        fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
+        fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
+        fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
+        fn denied(&self, component: &str, text: &str) {
+            self.0.lock().unwrap().push(format!("{component} {text}"));
+        }
+    }
+
+    #[test]
+    fn each_thing_is_told_once_in_a_while_and_the_rest_is_counted() {
+        let sink = Arc::new(Lines::default());
+        let denials = Denials::new(sink.clone());
+        let now = Instant::now();
+        for _ in 0..1000 {
+            denials.tell_at("cart", "no store `a`", now);
+        }
+        denials.tell_at("pages", "no store `a`", now);
+        let lines = std::mem::take(&mut *sink.0.lock().unwrap());
+        assert_eq!(lines[0], "cart no store `a`");
+        assert_eq!(lines[1], "pages 999 more requests for what is not granted were denied");
+        assert_eq!(lines[2..], ["pages no store `a`"]);
+        for number in 0..1000 {
+            denials.tell_at("cart", &format!("no store `{number}`"), now);
+        }
+        assert_eq!(std::mem::take(&mut *sink.0.lock().unwrap()).len(), LINES_MAX - 2);
+        denials.tell_at("cart", &"x".repeat(1 << 20), now + PERIOD);
+        let lines = sink.0.lock().unwrap();
+        assert!(lines.len() == 2 && lines[1].len() < 2 * foreign::TEXT_BYTES_MAX, "{} lines", lines.len());
+    }
+}
