@@ -26,12 +26,15 @@ use crate::pool::{Lane, locked};
 /// Least time between two counts that nobody waits for.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// After a count that somebody waited for there is a pause of this many times what it took, and no less than [`PAUSE_MIN`]: while the
+/// A write that finds nothing left waits for a count. Between two of them is a pause of this many times what a count takes: while the
 /// storage is full, every write asks for one.
 const PAUSE_PART: u32 = 8;
 
 /// The least pause.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct WatchedFolders {
     shared: Arc<Shared>,
@@ -69,14 +72,6 @@ impl WatchedFolders {
         };
         Self { shared: Arc::new(shared), lane }
     }
-
-    /// Has the folders counted, in the background, unless they are being counted.
-    fn start_count(&self) {
-        if !self.shared.counting.swap(true, Ordering::AcqRel) {
-            let count = Count(self.shared.clone());
-            self.lane.spawn(move || count.0.count());
-        }
-    }
 }
 
 impl FolderStorage for WatchedFolders {
@@ -87,7 +82,7 @@ impl FolderStorage for WatchedFolders {
             return false;
         }
         if locked(&self.shared.last).as_ref().is_none_or(|last| last.at.elapsed() >= COUNT_EVERY) {
-            self.start_count();
+            self.shared.start_count(&self.lane);
         }
         let full = account.room() == 0;
         if full {
@@ -109,24 +104,37 @@ impl FolderStorage for WatchedFolders {
     }
 
     fn count(&self) -> BoxFuture<'static, ()> {
-        let is_due = locked(&self.shared.last)
-            .as_ref()
-            .is_none_or(|last| last.at.elapsed() >= (last.took * PAUSE_PART).max(PAUSE_MIN));
-        if !is_due {
-            self.shared.account.refuse();
-            return Box::pin(std::future::ready(()));
-        }
-        // Before the count is started: it may be over at once.
-        let mut counted = self.shared.counted.subscribe();
-        self.start_count();
+        let (shared, lane) = (self.shared.clone(), self.lane.clone());
+        // Before anything is waited for: another's count will do.
+        let mut counted = shared.counted.subscribe();
         Box::pin(async move {
-            // If the sender is gone, so are the folders.
-            let _ = counted.changed().await;
+            if let Some(pause) = shared.pause_left() {
+                tokio::time::sleep(pause).await;
+            }
+            if !counted.has_changed().unwrap_or(true) {
+                shared.start_count(&lane);
+                let _ = counted.changed().await;
+            }
         })
     }
 }
 
 impl Shared {
+    /// Has the folders counted, in the background, unless they are being counted.
+    fn start_count(self: &Arc<Self>, lane: &Lane) {
+        if !self.counting.swap(true, Ordering::AcqRel) {
+            let count = Count(self.clone());
+            lane.spawn(move || count.0.count());
+        }
+    }
+
+    /// How long to wait before the next count.
+    fn pause_left(&self) -> Option<Duration> {
+        let last = locked(&self.last);
+        let last = last.as_ref()?;
+        (last.took * PAUSE_PART).clamp(PAUSE_MIN, PAUSE_MAX).checked_sub(last.at.elapsed())
+    }
+
     fn count(&self) {
         let begun = Instant::now();
         // What is claimed from here on may be written after it was looked at.

@@ -35,7 +35,7 @@ pub trait FolderStorage: Send + Sync + 'static {
     /// Claims `bytes` until the folders are counted again. Whether they were left.
     fn claim(&self, bytes: u64) -> bool;
 
-    /// Resolves when the folders have been counted anew; at once, if they were just counted.
+    /// Resolves when the folders have been counted anew, which may take some seconds where there is much to count.
     fn count(&self) -> BoxFuture<'static, ()>;
 }
 

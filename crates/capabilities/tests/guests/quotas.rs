@@ -163,7 +163,7 @@ async fn guests_are_told_the_quota_and_full_folders_are_only_read() {
     loop {
         drop(files.ask("/read?path=/data/1", "").await);
         let fresh = node.start("dirs-probe", dirs, &tenant).await;
-        if fresh.ask("/write?path=/data/x", "x").await.0 == 403 {
+        if is_full(fresh.ask("/write?path=/data/x", "x").await) {
             fresh.expect("/read?path=/data/1", "", 200, &value).await;
             break;
         }
@@ -182,6 +182,11 @@ async fn guests_are_told_the_quota_and_full_folders_are_only_read() {
     tenant.storage.scan(&tenant.dir.join("apps")).unwrap();
     tenant.storage.set_limit(limit);
     node.start("dirs-probe", dirs, &tenant).await.expect("/write?path=/data/x", "x", 200, "done\n").await;
+}
+
+/// Was a write refused because nothing is left? An instance that began then has its folders read-only.
+fn is_full((status, text): (u16, String)) -> bool {
+    status == 403 || (status == 500 && text.starts_with("StorageFull"))
 }
 
 /// Bytes that may be written over the quota: what is claimed and counted at the same time.
@@ -204,12 +209,10 @@ async fn one_request_cannot_write_more_than_the_quota_whichever_wasi_it_speaks()
         assert!(tenant.storage.refused() >= 1, "{:?}", tenant.storage);
         // A file that is written over again and again takes no more than once.
         probe.expect("/remove?path=/data/f", "", 200, "done\n").await;
-        for round in 0..20 {
+        for round in 0..10 {
             let (status, text) = probe.ask(&format!("{target}{}", 2 * MIB), "").await;
             let written: u64 = text.split(' ').next().unwrap().parse().unwrap_or(0);
-            let all = status == 200 && written >= 2 * MIB;
-            // Only a count that was made a moment ago may be in the way.
-            assert!(all || round > 0, "round {round}: {status} {text}");
+            assert!(status == 200 && written >= 2 * MIB, "{target}, round {round}: {status} {text}");
         }
     }
 }
@@ -239,7 +242,8 @@ async fn folders_lie_only_so_deep_and_what_cannot_be_counted_counts_as_full() {
         tenant.storage.scan_folder(&folder).unwrap_err();
         assert_eq!(tenant.storage.used(), 64 * MIB);
         let fresh = node.start("dirs-probe", dirs, &tenant).await;
-        assert_eq!(fresh.ask("/write?path=/data/f", "more").await.0, 403);
+        let answer = fresh.ask("/write?path=/data/f", "more").await;
+        assert!(is_full(answer), "it can be written");
         assert!(tenant.storage.used() >= 64 * MIB);
         // The administrator, or whoever may, puts it in order.
         std::fs::rename(folder.join("e/e/e/d"), folder.join("d")).unwrap();
