@@ -19,6 +19,7 @@ use crate::host::{ConfigProvider, GrantTable, KeyValueProvider, SecretsProvider,
 use crate::kv::KvError;
 use crate::outbound::{HostRule, OutboundClient, OutboundPolicy, Outgoing};
 use crate::place::{AppFiles, OutsideError, Place};
+use crate::schemas;
 use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
 use crate::sql::{SqlOpenError, SqlSettings};
 use crate::watched_folders::WatchedFolders;
@@ -63,7 +64,8 @@ pub enum CapabilityError {
 }
 
 impl Capabilities {
-    /// Open all that the components of `app` were granted. An app without stores has no thread, file or folder of its own.
+    /// Open all that the components of `app` were granted. An app without stores has no thread, file or folder of its own. Where the
+    /// place is for a trial ([`Place::on_trial`]), nothing that is written to a store gets there.
     ///
     /// # Errors
     /// The first thing that can't be opened or read.
@@ -71,6 +73,8 @@ impl Capabilities {
         let secrets = read_secrets(app, place)?;
         let (kv, sql) = (engines.kv(place), engines.sql(place));
         count_data(place, engines).await?;
+        let trial = place.trial.as_ref().map(|folder| place.within(folder));
+        let trial = trial.as_ref().map(|place| (engines.kv(place), engines.sql(place)));
         let (mut kv_grants, mut sql_grants) = (GrantTable::new(), GrantTable::new());
         let (mut config_grants, mut secret_grants) = (GrantTable::new(), GrantTable::new());
         let mut outbound: BTreeMap<String, Arc<dyn Outbound>> = BTreeMap::new();
@@ -78,20 +82,28 @@ impl Capabilities {
             let (component, grants) = (component.as_str(), &it.grants);
             let mut stores = BTreeMap::new();
             for name in &grants.kv {
-                let store = kv.store(name.value.as_str()).await;
+                let store = match &trial {
+                    None => kv.store(name.value.as_str()).await,
+                    Some((trial, _)) => kv.store_on_trial(name.value.as_str(), trial).await,
+                };
                 let store = store.map_err(|source| CapabilityError::Kv { store: name.value.clone(), source })?;
                 stores.insert(name.value.to_string(), store);
             }
             kv_grants.insert(component, stores);
             let mut stores = BTreeMap::new();
             for name in &grants.sql {
-                let settings = app.sql.get(&name.value).cloned().unwrap_or_default();
-                let folder = settings.migrations.as_ref().map(|folder| place.files.read_only(folder)).transpose();
-                let folder = folder.map_err(|source| CapabilityError::Migrations { store: name.value.clone(), source });
+                let timeout = app.sql.get(&name.value).cloned().unwrap_or_default();
                 let max = place.statement_time_max;
-                let cut = (max < settings.statement_timeout()).then_some(max);
-                let settings = SqlSettings { migrations: folder?, statement_time: cut.or(settings.statement_timeout) };
-                stores.insert(name.value.to_string(), sql.open(name.value.as_str(), settings).await?);
+                let cut = (max < timeout.statement_timeout()).then_some(max);
+                let settings = SqlSettings {
+                    migrations: schemas::migrations(app, place, &name.value)?,
+                    statement_time: cut.or(timeout.statement_timeout),
+                };
+                let store = match &trial {
+                    None => sql.open(name.value.as_str(), settings).await?,
+                    Some((_, trial)) => sql.open_on_trial(name.value.as_str(), settings, trial).await?,
+                };
+                stores.insert(name.value.to_string(), store);
             }
             sql_grants.insert(component, stores);
             config_grants.insert(component, grants.config.iter().map(|(k, v)| (k.clone(), v.to_string())).collect());

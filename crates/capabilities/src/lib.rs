@@ -21,6 +21,7 @@ mod open_files;
 pub mod outbound;
 mod place;
 mod pool;
+pub mod schemas;
 pub mod secrets;
 pub mod sql;
 mod storage;

@@ -70,6 +70,18 @@ impl NodeDir {
         self.path.join("trash")
     }
 
+    /// What revisions on trial write; nothing of it outlives its process.
+    #[must_use]
+    pub fn trials(&self) -> PathBuf {
+        self.path.join("trials")
+    }
+
+    /// Take-overs that replace stores, while they do.
+    #[must_use]
+    pub fn takeovers(&self) -> PathBuf {
+        self.path.join("takeovers")
+    }
+
     /// The data of all tenants.
     #[must_use]
     pub fn tenants(&self) -> PathBuf {
@@ -82,7 +94,7 @@ impl NodeDir {
         self.tenants().join(tenant)
     }
 
-    /// The data of an app of a tenant: `kv/`, `sql/`, `dirs/`, `log/`, each made when it is needed.
+    /// The data of an app of a tenant: `kv/`, `sql/`, `dirs/`, `log/`, `snapshots/`, each made when it is needed.
     #[must_use]
     pub fn app(&self, tenant: &str, app: &str) -> PathBuf {
         self.tenant(tenant).join("apps").join(app)

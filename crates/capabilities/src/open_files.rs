@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::pool::locked;
 
@@ -26,7 +26,7 @@ struct Slots<T> {
 
 struct Slot<T> {
     /// Held while the file is opened.
-    store: tokio::sync::Mutex<Weak<T>>,
+    store: Arc<tokio::sync::Mutex<Weak<T>>>,
     /// Taken by whoever has the file open, until it is closed.
     file: Arc<Semaphore>,
 }
@@ -34,6 +34,15 @@ struct Slot<T> {
 /// The right to have a file open. Drop it after the file.
 pub(crate) struct OpenPermit {
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Nobody opens the file while this lives. Whoever has it open keeps it.
+pub(crate) struct Held<T> {
+    /// The store, if it is open.
+    pub(crate) store: Option<Arc<T>>,
+    _slot: OwnedMutexGuard<Weak<T>>,
+    /// Taken where nobody has it open.
+    _closed: Option<OwnedSemaphorePermit>,
 }
 
 impl OpenPermit {
@@ -67,6 +76,18 @@ impl<T> OpenFiles<T> {
         Ok((opened, false))
     }
 
+    /// Keeps everybody from opening the file `path`, once it is open or closed and nothing in between.
+    pub(crate) async fn hold(&self, path: &Path) -> Held<T> {
+        let slot = self.slot(path);
+        let _slot = slot.store.clone().lock_owned().await;
+        let store = _slot.upgrade();
+        let _closed = match store {
+            None => Some(slot.file.clone().acquire_owned().await.expect("the semaphore is never closed")),
+            Some(_) => None,
+        };
+        Held { store, _slot, _closed }
+    }
+
     /// Resolves when no file below `dir` is open.
     pub(crate) async fn closed(&self, dir: &Path) {
         let below: Vec<_> = {
@@ -93,7 +114,7 @@ impl<T> OpenFiles<T> {
             slots.of_files.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.file.available_permits() == 0);
             slots.look_through_at = 2 * slots.of_files.len() + UNUSED_SLOTS_MAX;
         }
-        let slot = Slot { store: tokio::sync::Mutex::new(Weak::new()), file: Arc::new(Semaphore::new(1)) };
+        let slot = Slot { store: Arc::default(), file: Arc::new(Semaphore::new(1)) };
         let slot = Arc::new(slot);
         slots.of_files.insert(path.to_owned(), slot.clone());
         slot

@@ -33,6 +33,8 @@ pub struct Place {
     pub outbound: Option<Arc<TenantHosts>>,
     /// Where its secrets come from.
     pub secrets: SecretValues,
+    /// The folder of what a revision on trial writes; absent for one that serves.
+    pub trial: Option<PathBuf>,
 }
 
 /// What the paths of a manifest mean.
@@ -80,6 +82,7 @@ impl Place {
             statement_time_max: Duration::MAX,
             outbound: Some(outbound),
             secrets: SecretValues::Given(secrets),
+            trial: None,
         }
     }
 
@@ -95,7 +98,26 @@ impl Place {
             statement_time_max: Duration::MAX,
             outbound: None,
             secrets: SecretValues::FromManifest,
+            trial: None,
         }
+    }
+
+    /// The same place for a revision on trial: what it writes to its stores goes to copies in `folder`, and stores that are not there are
+    /// made there. Folders that components may write to are the app's own, unless it has none yet.
+    #[must_use]
+    pub fn on_trial(&self, folder: &Path) -> Self {
+        let mut place = Self { trial: Some(folder.to_owned()), ..self.clone() };
+        if let AppFiles::Own { writable, .. } = &mut place.files
+            && !writable.exists()
+        {
+            *writable = folder.join("dirs");
+        }
+        place
+    }
+
+    /// A place for stores in `folder`; everything else is the same.
+    pub(crate) fn within(&self, folder: &Path) -> Self {
+        Self { kv: folder.join("kv"), sql: folder.join("sql"), ..self.clone() }
     }
 
     /// The place of the next revision of the app, whose files lie in `dir`; everything else stays.

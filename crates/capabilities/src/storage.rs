@@ -194,6 +194,8 @@ impl StorageAccount {
         let mut files = locked(&self.files);
         files.retain(|path, _| !path.starts_with(dir));
         self.used.store(files.values().sum(), Ordering::Relaxed);
+        // One that is made again is looked through again.
+        locked(&self.scanned).retain(|scanned| !scanned.starts_with(dir));
     }
 
     /// Which account of the process.

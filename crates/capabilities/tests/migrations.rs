@@ -137,3 +137,65 @@ async fn a_store_that_is_open_takes_new_migrations_and_outlives_bad_ones() {
     let orphan = first.execute("INSERT INTO child (t) VALUES (99)".to_owned(), vec![]).await;
     assert!(matches!(orphan, Err(SqlError::Constraint(_))), "{orphan:?}");
 }
+
+#[tokio::test]
+async fn line_ends_do_not_make_another_migration() {
+    let crlf = |text: &str| text.replace('\n', "\r\n");
+    let text = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT);\nINSERT INTO t (name) VALUES ('two\nlines');\n";
+    let app = App::new(&[("001.sql", &crlf(text))]);
+    assert_eq!(
+        names(&app.open().await.unwrap()).await,
+        [Value::Text("two\nlines".to_owned())],
+        "they are not data either"
+    );
+    app.write("001.sql", text);
+    app.open().await.unwrap();
+    app.write("001.sql", &crlf(text));
+    app.open().await.unwrap();
+    app.write("001.sql", &text.replace("lines", "words"));
+    assert!(app.refused().await.contains("was changed"));
+    // What earlier versions recorded: the hash of the file as it was checked out.
+    for (recorded, now) in [(crlf(text), text.to_owned()), (text.to_owned(), crlf(text)), (crlf(text), crlf(text))] {
+        use sha2::{Digest as _, Sha256};
+        let app = App::new(&[("001.sql", text)]);
+        drop(app.open().await.unwrap());
+        let hash = format!("{:x}", Sha256::digest(recorded.as_bytes()));
+        let file = app.data.path().join("test.sqlite");
+        let connection = rusqlite::Connection::open(file).unwrap();
+        connection.execute("UPDATE _isomer_migrations SET sha256 = ?1", [hash]).unwrap();
+        drop(connection);
+        app.write("001.sql", &now);
+        app.open().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_revision_starts_on_a_schema_that_later_ones_have_changed() {
+    let app = App::new(&[CREATE, FILL]);
+    app.write("003_more.sql", "ALTER TABLE t ADD COLUMN more TEXT;");
+    app.open().await.unwrap();
+    fs::remove_file(app.file("003_more.sql")).unwrap();
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 2, "it starts on the newer schema");
+    // Another way forward from here.
+    app.write("004_other.sql", "INSERT INTO t (name) VALUES ('c');");
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 3);
+    app.write(FILL.0, "DELETE FROM t;");
+    assert!(app.refused().await.contains("was changed"), "its own are still looked at");
+    fs::remove_file(app.file(FILL.0)).unwrap();
+    assert!(app.refused().await.contains("is missing"));
+}
+
+#[tokio::test]
+async fn all_that_are_pending_are_applied_or_none() {
+    let app = App::new(&[CREATE]);
+    drop(app.open().await.unwrap());
+    let file = app.data.path().join("test.sqlite");
+    let before = fs::read(&file).unwrap();
+    app.write("002_good.sql", "CREATE TABLE good (x);");
+    app.write("003_bad.sql", "INSERT INTO nowhere VALUES (1);");
+    assert!(app.refused().await.contains("003_bad.sql"));
+    assert!(fs::read(&file).unwrap() == before, "not a byte has changed");
+    fs::remove_file(app.file("003_bad.sql")).unwrap();
+    let store = app.open().await.unwrap();
+    store.execute("INSERT INTO good VALUES (1)".to_owned(), vec![]).await.unwrap();
+}

@@ -12,6 +12,7 @@
 
 mod entry;
 mod store;
+mod trial;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -242,6 +243,7 @@ impl KvEngine {
 }
 
 /// The key-value stores of one directory, opened when asked for and closed with their last handle.
+#[derive(Clone)]
 pub struct Kv {
     dir: PathBuf,
     engine: KvEngine,
@@ -261,7 +263,7 @@ impl Kv {
     /// [`KvError::Name`], or [`KvError::Storage`] where its file can't be opened.
     pub async fn store(&self, name: &str) -> Result<KvStore, KvError> {
         check_store_name(name)?;
-        let path = self.dir.join(format!("{name}.redb"));
+        let path = self.path_of(name);
         let open = async |permit| {
             let (file, cache) = (path.clone(), self.engine.cache.share());
             let opened = self.lane.run(move || {
@@ -286,6 +288,10 @@ impl Kv {
             Ok::<_, KvError>(Open { database, path: None, _cache: cache, _permit: OpenPermit::of_nothing() })
         });
         Ok(KvStore::new(self.start(name, opened.await??)))
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.redb"))
     }
 
     fn start(&self, name: &str, open: Open) -> Arc<Inner> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use isomer_disk::Database;
 
 use super::entry::{self, Delta, KeyPage, Versioned};
+use super::trial::Trial;
 use super::writer::{self, Room, Waiting, Write, Written};
 use super::{KvError, KvLimits};
 use crate::StorageAccount;
@@ -27,6 +28,8 @@ const COMPACT_BYTES_MIN: u64 = 1 << 20;
 #[derive(Clone)]
 pub struct KvStore {
     inner: Arc<Inner>,
+    /// Where what a revision on trial writes goes.
+    trial: Option<Arc<Trial>>,
 }
 
 pub(crate) struct Inner {
@@ -155,7 +158,28 @@ struct Cursors {
 
 impl KvStore {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner }
+        Self { inner, trial: None }
+    }
+
+    /// As a revision on trial has it: what is read comes from the store, what is written goes to a copy, from the first write on.
+    pub(super) fn on_trial(self, trial: Trial) -> Self {
+        Self { trial: Some(Arc::new(trial)), ..self }
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    fn reading(&self) -> Arc<Inner> {
+        let copy = self.trial.as_ref().and_then(|trial| trial.copy());
+        copy.unwrap_or_else(|| self.inner.clone())
+    }
+
+    async fn writing(&self) -> Result<Arc<Inner>, KvError> {
+        match &self.trial {
+            None => Ok(self.inner.clone()),
+            Some(trial) => trial.copied(&self.inner).await,
+        }
     }
 
     /// The store's name.
@@ -230,20 +254,20 @@ impl KvStore {
         if entries.len() > 1 && bytes > limits.batch_bytes_max {
             return Err(KvError::BatchTooLarge { bytes_max: limits.batch_bytes_max });
         }
-        writer::write(&self.inner, Write::Set(entries)).await.map(|_| ())
+        writer::write(&self.writing().await?, Write::Set(entries)).await.map(|_| ())
     }
 
     /// Remove all of `keys`, or none.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
-        writer::write(&self.inner, Write::Delete(keys)).await.map(|_| ())
+        writer::write(&self.writing().await?, Write::Delete(keys)).await.map(|_| ())
     }
 
     /// Add to the decimal number that `key` holds (0 where it isn't there); the sum. Atomic and synced.
     pub async fn increment(&self, key: String, delta: Delta) -> Result<i128, KvError> {
         self.check_key(&key)?;
-        match writer::write(&self.inner, Write::Increment { key, delta }).await? {
+        match writer::write(&self.writing().await?, Write::Increment { key, delta }).await? {
             Written::Number(sum) => Ok(sum),
             Written::Done | Written::Changed(_) => Err(KvError::storage("an increment gave no number")),
         }
@@ -269,7 +293,8 @@ impl KvStore {
     pub async fn swap(&self, cas: Cas, value: Vec<u8>) -> Result<Swap, KvError> {
         let Cas { key, version } = cas;
         self.check_value(&key, &value)?;
-        match writer::write(&self.inner, Write::Swap { key: key.clone(), expected: version, value }).await? {
+        let swap = Write::Swap { key: key.clone(), expected: version, value };
+        match writer::write(&self.writing().await?, swap).await? {
             Written::Changed(version) => Ok(Swap::Changed(Cas { key, version })),
             Written::Done | Written::Number(_) => Ok(Swap::Swapped),
         }
@@ -287,7 +312,7 @@ impl KvStore {
         read: impl FnOnce(&Inner) -> Result<T, KvError> + Send + 'static,
         bytes: impl FnOnce(&T) -> usize + Send + 'static,
     ) -> Result<T, KvError> {
-        let store = self.inner.clone();
+        let store = self.reading();
         let job = move || {
             let found = read(&store)?;
             let charge = store.lane.account().charge_host_memory(bytes(&found))?;

@@ -129,6 +129,35 @@ pub enum SqlOpenError {
         /// The last migration that was applied.
         applied: String,
     },
+    /// The tenant's storage has no room for a copy.
+    #[error(
+        "a copy of the SQL store `{store}` has {bytes} bytes, for which the quota `storage` of {limit} bytes has no room: have it \
+         raised, or delete something"
+    )]
+    NoRoom {
+        /// The store.
+        store: String,
+        /// What the copy would take.
+        bytes: u64,
+        /// [`StorageAccount::limit`](crate::StorageAccount::limit).
+        limit: u64,
+    },
+    /// A copy takes too long.
+    #[error("copying the SQL store `{store}` takes longer than {seconds} s")]
+    Late {
+        /// The store.
+        store: String,
+        /// [`SqlLimits::copy_time`](super::SqlLimits::copy_time).
+        seconds: u64,
+    },
+    /// The store could not be closed, copied and migrated in the time for which requests may wait.
+    #[error(
+        "the SQL store `{store}` is in use, or too large to be migrated while requests wait: try again, or stop the app first"
+    )]
+    Busy {
+        /// The store.
+        store: String,
+    },
     /// The thread that opened it panicked or was stopped.
     #[error("opening the SQL store was abandoned")]
     Abandoned,

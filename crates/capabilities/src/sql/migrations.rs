@@ -1,11 +1,17 @@
 //! Migrations: `.sql` files of a folder, applied once each, in the order of their names.
 //!
-//! Each is applied in a transaction together with the record of it (name and SHA-256) in a table of the store, so it is there
-//! whole or not at all. Foreign keys are checked at its end, not at each statement: else no table that others refer to could be
-//! rebuilt (SQLite's way to alter one). What has been applied can't change: a changed or missing file, or a new one before it, is refused.
+//! All that a store has not seen are applied in one transaction together with the record of them (name and SHA-256) in a table of the
+//! store, so it moves from one schema to the next whole or not at all. Foreign keys are checked at the end of each file, not at each
+//! statement: else no table that others refer to could be rebuilt (SQLite's way to alter one).
+//!
+//! What was applied of these files cannot change: a changed or missing file, or a new one before it, is refused. Migrations that a later
+//! revision applied are not among these files, come after all of them, and are none of this revision's business: it starts on the newer
+//! schema. Line ends do not count, neither for the hash nor for what is run: a checkout that writes CRLF has the same migrations.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::OptionalExtension;
 use sha2::{Digest, Sha256};
@@ -14,87 +20,162 @@ use super::SqlOpenError;
 use super::authorizer::MIGRATIONS_TABLE;
 use super::session::Session;
 
+/// The migrations that one revision has of a store.
+pub(super) struct Migrations {
+    store: String,
+    folder: PathBuf,
+    files: Vec<Migration>,
+}
+
 struct Migration {
     name: String,
     path: PathBuf,
-    sha256: String,
+    /// With line ends of one character.
     statements: String,
+    sha256: String,
+    /// How earlier versions recorded it, which hashed the file as it was checked out.
+    sha256_as_written: [String; 2],
 }
 
-/// Bring the store behind `session` up to date with `folder`.
-pub(super) fn apply(store: &str, session: &Session, folder: &Path, time: Duration) -> Result<(), SqlOpenError> {
-    let files = read(folder)?;
-    let _entered = session.enter();
-    let open = |source| SqlOpenError::Open { path: folder.to_owned(), source };
-    session
-        .connection()
-        .execute_batch(&format!(
-            "CREATE TABLE IF NOT EXISTS {MIGRATIONS_TABLE} (
-                name TEXT NOT NULL PRIMARY KEY, sha256 TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT"
-        ))
-        .map_err(open)?;
-    let applied = recorded(session).map_err(open)?;
-    check(store, folder, &files, &applied)?;
-    let deadline = Instant::now() + time;
-    let foreign_keys = |on| session.connection().pragma_update(None, "foreign_keys", on).map_err(open);
-    foreign_keys(false)?;
-    let done = files[applied.len()..].iter().try_for_each(|file| {
-        apply_one(session, file, deadline).map_err(|message| SqlOpenError::MigrationFailed {
-            store: store.to_owned(),
-            path: file.path.clone(),
-            message,
-        })?;
-        tracing::info!(store, migration = %file.name, "migration applied");
-        Ok(())
-    });
-    // Also after a failure: the connection of a store that was open before goes on being used.
-    foreign_keys(true)?;
-    done
+/// How a store's schema relates to a revision's migrations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Schema {
+    /// Files that were not applied yet, in their order.
+    pub pending: Vec<String>,
+    /// What later revisions applied that this one does not have, in the order of their names.
+    pub newer: Vec<String>,
 }
 
-/// What was applied must be how the list of files begins.
-fn check(store: &str, folder: &Path, files: &[Migration], applied: &[(String, String)]) -> Result<(), SqlOpenError> {
-    let store = || store.to_owned();
-    for (name, sha256) in applied {
-        let Some(file) = files.iter().find(|file| &file.name == name) else {
-            return Err(SqlOpenError::MigrationMissing { store: store(), path: folder.join(name) });
+impl Migrations {
+    /// Reads the files of `folder`. Blocks.
+    pub(super) fn read(store: &str, folder: &Path) -> Result<Self, SqlOpenError> {
+        Ok(Self { store: store.to_owned(), folder: folder.to_owned(), files: read(folder)? })
+    }
+
+    /// How the schema of the store behind `session` relates to these. Changes nothing.
+    pub(super) fn schema(&self, session: &Session) -> Result<Schema, SqlOpenError> {
+        let _entered = session.enter();
+        let applied = recorded(session).map_err(|source| self.unreadable(source))?;
+        let pending = self.pending(&applied)?.iter().map(|file| file.name.clone()).collect();
+        let is_own = |name: &String| self.files.iter().any(|file| file.name == *name);
+        Ok(Schema { pending, newer: applied.into_keys().filter(|name| !is_own(name)).collect() })
+    }
+
+    /// The same of a store that is not there.
+    pub(super) fn schema_of_none(&self) -> Schema {
+        Schema { pending: self.files.iter().map(|file| file.name.clone()).collect(), newer: Vec::new() }
+    }
+
+    /// Brings the store behind `session` up to date: applies all that are pending, or none.
+    pub(super) fn apply(&self, session: &Session, deadline: Instant) -> Result<Schema, SqlOpenError> {
+        let _entered = session.enter();
+        let schema = self.schema(session)?;
+        if !schema.newer.is_empty() {
+            tracing::info!(
+                store = self.store,
+                newer = schema.newer.join(", "),
+                "the schema is newer than this revision's"
+            );
+        }
+        if schema.pending.is_empty() {
+            return Ok(schema);
+        }
+        let pending = &self.files[self.files.len() - schema.pending.len()..];
+        let foreign_keys = |on| {
+            let set = session.connection().pragma_update(None, "foreign_keys", on);
+            set.map_err(|source| self.unreadable(source))
         };
-        if &file.sha256 != sha256 {
-            return Err(SqlOpenError::MigrationChanged { store: store(), path: file.path.clone() });
+        foreign_keys(false)?;
+        let done = apply_all(session, pending, deadline).map_err(|(file, message)| {
+            let path = file.map_or_else(|| self.folder.clone(), |file| file.path.clone());
+            SqlOpenError::MigrationFailed { store: self.store.clone(), path, message }
+        });
+        session.roll_back();
+        // Also after a failure: the connection of a store that was open before goes on being used.
+        foreign_keys(true)?;
+        done?;
+        tracing::info!(store = self.store, migrations = schema.pending.join(", "), "migrations applied");
+        Ok(schema)
+    }
+
+    /// What is not applied yet. Those that are must be how the list of files begins.
+    fn pending(&self, applied: &BTreeMap<String, String>) -> Result<&[Migration], SqlOpenError> {
+        let store = || self.store.clone();
+        let Some(last) = self.files.iter().rposition(|file| applied.contains_key(&file.name)) else {
+            return Ok(&self.files);
+        };
+        let (own, pending) = self.files.split_at(last + 1);
+        for file in own {
+            match applied.get(&file.name) {
+                Some(sha256) if file.is_recorded_as(sha256) => {}
+                Some(_) => {
+                    return Err(SqlOpenError::MigrationChanged { store: store(), path: file.path.clone() });
+                }
+                None => {
+                    let applied = own[last].name.clone();
+                    return Err(SqlOpenError::MigrationOutOfOrder { store: store(), path: file.path.clone(), applied });
+                }
+            }
+        }
+        let is_missing = |name: &&String| **name < own[last].name && !own.iter().any(|file| file.name == **name);
+        match applied.keys().find(is_missing) {
+            Some(name) => Err(SqlOpenError::MigrationMissing { store: store(), path: self.folder.join(name) }),
+            None => Ok(pending),
         }
     }
-    if let Some((last, _)) = applied.last() {
-        let early = files.iter().find(|file| &file.name < last && !applied.iter().any(|(name, _)| name == &file.name));
-        if let Some(file) = early {
-            return Err(SqlOpenError::MigrationOutOfOrder {
-                store: store(),
-                path: file.path.clone(),
-                applied: last.clone(),
-            });
+
+    fn unreadable(&self, source: rusqlite::Error) -> SqlOpenError {
+        SqlOpenError::Open { path: self.folder.clone(), source }
+    }
+}
+
+impl Migration {
+    fn new(name: String, path: PathBuf, text: &str) -> Self {
+        let statements = with_plain_line_ends(text);
+        let hash = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
+        Self {
+            sha256: hash(&statements),
+            sha256_as_written: [hash(text), hash(&statements.replace('\n', "\r\n"))],
+            statements: statements.into_owned(),
+            name,
+            path,
         }
     }
-    Ok(())
+
+    fn is_recorded_as(&self, sha256: &str) -> bool {
+        self.sha256 == sha256 || self.sha256_as_written.iter().any(|written| written == sha256)
+    }
+}
+
+fn with_plain_line_ends(text: &str) -> Cow<'_, str> {
+    if text.contains("\r\n") { text.replace("\r\n", "\n").into() } else { text.into() }
+}
+
+type Failure<'a> = (Option<&'a Migration>, String);
+
+/// One transaction. Where it fails it is left open.
+fn apply_all<'a>(session: &Session, files: &'a [Migration], deadline: Instant) -> Result<(), Failure<'a>> {
+    let create = format!(
+        "CREATE TABLE IF NOT EXISTS {MIGRATIONS_TABLE} (
+            name TEXT NOT NULL PRIMARY KEY, sha256 TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT"
+    );
+    let whole = |error: &dyn std::fmt::Display| (None, error.to_string());
+    session.begin().map_err(|error| whole(&error))?;
+    session.internal(&create).map_err(|error| whole(&error))?;
+    for file in files {
+        apply_one(session, file, deadline).map_err(|message| (Some(file), message))?;
+    }
+    session.internal("COMMIT").map_err(|error| whole(&error))
 }
 
 fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(), String> {
-    let run = || {
-        session.begin().map_err(|error| error.to_string())?;
-        session.migrate(&file.statements, deadline).map_err(|error| error.to_string())?;
-        if let Some(table) = violation(session).map_err(|error| error.to_string())? {
-            return Err(format!("it leaves rows in the table `{table}` whose foreign keys point to nothing"));
-        }
-        session
-            .connection()
-            .execute(
-                &format!("INSERT INTO {MIGRATIONS_TABLE} VALUES (?1, ?2, datetime('now'))"),
-                (&file.name, &file.sha256),
-            )
-            .map_err(|error| error.to_string())?;
-        session.internal("COMMIT").map_err(|error| error.to_string())
-    };
-    let result = run();
-    session.roll_back();
-    result
+    session.migrate(&file.statements, deadline).map_err(|error| error.to_string())?;
+    if let Some(table) = violation(session).map_err(|error| error.to_string())? {
+        return Err(format!("it leaves rows in the table `{table}` whose foreign keys point to nothing"));
+    }
+    let record = format!("INSERT INTO {MIGRATIONS_TABLE} VALUES (?1, ?2, datetime('now'))");
+    session.connection().execute(&record, (&file.name, &file.sha256)).map_err(|error| error.to_string())?;
+    Ok(())
 }
 
 /// A table with a row whose foreign key points to nothing.
@@ -102,10 +183,14 @@ fn violation(session: &Session) -> Result<Option<String>, rusqlite::Error> {
     session.connection().query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()
 }
 
-/// Names and hashes of what was applied, in the order of names.
-fn recorded(session: &Session) -> Result<Vec<(String, String)>, rusqlite::Error> {
-    let mut statement =
-        session.connection().prepare(&format!("SELECT name, sha256 FROM {MIGRATIONS_TABLE} ORDER BY name"))?;
+/// Hashes of what was applied, by name.
+fn recorded(session: &Session) -> Result<BTreeMap<String, String>, rusqlite::Error> {
+    let connection = session.connection();
+    let is_table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    if !connection.prepare(is_table)?.exists([MIGRATIONS_TABLE])? {
+        return Ok(BTreeMap::new());
+    }
+    let mut statement = connection.prepare(&format!("SELECT name, sha256 FROM {MIGRATIONS_TABLE}"))?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect()
 }
@@ -125,9 +210,8 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
             let source = std::io::Error::new(std::io::ErrorKind::InvalidFilename, "its name isn't UTF-8");
             return Err(SqlOpenError::MigrationUnreadable { path, source });
         };
-        let statements = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
-        let sha256 = format!("{:x}", Sha256::digest(statements.as_bytes()));
-        files.push(Migration { name, path, sha256, statements });
+        let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
+        files.push(Migration::new(name, path, &text));
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)

@@ -19,8 +19,10 @@ mod error;
 mod functions;
 mod memory;
 mod migrations;
+mod replace;
 mod session;
 mod store;
+mod trial;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +38,8 @@ use crate::{StorageAccount, check_store_name};
 use store::Inner;
 
 pub use error::{SqlError, SqlOpenError};
+pub use migrations::Schema;
+pub use replace::{Replacement, Replacing, roll_forward, snapshot_name};
 pub use store::SqlStore;
 pub use writer::Transaction;
 
@@ -68,6 +72,8 @@ pub struct SqlLimits {
     pub prepared_statements_max: usize,
     /// How long all migrations of a store may take.
     pub migration_time: Duration,
+    /// How long a copy of a store may take that a revision on trial writes to.
+    pub copy_time: Duration,
     /// Pages of the write-ahead log after which a commit folds it into the file.
     pub log_pages_max: u32,
     /// Bytes of each connection's page cache.
@@ -107,6 +113,7 @@ impl Default for SqlLimits {
             readers: 2,
             prepared_statements_max: 64,
             migration_time: Duration::from_secs(600),
+            copy_time: Duration::from_secs(60),
             log_pages_max: 1000,
             cache_bytes: 1 << 20,
             threads_max: 64,
@@ -214,6 +221,7 @@ impl SqlEngine {
 }
 
 /// The SQL stores of one directory, opened when asked for and closed with their last handle.
+#[derive(Clone)]
 pub struct Sql {
     dir: PathBuf,
     engine: SqlEngine,
@@ -234,7 +242,7 @@ impl Sql {
     /// What is wrong with its name, its file or its migrations.
     pub async fn open(&self, name: &str, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
-        let path = self.dir.join(format!("{name}.sqlite"));
+        let path = self.path_of(name);
         let migrations = settings.migrations.clone();
         let open = async |permit| {
             let (name, path, limits) = (name.to_owned(), path.clone(), self.engine.limits.clone());
@@ -248,5 +256,23 @@ impl Sql {
             store.migrate(folder).await?;
         }
         Ok(store)
+    }
+
+    /// How the schema of the store `name` relates to the migrations of `folder`. A store that is not there is not made.
+    ///
+    /// # Errors
+    /// When the store can't be opened, or the migrations are not those that it was made with.
+    pub(crate) async fn schema(&self, name: &str, folder: PathBuf) -> Result<Schema, SqlOpenError> {
+        check_store_name(name)?;
+        if !self.path_of(name).exists() {
+            let read = (name.to_owned(), folder);
+            let job = move || migrations::Migrations::read(&read.0, &read.1).map(|files| files.schema_of_none());
+            return self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?;
+        }
+        self.open(name, SqlSettings::default()).await?.schema(folder).await
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.dir.join(snapshot_name(name))
     }
 }

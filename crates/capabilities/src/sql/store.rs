@@ -1,16 +1,19 @@
 //! One SQL store: the operations that the host bindings call.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
 use super::asked::Asked;
 use super::memory;
+use super::migrations::{Migrations, Schema};
 use super::session::{Access, Opening, ReadOutcome, Session};
+use super::trial::Trial;
 use super::writer::{self, Transaction, Waiting, Writer};
-use super::{Rows, SqlError, SqlLimits, SqlOpenError, SqlSettings, Value, migrations};
+use super::{Rows, SqlError, SqlLimits, SqlOpenError, SqlSettings, Value};
 use crate::StorageAccount;
 use crate::data_dir::{make_private_dir, sync_dir};
 use crate::open_files::OpenPermit;
@@ -20,22 +23,26 @@ use crate::pool::{Lane, locked};
 #[derive(Clone)]
 pub struct SqlStore {
     inner: Arc<Inner>,
+    /// Where what a revision on trial writes goes.
+    trial: Option<Arc<Trial>>,
 }
 
 pub(crate) struct Inner {
-    name: String,
+    pub(super) name: String,
     pub(super) limits: Arc<SqlLimits>,
     pub(super) lane: Lane,
-    opening: Opening,
-    reading: Arc<Semaphore>,
+    pub(super) opening: Opening,
+    pub(super) reading: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Set when its file was replaced and this is not to touch it again: see [`super::replace`].
+    pub(super) is_lost: AtomicBool,
     /// There until this is dropped.
     open: Option<Open>,
 }
 
 /// An open database, in the order in which it is closed: the readers before the writer, whose close then folds the log into the file.
-struct Open {
-    readers: Mutex<Vec<Session>>,
+pub(super) struct Open {
+    pub(super) readers: Mutex<Vec<Session>>,
     writer: Writer,
     _permit: OpenPermit,
 }
@@ -63,16 +70,16 @@ impl Inner {
         // be rolled back over what was committed since; so it is made durable before anything is committed.
         sync_dir(dir).map_err(io)?;
         if let Some(folder) = &settings.migrations {
-            migrations::apply(name, &session, folder, limits.migration_time)?;
+            Migrations::read(name, folder)?.apply(&session, Instant::now() + limits.migration_time)?;
         }
         session.wrote();
         let reading = Arc::new(Semaphore::new(limits.readers.max(1)));
         let open = Open { readers: Mutex::default(), writer: Writer::new(session), _permit: permit };
-        let waiting = AtomicUsize::new(0);
-        Ok(Arc::new(Self { name: name.to_owned(), limits, lane, opening, reading, waiting, open: Some(open) }))
+        let (waiting, is_lost) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Arc::new(Self { name: name.to_owned(), limits, lane, opening, reading, waiting, is_lost, open: Some(open) }))
     }
 
-    fn open(&self) -> &Open {
+    pub(super) fn open(&self) -> &Open {
         self.open.as_ref().expect("it is open until it is dropped")
     }
 
@@ -86,15 +93,22 @@ impl Inner {
     }
 
     /// Run `work` on a connection that only reads. One that is used for the first time is opened.
-    fn read(&self, statement: &str, parameters: &[Value]) -> Result<ReadOutcome, SqlError> {
+    fn with_reader<T>(&self, work: impl FnOnce(&Session) -> T) -> Result<T, SqlError> {
+        if self.is_lost.load(Ordering::Acquire) {
+            return Err(writer::lost());
+        }
         let idle = locked(&self.open().readers).pop();
         let session = match idle {
             Some(session) => session,
             None => Session::open(&self.opening, Access::Read).map_err(|error| SqlError::from_sqlite(&error, None))?,
         };
-        let outcome = session.read(statement, parameters);
+        let done = work(&session);
         locked(&self.open().readers).push(session);
-        Ok(outcome)
+        Ok(done)
+    }
+
+    fn read(&self, statement: &str, parameters: &[Value]) -> Result<ReadOutcome, SqlError> {
+        self.with_reader(|session| session.read(statement, parameters))
     }
 }
 
@@ -114,7 +128,28 @@ impl Drop for Inner {
 
 impl SqlStore {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner }
+        Self { inner, trial: None }
+    }
+
+    /// As a revision on trial has it: what is read comes from the store, what is written goes to a copy, from the first write on.
+    pub(super) fn on_trial(self, trial: Trial) -> Self {
+        Self { trial: Some(Arc::new(trial)), ..self }
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    fn reading(&self) -> Arc<Inner> {
+        let copy = self.trial.as_ref().and_then(|trial| trial.copy());
+        copy.unwrap_or_else(|| self.inner.clone())
+    }
+
+    async fn writing(&self) -> Result<Arc<Inner>, SqlError> {
+        match &self.trial {
+            None => Ok(self.inner.clone()),
+            Some(trial) => trial.copied(&self.inner).await,
+        }
     }
 
     /// The store's name.
@@ -124,43 +159,66 @@ impl SqlStore {
 
     /// Apply the migrations of `folder` that are new, in turn with other writes.
     pub(super) async fn migrate(&self, folder: PathBuf) -> Result<(), SqlOpenError> {
+        if self.schema(folder.clone()).await?.pending.is_empty() {
+            return Ok(());
+        }
         let (store, path) = (self.inner.name.clone(), folder.clone());
         let (name, time) = (store.clone(), self.inner.limits.migration_time);
-        let work = move |session: &Session| Ok(migrations::apply(&name, session, &folder, time));
-        let applied = writer::run(&self.inner, work);
-        applied.await.map_err(|error| SqlOpenError::MigrationFailed { store, path, message: error.to_string() })?
+        let work = move |session: &Session| {
+            Ok(Migrations::read(&name, &folder).and_then(|files| files.apply(session, Instant::now() + time)))
+        };
+        let applied = writer::run(&self.inner, work).await;
+        applied.map_err(|error| SqlOpenError::MigrationFailed { store, path, message: error.to_string() })??;
+        Ok(())
+    }
+
+    /// How the store's schema relates to the migrations of `folder`. Changes nothing, and waits for no writer.
+    pub(super) async fn schema(&self, folder: PathBuf) -> Result<Schema, SqlOpenError> {
+        let (inner, path) = (self.inner.clone(), folder.clone());
+        let store = inner.name.clone();
+        let failed = |error: SqlError| SqlOpenError::MigrationFailed { store, path, message: error.to_string() };
+        let reader = inner.reading.clone().acquire_owned().await;
+        let job = move || {
+            let _reader = reader;
+            let files = Migrations::read(&inner.name, &folder);
+            inner.with_reader(|session| files.and_then(|files| files.schema(session)))
+        };
+        let read = self.inner.lane.run(job).await.map_err(SqlError::from).flatten();
+        read.map_err(failed)?
     }
 
     /// Run one statement that gives no rows; the number of rows that it changed. The change has been synced on return.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
         let asked = self.inner.ask(statement, parameters)?;
-        writer::run(&self.inner, move |session| session.execute(&asked.statement, &asked.parameters, None)).await
+        let run = move |session: &Session| session.execute(&asked.statement, &asked.parameters, None);
+        writer::run(&self.writing().await?, run).await
     }
 
     /// Run one statement and collect its rows. A statement that only reads waits for no writer.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
         let asked = Arc::new(self.inner.ask(statement, parameters)?);
+        let inner = self.reading();
         let reader = {
-            let _waiting = Waiting::begin(&self.inner.waiting, self.inner.limits.waiting_reads_max)?;
-            self.inner.reading.clone().acquire_owned().await
+            let _waiting = Waiting::begin(&inner.waiting, inner.limits.waiting_reads_max)?;
+            inner.reading.clone().acquire_owned().await
         };
-        let (store, read) = (self.inner.clone(), asked.clone());
+        let (store, read) = (inner.clone(), asked.clone());
         let job = move || {
             // Held until the job has ended, also where nobody waits for it any more.
             let _reader = reader;
             store.read(&read.statement, &read.parameters)
         };
-        match self.inner.lane.run(job).await?? {
+        match inner.lane.run(job).await?? {
             ReadOutcome::Rows(rows) => rows,
             ReadOutcome::NeedsWriter => {
                 let query = move |session: &Session| session.query(&asked.statement, &asked.parameters, None);
-                writer::run(&self.inner, query).await
+                writer::run(&self.writing().await?, query).await
             }
         }
     }
 
     /// Begin a transaction: it waits for those before it, up to [`SqlLimits::wait_time`].
     pub async fn begin(&self) -> Result<Transaction, SqlError> {
-        writer::begin(&self.inner).await
+        writer::begin(&self.writing().await?).await
     }
 }

@@ -18,8 +18,8 @@ use crate::pool::locked;
 
 /// The writing connection of a store while nobody writes, and those who wait for it.
 pub(super) struct Writer {
-    session: Mutex<Option<Session>>,
-    slot: Arc<Semaphore>,
+    pub(super) session: Mutex<Option<Session>>,
+    pub(super) slot: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
@@ -223,7 +223,7 @@ impl Drop for Open {
     }
 }
 
-fn lost() -> SqlError {
+pub(super) fn lost() -> SqlError {
     SqlError::Store("its writing connection is lost".to_owned())
 }
 

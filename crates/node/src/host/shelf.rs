@@ -76,6 +76,7 @@ impl OnDisk {
             statement_time_max: Duration::MAX,
             outbound: None,
             secrets: SecretValues::Given(secrets.collect()),
+            trial: None,
         };
         Ok(Stock { package, place, log: Some(self.log_of(tenant, app)?) })
     }

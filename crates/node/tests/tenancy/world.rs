@@ -97,6 +97,7 @@ impl TestShelf {
             statement_time_max: Duration::MAX,
             outbound: Some(Arc::new(TenantHosts::new(None).unwrap())),
             secrets: SecretValues::Given(Default::default()),
+            trial: None,
         }
     }
 }

@@ -1,0 +1,96 @@
+//! A store as a revision on trial has it: before it takes over, nothing that it writes may be there.
+//!
+//! What such a revision reads comes from the store, until it writes first: then the entries are copied, with their versions, into a store
+//! of the trial's own, within the tenant's quota of storage and [`COPY_TIME`], and all goes there from then on. The copy goes with the
+//! trial.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable};
+use tokio::sync::OnceCell;
+
+use super::entry::{ENTRIES, META, entry_bytes};
+use super::store::Inner;
+use super::{CACHE_BYTES_MIN, Kv, KvError, KvStore, open_file};
+use crate::{StorageAccount, check_store_name};
+
+/// How long a copy may take: a check of a revision's health waits for it, and gives up sooner.
+const COPY_TIME: Duration = Duration::from_secs(60);
+
+/// The copy that a trial's writes go to.
+pub(super) struct Trial {
+    stores: Kv,
+    copy: OnceCell<KvStore>,
+}
+
+impl Trial {
+    /// The copy, if there is one.
+    pub(super) fn copy(&self) -> Option<Arc<Inner>> {
+        self.copy.get().map(|copy| copy.inner().clone())
+    }
+
+    /// The copy, which is made of `store` if it is not there.
+    pub(super) async fn copied(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, KvError> {
+        let copy = async {
+            let (from, goal) = (store.clone(), self.stores.path_of(&store.name));
+            store.lane.run(move || copy(&from, &goal)).await??;
+            self.stores.store(&store.name).await
+        };
+        Ok(self.copy.get_or_try_init(|| copy).await?.inner().clone())
+    }
+}
+
+impl Kv {
+    /// The store `name` for a revision on trial, whose own stores are `trial`: the store itself is not changed, nor made if it is not
+    /// there.
+    ///
+    /// # Errors
+    /// As [`Kv::store`].
+    pub(crate) async fn store_on_trial(&self, name: &str, trial: &Self) -> Result<KvStore, KvError> {
+        check_store_name(name)?;
+        if !self.path_of(name).exists() {
+            return trial.store(name).await;
+        }
+        Ok(self.store(name).await?.on_trial(Trial { stores: trial.clone(), copy: OnceCell::new() }))
+    }
+}
+
+fn copy(store: &Inner, goal: &Path) -> Result<(), KvError> {
+    let deadline = Instant::now() + COPY_TIME;
+    let copy = open_file(goal, CACHE_BYTES_MIN)?;
+    store.database().read(|from| copy.write(|to| copy_entries(from, to, &store.account, deadline)))?;
+    drop(copy);
+    store.account.measure(goal);
+    Ok(())
+}
+
+fn copy_entries(from: &Database, to: &Database, account: &StorageAccount, deadline: Instant) -> Result<(), KvError> {
+    let read = from.begin_read().map_err(KvError::storage)?;
+    let (from, about) = (read.open_table(ENTRIES), read.open_table(META));
+    let mut write = to.begin_write().map_err(KvError::storage)?;
+    write.set_durability(Durability::None).map_err(KvError::storage)?;
+    {
+        let mut entries = write.open_table(ENTRIES).map_err(KvError::storage)?;
+        let mut bytes = 0_u64;
+        for entry in from.map_err(KvError::storage)?.iter().map_err(KvError::storage)? {
+            let (key, stored) = entry.map_err(KvError::storage)?;
+            bytes += entry_bytes(key.value(), stored.value().len()) as u64;
+            if bytes > account.room() {
+                account.refuse();
+                return Err(KvError::Quota { limit: account.limit() });
+            }
+            if Instant::now() >= deadline {
+                return Err(KvError::storage("copying it for a revision on trial takes too long"));
+            }
+            entries.insert(key.value(), stored.value()).map_err(KvError::storage)?;
+        }
+        let mut meta = write.open_table(META).map_err(KvError::storage)?;
+        for entry in about.map_err(KvError::storage)?.iter().map_err(KvError::storage)? {
+            let (key, number) = entry.map_err(KvError::storage)?;
+            meta.insert(key.value(), number.value()).map_err(KvError::storage)?;
+        }
+    }
+    write.commit().map_err(KvError::storage)
+}

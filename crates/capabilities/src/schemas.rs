@@ -1,0 +1,74 @@
+//! The schemas of an app's SQL stores from one revision to the next: what is pending, and the files that replace the stores when the next
+//! revision takes over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use isomer_manifest::{App, StoreName};
+
+use crate::app::CapabilityError;
+use crate::engines::Engines;
+use crate::place::Place;
+use crate::sql::{Replacement, Replacing, Schema, snapshot_name};
+
+/// How the schemas of the SQL stores that `app` was granted relate to its migrations; those with migrations only. Changes nothing.
+///
+/// # Errors
+/// When a store cannot be opened, or one of the app's own migrations was changed after it had been applied.
+pub async fn schemas(
+    app: &App,
+    place: &Place,
+    engines: &Engines,
+) -> Result<BTreeMap<StoreName, Schema>, CapabilityError> {
+    let sql = engines.sql(place);
+    let mut found = BTreeMap::new();
+    for name in stores(app) {
+        if let Some(folder) = migrations(app, place, name)? {
+            found.insert(name.clone(), sql.schema(name.as_str(), folder).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the files that replace those of `app`'s SQL stores, in `folder`, and pauses these stores until what is given is dropped: of all
+/// stores with pending migrations, or of those that `snapshot` (a folder that an earlier replacement has left) has.
+///
+/// # Errors
+/// The first thing that fails. The stores go on as they were then; what lies in `folder` is for the caller to remove.
+pub async fn replace(
+    app: &App,
+    place: &Place,
+    engines: &Engines,
+    snapshot: Option<&Path>,
+    folder: &Path,
+    deadline: Instant,
+) -> Result<Vec<Replacing>, CapabilityError> {
+    let sql = engines.sql(place);
+    let mut replacing = Vec::new();
+    for name in stores(app) {
+        let migrations = migrations(app, place, name)?;
+        let saved = snapshot.map(|snapshot| snapshot.join(snapshot_name(name.as_str()))).filter(|file| file.exists());
+        let by = match (saved, migrations) {
+            (Some(file), folder) => Replacement::Restored(file, folder),
+            (None, Some(folder)) if !sql.schema(name.as_str(), folder.clone()).await?.pending.is_empty() => {
+                Replacement::Migrated(folder)
+            }
+            (None, _) => continue,
+        };
+        replacing.push(sql.replace(name.as_str(), by, folder, deadline).await?);
+    }
+    Ok(replacing)
+}
+
+/// The SQL stores that some component was granted, each once.
+fn stores(app: &App) -> BTreeSet<&StoreName> {
+    app.components.values().flat_map(|component| &component.grants.sql).map(|name| &name.value).collect()
+}
+
+/// The folder of a store's migrations, if it has one.
+pub(crate) fn migrations(app: &App, place: &Place, name: &StoreName) -> Result<Option<PathBuf>, CapabilityError> {
+    let folder = app.sql.get(name).and_then(|store| store.migrations.as_ref());
+    let folder = folder.map(|folder| place.files.read_only(folder)).transpose();
+    folder.map_err(|source| CapabilityError::Migrations { store: name.clone(), source })
+}

@@ -1,0 +1,303 @@
+//! Replacing the file of a store as a whole: by one with a later schema, or by one of an earlier time.
+//!
+//! The new file is made beside the store, whose own file is only read; so until the switch nothing of the store has changed, not a byte.
+//! For that the store is *paused*: open transactions and statements have ended, its connections are closed and its log is folded into its
+//! file, and whoever wants something of it waits. The switch is a rename, after which the store's old file has another name: it is the
+//! snapshot. (Migrating the store in place and restoring a snapshot if that was for nothing was rejected: a process that is killed in
+//! between leaves a store that must be repaired before anybody reads it, and what was restored is not the same file.)
+//!
+//! Which of the two files is the store, is for the caller to record between [`Replacing::stage`] and [`Replacing::switch`]; after a crash
+//! it says by [`roll_forward`] or by removing the folder what it had recorded.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::memory;
+use super::migrations::{Migrations, Schema};
+use super::session::{Access, Opening, Session};
+use super::store::Inner;
+use super::trial::beside;
+use super::{Sql, SqlOpenError};
+use crate::data_dir::{make_private_dir, make_private_file, sync_dir};
+use crate::open_files::Held;
+use crate::pool::locked;
+use crate::storage::bytes_on_disk;
+use crate::{StorageAccount, check_store_name};
+
+/// Bytes that are copied between two looks at the clock.
+const COPY_STEP: u64 = 16 << 20;
+
+/// How the names of new files end in a folder of replacements; the old ones have the store's.
+const NEXT: &str = ".next";
+
+/// What a store's file is replaced by.
+#[derive(Debug, Clone)]
+pub enum Replacement {
+    /// Itself, brought up to date by the migrations of this folder.
+    Migrated(PathBuf),
+    /// A file of an earlier time, brought up to date by the migrations of a folder, if there is one.
+    Restored(PathBuf, Option<PathBuf>),
+}
+
+/// A store that is paused, and the file that is to replace its own.
+pub struct Replacing {
+    paused: Paused,
+    path: PathBuf,
+    folder: PathBuf,
+    account: Arc<StorageAccount>,
+    /// How the schema of what the new file was made from related to its migrations.
+    pub schema: Schema,
+    /// What the store's file takes; 0 where there is none.
+    pub bytes: u64,
+}
+
+/// A store whose connections are closed, until this is dropped.
+struct Paused {
+    store: Option<Arc<Inner>>,
+    permits: Vec<OwnedSemaphorePermit>,
+    /// Nobody opens it meanwhile, if it was not open. There until this is dropped.
+    held: Option<Held<Inner>>,
+    is_lost: bool,
+}
+
+impl Sql {
+    /// Pauses the store `name` and makes the file that is to replace its own, in `folder`. It is there, synced, on return.
+    ///
+    /// # Errors
+    /// When statements do not end, there is no room or no time for a copy, or a migration fails. The store goes on as it was, and what
+    /// lies in `folder` is for the caller to remove.
+    pub(crate) async fn replace(
+        &self,
+        name: &str,
+        by: Replacement,
+        folder: &Path,
+        deadline: Instant,
+    ) -> Result<Replacing, SqlOpenError> {
+        check_store_name(name)?;
+        let path = self.path_of(name);
+        let paused = self.pause(name, &path, deadline).await?;
+        let staging = Staging {
+            name: name.to_owned(),
+            next: folder.join(format!("{name}{NEXT}")),
+            folder: folder.to_owned(),
+            opening: Opening {
+                path: path.clone(),
+                limits: self.engine.limits.clone(),
+                statement_time: self.engine.limits.statement_time,
+                account: self.account.clone(),
+                payer: self.lane.account().clone(),
+                heap: memory::heap(self.lane.account()),
+            },
+            by,
+            deadline,
+        };
+        let (folder, account) = (folder.to_owned(), self.account.clone());
+        let staged = self.lane.run(move || staging.carry_out()).await.map_err(|_| SqlOpenError::Abandoned)?;
+        let (schema, bytes) = staged?;
+        Ok(Replacing { paused, path, folder, account, schema, bytes })
+    }
+
+    async fn pause(&self, name: &str, path: &Path, deadline: Instant) -> Result<Paused, SqlOpenError> {
+        let busy = |_| SqlOpenError::Busy { store: name.to_owned() };
+        let held = tokio::time::timeout_at(deadline.into(), self.engine.files.hold(path)).await.map_err(busy)?;
+        let Some(store) = held.store.clone() else {
+            return Ok(Paused { store: None, permits: Vec::new(), held: Some(held), is_lost: false });
+        };
+        let closed = "a store's semaphores are never closed";
+        let readers = u32::try_from(store.limits.readers.max(1)).unwrap_or(u32::MAX);
+        let (slot, reading) = (store.writer().slot.clone(), store.reading.clone());
+        let all = async { (slot.acquire_owned().await, reading.acquire_many_owned(readers).await) };
+        let (slot, reading) = tokio::time::timeout_at(deadline.into(), all).await.map_err(busy)?;
+        let permits = vec![slot.expect(closed), reading.expect(closed)];
+        let paused = Paused { store: Some(store.clone()), permits, held: Some(held), is_lost: false };
+        let job = move || {
+            // The reading ones first: the last to be closed folds the log into the file.
+            locked(&store.open().readers).clear();
+            drop(locked(&store.writer().session).take());
+        };
+        self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?;
+        Ok(paused)
+    }
+}
+
+impl Drop for Paused {
+    /// The store goes on, with whatever its file is now.
+    fn drop(&mut self) {
+        let (held, permits) = (self.held.take(), std::mem::take(&mut self.permits));
+        if self.is_lost {
+            if let Some(store) = &self.store {
+                store.is_lost.store(true, Ordering::Release);
+            }
+            // Were it opened once more, its old file would be written to, which the next start replaces.
+            std::mem::forget(held);
+            return;
+        }
+        let Some(store) = self.store.take() else { return };
+        let lane = store.lane.clone();
+        lane.spawn(move || {
+            match Session::open(&store.opening, Access::Write) {
+                Ok(session) => *locked(&store.writer().session) = Some(session),
+                Err(error) => tracing::error!(store = store.name, %error, "a store could not be opened again"),
+            }
+            drop(permits);
+        });
+    }
+}
+
+impl Replacing {
+    /// The store's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// Puts the new file in place of the store's own, which gets its name in the folder. Blocks.
+    ///
+    /// # Errors
+    /// When the disk fails. Then nobody gets at the store before [`roll_forward`] has done it, as at the next start.
+    pub fn switch(&mut self) -> io::Result<()> {
+        let name = self.name().to_owned();
+        let switched = switch(&self.path, &self.folder, &name);
+        self.paused.is_lost = switched.is_err();
+        for file in [self.path.clone(), self.folder.join(snapshot_name(&name)), self.folder.join(name + NEXT)] {
+            self.account.measure(&file);
+        }
+        switched
+    }
+}
+
+/// Finishes the replacements that lie in `folder`, of stores in the folder `sql` that nobody has open. Blocks.
+///
+/// # Errors
+/// When the disk fails.
+pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?.file_name();
+        if let Some(name) = entry.to_str().and_then(|name| name.strip_suffix(NEXT)) {
+            switch(&sql.join(snapshot_name(name)), folder, name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The file of a store's snapshot in its folder.
+#[must_use]
+pub fn snapshot_name(store: &str) -> String {
+    format!("{store}.sqlite")
+}
+
+/// Can be done again wherever it was broken off.
+fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
+    let (snapshot, next) = (folder.join(snapshot_name(name)), folder.join(format!("{name}{NEXT}")));
+    let sql = path.parent().unwrap_or(Path::new("."));
+    make_private_dir(sql)?;
+    // A log belongs to its file. There is none unless somebody else opened the store after it was closed here.
+    let _ = fs::remove_file(beside(path, "-shm"));
+    match fs::rename(beside(path, "-wal"), beside(&snapshot, "-wal")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    if path.exists() && !snapshot.exists() {
+        fs::hard_link(path, &snapshot)?;
+        sync_dir(folder)?;
+    }
+    fs::rename(&next, path)?;
+    sync_dir(sql)?;
+    sync_dir(folder)
+}
+
+/// Making the file that is to be the store's.
+struct Staging {
+    name: String,
+    next: PathBuf,
+    folder: PathBuf,
+    /// Of the store itself.
+    opening: Opening,
+    by: Replacement,
+    deadline: Instant,
+}
+
+impl Staging {
+    fn carry_out(&self) -> Result<(Schema, u64), SqlOpenError> {
+        let io = |source| SqlOpenError::Io { path: self.next.clone(), source };
+        let path = &self.opening.path;
+        let is_there = path.exists();
+        if is_there {
+            self.fold()?;
+        }
+        let bytes = fs::metadata(path).map_or(0, |metadata| bytes_on_disk(&metadata));
+        let (from, migrations) = match &self.by {
+            Replacement::Migrated(folder) => (is_there.then_some(path), Some(folder)),
+            Replacement::Restored(from, folder) => (Some(from), folder.as_ref()),
+        };
+        make_private_dir(&self.folder).map_err(io)?;
+        make_private_file(&self.next).map_err(io)?;
+        if let Some(from) = from {
+            self.copy(from)?;
+        }
+        let schema = match migrations {
+            Some(folder) => self.migrate(folder)?,
+            None => Schema::default(),
+        };
+        File::open(&self.next).and_then(|file| file.sync_all()).map_err(io)?;
+        sync_dir(&self.folder).map_err(io)?;
+        self.opening.account.measure(&self.next);
+        Ok((schema, bytes))
+    }
+
+    /// Sees to it that the store is one file: the log of a process that was killed is folded into it.
+    fn fold(&self) -> Result<(), SqlOpenError> {
+        let path = &self.opening.path;
+        if beside(path, "-wal").exists() {
+            let open = |source| SqlOpenError::Open { path: path.clone(), source };
+            drop(Session::open(&self.opening, Access::Write).map_err(open)?);
+        }
+        if beside(path, "-wal").exists() {
+            return Err(SqlOpenError::Busy { store: self.name.clone() });
+        }
+        Ok(())
+    }
+
+    fn copy(&self, from: &Path) -> Result<(), SqlOpenError> {
+        let io = |source| SqlOpenError::Io { path: from.to_owned(), source };
+        let account = &self.opening.account;
+        let from = File::open(from).map_err(io)?;
+        let bytes = from.metadata().map_err(io)?.len();
+        if bytes > account.room() {
+            account.refuse();
+            return Err(SqlOpenError::NoRoom { store: self.name.clone(), bytes, limit: account.limit() });
+        }
+        // Shares the blocks of the file where the file system can do that.
+        let mut to = File::options().write(true).truncate(true).open(&self.next).map_err(io)?;
+        while io::copy(&mut (&from).take(COPY_STEP), &mut to).map_err(io)? > 0 {
+            self.check_time()?;
+        }
+        account.measure(&self.next);
+        Ok(())
+    }
+
+    fn migrate(&self, folder: &Path) -> Result<Schema, SqlOpenError> {
+        let open = |source| SqlOpenError::Open { path: self.next.clone(), source };
+        let session = Session::open(&Opening { path: self.next.clone(), ..self.opening.clone() }, Access::Write);
+        let session = session.map_err(open)?;
+        let deadline = self.deadline.min(Instant::now() + self.opening.limits.migration_time);
+        let schema = Migrations::read(&self.name, folder)?.apply(&session, deadline);
+        self.check_time()?;
+        let schema = schema?;
+        drop(session);
+        if beside(&self.next, "-wal").exists() {
+            return Err(SqlOpenError::Busy { store: self.name.clone() });
+        }
+        Ok(schema)
+    }
+
+    fn check_time(&self) -> Result<(), SqlOpenError> {
+        if Instant::now() < self.deadline { Ok(()) } else { Err(SqlOpenError::Busy { store: self.name.clone() }) }
+    }
+}

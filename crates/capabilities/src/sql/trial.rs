@@ -1,0 +1,128 @@
+//! A store as a revision on trial has it: before it takes over, nothing that it writes may be there.
+//!
+//! What such a revision reads comes from the store. What it writes goes to a copy, which is made when it writes first (or at once, where
+//! it has migrations that are pending: these run on the copy), and which it reads from then on. The copy is one state of the store, made
+//! page by page by SQLite's backup while others go on writing, within the tenant's quota of storage and [`SqlLimits::copy_time`]. It goes
+//! with the trial.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+use tokio::sync::OnceCell;
+
+use super::session::{Access, Session};
+use super::store::Inner;
+use super::{Sql, SqlError, SqlOpenError, SqlSettings, SqlStore};
+use crate::check_store_name;
+use crate::data_dir::{make_private_dir, make_private_file};
+
+/// Pages that are copied between two looks at the clock.
+const PAGES_PER_STEP: i32 = 1024;
+
+/// The copy that a trial's writes go to.
+pub(super) struct Trial {
+    /// The stores of the trial.
+    stores: Sql,
+    settings: SqlSettings,
+    copy: OnceCell<SqlStore>,
+}
+
+impl Trial {
+    /// The copy, if there is one.
+    pub(super) fn copy(&self) -> Option<Arc<Inner>> {
+        self.copy.get().map(|copy| copy.inner().clone())
+    }
+
+    /// The copy, which is made of `store` if it is not there.
+    pub(super) async fn copied(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, SqlError> {
+        let made = self.copy.get_or_try_init(|| copy_of(store, &self.stores, self.settings.clone())).await;
+        Ok(made.map_err(|error| SqlError::Store(error.to_string()))?.inner().clone())
+    }
+}
+
+impl Sql {
+    /// The store `name` for a revision on trial, whose own stores are `trial`: the store itself is not changed, nor made if it is not
+    /// there.
+    ///
+    /// # Errors
+    /// As [`Sql::open`], and when a copy is needed for which there is no room or no time.
+    pub(crate) async fn open_on_trial(
+        &self,
+        name: &str,
+        settings: SqlSettings,
+        trial: &Self,
+    ) -> Result<SqlStore, SqlOpenError> {
+        check_store_name(name)?;
+        // Where the trial has one of its own already, that is the store's counterpart.
+        if trial.path_of(name).exists() || !self.path_of(name).exists() {
+            return trial.open(name, settings).await;
+        }
+        let of_store = SqlSettings { migrations: None, ..settings.clone() };
+        let store = self.open(name, of_store.clone()).await?;
+        let schema = match settings.migrations.clone() {
+            Some(folder) => store.schema(folder).await?,
+            None => super::Schema::default(),
+        };
+        if !schema.pending.is_empty() {
+            return copy_of(store.inner(), trial, settings).await;
+        }
+        let trial = Trial { stores: trial.clone(), settings: of_store, copy: OnceCell::new() };
+        Ok(store.on_trial(trial))
+    }
+}
+
+/// Copies `store` into the folder of `stores`, and opens it there.
+async fn copy_of(store: &Arc<Inner>, stores: &Sql, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
+    let (inner, goal) = (store.clone(), stores.path_of(&store.name));
+    let reader = inner.reading.clone().acquire_owned().await;
+    let job = move || {
+        let _reader = reader;
+        copy(&inner, &goal)
+    };
+    store.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)??;
+    stores.open(&store.name, settings).await
+}
+
+fn copy(store: &Inner, goal: &Path) -> Result<(), SqlOpenError> {
+    let open = |source| SqlOpenError::Open { path: goal.to_owned(), source };
+    let io = |source| SqlOpenError::Io { path: goal.to_owned(), source };
+    let (name, account) = (&store.name, &store.opening.account);
+    let session = Session::open(&store.opening, Access::Read).map_err(open)?;
+    let _entered = session.enter();
+    let from = session.connection();
+    // Held to the end: so all pages are of one state, whatever is committed meanwhile.
+    let read = from.unchecked_transaction().map_err(open)?;
+    let number = |pragma: &str| read.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
+    let bytes = number("PRAGMA page_count").and_then(|pages| Ok(pages * number("PRAGMA page_size")?)).map_err(open)?;
+    if bytes > account.room() {
+        account.refuse();
+        return Err(SqlOpenError::NoRoom { store: name.clone(), bytes, limit: account.limit() });
+    }
+    make_private_dir(goal.parent().unwrap_or(Path::new("."))).map_err(io)?;
+    make_private_file(goal).map_err(io)?;
+    let mut to = Connection::open(goal).map_err(open)?;
+    // It is of no use after a crash.
+    to.pragma_update(None, "synchronous", "OFF").map_err(open)?;
+    let deadline = Instant::now() + store.limits.copy_time;
+    {
+        let backup = Backup::new(from, &mut to).map_err(open)?;
+        while backup.step(PAGES_PER_STEP).map_err(open)? != StepResult::Done {
+            if Instant::now() >= deadline {
+                return Err(SqlOpenError::Late { store: name.clone(), seconds: store.limits.copy_time.as_secs() });
+            }
+        }
+    }
+    drop(to);
+    account.measure(goal);
+    Ok(())
+}
+
+/// The files of a store: its own and those that SQLite puts beside it.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(suffix);
+    beside.into()
+}
