@@ -35,8 +35,8 @@ pub trait Admin: Send + Sync + 'static {
     fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()>;
     /// Sets a secret: apps see it from their next start on. It is never told again.
     fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()>;
-    /// Removes a secret.
-    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String) -> Reply<()>;
+    /// Removes a secret. One that a revision in service uses only with `force`.
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String, force: bool) -> Reply<()>;
 
     /// All apps, or those of one tenant, by tenant and name.
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>>;

@@ -115,9 +115,10 @@ impl Client {
         self.nothing(Method::PUT, of_secret(tenant, name), body).await
     }
 
-    /// Removes a secret.
-    pub async fn remove_secret(&self, tenant: &TenantName, name: &str) -> Result<(), ClientError> {
-        self.nothing(Method::DELETE, of_secret(tenant, name), empty()).await
+    /// Removes a secret; one that is in use only with `force`.
+    pub async fn remove_secret(&self, tenant: &TenantName, name: &str, force: bool) -> Result<(), ClientError> {
+        let query = if force { "?force=true" } else { "" };
+        self.nothing(Method::DELETE, of_secret(tenant, name) + query, empty()).await
     }
 
     /// All apps, or those of one tenant.

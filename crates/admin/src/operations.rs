@@ -124,6 +124,14 @@ pub(crate) struct RemoveQuery {
     data: bool,
 }
 
+/// How a secret is removed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RemoveSecretQuery {
+    /// Also if apps use it, which then do not start any more.
+    force: bool,
+}
+
 /// All of them, in the order of the document.
 pub(crate) fn all() -> Vec<Operation> {
     let get = Method::GET;
@@ -171,9 +179,16 @@ pub(crate) fn all() -> Vec<Operation> {
         )
         .takes(Input::Bytes { about: "The value", bytes_max: SECRET_BYTES_MAX })
         .changes(),
-        empty("remove-secret", delete.clone(), routes::SECRET, "Remove a secret", |admin, named, _| {
-            Ok(admin.remove_secret(named.tenant()?, named.secret()?))
-        })
+        query_only::<RemoveSecretQuery>(
+            "remove-secret",
+            delete.clone(),
+            routes::SECRET,
+            "Remove a secret; one that an app's revision in service uses only by force",
+            |admin, named, query| {
+                let details = json!({ "force": query.force });
+                Ok((admin.remove_secret(named.tenant()?, named.secret()?, query.force), details))
+            },
+        )
         .changes(),
         query::<AppsQuery, Vec<AppInfo>>(
             "apps",
@@ -230,9 +245,9 @@ pub(crate) fn all() -> Vec<Operation> {
             "rollback",
             post.clone(),
             routes::ROLLBACK,
-            "Go back to an earlier revision",
+            "Go back to an earlier revision, with its stores if these are wanted too",
             |admin, named, rollback| {
-                let details = json!({ "to": rollback.revision });
+                let details = json!({ "to": rollback.revision, "to_snapshot": rollback.to_snapshot });
                 Ok((admin.rollback(named.tenant()?, named.app()?, rollback), details))
             },
         )

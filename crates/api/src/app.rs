@@ -47,4 +47,25 @@ pub struct RevisionInfo {
     pub deployed_at: u64,
     /// Is it the one that serves?
     pub current: bool,
+    /// What a rollback to it with its stores would bring back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotInfo>,
+}
+
+/// SQL stores of an app as they were when a revision with migrations took over from this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotInfo {
+    /// When it was taken: seconds since 1970, UTC.
+    pub taken_at: u64,
+    /// The stores.
+    pub stores: Vec<StoreSnapshot>,
+}
+
+/// One store in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreSnapshot {
+    /// Its name.
+    pub store: String,
+    /// What it takes on disk, which counts for the tenant's storage.
+    pub bytes: u64,
 }

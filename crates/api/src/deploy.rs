@@ -119,6 +119,28 @@ pub struct Deployed {
     pub took_ms: u64,
     /// What the plan warns of, as a person reads it.
     pub warnings: Vec<String>,
+    /// SQL stores whose data or schema this has to do with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<StoreChange>,
+}
+
+/// What happened to a SQL store when a revision took over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreChange {
+    /// Its name.
+    pub store: String,
+    /// The migrations that were applied, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrated: Vec<String>,
+    /// Migrations of later revisions that the store has: its schema is newer than this revision's, and stays as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub newer: Vec<String>,
+    /// The store is as it was then, in seconds since 1970, UTC; what was written since is only in the snapshot that was taken now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_to: Option<u64>,
+    /// Is there a snapshot of the store as it was before?
+    #[serde(default)]
+    pub snapshot: bool,
 }
 
 /// Goes back to an earlier revision.
@@ -127,6 +149,10 @@ pub struct Deployed {
 pub struct Rollback {
     /// Which; the one that served before this one where absent.
     pub revision: Option<RevisionId>,
+    /// Its SQL stores too, as they were when a revision with migrations took over from it: what was written to them since is not in them
+    /// any more. Else they stay as they are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub to_snapshot: bool,
 }
 
 /// Replaces components of the revision that serves.

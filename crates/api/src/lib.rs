@@ -24,8 +24,8 @@ pub mod routes;
 pub mod status;
 pub mod tenant;
 
-pub use app::{AppInfo, AppState, RevisionInfo};
-pub use deploy::{Deployed, Missing, Part, PartPath, Release, Rollback, Swap};
+pub use app::{AppInfo, AppState, RevisionInfo, SnapshotInfo, StoreSnapshot};
+pub use deploy::{Deployed, Missing, Part, PartPath, Release, Rollback, StoreChange, Swap};
 pub use names::{AppName, Digest, HostPattern, InvalidName, RevisionId, TenantName};
 pub use problem::{Problem, ProblemKind};
 pub use quotas::{Quota, QuotaChange, Quotas};

@@ -280,7 +280,7 @@ const ENTRY_BYTES: u64 = 4096;
 const BLOCK_BYTES: u64 = 512;
 
 /// What a file takes on disk.
-fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
+pub(crate) fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
     std::os::unix::fs::MetadataExt::blocks(metadata) * BLOCK_BYTES
 }
 

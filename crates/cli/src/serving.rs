@@ -11,9 +11,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use isomer_capabilities::{DataDir, DataDirError};
+use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
+use isomer_capabilities::{CapabilityError, DataDir, DataDirError};
 use isomer_front::{FrontError, Limits};
 use isomer_manifest::{App, Hinted, MONOLITH, SourceFile};
+use isomer_node::parts::PartsError;
 use isomer_node::revision::{Components, Step};
 use isomer_node::tenancy::TenancyError;
 use isomer_node::{Made, MakeOptions, Node, NodeOptions, Peers, SoleApp, TenancyOptions};
@@ -294,7 +296,7 @@ impl Workshop {
         let started = self.sole.start(package, &subject.dir, &self.data, Peers::new(), &told).await;
         let started = started.map_err(|error| match error {
             TenancyError::Revision(error) => failed(error),
-            error => error.into(),
+            error => not_started(error, &self.data),
         })?;
         drop((code, progress));
         self.sole.take_over(started);
@@ -316,6 +318,21 @@ impl Workshop {
         self.premises.console.say(&format!("the new revision serves at {}  ({took_ms:.0} ms)", self.url));
         Ok(())
     }
+}
+
+/// A store whose migrations were changed can be begun anew, by whoever can do without what is in it.
+fn not_started(error: TenancyError, data: &DataDir) -> Fail {
+    let TenancyError::Parts(PartsError::Capability(CapabilityError::Sql(
+        SqlOpenError::MigrationChanged { store, .. }
+        | SqlOpenError::MigrationMissing { store, .. }
+        | SqlOpenError::MigrationOutOfOrder { store, .. },
+    ))) = &error
+    else {
+        return error.into();
+    };
+    let files = data.sql().join(snapshot_name(store));
+    let hint = format!("or, if its data may be lost, begin with an empty store: rm {}*", files.display());
+    Hinted::new(error, hint).into()
 }
 
 pub(crate) fn describe(step: Step<'_>) -> String {

@@ -58,6 +58,9 @@ pub struct Deployment {
     pub version: String,
     /// When: seconds since 1970, UTC.
     pub deployed_at: u64,
+    /// Names the replacement of the app's stores that it took over with, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<String>,
 }
 
 /// What is kept of a revision: once, however many apps have it.
@@ -84,6 +87,8 @@ pub struct Taking {
     pub deployment: Deployment,
     /// What the revision is made of.
     pub contents: Contents,
+    /// Secrets of the tenant without which it does not start.
+    pub secrets: BTreeSet<String>,
 }
 
 /// All that some app's revision refers to.

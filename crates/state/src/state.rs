@@ -5,6 +5,8 @@
 //!
 //! When the disk fails at a change, the database is opened again ([`isomer_disk::Database`]), and what it holds is read anew before the next
 //! change: a change whose last sync failed may be there although it was reported as failed.
+//!
+//! long because every change is one function that checks, writes and sees, and they are read side by side.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -230,16 +232,22 @@ impl State {
         Ok(())
     }
 
-    /// Removes a secret of a tenant.
+    /// Removes a secret of a tenant, if `may` says so. Nothing is changed between that and the removal.
     ///
     /// # Errors
-    /// When there is no such tenant or secret, or the disk fails.
-    pub fn remove_secret(&self, tenant: &TenantName, name: &str) -> Result<(), StateError> {
+    /// When there is no such tenant or secret, `may` refuses, or the disk fails.
+    pub fn remove_secret<E: From<StateError>>(
+        &self,
+        tenant: &TenantName,
+        name: &str,
+        may: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
         let _changing = self.changing()?;
         let mut changed = Tenant::clone(&*self.tenant(tenant)?);
         if !changed.secrets.remove(name) {
-            return Err(StateError::NoSecret { tenant: tenant.clone(), name: name.to_owned() });
+            return Err(StateError::NoSecret { tenant: tenant.clone(), name: name.to_owned() }.into());
         }
+        may()?;
         self.write(|tables| {
             tables.open_table(SECRETS)?.remove((tenant.as_str(), name))?;
             Ok(())
@@ -266,11 +274,15 @@ impl State {
     /// An app takes a revision into service: it, its contents and the host names, at once. An app that was stopped serves again.
     ///
     /// # Errors
-    /// As [`State::check`], and when the disk fails.
+    /// As [`State::check`], when a secret that it needs is gone, and when the disk fails.
     pub fn take_over(&self, taking: Taking) -> Result<Arc<App>, StateError> {
         let _changing = self.changing()?;
-        let Taking { tenant, app: name, hosts, deployment, contents } = taking;
+        let Taking { tenant, app: name, hosts, deployment, contents, secrets } = taking;
         self.check(&tenant, &name, hosts.as_deref())?;
+        // One may have been removed since somebody looked.
+        if let Some(name) = secrets.difference(&self.tenant(&tenant)?.secrets).next() {
+            return Err(StateError::NoSecret { tenant, name: name.clone() });
+        }
         let before = self.app(&tenant, &name).ok();
         let hosts =
             hosts.map(unique).or_else(|| before.as_ref().map(|before| before.hosts.clone())).unwrap_or_default();

@@ -179,6 +179,7 @@ mod tests {
                         revision: RevisionId::from((number as u128 * 3 + earlier).to_be_bytes()),
                         version: "1.2.3".to_owned(),
                         deployed_at: 1_700_000_000,
+                        replacement: None,
                     })
                     .collect(),
             };

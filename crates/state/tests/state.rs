@@ -1,6 +1,7 @@
 //! What a node keeps: rules of names, what survives being opened again, what is refused.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -33,8 +34,14 @@ fn taking(of: &str, name: &str, number: u8, hosts: Option<&[&str]>) -> Taking {
         tenant: tenant(of),
         app: app(name),
         hosts: hosts.map(|hosts| hosts.iter().map(|host| host.parse().unwrap()).collect()),
-        deployment: Deployment { revision: revision(number), version: "1.0.0".to_owned(), deployed_at: number.into() },
+        deployment: Deployment {
+            revision: revision(number),
+            version: "1.0.0".to_owned(),
+            deployed_at: number.into(),
+            replacement: None,
+        },
         contents: contents(number),
+        secrets: BTreeSet::new(),
     }
 }
 
@@ -92,7 +99,7 @@ fn what_is_refused_changes_nothing() {
     assert!(state.take_over(taking("nobody", "shop", 2, None)).is_err());
     assert!(matches!(state.remove_tenant(&tenant("acme")), Err(StateError::HasApps { .. })));
     assert!(matches!(state.remove_app(&tenant("evil"), &app("shop")), Err(StateError::NoApp { .. })));
-    assert!(matches!(state.remove_secret(&tenant("acme"), "key"), Err(StateError::NoSecret { .. })));
+    assert!(matches!(state.remove_secret(&tenant("acme"), "key", || Ok(())), Err(StateError::NoSecret { .. })));
     assert_eq!((state.tenants(), state.apps()), before);
     assert_eq!(state.package(&revision(2)).unwrap(), None);
     // The first name of the refused pair is free still.

@@ -1,9 +1,11 @@
 //! Runs SQL through `isomer:sql`. The query's `store` (default `default`) names the store, and each `p=…` (several are joined by
-//! `|`: `p=i:5|t:text`) is a parameter; the statement is the request's body. Values are written `n:`, `i:5`, `r:1.5`, `t:text`, `b:0aff`.
+//! `|`: `p=i:5|t:text`) is a parameter; the statement is the query's `sql`, or the request's body. Values are written `n:`, `i:5`, `r:1.5`, `t:text`, `b:0aff`.
 //!
 //! - `/execute` → `changed=N`; `/query` → the column names, then a line for each row, values parted by tabs;
 //! - `/transaction?end=E`: each line of the body is a statement (`?…` lines are queried and their rows sent), then E happens:
 //!   `commit` (the default), `rollback`, `drop` (of the handle) or `trap`;
+//! - `/check/insert/TABLE/COLUMN` → the number of rows after one more; `/check/read/TABLE/COLUMN` → the number of rows: paths that a
+//!   check of health can ask for;
 //! - `/both`: begins two transactions on two connections at once, to see how the second waits or fails → `ok` or the error.
 //!
 //! An error: 403 for `access-denied`, 409 `constraint`, 503 `overloaded`, 504 `timeout`, 413 `too-large`, else 400; the body is the case's name and text.
@@ -57,7 +59,13 @@ async fn probe(request: Request) -> Result<String, Error> {
     let end = query(&request, "end").unwrap_or_else(|| "commit".to_owned());
     let path = path(&request);
     let connection = store::open(name.clone()).await?;
-    let text = String::from_utf8_lossy(&body_bytes(request).await).into_owned();
+    let text = match query(&request, "sql") {
+        Some(text) => text,
+        None => String::from_utf8_lossy(&body_bytes(request).await).into_owned(),
+    };
+    if let Some(check) = path.strip_prefix("/check/") {
+        return self::check(&connection, check).await;
+    }
     match path.as_str() {
         "/execute" => Ok(format!("changed={}\n", connection.execute(text, parameters).await?)),
         "/query" => Ok(table(connection.query(text, parameters).await?)),
@@ -72,6 +80,16 @@ async fn probe(request: Request) -> Result<String, Error> {
         }
         _ => Ok("no such path\n".to_owned()),
     }
+}
+
+async fn check(connection: &Connection, what: &str) -> Result<String, Error> {
+    let [kind, table, column] = what.split('/').collect::<Vec<_>>()[..] else {
+        return Err(Error::Statement("no such check".to_owned()));
+    };
+    if kind == "insert" {
+        connection.execute(format!("INSERT INTO {table} ({column}) VALUES ('checked')"), Vec::new()).await?;
+    }
+    Ok(self::table(connection.query(format!("SELECT count({column}) FROM {table}"), Vec::new()).await?))
 }
 
 async fn transaction(connection: &Connection, statements: &str, end: &str) -> Result<String, Error> {

@@ -9,7 +9,8 @@ use futures::stream::StreamExt as _;
 use isomer_admin::{Admin, Body, LogLines, Reply};
 use isomer_api::{
     AppInfo, AppName, AppState, Deployed, Digest, LogLine, LogQuery, Missing, NodeStatus, Problem, ProblemKind, Quotas,
-    Release, RevisionId, RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, Usage,
+    Release, RevisionId, RevisionInfo, Rollback, SnapshotInfo, StoreSnapshot, Swap, TenantChange, TenantInfo,
+    TenantName, Usage,
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -105,6 +106,7 @@ fn deployed(digit: u8) -> Deployed {
         compiled: true,
         took_ms: 7,
         warnings: Vec::new(),
+        stores: Vec::new(),
     }
 }
 
@@ -156,8 +158,9 @@ impl Admin for Fake {
         self.answer(format!("set-secret {tenant} {name} {}", String::from_utf8_lossy(&value)), ())
     }
 
-    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String) -> Reply<()> {
-        self.answer(format!("remove-secret {tenant} {name}"), ())
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String, force: bool) -> Reply<()> {
+        let force = if force { " by force" } else { "" };
+        self.answer(format!("remove-secret {tenant} {name}{force}"), ())
     }
 
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {
@@ -170,8 +173,16 @@ impl Admin for Fake {
     }
 
     fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<Vec<RevisionInfo>> {
-        let info = RevisionInfo { revision: revision(1), version: "1.2.3".to_owned(), deployed_at: 1, current: true };
-        self.answer(format!("revisions {tenant} {app}"), vec![info])
+        let info = |digit, current, snapshot| RevisionInfo {
+            revision: revision(digit),
+            version: "1.2.3".to_owned(),
+            deployed_at: 1,
+            current,
+            snapshot,
+        };
+        let stores = vec![StoreSnapshot { store: "orders".to_owned(), bytes: 12_288 }];
+        let earlier = info(2, false, Some(SnapshotInfo { taken_at: 60, stores }));
+        self.answer(format!("revisions {tenant} {app}"), vec![info(1, true, None), earlier])
     }
 
     fn missing(self: Arc<Self>, release: Release) -> Reply<Missing> {
@@ -219,7 +230,8 @@ impl Admin for Fake {
 
     fn rollback(self: Arc<Self>, tenant: TenantName, app: AppName, rollback: Rollback) -> Reply<Deployed> {
         let to = rollback.revision.map_or("-".to_owned(), |revision| revision.short().to_owned());
-        self.answer(format!("rollback {tenant} {app} {to}"), deployed(1))
+        let stores = if rollback.to_snapshot { " with its stores" } else { "" };
+        self.answer(format!("rollback {tenant} {app} {to}{stores}"), deployed(1))
     }
 
     fn swap(self: Arc<Self>, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed> {

@@ -41,7 +41,7 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
     assert_eq!(client.set_tenant(&acme, &change).await.unwrap().name, acme);
     client.remove_tenant(&acme).await.unwrap();
     client.set_secret(&acme, "payment.key", b"hush".to_vec()).await.unwrap();
-    client.remove_secret(&acme, "payment.key").await.unwrap();
+    client.remove_secret(&acme, "payment.key", false).await.unwrap();
     assert_eq!(client.apps(None).await.unwrap()[0].name, shop);
     assert_eq!(client.apps(Some(&acme)).await.unwrap().len(), 1);
     assert_eq!(client.app(&acme, &shop).await.unwrap().state, AppState::Idle);
@@ -59,7 +59,7 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
     let deployed = client.deploy(&acme, &shop, &release()).await.unwrap();
     assert_eq!((deployed.revision, deployed.previous), (revision(2), Some(revision(1))));
     assert_eq!(client.rollback(&acme, &shop, &Rollback::default()).await.unwrap().revision, revision(1));
-    client.rollback(&acme, &shop, &Rollback { revision: Some(revision(4)) }).await.unwrap();
+    client.rollback(&acme, &shop, &Rollback { revision: Some(revision(4)), ..Rollback::default() }).await.unwrap();
     let swap = Swap { components: release().components };
     assert_eq!(client.swap(&acme, &shop, &swap).await.unwrap().revision, revision(3));
     assert_eq!(client.stop(&acme, &shop).await.unwrap().state, AppState::Stopped);

@@ -75,7 +75,8 @@ async fn swap(admin: &Admin, app: &Numbers, template: &Template, number: u32) ->
 async fn rollback(admin: &Admin, app: &Numbers) -> Result<()> {
     // Nothing to go back to: the next change will leave something.
     let Some((number, revision)) = app.before() else { return Ok(()) };
-    change(app, number, admin.rollback(&app.tenant, APP, &Rollback { revision: Some(revision) })).await
+    let rollback = Rollback { revision: Some(revision), ..Rollback::default() };
+    change(app, number, admin.rollback(&app.tenant, APP, &rollback)).await
 }
 
 async fn change(app: &Numbers, number: u32, changed: impl Future<Output = Result<Deployed>>) -> Result<()> {

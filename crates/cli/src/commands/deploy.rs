@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use isomer_admin::{Client, ClientError};
-use isomer_api::{AppName, Deployed, HostPattern, Problem, ProblemKind, TenantChange, TenantName};
+use isomer_api::{AppName, Deployed, HostPattern, Problem, ProblemKind, StoreChange, TenantChange, TenantName};
 use isomer_manifest::MONOLITH;
 
 use crate::app_dir::{self, AppDir};
@@ -11,7 +11,7 @@ use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, is_missing, refused};
 use crate::remote::release::Packed;
-use crate::remote::show::{escaped, list};
+use crate::remote::show::{escaped, list, minute};
 use crate::remote::upload::upload;
 
 /// Build an app and give it to a node: uploaded is what the node lacks, and it serves when it has proved that it can.
@@ -95,7 +95,7 @@ pub(crate) fn say(
         value["app"] = name.as_str().into();
         return print(&format!("{value:#}\n"));
     }
-    let Deployed { revision, previous, hosts, compiled, took_ms, .. } = deployed;
+    let Deployed { revision, previous, hosts, compiled, took_ms, stores, .. } = deployed;
     let whose = if tenant.as_str() == TenantName::DEFAULT { String::new() } else { format!(" of {tenant}") };
     let under = if hosts.is_empty() { "no host name".to_owned() } else { list(hosts) };
     let before = match previous {
@@ -108,5 +108,26 @@ pub(crate) fn say(
         "revision {} of {name}{whose} serves under {under}{before}  ({how}{took_ms} ms)",
         revision.short()
     ));
+    for store in stores {
+        say_store(store, console);
+    }
     Ok(())
+}
+
+/// Says what happened to a store, and what of it can be undone.
+fn say_store(change: &StoreChange, console: &Console) {
+    let name = escaped(&change.store);
+    let files = |files: &[String]| list(files.iter().map(|file| escaped(file)));
+    let saved = if change.snapshot { "; as it was before it is kept: isomer revisions" } else { "" };
+    if let Some(at) = change.restored_to {
+        console.say(&format!("store {name} is as it was at {} UTC{saved}", minute(at)));
+    }
+    if !change.migrated.is_empty() {
+        let saved = if change.restored_to.is_none() { saved } else { "" };
+        console.say(&format!("store {name} was migrated by {}{saved}", files(&change.migrated)));
+    }
+    if !change.newer.is_empty() {
+        let newer = files(&change.newer);
+        console.say(&format!("store {name} stays as it is: its schema is newer than this revision's ({newer})"));
+    }
 }

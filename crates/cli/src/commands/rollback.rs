@@ -1,15 +1,15 @@
-//! `isomer rollback`: goes back to an earlier revision.
+//! `isomer rollback`: goes back to an earlier revision, with its stores as they were if that is wanted.
 
 use isomer_admin::Client;
-use isomer_api::{RevisionId, Rollback};
+use isomer_api::{RevisionId, RevisionInfo, Rollback};
 
 use crate::commands::deploy;
 use crate::console::Console;
-use crate::fail::Fail;
+use crate::fail::{FAILED, Fail};
 use crate::remote::node::{AppFlags, refused};
-use crate::remote::show::escaped;
+use crate::remote::show::{escaped, list, minute};
 
-/// Go back to an earlier revision of an app.
+/// Go back to an earlier revision of an app. Its stores stay as they are, unless `--to-snapshot` brings them back too.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -17,6 +17,12 @@ pub(crate) struct Arguments {
     /// The revision, or how it begins [default: the one that served before].
     #[arg(value_name = "REVISION")]
     revision: Option<String>,
+    /// Its SQL stores too, as they were when a revision with migrations took over from it. What was written since is lost to the app.
+    #[arg(long)]
+    to_snapshot: bool,
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
 }
 
 /// The fewest digits that stand for a revision.
@@ -25,15 +31,56 @@ const DIGITS_MIN: usize = 4;
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let deployed = node.ask(console, async |client| {
-        let revision = match &arguments.revision {
+        let mut revision = match &arguments.revision {
             None => None,
             Some(text) => Some(find(&client, &arguments.app, text, console).await?),
         };
+        if arguments.to_snapshot {
+            revision = Some(agreed(&client, arguments, revision, console).await?);
+        }
         let progress = console.progress();
         progress.step(format!("rolling {app} back"));
-        client.rollback(tenant, app, &Rollback { revision }).await.map_err(refused(console))
+        client
+            .rollback(tenant, app, &Rollback { revision, to_snapshot: arguments.to_snapshot })
+            .await
+            .map_err(refused(console))
     })?;
     deploy::say(&deployed, tenant, app, node.json, console)
+}
+
+/// The revision whose snapshot is to be brought back, once it is agreed what that loses.
+async fn agreed(
+    client: &Client,
+    arguments: &Arguments,
+    revision: Option<RevisionId>,
+    console: &Console,
+) -> Result<RevisionId, Fail> {
+    let AppFlags { app, tenant, .. } = &arguments.app;
+    let revisions = client.revisions(tenant, app).await.map_err(refused(console))?;
+    let wanted = |info: &&RevisionInfo| revision.as_ref().map_or(!info.current, |revision| info.revision == *revision);
+    let hint = format!("isomer revisions {app} --tenant {tenant}");
+    let Some(info) = revisions.iter().find(wanted) else {
+        return Err(Fail::usage(format!("`{app}` has no such revision"), hint));
+    };
+    let Some(snapshot) = &info.snapshot else {
+        let short = info.revision.short();
+        return Err(Fail::usage(format!("there is no snapshot of the stores as revision {short} left them"), hint));
+    };
+    let stores = list(snapshot.stores.iter().map(|store| escaped(&store.store)));
+    let lost =
+        format!("{stores} of {app} as of {} UTC: what was written since is lost to the app", minute(snapshot.taken_at));
+    if !arguments.yes {
+        match console.confirm(&format!("bring back {lost}?")) {
+            Some(true) => {}
+            Some(false) => return Err(Fail::Exit(FAILED)),
+            None => {
+                let hint =
+                    format!("isomer rollback {app} {} --tenant {tenant} --to-snapshot --yes", info.revision.short());
+                return Err(Fail::usage(format!("this would bring back {lost}"), hint));
+            }
+        }
+    }
+    Ok(info.revision.clone())
 }
 
 /// The one revision that begins so.

@@ -42,12 +42,15 @@ struct Set {
     whose: Whose,
 }
 
-/// Remove a secret.
+/// Remove a secret. One that a revision in service uses stays, unless it is forced.
 #[derive(clap::Args)]
 struct Remove {
     /// Its name.
     #[arg(value_name = "NAME")]
     name: String,
+    /// Also if apps use it: they do not start any more.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     whose: Whose,
 }
@@ -76,10 +79,12 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "set": name })));
             }
-            console.say(&format!("secret {name} of {tenant} is set; apps see it from their next start on"));
+            console.say(&format!("secret {name} of {tenant} is set; apps see it from their next request on"));
         }
-        Command::Remove(Remove { name, whose: Whose { tenant, node } }) => {
-            node.ask(console, async |client| client.remove_secret(tenant, name).await.map_err(refused(console)))?;
+        Command::Remove(Remove { name, force, whose: Whose { tenant, node } }) => {
+            node.ask(console, async |client| {
+                client.remove_secret(tenant, name, *force).await.map_err(refused(console))
+            })?;
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "removed": name })));
             }

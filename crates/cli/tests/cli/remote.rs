@@ -124,12 +124,14 @@ fn a_secret_comes_from_standard_input_or_a_file() {
     remote.workspace.write("key", "two\nlines\r\n");
     remote.run(&["secrets", "set", "payment-key", "--from-file", "key"]);
     remote.run(&["secrets", "remove", "payment-key"]);
+    remote.run(&["secrets", "remove", "payment-key", "--force"]);
     assert_eq!(
         remote.asked(),
         [
             "set-secret acme payment-key hush",
             "set-secret default payment-key two\nlines",
-            "remove-secret default payment-key"
+            "remove-secret default payment-key",
+            "remove-secret default payment-key by force"
         ]
     );
     assert_run!(remote.workspace, remote.run(&["secrets", "list"]));
@@ -163,6 +165,18 @@ fn rollback() {
         said.contains("no revision of `shop` begins with `77`") && said.contains("isomer revisions shop"),
         "{said}"
     );
+}
+
+#[test]
+fn rollback_to_a_snapshot_says_what_it_loses() {
+    let remote = Remote::new();
+    let arguments = ["rollback", "shop", "--tenant", "acme", "--to-snapshot"];
+    assert_run!(remote.workspace, remote.run(&arguments));
+    assert_eq!(remote.asked(), ["revisions acme shop"]);
+    remote.run(&[&arguments[..], &["--yes"]].concat());
+    assert_eq!(remote.asked(), ["revisions acme shop", "rollback acme shop 020202020202 with its stores"]);
+    let said = remote.run(&["rollback", "shop", "0101", "--to-snapshot", "--yes"]);
+    assert!(said.starts_with("exit code: 2") && said.contains("there is no snapshot"), "{said}");
 }
 
 #[test]

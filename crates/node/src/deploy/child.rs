@@ -184,7 +184,7 @@ fn compile(group: &str, composition: &[u8], node: &Node<'_>) -> Result<(), Faile
 ///
 /// # Errors
 /// With all that is wrong with it, as people read it.
-pub(super) fn read_manifest(text: &str) -> Result<(App, Vec<String>), Problem> {
+pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), Problem> {
     let render = Renderer::plain();
     match isomer_manifest::parse(&SourceFile::new("isomer.toml", text)) {
         Ok(Parsed { app, warnings }) => Ok((app, warnings.iter().map(|warning| render.diagnostic(warning)).collect())),

@@ -1,22 +1,31 @@
 //! Carrying out a deployment, a return to an earlier revision, a swap of components: all three bring a release into service.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
 use isomer_api::{
-    AppName, Deployed, Missing, Part, Problem, ProblemKind, Release, RevisionId, Rollback, Swap, TenantName,
+    AppName, Deployed, Missing, Part, Problem, ProblemKind, Quota, Release, RevisionId, Rollback, StoreChange, Swap,
+    TenantName,
 };
+use isomer_capabilities::sql::{Schema, SqlOpenError};
+use isomer_capabilities::{CapabilityError, schemas};
+use isomer_manifest::StoreName;
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
 use super::flights::Asker;
 use super::kept::Kept;
+use super::snapshots::Snapshot;
 use super::steps::Step;
-use super::{child, health, release};
+use super::takeover::{self, Takeover};
+use super::trial::Trial;
+use super::{child, release};
 use crate::host::shelf::Compiled;
 use crate::host::{Host, problems};
 use crate::package::Package;
-use crate::tenancy::TenancyError;
+use crate::parts::PartsError;
+use crate::tenancy::{Started, Stock, TenancyError};
 
 /// The most bytes of all parts of a release together.
 pub const RELEASE_BYTES_MAX: u64 = 1 << 30;
@@ -29,6 +38,8 @@ struct Bringing {
     revision: RevisionId,
     /// What serves now.
     before: Option<Arc<App>>,
+    /// What its stores are to be like; absent leaves them as they are, but for migrations.
+    snapshot: Option<Snapshot>,
     begun: Instant,
 }
 
@@ -39,6 +50,9 @@ struct Checked {
     /// Times that are longer than the node allows.
     cut: Vec<String>,
 }
+
+/// What is started: tenant, app, revision and its package.
+type Key<'a> = (&'a TenantName, &'a AppName, &'a RevisionId, &'a Arc<Package>);
 
 /// A package, what is to be kept of it, whether something was compiled for it, and what a child warned of if it needed one.
 type Packed = (Arc<Package>, Contents, bool, Option<Vec<String>>);
@@ -69,7 +83,7 @@ impl Host {
         check_size(&release)?;
         let before = self.app_before(&tenant, &app)?;
         let revision = release::revision_of(&release);
-        self.bring(Bringing { tenant, app, release, revision, before, begun }).await
+        self.bring(Bringing { tenant, app, release, revision, before, snapshot: None, begun }).await
     }
 
     pub(crate) async fn roll_back(
@@ -94,8 +108,12 @@ impl Host {
                 earlier.ok_or_else(|| Problem::new(ProblemKind::NotFound, none()).hint(hint))?.revision.clone()
             }
         };
+        let snapshot = match rollback.to_snapshot {
+            true => Some(self.snapshot_of(&tenant, &app, &revision).await?),
+            false => None,
+        };
         let release = self.release_of(&revision).await?;
-        self.bring(Bringing { tenant, app, release, revision, before: Some(before), begun }).await
+        self.bring(Bringing { tenant, app, release, revision, before: Some(before), snapshot, begun }).await
     }
 
     pub(crate) async fn swap_components(
@@ -118,7 +136,7 @@ impl Host {
         }
         check_size(&release)?;
         let revision = release::revision_of(&release);
-        self.bring(Bringing { tenant, app, release, revision, before: Some(before), begun }).await
+        self.bring(Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun }).await
     }
 
     /// All steps. Nothing of the app has changed if one of them fails.
@@ -143,42 +161,127 @@ impl Host {
         })
         .await?;
         self.step(Step::LaidOut);
-        let Bringing { tenant, app, release, revision, before, begun } = bringing;
-        let (host, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone(), package.clone()));
-        let stock = self.blocking(move || host.shelf.stock(&key.0, &key.1, &key.2, key.3)).await?;
-        let started = self.tenancy.start(&tenant, &app, &revision, &stock, &|_| {}).await;
-        let started = started.map_err(|error| not_started(&error))?;
-        self.step(Step::Started);
-        if let Some(path) = package.health() {
-            let now = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
-            health::check(started.site(), path, release.hosts.as_deref().unwrap_or(now)).await?;
-        }
+        let Bringing { tenant, app, release, revision, before, snapshot, begun } = bringing;
+        let (stock, inputs) = self.stock_of(&tenant, &app, &revision, &package).await?;
+        let hosts = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
+        let trial = Trial {
+            tenant: &tenant,
+            app: &app,
+            revision: &revision,
+            package: &package,
+            hosts: release.hosts.as_deref().unwrap_or(hosts),
+            snapshot: snapshot.as_ref(),
+            stock: &stock,
+            inputs,
+        };
+        let started = trial.carry_out(self).await?;
         self.step(Step::Healthy);
-        let deployment =
-            Deployment { revision: revision.clone(), version: package.version().to_string(), deployed_at: now_s() };
-        let taking = Taking { tenant: tenant.clone(), app: app.clone(), hosts: release.hosts, deployment, contents };
-        let host = self.clone();
-        let recorded =
-            self.blocking(move || host.state.take_over(taking).map_err(|error| host.refused_by_state(error))).await?;
-        self.step(Step::Recorded);
-        if before.as_ref().is_some_and(|before| before.stopped) {
-            // It may be that no such app is in memory: then there is nothing to resume.
-            let _ = self.tenancy.resume(&tenant, &app);
-        }
-        self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
+        let schemas = schemas::schemas(&package.app(), &stock.place, self.tenancy.stores()).await;
+        let schemas = schemas.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))?;
+        let now_s = now_s();
+        let deployment = Deployment {
+            revision: revision.clone(),
+            version: package.version().to_string(),
+            deployed_at: now_s,
+            replacement: None,
+        };
+        let taking = Taking {
+            tenant: tenant.clone(),
+            app: app.clone(),
+            secrets: release::secrets_needed(&package.app(), &release).map(ToOwned::to_owned).collect(),
+            hosts: release.hosts,
+            deployment,
+            contents,
+        };
+        let key = (&tenant, &app, &revision, &package);
+        let was_stopped = before.as_ref().is_some_and(|before| before.stopped);
+        let (hosts, stores) = if snapshot.is_some() || schemas.values().any(|schema| !schema.pending.is_empty()) {
+            let (before, stock) = (before.as_deref(), &stock);
+            let takeover = Takeover { host: self, tenant: &tenant, app: &app, before, stock, snapshot, taking, now_s };
+            let taken = takeover.carry_out().await?;
+            self.resume_if(was_stopped, &tenant, &app);
+            self.serve_recorded(key, &taken.recorded).await?;
+            drop(taken.held);
+            (taken.recorded.hosts.clone(), taken.changes)
+        } else {
+            let started = match started {
+                Some(started) => started,
+                None => self.started_anew(key).await.map_err(|error| not_started(&error))?,
+            };
+            let host = self.clone();
+            let recorded =
+                self.blocking(move || host.state.take_over(taking).map_err(|error| host.refused_by_state(error)));
+            let recorded = recorded.await?;
+            self.step(Step::Recorded);
+            self.resume_if(was_stopped, &tenant, &app);
+            self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
+            (recorded.hosts.clone(), unchanged(schemas))
+        };
         self.step(Step::TookOver);
         Ok(Deployed {
             revision,
             previous: before.map(|before| before.current().revision.clone()),
-            hosts: recorded.hosts.clone(),
+            hosts,
             compiled,
             took_ms: took_ms(begun),
             warnings,
+            stores,
         })
     }
 
+    /// What a revision is started from, and the [inputs](crate::tenancy::Tenancy::inputs) that it was read with.
+    async fn stock_of(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &RevisionId,
+        package: &Arc<Package>,
+    ) -> Result<(Stock, u64), Problem> {
+        let inputs = self.tenancy.inputs(tenant);
+        let (host, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone(), package.clone()));
+        let stock = self.blocking(move || host.shelf.stock(&key.0, &key.1, &key.2, key.3)).await?;
+        Ok((stock, inputs))
+    }
+
+    /// Starts a revision that was tried out, to serve.
+    async fn started_anew(self: &Arc<Self>, key: Key<'_>) -> Result<Started, TenancyError> {
+        let (tenant, app, revision, package) = key;
+        let (stock, inputs) = self.stock_of(tenant, app, revision, package).await.map_err(TenancyError::Stock)?;
+        Ok(self.tenancy.start_cold(tenant, app, revision, &stock).await?.made_of(inputs))
+    }
+
+    /// Has a revision serve that is recorded. One that does not start now is loaded by its next request.
+    async fn serve_recorded(self: &Arc<Self>, key: Key<'_>, recorded: &App) -> Result<(), Problem> {
+        let (tenant, app, revision, _) = key;
+        let served = match self.started_anew(key).await {
+            Ok(started) => self.tenancy.take_over(started, &recorded.hosts).map(drop),
+            Err(error) => {
+                tracing::warn!(%error, %tenant, %app, "a revision that took over is started by its next request only");
+                self.tenancy.put(tenant, app, revision, &recorded.hosts, recorded.stopped)
+            }
+        };
+        served.map_err(|error| problems::failed(&error))
+    }
+
+    fn resume_if(&self, was_stopped: bool, tenant: &TenantName, app: &AppName) {
+        if was_stopped {
+            // It may be that no such app is in memory: then there is nothing to resume.
+            let _ = self.tenancy.resume(tenant, app);
+        }
+    }
+
+    async fn snapshot_of(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &RevisionId,
+    ) -> Result<Snapshot, Problem> {
+        let (host, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone()));
+        self.blocking(move || takeover::snapshot_of(&host.dir, &key.0, &key.1, &key.2)).await
+    }
+
     /// Why the state does not take an app, for an admin. A quota that is reached so counts like the others.
-    fn refused_by_state(&self, error: StateError) -> Problem {
+    pub(super) fn refused_by_state(&self, error: StateError) -> Problem {
         if let StateError::TooManyApps { tenant, .. } = &error {
             self.tenancy.refuse_app(tenant);
         }
@@ -205,7 +308,7 @@ impl Host {
 
     /// The same release once more, with the same host names or others: what serves is as it should be.
     async fn nothing_to_do(self: &Arc<Self>, bringing: &Bringing) -> Result<Option<Deployed>, Problem> {
-        let Bringing { tenant, app, release, revision, before: Some(before), begun } = bringing else {
+        let Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun } = bringing else {
             return Ok(None);
         };
         if before.current().revision != *revision || before.stopped {
@@ -227,6 +330,7 @@ impl Host {
             compiled: false,
             took_ms: took_ms(*begun),
             warnings: Vec::new(),
+            stores: Vec::new(),
         }))
     }
 
@@ -270,9 +374,13 @@ impl Host {
 }
 
 /// Why a revision did not start, for an admin.
-fn not_started(error: &TenancyError) -> Problem {
+pub(super) fn not_started(error: &TenancyError) -> Problem {
     match error {
         TenancyError::Revision(error) => child::refused_by(error),
+        TenancyError::Stock(problem) => problem.clone(),
+        TenancyError::Parts(PartsError::Capability(error @ CapabilityError::Sql(SqlOpenError::NoRoom { .. }))) => {
+            Problem::quota(Quota::Storage, error.to_string())
+        }
         error => {
             let problem = Problem::new(ProblemKind::Refused, error.to_string());
             match std::error::Error::source(error) {
@@ -281,6 +389,14 @@ fn not_started(error: &TenancyError) -> Problem {
             }
         }
     }
+}
+
+/// Stores whose schema is newer than the revision's.
+fn unchanged(schemas: BTreeMap<StoreName, Schema>) -> Vec<StoreChange> {
+    let newer = schemas.into_iter().filter(|(_, schema)| !schema.newer.is_empty());
+    newer
+        .map(|(store, schema)| StoreChange { store: store.to_string(), newer: schema.newer, ..StoreChange::default() })
+        .collect()
 }
 
 fn parts(release: &Release) -> impl Iterator<Item = &Part> {

@@ -4,7 +4,10 @@
 //! | --- | --- |
 //! | [`steps`] | the steps of a deployment, and what they promise |
 //! | [`deployment`] | carrying them out |
+//! | `trial` | a revision that is tried out before anything of it counts |
 //! | `health` | whether a revision works that was started |
+//! | `takeover` | taking over together with the app's stores |
+//! | [`snapshots`] | stores as they were before that |
 //! | [`compilers`] | children that compile what was uploaded, from the node's side |
 //! | `talk` | what is said between both, from the node's side |
 //! | `child` | such a child |
@@ -15,7 +18,7 @@
 //! | `kept` | what the state keeps of a revision |
 //! | [`sweep`] | removing what nothing refers to |
 
-mod child;
+pub(crate) mod child;
 pub mod compilers;
 pub mod deployment;
 pub(crate) mod flights;
@@ -24,9 +27,12 @@ pub(crate) mod kept;
 pub mod order;
 pub(crate) mod release;
 pub mod sandbox;
+pub mod snapshots;
 pub mod steps;
 pub mod sweep;
+pub(crate) mod takeover;
 mod talk;
+mod trial;
 
 pub use child::compile_child;
 pub use compilers::{CompileError, CompilerOptions, Compilers, Program};

@@ -113,14 +113,7 @@ pub(super) fn check_secrets(
     tenant: &TenantName,
     given: &BTreeSet<String>,
 ) -> Result<(), Problem> {
-    let is_sent = |source: &SecretSource| match source {
-        SecretSource::Env(_) => false,
-        SecretSource::File(path) => {
-            inside(path).is_some_and(|path| release.files.keys().any(|sent| Path::new(sent.as_str()) == path))
-        }
-    };
-    let missing = app.secrets.iter().filter(|(name, source)| !given.contains(*name) && !is_sent(source));
-    let missing = missing.map(|(name, _)| name).collect::<Vec<_>>();
+    let missing = secrets_needed(app, release).filter(|name| !given.contains(*name)).collect::<Vec<_>>();
     if missing.is_empty() {
         return Ok(());
     }
@@ -130,6 +123,17 @@ pub(super) fn check_secrets(
     Err(missing
         .iter()
         .fold(problem, |problem, name| problem.hint(format!("isomer secrets set {name} --tenant {tenant}"))))
+}
+
+/// The secrets that the tenant must have: those of the manifest that are no files of the release.
+pub(super) fn secrets_needed<'a>(app: &'a App, release: &Release) -> impl Iterator<Item = &'a str> {
+    let is_sent = |source: &SecretSource| match source {
+        SecretSource::Env(_) => false,
+        SecretSource::File(path) => {
+            inside(path).is_some_and(|path| release.files.keys().any(|sent| Path::new(sent.as_str()) == path))
+        }
+    };
+    app.secrets.iter().filter(move |(_, source)| !is_sent(source)).map(|(name, _)| name.as_str())
 }
 
 /// Where the files of a revision's app folder lie.

@@ -5,6 +5,8 @@
 //!      ─► healthy ─► recorded (one transaction) ─► took over ─► the old one drains by itself
 //! ```
 //!
+//! Where its stores are replaced (migrations, a return to a snapshot) there are steps more around *recorded*: see [`super::takeover`].
+//!
 //! Everything before *recorded* makes things that nobody refers to: who fails or is killed there has changed nothing, and `sweep`
 //! removes what is left. Everything after it only brings the running process into line with what is recorded, which a restart does too.
 //! So at every moment one whole revision is the app's. (A journal of steps that a restart would finish or undo was rejected: there is
@@ -17,7 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use isomer_api::{AppName, Problem, ProblemKind, TenantName};
 
-/// What has just been done, for whoever watches. All that happens to an app passes these; tests end the process at each.
+/// What has just been done, for whoever watches. All that happens to an app, a secret or a tenant passes these; tests end the process at
+/// each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// The release is all there and may run.
@@ -30,13 +33,21 @@ pub enum Step {
     Started,
     /// It answered its health path.
     Healthy,
-    /// It is the app's revision from now on.
+    /// Requests of the app wait, as its stores are to be replaced.
+    Held,
+    /// It is noted that they are.
+    Noted,
+    /// What replaces them is there.
+    Staged,
+    /// It is the app's revision from now on; the secret's value, the tenant's quotas.
     Recorded,
+    /// Its stores are those that go with it.
+    Switched,
     /// It serves.
     TookOver,
-    /// It is noted that an app's data is to be removed.
+    /// It is noted that an app's or a tenant's data is to be removed.
     RemovalNoted,
-    /// The app is no more.
+    /// The app or tenant is no more.
     Forgotten,
     /// It serves no more.
     Unloaded,
@@ -48,13 +59,17 @@ pub enum Step {
 
 impl Step {
     /// All there are.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Checked,
         Self::Packed,
         Self::LaidOut,
         Self::Started,
         Self::Healthy,
+        Self::Held,
+        Self::Noted,
+        Self::Staged,
         Self::Recorded,
+        Self::Switched,
         Self::TookOver,
         Self::RemovalNoted,
         Self::Forgotten,

@@ -12,6 +12,7 @@ use isomer_api::{
 };
 
 use super::Host;
+use super::tenants::SecretChange;
 
 /// Begins with the first poll and not before: until then the audit log may still refuse the action, or it may wait for its place.
 fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Reply<T> {
@@ -53,11 +54,11 @@ impl Admin for Host {
     }
 
     fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()> {
-        blocking(move || self.change_secret(&tenant, &name, Some(value)))
+        blocking(move || self.change_secret(&tenant, &name, SecretChange::Set(value)))
     }
 
-    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String) -> Reply<()> {
-        blocking(move || self.change_secret(&tenant, &name, None))
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String, force: bool) -> Reply<()> {
+        blocking(move || self.change_secret(&tenant, &name, SecretChange::Remove { force }))
     }
 
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {

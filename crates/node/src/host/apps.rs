@@ -5,12 +5,14 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream;
 use isomer_admin::{Body, LogLines};
-use isomer_api::{AppInfo, AppName, AppState, Digest, LogQuery, Problem, ProblemKind, RevisionInfo, TenantName};
+use isomer_api::{
+    AppInfo, AppName, AppState, Digest, LogQuery, Problem, ProblemKind, RevisionId, RevisionInfo, TenantName,
+};
 use isomer_observe::AppLogError;
 use isomer_state::App;
 
 use super::{Host, problems, removals};
-use crate::deploy::Step;
+use crate::deploy::{Step, snapshots};
 
 /// Lines of a log that are given where none are asked for, and at most.
 const LINES_DEFAULT: u32 = 100;
@@ -34,11 +36,15 @@ impl Host {
 
     pub(super) fn revisions_of(&self, tenant: &TenantName, name: &AppName) -> Result<Vec<RevisionInfo>, Problem> {
         let app = self.state.app(tenant, name).map_err(problems::of_state)?;
+        let snapshots = snapshots::all(&self.dir.app(tenant.as_str(), name.as_str()));
+        let of =
+            |revision: &RevisionId| snapshots.iter().find(|snapshot| snapshot.about.before.as_ref() == Some(revision));
         let info = |(index, one): (usize, &isomer_state::Deployment)| RevisionInfo {
             revision: one.revision.clone(),
             version: one.version.clone(),
             deployed_at: one.deployed_at,
             current: index == 0,
+            snapshot: of(&one.revision).map(snapshots::Snapshot::info),
         };
         Ok(app.history.iter().enumerate().map(info).collect())
     }

@@ -40,7 +40,7 @@ use crate::deploy::flights::Flights;
 use crate::deploy::sandbox::Confinement;
 use crate::deploy::steps::Busy;
 use crate::deploy::sweep::{self, Swept, UNUSED_MAX};
-use crate::deploy::{CompileError, CompilerOptions, Compilers, Step, release};
+use crate::deploy::{CompileError, CompilerOptions, Compilers, Step, release, snapshots, takeover};
 use crate::tenancy::memory::resident_bytes;
 use crate::tenancy::{Tenancy, TenancyOptions};
 use resources::AllResources;
@@ -133,6 +133,7 @@ impl Host {
             state.set_tenant(&default, TenantChange::default())?;
         }
         let left = removals::recover(&dir, &state);
+        let unfinished = takeover::recover(&dir, &state);
         release::remove_unfinished(&dir.revisions());
         let blobs = Blobs::open(&dir.blobs())?;
         let cache = CodeCache::open_kept(&dir.cache())?;
@@ -160,7 +161,8 @@ impl Host {
             }
         }
         for (tenant, name, app) in state.apps() {
-            let put = tenancy.put(&tenant, &name, &app.current().revision, &app.hosts, app.stopped);
+            let is_stopped = app.stopped || unfinished.contains(&(tenant.clone(), name.clone()));
+            let put = tenancy.put(&tenant, &name, &app.current().revision, &app.hosts, is_stopped);
             if let Err(error) = put {
                 tracing::error!(%tenant, app = %name, %error, "an app is not served");
             }
@@ -226,9 +228,26 @@ impl Host {
             let swept = sweep::sweep(&host.state, &host.blobs, &shelf.cache, &host.dir, now, unused_max);
             // What could not be removed when it was to be.
             removals::clean(&host.dir);
+            host.sweep_snapshots(now);
             swept.map_err(|error| problems::failed(&*error))
         })
         .await
+    }
+
+    fn sweep_snapshots(&self, now: SystemTime) {
+        for (tenant, app, _) in self.state.apps() {
+            let data = self.dir.app(tenant.as_str(), app.as_str());
+            let Some(resources) = self.resources.get(&tenant) else { continue };
+            if !snapshots::folder(&data).exists() {
+                continue;
+            }
+            // One that is being changed sees to its own.
+            let Ok(_changing) = self.busy.begin(&tenant, &app) else { continue };
+            let swept = snapshots::sweep(&data, &resources.storage, now, snapshots::SNAPSHOT_AGE_MAX);
+            if let Err(error) = swept {
+                tracing::warn!(%tenant, %app, %error, "old snapshots cannot be removed");
+            }
+        }
     }
 
     fn node_status(&self) -> NodeStatus {

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use isomer_api::{Problem, ProblemKind, TenantChange, TenantInfo, TenantName};
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
 use isomer_observe::AppLog;
-use isomer_state::{Secret, Tenant};
+use isomer_state::{Secret, StateError, Tenant};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Host, problems, removals};
+use crate::deploy::kept::Kept;
+use crate::deploy::{Step, child};
+use crate::package::Package;
 
 /// The most bytes of a secret's value.
 const SECRET_BYTES_MAX: usize = 64 << 10;
@@ -36,6 +39,48 @@ impl Turns {
         };
         turn.lock_owned().await
     }
+}
+
+/// What is to become of a secret.
+pub(super) enum SecretChange {
+    Set(Vec<u8>),
+    /// One that is in use only by force.
+    Remove {
+        force: bool,
+    },
+}
+
+/// Why a secret is not removed.
+enum Refused {
+    ByUse(Problem),
+    ByState(StateError),
+}
+
+impl From<StateError> for Refused {
+    fn from(error: StateError) -> Self {
+        Self::ByState(error)
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::ByUse(problem) => problem,
+            Refused::ByState(error) => problems::of_state(error),
+        }
+    }
+}
+
+/// The components of a kept revision that were granted the secret, in backticks.
+fn used_by(kept: &[u8], secret: &str) -> Result<Vec<String>, Problem> {
+    let kept = Kept::read(kept)?;
+    let app = match Package::from_bytes(kept.package) {
+        Ok(package) => package.app(),
+        // Of another version of this program.
+        Err(_) => child::read_manifest(&kept.release()?.manifest)?.0,
+    };
+    let granted = app.components.iter().filter(|(_, it)| it.grants.secrets.iter().any(|name| name.value == *secret));
+    Ok(granted.map(|(component, _)| format!("`{component}`")).collect())
 }
 
 impl Host {
@@ -68,8 +113,10 @@ impl Host {
         };
         TenantHosts::new(quotas.outbound_hosts.as_deref()).map_err(wrong)?;
         let tenant = self.state.set_tenant(name, change).map_err(problems::of_state)?;
+        self.step(Step::Recorded);
         self.tenancy.set_tenant(name, &tenant.quotas).map_err(wrong)?;
         self.resources.add(name, &self.tenancy);
+        self.step(Step::TookOver);
         Ok(self.tenant_info(name.clone(), &tenant))
     }
 
@@ -79,6 +126,7 @@ impl Host {
         let logs = self.blocking(move || {
             host.state.tenant(&tenant).map_err(problems::of_state)?;
             removals::note(&host.dir, &tenant, None).map_err(|error| problems::failed(&error))?;
+            host.step(Step::RemovalNoted);
             host.state.remove_tenant(&tenant).map_err(|error| {
                 // It stays, and so does its data. If the note does too, the next start removes it.
                 let _ = removals::forget(&host.dir, &tenant, None);
@@ -88,8 +136,10 @@ impl Host {
         });
         // Apps that were removed without their data: their requests in flight may still say something.
         let logs = logs.await?;
+        self.step(Step::Forgotten);
         self.tenancy.remove_tenant(name);
         self.resources.remove(name);
+        self.step(Step::Unloaded);
         self.tenancy.stores().closed(&self.dir.tenant(name.as_str())).await;
         let (host, tenant) = (self.clone(), name.clone());
         self.blocking(move || {
@@ -98,34 +148,63 @@ impl Host {
             removals::discard(moved);
             Ok(())
         })
-        .await
+        .await?;
+        self.step(Step::DataRemoved);
+        Ok(())
     }
 
-    pub(super) fn change_secret(&self, tenant: &TenantName, name: &str, value: Option<Vec<u8>>) -> Result<(), Problem> {
+    pub(super) fn change_secret(&self, tenant: &TenantName, name: &str, change: SecretChange) -> Result<(), Problem> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > SECRET_NAME_BYTES_MAX || !name.bytes().all(is_plain) {
             return Err(Problem::new(ProblemKind::BadRequest, "this is not the name of a secret")
                 .hint("use the name that the manifest has in `[secrets]`"));
         }
-        match value {
-            None => self.state.remove_secret(tenant, name),
-            Some(value) if value.len() > SECRET_BYTES_MAX => {
+        match change {
+            SecretChange::Remove { force } => {
+                let may = || if force { Ok(()) } else { self.check_unused(tenant, name) };
+                self.state.remove_secret(tenant, name, || may().map_err(Refused::ByUse)).map_err(Problem::from)?;
+            }
+            SecretChange::Set(value) if value.len() > SECRET_BYTES_MAX => {
                 let title = format!("a secret may have {SECRET_BYTES_MAX} bytes");
                 return Err(Problem::new(ProblemKind::TooLarge, title));
             }
-            Some(value) if std::str::from_utf8(&value).is_err() => {
+            SecretChange::Set(value) if std::str::from_utf8(&value).is_err() => {
                 return Err(Problem::new(ProblemKind::BadRequest, "a secret is text in UTF-8")
                     .hint("encode it, for example in base64"));
             }
-            Some(value) => self.state.set_secret(tenant, name, &Secret::new(value)),
+            SecretChange::Set(value) => {
+                self.state.set_secret(tenant, name, &Secret::new(value)).map_err(problems::of_state)?;
+            }
         }
-        .map_err(problems::of_state)?;
-        // What is in memory has the values that it began with.
+        self.step(Step::Recorded);
+        // What is in memory, or on its way there, has the values that it began with.
+        self.tenancy.inputs_changed(tenant);
         for (app, _) in self.state.apps_of(tenant) {
             // A tenancy that does not know the app has nothing of it in memory.
             let _ = self.tenancy.unload(tenant, &app);
         }
+        self.step(Step::TookOver);
         Ok(())
+    }
+
+    /// No revision in service uses the secret.
+    fn check_unused(&self, tenant: &TenantName, name: &str) -> Result<(), Problem> {
+        let mut users = Vec::new();
+        for (app, kept) in self.state.apps_of(tenant) {
+            let revision = &kept.current().revision;
+            let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { continue };
+            let used = used_by(&bytes, name)?;
+            if !used.is_empty() {
+                users.push(format!("app `{app}`, component {}", used.join(", ")));
+            }
+        }
+        if users.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::new(ProblemKind::Conflict, format!("the secret `{name}` of tenant `{tenant}` is in use"))
+            .detail(users.join("\n"))
+            .hint("deploy these apps without it first")
+            .hint(format!("`isomer secrets remove {name} --tenant {tenant} --force`: they do not start any more then")))
     }
 
     fn tenant_info(&self, name: TenantName, tenant: &Tenant) -> TenantInfo {

@@ -32,6 +32,8 @@ pub(super) struct State {
     /// Counts up whenever something else is to be served: what was begun before does not count then.
     pub(super) generation: u64,
     pub(super) loading: Loading,
+    /// Requests wait until this closes: see [`super::hold`].
+    pub(super) held: Option<watch::Receiver<()>>,
 }
 
 /// Is it on its way into memory?
@@ -50,7 +52,7 @@ pub(super) type Outcome = Result<Arc<Site>, Refusal>;
 
 impl App {
     pub(super) fn new(tenant: Arc<Tenant>, name: AppName, revision: RevisionId) -> Arc<Self> {
-        let state = State { revision, hosts: Box::default(), generation: 0, loading: Loading::No };
+        let state = State { revision, hosts: Box::default(), generation: 0, loading: Loading::No, held: None };
         Arc::new(Self {
             tenant,
             name,
@@ -89,6 +91,16 @@ impl App {
     pub(super) fn unload(&self, loaded: &Arc<Loaded>) -> bool {
         let before = self.loaded.compare_and_swap(loaded, None);
         before.as_ref().is_some_and(|before| Arc::ptr_eq(before, loaded))
+    }
+
+    /// Resolves when requests for the app do not wait for a hold to end.
+    pub(super) async fn not_held(&self) {
+        loop {
+            let held = self.state().held.clone();
+            let Some(mut held) = held else { return };
+            // Nothing is ever sent: the channel closes.
+            let _ = held.changed().await;
+        }
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -19,7 +19,7 @@ use tokio::time::timeout_at;
 
 use super::app::{App, Loading, Outcome, State};
 use super::loaded::Loaded;
-use super::{Inner, Making, TenancyError, chain};
+use super::{Inner, Making, TenancyError, chain, hold};
 use crate::places::{Asked, PlaceLimits, Places};
 use crate::seams::Peers;
 
@@ -107,6 +107,7 @@ impl Begin {
         loop {
             let Self { revision, generation, failures, asked } = begin;
             let loaded = inner.bring(&app, &revision, asked).await;
+            app.not_held().await;
             match inner.bring_in(&app, generation, failures, loaded, again.next().is_some()) {
                 ControlFlow::Break(outcome) => return outcome,
                 ControlFlow::Continue(next) => begin = next,
@@ -127,6 +128,9 @@ impl Inner {
         }
         if let Some(site) = app.site() {
             return Ok(Entering::Ready(site));
+        }
+        if let Some(held) = &state.held {
+            return Ok(Entering::Loading(Box::pin(hold::after(self.clone(), app.clone(), held.clone()))));
         }
         let outcome = match &state.loading {
             // Where the load ended without an outcome, its channel is closed.

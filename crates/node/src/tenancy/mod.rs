@@ -11,6 +11,7 @@
 //! | `tenant` | what a tenant may use and has used |
 //! | `app` | an app: what it is to serve, and what serves it |
 //! | `loading` | the way of an app into memory |
+//! | `hold` | requests that wait while an app is replaced with its data |
 //! | [`times`] | how long requests and statements may take at most |
 //! | `loaded` | what is in memory, and what goes first |
 //! | [`memory`] | what memory the process and the system have |
@@ -26,6 +27,7 @@
 
 mod app;
 mod door;
+mod hold;
 mod hosts;
 mod loaded;
 mod loading;
@@ -40,7 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Instant;
 
 use futures::future::BoxFuture;
-use isomer_api::{AppName, AppState, HostPattern, Quotas, RevisionId, TenantName, Usage};
+use isomer_api::{AppName, AppState, HostPattern, Problem, Quotas, RevisionId, TenantName, Usage};
 use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_capabilities::{CapabilityLimits, Engines, Place, StorageAccount};
 use isomer_front::Site;
@@ -59,6 +61,7 @@ use crate::parts::{Parts, PartsError};
 use crate::revision::{Revision, RevisionError, StartOptions, Step};
 use crate::seams::Peers;
 use app::{App, Loading};
+pub use hold::Held;
 use hosts::Hosts;
 use loaded::{Loaded, LoadedSet, Seat};
 use loading::Loads;
@@ -165,6 +168,9 @@ pub enum TenancyError {
         /// Which.
         app: AppName,
     },
+    /// What it is started from cannot be read.
+    #[error("what the app is started from cannot be read")]
+    Stock(#[source] Problem),
     /// It cannot be started.
     #[error(transparent)]
     Revision(#[from] RevisionError),
@@ -225,9 +231,18 @@ pub struct Started {
     app: AppName,
     revision: RevisionId,
     loaded: Arc<Loaded>,
+    /// See [`Started::made_of`].
+    inputs: Option<u64>,
 }
 
 impl Started {
+    /// Says which [`Tenancy::inputs`] there were before what it was started from was read. If these are others when it takes over, its
+    /// next request loads it anew.
+    #[must_use]
+    pub fn made_of(self, inputs: u64) -> Self {
+        Self { inputs: Some(inputs), ..self }
+    }
+
     /// What it would serve.
     #[must_use]
     pub fn site(&self) -> &Arc<Site> {
@@ -407,6 +422,33 @@ impl Tenancy {
         self.start_with_peers(tenant, app, revision, stock, Peers::new(), progress).await
     }
 
+    /// As [`Tenancy::start`], without a first instance: nothing of its guests runs before its first request.
+    ///
+    /// # Errors
+    /// As [`Tenancy::start`].
+    pub async fn start_cold(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &RevisionId,
+        stock: &Stock,
+    ) -> Result<Started, TenancyError> {
+        self.start_or_not(tenant, app, revision, stock, Peers::new(), false, &|_| {}).await
+    }
+
+    /// Counts changes of what a tenant's apps are started with beside their revisions, as of secrets.
+    #[must_use]
+    pub fn inputs(&self, tenant: &TenantName) -> u64 {
+        self.0.known().tenants.get(tenant).map_or(0, |tenant| tenant.inputs.load(Ordering::SeqCst))
+    }
+
+    /// What a tenant's apps are started with was changed: call this after the change, then [`Tenancy::unload`] for each app.
+    pub fn inputs_changed(&self, tenant: &TenantName) {
+        if let Some(tenant) = self.0.known().tenants.get(tenant) {
+            tenant.inputs.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// As [`Tenancy::start`], for one of the processes of a shape: `peers` are the others.
     ///
     /// # Errors
@@ -420,13 +462,27 @@ impl Tenancy {
         peers: Peers,
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Started, TenancyError> {
+        self.start_or_not(tenant, app, revision, stock, peers, true, progress).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and all come from different places")]
+    async fn start_or_not(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &RevisionId,
+        stock: &Stock,
+        peers: Peers,
+        warm_up: bool,
+        progress: &(dyn Fn(Step<'_>) + Sync),
+    ) -> Result<Started, TenancyError> {
         let inner = &self.0;
         let owner = inner.known().tenants.get(tenant).cloned();
         let owner = owner.ok_or_else(|| TenancyError::NoTenant(tenant.clone()))?;
         let seat = inner.set.seat_in_any_case();
-        let making = Making { tenant: &owner, name: app, stock, peers, warm_up: true };
+        let making = Making { tenant: &owner, name: app, stock, peers, warm_up };
         let loaded = Arc::new(inner.make(making, seat, progress).await?);
-        Ok(Started { tenant: owner, app: app.clone(), revision: revision.clone(), loaded })
+        Ok(Started { tenant: owner, app: app.clone(), revision: revision.clone(), loaded, inputs: None })
     }
 
     /// From now on new requests for the app go to `started`, under these host names and no others; those in flight end with the
@@ -436,14 +492,21 @@ impl Tenancy {
     /// When the tenant was removed meanwhile.
     pub fn take_over(&self, started: Started, hosts: &[HostPattern]) -> Result<Option<Retired>, TenancyError> {
         let inner = &self.0;
-        let Started { tenant, app, revision, loaded } = started;
+        let Started { tenant, app, revision, loaded, inputs } = started;
         let app = inner.app_or_new(&tenant.name, &app, &revision)?;
         if !Arc::ptr_eq(&app.tenant, &tenant) {
             return Err(TenancyError::NoTenant(tenant.name.clone()));
         }
         let mut state = app.state();
         state.revision = revision;
-        let loaded = (!app.is_stopped()).then_some(loaded);
+        // Changed after this, they have the app unloaded after this, too: that takes the same lock.
+        let is_current = inputs.is_none_or(|inputs| inputs == tenant.inputs.load(Ordering::SeqCst));
+        let loaded = if is_current && !app.is_stopped() {
+            Some(loaded)
+        } else {
+            inner.set.discard(loaded);
+            None
+        };
         app.use_at(inner.now_ns());
         let retired = inner.serve(&app, &mut state, loaded);
         inner.set_hosts(&app, &mut state, hosts);

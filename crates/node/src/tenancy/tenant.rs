@@ -23,6 +23,8 @@ pub(super) struct Tenant {
     pub(super) outbound: Option<Arc<TenantHosts>>,
     /// Apps that it may not have had.
     pub(super) refused_apps: AtomicU64,
+    /// Counts changes of what its apps are started with.
+    pub(super) inputs: AtomicU64,
 }
 
 impl Tenant {
@@ -48,6 +50,7 @@ impl Tenant {
             log: LogQuota::new(quotas.log_bytes_per_hour),
             outbound,
             refused_apps: AtomicU64::new(0),
+            inputs: AtomicU64::new(0),
             name,
         })
     }

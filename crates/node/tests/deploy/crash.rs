@@ -10,10 +10,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use isomer_admin::Admin as _;
-use isomer_api::{Rollback, Swap};
+use isomer_api::{QuotaChange, Rollback, Swap, TenantChange};
 use isomer_node::deploy::Step;
 
-use crate::node::{TestNode, Watch, custom, keep, release, shop};
+use crate::migrating::Migrating;
+use crate::node::{TestNode, Watch, custom, keep, release, shop, tenant};
 
 const VARIABLE: &str = "ISOMER_TEST_CRASH";
 const SIGKILL: i32 = 9;
@@ -26,11 +27,13 @@ enum Doing {
     Rollback,
     Swap,
     Stop,
+    /// Of an app that was stopped.
+    Start,
     Remove,
 }
 
-const ALL: [Doing; 6] =
-    [Doing::Deploy, Doing::DeployElsewhere, Doing::Rollback, Doing::Swap, Doing::Stop, Doing::Remove];
+const ALL: [Doing; 7] =
+    [Doing::Deploy, Doing::DeployElsewhere, Doing::Rollback, Doing::Swap, Doing::Stop, Doing::Start, Doing::Remove];
 
 impl Doing {
     async fn run(self, node: &TestNode) {
@@ -51,15 +54,21 @@ impl Doing {
                 host.swap(tenant, app, Swap { components: [("it".to_owned(), part)].into() }).await.unwrap();
             }
             Self::Stop => drop(host.stop(tenant, app).await.unwrap()),
+            Self::Start => drop(host.start(tenant, app).await.unwrap()),
             Self::Remove => host.remove(tenant, app, true).await.unwrap(),
         }
+    }
+
+    /// What the app answers before.
+    fn answer_before(self) -> (u16, &'static str) {
+        if self == Self::Start { (503, "") } else { (200, "env=REVISION=two") }
     }
 
     /// What the app answers when it is done.
     fn answer(self) -> (u16, &'static str) {
         match self {
             Self::Deploy => (200, "env=REVISION=three"),
-            Self::DeployElsewhere => (200, "env=REVISION=two"),
+            Self::DeployElsewhere | Self::Start => (200, "env=REVISION=two"),
             Self::Rollback => (200, "env=REVISION=one"),
             Self::Swap => (200, "hello from WASI 0.3"),
             Self::Stop => (503, ""),
@@ -74,7 +83,8 @@ async fn crash_child() {
     let Ok(told) = std::env::var(VARIABLE) else { return };
     let (dir, told) = told.rsplit_once('\n').unwrap();
     let (doing, step) = told.split_once(' ').unwrap();
-    let doing = ALL.into_iter().find(|one| format!("{one:?}") == doing).unwrap();
+    let migrating = doing.strip_prefix("Migrating");
+    let migrating = migrating.map(|name| Migrating::ALL.into_iter().find(|one| format!("{one:?}") == name).unwrap());
     let last = Step::ALL.into_iter().find(|one| format!("{one:?}") == step).unwrap();
     let watch: Watch = Arc::new(move |step| {
         if step == last {
@@ -82,11 +92,17 @@ async fn crash_child() {
         }
     });
     let node = TestNode::watched(Path::new(dir), Some(watch)).await;
-    doing.run(&node).await;
+    match migrating {
+        Some(migrating) => migrating.run(&node).await,
+        None if Told::ALL.iter().any(|one| format!("{one:?}") == doing) => {
+            Told::ALL.into_iter().find(|one| format!("{one:?}") == doing).unwrap().run(&node).await;
+        }
+        None => ALL.into_iter().find(|one| format!("{one:?}") == doing).unwrap().run(&node).await,
+    }
     panic!("it never came to {last:?}");
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -129,7 +145,13 @@ async fn the_old_or_the_new_is_there_after_a_kill_at_any_step() {
     keep(&base);
     node.stop().await;
     let mut covered = std::collections::BTreeSet::new();
+    let stopped = folder.path().join("stopped");
+    copy(&base, &stopped);
+    let node = TestNode::open(&stopped).await;
+    node.host.clone().stop(shop().0, shop().1).await.unwrap();
+    node.stop().await;
     for doing in ALL {
+        let base = if doing == Doing::Start { stopped.clone() } else { base.clone() };
         let steps = steps_of(doing, &base, &folder.path().join(format!("{doing:?}"))).await;
         assert!(steps.len() >= 2, "{doing:?}: {steps:?}");
         // What counts is recorded at this step: everything before it leaves the old.
@@ -139,10 +161,10 @@ async fn the_old_or_the_new_is_there_after_a_kill_at_any_step() {
             let at = format!("{doing:?} killed at {step:?}");
             let dir = folder.path().join(format!("{doing:?}-{step:?}"));
             copy(&base, &dir);
-            kill_at(doing, *step, &dir);
+            kill_at(&format!("{doing:?}"), *step, &dir);
             let node = TestNode::open(&dir).await;
             let is_new = index >= counts;
-            answers(&node, if is_new { doing.answer() } else { (200, "env=REVISION=two") }, &at).await;
+            answers(&node, if is_new { doing.answer() } else { doing.answer_before() }, &at).await;
             assert_eq!(node.host.compilers_started(), 0, "{at}: a restart compiles nothing");
             let kept = dir.join("tenants/default/apps/shop/kv/cart").exists();
             assert_eq!(kept, !(is_new && doing == Doing::Remove), "{at}: data");
@@ -156,7 +178,90 @@ async fn the_old_or_the_new_is_there_after_a_kill_at_any_step() {
             covered.insert(*step);
         }
     }
-    assert_eq!(covered.into_iter().collect::<Vec<_>>(), Step::ALL, "every step is one that a process was killed at");
+    // Those that replace stores have a test of their own.
+    let replacing = [Step::Held, Step::Noted, Step::Staged, Step::Switched];
+    let all: Vec<_> = Step::ALL.into_iter().filter(|step| !replacing.contains(step)).collect();
+    assert_eq!(covered.into_iter().collect::<Vec<_>>(), all, "every step is one that a process was killed at");
+}
+
+/// What is said of secrets and tenants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    SetSecret,
+    RemoveSecret,
+    SetTenant,
+    RemoveTenant,
+}
+
+impl Told {
+    const ALL: [Self; 4] = [Self::SetSecret, Self::RemoveSecret, Self::SetTenant, Self::RemoveTenant];
+
+    async fn run(self, node: &TestNode) {
+        let (host, tenant) = (node.host.clone(), tenant("guest"));
+        match self {
+            Self::SetSecret => host.set_secret(tenant, "other".to_owned(), b"value".to_vec()).await.unwrap(),
+            Self::RemoveSecret => host.remove_secret(tenant, "key".to_owned(), false).await.unwrap(),
+            Self::SetTenant => {
+                let quotas = QuotaChange { apps: Some(7), ..QuotaChange::default() };
+                host.set_tenant(tenant, TenantChange { quotas, hosts: None }).await.unwrap();
+            }
+            Self::RemoveTenant => host.remove_tenant(tenant).await.unwrap(),
+        }
+    }
+
+    async fn is_done(self, node: &TestNode) -> bool {
+        let info = node.host.clone().tenant(tenant("guest")).await;
+        match self {
+            Self::SetSecret => info.unwrap().secrets == ["key", "other"],
+            Self::RemoveSecret => info.unwrap().secrets.is_empty(),
+            Self::SetTenant => info.unwrap().quotas.apps == 7,
+            Self::RemoveTenant => info.is_err(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_and_tenants_are_as_before_or_as_told_after_a_kill_at_any_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    fs::create_dir(&base).unwrap();
+    let node = TestNode::open(&base).await;
+    let guest = || tenant("guest");
+    node.host.clone().set_tenant(guest(), TenantChange::default()).await.unwrap();
+    node.host.clone().set_secret(guest(), "key".to_owned(), b"value".to_vec()).await.unwrap();
+    fs::create_dir_all(base.join("tenants/guest/apps/old/kv")).unwrap();
+    node.stop().await;
+    for told in Told::ALL {
+        let dir = folder.path().join(format!("{told:?}"));
+        copy(&base, &dir);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let watch: Watch = {
+            let seen = seen.clone();
+            Arc::new(move |step| seen.lock().unwrap().push(step))
+        };
+        let node = TestNode::watched(&dir, Some(watch)).await;
+        assert!(!told.is_done(&node).await);
+        told.run(&node).await;
+        assert!(told.is_done(&node).await);
+        node.stop().await;
+        let steps = std::mem::take(&mut *seen.lock().unwrap());
+        let counts = steps.iter().position(|step| matches!(step, Step::Recorded | Step::Forgotten)).unwrap();
+        for (index, step) in steps.iter().enumerate() {
+            let at = format!("{told:?} killed at {step:?}");
+            let dir = folder.path().join(format!("{told:?}-{step:?}"));
+            copy(&base, &dir);
+            kill_at(&format!("{told:?}"), *step, &dir);
+            let node = TestNode::open(&dir).await;
+            assert_eq!(told.is_done(&node).await, index >= counts, "{at}");
+            let is_gone = index >= counts && told == Told::RemoveTenant;
+            assert_eq!(dir.join("tenants/guest").exists(), !is_gone, "{at}: data");
+            if index < counts {
+                told.run(&node).await;
+                assert!(told.is_done(&node).await, "{at}: nothing is in the way of doing it again");
+            }
+            node.stop().await;
+        }
+    }
 }
 
 /// The steps that it takes, in their order.
@@ -174,13 +279,13 @@ async fn steps_of(doing: Doing, base: &Path, dir: &Path) -> Vec<Step> {
     std::mem::take(&mut *seen.lock().unwrap())
 }
 
-fn kill_at(doing: Doing, step: Step, dir: &Path) {
+pub(crate) fn kill_at(doing: &str, step: Step, dir: &Path) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::crash_child", "--nocapture", "--test-threads=1"])
-        .env(VARIABLE, format!("{}\n{doing:?} {step:?}", dir.display()))
+        .env(VARIABLE, format!("{}\n{doing} {step:?}", dir.display()))
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.signal(), Some(SIGKILL), "{doing:?} at {step:?}: {said}");
+    assert_eq!(output.status.signal(), Some(SIGKILL), "{doing} at {step:?}: {said}");
 }

@@ -42,12 +42,13 @@ async fn an_app_is_deployed_replaced_returned_and_is_there_after_a_restart() {
     assert_eq!(shown, [(&two.revision, true), (&one.revision, false)]);
     let back = host().rollback(tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
     assert_eq!((&back.revision, node.serving().await.as_str()), (&one.revision, "one"));
-    let to = Rollback { revision: Some(two.revision.clone()) };
+    let to = Rollback { revision: Some(two.revision.clone()), ..Rollback::default() };
     host().rollback(tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!(node.serving().await, "two");
     let info = host().app(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!((&info.revision, info.state, info.version.as_str()), (&two.revision, AppState::Loaded, "1.0.0"));
-    let unknown = Rollback { revision: Some("0123456789abcdef0123456789abcdef".parse().unwrap()) };
+    let unknown =
+        Rollback { revision: Some("0123456789abcdef0123456789abcdef".parse().unwrap()), ..Rollback::default() };
     refused(host().rollback(tenant.clone(), app.clone(), unknown), ProblemKind::NotFound).await;
     keep(folder.path());
     node.stop().await;
@@ -281,7 +282,11 @@ async fn secrets_are_the_tenants_and_logs_the_apps() {
     node.get("/print?name=key").await;
     let next = tokio::time::timeout(Duration::from_secs(60), lines.next()).await.unwrap().unwrap();
     assert_eq!(next.text, "secret changed");
-    host().remove_secret(tenant.clone(), "key".to_owned()).await.unwrap();
+    let remove = |force| host().remove_secret(tenant.clone(), "key".to_owned(), force);
+    let problem = refused(remove(false), ProblemKind::Conflict).await;
+    assert_eq!(problem.detail.as_deref(), Some("app `shop`, component `it`"));
+    assert_eq!(node.get("/?name=key").await, (200, "changed".to_owned()));
+    remove(true).await.unwrap();
     refused(
         node.deploy(&custom("secret-probe", "grants.secrets = [\"key\"]", "[secrets]\nkey = { env = \"K\" }")),
         ProblemKind::Refused,

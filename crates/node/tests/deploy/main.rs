@@ -6,6 +6,7 @@
 mod compiling;
 mod crash;
 mod deploying;
+mod migrating;
 mod node;
 mod sandbox;
 

@@ -1,0 +1,414 @@
+//! Deployments that change the schema of a store: what one that is refused or killed leaves, what one that takes over keeps, and the ways
+//! back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use isomer_admin::Admin as _;
+use isomer_api::{Problem, ProblemKind, Quota, QuotaChange, Rollback, TenantChange};
+use isomer_node::deploy::Step;
+use isomer_node::deploy::snapshots::SNAPSHOTS_MAX;
+use isomer_node::host::Host;
+
+use crate::crash::{copy, kill_at};
+use crate::node::{Client, TestNode, TestRelease, Watch, custom, keep, shop};
+
+/// A release with so many migrations of the store `default`: the first makes the table `note`, each other one adds a column to it.
+pub(crate) fn with_migrations(count: usize) -> TestRelease {
+    let lines = format!("grants.sql = [\"default\"]\ngrants.config = {{ MIGRATIONS = \"{count}\" }}");
+    let mut release = custom("sql-probe", &lines, "[sql.default]\nmigrations = \"sql\"")
+        .file("sql/001.sql", "CREATE TABLE note (text TEXT);\nINSERT INTO note VALUES ('first');\n");
+    for number in 2..=count {
+        let sql = format!("ALTER TABLE note ADD COLUMN c{number} TEXT DEFAULT '{number}';\n");
+        release = release.file(&format!("sql/{number:03}.sql"), &sql);
+    }
+    release
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02x}") })
+        .collect()
+}
+
+async fn run(node: &TestNode, what: &str, sql: &str) -> String {
+    let (status, body) = node.get(&format!("/{what}?sql={}", encoded(sql))).await;
+    assert_eq!(status, 200, "{sql}: {body}");
+    body
+}
+
+async fn write(node: &TestNode, text: &str) {
+    assert_eq!(run(node, "execute", &format!("INSERT INTO note (text) VALUES ('{text}')")).await, "changed=1\n");
+}
+
+async fn notes(node: &TestNode) -> Vec<String> {
+    let rows = run(node, "query", "SELECT text FROM note ORDER BY rowid").await;
+    rows.lines().skip(1).map(|line| line.strip_prefix("t:").unwrap().to_owned()).collect()
+}
+
+async fn columns(node: &TestNode) -> usize {
+    run(node, "query", "SELECT name FROM pragma_table_info('note')").await.lines().count() - 1
+}
+
+/// All files below the app's data but its log, with what is in them. What SQLite keeps beside a store while it is open says nothing, if it
+/// is empty.
+fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.join("tenants"), dir.join("trials"), dir.join("takeovers")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let name = path.to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with("-shm") || (name.ends_with("-wal") && fs::metadata(&path).unwrap().len() == 0) {
+                // Of a process that was killed.
+            } else if !path.parent().unwrap().ends_with("log") {
+                found.insert(path.strip_prefix(dir).unwrap().display().to_string(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+async fn refused<T: std::fmt::Debug>(reply: impl Future<Output = Result<T, Problem>>, kind: ProblemKind) -> Problem {
+    let problem = reply.await.unwrap_err();
+    assert_eq!(problem.kind, kind, "{problem:?}");
+    problem
+}
+
+fn same(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>, at: &str) {
+    let names = |data: &BTreeMap<String, Vec<u8>>| data.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(before), names(after), "{at}");
+    for (name, bytes) in before {
+        assert!(after[name] == *bytes, "{at}: {name} has changed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_deployment_leaves_the_store_byte_for_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&with_migrations(1)).await.unwrap();
+    write(&node, "second").await;
+    keep(folder.path());
+    node.stop().await;
+    let before = data(folder.path());
+    let bad = [
+        (with_migrations(2).healthy_at("/check/read/note/nowhere"), "is not healthy"),
+        (with_migrations(2).healthy_at("/check/insert/nowhere/text"), "is not healthy"),
+        (with_migrations(1).healthy_at("/check/insert/nowhere/text"), "is not healthy"),
+        (with_migrations(2).file("sql/003.sql", "INSERT INTO nowhere VALUES (1);"), "003.sql"),
+        (with_migrations(1).file("sql/001.sql", "CREATE TABLE other (x);"), "was changed"),
+    ];
+    for (release, words) in bad {
+        let node = TestNode::open(folder.path()).await;
+        let problem = refused(node.deploy(&release), ProblemKind::Refused).await;
+        assert!(problem.title.contains(words), "{words}: {problem:?}");
+        node.stop().await;
+        same(&before, &data(folder.path()), words);
+        // While it serves, too.
+        let node = TestNode::open(folder.path()).await;
+        assert_eq!(notes(&node).await, ["first", "second"]);
+        refused(node.deploy(&release), ProblemKind::Refused).await;
+        assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 1), "{words}");
+        node.stop().await;
+        same(&before, &data(folder.path()), words);
+    }
+    let node = TestNode::open(folder.path()).await;
+    node.deploy(&with_migrations(2).healthy_at("/check/insert/note/c2")).await.unwrap();
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2), "what the check wrote is dropped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_check_of_health_writes_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&with_migrations(1)).await.unwrap();
+    for round in 0..2 {
+        let other =
+            custom("sql-probe", &format!("grants.sql = [\"default\"]\ngrants.config = {{ R = \"{round}\" }}"), "");
+        node.deploy(&other.healthy_at("/check/insert/note/text")).await.unwrap();
+        assert_eq!(notes(&node).await, ["first"]);
+    }
+    let kv = |round: u32| {
+        let lines = format!("grants.kv = [\"default\"]\ngrants.config = {{ R = \"{round}\" }}");
+        custom("kv-probe", &lines, "").healthy_at("/increment")
+    };
+    for round in 0..3 {
+        node.deploy(&kv(round)).await.unwrap();
+        assert_eq!(node.get("/increment").await, (200, format!("{}\n", round + 1)), "the checks counted elsewhere");
+    }
+    assert!(fs::read_dir(folder.path().join("trials")).into_iter().flatten().next().is_none(), "nothing is left");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_revision_serves_on_a_newer_schema_and_a_snapshot_brings_back_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let (tenant, app) = shop();
+    let host = |node: &TestNode| node.host.clone();
+    let one = node.deploy(&with_migrations(1)).await.unwrap();
+    assert!(one.stores[0].migrated == ["001.sql"] && !one.stores[0].snapshot, "{:?}", one.stores);
+    write(&node, "under one").await;
+    let two = node.deploy(&with_migrations(3)).await.unwrap();
+    assert!(two.stores[0].migrated == ["002.sql", "003.sql"] && two.stores[0].snapshot, "{:?}", two.stores);
+    write(&node, "under two").await;
+    assert_eq!(columns(&node).await, 3);
+    let revisions = host(&node).revisions(tenant.clone(), app.clone()).await.unwrap();
+    assert!(revisions[0].snapshot.is_none() && revisions[1].snapshot.as_ref().unwrap().stores[0].store == "default");
+    // The schema stays, and the data.
+    let back = host(&node).rollback(tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
+    assert_eq!(back.revision, one.revision);
+    assert_eq!(back.stores[0].newer, ["002.sql", "003.sql"]);
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (3, 3));
+    write(&node, "under one again").await;
+    keep(folder.path());
+    node.stop().await;
+    let node = TestNode::open(folder.path()).await;
+    assert_eq!(notes(&node).await.len(), 4, "it is loaded after a restart");
+    // The data as it was.
+    let to = Rollback { revision: Some(one.revision.clone()), to_snapshot: true };
+    let restored = host(&node).rollback(tenant.clone(), app.clone(), to).await.unwrap();
+    assert!(restored.stores[0].restored_to.is_some() && restored.stores[0].snapshot, "{:?}", restored.stores);
+    assert_eq!((notes(&node).await, columns(&node).await), (vec!["first".to_owned(), "under one".to_owned()], 1));
+    node.stop().await;
+    let node = TestNode::open(folder.path()).await;
+    assert_eq!(notes(&node).await.len(), 2);
+    // And there is a way back from that: what was left is the data of the revision that served, which is the same one.
+    let to = Rollback { revision: Some(one.revision.clone()), to_snapshot: true };
+    host(&node).rollback(tenant.clone(), app.clone(), to).await.unwrap();
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));
+    let nothing = Rollback { revision: Some(two.revision.clone()), to_snapshot: true };
+    refused(host(&node).rollback(tenant.clone(), app.clone(), nothing), ProblemKind::NotFound).await;
+    for count in 4..8 {
+        node.deploy(&with_migrations(count)).await.unwrap();
+        write(&node, "more").await;
+    }
+    let snapshots = folder.path().join("tenants/default/apps/shop/snapshots");
+    assert_eq!(fs::read_dir(snapshots).unwrap().count(), SNAPSHOTS_MAX);
+    let usage = host(&node).tenant(tenant).await.unwrap().usage.storage_bytes;
+    assert!(usage > 4 * 8192, "snapshots are counted: {usage}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_and_no_request_fails_while_schemas_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let quotas = QuotaChange {
+        requests_per_second: Some(1_000_000),
+        requests_burst: Some(1_000_000),
+        cpu_ms_per_second: Some(1_000_000),
+        ..QuotaChange::default()
+    };
+    node.host.clone().set_tenant(shop().0, TenantChange { quotas, hosts: None }).await.unwrap();
+    node.deploy(&with_migrations(1)).await.unwrap();
+    let (done, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients = (0..3).map(|_| {
+        let (done, written, address) = (done.clone(), written.clone(), node.address);
+        tokio::spawn(async move {
+            let mut client = Client::connect(address).await;
+            while !done.load(Ordering::Relaxed) {
+                let insert = encoded("INSERT INTO note (text) VALUES ('x')");
+                let (status, body) = client.get("shop.example", &format!("/execute?sql={insert}")).await;
+                assert_eq!(status, 200, "{body}");
+                written.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    });
+    let clients = clients.collect::<Vec<_>>();
+    for count in 2..=5 {
+        let enough = written.load(Ordering::SeqCst) + 10;
+        node.deploy(&with_migrations(count)).await.unwrap();
+        while written.load(Ordering::SeqCst) < enough {
+            tokio::task::yield_now().await;
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!(columns(&node).await, 5);
+    assert_eq!(notes(&node).await.len(), 1 + written.load(Ordering::SeqCst));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_needs_room_in_the_tenants_storage() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let (tenant, app) = shop();
+    node.deploy(&with_migrations(1)).await.unwrap();
+    run(&node, "execute", "INSERT INTO note (text) VALUES (hex(zeroblob(1000000)))").await;
+    let used = node.host.clone().tenant(tenant.clone()).await.unwrap().usage.storage_bytes;
+    let quota = |bytes: u64| TenantChange {
+        quotas: QuotaChange { storage_bytes: Some(bytes), ..QuotaChange::default() },
+        hosts: None,
+    };
+    node.host.clone().set_tenant(tenant.clone(), quota(used + 1_000_000)).await.unwrap();
+    let problem = node.deploy(&with_migrations(2)).await.unwrap_err();
+    assert!(problem.title.contains("quota `storage`"), "{problem:?}");
+    assert_eq!(columns(&node).await, 1);
+    let after = node.host.clone().tenant(tenant.clone()).await.unwrap().usage;
+    assert!(after.refused.contains_key(&Quota::Storage), "{after:?}");
+    assert!(after.storage_bytes < used + 100_000, "copies are not counted any more: {after:?}");
+    // Older snapshots go for a new one.
+    node.host.clone().set_tenant(tenant.clone(), quota(used * 2 + 1_000_000)).await.unwrap();
+    for count in 2..=3 {
+        node.deploy(&with_migrations(count)).await.unwrap();
+    }
+    assert_eq!(columns(&node).await, 3);
+    let revisions = node.host.clone().revisions(tenant, app).await.unwrap();
+    let kept: Vec<_> = revisions.iter().map(|one| one.snapshot.is_some()).collect();
+    assert_eq!(kept, [false, true, false]);
+}
+
+/// Tells what runs at each step, without a way back: a test that waits for it would wait for itself.
+type AtStep = Arc<OnceLock<Box<dyn Fn(Step) + Send + Sync>>>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_changes_during_a_deployment_is_served_with_its_new_value() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::node::warm(folder.path());
+    let at_step = AtStep::default();
+    let watch: Watch = {
+        let at_step = at_step.clone();
+        Arc::new(move |step| {
+            if let Some(at_step) = at_step.get() {
+                at_step(step);
+            }
+        })
+    };
+    let node = TestNode::watched(folder.path(), Some(watch)).await;
+    let (tenant, _) = shop();
+    let host: Weak<Host> = Arc::downgrade(&node.host);
+    let changing = Arc::new(Mutex::new(None::<(Step, &'static str)>));
+    let (told, key) = (changing.clone(), tenant.clone());
+    let change = move |step| {
+        // Not held below: setting a secret has steps, too.
+        let taken = told.lock().unwrap().take_if(|(at, _)| *at == step);
+        let Some((_, value)) = taken else { return };
+        let (host, tenant) = (host.upgrade().unwrap(), key.clone());
+        tokio::task::block_in_place(|| {
+            let set = host.set_secret(tenant, "key".to_owned(), value.as_bytes().to_vec());
+            tokio::runtime::Handle::current().block_on(set).unwrap();
+        });
+    };
+    assert!(at_step.set(Box::new(change)).is_ok());
+    node.host.clone().set_secret(tenant, "key".to_owned(), b"first".to_vec()).await.unwrap();
+    let plain = |round: &str| {
+        let lines = format!("grants.secrets = [\"key\"]\ngrants.config = {{ R = \"{round}\" }}");
+        custom("secret-probe", &lines, "[secrets]\nkey = { env = \"KEY\" }")
+    };
+    let with_store = |round: &str| {
+        let lines =
+            format!("grants.secrets = [\"key\"]\ngrants.kv = [\"default\"]\ngrants.config = {{ S = \"{round}\" }}");
+        custom("secret-probe", &lines, "[secrets]\nkey = { env = \"KEY\" }")
+    };
+    let steps = [(Step::Started, "a"), (Step::Healthy, "b"), (Step::Recorded, "c")];
+    for (step, value) in steps {
+        for release in [plain(value), with_store(value)] {
+            *changing.lock().unwrap() = Some((step, value));
+            node.deploy(&release).await.unwrap();
+            assert!(changing.lock().unwrap().is_none(), "it was changed");
+            assert_eq!(node.get("/?name=key").await, (200, value.to_owned()), "changed at {step:?}");
+        }
+    }
+}
+
+/// What is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Migrating {
+    Deploy,
+    RollbackToSnapshot,
+}
+
+impl Migrating {
+    pub(crate) const ALL: [Self; 2] = [Self::Deploy, Self::RollbackToSnapshot];
+
+    pub(crate) async fn run(self, node: &TestNode) {
+        match self {
+            Self::Deploy => drop(node.deploy(&with_migrations(3)).await.unwrap()),
+            Self::RollbackToSnapshot => {
+                let ((tenant, app), to) = (shop(), Rollback { revision: None, to_snapshot: true });
+                node.host.clone().rollback(tenant, app, to).await.unwrap();
+            }
+        }
+    }
+
+    /// Notes and columns afterwards.
+    fn outcome(self) -> (usize, usize) {
+        match self {
+            Self::Deploy => (3, 3),
+            Self::RollbackToSnapshot => (2, 1),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_or_the_new_store_is_there_after_a_kill_at_any_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    fs::create_dir(&base).unwrap();
+    let node = TestNode::open_warm(&base).await;
+    node.deploy(&with_migrations(1)).await.unwrap();
+    write(&node, "under one").await;
+    node.deploy(&with_migrations(2)).await.unwrap();
+    write(&node, "under two").await;
+    node.deploy_as(&shop().0, &"other".parse().unwrap(), &{
+        let mut made = with_migrations(3);
+        made.release.hosts = None;
+        made
+    })
+    .await
+    .unwrap();
+    keep(&base);
+    node.stop().await;
+    let before = data(&base);
+    for doing in Migrating::ALL {
+        let steps = steps_of(doing, &base, &folder.path().join(format!("{doing:?}"))).await;
+        for step in [Step::Held, Step::Noted, Step::Staged, Step::Recorded, Step::Switched, Step::TookOver] {
+            assert!(steps.contains(&step), "{doing:?}: {steps:?}");
+        }
+        let counts = steps.iter().position(|step| *step == Step::Recorded).unwrap();
+        for (index, step) in steps.iter().enumerate() {
+            let at = format!("{doing:?} killed at {step:?}");
+            let dir = folder.path().join(format!("{doing:?}-{step:?}"));
+            copy(&base, &dir);
+            kill_at(&format!("Migrating{doing:?}"), *step, &dir);
+            let node = TestNode::open(&dir).await;
+            let is_new = index >= counts;
+            let expected = if is_new { doing.outcome() } else { (3, 2) };
+            if !is_new {
+                same(&before, &data(&dir), &at);
+            }
+            assert_eq!((notes(&node).await.len(), columns(&node).await), expected, "{at}");
+            write(&node, "later").await;
+            node.stop().await;
+            let node = TestNode::open(&dir).await;
+            assert_eq!(notes(&node).await.len(), expected.0 + 1, "{at}, after another start");
+            if !is_new {
+                doing.run(&node).await;
+                assert_eq!(columns(&node).await, doing.outcome().1, "{at}: nothing is in the way of doing it again");
+            }
+            node.stop().await;
+            fs::remove_dir_all(&dir).unwrap();
+        }
+    }
+}
+
+async fn steps_of(doing: Migrating, base: &Path, dir: &Path) -> Vec<Step> {
+    copy(base, dir);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let watch: Watch = {
+        let seen = seen.clone();
+        Arc::new(move |step| seen.lock().unwrap().push(step))
+    };
+    let node = TestNode::watched(dir, Some(watch)).await;
+    doing.run(&node).await;
+    assert_eq!((notes(&node).await.len(), columns(&node).await), doing.outcome());
+    node.stop().await;
+    std::mem::take(&mut *seen.lock().unwrap())
+}
