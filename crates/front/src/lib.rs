@@ -2,7 +2,12 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`server`] | listening, connections and their limits, graceful stop |
+//! | [`server`] | the front door as a whole: its limits, from the first connection to the end of the last |
+//! | `listener` | taking connections, and letting go of a listener without losing one |
+//! | [`places`] | how many connections there may be, and which one is closed for a new one |
+//! | [`source`] | where connections come from |
+//! | `proxy` | whose connection it is, where a trusted proxy says so |
+//! | `connection` | one connection: handshake, version of HTTP, requests, end |
 //! | `service` | one request: admission, host, route, guest, answer |
 //! | `host` | the host that a request is for, in the one form in which hosts are compared |
 //! | [`door`] | who answers for a host: asked for every request |
@@ -12,10 +17,10 @@
 //! | `incoming` | the request's body: its size and its pace |
 //! | `outgoing` | the response's body, and the access log's line when it ends |
 //! | `deadline` | a request ends in time though its client does not read |
-//! | `idle` | the end of a connection that nobody uses |
+//! | `traffic` | what goes on in a connection, and when nobody uses it |
 //! | `problem` | errors as `application/problem+json`; the one place that chooses a status code for a failure |
 //! | `trace` | request ids and W3C trace context |
-//! | `socket` | a connection whose peer does not read, or does not begin, is closed |
+//! | `socket` | a connection below HTTP: its peer has to begin and to read, and its end loses nothing |
 //! | [`tls`] | certificates: chosen by name, read again on request; which hosts a connection is for |
 //!
 //! The only crate that names the HTTP server. It does not know what is behind a group: components, plans and stores are not here.
@@ -23,24 +28,31 @@
 //! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends is answered or closed.
 
 pub mod admission;
+mod connection;
 mod deadline;
 pub mod door;
 mod host;
-mod idle;
 mod incoming;
+mod listener;
 mod outgoing;
+pub mod places;
 pub mod probe;
 mod problem;
+mod proxy;
 pub mod server;
 mod service;
 pub mod site;
 mod socket;
+pub mod source;
 pub mod tls;
 mod trace;
+mod traffic;
 
 pub use admission::{Admission, AdmissionCounts, AdmissionLimits, Place};
 pub use door::{Door, Entered, Entering, Refusal};
+pub use places::{ConnectionCounts, Connections};
 pub use probe::{ProbeError, probe};
-pub use server::{Front, FrontError, Limits, bind};
+pub use server::{Front, FrontError, Limits, Proxies, bind};
 pub use site::{Site, Target};
+pub use source::Network;
 pub use tls::{CertificateFiles, Certificates, Loaded, TlsError, TlsSettings};

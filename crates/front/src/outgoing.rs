@@ -16,8 +16,8 @@ use isomer_runtime::{Failure, HttpError, RequestId, ResponseBody};
 
 use crate::admission::Place;
 use crate::deadline;
-use crate::idle::Traffic;
 use crate::site::Site;
+use crate::traffic::InProgress;
 
 /// How long a client may take to read an answer of the front door's own.
 const OWN_ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -186,14 +186,14 @@ impl Drop for AccessLine {
 pub(crate) struct Admitted {
     places: Arc<AtomicUsize>,
     /// Held for as long as its connection is in use.
-    pub(crate) connection: Arc<Traffic>,
+    pub(crate) connection: InProgress,
     /// Its place among those of its tenant, once it is known whose it is.
     pub(crate) place: Option<Place>,
 }
 
 impl Admitted {
     /// Takes a place, if fewer than `max` are taken.
-    pub(crate) fn enter(places: &Arc<AtomicUsize>, max: usize, connection: Arc<Traffic>) -> Result<Self, Self> {
+    pub(crate) fn enter(places: &Arc<AtomicUsize>, max: usize, connection: InProgress) -> Result<Self, Self> {
         let before = places.fetch_add(1, Ordering::AcqRel);
         let admitted = Self { places: places.clone(), connection, place: None };
         if before < max { Ok(admitted) } else { Err(admitted) }

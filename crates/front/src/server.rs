@@ -1,34 +1,30 @@
-//! Listening, connections and their limits, and stopping without hurting anyone.
+//! Listening, the limits of connections, and stopping without hurting anyone.
 
-use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use isomer_observe::Log;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::deadline::{self, WatchedTasks};
+use crate::connection::{Phase, Protocol};
 use crate::door::Door;
-use crate::idle::{Traffic, idle};
+use crate::listener::{Accepted, Listener, Listeners, is_the_connections};
+use crate::places::{Connections, Places};
 use crate::service::Service;
-use crate::socket::{Opening, Socket};
-use crate::tls::{Certificates, Secured};
+use crate::source::Network;
+use crate::tls::Certificates;
 
 /// What the front door takes on. Reaching one is answered or closed, never waited for without end.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Open connections. Further ones wait in the kernel's queue.
+    /// Open connections. For a further one, the connection is closed that has been without a request for the longest time; where all have
+    /// one, the new one is.
     pub connections_max: usize,
+    /// Open connections of one source: an IPv4 address, or the /64 of an IPv6 address. For a further one, one of its own is closed.
+    pub connections_per_source_max: usize,
     /// Requests that are being served. Further ones are answered with 503.
     pub requests_max: usize,
     /// Header fields of a request.
@@ -39,6 +35,9 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// From the moment a connection waits for a request until its head is complete: slow heads and idle connections.
     pub head_timeout: Duration,
+    /// How long the client of an idle connection may be silent when the front door stops: a request that it sent before it could know
+    /// arrives in this time. Then the connection is closed.
+    pub idle_grace: Duration,
     /// Between two pieces of a request's body.
     pub body_timeout: Duration,
     /// How long a client may not read while there is something to write.
@@ -53,11 +52,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            connections_per_source_max: Self::per_source(10_000),
             requests_max: 4_096,
             headers_max: 100,
             head_bytes_max: 64 << 10,
             handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(30),
+            idle_grace: Duration::from_secs(1),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             streams_max: 128,
@@ -71,10 +72,36 @@ impl Default for Limits {
 pub(crate) const BODY_WINDOW_BYTES: usize = 64 << 10;
 
 /// The same for all streams of a connection together: what a connection can make the server hold whatever becomes of its requests.
-const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 
 /// Bytes of a response that wait for a stream's client. Charged with the response.
-const SEND_BUFFER_BYTES: usize = 32 << 10;
+pub(crate) const SEND_BUFFER_BYTES: usize = 32 << 10;
+
+impl Limits {
+    /// What one source may have of `connections_max` where nothing else is said: a quarter. Many clients behind one address have enough
+    /// of it, and one source cannot have so many that others notice.
+    #[must_use]
+    pub fn per_source(connections_max: usize) -> usize {
+        (connections_max / 4).max(1)
+    }
+}
+
+/// Proxies in front of the front door.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// Where they are. Their connections are not counted for their source, since they are of many clients.
+    pub trusted: Vec<Network>,
+    /// Do they say whose each connection is, by the PROXY protocol? Then it is counted for that source, and a connection of theirs that
+    /// does not begin with it is closed.
+    pub proxy_protocol: bool,
+}
+
+impl Proxies {
+    /// Does a connection from `address` begin with the PROXY protocol?
+    pub(crate) fn says_whose(&self, address: IpAddr) -> bool {
+        self.proxy_protocol && self.trusted.iter().any(|network| network.contains(address))
+    }
+}
 
 /// Why the front door does not open.
 #[derive(Debug, thiserror::Error)]
@@ -97,24 +124,11 @@ pub enum FrontError {
 
 /// An open front door: one listener or several, with TLS or without.
 pub struct Front {
-    listeners: Vec<Listener>,
+    listeners: Listeners,
     service: Arc<Service>,
     limits: Limits,
-}
-
-struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
-    tls: Option<Arc<Certificates>>,
-}
-
-impl Listener {
-    fn new(socket: std::net::TcpListener, tls: Option<Arc<Certificates>>) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let socket = TcpListener::from_std(socket)?;
-        let address = socket.local_addr()?;
-        Ok(Self { socket, address, tls })
-    }
+    proxies: Proxies,
+    places: Arc<Places>,
 }
 
 /// Listens on `address`, with a socket that another process can be given: who holds it decides who answers, and connections
@@ -164,7 +178,22 @@ impl Front {
             body_pace: limits.body_timeout,
             load_timeout: limits.load_timeout,
         };
-        Self { listeners: Vec::new(), service: Arc::new(service), limits }
+        let places = Places::new(limits.connections_max, limits.connections_per_source_max, Vec::new());
+        Self {
+            listeners: Listeners::default(),
+            service: Arc::new(service),
+            limits,
+            proxies: Proxies::default(),
+            places,
+        }
+    }
+
+    /// Trusts these proxies.
+    #[must_use]
+    pub fn behind(mut self, proxies: Proxies) -> Self {
+        let (max, per_source_max) = (self.limits.connections_max, self.limits.connections_per_source_max);
+        self.places = Places::new(max, per_source_max, proxies.trusted.clone());
+        Self { proxies, ..self }
     }
 
     /// Opens the door on one more socket that listens already: with TLS where there are certificates. Needs tokio's runtime.
@@ -172,7 +201,21 @@ impl Front {
     /// # Errors
     /// When it is no socket that listens.
     pub fn and_on(mut self, listener: std::net::TcpListener, tls: Option<Arc<Certificates>>) -> io::Result<Self> {
-        self.listeners.push(Listener::new(listener, tls)?);
+        self.listeners.push(Listener::new(listener, tls, false)?);
+        Ok(self)
+    }
+
+    /// As [`Front::and_on`], with a socket that another process holds and goes on with, as a service manager does: when the front door
+    /// stops, connections that it has not taken are left to that process.
+    ///
+    /// # Errors
+    /// When it is no socket that listens.
+    pub fn and_on_shared(
+        mut self,
+        listener: std::net::TcpListener,
+        tls: Option<Arc<Certificates>>,
+    ) -> io::Result<Self> {
+        self.listeners.push(Listener::new(listener, tls, true)?);
         Ok(self)
     }
 
@@ -181,168 +224,60 @@ impl Front {
     /// # Panics
     /// When it listens nowhere.
     pub fn address(&self) -> SocketAddr {
-        self.listeners.first().expect("a front door listens somewhere").address
+        self.listeners.addresses().next().expect("a front door listens somewhere")
     }
 
     /// Where it listens, in the order in which it was told so.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|listener| listener.address).collect()
+        self.listeners.addresses().collect()
     }
 
-    /// Serves until `stop` resolves, then takes no more connections and lets what runs finish for up to `grace`.
-    /// Returns how many connections were cut off at its end.
+    /// Counts its connections, while it serves and after.
+    pub fn connections(&self) -> Connections {
+        Connections(self.places.clone())
+    }
+
+    /// Serves until `stop` resolves, then takes the connections that the kernel has made already, answers what clients have sent, tells
+    /// them that it is the last answer, and closes: all within `grace`. Returns how many connections were cut off at its end.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
-        let places = Arc::new(Semaphore::new(self.limits.connections_max));
-        let graceful = GracefulShutdown::new();
-        // Connections hold receivers: those that are left when this function ends see that the sender is gone.
-        let (cut_off, cut_off_seen) = watch::channel(());
-        let connections = Arc::new(Connections {
-            protocol: protocol(&self.limits),
-            service: self.service,
-            limits: self.limits.clone(),
-            cut_off: cut_off_seen,
-        });
-        let mut stop = std::pin::pin!(stop);
-        let mut turn = 0;
-        loop {
-            let accepted = tokio::select! {
-                accepted = accept(&self.listeners, &mut turn, &places) => accepted,
-                () = &mut stop => break,
-            };
-            let Some((stream, tls, place)) = accepted else { continue };
-            tokio::spawn(connections.clone().run(stream, tls, graceful.watcher(), place));
-        }
-        drop(self.listeners);
-        let open = || self.limits.connections_max - places.available_permits();
-        let left = match tokio::time::timeout(grace, graceful.shutdown()).await {
-            Ok(()) => 0,
-            Err(_) => open(),
+        let Self { mut listeners, service, limits, proxies, places } = self;
+        let (phase, seen) = watch::channel(Phase::Serving);
+        let protocol = Protocol::new(service, limits, proxies, seen);
+        let take = |accepted: Accepted| match places.take(accepted.peer.ip()) {
+            Some(place) => drop(tokio::spawn(protocol.clone().run(accepted, place))),
+            None => tracing::debug!(peer = %accepted.peer, "a connection was refused: there is no place for it"),
         };
-        drop(cut_off);
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                accepted = listeners.accept() => match accepted {
+                    Ok(accepted) => take(accepted),
+                    Err(error) if is_the_connections(&error) => {}
+                    Err(error) => recover(&error, &places).await,
+                },
+                () = &mut stop => break,
+            }
+        }
+        phase.send_replace(Phase::Draining);
+        let finished = async {
+            listeners.close(take).await;
+            places.all_free().await;
+        };
+        let left = match tokio::time::timeout(grace, finished).await {
+            Ok(()) => 0,
+            Err(_) => places.counts().open,
+        };
+        phase.send_replace(Phase::CutOff);
         left
     }
 }
 
-/// What all connections have in common.
-struct Connections {
-    protocol: auto::Builder<WatchedTasks>,
-    service: Arc<Service>,
-    limits: Limits,
-    cut_off: watch::Receiver<()>,
+/// After an error of `accept` that is not about one connection. Most likely descriptors have run out.
+async fn recover(error: &io::Error, places: &Places) {
+    let closed = places.evict_any();
+    tracing::warn!(%error, closed, "cannot accept a connection");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-impl Connections {
-    /// Runs one connection to its end.
-    async fn run(
-        self: Arc<Self>,
-        stream: TcpStream,
-        tls: Option<Arc<Certificates>>,
-        watcher: Watcher,
-        place: OwnedSemaphorePermit,
-    ) {
-        let socket = Socket::new(stream, self.limits.write_timeout);
-        let mut cut_off = self.cut_off.clone();
-        tokio::select! {
-            () = async {
-                match tls {
-                    None => self.speak(socket, None, watcher).await,
-                    Some(certificates) => {
-                        let handshake = TlsAcceptor::from(certificates.config.clone()).accept(socket);
-                        match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
-                            Ok(Ok(stream)) => {
-                                let secured = Secured::new(stream.get_ref().1, &certificates);
-                                self.speak(stream, Some(secured), watcher).await;
-                            }
-                            Ok(Err(error)) => tracing::debug!(%error, "no handshake"),
-                            Err(_) => tracing::debug!("the handshake took too long"),
-                        }
-                    }
-                }
-            } => {}
-            _ = cut_off.changed() => {}
-        }
-        drop(place);
-    }
-
-    async fn speak(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        secured: Option<Secured>,
-        watcher: Watcher,
-    ) {
-        let traffic = Traffic::new(secured);
-        // The service and the watch itself hold one.
-        let idle = idle(traffic.clone(), 2, self.limits.head_timeout);
-        let service = self.service.clone();
-        let answer = service_fn(move |request| {
-            let (service, connection) = (service.clone(), Traffic::begin(&traffic));
-            async move { Ok::<_, std::convert::Infallible>(service.answer(request, connection).await) }
-        });
-        let stream = TokioIo::new(Opening::new(stream, self.limits.head_timeout));
-        let connection = watcher.watch(self.protocol.serve_connection(stream, answer));
-        tokio::select! {
-            ended = deadline::watch(connection) => if let Some(Err(error)) = ended {
-                tracing::debug!(error = &*error, "connection ended");
-            },
-            () = idle => tracing::debug!("connection was idle"),
-        }
-    }
-}
-
-fn protocol(limits: &Limits) -> auto::Builder<WatchedTasks> {
-    let mut builder = auto::Builder::new(WatchedTasks);
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
-        .max_headers(limits.headers_max)
-        .max_buf_size(limits.head_bytes_max)
-        .keep_alive(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams_max)
-        .initial_stream_window_size(Some(u32::try_from(BODY_WINDOW_BYTES).unwrap_or(u32::MAX)))
-        .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
-        .keep_alive_interval(limits.head_timeout)
-        .keep_alive_timeout(limits.head_timeout);
-    builder
-}
-
-/// The next connection of any listener, once there is a place for it. `None` after an error that passes. `turn` keeps a busy listener
-/// from keeping the others waiting.
-async fn accept(
-    listeners: &[Listener],
-    turn: &mut usize,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, Option<Arc<Certificates>>, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
-    *turn = turn.wrapping_add(1);
-    let accepted = poll_fn(|cx| {
-        for number in 0..listeners.len() {
-            let listener = &listeners[turn.wrapping_add(number) % listeners.len()];
-            if let Poll::Ready(accepted) = listener.socket.poll_accept(cx) {
-                return Poll::Ready(accepted.map(|(stream, _)| (stream, listener.tls.clone())));
-            }
-        }
-        Poll::Pending
-    });
-    match accepted.await {
-        Ok((stream, tls)) => {
-            // Nagle's algorithm makes keep-alive clients wait for their own delayed acknowledgements.
-            let _ = stream.set_nodelay(true);
-            Some((stream, tls, place))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
-            // Most likely out of descriptors: they come back when connections end.
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
-/// How long to wait after a failed `accept`.
+/// How long to wait after a failed `accept`: descriptors come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

@@ -17,13 +17,13 @@ use isomer_runtime::{Failure, RequestId};
 
 use crate::door::{Door, Entering};
 use crate::host;
-use crate::idle::Traffic;
 use crate::incoming::{LimitedBody, Verdict};
 use crate::outgoing::{AccessLine, Admitted, OutgoingBody, Unfinished};
 use crate::problem::{ASTERISK, BODY_TOO_LARGE, HOST, METHOD, MISDIRECTED, NOT_FOUND, NOT_LOADED, OVERLOADED, Problem};
 use crate::server::BODY_WINDOW_BYTES;
 use crate::site::{Site, Target};
 use crate::trace;
+use crate::traffic::InProgress;
 
 /// Answers whether the process takes requests: 200 with `ok`. Never reaches a guest.
 pub(crate) const HEALTH_PATH: &str = "/.isomer/health";
@@ -40,13 +40,13 @@ pub(crate) struct Service {
 
 impl Service {
     /// Answers a request. Never fails: what cannot be served is answered with a problem.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, connection: Arc<Traffic>) -> Response<OutgoingBody> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, connection: InProgress) -> Response<OutgoingBody> {
         let is_head = request.method() == Method::HEAD;
         let response = self.answer_in_full(request, connection).await;
         if is_head { head_of(response) } else { response }
     }
 
-    async fn answer_in_full(&self, request: Request<Incoming>, connection: Arc<Traffic>) -> Response<OutgoingBody> {
+    async fn answer_in_full(&self, request: Request<Incoming>, connection: InProgress) -> Response<OutgoingBody> {
         let (start, id) = (Instant::now(), trace::request_id());
         let mut access = self.log.wants_access().then(|| self.access_line(&request, id, start));
         let finish = |mut access: Option<Box<AccessLine>>, response: Response<Bytes>, admitted: Admitted| {
@@ -70,7 +70,7 @@ impl Service {
         if let Some(line) = &mut access {
             line.record.owner = site.owner().cloned();
         }
-        let scheme = if admitted.connection.secured.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let scheme = if admitted.connection.secured().is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let (target, request) = match route(&site, scheme, authority, request, id) {
             Ok(routed) => routed,
             Err(problem) => return finish(access, problem.response(id), admitted),
@@ -124,7 +124,7 @@ impl Service {
             if let Some(line) = access {
                 line.record.host = Some(host.as_ref().to_owned());
             }
-            if admitted.connection.secured.as_ref().is_some_and(|secured| !secured.permits(&host)) {
+            if admitted.connection.secured().is_some_and(|secured| !secured.permits(&host)) {
                 return Err(MISDIRECTED);
             }
             let entered = self.door.enter(&host).map_err(|refusal| Problem::from_refusal(&refusal))?;

@@ -1,59 +1,80 @@
-//! The two time limits of a connection that hyper does not have.
+//! A connection below HTTP and TLS: the time limits that hyper does not have, what was read too early, and an end that loses nothing.
 //!
 //! A peer must go on reading ([`Socket`]): when no byte can be written for a while, the connection is closed. A response's body is driven
 //! by its reader, so a peer that stops reading would otherwise hold a guest's instance until the deadline, and a connection for ever.
 //!
-//! A peer must begin ([`Opening`]): hyper's limit for a request's head starts when the version of HTTP is known, so a peer that sends
-//! nothing, or the first half of what opens HTTP/2, would be waited for without end.
+//! Closing a socket with unread bytes makes the kernel reset the connection, and the reset can overtake an answer that is still on its
+//! way. So the end has three steps, whatever is above the socket: no more is written, what still comes is read and dropped until the peer
+//! has closed its side or a limit is reached ([`LINGER_MAX`]), and only then the socket is closed.
 //!
-//! TLS lies between the two: the first is about bytes of the network, the second about those of HTTP.
+//! A peer must begin ([`Opening`]): hyper's limit for a request's head starts when the version of HTTP is known, so a peer that sends
+//! nothing, or the first half of what opens HTTP/2, would be waited for without end. TLS lies between the two: [`Socket`] is about bytes
+//! of the network, [`Opening`] about those of HTTP.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+
+use crate::traffic::Traffic;
+
+/// How long a peer may take to close its side of a connection that has ended. Reaching it closes the connection.
+pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// How many bytes of a peer are read and dropped meanwhile. Reaching it closes the connection.
+const LINGER_BYTES_MAX: usize = 16 << 20;
 
 /// A connection whose peer has to read.
 pub(crate) struct Socket {
     stream: TcpStream,
+    /// Read already, to be read again.
+    ahead: Bytes,
     stall_max: Duration,
     /// Running while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Lingering>,
 }
 
-/// A connection whose peer has to begin.
+/// The end of a connection: nothing is written any more.
+struct Lingering {
+    until: Pin<Box<Sleep>>,
+    left_bytes: usize,
+}
+
+/// A connection whose peer has to begin, and which notes that bytes come.
 pub(crate) struct Opening<S> {
     stream: S,
-    /// Until the version of HTTP is known.
-    start: Option<Start>,
+    traffic: Arc<Traffic>,
+    /// Read already, to be read again.
+    ahead: Bytes,
+}
+
+/// Versions of HTTP that differ from the first byte on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http1,
+    Http2,
 }
 
 /// What every connection of HTTP/2 begins with (RFC 9113, section 3.4), and no other.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-struct Start {
-    deadline: Pin<Box<Sleep>>,
-    /// Bytes of the preface that have come.
-    matched: usize,
-}
-
-impl Start {
-    /// Is the version known after `bytes` more?
-    fn is_over(&mut self, bytes: &[u8]) -> bool {
-        let expected = &PREFACE[self.matched..];
-        let length = bytes.len().min(expected.len());
-        self.matched += length;
-        bytes[..length] != expected[..length] || self.matched == PREFACE.len()
-    }
-}
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream, stall_max: Duration) -> Self {
-        Self { stream, stall_max, stalled: None }
+        Self { stream, ahead: Bytes::new(), stall_max, stalled: None, lingering: None }
+    }
+
+    /// Has `bytes` read next.
+    pub(crate) fn unread(&mut self, bytes: Vec<u8>) {
+        debug_assert!(self.ahead.is_empty(), "what was read ahead is read before more is");
+        self.ahead = bytes.into();
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -68,10 +89,46 @@ impl Socket {
             Poll::Pending => Poll::Pending,
         }
     }
+
+    /// Reads until the peer has closed its side or one of the limits is reached.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let lingering = self.lingering.get_or_insert_with(|| Lingering {
+            until: Box::pin(tokio::time::sleep(LINGER_MAX)),
+            left_bytes: LINGER_BYTES_MAX,
+        });
+        let mut space = [MaybeUninit::<u8>::uninit(); 4 << 10];
+        loop {
+            let mut dropped = ReadBuf::uninit(&mut space);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut dropped) {
+                Poll::Ready(Ok(())) if !dropped.filled().is_empty() => {
+                    match lingering.left_bytes.checked_sub(dropped.filled().len()) {
+                        Some(left_bytes) => lingering.left_bytes = left_bytes,
+                        None => return Poll::Ready(()),
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return lingering.until.as_mut().poll(cx),
+            }
+        }
+    }
+}
+
+/// Gives what was read ahead; `false` if nothing was.
+fn read_ahead(ahead: &mut Bytes, buf: &mut ReadBuf<'_>) -> bool {
+    let length = ahead.len().min(buf.remaining());
+    if length == 0 {
+        return false;
+    }
+    buf.put_slice(&ahead[..length]);
+    ahead.advance(length);
+    true
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if read_ahead(&mut self.ahead, buf) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -100,35 +157,48 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        self.poll_linger(cx).map(Ok)
     }
 }
 
-impl<S> Opening<S> {
-    pub(crate) fn new(stream: S, opening_max: Duration) -> Self {
-        let start = Start { deadline: Box::pin(tokio::time::sleep(opening_max)), matched: 0 };
-        Self { stream, start: Some(start) }
+impl<S: AsyncRead + Unpin> Opening<S> {
+    pub(crate) fn new(stream: S, traffic: Arc<Traffic>) -> Self {
+        Self { stream, traffic, ahead: Bytes::new() }
+    }
+
+    /// The version of HTTP that the peer speaks, from its first bytes; `None` if it closes its side before the first one. Called once,
+    /// before anything is read; can be dropped, and what it has read with it.
+    pub(crate) async fn version(&mut self) -> io::Result<Option<Version>> {
+        let mut first = [0; PREFACE.len()];
+        let mut length = 0;
+        while length < first.len() && first[..length] == PREFACE[..length] {
+            let come = self.stream.read(&mut first[length..]).await?;
+            if come == 0 {
+                break;
+            }
+            self.traffic.heard();
+            length += come;
+        }
+        self.ahead = Bytes::copy_from_slice(&first[..length]);
+        let version = if first == *PREFACE { Version::Http2 } else { Version::Http1 };
+        Ok((length > 0).then_some(version))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let Some(start) = &mut self.start else { return read };
-        match read {
-            Poll::Pending => {
-                std::task::ready!(start.deadline.as_mut().poll(cx));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not begin")))
-            }
-            Poll::Ready(Ok(())) => {
-                if start.is_over(&buf.filled()[before..]) {
-                    self.start = None;
-                }
-                read
-            }
-            Poll::Ready(Err(_)) => read,
+        if read_ahead(&mut self.ahead, buf) {
+            return Poll::Ready(Ok(()));
         }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.traffic.heard();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

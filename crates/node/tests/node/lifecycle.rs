@@ -1,7 +1,9 @@
 //! A new revision while requests run, and the end of a node.
 
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::http::{Method, Response};
@@ -11,10 +13,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use crate::harness::body::pieces;
+use crate::harness::body::{pieces, whole};
 use crate::harness::client::Connection;
-use crate::harness::{Setup, TestNode, one, start, until, within};
+use crate::harness::{PATIENCE, Setup, TestNode, one, start, until, within};
 
 /// A request that is inside its guest and stays there until the test lets it end.
 struct Held {
@@ -85,6 +88,103 @@ async fn requests_never_fail_while_revisions_change() {
     assert!(node.get("/").await.ok().starts_with("instance="));
 }
 
+/// What became of clients: how many answers came, and what went wrong.
+#[derive(Default)]
+struct Clients {
+    answers: AtomicU64,
+    lost: Mutex<Vec<String>>,
+}
+
+impl Clients {
+    /// Asks over one connection, `requests` times or until it ends; `false` if the connection is refused.
+    async fn ask(&self, address: SocketAddr, http2: bool, requests: usize) -> bool {
+        let stream = match within("connect", TcpStream::connect(address)).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+                return false;
+            }
+        };
+        let mut connection = Connection::over(stream, http2, "shop.example").await;
+        for _ in 0..requests {
+            let request = connection.request(Method::GET, "/").body(whole("")).expect("a valid request");
+            match within("an answer", connection.try_send(request)).await {
+                Ok(response) => {
+                    let is_last = response.headers().get("connection").is_some_and(|value| value == "close");
+                    match within("the body", response.into_body().collect()).await {
+                        Ok(_) => self.answers.fetch_add(1, Ordering::Relaxed),
+                        Err(error) => return self.lose(&error),
+                    };
+                    if is_last {
+                        return true;
+                    }
+                }
+                // Not sent, or not processed: the server has said that the connection ends.
+                Err(error) if http2 && (error.is_canceled() || error.is_closed() || was_told(&error)) => return true,
+                Err(error) => return self.lose(&error),
+            }
+        }
+        true
+    }
+
+    fn lose(&self, error: &hyper::Error) -> bool {
+        self.lost.lock().expect("nobody panics with it").push(format!("{error:?}"));
+        true
+    }
+}
+
+/// Did the server say that it takes no more requests over this connection (GOAWAY without an error)?
+fn was_told(error: &hyper::Error) -> bool {
+    format!("{error:?}").contains("NO_ERROR, Remote")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_is_lost_while_revisions_change_and_the_node_stops() {
+    let setup = Setup::new(&one("http-hello", "")).limits(|limits| limits.idle_grace = PATIENCE);
+    let mut node = setup.start().await;
+    let (address, clients) = (node.address, Arc::new(Clients::default()));
+    let mut running = JoinSet::new();
+    for number in 0..8 {
+        let clients = clients.clone();
+        running.spawn(async move { clients.ask(address, number % 2 == 0, usize::MAX).await });
+    }
+    // New connections come at their own pace until one is refused.
+    let arriving = {
+        let clients = clients.clone();
+        tokio::spawn(async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(2));
+            let mut number = 0;
+            loop {
+                tokio::select! {
+                    _ = pace.tick() => {
+                        let clients = clients.clone();
+                        number += 1;
+                        running.spawn(async move { clients.ask(address, number % 2 == 0, 1 + number % 3).await });
+                    }
+                    Some(accepted) = running.join_next() => if !accepted.expect("a client does not panic") {
+                        break;
+                    },
+                }
+            }
+            running.join_all().await;
+        })
+    };
+    let more = async || {
+        let before = clients.answers.load(Ordering::Relaxed);
+        until("answers", async || (clients.answers.load(Ordering::Relaxed) > before + 20).then_some(())).await;
+    };
+    more().await;
+    for guest in ["http-hello-p2", "http-hello", "http-hello-p2"] {
+        node.take_over(&one(guest, "")).await;
+        more().await;
+    }
+    node.tell_to_stop();
+    within("the clients' end", arriving).await.expect("no client panics");
+    assert_eq!(node.stop().await, 0);
+    let lost = clients.lost.lock().expect("nobody panics with it");
+    assert!(lost.is_empty(), "{} lost beside {:?} answers: {lost:?}", lost.len(), clients.answers);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_stops_finishes_what_runs_and_takes_nothing_new() {
     let mut node = start(&one("http-stream", "")).await;
@@ -94,7 +194,7 @@ async fn a_node_that_stops_finishes_what_runs_and_takes_nothing_new() {
     idle.read_to("aaaaa").await;
     let mut silent = node.connect_raw().await;
     node.tell_to_stop();
-    // Idle connections end at once; new ones are refused.
+    // Idle connections end when their clients have been silent for a moment; new ones are refused.
     idle.read_all().await;
     silent.read_all().await;
     until("a refusal", async || match TcpStream::connect(node.address).await {

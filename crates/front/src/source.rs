@@ -1,0 +1,88 @@
+//! Where connections come from: the unit in which they are counted, and the networks that are trusted.
+//!
+//! One client usually has a whole /64 of IPv6 addresses and can use a new one for every connection, so these are counted as one source.
+//! An IPv4 address mapped into IPv6, as a dual-stack listener reports it, is the IPv4 address.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The bits of an IPv6 address that name the network of one client.
+const IPV6_CLIENT_BITS: u8 = 64;
+
+/// A source of connections: an IPv4 address, or the /64 of an IPv6 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Source(IpAddr);
+
+impl Source {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => Self(IpAddr::V6(masked_v6(address, IPV6_CLIENT_BITS))),
+            address => Self(address),
+        }
+    }
+}
+
+/// The addresses that share the first `prefix` bits of `address`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// One of the addresses.
+    pub address: IpAddr,
+    /// Bits of it that all of them share: at most 32 of an IPv4 address, 128 of an IPv6 address.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Is `address` one of them?
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(u32::from(32 - self.prefix.min(32))).unwrap_or(0);
+                (network.to_bits() ^ address.to_bits()) & mask == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                masked_v6(network, self.prefix) == masked_v6(address, self.prefix)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn masked_v6(address: Ipv6Addr, prefix: u8) -> Ipv6Addr {
+    let mask = u128::MAX.checked_shl(u32::from(128 - prefix.min(128))).unwrap_or(0);
+    Ipv6Addr::from_bits(address.to_bits() & mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source::of(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_client_is_an_ipv4_address_or_a_64_of_ipv6() {
+        assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_network_has_the_addresses_that_share_its_prefix() {
+        for (network, prefix, inside, outside) in [
+            ("10.0.0.0", 8, "10.255.1.2", "11.0.0.1"),
+            ("10.0.0.5", 8, "::ffff:10.1.1.1", "2001:db8::1"),
+            ("192.0.2.1", 32, "192.0.2.1", "192.0.2.2"),
+            ("192.0.2.1", 31, "192.0.2.0", "192.0.2.2"),
+            ("0.0.0.0", 0, "203.0.113.9", "::1"),
+            ("2001:db8::", 32, "2001:db8:ffff::1", "2001:db9::1"),
+            ("::1", 128, "::1", "::2"),
+            ("::", 0, "2001:db8::1", "192.0.2.1"),
+        ] {
+            let network = Network { address: network.parse().expect("an address"), prefix };
+            assert!(network.contains(inside.parse().expect("an address")), "{network:?} {inside}");
+            assert!(!network.contains(outside.parse().expect("an address")), "{network:?} {outside}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! A front door that stops loses no request: whatever connection the kernel has made is served, and none ends without a word.
+//!
+//! The clients are an open loop: connections come at their own pace, whatever becomes of those before them, from the start of the
+//! front door until the port is closed. What they do with them is drawn from a seed, which a failure prints.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use isomer_front::Limits;
+use rustls::ClientConfig;
+use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::client::{Http1, Http2, Stream, connect, head, secure};
+use crate::world::{Setup, Tls, WAITS, socket, until, within};
+
+/// How often each front door is stopped.
+const STOPS: u64 = 20;
+
+/// Between two new connections.
+const PACE: Duration = Duration::from_millis(1);
+
+/// Connections that are open all the while, each with request after request.
+const STEADY: usize = 6;
+
+#[derive(Clone)]
+struct Clients {
+    address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+    http2: bool,
+    answers: Arc<AtomicU64>,
+}
+
+/// What became of a client whose connection was made.
+type Outcome = Result<(), String>;
+
+impl Clients {
+    /// One connection; `None` if it was refused.
+    async fn connect(&self) -> Option<Result<Box<dyn Stream>, String>> {
+        let stream = match within("connect", connect(self.address)).await {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return None,
+            Err(error) => return Some(Err(format!("connect: {error}"))),
+        };
+        Some(match &self.tls {
+            None => Ok(Box::new(stream)),
+            Some(config) => {
+                within("a handshake", secure(stream, config.clone())).await.map_err(|it| format!("handshake: {it}"))
+            }
+        })
+    }
+
+    fn answered(&self, status: u16) -> Outcome {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        if status == 404 { Ok(()) } else { Err(format!("status {status}")) }
+    }
+
+    /// What a client does with its connection: `requests` of them, or until it is told that there will be no more.
+    async fn use_it(&self, stream: Box<dyn Stream>, requests: u64, mut random: Random) -> Outcome {
+        if self.http2 {
+            let mut connection = within("an opened connection", Http2::new(stream)).await.map_err(told)?;
+            for _ in 0..requests {
+                match within("an answer", connection.get("shop.example")).await.map_err(told)? {
+                    Some(status) => self.answered(status)?,
+                    None => return Ok(()),
+                }
+                random.pause().await;
+            }
+            return Ok(());
+        }
+        let mut connection = Http1::new(stream);
+        for number in 0..requests {
+            random.pause().await;
+            let head = head("shop.example");
+            // In one piece or in two.
+            let (first, second) = head.split_at(random.below(head.len() as u64) as usize);
+            let exchange = async {
+                connection.send(first).await?;
+                random.pause().await;
+                connection.send(second).await?;
+                connection.answer().await
+            };
+            let answer = within("an answer", exchange).await.map_err(|it| format!("request {number}: {it}"))?;
+            self.answered(answer.status)?;
+            if answer.is_last {
+                return within("the end", connection.closed()).await.map_err(|it| format!("the end: {it}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn told(error: hyper::Error) -> String {
+    format!("{error:?}")
+}
+
+/// Connections at their own pace until one is refused, and others that are open all the while; what became of each.
+async fn load(clients: Clients, seed: u64) -> Vec<Outcome> {
+    let mut running = JoinSet::new();
+    for number in 0..STEADY {
+        let (clients, random) = (clients.clone(), Random::new(seed, number as u64));
+        let stream = clients.connect().await.expect("the port is open").expect("a connection");
+        running.spawn(async move { Some(clients.use_it(stream, u64::MAX, random).await) });
+    }
+    let mut pace = tokio::time::interval(PACE);
+    // A machine that is busy elsewhere must not make thousands of connections at once: descriptors are few.
+    pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut outcomes = Vec::new();
+    let mut number = STEADY as u64;
+    loop {
+        tokio::select! {
+            _ = pace.tick() => {
+                let (clients, mut random) = (clients.clone(), Random::new(seed, number));
+                number += 1;
+                running.spawn(async move {
+                    let requests = 1 + random.below(4);
+                    match clients.connect().await? {
+                        Ok(stream) => Some(clients.use_it(stream, requests, random).await),
+                        Err(error) => Some(Err(error)),
+                    }
+                });
+            }
+            Some(outcome) = running.join_next() => match outcome.expect("a client does not panic") {
+                Some(outcome) => outcomes.push(outcome),
+                None => break,
+            },
+        }
+    }
+    while let Some(outcome) = running.join_next().await {
+        outcomes.extend(outcome.expect("a client does not panic"));
+    }
+    outcomes
+}
+
+/// Stops a front door under load again and again.
+async fn stop_again_and_again(tls: bool, http2: bool) {
+    let tls = tls.then(Tls::new);
+    for seed in 0..STOPS {
+        let front = Setup { tls: tls.as_ref().map(|tls| tls.certificates.clone()), ..Setup::default() }.start();
+        let answers = Arc::new(AtomicU64::new(0));
+        let config = tls.as_ref().map(|tls| tls.client(if http2 { "h2" } else { "http/1.1" }));
+        let clients = Clients { address: front.address, tls: config, http2, answers: answers.clone() };
+        let loaded = tokio::spawn(load(clients, seed));
+        let asked = front.asked.clone();
+        let enough = 20 + Random::new(seed, u64::MAX).below(80);
+        until("answers", || answers.load(Ordering::Relaxed) >= enough).await;
+        let cut_off = within("the end", front.stop()).await.unwrap();
+        let outcomes = within("the clients' end", loaded).await.unwrap();
+        let lost: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+        assert!(lost.is_empty(), "seed {seed}: {} of {} clients: {lost:?}", lost.len(), outcomes.len());
+        assert_eq!(cut_off, 0, "seed {seed}");
+        // Nothing was done without an answer either: what HTTP/2 clients were told was not processed was not.
+        let (asked, answers) = (asked.load(Ordering::Relaxed), answers.load(Ordering::Relaxed));
+        assert_eq!(asked, answers, "seed {seed}: requests and answers");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_of_http1_is_lost() {
+    stop_again_and_again(false, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_of_http1_over_tls_is_lost() {
+    stop_again_and_again(true, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_of_http2_is_lost() {
+    stop_again_and_again(false, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_of_http2_over_tls_is_lost() {
+    stop_again_and_again(true, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_somebody_else_holds_goes_on_to_the_next_front_door() {
+    let listener = socket();
+    let setup = || Setup { shared: true, ..Setup::default() };
+    let mut front = setup().start_on(listener.try_clone().unwrap());
+    let answers = Arc::new(AtomicU64::new(0));
+    let clients = Clients { address: front.address, tls: None, http2: false, answers: answers.clone() };
+    let loaded = tokio::spawn(load(clients, 7));
+    for _ in 0..STOPS {
+        let before = answers.load(Ordering::Relaxed);
+        until("answers", || answers.load(Ordering::Relaxed) > before + 10).await;
+        // The next one begins when this one has ended: what comes between the two waits.
+        assert_eq!(within("the end", front.stop()).await.unwrap(), 0);
+        front = setup().start_on(listener.try_clone().unwrap());
+    }
+    // No connection was ever refused.
+    assert!(!loaded.is_finished());
+    // The last one has the socket for itself.
+    assert_eq!(within("the end", front.stop()).await.unwrap(), 0);
+    let last = Setup::default().start_on(listener);
+    assert_eq!(within("the end", last.stop()).await.unwrap(), 0);
+    let outcomes = within("the clients' end", loaded).await.unwrap();
+    let lost: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    assert!(lost.is_empty(), "{} of {} clients: {lost:?}", lost.len(), outcomes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_the_kernels_queue_is_answered() {
+    // Nobody takes the connections before the front door is told to stop.
+    let listener = socket();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..50 {
+        let mut connection = Http1::new(connect(address).await.unwrap());
+        connection.send(head("shop.example")).await.unwrap();
+        waiting.push(connection);
+    }
+    let serving = Setup::default().start_on(listener).stop();
+    for mut connection in waiting {
+        let answer = within("an answer", connection.answer()).await.unwrap();
+        assert!(answer.status == 404 && answer.is_last, "{answer:?}");
+    }
+    assert_eq!(within("the end", serving).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_runs_and_one_that_comes_then_are_answered() {
+    let front = Setup::default().start();
+    let address = front.address;
+    let mut running = Http1::new(connect(address).await.unwrap());
+    running.send(head(WAITS)).await.unwrap();
+    let mut idle = Http1::new(connect(address).await.unwrap());
+    assert_eq!(idle.get("shop.example").await.unwrap().status, 404);
+    let mut half = Http1::new(connect(address).await.unwrap());
+    assert_eq!(half.get("shop.example").await.unwrap().status, 404);
+    half.send("GET / HTTP/1.1\r\nho").await.unwrap();
+    let mut silent = Http1::new(connect(address).await.unwrap());
+    front.held.come(1).await;
+    let connections = front.connections.clone();
+    until("all connections to be taken", || connections.counts().open == 4).await;
+    let held = front.held.clone();
+    let serving = front.stop();
+    until("the port to be closed", || std::net::TcpStream::connect(address).is_err()).await;
+    for connection in [&mut idle, &mut silent] {
+        let answer = within("an answer", connection.get("shop.example")).await.unwrap();
+        assert!(answer.status == 404 && answer.is_last, "{answer:?}");
+        within("the end", connection.closed()).await.unwrap();
+    }
+    half.send("st: shop.example\r\n\r\n").await.unwrap();
+    assert!(within("an answer", half.answer()).await.unwrap().is_last);
+    held.go_on();
+    let answer = within("an answer", running.answer()).await.unwrap();
+    assert!(answer.status == 500 && answer.is_last, "{answer:?}");
+    assert_eq!(within("the end", serving).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_client_is_closed_in_order_when_its_grace_is_over() {
+    let tls = Tls::new();
+    for secured in [None, Some("http/1.1"), Some("h2")] {
+        let limits = Limits { idle_grace: Duration::from_millis(20), ..Limits::default() };
+        let certificates = secured.map(|_| tls.certificates.clone());
+        let front = Setup { limits, tls: certificates, ..Setup::default() }.start();
+        let stream = connect(front.address).await.unwrap();
+        let mut stream: Box<dyn Stream> = match secured {
+            None => Box::new(stream),
+            Some(alpn) => secure(stream, tls.client(alpn)).await.unwrap(),
+        };
+        until("the connection to be taken", || front.connections.counts().open == 1).await;
+        let serving = front.stop();
+        // TLS would say so if the end came without its own.
+        let mut rest = Vec::new();
+        within("the end", stream.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty());
+        drop(stream);
+        assert_eq!(within("the end", serving).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_end_in_time_is_cut_off() {
+    let front = Setup { grace: Duration::from_millis(50), ..Setup::default() }.start();
+    let mut running = Http1::new(connect(front.address).await.unwrap());
+    running.send(head(WAITS)).await.unwrap();
+    front.held.come(1).await;
+    let _silent = connect(front.address).await.unwrap();
+    let (connections, _held) = (front.connections.clone(), front.held.clone());
+    until("both connections to be taken", || connections.counts().open == 2).await;
+    assert_eq!(within("the end", front.stop()).await.unwrap(), 2);
+    assert!(within("the end", running.answer()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_not_lost_to_a_body_that_nobody_reads() {
+    const BODY_BYTES: usize = 2 << 20;
+    let front = Setup::default().start();
+    let mut connection = Http1::new(connect(front.address).await.unwrap());
+    let head = format!("POST / HTTP/1.1\r\nhost: shop.example\r\ncontent-length: {BODY_BYTES}\r\n\r\n");
+    connection.send(head).await.unwrap();
+    // A client that reads nothing before it has sent everything.
+    within("the body", connection.send(vec![0; BODY_BYTES])).await.unwrap();
+    assert_eq!(within("an answer", connection.answer()).await.unwrap().status, 404);
+}
+
+/// Numbers drawn from a seed.
+#[derive(Clone)]
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64, number: u64) -> Self {
+        Self((seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number.wrapping_mul(0xD1B5_4A32_D192_ED03)) | 1)
+    }
+
+    fn below(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+
+    /// Lets others go first, for some turns.
+    async fn pause(&mut self) {
+        for _ in 0..self.below(8) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
