@@ -41,7 +41,7 @@ pub use address::{AdminAddress, InvalidAddress};
 pub use admin::{Admin, Body, LogLines, Reply};
 pub use audit::{AUDIT_FILE, AuditError, AuditLog};
 pub use client::{Client, ClientError};
-pub use listener::ListenError;
+pub use listener::{AdminSocket, ListenError};
 pub use node_address::NodeAddress;
 pub use operations::{BLOB_BYTES_MAX, SECRET_BYTES_MAX};
 pub use server::{AdminLimits, AdminServer, AdminService};

@@ -46,8 +46,17 @@ pub(crate) enum Listener {
     /// The file is removed with it.
     Unix {
         listener: UnixListener,
-        _file: SocketFile,
+        _file: Option<SocketFile>,
     },
+}
+
+/// A socket that listens already: a service manager's, which goes on listening after this process.
+#[derive(Debug)]
+pub enum AdminSocket {
+    /// Of TCP.
+    Tcp(std::net::TcpListener),
+    /// A Unix socket. Its file is the service manager's.
+    Unix(std::os::unix::net::UnixListener),
 }
 
 /// A connection.
@@ -91,7 +100,31 @@ impl Listener {
                 let inode = std::fs::metadata(path).map_err(failed)?.ino();
                 let absolute = std::path::absolute(path).map_err(failed)?;
                 let file = SocketFile { path: absolute.clone(), inode };
-                Ok((Self::Unix { listener, _file: file }, AdminAddress::Unix(absolute)))
+                Ok((Self::Unix { listener, _file: Some(file) }, AdminAddress::Unix(absolute)))
+            }
+        }
+    }
+
+    /// Listens on a service manager's socket; also where others reach it if `remote`.
+    ///
+    /// # Errors
+    /// When it must not, or it is no socket that listens.
+    pub(crate) fn inherited(socket: AdminSocket, remote: bool) -> Result<(Self, AdminAddress), ListenError> {
+        let failed = |source| ListenError::Io { address: AdminAddress::default(), source };
+        match socket {
+            AdminSocket::Tcp(socket) => {
+                let address = AdminAddress::Tcp(socket.local_addr().map_err(failed)?);
+                if !address.is_local() && !remote {
+                    return Err(ListenError::Remote { address });
+                }
+                socket.set_nonblocking(true).map_err(failed)?;
+                Ok((Self::Tcp(TcpListener::from_std(socket).map_err(failed)?), address))
+            }
+            AdminSocket::Unix(socket) => {
+                let path = socket.local_addr().map_err(failed)?.as_pathname().map(Path::to_owned).unwrap_or_default();
+                socket.set_nonblocking(true).map_err(failed)?;
+                let listener = UnixListener::from_std(socket).map_err(failed)?;
+                Ok((Self::Unix { listener, _file: None }, AdminAddress::Unix(path)))
             }
         }
     }

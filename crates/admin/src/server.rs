@@ -15,7 +15,7 @@ use crate::address::AdminAddress;
 use crate::admin::Admin;
 use crate::audit::{AuditLog, Who};
 use crate::guard::Guard;
-use crate::listener::{ListenError, Listener, Stream};
+use crate::listener::{AdminSocket, ListenError, Listener, Stream};
 use crate::operations;
 use crate::paced::Paced;
 use crate::refusals::Refusals;
@@ -82,6 +82,15 @@ impl AdminServer {
     /// When it cannot listen there.
     pub async fn listen(address: &AdminAddress, remote: bool) -> Result<Self, ListenError> {
         let (listener, address) = Listener::open(address, remote).await?;
+        Ok(Self { listener, address })
+    }
+
+    /// Listens on a socket that a service manager holds, too. One that others can reach is refused unless `remote`. Needs tokio's runtime.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub fn on(socket: AdminSocket, remote: bool) -> Result<Self, ListenError> {
+        let (listener, address) = Listener::inherited(socket, remote)?;
         Ok(Self { listener, address })
     }
 

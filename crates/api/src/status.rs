@@ -32,6 +32,12 @@ pub struct NodeStatus {
     pub loads: u64,
     /// How often one was dropped from memory.
     pub drops: u64,
+    /// Open connections of the front door.
+    pub connections: u64,
+    /// Idle or half-open connections that were closed so that others could be taken on, since it started.
+    pub connections_evicted: u64,
+    /// Connections that were refused since every place was taken by one with a request in progress, since it started.
+    pub connections_refused: u64,
 }
 
 /// Which lines of an app's log are wanted.

@@ -36,7 +36,7 @@ pub use model::{
 pub use names::{
     ComponentName, NAME_CHARS_MAX, StoreName, check_name, check_secret_name, is_environment_name, is_secret_name, kebab,
 };
-pub use node_file::{FrontTls, HostFile, HostLimits, LinkAddress, NodeFile, Tls, parse_node_file};
+pub use node_file::{FrontTls, HostFile, HostLimits, LinkAddress, Network, NodeFile, Tls, parse_node_file};
 pub use parse::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};
 pub use render::Renderer;

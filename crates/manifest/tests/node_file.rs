@@ -47,6 +47,8 @@ grace = "10s"
 [front]
 listen = ["0.0.0.0:80", "[::]:80"]
 listen_tls = "localhost:8443"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+proxy_protocol = true
 
 [front.tls]
 folder = "certificates"
@@ -62,6 +64,8 @@ listen = "unix:/run/isomer/admin.sock"
 [limits]
 apps_loaded = 500
 connections = 2000
+connections_per_address = 50
+idle_grace = "2s"
 head = "32KiB"
 head_timeout = "5s"
 request_deadline = "90s"
@@ -92,6 +96,10 @@ fn a_file_of_a_node_that_hosts_apps_is_read() {
     assert_eq!(host.limits.head_timeout, Some(std::time::Duration::from_secs(5)));
     let (deadline, timeout) = (host.limits.request_deadline(), host.limits.statement_timeout());
     assert_eq!((deadline.as_secs(), timeout.as_secs()), (90, 60), "as written, and by default");
+    assert_eq!(host.limits.connections_per_address, Some(50));
+    assert_eq!(host.limits.idle_grace, Some(std::time::Duration::from_secs(2)));
+    let proxies: Vec<_> = host.trusted_proxies.iter().map(|network| network.value.to_string()).collect();
+    assert_eq!((proxies, host.proxy_protocol), (vec!["10.0.0.0/8".to_owned(), "::1/128".to_owned()], true));
     // Each kind of node says so if there are tables for the other kind.
     assert!(file.unread_by_host().is_empty());
     insta::assert_snapshot!(Renderer::plain().diagnostics(&file.unread_by_group()));
@@ -104,7 +112,7 @@ fn a_file_of_a_node_that_hosts_apps_is_read() {
 fn what_is_wrong_about_a_node_that_hosts_apps_is_said() {
     insta::assert_snapshot!(said(
         "[node]\ngrace = \"10 seconds\"\n[front]\nlisten = [\"shop.example:80\", \"unix:/run/a\"]\nlisten_tls = \"0.0.0.0:443\"\n\
-         [admin]\n[limits]\nrequests = 0\nconections = 7\nhead = \"64\"\n"
+         trusted_proxies = [\"10.0.0.0/33\"]\nproxy_protocol = true\n[admin]\n[limits]\nrequests = 0\nconections = 7\nhead = \"64\"\n"
     ));
 }
 

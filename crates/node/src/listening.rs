@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isomer_front::{
-    CertificateFiles, Certificates, Door, Front, FrontError, Limits, Loaded, TlsError, TlsSettings, bind,
+    CertificateFiles, Certificates, Door, Front, FrontError, Limits, Loaded, Network, Proxies, TlsError, TlsSettings,
+    bind,
 };
 use isomer_manifest::{FrontTls, HostFile, HostLimits};
 use isomer_observe::Log;
 
 /// Where and how a node listens to the clients of its apps.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Listening {
     /// Addresses without TLS.
     pub plain: Vec<SocketAddr>,
@@ -19,8 +20,21 @@ pub struct Listening {
     pub secured: Vec<SocketAddr>,
     /// Certificates for those.
     pub tls: Option<TlsSettings>,
+    /// Sockets that listen already and are held by a service manager, too: with or without TLS.
+    pub inherited: Vec<(std::net::TcpListener, Secured)>,
+    /// Proxies in front of it.
+    pub proxies: Proxies,
     /// What the front door takes on.
     pub limits: Limits,
+}
+
+/// Does a listener speak TLS?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secured {
+    /// It does.
+    Tls,
+    /// It does not.
+    Plain,
 }
 
 /// A front door that listens.
@@ -56,8 +70,25 @@ impl Listening {
             plain: file.listen.iter().map(|at| at.value).collect(),
             secured: file.listen_tls.iter().map(|at| at.value).collect(),
             tls: file.tls.as_ref().map(|tls| settings(tls, folder)),
+            inherited: Vec::new(),
+            proxies: proxies(file),
             limits: limits(&file.limits),
         }
+    }
+
+    /// Serves at these sockets of a service manager; where there are any, at no address beside them.
+    pub fn inherit(&mut self, sockets: Vec<(std::net::TcpListener, Secured)>) {
+        if !sockets.is_empty() {
+            self.plain.clear();
+            self.secured.clear();
+        }
+        self.inherited = sockets;
+    }
+
+    /// Which of the addresses of the front door that [`Listening::open`] makes speak TLS, in their order.
+    pub fn speaks_tls(&self) -> Vec<bool> {
+        let inherited = self.inherited.iter().map(|(_, secured)| *secured == Secured::Tls);
+        inherited.chain(self.plain.iter().map(|_| false)).chain(self.secured.iter().map(|_| true)).collect()
     }
 
     /// Listens before `door`: on all addresses or on none. Reads the certificates; blocks for that.
@@ -73,7 +104,16 @@ impl Listening {
         if let (Some(&address), None) = (self.secured.first(), &shown) {
             return Err(ListeningError::NoCertificates { address });
         }
-        let mut front = Front::new(self.limits, door, log);
+        let mut front = Front::new(self.limits, door, log).behind(self.proxies);
+        for (listener, secured) in self.inherited {
+            let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+            let tls = match (secured, &shown) {
+                (Secured::Plain, _) => None,
+                (Secured::Tls, Some(shown)) => Some(shown.clone()),
+                (Secured::Tls, None) => return Err(ListeningError::NoCertificates { address }),
+            };
+            front = front.and_on_shared(listener, tls).map_err(|source| FrontError::Listen { address, source })?;
+        }
         let plain = self.plain.into_iter().map(|address| (address, None));
         let secured = self.secured.into_iter().map(|address| (address, shown.clone()));
         for (address, tls) in plain.chain(secured) {
@@ -96,11 +136,19 @@ fn settings(tls: &FrontTls, folder: &Path) -> TlsSettings {
     }
 }
 
+fn proxies(file: &HostFile) -> Proxies {
+    let network = |written: &isomer_manifest::Network| Network { address: written.address, prefix: written.prefix };
+    let trusted = file.trusted_proxies.iter().map(|written| network(&written.value)).collect();
+    Proxies { trusted, proxy_protocol: file.proxy_protocol }
+}
+
 fn limits(said: &HostLimits) -> Limits {
     let usual = Limits::default();
     let count = |said: Option<u32>, usual: usize| said.map_or(usual, |count| count as usize);
+    let connections_max = count(said.connections, usual.connections_max);
     Limits {
-        connections_max: count(said.connections, usual.connections_max),
+        connections_max,
+        connections_per_source_max: count(said.connections_per_address, Limits::per_source(connections_max)),
         requests_max: count(said.requests, usual.requests_max),
         headers_max: count(said.headers, usual.headers_max),
         head_bytes_max: said
@@ -109,6 +157,7 @@ fn limits(said: &HostLimits) -> Limits {
         streams_max: said.streams.unwrap_or(usual.streams_max),
         handshake_timeout: said.handshake_timeout.unwrap_or(usual.handshake_timeout),
         head_timeout: said.head_timeout.unwrap_or(usual.head_timeout),
+        idle_grace: said.idle_grace.unwrap_or(usual.idle_grace),
         body_timeout: said.body_timeout.unwrap_or(usual.body_timeout),
         write_timeout: said.write_timeout.unwrap_or(usual.write_timeout),
         load_timeout: said.load_timeout.unwrap_or(usual.load_timeout),

@@ -126,6 +126,9 @@ impl Admin for Fake {
             requests: 1,
             loads: 1,
             drops: 0,
+            connections: 1,
+            connections_evicted: 0,
+            connections_refused: 0,
         };
         self.answer("status", status)
     }

@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::hosting::hangups::{Hangups, tell};
+use crate::hosting::inherited::Inherited;
 use crate::hosting::settings::{Config, Settings};
 use crate::remote::node::URL_FILE;
 use crate::service_manager;
@@ -52,11 +53,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    // While there is no other thread.
+    let inherited = Inherited::take()?;
     // First of all: how many apps are kept in memory is reckoned from it.
     raise_open_files();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
-    let done = runtime.block_on(serve(arguments, *console, Instant::now()));
+    let done = runtime.block_on(serve(arguments, inherited, *console, Instant::now()));
     // Whoever did not want to wait does not wait for what blocks either.
     runtime.shutdown_background();
     done
@@ -69,9 +72,10 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
 }
 
-async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
+async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, began: Instant) -> Result<(), Fail> {
     let config = Config::read(arguments.config.as_deref())?;
-    let Settings { data, listening, admin, grace, tenancy } = Settings::new(arguments, &config)?;
+    let Settings { data, mut listening, admin, grace, tenancy } = Settings::new(arguments, &config)?;
+    listening.inherit(inherited.front);
     let format = if arguments.json { Format::Json } else { Format::Text { colour: console.colour() } };
     let log = Log::start(std::io::stderr(), format, arguments.access_log).context("cannot start the log")?;
     isomer_observe::listen_to_warnings(log.clone());
@@ -83,17 +87,22 @@ async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Resul
         watch: None,
     };
     let host = tokio::task::block_in_place(|| Host::open(options)).map_err(cannot_open)?;
-    let admins = AdminServer::listen(&admin, config.file.admin_remote).await.map_err(cannot_listen_to_admins)?;
+    let remote = config.file.admin_remote;
+    let admins = match inherited.admin {
+        Some(socket) => AdminServer::on(socket, remote),
+        None => AdminServer::listen(&admin, remote).await,
+    };
+    let admins = admins.map_err(cannot_listen_to_admins)?;
     let token = Token::of_node(host.dir()).map_err(|error| {
         let hint = error.hint();
         Fail::hinted(error, hint)
     })?;
     let audit = AuditLog::open(host.dir())?;
-    let plain = listening.plain.len();
+    let speaks_tls = listening.speaks_tls();
     let Listened { front, certificates } =
         listening.open(host.door(), log.clone()).await.map_err(cannot_listen_to_clients)?;
     let addresses = front.addresses();
-    host.set_listen(addresses.clone());
+    host.set_front(addresses.clone(), front.connections());
     write_url(host.dir(), &admins.address().url())?;
     if let Some((_, loaded)) = &certificates {
         tell(&log, loaded);
@@ -106,7 +115,7 @@ async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Resul
         log: log.clone(),
     };
     let hangups = tokio::spawn(hangups.follow(signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?));
-    let doors: Vec<_> = addresses.into_iter().enumerate().map(|(index, address)| (address, index >= plain)).collect();
+    let doors: Vec<_> = addresses.into_iter().zip(speaks_tls).collect();
     say_ready(arguments, &console, &doors, admins.address(), host.dir(), began)?;
     tokio::spawn(check_compilers(host.clone(), log.clone()));
     let service = AdminService {

@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     }
     let NodeStatus { version, pid, listen, uptime_s, tenants, apps, apps_loaded, apps_loaded_max, .. } = &status;
     let NodeStatus { instances, resident_bytes, requests, loads, drops, .. } = &status;
+    let NodeStatus { connections, connections_evicted: evicted, connections_refused: refused, .. } = &status;
     let lines = [
         ("node", format!("{address}, isomer {}, process {pid}", escaped(version))),
         ("serves at", list(listen.iter().map(|address| escaped(address)))),
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         ("instances", instances.to_string()),
         ("memory", size(*resident_bytes)),
         ("requests", requests.to_string()),
+        ("clients", format!("{connections} connections, {evicted} closed for others, {refused} refused")),
     ];
     let mut out = String::new();
     for (what, how) in lines {

@@ -160,6 +160,9 @@ impl Ensemble {
         for (number, member) in self.members.iter_mut().enumerate() {
             let runs = matches!(member.state, State::Starting | State::Ready);
             let late = member.asked.is_some_and(|asked| now >= asked + self.patience);
+            // What has not begun to serve has nothing to finish; but once all has been announced, clients connect to a front door that
+            // starts again.
+            let unneeded = member.state == State::Starting && !(member.front && self.announced);
             match self.goal {
                 Goal::Serve => {
                     if matches!(member.state, State::Down { due } if due <= now) {
@@ -167,8 +170,7 @@ impl Ensemble {
                         actions.push(Action::Start(number));
                     }
                 }
-                // What has not begun to serve has nothing to finish.
-                Goal::Stop if runs && !member.killed && (late || member.state == State::Starting) => {
+                Goal::Stop if runs && !member.killed && (late || unneeded) => {
                     member.killed = true;
                     actions.push(Action::Kill(number));
                 }
@@ -198,7 +200,9 @@ impl Ensemble {
     pub(crate) fn due(&self) -> Option<Instant> {
         let due = |member: &Member| match (self.goal, member.state) {
             (Goal::Serve, State::Down { due }) => Some(due),
-            (Goal::Stop, State::Ready) if !member.killed => member.asked.map(|asked| asked + self.patience),
+            (Goal::Stop, State::Ready | State::Starting) if !member.killed => {
+                member.asked.map(|asked| asked + self.patience)
+            }
             _ => None,
         };
         self.members.iter().filter_map(due).min()
@@ -283,6 +287,23 @@ mod tests {
         all.ended(1, now);
         all.stop();
         assert_eq!(all.next(now), [Stop(0), Stop(2)]);
+    }
+
+    #[test]
+    fn a_front_door_that_starts_again_serves_who_waits_for_it_before_it_stops() {
+        let now = Instant::now();
+        let mut all = serving(now);
+        let Ending::Again(pause) = all.ended(1, now) else { panic!("it is to be started again") };
+        assert_eq!(all.next(now + pause), [Start(1)]);
+        all.stop();
+        assert_eq!(all.next(now + pause), [Stop(1)]);
+        assert_eq!(all.due(), Some(now + pause + PATIENCE));
+        assert_eq!(all.next(now + pause + PATIENCE), [Kill(1)]);
+        // Before anything was announced, nobody can wait.
+        let mut all = Ensemble::new([true, false], PATIENCE, now);
+        all.next(now);
+        all.stop();
+        assert_eq!(all.next(now), [Kill(0), Kill(1)]);
     }
 
     #[test]

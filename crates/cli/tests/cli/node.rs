@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -146,6 +148,87 @@ fn an_admin_api_for_everybody_has_to_be_wanted() {
         workspace,
         workspace.run(&["node", "--data", "data", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"])
     );
+}
+
+/// One request over a connection of its own, or several until the server says that the connection ends; how many were answered.
+fn ask_until_told(address: std::net::SocketAddr, several: bool) -> u64 {
+    let mut stream = TcpStream::connect(address).expect("the port is always open");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let connection = if several { "keep-alive" } else { "close" };
+    let mut answered = 0;
+    for _ in 0..200 {
+        write!(stream, "GET /.isomer/health HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nok\n") {
+            let mut bytes = [0; 512];
+            let come = stream.read(&mut bytes).expect("an answer");
+            assert!(come > 0, "closed before the whole answer came: {answer:?}");
+            answer.extend(&bytes[..come]);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answered += 1;
+        if answer.contains("connection: close\r\n") {
+            break;
+        }
+    }
+    answered
+}
+
+#[test]
+fn a_restart_on_the_service_managers_socket_loses_nothing() {
+    let workspace = Workspace::new();
+    // A client that a busy machine keeps from sending is not closed for it.
+    workspace.write("node.toml", "[limits]\nidle_grace = \"100s\"\n");
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let start = || {
+        let arguments = ["node", "--config", "node.toml", "--data", "data", "--admin", "127.0.0.1:0"];
+        workspace.serve_on(&socket, "http", &arguments)
+    };
+    let (over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let more = || {
+        let (before, deadline) = (answered.load(Ordering::Relaxed), Instant::now() + PATIENCE);
+        while answered.load(Ordering::Relaxed) < before + 100 {
+            assert!(Instant::now() < deadline, "nobody answers");
+            std::thread::yield_now();
+        }
+    };
+    std::thread::scope(|scope| {
+        // Connections come before the first process, and between the first and the second.
+        let clients: Vec<_> = (0..4)
+            .map(|number| {
+                let (over, answered) = (&over, &answered);
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        answered.fetch_add(ask_until_told(address, number % 2 == 0), Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..2 {
+            let running = start();
+            assert_eq!(running.address(), address.to_string());
+            more();
+            assert_eq!(running.stop(), Some(0));
+        }
+        let last = start();
+        more();
+        over.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().expect("no request is lost");
+        }
+        assert_eq!(last.stop(), Some(0));
+    });
+}
+
+#[test]
+fn a_socket_for_nothing_is_told() {
+    let workspace = Workspace::new();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let said = workspace.run_on(&socket, "isomer.socket", &["node", "--data", "data"]);
+    assert!(said.contains("`isomer.socket` is for nothing that a node has"), "{said}");
+    assert!(said.contains("FileDescriptorName=http, https or admin"), "{said}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A folder to run the program in, its output as a snapshot, and a server to talk to.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -109,6 +110,37 @@ impl Workspace {
         let arguments = [arguments, &["--listen", "127.0.0.1:0", "--json"]].concat();
         let mut command = self.command(&arguments);
         command.envs(variables.iter().copied());
+        self.started(command)
+    }
+
+    /// Starts a server as a service manager does that listens for it: `socket` is descriptor 3 under this name. Waits until it answers.
+    pub(crate) fn serve_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> Server {
+        self.started(self.command_on(socket, name, &[arguments, &["--json"]].concat()))
+    }
+
+    /// Runs the program to its end in the same way; what it said.
+    pub(crate) fn run_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> String {
+        String::from_utf8(self.command_on(socket, name, arguments).output().unwrap().stderr).unwrap()
+    }
+
+    fn command_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> Command {
+        let isomer = self.command(arguments);
+        let mut command = Command::new("sh");
+        // The shell knows the number of the process that it becomes.
+        command.args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 </dev/null"]);
+        command.arg(isomer.get_program()).args(isomer.get_args()).current_dir(self.dir.path());
+        for (variable, value) in isomer.get_envs() {
+            match value {
+                Some(value) => command.env(variable, value),
+                None => command.env_remove(variable),
+            };
+        }
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
+        command.stdin(Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+        command
+    }
+
+    fn started(&self, mut command: Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let events = lines(child.stdout.take().unwrap());
         let log = lines(child.stderr.take().unwrap());

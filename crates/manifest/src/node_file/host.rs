@@ -9,8 +9,8 @@ use crate::invalid::InvalidText;
 use crate::source::{Span, Spanned};
 use crate::units::{parse_duration, parse_size};
 
-use super::LinkAddress;
-use super::raw::{AddressText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawHost, RawHostLimits};
+use super::raw::{AddressText, NetworkText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawHost, RawHostLimits};
+use super::{LinkAddress, Network};
 
 /// A node that hosts apps. What is absent is as the platform has it, or as the command line says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +25,10 @@ pub struct HostFile {
     pub listen_tls: Vec<Spanned<SocketAddr>>,
     /// Certificates of the front door.
     pub tls: Option<FrontTls>,
+    /// Proxies in front of the front door.
+    pub trusted_proxies: Vec<Spanned<Network>>,
+    /// Do they say whose each connection is?
+    pub proxy_protocol: bool,
     /// Where admins are listened to.
     pub admin_listen: Option<Spanned<LinkAddress>>,
     /// May that be an address that others reach?
@@ -55,6 +59,8 @@ pub struct HostLimits {
     pub disk_reserve: Option<u64>,
     /// Open connections.
     pub connections: Option<u32>,
+    /// Open connections of one address.
+    pub connections_per_address: Option<u32>,
     /// Requests that are served at once.
     pub requests: Option<u32>,
     /// Header fields of a request.
@@ -67,6 +73,8 @@ pub struct HostLimits {
     pub handshake_timeout: Option<Duration>,
     /// For a request's head.
     pub head_timeout: Option<Duration>,
+    /// For the client of an idle connection, when the node stops.
+    pub idle_grace: Option<Duration>,
     /// Between two pieces of a request's body.
     pub body_timeout: Option<Duration>,
     /// While a client does not read.
@@ -108,6 +116,7 @@ pub(super) fn read(
     found: &mut Vec<Diagnostic>,
 ) -> HostFile {
     let (node, front, limits) = (node.unwrap_or_default(), front.unwrap_or_default(), limits.unwrap_or_default());
+    let names_no_proxies = front.trusted_proxies.is_empty();
     let mut reader = Reader { found };
     let file = HostFile {
         data: node.data.map(|path| path.map(|text| PathBuf::from(text.0))),
@@ -115,6 +124,8 @@ pub(super) fn read(
         listen: reader.sockets(front.listen),
         listen_tls: reader.sockets(front.listen_tls),
         tls: front.tls.map(tls),
+        trusted_proxies: front.trusted_proxies.into_iter().filter_map(|text| reader.network(text)).collect(),
+        proxy_protocol: front.proxy_protocol,
         admin_listen: admin
             .listen
             .and_then(|at| reader.value(at.map(|text| text.0), "bad-address", |text| text.parse())),
@@ -126,6 +137,11 @@ pub(super) fn read(
         let error =
             Diagnostic::error("the front door cannot speak TLS without certificates").code("missing-certificates");
         found.push(error.at(at.span, "").hint("say where they are:\n[front.tls]\nfolder = \"certificates\""));
+    }
+    if file.proxy_protocol && names_no_proxies {
+        let error =
+            Diagnostic::error("`proxy_protocol` says nothing without proxies that are trusted").code("missing-proxies");
+        found.push(error.hint("say where they are:\n[front]\ntrusted_proxies = [\"10.0.0.7\"]"));
     }
     file
 }
@@ -176,6 +192,10 @@ impl Reader<'_> {
         texts.into_iter().filter_map(read).collect()
     }
 
+    fn network(&mut self, text: Spanned<NetworkText>) -> Option<Spanned<Network>> {
+        self.value(text.map(|text| text.0), "bad-network", |text| text.parse())
+    }
+
     /// A count of 0 is no limit that anything could be served within.
     fn count(&mut self, written: Option<Spanned<u32>>) -> Option<u32> {
         let Spanned { value, span } = written?;
@@ -193,6 +213,7 @@ impl Reader<'_> {
         let mut time =
             |text: Option<Spanned<crate::raw::DurationText>>| self.duration(text.map(|it| it.map(|it| it.0)));
         let (handshake_timeout, head_timeout) = (time(raw.handshake_timeout), time(raw.head_timeout));
+        let idle_grace = time(raw.idle_grace);
         let (body_timeout, write_timeout) = (time(raw.body_timeout), time(raw.write_timeout));
         let load_timeout = time(raw.load_timeout);
         let (request_deadline, statement_timeout) = (time(raw.request_deadline), time(raw.statement_timeout));
@@ -200,12 +221,14 @@ impl Reader<'_> {
             apps_loaded: self.count(raw.apps_loaded),
             disk_reserve: reserve.and_then(|text| Some(self.value(text, "bad-size", parse_size)?.value)),
             connections: self.count(raw.connections),
+            connections_per_address: self.count(raw.connections_per_address),
             requests: self.count(raw.requests),
             headers: self.count(raw.headers),
             head_bytes: head.and_then(|text| Some(self.value(text, "bad-size", parse_size)?.value)),
             streams: self.count(raw.streams),
             handshake_timeout,
             head_timeout,
+            idle_grace,
             body_timeout,
             write_timeout,
             load_timeout,

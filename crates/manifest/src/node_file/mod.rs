@@ -7,6 +7,7 @@
 
 mod address;
 mod host;
+mod network;
 mod raw;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use toml::de::DeTable;
 
 pub use address::LinkAddress;
 pub use host::{FrontTls, HostFile, HostLimits};
+pub use network::Network;
 pub(crate) use raw::RawNodeFile;
 
 use crate::diagnostic::Diagnostic;

@@ -63,6 +63,14 @@ pub(crate) struct RawFront {
     pub(crate) listen_tls: Option<Spanned<RawAddresses>>,
     /// Certificates: chosen by the host that a client names, read again when the node gets SIGHUP.
     pub(crate) tls: Option<RawFrontTls>,
+    /// Proxies in front of the node: IP addresses, or networks of them. Their connections are of many clients, so
+    /// `connections_per_address` does not hold for them.
+    #[serde(default)]
+    pub(crate) trusted_proxies: Vec<Spanned<NetworkText>>,
+    /// Each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2), and is counted for the address that
+    /// it names. One without is closed. Other clients cannot send it.
+    #[serde(default)]
+    pub(crate) proxy_protocol: bool,
 }
 
 /// Certificates of the front door.
@@ -125,9 +133,13 @@ pub(crate) struct RawHostLimits {
     /// Free space of the data directory's file system that tenants' writes leave: for the node's own state, audit log and code.
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) disk_reserve: Option<Spanned<SizeText>>,
-    /// Open connections. Further ones wait.
+    /// Open connections. For a further one, the connection is closed that has been without a request for the longest time, of the address
+    /// that has the most; if all have one in progress, the new connection is closed.
     #[schemars(extend("default" = 10_000))]
     pub(crate) connections: Option<Spanned<u32>>,
+    /// Open connections from one IPv4 address, or from one /64 of IPv6. For a further one, one of its own is closed in the same way. Where
+    /// it is absent, a quarter of `connections`.
+    pub(crate) connections_per_address: Option<Spanned<u32>>,
     /// Requests that are served at once. Further ones are answered with 503.
     #[schemars(extend("default" = 4_096))]
     pub(crate) requests: Option<Spanned<u32>>,
@@ -146,6 +158,10 @@ pub(crate) struct RawHostLimits {
     /// For a request's head to be complete, and how long a connection may be idle.
     #[schemars(extend("default" = "30s"))]
     pub(crate) head_timeout: Option<Spanned<DurationText>>,
+    /// How long a client that has an idle connection may be silent when the node stops. A request that it had sent before it could know is
+    /// answered; then the connection is closed.
+    #[schemars(extend("default" = "1s"))]
+    pub(crate) idle_grace: Option<Spanned<DurationText>>,
     /// Between two pieces of a request's body.
     #[schemars(extend("default" = "30s"))]
     pub(crate) body_timeout: Option<Spanned<DurationText>>,
@@ -204,4 +220,6 @@ pub(crate) struct RawTls {
 text_types! {
     /// Where a group listens or is reached.
     AddressText: "address", json!({ "pattern": "^(unix:.+|.+:[0-9]+)$" }), "10.0.0.7:7070";
+    /// IP addresses.
+    NetworkText: "network", json!({ "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$" }), "10.0.0.0/8";
 }

@@ -30,7 +30,7 @@ use isomer_api::{NodeStatus, Problem, ProblemKind, TenantChange, TenantName};
 use isomer_capabilities::NodeDir;
 use isomer_capabilities::data_dir::DataDirError;
 use isomer_disk::Reserve;
-use isomer_front::Door;
+use isomer_front::{ConnectionCounts, Connections, Door};
 use isomer_observe::{AppLogLimits, AppLogs, Log};
 use isomer_runtime::code::{CodeCache, CodeError, Key};
 use isomer_runtime::engine::{Engine, PoolSizes};
@@ -109,7 +109,7 @@ pub struct Host {
     resources: Arc<AllResources>,
     compilers: Arc<Compilers>,
     watch: Option<Arc<dyn Fn(Step) + Send + Sync>>,
-    listen: OnceLock<Vec<SocketAddr>>,
+    front: OnceLock<(Vec<SocketAddr>, Connections)>,
     opened: Instant,
 }
 
@@ -178,7 +178,7 @@ impl Host {
             resources,
             compilers,
             watch: options.watch,
-            listen: OnceLock::new(),
+            front: OnceLock::new(),
             opened: Instant::now(),
         });
         tokio::spawn(sweep_often(Arc::downgrade(&host)));
@@ -198,9 +198,9 @@ impl Host {
         self.dir.path()
     }
 
-    /// Says where the front door listens, for whoever asks for the node's status. The first word counts.
-    pub fn set_listen(&self, addresses: Vec<SocketAddr>) {
-        let _ = self.listen.set(addresses);
+    /// Says where the front door listens and what counts its connections, for the node's status. The first call counts.
+    pub fn set_front(&self, addresses: Vec<SocketAddr>, connections: Connections) {
+        let _ = self.front.set((addresses, connections));
     }
 
     /// How many compilers were started so far.
@@ -253,10 +253,14 @@ impl Host {
     fn node_status(&self) -> NodeStatus {
         let counts = self.tenancy.counts();
         let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let (listen, connections) = match self.front.get() {
+            Some((addresses, connections)) => (addresses.as_slice(), connections.counts()),
+            None => ([].as_slice(), ConnectionCounts::default()),
+        };
         NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            listen: self.listen.get().into_iter().flatten().map(ToString::to_string).collect(),
+            listen: listen.iter().map(ToString::to_string).collect(),
             uptime_s: self.opened.elapsed().as_secs(),
             tenants: number(counts.tenants),
             apps: number(counts.apps),
@@ -267,6 +271,9 @@ impl Host {
             requests: counts.requests,
             loads: counts.loads,
             drops: counts.drops,
+            connections: number(connections.open),
+            connections_evicted: connections.evicted,
+            connections_refused: connections.refused,
         }
     }
 

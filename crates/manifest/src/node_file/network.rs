@@ -1,0 +1,68 @@
+//! A network: an IP address, or all those that share its first bits.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use crate::invalid::InvalidText;
+
+/// The IP addresses that share the first bits of one: `10.0.0.0/8`. An address alone is a network of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// One of the addresses, as written.
+    pub address: IpAddr,
+    /// How many bits all of them share: at most 32 of IPv4, 128 of IPv6.
+    pub prefix: u8,
+}
+
+impl FromStr for Network {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let invalid = |problem: &str| InvalidText::new("a network", "10.0.0.0/8", text, problem);
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| invalid("it must begin with an IP address"))?;
+        let max = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => max,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let prefix = digits.parse().ok().filter(|prefix| *prefix <= max);
+                prefix.ok_or_else(|| invalid("the number of its bits is larger than an address has, or missing"))?
+            }
+            Some(_) => return Err(invalid("behind `/` must be a number of bits")),
+        };
+        Ok(Self { address, prefix })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_an_address_with_a_number_of_bits() {
+        for (text, shown) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("::1", "::1/128"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+        ] {
+            assert_eq!(text.parse::<Network>().map(|network| network.to_string()).as_deref(), Ok(shown));
+        }
+        for text in
+            ["", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/+8", "10.0.0/8", "proxy.example", "10.0.0.0:80"]
+        {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
+}
