@@ -217,6 +217,12 @@ impl StorageAccount {
         }
     }
 
+    /// The error of a write that finds no room: what is in its way is the tenant's limit, or the disk before that.
+    pub(crate) fn full<E>(&self, disk: E, limit: impl FnOnce(u64) -> E) -> E {
+        let own = self.limit().saturating_sub(self.used());
+        if self.reserve.get().is_some_and(|reserve| reserve.room() < own) { disk } else { limit(self.limit()) }
+    }
+
     /// Claims `bytes` for a write into a folder, until [`StorageAccount::settle`]. Whether they were left.
     pub(crate) fn claim(&self, bytes: u64) -> bool {
         // Claimed first: two who claim the rest at the same time must not both have it.
@@ -358,7 +364,9 @@ mod tests {
         assert_eq!(account.room(), 1000);
         account.set_reserve(Arc::new(Reserve::new(dir.path(), u64::MAX)));
         assert!(!account.claim(1) && account.is_limited());
-        assert_eq!(account.room(), 0);
+        assert_eq!((account.room(), account.full("disk", |_| "limit")), (0, "disk"));
+        account.set_limit(0);
+        assert_eq!(account.full("disk", |_| "limit"), "limit");
     }
 
     #[test]

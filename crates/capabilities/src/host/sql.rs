@@ -89,7 +89,9 @@ impl From<SqlError> for Error {
             SqlError::Timeout => Self::Timeout,
             SqlError::TooLarge(text) => Self::TooLarge(text),
             SqlError::Overloaded => Self::Overloaded,
-            SqlError::Quota { .. } | SqlError::Memory { .. } | SqlError::Cpu => Self::Store(error.to_string()),
+            SqlError::Quota { .. } | SqlError::DiskFull | SqlError::Memory { .. } | SqlError::Cpu => {
+                Self::Store(error.to_string())
+            }
             SqlError::Store(text) => Self::Store(text),
         }
     }

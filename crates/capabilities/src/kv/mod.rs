@@ -161,6 +161,9 @@ pub enum KvError {
         /// The quota.
         limit: u64,
     },
+    /// The disk has no room left that tenants may use. Nothing was written.
+    #[error("the disk has no room left: try again later, or tell the administrator")]
+    DiskFull,
     /// The engine failed; what was not acknowledged may or may not be in the store.
     #[error("the store failed: {message}")]
     Storage {

@@ -80,7 +80,8 @@ impl Inner {
     pub(super) fn room(&self) -> Option<Room> {
         let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
         let file = self.account.measure(file);
-        Some(Room { left: self.account.room(), file, limit: self.account.limit() })
+        let full = self.account.full(KvError::DiskFull, |limit| KvError::Quota { limit });
+        Some(Room { left: self.account.room(), file, full })
     }
 
     /// Takes note of what the file takes now.

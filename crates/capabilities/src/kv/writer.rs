@@ -69,8 +69,8 @@ pub(super) struct Room {
     pub(super) left: u64,
     /// Bytes that its file takes; below half of which nothing is added but what finds a place in the file.
     pub(super) file: u64,
-    /// [`StorageAccount::limit`](crate::StorageAccount::limit).
-    pub(super) limit: u64,
+    /// What a write is told that finds no room.
+    pub(super) full: KvError,
 }
 
 pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<Written, KvError> {
@@ -257,7 +257,7 @@ fn commit(
             if let Some(room) = &room
                 && !room.fits(&change, adds)
             {
-                results.push(Err(KvError::Quota { limit: room.limit }));
+                results.push(Err(room.full.clone()));
                 continue;
             }
             change.added += adds;

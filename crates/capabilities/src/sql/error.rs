@@ -35,6 +35,9 @@ pub enum SqlError {
         /// [`StorageAccount::limit`](crate::StorageAccount::limit).
         limit: u64,
     },
+    /// The disk has no room left that tenants may use. Nothing was changed.
+    #[error("the disk has no room left: try again later, or tell the administrator")]
+    DiskFull,
     /// The tenant's memory is used up: by its guests, and by what the host holds for them, queued statements and results among it.
     #[error("the quota `memory` of {limit} bytes is used up: ask for less at once, or have it raised")]
     Memory {

@@ -461,7 +461,7 @@ impl Session {
             )),
             Some(ErrorCode::DiskFull) if self.opening.account.is_limited() => {
                 self.opening.account.refuse();
-                SqlError::Quota { limit: self.opening.account.limit() }
+                self.opening.account.full(SqlError::DiskFull, |limit| SqlError::Quota { limit })
             }
             _ => SqlError::from_sqlite(error, denied),
         }
