@@ -13,6 +13,8 @@
 //! have been idle for long. So a request that needs a new instance rarely waits until another one has been taken down.
 //!
 //! The pool itself must never be full while there is room here. If it is, the count is wrong: see [`Claim::check`].
+//!
+//! long because a quarter of it are tests, and all that is counted is counted under one lock.
 
 use std::collections::VecDeque;
 use std::fmt;

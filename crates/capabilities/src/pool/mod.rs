@@ -11,6 +11,8 @@
 //!
 //! Threads are started, and jobs are dropped, while no lock is held: a thread may not start, and what a job holds may come back to its
 //! lane or its store when it is dropped.
+//!
+//! long because two fifths of it are tests: each order in which threads start, fail and end is tried.
 
 mod lanes;
 mod running;

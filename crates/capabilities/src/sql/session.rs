@@ -2,6 +2,8 @@
 //!
 //! Blocking; it belongs to a thread of the store. Every statement of a guest comes through [`Session::execute`] and
 //! [`Session::query`], which leave the connection as they found it, whatever happens.
+//!
+//! long because what is set before a statement and what is taken back after it must be read together.
 
 use std::cell::Cell;
 use std::path::PathBuf;
