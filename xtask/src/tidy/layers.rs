@@ -155,7 +155,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("rustls", &["isomer-front", "isomer-capabilities", "isomer-link"]),
     ("tonic", &["isomer-bench-grpc"]),
     ("redb", &["isomer-capabilities", "isomer-disk", "isomer-state"]),
-    ("rusqlite", &["isomer-capabilities"]),
+    ("rusqlite", &["isomer-capabilities", "isomer-sqlite-heap"]),
     ("wasmtime", &["isomer-runtime", "isomer-capabilities", "isomer-node", "isomer-bench-dynamic"]),
     ("wasmtime-wasi", &["isomer-runtime", "isomer-capabilities", "isomer-node", "isomer-bench-dynamic"]),
     ("wasmtime-wasi-http", &["isomer-runtime", "isomer-capabilities", "isomer-node"]),
