@@ -231,6 +231,8 @@ impl Staging {
         if is_there {
             self.fold()?;
         }
+        // The log is gone, and what was in it is in the file.
+        self.opening.measure();
         let bytes = fs::metadata(path).map_or(0, |metadata| bytes_on_disk(&metadata));
         let (from, migrations) = match &self.by {
             Replacement::Migrated(folder) => (is_there.then_some(path), Some(folder)),
