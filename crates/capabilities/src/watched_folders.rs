@@ -72,6 +72,14 @@ impl WatchedFolders {
         };
         Self { shared: Arc::new(shared), lane }
     }
+
+    /// Counts a refusal, if it is one: before a count it only leads to one.
+    fn told(&self, fits: bool) -> bool {
+        if !fits && self.shared.pause_left().is_some() {
+            self.shared.account.refuse();
+        }
+        fits
+    }
 }
 
 impl FolderStorage for WatchedFolders {
@@ -96,11 +104,11 @@ impl FolderStorage for WatchedFolders {
         if fits {
             self.shared.claimed.fetch_add(bytes, Ordering::AcqRel);
         }
-        fits
+        self.told(fits)
     }
 
     fn has_room(&self, bytes: u64) -> bool {
-        self.shared.account.room() >= bytes
+        self.told(self.shared.account.room() >= bytes)
     }
 
     fn count(&self) -> BoxFuture<'static, ()> {
