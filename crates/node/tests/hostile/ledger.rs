@@ -91,6 +91,8 @@ fn what_the_host_holds_is_charged_to_who_caused_it() {
 
 async fn suffer(hoard: &Hoard) {
     let world = Arc::new(World::of(&["attacker", "neighbour"], |options| options.instances_max = None).await);
+    // It asks as fast as it is answered.
+    world.tenant("neighbour", |quotas| (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX));
     let limits = format!("limits.memory = \"64MiB\"\nlimits.request_deadline = \"{DEADLINE_MS}ms\"");
     let manifest = one("hostile", &format!("grants.kv = [\"default\"]\n{limits}"));
     let revision = world.make_of("attacker", "main", &manifest, |app| {
