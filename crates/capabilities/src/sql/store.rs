@@ -159,10 +159,9 @@ impl SqlStore {
 
     /// Apply the migrations of `folder` that are new, in turn with other writes.
     pub(super) async fn migrate(&self, folder: PathBuf) -> Result<(), SqlOpenError> {
-        if self.schema(folder.clone()).await?.pending.is_empty() {
-            return Ok(());
-        }
-        let (store, path) = (self.inner.name.clone(), folder.clone());
+        let Some(first) = self.schema(folder.clone()).await?.pending.into_iter().next() else { return Ok(()) };
+        // All are applied in one transaction: where it cannot even begin, the first is the one that fails.
+        let (store, path) = (self.inner.name.clone(), folder.join(first));
         let (name, time) = (store.clone(), self.inner.limits.migration_time);
         let work = move |session: &Session| {
             Ok(Migrations::read(&name, &folder).and_then(|files| files.apply(session, Instant::now() + time)))
