@@ -100,14 +100,19 @@ fn told(error: hyper::Error) -> String {
     format!("{error:?}")
 }
 
-/// Connections at their own pace until one is refused, and others that are open all the while; what became of each.
-async fn load(clients: Clients, seed: u64) -> Vec<Outcome> {
+/// Connections that are open all the while.
+async fn steady(clients: &Clients, seed: u64) -> JoinSet<Option<Outcome>> {
     let mut running = JoinSet::new();
     for number in 0..STEADY {
         let (clients, random) = (clients.clone(), Random::new(seed, number as u64));
         let stream = clients.connect().await.expect("the port is open").expect("a connection");
         running.spawn(async move { Some(clients.use_it(stream, u64::MAX, random).await) });
     }
+    running
+}
+
+/// Connections at their own pace until one is refused, beside those that are `running`; what became of each.
+async fn load(clients: Clients, mut running: JoinSet<Option<Outcome>>, seed: u64) -> Vec<Outcome> {
     let mut pace = tokio::time::interval(PACE);
     // A machine that is busy elsewhere must not make thousands of connections at once: descriptors are few.
     pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -146,7 +151,9 @@ async fn stop_again_and_again(tls: bool, http2: bool) {
         let answers = Arc::new(AtomicU64::new(0));
         let config = tls.as_ref().map(|tls| tls.client(if http2 { "h2" } else { "http/1.1" }));
         let clients = Clients { address: front.address, tls: config, http2, answers: answers.clone() };
-        let loaded = tokio::spawn(load(clients, seed));
+        // All of them are there before it can be told to stop.
+        let running = steady(&clients, seed).await;
+        let loaded = tokio::spawn(load(clients, running, seed));
         let asked = front.asked.clone();
         let enough = 20 + Random::new(seed, u64::MAX).below(80);
         until("answers", || answers.load(Ordering::Relaxed) >= enough).await;
@@ -188,7 +195,8 @@ async fn a_socket_that_somebody_else_holds_goes_on_to_the_next_front_door() {
     let mut front = setup().start_on(listener.try_clone().unwrap());
     let answers = Arc::new(AtomicU64::new(0));
     let clients = Clients { address: front.address, tls: None, http2: false, answers: answers.clone() };
-    let loaded = tokio::spawn(load(clients, 7));
+    let running = steady(&clients, 7).await;
+    let loaded = tokio::spawn(load(clients, running, 7));
     for _ in 0..STOPS {
         let before = answers.load(Ordering::Relaxed);
         until("answers", || answers.load(Ordering::Relaxed) > before + 10).await;
