@@ -171,13 +171,13 @@ mod tests {
             take_all(&mut shares, &mut accounts, index, SMALL);
         }
         for _ in 0..2000 {
-            for index in 0..5 {
-                accounts[index] = shares.give_back(accounts[index], SMALL);
+            for account in &mut accounts {
+                *account = shares.give_back(*account, SMALL);
             }
             // The one that has most asks first.
-            for index in 0..5 {
-                while shares.admit(accounts[index], SMALL, true).is_ok() {
-                    accounts[index] = shares.take(accounts[index], SMALL);
+            for account in &mut accounts {
+                while shares.admit(*account, SMALL, true).is_ok() {
+                    *account = shares.take(*account, SMALL);
                 }
             }
         }

@@ -134,6 +134,5 @@ fn preopen(path: &str) -> io::Result<(Descriptor, String)> {
 /// A symbolic link through `wasi:filesystem` 0.3: the standard library keeps its own unstable.
 fn symlink(target: &str, link: &str) -> io::Result<()> {
     let (dir, rest) = preopen(link)?;
-    wasip3::wit_bindgen::block_on(dir.symlink_at(target.to_owned(), rest))
-        .map_err(failed)
+    wasip3::wit_bindgen::block_on(dir.symlink_at(target.to_owned(), rest)).map_err(failed)
 }

@@ -451,7 +451,7 @@ mod tests {
         };
         for _ in 0..3 {
             lanes[0].run(spin).await.unwrap();
-            lanes[1].run(|| std::thread::yield_now()).await.unwrap();
+            lanes[1].run(std::thread::yield_now).await.unwrap();
         }
         drop((lanes, pool));
         let [busy, idle] = accounts.map(|account| account.used().cpu);

@@ -65,7 +65,11 @@ impl Trial<'_> {
         self.bring_snapshot(host, folder).await?;
         let started = self.tried(host, &stock).await?;
         // Taking it down takes a while.
-        host.blocking(move || Ok(drop(started))).await
+        host.blocking(move || {
+            drop(started);
+            Ok(())
+        })
+        .await
     }
 
     /// Removes the oldest snapshot, where a copy has found no room.

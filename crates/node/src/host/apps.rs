@@ -122,7 +122,11 @@ impl Host {
         });
         let moved = moved.await?;
         self.step(Step::DataSetAside);
-        self.blocking(move || Ok(removals::discard(moved))).await?;
+        self.blocking(move || {
+            removals::discard(moved);
+            Ok(())
+        })
+        .await?;
         if let Some(resources) = self.resources.get(&key.0) {
             resources.storage.forget(&self.dir.app(key.0.as_str(), key.1.as_str()));
         }

@@ -2,6 +2,7 @@
 //!
 //! The compiling child is a program of its own, `program.rs`: it must have one thread when it confines itself.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::print_stderr, reason = "what could not be checked is said")]
 
 mod compiling;
 mod crash;

@@ -16,6 +16,8 @@
 //!
 //! A hole that is found becomes an entry here first. `docs/security.md` has the table of all of them; a test compares.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures of a measured process are said")]
+
 #[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
 #[path = "../harness/mod.rs"]
 mod harness;
