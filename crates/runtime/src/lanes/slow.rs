@@ -54,7 +54,8 @@ pub(super) fn push(account: AccountId, runnable: Runnable, executor: Handle) {
     let must_start = {
         let mut state = LANE.state();
         state.queue.push(account, Job { runnable, executor });
-        let start = state.idle == 0 && state.threads < LANE.threads_max;
+        // A thread counts as idle until it has woken up, so several jobs may be meant for one.
+        let start = state.queue.waiting() > state.idle && state.threads < LANE.threads_max;
         state.threads += usize::from(start);
         start
     };
@@ -92,7 +93,7 @@ impl SlowLane {
             let (woken, waited) = self.ready.wait_timeout(state, IDLE_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            if waited.timed_out() && state.queue.is_empty() {
+            if waited.timed_out() && state.queue.waiting() == 0 {
                 state.threads -= 1;
                 return None;
             }
