@@ -87,7 +87,8 @@ impl Migrations {
         };
         foreign_keys(false)?;
         let done = apply_all(session, pending, deadline).map_err(|(file, message)| {
-            let path = file.map_or_else(|| self.folder.clone(), |file| file.path.clone());
+            // What fails as a whole, when it is committed, fails with the last.
+            let path = file.or(pending.last()).map_or_else(|| self.folder.clone(), |file| file.path.clone());
             SqlOpenError::MigrationFailed { store: self.store.clone(), path, message }
         });
         session.roll_back();
