@@ -151,7 +151,9 @@ impl StorageAccount {
         for folder in folders {
             counted = folder.and_then(|folder| self.scan_folder(&folder.path())).and(counted);
         }
-        locked(&self.scanned).push(dir.to_owned());
+        if counted.is_ok() {
+            locked(&self.scanned).push(dir.to_owned());
+        }
         counted
     }
 
@@ -170,7 +172,8 @@ impl StorageAccount {
         files.extend(found.into_iter().filter(|_| is_there));
         self.used.store(files.values().sum(), Ordering::Relaxed);
         let mut scanned = locked(&self.scanned);
-        if !scanned.iter().any(|other| dir.starts_with(other)) {
+        // What could not be counted is looked through again when it is opened next.
+        if counted.is_ok() && !scanned.iter().any(|other| dir.starts_with(other)) {
             scanned.retain(|other| !other.starts_with(dir));
             scanned.push(dir.to_owned());
         }

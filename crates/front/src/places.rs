@@ -247,7 +247,8 @@ impl Place {
             return true;
         }
         let Some(traffic) = registry.remove(self.id) else { return false };
-        if !self.places.make_room(&mut registry, source, self.places.is_counted(address)) {
+        // Whoever a trusted proxy names is a client, in a trusted network too.
+        if !self.places.make_room(&mut registry, source, true) {
             self.places.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }

@@ -165,8 +165,18 @@ pub(crate) fn command(program: &str, dir: Option<&Path>) -> Command {
     if let Some(dir) = dir {
         command.env("RUSTUP_TOOLCHAIN", dir);
     }
-    // What an outer cargo tells the programs that it runs is not meant for this one.
-    for variable in ["CARGO", "RUSTC", "RUSTDOC", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_MAKEFLAGS"] {
+    // What an outer cargo tells the programs that it runs is not meant for this one, nor is a wrapper of the outer one's compiler: it would
+    // compile an app's packages by another toolchain than their dependencies.
+    for variable in [
+        "CARGO",
+        "RUSTC",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CLIPPY_ARGS",
+        "RUSTDOC",
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_MAKEFLAGS",
+    ] {
         command.env_remove(variable);
     }
     command

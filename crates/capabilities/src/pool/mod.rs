@@ -21,7 +21,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isomer_runtime::Account;
 use tokio::sync::oneshot;
@@ -77,6 +77,8 @@ struct State {
     threads: HashSet<ThreadId>,
     starting: usize,
     idle: usize,
+    /// When no thread was idle for the last time.
+    all_used_at: Instant,
     closed: bool,
 }
 
@@ -103,7 +105,14 @@ impl Pool {
         idle_time: Duration,
     ) -> Arc<Self> {
         let lanes = Lanes::new(size);
-        let state = Mutex::new(State { lanes, threads: HashSet::new(), starting: 0, idle: 0, closed: false });
+        let state = Mutex::new(State {
+            lanes,
+            threads: HashSet::new(),
+            starting: 0,
+            idle: 0,
+            all_used_at: Instant::now(),
+            closed: false,
+        });
         let (ready, ended) = (Condvar::new(), Condvar::new());
         Arc::new(Self { shared: Arc::new(Shared { name, source, idle_time, state, ready, ended }) })
     }
@@ -246,10 +255,18 @@ impl Shared {
                     self.ready.notify_one();
                 }
                 let starts = state.starts_thread();
+                if state.idle == 0 {
+                    state.all_used_at = Instant::now();
+                }
                 return Some((lane, job, starts));
             }
             if state.closed {
                 // What waits for a lane that is busy is done by those threads.
+                state.threads.remove(&std::thread::current().id());
+                return None;
+            }
+            // Idle threads are woken in turn, so with a little work for each of them none is ever idle for long.
+            if state.idle > 0 && state.all_used_at.elapsed() >= self.idle_time {
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }

@@ -229,7 +229,8 @@ async fn what_waits_in_the_kernels_queue_is_answered() {
     let serving = Setup::default().start_on(listener).stop();
     for mut connection in waiting {
         let answer = within("an answer", connection.answer()).await.unwrap();
-        assert!(answer.status == 404 && answer.is_last, "{answer:?}");
+        // Whether it is the last depends on when the front door sees that it is to stop.
+        assert_eq!(answer.status, 404, "{answer:?}");
     }
     assert_eq!(within("the end", serving).await.unwrap(), 0);
 }

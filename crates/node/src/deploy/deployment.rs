@@ -291,6 +291,7 @@ impl Host {
     /// The release is all there, its manifest can be read, and the tenant has what it needs. Blocks.
     fn check(&self, bringing: &Bringing) -> Result<Checked, Problem> {
         let Bringing { tenant, app, release, .. } = bringing;
+        takeover::check_finished(&self.dir, tenant, app)?;
         let allowed = self.state.check(tenant, app, release.hosts.as_deref());
         allowed.map_err(|error| self.refused_by_state(error))?;
         let missing = self.missing_of(release)?.digests;

@@ -245,16 +245,32 @@ fn recover_one(dir: &NodeDir, state: &State, note: &Path, tenant: &TenantName, a
     forget(note)
 }
 
+/// Refuses to go on with an app whose stores are half replaced: the next start of the node finishes that, or clears it up.
+pub(crate) fn check_finished(dir: &NodeDir, tenant: &TenantName, app: &AppName) -> Result<(), Problem> {
+    if !note_of(dir, tenant, app).exists() {
+        return Ok(());
+    }
+    let title = format!("an earlier change of the stores of `{app}` is not finished");
+    Err(Problem::new(ProblemKind::Conflict, title).hint("restart the node: it finishes the change when it starts"))
+}
+
 /// Names have no dots.
 fn note_of(dir: &NodeDir, tenant: &TenantName, app: &AppName) -> PathBuf {
     dir.takeovers().join(format!("{tenant}.{app}"))
 }
 
+/// Fails where an earlier note is left: what it is about has to be finished first.
 fn note(path: &Path, id: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    fs::write(path, id)?;
-    File::open(path)?.sync_all()?;
+    if path.exists() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "an earlier change of its stores is not finished"));
+    }
+    // Whole or not there. The name does not look like a note's while it is written.
+    let written = path.with_added_extension("new");
+    fs::write(&written, id)?;
+    File::open(&written)?.sync_all()?;
+    fs::rename(&written, path)?;
     File::open(folder)?.sync_all()?;
     File::open(folder.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -12,7 +12,7 @@ use isomer_observe::AppLogError;
 use isomer_state::App;
 
 use super::{Host, problems, removals};
-use crate::deploy::{Step, snapshots};
+use crate::deploy::{Step, snapshots, takeover};
 
 /// Lines of a log that are given where none are asked for, and at most.
 const LINES_DEFAULT: u32 = 100;
@@ -69,7 +69,12 @@ impl Host {
     ) -> Result<AppInfo, Problem> {
         let _changing = self.busy.begin(&tenant, &name)?;
         let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
-        let set = move || host.state.set_stopped(&key.0, &key.1, stopped).map_err(problems::of_state);
+        let set = move || {
+            if !stopped {
+                takeover::check_finished(&host.dir, &key.0, &key.1)?;
+            }
+            host.state.set_stopped(&key.0, &key.1, stopped).map_err(problems::of_state)
+        };
         let app = self.blocking(set).await?;
         self.step(Step::Recorded);
         // A tenancy that does not know the app has nothing to stop.

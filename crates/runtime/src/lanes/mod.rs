@@ -37,17 +37,26 @@ use crate::meter::Polling;
 /// How long a guest may run at once in the fast lane before it yields.
 const FAST_SLICE: Duration = Duration::from_millis(1);
 
-/// Processor time of a guest in the fast lane before it moves to the slow one.
+/// Processor time of a guest in the fast lane before it moves to the slow one: in polls that are [`LONG_POLL`] or longer, or in short ones
+/// within [`FAST_WINDOW`].
 const FAST_TOTAL: Duration = Duration::from_millis(2);
+
+/// Polls that take as long keep a request waiting that comes meanwhile.
+const LONG_POLL: Duration = Duration::from_micros(500);
+
+/// A guest that serves many short requests, one after another or at once, computes a little all the time: what it used longer ago than this
+/// does not count.
+const FAST_WINDOW: Duration = Duration::from_millis(20);
 
 /// How long a guest may run at once in the slow lane, and in the fast one if it has that for itself.
 pub(crate) const SLOW_SLICE: Duration = Duration::from_millis(5);
 
-/// A guest is calm when it has used less than [`CALM_USE`] of processor time in this time. Then it moves back to the fast lane.
+/// A guest is calm when it has used less than [`CALM_USE`] of processor time in this time, in short polls only. Then it moves back to the
+/// fast lane, where it may use as much.
 const CALM_TIME: Duration = Duration::from_millis(50);
 
 /// See [`CALM_TIME`].
-const CALM_USE: Duration = Duration::from_millis(1);
+const CALM_USE: Duration = Duration::from_millis(4);
 
 /// A guest's future: measured, charged to its account, and polled in the lane where it belongs. Dropping it drops the guest.
 pub(crate) struct Metered<T> {
@@ -59,11 +68,38 @@ pub(crate) struct Metered<T> {
 enum Place<T> {
     /// It has not been polled yet.
     New(BoxFuture<'static, T>),
-    /// In the fast lane, where it has used so much processor time.
-    Fast(BoxFuture<'static, T>, Duration),
+    Fast(BoxFuture<'static, T>, FastUse),
     Slow(Task<Stint<T>>),
     /// It has ended.
     Over,
+}
+
+/// What a guest has used of the fast lane.
+#[derive(Debug, Clone, Copy, Default)]
+struct FastUse {
+    /// In long polls.
+    long: Duration,
+    /// In short ones, since `window`.
+    short: Duration,
+    window: Option<Instant>,
+}
+
+impl FastUse {
+    fn add(&mut self, used: Duration) {
+        if used >= LONG_POLL {
+            self.long += used;
+            return;
+        }
+        let now = Instant::now();
+        match self.window {
+            Some(window) if now.saturating_duration_since(window) < FAST_WINDOW => self.short += used,
+            _ => (self.window, self.short) = (Some(now), used),
+        }
+    }
+
+    fn total(&self) -> Duration {
+        self.long + self.short
+    }
 }
 
 /// What a stay in the slow lane ends with.
@@ -88,12 +124,12 @@ impl<T: Send + 'static> Future for Metered<T> {
             match std::mem::replace(&mut this.place, Place::Over) {
                 Place::New(future) => {
                     this.place = if this.account.may_begin_fast() {
-                        Place::Fast(future, Duration::ZERO)
+                        Place::Fast(future, FastUse::default())
                     } else {
                         move_to_slow(&this.account, future)
                     };
                 }
-                Place::Fast(mut future, used) => {
+                Place::Fast(mut future, mut used) => {
                     let slice = if this.account.is_limited() { FAST_SLICE } else { SLOW_SLICE };
                     let Some(polling) = Polling::begin(&this.account, slice) else {
                         // Within another guest's poll, which is measured.
@@ -104,10 +140,14 @@ impl<T: Send + 'static> Future for Metered<T> {
                         return polled;
                     };
                     let polled = future.as_mut().poll(cx);
-                    let used = used + polling.end();
-                    let too_long = used >= FAST_TOTAL && this.account.is_limited();
+                    let took = polling.end();
+                    let is_limited = this.account.is_limited();
+                    if is_limited {
+                        used.add(took);
+                    }
+                    let too_long = is_limited && used.total() >= FAST_TOTAL;
                     if too_long {
-                        this.account.charge_fast_lane(used);
+                        this.account.charge_fast_lane(used.total());
                     }
                     if polled.is_ready() {
                         return polled;
@@ -120,7 +160,7 @@ impl<T: Send + 'static> Future for Metered<T> {
                 }
                 Place::Slow(mut task) => match Pin::new(&mut task).poll(cx) {
                     Poll::Ready(Stint::Ended(output)) => return Poll::Ready(output),
-                    Poll::Ready(Stint::Calm(future)) => this.place = Place::Fast(future, Duration::ZERO),
+                    Poll::Ready(Stint::Calm(future)) => this.place = Place::Fast(future, FastUse::default()),
                     Poll::Pending => {
                         this.place = Place::Slow(task);
                         return Poll::Pending;
@@ -134,7 +174,7 @@ impl<T: Send + 'static> Future for Metered<T> {
 
 fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'static, T>) -> Place<T> {
     // Outside of an executor there is no lane to give way to.
-    let Ok(executor) = Handle::try_current() else { return Place::Fast(future, Duration::ZERO) };
+    let Ok(executor) = Handle::try_current() else { return Place::Fast(future, FastUse::default()) };
     let id = account.id();
     let schedule = move |runnable| slow::push(id, runnable, executor.clone());
     let (runnable, task) =
@@ -145,15 +185,17 @@ fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'st
 
 /// Runs a guest in the slow lane, until it ends or has become calm.
 async fn stint<T>(account: Arc<Account>, mut future: BoxFuture<'static, T>) -> Stint<T> {
-    let mut window = (Instant::now(), Duration::ZERO);
+    let (mut window, mut any_long) = ((Instant::now(), Duration::ZERO), false);
     let ended = poll_fn(|cx| {
         let polling = Polling::begin(&account, SLOW_SLICE);
         let polled = future.as_mut().poll(cx);
-        window.1 += polling.map(Polling::end).unwrap_or_default();
+        let took = polling.map(Polling::end).unwrap_or_default();
+        window.1 += took;
+        any_long |= took >= LONG_POLL;
         let is_over = window.0.elapsed() >= CALM_TIME;
-        let is_calm = is_over && window.1 < CALM_USE;
+        let is_calm = is_over && window.1 < CALM_USE && !any_long;
         if is_over {
-            window = (Instant::now(), Duration::ZERO);
+            (window, any_long) = ((Instant::now(), Duration::ZERO), false);
         }
         match polled {
             Poll::Ready(output) => Poll::Ready(Some(output)),
