@@ -36,12 +36,12 @@ pub(crate) struct OpenPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Nobody opens the file while this lives. Whoever has it open keeps it.
+/// Keeps the file from being opened while this lives. Handles that are open stay open.
 pub(crate) struct Held<T> {
     /// The store, if it is open.
     pub(crate) store: Option<Arc<T>>,
     _slot: OwnedMutexGuard<Weak<T>>,
-    /// Taken where nobody has it open.
+    /// Taken where the file is not open.
     _closed: Option<OwnedSemaphorePermit>,
 }
 

@@ -64,7 +64,7 @@ pub struct OutsideError {
 
 impl Place {
     /// The place of an app of a tenant, whose data lies in `data` (`kv/`, `sql/` and `dirs/`, each made when it is needed) and
-    /// whose revision's files lie in `files`. What its stores use is charged to nobody until [`Place::account`] is set.
+    /// whose revision's files lie in `files`. What its stores use is not charged until [`Place::account`] is set.
     #[must_use]
     pub fn of_tenant(
         data: &Path,

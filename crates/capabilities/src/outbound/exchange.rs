@@ -25,7 +25,7 @@ const RESPONSE_HEADERS_MAX: usize = 200;
 /// Bytes of the header list of an HTTP/2 response.
 const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 
-/// What a connection holds of each direction while nobody reads or writes: together with the pieces that are on their way, no more than
+/// What a connection holds of each direction while neither side reads or writes: together with the pieces that are on their way, no more than
 /// the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/guest.rs`).
 const BUFFER_BYTES: usize = 64 << 10;
 

@@ -7,7 +7,7 @@
 //! (`running.rs`).
 //!
 //! When a caller stops waiting, its job is taken out of the queue and dropped; if it runs already, it is told to end
-//! ([`must_end`]). A job that panics costs its caller an error and nobody else anything.
+//! ([`must_end`]). A job that panics gives its caller an error and does not affect other jobs.
 //!
 //! Threads are started, and jobs are dropped, while no lock is held: a thread may not start, and what a job holds may come back to its
 //! lane or its store when it is dropped.
