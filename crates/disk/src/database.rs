@@ -87,6 +87,26 @@ impl Database {
         self.run(&work)?.or_else(|error| if self.has_failed() { self.run(&work)? } else { Err(error) })
     }
 
+    /// As [`Database::read`], but waits for the end of the pause after an attempt to open a failed database, if that is not longer than
+    /// `pause_max`. Blocks.
+    ///
+    /// # Errors
+    /// As [`Database::read`].
+    pub fn read_after_pause<T, E: From<redb::Error>>(
+        &self,
+        work: impl Fn(&redb::Database) -> Result<T, E>,
+        pause_max: Duration,
+    ) -> Result<T, E> {
+        if self.has_failed() {
+            let next = *self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
+            if let Some(pause) = pause.filter(|pause| *pause <= pause_max) {
+                std::thread::sleep(pause);
+            }
+        }
+        self.read(work)
+    }
+
     /// Runs `work`, which may write. If the storage fails, what was not committed is gone; the next operation opens the database again.
     ///
     /// # Errors

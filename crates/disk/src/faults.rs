@@ -30,6 +30,8 @@ struct Plan {
     fault: Mutex<Option<Fault>>,
     /// Operations until the first that fails.
     left: AtomicU64,
+    /// Operations that fail after that; then the storage works again.
+    fails: AtomicU64,
     met: AtomicBool,
     operations: AtomicU64,
 }
@@ -69,6 +71,12 @@ impl Fault {
 impl Faults {
     /// After `left` more operations that `fault` concerns, all such operations fail until [`Faults::end`].
     pub fn begin(&self, fault: Fault, left: u64) {
+        self.begin_for(fault, left, u64::MAX);
+    }
+
+    /// As [`Faults::begin`], but only so many operations fail.
+    pub fn begin_for(&self, fault: Fault, left: u64, fails: u64) {
+        self.0.fails.store(fails, Ordering::SeqCst);
         self.0.left.store(left, Ordering::SeqCst);
         self.0.met.store(false, Ordering::SeqCst);
         *self.0.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
@@ -92,6 +100,10 @@ impl Faults {
         let Some(fault) = fault.filter(|fault| fault.concerns(operation)) else { return Ok(()) };
         let left = self.0.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left.is_ok() {
+            return Ok(());
+        }
+        let fails = self.0.fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |fails| fails.checked_sub(1));
+        if fails.is_err() {
             return Ok(());
         }
         self.0.met.store(true, Ordering::SeqCst);

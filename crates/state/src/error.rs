@@ -47,6 +47,12 @@ pub enum StateError {
         /// What it said.
         source: Box<redb::Error>,
     },
+    /// The disk or the database failed while a change was committed, and cannot be read now: the change was made or was not, as a whole.
+    #[error("cannot write the node's state, nor read whether the change was made")]
+    Unsettled {
+        /// What it said.
+        source: Box<redb::Error>,
+    },
     /// There is no such tenant.
     #[error("there is no tenant `{0}`")]
     NoTenant(TenantName),

@@ -4,13 +4,15 @@
 //! synced, and only then seen. Changes come one after the other; reading waits for none.
 //!
 //! When the disk fails at a change, the database is opened again ([`isomer_disk::Database`]), and what it holds is read anew before the next
-//! change: a change whose last sync failed may be there although it was reported as failed.
+//! change. A commit that failed may have become durable, so every change has a number that is written with it: when a commit fails, the number in the
+//! file tells whether the change was made. Where the file cannot be read either, the change is [`StateError::Unsettled`].
 //!
 //! long because every change is one function that checks, writes and sees, and they are read side by side.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use isomer_api::{AppName, HostPattern, RevisionId, TenantChange, TenantName};
 use isomer_disk::{Database, FileStorage, Storage};
@@ -22,6 +24,9 @@ use crate::model::{
     App, Contents, Deployment, HOSTS_MAX, REVISIONS_MAX, References, SECRETS_MAX, Secret, Secrets, Taking, Tenant,
 };
 use crate::tables::{self, APPS, PACKAGES, PARTS, Parts, SECRETS, TENANTS, decode, encode};
+
+/// How long a change whose commit failed waits until the database may be opened again, to learn whether it was made.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 type AppKey = (TenantName, AppName);
 
@@ -408,16 +413,37 @@ impl State {
         after
     }
 
-    /// One transaction. Nothing of it is there if it fails.
+    /// One transaction. Nothing of it is there if it fails, except for [`StateError::Unsettled`].
     fn write(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), StateError>) -> Result<(), StateError> {
+        let mut committing = None;
         // Durability is immediate by default: `commit` returns after the sync.
-        self.database.write(|database| {
+        let written = self.database.write(|database| {
             let mut tables = database.begin_write()?;
             // So that opening after a crash does not read the whole file.
             tables.set_quick_repair(true);
             change(&tables)?;
+            committing = Some(tables::count_change(&tables)?);
             Ok(tables.commit()?)
-        })
+        });
+        match (written, committing) {
+            // A commit whose last sync failed may be durable all the same. Which it is, the file tells.
+            (Err(StateError::Storage { source }), Some(number)) => {
+                match self.database.read_after_pause(tables::last_change, SETTLE_MAX) {
+                    Ok(last) if last == number => Ok(()),
+                    Ok(_) => Err(StateError::Storage { source }),
+                    Err(_) => Err(StateError::Unsettled { source }),
+                }
+            }
+            (written, _) => written,
+        }
+    }
+
+    /// Brings what is seen up to what the database holds: after [`StateError::Unsettled`] this tells whether the change was made.
+    ///
+    /// # Errors
+    /// When the database cannot be read yet.
+    pub fn reread(&self) -> Result<(), StateError> {
+        self.changing().map(drop)
     }
 
     /// The right to change something, once what is seen is what the database holds.

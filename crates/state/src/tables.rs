@@ -8,7 +8,7 @@ use std::path::Path;
 
 use isomer_api::{AppName, Digest, RevisionId, TenantName};
 use isomer_disk::{Database, Storage};
-use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
+use redb::{ReadableDatabase as _, ReadableTable, TableDefinition, TableHandle as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
@@ -20,6 +20,9 @@ pub(crate) const FORMAT: u32 = 1;
 /// What the file is: `kind` is [`KIND`], `format` a number.
 pub(crate) const ABOUT: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
 const KIND: &str = "isomer-node-state";
+
+/// Key of the number of the last change in [`ABOUT`]. A file of an earlier version has none.
+const CHANGE: &str = "change";
 
 pub(crate) const TENANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tenants");
 pub(crate) const SECRETS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("secrets");
@@ -106,6 +109,24 @@ fn make(database: &redb::Database) -> Result<(), StateError> {
         change.open_table(PARTS)?;
     }
     Ok(change.commit()?)
+}
+
+/// Gives a change its number, which is written with it.
+pub(crate) fn count_change(tables: &WriteTransaction) -> Result<u64, StateError> {
+    let mut about = tables.open_table(ABOUT)?;
+    let number = number_in(&about)? + 1;
+    about.insert(CHANGE, number.to_string().as_str())?;
+    Ok(number)
+}
+
+/// The number of the last change that was made.
+pub(crate) fn last_change(database: &redb::Database) -> Result<u64, StateError> {
+    number_in(&database.begin_read()?.open_table(ABOUT)?)
+}
+
+fn number_in(about: &impl ReadableTable<&'static str, &'static str>) -> Result<u64, StateError> {
+    let Some(number) = about.get(CHANGE)? else { return Ok(0) };
+    number.value().parse().map_err(malformed)
 }
 
 /// Reads all but packages and secrets.

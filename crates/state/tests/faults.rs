@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use isomer_api::{TenantChange, TenantName};
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
-use isomer_state::{Secret, State};
+use isomer_state::{Secret, State, StateError};
 
 /// Only tells a hang from an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,4 +50,68 @@ fn a_fault_at_any_operation_loses_nothing_and_is_over_when_the_storage_works() {
         assert_eq!(seen, again, "{fault:?}");
         assert!(tenants.iter().all(|tenant| again.contains(tenant)), "{fault:?}");
     }
+}
+
+/// A commit that fails may have been made or not: what is reported is what a later process finds.
+#[test]
+fn a_change_is_there_if_and_only_if_it_is_not_reported_as_failed() {
+    const OPERATIONS: u64 = 40;
+    let (mut failed, mut made) = (0, 0);
+    for fault in Fault::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        for operation in 0..OPERATIONS {
+            let faults = Faults::default();
+            let state = State::open_over(&path, FaultyStorage::new(path.clone(), faults.clone())).unwrap();
+            let at = format!("{fault:?} of operation {operation} alone");
+            let tenant: TenantName = format!("t{operation}").parse().unwrap();
+            faults.begin_for(fault, operation, 1);
+            let change = state.set_tenant(&tenant, TenantChange::default());
+            let is_met = faults.end();
+            assert!(!matches!(change, Err(StateError::Unsettled { .. })), "{at}: the storage works again");
+            state.reread().unwrap();
+            let is_seen = state.tenant(&tenant).is_ok();
+            drop(state);
+            let is_there = State::open(&path).unwrap().tenant(&tenant).is_ok();
+            assert_eq!((change.is_ok(), change.is_ok()), (is_seen, is_there), "{at}: {change:?}");
+            match change {
+                Ok(_) if is_met => made += 1,
+                Ok(_) => {}
+                Err(_) => failed += 1,
+            }
+        }
+    }
+    assert!(failed > 5 && made > 0, "{failed} failed, {made} were made although their commit failed");
+}
+
+#[test]
+fn a_change_whose_fate_cannot_be_read_is_unsettled_until_it_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let (mut unsettled, mut made) = (0, 0);
+    for operation in 0..40 {
+        let faults = Faults::default();
+        let state = State::open_over(&path, FaultyStorage::new(path.clone(), faults.clone())).unwrap();
+        let tenant: TenantName = format!("t{operation}").parse().unwrap();
+        faults.begin(Fault::Broken, operation);
+        let change = state.set_tenant(&tenant, TenantChange::default());
+        let cannot = state.reread();
+        if faults.end() {
+            cannot.unwrap_err();
+        }
+        let until = Instant::now() + PATIENCE;
+        while let Err(error) = state.reread() {
+            assert!(Instant::now() < until, "{error}");
+            std::thread::yield_now();
+        }
+        let is_there = state.tenant(&tenant).is_ok();
+        match change {
+            Err(StateError::Unsettled { .. }) => {
+                unsettled += 1;
+                made += usize::from(is_there);
+            }
+            change => assert_eq!(change.is_ok(), is_there, "operation {operation}: {change:?}"),
+        }
+    }
+    assert!(unsettled > 1, "{unsettled} unsettled, of which {made} were made");
 }
