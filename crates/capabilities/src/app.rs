@@ -73,7 +73,7 @@ impl Capabilities {
         let secrets = read_secrets(app, place)?;
         let (kv, sql) = (engines.kv(place), engines.sql(place));
         count_data(place, engines).await?;
-        let trial = place.trial.as_ref().map(|folder| place.within(folder));
+        let trial = place.trial.as_ref().map(|trial| place.within(&trial.folder));
         let trial = trial.as_ref().map(|place| (engines.kv(place), engines.sql(place)));
         let (mut kv_grants, mut sql_grants) = (GrantTable::new(), GrantTable::new());
         let (mut config_grants, mut secret_grants) = (GrantTable::new(), GrantTable::new());

@@ -1,12 +1,13 @@
 //! Where the capabilities of one app lie, and what its tenant may use of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use isomer_manifest::DirGrant;
+use isomer_disk::CopyLimits;
+use isomer_manifest::{App, DirGrant};
 use isomer_runtime::Account;
 
 use crate::data_dir::make_private_dir;
@@ -33,8 +34,26 @@ pub struct Place {
     pub outbound: Option<Arc<TenantHosts>>,
     /// Where its secrets come from.
     pub secrets: SecretValues,
-    /// The folder of what a revision on trial writes; absent for one that serves.
-    pub trial: Option<PathBuf>,
+    /// Where what a revision on trial writes goes; absent for one that serves.
+    pub trial: Option<TrialPlace>,
+}
+
+/// Where what a revision on trial writes goes.
+#[derive(Debug, Clone)]
+pub struct TrialPlace {
+    /// A folder of its own, for stores and for folders that the app does not have yet.
+    pub folder: PathBuf,
+    /// What it gets of the app's folders that components may write.
+    pub folders: TrialFolders,
+}
+
+/// What a revision on trial gets of the app's folders that components may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrialFolders {
+    /// The folders themselves, only to be read.
+    ReadOnly,
+    /// Copies, made by [`Place::copy_folders`].
+    Copied,
 }
 
 /// What the paths of a manifest mean.
@@ -102,17 +121,58 @@ impl Place {
         }
     }
 
-    /// The same place for a revision on trial: what it writes to its stores goes to copies in `folder`, and stores that are not there are
-    /// made there. Folders that components may write to are the app's own, unless it has none yet.
+    /// The same place for a revision on trial: nothing that it writes gets to the app's own stores and folders. What it writes to stores goes to
+    /// copies in `folder`, where stores and folders that are not there are made, too.
     #[must_use]
-    pub fn on_trial(&self, folder: &Path) -> Self {
-        let mut place = Self { trial: Some(folder.to_owned()), ..self.clone() };
-        if let AppFiles::Own { writable, .. } = &mut place.files
-            && !writable.exists()
-        {
-            *writable = folder.join("dirs");
+    pub fn on_trial(&self, folder: &Path, folders: TrialFolders) -> Self {
+        Self { trial: Some(TrialPlace { folder: folder.to_owned(), folders }), ..self.clone() }
+    }
+
+    /// The app's folders that components of `app` may write, as far as they are there.
+    #[must_use]
+    pub fn writable_folders(&self, app: &App) -> Vec<PathBuf> {
+        let grants = app.components.values().flat_map(|component| &component.grants.dirs);
+        let folders: BTreeSet<_> = grants.filter_map(|grant| self.files.writable(&grant.value)).collect();
+        folders.into_iter().filter(|folder| folder.is_dir()).collect()
+    }
+
+    /// Copies the [writable folders](Place::writable_folders) to where a revision on trial in this place finds them. Blocks.
+    ///
+    /// # Errors
+    /// When there is no room in the tenant's storage or they cannot be copied by `deadline`. What was copied goes with the trial's folder.
+    ///
+    /// # Panics
+    /// Never: it does nothing where the place is for no trial.
+    pub fn copy_folders(&self, app: &App, deadline: Instant) -> io::Result<()> {
+        let Some(trial) = &self.trial else { return Ok(()) };
+        let dirs = trial.dirs();
+        make_private_dir(&dirs)?;
+        for folder in self.writable_folders(app) {
+            let copied = dirs.join(folder.file_name().unwrap_or_default());
+            let limits = CopyLimits { bytes_max: self.storage.room(), deadline };
+            let outcome = isomer_disk::copy(&folder, &copied, limits);
+            self.storage.scan_folder(&copied)?;
+            outcome?;
         }
-        place
+        Ok(())
+    }
+
+    /// The folder of a grant, with all links resolved, and whether it may be written. One that may be written is made where the app is a tenant's.
+    ///
+    /// # Errors
+    /// When it is not there, or not the app's own.
+    pub fn directory(&self, grant: &DirGrant) -> io::Result<(PathBuf, bool)> {
+        match (&self.trial, &self.files) {
+            (Some(trial), AppFiles::Own { files, .. }) if grant.write => {
+                let is_there = self.files.writable(grant).is_some_and(|folder| folder.exists());
+                if is_there && trial.folders == TrialFolders::ReadOnly {
+                    return Ok((self.files.directory(grant)?, false));
+                }
+                let own = AppFiles::Own { files: files.clone(), writable: trial.dirs() };
+                Ok((own.directory(grant)?, true))
+            }
+            _ => Ok((self.files.directory(grant)?, grant.write)),
+        }
     }
 
     /// A place for stores in `folder`; everything else is the same.
@@ -131,7 +191,22 @@ impl Place {
     }
 }
 
+impl TrialPlace {
+    /// Folders that components may write.
+    fn dirs(&self) -> PathBuf {
+        self.folder.join("dirs")
+    }
+}
+
 impl AppFiles {
+    /// The folder of a grant with `write`, whether it is there or not; `None` where the app is of whoever runs the process.
+    fn writable(&self, grant: &DirGrant) -> Option<PathBuf> {
+        match self {
+            Self::Own { writable, .. } if grant.write => Some(writable.join(folder_name(&grant.host).ok()?)),
+            _ => None,
+        }
+    }
+
     /// How an error names a path of the manifest: where it leads, to whoever runs the process; as written, to a tenant, whom a
     /// node's folders do not concern.
     #[must_use]
@@ -244,6 +319,35 @@ mod tests {
         assert_eq!(folders.len(), names.len(), "each has one of its own");
         let real = dir.path().join("dirs").canonicalize().unwrap();
         assert!(folders.iter().all(|folder| folder.parent() == Some(&real)), "side by side: {folders:?}");
+    }
+
+    #[test]
+    fn a_trial_reads_the_apps_folders_or_writes_copies_and_makes_what_is_not_there_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, trial) = (dir.path().join("data"), dir.path().join("trial"));
+        let hosts = Arc::new(TenantHosts::new(None).unwrap());
+        let storage = Arc::new(StorageAccount::new(1 << 20));
+        let place = Place::of_tenant(&data, &dir.path().join("files"), storage.clone(), hosts, BTreeMap::new());
+        let manifest = "[app]\nname = \"a\"\nversion = \"1.0.0\"\n[components.c]\nwasm = \"c.wasm\"\n\
+                        grants.dirs = [{ host = \"notes\", guest = \"/n\", write = true }, { host = \"new\", guest = \"/m\", write = true }]\n";
+        let app = isomer_manifest::parse(&isomer_manifest::SourceFile::new("isomer.toml", manifest)).unwrap().app;
+        let (notes, _) = place.directory(&grant("notes", true)).unwrap();
+        std::fs::write(notes.join("mine"), "text").unwrap();
+        let reading = place.on_trial(&trial, TrialFolders::ReadOnly);
+        assert_eq!(reading.directory(&grant("notes", true)).unwrap(), (notes.clone(), false));
+        let (new, may_write) = reading.directory(&grant("new", true)).unwrap();
+        assert!(may_write && new.starts_with(trial.canonicalize().unwrap()) && !data.join("dirs/new").exists());
+        std::fs::remove_dir_all(&trial).unwrap();
+        std::fs::create_dir(&trial).unwrap();
+        let writing = place.on_trial(&trial, TrialFolders::Copied);
+        writing.copy_folders(&app, Instant::now() + Duration::from_secs(600)).unwrap();
+        let (copied, may_write) = writing.directory(&grant("notes", true)).unwrap();
+        assert!(may_write && copied.starts_with(trial.canonicalize().unwrap()));
+        assert_eq!(std::fs::read(copied.join("mine")).unwrap(), b"text");
+        assert!(storage.used_in(&trial) >= 4096, "the copy is counted");
+        storage.set_limit(0);
+        let refused = place.on_trial(&dir.path().join("other"), TrialFolders::Copied);
+        assert!(refused.copy_folders(&app, Instant::now() + Duration::from_secs(600)).is_err());
     }
 
     #[cfg(unix)]

@@ -23,6 +23,8 @@ use crate::pool::locked;
 pub struct StorageAccount {
     number: u64,
     limit: AtomicU64,
+    /// See [`StorageAccount::lend`].
+    lent: AtomicU64,
     used: AtomicU64,
     refused: AtomicU64,
     files: Mutex<HashMap<PathBuf, u64>>,
@@ -68,6 +70,7 @@ impl StorageAccount {
         Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             limit: AtomicU64::new(limit),
+            lent: AtomicU64::new(0),
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             files: Mutex::default(),
@@ -96,6 +99,33 @@ impl StorageAccount {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
+    /// Lets `bytes` more than the limit be used until the loan is dropped: for copies that last no longer than that, where something else
+    /// of the tenant's can be removed if they become permanent. The reserve of the disk is not lent.
+    #[must_use]
+    pub fn lend(self: &Arc<Self>, bytes: u64) -> Loan {
+        // Never above what an integer holds: a limit that is none stays none.
+        let bytes = bytes.min(LOAN_BYTES_MAX);
+        self.lent.fetch_add(bytes, Ordering::Relaxed);
+        Loan { account: self.clone(), bytes }
+    }
+
+    /// Whether more is used than may be.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.used() > self.bound()
+    }
+
+    /// Bytes that the files below `dir` take, as far as is known.
+    #[must_use]
+    pub fn used_in(&self, dir: &Path) -> u64 {
+        locked(&self.files).iter().filter(|(path, _)| path.starts_with(dir)).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// What may be used now.
+    fn bound(&self) -> u64 {
+        self.limit().saturating_add(self.lent.load(Ordering::Relaxed))
+    }
+
     /// From now on, writes are refused that would leave less than the reserve on the disk. The first reserve counts.
     pub fn set_reserve(&self, reserve: Arc<Reserve>) {
         let _ = self.reserve.set(reserve);
@@ -104,7 +134,7 @@ impl StorageAccount {
     /// Bytes that are used, as far as is known: see [`StorageAccount::scan`]. At least the limit, where something cannot be counted.
     pub fn used(&self) -> u64 {
         let used = self.used.load(Ordering::Relaxed);
-        if self.is_limited() && !locked(&self.uncounted).is_empty() { used.max(self.limit()) } else { used }
+        if self.is_limited() && !locked(&self.uncounted).is_empty() { used.max(self.bound()) } else { used }
     }
 
     /// How many writes were refused for the limit.
@@ -212,8 +242,8 @@ impl StorageAccount {
     }
 
     /// Bytes that are left.
-    pub(crate) fn room(&self) -> u64 {
-        let own = self.limit().saturating_sub(self.used()).saturating_sub(self.claimed.load(Ordering::Relaxed));
+    pub fn room(&self) -> u64 {
+        let own = self.bound().saturating_sub(self.used()).saturating_sub(self.claimed.load(Ordering::Relaxed));
         match self.reserve.get() {
             Some(reserve) if own > 0 => own.min(reserve.room()),
             _ => own,
@@ -222,7 +252,7 @@ impl StorageAccount {
 
     /// The error of a write that finds no room: what is in its way is the tenant's limit, or the disk before that.
     pub(crate) fn full<E>(&self, disk: E, limit: impl FnOnce(u64) -> E) -> E {
-        let own = self.limit().saturating_sub(self.used());
+        let own = self.bound().saturating_sub(self.used());
         if self.reserve.get().is_some_and(|reserve| reserve.room() < own) { disk } else { limit(self.limit()) }
     }
 
@@ -231,7 +261,7 @@ impl StorageAccount {
         // Claimed first: two who claim the rest at the same time must not both have it.
         self.claimed.fetch_add(bytes, Ordering::Relaxed);
         let taken = self.used().saturating_add(self.claimed.load(Ordering::Relaxed));
-        let fits = taken <= self.limit() && self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes);
+        let fits = taken <= self.bound() && self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes);
         if !fits {
             self.settle(bytes);
         }
@@ -279,6 +309,22 @@ impl StorageAccount {
     /// The bytes no longer wait.
     pub(crate) fn end_waiting(&self, bytes: usize) {
         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// More is never lent at once.
+const LOAN_BYTES_MAX: u64 = 1 << 60;
+
+/// What was lent to an account, until this is dropped.
+#[derive(Debug)]
+pub struct Loan {
+    account: Arc<StorageAccount>,
+    bytes: u64,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.account.lent.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -370,6 +416,25 @@ mod tests {
         assert_eq!((account.room(), account.full("disk", |_| "limit")), (0, "disk"));
         account.set_limit(0);
         assert_eq!(account.full("disk", |_| "limit"), "limit");
+    }
+
+    #[test]
+    fn a_loan_makes_room_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x"), vec![1; 10_000]).unwrap();
+        let account = Arc::new(StorageAccount::new(10_000));
+        account.scan(dir.path()).unwrap();
+        let used = account.used();
+        assert_eq!((account.room(), account.is_over(), account.used_in(dir.path())), (0, used > 10_000, used));
+        let loans = [account.lend(100_000), account.lend(50_000)];
+        assert_eq!((account.room(), account.limit(), account.is_over()), (160_000 - used, 10_000, false));
+        assert!(account.claim(160_000 - used) && !account.claim(1));
+        account.settle(160_000 - used);
+        drop(loans);
+        assert_eq!(account.room(), 0);
+        let endless = Arc::new(StorageAccount::unlimited());
+        let _loan = endless.lend(u64::MAX);
+        assert_eq!(endless.room(), u64::MAX);
     }
 
     #[test]

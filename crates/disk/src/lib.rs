@@ -2,6 +2,7 @@
 //!
 //! - [`Database`]: a redb database that is opened again after its storage failed.
 //! - [`tree`]: counting and removing folders that a tenant made, with bounded descriptors and memory, however deep they are.
+//! - [`copy`]: copying such folders, with bounded descriptors, bytes and time.
 //! - [`Reserve`]: free space that tenants cannot use.
 //!
 //! It must not know what the files mean, or whose they are.
@@ -9,11 +10,13 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod copy;
 mod database;
 #[cfg(any(test, feature = "faults"))]
 pub mod faults;
 mod reserve;
 pub mod tree;
 
+pub use copy::{CopyLimits, copy};
 pub use database::{Database, FileStorage, Storage};
 pub use reserve::Reserve;

@@ -34,7 +34,7 @@ const BLOCK_BYTES: u64 = 512;
 /// How often a name for a folder that is moved up may be taken by something else. The names begin at a random number.
 const NAMES_TRIED_MAX: u32 = 1000;
 
-const FOLDER: OFlags =
+pub(crate) const FOLDER: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 /// Something that [`walk`] found.
@@ -237,12 +237,12 @@ impl Names {
     }
 }
 
-fn is_itself(name: &CStr) -> bool {
+pub(crate) fn is_itself(name: &CStr) -> bool {
     matches!(name.to_bytes(), b"." | b"..")
 }
 
 /// `None` where the thing is not there any more.
-fn there<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn there<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NOENT) => Ok(None),
@@ -250,7 +250,7 @@ fn there<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn too_deep() -> io::Error {
+pub(crate) fn too_deep() -> io::Error {
     io::Error::new(io::ErrorKind::QuotaExceeded, format!("folders are more than {DEPTH_MAX} levels deep"))
 }
 

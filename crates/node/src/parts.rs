@@ -111,13 +111,13 @@ impl Parts {
 
     fn directories(&self, name: &ComponentName, component: &Component) -> Result<Vec<Directory>, PartsError> {
         let open = |grant: &isomer_manifest::DirGrant| {
-            let host = self.capabilities.place().files.directory(grant);
-            let host = host.map_err(|source| PartsError::Directory {
+            let opened = self.capabilities.place().directory(grant);
+            let (host, write) = opened.map_err(|source| PartsError::Directory {
                 component: name.clone(),
                 path: self.capabilities.place().files.shown(&grant.host),
                 source,
             })?;
-            Ok(Directory { host, guest: grant.guest.clone(), write: grant.write })
+            Ok(Directory { host, guest: grant.guest.clone(), write })
         };
         component.grants.dirs.iter().map(|grant| open(&grant.value)).collect()
     }

@@ -3,6 +3,7 @@
 //! - `/read` → the file; `/write` (the body is the new text); `/append`; `/remove`; `/make-dir`;
 //! - `/fill` and `/fill-3` write to the file until that fails, at most `bytes`, by WASI 0.2 and 0.3 → how many bytes were written;
 //! - `/nest` and `/nest-3` make folders inside one another, at most `levels`, likewise → how many were made, and the error;
+//! - `/check/read/FILE`, `/check/append/FILE` and `/check/append-and-fail/FILE` do that with `/FILE`, without a query;
 //! - `/list` → names, sorted, one a line; `/link?to=T` makes a symbolic link to T; `/rename?to=T`.
 //!
 //! An error: 403 where permission is denied, 404 where nothing is there, else 500; the body is the kind and the text.
@@ -59,8 +60,19 @@ async fn probe(request: Request) -> io::Result<Vec<u8>> {
             names.sort();
             Ok(names.concat().into_bytes())
         }
+        check if check.starts_with("/check/") => self::check(&check["/check/".len()..]),
         other => Err(io::Error::other(format!("no such path {other}"))),
     }
+}
+
+fn check(what: &str) -> io::Result<Vec<u8>> {
+    let (how, file) = what.split_once('/').unwrap_or_default();
+    let file = format!("/{file}");
+    if how == "read" {
+        return fs::read(file);
+    }
+    fs::OpenOptions::new().append(true).create(true).open(file)?.write_all(b"checked\n")?;
+    if how == "append" { Ok(b"done\n".to_vec()) } else { Err(io::Error::other("as it was told")) }
 }
 
 const PIECE: usize = 100_000;

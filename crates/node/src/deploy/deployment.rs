@@ -17,12 +17,12 @@ use isomer_state::{App, Contents, Deployment, StateError, Taking};
 use super::flights::Asker;
 use super::kept::Kept;
 use super::snapshots::Snapshot;
-use super::steps::Step;
+use super::steps::{Changing, Step};
 use super::takeover::{self, Takeover};
 use super::trial::Trial;
 use super::{child, release};
 use crate::host::shelf::Compiled;
-use crate::host::{Host, problems};
+use crate::host::{Host, problems, removals};
 use crate::package::Package;
 use crate::parts::PartsError;
 use crate::tenancy::{Started, Stock, TenancyError};
@@ -41,6 +41,7 @@ struct Bringing {
     /// What its stores are to be like; absent leaves them as they are, but for migrations.
     snapshot: Option<Snapshot>,
     begun: Instant,
+    changing: Arc<Changing>,
 }
 
 /// What is to be warned of in a release that can be deployed.
@@ -79,11 +80,11 @@ impl Host {
         release: Release,
     ) -> Result<Deployed, Problem> {
         let begun = Instant::now();
-        let _changing = self.busy.begin(&tenant, &app)?;
+        let changing = Arc::new(self.busy.begin(&tenant, &app)?);
         check_size(&release)?;
         let before = self.app_before(&tenant, &app)?;
         let revision = release::revision_of(&release);
-        self.bring(Bringing { tenant, app, release, revision, before, snapshot: None, begun }).await
+        self.bring(Bringing { tenant, app, release, revision, before, snapshot: None, begun, changing }).await
     }
 
     pub(crate) async fn roll_back(
@@ -93,7 +94,7 @@ impl Host {
         rollback: Rollback,
     ) -> Result<Deployed, Problem> {
         let begun = Instant::now();
-        let _changing = self.busy.begin(&tenant, &app)?;
+        let changing = Arc::new(self.busy.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
         let hint = format!("`isomer revisions {app} --tenant {tenant}` lists those that there are");
         let revision = match rollback.revision {
@@ -113,7 +114,7 @@ impl Host {
             false => None,
         };
         let release = self.release_of(&revision).await?;
-        self.bring(Bringing { tenant, app, release, revision, before: Some(before), snapshot, begun }).await
+        self.bring(Bringing { tenant, app, release, revision, before: Some(before), snapshot, begun, changing }).await
     }
 
     pub(crate) async fn swap_components(
@@ -123,7 +124,7 @@ impl Host {
         swap: Swap,
     ) -> Result<Deployed, Problem> {
         let begun = Instant::now();
-        let _changing = self.busy.begin(&tenant, &app)?;
+        let changing = Arc::new(self.busy.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
         let mut release = self.release_of(&before.current().revision).await?;
         for (name, part) in swap.components {
@@ -136,7 +137,8 @@ impl Host {
         }
         check_size(&release)?;
         let revision = release::revision_of(&release);
-        self.bring(Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun }).await
+        self.bring(Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing })
+            .await
     }
 
     /// All steps. Nothing of the app has changed if one of them fails.
@@ -161,7 +163,7 @@ impl Host {
         })
         .await?;
         self.step(Step::LaidOut);
-        let Bringing { tenant, app, release, revision, before, snapshot, begun } = bringing;
+        let Bringing { tenant, app, release, revision, before, snapshot, begun, changing } = bringing;
         let (stock, inputs) = self.stock_of(&tenant, &app, &revision, &package).await?;
         let hosts = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
         let trial = Trial {
@@ -197,8 +199,19 @@ impl Host {
         let was_stopped = before.as_ref().is_some_and(|before| before.stopped);
         let (hosts, stores) = if snapshot.is_some() || schemas.values().any(|schema| !schema.pending.is_empty()) {
             let (before, stock) = (before.as_deref(), &stock);
-            let takeover = Takeover { host: self, tenant: &tenant, app: &app, before, stock, snapshot, taking, now_s };
+            let takeover = Takeover {
+                host: self,
+                tenant: &tenant,
+                app: &app,
+                changing: &changing,
+                before,
+                stock,
+                snapshot,
+                taking,
+                now_s,
+            };
             let taken = takeover.carry_out().await?;
+            warnings.extend(taken.warnings);
             self.resume_if(was_stopped, &tenant, &app);
             self.serve_recorded(key, &taken.recorded).await?;
             drop(taken.held);
@@ -209,9 +222,11 @@ impl Host {
                 None => self.started_anew(key).await.map_err(|error| not_started(&error))?,
             };
             let host = self.clone();
-            let recorded =
-                self.blocking(move || host.state.take_over(taking).map_err(|error| host.refused_by_state(error)));
-            let recorded = recorded.await?;
+            let recorded = self.blocking(move || Ok(host.state.take_over(taking))).await?;
+            let recorded = recorded.map_err(|error| {
+                self.settle_if_open(&error, (tenant.clone(), app.clone()), &changing);
+                self.refused_by_state(error)
+            })?;
             self.step(Step::Recorded);
             self.resume_if(was_stopped, &tenant, &app);
             self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
@@ -292,6 +307,9 @@ impl Host {
     fn check(&self, bringing: &Bringing) -> Result<Checked, Problem> {
         let Bringing { tenant, app, release, .. } = bringing;
         takeover::check_finished(&self.dir, tenant, app)?;
+        if bringing.before.is_none() {
+            removals::make_way(&self.dir, &self.state, &(tenant.clone(), Some(app.clone())))?;
+        }
         let allowed = self.state.check(tenant, app, release.hosts.as_deref());
         allowed.map_err(|error| self.refused_by_state(error))?;
         let missing = self.missing_of(release)?.digests;
@@ -309,7 +327,9 @@ impl Host {
 
     /// The same release once more, with the same host names or others: what serves is as it should be.
     async fn nothing_to_do(self: &Arc<Self>, bringing: &Bringing) -> Result<Option<Deployed>, Problem> {
-        let Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun } = bringing else {
+        let Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing } =
+            bringing
+        else {
             return Ok(None);
         };
         if before.current().revision != *revision || before.stopped {
@@ -318,8 +338,12 @@ impl Host {
         let mut hosts = before.hosts.clone();
         if let Some(wanted) = release.hosts.clone() {
             let (host, key) = (self.clone(), (tenant.clone(), app.clone()));
-            let set = move || host.state.set_hosts(&key.0, &key.1, wanted).map_err(problems::of_state);
-            hosts.clone_from(&self.blocking(set).await?.hosts);
+            let set = self.blocking(move || Ok(host.state.set_hosts(&key.0, &key.1, wanted))).await?;
+            let set = set.map_err(|error| {
+                self.settle_if_open(&error, (tenant.clone(), app.clone()), changing);
+                problems::of_state(error)
+            })?;
+            hosts.clone_from(&set.hosts);
             self.step(Step::Recorded);
             self.tenancy.set_hosts(tenant, app, &hosts).map_err(|error| problems::failed(&error))?;
             self.step(Step::TookOver);

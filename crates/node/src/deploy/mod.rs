@@ -15,6 +15,7 @@
 //! | [`order`] | what both say to each other |
 //! | `flights` | one compile of a release at a time |
 //! | `release` | a release: its name, its checks, its files on disk |
+//! | `fresh` | folders with names that nothing had before |
 //! | `kept` | what the state keeps of a revision |
 //! | [`sweep`] | removing what nothing refers to |
 
@@ -22,6 +23,7 @@ pub(crate) mod child;
 pub mod compilers;
 pub mod deployment;
 pub(crate) mod flights;
+mod fresh;
 mod health;
 pub(crate) mod kept;
 pub mod order;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component as PathPart, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use isomer_api::{Problem, ProblemKind, Release, RevisionId, TenantName};
 use isomer_disk::tree::remove;
@@ -12,8 +11,7 @@ use isomer_manifest::{App, Diagnostic, Renderer, SecretSource, SourceFile, Spann
 use isomer_state::Blobs;
 use sha2::{Digest as _, Sha256};
 
-/// Numbers the folders that this process lays out.
-static LAID_OUT: AtomicU64 = AtomicU64::new(0);
+use super::fresh::fresh_folder;
 
 /// What the name of a folder that is not complete begins with.
 const UNFINISHED: &str = ".";
@@ -155,8 +153,7 @@ pub(super) fn lay_out(revisions: &Path, revision: &RevisionId, release: &Release
         // Marked as used: what nothing refers to is removed only some time after that.
         return File::open(&goal)?.set_modified(std::time::SystemTime::now());
     }
-    let number = LAID_OUT.fetch_add(1, Ordering::Relaxed);
-    let temporary = revisions.join(format!("{UNFINISHED}{revision}-{number}"));
+    let temporary = fresh_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;
     let mut folders = BTreeSet::from([temporary.clone()]);
     let files = temporary.join("files");
     for (path, part) in &release.files {

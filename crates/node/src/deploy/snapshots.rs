@@ -1,15 +1,19 @@
 //! Snapshots: the files of an app's SQL stores that were replaced when a revision took over, for going back to them.
 //!
 //! Each lies in a folder of its own, `snapshots/ID/` in the app's data, with a description. They count for the tenant's storage. The last
-//! [`SNAPSHOTS_MAX`] of an app are kept, for [`SNAPSHOT_AGE_MAX`]; older ones go before a new one would find no room.
+//! [`SNAPSHOTS_MAX`] of an app are kept, for [`SNAPSHOT_AGE_MAX`].
+//!
+//! Where a tenant's storage has no room for a deployment's copies, the room of older snapshots is [lent](lend), and they are
+//! [given up](give_up) only when the deployment is recorded: one that is refused has cost none of them.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use isomer_api::{RevisionId, SnapshotInfo, StoreSnapshot};
-use isomer_capabilities::StorageAccount;
+use isomer_capabilities::{Loan, StorageAccount};
 use isomer_disk::tree;
 use serde::{Deserialize, Serialize};
 
@@ -51,12 +55,13 @@ pub(crate) fn folder(data: &Path) -> PathBuf {
     data.join("snapshots")
 }
 
-/// A name for a new one, which comes after those that there are.
-pub(crate) fn new_id(data: &Path) -> String {
+/// A name for a new one, which comes after those that there are and after `before`, the one that the app's state names.
+pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    let last = ids(data).first().and_then(|id| id.parse::<u64>().ok()).unwrap_or(0);
-    format!("{:013}", now.max(last + 1))
+    let ids = ids(data);
+    let last = ids.first().map(String::as_str).into_iter().chain(before).filter_map(|id| id.parse().ok()).max();
+    format!("{:013}", last.map_or(now, |last: u64| now.max(last.saturating_add(1))))
 }
 
 /// Writes down what the snapshot in `folder` is of. It is synced on return.
@@ -101,13 +106,28 @@ pub(crate) fn sweep(data: &Path, account: &StorageAccount, now: SystemTime, age_
     Ok(removed)
 }
 
-/// Removes the oldest, to make room; not `kept`.
-pub(crate) fn remove_oldest(data: &Path, account: &StorageAccount, kept: Option<&Path>) -> io::Result<bool> {
-    let folders = ids(data).into_iter().rev().map(|id| folder(data).join(id));
-    match folders.into_iter().find(|folder| Some(folder.as_path()) != kept) {
-        Some(oldest) => remove(&oldest, account).map(|()| true),
-        None => Ok(false),
+/// Lets the tenant use, until what is returned is dropped, as much more as its app's snapshots take that may be given up: all but `kept`.
+/// Blocks.
+pub(crate) fn lend(data: &Path, account: &Arc<StorageAccount>, kept: Option<&Path>) -> Loan {
+    let folders = ids(data).into_iter().map(|id| folder(data).join(id)).filter(|folder| Some(folder.as_path()) != kept);
+    account.lend(folders.map(|folder| account.used_in(&folder)).sum())
+}
+
+/// Removes the oldest snapshots for as long as the tenant uses more than it may, but none of `kept`. Returns when those that were removed were
+/// taken.
+pub(crate) fn give_up(data: &Path, account: &StorageAccount, kept: &[&Path]) -> io::Result<Vec<u64>> {
+    let mut given_up = Vec::new();
+    for folder in ids(data).into_iter().rev().map(|id| folder(data).join(id)) {
+        if !account.is_over() {
+            break;
+        }
+        if !kept.contains(&folder.as_path()) {
+            let snapshot = read(&folder);
+            remove(&folder, account)?;
+            given_up.extend(snapshot.map(|snapshot| snapshot.about.taken_at));
+        }
     }
+    Ok(given_up)
 }
 
 /// Removes what is in a folder of replacements or of a snapshot.
@@ -133,11 +153,11 @@ mod tests {
     #[test]
     fn the_last_are_kept_and_the_newest_of_a_revision_is_found() {
         let data = tempfile::tempdir().unwrap();
-        let (data, account) = (data.path(), StorageAccount::unlimited());
+        let (data, account) = (data.path(), Arc::new(StorageAccount::new(1 << 20)));
         let revision = |number: u8| RevisionId::from([number; 16]);
         let mut made = Vec::new();
         for number in [1, 2, 1, 3, 4] {
-            let id = new_id(data);
+            let id = new_id(data, None);
             let folder = folder(data).join(&id);
             fs::create_dir_all(&folder).unwrap();
             let stores = vec![StoreSnapshot { store: "main".to_owned(), bytes: number.into() }];
@@ -151,9 +171,25 @@ mod tests {
             all(data).iter().map(|one| one.folder.clone()).collect::<Vec<_>>(),
             [4, 3, 2].map(|at| made[at].clone())
         );
-        assert!(remove_oldest(data, &account, Some(&made[2])).unwrap());
-        assert_eq!((all(data).len(), made[2].exists()), (2, true));
+        account.scan(data).unwrap();
+        {
+            let _loan = lend(data, &account, Some(&made[2]));
+            assert_eq!(
+                account.room(),
+                (1 << 20) - account.used_in(data) + account.used_in(&made[3]) + account.used_in(&made[4])
+            );
+        }
+        assert!(give_up(data, &account, &[]).unwrap().is_empty(), "there is room");
+        account.set_limit(account.used() - 1);
+        assert_eq!(give_up(data, &account, &[&made[2]]).unwrap(), [7]);
+        assert_eq!(
+            (all(data).len(), made[2].exists(), made[3].exists()),
+            (2, true, false),
+            "the oldest but for those kept"
+        );
         assert_eq!(sweep(data, &account, SystemTime::now(), Duration::ZERO).unwrap(), 2);
-        assert!(!remove_oldest(data, &account, None).unwrap());
+        account.set_limit(0);
+        assert!(give_up(data, &account, &[]).unwrap().is_empty());
+        assert_eq!(new_id(data, Some("9999999999999")), "10000000000000", "an earlier name is not used again");
     }
 }

@@ -8,6 +8,12 @@
 //! What was said in [`super::steps`] holds for stores too: before *recorded* their files are only read, and what lies beside them is
 //! referred to by nothing. The state says which [`replacement`](isomer_state::Deployment::replacement) counts; a start that finds a note
 //! goes on or clears up by that. The note is there so that a start need not look through the data of all apps.
+//!
+//! What the state will refer to is synced before that, with the folders that it lies in; and a note is forgotten, and that is synced, before what it
+//! is about is removed. So where a start finds a note of a recorded replacement and no folder of it, the replacement was finished.
+//!
+//! Where recording fails and it cannot be read whether it was made ([`StateError::Unsettled`]), neither is assumed: requests go on waiting,
+//! nothing is removed, and [`Host::settle_later`] finishes or clears up as soon as the state can be read; or the next start does.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -19,10 +25,10 @@ use std::time::{Duration, Instant};
 use isomer_api::{AppName, Problem, ProblemKind, Quota, RevisionId, StoreChange, StoreSnapshot, TenantName};
 use isomer_capabilities::sql::{Replacing, SqlOpenError, roll_forward};
 use isomer_capabilities::{CapabilityError, NodeDir, StorageAccount, schemas};
-use isomer_state::{App, State, Taking};
+use isomer_state::{App, State, StateError, Taking};
 
 use super::snapshots::{self, About, SNAPSHOT_AGE_MAX, Snapshot};
-use super::steps::Step;
+use super::steps::{Changing, Step};
 use crate::host::{Host, problems};
 use crate::tenancy::{Held, Stock};
 
@@ -40,6 +46,8 @@ pub(super) struct Takeover<'a> {
     pub(super) host: &'a Arc<Host>,
     pub(super) tenant: &'a TenantName,
     pub(super) app: &'a AppName,
+    /// Nobody else changes the app meanwhile.
+    pub(super) changing: &'a Arc<Changing>,
     pub(super) before: Option<&'a App>,
     pub(super) stock: &'a Stock,
     /// What its stores are to be like.
@@ -52,8 +60,23 @@ pub(super) struct Takeover<'a> {
 pub(super) struct TakenOver {
     pub(super) recorded: Arc<App>,
     pub(super) changes: Vec<StoreChange>,
+    /// What an admin is to be told.
+    pub(super) warnings: Vec<String>,
     /// Requests wait until this is dropped.
     pub(super) held: Option<Held>,
+}
+
+/// Stores whose new files are there: switched if they are recorded, cleared if they are not.
+struct Staged {
+    /// The node's directory.
+    top: PathBuf,
+    note: PathBuf,
+    /// The app's data.
+    data: PathBuf,
+    /// Where the new files lie.
+    folder: PathBuf,
+    account: Arc<StorageAccount>,
+    replacing: Vec<Replacing>,
 }
 
 impl Takeover<'_> {
@@ -66,88 +89,88 @@ impl Takeover<'_> {
         }
         host.step(Step::Held);
         let data = host.dir.app(tenant.as_str(), app.as_str());
-        let id = snapshots::new_id(&data);
-        let folder = snapshots::folder(&data).join(&id);
+        let id = snapshots::new_id(&data, self.before.and_then(|before| before.current().replacement.as_deref()));
         self.note(&id).await?;
         host.step(Step::Noted);
-        let done = match self.stage(&data, &folder).await {
-            Ok(replacing) => {
-                host.step(Step::Staged);
-                self.record(&id, replacing).await
-            }
+        let mut staged = Staged {
+            top: host.dir.path().to_owned(),
+            note: note_of(&host.dir, tenant, app),
+            folder: snapshots::folder(&data).join(&id),
+            data,
+            account: self.stock.place.storage.clone(),
+            replacing: Vec::new(),
+        };
+        // The room of older snapshots, which are given up below if it was needed.
+        let kept = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
+        let loan = {
+            let (data, account) = (staged.data.clone(), staged.account.clone());
+            host.blocking(move || Ok(snapshots::lend(&data, &account, kept.as_deref()))).await
+        };
+        let done = match loan {
+            Ok(loan) => self.stage(&mut staged).await.map(|()| loan),
             Err(problem) => Err(problem),
         };
-        let (recorded, changes) = match done {
-            Ok(done) => done,
+        let loan = match done {
+            Ok(loan) => loan,
+            // Nothing refers to it.
             Err(problem) => {
-                self.clear(folder.clone()).await;
+                cleared(host, staged).await;
                 return Err(problem);
             }
         };
-        self.sweep(data, folder).await;
-        Ok(TakenOver { recorded, changes, held })
-    }
-
-    async fn note(&self, id: &str) -> Result<(), Problem> {
-        let (path, id) = (note_of(&self.host.dir, self.tenant, self.app), id.to_owned());
-        self.host.blocking(move || note(&path, &id).map_err(|error| problems::failed(&error))).await
-    }
-
-    /// Makes the new files. Older snapshots go where there is no room for them.
-    async fn stage(&self, data: &Path, folder: &Path) -> Result<Vec<Replacing>, Problem> {
-        let Self { host, stock, .. } = self;
-        let serves = self.before.is_some_and(|before| !before.stopped);
-        let deadline = Instant::now() + if serves { HELD_MAX } else { UNHELD_MAX };
-        let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.as_path());
-        let (app, stores) = (stock.package.app(), host.tenancy.stores());
-        let replacing = loop {
-            let error = match schemas::replace(&app, &stock.place, stores, from, folder, deadline).await {
-                Ok(replacing) => break replacing,
-                Err(error) => error,
-            };
-            let (account, data, folder) = (stock.place.storage.clone(), data.to_owned(), folder.to_owned());
-            let kept = from.map(Path::to_owned);
-            let no_room = matches!(&error, CapabilityError::Sql(SqlOpenError::NoRoom { .. }));
-            let more_room = host.blocking(move || {
-                let removed = snapshots::remove(&folder, &account).and_then(|()| {
-                    if no_room { snapshots::remove_oldest(&data, &account, kept.as_deref()) } else { Ok(false) }
-                });
-                removed.map_err(|error| problems::failed(&error))
-            });
-            if !more_room.await? {
-                return Err(not_replaced(&error));
+        host.step(Step::Staged);
+        let changes = staged.replacing.iter().map(|store| self.change(store)).collect();
+        let mut taking = self.taking.clone();
+        taking.deployment.replacement = Some(id.clone());
+        let recording = host.clone();
+        let recorded = match host.blocking(move || Ok(recording.state.take_over(taking))).await {
+            Ok(Ok(recorded)) => recorded,
+            Ok(Err(StateError::Unsettled { source })) => {
+                self.settle_later(id, staged, (held, loan));
+                return Err(host.refused_by_state(StateError::Unsettled { source }));
+            }
+            Ok(Err(error)) => {
+                cleared(host, staged).await;
+                return Err(host.refused_by_state(error));
+            }
+            // It panicked: nobody knows where.
+            Err(problem) => {
+                self.settle_later(id, staged, (held, loan));
+                return Err(problem);
             }
         };
-        let about = About {
-            taken_at: self.now_s,
-            before: self.before.map(|before| before.current().revision.clone()),
-            stores: replacing
-                .iter()
-                .filter(|store| store.bytes > 0)
-                .map(|store| StoreSnapshot { store: store.name().to_owned(), bytes: store.bytes })
-                .collect(),
-        };
-        let folder = folder.to_owned();
-        host.blocking(move || {
-            fs::create_dir_all(&folder)
-                .and_then(|()| snapshots::describe(&folder, &about))
-                .map_err(|error| problems::failed(&error))
-        })
-        .await?;
-        Ok(replacing)
+        host.step(Step::Recorded);
+        let (data, folder, account) = (staged.data.clone(), staged.folder.clone(), staged.account.clone());
+        let switched = host.blocking(move || staged.switch().map_err(|error| problems::failed(&error)));
+        if let Err(problem) = switched.await {
+            tracing::error!(%problem, %tenant, %app, "stores are replaced at the next start only");
+        }
+        host.step(Step::Switched);
+        drop(loan);
+        let warnings = self.sweep(data, folder, account).await;
+        Ok(TakenOver { recorded, changes, warnings, held })
     }
 
-    async fn record(&self, id: &str, mut replacing: Vec<Replacing>) -> Result<(Arc<App>, Vec<StoreChange>), Problem> {
-        let host = self.host;
-        let mut taking = self.taking.clone();
-        taking.deployment.replacement = Some(id.to_owned());
-        let (recording, note) = (host.clone(), note_of(&host.dir, self.tenant, self.app));
-        let recorded =
-            host.blocking(move || recording.state.take_over(taking).map_err(|error| recording.refused_by_state(error)));
-        let recorded = recorded.await?;
-        host.step(Step::Recorded);
+    /// Finishes or clears up as soon as it is known which; `kept` lasts until then.
+    fn settle_later(&self, id: String, staged: Staged, kept: impl Send + 'static) {
+        let (tenant, app) = (self.tenant.clone(), self.app.clone());
+        self.host.settle_later((tenant.clone(), app.clone()), self.changing.clone(), move |host, recorded| {
+            let is_recorded = recorded.is_some_and(|recorded| recorded.current().replacement.as_ref() == Some(&id));
+            let settled = if is_recorded { staged.switch() } else { staged.clear() };
+            if let Err(error) = settled {
+                tracing::error!(%error, %tenant, %app, "stores are replaced at the next start only");
+            }
+            if is_recorded {
+                // It may have been the same revision, with other data.
+                let _ = host.tenancy.unload(&tenant, &app);
+            }
+            kept
+        });
+    }
+
+    fn change(&self, store: &Replacing) -> StoreChange {
         let restored_to = self.snapshot.as_ref().map(|snapshot| &snapshot.about);
-        let change = |store: &Replacing| StoreChange {
+        StoreChange {
             store: store.name().to_owned(),
             migrated: store.schema.pending.clone(),
             newer: store.schema.newer.clone(),
@@ -155,44 +178,97 @@ impl Takeover<'_> {
                 .filter(|about| about.stores.iter().any(|saved| saved.store == store.name()))
                 .map(|about| about.taken_at),
             snapshot: store.bytes > 0,
-        };
-        let changes = replacing.iter().map(change).collect();
-        let switched = host.blocking(move || {
-            // Each is tried: one that fails is done at the next start.
-            let switched: Vec<_> = replacing.iter_mut().map(Replacing::switch).collect();
-            let switched: io::Result<()> = switched.into_iter().collect();
-            switched.and_then(|()| forget(&note)).map_err(|error| problems::failed(&error))
-        });
-        if let Err(problem) = switched.await {
-            tracing::error!(%problem, tenant = %self.tenant, app = %self.app, "stores are replaced at the next start only");
         }
-        host.step(Step::Switched);
-        Ok((recorded, changes))
     }
 
-    /// Removes what was made for nothing.
-    async fn clear(&self, folder: PathBuf) {
-        let (account, note) = (self.stock.place.storage.clone(), note_of(&self.host.dir, self.tenant, self.app));
-        let cleared = self.host.blocking(move || {
-            snapshots::remove(&folder, &account).and_then(|()| forget(&note)).map_err(|error| problems::failed(&error))
-        });
-        // It is in the log, and done at the next start.
-        let _ = cleared.await;
+    async fn note(&self, id: &str) -> Result<(), Problem> {
+        let (path, id) = (note_of(&self.host.dir, self.tenant, self.app), id.to_owned());
+        self.host.blocking(move || note(&path, &id).map_err(|error| problems::failed(&error))).await
     }
 
-    async fn sweep(&self, data: PathBuf, folder: PathBuf) {
-        let (account, now) = (self.stock.place.storage.clone(), std::time::SystemTime::now());
+    /// Makes the new files, in the folder of `staged`. All is synced on return.
+    async fn stage(&self, staged: &mut Staged) -> Result<(), Problem> {
+        let Self { host, stock, .. } = self;
+        let serves = self.before.is_some_and(|before| !before.stopped);
+        let deadline = Instant::now() + if serves { HELD_MAX } else { UNHELD_MAX };
+        let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.as_path());
+        let (app, stores) = (stock.package.app(), host.tenancy.stores());
+        let replacing = schemas::replace(&app, &stock.place, stores, from, &staged.folder, deadline).await;
+        staged.replacing = replacing.map_err(|error| not_replaced(&error))?;
+        let about = About {
+            taken_at: self.now_s,
+            before: self.before.map(|before| before.current().revision.clone()),
+            stores: staged
+                .replacing
+                .iter()
+                .filter(|store| store.bytes > 0)
+                .map(|store| StoreSnapshot { store: store.name().to_owned(), bytes: store.bytes })
+                .collect(),
+        };
+        let (folder, top) = (staged.folder.clone(), staged.top.clone());
+        host.blocking(move || {
+            fs::create_dir_all(&folder)
+                .and_then(|()| snapshots::describe(&folder, &about))
+                .and_then(|()| sync_up(&folder, &top))
+                .map_err(|error| problems::failed(&error))
+        })
+        .await
+    }
+
+    /// Removes snapshots that are too many, too old, or more than there is room for. Returns what an admin is to be told of that.
+    async fn sweep(&self, data: PathBuf, folder: PathBuf, account: Arc<StorageAccount>) -> Vec<String> {
+        let now = std::time::SystemTime::now();
         let is_pending = note_of(&self.host.dir, self.tenant, self.app);
+        let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
         let swept = self.host.blocking(move || {
             // Stores that were not there before have no snapshot.
             if !snapshots::is_of_something(&folder) && !is_pending.exists() {
                 let _ = snapshots::remove(&folder, &account);
             }
-            snapshots::sweep(&data, &account, now, SNAPSHOT_AGE_MAX).map_err(|error| problems::failed(&error))
+            let swept = snapshots::sweep(&data, &account, now, SNAPSHOT_AGE_MAX).and_then(|_| {
+                let kept: Vec<_> = std::iter::once(folder.as_path()).chain(from.as_deref()).collect();
+                snapshots::give_up(&data, &account, &kept)
+            });
+            swept.map_err(|error| problems::failed(&error))
         });
-        // It is in the log, and done within the hour.
-        let _ = swept.await;
+        // What fails is in the log, and done within the hour.
+        match swept.await {
+            Ok(given_up) if !given_up.is_empty() => {
+                let count = given_up.len();
+                let which = if count == 1 { "the oldest snapshot" } else { "the oldest snapshots" };
+                vec![format!(
+                    "warning: {which} of the app's stores ({count}) gave way to the new one: the tenant's quota `storage` has no room for all"
+                )]
+            }
+            _ => Vec::new(),
+        }
     }
+}
+
+impl Staged {
+    /// Puts the new files in place of the stores' own. Each is tried: one that fails is done at the next start. Blocks.
+    fn switch(mut self) -> io::Result<()> {
+        let switched: Vec<_> = self.replacing.iter_mut().map(Replacing::switch).collect();
+        let switched: io::Result<()> = switched.into_iter().collect();
+        switched.and_then(|()| sync_up(&self.data, &self.top)).and_then(|()| forget(&self.note))
+    }
+
+    /// Removes what was made for nothing. The stores go on as they were. Blocks.
+    fn clear(self) -> io::Result<()> {
+        drop(self.replacing);
+        snapshots::remove(&self.folder, &self.account).and_then(|()| forget(&self.note))
+    }
+}
+
+/// [`Staged::clear`]: if it fails, it is in the log, and done at the next start.
+async fn cleared(host: &Arc<Host>, staged: Staged) {
+    let _ = host.blocking(move || staged.clear().map_err(|error| problems::failed(&error))).await;
+}
+
+/// Has the entries of `folder`, and of all folders from the node's directory to it, survive a loss of power.
+fn sync_up(folder: &Path, top: &Path) -> io::Result<()> {
+    let above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
+    above.map(|above| File::open(above)?.sync_all()).collect()
 }
 
 /// Which snapshot has the stores as `revision` left them.
@@ -238,7 +314,13 @@ fn recover_one(dir: &NodeDir, state: &State, note: &Path, tenant: &TenantName, a
         let data = dir.app(tenant.as_str(), app.as_str());
         let folder = snapshots::folder(&data).join(&id);
         match state.app(tenant, app) {
-            Ok(app) if app.current().replacement.as_deref() == Some(&id) => roll_forward(&data.join("sql"), &folder)?,
+            // Without its folder it was finished before, and only the note was left: see above.
+            Ok(app) if app.current().replacement.as_deref() == Some(&id) => {
+                if folder.try_exists()? {
+                    roll_forward(&data.join("sql"), &folder)?;
+                    sync_up(&data.join("sql"), dir.path())?;
+                }
+            }
             _ => snapshots::remove(&folder, &StorageAccount::unlimited())?,
         }
     }
@@ -271,12 +353,15 @@ fn note(path: &Path, id: &str) -> io::Result<()> {
     fs::write(&written, id)?;
     File::open(&written)?.sync_all()?;
     fs::rename(&written, path)?;
-    File::open(folder)?.sync_all()?;
-    File::open(folder.parent().unwrap_or(Path::new(".")))?.sync_all()
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    let synced = synced.and_then(|()| File::open(folder.parent().unwrap_or(Path::new(".")))?.sync_all());
+    // Nothing was made yet. A note that stays would keep the app from being changed.
+    synced.inspect_err(|_| drop(forget(path)))
 }
 
 fn forget(note: &Path) -> io::Result<()> {
-    fs::remove_file(note)
+    fs::remove_file(note)?;
+    File::open(note.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Why stores were not replaced, for an admin.

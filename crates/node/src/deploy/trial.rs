@@ -1,19 +1,31 @@
 //! A revision on trial: started beside the one that serves, and asked for its health, before anything of it counts.
 //!
-//! It may write nothing to the app's stores, as it may yet be refused: what it writes goes to copies in a folder of the trial, where
-//! its migrations run too. So one that has stores is started anew to serve, and what it had in memory ends with the trial; one that has
-//! none serves as it was started.
+//! It may write nothing that is the app's, as it may yet be refused. What it writes to stores goes to copies in a folder of the trial, where
+//! its migrations run too. Folders that components may write are only read at first, which costs nothing; if the revision does not start so, or
+//! is not healthy, it is tried once more with copies of them. So one that has stores or such folders is started anew to serve, and what it had
+//! in memory ends with the trial; one that has none serves as it was started.
+//!
+//! Copies may take the room of the app's older snapshots (see [`snapshots::lend`]), which stay where they are: the trial itself removes
+//! nothing.
+//!
+//! | rejected for folders | why |
+//! | --- | --- |
+//! | copies from the beginning | a folder of uploads would be copied at each deployment, for checks of health that rarely write |
+//! | only to be read | checks of health that write, and apps that make files when they start, would have to be written for the platform |
+//! | an empty folder | what is read there at the start is missing |
+//! | an overlay of the file system | needs root, or a kernel that lets users mount |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use isomer_api::{AppName, HostPattern, Problem, Quota, RevisionId, TenantName};
+use isomer_api::{AppName, HostPattern, Problem, ProblemKind, Quota, RevisionId, TenantName};
+use isomer_capabilities::TrialFolders;
 use isomer_capabilities::sql::snapshot_name;
 use isomer_manifest::App;
 
 use super::deployment::not_started;
+use super::fresh::fresh_folder;
 use super::health;
 use super::snapshots::{self, Snapshot};
 use super::steps::Step;
@@ -21,11 +33,11 @@ use crate::host::{Host, problems};
 use crate::package::Package;
 use crate::tenancy::{Started, Stock};
 
-/// Numbers the trials of this process.
-static TRIALS: AtomicU64 = AtomicU64::new(0);
-
 /// How long the stores of a trial may take to close.
 const CLOSED_WAIT: Duration = Duration::from_secs(30);
+
+/// How long copying an app's folders may take.
+const COPY_MAX: Duration = Duration::from_secs(60);
 
 /// What is tried out.
 pub(super) struct Trial<'a> {
@@ -42,45 +54,71 @@ pub(super) struct Trial<'a> {
     pub(super) inputs: u64,
 }
 
+/// Why a trial failed.
+enum Failed {
+    /// The revision does not start, or is not healthy.
+    Revision(Problem),
+    /// What it needs cannot be made.
+    Preparation(Problem),
+}
+
 impl Trial<'_> {
     /// Starts it and asks for its health. Gives it if it can serve as it is.
     pub(super) async fn carry_out(self, host: &Arc<Host>) -> Result<Option<Started>, Problem> {
-        if !has_stores(&self.package.app()) {
+        if !writes(&self.package.app()) {
             return Ok(Some(self.tried(host, self.stock).await?.made_of(self.inputs)));
         }
-        loop {
-            let folder = host.dir.trials().join(TRIALS.fetch_add(1, Ordering::Relaxed).to_string());
-            let outcome = self.carry_out_in(host, &folder).await;
-            self.clear(host, folder).await;
-            match outcome {
-                Err(problem) if problem.quota == Some(Quota::Storage) && self.make_room(host).await? => {}
-                outcome => return outcome.map(|()| None),
+        let (data, account) = (host.dir.app(self.tenant.as_str(), self.app.as_str()), self.stock.place.storage.clone());
+        let kept = self.snapshot.map(|snapshot| snapshot.folder.clone());
+        let _loan = host.blocking(move || Ok(snapshots::lend(&data, &account, kept.as_deref()))).await?;
+        let reading = match self.attempt(host, TrialFolders::ReadOnly).await {
+            Ok(()) => return Ok(None),
+            Err(Failed::Preparation(problem)) => return Err(problem),
+            Err(Failed::Revision(problem)) => problem,
+        };
+        if self.stock.place.writable_folders(&self.package.app()).is_empty() || reading.quota == Some(Quota::Storage) {
+            return Err(reading);
+        }
+        match self.attempt(host, TrialFolders::Copied).await {
+            Ok(()) => Ok(None),
+            Err(Failed::Revision(problem)) => Err(problem),
+            // It may be healthy with folders that it can write; that cannot be tried.
+            Err(Failed::Preparation(problem)) => {
+                let why = problem.detail.unwrap_or(problem.title);
+                Err(reading.hint(format!("while it was tried out it could only read the app's folders, as no copy could be made of them: {why}")))
             }
         }
     }
 
-    async fn carry_out_in(&self, host: &Arc<Host>, folder: &Path) -> Result<(), Problem> {
-        let Stock { package, place, log } = self.stock;
-        let stock = Stock { package: package.clone(), place: place.on_trial(folder), log: log.clone() };
-        self.bring_snapshot(host, folder).await?;
-        let started = self.tried(host, &stock).await?;
-        // Taking it down takes a while.
-        host.blocking(move || {
-            drop(started);
-            Ok(())
-        })
-        .await
+    /// Tries it out in a new folder, of which nothing is left afterwards.
+    async fn attempt(&self, host: &Arc<Host>, folders: TrialFolders) -> Result<(), Failed> {
+        let above = host.dir.trials();
+        let made = host.blocking(move || fresh_folder(&above, "").map_err(|error| problems::failed(&error))).await;
+        let folder = made.map_err(Failed::Preparation)?;
+        let outcome = self.attempt_in(host, &folder, folders).await;
+        self.clear(host, folder).await;
+        outcome
     }
 
-    /// Removes the oldest snapshot, where a copy has found no room.
-    async fn make_room(&self, host: &Arc<Host>) -> Result<bool, Problem> {
-        let (data, account) = (host.dir.app(self.tenant.as_str(), self.app.as_str()), self.stock.place.storage.clone());
-        let kept = self.snapshot.map(|snapshot| snapshot.folder.clone());
-        host.blocking(move || {
-            let removed = snapshots::remove_oldest(&data, &account, kept.as_deref());
-            removed.map_err(|error| problems::failed(&error))
-        })
-        .await
+    async fn attempt_in(&self, host: &Arc<Host>, folder: &Path, folders: TrialFolders) -> Result<(), Failed> {
+        let Stock { package, place, log } = self.stock;
+        let stock = Stock { package: package.clone(), place: place.on_trial(folder, folders), log: log.clone() };
+        self.bring_snapshot(host, folder).await.map_err(Failed::Preparation)?;
+        if folders == TrialFolders::Copied {
+            let (place, package) = (stock.place.clone(), package.clone());
+            let copied = host.blocking(move || {
+                let copied = place.copy_folders(&package.app(), Instant::now() + COPY_MAX);
+                copied.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))
+            });
+            copied.await.map_err(Failed::Preparation)?;
+        }
+        let started = self.tried(host, &stock).await.map_err(Failed::Revision)?;
+        // Taking it down takes a while.
+        let ended = host.blocking(move || {
+            drop(started);
+            Ok(())
+        });
+        ended.await.map_err(Failed::Preparation)
     }
 
     /// Puts copies of the stores of a snapshot where the trial looks for its own first.
@@ -89,13 +127,20 @@ impl Trial<'_> {
         let (from, to) = (snapshot.folder.clone(), folder.join("sql"));
         let (stores, account) = (snapshot.about.stores.clone(), self.stock.place.storage.clone());
         host.blocking(move || {
-            let copied = std::fs::create_dir_all(&to).and_then(|()| {
-                stores.iter().map(|store| snapshot_name(&store.store)).try_for_each(|name| {
-                    std::fs::copy(from.join(&name), to.join(&name))?;
-                    account.scan(&to)
-                })
-            });
-            copied.map_err(|error| problems::failed(&error))
+            std::fs::create_dir_all(&to).map_err(|error| problems::failed(&error))?;
+            for store in stores {
+                let name = snapshot_name(&store.store);
+                if store.bytes > account.room() {
+                    let title = format!(
+                        "a copy of the store `{}` takes {} bytes, which are not left",
+                        store.store, store.bytes
+                    );
+                    return Err(Problem::quota(Quota::Storage, title));
+                }
+                let copied = std::fs::copy(from.join(&name), to.join(&name)).and_then(|_| account.scan(&to));
+                copied.map_err(|error| problems::failed(&error))?;
+            }
+            Ok(())
         })
         .await
     }
@@ -126,7 +171,10 @@ impl Trial<'_> {
     }
 }
 
-/// Does some component of the app write to a store?
-fn has_stores(app: &App) -> bool {
-    app.components.values().any(|component| !component.grants.kv.is_empty() || !component.grants.sql.is_empty())
+/// Does some component of the app write to a store or a folder?
+fn writes(app: &App) -> bool {
+    app.components.values().any(|component| {
+        let grants = &component.grants;
+        !grants.kv.is_empty() || !grants.sql.is_empty() || grants.dirs.iter().any(|grant| grant.value.write)
+    })
 }

@@ -9,7 +9,7 @@ use isomer_api::{
     AppInfo, AppName, AppState, Digest, LogQuery, Problem, ProblemKind, RevisionId, RevisionInfo, TenantName,
 };
 use isomer_observe::AppLogError;
-use isomer_state::App;
+use isomer_state::{App, StateError};
 
 use super::{Host, problems, removals};
 use crate::deploy::{Step, snapshots, takeover};
@@ -67,15 +67,18 @@ impl Host {
         name: AppName,
         stopped: bool,
     ) -> Result<AppInfo, Problem> {
-        let _changing = self.busy.begin(&tenant, &name)?;
+        let changing = Arc::new(self.busy.begin(&tenant, &name)?);
         let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
         let set = move || {
             if !stopped {
                 takeover::check_finished(&host.dir, &key.0, &key.1)?;
             }
-            host.state.set_stopped(&key.0, &key.1, stopped).map_err(problems::of_state)
+            Ok(host.state.set_stopped(&key.0, &key.1, stopped))
         };
-        let app = self.blocking(set).await?;
+        let app = self.blocking(set).await?.map_err(|error| {
+            self.settle_if_open(&error, (tenant.clone(), name.clone()), &changing);
+            problems::of_state(error)
+        })?;
         self.step(Step::Recorded);
         // A tenancy that does not know the app has nothing to stop.
         if stopped {
@@ -93,24 +96,32 @@ impl Host {
         name: AppName,
         data: bool,
     ) -> Result<(), Problem> {
-        let _changing = self.busy.begin(&tenant, &name)?;
+        let changing = Arc::new(self.busy.begin(&tenant, &name)?);
         self.state.app(&tenant, &name).map_err(problems::of_state)?;
         let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
-        self.blocking(move || {
+        let removed = self.blocking(move || {
             let (tenant, name) = key;
+            let noted = if data {
+                removals::note(&host.dir, &tenant, Some(&name))
+            } else {
+                // One of an attempt whose outcome was not known.
+                removals::forget(&host.dir, &tenant, Some(&name))
+            };
+            noted.map_err(|error| problems::failed(&error))?;
             if data {
-                removals::note(&host.dir, &tenant, Some(&name)).map_err(|error| problems::failed(&error))?;
                 host.step(Step::RemovalNoted);
             }
-            host.state.remove_app(&tenant, &name).map_err(|error| {
-                if data {
-                    // It stays, and so does its data, whoever removes it later without.
+            Ok(host.state.remove_app(&tenant, &name).inspect_err(|error| {
+                // It stays, and so does its data, whoever removes it later without. Where that is not known, the note is needed.
+                if data && !matches!(error, StateError::Unsettled { .. }) {
                     let _ = removals::forget(&host.dir, &tenant, Some(&name));
                 }
-                problems::of_state(error)
-            })
-        })
-        .await?;
+            }))
+        });
+        removed.await?.map_err(|error| {
+            self.settle_if_open(&error, (tenant.clone(), name.clone()), &changing);
+            problems::of_state(error)
+        })?;
         self.step(Step::Forgotten);
         self.tenancy.remove(&tenant, &name);
         self.step(Step::Unloaded);

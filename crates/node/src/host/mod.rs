@@ -7,6 +7,7 @@
 //! | `resources` | what a tenant's apps share of stores and network |
 //! | `shelf` | where an app that is not in memory comes from |
 //! | `removals` | data that is to be removed |
+//! | `settling` | changes of which it is not known whether they were made |
 //! | `problems` | what admins are told of errors |
 //!
 //! Opening it locks its directory, finishes what an earlier process noted and did not do, and takes all tenants and apps into memory as
@@ -17,6 +18,7 @@ mod apps;
 pub(crate) mod problems;
 pub(crate) mod removals;
 mod resources;
+mod settling;
 pub(crate) mod shelf;
 mod tenants;
 
@@ -29,7 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 use isomer_api::{NodeStatus, Problem, ProblemKind, TenantChange, TenantName};
 use isomer_capabilities::NodeDir;
 use isomer_capabilities::data_dir::DataDirError;
-use isomer_disk::Reserve;
+use isomer_disk::{FileStorage, Reserve, Storage};
 use isomer_front::{ConnectionCounts, Connections, Door};
 use isomer_observe::{AppLogLimits, AppLogs, Log};
 use isomer_runtime::code::{CodeCache, CodeError, Key};
@@ -125,9 +127,20 @@ impl Host {
     /// # Errors
     /// When another process has the directory, or something in it cannot be read.
     pub fn open(options: HostOptions) -> Result<Arc<Self>, HostError> {
+        Self::open_over(options, |path| FileStorage::new(path))
+    }
+
+    /// As [`Host::open`], with the node's state over storage of the caller's own, for tests of a failing disk.
+    ///
+    /// # Errors
+    /// As [`Host::open`].
+    pub fn open_over<S: Storage>(
+        options: HostOptions,
+        storage: impl FnOnce(&Path) -> S,
+    ) -> Result<Arc<Self>, HostError> {
         let dir = Arc::new(NodeDir::open(&options.data)?);
         let is_new = !dir.state().exists();
-        let state = Arc::new(State::open(&dir.state())?);
+        let state = Arc::new(State::open_over(&dir.state(), storage(&dir.state()))?);
         if is_new {
             let default = TenantName::DEFAULT.parse().expect("it is a name");
             state.set_tenant(&default, TenantChange::default())?;

@@ -17,6 +17,9 @@ pub(crate) fn of_state(error: StateError) -> Problem {
         StateError::HasApps { .. } => Problem::new(ProblemKind::Conflict, title).hint("remove its apps first"),
         StateError::TooManyApps { tenant, .. } => Problem::quota(Quota::Apps, title)
             .hint(format!("remove one, or allow more with `isomer tenant set {tenant} --apps N`")),
+        StateError::Unsettled { .. } => failed(&error).hint(
+            "the change was made as a whole or not at all: look which, before you make it again, when the disk works",
+        ),
         StateError::TooMany { .. } => Problem::new(ProblemKind::Refused, title),
         _ => failed(&error),
     }

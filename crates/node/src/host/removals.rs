@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use isomer_api::{AppName, TenantName};
+use isomer_api::{AppName, Problem, ProblemKind, TenantName};
 use isomer_capabilities::NodeDir;
 use isomer_disk::tree;
 use isomer_state::State;
@@ -93,6 +93,24 @@ pub(crate) fn recover(dir: &NodeDir, state: &State) -> Vec<Note> {
         }
     };
     notes.into_iter().filter(|note| !carry_out(dir, state, note)).collect()
+}
+
+/// Is there a note?
+pub(crate) fn is_noted(dir: &NodeDir, (tenant, app): &Note) -> bool {
+    folder(dir.path()).join(name(tenant, app.as_ref())).exists()
+}
+
+/// Before something is made under a name that has a note: what is left of its predecessor must be out of the way.
+///
+/// # Errors
+/// When it cannot be removed.
+pub(crate) fn make_way(dir: &NodeDir, state: &State, note: &Note) -> Result<(), Problem> {
+    if !is_noted(dir, note) || carry_out(dir, state, note) {
+        return Ok(());
+    }
+    let of = note.1.as_ref().map_or_else(|| format!("tenant `{}`", note.0), |app| format!("app `{app}`"));
+    Err(Problem::new(ProblemKind::Conflict, format!("data of an earlier {of} is still there, and cannot be removed"))
+        .hint("the node's log says why; it is tried again every minute"))
 }
 
 /// Does what a note of an earlier process says. Whether that is done; else it is logged.

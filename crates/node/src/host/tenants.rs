@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use isomer_api::{Problem, ProblemKind, TenantChange, TenantInfo, TenantName};
+use isomer_api::{Problem, ProblemKind, Quotas, TenantChange, TenantInfo, TenantName};
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
 use isomer_observe::AppLog;
 use isomer_state::{Secret, StateError, Tenant};
@@ -104,7 +104,13 @@ impl Host {
     }
 
     fn change_tenant_now(&self, name: &TenantName, change: TenantChange) -> Result<TenantInfo, Problem> {
-        let before = self.state.tenant(name).map(|tenant| tenant.quotas.clone()).unwrap_or_default();
+        let before = match self.state.tenant(name) {
+            Ok(tenant) => tenant.quotas.clone(),
+            Err(_) => {
+                removals::make_way(&self.dir, &self.state, &(name.clone(), None))?;
+                Quotas::default()
+            }
+        };
         let mut quotas = before;
         change.quotas.clone().apply(&mut quotas);
         let wrong = |error: InvalidHostRule| {
@@ -128,8 +134,10 @@ impl Host {
             removals::note(&host.dir, &tenant, None).map_err(|error| problems::failed(&error))?;
             host.step(Step::RemovalNoted);
             host.state.remove_tenant(&tenant).map_err(|error| {
-                // It stays, and so does its data. If the note does too, the next start removes it.
-                let _ = removals::forget(&host.dir, &tenant, None);
+                // It stays, and so does its data. If the note does too, the next start removes it. Where that is not known, it is needed.
+                if !matches!(error, StateError::Unsettled { .. }) {
+                    let _ = removals::forget(&host.dir, &tenant, None);
+                }
                 problems::of_state(error)
             })?;
             Ok(host.shelf.logs_of(&tenant))

@@ -7,9 +7,12 @@
 mod compiling;
 mod crash;
 mod deploying;
+mod folders;
 mod migrating;
 mod node;
 mod sandbox;
+mod unfinished;
+mod unsettled;
 
 use isomer_node::deploy::{ChildLimits, CompilerOptions, Program};
 

@@ -34,28 +34,28 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
-async fn run(node: &TestNode, what: &str, sql: &str) -> String {
+pub(crate) async fn run(node: &TestNode, what: &str, sql: &str) -> String {
     let (status, body) = node.get(&format!("/{what}?sql={}", encoded(sql))).await;
     assert_eq!(status, 200, "{sql}: {body}");
     body
 }
 
-async fn write(node: &TestNode, text: &str) {
+pub(crate) async fn write(node: &TestNode, text: &str) {
     assert_eq!(run(node, "execute", &format!("INSERT INTO note (text) VALUES ('{text}')")).await, "changed=1\n");
 }
 
-async fn notes(node: &TestNode) -> Vec<String> {
+pub(crate) async fn notes(node: &TestNode) -> Vec<String> {
     let rows = run(node, "query", "SELECT text FROM note ORDER BY rowid").await;
     rows.lines().skip(1).map(|line| line.strip_prefix("t:").unwrap().to_owned()).collect()
 }
 
-async fn columns(node: &TestNode) -> usize {
+pub(crate) async fn columns(node: &TestNode) -> usize {
     run(node, "query", "SELECT name FROM pragma_table_info('note')").await.lines().count() - 1
 }
 
 /// All files below the app's data but its log, with what is in them. What SQLite keeps beside a store while it is open says nothing, if it
 /// is empty.
-fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.join("tenants"), dir.join("trials"), dir.join("takeovers")];
     while let Some(folder) = folders.pop() {
@@ -74,13 +74,16 @@ fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-async fn refused<T: std::fmt::Debug>(reply: impl Future<Output = Result<T, Problem>>, kind: ProblemKind) -> Problem {
+pub(crate) async fn refused<T: std::fmt::Debug>(
+    reply: impl Future<Output = Result<T, Problem>>,
+    kind: ProblemKind,
+) -> Problem {
     let problem = reply.await.unwrap_err();
     assert_eq!(problem.kind, kind, "{problem:?}");
     problem
 }
 
-fn same(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>, at: &str) {
+pub(crate) fn same(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>, at: &str) {
     let names = |data: &BTreeMap<String, Vec<u8>>| data.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(before), names(after), "{at}");
     for (name, bytes) in before {
@@ -254,15 +257,30 @@ async fn a_copy_needs_room_in_the_tenants_storage() {
     let after = node.host.clone().tenant(tenant.clone()).await.unwrap().usage;
     assert!(after.refused.contains_key(&Quota::Storage), "{after:?}");
     assert!(after.storage_bytes < used + 100_000, "copies are not counted any more: {after:?}");
-    // Older snapshots go for a new one.
+    // There is room for one snapshot.
     node.host.clone().set_tenant(tenant.clone(), quota(used * 2 + 1_000_000)).await.unwrap();
-    for count in 2..=3 {
-        node.deploy(&with_migrations(count)).await.unwrap();
+    let kept = async || {
+        let revisions = node.host.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
+        revisions.iter().map(|one| one.snapshot.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(node.deploy(&with_migrations(2)).await.unwrap().warnings, [""; 0]);
+    assert_eq!(kept().await, [false, true]);
+    // A deployment that is refused does not cost it, whatever room it needs for its copies.
+    for release in [
+        with_migrations(3).healthy_at("/check/insert/nowhere/text"),
+        with_migrations(2).healthy_at("/check/insert/nowhere/text"),
+        with_migrations(2).file("sql/003.sql", "INSERT INTO nowhere VALUES (1);"),
+    ] {
+        refused(node.deploy(&release), ProblemKind::Refused).await;
+        assert_eq!(kept().await, [false, true]);
     }
+    // One that takes over does, and says so.
+    let warnings = node.deploy(&with_migrations(3).healthy_at("/check/insert/note/text")).await.unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("the oldest snapshot"), "{warnings:?}");
     assert_eq!(columns(&node).await, 3);
-    let revisions = node.host.clone().revisions(tenant, app).await.unwrap();
-    let kept: Vec<_> = revisions.iter().map(|one| one.snapshot.is_some()).collect();
-    assert_eq!(kept, [false, true, false]);
+    assert_eq!(kept().await, [false, true, false]);
+    let usage = node.host.clone().tenant(tenant.clone()).await.unwrap().usage;
+    assert!(usage.storage_bytes <= used * 2 + 1_000_000, "what was lent is given back: {usage:?}");
 }
 
 /// Tells what runs at each step, without a way back: a test that waits for it would wait for itself.

@@ -13,6 +13,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use isomer_admin::Admin as _;
 use isomer_api::{AppName, Deployed, Digest, Part, Problem, Release, TenantName};
+use isomer_disk::{FileStorage, Storage};
 use isomer_front::{Front, Limits};
 use isomer_node::deploy::{ChildLimits, Step};
 use isomer_node::host::{Host, HostOptions};
@@ -62,15 +63,20 @@ impl TestNode {
     }
 
     pub(crate) async fn watched(dir: &Path, watch: Option<Watch>) -> Self {
+        Self::over(dir, watch, FileStorage::new).await
+    }
+
+    /// With its state over storage of the test's own.
+    pub(crate) async fn over<S: Storage>(dir: &Path, watch: Option<Watch>, storage: impl FnOnce(&Path) -> S) -> Self {
         let log = Log::start(std::io::sink(), Format::Json, false).unwrap();
-        let host = Host::open(HostOptions {
+        let options = HostOptions {
             data: dir.to_owned(),
             log: log.clone(),
             compiler: compiler(ChildLimits::default()),
             tenancy: TenancyOptions { instances_max: Some(16), ..TenancyOptions::default() },
             watch,
-        })
-        .unwrap();
+        };
+        let host = Host::open_over(options, storage).unwrap();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let front = Front::listen(listen, Limits::default(), host.door(), log).await.unwrap();
         let address = front.address();

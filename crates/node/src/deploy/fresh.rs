@@ -1,0 +1,45 @@
+//! Folders with names that nothing had before: what an earlier attempt, or an earlier process, has left is never taken for something new.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How many names are tried.
+const NAMES_TRIED_MAX: u32 = 100;
+
+/// Makes an empty folder in `above`, for this user alone. Its name begins with `prefix`.
+///
+/// # Errors
+/// When it cannot be made.
+pub(super) fn fresh_folder(above: &Path, prefix: &str) -> io::Result<PathBuf> {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    fs::create_dir_all(above)?;
+    for _ in 0..NAMES_TRIED_MAX {
+        // The number tells folders of this process apart, the time those of others.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let name = format!("{prefix}{now:x}-{}", NUMBERS.fetch_add(1, Ordering::Relaxed));
+        match DirBuilder::new().mode(0o700).create(above.join(&name)) {
+            Ok(()) => return Ok(above.join(name)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_are_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let above = dir.path().join("new");
+        let made: std::collections::BTreeSet<_> = (0..10).map(|_| fresh_folder(&above, "t-").unwrap()).collect();
+        assert_eq!((made.len(), fs::read_dir(&above).unwrap().count()), (10, 10));
+        assert!(made.iter().all(|path| path.file_name().unwrap().to_str().unwrap().starts_with("t-")));
+    }
+}

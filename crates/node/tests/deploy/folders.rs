@@ -1,0 +1,100 @@
+//! Folders that components may write, while a revision is tried out: nothing of it gets there before it has taken over.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use isomer_admin::Admin as _;
+use isomer_api::{ProblemKind, QuotaChange, TenantChange};
+use isomer_node::deploy::Step;
+
+use crate::migrating::{data, refused, same};
+use crate::node::{TestNode, TestRelease, Watch, custom, keep, shop, warm};
+
+/// The app with a folder that it may write, which says that it is `round`.
+fn with_folder(round: &str) -> TestRelease {
+    let lines = format!(
+        "grants.dirs = [{{ host = \"notes\", guest = \"/notes\", write = true }}]\ngrants.config = {{ R = \"{round}\" }}"
+    );
+    custom("dirs-probe", &lines, "")
+}
+
+async fn mine(node: &TestNode) -> String {
+    let (status, body) = node.get("/read?path=/notes/mine").await;
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+/// Counts how often a revision was started to be tried out.
+fn counting() -> (Arc<AtomicUsize>, Watch) {
+    let started = Arc::new(AtomicUsize::new(0));
+    let counter = started.clone();
+    let watch = move |step| {
+        if step == Step::Started {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    (started, Arc::new(watch))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_revision_on_trial_writes_is_dropped_whether_it_takes_over_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    warm(folder.path());
+    let node = TestNode::open(folder.path()).await;
+    // The folder is not there yet: the check writes to another one.
+    node.deploy(&with_folder("0").healthy_at("/check/append/notes/mine")).await.unwrap();
+    assert_eq!(node.get("/list?path=/notes").await, (200, String::new()));
+    assert_eq!(node.get("/append?path=/notes/mine").await.0, 200);
+    assert_eq!(node.get("/make-dir?path=/notes/deep").await.0, 200);
+    assert_eq!(node.get("/link?path=/notes/link&to=mine").await.0, 200);
+    keep(folder.path());
+    node.stop().await;
+    let before = data(folder.path());
+    let (started, watch) = counting();
+    let node = TestNode::watched(folder.path(), Some(watch)).await;
+    let rounds = [
+        // It only reads, and is started once.
+        ("1", "/check/read/notes/mine", 1),
+        // It writes, and is started again with a copy.
+        ("2", "/check/append/notes/mine", 2),
+        ("3", "/check/append/notes/deep/other", 2),
+        ("4", "/check/append/notes/link", 2),
+    ];
+    for (round, path, starts) in rounds {
+        started.store(0, Ordering::SeqCst);
+        node.deploy(&with_folder(round).healthy_at(path)).await.unwrap();
+        assert_eq!((started.load(Ordering::SeqCst), mine(&node).await.as_str()), (starts, ""), "{path}");
+    }
+    let fails = with_folder("5").healthy_at("/check/append-and-fail/notes/mine");
+    let problem = refused(node.deploy(&fails), ProblemKind::Refused).await;
+    assert!(problem.title.contains("not healthy") && problem.detail.unwrap().contains("500"));
+    assert_eq!(mine(&node).await, "");
+    // One that has another folder besides, which it makes.
+    let lines = "grants.dirs = [{ host = \"new\", guest = \"/new\", write = true }, { host = \"notes\", guest = \"/notes\", write = true }]";
+    let more = custom("dirs-probe", lines, "").healthy_at("/check/append-and-fail/new/mine");
+    refused(node.deploy(&more), ProblemKind::Refused).await;
+    node.stop().await;
+    same(&before, &data(folder.path()), "after all");
+    let left = fs::read_dir(folder.path().join("trials")).into_iter().flatten().count();
+    assert_eq!((left, folder.path().join("tenants/default/apps/shop/dirs/new").exists()), (0, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_for_a_copy_folders_are_only_read_and_a_refusal_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let (tenant, _) = shop();
+    node.deploy(&with_folder("0")).await.unwrap();
+    assert_eq!(node.get("/fill?path=/notes/mine&bytes=1000000").await.0, 200);
+    let used = node.host.clone().tenant(tenant.clone()).await.unwrap().usage.storage_bytes;
+    let quotas = QuotaChange { storage_bytes: Some(used.max(1_000_000) + 500_000), ..QuotaChange::default() };
+    node.host.clone().set_tenant(tenant.clone(), TenantChange { quotas, hosts: None }).await.unwrap();
+    let problem =
+        refused(node.deploy(&with_folder("1").healthy_at("/check/append/notes/other")), ProblemKind::Refused).await;
+    assert!(problem.hints.iter().any(|hint| hint.contains("could only read the app's folders")), "{problem:?}");
+    node.deploy(&with_folder("2").healthy_at("/check/read/notes/mine")).await.unwrap();
+    assert_eq!(node.get("/list?path=/notes").await, (200, "mine\n".to_owned()));
+    let usage = node.host.clone().tenant(tenant).await.unwrap().usage;
+    assert!(usage.storage_bytes < used.max(1_000_000) + 100_000, "copies are not counted any more: {usage:?}");
+}

@@ -1,0 +1,133 @@
+//! Take-overs that a killed process has left half done, and that the next start cannot finish at once; and leftovers that must not be taken for
+//! something of today.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use isomer_admin::Admin as _;
+use isomer_api::{AppState, ProblemKind};
+
+use crate::crash::{copy, kill_at};
+use crate::migrating::{columns, notes, refused, with_migrations, write};
+use crate::node::{TestNode, keep, release, shop};
+use isomer_node::deploy::Step;
+
+const APP: &str = "tenants/default/apps/shop";
+const NOTE: &str = "takeovers/default.shop";
+
+/// A node's directory whose app was killed at `step` of a deployment with migrations.
+async fn killed_at(step: Step, folder: &Path) -> PathBuf {
+    let base = folder.join("base");
+    fs::create_dir(&base).unwrap();
+    let node = TestNode::open_warm(&base).await;
+    node.deploy(&with_migrations(1)).await.unwrap();
+    write(&node, "under one").await;
+    // So that no start of the child has to compile.
+    let mut other = with_migrations(3);
+    other.release.hosts = None;
+    node.deploy_as(&shop().0, &"other".parse().unwrap(), &other).await.unwrap();
+    keep(&base);
+    node.stop().await;
+    let dir = folder.join("killed");
+    copy(&base, &dir);
+    kill_at("MigratingDeploy", step, &dir);
+    dir
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_whose_stores_are_half_replaced_is_refused_until_a_start_finishes_it() {
+    for (step, expected) in [(Step::Staged, (2, 1)), (Step::Recorded, (2, 3))] {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = killed_at(step, folder.path()).await;
+        assert!(dir.join(NOTE).exists(), "{step:?}");
+        // Neither can be finished: one place where files are moved to, or removed from, is no folder.
+        let (there, away) = match step {
+            Step::Recorded => (dir.join(APP).join("sql"), dir.join(APP).join("sql-away")),
+            _ => (dir.join(NOTE), dir.join("takeovers/away")),
+        };
+        let id = fs::read_to_string(dir.join(NOTE)).unwrap();
+        fs::rename(&there, &away).unwrap();
+        if step == Step::Recorded {
+            fs::write(&there, "").unwrap();
+        } else {
+            // A note that cannot be read.
+            fs::create_dir(&there).unwrap();
+            fs::write(there.join("in the way"), &id).unwrap();
+        }
+        let node = TestNode::open(&dir).await;
+        let (tenant, app) = shop();
+        assert_eq!(node.get("/query?sql=SELECT%201").await.0, 503, "{step:?}");
+        let state = node.host.clone().app(tenant.clone(), app.clone()).await.unwrap().state;
+        assert_eq!(state, AppState::Stopped, "{step:?}");
+        let words = "an earlier change of the stores of `shop` is not finished";
+        let problem = refused(node.deploy(&with_migrations(4)), ProblemKind::Conflict).await;
+        assert_eq!((problem.title.as_str(), problem.hints.len()), (words, 1), "{step:?}");
+        assert!(problem.hints[0].contains("restart the node"));
+        let problem = refused(node.host.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
+        assert_eq!(problem.title, words, "{step:?}");
+        let problem = refused(node.deploy(&release("plain")), ProblemKind::Conflict).await;
+        assert_eq!(problem.title, words, "{step:?}: nor is it replaced by one without stores");
+        // Others are not concerned.
+        node.deploy_as(&tenant, &"hello".parse().unwrap(), &{
+            let mut made = release("hello");
+            made.release.hosts = Some(vec!["hello.example".parse().unwrap()]);
+            made
+        })
+        .await
+        .unwrap();
+        node.stop().await;
+        if step == Step::Recorded {
+            fs::remove_file(&there).unwrap()
+        } else {
+            fs::remove_dir_all(&there).unwrap()
+        }
+        fs::rename(&away, &there).unwrap();
+        let node = TestNode::open(&dir).await;
+        assert_eq!((notes(&node).await.len(), columns(&node).await), expected, "{step:?}, finished");
+        assert!(!dir.join(NOTE).exists() && fs::read_dir(dir.join("takeovers")).unwrap().next().is_none());
+        write(&node, "later").await;
+        node.deploy(&with_migrations(4)).await.unwrap();
+        assert_eq!((notes(&node).await.len(), columns(&node).await), (3, 4), "{step:?}: nothing is in the way");
+        node.stop().await;
+    }
+}
+
+/// The note's removal was lost with the power, the snapshot's was not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_note_of_a_replacement_that_was_finished_is_no_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = killed_at(Step::Recorded, folder.path()).await;
+    let id = fs::read_to_string(dir.join(NOTE)).unwrap();
+    let node = TestNode::open(&dir).await;
+    assert_eq!(columns(&node).await, 3);
+    write(&node, "later").await;
+    node.stop().await;
+    for is_snapshot_there in [true, false] {
+        fs::write(dir.join(NOTE), &id).unwrap();
+        if !is_snapshot_there {
+            fs::remove_dir_all(dir.join(APP).join("snapshots").join(&id)).unwrap();
+        }
+        let node = TestNode::open(&dir).await;
+        assert_eq!((notes(&node).await.len(), columns(&node).await), (3, 3), "snapshot: {is_snapshot_there}");
+        assert!(!dir.join(NOTE).exists());
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_trial_has_left_is_not_taken_for_a_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&with_migrations(1)).await.unwrap();
+    // As of an earlier process, where removing it has failed.
+    for number in 0..500 {
+        let sql = folder.path().join("trials").join(number.to_string()).join("sql");
+        fs::create_dir_all(&sql).unwrap();
+        fs::write(sql.join("default.sqlite"), "of another app").unwrap();
+    }
+    node.deploy(&with_migrations(2).healthy_at("/check/insert/note/c2")).await.unwrap();
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (1, 2));
+    node.stop().await;
+    TestNode::open(folder.path()).await.stop().await;
+    assert!(fs::read_dir(folder.path().join("trials")).into_iter().flatten().next().is_none(), "a start removes it");
+}

@@ -1,0 +1,195 @@
+//! Changes that fail while they are recorded, as the disk fails: what is reported as failed was not made, and where that cannot be known, it is found
+//! out, without a restart and with one.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use isomer_admin::Admin as _;
+use isomer_api::{Problem, ProblemKind};
+use isomer_capabilities::NodeDir;
+use isomer_disk::faults::{Fault, Faults, FaultyStorage};
+use isomer_node::deploy::Step;
+use isomer_state::State;
+
+use crate::migrating::{columns, notes, with_migrations, write};
+use crate::node::{TestNode, TestRelease, Watch, keep, release, shop};
+
+/// Only tells a hang from an answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const NEVER: u64 = u64::MAX;
+
+/// A node whose state's storage fails for good, at an operation after a step.
+struct Failing {
+    node: TestNode,
+    faults: Faults,
+    /// Operations that still work; [`NEVER`]: it does not fail.
+    left: Arc<AtomicU64>,
+    /// Operations of the state from the step to the one after it, when it did not fail.
+    operations: Arc<AtomicU64>,
+}
+
+impl Failing {
+    async fn open(dir: &Path, after: Step) -> Self {
+        let faults = Faults::default();
+        let (left, operations) = (Arc::new(AtomicU64::new(NEVER)), Arc::new(AtomicU64::new(0)));
+        let watch: Watch = {
+            let (faults, left, operations) = (faults.clone(), left.clone(), operations.clone());
+            Arc::new(move |step| {
+                if step == after {
+                    operations.store(faults.operations(), Ordering::SeqCst);
+                    match left.load(Ordering::SeqCst) {
+                        NEVER => {}
+                        left => faults.begin(Fault::Broken, left),
+                    }
+                } else if step == Step::Recorded {
+                    let before = operations.load(Ordering::SeqCst);
+                    operations.store(faults.operations() - before, Ordering::SeqCst);
+                }
+            })
+        };
+        let storage = faults.clone();
+        let node = TestNode::over(dir, Some(watch), |path| FaultyStorage::new(path.to_owned(), storage)).await;
+        Self { node, faults, left, operations }
+    }
+
+    /// Deploys with the fault after `left` operations, and has the storage work again afterwards.
+    async fn deploy(&self, release: &TestRelease, left: u64) -> Result<(), Problem> {
+        self.left.store(left, Ordering::SeqCst);
+        let deployed = self.node.deploy(release).await;
+        self.left.store(NEVER, Ordering::SeqCst);
+        self.faults.end();
+        deployed.map(drop)
+    }
+
+    /// The revision that the state has, once it can be read and nothing is open any more.
+    async fn settled(&self) -> String {
+        let (tenant, app) = shop();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // It is refused for as long as something is being changed, or the state cannot be written.
+            let stopped = self.node.host.clone().start(tenant.clone(), app.clone()).await;
+            match stopped {
+                Ok(info) => return info.revision.as_str().to_owned(),
+                Err(problem) => assert!(Instant::now() < until, "{problem:?}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// What waits for the state to be read holds the directory a moment longer than the node.
+async fn until_free(dir: &Path) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match NodeDir::open(dir).map(|dir| State::open(&dir.state())) {
+            Ok(Ok(_)) => return,
+            refused => assert!(Instant::now() < until, "{refused:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_and_revision_are_the_old_or_the_new_ones_wherever_recording_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::node::warm(folder.path());
+    let failing = Failing::open(folder.path(), Step::Staged).await;
+    failing.node.deploy(&with_migrations(1)).await.unwrap();
+    let second = failing.node.deploy(&with_migrations(2)).await.unwrap();
+    // Migrations, and the revision's name.
+    let mut serves = (2, second.revision.as_str().to_owned());
+    keep(folder.path());
+    let operations = failing.operations.load(Ordering::SeqCst);
+    assert!(operations > 2, "{operations}");
+    let (mut written, mut outcomes) = (1, BTreeSet::new());
+    for left in 0..operations {
+        let at = format!("operation {left} of {operations}");
+        let count = serves.0 + 1;
+        let deployed = failing.deploy(&with_migrations(count), left).await;
+        if let Err(problem) = &deployed {
+            assert_eq!(problem.kind, ProblemKind::Failed, "{at}: {problem:?}");
+        }
+        let revision = failing.settled().await;
+        let is_new = revision != serves.1;
+        assert!(is_new || deployed.is_err(), "{at}: it was acknowledged");
+        outcomes.insert((deployed.is_ok(), is_new));
+        if is_new {
+            serves = (count, revision);
+        }
+        assert_eq!(
+            (columns(&failing.node).await, notes(&failing.node).await.len()),
+            (serves.0, written),
+            "{at}: {deployed:?}"
+        );
+        write(&failing.node, "later").await;
+        written += 1;
+    }
+    assert!(outcomes.contains(&(false, false)), "{outcomes:?}");
+    failing.node.stop().await;
+    until_free(folder.path()).await;
+    let node = TestNode::open(folder.path()).await;
+    assert_eq!((columns(&node).await, notes(&node).await.len()), (serves.0, written), "after a restart");
+    assert!(std::fs::read_dir(folder.path().join("takeovers")).unwrap().next().is_none(), "nothing is left open");
+    node.deploy(&with_migrations(serves.0 + 1)).await.unwrap();
+    eprintln!("acknowledged, made: {outcomes:?}");
+}
+
+/// The same when the process ends before the state can be read again: the next start settles it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_start_settles_what_the_last_process_could_not() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::node::warm(folder.path());
+    let node = TestNode::open(folder.path()).await;
+    node.deploy(&with_migrations(1)).await.unwrap();
+    node.deploy(&with_migrations(2)).await.unwrap();
+    keep(folder.path());
+    node.stop().await;
+    let mut count = 2;
+    for left in [2, 4, 6, 8, 10, 12, 14, 16] {
+        let failing = Failing::open(folder.path(), Step::Staged).await;
+        failing.left.store(left, Ordering::SeqCst);
+        let deployed = failing.node.deploy(&with_migrations(count + 1)).await;
+        // The storage does not work again in this process.
+        failing.node.stop().await;
+        until_free(folder.path()).await;
+        let node = TestNode::open(folder.path()).await;
+        let (tenant, app) = shop();
+        let revisions = node.host.clone().revisions(tenant, app).await.unwrap();
+        let found = columns(&node).await;
+        assert!(found == count + 1 || (found == count && deployed.is_err()), "{left}: {found} columns, {deployed:?}");
+        let serving = &revisions[0];
+        let again = node.deploy(&with_migrations(found)).await.unwrap();
+        assert_eq!(&again.revision, &serving.revision, "{left}: the schema is the one of the revision that serves");
+        count = found;
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_serves_is_what_is_recorded_wherever_recording_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::node::warm(folder.path());
+    let failing = Failing::open(folder.path(), Step::Healthy).await;
+    failing.node.deploy(&release("first")).await.unwrap();
+    let mut serves = failing.node.deploy(&release("second")).await.unwrap().revision.as_str().to_owned();
+    let operations = failing.operations.load(Ordering::SeqCst);
+    let mut name = "second".to_owned();
+    for left in 0..operations {
+        let next = format!("after {left} operations");
+        let deployed = failing.deploy(&release(&next), left).await;
+        let revision = failing.settled().await;
+        if revision != serves {
+            (serves, name) = (revision, next);
+        } else {
+            deployed.unwrap_err();
+        }
+        assert_eq!(failing.node.serving().await, name, "operation {left} of {operations}");
+    }
+    failing.node.stop().await;
+    until_free(folder.path()).await;
+    assert_eq!(TestNode::open(folder.path()).await.serving().await, name);
+}
