@@ -20,7 +20,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use isomer_api::{Problem, ProblemKind};
+use isomer_api::{Problem, ProblemKind, TenantName};
 use isomer_runtime::code::Key;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -31,7 +31,7 @@ use super::order::{ChildLimits, Doing, Made, Order, Work};
 use super::sandbox::Confinement;
 use super::talk::{Answer, Composition, Purpose, Silence, Talk, blocking, last_words};
 use crate::package::Package;
-use crate::places::{PlaceLimits, Places};
+use crate::places::{Asked, Place, PlaceLimits, Places};
 
 /// Counts up when the same composition is compiled differently than before.
 const COMPILED_AS: &[u8] = b"1";
@@ -245,9 +245,17 @@ impl Compilers {
     /// # Errors
     /// When the revision cannot be, or the child does not come to an end within its limits.
     pub async fn make(&self, order: &Order) -> Result<Made, CompileError> {
-        let asked = self.places.ask(&order.tenant);
-        let asked = asked.map_err(|full| CompileError::Overloaded { waiting_max: full.waiting })?;
-        let _place = asked.place().await;
+        let place = self.ask(&order.tenant)?.place().await;
+        self.make_on(place, order).await
+    }
+
+    /// Asks for a place for a tenant's order.
+    pub(crate) fn ask(&self, tenant: &TenantName) -> Result<Asked, CompileError> {
+        self.places.ask(tenant).map_err(|full| CompileError::Overloaded { waiting_max: full.waiting })
+    }
+
+    /// As [`Compilers::make`], on a place that was granted. It is free as soon as this ends, however it does.
+    pub(crate) async fn make_on(&self, _place: Place, order: &Order) -> Result<Made, CompileError> {
         let deadline = self.deadline();
         let (drafted, compositions) = self.compose(order, deadline).await?;
         let (mut keys, mut compiled) = (Vec::new(), false);

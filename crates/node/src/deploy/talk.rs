@@ -92,8 +92,12 @@ impl Talk {
         tokio::select! {
             biased;
             answer = &mut listening => answer,
-            // Where that failed the child does not read, and what it says is its last word.
-            _ = &mut feeding => listening.await,
+            fed = &mut feeding => match fed {
+                // The child would wait for the rest until its time is up, with a place that others wait for.
+                Err(NotFed::Input(source)) => Err(disk(source).into()),
+                // Where the child does not read, what it says is its last word.
+                Ok(()) | Err(NotFed::Child) => listening.await,
+            },
         }
     }
 
@@ -147,14 +151,34 @@ impl Talk {
     }
 }
 
+/// Why a child has not got all that it is to read.
+enum NotFed {
+    /// What it is to read cannot be read here.
+    Input(io::Error),
+    /// It does not read.
+    Child,
+}
+
 /// Gives a child its work, and the bytes that belong to it. The channel stays open after that: its end would be the child's.
-async fn feed(to_say: &mut OwnedWriteHalf, work: &Work, inputs: Vec<(File, u64)>) -> io::Result<()> {
+async fn feed(to_say: &mut OwnedWriteHalf, work: &Work, inputs: Vec<(File, u64)>) -> Result<(), NotFed> {
     let mut line = serde_json::to_vec(work).expect("work is plain data");
     line.push(b'\n');
-    to_say.write_all(&line).await?;
+    to_say.write_all(&line).await.map_err(|_| NotFed::Child)?;
+    let mut piece = Vec::with_capacity(FED_BYTES);
     for (file, bytes) in inputs {
-        let file = tokio::fs::File::from_std(file).take(bytes);
-        tokio::io::copy_buf(&mut BufReader::with_capacity(FED_BYTES, file), to_say).await?;
+        let mut file = tokio::fs::File::from_std(file);
+        file.set_max_buf_size(FED_BYTES);
+        let mut left = bytes;
+        while left > 0 {
+            piece.clear();
+            let read =
+                (&mut file).take(left.min(FED_BYTES as u64)).read_buf(&mut piece).await.map_err(NotFed::Input)?;
+            if read == 0 {
+                return Err(NotFed::Input(io::ErrorKind::UnexpectedEof.into()));
+            }
+            left -= read as u64;
+            to_say.write_all(&piece).await.map_err(|_| NotFed::Child)?;
+        }
     }
     Ok(())
 }

@@ -22,7 +22,8 @@ use crate::deploy::flights::{Asker, Flights};
 use crate::deploy::kept::{self, Kept};
 use crate::deploy::{Compilers, Made, Order, release};
 use crate::package::Package;
-use crate::tenancy::{Shelf, Stock, Taken};
+use crate::places::Place as CompilerPlace;
+use crate::tenancy::{Shelf, ShelfError, Stock, Taken};
 
 /// A release that was compiled.
 pub(crate) struct Compiled {
@@ -114,9 +115,9 @@ impl OnDisk {
         asker: Asker,
     ) -> Result<Arc<Compiled>, Problem> {
         let (shelf, of) = (self.clone(), (tenant.clone(), revision.clone(), release.clone()));
-        let compile = async move {
+        let compile = move |place: CompilerPlace| async move {
             let (tenant, revision, release) = of;
-            let compiled = shelf.compile_now(&tenant, &release).await?;
+            let compiled = shelf.compile_now(place, &tenant, &release).await?;
             // Whoever waited for it may be gone: what is known of a revision that apps have is up to date all the same. Where it cannot be
             // written, what was made serves, and is made once more after a restart.
             let kept = shelf.blocking({
@@ -128,10 +129,16 @@ impl OnDisk {
             }
             Ok(compiled)
         };
-        self.flights.join(revision, asker, compile).await
+        let ask = || self.compilers.ask(tenant).map_err(Problem::from);
+        self.flights.join(revision, tenant, asker, ask, compile).await
     }
 
-    async fn compile_now(&self, tenant: &TenantName, release: &Release) -> Result<Arc<Compiled>, Problem> {
+    async fn compile_now(
+        &self,
+        place: CompilerPlace,
+        tenant: &TenantName,
+        release: &Release,
+    ) -> Result<Arc<Compiled>, Problem> {
         let components = release.components.iter();
         let order = Order {
             tenant: tenant.clone(),
@@ -141,7 +148,7 @@ impl OnDisk {
             cache: self.cache.clone(),
             maker: self.maker.clone(),
         };
-        let made = self.compilers.make(&order).await.map_err(Problem::from)?;
+        let made = self.compilers.make_on(place, &order).await.map_err(Problem::from)?;
         let Made { package, code, compiled, warnings } = made;
         let contents = kept::contents(&self.maker, release, &package.to_bytes(), code);
         Ok(Arc::new(Compiled { package: Arc::new(package), contents, compiled, warnings }))
@@ -161,24 +168,33 @@ impl OnDisk {
 impl Shelf for OnDisk {
     fn take(self: Arc<Self>, tenant: TenantName, app: AppName, revision: RevisionId) -> BoxFuture<'static, Taken> {
         Box::pin(async move {
-            let wanted = revision.clone();
-            let found = self.blocking(move |shelf| {
-                let bytes = shelf.state.package(&wanted).map_err(problems::of_state)?;
-                let bytes = bytes.ok_or_else(|| Problem::not_found("revision", &wanted))?;
-                match shelf.usable(&bytes)? {
-                    Some(package) => Ok(Found::Package(Arc::new(package))),
-                    None => Ok(Found::Release(Box::new(Kept::read(&bytes)?.release()?))),
-                }
-            });
-            let package = match found.await? {
-                Found::Package(package) => package,
-                Found::Release(release) => {
-                    tracing::info!(%tenant, %app, %revision, "an app's code is made anew");
-                    self.compile(&tenant, &revision, &release, Asker::Load).await?.package.clone()
-                }
-            };
-            Ok(self.blocking(move |shelf| shelf.stock(&tenant, &app, &revision, package)).await?)
+            self.taken(tenant, app, revision).await.map_err(|problem| match problem.kind {
+                ProblemKind::Unavailable => ShelfError::Busy(problem.into()),
+                _ => ShelfError::Failed(problem.into()),
+            })
         })
+    }
+}
+
+impl OnDisk {
+    async fn taken(self: Arc<Self>, tenant: TenantName, app: AppName, revision: RevisionId) -> Result<Stock, Problem> {
+        let wanted = revision.clone();
+        let found = self.blocking(move |shelf| {
+            let bytes = shelf.state.package(&wanted).map_err(problems::of_state)?;
+            let bytes = bytes.ok_or_else(|| Problem::not_found("revision", &wanted))?;
+            match shelf.usable(&bytes)? {
+                Some(package) => Ok(Found::Package(Arc::new(package))),
+                None => Ok(Found::Release(Box::new(Kept::read(&bytes)?.release()?))),
+            }
+        });
+        let package = match found.await? {
+            Found::Package(package) => package,
+            Found::Release(release) => {
+                tracing::info!(%tenant, %app, %revision, "an app's code is made anew");
+                self.compile(&tenant, &revision, &release, Asker::Load).await?.package.clone()
+            }
+        };
+        self.blocking(move |shelf| shelf.stock(&tenant, &app, &revision, package)).await
     }
 }
 

@@ -1,66 +1,72 @@
-//! An app in memory. While nobody asks for it, it is a name, its hosts and the name of its revision.
+//! An app in memory. While no request comes, it is a name, its hosts and the name of its revision.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
 use isomer_api::{AppName, HostPattern, RevisionId};
 use isomer_front::{Refusal, Site};
 use tokio::sync::watch;
 
+use super::Retired;
 use super::loaded::Loaded;
+use super::serving::{Awaited, Kinds, Serving};
 use super::tenant::Tenant;
 
 /// One app of a tenant.
 pub(super) struct App {
     pub(super) tenant: Arc<Tenant>,
     name: AppName,
-    /// What serves it, while it is in memory.
-    loaded: ArcSwapOption<Loaded>,
+    /// What serves it, while it is in memory, and what is to.
+    pub(super) serving: Serving<AppKinds>,
     /// When a request came last, in nanoseconds since the node started.
     used_ns: AtomicU64,
-    is_stopped: AtomicBool,
     /// Is it among those that may be dropped? Changed under the lock of the loaded set.
     pub(super) is_listed: AtomicBool,
-    state: Mutex<State>,
 }
 
-pub(super) struct State {
-    pub(super) revision: RevisionId,
-    pub(super) hosts: Box<[HostPattern]>,
-    /// Counts up whenever something else is to be served: what was begun before does not count then.
-    pub(super) generation: u64,
-    pub(super) loading: Loading,
-    /// Requests wait until this closes: see [`super::hold`].
-    pub(super) held: Option<watch::Receiver<()>>,
-}
+/// What apps serve.
+pub(super) struct AppKinds;
 
-/// Is it on its way into memory?
-pub(super) enum Loading {
-    No,
-    /// Whoever comes waits for the same.
-    Begun(watch::Receiver<Option<Outcome>>),
-    /// It failed some times in a row, and is not tried again before then.
-    Failed {
-        times: u32,
-        until: Instant,
-    },
-}
+/// What requests wait for while an app is loaded.
+#[derive(Clone)]
+pub(super) struct Waited(pub(super) watch::Receiver<Option<Outcome>>);
 
 pub(super) type Outcome = Result<Arc<Site>, Refusal>;
 
+impl Kinds for AppKinds {
+    type Revision = RevisionId;
+    type Loaded = Loaded;
+    type Outcome = Waited;
+    /// Closed when the hold ends: see [`super::hold`].
+    type Hold = watch::Receiver<()>;
+    type Retired = Retired;
+    /// The app's host names.
+    type Kept = Box<[HostPattern]>;
+
+    fn retire(loaded: &Arc<Loaded>) -> Retired {
+        Retired(Arc::downgrade(loaded.revision.graph()))
+    }
+
+    fn is_over(retired: &Retired) -> bool {
+        retired.is_over()
+    }
+}
+
+impl Awaited for Waited {
+    fn is_lost(&self) -> bool {
+        // Where the load ended without an outcome, its channel is closed.
+        self.0.has_changed().is_err()
+    }
+}
+
 impl App {
     pub(super) fn new(tenant: Arc<Tenant>, name: AppName, revision: RevisionId) -> Arc<Self> {
-        let state = State { revision, hosts: Box::default(), generation: 0, loading: Loading::No, held: None };
         Arc::new(Self {
             tenant,
             name,
-            loaded: ArcSwapOption::empty(),
+            serving: Serving::new(revision, Box::default()),
             used_ns: AtomicU64::new(0),
-            is_stopped: AtomicBool::new(false),
             is_listed: AtomicBool::new(false),
-            state: Mutex::new(state),
         })
     }
 
@@ -68,47 +74,17 @@ impl App {
         &self.name
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What serves it now.
     pub(super) fn site(&self) -> Option<Arc<Site>> {
-        self.loaded.load().as_ref().map(|loaded| loaded.revision.site().clone())
-    }
-
-    pub(super) fn loaded(&self) -> Option<Arc<Loaded>> {
-        self.loaded.load_full()
-    }
-
-    /// Puts `loaded` into service, with the state locked; gives what was.
-    pub(super) fn serve(&self, state: &mut State, loaded: Option<Arc<Loaded>>) -> Option<Arc<Loaded>> {
-        state.generation += 1;
-        self.loaded.swap(loaded)
-    }
-
-    /// Drops what serves it from memory, if it is still `loaded`.
-    pub(super) fn unload(&self, loaded: &Arc<Loaded>) -> bool {
-        let before = self.loaded.compare_and_swap(loaded, None);
-        before.as_ref().is_some_and(|before| Arc::ptr_eq(before, loaded))
+        self.serving.read(|loaded| loaded.revision.site().clone())
     }
 
     /// Resolves when requests for the app do not wait for a hold to end.
     pub(super) async fn not_held(&self) {
-        loop {
-            let held = self.state().held.clone();
-            let Some(mut held) = held else { return };
+        while let Some(mut held) = self.serving.held() {
             // Nothing is ever sent: the channel closes.
             let _ = held.changed().await;
         }
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Acquire)
-    }
-
-    pub(super) fn set_stopped(&self, stopped: bool) {
-        self.is_stopped.store(stopped, Ordering::Release);
     }
 
     pub(super) fn used_ns(&self) -> u64 {

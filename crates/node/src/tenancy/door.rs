@@ -13,7 +13,7 @@ impl Door for Tenancy {
             let hosts = inner.hosts();
             hosts.find(host).ok_or(Refusal::NoHost)?.clone()
         };
-        if app.is_stopped() {
+        if app.serving.is_stopped() {
             return Err(Refusal::Stopped);
         }
         let now = Instant::now();

@@ -1,6 +1,6 @@
 //! Holding an app's requests at the door, while what it is to serve is replaced together with its data.
 //!
-//! The revision that serves finishes the requests that it has and gets no more; those that come wait, each no longer than to its own
+//! The revision that serves, and those before it, finish the requests that they have and get no more; those that come wait, each no longer than to its own
 //! deadline. When the hold ends they go to what took over, or to the revision that served before if nothing did.
 
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use isomer_api::{AppName, TenantName};
 use tokio::sync::watch;
 
-use super::app::{App, Outcome};
-use super::loaded::Loaded;
+use super::app::{App, AppKinds, Outcome};
+use super::serving::{Holding, Released};
 use super::{Inner, Tenancy};
 use isomer_front::Entering;
 
@@ -21,10 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub struct Held {
     inner: Arc<Inner>,
     app: Arc<App>,
-    /// What served it before.
-    before: Option<Arc<Loaded>>,
-    /// Of the app, since it is held.
-    generation: u64,
+    /// There until this is dropped.
+    holding: Option<Holding<AppKinds>>,
     /// Closed when the hold ends.
     _end: watch::Sender<()>,
 }
@@ -35,21 +33,18 @@ impl Tenancy {
     pub fn hold(&self, tenant: &TenantName, app: &AppName) -> Option<Held> {
         let app = self.0.app(tenant, app).ok()?;
         let (end, held) = watch::channel(());
-        let (before, generation) = {
-            let mut state = app.state();
-            let before = app.serve(&mut state, None);
-            state.held = Some(held);
-            (before, state.generation)
-        };
-        Some(Held { inner: self.0.clone(), app, before, generation, _end: end })
+        let holding = Some(app.serving.lock().hold(held));
+        Some(Held { inner: self.0.clone(), app, holding, _end: end })
     }
 }
 
 impl Held {
-    /// Resolves when the revision that served has finished all requests, or when they take longer than `wait`: with whether they have.
+    /// Resolves when all requests that came before have finished, on the revision that served and on those before it, or when they take longer than
+    /// `wait`: with whether they have.
     pub async fn drained(&self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
-        while self.before.as_ref().is_some_and(|before| before.revision.is_busy()) {
+        let before = self.holding.as_ref().and_then(|holding| holding.before.as_ref());
+        while before.is_some_and(|before| before.revision.is_busy()) || !self.app.serving.is_drained() {
             if Instant::now() >= until {
                 return false;
             }
@@ -60,19 +55,15 @@ impl Held {
 }
 
 impl Drop for Held {
-    /// Something took over, or is to be loaded: then `before` ends. Else it goes on.
+    /// Something took over, or is to be loaded: then what served before ends. Else it goes on.
     fn drop(&mut self) {
-        let mut state = self.app.state();
-        state.held = None;
-        let Some(before) = self.before.take() else { return };
-        if state.generation != self.generation || self.app.is_stopped() {
-            drop(state);
-            self.inner.set.discard(before);
-            return;
+        let Some(holding) = self.holding.take() else { return };
+        let released = self.app.serving.lock().release(holding);
+        match released {
+            Released::Serves => self.inner.set.list(&self.app),
+            Released::Replaced(before) => self.inner.set.discard(before),
+            Released::Nothing => {}
         }
-        self.app.serve(&mut state, Some(before));
-        drop(state);
-        self.inner.set.list(&self.app);
     }
 }
 

@@ -180,7 +180,7 @@ impl LoadedSet {
             && let Some(Reverse(oldest)) = listed.pop()
         {
             looks -= 1;
-            let Some(loaded) = oldest.app.loaded() else {
+            let Some(loaded) = oldest.app.serving.loaded() else {
                 oldest.app.is_listed.store(false, Ordering::Release);
                 continue;
             };
@@ -189,7 +189,7 @@ impl LoadedSet {
                 listed.push(Reverse(Listed { used_ns, app: oldest.app }));
             } else if loaded.revision.is_busy() {
                 passed.push(Reverse(oldest));
-            } else if oldest.app.unload(&loaded) {
+            } else if oldest.app.serving.evict(&loaded) {
                 oldest.app.is_listed.store(false, Ordering::Release);
                 self.drops.fetch_add(1, Ordering::Relaxed);
                 self.discard(loaded);

@@ -3,13 +3,13 @@
 //! Whoever asks for an app that is on its way waits for the same outcome. Loads are tasks of their own, so that an app comes in though
 //! the client that asked for it has gone. So many run at once, shared fairly among the tenants ([`Places`]); some more wait, and the others
 //! are refused. A load that is slow (it waits for a compiler, or for migrations) leaves its place: a few tenants with slow loads keep nobody
-//! else's apps out. What cannot be loaded is said in the log, and is not tried again for a while, which grows each time; what is not there
+//! else's apps out. Where a compiler has too much to do, the request is told to come again, and the next one tries. What cannot be loaded is said in the log, and is not tried again for a while, which grows each time; what is not there
 //! yet, because its code is still being compiled, is tried again by the next request. Who waits for a load that is overtaken, as by a secret's
 //! new value, waits for the next.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use isomer_api::RevisionId;
@@ -17,9 +17,10 @@ use isomer_front::{Entering, Refusal};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
-use super::app::{App, Loading, Outcome, State};
+use super::app::{App, AppKinds, Outcome, Waited};
 use super::loaded::Loaded;
-use super::{Inner, Making, TenancyError, chain, hold};
+use super::serving::{Brought, Ended, Entry, Ticket};
+use super::{Inner, Making, ShelfError, TenancyError, chain, hold};
 use crate::places::{Asked, PlaceLimits, Places};
 use crate::seams::Peers;
 
@@ -55,11 +56,7 @@ pub(super) struct Loads {
 
 /// A load, before it is its turn.
 struct Begin {
-    revision: RevisionId,
-    /// See [`State::generation`].
-    generation: u64,
-    /// How often in a row it failed before.
-    failures: u32,
+    ticket: Ticket<AppKinds>,
     asked: Asked,
 }
 
@@ -69,7 +66,7 @@ enum LoadError {
     #[error("all apps in memory serve requests, and there is room for no more")]
     Full,
     #[error("what it is started from cannot be read")]
-    Shelf(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Shelf(#[source] ShelfError),
     #[error(transparent)]
     Start(#[from] TenancyError),
     #[error("it did not start within {} s", LOAD_MAX.as_secs())]
@@ -98,17 +95,13 @@ impl Loads {
 }
 
 impl Begin {
-    fn of(state: &State, failures: u32, asked: Asked) -> Self {
-        Self { revision: state.revision.clone(), generation: state.generation, failures, asked }
-    }
-
     async fn carry_out(self, inner: Arc<Inner>, app: Arc<App>) -> Outcome {
         let (mut begin, mut again) = (self, 0..OVERTAKEN_MAX);
         loop {
-            let Self { revision, generation, failures, asked } = begin;
-            let loaded = inner.bring(&app, &revision, asked).await;
+            let Self { ticket, asked } = begin;
+            let loaded = inner.bring(&app, &ticket.revision, asked).await;
             app.not_held().await;
-            match inner.bring_in(&app, generation, failures, loaded, again.next().is_some()) {
+            match inner.bring_in(&app, &ticket, loaded, again.next().is_some()) {
                 ControlFlow::Break(outcome) => return outcome,
                 ControlFlow::Continue(next) => begin = next,
             }
@@ -122,37 +115,22 @@ impl Inner {
     /// # Errors
     /// When it is not to be loaded now.
     pub(super) fn load(self: &Arc<Self>, app: &Arc<App>) -> Result<Entering, Refusal> {
-        let mut state = app.state();
-        if app.is_stopped() {
-            return Err(Refusal::Stopped);
-        }
-        if let Some(site) = app.site() {
-            return Ok(Entering::Ready(site));
-        }
-        if let Some(held) = &state.held {
-            return Ok(Entering::Loading(Box::pin(hold::after(self.clone(), app.clone(), held.clone()))));
-        }
-        let outcome = match &state.loading {
-            // Where the load ended without an outcome, its channel is closed.
-            Loading::Begun(outcome) if outcome.has_changed().is_ok() => outcome.clone(),
-            Loading::Failed { until, .. } if Instant::now() < *until => return Err(Refusal::Broken),
-            _ => {
-                let asked = self.ask(app).ok_or(Refusal::Loading)?;
-                let (told, outcome) = watch::channel(None);
-                let failures = match state.loading {
-                    Loading::Failed { times, .. } => times,
-                    Loading::No | Loading::Begun(_) => 0,
-                };
-                state.loading = Loading::Begun(outcome.clone());
-                let begin = Begin::of(&state, failures, asked);
-                let (inner, app) = (self.clone(), app.clone());
-                self.runtime.spawn(async move {
-                    told.send_replace(Some(begin.carry_out(inner, app).await));
-                });
-                outcome
-            }
+        let begin = |ticket| {
+            let asked = self.ask(app).ok_or(Refusal::Loading)?;
+            let (told, outcome) = watch::channel(None);
+            let (begin, inner, app) = (Begin { ticket, asked }, self.clone(), app.clone());
+            self.runtime.spawn(async move {
+                told.send_replace(Some(begin.carry_out(inner, app).await));
+            });
+            Ok(Waited(outcome))
         };
-        Ok(Entering::Loading(Box::pin(wait_for(outcome))))
+        match app.serving.enter(Instant::now(), begin)? {
+            Entry::Stopped => Err(Refusal::Stopped),
+            Entry::Broken => Err(Refusal::Broken),
+            Entry::Ready(loaded) => Ok(Entering::Ready(loaded.revision.site().clone())),
+            Entry::Held(held) => Ok(Entering::Loading(Box::pin(hold::after(self.clone(), app.clone(), held)))),
+            Entry::Loading(outcome) => Ok(Entering::Loading(Box::pin(wait_for(outcome)))),
+        }
     }
 
     fn ask(&self, app: &App) -> Option<Asked> {
@@ -186,63 +164,48 @@ impl Inner {
     fn bring_in(
         self: &Arc<Self>,
         app: &Arc<App>,
-        generation: u64,
-        failures: u32,
+        ticket: &Ticket<AppKinds>,
         loaded: Result<Arc<Loaded>, LoadError>,
         again: bool,
     ) -> ControlFlow<Outcome, Begin> {
-        let mut state = app.state();
-        if state.generation == generation {
-            return ControlFlow::Break(self.bring_in_wanted(app, state, failures, loaded));
-        }
-        let outcome = match app.site() {
-            Some(site) => Ok(site),
-            None if app.is_stopped() => Err(Refusal::Stopped),
-            None => match self.ask(app).filter(|_| again) {
-                Some(asked) => return ControlFlow::Continue(Begin::of(&state, 0, asked)),
-                None => Err(Refusal::Loading),
-            },
+        let (brought, error) = match loaded {
+            Ok(loaded) => (Brought::Loaded(loaded), None),
+            // Nothing that the app could be blamed for.
+            Err(LoadError::Full | LoadError::Unready | LoadError::Shelf(ShelfError::Busy(_))) => {
+                (Brought::NotNow, None)
+            }
+            Err(error) => (Brought::Failed, Some(error)),
         };
-        state.loading = Loading::No;
-        ControlFlow::Break(outcome)
-    }
-
-    fn bring_in_wanted(
-        &self,
-        app: &Arc<App>,
-        mut state: MutexGuard<'_, State>,
-        failures: u32,
-        loaded: Result<Arc<Loaded>, LoadError>,
-    ) -> Outcome {
-        match loaded {
-            Ok(loaded) => {
-                state.loading = Loading::No;
-                let site = loaded.revision.site().clone();
-                app.serve(&mut state, Some(loaded));
-                drop(state);
+        let until = |failures: u32| {
+            let pause = RETRY_AFTER.0.saturating_mul(1 << failures.min(16)).min(RETRY_AFTER.1);
+            Instant::now() + pause
+        };
+        let (ended, unused) = app.serving.ended(ticket, brought, until, || self.ask(app).filter(|_| again));
+        if let Some(unused) = unused {
+            self.set.discard(unused);
+        }
+        ControlFlow::Break(match ended {
+            Ended::Serves(loaded) => {
                 self.loads.done.fetch_add(1, Ordering::Relaxed);
                 self.set.list(app);
-                Ok(site)
+                Ok(loaded.revision.site().clone())
             }
-            Err(LoadError::Full | LoadError::Unready) => {
-                state.loading = Loading::No;
-                Err(Refusal::Loading)
-            }
-            Err(error) => {
-                let times = failures.saturating_add(1);
-                let pause = RETRY_AFTER.0.saturating_mul(1 << failures.min(16)).min(RETRY_AFTER.1);
-                state.loading = Loading::Failed { times, until: Instant::now() + pause };
-                drop(state);
+            Ended::Overtaken(loaded) => Ok(loaded.revision.site().clone()),
+            Ended::Again(ticket, asked) => return ControlFlow::Continue(Begin { ticket, asked }),
+            Ended::Stopped => Err(Refusal::Stopped),
+            Ended::NotNow => Err(Refusal::Loading),
+            Ended::Failed => {
                 let (tenant, name) = (&app.tenant.name, app.name());
-                self.log.warn(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {}", chain(&error)));
+                let why = error.as_ref().map(|error| chain(error)).unwrap_or_default();
+                self.log.warn(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {why}"));
                 Err(Refusal::Broken)
             }
-        }
+        })
     }
 }
 
-async fn wait_for(mut outcome: watch::Receiver<Option<Outcome>>) -> Outcome {
-    match outcome.wait_for(Option::is_some).await {
+async fn wait_for(mut outcome: Waited) -> Outcome {
+    match outcome.0.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or(Err(Refusal::Broken)),
         // The load ended unexpectedly.
         Err(_) => Err(Refusal::Broken),

@@ -9,7 +9,9 @@
 //! | `door` | a request's way in: host, tenant's quotas, app |
 //! | `hosts` | which app answers for a host name |
 //! | `tenant` | what a tenant may use and has used |
-//! | `app` | an app: what it is to serve, and what serves it |
+//! | `app` | an app |
+//! | `serving` | what it is to serve, and what serves it: every decision about that |
+//! | `sync` | what `serving` is synchronised by |
 //! | `loading` | the way of an app into memory |
 //! | `hold` | requests that wait while an app is replaced with its data |
 //! | [`times`] | how long requests and statements may take at most |
@@ -32,6 +34,8 @@ mod hosts;
 mod loaded;
 mod loading;
 pub mod memory;
+mod serving;
+mod sync;
 mod tenant;
 pub mod times;
 
@@ -60,7 +64,7 @@ use crate::package::Package;
 use crate::parts::{Parts, PartsError};
 use crate::revision::{Revision, RevisionError, StartOptions, Step};
 use crate::seams::Peers;
-use app::{App, Loading};
+use app::App;
 pub use hold::Held;
 use hosts::Hosts;
 use loaded::{Loaded, LoadedSet, Seat};
@@ -132,7 +136,19 @@ pub struct Stock {
 }
 
 /// What comes of taking something off a [`Shelf`].
-pub type Taken = Result<Stock, Box<dyn Error + Send + Sync>>;
+pub type Taken = Result<Stock, ShelfError>;
+
+/// Why nothing came off a [`Shelf`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShelfError {
+    /// Too much else is being made. Nothing is wrong with the app: the next request tries again.
+    #[error(transparent)]
+    Busy(Box<dyn Error + Send + Sync>),
+    /// It is not there, or cannot be read or made.
+    #[error(transparent)]
+    Failed(Box<dyn Error + Send + Sync>),
+}
 
 /// Where apps come from that are not in memory.
 pub trait Shelf: Send + Sync + 'static {
@@ -149,7 +165,7 @@ pub struct EmptyShelf;
 
 impl Shelf for EmptyShelf {
     fn take(self: Arc<Self>, _: TenantName, _: AppName, _: RevisionId) -> BoxFuture<'static, Taken> {
-        Box::pin(async { Err("nothing is kept on disk".into()) })
+        Box::pin(async { Err(ShelfError::Failed("nothing is kept on disk".into())) })
     }
 }
 
@@ -397,13 +413,9 @@ impl Tenancy {
         stopped: bool,
     ) -> Result<(), TenancyError> {
         let app = self.0.app_or_new(tenant, name, revision)?;
-        let mut state = app.state();
-        app.set_stopped(stopped);
-        if state.revision != *revision || stopped {
-            state.revision = revision.clone();
-            self.0.serve(&app, &mut state, None);
-        }
-        self.0.set_hosts(&app, &mut state, hosts);
+        let mut locked = app.serving.lock();
+        self.0.retired(locked.put(revision, stopped));
+        self.0.set_hosts(&app, locked.kept(), hosts);
         Ok(())
     }
 
@@ -497,20 +509,16 @@ impl Tenancy {
         if !Arc::ptr_eq(&app.tenant, &tenant) {
             return Err(TenancyError::NoTenant(tenant.name.clone()));
         }
-        let mut state = app.state();
-        state.revision = revision;
-        // Changed after this, they have the app unloaded after this, too: that takes the same lock.
-        let is_current = inputs.is_none_or(|inputs| inputs == tenant.inputs.load(Ordering::SeqCst));
-        let loaded = if is_current && !app.is_stopped() {
-            Some(loaded)
-        } else {
-            inner.set.discard(loaded);
-            None
-        };
+        let is_current = || inputs.is_none_or(|inputs| inputs == tenant.inputs.load(Ordering::SeqCst));
+        let mut locked = app.serving.lock();
+        let (before, unused) = locked.take_over(revision, loaded, is_current);
+        if let Some(unused) = unused {
+            inner.set.discard(unused);
+        }
         app.use_at(inner.now_ns());
-        let retired = inner.serve(&app, &mut state, loaded);
-        inner.set_hosts(&app, &mut state, hosts);
-        drop(state);
+        let retired = inner.retired(before);
+        inner.set_hosts(&app, locked.kept(), hosts);
+        drop(locked);
         inner.set.list(&app);
         Ok(retired)
     }
@@ -521,8 +529,7 @@ impl Tenancy {
     /// When there is no such app.
     pub fn set_hosts(&self, tenant: &TenantName, app: &AppName, hosts: &[HostPattern]) -> Result<(), TenancyError> {
         let app = self.0.app(tenant, app)?;
-        let mut state = app.state();
-        self.0.set_hosts(&app, &mut state, hosts);
+        self.0.set_hosts(&app, app.serving.lock().kept(), hosts);
         Ok(())
     }
 
@@ -532,9 +539,8 @@ impl Tenancy {
     /// When there is no such app.
     pub fn stop(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Retired>, TenancyError> {
         let app = self.0.app(tenant, app)?;
-        let mut state = app.state();
-        app.set_stopped(true);
-        Ok(self.0.serve(&app, &mut state, None))
+        let before = app.serving.lock().stop();
+        Ok(self.0.retired(before))
     }
 
     /// The end of [`Tenancy::stop`]: the next request loads the app.
@@ -543,8 +549,7 @@ impl Tenancy {
     /// When there is no such app.
     pub fn resume(&self, tenant: &TenantName, app: &AppName) -> Result<(), TenancyError> {
         let app = self.0.app(tenant, app)?;
-        let _state = app.state();
-        app.set_stopped(false);
+        app.serving.lock().resume();
         Ok(())
     }
 
@@ -554,27 +559,28 @@ impl Tenancy {
     /// When there is no such app.
     pub fn unload(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Retired>, TenancyError> {
         let app = self.0.app(tenant, app)?;
-        let mut state = app.state();
-        Ok(self.0.serve(&app, &mut state, None))
+        let before = app.serving.lock().unload();
+        Ok(self.0.retired(before))
     }
 
     /// The app and its host names are gone. Requests in flight end as they would. Gives what served it.
     pub fn remove(&self, tenant: &TenantName, app: &AppName) -> Option<Retired> {
         let app = self.0.known().apps.remove(&(tenant.clone(), app.clone()))?;
-        let mut state = app.state();
-        app.set_stopped(true);
-        self.0.set_hosts(&app, &mut state, &[]);
-        let retired = self.0.serve(&app, &mut state, None);
+        let mut locked = app.serving.lock();
+        self.0.set_hosts(&app, locked.kept(), &[]);
+        let before = locked.stop();
+        // The set of what is in memory locks apps while it is locked itself.
+        drop(locked);
         self.0.set.unlist(&app);
-        retired
+        self.0.retired(before)
     }
 
     /// Whether an app serves; none where there is no such app.
     #[must_use]
     pub fn state(&self, tenant: &TenantName, app: &AppName) -> Option<AppState> {
         let app = self.0.app(tenant, app).ok()?;
-        Some(match app.loaded() {
-            _ if app.is_stopped() => AppState::Stopped,
+        Some(match app.serving.loaded() {
+            _ if app.serving.is_stopped() => AppState::Stopped,
             Some(_) => AppState::Loaded,
             None => AppState::Idle,
         })
@@ -660,29 +666,26 @@ impl Inner {
         Ok(Loaded { revision, seat })
     }
 
-    /// Puts `loaded` into service, or nothing, and lets go of what served before.
-    fn serve(&self, app: &App, state: &mut app::State, loaded: Option<Arc<Loaded>>) -> Option<Retired> {
-        if !matches!(state.loading, Loading::Begun(_)) {
-            state.loading = Loading::No;
-        }
-        let before = app.serve(state, loaded)?;
+    /// Lets go of what served before.
+    fn retired(&self, before: Option<Arc<Loaded>>) -> Option<Retired> {
+        let before = before?;
         let retired = Retired(Arc::downgrade(before.revision.graph()));
         self.set.discard(before);
         Some(retired)
     }
 
-    fn set_hosts(&self, app: &Arc<App>, state: &mut app::State, hosts: &[HostPattern]) {
-        if *state.hosts == *hosts {
+    fn set_hosts(&self, app: &Arc<App>, before: &mut Box<[HostPattern]>, hosts: &[HostPattern]) {
+        if **before == *hosts {
             return;
         }
         let mut map = self.hosts_mut();
-        for gone in state.hosts.iter().filter(|host| !hosts.contains(host)) {
+        for gone in before.iter().filter(|host| !hosts.contains(host)) {
             map.remove(gone, app);
         }
         for host in hosts {
             map.insert(host, app);
         }
-        state.hosts = hosts.into();
+        *before = hosts.into();
     }
 }
 

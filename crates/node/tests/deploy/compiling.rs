@@ -156,6 +156,27 @@ async fn a_child_that_crashes_or_is_not_there_is_told_apart() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_ends_the_compile_at_once_and_frees_its_place() {
+    // So that a child that waits for its input can be told from one that was not given any.
+    let options =
+        CompilerOptions { children_max: 1, time_max: Duration::from_secs(60), ..compiler(ChildLimits::default()) };
+    let compilers = Compilers::new(options);
+    let (folder, right) = order(&hello());
+    // Can be opened and has a length, but cannot be read.
+    let unreadable = folder.path().join("unreadable");
+    fs::create_dir(&unreadable).unwrap();
+    fs::write(unreadable.join("file"), "").unwrap();
+    let broken = Order { components: BTreeMap::from([("it".to_owned(), unreadable)]), ..right.clone() };
+    for _ in 0..2 {
+        match compilers.make(&broken).await {
+            Err(CompileError::Disk { source }) => assert_eq!(source.kind(), std::io::ErrorKind::IsADirectory),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(compilers.make(&right).await.is_ok(), "the place is free");
+}
+
+#[tokio::test]
 async fn few_run_few_wait_and_the_others_are_refused() {
     let options = CompilerOptions { children_max: 1, waiting_max: 1, ..compiler(ChildLimits::default()) };
     let compilers = Compilers::new(options);

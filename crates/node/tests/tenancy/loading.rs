@@ -98,6 +98,20 @@ async fn what_cannot_be_loaded_is_said_once_and_not_tried_in_a_storm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn too_much_to_do_is_told_and_not_taken_for_a_broken_app() {
+    let world = World::of(&["a"], |_| {}).await;
+    world.put("a", "one", &["one.example"], &named("one"));
+    world.shelf.be_busy(3);
+    for _ in 0..3 {
+        let answer = world.get("one.example", "/").await;
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{}", answer.text());
+    }
+    // The very next request tries again, and nothing is said of the app.
+    assert_eq!(name_in(&world.get("one.example", "/").await), "one");
+    assert_eq!((world.shelf.takes(), world.warnings()), (4, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_serves_is_not_dropped_for_another() {
     let world = World::of(&["a"], |options| options.loaded_max = 1).await;
     world.put("a", "busy", &["busy.example"], &one("http-stream", ""));

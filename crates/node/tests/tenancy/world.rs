@@ -14,7 +14,7 @@ use isomer_capabilities::{AppFiles, Place, StorageAccount};
 use isomer_front::Limits;
 use isomer_manifest::App;
 use isomer_node::revision::{Components, engine};
-use isomer_node::tenancy::{Retired, Shelf, Started, Stock, Taken};
+use isomer_node::tenancy::{Retired, Shelf, ShelfError, Started, Stock, Taken};
 use isomer_node::{MakeOptions, Package, Tenancy, TenancyOptions};
 use isomer_observe::{Format, Log};
 use isomer_runtime::Account;
@@ -54,6 +54,8 @@ pub(crate) struct TestShelf {
     closed: Mutex<bool>,
     /// A tenant whose apps come out all the same.
     exempt: Mutex<Option<String>>,
+    /// How often it is busy before something comes out.
+    busy: AtomicUsize,
     opened: Condvar,
 }
 
@@ -77,6 +79,11 @@ impl TestShelf {
     pub(crate) fn open(&self) {
         *self.closed.lock().unwrap() = false;
         self.opened.notify_all();
+    }
+
+    /// The next so many times it has too much to do.
+    pub(crate) fn be_busy(&self, times: usize) {
+        self.busy.store(times, Ordering::SeqCst);
     }
 
     /// An app of which nothing is there any more.
@@ -106,20 +113,25 @@ impl TestShelf {
     /// Blocks while the shelf is closed.
     fn take_now(&self, tenant: &TenantName, app: &AppName, revision: &RevisionId) -> Taken {
         self.takes.fetch_add(1, Ordering::SeqCst);
+        if self.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_ok() {
+            return Err(ShelfError::Busy("too many wait".into()));
+        }
         let closed = self.closed.lock().unwrap();
         let is_exempt = self.exempt.lock().unwrap().as_deref() == Some(tenant.as_str());
         drop(self.opened.wait_while(closed, |closed| *closed && !is_exempt).unwrap());
         let packages = self.packages.lock().unwrap();
         let found = packages.get(&(tenant.to_string(), app.to_string())).filter(|(there, _)| there == revision);
-        let (_, bytes) = found.ok_or("there is nothing on the shelf")?;
-        let package = Arc::new(Package::from_bytes(bytes)?);
+        let (_, bytes) = found.ok_or_else(|| ShelfError::Failed("there is nothing on the shelf".into()))?;
+        let package = Arc::new(Package::from_bytes(bytes).map_err(|error| ShelfError::Failed(error.into()))?);
         Ok(Stock { package, place: self.place(tenant.as_str(), app.as_str()), log: None })
     }
 }
 
 impl Shelf for TestShelf {
     fn take(self: Arc<Self>, tenant: TenantName, app: AppName, revision: RevisionId) -> BoxFuture<'static, Taken> {
-        Box::pin(async move { tokio::task::spawn_blocking(move || self.take_now(&tenant, &app, &revision)).await? })
+        Box::pin(
+            async move { tokio::task::spawn_blocking(move || self.take_now(&tenant, &app, &revision)).await.unwrap() },
+        )
     }
 }
 
