@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use isomer_runtime::Account;
+use tokio::runtime::Handle;
 
 use super::running::Call;
 
@@ -41,6 +42,14 @@ pub(super) struct Job {
     pub(super) account: Arc<Account>,
     /// Who waits for it. `None`: it must be done in any case.
     pub(super) call: Option<Arc<Call>>,
+    /// Where it was asked for; none where that was outside of any runtime.
+    pub(super) runtime: Option<Handle>,
+}
+
+impl Job {
+    pub(super) fn new(work: Box<dyn FnOnce() + Send>, account: Arc<Account>, call: Option<Arc<Call>>) -> Self {
+        Self { work, account, call, runtime: Handle::try_current().ok() }
+    }
 }
 
 /// The lanes that have work or are at work; the others cost nothing.
@@ -195,7 +204,7 @@ mod tests {
     }
 
     fn push(lanes: &mut Lanes, lane: u64, jobs: usize) -> Vec<u64> {
-        let job = || Job { work: Box::new(|| ()), account: Account::unlimited(), call: None };
+        let job = || Job::new(Box::new(|| ()), Account::unlimited(), None);
         (0..jobs).map(|_| lanes.push(lane, BOUNDS, job()).ok().unwrap()).collect()
     }
 

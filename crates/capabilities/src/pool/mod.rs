@@ -9,6 +9,9 @@
 //! When a caller stops waiting, its job is taken out of the queue and dropped; if it runs already, it is told to end
 //! ([`must_end`]). A job that panics gives its caller an error and does not affect other jobs.
 //!
+//! A job runs inside the runtime of whoever asked for it: where memory is short, it drops idle instances of guests, whose resources may have
+//! tasks, timers and sockets there.
+//!
 //! Threads are started, and jobs are dropped, while no lock is held: a thread may not start, and what a job holds may come back to its
 //! lane or its store when it is dropped.
 //!
@@ -21,7 +24,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use isomer_runtime::Account;
 use tokio::sync::oneshot;
@@ -77,8 +80,6 @@ struct State {
     threads: HashSet<ThreadId>,
     starting: usize,
     idle: usize,
-    /// When no thread was idle for the last time.
-    all_used_at: Instant,
     closed: bool,
 }
 
@@ -105,14 +106,7 @@ impl Pool {
         idle_time: Duration,
     ) -> Arc<Self> {
         let lanes = Lanes::new(size);
-        let state = Mutex::new(State {
-            lanes,
-            threads: HashSet::new(),
-            starting: 0,
-            idle: 0,
-            all_used_at: Instant::now(),
-            closed: false,
-        });
+        let state = Mutex::new(State { lanes, threads: HashSet::new(), starting: 0, idle: 0, closed: false });
         let (ready, ended) = (Condvar::new(), Condvar::new());
         Arc::new(Self { shared: Arc::new(Shared { name, source, idle_time, state, ready, ended }) })
     }
@@ -147,7 +141,7 @@ impl Lane {
             }
         });
         let call = Arc::new(Call::default());
-        let job = Job { work, account: self.account.clone(), call: Some(call.clone()) };
+        let job = Job::new(work, self.account.clone(), Some(call.clone()));
         let job = self.pool.shared.push(self.number, self.bounds, job)?;
         let mut waited = Waited { shared: &self.pool.shared, lane: self.number, job, call, is_over: false };
         let result = result.await;
@@ -160,7 +154,7 @@ impl Lane {
     /// all the same is done by the drop of what the job holds.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         let bounds = LaneBounds { waiting_max: usize::MAX, ..self.bounds };
-        let job = Job { work: Box::new(job), account: self.account.clone(), call: None };
+        let job = Job::new(Box::new(job), self.account.clone(), None);
         if self.pool.shared.push(self.number, bounds, job).is_err() {
             tracing::error!("no thread can be started for storage");
         }
@@ -255,18 +249,10 @@ impl Shared {
                     self.ready.notify_one();
                 }
                 let starts = state.starts_thread();
-                if state.idle == 0 {
-                    state.all_used_at = Instant::now();
-                }
                 return Some((lane, job, starts));
             }
             if state.closed {
                 // What waits for a lane that is busy is done by those threads.
-                state.threads.remove(&std::thread::current().id());
-                return None;
-            }
-            // Idle threads are woken in turn, so with a little work for each of them none is ever idle for long.
-            if state.idle > 0 && state.all_used_at.elapsed() >= self.idle_time {
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }
@@ -512,6 +498,28 @@ mod tests {
         let next = lane.run(|| 1);
         drop(running);
         assert_eq!(next.await, Ok(1), "what runs has ended");
+    }
+
+    #[tokio::test]
+    async fn what_a_job_drops_finds_the_runtime_of_its_caller() {
+        struct Instance(mpsc::Sender<tokio::task::JoinHandle<u32>>);
+        impl Drop for Instance {
+            fn drop(&mut self) {
+                // Panics where there is no runtime.
+                self.0.send(tokio::spawn(async { 7 })).unwrap();
+            }
+        }
+        let pool = Pool::new("test", size(1));
+        let lane = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 9 });
+        let (spawned, tasks) = mpsc::channel();
+        let instance = Instance(spawned.clone());
+        lane.run(move || drop(instance)).await.unwrap();
+        let instance = Instance(spawned);
+        lane.spawn(move || drop(instance));
+        lane.run(|| ()).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(tasks.recv().unwrap().await.unwrap(), 7);
+        }
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use isomer_runtime::Account;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Handle;
 
 use super::lanes::Job;
 
@@ -62,7 +63,7 @@ impl Clock {
 
 /// Does a job and charges it. What the thread did to get it since the job before is charged with it.
 pub(super) fn run(job: Job) {
-    let Job { work, account, call } = job;
+    let Job { work, account, call, runtime } = job;
     /// Also where the job panics.
     struct Charged;
     impl Drop for Charged {
@@ -73,6 +74,7 @@ pub(super) fn run(job: Job) {
     }
     RUNNING.set(Some(Running { account, call }));
     let _charged = Charged;
+    let _entered = runtime.as_ref().map(Handle::enter);
     work();
 }
 
