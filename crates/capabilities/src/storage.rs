@@ -278,21 +278,37 @@ impl StorageAccount {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What `file` takes now: it is measured and remembered.
+    /// What `file` takes now: it is measured and remembered. One that cannot be measured takes what it took before, and counts as all that
+    /// the tenant may use until it can be.
     pub(crate) fn measure(&self, file: &Path) -> u64 {
-        let bytes = std::fs::symlink_metadata(file).map_or(0, |metadata| bytes_on_disk(&metadata));
-        let mut files = locked(&self.files);
-        let before = match files.get_mut(file) {
-            Some(known) => std::mem::replace(known, bytes),
-            None if bytes == 0 => 0,
-            None => {
-                files.insert(file.to_owned(), bytes);
-                0
+        let (bytes, is_counted) = match std::fs::symlink_metadata(file) {
+            Ok(metadata) => (Some(bytes_on_disk(&metadata)), true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Some(0), true),
+            Err(error) => {
+                tracing::warn!(file = %file.display(), %error, "a store's file can't be measured: the quota of storage is used up");
+                (None, false)
             }
         };
-        // The lock is held: the sum is that of the files.
-        let used = self.used().saturating_sub(before).saturating_add(bytes);
-        self.used.store(used, Ordering::Relaxed);
+        {
+            let mut uncounted = locked(&self.uncounted);
+            if !is_counted {
+                uncounted.insert(file.to_owned());
+            } else if !uncounted.is_empty() {
+                uncounted.remove(file);
+            }
+        }
+        let mut files = locked(&self.files);
+        let before = files.get(file).copied().unwrap_or(0);
+        let bytes = bytes.unwrap_or(before);
+        if bytes > 0 || before > 0 {
+            files.insert(file.to_owned(), bytes);
+        }
+        // The lock is held: the sum is that of the files, whatever `used` makes of it.
+        if bytes >= before {
+            self.used.fetch_add(bytes - before, Ordering::Relaxed);
+        } else {
+            self.used.fetch_sub(before - bytes, Ordering::Relaxed);
+        }
         bytes
     }
 
@@ -325,6 +341,32 @@ pub struct Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         self.account.lent.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bytes that are claimed for something that is about to be written, until this is dropped.
+pub(crate) struct Claim<'a> {
+    account: &'a StorageAccount,
+    bytes: u64,
+}
+
+impl<'a> Claim<'a> {
+    /// Claims `bytes`; `None` where they are not left.
+    pub(crate) fn new(account: &'a StorageAccount, bytes: u64) -> Option<Self> {
+        account.claim(bytes).then(|| Self { account, bytes })
+    }
+
+    /// Claims `bytes` more. Whether they were left.
+    pub(crate) fn grow(&mut self, bytes: u64) -> bool {
+        let fits = self.account.claim(bytes);
+        self.bytes += if fits { bytes } else { 0 };
+        fits
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.account.settle(self.bytes);
     }
 }
 
@@ -404,12 +446,57 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_measured_while_something_cannot_be_counted_adds_no_more_than_it_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("data");
+        let mut deep = top.clone();
+        deep.extend(vec!["d"; tree::DEPTH_MAX + 1]);
+        std::fs::create_dir_all(&deep).unwrap();
+        let (file, account) = (dir.path().join("file"), StorageAccount::new(1 << 30));
+        account.scan_folder(&top).unwrap_err();
+        let counted = account.used.load(Ordering::Relaxed);
+        for length in [10_000, 100_000, 10] {
+            std::fs::write(&file, vec![1; length]).unwrap();
+            let bytes = account.measure(&file);
+            assert_eq!(account.used(), 1 << 30, "what is not counted counts as all there is");
+            account.set_limit(1 << 20);
+            assert_eq!(account.used(), 1 << 20, "under another limit, too");
+            account.set_limit(u64::MAX);
+            assert_eq!(account.used(), counted + bytes);
+            account.set_limit(1 << 30);
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_measured_counts_as_full_until_it_can_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, account) = (dir.path().join("a/file"), StorageAccount::new(1 << 30));
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        std::fs::write(&file, vec![1; 10_000]).unwrap();
+        let bytes = account.measure(&file);
+        // A file where its folder was: `ENOTDIR`, whoever asks.
+        std::fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        std::fs::write(dir.path().join("a"), "").unwrap();
+        assert_eq!((account.measure(&file), account.used(), account.room()), (bytes, 1 << 30, 0));
+        std::fs::remove_file(dir.path().join("a")).unwrap();
+        std::fs::rename(dir.path().join("b"), dir.path().join("a")).unwrap();
+        assert_eq!((account.measure(&file), account.used()), (bytes, bytes));
+        std::fs::remove_dir_all(dir.path().join("a")).unwrap();
+        assert_eq!((account.measure(&file), account.used()), (0, 0));
+    }
+
+    #[test]
     fn claims_count_until_they_are_settled_and_the_reserve_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let account = StorageAccount::new(1000);
         assert!(account.claim(600) && !account.claim(401) && account.claim(400));
         assert_eq!((account.room(), account.used()), (0, 0));
         account.settle(1000);
+        assert_eq!(account.room(), 1000);
+        {
+            let mut claim = Claim::new(&account, 700).unwrap();
+            assert!(!claim.grow(301) && claim.grow(300) && Claim::new(&account, 1).is_none());
+        }
         assert_eq!(account.room(), 1000);
         account.set_reserve(Arc::new(Reserve::new(dir.path(), u64::MAX)));
         assert!(!account.claim(1) && account.is_limited());

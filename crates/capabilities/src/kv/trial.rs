@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use super::entry::{ENTRIES, META, entry_bytes};
 use super::store::Inner;
 use super::{CACHE_BYTES_MIN, Kv, KvError, KvStore, open_file};
+use crate::storage::Claim;
 use crate::{StorageAccount, check_store_name};
 
 /// How long a copy may take: a check of a revision's health waits for it, and gives up sooner.
@@ -73,11 +74,11 @@ fn copy_entries(from: &Database, to: &Database, account: &StorageAccount, deadli
     write.set_durability(Durability::None).map_err(KvError::storage)?;
     {
         let mut entries = write.open_table(ENTRIES).map_err(KvError::storage)?;
-        let mut bytes = 0_u64;
+        let mut claim = Claim::new(account, 0);
         for entry in from.map_err(KvError::storage)?.iter().map_err(KvError::storage)? {
             let (key, stored) = entry.map_err(KvError::storage)?;
-            bytes += entry_bytes(key.value(), stored.value().len()) as u64;
-            if bytes > account.room() {
+            let bytes = entry_bytes(key.value(), stored.value().len()) as u64;
+            if !claim.as_mut().is_some_and(|claim| claim.grow(bytes)) {
                 account.refuse();
                 return Err(KvError::Quota { limit: account.limit() });
             }
