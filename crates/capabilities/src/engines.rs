@@ -1,11 +1,15 @@
 //! What all apps of a process share: threads, the network, which files are open.
 
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::Place;
+use isomer_runtime::Account;
+
 use crate::kv::{Kv, KvEngine, KvLimits};
 use crate::outbound::{OutboundLimits, OutboundNetwork};
 use crate::sql::{Sql, SqlEngine, SqlLimits};
+use crate::{Place, StorageAccount};
 
 /// Limits of the capabilities.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +62,20 @@ impl Engines {
     pub async fn closed(&self, dir: &Path) {
         self.kv.closed(dir).await;
         self.sql.closed(dir).await;
+    }
+
+    /// Finishes the replacements that lie in `folder`, of SQL stores in the folder `sql`, as [`roll_forward`](crate::sql::roll_forward) does,
+    /// while other stores are in use.
+    ///
+    /// # Errors
+    /// When the disk fails, or one of these stores is open.
+    pub async fn finish_replacements(
+        &self,
+        sql: &Path,
+        storage: &Arc<StorageAccount>,
+        folder: &Path,
+    ) -> io::Result<()> {
+        self.sql.stores(sql, storage.clone(), &Account::unlimited()).finish_replacements(folder).await
     }
 
     /// Number of stores that are open.

@@ -2,8 +2,12 @@
 //!
 //! A store is found by its file. Its last handle may be dropped anywhere; the file is then closed on a thread of the pool, and
 //! whoever opens the store meanwhile waits for that.
+//!
+//! Something that was to be done to a file and failed ([`Held::fail`]) is done again before the file is opened next. So the file is
+//! not used half done, and works again as soon as the disk does.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -24,11 +28,34 @@ struct Slots<T> {
     look_through_at: usize,
 }
 
+/// What must be done to a file before it may be opened.
+#[derive(Clone)]
+pub(crate) struct Unfinished(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
+
+impl Unfinished {
+    /// `work` blocks, and can be done again wherever it failed.
+    pub(crate) fn new(work: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(work))
+    }
+
+    /// Tries to do it. Blocks.
+    pub(crate) fn carry_out(&self) -> io::Result<()> {
+        (self.0)()
+    }
+}
+
 struct Slot<T> {
-    /// Held while the file is opened.
-    store: Arc<tokio::sync::Mutex<Weak<T>>>,
+    /// Held while the file is opened, or kept from being opened.
+    known: Arc<tokio::sync::Mutex<Known<T>>>,
     /// Taken by whoever has the file open, until it is closed.
     file: Arc<Semaphore>,
+}
+
+/// What is known of a file.
+struct Known<T> {
+    /// The store, while it is open.
+    store: Weak<T>,
+    unfinished: Option<Unfinished>,
 }
 
 /// The right to have a file open. Drop it after the file.
@@ -40,9 +67,27 @@ pub(crate) struct OpenPermit {
 pub(crate) struct Held<T> {
     /// The store, if it is open.
     pub(crate) store: Option<Arc<T>>,
-    _slot: OwnedMutexGuard<Weak<T>>,
+    known: OwnedMutexGuard<Known<T>>,
     /// Taken where the file is not open.
     _closed: Option<OwnedSemaphorePermit>,
+}
+
+impl<T> Held<T> {
+    /// What is to be done before the file may be opened, where something failed earlier.
+    pub(crate) fn unfinished(&self) -> Option<Unfinished> {
+        self.known.unfinished.clone()
+    }
+
+    /// It has been done.
+    pub(crate) fn finish(&mut self) {
+        self.known.unfinished = None;
+    }
+
+    /// From now on, the file may be opened only after `unfinished` was done. Handles that are open are not given to anyone any more; the
+    /// caller sees to it that they no longer have the file open.
+    pub(crate) fn fail(mut self, unfinished: Unfinished) {
+        *self.known = Known { store: Weak::new(), unfinished: Some(unfinished) };
+    }
 }
 
 impl OpenPermit {
@@ -59,33 +104,34 @@ impl<T> Default for OpenFiles<T> {
 }
 
 impl<T> OpenFiles<T> {
-    /// The store of `path`: the open one with `true`, or what `open` makes, after the file was closed by whoever had it before.
+    /// The store of `path`: the open one with `true`, or what `open` makes, after the file was closed by whoever had it before. `open`
+    /// does first what is unfinished.
     pub(crate) async fn get<E>(
         &self,
         path: &Path,
-        open: impl AsyncFnOnce(OpenPermit) -> Result<Arc<T>, E>,
+        open: impl AsyncFnOnce(OpenPermit, Option<Unfinished>) -> Result<Arc<T>, E>,
     ) -> Result<(Arc<T>, bool), E> {
         let slot = self.slot(path);
-        let mut store = slot.store.lock().await;
-        if let Some(store) = store.upgrade() {
+        let mut known = slot.known.lock().await;
+        if let Some(store) = known.store.upgrade() {
             return Ok((store, true));
         }
         let permit = slot.file.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let opened = open(OpenPermit { _permit: Some(permit) }).await?;
-        *store = Arc::downgrade(&opened);
+        let opened = open(OpenPermit { _permit: Some(permit) }, known.unfinished.clone()).await?;
+        *known = Known { store: Arc::downgrade(&opened), unfinished: None };
         Ok((opened, false))
     }
 
     /// Keeps everybody from opening the file `path`, once it is open or closed and nothing in between.
     pub(crate) async fn hold(&self, path: &Path) -> Held<T> {
         let slot = self.slot(path);
-        let _slot = slot.store.clone().lock_owned().await;
-        let store = _slot.upgrade();
+        let known = slot.known.clone().lock_owned().await;
+        let store = known.store.upgrade();
         let _closed = match store {
             None => Some(slot.file.clone().acquire_owned().await.expect("the semaphore is never closed")),
             Some(_) => None,
         };
-        Held { store, _slot, _closed }
+        Held { store, known, _closed }
     }
 
     /// Resolves when no file below `dir` is open.
@@ -110,13 +156,61 @@ impl<T> OpenFiles<T> {
             return slot.clone();
         }
         if slots.of_files.len() >= slots.look_through_at {
-            // Nobody has the file open, and nobody is about to.
-            slots.of_files.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.file.available_permits() == 0);
+            slots.of_files.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_used());
             slots.look_through_at = 2 * slots.of_files.len() + UNUSED_SLOTS_MAX;
         }
-        let slot = Slot { store: Arc::default(), file: Arc::new(Semaphore::new(1)) };
-        let slot = Arc::new(slot);
+        let known = Arc::new(tokio::sync::Mutex::new(Known { store: Weak::new(), unfinished: None }));
+        let slot = Arc::new(Slot { known, file: Arc::new(Semaphore::new(1)) });
         slots.of_files.insert(path.to_owned(), slot.clone());
         slot
+    }
+}
+
+impl<T> Slot<T> {
+    /// Has somebody the file open or is kept from it, or is something to be done to it?
+    fn is_used(&self) -> bool {
+        self.file.available_permits() == 0 || self.known.try_lock().map_or(true, |known| known.unfinished.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_failed_is_done_before_the_file_is_opened_and_nobody_waits_for_it() {
+        let (files, path) = (OpenFiles::<u32>::default(), Path::new("a"));
+        let open = async |_: OpenPermit, unfinished: Option<Unfinished>| match unfinished.map(|job| job.carry_out()) {
+            None | Some(Ok(())) => Ok(Arc::new(1)),
+            Some(Err(error)) => Err(error),
+        };
+        let held = files.hold(path).await;
+        let tries = Arc::new(AtomicUsize::new(0));
+        let failing = tries.clone();
+        held.fail(Unfinished::new(move || match failing.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }));
+        // Others come and go: it is not forgotten.
+        for other in 0..3 * UNUSED_SLOTS_MAX {
+            files.get(Path::new(&other.to_string()), async |_, _| Ok::<_, Infallible>(Arc::new(0))).await.unwrap();
+        }
+        assert_eq!(files.get(path, open).await.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let (store, was_open) = files.get(path, open).await.unwrap();
+        assert_eq!((*store, was_open, tries.load(Ordering::SeqCst)), (1, false, 2));
+        assert!(files.get(path, open).await.unwrap().1);
+        assert!(files.hold(path).await.unfinished().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_store_is_not_given_to_anyone_after_its_file_has_failed() {
+        let (files, path) = (OpenFiles::<u32>::default(), Path::new("a"));
+        let (old, _) = files.get(path, async |_, _| Ok::<_, Infallible>(Arc::new(1))).await.unwrap();
+        files.hold(path).await.fail(Unfinished::new(|| Ok(())));
+        let (new, was_open) = files.get(path, async |_, _| Ok::<_, Infallible>(Arc::new(2))).await.unwrap();
+        assert_eq!((*old, *new, was_open), (1, 2, false));
     }
 }

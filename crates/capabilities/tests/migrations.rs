@@ -199,3 +199,23 @@ async fn all_that_are_pending_are_applied_or_none() {
     let store = app.open().await.unwrap();
     store.execute("INSERT INTO good VALUES (1)".to_owned(), vec![]).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_check_of_foreign_keys_is_bounded_like_the_migration() {
+    let family = "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+        CREATE TABLE child (id INTEGER PRIMARY KEY, parent REFERENCES parent);
+        INSERT INTO parent VALUES (1);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+            INSERT INTO child SELECT i, 1 FROM n;";
+    let app = App::new(&[("001.sql", family)]);
+    app.open().await.unwrap();
+    app.write("002.sql", "-- Nothing to do: only the check takes time.");
+    let open = async |migration_time| {
+        let sql = Sql::new(app.data.path(), SqlLimits { migration_time, ..SqlLimits::default() });
+        let migrations = Some(app.migrations.path().to_owned());
+        sql.open("test", SqlSettings { migrations, statement_time: None }).await.map(drop)
+    };
+    let refused = open(std::time::Duration::ZERO).await.unwrap_err().to_string();
+    assert!(refused.contains("002.sql") && refused.contains("longer"), "{refused}");
+    open(std::time::Duration::from_secs(60)).await.unwrap();
+}

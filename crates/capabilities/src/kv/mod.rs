@@ -267,7 +267,7 @@ impl Kv {
     pub async fn store(&self, name: &str) -> Result<KvStore, KvError> {
         check_store_name(name)?;
         let path = self.path_of(name);
-        let open = async |permit| {
+        let open = async |permit, _| {
             let (file, cache) = (path.clone(), self.engine.cache.share());
             let opened = self.lane.run(move || {
                 let database = open_file(&file, cache.bytes())?;

@@ -161,6 +161,16 @@ pub enum SqlOpenError {
         /// The store.
         store: String,
     },
+    /// Its file was to be replaced, and the disk failed in the middle.
+    #[error(
+        "the SQL store `{store}` is half replaced, and the disk does not let it be finished: it is tried again when the store is opened next"
+    )]
+    Unfinished {
+        /// The store.
+        store: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The thread that opened it panicked or was stopped.
     #[error("opening the SQL store was abandoned")]
     Abandoned,

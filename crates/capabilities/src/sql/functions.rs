@@ -167,6 +167,7 @@ mod tests {
     /// Every answer is SQLite's own.
     #[test]
     fn they_answer_as_sqlite_does() {
+        isomer_sqlite_heap::install().unwrap();
         let (own, theirs) = (Connection::open_in_memory().unwrap(), Connection::open_in_memory().unwrap());
         define(&own, 1 << 20).unwrap();
         let values = [
@@ -226,6 +227,7 @@ mod tests {
 
     #[test]
     fn what_would_take_hours_or_gigabytes_takes_a_moment_or_is_refused() {
+        isomer_sqlite_heap::install().unwrap();
         let connection = Connection::open_in_memory().unwrap();
         define(&connection, 8 << 20).unwrap();
         let ask = |statement: &str| connection.query_row(statement, [], |row| row.get::<_, i64>(0));

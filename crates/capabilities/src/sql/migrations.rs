@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension as _};
 use sha2::{Digest, Sha256};
 
 use super::SqlOpenError;
@@ -171,7 +171,8 @@ fn apply_all<'a>(session: &Session, files: &'a [Migration], deadline: Instant) -
 
 fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(), String> {
     session.migrate(&file.statements, deadline).map_err(|error| error.to_string())?;
-    if let Some(table) = violation(session).map_err(|error| error.to_string())? {
+    // Reads all tables, however large they are.
+    if let Some(table) = session.bounded(deadline, violation).map_err(|error| error.to_string())? {
         return Err(format!("it leaves rows in the table `{table}` whose foreign keys point to nothing"));
     }
     let record = format!("INSERT INTO {MIGRATIONS_TABLE} VALUES (?1, ?2, datetime('now'))");
@@ -180,8 +181,8 @@ fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(
 }
 
 /// A table with a row whose foreign key points to nothing.
-fn violation(session: &Session) -> Result<Option<String>, rusqlite::Error> {
-    session.connection().query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()
+fn violation(connection: &Connection) -> Result<Option<String>, rusqlite::Error> {
+    connection.query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()
 }
 
 /// Hashes of what was applied, by name.

@@ -22,6 +22,8 @@ mod migrations;
 mod replace;
 mod session;
 mod store;
+#[cfg(test)]
+mod tests;
 mod trial;
 mod writer;
 
@@ -31,7 +33,7 @@ use std::time::Duration;
 
 use isomer_runtime::{Account, HostMemory};
 
-use crate::open_files::OpenFiles;
+use crate::open_files::{OpenFiles, Unfinished};
 use crate::pool::{Lane, LaneBounds, Pool, PoolSize};
 use crate::{StorageAccount, check_store_name};
 
@@ -197,7 +199,11 @@ pub(crate) struct SqlEngine {
 impl SqlEngine {
     pub(crate) fn new(limits: SqlLimits) -> Self {
         let size = PoolSize { threads_max: limits.threads_max, reserve_max: limits.reserve_threads_max };
-        let pool = Pool::new("isomer-sql", size);
+        Self::on(Pool::new("isomer-sql", size), limits)
+    }
+
+    /// With the threads of `pool`.
+    fn on(pool: Arc<Pool>, limits: SqlLimits) -> Self {
         Self { limits: Arc::new(limits), pool, files: Arc::default() }
     }
 
@@ -244,10 +250,15 @@ impl Sql {
         check_store_name(name)?;
         let path = self.path_of(name);
         let migrations = settings.migrations.clone();
-        let open = async |permit| {
+        let open = async |permit, unfinished: Option<Unfinished>| {
             let (name, path, limits) = (name.to_owned(), path.clone(), self.engine.limits.clone());
             let of_tenant = (self.lane.clone(), self.account.clone());
-            let job = move || Inner::open_file(&name, &path, &settings, limits, of_tenant, permit);
+            let job = move || {
+                if let Some(job) = unfinished {
+                    job.carry_out().map_err(|source| SqlOpenError::Unfinished { store: name.clone(), source })?;
+                }
+                Inner::open_file(&name, &path, &settings, limits, of_tenant, permit)
+            };
             self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?
         };
         let (store, was_open) = self.engine.files.get(&path, open).await?;
@@ -264,7 +275,7 @@ impl Sql {
     /// When the store can't be opened, or the migrations are not those that it was made with.
     pub(crate) async fn schema(&self, name: &str, folder: PathBuf) -> Result<Schema, SqlOpenError> {
         check_store_name(name)?;
-        if !self.path_of(name).exists() {
+        if !self.is_there(name).await {
             let read = (name.to_owned(), folder);
             let job = move || migrations::Migrations::read(&read.0, &read.1).map(|files| files.schema_of_none());
             return self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?;
@@ -274,5 +285,15 @@ impl Sql {
 
     fn path_of(&self, name: &str) -> PathBuf {
         self.dir.join(snapshot_name(name))
+    }
+
+    /// Is the store there? One whose file is just being replaced is.
+    async fn is_there(&self, name: &str) -> bool {
+        let path = self.path_of(name);
+        if path.exists() {
+            return true;
+        }
+        let held = self.engine.files.hold(&path).await;
+        held.unfinished().is_some() || path.exists()
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! The new file is made beside the store, whose own file is only read; so until the switch nothing of the store has changed, not a byte.
 //! For that the store is *paused*: open transactions and statements have ended, its connections are closed and its log is folded into its
-//! file, and whoever wants something of it waits. The switch is a rename, after which the store's old file has another name: it is the
-//! snapshot. (Migrating the store in place and restoring a snapshot if that was for nothing was rejected: a process that is killed in
+//! file, and whoever wants something of it waits. The switch is two renames: the store's old file gets another name and is the snapshot from
+//! then on, then the new file gets the store's. In between there is no store, so that nobody can write to the wrong file. (A hard link for
+//! the snapshot would close that gap, but not every file system has links, and it is too late to refuse: the switch is recorded already.
+//! Migrating the store in place and restoring a snapshot if that was for nothing was rejected: a process that is killed in
 //! between leaves a store that must be repaired before anybody reads it, and what was restored is not the same file.)
 //!
-//! Which of the two files is the store, is for the caller to record between [`Replacing::stage`] and [`Replacing::switch`]; after a crash
-//! it says by [`roll_forward`] or by removing the folder what it had recorded.
+//! Which of the two files is the store, is for the caller to record between [`Sql::replace`] and [`Replacing::switch`]; after a crash
+//! it says by [`roll_forward`] or by removing the folder what it had recorded. A switch that failed is tried again whenever the store is
+//! opened, and by [`Engines::finish_replacements`](crate::Engines::finish_replacements); until it is done, the store cannot be used.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,9 +27,9 @@ use super::store::Inner;
 use super::trial::beside;
 use super::{Sql, SqlOpenError};
 use crate::data_dir::{make_private_dir, make_private_file, sync_dir};
-use crate::open_files::Held;
+use crate::open_files::{Held, Unfinished};
 use crate::pool::locked;
-use crate::storage::bytes_on_disk;
+use crate::storage::{Claim, bytes_on_disk};
 use crate::{StorageAccount, check_store_name};
 
 /// Bytes that are copied between two looks at the clock.
@@ -63,7 +65,8 @@ struct Paused {
     permits: Vec<OwnedSemaphorePermit>,
     /// Nobody opens it meanwhile, if it was not open. There until this is dropped.
     held: Option<Held<Inner>>,
-    is_lost: bool,
+    /// What has to be done before the store may be used, where the switch failed.
+    unfinished: Option<Unfinished>,
 }
 
 impl Sql {
@@ -105,9 +108,14 @@ impl Sql {
 
     async fn pause(&self, name: &str, path: &Path, deadline: Instant) -> Result<Paused, SqlOpenError> {
         let busy = |_| SqlOpenError::Busy { store: name.to_owned() };
-        let held = tokio::time::timeout_at(deadline.into(), self.engine.files.hold(path)).await.map_err(busy)?;
+        let mut held = tokio::time::timeout_at(deadline.into(), self.engine.files.hold(path)).await.map_err(busy)?;
+        if let Some(job) = held.unfinished() {
+            let done = self.lane.run(move || job.carry_out()).await.map_err(|_| SqlOpenError::Abandoned)?;
+            done.map_err(|source| SqlOpenError::Unfinished { store: name.to_owned(), source })?;
+            held.finish();
+        }
         let Some(store) = held.store.clone() else {
-            return Ok(Paused { store: None, permits: Vec::new(), held: Some(held), is_lost: false });
+            return Ok(Paused { store: None, permits: Vec::new(), held: Some(held), unfinished: None });
         };
         let closed = "a store's semaphores are never closed";
         let readers = u32::try_from(store.limits.readers.max(1)).unwrap_or(u32::MAX);
@@ -115,7 +123,7 @@ impl Sql {
         let all = async { (slot.acquire_owned().await, reading.acquire_many_owned(readers).await) };
         let (slot, reading) = tokio::time::timeout_at(deadline.into(), all).await.map_err(busy)?;
         let permits = vec![slot.expect(closed), reading.expect(closed)];
-        let paused = Paused { store: Some(store.clone()), permits, held: Some(held), is_lost: false };
+        let paused = Paused { store: Some(store.clone()), permits, held: Some(held), unfinished: None };
         let job = move || {
             // The reading ones first: the last to be closed folds the log into the file.
             locked(&store.open().readers).clear();
@@ -124,26 +132,48 @@ impl Sql {
         self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?;
         Ok(paused)
     }
+
+    /// Finishes the replacements that lie in `folder`, of stores that are not open.
+    ///
+    /// # Errors
+    /// When the disk fails, or a store is open.
+    pub(crate) async fn finish_replacements(&self, folder: &Path) -> io::Result<()> {
+        let lies_in = folder.to_owned();
+        let names = self.lane.run(move || replacements(&lies_in)).await.map_err(io::Error::other)??;
+        for name in names {
+            let path = self.path_of(&name);
+            let mut held = self.engine.files.hold(&path).await;
+            if held.store.is_some() {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("the SQL store `{name}` is open")));
+            }
+            let (folder, account) = (folder.to_owned(), self.account.clone());
+            let job = move || switch_and_measure(&path, &folder, &name, &account);
+            self.lane.run(job).await.map_err(io::Error::other)??;
+            held.finish();
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Paused {
-    /// The store goes on, with whatever its file is now.
+    /// The store goes on, with whatever its file is now. If the switch failed, its handles are of no use any more: whoever opens it again
+    /// tries the switch once more.
     fn drop(&mut self) {
         let (held, permits) = (self.held.take(), std::mem::take(&mut self.permits));
-        if self.is_lost {
-            if let Some(store) = &self.store {
-                store.is_lost.store(true, Ordering::Release);
+        let store = self.store.take();
+        if let (Some(unfinished), Some(held)) = (self.unfinished.take(), held) {
+            if let Some(store) = &store {
+                store.give_up();
             }
-            // Were it opened once more, its old file would be written to, which the next start replaces.
-            std::mem::forget(held);
+            held.fail(unfinished);
             return;
         }
-        let Some(store) = self.store.take() else { return };
+        let Some(store) = store else { return };
         let lane = store.lane.clone();
         lane.spawn(move || {
-            match Session::open(&store.opening, Access::Write) {
-                Ok(session) => *locked(&store.writer().session) = Some(session),
-                Err(error) => tracing::error!(store = store.name, %error, "a store could not be opened again"),
+            // Else the next that writes tries again.
+            if let Err(error) = store.open_writer().map(|session| *locked(&store.writer().session) = Some(session)) {
+                tracing::error!(store = store.name, %error, "a store could not be opened again");
             }
             drop(permits);
         });
@@ -160,14 +190,14 @@ impl Replacing {
     /// Puts the new file in place of the store's own, which gets its name in the folder. Blocks.
     ///
     /// # Errors
-    /// When the disk fails. Then nobody gets at the store before [`roll_forward`] has done it, as at the next start.
+    /// When the disk fails. Then nobody gets at the store before it is done: it is tried again when the store is opened, and by
+    /// [`roll_forward`] at the next start.
     pub fn switch(&mut self) -> io::Result<()> {
         let name = self.name().to_owned();
-        let switched = switch(&self.path, &self.folder, &name);
-        self.paused.is_lost = switched.is_err();
-        for file in [self.path.clone(), self.folder.join(snapshot_name(&name)), self.folder.join(name + NEXT)] {
-            self.account.measure(&file);
-        }
+        let (path, folder, account) = (self.path.clone(), self.folder.clone(), self.account.clone());
+        let switch = move || switch_and_measure(&path, &folder, &name, &account);
+        let switched = switch();
+        self.paused.unfinished = switched.is_err().then(|| Unfinished::new(switch));
         switched
     }
 }
@@ -177,13 +207,20 @@ impl Replacing {
 /// # Errors
 /// When the disk fails.
 pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?.file_name();
-        if let Some(name) = entry.to_str().and_then(|name| name.strip_suffix(NEXT)) {
-            switch(&sql.join(snapshot_name(name)), folder, name)?;
-        }
+    for name in replacements(folder)? {
+        switch(&sql.join(snapshot_name(&name)), folder, &name)?;
     }
     Ok(())
+}
+
+/// The stores whose replacements lie in `folder`.
+fn replacements(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?.file_name();
+        names.extend(entry.to_str().and_then(|name| name.strip_suffix(NEXT)).map(str::to_owned));
+    }
+    Ok(names)
 }
 
 /// The file of a store's snapshot in its folder.
@@ -192,24 +229,42 @@ pub fn snapshot_name(store: &str) -> String {
     format!("{store}.sqlite")
 }
 
+fn switch_and_measure(path: &Path, folder: &Path, name: &str, account: &StorageAccount) -> io::Result<()> {
+    let switched = switch(path, folder, name);
+    for file in [path.to_owned(), folder.join(snapshot_name(name)), folder.join(format!("{name}{NEXT}"))] {
+        account.measure(&file);
+    }
+    switched
+}
+
 /// Can be done again wherever it was broken off.
 fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
     let (snapshot, next) = (folder.join(snapshot_name(name)), folder.join(format!("{name}{NEXT}")));
     let sql = path.parent().unwrap_or(Path::new("."));
     make_private_dir(sql)?;
-    // A log belongs to its file. There is none unless somebody else opened the store after it was closed here.
-    let _ = fs::remove_file(beside(path, "-shm"));
-    match fs::rename(beside(path, "-wal"), beside(&snapshot, "-wal")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    if next.try_exists()? {
+        // A log belongs to its file. There is none unless somebody else opened the store after it was closed here.
+        unless_missing(fs::remove_file(beside(path, "-shm")))?;
+        unless_missing(fs::rename(beside(path, "-wal"), beside(&snapshot, "-wal")))?;
+        if !snapshot.try_exists()? {
+            unless_missing(fs::rename(path, &snapshot))?;
+            // It must not be that the new file has the store's name and the old one has none.
+            sync_dir(folder)?;
+            sync_dir(sql)?;
+        }
+        fs::rename(&next, path)?;
+    } else if !path.try_exists()? {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "there is neither a store nor what is to replace it"));
     }
-    if path.exists() && !snapshot.exists() {
-        fs::hard_link(path, &snapshot)?;
-        sync_dir(folder)?;
-    }
-    fs::rename(&next, path)?;
     sync_dir(sql)?;
     sync_dir(folder)
+}
+
+fn unless_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// Making the file that is to be the store's.
@@ -271,10 +326,10 @@ impl Staging {
         let account = &self.opening.account;
         let from = File::open(from).map_err(io)?;
         let bytes = from.metadata().map_err(io)?.len();
-        if bytes > account.room() {
+        let Some(_claim) = Claim::new(account, bytes) else {
             account.refuse();
             return Err(SqlOpenError::NoRoom { store: self.name.clone(), bytes, limit: account.limit() });
-        }
+        };
         // Shares the blocks of the file where the file system can do that.
         let mut to = File::options().write(true).truncate(true).open(&self.next).map_err(io)?;
         while io::copy(&mut (&from).take(COPY_STEP), &mut to).map_err(io)? > 0 {

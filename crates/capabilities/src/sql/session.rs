@@ -6,7 +6,7 @@
 //! long because what is set before a statement and what is taken back after it must be read together.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,41 @@ impl Opening {
             self.account.measure(beside.as_ref());
         }
     }
+
+    /// A connection that the store's pages are copied through, into `path`, which is of no use after a crash. No statement of a guest
+    /// gets there. What it allocates is the store's, while that is entered.
+    pub(super) fn connect_to_copy(&self, path: &Path) -> Result<Connection, rusqlite::Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        bound(&connection, &self.limits)?;
+        connection.pragma_update(None, "synchronous", "OFF")?;
+        Ok(connection)
+    }
+}
+
+/// Sets what bounds every connection, whatever it is for.
+fn bound(connection: &Connection, limits: &SqlLimits) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(BUSY_TIME)?;
+    let kibibytes = i64::try_from(limits.cache_bytes / 1024).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "cache_size", -kibibytes)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    let bounded = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    for (limit, max) in [
+        (Limit::SQLITE_LIMIT_LENGTH, bounded(limits.value_bytes_max)),
+        (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, bounded(limits.parameters_max)),
+        (Limit::SQLITE_LIMIT_FUNCTION_ARG, FUNCTION_ARGUMENTS_MAX),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES_MAX),
+        (Limit::SQLITE_LIMIT_VDBE_OP, STATEMENT_INSTRUCTIONS_MAX),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, TRIGGER_DEPTH_MAX),
+    ] {
+        connection.set_limit(limit, max)?;
+    }
+    Ok(())
 }
 
 pub(super) struct Session {
@@ -140,7 +175,7 @@ impl Guard {
             }
             match self.mode {
                 Mode::Guest => self.must_end = pool::must_end(),
-                Mode::Migration => self.pause(),
+                Mode::Migration | Mode::Look => self.pause(),
                 Mode::Internal => {}
             }
         } else if self.mode == Mode::Guest && pool::caller_is_gone() {
@@ -193,7 +228,7 @@ impl Session {
     /// Put the guards on a fresh connection.
     fn guard(mut connection: Connection, access: Access, opening: &Opening) -> Result<Self, rusqlite::Error> {
         let limits = &opening.limits;
-        connection.busy_timeout(BUSY_TIME)?;
+        bound(&connection, limits)?;
         if access == Access::Write {
             let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             if pages == 0 {
@@ -208,24 +243,9 @@ impl Session {
             // What a large transaction made of the log is given back.
             connection.pragma_update(None, "journal_size_limit", i64::from(limits.log_pages_max) * 4096)?;
         }
-        let kibibytes = i64::try_from(limits.cache_bytes / 1024).unwrap_or(i64::MAX);
-        connection.pragma_update(None, "cache_size", -kibibytes)?;
         // FULL: each commit syncs the log before it returns.
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
-        let bounded = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bounded(limits.value_bytes_max))?;
-        connection.set_limit(Limit::SQLITE_LIMIT_VARIABLE_NUMBER, bounded(limits.parameters_max))?;
         functions::define(&connection, limits.value_bytes_max)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_FUNCTION_ARG, FUNCTION_ARGUMENTS_MAX)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES_MAX)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, STATEMENT_INSTRUCTIONS_MAX)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH, TRIGGER_DEPTH_MAX)?;
         connection.set_prepared_statement_cache_capacity(limits.prepared_statements_max);
         let guard = Arc::new(Mutex::new(Guard::new(&opening.payer)));
         let watched = guard.clone();
@@ -387,6 +407,15 @@ impl Session {
         self.guarded(Mode::Migration, Some(deadline), || {
             self.connection.execute_batch(statements).map_err(|error| self.error(&error))
         })
+    }
+
+    /// Run `work`, statements of this crate over what a guest has stored, with the bounds of time and memory of a guest's statement.
+    pub(super) fn bounded<T>(
+        &self,
+        deadline: Instant,
+        work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, SqlError> {
+        self.guarded(Mode::Look, Some(deadline), || work(&self.connection).map_err(|error| self.error(&error)))
     }
 
     /// The connection, for statements of this crate with parameters.

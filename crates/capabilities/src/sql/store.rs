@@ -34,8 +34,8 @@ pub(crate) struct Inner {
     pub(super) opening: Opening,
     pub(super) reading: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// Set when its file was replaced and this is not to touch it again: see [`super::replace`].
-    pub(super) is_lost: AtomicBool,
+    /// Set when this is not to touch its file again: see [`Inner::give_up`].
+    is_lost: AtomicBool,
     /// There until this is dropped.
     open: Option<Open>,
 }
@@ -44,7 +44,8 @@ pub(crate) struct Inner {
 pub(super) struct Open {
     pub(super) readers: Mutex<Vec<Session>>,
     writer: Writer,
-    _permit: OpenPermit,
+    /// Given back earlier where the store was given up.
+    permit: Mutex<Option<OpenPermit>>,
 }
 
 impl Inner {
@@ -74,7 +75,7 @@ impl Inner {
         }
         session.wrote();
         let reading = Arc::new(Semaphore::new(limits.readers.max(1)));
-        let open = Open { readers: Mutex::default(), writer: Writer::new(session), _permit: permit };
+        let open = Open { readers: Mutex::default(), writer: Writer::new(session), permit: Mutex::new(Some(permit)) };
         let (waiting, is_lost) = (AtomicUsize::new(0), AtomicBool::new(false));
         Ok(Arc::new(Self { name: name.to_owned(), limits, lane, opening, reading, waiting, is_lost, open: Some(open) }))
     }
@@ -92,23 +93,41 @@ impl Inner {
         &self.open().writer
     }
 
-    /// Run `work` on a connection that only reads. One that is used for the first time is opened.
-    fn with_reader<T>(&self, work: impl FnOnce(&Session) -> T) -> Result<T, SqlError> {
-        if self.is_lost.load(Ordering::Acquire) {
+    /// Leaves the file to whoever opens it next: statements fail from now on. Its connections are closed, and nobody has a right to use one.
+    pub(super) fn give_up(&self) {
+        self.is_lost.store(true, Ordering::Release);
+        drop(locked(&self.open().permit).take());
+    }
+
+    /// The connection that writes, where it is not open: it could not be opened again after a pause.
+    pub(super) fn open_writer(&self) -> Result<Session, SqlError> {
+        self.connect(Access::Write)
+    }
+
+    /// Was it given up?
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    fn connect(&self, access: Access) -> Result<Session, SqlError> {
+        if self.is_lost() {
             return Err(writer::lost());
         }
+        Session::open(&self.opening, access).map_err(|error| SqlError::from_sqlite(&error, None))
+    }
+
+    /// Run `work` on a connection that only reads. One that is used for the first time is opened.
+    fn with_reader<T>(&self, work: impl FnOnce(&Session) -> T) -> Result<T, SqlError> {
         let idle = locked(&self.open().readers).pop();
-        let session = match idle {
-            Some(session) => session,
-            None => Session::open(&self.opening, Access::Read).map_err(|error| SqlError::from_sqlite(&error, None))?,
-        };
+        let session = idle.map_or_else(|| self.connect(Access::Read), Ok)?;
         let done = work(&session);
         locked(&self.open().readers).push(session);
         Ok(done)
     }
 
-    fn read(&self, statement: &str, parameters: &[Value]) -> Result<ReadOutcome, SqlError> {
-        self.with_reader(|session| session.read(statement, parameters))
+    /// Where no connection for it can be opened (no descriptor, or the writing one has to be opened before), the writing one does it.
+    fn read(&self, statement: &str, parameters: &[Value]) -> ReadOutcome {
+        self.with_reader(|session| session.read(statement, parameters)).unwrap_or(ReadOutcome::NeedsWriter)
     }
 }
 
@@ -118,10 +137,11 @@ impl Drop for Inner {
         let Some(open) = self.open.take() else { return };
         let opening = self.opening.clone();
         self.lane.spawn(move || {
-            let Open { readers, writer, _permit } = open;
+            let Open { readers, writer, permit } = open;
             drop(readers);
             drop(writer.into_session());
             opening.measure();
+            drop(permit);
         });
     }
 }
@@ -207,7 +227,7 @@ impl SqlStore {
             let _reader = reader;
             store.read(&read.statement, &read.parameters)
         };
-        match inner.lane.run(job).await?? {
+        match inner.lane.run(job).await? {
             ReadOutcome::Rows(rows) => rows,
             ReadOutcome::NeedsWriter => {
                 let query = move |session: &Session| session.query(&asked.statement, &asked.parameters, None);

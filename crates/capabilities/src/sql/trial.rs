@@ -2,14 +2,13 @@
 //!
 //! What such a revision reads comes from the store. What it writes goes to a copy, which is made when it writes first (or at once, where
 //! it has migrations that are pending: these run on the copy), and which it reads from then on. The copy is one state of the store, made
-//! page by page by SQLite's backup while others go on writing, within the tenant's quota of storage and [`SqlLimits::copy_time`]. It goes
-//! with the trial.
+//! page by page by SQLite's backup while others go on writing, within the tenant's quota of storage and [`SqlLimits::copy_time`], by
+//! connections with the bounds of all others. It goes with the trial.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use tokio::sync::OnceCell;
 
@@ -18,6 +17,8 @@ use super::store::Inner;
 use super::{Sql, SqlError, SqlOpenError, SqlSettings, SqlStore};
 use crate::check_store_name;
 use crate::data_dir::{make_private_dir, make_private_file};
+use crate::pool;
+use crate::storage::Claim;
 
 /// Pages that are copied between two looks at the clock.
 const PAGES_PER_STEP: i32 = 1024;
@@ -57,7 +58,7 @@ impl Sql {
     ) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
         // Where the trial has one of its own already, that is the store's counterpart.
-        if trial.path_of(name).exists() || !self.path_of(name).exists() {
+        if trial.path_of(name).exists() || !self.is_there(name).await {
             return trial.open(name, settings).await;
         }
         let of_store = SqlSettings { migrations: None, ..settings.clone() };
@@ -90,6 +91,9 @@ fn copy(store: &Inner, goal: &Path) -> Result<(), SqlOpenError> {
     let open = |source| SqlOpenError::Open { path: goal.to_owned(), source };
     let io = |source| SqlOpenError::Io { path: goal.to_owned(), source };
     let (name, account) = (&store.name, &store.opening.account);
+    if store.is_lost() {
+        return Err(SqlOpenError::Abandoned);
+    }
     let session = Session::open(&store.opening, Access::Read).map_err(open)?;
     let _entered = session.enter();
     let from = session.connection();
@@ -97,19 +101,21 @@ fn copy(store: &Inner, goal: &Path) -> Result<(), SqlOpenError> {
     let read = from.unchecked_transaction().map_err(open)?;
     let number = |pragma: &str| read.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
     let bytes = number("PRAGMA page_count").and_then(|pages| Ok(pages * number("PRAGMA page_size")?)).map_err(open)?;
-    if bytes > account.room() {
+    let Some(claim) = Claim::new(account, bytes) else {
         account.refuse();
         return Err(SqlOpenError::NoRoom { store: name.clone(), bytes, limit: account.limit() });
-    }
+    };
     make_private_dir(goal.parent().unwrap_or(Path::new("."))).map_err(io)?;
     make_private_file(goal).map_err(io)?;
-    let mut to = Connection::open(goal).map_err(open)?;
-    // It is of no use after a crash.
-    to.pragma_update(None, "synchronous", "OFF").map_err(open)?;
+    let mut to = store.opening.connect_to_copy(goal).map_err(open)?;
     let deadline = Instant::now() + store.limits.copy_time;
     {
         let backup = Backup::new(from, &mut to).map_err(open)?;
         while backup.step(PAGES_PER_STEP).map_err(open)? != StepResult::Done {
+            pool::charge();
+            if pool::caller_is_gone() {
+                return Err(SqlOpenError::Abandoned);
+            }
             if Instant::now() >= deadline {
                 return Err(SqlOpenError::Late { store: name.clone(), seconds: store.limits.copy_time.as_secs() });
             }
@@ -117,6 +123,7 @@ fn copy(store: &Inner, goal: &Path) -> Result<(), SqlOpenError> {
     }
     drop(to);
     account.measure(goal);
+    drop(claim);
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Writer {
 
 /// The writing connection of a store, in somebody's hands.
 struct Lease {
-    /// There until this is dropped.
+    /// There until this is dropped, unless it has to be opened first.
     session: Option<Session>,
     // Its drop may close the store, so it comes before the slot is free: then there is nobody to take it.
     store: Arc<Inner>,
@@ -66,14 +66,18 @@ pub(super) async fn run<T: Send + 'static>(
     store: &Arc<Inner>,
     work: impl FnOnce(&Session) -> Result<T, SqlError> + Send + 'static,
 ) -> Result<T, SqlError> {
-    let lease = lease(store).await?;
+    let mut lease = lease(store).await?;
     // The lease ends on the pool's thread, with the job.
-    store.lane.run(move || work(lease.session())).await?
+    store.lane.run(move || work(lease.connected()?)).await?
 }
 
 pub(super) async fn begin(store: &Arc<Inner>) -> Result<Transaction, SqlError> {
-    let lease = lease(store).await?;
-    let begun = store.lane.run(move || lease.session().begin().map(|()| lease)).await??;
+    let mut lease = lease(store).await?;
+    let begin = move || {
+        lease.connected()?.begin()?;
+        Ok::<_, SqlError>(lease)
+    };
+    let begun = store.lane.run(begin).await??;
     let deadline = Instant::now() + store.limits.transaction_time;
     let open = Arc::new(Open {
         lease: Mutex::new(Some(begun)),
@@ -107,8 +111,8 @@ async fn lease(store: &Arc<Inner>) -> Result<Lease, SqlError> {
     let _waiting = Waiting::begin(&writer.waiting, store.limits.waiting_writes_max)?;
     match tokio::time::timeout(store.limits.wait_time, writer.slot.clone().acquire_owned()).await {
         Ok(Ok(slot)) => {
-            let session = locked(&writer.session).take().ok_or_else(lost)?;
-            Ok(Lease { session: Some(session), store: store.clone(), slot: Some(slot), rolled_back: false })
+            let session = locked(&writer.session).take();
+            Ok(Lease { session, store: store.clone(), slot: Some(slot), rolled_back: false })
         }
         Ok(Err(_)) => Err(lost()),
         Err(_) => Err(SqlError::Overloaded),
@@ -116,8 +120,18 @@ async fn lease(store: &Arc<Inner>) -> Result<Lease, SqlError> {
 }
 
 impl Lease {
+    /// The connection. Blocks: one that is not open is opened.
+    fn connected(&mut self) -> Result<&Session, SqlError> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.store.open_writer()?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    /// The connection of a transaction that was begun.
     fn session(&self) -> &Session {
-        self.session.as_ref().expect("it is there until the lease is dropped")
+        self.session.as_ref().expect("a transaction was begun on it, and it is there until the lease is dropped")
     }
 }
 
@@ -224,7 +238,7 @@ impl Drop for Open {
 }
 
 pub(super) fn lost() -> SqlError {
-    SqlError::Store("its writing connection is lost".to_owned())
+    SqlError::Store("its file is being replaced: it has to be opened again".to_owned())
 }
 
 fn ended() -> SqlError {

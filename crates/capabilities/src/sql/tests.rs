@@ -1,0 +1,200 @@
+//! What happens to a store when something fails that no caller of this crate can bring about: threads that do not start, a file that is half
+//! replaced. And what bounds the connections that no statement reaches.
+
+use std::fs;
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::threads::FailingThreads;
+
+/// Only tells a hang from an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Stores {
+    dir: TempDir,
+    threads: Arc<FailingThreads>,
+    pool: Arc<Pool>,
+    engine: SqlEngine,
+    account: Arc<StorageAccount>,
+}
+
+impl Stores {
+    fn new() -> Self {
+        let threads = Arc::new(FailingThreads::default());
+        let size = PoolSize { threads_max: 2, reserve_max: 0 };
+        let pool = Pool::with_threads("test", size, threads.clone(), Duration::ZERO);
+        let engine = SqlEngine::on(pool.clone(), SqlLimits::default());
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            threads,
+            pool,
+            engine,
+            account: Arc::new(StorageAccount::unlimited()),
+        }
+    }
+
+    fn sql(&self) -> Sql {
+        self.engine.stores(&self.dir.path().join("sql"), self.account.clone(), &Account::unlimited())
+    }
+
+    async fn open(&self) -> Result<SqlStore, SqlOpenError> {
+        let opened = self.sql();
+        let opened = tokio::time::timeout(PATIENCE, opened.open("s", SqlSettings::default())).await;
+        opened.expect("nobody waits for ever")
+    }
+
+    /// From now on no thread can be started, and there is none.
+    fn without_threads(&self) {
+        self.pool.wait_without_threads();
+        self.threads.fail(true);
+    }
+
+    /// What replaces the store has one column more.
+    async fn replacing(&self) -> Replacing {
+        let migrations = self.dir.path().join("migrations");
+        fs::create_dir_all(&migrations).unwrap();
+        fs::write(migrations.join("1.sql"), "ALTER TABLE t ADD COLUMN m DEFAULT 7").unwrap();
+        let (by, deadline) = (Replacement::Migrated(migrations), Instant::now() + PATIENCE);
+        self.sql().replace("s", by, &self.folder(), deadline).await.unwrap()
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.dir.path().join("snapshots/1")
+    }
+}
+
+async fn create(store: &SqlStore) {
+    store.execute("CREATE TABLE t (n INTEGER)".to_owned(), vec![]).await.unwrap();
+}
+
+async fn insert(store: &SqlStore, n: i64) -> Result<u64, SqlError> {
+    let inserted = store.execute("INSERT INTO t (n) VALUES (?)".to_owned(), vec![Value::Integer(n)]);
+    tokio::time::timeout(PATIENCE, inserted).await.expect("nobody waits for ever")
+}
+
+async fn query(store: &SqlStore, what: &str) -> Result<Vec<Vec<Value>>, SqlError> {
+    let rows = store.query(format!("SELECT {what} FROM t ORDER BY n"), vec![]);
+    Ok(tokio::time::timeout(PATIENCE, rows).await.expect("nobody waits for ever")?.rows)
+}
+
+fn numbers(numbers: &[i64]) -> Vec<Vec<Value>> {
+    numbers.iter().map(|n| vec![Value::Integer(*n)]).collect()
+}
+
+#[tokio::test]
+async fn statements_without_a_thread_fail_and_those_after_them_run() {
+    let stores = Stores::new();
+    let store = stores.open().await.unwrap();
+    create(&store).await;
+    for round in 0..3 {
+        let begun = store.begin().await.unwrap();
+        begun.execute("INSERT INTO t VALUES (-1)".to_owned(), vec![]).await.unwrap();
+        stores.without_threads();
+        assert!(begun.execute("INSERT INTO t VALUES (-2)".to_owned(), vec![]).await.is_err());
+        let refused = begun.commit().await;
+        assert!(matches!(refused, Err(SqlError::Store(_))), "{refused:?}");
+        let refused = insert(&store, -3).await;
+        assert!(matches!(refused, Err(SqlError::Store(_))), "{refused:?}");
+        assert!(query(&store, "n").await.is_err() && store.begin().await.is_err());
+        assert!(stores.sql().open("other", SqlSettings::default()).await.is_err());
+        stores.threads.fail(false);
+        insert(&store, round).await.unwrap();
+        assert_eq!(query(&store, "n").await.unwrap(), numbers(&(0..=round).collect::<Vec<_>>()));
+    }
+    // The last handle is dropped while there is no thread: the file is closed all the same.
+    stores.without_threads();
+    drop(store);
+    stores.threads.fail(false);
+    assert_eq!(query(&stores.open().await.unwrap(), "n").await.unwrap(), numbers(&[0, 1, 2]));
+}
+
+#[tokio::test]
+async fn a_store_that_was_paused_is_opened_again_by_the_next_statement_if_it_could_not_be_before() {
+    for reads_first in [true, false] {
+        let stores = Stores::new();
+        let store = stores.open().await.unwrap();
+        create(&store).await;
+        let replacing = stores.replacing().await;
+        stores.without_threads();
+        drop(replacing);
+        stores.threads.fail(false);
+        if reads_first {
+            assert_eq!(query(&store, "n").await.unwrap(), numbers(&[]));
+        }
+        insert(&store, 1).await.unwrap();
+        assert_eq!(query(&store, "n").await.unwrap(), numbers(&[1]));
+    }
+}
+
+#[tokio::test]
+async fn a_switch_that_failed_is_done_when_the_store_is_opened_next() {
+    let stores = Stores::new();
+    let old = stores.open().await.unwrap();
+    create(&old).await;
+    insert(&old, 1).await.unwrap();
+    let mut replacing = stores.replacing().await;
+    let (folder, away) = (stores.folder(), stores.dir.path().join("away"));
+    fs::rename(&folder, &away).unwrap();
+    replacing.switch().unwrap_err();
+    drop(replacing);
+    for _ in 0..2 {
+        let refused = stores.open().await.err();
+        assert!(matches!(refused, Some(SqlOpenError::Unfinished { .. })), "{refused:?}");
+        assert!(insert(&old, 2).await.is_err() && query(&old, "n").await.is_err(), "it would be in the old file");
+    }
+    let trial = stores.engine.stores(&stores.dir.path().join("trial"), stores.account.clone(), &Account::unlimited());
+    assert!(stores.sql().open_on_trial("s", SqlSettings::default(), &trial).await.is_err());
+    fs::rename(&away, &folder).unwrap();
+    let new = stores.open().await.unwrap();
+    assert_eq!(query(&new, "m").await.unwrap(), numbers(&[7]));
+    assert!(insert(&old, 2).await.is_err(), "a handle of the old file");
+    insert(&new, 2).await.unwrap();
+    assert_eq!(query(&new, "n").await.unwrap(), numbers(&[1, 2]));
+    assert!(folder.join(snapshot_name("s")).exists() && !folder.join("s.next").exists());
+}
+
+#[tokio::test]
+async fn a_switch_that_failed_can_be_finished_without_opening_the_store() {
+    let stores = Stores::new();
+    let old = stores.open().await.unwrap();
+    create(&old).await;
+    let mut replacing = stores.replacing().await;
+    let (folder, away) = (stores.folder(), stores.dir.path().join("away"));
+    fs::rename(&folder, &away).unwrap();
+    replacing.switch().unwrap_err();
+    drop(replacing);
+    stores.sql().finish_replacements(&folder).await.unwrap_err();
+    fs::rename(&away, &folder).unwrap();
+    stores.sql().finish_replacements(&folder).await.unwrap();
+    stores.sql().finish_replacements(&folder).await.unwrap();
+    assert!(folder.join(snapshot_name("s")).exists() && !folder.join("s.next").exists());
+    let new = stores.open().await.unwrap();
+    insert(&new, 2).await.unwrap();
+    assert_eq!(query(&new, "m").await.unwrap(), numbers(&[7]));
+    // One that is open is in nobody's way, but is not replaced.
+    fs::write(folder.join("s.next"), "").unwrap();
+    let refused = stores.sql().finish_replacements(&folder).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ResourceBusy);
+    insert(&new, 3).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_copies_has_the_bounds_of_the_others() {
+    let stores = Stores::new();
+    let store = stores.open().await.unwrap();
+    let opening = &store.inner().opening;
+    let goal = stores.dir.path().join("copy");
+    fs::write(&goal, "").unwrap();
+    let copying = opening.connect_to_copy(&goal).unwrap();
+    let kibibytes: i64 = copying.query_row("PRAGMA cache_size", [], |row| row.get(0)).unwrap();
+    assert_eq!(kibibytes, -i64::try_from(opening.limits.cache_bytes / 1024).unwrap());
+    for (limit, max) in [
+        (rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH, opening.limits.value_bytes_max),
+        (rusqlite::limits::Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (rusqlite::limits::Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ] {
+        assert_eq!(copying.limit(limit).unwrap(), i32::try_from(max).unwrap());
+    }
+}
