@@ -1,0 +1,237 @@
+//! Everything that a node keeps, while the system fails at each call in turn: what was acknowledged is there, all works again as soon as the
+//! system does, without a restart and after one. And the same when the process is killed at each call.
+//!
+//! A few places are tried of each kind of fault and of thing, from `ISOMER_SEED` on; `ISOMER_LONG=1` tries all of them.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod kept;
+mod system;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use isomer_observe::AppLog;
+use isomer_runtime::output::{OutputSink as _, Stream};
+use kept::{ALL, Acknowledged, Kept};
+use system::{Fault, Faults};
+
+/// Places of a fault that are tried of each kind of thing, unless it is a long run.
+const PLACES: u64 = 4;
+
+/// Places at which a process is killed, unless it is a long run.
+const KILLS: u64 = 24;
+
+/// Bytes of the writes that meet a fault: some of a few pages, some of one.
+const SIZES: [usize; 3] = [60_000, 300, 20_000];
+
+/// Only tells a hang from an answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Says to a child where it writes and, to the one that is killed, at which call.
+const FAILING_IN: &str = "ISOMER_TEST_FAILING_IN";
+const KILLED_IN: &str = "ISOMER_TEST_KILLED_IN";
+const KILLED_AT: &str = "ISOMER_TEST_KILLED_AT";
+
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        Self(std::env::var("ISOMER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x00fa_0175))
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound.max(1)
+    }
+
+    /// Which of the first `all` places are tried: all in a long run, else the first and a few more.
+    fn places(&mut self, all: u64, few: u64) -> Vec<u64> {
+        if std::env::var_os("ISOMER_LONG").is_some() || all <= few {
+            return (0..all).collect();
+        }
+        std::iter::once(0).chain((1..few).map(|_| self.below(all))).collect()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+struct Tried<'a> {
+    dir: &'a Path,
+    faults: &'a Faults,
+    acknowledged: Acknowledged,
+    number: u64,
+}
+
+impl Tried<'_> {
+    /// Writes that may meet a fault.
+    async fn write(&mut self, kept: &Kept, what: &'static str) {
+        for bytes in SIZES {
+            self.number += 1;
+            let written = tokio::time::timeout(PATIENCE, kept.write(what, self.number, bytes)).await;
+            self.acknowledged.note(what, self.number, bytes, &written.expect("nobody waits for ever"));
+        }
+    }
+
+    /// It works again, soon.
+    async fn recover(&mut self, at: &str, kept: &Kept, what: &'static str) {
+        let until = Instant::now() + PATIENCE;
+        if what == "log" {
+            self.number += 1;
+            return recover_log(at, &kept.log, &format!("said as {}", self.number), until);
+        }
+        loop {
+            self.number += 1;
+            match kept.write(what, self.number, 3_000).await {
+                Ok(()) => return self.acknowledged.note(what, self.number, 3_000, &Ok(())),
+                Err(error) => assert!(Instant::now() < until, "{at}: {error}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn try_fault(&mut self, kept: &Kept, what: &'static str, fault: Fault, place: u64, seed: u64) -> u64 {
+        let at = format!("ISOMER_SEED={seed}: {what}, {fault:?} at call {place}");
+        self.faults.begin(fault, place);
+        self.write(kept, what).await;
+        let calls = self.faults.end();
+        self.recover(&at, kept, what).await;
+        kept.check(&at, self.dir, &self.acknowledged).await;
+        calls
+    }
+}
+
+fn recover_log(at: &str, log: &AppLog, said: &str, until: Instant) {
+    log.line("c", Stream::Stdout, None, said.as_bytes());
+    let last = log.last(5).unwrap_or_else(|error| panic!("{at}: {error}"));
+    assert!(last.iter().any(|line| line.text == said) && Instant::now() < until, "{at}: {last:?}");
+}
+
+/// Runs a test of this program in a process of its own: a filter stays for good, and holds for threads that tests share.
+fn child(test: &str, variables: &[(&str, &std::ffi::OsStr)]) -> Command {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--nocapture", "--test-threads=1"]).envs(variables.iter().copied());
+    child
+}
+
+#[test]
+fn a_call_that_fails_loses_nothing_and_all_works_again_when_the_system_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut failing = child("failing", &[(FAILING_IN, dir.path().as_os_str())]);
+    let output = failing.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// The part of the process whose calls fail. Run as an ordinary test, without the variable, it has nothing to do.
+#[test]
+fn failing() {
+    let Some(dir) = std::env::var_os(FAILING_IN) else { return };
+    let dir = Path::new(&dir);
+    let faults = Faults::install(dir);
+    let mut random = Random::new();
+    let seed = random.0;
+    runtime().block_on(async {
+        let mut kept = Kept::open(dir).await.unwrap();
+        let mut tried = Tried { dir: dir, faults: &faults, acknowledged: Acknowledged::default(), number: 0 };
+        for fault in Fault::ALL {
+            for what in ALL {
+                // How many calls there are that could fail.
+                let calls = tried.try_fault(&kept, what, fault, u64::MAX, seed).await;
+                // A file that is open already is not opened again, and what else is opened can be done without.
+                let opens_nothing = fault == Fault::NoDescriptors && ["state", "kv", "audit", "sql"].contains(&what);
+                let syncs_nothing = fault == Fault::NotSynced && what == "log";
+                assert!(calls > 0 || opens_nothing || syncs_nothing, "{what} makes no call that {fault:?} concerns");
+                let before = tried.acknowledged.refused.get(what).copied().unwrap_or(0);
+                for place in random.places(calls, PLACES) {
+                    tried.try_fault(&kept, what, fault, place, seed).await;
+                }
+                let refused = tried.acknowledged.refused.get(what).copied().unwrap_or(0) - before;
+                assert!(refused > 0 || calls == 0 || opens_nothing, "{what} never met {fault:?}");
+            }
+            // A start that the fault meets fails or not; the next one has everything.
+            for place in random.places(40, PLACES) {
+                let at = format!("ISOMER_SEED={seed}: a start, {fault:?} at call {place}");
+                drop(kept);
+                faults.begin(fault, place);
+                let opened = Kept::open(dir).await;
+                faults.end();
+                drop(opened);
+                kept = Kept::open(dir).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+                kept.check(&at, dir, &tried.acknowledged).await;
+            }
+        }
+    });
+}
+
+/// The part of the process that is killed. Run as an ordinary test, without the variables, it has nothing to do.
+#[test]
+fn killed() {
+    let Some(dir) = std::env::var_os(KILLED_IN) else { return };
+    let (dir, place) = (Path::new(&dir), std::env::var(KILLED_AT).unwrap().parse().unwrap());
+    let faults = Faults::install(dir);
+    runtime().block_on(async {
+        faults.begin(Fault::Killed, place);
+        let kept = Kept::open(dir).await.unwrap();
+        for number in 0..2 {
+            for what in ALL {
+                let written = kept.write(what, number + place.min(1 << 32) * 10, 20_000).await;
+                let mut stdout = std::io::stdout().lock();
+                writeln!(stdout, "\nwrote {what} {number} {}", written.is_ok()).unwrap();
+                stdout.flush().unwrap();
+            }
+        }
+        drop(kept);
+        println!("\ncalls {}", faults.end());
+    });
+}
+
+/// What a child said before it ended, by its first words.
+fn run_child(dir: &Path, place: u64) -> (Vec<Vec<String>>, bool) {
+    let place = place.to_string();
+    let variables = [(KILLED_IN, dir.as_os_str()), (KILLED_AT, place.as_ref())];
+    let mut child = child("killed", &variables).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let said = lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+    (said, child.wait().unwrap().success())
+}
+
+#[test]
+fn a_process_that_is_killed_at_a_call_leaves_what_it_has_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::new();
+    let seed = random.0;
+    let (said, succeeded) = run_child(dir.path(), u64::MAX);
+    let calls = said.iter().find(|words| words.first().is_some_and(|word| word == "calls"));
+    let calls: u64 = calls.unwrap_or_else(|| panic!("{said:?}"))[1].parse().unwrap();
+    assert!(succeeded && calls > 50, "{calls}");
+    let (mut acknowledged, mut killed) = (Acknowledged::default(), 0);
+    for place in random.places(calls, KILLS) {
+        let at = format!("ISOMER_SEED={seed}: killed at call {place}");
+        // Every other time with what the one before has left.
+        if place.is_multiple_of(2) {
+            acknowledged = Acknowledged::default();
+            std::fs::remove_dir_all(dir.path()).unwrap();
+            std::fs::create_dir(dir.path()).unwrap();
+        }
+        let (said, succeeded) = run_child(dir.path(), place);
+        killed += u64::from(!succeeded);
+        for words in said.iter().filter(|words| words.first().is_some_and(|word| word == "wrote")) {
+            let [_, what, number, is_ok] = words.as_slice() else { continue };
+            let what = ALL.into_iter().find(|known| known == what).unwrap();
+            if is_ok == "true" {
+                acknowledged.note(what, number.parse::<u64>().unwrap() + place * 10, 20_000, &Ok(()));
+            }
+        }
+        runtime().block_on(async {
+            let kept = Kept::open(dir.path()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+            kept.check(&at, dir.path(), &acknowledged).await;
+            recover_log(&at, &kept.log, "said after it", Instant::now() + PATIENCE);
+        });
+    }
+    assert!(killed > KILLS / 2, "{killed} of {KILLS} were killed");
+}

@@ -1,0 +1,269 @@
+//! System calls that fail when a test says so: on real files, below the engines, in whatever part of the product makes them.
+//!
+//! A seccomp filter hands the calls that open, change and sync files to a thread of this module (`SECCOMP_RET_USER_NOTIF`, see
+//! seccomp_unotify(2)). It lets them go on, or answers in the kernel's stead. The filter holds for the thread that installs it and those that
+//! it starts, the plan for files below one folder.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_void};
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libc::{seccomp_notif, seccomp_notif_resp, sock_filter};
+
+/// What fails, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// No free space: what makes a file longer or makes a name fails with `ENOSPC`, a write after it wrote a half.
+    NoSpace,
+    /// A device that fails: everything fails with `EIO`, a write after it wrote a half.
+    Broken,
+    /// A device that takes what is written, and does not keep it: syncs fail with `EIO`.
+    NotSynced,
+    /// No descriptors: nothing is opened (`EMFILE`).
+    NoDescriptors,
+    /// The process is killed, in the middle of a write.
+    Killed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Open {
+        makes: bool,
+    },
+    Read,
+    Write,
+    Sync,
+    /// A name is made, moved or removed.
+    Name,
+}
+
+impl Fault {
+    /// All but the last.
+    pub(crate) const ALL: [Self; 4] = [Self::NoSpace, Self::Broken, Self::NotSynced, Self::NoDescriptors];
+
+    fn concerns(self, call: Call) -> bool {
+        match self {
+            Self::NoSpace => matches!(call, Call::Write | Call::Name | Call::Open { makes: true }),
+            Self::Broken => true,
+            Self::NotSynced => call == Call::Sync,
+            Self::NoDescriptors => matches!(call, Call::Open { .. }),
+            Self::Killed => matches!(call, Call::Write | Call::Name | Call::Sync | Call::Open { makes: true }),
+        }
+    }
+
+    fn error(self) -> i32 {
+        match self {
+            Self::NoSpace => libc::ENOSPC,
+            Self::Broken | Self::NotSynced | Self::Killed => libc::EIO,
+            Self::NoDescriptors => libc::EMFILE,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Plan {
+    fault: Option<Fault>,
+    /// Calls until the first that fails.
+    left: u64,
+    /// Calls that the fault concerns, since it began.
+    concerned: u64,
+}
+
+/// Which calls fail. The filter stays for good: a test that has one is a program of its own.
+pub(crate) struct Faults(Arc<Mutex<Plan>>);
+
+impl Faults {
+    /// From here on, calls of this thread and of those that it starts are looked at, as far as they are about files below `root`.
+    pub(crate) fn install(root: &Path) -> Self {
+        let plan = Arc::new(Mutex::new(Plan::default()));
+        let (listener, listens) = channel();
+        let answering = (plan.clone(), root.canonicalize().unwrap());
+        // Started before there is a filter, so it has none.
+        std::thread::spawn(move || answer(&listens, &answering.0, &answering.1));
+        listener.send(install_filter().unwrap()).unwrap();
+        Self(plan)
+    }
+
+    /// After `left` more calls that `fault` concerns, all such calls fail until [`Faults::end`].
+    pub(crate) fn begin(&self, fault: Fault, left: u64) {
+        *self.plan() = Plan { fault: Some(fault), left, concerned: 0 };
+    }
+
+    /// All works again. How many calls the fault has concerned.
+    pub(crate) fn end(&self) -> u64 {
+        let mut plan = self.plan();
+        plan.fault = None;
+        plan.concerned
+    }
+
+    fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The calls that are looked at.
+const CALLS: &[libc::c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pwrite64,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+    libc::SYS_unlinkat,
+    libc::SYS_mkdirat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_link,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+];
+
+fn install_filter() -> io::Result<OwnedFd> {
+    let statement = |code: u32, k: u32| sock_filter { code: u16::try_from(code).unwrap(), jt: 0, jf: 0, k };
+    // The number of the call is the first field of what the filter sees.
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
+    for (index, call) in CALLS.iter().enumerate() {
+        let to_the_end = u8::try_from(CALLS.len() - index).unwrap();
+        let compare = statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, u32::try_from(*call).unwrap());
+        program.push(sock_filter { jt: to_the_end, ..compare });
+    }
+    program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
+    program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_USER_NOTIF));
+    let program = libc::sock_fprog { len: u16::try_from(program.len()).unwrap(), filter: program.as_mut_ptr() };
+    // SAFETY: plain system calls; the program lives until they return. The descriptor is new and nobody else's.
+    unsafe {
+        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        match libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) {
+            listener if listener >= 0 => Ok(OwnedFd::from_raw_fd(i32::try_from(listener).unwrap())),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// The life of the thread that answers.
+fn answer(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
+    let Ok(listener) = listens.recv() else { return };
+    loop {
+        // SAFETY: the kernel wants it zeroed, and zeros are a valid value of it.
+        let mut asked: seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: the argument is what this request takes.
+        if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut asked) } != 0 {
+            // The thread that asked has ended; or all have.
+            match io::Error::last_os_error().raw_os_error() {
+                Some(libc::EINTR | libc::ENOENT) => continue,
+                _ => return,
+            }
+        }
+        let mut answer = seccomp_notif_resp { id: asked.id, val: 0, error: 0, flags: 0 };
+        match fails(&asked, plan, root) {
+            None => answer.flags = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap(),
+            Some(error) => answer.error = -error,
+        }
+        // SAFETY: the argument is what this request takes. Who asked may be gone.
+        unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
+    }
+}
+
+/// The error of a call that fails.
+fn fails(asked: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Option<i32> {
+    let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
+    let fault = plan.fault?;
+    let (call, path) = read(asked)?;
+    if !fault.concerns(call) || !path.starts_with(root) {
+        return None;
+    }
+    plan.concerned += 1;
+    if plan.concerned <= plan.left {
+        return None;
+    }
+    if call == Call::Write && fault != Fault::NoDescriptors {
+        write_half(asked);
+    }
+    if fault == Fault::Killed {
+        // SAFETY: a plain system call, which does not return.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    }
+    Some(fault.error())
+}
+
+/// What a call does, and to which file. `None` where that is no file.
+fn read(asked: &seccomp_notif) -> Option<(Call, PathBuf)> {
+    let data = &asked.data;
+    let [first, second, third, ..] = data.args;
+    let of_descriptor = |call, descriptor: u64| Some((call, std::fs::read_link(descriptor_path(descriptor)).ok()?));
+    let opens = |flags: u64| Call::Open { makes: flags & u64::try_from(libc::O_CREAT).unwrap_or(0) != 0 };
+    match libc::c_long::from(data.nr) {
+        libc::SYS_pread64 => of_descriptor(Call::Read, first),
+        libc::SYS_write | libc::SYS_writev | libc::SYS_pwrite64 | libc::SYS_ftruncate | libc::SYS_fallocate => {
+            of_descriptor(Call::Write, first)
+        }
+        libc::SYS_fsync | libc::SYS_fdatasync => of_descriptor(Call::Sync, first),
+        libc::SYS_openat => Some((opens(third), path_at(first, second)?)),
+        libc::SYS_unlinkat | libc::SYS_mkdirat => Some((Call::Name, path_at(first, second)?)),
+        libc::SYS_renameat | libc::SYS_renameat2 | libc::SYS_linkat => Some((Call::Name, path_at(first, second)?)),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open => Some((opens(second), path(first)?)),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_rename | libc::SYS_link | libc::SYS_unlink | libc::SYS_mkdir => Some((Call::Name, path(first)?)),
+        _ => None,
+    }
+}
+
+fn descriptor_path(descriptor: u64) -> String {
+    format!("/proc/self/fd/{descriptor}")
+}
+
+fn path_at(folder: u64, at: u64) -> Option<PathBuf> {
+    let path = path(at)?;
+    if path.is_absolute() {
+        return Some(path);
+    }
+    Some(std::fs::read_link(descriptor_path(folder)).ok()?.join(path))
+}
+
+fn path(at: u64) -> Option<PathBuf> {
+    let at = usize::try_from(at).ok()? as *const c_char;
+    if at.is_null() {
+        return None;
+    }
+    // SAFETY: a thread of this process waits in a call with this path, so it is a C string until it gets its answer.
+    let path = unsafe { CStr::from_ptr(at) };
+    Some(path.to_str().ok()?.into())
+}
+
+/// Does the first half of a write.
+fn write_half(asked: &seccomp_notif) {
+    let [descriptor, from, bytes, offset, ..] = asked.data.args;
+    let (Ok(descriptor), Ok(from), Ok(bytes)) =
+        (i32::try_from(descriptor), usize::try_from(from), usize::try_from(bytes))
+    else {
+        return;
+    };
+    let from = from as *const c_void;
+    // SAFETY: a thread of this process waits in a call that writes these bytes to this descriptor.
+    unsafe {
+        match libc::c_long::from(asked.data.nr) {
+            libc::SYS_write => libc::write(descriptor, from, bytes / 2),
+            libc::SYS_pwrite64 => libc::pwrite(descriptor, from, bytes / 2, offset.cast_signed()),
+            _ => 0,
+        };
+    }
+}
