@@ -5,6 +5,9 @@
 //! more ([`refuse_handshakes`]), those that have begun get time to finish, and the queue is emptied. A listener that somebody else holds,
 //! as a service manager does, is only let go: what is in its queue waits for the next process.
 //!
+//! Where the process has no descriptor for a connection, the connection stays in the queue, and is taken when there is one
+//! ([`Shortage`]).
+//!
 //! | rejected | why |
 //! | --- | --- |
 //! | emptying the queue, then closing | a connection that is made between the two is reset |
@@ -18,8 +21,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
+use crate::places::Places;
 use crate::tls::Certificates;
 
 /// How long handshakes of TCP that have begun may take to finish once the front door stops: a packet to the client and back.
@@ -36,6 +42,36 @@ pub(crate) struct Listener {
     /// Somebody else holds it, too, and serves what is in its queue.
     shared: bool,
 }
+
+/// Errors of `accept` that are not about one connection: most likely descriptors have run out, which come back when connections end.
+pub(crate) struct Shortage<'a> {
+    places: &'a Places,
+    /// When an idle connection is closed for the sake of those that wait.
+    evicts_from: Instant,
+}
+
+impl<'a> Shortage<'a> {
+    /// Idle connections are closed at once.
+    pub(crate) fn while_serving(places: &'a Places) -> Self {
+        Self { places, evicts_from: Instant::now() }
+    }
+
+    /// Idle connections are closed in order when their clients have been silent for `idle_grace`, which gives their descriptors back.
+    /// Only those that do not end so are closed before their time.
+    pub(crate) fn while_draining(places: &'a Places, idle_grace: Duration) -> Self {
+        Self { places, evicts_from: Instant::now() + idle_grace.saturating_mul(3) }
+    }
+
+    /// Waits a moment after `error`.
+    pub(crate) async fn pass(&mut self, error: &io::Error) {
+        let closed = Instant::now() >= self.evicts_from && self.places.evict_any();
+        tracing::warn!(%error, closed, "cannot accept a connection");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// How long to wait after a failed `accept`.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection that was taken.
 pub(crate) struct Accepted {
@@ -65,11 +101,12 @@ impl Listener {
     }
 
     /// Hands over what is left in the queue, and closes it.
-    fn empty(self, take: &mut impl FnMut(Accepted)) {
+    async fn empty(self, take: &mut impl FnMut(Accepted), shortage: &mut Shortage<'_>) {
         let Self { socket, tls, .. } = self;
         // The kernel is asked itself: tokio only knows what the last look at all sockets has told it.
         let Ok(socket) = socket.into_std() else { return };
-        loop {
+        // Asked first, since without a free descriptor `accept` fails even if nothing waits.
+        while is_readable(&socket) {
             match socket.accept() {
                 Ok((stream, peer)) => {
                     let ready = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
@@ -80,10 +117,7 @@ impl Listener {
                 }
                 Err(error) if is_the_connections(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot empty the queue of connections");
-                    return;
-                }
+                Err(error) => shortage.pass(&error).await,
             }
         }
     }
@@ -114,8 +148,9 @@ impl Listeners {
         Poll::Pending
     }
 
-    /// Stops listening: `take` gets every connection that this process is the only one to serve.
-    pub(crate) async fn close(mut self, mut take: impl FnMut(Accepted)) {
+    /// Stops listening: `take` gets every connection that this process is the only one to serve. Takes as long as connections wait
+    /// for which there is no descriptor.
+    pub(crate) async fn close(mut self, mut take: impl FnMut(Accepted), mut shortage: Shortage<'_>) {
         self.all.retain(|listener| !listener.shared);
         let mut wait = Duration::ZERO;
         for listener in &self.all {
@@ -124,17 +159,27 @@ impl Listeners {
                 wait = wait.max(if is_loopback { LOOPBACK_HANDSHAKES_MAX } else { HANDSHAKES_MAX });
             }
         }
-        let until = tokio::time::Instant::now() + wait;
+        let until = Instant::now() + wait;
         while let Ok(accepted) = tokio::time::timeout_at(until, self.accept()).await {
             match accepted {
                 Ok(accepted) => take(accepted),
                 Err(error) if is_the_connections(&error) => {}
-                Err(_) => break,
+                Err(error) => shortage.pass(&error).await,
             }
         }
         for listener in self.all {
-            listener.empty(&mut take);
+            listener.empty(&mut take, &mut shortage).await;
         }
+    }
+}
+
+/// Does a connection wait?
+fn is_readable(socket: &std::net::TcpListener) -> bool {
+    let mut asked = [PollFd::new(socket, PollFlags::IN)];
+    match poll(&mut asked, Some(&Timespec::default())) {
+        Ok(number) => number > 0,
+        // `accept` says what is wrong.
+        Err(_) => true,
     }
 }
 

@@ -1,12 +1,15 @@
 //! Places of connections: how many there are, how many one source may have, and which connection is closed for a new one.
 //!
 //! A new connection never waits for a place. Where there is none, the connection that has had no request in progress for the longest time
-//! is closed for it: half-open ones (a handshake or a head that does not come) and idle ones alike, of the source that has the most
-//! connections first. So a source that opens connections without end closes its own, and the others keep theirs. A connection with a request
+//! is closed for it: half-open ones (a handshake or a head that does not come) and idle ones alike, of the clients that have the most
+//! connections first. So a client that opens connections without end closes its own, and the others keep theirs. A connection with a request
 //! in progress is never closed; if there is no other, the new connection is refused.
 //!
-//! Requests do not touch the registry. Connections of a source are ordered by when they were last known to wait, which is a lower bound;
-//! the order is brought up to date when a place is looked for.
+//! A client is a source, or one connection of a trusted proxy as long as the proxy has not said whose it is: what one of a proxy's clients
+//! does is not held against the others.
+//!
+//! Requests do not touch the registry. Connections of a client are ordered by when they were last known to wait, which is a lower bound,
+//! and clients with the same number of connections by their first; the order is brought up to date when a place is looked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -50,7 +53,7 @@ impl Connections {
 pub(crate) struct Places {
     max: usize,
     per_source_max: usize,
-    /// Networks whose connections count for the front door only, not for their source.
+    /// Networks of trusted proxies: their connections count for the front door only, until it is known whose they are.
     uncounted: Vec<Network>,
     registry: Mutex<Registry>,
     /// Notified when the last place is free again.
@@ -67,26 +70,47 @@ pub(crate) struct Place {
     id: u64,
 }
 
+/// Whose connections are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Client {
+    /// All connections of one source.
+    Source(Source),
+    /// One connection of a trusted proxy, by its id: whose it is is not known.
+    Proxied(u64),
+}
+
 #[derive(Default)]
 struct Registry {
     next_id: u64,
-    /// Where each connection is in `sources`.
-    open: HashMap<u64, (Source, u64)>,
-    /// Sources that have any.
-    sources: HashMap<Source, OfSource>,
-    /// The same sources by their number of connections.
-    by_number: BTreeSet<(usize, Source)>,
-    /// When all sources are searched again for a connection to close.
+    /// Where each connection is in `clients`.
+    open: HashMap<u64, (Client, u64)>,
+    /// Clients that have any.
+    clients: HashMap<Client, OfClient>,
+    /// The same clients by their number of connections, and among equals by the first key of theirs.
+    by_number: BTreeMap<usize, BTreeSet<(u64, Client)>>,
+    /// When all clients are searched again for a connection to close.
     next_search_ms: u64,
 }
 
-/// Connections of one source.
+/// Connections of a client, by a lower bound of when they began to wait, and by id.
+type Waiting = BTreeMap<(u64, u64), Arc<Traffic>>;
+
+/// Connections of one client.
 #[derive(Default)]
-struct OfSource {
-    /// By a lower bound of when they began to wait, and by id.
-    connections: BTreeMap<(u64, u64), Arc<Traffic>>,
+struct OfClient {
+    connections: Waiting,
     /// When it is searched again for a connection to close.
     next_search_ms: u64,
+}
+
+/// What the first connection of a client was found to do.
+enum Seen {
+    /// It waits, and no connection of the client's has waited longer.
+    Waits(u64),
+    /// It has a request in progress, as all others of the client's.
+    Busy,
+    /// Something later than what was known of it; another one may be the first now.
+    Moved,
 }
 
 impl Places {
@@ -105,16 +129,20 @@ impl Places {
 
     /// A place for a new connection from `address`; `None` if there is none, and none can be made.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let source = Source::of(address);
         let mut registry = self.lock();
-        if !self.make_room(&mut registry, source, self.is_counted(address)) {
+        let id = registry.next_id;
+        let client = match self.is_counted(address) {
+            true => Client::Source(Source::of(address)),
+            false => Client::Proxied(id),
+        };
+        if !self.make_room(&mut registry, client) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        let (traffic, id) = (Traffic::new(), registry.next_id);
+        let traffic = Traffic::new();
         registry.next_id += 1;
-        registry.insert(source, now_ms(), id, traffic.clone());
+        registry.insert(client, now_ms(), id, traffic.clone());
         Some(Place { places: self.clone(), traffic, id })
     }
 
@@ -147,20 +175,25 @@ impl Places {
         !self.uncounted.iter().any(|network| network.contains(address))
     }
 
-    /// Makes room for one more connection of `source`.
-    fn make_room(&self, registry: &mut Registry, source: Source, counted: bool) -> bool {
-        let of_source = registry.sources.get(&source).map_or(0, |it| it.connections.len());
-        if counted && of_source >= self.per_source_max {
-            return self.evict(registry, Some(source));
+    /// Makes room for one more connection of `client`.
+    fn make_room(&self, registry: &mut Registry, client: Client) -> bool {
+        let number = registry.clients.get(&client).map_or(0, |it| it.connections.len());
+        if matches!(client, Client::Source(_)) && number >= self.per_source_max {
+            return self.evict(registry, Some(client));
         }
-        registry.open.len() < self.max || self.evict(registry, None)
+        if registry.open.len() < self.max {
+            return true;
+        }
+        // With one more it would have the most of all.
+        let would_be_largest = registry.by_number.last_key_value().is_some_and(|(largest, _)| number >= *largest);
+        (would_be_largest && self.evict(registry, Some(client))) || self.evict(registry, None)
     }
 
-    /// Closes the connection that has waited longest: of `source`, or of the first source with one, from the largest on.
-    fn evict(&self, registry: &mut Registry, source: Option<Source>) -> bool {
+    /// Closes the connection that has waited longest: of `client`, or of those that have the most connections.
+    fn evict(&self, registry: &mut Registry, client: Option<Client>) -> bool {
         let now = now_ms();
-        let found = match source {
-            Some(source) => registry.longest_waiting(source, now),
+        let found = match client {
+            Some(client) => registry.longest_waiting(client, now),
             None => registry.longest_waiting_of_largest(now),
         };
         let Some(id) = found else { return false };
@@ -176,83 +209,118 @@ impl Places {
 }
 
 impl Registry {
-    fn insert(&mut self, source: Source, since_ms: u64, id: u64, traffic: Arc<Traffic>) {
-        self.open.insert(id, (source, since_ms));
-        let connections = &mut self.sources.entry(source).or_default().connections;
-        self.by_number.remove(&(connections.len(), source));
-        connections.insert((since_ms, id), traffic);
-        self.by_number.insert((connections.len(), source));
+    fn insert(&mut self, client: Client, since_ms: u64, id: u64, traffic: Arc<Traffic>) {
+        self.open.insert(id, (client, since_ms));
+        self.change(client, |connections| connections.insert((since_ms, id), traffic));
     }
 
     fn remove(&mut self, id: u64) -> Option<Arc<Traffic>> {
-        let (source, since_ms) = self.open.remove(&id)?;
-        let connections = &mut self.sources.get_mut(&source)?.connections;
-        self.by_number.remove(&(connections.len(), source));
-        let traffic = connections.remove(&(since_ms, id));
-        match connections.len() {
-            0 => drop(self.sources.remove(&source)),
-            number => drop(self.by_number.insert((number, source))),
-        }
-        traffic
+        let (client, since_ms) = self.open.remove(&id)?;
+        self.change(client, |connections| connections.remove(&(since_ms, id)))
     }
 
-    /// The connection that has waited longest, of the largest source that has one that waits.
+    /// Changes the connections of a client, and its place among the clients with them.
+    fn change<T>(&mut self, client: Client, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let place = |connections: &Waiting| Some((connections.len(), connections.first_key_value()?.0.0));
+        let connections = &mut self.clients.entry(client).or_default().connections;
+        let before = place(connections);
+        let value = change(connections);
+        let after = place(connections);
+        if after.is_none() {
+            self.clients.remove(&client);
+        }
+        if before == after {
+            return value;
+        }
+        if let Some((number, since_ms)) = before
+            && let Some(equals) = self.by_number.get_mut(&number)
+        {
+            equals.remove(&(since_ms, client));
+            if equals.is_empty() {
+                self.by_number.remove(&number);
+            }
+        }
+        if let Some((number, since_ms)) = after {
+            self.by_number.entry(number).or_default().insert((since_ms, client));
+        }
+        value
+    }
+
+    /// The connection that has waited longest of the clients with the most connections; of those with fewer where none of theirs waits.
     fn longest_waiting_of_largest(&mut self, now_ms: u64) -> Option<u64> {
         if now_ms < self.next_search_ms {
             return None;
         }
-        let mut next = self.by_number.last().copied();
-        while let Some(largest) = next {
-            let found = self.longest_waiting(largest.1, now_ms);
-            if found.is_some() {
-                return found;
+        let mut number = self.by_number.last_key_value().map(|(number, _)| *number);
+        while let Some(of_largest) = number {
+            // Each look but the last moves one connection back, and none more than to where it is busy.
+            for _ in 0..=2 * self.open.len() {
+                let Some((_, client)) = self.by_number.get(&of_largest).and_then(|equals| equals.first()) else {
+                    break;
+                };
+                match self.look(*client, now_ms) {
+                    Some(Seen::Waits(id)) => return Some(id),
+                    Some(Seen::Moved) => {}
+                    // So are the first ones of all equals, as they come behind it.
+                    Some(Seen::Busy) | None => break,
+                }
             }
-            next = self.by_number.range(..largest).next_back().copied();
+            number = self.by_number.range(..of_largest).next_back().map(|(number, _)| *number);
         }
         self.next_search_ms = now_ms + NEXT_SEARCH_MS;
         None
     }
 
-    /// The connection of `source` that has waited longest, if one of them waits.
-    fn longest_waiting(&mut self, source: Source, now_ms: u64) -> Option<u64> {
-        let of_source = self.sources.get_mut(&source)?;
-        if now_ms < of_source.next_search_ms {
+    /// The connection of `client` that has waited longest, if one of them waits.
+    fn longest_waiting(&mut self, client: Client, now_ms: u64) -> Option<u64> {
+        let of_client = self.clients.get(&client)?;
+        if now_ms < of_client.next_search_ms {
             return None;
         }
-        let connections = &mut of_source.connections;
-        // Each look either ends this or moves one connection back: to when it began to wait, or behind now if it does not wait.
-        for _ in 0..=connections.len() {
-            let (&(known_ms, id), traffic) = connections.first_key_value()?;
-            let since_ms = match traffic.waiting_since_ms() {
-                Some(since_ms) if since_ms <= known_ms => return Some(id),
-                None if known_ms > now_ms => break,
-                since_ms => since_ms.unwrap_or(now_ms + 1),
-            };
-            let traffic = connections.remove(&(known_ms, id))?;
-            connections.insert((since_ms, id), traffic);
-            self.open.insert(id, (source, since_ms));
+        for _ in 0..=2 * of_client.connections.len() {
+            match self.look(client, now_ms)? {
+                Seen::Waits(id) => return Some(id),
+                Seen::Moved => {}
+                Seen::Busy => break,
+            }
         }
-        of_source.next_search_ms = now_ms + NEXT_SEARCH_MS;
+        self.clients.get_mut(&client)?.next_search_ms = now_ms + NEXT_SEARCH_MS;
         None
+    }
+
+    /// Looks at the first connection of `client`: moves it to when it began to wait, or behind now if it does not wait.
+    fn look(&mut self, client: Client, now_ms: u64) -> Option<Seen> {
+        let (&(known_ms, id), traffic) = self.clients.get(&client)?.connections.first_key_value()?;
+        let since_ms = match traffic.waiting_since_ms() {
+            Some(since_ms) if since_ms <= known_ms => return Some(Seen::Waits(id)),
+            None if known_ms > now_ms => return Some(Seen::Busy),
+            since_ms => since_ms.unwrap_or(now_ms + 1),
+        };
+        self.change(client, |connections| {
+            let traffic = connections.remove(&(known_ms, id))?;
+            connections.insert((since_ms, id), traffic)
+        });
+        self.open.insert(id, (client, since_ms));
+        Some(Seen::Moved)
     }
 }
 
 impl Place {
     /// Counts the connection for another source from now on, as a proxy said. `false` if that source has no place.
     pub(crate) fn move_to(&self, address: IpAddr) -> bool {
-        let source = Source::of(address);
+        // Whoever a trusted proxy names is a client, in a trusted network too.
+        let client = Client::Source(Source::of(address));
         let mut registry = self.places.lock();
         let Some((before, since_ms)) = registry.open.get(&self.id).copied() else { return false };
-        if before == source {
+        if before == client {
             return true;
         }
         let Some(traffic) = registry.remove(self.id) else { return false };
-        // Whoever a trusted proxy names is a client, in a trusted network too.
-        if !self.places.make_room(&mut registry, source, true) {
+        if !self.places.make_room(&mut registry, client) {
             self.places.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        registry.insert(source, since_ms, self.id, traffic);
+        registry.insert(client, since_ms, self.id, traffic);
         true
     }
 }
@@ -278,6 +346,14 @@ mod tests {
     fn places(max: usize, per_source_max: usize) -> Arc<Places> {
         let proxy = Network { address: ip("10.0.0.9"), prefix: 32 };
         Places::new(max, per_source_max, vec![proxy])
+    }
+
+    /// Waits until the clock of the registry has gone on.
+    fn later() {
+        let before = now_ms();
+        while now_ms() == before {
+            std::thread::yield_now();
+        }
     }
 
     /// Has it been evicted?
@@ -314,7 +390,7 @@ mod tests {
         let _running: Vec<_> = greedy.iter().map(|place| Traffic::begin(&place.traffic)).collect();
         let last = places.take(ip("2001:db8:0:3::1")).expect("a place");
         assert!(!is_evicted(&greedy[0]) && !is_evicted(&last));
-        assert_eq!(usize::from(is_evicted(&other)) + usize::from(is_evicted(&next)), 1);
+        assert!(is_evicted(&other) && !is_evicted(&next), "of equals the one that has waited longest");
     }
 
     #[test]
@@ -323,13 +399,53 @@ mod tests {
         let all: Vec<_> = (0..3).map(|_| places.take(ip("192.0.2.1")).expect("a place")).collect();
         // The first one had a request after the others were made.
         let request = Traffic::begin(&all[0].traffic);
-        let made = now_ms();
-        while now_ms() == made {
-            std::thread::yield_now();
-        }
+        later();
         drop(request);
         let _next = places.take(ip("192.0.2.1")).expect("a place");
         assert!(!is_evicted(&all[0]) && is_evicted(&all[1]) && !is_evicted(&all[2]));
+    }
+
+    #[test]
+    fn of_clients_with_as_many_connections_the_one_that_has_waited_longest_is_closed() {
+        let places = places(3, 3);
+        // Not by their addresses: the last one is the greatest.
+        let all = ["192.0.2.2", "192.0.2.1", "192.0.2.3"].map(|address| {
+            let place = places.take(ip(address)).expect("a place");
+            later();
+            place
+        });
+        let next = places.take(ip("192.0.2.9")).expect("a place");
+        assert_eq!(all.each_ref().map(is_evicted), [true, false, false]);
+        later();
+        // One that is in use is passed over, and counts from the end of its request.
+        let request = Traffic::begin(&all[1].traffic);
+        later();
+        let another = places.take(ip("192.0.2.8")).expect("a place");
+        assert_eq!(all.each_ref().map(is_evicted), [true, false, true]);
+        drop(request);
+        later();
+        drop(places.take(ip("192.0.2.7")).expect("a place"));
+        assert!(is_evicted(&next) && !is_evicted(&another) && !is_evicted(&all[1]));
+    }
+
+    #[test]
+    fn a_proxy_does_not_pay_for_one_of_its_clients() {
+        let places = places(6, 6);
+        let unknown: Vec<_> = (0..3).map(|_| places.take(ip("10.0.0.9")).expect("a place")).collect();
+        let proxied = |client: &str| {
+            let place = places.take(ip("10.0.0.9")).expect("a place");
+            assert!(place.move_to(ip(client)));
+            place
+        };
+        let modest = proxied("192.0.2.1");
+        let mut greedy: Vec<_> = (0..20).map(|_| proxied("192.0.2.2")).collect();
+        assert!(!unknown.iter().chain([&modest]).any(is_evicted), "the greedy one has closed its own");
+        assert_eq!(greedy.iter().filter(|place| !is_evicted(place)).count(), 2);
+        // So it is when it comes from elsewhere.
+        let direct: Vec<_> = (0..20).map(|_| places.take(ip("192.0.2.3")).expect("a place")).collect();
+        assert!(!unknown.iter().chain([&modest]).any(is_evicted));
+        greedy.retain(|place| !is_evicted(place));
+        assert_eq!((greedy.len(), direct.iter().filter(|place| !is_evicted(place)).count()), (1, 1));
     }
 
     #[test]
@@ -345,6 +461,6 @@ mod tests {
         drop((one, two));
         assert_eq!(places.counts().open, 0);
         let registry = places.lock();
-        assert!(registry.sources.is_empty() && registry.by_number.is_empty());
+        assert!(registry.clients.is_empty() && registry.by_number.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::connection::{Phase, Protocol};
 use crate::door::Door;
-use crate::listener::{Accepted, Listener, Listeners, is_the_connections};
+use crate::listener::{Accepted, Listener, Listeners, Shortage, is_the_connections};
 use crate::places::{Connections, Places};
 use crate::service::Service;
 use crate::source::Network;
@@ -241,6 +241,7 @@ impl Front {
     /// them that it is the last answer, and closes: all within `grace`. Returns how many connections were cut off at its end.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
         let Self { mut listeners, service, limits, proxies, places } = self;
+        let idle_grace = limits.idle_grace;
         let (phase, seen) = watch::channel(Phase::Serving);
         let protocol = Protocol::new(service, limits, proxies, seen);
         let take = |accepted: Accepted| match places.take(accepted.peer.ip()) {
@@ -250,17 +251,19 @@ impl Front {
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
+                // What is taken after the stop is told that its answer is the last one.
+                biased;
+                () = &mut stop => break,
                 accepted = listeners.accept() => match accepted {
                     Ok(accepted) => take(accepted),
                     Err(error) if is_the_connections(&error) => {}
-                    Err(error) => recover(&error, &places).await,
+                    Err(error) => Shortage::while_serving(&places).pass(&error).await,
                 },
-                () = &mut stop => break,
             }
         }
         phase.send_replace(Phase::Draining);
         let finished = async {
-            listeners.close(take).await;
+            listeners.close(take, Shortage::while_draining(&places, idle_grace)).await;
             places.all_free().await;
         };
         let left = match tokio::time::timeout(grace, finished).await {
@@ -271,13 +274,3 @@ impl Front {
         left
     }
 }
-
-/// After an error of `accept` that is not about one connection. Most likely descriptors have run out.
-async fn recover(error: &io::Error, places: &Places) {
-    let closed = places.evict_any();
-    tracing::warn!(%error, closed, "cannot accept a connection");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
-}
-
-/// How long to wait after a failed `accept`: descriptors come back when connections end.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

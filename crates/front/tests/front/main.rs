@@ -3,6 +3,7 @@
 //! No guest is behind these doors: what they answer themselves is an answer, too.
 
 mod client;
+mod descriptors;
 mod places;
 mod proxies;
 mod stopping;

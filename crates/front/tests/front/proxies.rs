@@ -52,6 +52,39 @@ async fn connections_count_for_the_client_that_the_proxy_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_front_door_closes_the_connections_of_the_proxys_greedy_client_and_no_others() {
+    let proxy = Network { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), prefix: 32 };
+    let proxies = Proxies { trusted: vec![proxy], proxy_protocol: true };
+    let limits = Limits { connections_max: 8, connections_per_source_max: 8, ..Limits::default() };
+    let front = Setup { limits, proxies, ..Setup::default() }.start();
+    let connect = async |header: Vec<u8>| {
+        let mut connection = Http1::new(connect_from(2, front.address).await.unwrap());
+        connection.send(header).await.unwrap();
+        connection
+    };
+    let mut modest = Vec::new();
+    // It does not know whose they are. Together they are more than the greedy client ever has.
+    for _ in 0..5 {
+        let mut connection = connect(b"PROXY UNKNOWN\r\n".to_vec()).await;
+        assert_eq!(within("an answer", connection.get("shop.example")).await.unwrap().status, 404);
+        modest.push(connection);
+    }
+    // It comes again and again, and begins a second request on each connection. The first answer shows that it is known whose it is.
+    let mut greedy = Vec::new();
+    for _ in 0..30 {
+        let mut connection = connect(v1("203.0.113.9")).await;
+        assert_eq!(within("an answer", connection.get("shop.example")).await.unwrap().status, 404);
+        connection.send("GET / HT").await.unwrap();
+        greedy.push(connection);
+    }
+    let counts = front.connections.counts();
+    assert_eq!((counts.open, counts.evicted, counts.refused), (8, 27, 0));
+    for connection in &mut modest {
+        assert_eq!(within("an answer", connection.get("shop.example")).await.unwrap().status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_header_comes_before_tls() {
     let tls = Tls::new();
     let front = behind_a_proxy(true, Some(&tls));

@@ -226,12 +226,28 @@ async fn what_waits_in_the_kernels_queue_is_answered() {
         connection.send(head("shop.example")).await.unwrap();
         waiting.push(connection);
     }
-    let serving = Setup::default().start_on(listener).stop();
+    let serving = Setup::default().drain(listener);
     for mut connection in waiting {
         let answer = within("an answer", connection.answer()).await.unwrap();
-        // Whether it is the last depends on when the front door sees that it is to stop.
-        assert_eq!(answer.status, 404, "{answer:?}");
+        assert!(answer.status == 404 && answer.is_last, "{answer:?}");
     }
+    assert_eq!(within("the end", serving).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_before_the_stop_is_followed_by_one_that_is_the_last() {
+    let front = Setup::default().start();
+    let mut connection = Http1::new(connect(front.address).await.unwrap());
+    let answer = within("an answer", connection.get("shop.example")).await.unwrap();
+    assert!(answer.status == 404 && !answer.is_last, "{answer:?}");
+    let serving = front.stop();
+    // Its client cannot know: what it sends now is answered, whenever the front door sees that it is to stop.
+    let mut answers = 0;
+    while !within("an answer", connection.get("shop.example")).await.unwrap().is_last {
+        answers += 1;
+        assert!(answers < 1_000_000, "it never stops");
+    }
+    within("the end", connection.closed()).await.unwrap();
     assert_eq!(within("the end", serving).await.unwrap(), 0);
 }
 

@@ -183,6 +183,25 @@ impl Setup {
     }
 
     pub(crate) fn start_on(self, socket: TcpListener) -> TestFront {
+        let (stop, stopped) = oneshot::channel();
+        let grace = self.grace;
+        let (front, asked, held) = self.open(socket);
+        let (address, connections) = (front.address(), front.connections());
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let serving = tokio::spawn(front.serve(stopped, grace));
+        TestFront { address, connections, asked, held, stop, serving }
+    }
+
+    /// As one that is told to stop before it takes the first connection. Gives what says how many connections were cut off in the end.
+    pub(crate) fn drain(self, socket: TcpListener) -> JoinHandle<usize> {
+        let grace = self.grace;
+        let (front, ..) = self.open(socket);
+        tokio::spawn(front.serve(std::future::ready(()), grace))
+    }
+
+    fn open(self, socket: TcpListener) -> (Front, Arc<AtomicU64>, Held) {
         let (waiting, (go_on, may_go_on)) = (Arc::new(watch::Sender::new(0)), watch::channel(false));
         let go_on = Arc::new(go_on);
         let asked = Arc::new(AtomicU64::new(0));
@@ -193,14 +212,7 @@ impl Setup {
             true => front.and_on_shared(socket, self.tls),
             false => front.and_on(socket, self.tls),
         };
-        let front = front.unwrap();
-        let (address, connections) = (front.address(), front.connections());
-        let (stop, stopped) = oneshot::channel();
-        let stopped = async {
-            let _ = stopped.await;
-        };
-        let serving = tokio::spawn(front.serve(stopped, self.grace));
-        TestFront { address, connections, asked, held: Held { waiting, go_on }, stop, serving }
+        (front.unwrap(), asked, Held { waiting, go_on })
     }
 }
 
