@@ -26,7 +26,7 @@ pub(crate) struct Channel {
     sender: Mutex<SendRequest<Payload>>,
     /// Calls in flight that the server takes.
     pub(crate) calls_max: usize,
-    /// Room for the answers' images that are being read.
+    /// Room for the answers' images that are being read. Shared with the peer's other connections.
     answers: Arc<Budget>,
     /// Told by the first call that finds the connection over. Each connection has its own, so that what is told late is not heard
     /// by its successor.
@@ -49,6 +49,7 @@ impl Channel {
     pub(crate) async fn open(
         stream: Stream,
         limits: &PeerLimits,
+        answers: Arc<Budget>,
         tasks: &mut JoinSet<()>,
     ) -> Result<(Self, oneshot::Receiver<String>), String> {
         let is_clear_tcp = matches!(stream, Stream::Tcp(_));
@@ -82,7 +83,6 @@ impl Channel {
             });
         }
         let calls_max = sender.current_max_send_streams();
-        let answers = Arc::new(Budget::new(limits.answers_bytes_max));
         Ok((Self { sender: Mutex::new(sender), calls_max, answers, is_over: Notify::new() }, ended))
     }
 

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::Address;
+use crate::budget::Budget;
 use crate::channel::{Channel, Lost};
 use crate::connect::connect;
 use crate::frame::Frame;
@@ -42,14 +43,16 @@ pub(crate) enum State {
 /// One address of a group.
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
+    /// Room for answers, shared by all addresses of the group.
+    answers: Arc<Budget>,
     state: watch::Sender<State>,
     in_flight: AtomicUsize,
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: Address) -> Self {
+    pub(crate) fn new(address: Address, answers: Arc<Budget>) -> Self {
         let state = watch::Sender::new(State::Connecting);
-        Self { address, state, in_flight: AtomicUsize::new(0) }
+        Self { address, answers, state, in_flight: AtomicUsize::new(0) }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -122,7 +125,7 @@ impl Endpoint {
             while connections.try_join_next().is_some() {}
             let attempt = async {
                 let stream = connect(&self.address, tls.as_ref()).await?;
-                Channel::open(stream, &limits, &mut connections).await
+                Channel::open(stream, &limits, self.answers.clone(), &mut connections).await
             };
             let attempted = timeout(limits.connect_timeout, attempt).await;
             let reason = match attempted.unwrap_or_else(|_| Err("it does not answer".to_owned())) {

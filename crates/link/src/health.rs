@@ -1,10 +1,12 @@
 //! Asking once whether somebody serves at an address: for whoever started the process there.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinSet;
 
 use crate::address::Address;
+use crate::budget::Budget;
 use crate::channel::Channel;
 use crate::connect::connect;
 use crate::limits::PeerLimits;
@@ -19,7 +21,9 @@ pub async fn health(address: &Address, tls: Option<&Tls>, deadline: Instant) -> 
     let mut tasks = JoinSet::new();
     let asked = async {
         let stream = connect(address, tls).await?;
-        let (channel, _ended) = Channel::open(stream, &PeerLimits::default(), &mut tasks).await?;
+        let limits = PeerLimits::default();
+        let answers = Arc::new(Budget::new(limits.answers_bytes_max));
+        let (channel, _ended) = Channel::open(stream, &limits, answers, &mut tasks).await?;
         channel.ask().await.map_err(|lost| lost.reason)
     };
     let asked = tokio::time::timeout_at(deadline.into(), asked).await;

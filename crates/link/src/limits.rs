@@ -9,8 +9,9 @@ use isomer_wire::image::IMAGE_BYTES_MAX;
 pub(crate) mod http2 {
     /// Calls in flight of one connection.
     pub(crate) const STREAMS_MAX: u32 = 1024;
-    /// Bytes of one stream that may be on their way unread.
-    pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+    /// Bytes of one stream that may be on their way unread. Every call in flight can have so many of them held, whatever else is
+    /// bounded: its reader takes them off at once, unless whoever made the call computes meanwhile.
+    pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 << 10;
     /// Bytes of one connection that may be on their way unread.
     pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
     /// Bytes of one piece of a body. A small call waits at most for one of each other call.
@@ -19,6 +20,9 @@ pub(crate) mod http2 {
     pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 4 << 10;
 }
 
+/// Eight results of the largest size at once, or one of 128 KiB for each call that a connection may have in flight.
+const ANSWERS_BYTES_MAX: usize = 8 * IMAGE_BYTES_MAX as usize;
+
 /// The client's limits.
 #[derive(Debug, Clone)]
 pub struct PeerLimits {
@@ -26,7 +30,8 @@ pub struct PeerLimits {
     pub calls_max: usize,
     /// Bytes of one result's image.
     pub image_bytes_max: usize,
-    /// Bytes of all results' images that one connection is bringing. A call whose answer finds no room is overloaded; it has run.
+    /// Bytes of all results' images that are being read, over all connections of a peer. A call whose answer finds no room is
+    /// overloaded; it has run.
     pub answers_bytes_max: usize,
     /// For name, connection, TLS and HTTP/2 together; and no longer than the deadline of whoever waits.
     pub connect_timeout: Duration,
@@ -49,7 +54,7 @@ impl Default for PeerLimits {
         Self {
             calls_max: http2::STREAMS_MAX as usize,
             image_bytes_max: IMAGE_BYTES_MAX as usize,
-            answers_bytes_max: 512 << 20,
+            answers_bytes_max: ANSWERS_BYTES_MAX,
             connect_timeout: Duration::from_secs(5),
             backoff_min: Duration::from_millis(10),
             backoff_max: Duration::from_secs(1),

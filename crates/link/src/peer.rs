@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::address::Address;
+use crate::budget::Budget;
 use crate::channel::Lost;
 use crate::endpoint::{Endpoint, State};
 use crate::error::LinkError;
@@ -64,7 +65,9 @@ impl Peer {
             return Err(LinkError::Cleartext { address: address.clone() });
         }
         let random = Arc::new(Random::new());
-        let endpoints: Vec<_> = addresses.into_iter().map(|address| Arc::new(Endpoint::new(address))).collect();
+        let answers = Arc::new(Budget::new(limits.answers_bytes_max));
+        let endpoint = |address| Arc::new(Endpoint::new(address, answers.clone()));
+        let endpoints: Vec<_> = addresses.into_iter().map(endpoint).collect();
         let mut connections = JoinSet::new();
         for endpoint in &endpoints {
             connections.spawn(endpoint.clone().run(tls.clone(), limits.clone(), random.clone()));

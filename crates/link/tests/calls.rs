@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use isomer_link::{Address, PeerLimits, ServerLimits};
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure, Callee as _};
+use support::proxy::{Deed, Proxy, Way};
 use support::server::Running;
 use support::{LONG, call, call_in, in_time, lost, peer_with, quick, ready, unknown, until};
 
@@ -165,6 +166,41 @@ async fn answers_that_are_being_read_have_a_limit_together() {
     // What was taken has been given back, also by the one that found no room.
     for _ in 0..3 {
         assert_eq!(small.call(call(b"echo-of-10".to_vec())).await.unwrap(), b"echo-of-10");
+    }
+}
+
+/// However many connections they come over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_of_several_addresses_share_one_limit() {
+    const ANSWER_BYTES: usize = 1 << 20;
+    let servers = [Running::tcp().await, Running::tcp().await];
+    let proxies = [Proxy::new(&servers[0].address).await, Proxy::new(&servers[1].address).await];
+    let limits = PeerLimits { answers_bytes_max: ANSWER_BYTES * 3 / 2, ..quick() };
+    let peer = Arc::new(peer_with(&[&proxies[0].address, &proxies[1].address], limits));
+    until("both are connected", || peer.healthy() == 2).await;
+    // Of each answer the beginning comes, which says how long it is, and nothing more.
+    for proxy in &proxies {
+        let mut come = 0;
+        proxy.rule(move |way, bytes| {
+            come += if way == Way::Back { bytes.len() } else { 0 };
+            if come > ANSWER_BYTES / 2 { Deed::Delay(LONG) } else { Deed::Send(bytes.to_vec()) }
+        });
+    }
+    let ask = || {
+        let peer = peer.clone();
+        tokio::spawn(async move { peer.call(call(vec![b'e'; ANSWER_BYTES])).await })
+    };
+    let first = ask();
+    until("it began", || servers.iter().any(|server| server.script.begun() == 1)).await;
+    // Goes to the other address, which has fewer calls.
+    let second = ask();
+    until("both have run", || servers.iter().all(|server| server.script.ended() == 1)).await;
+    let (refused, _, others) = futures::future::select_all([first, second]).await;
+    let (error, reason, not_run) = lost(refused.unwrap());
+    assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");
+    for other in others {
+        assert!(!other.is_finished(), "there is room for one");
+        other.abort();
     }
 }
 
