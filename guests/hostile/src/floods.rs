@@ -1,9 +1,12 @@
 //! Attempts to send, print or store more than anybody can take, and to keep waiting whoever takes it.
 
-use std::io::Write as _;
+use std::fs;
+use std::io::{ErrorKind, Write as _};
 use std::mem::forget;
 
 use guest_support::{Answer, body, body_bytes, respond, respond_stream};
+use wasip2::filesystem::preopens::get_directories;
+use wasip2::filesystem::types as files;
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::spawn_local;
@@ -157,4 +160,52 @@ pub async fn rows(request: Request) -> Answer {
         }
     }
     respond(200, "all numbers there are\n")
+}
+
+/// Folders inside one another. Each is made from the one that it lies in, so no path is long. Says what stopped it.
+pub fn deep_folders(levels: u64) -> Answer {
+    let Some((mut folder, _)) = get_directories().into_iter().find(|(_, name)| name == "/data") else {
+        return respond(200, "there is no folder\n");
+    };
+    for level in 1..=levels {
+        let made = match folder.create_directory_at("d") {
+            Err(files::ErrorCode::Exist) => Ok(()),
+            made => made,
+        };
+        let rights = files::DescriptorFlags::READ | files::DescriptorFlags::MUTATE_DIRECTORY;
+        let opened =
+            made.and_then(|()| folder.open_at(files::PathFlags::empty(), "d", files::OpenFlags::DIRECTORY, rights));
+        match opened {
+            Ok(next) => folder = next,
+            Err(error) => return respond(200, format!("refused level {level}: {error:?}\n")),
+        }
+    }
+    respond(200, format!("got {levels} levels\n"))
+}
+
+/// Folders beside one another, which are to be counted again and again, and then a file that grows to `bytes`. Says what stopped it.
+pub fn fill_disk(folders: u64, bytes: u64) -> Answer {
+    let mut lines = String::new();
+    for number in 0..folders {
+        match fs::create_dir(format!("/data/{}-{number}", mark())) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                lines += &format!("refused folder {number}: {error}\n");
+                break;
+            }
+            _ => {}
+        }
+    }
+    let mut file = match fs::File::options().create(true).append(true).open(format!("/data/{}", mark())) {
+        Ok(file) => file,
+        Err(error) => return respond(200, lines + &format!("refused file: {error}\n")),
+    };
+    let block = mark().into_bytes().repeat(2048);
+    let mut written = 0;
+    while written < bytes {
+        if let Err(error) = file.write_all(&block) {
+            return respond(200, lines + &format!("refused after {written} bytes: {error}\n"));
+        }
+        written += block.len() as u64;
+    }
+    respond(200, lines + "got all bytes\n")
 }

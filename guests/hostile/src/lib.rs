@@ -87,6 +87,10 @@ impl wasip3::exports::http::handler::Guest for Hostile {
             "keys" => floods::keys(query_number(&request, "bytes", 1 << 20) as usize),
             "large-value" => floods::large_value(query_number(&request, "bytes", 64 << 20) as usize),
             "rows" => floods::rows(request).await,
+            "deep-folders" => floods::deep_folders(query_number(&request, "levels", 60_000)),
+            "fill-disk" => {
+                floods::fill_disk(query_number(&request, "folders", 2600), query_number(&request, "bytes", 3 << 30))
+            }
             "self" => reaches::itself(request).await,
             "fetch" => reaches::fetch(request).await,
             "files" => reaches::files(request).await,

@@ -5,8 +5,10 @@
 //! | `corpus` | the attacks that a running guest can make: what is asked of it, and what must come of it |
 //! | `stage` | the node that they are made on, the neighbour, and what is looked at afterwards |
 //! | `starting`, `bare`, `wat` | components that do harm when they are instantiated, and who has their place next |
-//! | `ledger` | attacks on the host's own memory, each in a process of its own that is measured |
+//! | `ledger` | all attacks, at a tenant's full concurrency, in processes that are measured; those on the host's own memory |
 //! | `tenants` | an attacker and a neighbour as tenants with quotas |
+//! | `disk` | attacks by files in granted folders |
+//! | `crowded` | all tenants but one hold what they can |
 //! | `table` | that `docs/security.md` names them all |
 //! | `vitals` | what a process has: descriptors, threads, memory |
 //!
@@ -24,6 +26,8 @@ mod harness;
 
 mod bare;
 mod corpus;
+mod crowded;
+mod disk;
 mod ledger;
 mod stage;
 mod starting;

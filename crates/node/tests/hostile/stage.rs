@@ -1,5 +1,6 @@
 //! The node that attacks are made on: an attacker, a neighbour who only wants to do its work, and what is looked at afterwards.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::corpus::{Ask, Attack};
 use crate::harness::body::{Body, pieces, repeated, whole};
 use crate::harness::client::Connection;
 use crate::harness::{Setup, TestNode, until, within};
-use crate::vitals::Vitals;
+use crate::vitals::{self, Vitals};
 
 /// What the attacker's requests may take.
 pub(crate) const DEADLINE_MS: u64 = 400;
@@ -26,6 +27,9 @@ const REPEATS_MAX: usize = 10;
 
 /// The longest that the neighbour may wait for an answer in the middle of an attack: a bound for tests, speed is measured elsewhere.
 const NEIGHBOUR_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Connections that a SQL store keeps open.
+const SQL_CONNECTIONS: usize = 3;
 
 /// Attacks are made one at a time: they measure the process.
 pub(crate) async fn alone() -> MutexGuard<'static, ()> {
@@ -52,6 +56,15 @@ struct Outcome {
 
 /// The most of an answer that is kept.
 const TEXT_BYTES_MAX: usize = 64 << 10;
+
+/// Makes the folder `shared` in `folder`, with what leads out of it.
+pub(crate) fn lay_traps(folder: &Path) {
+    let shared = folder.join("shared");
+    std::fs::create_dir_all(&shared).expect("a new folder");
+    std::fs::write(folder.join("secret.txt"), "outside").expect("a new file");
+    std::os::unix::fs::symlink("../secret.txt", shared.join("up")).expect("a new link");
+    std::os::unix::fs::symlink("/etc", shared.join("etc")).expect("a new link");
+}
 
 impl Stage {
     /// Starts the node.
@@ -83,16 +96,26 @@ impl Stage {
             options.instances_max = Some(1);
             options.requests_per_instance_max = Some(1);
         });
-        let shared = setup.folder().join("shared");
-        std::fs::create_dir(&shared).expect("a new folder");
-        std::fs::write(setup.folder().join("secret.txt"), "outside").expect("a new file");
-        std::os::unix::fs::symlink("../secret.txt", shared.join("up")).expect("a new link");
-        std::os::unix::fs::symlink("/etc", shared.join("etc")).expect("a new link");
+        lay_traps(setup.folder());
         let stage = Self { node: setup.start().await };
         // What is made once is made before anything is counted.
         stage.attacker_is_well("the start").await;
         stage.neighbour_answers().await;
+        stage.open_stores().await;
         stage
+    }
+
+    /// Has the attacker's stores open all that they keep open: a SQL store has a writer and, with the first reads at once, two readers.
+    async fn open_stores(&self) {
+        self.exchange(Method::GET, "/hostile/large-value?bytes=1", whole("")).await;
+        until("the connections of the SQL store", async || {
+            let counting =
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) SELECT count(*) FROM n";
+            self.exchange(Method::POST, "/hostile/sql?at-once=20", whole(counting)).await;
+            // The node is this process.
+            (vitals::open_files("/default.sqlite") == SQL_CONNECTIONS).then_some(())
+        })
+        .await;
     }
 
     /// Makes one attack, and looks at everything that it must not have touched.

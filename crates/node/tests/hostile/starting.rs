@@ -13,16 +13,16 @@ use crate::{stage, wat};
 const DEADLINE_MS: u64 = 1000;
 
 /// What is in the text of a module, what comes of a request, and what the log says of it.
-struct Start {
-    name: &'static str,
-    fields: &'static str,
-    body: &'static str,
+pub(crate) struct Start {
+    pub(crate) name: &'static str,
+    pub(crate) fields: &'static str,
+    pub(crate) body: &'static str,
     status: u16,
     log: &'static str,
 }
 
 /// All of them; the names are also in `docs/security.md`.
-const STARTS: &[Start] = &[
+pub(crate) const STARTS: &[Start] = &[
     Start {
         name: "endless loop in the start function",
         fields: "(start $start) (func $start (loop $again (br $again)))",
@@ -99,6 +99,11 @@ const REFUSED: &[Refused] = &[
         says: "memories",
     },
     Refused {
+        name: "instances of a module that is handed in",
+        component: || wat::with(&wat::handler("", ""), &handed_in()),
+        says: "memories",
+    },
+    Refused {
         name: "instance bomb",
         component: || wat::with(&wat::handler("", ""), &instance_bomb(20)),
         says: "stacks for 2097155 components",
@@ -140,6 +145,19 @@ fn many_memories() -> Vec<u8> {
     let memories = "(memory 0)".repeat(90);
     let instances = "(core instance (instantiate $m))".repeat(3);
     wat::text(&format!("(component (core module $m {memories}) {instances})"))
+}
+
+/// The same number of memories, by a nested component that is given the module, which it imports.
+fn handed_in() -> Vec<u8> {
+    let instances = "(core instance (instantiate $given))".repeat(270);
+    wat::text(&format!(
+        r#"(component
+            (core module $m (memory (export "memory") 0))
+            (component $nested
+                (import "given" (core module $given (export "memory" (memory 0))))
+                {instances})
+            (instance (instantiate $nested (with "given" (core module $m)))))"#
+    ))
 }
 
 /// `2^levels` instances out of a few bytes: each level makes two of the one below.
@@ -229,7 +247,7 @@ async fn the_canary_finds_what_is_there() {
 }
 
 /// Instances that the pool has room for. Each may have four memories and four tables, and one may have all of them.
-const INSTANCES: u32 = 2;
+pub(crate) const INSTANCES: u32 = 2;
 
 /// All memories of the pool.
 const MEMORIES: usize = 8;
@@ -245,7 +263,7 @@ fn parts() -> String {
 }
 
 /// Fills everything that it is given.
-fn filling() -> Vec<u8> {
+pub(crate) fn filling() -> Vec<u8> {
     let memories = (0..MEMORIES)
         .map(|number| format!("(memory.fill $m{number} (i32.const 0) (i32.const 0xA5) (i32.const 6553600))"));
     let tables =
@@ -255,7 +273,7 @@ fn filling() -> Vec<u8> {
 }
 
 /// Looks at everything that it is given: the status is 500 where a byte is not 0, and 501 where an element is there.
-fn looking() -> Vec<u8> {
+pub(crate) fn looking() -> Vec<u8> {
     let memories = (0..MEMORIES).map(|number| {
         format!(
             "(local.set $number (i32.const 0))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::corpus::CORPUS;
-use crate::{ledger, starting};
+use crate::{crowded, disk, ledger, starting, tenants};
 
 /// What the rows of attacks stand between.
 const BEGIN: &str = "<!-- attacks -->";
@@ -18,13 +18,16 @@ fn the_table_of_attacks_is_that_of_the_tests() {
     let rows = table.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next());
     // The heading and the line under it are no attacks.
     let listed: Vec<&str> = rows.skip(2).collect();
-    let made: BTreeSet<&str> =
-        CORPUS.iter().map(|attack| attack.name).chain(starting::names()).chain(ledger::names()).collect();
-    assert_eq!(
-        made.len(),
-        CORPUS.len() + starting::names().count() + ledger::names().count(),
-        "two attacks have the same name"
-    );
+    let names: Vec<&str> = CORPUS
+        .iter()
+        .map(|attack| attack.name)
+        .chain(starting::names())
+        .chain(disk::names())
+        .chain(ledger::names())
+        .chain([tenants::HANDED_ON, crowded::NAME])
+        .collect();
+    let made: BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(made.len(), names.len(), "two attacks have the same name");
     assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), made);
     assert_eq!(listed.len(), made.len(), "an attack is listed twice");
 }

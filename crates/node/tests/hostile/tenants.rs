@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::{join, join_all};
 use isomer_api::{Quota, Quotas};
+use isomer_node::TenancyOptions;
+use isomer_node::revision::Components;
 
 use crate::harness::client::Answer;
 use crate::harness::{one, until};
-use crate::stage;
 use crate::world::World;
+use crate::{stage, starting};
 
 /// What is asked of the attacker, so many times at once, again and again until its quota is reached.
 struct Reach {
@@ -84,4 +86,37 @@ async fn a_tenant_reaches_its_own_quotas_and_nobody_elses_answers() {
     }
     // What one tenant wrote, the other does not find.
     assert_eq!(world.get("neighbour.test", "/list-all").await.ok(), "n\n");
+}
+
+/// An attack on the next one in the same place; its name is also in `docs/security.md`.
+pub(crate) const HANDED_ON: &str = "memories handed on";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_finds_nothing_of_another_one_in_the_same_place() {
+    let _alone = stage::alone().await;
+    let change = |options: &mut TenancyOptions| {
+        options.instances_max = Some(1);
+        options.requests_per_instance_max = Some(1);
+    };
+    let world = World::sized(starting::INSTANCES, |_| {}, change).await;
+    // Each has all memories and tables of the pool, so what one filled is what the next one gets.
+    for (tenant, component) in [("one", starting::filling()), ("other", starting::looking())] {
+        world.tenant(tenant, |quotas| *quotas = Quotas::unlimited());
+        let manifest = one("hostile", "limits.memory = \"64MiB\"\nlimits.request_deadline = \"50s\"");
+        let revision = world.make_of(tenant, "main", &manifest, |app| {
+            app.components.keys().map(|name| (name.clone(), component.clone().into())).collect::<Components>()
+        });
+        world.put_made(tenant, "main", &[&format!("{tenant}.test")], &revision);
+    }
+    for round in 0..3 {
+        for tenant in ["one", "other"] {
+            until("room in the pool", async || {
+                let answer = world.get(&format!("{tenant}.test"), "/").await;
+                let busy = answer.status == 503;
+                assert!(busy || answer.status == 200, "{tenant}, round {round}: {} {}", answer.status, answer.text());
+                (!busy).then_some(())
+            })
+            .await;
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! A node of several tenants, without a disk of its own: the test is the shelf that its apps come from.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -138,17 +139,26 @@ impl Shelf for TestShelf {
 impl World {
     /// With no tenant yet.
     pub(crate) async fn new(change: impl FnOnce(&mut TenancyOptions)) -> Self {
+        Self::sized(256, |_| {}, change).await
+    }
+
+    /// The same with a pool for so many instances, and a front door with these limits.
+    pub(crate) async fn sized(
+        instances: u32,
+        limit: impl FnOnce(&mut Limits),
+        change: impl FnOnce(&mut TenancyOptions),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let memory = MemoryLog::default();
         let log = Log::start(memory.clone(), Format::Json, false).unwrap();
         let shelf = Arc::new(TestShelf { folder: Mutex::new(folder.path().to_owned()), ..TestShelf::default() });
         let mut options = TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() };
         change(&mut options);
-        let engine = engine(PoolSizes::new(256)).unwrap();
+        let engine = engine(PoolSizes::new(instances)).unwrap();
         let cache = CodeCache::open(&code_folder()).unwrap();
         let counted = Counted(engine.clone());
         let tenancy = Tenancy::new(engine, cache, log.clone(), shelf.clone(), options);
-        let front = front(Arc::new(tenancy.clone()), |_: &mut Limits| {}).await;
+        let front = front(Arc::new(tenancy.clone()), limit).await;
         Self { tenancy, shelf, front, memory, log, folder, _counted: counted }
     }
 
@@ -251,6 +261,11 @@ impl World {
         let events = self.memory.events();
         let warnings = events.iter().filter(|event| event["event"] == "warning");
         warnings.map(|event| event["text"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Where the front door listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.front.address
     }
 
     /// Where everything lies.

@@ -1,0 +1,85 @@
+//! Attacks on the disk, by files in granted folders: they end at the tenant's quota of storage, which knows what was written.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::corpus::Ask;
+use crate::harness::{one, until};
+use crate::stage;
+use crate::world::World;
+
+/// The attacker's quota of storage.
+pub(crate) const STORAGE_BYTES: u64 = 8 << 20;
+
+/// What may be written beyond it: a claim is exact, and what a folder's own table of entries takes is not claimed.
+const OVERSHOOT_BYTES_MAX: u64 = 1 << 20;
+
+/// An attack, and what its guest is told.
+pub(crate) struct OnDisk {
+    /// Its name, also in `docs/security.md`.
+    pub(crate) name: &'static str,
+    pub(crate) ask: Ask,
+    says: &'static str,
+    /// The least that there is on the disk then.
+    bytes_min: u64,
+}
+
+/// All of them.
+pub(crate) const ON_DISK: &[OnDisk] = &[
+    OnDisk { name: "deep folders", ask: Ask::Get("deep-folders"), says: "name-too-long", bytes_min: 0 },
+    OnDisk {
+        name: "filling the disk",
+        ask: Ask::Get("fill-disk?folders=500"),
+        says: "refused after",
+        bytes_min: STORAGE_BYTES / 2,
+    },
+];
+
+/// The names of all of them.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ON_DISK.iter().map(|attack| attack.name)
+}
+
+/// The manifest's lines that grant a folder.
+pub(crate) const GRANT: &str = "grants.dirs = [{ host = \"shared\", guest = \"/data\", write = true }]";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_end_at_the_quota_of_storage() {
+    let _alone = stage::alone().await;
+    let world = World::of(&["attacker", "neighbour"], |_| {}).await;
+    world.tenant("attacker", |quotas| quotas.storage_bytes = STORAGE_BYTES);
+    let hostile = one("hostile", &format!("{GRANT}\nlimits.request_deadline = \"50s\""));
+    world.deploy("attacker", "main", &["attacker.test"], &hostile).await;
+    let neighbour = one("kv-probe", "grants.kv = [\"default\"]");
+    world.deploy("neighbour", "main", &["neighbour.test"], &neighbour).await;
+    for (number, attack) in ON_DISK.iter().enumerate() {
+        let Ask::Get(target) = attack.ask else { unreachable!("all of them are") };
+        let answer = world.get("attacker.test", &format!("/{target}")).await;
+        let (told, name) = (answer.ok(), attack.name);
+        assert!(told.contains(attack.says) && !told.contains("got "), "{name}: {told}");
+        let there = bytes_in(&world.folder().join("attacker/main/dirs"));
+        assert!(there >= attack.bytes_min, "{name}: it was refused from the beginning: {there}");
+        assert!(there <= STORAGE_BYTES + OVERSHOOT_BYTES_MAX, "{name}: {there} bytes");
+        // It is counted for the one who did it, by the first count after it: whoever uses the folders has them counted.
+        until(&format!("{name}: {there} bytes to be counted"), async || {
+            world.get("attacker.test", "/fill-disk?folders=0&bytes=0").await;
+            (world.usage("attacker").storage_bytes >= there.min(STORAGE_BYTES) / 4 * 3).then_some(())
+        })
+        .await;
+        let answer = world.get("neighbour.test", "/increment?key=n&delta=1").await;
+        assert_eq!(answer.ok(), format!("{}\n", number + 1), "{name}");
+    }
+    assert!(world.usage("neighbour").refused.is_empty());
+}
+
+/// Bytes that a folder takes with all that is in it.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+    entries
+        .map(|entry| {
+            let of = entry.metadata().expect("it is there");
+            let inside = if of.is_dir() { bytes_in(&entry.path()) } else { 0 };
+            of.blocks() * 512 + inside
+        })
+        .sum()
+}
