@@ -117,7 +117,9 @@ async fn tenants_that_hold_all_threads_leave_one_to_each_that_comes() {
     let mut greedy = Vec::new();
     for name in ["a", "b", "c"] {
         let tenant = node.tenant(name, 1 << 30);
-        // Both are open before a statement runs: it would keep the thread that opening the other one needs.
+        // Both are open before a statement runs: opening a store is a job of its tenant's, and waits like any other while the tenant's two
+        // threads are in statements (so said a debugger: both in `sqlite3_step`, and the test in `open` of `a`'s second store). Other
+        // tenants do not wait, which is what this test is about, and statements of a guest end with their request.
         for store in [open(&node, &tenant, "one").await, open(&node, &tenant, "two").await] {
             for _ in 0..10 {
                 let store = store.clone();
