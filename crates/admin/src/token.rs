@@ -168,10 +168,10 @@ impl Token {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         writeln!(file, "{}", self.0)?;
         file.sync_all()?;
-        // Unlike a rename, a link does not replace what is there.
-        let linked = std::fs::hard_link(&new, path);
-        std::fs::remove_file(&new)?;
-        linked?;
+        if let Err(error) = isomer_disk::rename_new(&new, path) {
+            let _ = std::fs::remove_file(&new);
+            return Err(error);
+        }
         File::open(data)?.sync_all()
     }
 

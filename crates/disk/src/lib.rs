@@ -3,6 +3,7 @@
 //! - [`Database`]: a redb database that is opened again after its storage failed.
 //! - [`tree`]: counting and removing folders that a tenant made, with bounded descriptors and memory, however deep they are.
 //! - [`copy`]: copying such folders, with bounded descriptors, bytes and time.
+//! - [`rename_new`]: giving a file its name only if nothing has it.
 //! - [`Reserve`]: free space that tenants cannot use.
 //!
 //! It must not know what the files mean, or whose they are.
@@ -14,9 +15,11 @@ mod copy;
 mod database;
 #[cfg(any(test, feature = "faults"))]
 pub mod faults;
+mod naming;
 mod reserve;
 pub mod tree;
 
 pub use copy::{CopyLimits, copy};
 pub use database::{Database, FileStorage, Storage};
+pub use naming::rename_new;
 pub use reserve::Reserve;

@@ -58,10 +58,10 @@ impl SealKey {
             Err(error) => return Err(error),
         }
         let temporary = unfinished_beside(path);
-        let made = make_key(&temporary).and_then(|()| match fs::hard_link(&temporary, path) {
+        let made = make_key(&temporary).and_then(|()| match isomer_disk::rename_new(&temporary, path) {
             // Another process made one at the same time: that one counts.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
+            named => named,
         });
         let _ = fs::remove_file(&temporary);
         made?;

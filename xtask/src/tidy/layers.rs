@@ -10,7 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("isomer-wire", &[]),
     ("isomer-api", &[]),
     ("isomer-sqlite-heap", &[]),
-    ("isomer-admin", &["isomer-api"]),
+    ("isomer-admin", &["isomer-api", "isomer-disk"]),
     ("isomer-disk", &[]),
     ("isomer-state", &["isomer-api", "isomer-disk"]),
     ("isomer-link", &["isomer-wire"]),
