@@ -17,6 +17,7 @@ mod engines;
 pub mod host;
 pub mod kv;
 pub mod node_dir;
+mod on_trial;
 mod open_files;
 pub mod outbound;
 mod place;

@@ -1,5 +1,6 @@
-//! A layer between redb and its storage that notes whether an operation of the storage has failed.
+//! Layers between redb and its storage; and the one that notes whether an operation of the storage has failed.
 
+use std::fmt::Debug;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -7,58 +8,59 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{BackendError, StorageBackend};
 
-/// What is known of an open storage.
-#[derive(Debug, Default)]
-pub(crate) struct Health {
-    failed: AtomicBool,
+/// What a layer sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Length,
+    Read,
+    /// A write, or a change of the length.
+    Write,
+    Sync,
 }
 
-impl Health {
-    /// Whether an operation has failed: redb refuses everything from then on.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+/// What a layer does around the operations of a storage.
+pub(crate) trait Around: Debug + Send + Sync + 'static {
+    /// Runs an operation, or fails in its stead.
+    fn around<T>(&self, operation: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
+
+    /// The same for a write of `data`; `run` writes what it is given.
+    fn around_write(&self, data: &[u8], run: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        self.around(Operation::Write, || run(data))
     }
 }
 
-/// Passes everything on to a storage, and notes failures.
+/// A storage with something around its operations. What is about locks and about closing is passed on as it is.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct Layer<A> {
     storage: Box<dyn StorageBackend>,
-    health: Arc<Health>,
+    around: A,
 }
 
-impl Watched {
-    pub(crate) fn new(storage: Box<dyn StorageBackend>, health: Arc<Health>) -> Self {
-        Self { storage, health }
-    }
-
-    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        if result.is_err() {
-            self.health.failed.store(true, Ordering::Release);
-        }
-        result
+impl<A> Layer<A> {
+    pub(crate) fn new(storage: Box<dyn StorageBackend>, around: A) -> Self {
+        Self { storage, around }
     }
 }
 
-impl StorageBackend for Watched {
+impl<A: Around> StorageBackend for Layer<A> {
     fn len(&self) -> io::Result<u64> {
-        self.note(self.storage.len())
+        self.around.around(Operation::Length, || self.storage.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.note(self.storage.read(offset, out))
+        self.around.around(Operation::Read, || self.storage.read(offset, out))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.note(self.storage.set_len(len))
+        self.around.around(Operation::Write, || self.storage.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.note(self.storage.sync_data())
+        self.around.around(Operation::Sync, || self.storage.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.note(self.storage.write(offset, data))
+        self.around.around_write(data, |data| self.storage.write(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {
@@ -87,5 +89,25 @@ impl StorageBackend for Watched {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.storage.query_lock_range(start, end)
+    }
+}
+
+/// What is known of an open storage.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    failed: AtomicBool,
+}
+
+impl Health {
+    /// Whether an operation has failed: redb refuses everything from then on.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+}
+
+/// Passes everything on, and notes failures.
+impl Around for Arc<Health> {
+    fn around<T>(&self, _: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        run().inspect_err(|_| self.failed.store(true, Ordering::Release))
     }
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use redb::backends::FileBackend;
 use redb::{Builder, StorageBackend};
 
-use crate::backend::{Health, Watched};
+use crate::backend::{Health, Layer};
 
 /// After an attempt to open a failed database there is a pause of this many times what it took, so that a disk that stays full costs
 /// each of its stores a small part of a thread. The first attempt after a failure that comes later is made at once.
@@ -198,7 +198,7 @@ impl std::fmt::Debug for Database {
 impl Handle {
     fn open(storage: &dyn Storage, cache_bytes: usize, generation: u64) -> Result<Self, redb::Error> {
         let health = Arc::new(Health::default());
-        let backend = Watched::new(storage.open(generation > 1)?, health.clone());
+        let backend = Layer::new(storage.open(generation > 1)?, health.clone());
         let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)?;
         Ok(Self { database: Some(database), health, generation })
     }

@@ -1,13 +1,13 @@
 //! Storage that fails when it is told to. For tests: not part of a product's build.
 
 use std::io;
-use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redb::{BackendError, StorageBackend};
+use redb::StorageBackend;
 
+use crate::backend::{Around, Layer, Operation};
 use crate::{FileStorage, Storage};
 
 /// How storage fails.
@@ -37,7 +37,7 @@ struct Plan {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Operation {
+enum Call {
     Open,
     Read,
     Write,
@@ -48,11 +48,11 @@ impl Fault {
     /// All faults.
     pub const ALL: [Self; 3] = [Self::NoSpace, Self::Broken, Self::NoDescriptors];
 
-    fn concerns(self, operation: Operation) -> bool {
+    fn concerns(self, call: Call) -> bool {
         match self {
-            Self::NoSpace => operation == Operation::Write,
+            Self::NoSpace => call == Call::Write,
             Self::Broken => true,
-            Self::NoDescriptors => matches!(operation, Operation::Open | Operation::Write),
+            Self::NoDescriptors => matches!(call, Call::Open | Call::Write),
         }
     }
 
@@ -94,10 +94,10 @@ impl Faults {
         self.0.operations.load(Ordering::SeqCst)
     }
 
-    fn check(&self, operation: Operation) -> io::Result<()> {
+    fn check(&self, call: Call) -> io::Result<()> {
         self.0.operations.fetch_add(1, Ordering::SeqCst);
         let fault = *self.0.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(fault) = fault.filter(|fault| fault.concerns(operation)) else { return Ok(()) };
+        let Some(fault) = fault.filter(|fault| fault.concerns(call)) else { return Ok(()) };
         let left = self.0.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left.is_ok() {
             return Ok(());
@@ -128,73 +128,30 @@ impl FaultyStorage {
 
 impl Storage for FaultyStorage {
     fn open(&self, anew: bool) -> Result<Box<dyn StorageBackend>, redb::Error> {
-        self.faults.check(Operation::Open)?;
+        self.faults.check(Call::Open)?;
         let storage = FileStorage::new(&self.path).open(anew)?;
-        Ok(Box::new(FaultyBackend { storage, faults: self.faults.clone() }))
+        Ok(Box::new(Layer::new(storage, self.faults.clone())))
     }
 }
 
-#[derive(Debug)]
-struct FaultyBackend {
-    storage: Box<dyn StorageBackend>,
-    faults: Faults,
-}
-
-impl StorageBackend for FaultyBackend {
-    fn len(&self) -> io::Result<u64> {
-        self.storage.len()
+impl Around for Faults {
+    fn around<T>(&self, operation: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match operation {
+            Operation::Length => {}
+            Operation::Read => self.check(Call::Read)?,
+            Operation::Write => self.check(Call::Write)?,
+            Operation::Sync => self.check(Call::Sync)?,
+        }
+        run()
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.faults.check(Operation::Read)?;
-        self.storage.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.faults.check(Operation::Write)?;
-        self.storage.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.faults.check(Operation::Sync)?;
-        self.storage.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        match self.faults.check(Operation::Write) {
-            Ok(()) => self.storage.write(offset, data),
+    fn around_write(&self, data: &[u8], run: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        match self.check(Call::Write) {
+            Ok(()) => run(data),
             Err(error) => {
-                let _ = self.storage.write(offset, &data[..data.len() / 2]);
+                let _ = run(&data[..data.len() / 2]);
                 Err(error)
             }
         }
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.storage.close()
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.storage.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.storage.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.storage.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.storage.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.storage.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.storage.query_lock_range(start, end)
     }
 }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use isomer_disk::Database;
 
 use super::entry::{self, Delta, KeyPage, Versioned};
-use super::trial::Trial;
 use super::writer::{self, Room, Waiting, Write, Written};
-use super::{KvError, KvLimits};
+use super::{Kv, KvError, KvLimits};
 use crate::StorageAccount;
 use crate::cache_budget::CacheShare;
+use crate::on_trial::OnTrial;
 use crate::open_files::OpenPermit;
 use crate::pool::{Lane, locked};
 
@@ -26,11 +26,7 @@ const COMPACT_BYTES_MIN: u64 = 1 << 20;
 
 /// A store. Clones are handles of the same one; the last to be dropped has it closed, on a thread of the pool.
 #[derive(Clone)]
-pub struct KvStore {
-    inner: Arc<Inner>,
-    /// Where what a revision on trial writes goes.
-    trial: Option<Arc<Trial>>,
-}
+pub struct KvStore(OnTrial<Inner, Kv>);
 
 pub(crate) struct Inner {
     pub(super) name: String,
@@ -159,33 +155,21 @@ struct Cursors {
 
 impl KvStore {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, trial: None }
+        Self(OnTrial::serving(inner))
     }
 
-    /// As a revision on trial has it: what is read comes from the store, what is written goes to a copy, from the first write on.
-    pub(super) fn on_trial(self, trial: Trial) -> Self {
-        Self { trial: Some(Arc::new(trial)), ..self }
+    /// As a revision on trial has it, whose own stores are `stores`.
+    pub(super) fn on_trial(self, stores: Kv) -> Self {
+        Self(OnTrial::on_trial(self.inner().clone(), stores))
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
-        &self.inner
-    }
-
-    fn reading(&self) -> Arc<Inner> {
-        let copy = self.trial.as_ref().and_then(|trial| trial.copy());
-        copy.unwrap_or_else(|| self.inner.clone())
-    }
-
-    async fn writing(&self) -> Result<Arc<Inner>, KvError> {
-        match &self.trial {
-            None => Ok(self.inner.clone()),
-            Some(trial) => trial.copied(&self.inner).await,
-        }
+        self.0.store()
     }
 
     /// The store's name.
     pub fn name(&self) -> &str {
-        &self.inner.name
+        &self.inner().name
     }
 
     /// The value of `key`.
@@ -224,10 +208,10 @@ impl KvStore {
     pub async fn list_keys_numbered(&self, cursor: Option<u64>) -> Result<(Vec<String>, Option<u64>), KvError> {
         let after = match cursor {
             None => None,
-            Some(cursor) => Some(locked(&self.inner.cursors).find(cursor).ok_or(KvError::CursorExpired { cursor })?),
+            Some(cursor) => Some(locked(&self.inner().cursors).find(cursor).ok_or(KvError::CursorExpired { cursor })?),
         };
         let page = self.list_keys(after).await?;
-        let next = page.next.map(|next| locked(&self.inner.cursors).give(next));
+        let next = page.next.map(|next| locked(&self.inner().cursors).give(next));
         Ok((page.keys, next))
     }
 
@@ -245,7 +229,7 @@ impl KvStore {
     /// Set all of `entries`, or none. They have been synced on return.
     pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), KvError> {
         self.check_batch(entries.len())?;
-        let limits = &self.inner.limits;
+        let limits = &self.inner().limits;
         let mut bytes = 0;
         for (key, value) in &entries {
             self.check_key(key)?;
@@ -255,20 +239,20 @@ impl KvStore {
         if entries.len() > 1 && bytes > limits.batch_bytes_max {
             return Err(KvError::BatchTooLarge { bytes_max: limits.batch_bytes_max });
         }
-        writer::write(&self.writing().await?, Write::Set(entries)).await.map(|_| ())
+        writer::write(&self.0.writing().await?, Write::Set(entries)).await.map(|_| ())
     }
 
     /// Remove all of `keys`, or none.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
-        writer::write(&self.writing().await?, Write::Delete(keys)).await.map(|_| ())
+        writer::write(&self.0.writing().await?, Write::Delete(keys)).await.map(|_| ())
     }
 
     /// Add to the decimal number that `key` holds (0 where it isn't there); the sum. Atomic and synced.
     pub async fn increment(&self, key: String, delta: Delta) -> Result<i128, KvError> {
         self.check_key(&key)?;
-        match writer::write(&self.writing().await?, Write::Increment { key, delta }).await? {
+        match writer::write(&self.0.writing().await?, Write::Increment { key, delta }).await? {
             Written::Number(sum) => Ok(sum),
             Written::Done | Written::Changed(_) => Err(KvError::storage("an increment gave no number")),
         }
@@ -295,7 +279,7 @@ impl KvStore {
         let Cas { key, version } = cas;
         self.check_value(&key, &value)?;
         let swap = Write::Swap { key: key.clone(), expected: version, value };
-        match writer::write(&self.writing().await?, swap).await? {
+        match writer::write(&self.0.writing().await?, swap).await? {
             Written::Changed(version) => Ok(Swap::Changed(Cas { key, version })),
             Written::Done | Written::Number(_) => Ok(Swap::Swapped),
         }
@@ -313,23 +297,23 @@ impl KvStore {
         read: impl FnOnce(&Inner) -> Result<T, KvError> + Send + 'static,
         bytes: impl FnOnce(&T) -> usize + Send + 'static,
     ) -> Result<T, KvError> {
-        let store = self.reading();
+        let store = self.0.reading();
         let job = move || {
             let found = read(&store)?;
             let charge = store.lane.account().charge_host_memory(bytes(&found))?;
             Ok::<_, KvError>((found, charge))
         };
-        let (found, _charge) = self.inner.lane.run(job).await??;
+        let (found, _charge) = self.inner().lane.run(job).await??;
         Ok(found)
     }
 
     fn check_key(&self, key: &str) -> Result<(), KvError> {
-        let bytes_max = self.inner.limits.key_bytes_max;
+        let bytes_max = self.inner().limits.key_bytes_max;
         if key.len() > bytes_max { Err(KvError::KeyTooLong { bytes: key.len(), bytes_max }) } else { Ok(()) }
     }
 
     fn check_value(&self, key: &str, value: &[u8]) -> Result<(), KvError> {
-        let bytes_max = self.inner.limits.value_bytes_max;
+        let bytes_max = self.inner().limits.value_bytes_max;
         if value.len() > bytes_max {
             return Err(KvError::ValueTooLong { key: key.to_owned(), bytes: value.len(), bytes_max });
         }
@@ -337,7 +321,7 @@ impl KvStore {
     }
 
     fn check_batch(&self, keys: usize) -> Result<(), KvError> {
-        let keys_max = self.inner.limits.batch_keys_max;
+        let keys_max = self.inner().limits.batch_keys_max;
         if keys > keys_max { Err(KvError::BatchTooLong { keys, keys_max }) } else { Ok(()) }
     }
 }

@@ -9,37 +9,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable};
-use tokio::sync::OnceCell;
 
 use super::entry::{ENTRIES, META, entry_bytes};
 use super::store::Inner;
 use super::{CACHE_BYTES_MIN, Kv, KvError, KvStore, open_file};
+use crate::on_trial::Copier;
 use crate::storage::Claim;
 use crate::{StorageAccount, check_store_name};
 
 /// How long a copy may take: a check of a revision's health waits for it, and gives up sooner.
 const COPY_TIME: Duration = Duration::from_secs(60);
 
-/// The copy that a trial's writes go to.
-pub(super) struct Trial {
-    stores: Kv,
-    copy: OnceCell<KvStore>,
-}
+/// The stores of a trial, into which those are copied that it writes to.
+impl Copier<Inner> for Kv {
+    type Error = KvError;
 
-impl Trial {
-    /// The copy, if there is one.
-    pub(super) fn copy(&self) -> Option<Arc<Inner>> {
-        self.copy.get().map(|copy| copy.inner().clone())
-    }
-
-    /// The copy, which is made of `store` if it is not there.
-    pub(super) async fn copied(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, KvError> {
-        let copy = async {
-            let (from, goal) = (store.clone(), self.stores.path_of(&store.name));
-            store.lane.run(move || copy(&from, &goal)).await??;
-            self.stores.store(&store.name).await
-        };
-        Ok(self.copy.get_or_try_init(|| copy).await?.inner().clone())
+    async fn copy(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, KvError> {
+        let (from, goal) = (store.clone(), self.path_of(&store.name));
+        store.lane.run(move || copy(&from, &goal)).await??;
+        Ok(self.store(&store.name).await?.inner().clone())
     }
 }
 
@@ -54,7 +42,7 @@ impl Kv {
         if !self.path_of(name).exists() {
             return trial.store(name).await;
         }
-        Ok(self.store(name).await?.on_trial(Trial { stores: trial.clone(), copy: OnceCell::new() }))
+        Ok(self.store(name).await?.on_trial(trial.clone()))
     }
 }
 

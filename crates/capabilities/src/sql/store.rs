@@ -11,21 +11,18 @@ use super::asked::Asked;
 use super::memory;
 use super::migrations::{Migrations, Schema};
 use super::session::{Access, Opening, ReadOutcome, Session};
-use super::trial::Trial;
+use super::trial::TrialStores;
 use super::writer::{self, Transaction, Waiting, Writer};
 use super::{Rows, SqlError, SqlLimits, SqlOpenError, SqlSettings, Value};
 use crate::StorageAccount;
 use crate::data_dir::{make_private_dir, sync_dir};
+use crate::on_trial::OnTrial;
 use crate::open_files::OpenPermit;
 use crate::pool::{Lane, locked};
 
 /// A store. Clones are handles of the same one; the last to be dropped has it closed, on a thread of the pool.
 #[derive(Clone)]
-pub struct SqlStore {
-    inner: Arc<Inner>,
-    /// Where what a revision on trial writes goes.
-    trial: Option<Arc<Trial>>,
-}
+pub struct SqlStore(OnTrial<Inner, TrialStores>);
 
 pub(crate) struct Inner {
     pub(super) name: String,
@@ -148,52 +145,40 @@ impl Drop for Inner {
 
 impl SqlStore {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, trial: None }
+        Self(OnTrial::serving(inner))
     }
 
-    /// As a revision on trial has it: what is read comes from the store, what is written goes to a copy, from the first write on.
-    pub(super) fn on_trial(self, trial: Trial) -> Self {
-        Self { trial: Some(Arc::new(trial)), ..self }
+    /// As a revision on trial has it.
+    pub(super) fn on_trial(self, trial: TrialStores) -> Self {
+        Self(OnTrial::on_trial(self.inner().clone(), trial))
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
-        &self.inner
-    }
-
-    fn reading(&self) -> Arc<Inner> {
-        let copy = self.trial.as_ref().and_then(|trial| trial.copy());
-        copy.unwrap_or_else(|| self.inner.clone())
-    }
-
-    async fn writing(&self) -> Result<Arc<Inner>, SqlError> {
-        match &self.trial {
-            None => Ok(self.inner.clone()),
-            Some(trial) => trial.copied(&self.inner).await,
-        }
+        self.0.store()
     }
 
     /// The store's name.
     pub fn name(&self) -> &str {
-        &self.inner.name
+        &self.inner().name
     }
 
     /// Apply the migrations of `folder` that are new, in turn with other writes.
     pub(super) async fn migrate(&self, folder: PathBuf) -> Result<(), SqlOpenError> {
         let Some(first) = self.schema(folder.clone()).await?.pending.into_iter().next() else { return Ok(()) };
         // All are applied in one transaction: where it cannot even begin, the first is the one that fails.
-        let (store, path) = (self.inner.name.clone(), folder.join(first));
-        let (name, time) = (store.clone(), self.inner.limits.migration_time);
+        let (store, path) = (self.inner().name.clone(), folder.join(first));
+        let (name, time) = (store.clone(), self.inner().limits.migration_time);
         let work = move |session: &Session| {
             Ok(Migrations::read(&name, &folder).and_then(|files| files.apply(session, Instant::now() + time)))
         };
-        let applied = writer::run(&self.inner, work).await;
+        let applied = writer::run(self.inner(), work).await;
         applied.map_err(|error| SqlOpenError::MigrationFailed { store, path, message: error.to_string() })??;
         Ok(())
     }
 
     /// How the store's schema relates to the migrations of `folder`. Changes nothing, and waits for no writer.
     pub(super) async fn schema(&self, folder: PathBuf) -> Result<Schema, SqlOpenError> {
-        let (inner, path) = (self.inner.clone(), folder.clone());
+        let (inner, path) = (self.inner().clone(), folder.clone());
         let store = inner.name.clone();
         let failed = |error: SqlError| SqlOpenError::MigrationFailed { store, path, message: error.to_string() };
         let reader = inner.reading.clone().acquire_owned().await;
@@ -202,21 +187,21 @@ impl SqlStore {
             let files = Migrations::read(&inner.name, &folder);
             inner.with_reader(|session| files.and_then(|files| files.schema(session)))
         };
-        let read = self.inner.lane.run(job).await.map_err(SqlError::from).flatten();
+        let read = self.inner().lane.run(job).await.map_err(SqlError::from).flatten();
         read.map_err(failed)?
     }
 
     /// Run one statement that gives no rows; the number of rows that it changed. The change has been synced on return.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
-        let asked = self.inner.ask(statement, parameters)?;
+        let asked = self.inner().ask(statement, parameters)?;
         let run = move |session: &Session| session.execute(&asked.statement, &asked.parameters, None);
-        writer::run(&self.writing().await?, run).await
+        writer::run(&self.0.writing().await?, run).await
     }
 
     /// Run one statement and collect its rows. A statement that only reads waits for no writer.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
-        let asked = Arc::new(self.inner.ask(statement, parameters)?);
-        let inner = self.reading();
+        let asked = Arc::new(self.inner().ask(statement, parameters)?);
+        let inner = self.0.reading();
         let reader = {
             let _waiting = Waiting::begin(&inner.waiting, inner.limits.waiting_reads_max)?;
             inner.reading.clone().acquire_owned().await
@@ -231,13 +216,13 @@ impl SqlStore {
             ReadOutcome::Rows(rows) => rows,
             ReadOutcome::NeedsWriter => {
                 let query = move |session: &Session| session.query(&asked.statement, &asked.parameters, None);
-                writer::run(&self.writing().await?, query).await
+                writer::run(&self.0.writing().await?, query).await
             }
         }
     }
 
     /// Begin a transaction: it waits for those before it, up to [`SqlLimits::wait_time`].
     pub async fn begin(&self) -> Result<Transaction, SqlError> {
-        writer::begin(&self.writing().await?).await
+        writer::begin(&self.0.writing().await?).await
     }
 }

@@ -10,36 +10,30 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::backup::{Backup, StepResult};
-use tokio::sync::OnceCell;
 
 use super::session::{Access, Session};
 use super::store::Inner;
 use super::{Sql, SqlError, SqlOpenError, SqlSettings, SqlStore};
 use crate::check_store_name;
 use crate::data_dir::{make_private_dir, make_private_file};
+use crate::on_trial::Copier;
 use crate::pool;
 use crate::storage::Claim;
 
 /// Pages that are copied between two looks at the clock.
 const PAGES_PER_STEP: i32 = 1024;
 
-/// The copy that a trial's writes go to.
-pub(super) struct Trial {
-    /// The stores of the trial.
+/// The stores of a trial, into which those are copied that it writes to.
+pub(super) struct TrialStores {
     stores: Sql,
     settings: SqlSettings,
-    copy: OnceCell<SqlStore>,
 }
 
-impl Trial {
-    /// The copy, if there is one.
-    pub(super) fn copy(&self) -> Option<Arc<Inner>> {
-        self.copy.get().map(|copy| copy.inner().clone())
-    }
+impl Copier<Inner> for TrialStores {
+    type Error = SqlError;
 
-    /// The copy, which is made of `store` if it is not there.
-    pub(super) async fn copied(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, SqlError> {
-        let made = self.copy.get_or_try_init(|| copy_of(store, &self.stores, self.settings.clone())).await;
+    async fn copy(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, SqlError> {
+        let made = copy_of(store, &self.stores, self.settings.clone()).await;
         Ok(made.map_err(|error| SqlError::Store(error.to_string()))?.inner().clone())
     }
 }
@@ -70,8 +64,7 @@ impl Sql {
         if !schema.pending.is_empty() {
             return copy_of(store.inner(), trial, settings).await;
         }
-        let trial = Trial { stores: trial.clone(), settings: of_store, copy: OnceCell::new() };
-        Ok(store.on_trial(trial))
+        Ok(store.on_trial(TrialStores { stores: trial.clone(), settings: of_store }))
     }
 }
 
