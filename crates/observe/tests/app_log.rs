@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt as _, StreamExt as _};
@@ -250,7 +251,26 @@ fn a_log_that_cannot_be_written_says_so_when_it_can() {
     }
     assert!(matches!(it.log.last(1), Err(AppLogError::Read { .. })));
     std::fs::remove_file(it.path()).expect("it is there");
-    until("what was lost to be said", || (dropped(&last(&it.log, 100), "faster") == 3).then_some(()));
+    until("what was lost to be said", || (dropped(&last(&it.log, 100), "the disk") == 3).then_some(()));
+    say(&it.log, "found");
+    assert_eq!(texts(&last(&it.log, 1)), ["found"]);
+}
+
+#[test]
+fn a_log_leaves_free_what_it_is_told_to() {
+    let it = setup(|limits| limits.say_losses_every = Duration::from_millis(1));
+    let room = Arc::new(AtomicU64::new(u64::MAX));
+    let asked = room.clone();
+    it.logs.leave_free(move || asked.load(Ordering::SeqCst));
+    say(&it.log, "first");
+    assert_eq!(texts(&last(&it.log, 9)), ["first"]);
+    let before = files(&it.path());
+    room.store(20, Ordering::SeqCst);
+    say(&it.log, "lost");
+    assert_eq!(texts(&last(&it.log, 9)), ["first"]);
+    assert_eq!(files(&it.path()), before);
+    room.store(u64::MAX, Ordering::SeqCst);
+    until("what was lost to be said", || (dropped(&last(&it.log, 9), "the disk") == 1).then_some(()));
     say(&it.log, "found");
     assert_eq!(texts(&last(&it.log, 1)), ["found"]);
 }

@@ -143,6 +143,7 @@ impl Host {
 
     /// All steps. Nothing of the app has changed if one of them fails.
     async fn bring(self: &Arc<Self>, bringing: Bringing) -> Result<Deployed, Problem> {
+        takeover::finish(self, &bringing.tenant, &bringing.app).await;
         let host = self.clone();
         let checked = move || host.check(&bringing).map(|checked| (bringing, checked));
         let (bringing, Checked { warnings, cut }) = self.blocking(checked).await?;

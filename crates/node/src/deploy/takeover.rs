@@ -143,7 +143,7 @@ impl Takeover<'_> {
         let (data, folder, account) = (staged.data.clone(), staged.folder.clone(), staged.account.clone());
         let switched = host.blocking(move || staged.switch().map_err(|error| problems::failed(&error)));
         if let Err(problem) = switched.await {
-            tracing::error!(%problem, %tenant, %app, "stores are replaced at the next start only");
+            tracing::error!(%problem, %tenant, %app, "stores are replaced later: when they are opened next, or within a minute");
         }
         host.step(Step::Switched);
         drop(loan);
@@ -158,7 +158,7 @@ impl Takeover<'_> {
             let is_recorded = recorded.is_some_and(|recorded| recorded.current().replacement.as_ref() == Some(&id));
             let settled = if is_recorded { staged.switch() } else { staged.clear() };
             if let Err(error) = settled {
-                tracing::error!(%error, %tenant, %app, "stores are replaced at the next start only");
+                tracing::error!(%error, %tenant, %app, "stores are replaced later: when they are opened next, or within a minute");
             }
             if is_recorded {
                 // It may have been the same revision, with other data.
@@ -288,52 +288,129 @@ pub(super) fn snapshot_of(
 }
 
 /// Finishes or clears up what an earlier process has noted. Nothing has the stores open. Gives the apps for which that failed: they must
-/// not serve before it is done, as at the next start. Blocks.
+/// not serve before [`finish`] has done it, or the next start. Blocks.
 pub(crate) fn recover(dir: &NodeDir, state: &State) -> HashSet<(TenantName, AppName)> {
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
         tracing::error!(%error, "what revisions on trial wrote cannot be removed");
     }
     let mut failed = HashSet::new();
-    for note in fs::read_dir(dir.takeovers()).into_iter().flatten().flatten() {
-        let path = note.path();
-        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('.'));
-        let Some((tenant, app)) = name else { continue };
-        let (Ok(tenant), Ok(app)) = (tenant.parse(), app.parse()) else { continue };
-        if let Err(error) = recover_one(dir, state, &path, &tenant, &app) {
-            tracing::error!(%error, %tenant, %app, "its stores are half replaced: it is not served before a start that finishes this");
+    for (tenant, app) in unfinished(dir) {
+        if let Err(error) = recover_one(dir, state, &tenant, &app) {
+            tracing::error!(%error, %tenant, %app, "its stores are half replaced: it is not served before that can be finished");
             failed.insert((tenant, app));
         }
     }
     failed
 }
 
-fn recover_one(dir: &NodeDir, state: &State, note: &Path, tenant: &TenantName, app: &AppName) -> io::Result<()> {
-    let id = fs::read_to_string(note)?;
-    // One that was not written whole: nothing was made.
-    if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) {
-        let data = dir.app(tenant.as_str(), app.as_str());
-        let folder = snapshots::folder(&data).join(&id);
-        match state.app(tenant, app) {
-            // Without its folder it was finished before, and only the note was left: see above.
-            Ok(app) if app.current().replacement.as_deref() == Some(&id) => {
-                if folder.try_exists()? {
-                    roll_forward(&data.join("sql"), &folder)?;
-                    sync_up(&data.join("sql"), dir.path())?;
-                }
-            }
-            _ => snapshots::remove(&folder, &StorageAccount::unlimited())?,
-        }
-    }
-    forget(note)
+/// The apps of which something is noted. Blocks.
+pub(crate) fn unfinished(dir: &NodeDir) -> Vec<(TenantName, AppName)> {
+    let names = fs::read_dir(dir.takeovers()).into_iter().flatten().flatten().map(|note| note.file_name());
+    let apps = names.filter_map(|name| {
+        let (tenant, app) = name.to_str()?.split_once('.')?;
+        Some((tenant.parse().ok()?, app.parse().ok()?))
+    });
+    apps.collect()
 }
 
-/// Refuses to go on with an app whose stores are half replaced: the next start of the node finishes that, or clears it up.
+/// Tries to finish or clear up what is noted of an app, while the node serves; nobody else changes the app meanwhile. What is in the way is
+/// in the log.
+pub(crate) async fn finish(host: &Arc<Host>, tenant: &TenantName, app: &AppName) {
+    let (reading, key) = (host.clone(), (tenant.clone(), app.clone()));
+    let found = host.blocking(move || {
+        let is_noted = note_of(&reading.dir, &key.0, &key.1).exists();
+        Ok(is_noted.then(|| noted(&reading.dir, &reading.state, &key.0, &key.1)))
+    });
+    let found = match found.await {
+        Ok(None) => return,
+        Ok(Some(found)) => found,
+        Err(problem) => Err(io::Error::other(problem.to_string())),
+    };
+    let finished = match found {
+        Ok(found) => finish_noted(host, found, tenant, app).await,
+        Err(error) => Err(error),
+    };
+    match finished {
+        Ok(()) => {
+            tracing::info!(%tenant, %app, "an earlier change of its stores is finished");
+            if host.state.app(tenant, app).is_ok_and(|app| !app.stopped) {
+                // A start that could not finish it has left the app stopped.
+                let _ = host.tenancy.resume(tenant, app);
+            }
+        }
+        Err(error) => tracing::error!(%error, %tenant, %app, "an earlier change of its stores cannot be finished yet"),
+    }
+}
+
+async fn finish_noted(host: &Arc<Host>, found: Noted, tenant: &TenantName, app: &AppName) -> io::Result<()> {
+    let storage = host.storage(tenant).unwrap_or_else(|| Arc::new(StorageAccount::unlimited()));
+    if let Noted::Recorded { sql, folder } = &found {
+        host.tenancy.stores().finish_replacements(sql, &storage, folder).await?;
+    }
+    let (dir, note) = (host.dir.clone(), note_of(&host.dir, tenant, app));
+    let rest = host.blocking(move || {
+        Ok(match &found {
+            Noted::Recorded { sql, .. } => sync_up(sql, dir.path()),
+            Noted::ForNothing { folder } => snapshots::remove(folder, &storage),
+            Noted::Done => Ok(()),
+        }
+        .and_then(|()| forget(&note)))
+    });
+    rest.await.map_err(|problem| io::Error::other(problem.to_string()))?
+}
+
+fn recover_one(dir: &NodeDir, state: &State, tenant: &TenantName, app: &AppName) -> io::Result<()> {
+    match noted(dir, state, tenant, app)? {
+        Noted::Recorded { sql, folder } => {
+            roll_forward(&sql, &folder)?;
+            sync_up(&sql, dir.path())?;
+        }
+        Noted::ForNothing { folder } => snapshots::remove(&folder, &StorageAccount::unlimited())?,
+        Noted::Done => {}
+    }
+    forget(&note_of(dir, tenant, app))
+}
+
+/// What a note means.
+enum Noted {
+    /// The stores in `sql` are to be replaced by what lies in `folder`.
+    Recorded { sql: PathBuf, folder: PathBuf },
+    /// What lies in `folder` was made for nothing.
+    ForNothing { folder: PathBuf },
+    /// Only the note is left, or nothing was made yet.
+    Done,
+}
+
+fn noted(dir: &NodeDir, state: &State, tenant: &TenantName, app: &AppName) -> io::Result<Noted> {
+    let id = fs::read_to_string(note_of(dir, tenant, app))?;
+    // One that was not written whole: nothing was made.
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(Noted::Done);
+    }
+    let data = dir.app(tenant.as_str(), app.as_str());
+    let folder = snapshots::folder(&data).join(&id);
+    Ok(match state.app(tenant, app) {
+        // Without its folder it was finished before, and only the note was left: see above.
+        Ok(app) if app.current().replacement.as_deref() == Some(&id) => {
+            if folder.try_exists()? {
+                Noted::Recorded { sql: data.join("sql"), folder }
+            } else {
+                Noted::Done
+            }
+        }
+        _ => Noted::ForNothing { folder },
+    })
+}
+
+/// Refuses to go on with an app whose stores are half replaced: see [`finish`].
 pub(crate) fn check_finished(dir: &NodeDir, tenant: &TenantName, app: &AppName) -> Result<(), Problem> {
     if !note_of(dir, tenant, app).exists() {
         return Ok(());
     }
     let title = format!("an earlier change of the stores of `{app}` is not finished");
-    Err(Problem::new(ProblemKind::Conflict, title).hint("restart the node: it finishes the change when it starts"))
+    let hint =
+        "the node's log says what is in the way; when that is gone, try again, or wait a minute: the node finishes it";
+    Err(Problem::new(ProblemKind::Conflict, title).hint(hint))
 }
 
 /// Names have no dots.

@@ -56,7 +56,14 @@ impl Host {
             let bytes = bytes.map_err(|error| {
                 Problem::new(ProblemKind::BadRequest, "the upload was broken off").detail(error.to_string())
             })?;
-            upload = self.blocking(move || upload.write(&bytes).map(|()| upload).map_err(problems::of_blob)).await?;
+            let reserve = self.reserve().clone();
+            let write = move || {
+                if reserve.room() < bytes.len() as u64 {
+                    return Err(problems::no_room(&reserve));
+                }
+                upload.write(&bytes).map(|()| upload).map_err(problems::of_blob)
+            };
+            upload = self.blocking(write).await?;
         }
         self.blocking(move || upload.finish().map_err(problems::of_blob)).await
     }
@@ -68,6 +75,9 @@ impl Host {
         stopped: bool,
     ) -> Result<AppInfo, Problem> {
         let changing = Arc::new(self.busy.begin(&tenant, &name)?);
+        if !stopped {
+            takeover::finish(self, &tenant, &name).await;
+        }
         let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
         let set = move || {
             if !stopped {

@@ -29,8 +29,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use isomer_api::{NodeStatus, Problem, ProblemKind, TenantChange, TenantName};
-use isomer_capabilities::NodeDir;
 use isomer_capabilities::data_dir::DataDirError;
+use isomer_capabilities::{NodeDir, StorageAccount};
 use isomer_disk::{FileStorage, Reserve, Storage};
 use isomer_front::{ConnectionCounts, Connections, Door};
 use isomer_observe::{AppLogLimits, AppLogs, Log};
@@ -54,6 +54,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// How long after a removal of an earlier process could not be finished it is tried again.
 const REMOVE_AGAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// How often take-overs are looked for that could not be finished.
+const FINISH_EVERY: Duration = Duration::from_secs(60);
 
 /// How a node is set up.
 pub struct HostOptions {
@@ -154,6 +157,9 @@ impl Host {
         let engine = |source: wasmtime::Error| HostError::Engine { source: source.into() };
         let engine = Engine::new(PoolSizes::of_a_node()).map_err(engine)?;
         let resources = Arc::new(AllResources::new(Reserve::new(dir.path(), options.tenancy.disk_reserve_bytes)));
+        let logs = AppLogs::start(AppLogLimits::default()).map_err(|source| HostError::Log { source })?;
+        let reserve = resources.reserve().clone();
+        logs.leave_free(move || reserve.room());
         let shelf = Arc::new(OnDisk {
             dir: dir.clone(),
             state: state.clone(),
@@ -162,7 +168,7 @@ impl Host {
             compilers: compilers.clone(),
             flights: Flights::new(),
             resources: resources.clone(),
-            logs: AppLogs::start(AppLogLimits::default()).map_err(|source| HostError::Log { source })?,
+            logs,
             maker: Key::new(&engine, [env!("CARGO_PKG_VERSION").as_bytes()]),
             runtime: tokio::runtime::Handle::current(),
         });
@@ -196,6 +202,7 @@ impl Host {
         });
         tokio::spawn(sweep_often(Arc::downgrade(&host)));
         tokio::spawn(finish_removals(Arc::downgrade(&host), left));
+        tokio::spawn(finish_takeovers(Arc::downgrade(&host)));
         Ok(host)
     }
 
@@ -290,6 +297,16 @@ impl Host {
         }
     }
 
+    /// What uploads and tenants may not use of the disk.
+    fn reserve(&self) -> &Arc<Reserve> {
+        self.resources.reserve()
+    }
+
+    /// What a tenant uses of the disk, and may use.
+    pub(crate) fn storage(&self, tenant: &TenantName) -> Option<Arc<StorageAccount>> {
+        self.resources.get(tenant).map(|resources| resources.storage.clone())
+    }
+
     pub(crate) fn step(&self, step: Step) {
         if let Some(watch) = &self.watch {
             watch(step);
@@ -337,6 +354,23 @@ async fn finish_removals(host: Weak<Host>, mut left: Vec<removals::Note>) {
         let is_clean = host.blocking(move || Ok(!removals::clean(&dir))).await.unwrap_or(false);
         if is_clean && left.is_empty() {
             return;
+        }
+    }
+}
+
+/// Finishes take-overs whose stores the disk has left half replaced.
+async fn finish_takeovers(host: Weak<Host>) {
+    let mut tick = tokio::time::interval(FINISH_EVERY);
+    // The first tick is at once: a start has just tried.
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        let Some(host) = host.upgrade() else { return };
+        let dir = host.dir.clone();
+        for (tenant, app) in host.blocking(move || Ok(takeover::unfinished(&dir))).await.unwrap_or_default() {
+            // One that is being changed sees to it.
+            let Ok(_changing) = host.busy.begin(&tenant, &app) else { continue };
+            takeover::finish(&host, &tenant, &app).await;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What an admin is told of errors of the parts.
 
 use isomer_api::{Problem, ProblemKind, Quota};
+use isomer_disk::Reserve;
 use isomer_state::{BlobError, StateError};
 
 /// Of the state.
@@ -32,6 +33,15 @@ pub(crate) fn of_blob(error: BlobError) -> Problem {
         BlobError::TooLarge { .. } => Problem::new(ProblemKind::TooLarge, error.to_string()),
         _ => failed(&error),
     }
+}
+
+/// An upload would take what is kept free for the node itself.
+pub(crate) fn no_room(reserve: &Reserve) -> Problem {
+    let title = "the disk has no room left but what the node keeps free for itself";
+    tracing::error!(reserve_bytes = reserve.bytes(), "an upload is refused: {title}");
+    Problem::new(ProblemKind::Failed, title)
+        .hint("make room on the file system of the node's data directory; what no revision refers to is removed six hours after its last use")
+        .hint(format!("`disk_reserve` in the node file says how much is kept free, {} bytes now", reserve.bytes()))
 }
 
 /// The node itself failed.

@@ -66,6 +66,11 @@ impl AllResources {
         Self { of_tenants: RwLock::default(), reserve: Arc::new(reserve) }
     }
 
+    /// What tenants may not use of the disk.
+    pub(super) fn reserve(&self) -> &Arc<Reserve> {
+        &self.reserve
+    }
+
     /// Takes note of a tenant that `tenancy` knows.
     pub(super) fn add(&self, tenant: &TenantName, tenancy: &Tenancy) {
         let (Some(storage), Some(log)) = (tenancy.storage(tenant), tenancy.log_quota(tenant)) else { return };

@@ -10,6 +10,7 @@ use isomer_admin::Admin as _;
 use isomer_api::{
     AppState, HostPattern, LogQuery, Problem, ProblemKind, Quota, QuotaChange, Rollback, Swap, TenantChange,
 };
+use isomer_disk::FileStorage;
 
 use crate::node::{Client, TestNode, app, custom, keep, release, revision_in, shop, tenant};
 
@@ -386,4 +387,20 @@ async fn what_nothing_refers_to_is_removed_and_lost_code_is_made_anew() {
     node.host.clone().remove(tenant, app, true).await.unwrap();
     node.host.sweep(Duration::ZERO).await.unwrap();
     assert_eq!((count("blobs"), count("revisions"), count("cache")), (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_leaves_the_reserve_free_and_the_node_can_still_be_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::reserving(folder.path(), u64::MAX, None, FileStorage::new).await;
+    let problem = refused(node.deploy(&release("one")), ProblemKind::Failed).await;
+    assert!(problem.title.contains("no room left but what the node keeps free"), "{problem:?}");
+    let unfinished = std::fs::read_dir(folder.path().join("blobs/unfinished")).unwrap();
+    assert_eq!(unfinished.count(), 0, "what was begun is removed");
+    let other = tenant("other");
+    node.host.clone().set_tenant(other.clone(), TenantChange::default()).await.unwrap();
+    node.stop().await;
+    let node = TestNode::open(folder.path()).await;
+    assert!(node.host.clone().tenant(other).await.is_ok());
+    node.stop().await;
 }

@@ -68,12 +68,22 @@ impl TestNode {
 
     /// With its state over storage of the test's own.
     pub(crate) async fn over<S: Storage>(dir: &Path, watch: Option<Watch>, storage: impl FnOnce(&Path) -> S) -> Self {
+        Self::reserving(dir, TenancyOptions::default().disk_reserve_bytes, watch, storage).await
+    }
+
+    /// The same, with so much of the disk kept free.
+    pub(crate) async fn reserving<S: Storage>(
+        dir: &Path,
+        disk_reserve_bytes: u64,
+        watch: Option<Watch>,
+        storage: impl FnOnce(&Path) -> S,
+    ) -> Self {
         let log = Log::start(std::io::sink(), Format::Json, false).unwrap();
         let options = HostOptions {
             data: dir.to_owned(),
             log: log.clone(),
             compiler: compiler(ChildLimits::default()),
-            tenancy: TenancyOptions { instances_max: Some(16), ..TenancyOptions::default() },
+            tenancy: TenancyOptions { instances_max: Some(16), disk_reserve_bytes, ..TenancyOptions::default() },
             watch,
         };
         let host = Host::open_over(options, storage).unwrap();

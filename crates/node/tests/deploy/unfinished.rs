@@ -62,7 +62,7 @@ async fn an_app_whose_stores_are_half_replaced_is_refused_until_a_start_finishes
         let words = "an earlier change of the stores of `shop` is not finished";
         let problem = refused(node.deploy(&with_migrations(4)), ProblemKind::Conflict).await;
         assert_eq!((problem.title.as_str(), problem.hints.len()), (words, 1), "{step:?}");
-        assert!(problem.hints[0].contains("restart the node"));
+        assert!(problem.hints[0].contains("log says what is in the way"));
         let problem = refused(node.host.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
         assert_eq!(problem.title, words, "{step:?}");
         let problem = refused(node.deploy(&release("plain")), ProblemKind::Conflict).await;
@@ -88,6 +88,35 @@ async fn an_app_whose_stores_are_half_replaced_is_refused_until_a_start_finishes
         write(&node, "later").await;
         node.deploy(&with_migrations(4)).await.unwrap();
         assert_eq!((notes(&node).await.len(), columns(&node).await), (3, 4), "{step:?}: nothing is in the way");
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_the_way_of_a_half_done_replacement_can_be_removed_while_the_node_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = killed_at(Step::Recorded, folder.path()).await;
+    for by_start in [true, false] {
+        let dir = folder.path().join(format!("start-{by_start}"));
+        copy(&killed, &dir);
+        let (sql, away) = (dir.join(APP).join("sql"), dir.join(APP).join("sql-away"));
+        fs::rename(&sql, &away).unwrap();
+        fs::write(&sql, "").unwrap();
+        let node = TestNode::open(&dir).await;
+        assert_eq!(node.get("/query?sql=SELECT%201").await.0, 503);
+        let (tenant, app) = shop();
+        refused(node.host.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
+        fs::remove_file(&sql).unwrap();
+        fs::rename(&away, &sql).unwrap();
+        if by_start {
+            node.host.clone().start(tenant, app).await.unwrap();
+            assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
+            write(&node, "later").await;
+        } else {
+            node.deploy(&with_migrations(4)).await.unwrap();
+            assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 4));
+        }
+        assert!(!dir.join(NOTE).exists());
         node.stop().await;
     }
 }

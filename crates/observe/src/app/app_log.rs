@@ -59,8 +59,10 @@ pub(super) struct App {
     pub(super) waiting_bytes: AtomicUsize,
     /// Lines that the quota did not allow, since this was said last.
     pub(super) over_quota: AtomicU64,
-    /// Lines that came too fast, or could not be written, since this was said last.
+    /// Lines that came too fast, since this was said last.
     pub(super) too_fast: AtomicU64,
+    /// Lines that could not be written, since this was said last.
+    pub(super) not_written: AtomicU64,
     /// Touched by the writer's thread alone.
     pub(super) written: Mutex<Written>,
 }

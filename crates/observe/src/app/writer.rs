@@ -1,14 +1,15 @@
 //! The one thread that writes all apps' logs of a node, and the queue before it.
 //!
 //! Lines that wait for it are written together, app by app: a log's file is opened, appended to and closed, so that thousands of apps
-//! take no descriptors. A log that cannot be written (no space) loses lines and says so when it can be written again.
+//! take no descriptors. A log that cannot be written (no space, or none that apps may use) loses lines and says so when it can be written
+//! again.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use isomer_api::LogLine;
@@ -38,6 +39,8 @@ pub(super) struct Queue {
     /// Logs that have lost lines and not said so.
     lossy: Mutex<Vec<Weak<App>>>,
     limits: AppLogLimits,
+    /// Bytes that logs may take of the disk now.
+    room: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 enum Message {
@@ -56,10 +59,15 @@ impl AppLogs {
     pub fn start(limits: AppLogLimits) -> io::Result<Self> {
         let (messages, received) = sync_channel(QUEUE_MAX);
         let (waiting_bytes, lossy) = (AtomicUsize::new(0), Mutex::default());
-        let queue = Arc::new(Queue { messages, waiting_bytes, lossy, limits: limits.clone() });
+        let queue = Arc::new(Queue { messages, waiting_bytes, lossy, limits: limits.clone(), room: OnceLock::new() });
         let writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };
         std::thread::Builder::new().name("isomer-app-logs".into()).spawn(move || writer.run(&received))?;
         Ok(Self { queue, open: Arc::default() })
+    }
+
+    /// From now on, nothing is written that has no place in `room` bytes of the disk. The first call counts.
+    pub fn leave_free(&self, room: impl Fn() -> u64 + Send + Sync + 'static) {
+        let _ = self.queue.room.set(Box::new(room));
     }
 
     /// The log in `folder`, which does not need to be there: the same one for all who ask while anybody has it. `quota` is looked
@@ -83,6 +91,7 @@ impl AppLogs {
             waiting_bytes: 0.into(),
             over_quota: 0.into(),
             too_fast: 0.into(),
+            not_written: 0.into(),
             written: Mutex::default(),
         });
         open.insert(folder, Arc::downgrade(&app));
@@ -104,6 +113,16 @@ impl Queue {
             self.no_longer_waits(app, bytes);
         }
         sent
+    }
+
+    /// Fails where `bytes` would not fit into what logs may take.
+    fn check_room(&self, bytes: usize) -> io::Result<()> {
+        match self.room.get() {
+            Some(room) if room() < bytes as u64 => {
+                Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room left that apps may use"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn no_longer_waits(&self, app: &App, bytes: usize) {
@@ -217,8 +236,9 @@ impl Writer {
             return true;
         }
         let (bytes, segments) = (self.limits.segment_bytes, self.limits.segments);
-        let Err(error) = written.segments.append(&app.folder, &batch.bytes, bytes, segments) else { return true };
-        if app.too_fast.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
+        let mut append = || written.segments.append(&app.folder, &batch.bytes, bytes, segments);
+        let Err(error) = app.queue.check_room(batch.bytes.len()).and_then(|()| append()) else { return true };
+        if app.not_written.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
             tracing::warn!(folder = %app.folder.display(), %error, "cannot write an app's log");
             app.queue.note_loss(app);
         }
@@ -261,6 +281,7 @@ impl Writer {
             let counters = [
                 (&app.over_quota, "the tenant's quota of log lines is used up for this hour"),
                 (&app.too_fast, "they came faster than they could be written"),
+                (&app.not_written, "the disk was full, or failed"),
             ];
             for (counter, why) in counters {
                 let lines = counter.swap(0, Ordering::Relaxed);
