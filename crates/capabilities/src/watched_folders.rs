@@ -2,9 +2,14 @@
 //!
 //! Guests write files through `wasi:filesystem`, past every engine of ours. Each write claims what it may fill
 //! ([`FolderStorage::claim`]), so a request that runs goes over the quota by no more than what is written while the folders are counted. The
-//! count, again and again while somebody uses the folders, tells what is really there: a file that is written over takes no more
-//! than before, and one that was removed takes nothing. An instance that begins when the storage is full gets its folders read-only, and
-//! one that has them open is not used again.
+//! count tells what is really there: a file that is written over takes no more than before, and one that was removed takes nothing. What
+//! writes have claimed is settled by the first count that began after they were over; one that is not over may fill it yet.
+//!
+//! Folders are counted in the background: once in a while as long as they are used, when claims have taken half of what was left, and
+//! when their app is unloaded. So many small writes, of which each claims whole blocks, do not use up the quota on paper, and nothing that was written
+//! stays uncounted. A write that finds nothing left waits for a count.
+//!
+//! When nothing is left, whatever takes space is refused, and all else is done: files can be read, made shorter and removed.
 //!
 //! | rejected | why |
 //! | --- | --- |
@@ -12,7 +17,7 @@
 //! | a file system of its own for each tenant (a loop device) | needs root, and its space is taken whether it is used or not |
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,14 +31,13 @@ use crate::pool::{Lane, locked};
 /// Least time between two counts that nobody waits for.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// A write that finds nothing left waits for a count. Between two of them is a pause of this many times what a count takes: while the
-/// storage is full, every write asks for one.
+/// Between two counts is a pause of this many times what a count takes: while the storage is nearly full, every write asks for one.
 const PAUSE_PART: u32 = 8;
 
 /// The least pause.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The longest pause.
+/// The longest pause that a write waits for.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct WatchedFolders {
@@ -45,11 +49,22 @@ struct Shared {
     folders: Vec<PathBuf>,
     account: Arc<StorageAccount>,
     last: Mutex<Option<Counted>>,
-    counting: AtomicBool,
-    /// How often they were.
+    counting: Mutex<Counting>,
+    /// The number of the count that ended last.
     counted: watch::Sender<u64>,
-    /// What was claimed from the account and not counted yet.
-    claimed: AtomicU64,
+    /// What was claimed from the account for writes that are not over.
+    pending: AtomicU64,
+    /// What was claimed for writes that are over, and not counted yet.
+    written: AtomicU64,
+}
+
+#[derive(Default)]
+struct Counting {
+    /// The number of the count that began last.
+    begun: u64,
+    is_running: bool,
+    /// When it has ended, another one is to begin.
+    again: bool,
 }
 
 struct Counted {
@@ -58,7 +73,10 @@ struct Counted {
 }
 
 /// A count that was asked for. However it ends, it is over.
-struct Count(Arc<Shared>);
+struct Count {
+    shared: Arc<Shared>,
+    is_over: bool,
+}
 
 impl WatchedFolders {
     pub(crate) fn new(folders: Vec<PathBuf>, account: Arc<StorageAccount>, lane: Lane) -> Self {
@@ -66,74 +84,102 @@ impl WatchedFolders {
             folders,
             account,
             last: Mutex::default(),
-            counting: AtomicBool::new(false),
+            counting: Mutex::default(),
             counted: watch::Sender::default(),
-            claimed: AtomicU64::new(0),
+            pending: AtomicU64::new(0),
+            written: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), lane }
     }
 
-    /// Counts a refusal, if it is one: before a count it only leads to one.
-    fn told(&self, fits: bool) -> bool {
-        if !fits && self.shared.pause_left().is_some() {
-            self.shared.account.refuse();
+    /// Has the folders counted in the background where that is due, or where claims take much of what is left.
+    fn keep_counted(&self) {
+        let written = self.shared.written.load(Ordering::Relaxed);
+        let is_much = written > 0 && written >= self.shared.account.room() && self.shared.pause_left().is_none();
+        if is_much || self.shared.is_due() {
+            self.shared.start_count(&self.lane, 0);
         }
-        fits
     }
 }
 
 impl FolderStorage for WatchedFolders {
-    /// Has the folders counted anew, in the background, if that was not done just now.
-    fn is_full(&self) -> bool {
-        let account = &self.shared.account;
-        if !account.is_limited() {
-            return false;
+    fn touched(&self) {
+        if self.shared.account.is_limited() {
+            self.keep_counted();
         }
-        if locked(&self.shared.last).as_ref().is_none_or(|last| last.at.elapsed() >= COUNT_EVERY) {
-            self.shared.start_count(&self.lane);
-        }
-        let full = account.room() == 0;
-        if full {
-            account.refuse();
-        }
-        full
+    }
+
+    fn room(&self) -> u64 {
+        self.shared.account.room()
     }
 
     fn claim(&self, bytes: u64) -> bool {
         let fits = self.shared.account.claim(bytes);
         if fits {
-            self.shared.claimed.fetch_add(bytes, Ordering::AcqRel);
+            self.shared.pending.fetch_add(bytes, Ordering::AcqRel);
         }
-        self.told(fits)
+        self.keep_counted();
+        fits
     }
 
-    fn has_room(&self, bytes: u64) -> bool {
-        self.told(self.shared.account.room() >= bytes)
+    fn written(&self, bytes: u64) {
+        self.shared.written.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.pending.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    fn refused(&self) {
+        self.shared.account.refuse();
     }
 
     fn count(&self) -> BoxFuture<'static, ()> {
         let (shared, lane) = (self.shared.clone(), self.lane.clone());
-        // Before anything is waited for: another's count will do.
+        // Another's count will do, if it begins from here on.
+        let number = locked(&shared.counting).begun + 1;
         let mut counted = shared.counted.subscribe();
         Box::pin(async move {
             if let Some(pause) = shared.pause_left() {
                 tokio::time::sleep(pause).await;
             }
-            if !counted.has_changed().unwrap_or(true) {
-                shared.start_count(&lane);
-                let _ = counted.changed().await;
-            }
+            shared.start_count(&lane, number);
+            // The sender is there as long as `shared`.
+            let _ = counted.wait_for(|ended| *ended >= number).await;
         })
     }
 }
 
-impl Shared {
-    /// Has the folders counted, in the background, unless they are being counted.
-    fn start_count(self: &Arc<Self>, lane: &Lane) {
-        if !self.counting.swap(true, Ordering::AcqRel) {
-            let count = Count(self.clone());
-            lane.spawn(move || count.0.count());
+/// The app is unloaded: what it wrote last is counted.
+impl Drop for WatchedFolders {
+    fn drop(&mut self) {
+        if self.shared.written.load(Ordering::Acquire) > 0 {
+            let next = locked(&self.shared.counting).begun + 1;
+            self.shared.start_count(&self.lane, next);
         }
+    }
+}
+
+impl Shared {
+    /// Has the folders counted, in the background, unless they are being counted. If that is a count before the one with this `number`,
+    /// another one follows it.
+    fn start_count(self: &Arc<Self>, lane: &Lane, number: u64) {
+        {
+            let mut counting = locked(&self.counting);
+            if counting.is_running {
+                counting.again |= counting.begun < number;
+                return;
+            }
+            if number > 0 && counting.begun >= number {
+                return;
+            }
+            (counting.is_running, counting.begun) = (true, counting.begun + 1);
+        }
+        let count = Count { shared: self.clone(), is_over: false };
+        lane.spawn(move || count.run());
+    }
+
+    /// Was the last count so long ago that the next may begin by itself?
+    fn is_due(&self) -> bool {
+        let last = locked(&self.last);
+        last.as_ref().is_none_or(|last| last.at.elapsed() >= (last.took * PAUSE_PART).max(COUNT_EVERY))
     }
 
     /// How long to wait before the next count.
@@ -145,32 +191,134 @@ impl Shared {
 
     fn count(&self) {
         let begun = Instant::now();
-        // What is claimed from here on may be written after it was looked at.
-        let claimed = self.claimed.load(Ordering::Acquire);
+        // What is written from here on may be written after it was looked at.
+        let written = self.written.load(Ordering::Acquire);
         for folder in &self.folders {
             if let Err(error) = self.account.scan_folder(folder) {
                 tracing::warn!(folder = %folder.display(), %error, "a folder can't be counted: the quota of storage is used up");
             }
         }
-        self.settle(claimed);
+        self.settle(written);
         *locked(&self.last) = Some(Counted { at: Instant::now(), took: begun.elapsed() });
     }
 
     fn settle(&self, bytes: u64) {
-        self.claimed.fetch_sub(bytes, Ordering::AcqRel);
+        self.written.fetch_sub(bytes, Ordering::AcqRel);
         self.account.settle(bytes);
+    }
+}
+
+impl Count {
+    fn run(mut self) {
+        while !self.is_over {
+            self.shared.count();
+            // Under the lock: who asks from here on starts the next one.
+            let mut counting = locked(&self.shared.counting);
+            self.shared.counted.send_replace(counting.begun);
+            self.is_over = !std::mem::take(&mut counting.again);
+            if self.is_over {
+                counting.is_running = false;
+            } else {
+                counting.begun += 1;
+            }
+        }
     }
 }
 
 impl Drop for Count {
     fn drop(&mut self) {
-        self.0.counting.store(false, Ordering::Release);
-        self.0.counted.send_modify(|times| *times += 1);
+        // It was not run, or ended by a panic.
+        if !self.is_over {
+            let mut counting = locked(&self.shared.counting);
+            (counting.is_running, counting.again) = (false, false);
+            // A count that was to follow is not waited for any longer.
+            counting.begun += 1;
+            self.shared.counted.send_replace(counting.begun);
+        }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.settle(self.claimed.load(Ordering::Acquire));
+        // Nothing, unless no thread could be had for the last count.
+        self.settle(self.written.load(Ordering::Acquire));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_runtime::Account;
+
+    use super::*;
+    use crate::pool::{LaneBounds, Pool, PoolSize};
+
+    const LIMIT: u64 = 1 << 20;
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        account: Arc<StorageAccount>,
+        folders: WatchedFolders,
+        pool: Arc<Pool>,
+    }
+
+    fn bench() -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let account = Arc::new(StorageAccount::new(LIMIT));
+        account.scan_folder(dir.path()).unwrap();
+        let pool = Pool::new("test", PoolSize { threads_max: 1, reserve_max: 0 });
+        let lane = pool.lane(1, Account::unlimited(), LaneBounds { running_max: 1, waiting_max: 9 });
+        let folders = WatchedFolders::new(vec![dir.path().to_owned()], account.clone(), lane);
+        Bench { dir, account, folders, pool }
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_settled_by_a_count_that_began_after_its_write_was_over() {
+        let Bench { dir: _dir, account, folders, .. } = bench();
+        let left = account.room();
+        assert!(folders.claim(100_000) && folders.claim(200_000));
+        folders.count().await;
+        folders.count().await;
+        assert_eq!(account.room(), left - 300_000, "neither write is over");
+        folders.written(100_000);
+        folders.count().await;
+        assert_eq!(account.room(), left - 200_000);
+        folders.written(200_000);
+        folders.count().await;
+        assert_eq!(account.room(), left);
+    }
+
+    #[tokio::test]
+    async fn many_small_writes_are_counted_before_they_use_up_the_quota_on_paper() {
+        let Bench { dir: _dir, account, folders, .. } = bench();
+        // Not for its age.
+        folders.count().await;
+        let mut last = folders.shared.last.lock().unwrap();
+        last.as_mut().unwrap().took = Duration::ZERO;
+        last.as_mut().unwrap().at = Instant::now() - PAUSE_MIN;
+        drop(last);
+        let mut counted = folders.shared.counted.subscribe();
+        let mut claims = 0;
+        while !counted.has_changed().unwrap() && !locked(&folders.shared.counting).is_running {
+            assert!(folders.claim(8192), "refused after {claims} claims: {account:?}");
+            folders.written(8192);
+            claims += 1;
+        }
+        counted.changed().await.unwrap();
+        assert!(claims <= LIMIT / 8192 / 2 + 1, "{claims}");
+        assert!(account.room() > LIMIT / 2, "{account:?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_written_last_is_counted_when_the_app_is_unloaded() {
+        let Bench { dir, account, folders, pool } = bench();
+        folders.count().await;
+        assert!(folders.claim(500_000));
+        std::fs::write(dir.path().join("f"), vec![1; 500_000]).unwrap();
+        folders.written(500_000);
+        drop(folders);
+        // Ends when all is done that was asked for.
+        drop(pool);
+        assert!(account.used() >= 500_000, "{account:?}");
+        assert_eq!(account.room(), LIMIT - account.used(), "and it is claimed no longer");
     }
 }

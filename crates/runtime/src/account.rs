@@ -1,14 +1,16 @@
 //! What the guests of one tenant use together, and how much of it they may.
 //!
 //! Memory is charged when it grows and given back when its store goes, so instances that wait for their next request count. When an
-//! account is full, those of its own instances that do nothing are dropped before anything is refused: its tenant's apps
-//! compete with each other, and with nobody else's.
+//! account is full, as many of its own idle instances as it takes are evicted before anything is refused, the least recently used first:
+//! its tenant's apps compete with each other, and with nobody else's. None is evicted for what would not fit anyway. Instances that
+//! serve several requests are taken down by tasks of their own; until then, what they hold counts as free, up to a part of the limit
+//! ([`ROOM_PART`]), and still as used.
 //!
 //! Processor time is charged after each poll of a guest (see `meter`) and paid out of a bucket which fills at the account's rate. Who
 //! has an empty one begins nothing new; who owes more than a whole bucket is stopped at the next tick. So a short excess costs new
 //! requests and not those that are nearly done, and in the long run nobody has more than its rate.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +24,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// How much processor time can be saved up, or owed: what the account is paid in this time.
 const BUCKET: Duration = Duration::from_secs(1);
 
-/// Room is made for no more than this part of an account's memory, so that a small account keeps idle instances, too.
+/// Room is made for no more than this part of an account's memory, so that a small account keeps idle instances, too. By no more than this part
+/// does an account go beyond its limit, for as long as evicted instances are being taken down.
 const ROOM_PART: u64 = 8;
 
 /// Limits over all groups that share an account.
@@ -47,6 +50,8 @@ pub struct Account {
     /// [`u64::MAX`]: as much as there is.
     cpu_ns_per_second: AtomicU64,
     memory_bytes: AtomicU64,
+    /// The part of `memory_bytes` that evicted instances hold until they have been taken down.
+    leaving_bytes: AtomicU64,
     /// The part of `memory_bytes` that is guests' memories and tables. Counted rather than the host's part, which changes with each
     /// request.
     guest_bytes: AtomicU64,
@@ -59,6 +64,8 @@ pub struct Account {
     filled_ns: AtomicU64,
     refused_memory: AtomicU64,
     refused_cpu: AtomicU64,
+    /// Files and folders that its guests have open.
+    open_files: AtomicUsize,
     /// The pools whose instances it pays for.
     idlers: Idlers,
     fast_lane: FastLaneCredit,
@@ -87,6 +94,19 @@ pub struct HostMemory {
     bytes: u64,
 }
 
+/// An instance that was evicted and has not been taken down yet. Dropped when that has happened.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.account.leaving_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
 /// An account's memory is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the tenant's memory of {limit_bytes} bytes is used up")]
@@ -112,7 +132,7 @@ impl HostMemory {
         Ok(())
     }
 
-    /// As [`HostMemory::grow`], without dropping idle instances in favour of it: for callers that must not do so where they are.
+    /// As [`HostMemory::grow`], without evicting idle instances in favour of it: for callers that must not do so where they are.
     /// They call [`Account::make_room`] before.
     ///
     /// # Errors
@@ -165,6 +185,7 @@ impl Account {
             memory_bytes_max: AtomicU64::new(0),
             cpu_ns_per_second: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
+            leaving_bytes: AtomicU64::new(0),
             guest_bytes: AtomicU64::new(0),
             held: Mutex::default(),
             cpu_ns: AtomicU64::new(0),
@@ -172,6 +193,7 @@ impl Account {
             filled_ns: AtomicU64::new(0),
             refused_memory: AtomicU64::new(0),
             refused_cpu: AtomicU64::new(0),
+            open_files: AtomicUsize::new(0),
             idlers: Idlers::default(),
             fast_lane: FastLaneCredit::new(now()),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -230,6 +252,11 @@ impl Account {
         self.memory_bytes_max() == u64::MAX
     }
 
+    /// Files and folders that its guests have open. Changed by `open_files` alone.
+    pub(crate) fn open_files(&self) -> &AtomicUsize {
+        &self.open_files
+    }
+
     /// The pools whose instances it pays for.
     pub(crate) fn idlers(&self) -> &Idlers {
         &self.idlers
@@ -255,11 +282,11 @@ impl Account {
         self.rate().is_some()
     }
 
-    /// Charges memory, after dropping what does nothing if that is what it takes.
+    /// Charges memory, after evicting as many idle instances as that takes.
     pub(crate) fn take_memory(&self, bytes: u64) -> bool {
         while !self.try_memory(bytes) {
-            if !self.idlers.drop_oldest() {
-                // Another thread may be dropping the last of them.
+            if !self.evict_for(bytes) {
+                // Another thread may have evicted the last of them.
                 let taken = self.try_memory(bytes);
                 if !taken {
                     self.refused_memory.fetch_add(1, Ordering::Relaxed);
@@ -270,17 +297,46 @@ impl Account {
         true
     }
 
-    /// Drops idle instances until `bytes` of memory are free, or a part of the account's where that is less, or none is idle.
+    /// Evicts idle instances until `bytes` of memory are free, or a part of the account's where that is less. None is evicted where that
+    /// would not be enough.
     pub fn make_room(&self, bytes: usize) {
-        let has_room = || {
-            let (used, max) = (self.memory_bytes.load(Ordering::Acquire), self.memory_bytes_max());
-            used.saturating_add((bytes as u64).min(max / ROOM_PART)) <= max
-        };
-        while !has_room() && self.idlers.drop_oldest() {}
+        self.evict_for((bytes as u64).min(self.memory_bytes_max() / ROOM_PART));
+    }
+
+    /// Evicts idle instances that hold what `bytes` more lack, and no further ones. Returns whether one was evicted.
+    fn evict_for(&self, bytes: u64) -> bool {
+        let lack = self.lack(bytes);
+        if lack == 0 || self.idlers.idle_bytes() < lack {
+            return false;
+        }
+        let mut freed = 0_u64;
+        while freed < lack
+            && let Some(evicted) = self.idlers.drop_oldest()
+        {
+            freed = freed.saturating_add(evicted.bytes);
+        }
+        freed > 0
+    }
+
+    /// What is missing for `bytes` more, when all that was evicted has been taken down.
+    fn lack(&self, bytes: u64) -> u64 {
+        let (used, leaving) = (self.memory_bytes.load(Ordering::Acquire), self.leaving_bytes.load(Ordering::Acquire));
+        used.saturating_add(bytes).saturating_sub(self.memory_bytes_max().saturating_add(leaving))
+    }
+
+    /// What counts as free although it is not yet.
+    fn allowance(&self) -> u64 {
+        self.leaving_bytes.load(Ordering::Acquire).min(self.memory_bytes_max() / ROOM_PART)
+    }
+
+    /// Notes that an instance which holds `bytes` was evicted, and is being taken down.
+    pub(crate) fn leaving(self: &Arc<Self>, bytes: u64) -> Leaving {
+        self.leaving_bytes.fetch_add(bytes, Ordering::AcqRel);
+        Leaving { account: self.clone(), bytes }
     }
 
     fn try_memory(&self, bytes: u64) -> bool {
-        let max = self.memory_bytes_max();
+        let max = self.memory_bytes_max().saturating_add(self.allowance());
         let add = |used: u64| used.checked_add(bytes).filter(|used| *used <= max);
         self.memory_bytes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, add).is_ok()
     }
@@ -313,7 +369,7 @@ impl Account {
     /// the value that owns the allocation.
     ///
     /// # Errors
-    /// When the account's memory is used up, after its idle instances were dropped. Each refusal counts.
+    /// When the account's memory is used up, and its idle instances do not hold enough. Each refusal counts.
     pub fn charge_host_memory(self: &Arc<Self>, bytes: usize) -> Result<HostMemory, OutOfMemory> {
         let mut charge = self.host_memory();
         charge.grow(bytes)?;
@@ -405,7 +461,10 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
     use super::*;
+    use crate::idle::{Evicted, IdleSince};
 
     fn account(memory_bytes: u64, cpu_ms: u64) -> Arc<Account> {
         Account::new("t".into(), AccountLimits { memory_bytes, cpu_per_second: Duration::from_millis(cpu_ms) })
@@ -420,6 +479,96 @@ mod tests {
         assert_eq!((account.used().memory_bytes, account.used().refused_memory), (100, 1));
         account.give_memory(40);
         assert!(account.take_memory(40));
+    }
+
+    /// A pool of idle instances of 100 bytes each.
+    struct Idle {
+        account: Weak<Account>,
+        idle: Mutex<Vec<u64>>,
+        since: Arc<IdleSince>,
+        /// Where instances are taken down later, those that are to be.
+        leaving: Option<Mutex<Vec<Leaving>>>,
+    }
+
+    impl Idle {
+        fn of(account: &Arc<Account>, idle: std::ops::Range<u64>, is_taken_down_later: bool) -> Arc<Self> {
+            for _ in idle.clone() {
+                assert!(account.take_memory(100));
+            }
+            let since = Arc::<IdleSince>::default();
+            since.set(Some(idle.start));
+            let leaving = is_taken_down_later.then(Mutex::default);
+            let (idle, account_of) = (Mutex::new(idle.collect()), Arc::downgrade(account));
+            let pool = Arc::new(Self { account: account_of, idle, since: since.clone(), leaving });
+            let weak: Weak<Self> = Arc::downgrade(&pool);
+            account.idlers().add(since, weak, account);
+            pool
+        }
+
+        fn left(&self) -> usize {
+            self.idle.lock().unwrap().len()
+        }
+
+        fn take_down(&self) {
+            let leaving = std::mem::take(&mut *self.leaving.as_ref().unwrap().lock().unwrap());
+            self.account.upgrade().unwrap().give_memory(100 * leaving.len() as u64);
+        }
+    }
+
+    impl crate::idle::Idle for Idle {
+        fn drop_oldest(&self) -> Option<Evicted> {
+            let account = self.account.upgrade()?;
+            let mut idle = self.idle.lock().unwrap();
+            if idle.is_empty() {
+                return None;
+            }
+            idle.remove(0);
+            self.since.set(idle.first().copied());
+            match &self.leaving {
+                Some(leaving) => leaving.lock().unwrap().push(account.leaving(100)),
+                None => account.give_memory(100),
+            }
+            Some(Evicted { bytes: 100, is_gone: self.leaving.is_none() })
+        }
+
+        fn idle_bytes(&self) -> u64 {
+            100 * self.left() as u64
+        }
+
+        fn drop_old(&self) {}
+    }
+
+    #[test]
+    fn no_more_idle_instances_are_evicted_than_a_request_needs() {
+        let account = account(1000, 1000);
+        assert!(account.take_memory(200));
+        let pools = [Idle::of(&account, 1..6, false), Idle::of(&account, 3..6, false)];
+        assert!(account.take_memory(250));
+        assert_eq!([pools[0].left(), pools[1].left()], [2, 3], "the oldest of all apps, and three are enough");
+        assert!(!account.take_memory(551), "more than they hold");
+        assert_eq!([pools[0].left(), pools[1].left()], [2, 3], "then none is evicted in vain");
+        account.make_room(1 << 30);
+        assert_eq!([pools[0].left(), pools[1].left()], [2, 2], "a part of all is all that is made room for");
+        assert!(account.take_memory(550));
+        assert_eq!([pools[0].left(), pools[1].left()], [0, 0]);
+        assert_eq!(account.used().memory_bytes, 1000);
+    }
+
+    #[test]
+    fn instances_that_are_taken_down_later_are_not_all_evicted_for_one_request() {
+        let account = account(1000, 1000);
+        let pool = Idle::of(&account, 0..10, true);
+        assert!(account.take_memory(80));
+        assert_eq!((pool.left(), account.used().memory_bytes), (9, 1080), "one is enough, and it is still there");
+        assert!(account.take_memory(20), "what it holds counts as free");
+        assert_eq!(pool.left(), 9);
+        // Beyond a part of the limit, memory must really be free.
+        assert!(!account.take_memory(100));
+        assert_eq!(pool.left(), 8);
+        pool.take_down();
+        assert_eq!(account.used().memory_bytes, 900);
+        assert!(account.take_memory(100));
+        assert_eq!((pool.left(), account.allowance()), (8, 0));
     }
 
     #[test]

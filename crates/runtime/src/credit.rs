@@ -26,6 +26,11 @@ impl HostCredit {
         Self { memory, fixed_bytes, used_bytes: 0 }
     }
 
+    /// All that is charged.
+    pub(crate) fn charged(&self) -> u64 {
+        self.memory.bytes()
+    }
+
     fn charged_bytes(&self) -> usize {
         usize::try_from(self.memory.bytes()).unwrap_or(usize::MAX).saturating_sub(self.fixed_bytes)
     }

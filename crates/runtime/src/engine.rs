@@ -31,6 +31,16 @@ pub(crate) const STACK_BYTES: u64 = 2 << 20;
 /// instance costs 26 µs without and 11 µs with 64 KiB and `pagemap_scan`; 1 MiB is worse than nothing.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
+/// Bytes of stack that a guest's own code may use.
+const GUEST_STACK_BYTES: usize = 512 << 10;
+
+/// What a stack takes of the host at most: the guest's part, and that of the host functions which it calls.
+pub(crate) const STACK_RESIDENT_BYTES: usize = GUEST_STACK_BYTES + (64 << 10);
+
+/// Bytes of a returned stack that are cleared and kept, as deep as requests usually go. The rest goes back to the operating system: else a
+/// guest that recurses deeply once would leave all of it to the node for good, stack by stack.
+const STACK_KEPT_BYTES: usize = 32 << 10;
+
 pub use crate::sizes::{Dimension, PoolSizes};
 pub use crate::slots::{Footprint, Slots, SlotsError};
 
@@ -175,6 +185,8 @@ fn settings() -> Config {
     config.wasm_component_model_async(true);
     config.concurrency_support(true);
     config.async_stack_size(usize::try_from(STACK_BYTES).unwrap_or(usize::MAX));
+    config.async_stack_zeroing(true);
+    config.max_wasm_stack(GUEST_STACK_BYTES);
     config.epoch_interruption(true);
     config.cranelift_opt_level(OptLevel::Speed);
     // Call stacks name functions, no lines: what would be needed for those is a quarter of the code's file, and read at every trap. Nobody
@@ -206,6 +218,7 @@ fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_KEPT_BYTES)
         .pagemap_scan(Enabled::Auto);
     pool
 }

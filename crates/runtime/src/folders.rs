@@ -1,9 +1,21 @@
-//! What guests write into granted folders: a tenant's storage is asked before each write, and folders lie only so deep.
+//! Granted folders: a tenant's storage is asked before each write, folders lie only so deep, and what the host does and holds for guests
+//! that use files is bounded and paid for.
 //!
-//! wasmtime's implementation of `wasi:filesystem` knows permissions, but no quota. So the functions that take space are defined anew here, for
-//! both versions of the interface; where the storage has no limit, they only pass on. A write asks for its *cost*: the blocks that it may
-//! fill. What it asked for is a claim on the storage until the folders are counted again. Setting a file's length costs nothing,
-//! as it fills no block.
+//! wasmtime's implementation of `wasi:filesystem` knows permissions and paths. It knows no quota, does its work on the threads for
+//! blocking work of whichever executor is current, and keeps what it reads or is to write on the host without a bound. So its functions
+//! are defined anew here, for both versions of the interface:
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `threads` | the threads that do the work, and whose turn it is |
+//! | `apart` | wasmtime's functions, called by those threads |
+//! | `calls2`, `calls3` | functions that wasmtime goes on to implement, after a claim where they take space |
+//! | `chunk` | pieces of files that are read or written, on the way |
+//! | `streams2`, `streams3` | streams of bytes, ours altogether |
+//! | `listing` | what is in a folder, ours altogether |
+//!
+//! A write asks for its *cost*: the blocks that it may fill. What it asked for is a [`Claim`] on the storage until it is over and the folders
+//! have been counted again. Setting a file's length costs nothing, as it fills no block.
 //!
 //! A folder that is made deeper than [`DEPTH_MAX`] is removed again, and the guest is told that the name is too long. (Counting the parts of
 //! paths was rejected: a symbolic link makes a deep path short.) A folder that is moved may take others below that depth; then the folders
@@ -15,37 +27,74 @@ use futures::future::BoxFuture;
 use isomer_disk::tree::{self, DEPTH_MAX};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::WasiView as _;
-use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
-use wasmtime_wasi::p2::bindings::filesystem::types as p2;
+use wasmtime_wasi::filesystem::Descriptor;
 
 use crate::guest::Guest;
 
+mod apart;
+mod calls2;
+mod calls3;
+mod chunk;
+#[cfg(test)]
+mod fake;
+mod listing;
 mod streams2;
-mod writes3;
+mod streams3;
+mod threads;
+
+pub(crate) use listing::{LISTING_BYTES, Listing2};
 
 /// The storage of a tenant, as far as its guests write to granted folders.
 pub trait FolderStorage: Send + Sync + 'static {
-    /// Is nothing left? Asked when an instance first uses its folders: while it says yes, none of them can be written.
-    fn is_full(&self) -> bool;
+    /// Guests use the folders: has them counted anew, in the background, where that is due.
+    fn touched(&self);
 
-    /// Are `bytes` left?
-    fn has_room(&self, bytes: u64) -> bool;
+    /// Bytes that are left.
+    fn room(&self) -> u64;
 
-    /// Claims `bytes` until the folders are counted again. Whether they were left.
+    /// Claims `bytes` for a write. Whether they were left.
     fn claim(&self, bytes: u64) -> bool;
+
+    /// A write that claimed `bytes` is over. They stay claimed until a count of the folders that began after this has ended.
+    fn written(&self, bytes: u64);
+
+    /// A write was refused, although the folders were counted just before.
+    fn refused(&self);
 
     /// Resolves when the folders have been counted anew, which may take some seconds where there is much to count.
     fn count(&self) -> BoxFuture<'static, ()>;
 }
 
-/// Claims `bytes`; if they are not left, the folders are counted first.
-async fn claim(storage: &dyn FolderStorage, bytes: u64) -> bool {
-    if storage.claim(bytes) {
-        return true;
+/// Space that a write has claimed. Dropped when the write is over, however it ended.
+struct Claim {
+    storage: Arc<dyn FolderStorage>,
+    bytes: u64,
+}
+
+impl Claim {
+    /// A claim of `bytes`, where they are left by what is known now.
+    fn now(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
+        storage.claim(bytes).then(|| Self { storage: storage.clone(), bytes })
     }
-    storage.count().await;
-    storage.claim(bytes)
+
+    /// A claim of `bytes`; if they are not left, the folders are counted first.
+    async fn wait(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
+        if let Some(claim) = Self::now(storage, bytes) {
+            return Some(claim);
+        }
+        storage.count().await;
+        let claim = Self::now(storage, bytes);
+        if claim.is_none() {
+            storage.refused();
+        }
+        claim
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.storage.written(self.bytes);
+    }
 }
 
 /// Unit in which space is claimed: that of common file systems.
@@ -54,9 +103,21 @@ const BLOCK_BYTES: u64 = 4096;
 /// What a new file, folder or link costs: its name and its inode.
 const ENTRY_BYTES: u64 = BLOCK_BYTES;
 
-/// What a write of so many bytes may fill, wherever it begins.
-fn cost(bytes: usize) -> u64 {
-    (bytes as u64).div_ceil(BLOCK_BYTES).saturating_add(1).saturating_mul(BLOCK_BYTES)
+/// What a write of so many bytes at `offset` may fill; without an offset, at the end of the file, wherever that is.
+fn cost(offset: Option<u64>, bytes: usize) -> u64 {
+    if bytes == 0 {
+        return 0;
+    }
+    // In the middle of a block, the first byte may be its last one.
+    let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
+    (before + bytes as u64).div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES)
+}
+
+/// The most bytes at `offset` that cost no more than `room`.
+fn affordable(offset: Option<u64>, room: u64) -> usize {
+    let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
+    let bytes = (room / BLOCK_BYTES).saturating_mul(BLOCK_BYTES).saturating_sub(before);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The names under which wasmtime's implementation has the interface.
@@ -68,13 +129,19 @@ type Handle = Resource<Descriptor>;
 
 /// The error that guests get when the storage is full.
 fn full() -> std::io::Error {
-    std::io::ErrorKind::StorageFull.into()
+    // wasmtime knows the system's numbers.
+    rustix::io::Errno::NOSPC.into()
 }
 
-/// Puts the functions that ask the storage in the place of those that do not, which must be defined.
+/// The error that guests get when their account cannot pay for what the host would hold.
+fn no_memory() -> std::io::Error {
+    rustix::io::Errno::NOMEM.into()
+}
+
+/// Puts the functions of this module in the place of wasmtime's, which must be defined.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    bound_p2(linker)?;
-    writes3::bound(&mut linker.instance(TYPES_P3)?)
+    calls2::bound(&mut linker.instance(TYPES_P2)?)?;
+    calls3::bound(&mut linker.instance(TYPES_P3)?)
 }
 
 /// The same handle once more.
@@ -82,135 +149,33 @@ fn again(handle: &Handle) -> Handle {
     Resource::new_borrow(handle.rep())
 }
 
-fn filesystem(guest: &mut Guest) -> WasiFilesystemCtxView<'_> {
-    let view = guest.ctx();
-    WasiFilesystemCtxView { ctx: view.ctx.filesystem(), table: view.table }
-}
-
-/// The storage of the one who writes; `None`: without a limit.
-fn storage(store: &mut Store<'_>) -> Option<Arc<dyn FolderStorage>> {
-    store.data().folder_storage()
-}
-
 /// Is the folder deeper than folders may be? A folder about which that cannot be found out is.
-async fn is_too_deep(folder: Arc<std::fs::File>, roots: Arc<[std::path::PathBuf]>) -> bool {
-    let look = move || {
-        let roots: Vec<_> = roots.iter().filter_map(|root| tree::identity_of(root).ok()).collect();
-        !matches!(tree::depth_below(&*folder, &roots), Ok(Some(depth)) if depth <= DEPTH_MAX)
-    };
-    tokio::task::spawn_blocking(look).await.unwrap_or(true)
+fn is_too_deep(folder: &std::fs::File, roots: &[std::path::PathBuf]) -> bool {
+    let roots: Vec<_> = roots.iter().filter_map(|root| tree::identity_of(root).ok()).collect();
+    !matches!(tree::depth_below(folder, &roots), Ok(Some(depth)) if depth <= DEPTH_MAX)
 }
 
-fn answer<T>(result: Result<T, wasmtime_wasi::p2::FsError>) -> wasmtime::Result<(Result<T, p2::ErrorCode>,)> {
-    match result {
-        Ok(value) => Ok((Ok(value),)),
-        Err(error) => Ok((Err(error.downcast()?),)),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_costs_the_blocks_that_it_touches_and_no_more_are_offered_than_can_be_paid() {
+        let block = BLOCK_BYTES;
+        assert_eq!(cost(Some(0), 0), 0);
+        assert_eq!([cost(Some(0), 1), cost(Some(0), 4096), cost(Some(0), 4097)], [block, block, 2 * block]);
+        assert_eq!(
+            [cost(Some(4095), 1), cost(Some(4095), 2), cost(None, 1), cost(None, 2)],
+            [1, 2, 1, 2].map(|n| n * block)
+        );
+        for offset in [None, Some(0), Some(1), Some(4095), Some(4096), Some(u64::MAX)] {
+            for room in [0, 1, 4095, 4096, 8191, 8192, 10 << 10, 1 << 20] {
+                let bytes = affordable(offset, room);
+                assert!(cost(offset, bytes) <= room, "{offset:?} {room}");
+                assert!(cost(offset, bytes + 1) > room, "{offset:?} {room}");
+            }
+        }
+        assert_eq!(affordable(Some(0), 10 << 10), 8192, "what is left is offered");
+        assert_eq!(affordable(Some(0), u64::MAX) as u64, u64::MAX / block * block);
     }
-}
-
-fn bound_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    use p2::{DescriptorFlags, ErrorCode, HostDescriptor, OpenFlags, PathFlags};
-    let mut types = linker.instance(TYPES_P2)?;
-    types.func_wrap_async(
-        "[method]descriptor.write",
-        |mut store: Store<'_>, (file, bytes, offset): (Handle, Vec<u8>, u64)| {
-            Box::new(async move {
-                if let Some(storage) = storage(&mut store)
-                    && !claim(&*storage, cost(bytes.len())).await
-                {
-                    return Ok((Err(ErrorCode::InsufficientSpace),));
-                }
-                answer(HostDescriptor::write(&mut filesystem(store.data_mut()), file, bytes, offset).await)
-            })
-        },
-    )?;
-    types.func_wrap("[method]descriptor.write-via-stream", |mut store: Store<'_>, (file, offset): (Handle, u64)| {
-        let stream = HostDescriptor::write_via_stream(&mut filesystem(store.data_mut()), file, offset);
-        answer(stream).and_then(|stream| streams2::charged(&mut store, stream))
-    })?;
-    types.func_wrap("[method]descriptor.append-via-stream", |mut store: Store<'_>, (file,): (Handle,)| {
-        let stream = HostDescriptor::append_via_stream(&mut filesystem(store.data_mut()), file);
-        answer(stream).and_then(|stream| streams2::charged(&mut store, stream))
-    })?;
-    types.func_wrap_async(
-        "[method]descriptor.create-directory-at",
-        |mut store: Store<'_>, (folder, path): (Handle, String)| {
-            Box::new(async move {
-                let Some(storage) = storage(&mut store) else {
-                    let mut view = filesystem(store.data_mut());
-                    return answer(HostDescriptor::create_directory_at(&mut view, folder, path).await);
-                };
-                if !claim(&*storage, ENTRY_BYTES).await {
-                    return Ok((Err(ErrorCode::InsufficientSpace),));
-                }
-                let roots = store.data().writable_folders();
-                let guest = store.data_mut();
-                let made =
-                    HostDescriptor::create_directory_at(&mut filesystem(guest), again(&folder), path.clone()).await;
-                if made.is_err() {
-                    return answer(made);
-                }
-                let (how, flags) = (OpenFlags::DIRECTORY, DescriptorFlags::READ);
-                let mut view = filesystem(guest);
-                let opened =
-                    HostDescriptor::open_at(&mut view, again(&folder), PathFlags::empty(), path.clone(), how, flags);
-                let made = match opened.await {
-                    Ok(handle) => match guest.table().delete(handle)? {
-                        Descriptor::Dir(made) => made.dir,
-                        Descriptor::File(_) => return Ok((Err(ErrorCode::NotDirectory),)),
-                    },
-                    Err(error) => return Ok((Err(error.downcast()?),)),
-                };
-                if !is_too_deep(made, roots).await {
-                    return Ok((Ok(()),));
-                }
-                let _ = HostDescriptor::remove_directory_at(&mut filesystem(guest), folder, path).await;
-                Ok((Err(ErrorCode::NameTooLong),))
-            })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.open-at",
-        |mut store: Store<'_>,
-         (folder, follow, path, how, flags): (Handle, PathFlags, String, OpenFlags, DescriptorFlags)| {
-            Box::new(async move {
-                if how.contains(OpenFlags::CREATE)
-                    && let Some(storage) = storage(&mut store)
-                    && !claim(&*storage, ENTRY_BYTES).await
-                {
-                    return Ok((Err(ErrorCode::InsufficientSpace),));
-                }
-                let mut view = filesystem(store.data_mut());
-                answer(HostDescriptor::open_at(&mut view, folder, follow, path, how, flags).await)
-            })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.link-at",
-        |mut store: Store<'_>, (folder, follow, path, other, name): (Handle, PathFlags, String, Handle, String)| {
-            Box::new(async move {
-                if let Some(storage) = storage(&mut store)
-                    && !claim(&*storage, ENTRY_BYTES).await
-                {
-                    return Ok((Err(ErrorCode::InsufficientSpace),));
-                }
-                let mut view = filesystem(store.data_mut());
-                answer(HostDescriptor::link_at(&mut view, folder, follow, path, other, name).await)
-            })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.symlink-at",
-        |mut store: Store<'_>, (folder, target, name): (Handle, String, String)| {
-            Box::new(async move {
-                if let Some(storage) = storage(&mut store)
-                    && !claim(&*storage, ENTRY_BYTES).await
-                {
-                    return Ok((Err(ErrorCode::InsufficientSpace),));
-                }
-                let mut view = filesystem(store.data_mut());
-                answer(HostDescriptor::symlink_at(&mut view, folder, target, name).await)
-            })
-        },
-    )
 }

@@ -12,7 +12,7 @@ use crate::alone::Alone;
 use crate::body::ResponseBody;
 use crate::code::Code;
 use crate::denials::Denials;
-use crate::engine::Engine;
+use crate::engine::{Engine, STACK_RESIDENT_BYTES};
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::guest::{OwnerSettings, RequestId, Template};
@@ -88,6 +88,13 @@ pub struct Request {
 /// What an instance takes of the host whatever it does, beside the engine's own data about it: its store, a stack as deep as usual, what
 /// it keeps resident of returned memory.
 const INSTANCE_BYTES: usize = 64 << 10;
+
+/// What the host holds for an instance that takes `slots`. Each of its components may wait deep in its code, and then has a stack of its
+/// own; the one stack more, on which results are lowered meanwhile, counts as deep as usual.
+fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
+    let stacks = slots.stacks.saturating_sub(1) as usize;
+    INSTANCE_BYTES + state_bytes + stacks * STACK_RESIDENT_BYTES
+}
 
 /// What a request takes of the host beside its head and its body: what runs it, and its part of the connection.
 const REQUEST_BYTES: usize = 8 << 10;
@@ -200,7 +207,7 @@ impl Group {
                 beside: settings.concurrency.saturating_sub(1) as usize,
             }),
             memory_bytes: settings.memory_bytes,
-            host_bytes: INSTANCE_BYTES + settings.state_bytes,
+            host_bytes: instance_bytes(slots, settings.state_bytes),
         });
         let limits = |concurrency: u32| PoolLimits {
             instances_max,

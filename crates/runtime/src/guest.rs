@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -22,6 +23,7 @@ use crate::denials::Denials;
 use crate::folders::FolderStorage;
 use crate::heads::{self, FIELDS_BYTES_MAX};
 use crate::limits::MemoryLimiter;
+use crate::open_files::Handles;
 use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
 use crate::scope::{Scope, Until};
 use crate::wire::Answers;
@@ -140,6 +142,8 @@ pub struct Guest {
     pub(crate) answers: Answers,
     /// The seam over which the guest waits for a synchronous call.
     pub(crate) waits_for: Option<Arc<str>>,
+    /// What it has taken for the files and folders that it has open.
+    files: Handles,
     /// Of the call of a capability whose result came last: it may still be on its way into the guest's memory.
     lowered: Option<HostMemory>,
 }
@@ -167,6 +171,7 @@ impl Guest {
             begun: Arc::default(),
             answers: Answers::default(),
             waits_for: None,
+            files: Handles::default(),
             lowered: None,
         }
     }
@@ -185,6 +190,12 @@ impl Guest {
     pub(crate) fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()> {
         let table = &mut self.table;
         self.limiter.charge_host(bytes, || heads::held_bytes(table)).map_err(wasmtime::Error::new)
+    }
+
+    /// Takes a file or a folder for a handle that is about to be made. Whether the account may have one more open.
+    pub(crate) fn open_file(&mut self) -> bool {
+        let table = &mut self.table;
+        self.files.add(&self.template.account, || open_files(table))
     }
 
     /// Charges what the host holds for a call of a capability: its arguments, to begin with.
@@ -247,8 +258,15 @@ impl Guest {
         self.request.set(None);
         self.lowered = None;
         self.limiter.settle_host(heads::held_bytes(&mut self.table));
+        if !self.files.is_empty() {
+            self.files.settle(open_files(&mut self.table));
+        }
         self.until = None;
         self.hooks.scope = None;
+        let used = self.template.owners.iter().zip(&self.contexts).filter(|(_, context)| context.is_some());
+        if let Some(storage) = used.filter_map(|(owner, _)| owner.storage.as_ref()).next() {
+            storage.touched();
+        }
     }
 
     /// The seam over which the guest waits, if it waits for a call.
@@ -278,13 +296,6 @@ impl Guest {
         WasiCtxView { ctx, table: &mut self.table }
     }
 
-    /// Has it folders open for writing (or was to have) though its tenant's storage is full by now? Then the next request gets an
-    /// instance that begins with what holds now.
-    pub(crate) fn is_out_of_storage(&self) -> bool {
-        let used = self.template.owners.iter().zip(&self.contexts).filter(|(_, context)| context.is_some());
-        used.filter_map(|(owner, _)| owner.storage.as_ref()).any(|storage| storage.is_full())
-    }
-
     /// What its folders take of; `None`: there is no limit. All owners of a store have the same tenant.
     pub(crate) fn folder_storage(&self) -> Option<Arc<dyn FolderStorage>> {
         self.template.owners.iter().find_map(|owner| owner.storage.clone())
@@ -299,6 +310,8 @@ impl Guest {
     fn make_context(&mut self, index: usize) -> WasiCtx {
         let mut builder = WasiCtxBuilder::new();
         builder.max_random_size(RANDOM_BYTES_MAX);
+        // Files are used by threads that may wait for them (see `folders`), and nowhere else.
+        builder.allow_blocking_current_thread(true);
         if let Some(owner) = self.template.owners.get(index) {
             let writer = |stream| {
                 LineWriter::new(owner.component.clone(), stream, self.request.clone(), self.template.sink.clone())
@@ -306,9 +319,8 @@ impl Guest {
             let (stdout, stderr) = (writer(Stream::Stdout), writer(Stream::Stderr));
             builder.stdout(stdout.clone()).stderr(stderr.clone()).envs(&owner.environment).args(&owner.arguments);
             self.writers.extend([stdout, stderr]);
-            let full = owner.storage.as_ref().is_some_and(|storage| storage.is_full());
             for directory in &owner.directories {
-                let perms = if directory.write && !full { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+                let perms = if directory.write { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
                 if let Err(error) = builder.preopened_dir(&directory.host, &directory.guest, perms) {
                     // It was there when the app started; the guest sees no such directory.
                     let text = format!("the granted directory `{}` cannot be opened: {error}", directory.guest);
@@ -318,6 +330,11 @@ impl Guest {
         }
         builder.build()
     }
+}
+
+/// Handles of files and folders.
+fn open_files(table: &mut ResourceTable) -> usize {
+    table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count()
 }
 
 impl WasiView for Guest {

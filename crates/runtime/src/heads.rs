@@ -13,6 +13,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
 use wasmtime_wasi_http::{FieldMap, WasiHttpView as _, p2, p3};
 
+use crate::folders::{LISTING_BYTES, Listing2};
 use crate::guest::Guest;
 
 /// Bytes of the fields of one head, and of a path with its query.
@@ -35,7 +36,7 @@ const TYPES_P2: &str = "wasi:http/types@0.2.12";
 const TYPES_P3: &str = "wasi:http/types@0.3.0";
 
 /// What a handle takes of the host beside what lies behind it: the largest thing that a handle stands for, and its place in the table.
-const HANDLE_BYTES: usize = 512;
+pub(crate) const HANDLE_BYTES: usize = 512;
 
 /// What a field of a head takes beside its name and value: its place in the map with what that has in reserve, and what the allocator
 /// adds to small pieces.
@@ -65,8 +66,10 @@ fn behind(entry: &(dyn Any + Send)) -> usize {
         fields_bytes(&response.headers)
     } else if let Some(response) = entry.downcast_ref::<p2::types::HostIncomingResponse>() {
         fields_bytes(&response.headers)
+    } else if entry.is::<Listing2>() {
+        LISTING_BYTES
     } else {
-        // Of a request that came in, the request's own charge covers the head; bodies are charged with their exchange.
+        // What streams of files have at hand is charged by them. Of a request that came in, the request's own charge covers the head; bodies are charged with their exchange.
         0
     }
 }

@@ -43,10 +43,22 @@ impl Default for IdleSince {
     }
 }
 
+/// An idle instance that was evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    /// Memory of its account that it held.
+    pub(crate) bytes: u64,
+    /// Whether it is gone already. Otherwise a task of its own takes it down soon, and its memory and its room are free then.
+    pub(crate) is_gone: bool,
+}
+
 /// A pool that keeps idle instances.
 pub(crate) trait Idle: Send + Sync {
-    /// Drops the instance that was used longest ago; `false` where there is none.
-    fn drop_oldest(&self) -> bool;
+    /// Evicts the instance that was used longest ago, if there is one.
+    fn drop_oldest(&self) -> Option<Evicted>;
+
+    /// Memory of the account that idle instances hold.
+    fn idle_bytes(&self) -> u64;
 
     /// Drops those that have been idle for too long.
     fn drop_old(&self);
@@ -83,20 +95,32 @@ impl Idlers {
         list.pools.push(Entry { since, pool, account: Arc::downgrade(account) });
     }
 
-    /// Drops the instance of all pools that was used longest ago; `false` where none is idle.
-    pub(crate) fn drop_oldest(&self) -> bool {
+    /// Evicts the instance of all pools that was used longest ago, if any is idle.
+    pub(crate) fn drop_oldest(&self) -> Option<Evicted> {
         self.drop_oldest_of(|_| true)
     }
 
     /// The same of the pools of those accounts that `of` selects.
-    pub(crate) fn drop_oldest_of(&self, of: impl Fn(&Account) -> bool) -> bool {
+    pub(crate) fn drop_oldest_of(&self, of: impl Fn(&Account) -> bool) -> Option<Evicted> {
         // What was the oldest may have been taken or dropped since it was looked up.
         while let Some(pool) = self.oldest(&of) {
-            if pool.drop_oldest() {
-                return true;
+            let evicted = pool.drop_oldest();
+            if evicted.is_some() {
+                return evicted;
             }
         }
-        false
+        None
+    }
+
+    /// Memory that the idle instances of all pools hold.
+    pub(crate) fn idle_bytes(&self) -> u64 {
+        let idle: Vec<_> = {
+            let list = self.list();
+            let idle = list.pools.iter().filter(|entry| entry.since.get() != IdleSince::NONE);
+            idle.filter_map(|entry| entry.pool.upgrade()).collect()
+        };
+        // Not under the lock of the list: the last handle of a pool may be dropped here.
+        idle.iter().map(|pool| pool.idle_bytes()).sum()
     }
 
     fn oldest(&self, of: impl Fn(&Account) -> bool) -> Option<Arc<dyn Idle>> {
@@ -148,19 +172,23 @@ mod tests {
     }
 
     impl Idle for Fake {
-        fn drop_oldest(&self) -> bool {
+        fn drop_oldest(&self) -> Option<Evicted> {
             let mut idle = self.idle.lock().unwrap();
             if idle.is_empty() {
-                return false;
+                return None;
             }
             idle.remove(0);
             self.since.set(idle.first().copied());
             self.dropped.lock().unwrap().push(self.name);
-            true
+            Some(Evicted { bytes: 1, is_gone: true })
+        }
+
+        fn idle_bytes(&self) -> u64 {
+            self.idle.lock().unwrap().len() as u64
         }
 
         fn drop_old(&self) {
-            while self.drop_oldest() {}
+            while self.drop_oldest().is_some() {}
         }
     }
 
@@ -178,19 +206,21 @@ mod tests {
             idlers.add(since, weak, account(name));
             pool
         });
-        assert!(idlers.drop_oldest() && idlers.drop_oldest());
+        assert_eq!(idlers.idle_bytes(), 3);
+        assert!(idlers.drop_oldest().is_some() && idlers.drop_oldest().is_some());
+        assert_eq!(idlers.idle_bytes(), 1);
         assert_eq!(*dropped.lock().unwrap(), ["a", "b"]);
         assert!(
-            !idlers.drop_oldest_of(|account| &**account.tenant() != "a"),
+            idlers.drop_oldest_of(|account| &**account.tenant() != "a").is_none(),
             "what is left belongs to another account"
         );
         idlers.drop_old(5);
         assert_eq!(dropped.lock().unwrap().len(), 2, "none is as old as that");
         idlers.drop_old(6);
         assert_eq!(*dropped.lock().unwrap(), ["a", "b", "a"]);
-        assert!(!idlers.drop_oldest());
+        assert!(idlers.drop_oldest().is_none());
         drop(pools);
-        assert!(!idlers.drop_oldest());
+        assert!(idlers.drop_oldest().is_none());
     }
 
     #[test]

@@ -37,7 +37,8 @@
 //! | [`skeleton`] | one call in one instance |
 //! | `scope` | what a request takes along the chain of its calls |
 //!
-//! and beside it: `credit` (what the host holds for an instance), [`exec`] (one-off commands), [`code`] (compiled code on disk), [`guest`] (a store's data), `limits`,
+//! and beside it: `credit` (what the host holds for an instance), `tasks` (what wasmtime holds for its tasks and streams), [`folders`] and
+//! `open_files` (what guests do with files), [`exec`] (one-off commands), [`code`] (compiled code on disk), [`guest`] (a store's data), `limits`,
 //! `heads` (what a guest may put into a request), [`denials`], [`foreign`] (texts of others, cut), [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports),
 //! `given` (the clock and randomness of tests).
 //!
@@ -70,6 +71,7 @@ pub mod link;
 pub mod machine;
 mod meter;
 mod nesting;
+mod open_files;
 pub mod output;
 mod pool;
 mod room;
@@ -81,6 +83,7 @@ mod shares;
 mod sizes;
 pub mod skeleton;
 mod slots;
+mod tasks;
 mod wasi;
 pub mod wire;
 

@@ -11,6 +11,12 @@ use crate::credit::HostCredit;
 /// Bytes that a table element takes on the host.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>() * 2;
 
+/// Tasks and streams of so many bytes are part of what an instance takes in any case.
+const TASKS_FREE_BYTES: u64 = 16 << 10;
+
+/// What is charged at once for more of them.
+const TASKS_STEP_BYTES: u64 = 64 << 10;
+
 /// Counts what a store's memories and tables take and refuses growth past the limit: `memory.grow` gives -1, as the core
 /// specification (section 4.4.7) allows at any time.
 /// What was charged is given back when the store goes.
@@ -20,6 +26,8 @@ pub(crate) struct MemoryLimiter {
     limit_bytes: usize,
     account: Arc<Account>,
     host: HostCredit,
+    /// For tasks and streams beyond [`TASKS_FREE_BYTES`].
+    tasks: HostMemory,
     refused: Option<RefusedBy>,
 }
 
@@ -41,7 +49,8 @@ pub(crate) enum RefusedBy {
 impl MemoryLimiter {
     /// `host` is what the store takes of the host whatever its guest does.
     pub(crate) fn new(limit_bytes: usize, account: Arc<Account>, host: HostMemory) -> Self {
-        Self { used_bytes: 0, limit_bytes, account, host: HostCredit::new(host), refused: None }
+        let tasks = account.host_memory();
+        Self { used_bytes: 0, limit_bytes, account, host: HostCredit::new(host), tasks, refused: None }
     }
 
     pub(crate) fn account(&self) -> &Arc<Account> {
@@ -66,6 +75,26 @@ impl MemoryLimiter {
         self.host.add(bytes, held).inspect_err(|full| {
             self.refused = Some(RefusedBy::Account { limit_bytes: full.limit_bytes });
         })
+    }
+
+    /// Charges what tasks and streams of the store take, if that is more than ever.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub(crate) fn charge_tasks(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
+        let more = (bytes as u64).saturating_sub(TASKS_FREE_BYTES + self.tasks.bytes());
+        if more == 0 {
+            return Ok(());
+        }
+        let step = more.next_multiple_of(TASKS_STEP_BYTES);
+        self.tasks.grow(usize::try_from(step).unwrap_or(usize::MAX)).inspect_err(|full| {
+            self.refused = Some(RefusedBy::Account { limit_bytes: full.limit_bytes });
+        })
+    }
+
+    /// What is charged to the account for the store.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.used_bytes as u64 + self.host.charged() + self.tasks.bytes()
     }
 
     /// Notes what host memory the store really holds.

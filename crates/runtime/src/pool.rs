@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::failure::Failure;
-use crate::idle::{self, IdleSince, now};
+use crate::idle::{self, Evicted, IdleSince, now};
 use crate::serve::Instance;
 
 /// How long an instance may be idle before its memory is given back.
@@ -101,7 +101,7 @@ impl Pool {
     /// Gives back an instance whose request ended cleanly. Worn-out ones are dropped here, and those whose room a waiting request can have.
     pub(crate) fn give_back(&self, slot: Slot, instance: Instance) {
         let is_fresh = instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max;
-        if is_fresh && !instance.store.data().is_out_of_storage() && !instance.is_room_wanted() {
+        if is_fresh && !instance.is_room_wanted() {
             let since = now();
             let mut idle = self.idle();
             if idle.is_empty() {
@@ -121,7 +121,7 @@ impl Pool {
 }
 
 impl idle::Idle for Pool {
-    fn drop_oldest(&self) -> bool {
+    fn drop_oldest(&self) -> Option<Evicted> {
         let oldest = {
             let mut idle = self.idle();
             let oldest = idle.pop_front();
@@ -129,7 +129,11 @@ impl idle::Idle for Pool {
             oldest
         };
         // Not under the lock: taking an instance down takes some time.
-        oldest.is_some()
+        oldest.map(|idle| Evicted { bytes: idle.instance.memory_bytes(), is_gone: true })
+    }
+
+    fn idle_bytes(&self) -> u64 {
+        self.idle().iter().map(|idle| idle.instance.memory_bytes()).sum()
     }
 
     fn drop_old(&self) {

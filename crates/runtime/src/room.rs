@@ -27,15 +27,18 @@ use tokio::sync::oneshot;
 use crate::account::Account;
 use crate::engine::PoolSizes;
 use crate::failure::{Failure, RoomLimit};
-use crate::idle::{Idlers, now};
+use crate::idle::{Evicted, Idlers, now};
 use crate::shares::{Lack, Shares};
 use crate::slots::Slots;
 
 /// How long a request waits for room when there is none.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// How long an instance that was dropped may take until its room is free.
+/// How long the room of an instance that was dropped may take until it is granted.
 const TAKING_DOWN: Duration = Duration::from_millis(5);
+
+/// How long an instance may take that is taken down by a task of its own. Before that, no other one is evicted for the same claim.
+const TAKING_DOWN_LATER: Duration = Duration::from_millis(100);
 
 /// How often idle instances are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -166,14 +169,18 @@ impl Room {
         };
         loop {
             let (lack, accounts) = self.lack(slots, account);
-            let dropped = lack.is_some_and(|lack| self.evict(lack, account));
-            // What was dropped may be taken down by a task of its own, or was too small, or another one's turn.
-            let until = if dropped { until.min(Instant::now() + TAKING_DOWN) } else { until };
+            let evicted = lack.and_then(|lack| self.evict(lack, account));
+            // What was evicted may have been too small, or is another one's turn.
+            let until = match evicted {
+                None => until,
+                Some(Evicted { is_gone: true, .. }) => until.min(Instant::now() + TAKING_DOWN),
+                Some(Evicted { is_gone: false, .. }) => until.min(Instant::now() + TAKING_DOWN_LATER),
+            };
             if tokio::time::timeout_at(until.into(), &mut waiting.granted).await.is_ok() {
                 waiting.is_taken = true;
                 return Ok(Claim { room: self.clone(), account: account.clone(), slots });
             }
-            if !dropped {
+            if evicted.is_none() {
                 return Err(Failure::Full { limit: limit(lack, accounts) });
             }
         }
@@ -204,8 +211,8 @@ impl Room {
         (admits(&state.shares, *account.held(), slots, account).err(), state.shares.accounts())
     }
 
-    /// Evicts an idle instance whose room `account` may have; `false` where there is none.
-    fn evict(&self, lack: Lack, account: &Arc<Account>) -> bool {
+    /// Evicts an idle instance whose room `account` may have, if there is one.
+    fn evict(&self, lack: Lack, account: &Arc<Account>) -> Option<Evicted> {
         let own = self.state().shares.own();
         match lack {
             Lack::Account(_) => account.idlers().drop_oldest(),
@@ -225,6 +232,19 @@ impl Room {
         }
         let granted = state.grant();
         self.waiting.fetch_sub(granted, Ordering::Relaxed);
+    }
+
+    /// Evicts idle instances until there is headroom, one after another: the room of one that is taken down by a task of its own is waited
+    /// for, so that no more are evicted than that takes.
+    fn keep_headroom(&self) {
+        while !self.state().has_headroom() {
+            let before = self.instances();
+            let Some(evicted) = self.idlers.drop_oldest() else { return };
+            let until = Instant::now() + TAKING_DOWN_LATER;
+            while !evicted.is_gone && self.instances() >= before && Instant::now() < until {
+                std::thread::sleep(TAKING_DOWN);
+            }
+        }
     }
 
     fn wake_sweeper(&self, state: &mut State) {
@@ -252,7 +272,7 @@ impl Room {
             }
             state.wanted = false;
             drop(state);
-            while !self.state().has_headroom() && self.idlers.drop_oldest() {}
+            self.keep_headroom();
             let kept = u64::try_from(crate::pool::IDLE_MAX.as_nanos()).unwrap_or(u64::MAX);
             self.idlers.drop_old(now().saturating_sub(kept));
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, ComponentExportIndex, InstancePre, Resource, TypedFunc};
-use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
+use wasmtime::{AsContextMut as _, Store, StoreContextMut, Trap, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::http::types as types2;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::p3::bindings::http::types as types3;
@@ -27,6 +27,7 @@ use crate::room::Claim;
 use crate::scope::{Scope, Until};
 use crate::skeleton::{DispatchExport, DispatchFunctions, Entry};
 use crate::slots::Slots;
+use crate::tasks;
 
 type Handle2 = TypedFunc<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>;
 type Handle3 = TypedFunc<(Resource<p3::Request>,), (Result<Resource<p3::Response>, types3::ErrorCode>,)>;
@@ -189,6 +190,7 @@ fn too_long(allowed: Duration) -> Failure {
 /// Runs on every epoch tick that finds the guest running. Stops a guest whose deadline has passed, or whose account has used up its
 /// processor time, and has one yield whose time slice is over.
 pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    tasks::charge(store.as_context_mut())?;
     let guest = store.data_mut();
     if guest.limiter.account().must_stop() {
         guest.out_of_cpu = true;
@@ -216,6 +218,11 @@ impl Instance {
         self.born.elapsed()
     }
 
+    /// Memory of its account that it holds.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.store.data().limiter.held_bytes()
+    }
+
     /// A request or a call begins in it.
     pub(crate) fn begin(&mut self, scope: Arc<Scope>, until: Until) {
         self.served += 1;
@@ -226,11 +233,15 @@ impl Instance {
     /// Stays until whatever a call has started, and did not need for its answer, is over. An error ends the instance.
     pub(crate) async fn rest(&mut self) -> wasmtime::Result<()> {
         let run = self.store.run_concurrent(async |accessor| {
-            std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+            let rest = async {
+                std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                Ok(())
+            };
+            tasks::charged(accessor, rest).await
         });
         match &self.begun {
-            Some(begun) => begun.beside(run).await,
-            None => run.await,
+            Some(begun) => begun.beside(run).await.flatten(),
+            None => run.await.flatten(),
         }
     }
 
@@ -243,10 +254,13 @@ impl Instance {
         self.begin(Arc::new(scope), Until { deadline, allowed });
         let function = self.handlers[handler].clone();
         let run = self.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
-            call(accessor, &function, http, &head, ended).await?;
-            // Whatever else the request started ends before the next one begins.
-            std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-            Ok(())
+            let run = async {
+                call(accessor, &function, http, &head, ended).await?;
+                // Whatever else the request started ends before the next one begins.
+                std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                Ok(())
+            };
+            tasks::charged(accessor, run).await
         });
         let run = async {
             match &self.begun {

@@ -18,16 +18,18 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use wasmtime::Trap;
 
+use crate::account::{Account, Leaving};
 use crate::body::{ResponseBody, Rest, Signals};
 use crate::failure::{Failure, backtrace};
 use crate::graph::Graph;
 use crate::group::Request;
 use crate::guest::RequestId;
-use crate::idle::{Idle, IdleSince, now};
+use crate::idle::{Evicted, Idle, IdleSince, now};
 use crate::lanes::Metered;
 use crate::pool::{IDLE_MAX, PoolLimits};
 use crate::scope::{Scope, Until};
 use crate::serve::{Head, Instance, InstanceMaker, call};
+use crate::tasks;
 
 pub(crate) struct SharedInstances {
     maker: Arc<InstanceMaker>,
@@ -44,7 +46,10 @@ pub(crate) struct SharedInstances {
 
 /// An instance's task, as the pool sees it.
 struct Worker {
-    jobs: mpsc::UnboundedSender<Job>,
+    /// Has a place for each request that it may serve at once. A request that is sent is counted in `serving` until it is over, so the channel
+    /// is never full.
+    jobs: mpsc::Sender<Job>,
+    memory: Arc<Memory>,
     /// Requests that it serves now.
     serving: AtomicU32,
     /// Requests that it has taken in its life.
@@ -52,6 +57,15 @@ struct Worker {
     born: Instant,
     /// Since when it serves none, by [`now`].
     idle: AtomicU64,
+}
+
+/// The memory that a worker's instance holds. Its task drops this after the instance.
+#[derive(Default)]
+struct Memory {
+    /// When a request was over last.
+    bytes: AtomicU64,
+    /// Where the worker was evicted.
+    leaving: Mutex<Option<Leaving>>,
 }
 
 struct Job {
@@ -134,8 +148,8 @@ impl SharedInstances {
 
     /// Gives a job to `worker`, or to another one if that has just ended: a request that was not begun has lost nothing.
     fn send(self: &Arc<Self>, mut worker: Arc<Worker>, mut job: Job) {
-        while let Err(mpsc::error::SendError(refused)) = worker.jobs.send(job) {
-            job = refused;
+        while let Err(refused) = worker.jobs.try_send(job) {
+            job = refused.into_inner();
             worker = self.worker();
             job.place.move_to(worker.clone());
         }
@@ -165,12 +179,12 @@ impl SharedInstances {
         let worker = match free {
             Some(worker) => worker.clone(),
             None => {
-                let (jobs, inbox) = mpsc::unbounded_channel();
+                let (jobs, inbox) = mpsc::channel(self.concurrency.max(1) as usize);
                 let (serving, taken) = (AtomicU32::new(0), AtomicU32::new(0));
-                let idle = AtomicU64::new(now());
-                let worker = Arc::new(Worker { jobs, serving, taken, born: Instant::now(), idle });
+                let (idle, memory) = (AtomicU64::new(now()), Arc::<Memory>::default());
+                let run = Box::pin(self.clone().run(inbox, memory.clone()));
+                let worker = Arc::new(Worker { jobs, memory, serving, taken, born: Instant::now(), idle });
                 workers.push(worker.clone());
-                let run = Box::pin(self.clone().run(inbox));
                 tokio::spawn(Metered::new(&self.maker.template.account, run));
                 worker
             }
@@ -187,7 +201,7 @@ impl SharedInstances {
     }
 
     /// The life of one instance: until nobody can send to it any more, or it fails.
-    async fn run(self: Arc<Self>, mut inbox: mpsc::UnboundedReceiver<Job>) {
+    async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Job>, memory: Arc<Memory>) {
         let Some(first) = inbox.recv().await else { return };
         let (_slot, mut instance) = match self.make(first.request.deadline).await {
             Ok(made) => made,
@@ -203,39 +217,46 @@ impl SharedInstances {
         // that its callee is given.
         let scope = Scope { graph: Some(first.graph.clone()), ..Scope::default() };
         instance.store.data_mut().begin_request(Arc::new(scope), far_away());
+        memory.bytes.store(instance.memory_bytes(), Ordering::Relaxed);
         let begun = instance.begun.clone();
         let outcome = {
             let run = instance.store.run_concurrent(async |accessor| {
                 let mut calls = FuturesUnordered::new();
                 let (mut next, mut open) = (Some(first), true);
-                loop {
-                    if let Some(job) = next.take() {
-                        let Job { request, head, ended, signals, place, graph: _ } = job;
-                        let (id, function) = (request.id, &handlers[request.handler]);
-                        let in_flight = InFlight {
-                            deadline: request.deadline,
-                            allowed: request.allowed,
-                            component: request.component.clone(),
-                            head: head.clone(),
-                            signals,
-                        };
-                        serving.lock().unwrap_or_else(PoisonError::into_inner).insert(id, in_flight);
-                        busy.notify_one();
-                        calls.push(async move {
-                            let result = call(accessor, function, request.http, &head, ended).await;
-                            drop(place);
-                            (id, head, result)
-                        });
+                let serve = async {
+                    loop {
+                        if let Some(job) = next.take() {
+                            let Job { request, head, ended, signals, place, graph: _ } = job;
+                            let (id, function) = (request.id, &handlers[request.handler]);
+                            let in_flight = InFlight {
+                                deadline: request.deadline,
+                                allowed: request.allowed,
+                                component: request.component.clone(),
+                                head: head.clone(),
+                                signals,
+                            };
+                            serving.lock().unwrap_or_else(PoisonError::into_inner).insert(id, in_flight);
+                            busy.notify_one();
+                            let memory = &memory;
+                            calls.push(async move {
+                                let result = call(accessor, function, request.http, &head, ended).await;
+                                let held = accessor.with(|mut store| store.data_mut().limiter.held_bytes());
+                                memory.bytes.store(held, Ordering::Relaxed);
+                                drop(place);
+                                (id, head, result)
+                            });
+                        }
+                        tokio::select! {
+                            job = inbox.recv(), if open => match job {
+                                Some(job) => next = Some(job),
+                                None => open = false,
+                            },
+                            Some((id, head, result)) = calls.next() => settle(&serving, id, &head, result)?,
+                            else => return Ok(()),
+                        }
                     }
-                    tokio::select! {
-                        job = inbox.recv(), if open => match job {
-                            Some(job) => next = Some(job),
-                            None => open = false,
-                        },
-                        Some((id, head, result)) = calls.next() => settle(&serving, id, &head, result)?,
-                        else => return Ok(()),
-                    }
-                }
+                };
+                tasks::charged(accessor, serve).await
             });
             let mut run = pin!(async {
                 match &begun {
@@ -318,6 +339,13 @@ impl SharedInstances {
 }
 
 impl Worker {
+    /// Notes that it is to end, and that its memory will be free then. It must be off the list.
+    fn evict(&self, account: &Arc<Account>) -> Evicted {
+        let bytes = self.memory.bytes.load(Ordering::Relaxed);
+        *self.memory.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(account.leaving(bytes));
+        Evicted { bytes, is_gone: false }
+    }
+
     /// By [`now`]; `None` while it serves a request.
     fn idle_since(&self) -> Option<u64> {
         (self.serving.load(Ordering::Acquire) == 0).then(|| self.idle.load(Ordering::Relaxed))
@@ -326,13 +354,19 @@ impl Worker {
 
 /// Whoever is taken off the list gets no more requests, which ends its task.
 impl Idle for SharedInstances {
-    fn drop_oldest(&self) -> bool {
+    fn drop_oldest(&self) -> Option<Evicted> {
         let mut workers = self.workers();
         let idle = workers.iter().enumerate().filter_map(|(index, worker)| Some((worker.idle_since()?, index)));
         let oldest = idle.min();
-        let dropped = oldest.map(|(_, index)| workers.swap_remove(index)).is_some();
+        let oldest = oldest.map(|(_, index)| workers.swap_remove(index));
         self.note_idle(&workers);
-        dropped
+        oldest.map(|worker| worker.evict(&self.maker.template.account))
+    }
+
+    fn idle_bytes(&self) -> u64 {
+        let workers = self.workers();
+        let idle = workers.iter().filter(|worker| worker.idle_since().is_some());
+        idle.map(|worker| worker.memory.bytes.load(Ordering::Relaxed)).sum()
     }
 
     fn drop_old(&self) {

@@ -25,6 +25,7 @@ use wasmtime_environ::{HostPtr, Module, ScopeVec, Tunables, VMOffsets};
 use crate::engine::{
     CORE_INSTANCE_BYTES_MAX, CORE_INSTANCES_MAX, INSTANCE_BYTES_MAX, MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX,
 };
+use crate::guest::COMPONENT_HANDLES_MAX;
 use crate::nesting;
 
 /// Why no instance of a component can be made.
@@ -84,6 +85,13 @@ fn in_import(import: &Option<String>) -> String {
     import.as_ref().map(|name| format!(" as `{name}`")).unwrap_or_default()
 }
 
+/// What the tables of handles take at most in an instance whose components define resources: those handles are made without any function of
+/// the host, so they are charged beforehand. (Handles of the host's resources, tasks and streams are charged as they are made.)
+const RESOURCE_TABLES_BYTES: usize = 2 * COMPONENT_HANDLES_MAX * HANDLE_SLOT_BYTES;
+
+/// A handle in wasmtime's table, which doubles when it is full. `tests/handles.rs` measures it.
+const HANDLE_SLOT_BYTES: usize = 24;
+
 /// The slots that one instance of a component takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Slots {
@@ -102,7 +110,8 @@ pub struct Footprint {
     pub slots: Slots,
     /// Instances of core modules, adapters between components among them.
     pub core_instances: u32,
-    /// Bytes that the engine allocates on the host's heap for each instance: function references, globals, imports, bookkeeping.
+    /// Bytes that the engine allocates on the host's heap for each instance: function references, globals, imports, bookkeeping, handles of
+    /// its own resources.
     /// Memories, tables and stacks are not part of it.
     pub state_bytes: usize,
 }
@@ -185,7 +194,11 @@ impl Footprint {
                 _ => {}
             }
         }
-        measured.check()
+        let mut measured = measured.check()?;
+        if !component.defined_resource_instances.is_empty() {
+            measured.state_bytes += RESOURCE_TABLES_BYTES;
+        }
+        Ok(measured)
     }
 
     fn add(&mut self, module: &Module) -> Result<(), SlotsError> {

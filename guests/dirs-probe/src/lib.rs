@@ -4,6 +4,8 @@
 //! - `/fill` and `/fill-3` write to the file until that fails, at most `bytes`, by WASI 0.2 and 0.3 → how many bytes were written;
 //! - `/nest` and `/nest-3` make folders inside one another, at most `levels`, likewise → how many were made, and the error;
 //! - `/check/read/FILE`, `/check/append/FILE` and `/check/append-and-fail/FILE` do that with `/FILE`, without a query;
+//! - `/rest` writes `bytes` by WASI 0.2, each time as many as are permitted, until none are → how many were written;
+//! - `/read-3` and `/list-3` by WASI 0.3; `/hold-dirs` begins listings of WASI 0.3, at most `count` → how many;
 //! - `/list` → names, sorted, one a line; `/link?to=T` makes a symbolic link to T; `/rename?to=T`.
 //!
 //! An error: 403 where permission is denied, 404 where nothing is there, else 500; the body is the kind and the text.
@@ -48,6 +50,10 @@ async fn probe(request: Request) -> io::Result<Vec<u8>> {
         }
         "/fill" => fill(&file, query_number(&request, "bytes", 0)),
         "/fill-3" => fill_3(&file, query_number(&request, "bytes", 0)).await,
+        "/rest" => fill_rest(&file, query_number(&request, "bytes", 0)),
+        "/read-3" => read_3(&file).await,
+        "/list-3" => list_3(&file).await,
+        "/hold-dirs" => hold_dirs(&file, query_number(&request, "count", 0)).await,
         "/nest" => nest(file, query_number(&request, "levels", 0)),
         "/nest-3" => nest_3(&file, query_number(&request, "levels", 0)).await,
         "/remove" => fs::remove_file(file).map(|()| done()),
@@ -87,6 +93,59 @@ fn fill(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
         }
     }
     Ok(written.to_string().into_bytes())
+}
+
+/// Pieces of a thousand bytes, so that the end of a quota is met exactly.
+fn fill_rest(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::create(file)?;
+    let mut written = 0;
+    while written < bytes {
+        match file.write(&[7; 1000]) {
+            Ok(more) => written += more as u64,
+            Err(_) => break,
+        }
+    }
+    Ok(written.to_string().into_bytes())
+}
+
+async fn read_3(file: &str) -> io::Result<Vec<u8>> {
+    let (dir, rest) = preopen(file)?;
+    let file = dir.open_at(PathFlags::empty(), rest, OpenFlags::empty(), DescriptorFlags::READ).await.map_err(failed)?;
+    let (stream, result) = file.read_via_stream(0);
+    let bytes = stream.collect().await;
+    result.await.map_err(failed)?;
+    Ok(bytes)
+}
+
+async fn list_3(file: &str) -> io::Result<Vec<u8>> {
+    let (dir, rest) = preopen(file)?;
+    let folder = open_folder(&dir, rest).await?;
+    let (stream, result) = folder.read_directory();
+    let mut names: Vec<String> = stream.collect().await.into_iter().map(|entry| entry.name + "\n").collect();
+    result.await.map_err(failed)?;
+    names.sort();
+    Ok(names.concat().into_bytes())
+}
+
+async fn open_folder(dir: &Descriptor, path: String) -> io::Result<Descriptor> {
+    let path = if path.is_empty() { ".".to_owned() } else { path };
+    dir.open_at(PathFlags::empty(), path, OpenFlags::DIRECTORY, DescriptorFlags::READ).await.map_err(failed)
+}
+
+/// Takes one name of each listing, and then uses the folder.
+async fn hold_dirs(file: &str, count: u64) -> io::Result<Vec<u8>> {
+    let (dir, rest) = preopen(file)?;
+    let folder = open_folder(&dir, rest).await?;
+    let mut held = Vec::new();
+    while (held.len() as u64) < count {
+        let (mut stream, result) = folder.read_directory();
+        if stream.next().await.is_none() {
+            break;
+        }
+        held.push((stream, result));
+    }
+    folder.stat().await.map_err(failed)?;
+    Ok(held.len().to_string().into_bytes())
 }
 
 async fn fill_3(file: &str, bytes: u64) -> io::Result<Vec<u8>> {

@@ -218,6 +218,61 @@ async fn one_request_cannot_write_more_than_the_quota_whichever_wasi_it_speaks()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_can_be_written_to_the_last_block() {
+    let node = Node::new(CapabilityLimits::default());
+    let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
+    let tenant = node.tenant("a", MIB);
+    let probe = node.start("dirs-probe", dirs, &tenant).await;
+    let (status, text) = probe.ask(&format!("/rest?path=/data/f&bytes={}", 4 * MIB), "").await;
+    assert_eq!(status, 200, "{text}");
+    let fresh = StorageAccount::new(u64::MAX);
+    fresh.scan(&tenant.dir.join("apps")).unwrap();
+    // A piece of a thousand bytes may touch two blocks.
+    assert!(fresh.used() + 4 * 4096 >= MIB, "{text}: {} of {MIB} bytes on disk", fresh.used());
+    assert!(fresh.used() <= MIB + OVERSHOOT_MAX, "{} bytes on disk", fresh.used());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_and_folders_are_read_whole_whichever_wasi_a_guest_speaks() {
+    let node = Node::new(CapabilityLimits::default());
+    let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
+    let tenant = node.tenant("a", 64 * MIB);
+    let probe = node.start("dirs-probe", dirs, &tenant).await;
+    let text: String = (0..50_000).map(|number| format!("{number}\n")).collect();
+    probe.expect("/write?path=/data/f", &text, 200, "done\n").await;
+    probe.expect("/append?path=/data/f", "end", 200, "done\n").await;
+    for path in ["/read", "/read-3"] {
+        probe.expect(&format!("{path}?path=/data/f"), "", 200, &format!("{text}end")).await;
+    }
+    probe.expect("/make-dir?path=/data/d", "", 200, "done\n").await;
+    let names: std::collections::BTreeSet<_> = (0..100).map(|number| format!("f{number}\n")).collect();
+    for name in &names {
+        probe.expect(&format!("/write?path=/data/d/{}", name.trim()), "", 200, "done\n").await;
+    }
+    let names: String = names.into_iter().collect();
+    for path in ["/list", "/list-3"] {
+        probe.expect(&format!("{path}?path=/data/d"), "", 200, &names).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listings_that_nobody_reads_to_their_end_hold_no_threads() {
+    let node = Node::new(CapabilityLimits::default());
+    let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
+    let (greedy, other) = (node.tenant("a", 64 * MIB), node.tenant("b", 64 * MIB));
+    let probe = node.start("dirs-probe", dirs, &greedy).await;
+    for number in 0..40 {
+        probe.expect(&format!("/write?path=/data/{number}"), "", 200, "done\n").await;
+    }
+    // More than an executor has threads for blocking work. Where the process may have few descriptors, it gets fewer.
+    let (status, text) = probe.ask("/hold-dirs?path=/data&count=700", "").await;
+    let held: u64 = text.parse().unwrap();
+    assert!(status == 200 && (16..=700).contains(&held), "{status} {text}");
+    let neighbour = node.start("dirs-probe", dirs, &other).await;
+    neighbour.expect("/write?path=/data/f", "text", 200, "done\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn folders_lie_only_so_deep_and_what_cannot_be_counted_counts_as_full() {
     let node = Node::new(CapabilityLimits::default());
     let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";

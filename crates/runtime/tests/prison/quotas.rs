@@ -25,7 +25,8 @@ fn bounds(account: &std::sync::Arc<Account>) -> Bounds {
 #[tokio::test]
 async fn idle_instances_count_and_go_before_anything_is_refused() {
     let engine = engine(32);
-    let account = account(15 * PAGE, Duration::MAX);
+    // An instance has its own memory, and takes ten pages of the host, most of them for its stack.
+    let account = account(24 * PAGE, Duration::MAX);
     let (first, second) = (format!("(memory 10) {NOTHING}"), format!("(memory 12) {NOTHING}"));
     let (first, second) = (guest(&engine, &first, &bounds(&account)), guest(&engine, &second, &bounds(&account)));
     ask(&first, LONG).await.unwrap();
@@ -202,7 +203,7 @@ async fn those_who_compute_take_turns_and_the_others_do_not_wait_for_all_of_them
 #[tokio::test]
 async fn what_the_host_holds_for_an_instance_and_a_request_counts() {
     let engine = engine(32);
-    let account = account_of(2 * PAGE);
+    let account = account_of(11 * PAGE);
     let small = guest(&engine, NOTHING, &bounds(&account));
     ask(&small, LONG).await.unwrap();
     let idle = account.used();

@@ -61,6 +61,8 @@ pub(crate) struct Bounds {
     pub(crate) memory_bytes: usize,
     pub(crate) requests_per_instance_max: u32,
     pub(crate) instances_max: usize,
+    /// What the engine keeps of an instance. 0 where what is counted is the guests' own memory.
+    pub(crate) state_bytes: usize,
 }
 
 impl Default for Bounds {
@@ -70,6 +72,7 @@ impl Default for Bounds {
             memory_bytes: 64 << 20,
             requests_per_instance_max: 100,
             instances_max: 16,
+            state_bytes: 0,
         }
     }
 }
@@ -111,8 +114,7 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
         sink: Arc::new(Nowhere),
         account: bounds.account.clone(),
         slots,
-        // What is counted is the guests' own memory.
-        state_bytes: 0,
+        state_bytes: bounds.state_bytes,
         memory_bytes: bounds.memory_bytes,
         concurrency: 1,
         instances_max: bounds.instances_max,

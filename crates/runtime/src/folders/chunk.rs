@@ -1,0 +1,131 @@
+//! Pieces of files on their way between a guest and a file: at most [`CHUNK_BYTES`] each, charged to the account before they are
+//! allocated, for as long as they are there, and read and written by the threads for file work.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+
+use super::{Claim, no_memory, threads};
+use crate::account::{Account, HostMemory};
+
+/// Bytes that are read or written at once: as many as wasmtime's implementation would.
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
+
+/// Bytes of a file that were read, or are to be written.
+pub(super) struct Chunk {
+    bytes: Bytes,
+    /// Charged for what was allocated.
+    _memory: HostMemory,
+}
+
+impl Chunk {
+    /// `bytes` that the guest has handed over.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub(super) fn of(account: &Arc<Account>, bytes: Bytes) -> io::Result<Self> {
+        let memory = account.charge_host_memory(bytes.len()).map_err(|_| no_memory())?;
+        Ok(Self { bytes, _memory: memory })
+    }
+
+    /// A copy of `bytes`.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub(super) fn copy(account: &Arc<Account>, bytes: &[u8]) -> io::Result<Self> {
+        let memory = account.charge_host_memory(bytes.len()).map_err(|_| no_memory())?;
+        Ok(Self { bytes: Bytes::copy_from_slice(bytes), _memory: memory })
+    }
+
+    /// What is left of it.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes the first `length` bytes out, or all.
+    pub(super) fn take(&mut self, length: usize) -> Bytes {
+        self.bytes.split_to(length.min(self.bytes.len()))
+    }
+
+    /// Forgets the first `length` bytes.
+    pub(super) fn advance(&mut self, length: usize) {
+        self.bytes.advance(length.min(self.bytes.len()));
+    }
+}
+
+/// Reads up to `length` bytes at `offset`. Empty at the end of the file.
+///
+/// # Errors
+/// Of the file; and when the account's memory is used up.
+pub(super) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, length: usize) -> io::Result<Chunk> {
+    let length = length.min(CHUNK_BYTES);
+    let memory = account.charge_host_memory(length).map_err(|_| no_memory())?;
+    let read = move || {
+        let mut bytes = vec![0; length];
+        let length = loop {
+            match file.read_at(&mut bytes, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        bytes.truncate(length);
+        Ok(Chunk { bytes: bytes.into(), _memory: memory })
+    };
+    threads::run(&account, read).await.flatten()
+}
+
+/// Writes all of `chunk` at `offset`, or at the end, and returns how much that was. The claim ends with it.
+///
+/// # Errors
+/// Of the file; a part may have been written.
+pub(super) async fn write(
+    account: Arc<Account>,
+    file: Arc<File>,
+    offset: Option<u64>,
+    mut chunk: Chunk,
+    claim: Option<Claim>,
+) -> io::Result<usize> {
+    let write = move || {
+        let _claim = claim;
+        let length = chunk.bytes.len();
+        while !chunk.is_empty() {
+            let at = offset.map(|offset| offset.saturating_add((length - chunk.bytes.len()) as u64));
+            let written = match at {
+                Some(offset) => file.write_at(&chunk.bytes, offset),
+                None => append(&file, &chunk.bytes),
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => chunk.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(length)
+    };
+    threads::run(&account, write).await.flatten()
+}
+
+#[cfg(target_os = "linux")]
+fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+    match pwritev2(file, &[io::IoSlice::new(bytes)], 0, ReadWriteFlags::APPEND) {
+        Err(Errno::NOSYS | Errno::OPNOTSUPP) => append_by_length(file, bytes),
+        result => Ok(result?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+use append_by_length as append;
+
+/// Not atomic beside another writer of the same file.
+fn append_by_length(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    file.write_at(bytes, file.metadata()?.len())
+}

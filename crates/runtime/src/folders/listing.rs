@@ -1,0 +1,331 @@
+//! What is in a folder, read a batch at a time by the threads for file work.
+//!
+//! wasmtime's implementation keeps the names of a whole folder on the host for each stream of WASI 0.2, uncharged; for each of WASI 0.3, a
+//! thread that waits until the guest takes the next name. Here a stream has one batch at most, and no thread while nobody asks for more.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::future::BoxFuture;
+use rustix::fs::{AtFlags, Dir, FileType, statat};
+use tokio::sync::oneshot;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Destination, StreamProducer, StreamResult};
+use wasmtime_wasi::p2::bindings::filesystem::types as p2;
+use wasmtime_wasi::p3::bindings::filesystem::types as p3;
+
+use super::threads;
+use crate::account::{Account, HostMemory};
+use crate::open_files::OpenFile;
+
+/// Names that are read at once.
+const BATCH: usize = 32;
+
+/// What a name takes at most: 255 bytes, what is beside it, and what the allocator adds.
+const NAME_BYTES: usize = 384;
+
+/// What the system's library keeps of a folder that is being read.
+const SYSTEM_BYTES: usize = 36 << 10;
+
+/// What a stream of names takes of the host, as long as it is there.
+pub(crate) const LISTING_BYTES: usize = BATCH * NAME_BYTES + SYSTEM_BYTES;
+
+struct Entry {
+    name: String,
+    kind: FileType,
+}
+
+/// Why a listing ends early.
+#[derive(Debug)]
+enum Fault {
+    /// Reading the folder failed.
+    Io(io::Error),
+    /// A name is no text.
+    NotText,
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// A folder that is being read.
+struct Listing {
+    account: Arc<Account>,
+    folder: Arc<File>,
+    at: At,
+    _open: OpenFile,
+}
+
+enum At {
+    Beginning,
+    /// What was read of it, and the rest.
+    Middle(VecDeque<Entry>, Box<Dir>),
+    /// What was read of it, and how that ended.
+    End(VecDeque<Entry>, Option<Fault>),
+}
+
+impl Listing {
+    fn new(account: Arc<Account>, folder: Arc<File>, open: OpenFile) -> Self {
+        Self { account, folder, at: At::Beginning, _open: open }
+    }
+
+    /// The next entry, if it is known; `None`: [`Listing::more`] must be called first.
+    fn known(&mut self) -> Option<Result<Option<Entry>, Fault>> {
+        match &mut self.at {
+            At::Beginning => None,
+            At::Middle(entries, _) => entries.pop_front().map(|entry| Ok(Some(entry))),
+            At::End(entries, fault) => Some(match entries.pop_front() {
+                Some(entry) => Ok(Some(entry)),
+                None => fault.take().map_or(Ok(None), Err),
+            }),
+        }
+    }
+
+    /// Reads the next batch. Where this is dropped before its end, the listing is over.
+    async fn more(&mut self) {
+        let dir = match std::mem::replace(&mut self.at, At::End(VecDeque::new(), None)) {
+            At::Middle(entries, dir) if entries.is_empty() => Some(dir),
+            At::Beginning => None,
+            other => {
+                self.at = other;
+                return;
+            }
+        };
+        let folder = self.folder.clone();
+        let read = threads::run(&self.account, move || read(&folder, dir)).await;
+        self.at = read.unwrap_or_else(|error| At::End(VecDeque::new(), Some(Fault::Io(error))));
+    }
+}
+
+/// Reads a batch of `folder`, of which `dir` is what is left; `None`: all.
+fn read(folder: &File, dir: Option<Box<Dir>>) -> At {
+    let mut entries = VecDeque::new();
+    let opened = dir.map_or_else(|| Dir::read_from(folder).map(Box::new), Ok);
+    let mut dir = match opened {
+        Ok(dir) => dir,
+        Err(error) => return At::End(entries, Some(Fault::Io(error.into()))),
+    };
+    while entries.len() < BATCH {
+        let entry = match dir.read() {
+            None => return At::End(entries, None),
+            Some(Err(error)) => return At::End(entries, Some(Fault::Io(error.into()))),
+            Some(Ok(entry)) => entry,
+        };
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                // It is gone by now.
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(error) => return At::End(entries, Some(Fault::Io(error.into()))),
+            },
+            known => known,
+        };
+        match name.to_str() {
+            Ok(name) => entries.push_back(Entry { name: name.to_owned(), kind }),
+            Err(_) => return At::End(entries, Some(Fault::NotText)),
+        }
+    }
+    At::Middle(entries, dir)
+}
+
+/// A stream of WASI 0.2. Charged with the handles of its store ([`LISTING_BYTES`]).
+pub(crate) struct Listing2(Listing);
+
+impl Listing2 {
+    pub(super) fn new(account: Arc<Account>, folder: Arc<File>, open: OpenFile) -> Self {
+        Self(Listing::new(account, folder, open))
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<p2::DirectoryEntry>, p2::ErrorCode> {
+        loop {
+            match self.0.known() {
+                None => self.0.more().await,
+                Some(Ok(entry)) => {
+                    return Ok(entry.map(|Entry { name, kind }| p2::DirectoryEntry { type_: kind2(kind), name }));
+                }
+                Some(Err(Fault::Io(error))) => return Err(error.into()),
+                Some(Err(Fault::NotText)) => return Err(p2::ErrorCode::IllegalByteSequence),
+            }
+        }
+    }
+}
+
+fn kind2(kind: FileType) -> p2::DescriptorType {
+    match kind {
+        FileType::RegularFile => p2::DescriptorType::RegularFile,
+        FileType::Directory => p2::DescriptorType::Directory,
+        FileType::Symlink => p2::DescriptorType::SymbolicLink,
+        FileType::BlockDevice => p2::DescriptorType::BlockDevice,
+        FileType::CharacterDevice => p2::DescriptorType::CharacterDevice,
+        FileType::Fifo | FileType::Socket | FileType::Unknown => p2::DescriptorType::Unknown,
+    }
+}
+
+fn kind3(kind: FileType) -> p3::DescriptorType {
+    match kind {
+        FileType::RegularFile => p3::DescriptorType::RegularFile,
+        FileType::Directory => p3::DescriptorType::Directory,
+        FileType::Symlink => p3::DescriptorType::SymbolicLink,
+        FileType::BlockDevice => p3::DescriptorType::BlockDevice,
+        FileType::CharacterDevice => p3::DescriptorType::CharacterDevice,
+        FileType::Fifo | FileType::Socket | FileType::Unknown => p3::DescriptorType::Other(None),
+    }
+}
+
+type Done3 = oneshot::Sender<Result<(), p3::ErrorCode>>;
+
+/// A stream of WASI 0.3.
+pub(super) struct Listing3 {
+    state: State3,
+    done: Option<Done3>,
+    _memory: HostMemory,
+}
+
+enum State3 {
+    Has(Box<Listing>),
+    Reads(BoxFuture<'static, Box<Listing>>),
+    Over,
+}
+
+impl Listing3 {
+    /// `memory` is its charge ([`LISTING_BYTES`]).
+    pub(super) fn new(
+        account: Arc<Account>,
+        folder: Arc<File>,
+        memory: HostMemory,
+        done: Done3,
+        open: OpenFile,
+    ) -> Self {
+        Self { state: State3::Has(Box::new(Listing::new(account, folder, open))), done: Some(done), _memory: memory }
+    }
+
+    fn end(&mut self, result: Result<(), p3::ErrorCode>) {
+        self.state = State3::Over;
+        if let Some(done) = self.done.take() {
+            // The guest may have dropped the future.
+            let _ = done.send(result);
+        }
+    }
+}
+
+impl Drop for Listing3 {
+    fn drop(&mut self) {
+        self.end(Ok(()));
+    }
+}
+
+impl<D> StreamProducer<D> for Listing3 {
+    type Item = p3::DirectoryEntry;
+    type Buffer = Option<p3::DirectoryEntry>;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut store: StoreContextMut<'a, D>,
+        mut destination: Destination<'a, Self::Item, Self::Buffer>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        if destination.remaining(&mut store) == Some(0) {
+            return Poll::Ready(Ok(StreamResult::Completed));
+        }
+        let me = &mut *self;
+        loop {
+            match &mut me.state {
+                State3::Has(listing) => match listing.known() {
+                    Some(Ok(Some(Entry { name, kind }))) => {
+                        destination.set_buffer(Some(p3::DirectoryEntry { type_: kind3(kind), name }));
+                        return Poll::Ready(Ok(StreamResult::Completed));
+                    }
+                    Some(ended) => {
+                        me.end(match ended {
+                            Ok(_) => Ok(()),
+                            Err(Fault::Io(error)) => Err(error.into()),
+                            Err(Fault::NotText) => Err(p3::ErrorCode::IllegalByteSequence),
+                        });
+                        return Poll::Ready(Ok(StreamResult::Dropped));
+                    }
+                    None if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+                    None => {
+                        let State3::Has(mut listing) = std::mem::replace(&mut me.state, State3::Over) else { continue };
+                        me.state = State3::Reads(Box::pin(async move {
+                            listing.more().await;
+                            listing
+                        }));
+                    }
+                },
+                // A batch that comes too late for this read is there for the next one.
+                State3::Reads(read) => match read.as_mut().poll(cx) {
+                    Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+                    polled => me.state = State3::Has(ready!(polled)),
+                },
+                State3::Over => return Poll::Ready(Ok(StreamResult::Dropped)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    fn list(path: &std::path::Path) -> Listing2 {
+        let account = Account::unlimited();
+        let open = OpenFile::new(&account).unwrap();
+        Listing2::new(account, Arc::new(File::open(path).unwrap()), open)
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_read_in_batches_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: BTreeSet<_> = (0..3 * BATCH + 1).map(|number| format!("f{number}")).collect();
+        for name in &names {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        let mut listing = list(dir.path());
+        let (mut files, mut others) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(entry) = listing.next().await.unwrap() {
+            assert!(match &listing.0.at {
+                At::Middle(entries, _) | At::End(entries, _) => entries.len() < BATCH,
+                At::Beginning => false,
+            });
+            match entry.type_ {
+                p2::DescriptorType::RegularFile => files.insert(entry.name),
+                other => others.insert(format!("{}: {other:?}", entry.name)),
+            };
+        }
+        assert_eq!(files, names);
+        assert_eq!(
+            others.into_iter().collect::<Vec<_>>(),
+            ["folder: DescriptorType::Directory", "link: DescriptorType::SymbolicLink"]
+        );
+        assert!(listing.next().await.unwrap().is_none(), "the end stays the end");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_listed_is_an_error_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
+        let mut listing = list(dir.path());
+        assert_eq!(listing.next().await.unwrap_err(), p2::ErrorCode::IllegalByteSequence);
+        assert!(listing.next().await.unwrap().is_none());
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let mut listing = list(&file);
+        assert_eq!(listing.next().await.unwrap_err(), p2::ErrorCode::NotDirectory);
+    }
+}

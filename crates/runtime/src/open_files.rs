@@ -1,0 +1,152 @@
+//! How many files and folders guests may have open at once. Each is a descriptor of the process, which needs them for connections and
+//! stores, too: a guest that opens files without end must not keep the node from accepting its neighbours' clients.
+//!
+//! All guests together have a part of what the process may have. An account may have some of them in any case; of the rest it may take more
+//! as long as that leaves at least as many free as it then has. So one account has at most half, two have a third each, and a newcomer
+//! always finds some. Accounts without limits share the process with nobody else, and are not counted.
+//!
+//! Handles of a store are counted again when what it took is used up, and when a request ends ([`Handles`]); so functions that drop
+//! handles need no hook. Folders that a manifest grants are opened by the host and are not counted.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::account::Account;
+
+/// Guests have one of so many descriptors that the process may have.
+const PART: usize = 4;
+
+/// What an account may have whatever the others have.
+const ACCOUNT_MIN: usize = 16;
+
+/// What guests have at least, where the process may have few.
+const GUESTS_MIN: usize = 8 * ACCOUNT_MIN;
+
+/// What guests have at most: more than any number of them needs.
+const GUESTS_MAX: usize = 1 << 20;
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+static OPEN_MAX: LazyLock<usize> = LazyLock::new(|| {
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(most).unwrap_or(usize::MAX).saturating_div(PART).clamp(GUESTS_MIN, GUESTS_MAX)
+});
+
+/// A file or a folder that a guest has open, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    /// `None`: it is not counted.
+    account: Option<Arc<Account>>,
+}
+
+impl OpenFile {
+    /// One more for `account`; `None` where it has as many as it may.
+    pub(crate) fn new(account: &Arc<Account>) -> Option<Self> {
+        if account.has_all_memory() {
+            return Some(Self { account: None });
+        }
+        let (held, open) = (account.open_files(), &OPEN);
+        let may = |all: usize, own: usize| own <= ACCOUNT_MIN || own <= OPEN_MAX.saturating_sub(all);
+        // Counted first: of two that want the last one, not both may get it.
+        let own = held.fetch_add(1, Ordering::AcqRel) + 1;
+        let all = open.fetch_add(1, Ordering::AcqRel) + 1;
+        let file = Self { account: Some(account.clone()) };
+        may(all, own).then_some(file)
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            account.open_files().fetch_sub(1, Ordering::AcqRel);
+            OPEN.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// What a store has taken for the files and folders behind its handles.
+#[derive(Debug, Default)]
+pub(crate) struct Handles {
+    taken: Vec<OpenFile>,
+    /// How many are in use, or may be.
+    used: usize,
+}
+
+impl Handles {
+    /// Takes one for a handle that is about to be made. `count` says how many there are. Whether the account may have one more.
+    pub(crate) fn add(&mut self, account: &Arc<Account>, count: impl FnOnce() -> usize) -> bool {
+        if self.used >= self.taken.len() {
+            self.used = count();
+        }
+        if self.used >= self.taken.len() {
+            let Some(file) = OpenFile::new(account) else { return false };
+            self.taken.push(file);
+        }
+        self.used += 1;
+        true
+    }
+
+    /// Gives back all but what `count` handles need.
+    pub(crate) fn settle(&mut self, count: usize) {
+        self.taken.truncate(count);
+        self.used = count;
+    }
+
+    /// Has it taken any?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::account::AccountLimits;
+
+    fn account() -> Arc<Account> {
+        Account::new("t".into(), AccountLimits { memory_bytes: 1 << 30, cpu_per_second: Duration::MAX })
+    }
+
+    #[test]
+    fn an_account_leaves_files_to_others() {
+        let (greedy, second, third) = (account(), account(), account());
+        let all = |account: &Arc<Account>| std::iter::from_fn(|| OpenFile::new(account)).collect::<Vec<_>>();
+        let first = all(&greedy);
+        // Other tests have some open meanwhile.
+        assert!((*OPEN_MAX / 2 - 16..=*OPEN_MAX / 2).contains(&first.len()), "{}", first.len());
+        let more = all(&second);
+        assert!(more.len() >= *OPEN_MAX / 4 - 16, "{}", more.len());
+        assert!(all(&third).len() >= ACCOUNT_MIN);
+        let unlimited = Account::unlimited();
+        let free: Vec<_> = (0..*OPEN_MAX).map(|_| OpenFile::new(&unlimited).unwrap()).collect();
+        drop((first, more, free));
+        assert_eq!(greedy.open_files().load(Ordering::Relaxed), 0);
+        assert!(OpenFile::new(&third).is_some());
+    }
+
+    #[test]
+    fn handles_are_counted_again_before_more_is_taken() {
+        let account = account();
+        let mut handles = Handles::default();
+        let mut open = 0;
+        for _ in 0..3 {
+            assert!(handles.add(&account, || open));
+            open += 1;
+        }
+        // One is dropped and one is made, again and again.
+        for _ in 0..1000 {
+            open -= 1;
+            assert!(handles.add(&account, || open));
+            open += 1;
+        }
+        assert_eq!(account.open_files().load(Ordering::Relaxed), 3);
+        handles.settle(1);
+        assert_eq!(account.open_files().load(Ordering::Relaxed), 1);
+        handles.settle(0);
+        assert!(handles.is_empty());
+    }
+}

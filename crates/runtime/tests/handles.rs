@@ -1,0 +1,108 @@
+//! What the host holds for a guest's tasks, streams and own handles is charged, measured by what is really allocated. Alone in its
+//! binary: whatever else ran would count.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(unsafe_code, reason = "an allocator that counts")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use isomer_runtime::engine::Footprint;
+use support::{Bounds, LONG, account, ask, engine, group};
+
+struct Counted;
+
+/// Bytes that are allocated now.
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+// SAFETY: all is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size() as i64, Ordering::Relaxed);
+        // SAFETY: as promised to this function.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
+        // SAFETY: as promised to this function.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counted = Counted;
+
+/// Handles that a guest makes of one kind, or pairs of them.
+const MADE: i32 = 9_000;
+
+/// A component that calls `make`, which may have a parameter, again and again.
+fn component(types: &str, make: &str, result: &str, parameter: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (import "wasi:http/types@0.2.6" (instance $types
+                (export "incoming-request" (type (sub resource)))
+                (export "response-outparam" (type (sub resource)))))
+            (alias export $types "incoming-request" (type $request))
+            (alias export $types "response-outparam" (type $out))
+            {types}
+            (core func $make (canon {make}))
+            (core module $m
+                (import "" "make" (func $make {parameter} (result {result})))
+                (func (export "handle") (param i32 i32) (local $n i32)
+                    (loop $again
+                        {argument}
+                        (drop (call $make))
+                        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                        (br_if $again (i32.lt_u (local.get $n) (i32.const {MADE}))))))
+            (core instance $i (instantiate $m (with "" (instance (export "make" (func $make))))))
+            (func $handle (param "request" (own $request)) (param "response-out" (own $out))
+                (canon lift (core func $i "handle")))
+            (instance $handler (export "handle" (func $handle)))
+            (export "wasi:http/incoming-handler@0.2.6" (instance $handler)))"#,
+        argument = if parameter.is_empty() { "" } else { "(i32.const 7)" },
+    );
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn what_handles_take_of_the_host_is_charged() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let kinds = [
+        ("streams", component("(type $s (stream u8))", "stream.new $s", "i64", "")),
+        ("futures", component("(type $f (future u8))", "future.new $f", "i64", "")),
+        ("sets", component("", "waitable-set.new", "i32", "")),
+        ("own resources", component("(type $r (resource (rep i32)))", "resource.new $r", "i32", "(param i32)")),
+    ];
+    let mut failed = Vec::new();
+    for (kind, component) in kinds {
+        let (held, charged) = runtime.block_on(hold(&component));
+        println!("{kind}: {held} bytes held for {MADE}, {charged} charged");
+        if held > charged {
+            failed.push(kind);
+        }
+    }
+    assert!(failed.is_empty(), "the host holds more than is charged of {failed:?}");
+}
+
+/// What an instance holds that has made its handles, and what its account is charged, beyond what others hold and are charged.
+async fn hold(component: &[u8]) -> (i64, i64) {
+    let account = account(1 << 40, Duration::MAX);
+    let state_bytes = Footprint::measure(component).unwrap().state_bytes;
+    let engine = engine(4);
+    let bounds = Bounds { account: account.clone(), state_bytes, ..Bounds::default() };
+    let group = group(&engine, component, &bounds).unwrap();
+    let before = LIVE.load(Ordering::Relaxed);
+    ask(&group, LONG).await.unwrap();
+    let held = LIVE.load(Ordering::Relaxed) - before;
+    let charged = i64::try_from(account.used().host_bytes).unwrap();
+    (held, charged - stack_bytes())
+}
+
+/// What is charged for the guest's stack, which no allocator sees.
+fn stack_bytes() -> i64 {
+    576 << 10
+}
