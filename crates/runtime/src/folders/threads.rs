@@ -2,8 +2,8 @@
 //!
 //! On Linux a thread begins with the priority of the one that starts it, and an executor starts a thread for blocking work wherever it
 //! is asked for some: where that is a thread of the slow lane, the new one has a low priority for good, and serves everyone afterwards. So
-//! file work has threads of its own. They are all started by a task of the executor, whose threads have the priority of the process, when
-//! the first guest uses a file; and they never end, so none is ever started by anyone else.
+//! file work has threads of its own, each of which is started by a task of the executor, whose threads have the priority of the process.
+//! They are started when there is work for them, and end when there has been none for a while.
 //!
 //! Work is a whole job: what a guest asked for is done by a thread from its beginning to its end, whether the guest is polled meanwhile or
 //! computes for ever, so no guest can keep a thread without work. Accounts take turns (`turns`), and are charged the processor time that
@@ -16,16 +16,23 @@ mod turns;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{OnceCell, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use self::turns::Turns;
 use crate::account::Account;
 use crate::meter::processor_time;
 
-/// Threads, from the first use of a file on. A disk that has so much to do does not get faster by more.
+/// Threads at most. A disk that has so much to do does not get faster by more.
 const THREADS: usize = 16;
+
+/// How long a thread waits for work before it ends.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
+
+static FILES: LazyLock<FileThreads> = LazyLock::new(FileThreads::default);
 
 /// Runs `job` on one of the threads, for `account`. Where this is dropped before the job has begun, it is dropped, too.
 ///
@@ -35,7 +42,6 @@ pub(super) async fn run<T: Send + 'static>(
     account: &Arc<Account>,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    let threads = FileThreads::shared().await?;
     let (reply, result) = oneshot::channel();
     let job = move || {
         if !reply.is_closed() {
@@ -43,7 +49,7 @@ pub(super) async fn run<T: Send + 'static>(
             let _ = reply.send(job());
         }
     };
-    threads.push(account, Box::new(job));
+    FILES.push(Job { account: account.clone(), work: Box::new(job) });
     result.await.map_err(|_| io::Error::other("work on a file was abandoned"))
 }
 
@@ -53,71 +59,103 @@ struct Job {
     work: Box<dyn FnOnce() + Send>,
 }
 
+#[derive(Default)]
 struct FileThreads {
-    turns: Mutex<Turns<Job>>,
+    state: Mutex<State>,
     /// A job waits.
     ready: Condvar,
 }
 
+#[derive(Default)]
+struct State {
+    turns: Turns<Job>,
+    /// Those that run, wait, or are being started.
+    threads: usize,
+    /// A thread counts as idle until it has woken up, so several jobs may be meant for one.
+    idle: usize,
+}
+
 impl FileThreads {
-    /// The threads, which are started by the first who asks.
-    async fn shared() -> io::Result<&'static Self> {
-        static STARTED: OnceCell<&FileThreads> = OnceCell::const_new();
-        let start = || async { tokio::spawn(async { Self::start() }).await.map_err(io::Error::other).flatten() };
-        STARTED.get_or_try_init(start).await.copied()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As many as the system starts.
-    ///
-    /// # Errors
-    /// When it starts none.
-    fn start() -> io::Result<&'static Self> {
-        // For as long as the process lives, as its threads.
-        let threads: &'static Self = Box::leak(Box::new(Self { turns: Mutex::default(), ready: Condvar::new() }));
-        for started in 0..THREADS {
-            let thread = std::thread::Builder::new().name("isomer-files".into()).spawn(|| threads.work());
-            match thread {
-                Ok(_) => {}
-                Err(error) if started == 0 => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, threads = started, "there are fewer threads for files than usual");
-                    break;
-                }
+    fn push(&'static self, job: Job) {
+        let must_start = {
+            let mut state = self.state();
+            state.turns.push(job.account.id(), job);
+            let must_start = state.turns.waiting() > state.idle && state.threads < THREADS;
+            state.threads += usize::from(must_start);
+            must_start
+        };
+        self.ready.notify_one();
+        if must_start {
+            let starting = Starting { files: self };
+            match Handle::try_current() {
+                Ok(executor) => drop(executor.spawn(async move { starting.start() })),
+                Err(_) => starting.start(),
             }
         }
-        Ok(threads)
-    }
-
-    fn turns(&self) -> MutexGuard<'_, Turns<Job>> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, account: &Arc<Account>, work: Box<dyn FnOnce() + Send>) {
-        self.turns().push(account.id(), Job { account: account.clone(), work });
-        self.ready.notify_one();
     }
 
     /// The life of one thread.
     fn work(&self) {
-        loop {
-            let (number, Job { account, work }) = self.next();
+        while let Some((account, Job { account: payer, work })) = self.next() {
             let begun = processor_time();
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
                 tracing::error!("work on a file panicked");
             }
-            account.charge_cpu(processor_time().saturating_sub(begun));
-            self.turns().end(number);
+            payer.charge_cpu(processor_time().saturating_sub(begun));
+            self.state().turns.end(account);
         }
     }
 
-    fn next(&self) -> (u64, Job) {
-        let mut turns = self.turns();
+    /// Waits for a job; `None` when there has been none for long.
+    fn next(&self) -> Option<(u64, Job)> {
+        let mut state = self.state();
         loop {
-            match turns.next() {
-                Some(next) => return next,
-                None => turns = self.ready.wait(turns).unwrap_or_else(PoisonError::into_inner),
+            if let Some(next) = state.turns.next() {
+                return Some(next);
+            }
+            state.idle += 1;
+            let (woken, waited) = self.ready.wait_timeout(state, IDLE_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            // What waits for the turn of an account that has its part is done by the threads that it has.
+            if waited.timed_out() && !state.turns.has_next() {
+                state.threads -= 1;
+                return None;
             }
         }
+    }
+}
+
+/// A thread that was counted and is to be started. The executor may end before it comes to that.
+struct Starting {
+    files: &'static FileThreads,
+}
+
+impl Starting {
+    fn start(self) {
+        let files = self.files;
+        let started = std::thread::Builder::new().name("isomer-files".into()).spawn(|| files.work());
+        match started {
+            Ok(_) => std::mem::forget(self),
+            Err(error) => tracing::warn!(%error, "no thread can be started for files"),
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let abandoned = {
+            let mut state = self.files.state();
+            state.threads -= 1;
+            // Those that run do what waits.
+            if state.threads == 0 { state.turns.abandon() } else { Vec::new() }
+        };
+        // Nothing is locked: what a job holds may come back here.
+        drop(abandoned);
     }
 }
 
@@ -125,7 +163,7 @@ impl FileThreads {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use futures::FutureExt as _;
 
@@ -188,11 +226,10 @@ mod tests {
             Box::pin(async move { run(&greedy, job).await })
         });
         let mut held = held.collect::<Vec<_>>();
-        run(&greedy, || ()).await.unwrap();
         for job in &mut held {
             assert!((&mut *job).now_or_never().is_none());
         }
-        while FileThreads::shared().await.unwrap().turns().running(greedy.id()) < ACCOUNT_THREADS_MAX {
+        while FILES.state().turns.running(greedy.id()) < ACCOUNT_THREADS_MAX {
             tokio::task::yield_now().await;
         }
         assert_eq!(run(&other, || 1).await.unwrap(), 1);

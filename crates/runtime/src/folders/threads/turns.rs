@@ -12,6 +12,8 @@ pub(super) struct Turns<J> {
     accounts: HashMap<u64, Line<J>>,
     /// Numbers the jobs.
     number: u64,
+    /// Jobs of all accounts that wait.
+    waiting: usize,
 }
 
 struct Line<J> {
@@ -21,7 +23,7 @@ struct Line<J> {
 
 impl<J> Default for Turns<J> {
     fn default() -> Self {
-        Self { accounts: HashMap::new(), number: 0 }
+        Self { accounts: HashMap::new(), number: 0, waiting: 0 }
     }
 }
 
@@ -42,6 +44,26 @@ impl<J> Turns<J> {
     pub(super) fn push(&mut self, account: u64, job: J) {
         self.accounts.entry(account).or_default().waiting.push_back((self.number, job));
         self.number += 1;
+        self.waiting += 1;
+    }
+
+    /// Jobs that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Is there a job that may run now?
+    pub(super) fn has_next(&self) -> bool {
+        self.accounts.values().any(|line| line.running < ACCOUNT_THREADS_MAX && !line.waiting.is_empty())
+    }
+
+    /// Takes out all that waits.
+    pub(super) fn abandon(&mut self) -> Vec<J> {
+        self.waiting = 0;
+        let lines = self.accounts.values_mut().map(|line| std::mem::take(&mut line.waiting));
+        let abandoned = lines.flatten().map(|(_, job)| job).collect();
+        self.accounts.retain(|_, line| line.running > 0);
+        abandoned
     }
 
     /// The next job, with its account. [`Turns::end`] must be called when it is over.
@@ -53,6 +75,7 @@ impl<J> Turns<J> {
         let line = self.accounts.get_mut(&account)?;
         let (_, job) = line.waiting.pop_front()?;
         line.running += 1;
+        self.waiting -= 1;
         Some((account, job))
     }
 
@@ -87,7 +110,7 @@ mod tests {
         for account in [1, 1, 2, 2] {
             turns.end(account);
         }
-        assert!(turns.accounts.is_empty());
+        assert!(turns.accounts.is_empty() && turns.waiting() == 0);
     }
 
     #[test]
@@ -99,10 +122,14 @@ mod tests {
         for job in 0..ACCOUNT_THREADS_MAX {
             assert_eq!(turns.next(), Some((1, job)));
         }
-        assert_eq!(turns.next(), None);
+        assert!(turns.next().is_none() && !turns.has_next() && turns.waiting() == 1);
         turns.push(2, 100);
         assert_eq!(turns.next(), Some((2, 100)));
         turns.end(1);
         assert_eq!(turns.next(), Some((1, ACCOUNT_THREADS_MAX)));
+        turns.push(2, 101);
+        turns.push(3, 102);
+        assert_eq!(turns.abandon().len(), 2);
+        assert_eq!((turns.waiting(), turns.accounts.len()), (0, 2));
     }
 }
