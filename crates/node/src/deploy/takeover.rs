@@ -267,8 +267,8 @@ async fn cleared(host: &Arc<Host>, staged: Staged) {
 
 /// Has the entries of `folder`, and of all folders from the node's directory to it, survive a loss of power.
 fn sync_up(folder: &Path, top: &Path) -> io::Result<()> {
-    let above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
-    above.map(|above| File::open(above)?.sync_all()).collect()
+    let mut above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
+    above.try_for_each(|above| File::open(above)?.sync_all())
 }
 
 /// Which snapshot has the stores as `revision` left them.

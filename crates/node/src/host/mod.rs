@@ -130,7 +130,7 @@ impl Host {
     /// # Errors
     /// When another process has the directory, or something in it cannot be read.
     pub fn open(options: HostOptions) -> Result<Arc<Self>, HostError> {
-        Self::open_over(options, |path| FileStorage::new(path))
+        Self::open_over(options, FileStorage::new)
     }
 
     /// As [`Host::open`], with the node's state over storage of the caller's own, for tests of a failing disk.

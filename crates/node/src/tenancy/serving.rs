@@ -72,6 +72,9 @@ enum Loading<O> {
     },
 }
 
+/// What does not serve any more, or never will, if there is something.
+type Left<K> = Option<Arc<<K as Kinds>::Loaded>>;
+
 /// A load that was decided on.
 pub(super) struct Ticket<K: Kinds> {
     /// What is to be loaded.
@@ -214,7 +217,7 @@ impl<K: Kinds> Serving<K> {
         brought: Brought<K>,
         until: impl FnOnce(u32) -> Instant,
         again: impl FnOnce() -> Option<A>,
-    ) -> (Ended<K, A>, Option<Arc<K::Loaded>>) {
+    ) -> (Ended<K, A>, Left<K>) {
         let mut locked = self.lock();
         if locked.state.generation == ticket.generation {
             return (locked.ended_as_wanted(ticket.failures, brought, until), None);
@@ -278,7 +281,7 @@ impl<K: Kinds> Locked<'_, K> {
         revision: K::Revision,
         loaded: Arc<K::Loaded>,
         is_current: impl FnOnce() -> bool,
-    ) -> (Option<Arc<K::Loaded>>, Option<Arc<K::Loaded>>) {
+    ) -> (Left<K>, Left<K>) {
         self.state.revision = revision;
         // What is changed after this has the app unloaded after this, too: that takes the same lock.
         if is_current() && !self.serving.is_stopped() {
@@ -379,7 +382,7 @@ impl<K: Kinds> State<K> {
 #[allow(dead_code, reason = "the model plants a mistake with it")]
 impl<K: Kinds> Ticket<K> {
     /// The same load, as if it had been decided on just now.
-    pub(super) fn as_of_now(self, serving: &Serving<K>) -> Self {
+    pub(super) fn renewed(self, serving: &Serving<K>) -> Self {
         Self { generation: serving.lock().state.generation, ..self }
     }
 }

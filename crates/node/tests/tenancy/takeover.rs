@@ -1,7 +1,13 @@
 //! One revision takes over from another while requests run.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::Method;
+use http_body_util::BodyExt as _;
+
+use crate::harness::body::pieces;
 use crate::harness::{one, until, within};
 use crate::world::{World, name_in, named};
 
@@ -65,4 +71,28 @@ async fn revisions_share_their_stores_while_both_run() {
     world.tenancy.take_over(started, &crate::world::patterns(&["one.example"])).unwrap();
     assert_eq!(world.get("one.example", "/increment?key=n&delta=1").await.ok(), "2\n");
     assert_eq!(world.get("one.example", "/get?key=a").await.ok(), "one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_waits_for_the_requests_of_all_revisions_that_served_before() {
+    let world = World::of(&["a"], |_| {}).await;
+    let streaming = |name: &str| one("http-stream", &format!("grants.config = {{ NAME = \"{name}\" }}"));
+    world.deploy("a", "one", &["one.example"], &streaming("first")).await;
+    let mut connection = world.connect("one.example").await;
+    let (sender, body) = pieces();
+    let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
+    let mut response = connection.send(request).await;
+    sender.send(Ok(Bytes::from_static(b"begun"))).await.expect("the body is wanted");
+    within("the first piece", response.body_mut().frame()).await.expect("a piece").expect("a frame");
+    // What serves last has no requests.
+    world.deploy("a", "one", &["one.example"], &streaming("second")).await;
+    let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
+    world.tenancy.unload(&tenant, &app).unwrap();
+    let held = world.tenancy.hold(&tenant, &app).expect("the app is there");
+    assert!(!held.drained(Duration::ZERO).await, "one is in flight on the revision before the last");
+    drop(sender);
+    within("the rest", response.into_body().collect()).await.expect("the whole answer");
+    assert!(held.drained(Duration::from_secs(60)).await);
+    drop(held);
+    assert_eq!(world.post("one.example", "/echo", "later").await.ok(), "later");
 }
