@@ -12,6 +12,7 @@
 //! | `app` | an app |
 //! | `serving` | what it is to serve, and what serves it: every decision about that |
 //! | `sync` | what `serving` is synchronised by |
+//! | `model` | the races of these decisions, tried out under many schedules |
 //! | `loading` | the way of an app into memory |
 //! | `hold` | requests that wait while an app is replaced with its data |
 //! | [`times`] | how long requests and statements may take at most |
@@ -34,6 +35,8 @@ mod hosts;
 mod loaded;
 mod loading;
 pub mod memory;
+#[cfg(test)]
+mod model;
 mod serving;
 mod sync;
 mod tenant;
