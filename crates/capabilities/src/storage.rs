@@ -7,6 +7,8 @@
 //! Granted folders, which guests write past every engine of ours, are one number each: what was found in them last. What guests have claimed
 //! since then ([`StorageAccount::claim`]) counts as used until the next look. A folder that cannot be counted, for whatever reason, counts as
 //! all there is: else whoever makes one has no limit.
+//!
+//! long because a third of it are tests, and what counts as used is one sum, whoever changes a part of it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
