@@ -34,7 +34,7 @@ impl<T, C: Copier<T>> OnTrial<T, C> {
     }
 
     /// For a revision on trial.
-    pub(crate) fn on_trial(store: Arc<T>, copier: C) -> Self {
+    pub(crate) fn trying(store: Arc<T>, copier: C) -> Self {
         Self { store, trial: Some(Arc::new(Trial { copier, copy: OnceCell::new() })) }
     }
 

@@ -160,7 +160,7 @@ impl KvStore {
 
     /// As a revision on trial has it, whose own stores are `stores`.
     pub(super) fn on_trial(self, stores: Kv) -> Self {
-        Self(OnTrial::on_trial(self.inner().clone(), stores))
+        Self(OnTrial::trying(self.inner().clone(), stores))
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {

@@ -150,7 +150,7 @@ impl SqlStore {
 
     /// As a revision on trial has it.
     pub(super) fn on_trial(self, trial: TrialStores) -> Self {
-        Self(OnTrial::on_trial(self.inner().clone(), trial))
+        Self(OnTrial::trying(self.inner().clone(), trial))
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {

@@ -137,7 +137,7 @@ fn failing() {
     let seed = random.0;
     runtime().block_on(async {
         let mut kept = Kept::open(dir).await.unwrap();
-        let mut tried = Tried { dir: dir, faults: &faults, acknowledged: Acknowledged::default(), number: 0 };
+        let mut tried = Tried { dir, faults: &faults, acknowledged: Acknowledged::default(), number: 0 };
         for fault in Fault::ALL {
             for what in ALL {
                 // How many calls there are that could fail.
@@ -186,7 +186,7 @@ fn killed() {
             }
         }
         drop(kept);
-        println!("\ncalls {}", faults.end());
+        writeln!(std::io::stdout(), "\ncalls {}", faults.end()).unwrap();
     });
 }
 
