@@ -94,6 +94,9 @@ impl WatchedFolders {
 
     /// Has the folders counted in the background where that is due, or where claims take much of what is left.
     fn keep_counted(&self) {
+        if !self.shared.account.is_limited() {
+            return;
+        }
         let written = self.shared.written.load(Ordering::Relaxed);
         let is_much = written > 0 && written >= self.shared.account.room() && self.shared.pause_left().is_none();
         if is_much || self.shared.is_due() {
@@ -104,9 +107,7 @@ impl WatchedFolders {
 
 impl FolderStorage for WatchedFolders {
     fn touched(&self) {
-        if self.shared.account.is_limited() {
-            self.keep_counted();
-        }
+        self.keep_counted();
     }
 
     fn room(&self) -> u64 {

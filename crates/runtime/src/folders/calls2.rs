@@ -124,6 +124,7 @@ pub(super) fn bound(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<(
                 if !store.data_mut().open_file() {
                     return Ok((Err(ErrorCode::Quota),));
                 }
+                store.data_mut().charge_handles(HANDLE_BYTES)?;
                 let files = files(&mut store, &folder, None)?;
                 let call = apart::call(account(&store), files, claim, move |store, (folder, _)| {
                     let mut view = store.data_mut().view();

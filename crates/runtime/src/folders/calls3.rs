@@ -17,6 +17,7 @@ use super::streams3::{Read, Write};
 use super::{Claim, ENTRY_BYTES, Handle, LISTING_BYTES, again, is_too_deep};
 use crate::account::Account;
 use crate::guest::Guest;
+use crate::heads::HANDLE_BYTES;
 use crate::open_files::OpenFile;
 
 type Result3<T> = Result<T, ErrorCode>;
@@ -111,6 +112,7 @@ pub(super) fn bound(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<(
                 if !accessor.with(|mut store| store.data_mut().open_file()) {
                     return Ok((Err(ErrorCode::Quota),));
                 }
+                accessor.with(|mut store| store.data_mut().charge_handles(HANDLE_BYTES))?;
                 let files = files(accessor, &folder, None)?;
                 let call = apart::call(account(accessor), files, claim, move |store, (folder, _)| {
                     let opened = now3(store, async move |files| {

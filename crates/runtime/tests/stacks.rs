@@ -1,0 +1,73 @@
+//! Stacks of guests that recurse deeply: what they take is charged while their instances live, and given back to the system afterwards.
+//! Alone in its binary: whatever else ran would count.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Bounds, LONG, account, ask, engine, guest};
+
+/// Instances that are alive at the same time.
+const INSTANCES: u64 = 48;
+
+/// What the process may grow by beside what is measured.
+const SLACK_BYTES: u64 = 8 << 20;
+
+/// What the system has in memory for this process.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// Calls itself until some 400 KiB of stack are in use: each frame keeps 32 numbers that are not known before and needed after the call.
+fn recurses() -> String {
+    let taken: String = (1..=32).map(|n| format!("(local.set {n} (call $next)) ")).collect();
+    let used: String =
+        (1..=32).map(|n| format!("(global.set $g (i64.xor (global.get $g) (local.get {n}))) ")).collect();
+    let declared = "i64 ".repeat(32);
+    format!(
+        r#"(global $g (mut i64) (i64.const 0))
+        (func $next (result i64)
+            (global.set $g (i64.add (i64.mul (global.get $g) (i64.const 3)) (i64.const 1)))
+            (global.get $g))
+        (func $down (param i64) (local {declared})
+            {taken}
+            (if (i64.gt_s (local.get 0) (i64.const 0)) (then (call $down (i64.sub (local.get 0) (i64.const 1)))))
+            {used})
+        (func (export "handle") (param i32 i32) (call $down (i64.const 1300)))"#
+    )
+}
+
+#[test]
+fn deep_stacks_are_charged_and_given_back() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let engine = engine(4 * u32::try_from(INSTANCES).unwrap());
+        let account = account(1 << 40, Duration::MAX);
+        let bounds = Bounds { account: account.clone(), ..Bounds::default() };
+        let fields = recurses();
+        // What is made once is made before anything is measured.
+        ask(&guest(&engine, &fields, &bounds), LONG).await.unwrap();
+        let before = resident_bytes();
+        // A group keeps an idle instance, and that its stack.
+        let mut groups = Vec::new();
+        for _ in 0..INSTANCES {
+            let group = guest(&engine, &fields, &bounds);
+            ask(&group, LONG).await.unwrap();
+            groups.push(group);
+        }
+        let grown = resident_bytes().saturating_sub(before);
+        let charged = account.used().host_bytes;
+        println!("{INSTANCES} instances: grown {} KiB, charged {} KiB", grown >> 10, charged >> 10);
+        assert!(grown >= INSTANCES * (300 << 10), "the guests do not recurse as deeply as they should: {grown}");
+        assert!(grown <= charged + SLACK_BYTES, "grown {grown}, charged {charged}");
+        drop(groups);
+        let left = resident_bytes().saturating_sub(before);
+        println!("left {} KiB", left >> 10);
+        assert!(left <= INSTANCES * (2 * 32 << 10) + SLACK_BYTES, "{left} bytes stay");
+        assert_eq!(account.used().memory_bytes, 0);
+    });
+}
