@@ -96,9 +96,8 @@ async fn connect(world: &World, from: IpAddr) -> std::io::Result<TcpStream> {
 /// Has the node hold what it can for a tenant.
 async fn hold(world: &World, tenant: String, number: u8) -> Held {
     let (from, host) = (address(number), format!("{tenant}.test"));
-    let ask = async |method: Method, target: &str, body: &'static str| {
-        let stream = connect(world, from).await.expect("a connection");
-        let mut connection = Connection::over(stream, false, &host).await;
+    let open = async || Connection::over(connect(world, from).await.expect("a connection"), false, &host).await;
+    let send = |mut connection: Connection, method: Method, target: &str, body: &'static str| {
         let request = connection.request(method, target).body(whole(Bytes::from(body))).expect("a valid request");
         tokio::spawn(async move {
             let answered = connection.try_send(request).await;
@@ -109,11 +108,11 @@ async fn hold(world: &World, tenant: String, number: u8) -> Held {
         })
     };
     // They come first: later there may be no instance for them. Nothing else here takes so much processor time.
-    let statements = ask(Method::POST, &format!("/sql?at-once={STATEMENTS}"), ENDLESS).await;
+    let statements = send(open().await, Method::POST, &format!("/sql?at-once={STATEMENTS}"), ENDLESS);
     until("statements to run", async || (world.usage(&tenant).cpu_us > 300_000).then_some(())).await;
     let mut sleeping = Vec::new();
     for _ in 0..SLEEPERS {
-        sleeping.push(ask(Method::GET, "/sleep", "").await);
+        sleeping.push(send(open().await, Method::GET, "/sleep", ""));
     }
     // One whose request has not come yet would be closed for the next one.
     until("the requests to come", async || {
