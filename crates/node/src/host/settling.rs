@@ -74,6 +74,9 @@ async fn settle<T: Send + 'static>(
             if removals::is_noted(&host.dir, &note) {
                 host.tenancy.stores().closed(&host.dir.app(tenant.as_str(), app.as_str())).await;
                 host.carry_out(&note).await;
+                if let Some(storage) = host.storage(tenant) {
+                    storage.forget(&host.dir.app(tenant.as_str(), app.as_str()));
+                }
             }
         }
     }

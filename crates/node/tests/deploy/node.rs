@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -13,19 +13,24 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use isomer_admin::Admin as _;
 use isomer_api::{AppName, Deployed, Digest, Part, Problem, Release, TenantName};
+use isomer_capabilities::DataDirError;
 use isomer_disk::{FileStorage, Storage};
 use isomer_front::{Front, Limits};
 use isomer_node::deploy::{ChildLimits, Step};
-use isomer_node::host::{Host, HostOptions};
+use isomer_node::host::{Host, HostError, HostOptions};
 use isomer_node::tenancy::TenancyOptions;
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
+use isomer_state::StateError;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::compiler;
+
+/// Only tells a hang from an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Told of each step.
 pub(crate) type Watch = Arc<dyn Fn(Step) + Send + Sync>;
@@ -67,7 +72,7 @@ impl TestNode {
     }
 
     /// With its state over storage of the test's own.
-    pub(crate) async fn over<S: Storage>(dir: &Path, watch: Option<Watch>, storage: impl FnOnce(&Path) -> S) -> Self {
+    pub(crate) async fn over<S: Storage>(dir: &Path, watch: Option<Watch>, storage: impl Fn(&Path) -> S) -> Self {
         Self::reserving(dir, TenancyOptions::default().disk_reserve_bytes, watch, storage).await
     }
 
@@ -76,17 +81,30 @@ impl TestNode {
         dir: &Path,
         disk_reserve_bytes: u64,
         watch: Option<Watch>,
-        storage: impl FnOnce(&Path) -> S,
+        storage: impl Fn(&Path) -> S,
     ) -> Self {
         let log = Log::start(std::io::sink(), Format::Json, false).unwrap();
-        let options = HostOptions {
+        let options = || HostOptions {
             data: dir.to_owned(),
             log: log.clone(),
             compiler: compiler(ChildLimits::default()),
             tenancy: TenancyOptions { instances_max: Some(16), disk_reserve_bytes, ..TenancyOptions::default() },
-            watch,
+            watch: watch.clone(),
         };
-        let host = Host::open_over(options, storage).unwrap();
+        let until = Instant::now() + PATIENCE;
+        let host = loop {
+            match Host::open_over(options(), &storage) {
+                Ok(host) => break host,
+                // A child that another test starts has this process's locks until it is another program, and what waits for the state to be read
+                // has them a moment longer than the node.
+                Err(HostError::Dir(DataDirError::InUse { .. }) | HostError::State(StateError::InUse { .. }))
+                    if Instant::now() < until =>
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        };
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let front = Front::listen(listen, Limits::default(), host.door(), log).await.unwrap();
         let address = front.address();

@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use isomer_admin::Admin as _;
 use isomer_api::{Problem, ProblemKind};
-use isomer_capabilities::NodeDir;
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_node::deploy::Step;
-use isomer_state::State;
 
 use crate::migrating::{columns, notes, with_migrations, write};
 use crate::node::{TestNode, TestRelease, Watch, keep, release, shop};
@@ -52,7 +50,8 @@ impl Failing {
             })
         };
         let storage = faults.clone();
-        let node = TestNode::over(dir, Some(watch), |path| FaultyStorage::new(path.to_owned(), storage)).await;
+        let node =
+            TestNode::over(dir, Some(watch), move |path| FaultyStorage::new(path.to_owned(), storage.clone())).await;
         Self { node, faults, left, operations }
     }
 
@@ -78,18 +77,6 @@ impl Failing {
             }
             tokio::task::yield_now().await;
         }
-    }
-}
-
-/// What waits for the state to be read holds the directory a moment longer than the node.
-async fn until_free(dir: &Path) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match NodeDir::open(dir).map(|dir| State::open(&dir.state())) {
-            Ok(Ok(_)) => return,
-            refused => assert!(Instant::now() < until, "{refused:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -130,7 +117,6 @@ async fn stores_and_revision_are_the_old_or_the_new_ones_wherever_recording_fail
     }
     assert!(outcomes.contains(&(false, false)), "{outcomes:?}");
     failing.node.stop().await;
-    until_free(folder.path()).await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!((columns(&node).await, notes(&node).await.len()), (serves.0, written), "after a restart");
     assert!(std::fs::read_dir(folder.path().join("takeovers")).unwrap().next().is_none(), "nothing is left open");
@@ -150,7 +136,6 @@ async fn the_next_start_settles_what_the_last_process_could_not() {
     keep(folder.path());
     let operations = failing.operations.load(Ordering::SeqCst);
     failing.node.stop().await;
-    until_free(folder.path()).await;
     // The commit itself: what comes before it is not there in any case.
     let (mut count, mut unsettled) = (2, 0);
     for left in operations.saturating_sub(8)..operations {
@@ -159,7 +144,6 @@ async fn the_next_start_settles_what_the_last_process_could_not() {
         let deployed = failing.node.deploy(&with_migrations(count + 1)).await;
         // The storage does not work again in this process.
         failing.node.stop().await;
-        until_free(folder.path()).await;
         let node = TestNode::open(folder.path()).await;
         let (tenant, app) = shop();
         let revisions = node.host.clone().revisions(tenant, app).await.unwrap();
@@ -196,6 +180,50 @@ async fn what_serves_is_what_is_recorded_wherever_recording_fails() {
         assert_eq!(failing.node.serving().await, name, "operation {left} of {operations}");
     }
     failing.node.stop().await;
-    until_free(folder.path()).await;
     assert_eq!(TestNode::open(folder.path()).await.serving().await, name);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_is_there_with_its_data_or_neither_wherever_recording_its_removal_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    std::fs::create_dir(&base).unwrap();
+    let node = TestNode::open_warm(&base).await;
+    node.deploy(&release("one")).await.unwrap();
+    keep(&base);
+    node.stop().await;
+    const DATA: &str = "tenants/default/apps/shop/kv";
+    std::fs::create_dir_all(base.join(DATA)).unwrap();
+    std::fs::write(base.join(DATA).join("cart"), "data").unwrap();
+    let mut outcomes = BTreeSet::new();
+    for left in 0..24 {
+        let dir = folder.path().join(left.to_string());
+        crate::crash::copy(&base, &dir);
+        let failing = Failing::open(&dir, Step::RemovalNoted).await;
+        failing.left.store(left, Ordering::SeqCst);
+        let (tenant, app) = shop();
+        let removed = failing.node.host.clone().remove(tenant.clone(), app.clone(), true).await;
+        failing.left.store(NEVER, Ordering::SeqCst);
+        failing.faults.end();
+        let until = Instant::now() + PATIENCE;
+        let is_there = loop {
+            match failing.node.host.clone().start(tenant.clone(), app.clone()).await {
+                Ok(_) => break true,
+                Err(problem) if problem.kind == ProblemKind::NotFound => break false,
+                Err(problem) => assert!(Instant::now() < until, "{left}: {problem:?}"),
+            }
+            tokio::task::yield_now().await;
+        };
+        outcomes.insert((removed.is_ok(), is_there));
+        let status = if is_there { 200 } else { 404 };
+        assert_eq!(failing.node.get("/").await.0, status, "{left}: {removed:?}");
+        assert_eq!(dir.join(DATA).join("cart").exists(), is_there, "{left}: {removed:?}");
+        failing.node.stop().await;
+        let node = TestNode::open(&dir).await;
+        assert_eq!(node.get("/").await.0, status, "{left}: {removed:?}, after a restart");
+        assert_eq!(dir.join(DATA).join("cart").exists(), is_there, "{left}: {removed:?}, after a restart");
+        node.stop().await;
+    }
+    // Not made, made although it could not be told, and made.
+    assert_eq!(outcomes, BTreeSet::from([(false, true), (false, false), (true, false)]));
 }
