@@ -51,6 +51,7 @@ impl App {
             isolate: false,
             idempotent: vec![],
             concurrency: 1,
+            reuse: None,
             at: Spanned::default(),
         };
         let group = vec![Spanned::unwritten(name.clone())];
@@ -87,6 +88,8 @@ pub struct Component {
     pub idempotent: Vec<Spanned<String>>,
     /// `concurrency = N`: requests that one instance may serve at once. Default 1.
     pub concurrency: u32,
+    /// `reuse`: requests that one instance may serve, one after another; `None` for as many as the platform allows.
+    pub reuse: Option<u32>,
     /// Where `[components.NAME]` stands in the manifest.
     pub at: Spanned<()>,
 }

@@ -22,6 +22,9 @@ use crate::{directory, route};
 /// The most requests that one instance can be told to serve at once.
 pub(crate) const CONCURRENCY_MAX: u32 = 10_000;
 
+/// The most that `reuse` can be.
+pub(crate) const REUSE_MAX: u32 = 10_000;
+
 /// An app: components and how they are linked.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +101,18 @@ pub(crate) struct RawComponent {
     /// costs all of them.
     #[schemars(range(min = 1, max = CONCURRENCY_MAX), extend("default" = 1))]
     pub(crate) concurrency: Option<u32>,
+    /// How many requests and calls one instance may serve, one after another: `true` for as many as the platform allows, `false` for one,
+    /// or a number. Every component that shares an instance has a say: the lowest number holds.
+    #[schemars(extend("default" = true))]
+    pub(crate) reuse: Option<RawReuse>,
+}
+
+/// How often an instance is used again.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum RawReuse {
+    Switch(bool),
+    Times(#[schemars(range(min = 1, max = REUSE_MAX))] u32),
 }
 
 /// What a component may reach. Default: nothing.

@@ -27,7 +27,7 @@ fn every_key_is_read() {
     assert_eq!(frontend.source.value, Source::Cargo("components/frontend".into()));
     let routes: Vec<_> = frontend.routes.iter().map(|route| route.value.clone()).collect();
     assert_eq!(routes, [Route::Prefix(String::new()), Route::Prefix("/static".into())]);
-    assert_eq!((frontend.concurrency, frontend.isolate), (4, false));
+    assert_eq!((frontend.concurrency, frontend.reuse, frontend.isolate), (4, Some(100), false));
     assert_eq!(frontend.links["shop:parts/greeter@1.0.0"].value, "greeter");
     assert_eq!(frontend.grants.config["CURRENCY"], "EUR");
     assert_eq!(frontend.grants.config["BANNER"], "Ünïcode — ok");
@@ -109,7 +109,7 @@ fn what_is_left_out_has_its_default() {
         parsed("[app]\nname = \"a\"\nversion = \"0.1.0\"\n[components.web]\nwasm = \"web.wasm\"\n");
     assert_eq!(warnings, []);
     let web = &app.components["web"];
-    assert_eq!((web.concurrency, web.isolate, web.routes.len()), (1, false, 0));
+    assert_eq!((web.concurrency, web.reuse, web.isolate, web.routes.len()), (1, None, false, 0));
     assert_eq!(web.grants, Grants::default());
     assert_eq!(web.limits.memory_bytes(), 128 << 20);
     assert_eq!(web.limits.memory_bytes, None);

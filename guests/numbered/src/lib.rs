@@ -1,11 +1,11 @@
 //! Answers with a number that stands in its code and again in its data: `code=N data=N`, and ` nonce=X` if the query has a `nonce`.
 //!
 //! Benchmarks write other numbers over these two: from one build come any number of components that differ, and whoever asks
-//! one sees whose answer it is. `/fresh` answers the same and gives the instance no second request: it traps once its answer is out.
+//! one sees whose answer it is.
 
 use std::hint::black_box;
 
-use guest_support::{Answer, path, query, respond_stream};
+use guest_support::{Answer, query, respond_stream};
 use wasip3::http::types::Request;
 use wasip3::wit_bindgen::spawn_local;
 use wasip3::wit_stream;
@@ -23,17 +23,12 @@ static IN_DATA: &[u8; 24] = b"isomer-numbered-12648430";
 impl wasip3::exports::http::handler::Guest for Numbered {
     async fn handle(request: Request) -> Answer {
         let nonce = query(&request, "nonce").map(|nonce| format!(" nonce={nonce}")).unwrap_or_default();
-        let traps = path(&request) == "/fresh";
         let text = format!("code={} data={}{nonce}\n", in_code(), in_data());
         let (mut writer, reader) = wit_stream::new();
         let answer = respond_stream(200, reader);
         spawn_local(async move {
             // A client that went away needs no answer.
             let _unread = writer.write_all(text.into_bytes()).await;
-            drop(writer);
-            if traps {
-                core::arch::wasm32::unreachable();
-            }
         });
         answer
     }

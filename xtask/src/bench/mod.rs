@@ -48,12 +48,12 @@ const BENCHES: &[Bench] = &[
     calling("seam-async", "one call of an async func, by every way of crossing a seam", seam::async_calls),
     calling("seam-load", "calls a second and CPU a call, 1, 16 and 256 in flight", seam::load),
     serving("boutique", "the example app under load, by shape", false, boutique::run),
-    serving("node-deploy", "deploying distinct apps to a node, and one app for many tenants", true, node::deploy),
+    serving("node-deploy", "deploying distinct apps to a node, and one app for many tenants", false, node::deploy),
     serving("node-start", "start of a node with all of them to an app's first answer", true, node::start),
-    serving("node-cold", "an app's first request: from disk, loaded, after being dropped", true, node::cold),
+    serving("node-cold", "an app's first request: from disk, loaded, after being dropped", false, node::cold),
     serving("node-memory", "what a loaded app and a live instance take", true, node::memory),
     serving("node-hosts", "requests a second over a thousand host names, fresh instances a second", true, node::hosts),
-    serving("node-neighbours", "a good app's latency beside hostile tenants", true, node::neighbours),
+    serving("node-neighbours", "a good app's latency beside hostile tenants", false, node::neighbours),
 ];
 
 const fn serving(name: &'static str, about: &'static str, wasmtime: bool, run: fn(&Lab) -> Result<Report>) -> Bench {

@@ -8,7 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
 use crate::model::{Component, Limits, Route, Source};
 use crate::names::ComponentName;
-use crate::raw::{FunctionText, ImportText, NameText, PathText, RawComponent, RawLimits, RouteText};
+use crate::raw::{FunctionText, ImportText, NameText, PathText, RawComponent, RawLimits, RawReuse, RouteText};
 use crate::source::{Span, Spanned};
 use crate::units::{parse_duration, parse_size};
 
@@ -48,6 +48,11 @@ impl Lowering<'_> {
             isolate: raw.isolate,
             idempotent,
             concurrency: raw.concurrency.unwrap_or(1),
+            reuse: match raw.reuse {
+                None | Some(RawReuse::Switch(true)) => None,
+                Some(RawReuse::Switch(false)) => Some(1),
+                Some(RawReuse::Times(times)) => Some(times),
+            },
             at: Spanned::new((), at),
         })
     }

@@ -103,6 +103,7 @@ impl PackedGrants {
             isolate: false,
             idempotent: vec![],
             concurrency: 1,
+            reuse: None,
             at: Spanned::default(),
         }
     }

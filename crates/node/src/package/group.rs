@@ -20,6 +20,9 @@ pub(crate) struct PackedGroup {
     pub(crate) note: GroupNote,
     pub(crate) memory_bytes: u64,
     pub(crate) concurrency: u32,
+    /// Requests and calls that one instance may serve, one after another; `None` for as many as the platform allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reuse: Option<u32>,
     pub(crate) handlers: Vec<PackedHandler>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) stubs: Vec<PackedStub>,
@@ -99,6 +102,7 @@ impl PackedGroup {
             note,
             memory_bytes: memory_bytes(app, group),
             concurrency: concurrency(app, group, options),
+            reuse: reuse(app, &group.components),
             handlers: group.handlers.iter().map(handler).collect(),
             stubs: group.stubs.iter().map(stub).collect(),
             skeletons: group.skeletons.iter().map(skeleton).collect(),
@@ -143,6 +147,7 @@ impl PackedGroup {
         }
         self.memory_bytes = entered.into_iter().max().unwrap_or(Limits::MEMORY_BYTES_DEFAULT);
         self.concurrency = self.concurrency.clamp(1, concurrency.max(1));
+        self.reuse = reuse(app, &self.components);
         self.key = key;
         Ok(self)
     }
@@ -170,6 +175,11 @@ fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     let entered = handlers.chain(group.skeletons.iter().map(|skeleton| &skeleton.component));
     let limits = entered.filter_map(|component| app.components.get(component));
     limits.map(|component| component.limits.memory_bytes()).max().unwrap_or(Limits::MEMORY_BYTES_DEFAULT)
+}
+
+/// Components that share an instance have it replaced as soon as one of them needs that.
+fn reuse(app: &App, components: &[ComponentName]) -> Option<u32> {
+    components.iter().filter_map(|name| app.components.get(name)?.reuse).min()
 }
 
 /// An instance serves several requests at once only if all handlers of its group can.

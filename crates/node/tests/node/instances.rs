@@ -41,17 +41,19 @@ async fn an_instance_is_reused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_can_have_a_fresh_instance() {
     // With a single slot, an instance must be gone before the next request gets its own.
-    let node = node(&one("counter", ""), 1, Some(1)).await;
-    let counts = counts(&node, 20).await;
-    assert!(counts.iter().all(|(_, count)| *count == 1), "{counts:?}");
-    let instances: BTreeSet<_> = counts.iter().map(|(instance, _)| instance).collect();
-    assert_eq!(instances.len(), 20);
+    for lines in ["reuse = false", "reuse = false\nconcurrency = 3"] {
+        let node = node(&one("counter", lines), 1, None).await;
+        let counts = counts(&node, 20).await;
+        assert!(counts.iter().all(|(_, count)| *count == 1), "{counts:?}");
+        let instances: BTreeSet<_> = counts.iter().map(|(instance, _)| instance).collect();
+        assert_eq!(instances.len(), 20);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_is_replaced_after_its_requests() {
-    for lines in ["", "concurrency = 3"] {
-        let node = node(&one("counter", lines), 1, Some(5)).await;
+    for lines in ["reuse = 5", "reuse = 5\nconcurrency = 3"] {
+        let node = node(&one("counter", lines), 1, None).await;
         let counts = counts(&node, 15).await;
         let numbers: Vec<_> = counts.iter().map(|(_, count)| *count).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5], "{lines}");

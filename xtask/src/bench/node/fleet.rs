@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use isomer_bench_node::bundle::manifest;
 use isomer_bench_node::node::Launch;
 use isomer_bench_node::{Admin, Bundle, Node, Target, Template, block_on, numbered, soak};
 use tokio::task::JoinSet;
@@ -26,6 +27,8 @@ const AT_ONCE: usize = 2;
 const HOSTS_MIN: u32 = 1000;
 /// The number of the app that all tenants have.
 const SHARED: u32 = numbered::NUMBER_END - 1;
+/// The host name of an app that has a fresh instance for each request.
+const FRESH_HOST: &str = "fresh.fleet.test";
 /// How long a node may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -67,7 +70,10 @@ impl Fleet {
             for number in 0..apps {
                 node.admin.set_tenant(&tenant(number), &soak::generous()).await?;
             }
+            let manifest = manifest("fresh", "reuse = false\n");
             let component = template.component(SHARED);
+            let fresh = Bundle::new(&manifest, &[("main", component.clone())], &[FRESH_HOST.to_owned()])?;
+            node.admin.deploy(OWNER, "fresh", &fresh).await?;
             let known = deploy_all(&node.admin, apps, move |number| {
                 let bundle = Bundle::one("shared", component.clone(), &[shared_host(number)])?;
                 Ok(Job { tenant: tenant(number), app: "shared".to_owned(), bundle })
@@ -108,6 +114,11 @@ impl Fleet {
     /// A request to each tenant's one app.
     pub(super) fn shared(&self) -> Vec<Target> {
         (0..self.apps).map(|number| target(&shared_host(number), SHARED)).collect()
+    }
+
+    /// A request to the app that has a fresh instance for each.
+    pub(super) fn fresh() -> Target {
+        target(FRESH_HOST, SHARED)
     }
 
     /// A request to each host name of the distinct apps: a thousand at least.

@@ -11,6 +11,7 @@ use isomer_bench_node::{Load, Outcome, Target, Template, block_on, numbered};
 use super::super::lab::Lab;
 use super::super::load::CONNECTIONS;
 use super::super::report::{Report, Series, Subject};
+use super::fleet::Fleet;
 use super::{ms, peers};
 
 const ONE: &str = "isomer node, one host name";
@@ -33,7 +34,6 @@ pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
     let template = Template::load()?;
     let wasmtime = lab.start(peers::wasmtime(lab, &template, 0)?)?;
     let node_js = peers::node_js(lab)?.map(|launch| lab.start(launch)).transpose()?;
-    let fresh = Target::get("a0.fleet.test", "/fresh", numbered::answer(0));
     let line = |name: &str, targets: Arc<[Target]>| Line {
         name: name.to_owned(),
         command: fleet.command(),
@@ -41,7 +41,7 @@ pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
         targets,
         cpu: Box::new(|| Ok(node.usage()?.cpu)),
     };
-    let mut lines = vec![line(ONE, all[..1].into()), line(&many, all.clone()), line(FRESH, [fresh].into())];
+    let mut lines = vec![line(ONE, all[..1].into()), line(&many, all.clone()), line(FRESH, [Fleet::fresh()].into())];
     for (server, body) in std::iter::once((&wasmtime, numbered::answer(0)))
         .chain(node_js.iter().map(|server| (server, "hello from Node.js\n".to_owned())))
     {
@@ -84,7 +84,7 @@ pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
     report.compare(ONE, peers::WASMTIME, "requests", "");
     report.notes = vec![
         format!("{CONNECTIONS} connections, every request to another host name, every answer checked; the load takes one of the processors"),
-        "a fresh instance: the guest traps once its answer is out, so its instance answers no second request; the trap is logged".to_owned(),
+        "a fresh instance: the app says `reuse = false`".to_owned(),
     ];
     fleet.stop(node)?;
     Ok(report)
