@@ -278,7 +278,11 @@ impl Starting<'_> {
             memory_bytes: usize::try_from(packed.memory_bytes).unwrap_or(usize::MAX),
             concurrency: packed.concurrency,
             instances_max: self.options.instances_max.unwrap_or(INSTANCES_MAX) as usize,
-            requests_per_instance_max: self.options.requests_per_instance_max.or(packed.reuse).unwrap_or(REQUESTS_PER_INSTANCE_MAX),
+            requests_per_instance_max: self
+                .options
+                .requests_per_instance_max
+                .or(packed.reuse)
+                .unwrap_or(REQUESTS_PER_INSTANCE_MAX),
             instance_age_max: INSTANCE_AGE_MAX,
             stubs,
             skeletons,

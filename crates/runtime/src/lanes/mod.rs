@@ -22,6 +22,7 @@ mod slow;
 pub(crate) mod watch;
 
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -184,11 +185,12 @@ fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'st
 }
 
 /// Runs a guest in the slow lane, until it ends or has become calm.
-async fn stint<T>(account: Arc<Account>, mut future: BoxFuture<'static, T>) -> Stint<T> {
+async fn stint<T: Send + 'static>(account: Arc<Account>, future: BoxFuture<'static, T>) -> Stint<T> {
+    let mut guest = Contained(future);
     let (mut window, mut any_long) = ((Instant::now(), Duration::ZERO), false);
     let ended = poll_fn(|cx| {
         let polling = Polling::begin(&account, SLOW_SLICE);
-        let polled = future.as_mut().poll(cx);
+        let polled = guest.0.as_mut().poll(cx);
         let took = polling.map(Polling::end).unwrap_or_default();
         window.1 += took;
         any_long |= took >= LONG_POLL;
@@ -205,7 +207,25 @@ async fn stint<T>(account: Arc<Account>, mut future: BoxFuture<'static, T>) -> S
     });
     match ended.await {
         Some(output) => Stint::Ended(output),
-        None => Stint::Calm(future),
+        None => Stint::Calm(guest.take()),
+    }
+}
+
+/// A guest's future that does not panic when it is dropped: `async_task` ends the process if one does.
+struct Contained<T: Send + 'static>(BoxFuture<'static, T>);
+
+impl<T: Send + 'static> Contained<T> {
+    fn take(&mut self) -> BoxFuture<'static, T> {
+        std::mem::replace(&mut self.0, Box::pin(std::future::pending()))
+    }
+}
+
+impl<T: Send + 'static> Drop for Contained<T> {
+    fn drop(&mut self) {
+        let future = self.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
+            tracing::error!("dropping a guest panicked");
+        }
     }
 }
 
@@ -311,6 +331,34 @@ mod tests {
         guest.abort();
         assert!(guest.await.unwrap_err().is_cancelled());
         orders.closed().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_a_guest_is_dropped_in_the_slow_lane_stays_there() {
+        struct Panics(Option<Orders>);
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                self.0 = None;
+                panic!("on purpose");
+            }
+        }
+        let account = limited();
+        let (alive, mut dropped) = mpsc::unbounded_channel();
+        let executor = std::thread::current().id();
+        let future = Box::pin(async move {
+            let _panics = Panics(Some(alive));
+            while std::thread::current().id() == executor {
+                let until = processor_time() + LONG;
+                while processor_time() < until {}
+                tokio::task::yield_now().await;
+            }
+            std::future::pending::<()>().await;
+        });
+        let guest = tokio::spawn(Metered::new(&account, future));
+        tokio::task::yield_now().await;
+        guest.abort();
+        assert!(guest.await.unwrap_err().is_cancelled());
+        assert_eq!(dropped.recv().await, None);
     }
 
     #[tokio::test]

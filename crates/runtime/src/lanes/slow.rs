@@ -7,6 +7,7 @@
 //! A thread is started when there is work for it and ends when there has been none for a while. Where none can be started,
 //! the executor's own threads do the work.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -125,8 +126,10 @@ impl Job {
     fn run(self) -> Duration {
         let _entered = self.executor.enter();
         let before = crate::meter::processor_time();
-        // A guest's panic is for whoever waits for it.
-        self.runnable.run();
+        // A guest's panic is delivered to whoever waits for it. Any other one must not end this thread, which is counted.
+        if catch_unwind(AssertUnwindSafe(|| self.runnable.run())).is_err() {
+            tracing::error!("a panic in the slow lane outside of any guest");
+        }
         crate::meter::processor_time().saturating_sub(before)
     }
 }

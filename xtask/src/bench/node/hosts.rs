@@ -83,7 +83,9 @@ pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
     report.compare(FRESH, ONE, "CPU a request", "");
     report.compare(ONE, peers::WASMTIME, "requests", "");
     report.notes = vec![
-        format!("{CONNECTIONS} connections, every request to another host name, every answer checked; the load takes one of the processors"),
+        format!(
+            "{CONNECTIONS} connections, every request to another host name, every answer checked; the load takes one of the processors"
+        ),
         "a fresh instance: the app says `reuse = false`".to_owned(),
     ];
     fleet.stop(node)?;
