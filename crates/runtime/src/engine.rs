@@ -20,6 +20,9 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 /// How often it is looked whether a guest has used up its time slice, while guests run.
 const WATCH_TICK: Duration = Duration::from_millis(1);
 
+/// The shortest time between two looks, however soon a slice is over.
+const PAUSE_MIN: Duration = Duration::from_micros(100);
+
 /// The most linear memory that one memory of a guest can have, whatever the manifest says. Every memory is a slot of this size
 /// in the pool's address space.
 pub const MEMORY_BYTES_MAX: u64 = 4 << 30;
@@ -174,7 +177,11 @@ fn tick(engine: &wasmtime::EngineWeak, alive: &Weak<Shared>) {
             engine.increment_epoch();
             advanced = Instant::now();
         }
-        pause = if activity.is_active { WATCH_TICK } else { EPOCH_TICK };
+        pause = match activity.next {
+            Some(next) => next.clamp(PAUSE_MIN, WATCH_TICK),
+            None if activity.is_active => WATCH_TICK,
+            None => EPOCH_TICK,
+        };
     }
 }
 

@@ -96,6 +96,7 @@ pub use given::GivenClockAndRandom;
 pub use graph::{Entrance, Graph, GroupHandle};
 pub use group::{Group, GroupSettings, Handler, Request};
 pub use guest::{Guest, RequestId};
+pub use lanes::priority::prefer_latency;
 pub use link::{Import, Owner, Provider};
 pub use skeleton::Skeleton;
 pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};

@@ -57,8 +57,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     let inherited = Inherited::take()?;
     // First of all: how many apps are kept in memory is reckoned from it.
     raise_open_files();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(|| {
+            // Where it may not be asked for, requests only wait longer beside guests that compute.
+            let _ = isomer_runtime::prefer_latency();
+        })
+        .build()
+        .context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, inherited, *console, Instant::now()));
     // Whoever did not want to wait does not wait for what blocks either.
     runtime.shutdown_background();

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Credit that is saved up at most.
-const CREDIT_MAX: Duration = Duration::from_millis(8);
+const CREDIT_MAX: Duration = Duration::from_millis(4);
 
-/// Credit for each second: with twenty hostile accounts, a tenth of one thread's time.
-const CREDIT_PER_SECOND: Duration = Duration::from_millis(5);
+/// Credit for each second: with twenty hostile accounts, a twenty-fifth of one thread's time.
+const CREDIT_PER_SECOND: Duration = Duration::from_millis(2);
 
 /// Debt that is remembered at most, so that an account is back in the fast lane soon after it has stopped computing for long.
-const DEBT_MAX: Duration = Duration::from_millis(10);
+const DEBT_MAX: Duration = Duration::from_millis(4);
 
 /// One account's credit.
 #[derive(Debug)]
@@ -77,12 +77,12 @@ mod tests {
         let credit = FastLaneCredit::new(0);
         assert!(credit.permits(|| 0));
         for _ in 0..4 {
-            credit.charge(Duration::from_millis(2), 0);
+            credit.charge(Duration::from_millis(1), 0);
         }
         assert!(!credit.permits(|| 0));
-        assert!(credit.permits(|| SECOND / 10), "half a millisecond was paid in");
+        assert!(credit.permits(|| SECOND / 10), "a fifth of a millisecond was paid in");
         credit.charge(Duration::from_secs(10), SECOND / 10);
-        assert!(!credit.permits(|| 2 * SECOND), "10 ms are owed, 5 a second paid");
+        assert!(!credit.permits(|| 2 * SECOND), "4 ms are owed, 2 a second paid");
         assert!(credit.permits(|| 3 * SECOND), "no debt is larger than that");
     }
 

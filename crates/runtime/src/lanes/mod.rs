@@ -2,11 +2,11 @@
 //!
 //! | lane | threads | who |
 //! | --- | --- | --- |
-//! | fast | the executor's, which also do all input and output | every guest at first, for [`FAST_TOTAL`] of processor time |
+//! | fast | the executor's, which also do all input and output | every guest at first, for one [`FAST_SLICE`], or [`FAST_TOTAL`] in short polls |
 //! | slow | as many as processors, at a lower priority | guests that have computed for longer |
 //!
 //! A [`Metered`] future is polled in the fast lane, within the task that owns the connection: no wake-up of another thread. When it has used
-//! [`FAST_TOTAL`], the guest's future moves to the slow lane, and the task waits for it. When it has become calm (a stream that
+//! that up, the guest's future moves to the slow lane, and the task waits for it. When it has become calm (a stream that
 //! waits most of the time), it moves back. An account whose guests often turn out to compute for long begins in the slow lane from
 //! the outset (see [`credit`]).
 //!
@@ -17,6 +17,7 @@
 //! second); `SCHED_IDLE` (a thread that holds a lock may not run for seconds on a busy machine).
 
 pub(crate) mod credit;
+pub(crate) mod priority;
 mod queue;
 mod slow;
 pub(crate) mod watch;
@@ -35,15 +36,13 @@ use tokio::runtime::Handle;
 use crate::account::Account;
 use crate::meter::Polling;
 
-/// How long a guest may run at once in the fast lane before it yields.
-const FAST_SLICE: Duration = Duration::from_millis(1);
+/// How long a guest may run at once in the fast lane before it yields. One that has used up a whole slice moves to the slow lane: it computes,
+/// and a request that comes meanwhile waits for it.
+const FAST_SLICE: Duration = Duration::from_micros(500);
 
-/// Processor time of a guest in the fast lane before it moves to the slow one: in polls that are [`LONG_POLL`] or longer, or in short ones
-/// within [`FAST_WINDOW`].
+/// Processor time of a guest in the fast lane, in polls that are shorter than [`FAST_SLICE`], before it moves to the slow one: within
+/// [`FAST_WINDOW`].
 const FAST_TOTAL: Duration = Duration::from_millis(2);
-
-/// Polls that take as long keep a request waiting that comes meanwhile.
-const LONG_POLL: Duration = Duration::from_micros(500);
 
 /// A guest that serves many short requests, one after another or at once, computes a little all the time: what it used longer ago than this
 /// does not count.
@@ -78,28 +77,25 @@ enum Place<T> {
 /// What a guest has used of the fast lane.
 #[derive(Debug, Clone, Copy, Default)]
 struct FastUse {
-    /// In long polls.
-    long: Duration,
-    /// In short ones, since `window`.
-    short: Duration,
+    /// Since `window`.
+    used: Duration,
     window: Option<Instant>,
+    /// A whole slice was used up.
+    is_slice_used: bool,
 }
 
 impl FastUse {
     fn add(&mut self, used: Duration) {
-        if used >= LONG_POLL {
-            self.long += used;
-            return;
-        }
+        self.is_slice_used |= used >= FAST_SLICE;
         let now = Instant::now();
         match self.window {
-            Some(window) if now.saturating_duration_since(window) < FAST_WINDOW => self.short += used,
-            _ => (self.window, self.short) = (Some(now), used),
+            Some(window) if now.saturating_duration_since(window) < FAST_WINDOW => self.used += used,
+            _ => (self.window, self.used) = (Some(now), used),
         }
     }
 
-    fn total(&self) -> Duration {
-        self.long + self.short
+    fn is_too_much(&self) -> bool {
+        self.is_slice_used || self.used >= FAST_TOTAL
     }
 }
 
@@ -146,9 +142,9 @@ impl<T: Send + 'static> Future for Metered<T> {
                     if is_limited {
                         used.add(took);
                     }
-                    let too_long = is_limited && used.total() >= FAST_TOTAL;
+                    let too_long = is_limited && used.is_too_much();
                     if too_long {
-                        this.account.charge_fast_lane(used.total());
+                        this.account.charge_fast_lane(used.used);
                     }
                     if polled.is_ready() {
                         return polled;
@@ -193,7 +189,7 @@ async fn stint<T: Send + 'static>(account: Arc<Account>, future: BoxFuture<'stat
         let polled = guest.0.as_mut().poll(cx);
         let took = polling.map(Polling::end).unwrap_or_default();
         window.1 += took;
-        any_long |= took >= LONG_POLL;
+        any_long |= took >= FAST_SLICE;
         let is_over = window.0.elapsed() >= CALM_TIME;
         let is_calm = is_over && window.1 < CALM_USE && !any_long;
         if is_over {

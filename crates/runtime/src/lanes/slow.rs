@@ -14,12 +14,8 @@ use std::time::Duration;
 use async_task::Runnable;
 use tokio::runtime::Handle;
 
+use super::priority;
 use super::queue::{AccountId, FairQueue};
-
-/// How much lower the priority of these threads is, as a nice value. Low enough that a thread of the fast lane which wakes up goes
-/// first, and not so low (as `SCHED_IDLE` would be) that other programs can keep a thread from the processor for
-/// seconds: it may hold a lock that the fast lane needs.
-const NICE: i32 = 10;
 
 /// How long a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -74,9 +70,9 @@ impl SlowLane {
 
     /// The life of one thread.
     fn work(&self) {
-        // On Linux this is the calling thread's priority (setpriority(2), "C library/kernel differences"). At the normal one the thread
-        // only keeps the others from the processor for longer.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        if let Err(error) = priority::lower() {
+            tracing::debug!(%error, "the priority of a thread cannot be lowered");
+        }
         while let Some((account, job)) = self.next() {
             let used = job.run();
             self.state().queue.finish(account, u64::try_from(used.as_nanos()).unwrap_or(u64::MAX));

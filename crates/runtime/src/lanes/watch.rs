@@ -30,6 +30,20 @@ pub(crate) struct Activity {
     pub(crate) slice_is_over: bool,
     /// A guest was polled not long ago.
     pub(crate) is_active: bool,
+    /// When the first of the guests that run now, and have not used up their time slices, will have: so long from now.
+    pub(crate) next: Option<Duration>,
+}
+
+impl Activity {
+    const NONE: Self = Self { slice_is_over: false, is_active: false, next: None };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            slice_is_over: self.slice_is_over || other.slice_is_over,
+            is_active: self.is_active || other.is_active,
+            next: [self.next, other.next].into_iter().flatten().min(),
+        }
+    }
 }
 
 impl PollSlot {
@@ -57,9 +71,11 @@ impl PollSlot {
     fn activity(&self, now: u64) -> Activity {
         let ran_ns = now.saturating_sub(self.began_ns.load(Ordering::Relaxed));
         let is_polling = self.is_polling.load(Ordering::Relaxed);
+        let left_ns = self.slice_ns.load(Ordering::Relaxed).saturating_sub(ran_ns);
         Activity {
-            slice_is_over: is_polling && ran_ns >= self.slice_ns.load(Ordering::Relaxed),
+            slice_is_over: is_polling && left_ns == 0,
             is_active: is_polling || Duration::from_nanos(ran_ns) < ACTIVE,
+            next: (is_polling && left_ns > 0).then(|| Duration::from_nanos(left_ns)),
         }
     }
 }
@@ -68,9 +84,7 @@ impl PollSlot {
 pub(crate) fn activity() -> Activity {
     let now = now();
     let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
-    slots.iter().map(|slot| slot.activity(now)).fold(Activity { slice_is_over: false, is_active: false }, |all, one| {
-        Activity { slice_is_over: all.slice_is_over || one.slice_is_over, is_active: all.is_active || one.is_active }
-    })
+    slots.iter().map(|slot| slot.activity(now)).fold(Activity::NONE, Activity::and)
 }
 
 #[cfg(test)]
@@ -83,10 +97,19 @@ mod tests {
         let began = Instant::now();
         let at = |ms: u64| since_beginning(began) + ms * 1_000_000;
         slot.begin(began, Duration::from_millis(1));
-        assert_eq!(slot.activity(at(0)), Activity { slice_is_over: false, is_active: true });
-        assert_eq!(slot.activity(at(500)), Activity { slice_is_over: true, is_active: true });
+        let running = Activity { is_active: true, ..Activity::NONE };
+        assert_eq!(slot.activity(at(0)), Activity { next: Some(Duration::from_millis(1)), ..running });
+        assert_eq!(slot.activity(at(500)), Activity { slice_is_over: true, ..running });
         slot.end();
-        assert_eq!(slot.activity(at(5)), Activity { slice_is_over: false, is_active: true });
-        assert_eq!(slot.activity(at(500)), Activity { slice_is_over: false, is_active: false });
+        assert_eq!(slot.activity(at(5)), running);
+        assert_eq!(slot.activity(at(500)), Activity::NONE);
+    }
+
+    #[test]
+    fn of_several_slices_the_one_that_is_over_first_counts() {
+        let (first, second) = (Duration::from_micros(200), Duration::from_micros(300));
+        let one = |next| Activity { next, ..Activity::NONE };
+        assert_eq!(one(Some(second)).and(one(Some(first))), one(Some(first)));
+        assert_eq!(one(None).and(one(Some(second))), one(Some(second)));
     }
 }

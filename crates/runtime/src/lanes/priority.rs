@@ -1,0 +1,92 @@
+//! What the kernel's scheduler is told of the threads of both lanes.
+//!
+//! The nice value alone decides how much of a busy processor a thread has, not how soon it gets one: a thread that runs is protected from one that
+//! wakes up until its slice (some milliseconds) is over. Linux 6.12 and later take a slice for each thread (`sched_runtime` of an ordinary
+//! thread, sched_setattr(2)) and let a thread with a shorter slice take the processor from one with a longer one. Older kernels ignore it.
+
+use std::io;
+use std::time::Duration;
+
+/// The lowest priority that there is.
+const NICE_MAX: i32 = 19;
+
+/// How much lower the priority of the slow lane's threads is, as a nice value. Low enough that a thread of the fast lane which wakes up goes
+/// first, and not so low (as `SCHED_IDLE` would be) that other programs can keep a thread from the processor for
+/// seconds: it may hold a lock that the fast lane needs.
+const SLOW_NICE: i32 = 10;
+
+/// Longer than that of all ordinary threads (a few milliseconds).
+const SLOW_SLICE: Duration = Duration::from_millis(20);
+
+/// Shorter than that of all ordinary threads.
+const FAST_SLICE: Duration = Duration::from_micros(300);
+
+/// Lowers the calling thread's priority: others that wake up go first, and it wakes up behind them (`SCHED_BATCH`).
+///
+/// # Errors
+/// When the system refuses, as a sandbox may. Then the thread only keeps others from the processor for longer.
+pub(super) fn lower() -> io::Result<()> {
+    set(libc::SCHED_BATCH, (nice()? + SLOW_NICE).min(NICE_MAX), SLOW_SLICE)
+}
+
+/// Makes the calling thread one of an executor, which runs for a short time whenever it wakes up and should not have to wait for that.
+///
+/// # Errors
+/// When the system refuses, as a sandbox may. Then the thread may have to wait for longer.
+pub fn prefer_latency() -> io::Result<()> {
+    set(libc::SCHED_OTHER, nice()?, FAST_SLICE)
+}
+
+/// The calling thread's own nice value, as Linux has it (setpriority(2), "C library/kernel differences"): that of the process, unless it was
+/// changed.
+fn nice() -> io::Result<i32> {
+    Ok(rustix::process::getpriority_process(None)?)
+}
+
+#[expect(unsafe_code, reason = "a system call without a wrapper")]
+fn set(policy: libc::c_int, nice: i32, slice: Duration) -> io::Result<()> {
+    let attributes = libc::sched_attr {
+        size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or_default(),
+        sched_policy: policy.unsigned_abs(),
+        sched_flags: 0,
+        sched_nice: nice,
+        sched_priority: 0,
+        sched_runtime: u64::try_from(slice.as_nanos()).unwrap_or_default(),
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // SAFETY: the kernel reads `size` bytes from `attributes`, which is a structure of that size and outlives the call; it writes
+    // no memory of ours. 0 is the calling thread, and there are no flags.
+    let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statistics() -> Vec<String> {
+        let text = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux has it");
+        text.rsplit_once(") ").expect("a name").1.split(' ').map(str::to_owned).collect()
+    }
+
+    /// Nice value and policy of the calling thread: fields 19 and 41 of proc_pid_stat(5), of which the first two are cut off.
+    fn scheduled() -> (i32, i32) {
+        let fields = statistics();
+        let number = |field: usize| fields[field - 3].parse().expect("a number");
+        (number(19), number(41))
+    }
+
+    #[test]
+    fn a_thread_is_told_its_priority() {
+        std::thread::spawn(|| {
+            let (before, _) = scheduled();
+            prefer_latency().expect("a shorter slice");
+            assert_eq!(scheduled(), (before, libc::SCHED_OTHER));
+            lower().expect("a lower priority");
+            assert_eq!(scheduled(), ((before + SLOW_NICE).min(NICE_MAX), libc::SCHED_BATCH));
+        })
+        .join()
+        .expect("no panic");
+    }
+}
