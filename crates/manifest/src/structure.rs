@@ -151,7 +151,8 @@ impl Check<'_> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let out_of_bounds = matches!(value, DeValue::Integer(_)) && text(schema, "type") == Some("integer");
+        let takes_integers = choices(schema).into_iter().any(|choice| text(choice, "type") == Some("integer"));
+        let out_of_bounds = matches!(value, DeValue::Integer(_)) && takes_integers;
         let written = self.source.get(span.start..span.end).unwrap_or_default();
         let said = if out_of_bounds { format!("`{written}` is out of bounds") } else { format!("this is {found}") };
         let mut diagnostic = Diagnostic::error(format!("`{path}` must be {}", a_type_name(schema)))
@@ -236,8 +237,7 @@ fn way_out(value: &DeValue<'_>, written: &str, schema: &Value) -> Option<String>
         {
             Some(format!("leave out the quotes: `{text}`"))
         }
-        ("string" | "array" | "object", _) => Some(format!("for example `{}`", example_of(choice))),
-        _ => None,
+        _ => Some(format!("for example `{}`", example_of(choice))),
     }
 }
 
