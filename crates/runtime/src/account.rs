@@ -9,6 +9,8 @@
 //! Processor time is charged after each poll of a guest (see `meter`) and paid out of a bucket which fills at the account's rate. Who
 //! has an empty one begins nothing new; who owes more than a whole bucket is stopped at the next tick. So a short excess costs new
 //! requests and not those that are nearly done, and in the long run nobody has more than its rate.
+//!
+//! long because a third of it are tests, and all that is counted of a tenant's guests is counted here.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -229,7 +229,7 @@ fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
                     Ok(chunk) => chunk::write(account, file, Some(offset), chunk, claim).await,
                     Err(error) => Err(error),
                 };
-                answer(written.map(|written| written as u64).map_err(FsError::from))
+                answer(written.map(|written| written.bytes as u64).map_err(FsError::from))
             })
         },
     )?;

@@ -81,7 +81,14 @@ pub(super) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, le
     threads::run(&account, read).await.flatten()
 }
 
-/// Writes all of `chunk` at `offset`, or at the end, and returns how much that was. The claim ends with it.
+/// What was written.
+pub(super) struct Written {
+    pub(super) bytes: usize,
+    /// Where the file ends now, of a write at the end.
+    pub(super) end: Option<u64>,
+}
+
+/// Writes all of `chunk` at `offset`, or at the end. The claim ends with it.
 ///
 /// # Errors
 /// Of the file; a part may have been written.
@@ -91,7 +98,7 @@ pub(super) async fn write(
     offset: Option<u64>,
     mut chunk: Chunk,
     claim: Option<Claim>,
-) -> io::Result<usize> {
+) -> io::Result<Written> {
     let write = move || {
         let _claim = claim;
         let length = chunk.bytes.len();
@@ -108,7 +115,8 @@ pub(super) async fn write(
                 Err(error) => return Err(error),
             }
         }
-        Ok(length)
+        let end = if offset.is_none() { file.metadata().ok().map(|file| file.len()) } else { None };
+        Ok(Written { bytes: length, end })
     };
     threads::run(&account, write).await.flatten()
 }

@@ -10,7 +10,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
-use super::chunk::{self, CHUNK_BYTES, Chunk};
+use super::chunk::{self, CHUNK_BYTES, Chunk, Written};
 use super::{Claim, FolderStorage, affordable, cost, full};
 use crate::account::Account;
 use crate::open_files::OpenFile;
@@ -124,6 +124,8 @@ pub(super) struct Output {
     file: Arc<File>,
     /// `None`: at the end.
     offset: Option<u64>,
+    /// Where the file ended when this stream last wrote at its end.
+    end: Option<u64>,
     /// `None`: without a limit.
     storage: Option<Arc<dyn FolderStorage>>,
     state: Writing,
@@ -134,7 +136,7 @@ pub(super) struct Output {
 
 enum Writing {
     Idle,
-    Writes(AbortOnDropJoinHandle<io::Result<usize>>),
+    Writes(AbortOnDropJoinHandle<io::Result<Written>>),
     /// The folders are being counted.
     Counts(BoxFuture<'static, ()>),
     Failed(io::Error),
@@ -149,13 +151,19 @@ impl Output {
         storage: Option<Arc<dyn FolderStorage>>,
         open: OpenFile,
     ) -> Self {
-        Self { account, file, offset, storage, state: Writing::Idle, has_counted: false, _open: open }
+        Self { account, file, offset, end: None, storage, state: Writing::Idle, has_counted: false, _open: open }
     }
 
-    fn has_written(&mut self, written: io::Result<usize>) {
+    /// Where it writes, as far as that is known.
+    fn place(&self) -> Option<u64> {
+        self.offset.or(self.end)
+    }
+
+    fn has_written(&mut self, written: io::Result<Written>) {
         self.state = match written {
-            Ok(bytes) => {
+            Ok(Written { bytes, end }) => {
                 self.offset = self.offset.map(|offset| offset.saturating_add(bytes as u64));
+                self.end = end;
                 Writing::Idle
             }
             Err(error) => Writing::Failed(error),
@@ -207,7 +215,7 @@ impl OutputStream for Output {
         }
         // What `check_write` saw may be somebody else's by now.
         let claim = match &self.storage {
-            Some(storage) => match Claim::now(storage, cost(self.offset, bytes.len())) {
+            Some(storage) => match Claim::now(storage, cost(self.place(), bytes.len())) {
                 Some(claim) => Some(claim),
                 None => return Err(self.refuse(full())),
             },
@@ -232,7 +240,7 @@ impl OutputStream for Output {
             return Ok(0);
         }
         let Some(storage) = &self.storage else { return Ok(CHUNK_BYTES) };
-        let permitted = affordable(self.offset, storage.room()).min(CHUNK_BYTES);
+        let permitted = affordable(self.place(), storage.room()).min(CHUNK_BYTES);
         if permitted > 0 {
             self.has_counted = false;
             return Ok(permitted);
@@ -249,7 +257,7 @@ impl OutputStream for Output {
         self.ready().await;
         self.check()?;
         let claim = match &self.storage {
-            Some(storage) => match Claim::wait(storage, cost(self.offset, bytes.len())).await {
+            Some(storage) => match Claim::wait(storage, cost(self.place(), bytes.len())).await {
                 Some(claim) => Some(claim),
                 None => return Err(self.refuse(full())),
             },
@@ -301,6 +309,21 @@ mod tests {
         assert_eq!((storage.counts.load(Ordering::SeqCst), storage.refused.load(Ordering::SeqCst)), (1, 1));
         assert_eq!(std::fs::read(file.path()).unwrap(), [vec![1; 1 << 10], vec![2; 3 << 10]].concat());
         assert_eq!((storage.pending.load(Ordering::SeqCst), storage.account.used().host_bytes), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_quota_is_met_in_few_steps_at_the_end_of_a_file() {
+        let (storage, file) = (Fake::new(100_000, 1 << 20), tempfile::NamedTempFile::new().unwrap());
+        std::fs::write(file.path(), vec![1; 4000]).unwrap();
+        let mut stream = output(&storage, &file);
+        stream.offset = None;
+        let (mut written, mut steps) = (0, 0);
+        while let Ok(permitted) = stream.write_ready().await {
+            stream.write(Bytes::from(vec![2; permitted])).unwrap();
+            (written, steps) = (written + permitted, steps + 1);
+        }
+        assert!(written >= 100_000 - 3 * 4096 && steps <= 4, "{written} bytes in {steps} steps");
+        assert_eq!(std::fs::read(file.path()).unwrap().len(), 4000 + written);
     }
 
     #[tokio::test]

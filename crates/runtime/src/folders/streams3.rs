@@ -14,7 +14,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, StreamResult};
 use wasmtime_wasi::p3::bindings::filesystem::types::ErrorCode;
 
-use super::chunk::{self, CHUNK_BYTES, Chunk};
+use super::chunk::{self, CHUNK_BYTES, Chunk, Written};
 use super::{Claim, FolderStorage, cost};
 use crate::account::Account;
 use crate::open_files::OpenFile;
@@ -142,7 +142,7 @@ enum Writing {
     Claims(BoxFuture<'static, Option<Claim>>, usize),
     /// Has space for so many bytes.
     May(Option<Claim>, usize),
-    Writes(BoxFuture<'static, io::Result<usize>>),
+    Writes(BoxFuture<'static, io::Result<Written>>),
     Over,
 }
 
@@ -228,8 +228,8 @@ impl<D> StreamConsumer<D> for Write {
                 // It cannot be taken back, so it is waited for even when the guest no longer wants it.
                 Writing::Writes(mut write) => match write.as_mut().poll(cx) {
                     Poll::Ready(Ok(written)) => {
-                        source.mark_read(written);
-                        me.offset = me.offset.map(|offset| offset.saturating_add(written as u64));
+                        source.mark_read(written.bytes);
+                        me.offset = me.offset.map(|offset| offset.saturating_add(written.bytes as u64));
                         me.state = Writing::Idle;
                         return Poll::Ready(Ok(StreamResult::Completed));
                     }
