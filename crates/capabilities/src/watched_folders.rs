@@ -293,10 +293,8 @@ mod tests {
         let Bench { dir: _dir, account, folders, .. } = bench();
         // Not for its age.
         folders.count().await;
-        let mut last = folders.shared.last.lock().unwrap();
-        last.as_mut().unwrap().took = Duration::ZERO;
-        last.as_mut().unwrap().at = Instant::now() - PAUSE_MIN;
-        drop(last);
+        let counted = Counted { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
+        *locked(&folders.shared.last) = Some(counted);
         let mut counted = folders.shared.counted.subscribe();
         let mut claims = 0;
         while !counted.has_changed().unwrap() && !locked(&folders.shared.counting).is_running {
