@@ -40,6 +40,10 @@ const TAKING_DOWN: Duration = Duration::from_millis(5);
 /// How long an instance may take that is taken down by a task of its own. Before that, no other one is evicted for the same claim.
 const TAKING_DOWN_LATER: Duration = Duration::from_millis(100);
 
+/// How often a claim that waits looks for an instance that could be evicted: one may have become idle in the moment between the claim's last
+/// look and its place in the line.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// How often idle instances are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -162,7 +166,7 @@ impl Room {
         deadline: Instant,
     ) -> Result<Claim, Failure> {
         let slots = counted(slots, account);
-        let until = deadline.min(Instant::now() + WAIT_MAX);
+        let last = deadline.min(Instant::now() + WAIT_MAX);
         let mut waiting = match self.enter(slots, account) {
             Ok(claim) => return Ok(claim),
             Err(waiting) => waiting,
@@ -171,16 +175,17 @@ impl Room {
             let (lack, accounts) = self.lack(slots, account);
             let evicted = lack.and_then(|lack| self.evict(lack, account));
             // What was evicted may have been too small, or is another one's turn.
-            let until = match evicted {
-                None => until,
-                Some(Evicted { is_gone: true, .. }) => until.min(Instant::now() + TAKING_DOWN),
-                Some(Evicted { is_gone: false, .. }) => until.min(Instant::now() + TAKING_DOWN_LATER),
+            let pause = match evicted {
+                None => LOOK_AGAIN,
+                Some(Evicted { is_gone: true, .. }) => TAKING_DOWN,
+                Some(Evicted { is_gone: false, .. }) => TAKING_DOWN_LATER,
             };
+            let until = last.min(Instant::now() + pause);
             if tokio::time::timeout_at(until.into(), &mut waiting.granted).await.is_ok() {
                 waiting.is_taken = true;
                 return Ok(Claim { room: self.clone(), account: account.clone(), slots });
             }
-            if evicted.is_none() {
+            if evicted.is_none() && Instant::now() >= last {
                 return Err(Failure::Full { limit: limit(lack, accounts) });
             }
         }
@@ -217,7 +222,9 @@ impl Room {
         match lack {
             Lack::Account(_) => account.idlers().drop_oldest(),
             Lack::Share(dimension) | Lack::Pool { dimension, is_beyond: true } => {
-                self.idlers.drop_oldest_of(|other| other.held().get(dimension) > own.get(dimension))
+                let beyond = self.idlers.drop_oldest_of(|other| other.held().get(dimension) > own.get(dimension));
+                // Its guaranteed share may be idle, of another app or since this claim came.
+                beyond.or_else(|| account.idlers().drop_oldest())
             }
             Lack::Pool { is_beyond: false, .. } => self.idlers.drop_oldest(),
         }
@@ -522,6 +529,67 @@ mod tests {
             assert!(!room.is_wanted(ONE, &modest), "nothing would come of it");
             drop(held);
             assert!(matches!(poll(waiting.as_mut()), Poll::Ready(Ok(_))));
+        });
+    }
+
+    /// A pool with one instance, which is idle once it is given back.
+    #[derive(Default)]
+    struct OneIdle {
+        claim: Mutex<Option<Claim>>,
+        since: Arc<crate::idle::IdleSince>,
+    }
+
+    impl OneIdle {
+        fn give_back(&self, claim: Claim) {
+            *self.claim.lock().unwrap() = Some(claim);
+            self.since.set(Some(now()));
+        }
+    }
+
+    impl crate::idle::Idle for OneIdle {
+        fn drop_oldest(&self) -> Option<Evicted> {
+            self.since.set(None);
+            let dropped = self.claim.lock().unwrap().take();
+            dropped.map(|_| Evicted { bytes: 0, is_gone: true })
+        }
+
+        fn idle_bytes(&self) -> u64 {
+            0
+        }
+
+        fn drop_old(&self) {}
+    }
+
+    #[test]
+    fn an_accounts_own_idle_instance_makes_room_when_it_has_its_share_only() {
+        in_runtime(async {
+            // The others hold all that is common, and this one has what is set aside for it.
+            let room = Room::new(PoolSizes::new(16));
+            let others = [tenant(), tenant(), tenant(), tenant()];
+            let _held: Vec<_> = others.iter().map(|other| all(&room, other)).collect();
+            let account = tenant();
+            let mut own = all(&room, &account);
+            let pool = Arc::new(OneIdle::default());
+            let weak: std::sync::Weak<OneIdle> = Arc::downgrade(&pool);
+            room.idlers.add(pool.since.clone(), weak.clone(), &account);
+            account.idlers().add(pool.since.clone(), weak, &account);
+            // Idle before the claim, and idle only after it has looked.
+            for is_late in [false, true] {
+                let claim = own.pop().expect("its share");
+                assert!(own.is_empty(), "one instance is its share");
+                if is_late {
+                    let waiting = room.claim(ONE, &account, later());
+                    let freeing = async {
+                        tokio::task::yield_now().await;
+                        pool.give_back(claim);
+                    };
+                    let (granted, ()) = futures::future::join(waiting, freeing).await;
+                    own.push(granted.ok().expect("its idle instance made room"));
+                } else {
+                    pool.give_back(claim);
+                    own.push(room.claim(ONE, &account, later()).await.ok().expect("its idle instance made room"));
+                }
+            }
         });
     }
 
