@@ -174,15 +174,15 @@ fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'st
     let Ok(executor) = Handle::try_current() else { return Place::Fast(future, FastUse::default()) };
     let id = account.id();
     let schedule = move |runnable| slow::push(id, runnable, executor.clone());
-    let (runnable, task) =
-        async_task::Builder::new().propagate_panic(true).spawn(|()| stint(account.clone(), future), schedule);
+    let (runnable, task) = async_task::Builder::new()
+        .propagate_panic(true)
+        .spawn(|()| stint(account.clone(), Contained(future)), schedule);
     runnable.schedule();
     Place::Slow(task)
 }
 
 /// Runs a guest in the slow lane, until it ends or has become calm.
-async fn stint<T: Send + 'static>(account: Arc<Account>, future: BoxFuture<'static, T>) -> Stint<T> {
-    let mut guest = Contained(future);
+async fn stint<T: Send + 'static>(account: Arc<Account>, mut guest: Contained<T>) -> Stint<T> {
     let (mut window, mut any_long) = ((Instant::now(), Duration::ZERO), false);
     let ended = poll_fn(|cx| {
         let polling = Polling::begin(&account, SLOW_SLICE);
