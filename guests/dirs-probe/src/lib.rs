@@ -110,7 +110,8 @@ fn fill_rest(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
 
 async fn read_3(file: &str) -> io::Result<Vec<u8>> {
     let (dir, rest) = preopen(file)?;
-    let file = dir.open_at(PathFlags::empty(), rest, OpenFlags::empty(), DescriptorFlags::READ).await.map_err(failed)?;
+    let file =
+        dir.open_at(PathFlags::empty(), rest, OpenFlags::empty(), DescriptorFlags::READ).await.map_err(failed)?;
     let (stream, result) = file.read_via_stream(0);
     let bytes = stream.collect().await;
     result.await.map_err(failed)?;
