@@ -55,7 +55,9 @@ async fn files_end_at_the_quota_of_storage() {
     for (number, attack) in ON_DISK.iter().enumerate() {
         let Ask::Get(target) = attack.ask else { unreachable!("all of them are") };
         let answer = world.get("attacker.test", &format!("/{target}")).await;
-        let (told, name) = (answer.ok(), attack.name);
+        let name = attack.name;
+        assert_eq!(answer.status, 200, "{name}: {answer:?}; {:?}", world.usage("attacker"));
+        let told = answer.ok();
         assert!(told.contains(attack.says) && !told.contains("got "), "{name}: {told}");
         let there = bytes_in(&world.folder().join("attacker/main/dirs"));
         assert!(there >= attack.bytes_min, "{name}: it was refused from the beginning: {there}");
