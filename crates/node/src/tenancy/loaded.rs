@@ -21,6 +21,12 @@ use crate::revision::Revision;
 /// How often the system's memory is looked at.
 const MEMORY_CHECK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a load waits for a seat before it looks again: twice as long each time, as each look may be at all loaded apps.
+const SEAT_PAUSE_FIRST: Duration = Duration::from_millis(5);
+
+/// The last of these pauses; half a second and some in all.
+const SEAT_PAUSE_LAST: Duration = Duration::from_millis(320);
+
 /// One in so many of the loaded apps is dropped at once when memory is short.
 const DROPPED_PART: usize = 8;
 
@@ -139,6 +145,20 @@ impl LoadedSet {
             if !self.drop_oldest() {
                 return None;
             }
+        }
+    }
+
+    /// As [`LoadedSet::seat`], waiting a while for an app to have served its requests: a guest may still be at work for a moment after its answer has
+    /// been read.
+    pub(super) async fn seat_soon(&self) -> Option<Seat> {
+        let mut pause = SEAT_PAUSE_FIRST;
+        loop {
+            let seat = self.seat();
+            if seat.is_some() || pause > SEAT_PAUSE_LAST {
+                return seat;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
     }
 

@@ -150,7 +150,7 @@ impl Inner {
             let taken = self.shelf.clone().take(tenant, name, revision.clone());
             let stock = timeout_at(deadline, taken).await.map_err(|_| LoadError::Unready)?;
             let stock = stock.map_err(LoadError::Shelf)?;
-            let seat = self.set.seat().ok_or(LoadError::Full)?;
+            let seat = self.set.seat_soon().await.ok_or(LoadError::Full)?;
             let making =
                 Making { tenant: &app.tenant, name: app.name(), stock: &stock, peers: Peers::new(), warm_up: false };
             let made = timeout_at(deadline, self.make(making, seat, &|_| {})).await.map_err(|_| LoadError::Late)?;
