@@ -589,6 +589,14 @@ impl Tenancy {
         })
     }
 
+    /// Returns whether an app in memory serves requests, or a guest of it is still at work after its answer has been read: then it is not dropped
+    /// in favour of others.
+    #[must_use]
+    pub fn is_busy(&self, tenant: &TenantName, app: &AppName) -> bool {
+        let app = self.0.app(tenant, app).ok();
+        app.and_then(|app| app.serving.read(|loaded| loaded.revision.is_busy())).unwrap_or(false)
+    }
+
     fn apps_of(&self, tenant: &TenantName) -> Vec<Arc<App>> {
         let known = self.0.known();
         known.apps.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, app)| app.clone()).collect()

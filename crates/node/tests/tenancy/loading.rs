@@ -36,10 +36,8 @@ async fn those_used_longest_ago_go_and_come_back_as_they_were() {
     assert_eq!(world.post("two.example", "/set?key=a", "of two").await.ok(), "set\n");
     assert_eq!(world.get("one.example", "/get?key=a").await.ok(), "of one");
     // Its guest may still be at work when its answer has been read, and an app that is used does not go.
-    until("the requests to be over", async || {
-        (world.usage("a").requests_now + world.usage("b").requests_now == 0).then_some(())
-    })
-    .await;
+    let is_busy = |tenant: &str, app: &str| world.tenancy.is_busy(&tenant.parse().unwrap(), &app.parse().unwrap());
+    until("the guests to be done", async || (!is_busy("a", "one") && !is_busy("b", "two")).then_some(())).await;
     // Now `two` was used longest ago.
     assert_eq!(name_in(&world.get("three.example", "/").await), "three");
     let state = |tenant: &str, app: &str| world.tenancy.state(&tenant.parse().unwrap(), &app.parse().unwrap());
