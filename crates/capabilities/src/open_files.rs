@@ -104,7 +104,7 @@ impl<T> Default for OpenFiles<T> {
 }
 
 impl<T> OpenFiles<T> {
-    /// The store of `path`: the open one with `true`, or what `open` makes, after the file was closed by whoever had it before. `open`
+    /// The store of `path`: the open one with `true`, or what `open` makes, after its previous owner closed the file. `open`
     /// does first what is unfinished.
     pub(crate) async fn get<E>(
         &self,
@@ -167,7 +167,7 @@ impl<T> OpenFiles<T> {
 }
 
 impl<T> Slot<T> {
-    /// Has somebody the file open or is kept from it, or is something to be done to it?
+    /// Returns whether the file is open, locked, or has an unfinished replacement.
     fn is_used(&self) -> bool {
         self.file.available_permits() == 0 || self.known.try_lock().map_or(true, |known| known.unfinished.is_some())
     }

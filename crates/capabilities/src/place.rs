@@ -199,7 +199,7 @@ impl TrialPlace {
 }
 
 impl AppFiles {
-    /// The folder of a grant with `write`, whether it is there or not; `None` where the app is of whoever runs the process.
+    /// The folder of a grant with `write`, whether it is there or not; `None` where the app belongs to the user who runs the process.
     fn writable(&self, grant: &DirGrant) -> Option<PathBuf> {
         match self {
             Self::Own { writable, .. } if grant.write => Some(writable.join(folder_name(&grant.host).ok()?)),

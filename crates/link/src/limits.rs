@@ -10,7 +10,7 @@ pub(crate) mod http2 {
     /// Calls in flight of one connection.
     pub(crate) const STREAMS_MAX: u32 = 1024;
     /// Bytes of one stream that may be on their way unread. Every call in flight can have so many of them held, whatever else is
-    /// bounded: its reader takes them off at once, unless whoever made the call computes meanwhile.
+    /// bounded: its reader takes them off at once, unless the caller computes meanwhile.
     pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 << 10;
     /// Bytes of one connection that may be on their way unread.
     pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;

@@ -19,7 +19,7 @@ impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
             let name = name.to_owned();
-            // By a task of its own: the thread that asks the system is started by whoever polls this, which may be a guest's thread of low
+            // By a task of its own: the thread that asks the system is started by the thread that polls this, which may be a guest's thread of low
             // priority, and would have that priority for good.
             let look = async move {
                 let found = tokio::net::lookup_host((name, 0)).await?;

@@ -9,7 +9,7 @@
 //! When a caller stops waiting, its job is taken out of the queue and dropped; if it runs already, it is told to end
 //! ([`must_end`]). A job that panics gives its caller an error and does not affect other jobs.
 //!
-//! A job runs inside the runtime of whoever asked for it: where memory is short, it drops idle instances of guests, whose resources may have
+//! A job runs inside its caller's runtime: where memory is short, it drops idle instances of guests, whose resources may have
 //! tasks, timers and sockets there.
 //!
 //! Threads are started, and jobs are dropped, while no lock is held: a thread may not start, and what a job holds may come back to its

@@ -2,7 +2,7 @@
 //!
 //! The new file is made beside the store, whose own file is only read; so until the switch nothing of the store has changed, not a byte.
 //! For that the store is *paused*: open transactions and statements have ended, its connections are closed and its log is folded into its
-//! file, and whoever wants something of it waits. The switch is two renames: the store's old file gets another name and is the snapshot from
+//! file, and its requests wait. The switch is two renames: the store's old file gets another name and is the snapshot from
 //! then on, then the new file gets the store's. In between there is no store, so that nobody can write to the wrong file. (A hard link for
 //! the snapshot would close that gap, but not every file system has links, and it is too late to refuse: the switch is recorded already.
 //! Migrating the store in place and restoring a snapshot if that was for nothing was rejected: a process that is killed in
@@ -243,7 +243,7 @@ fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
     let sql = path.parent().unwrap_or(Path::new("."));
     make_private_dir(sql)?;
     if next.try_exists()? {
-        // A log belongs to its file. There is none unless somebody else opened the store after it was closed here.
+        // A log belongs to its file. There is none unless another process opened the store after it was closed here.
         unless_missing(fs::remove_file(beside(path, "-shm")))?;
         unless_missing(fs::rename(beside(path, "-wal"), beside(&snapshot, "-wal")))?;
         if !snapshot.try_exists()? {

@@ -90,7 +90,7 @@ impl Inner {
         &self.open().writer
     }
 
-    /// Leaves the file to whoever opens it next: statements fail from now on. Its connections are closed, and nobody has a right to use one.
+    /// Releases the file for its next owner: statements fail from now on. Its connections are closed, and nobody has a right to use one.
     pub(super) fn give_up(&self) {
         self.is_lost.store(true, Ordering::Release);
         drop(locked(&self.open().permit).take());

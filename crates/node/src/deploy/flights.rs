@@ -190,7 +190,7 @@ struct Landed<'a, T> {
 }
 
 impl<T> Landed<'_, T> {
-    /// Resolves when nobody waits for a flight that is not kept. It is off the list then.
+    /// Resolves when no request waits for a flight that is not kept. It is off the list then.
     async fn is_given_up(&self) {
         loop {
             self.told.closed().await;
@@ -198,7 +198,7 @@ impl<T> Landed<'_, T> {
             if state.under_way.get(self.revision).is_some_and(|flight| flight.is_kept) {
                 break;
             }
-            // Nobody can join while this holds the lock.
+            // No request can join while this holds the lock.
             if self.told.receiver_count() == 0 {
                 self.take_off(&mut state);
                 return;

@@ -15,7 +15,7 @@ use super::{Claim, FolderStorage, affordable, cost, full};
 use crate::account::Account;
 use crate::open_files::OpenFile;
 
-/// Bytes that a read gets which nobody asked for: a guest waits until there are some.
+/// Bytes that are read ahead of a request: a guest waits until there are some.
 const READ_AHEAD_BYTES: usize = 4096;
 
 fn failed(error: io::Error) -> StreamError {
@@ -213,7 +213,7 @@ impl OutputStream for Output {
         if !matches!(self.state, Writing::Idle) || bytes.len() > CHUNK_BYTES {
             return Err(StreamError::trap("more is written than `check-write` permitted"));
         }
-        // What `check_write` saw may be somebody else's by now.
+        // Another stream may have claimed what `check_write` saw.
         let claim = match &self.storage {
             Some(storage) => match Claim::now(storage, cost(self.place(), bytes.len())) {
                 Some(claim) => Some(claim),

@@ -122,7 +122,7 @@ impl Job {
     fn run(self) -> Duration {
         let _entered = self.executor.enter();
         let before = crate::meter::processor_time();
-        // A guest's panic is delivered to whoever waits for it. Any other one must not end this thread, which is counted.
+        // A guest's panic is delivered to the task that waits for it. Any other one must not end this thread, which is counted.
         if catch_unwind(AssertUnwindSafe(|| self.runnable.run())).is_err() {
             tracing::error!("a panic in the slow lane outside of any guest");
         }
