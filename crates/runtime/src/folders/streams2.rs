@@ -182,6 +182,16 @@ impl Output {
         }
     }
 
+    /// Returns the write of `bytes`, for which there is room, or ends the stream where they cannot be charged.
+    fn begin(
+        &mut self,
+        bytes: Bytes,
+        claim: Option<Claim>,
+    ) -> StreamResult<impl Future<Output = io::Result<Written>> + Send + use<>> {
+        let chunk = Chunk::of(&self.account, bytes).map_err(|error| self.refuse(error))?;
+        Ok(chunk::write(self.account.clone(), self.file.clone(), self.offset, chunk, claim))
+    }
+
     /// Ends the stream with an error that is the answer to what was asked for just now.
     fn refuse(&mut self, error: io::Error) -> StreamError {
         self.state = Writing::Closed;
@@ -221,11 +231,7 @@ impl OutputStream for Output {
             },
             None => None,
         };
-        let chunk = match Chunk::of(&self.account, bytes) {
-            Ok(chunk) => chunk,
-            Err(error) => return Err(self.refuse(error)),
-        };
-        let write = chunk::write(self.account.clone(), self.file.clone(), self.offset, chunk, claim);
+        let write = self.begin(bytes, claim)?;
         self.state = Writing::Writes(spawn(write));
         Ok(())
     }
@@ -263,11 +269,7 @@ impl OutputStream for Output {
             },
             None => None,
         };
-        let chunk = match Chunk::of(&self.account, bytes) {
-            Ok(chunk) => chunk,
-            Err(error) => return Err(self.refuse(error)),
-        };
-        let written = chunk::write(self.account.clone(), self.file.clone(), self.offset, chunk, claim).await;
+        let written = self.begin(bytes, claim)?.await;
         self.has_written(written);
         self.check()
     }
