@@ -224,10 +224,12 @@ impl LoadedSet {
         dropped
     }
 
-    /// Lets go of what serves no longer. Its seat is free at once; taking it down, which takes a while, is not for this thread.
+    /// Drops what serves no longer, on another thread, as that takes a while. Its seat is free at once.
+    ///
+    /// A task asks for that thread: one that the calling thread starts would inherit its priority, which may be that of the slow lane.
     pub(super) fn discard(&self, loaded: Arc<Loaded>) {
         loaded.seat.give_back();
-        self.runtime.spawn_blocking(move || drop(loaded));
+        self.runtime.spawn(async { tokio::task::spawn_blocking(move || drop(loaded)) });
     }
 
     fn check_memory(&self) {
