@@ -45,6 +45,18 @@ impl GrantFlags {
         }
     }
 
+    /// The environment in the order of the flags; of several with one name, the last one's value holds.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let mut environment: Vec<(String, String)> = Vec::with_capacity(self.environment.len());
+        for (name, value) in &self.environment {
+            match environment.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => known.clone_from(value),
+                None => environment.push((name.clone(), value.clone())),
+            }
+        }
+        environment
+    }
+
     /// What the component may do with sockets; nothing where no host is allowed.
     pub(crate) fn sockets(&self) -> Option<Sockets> {
         (!self.hosts.is_empty()).then(|| Sockets { allowed: self.hosts.clone() })

@@ -16,9 +16,11 @@ use wasmtime_wasi_http::{
 };
 
 use crate::code::{Code, CodeCache, CodeError, Key};
+use crate::config;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::guest::{Directory, Outbound};
+use crate::heads;
 
 /// The exit code of a command whose `run` gives an error without saying which.
 const FAILED: u8 = 1;
@@ -28,7 +30,7 @@ const FAILED: u8 = 1;
 pub struct CommandSettings {
     /// Its arguments; the first is its own name.
     pub arguments: Vec<String>,
-    /// Its environment.
+    /// Its environment, and what it finds in `wasi:config`.
     pub environment: Vec<(String, String)>,
     /// Its directories.
     pub directories: Vec<Directory>,
@@ -136,7 +138,7 @@ impl Program {
     /// # Errors
     /// When it cannot be started, or traps.
     pub async fn run(&self, settings: CommandSettings) -> Result<u8, CommandError> {
-        let linker = linker(&self.engine).map_err(cannot_start)?;
+        let linker = linker(&self.engine, &settings.environment).map_err(cannot_start)?;
         let mut store = Store::new(self.engine.wasmtime(), Command::new(settings)?);
         // The clock lets the future of a guest that loops be dropped.
         store.set_epoch_deadline(1);
@@ -177,12 +179,15 @@ fn cannot_start(error: wasmtime::Error) -> CommandError {
     CommandError::Start { source: error.into() }
 }
 
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<Command>> {
+fn linker(engine: &Engine, environment: &[(String, String)]) -> wasmtime::Result<Linker<Command>> {
     let mut linker = Linker::new(engine.wasmtime());
+    linker.allow_shadowing(true);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    heads::tell_command(&mut linker)?;
+    config::define_all(&mut linker, &Arc::new(environment.iter().cloned().collect()))?;
     Ok(linker)
 }
 
@@ -239,6 +244,13 @@ impl WasiView for Command {
 impl WasiHttpView for Command {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+impl heads::Pays for Command {
+    /// A command's memory has no limit.
+    fn charge_handles(&mut self, _bytes: usize) -> wasmtime::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a guest may put into the head of a request or a response that it makes: bounded, as the host keeps it outside of the
 //! guest's memory for as long as the guest keeps the handle; and charged to its account before it is kept.
 //!
-//! wasmtime's implementation bounds fields and schemes. The method, the path and the authority it takes as long as a call's arguments
+//! wasmtime's implementation bounds fields and schemes, and in 0.3 statuses. The method, the path and the authority it takes as long as a call's arguments
 //! may be; so the functions that set them are defined anew here, for both versions of the interface, and look at the length first.
 //! What is too long is refused as what is not valid. Functions that make fields or put something into them are defined anew too, and
 //! charge it first. A guest whose account cannot pay traps, as it does at the limit of its handles: the interface has no error for it.
@@ -11,7 +11,8 @@ use std::any::Any;
 use http::HeaderMap;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
-use wasmtime_wasi_http::{FieldMap, WasiHttpView as _, p2, p3};
+use wasmtime_wasi_http::p2::bindings::http::types::HeaderError as HeaderErrorP2;
+use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpView, p2, p3};
 
 use crate::folders::{LISTING_BYTES, Listing2};
 use crate::guest::Guest;
@@ -49,7 +50,21 @@ pub(crate) fn fields_bytes(fields: &HeaderMap) -> usize {
 
 /// What the handles of a table take of the host.
 pub(crate) fn held_bytes(table: &mut ResourceTable) -> usize {
-    table.iter_mut().map(|entry| HANDLE_BYTES + behind(entry)).sum()
+    held(table).bytes
+}
+
+/// Handles of a table, and what they take of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) handles: usize,
+    pub(crate) bytes: usize,
+}
+
+pub(crate) fn held(table: &mut ResourceTable) -> Held {
+    table.iter_mut().fold(Held::default(), |held, entry| Held {
+        handles: held.handles + 1,
+        bytes: held.bytes + HANDLE_BYTES + behind(entry),
+    })
 }
 
 fn behind(entry: &(dyn Any + Send)) -> usize {
@@ -89,53 +104,54 @@ pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     charge_p3(linker.instance(TYPES_P3)?)
 }
 
-/// Defines the functions that make fields or put something into them, of one version of the interface.
+/// Defines the functions that make fields or put something into them, of one version of the interface. `told` is what a guest is told of
+/// an error, or the trap.
 macro_rules! charged_fields {
-    ($name:ident, $($types:ident)::+) => {
-        fn $name(mut types: LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
+    ($name:ident, $($types:ident)::+, $told:path) => {
+        fn $name<T: Pays + 'static>(mut types: LinkerInstance<'_, T>) -> wasmtime::Result<()> {
             use $($types)::+::{HeaderError, HostFields};
-            types.func_wrap("[constructor]fields", |mut store: Store<'_>, ()| {
+            types.func_wrap("[constructor]fields", |mut store: StoreContextMut<'_, T>, ()| {
                 store.data_mut().charge_handles(HANDLE_BYTES)?;
                 Ok((HostFields::new(&mut store.data_mut().http())?,))
             })?;
             types.func_wrap(
                 "[static]fields.from-list",
-                |mut store: Store<'_>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+                |mut store: StoreContextMut<'_, T>, (entries,): (Vec<(String, Vec<u8>)>,)| {
                     let bytes: usize = entries.iter().map(|(name, value)| FIELD_BYTES + name.len() + value.len()).sum();
                     // What is more than fields may have is refused as such.
                     let bytes = bytes.min(FIELDS_CHARGE_MAX);
                     store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
                     Ok((match HostFields::from_list(&mut store.data_mut().http(), entries) {
                         Ok(fields) => Ok::<Resource<FieldMap>, HeaderError>(fields),
-                        Err(error) => Err(error.downcast()?),
+                        Err(error) => Err($told(error.downcast())?),
                     },))
                 },
             )?;
             types.func_wrap(
                 "[method]fields.set",
-                |mut store: Store<'_>, (fields, name, values): (Resource<FieldMap>, String, Vec<Vec<u8>>)| {
+                |mut store: StoreContextMut<'_, T>, (fields, name, values): (Resource<FieldMap>, String, Vec<Vec<u8>>)| {
                     let bytes: usize = values.iter().map(|value| FIELD_BYTES + value.len()).sum();
                     store.data_mut().charge_handles((name.len() + bytes).min(FIELDS_CHARGE_MAX))?;
                     Ok((match HostFields::set(&mut store.data_mut().http(), fields, name, values) {
                         Ok(()) => Ok::<(), HeaderError>(()),
-                        Err(error) => Err(error.downcast()?),
+                        Err(error) => Err($told(error.downcast())?),
                     },))
                 },
             )?;
             types.func_wrap(
                 "[method]fields.append",
-                |mut store: Store<'_>, (fields, name, value): (Resource<FieldMap>, String, Vec<u8>)| {
+                |mut store: StoreContextMut<'_, T>, (fields, name, value): (Resource<FieldMap>, String, Vec<u8>)| {
                     let bytes = FIELD_BYTES + name.len() + value.len();
                     store.data_mut().charge_handles(bytes.min(FIELDS_CHARGE_MAX))?;
                     Ok((match HostFields::append(&mut store.data_mut().http(), fields, name, value) {
                         Ok(()) => Ok::<(), HeaderError>(()),
-                        Err(error) => Err(error.downcast()?),
+                        Err(error) => Err($told(error.downcast())?),
                     },))
                 },
             )?;
-            types.func_wrap("[method]fields.clone", |mut store: Store<'_>, (fields,): (Resource<FieldMap>,)| {
+            types.func_wrap("[method]fields.clone", |mut store: StoreContextMut<'_, T>, (fields,): (Resource<FieldMap>,)| {
                 // The clone shares what is in it until one of the two is changed; the charge is for then.
-                let bytes = fields_bytes(store.data_mut().table().get(&fields)?);
+                let bytes = fields_bytes(store.data_mut().http().table.get(&fields)?);
                 store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
                 Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
             })
@@ -143,13 +159,49 @@ macro_rules! charged_fields {
     };
 }
 
-charged_fields!(charge_p2, p2::bindings::http::types);
-charged_fields!(charge_p3, p3::bindings::http::types);
+charged_fields!(charge_p2, p2::bindings::http::types, told_p2);
+charged_fields!(charge_p3, p3::bindings::http::types, std::convert::identity);
+
+/// WASI 0.2 has no error of its own for too many or too large fields, for which 0.3 has `size-exceeded`: they are forbidden, which is the
+/// error for what the host does not take although it is well formed.
+fn told_p2(told: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<HeaderErrorP2> {
+    told.or_else(|trap| match trap.downcast_ref::<FieldMapError>() {
+        Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) => Ok(HeaderErrorP2::Forbidden),
+        _ => Err(trap),
+    })
+}
+
+/// Has a command of WASI 0.2 told, too, what its fields have too much of.
+pub(crate) fn tell_command<T: Pays + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    charge_p2(linker.instance(TYPES_P2)?)
+}
+
+/// Who pays for what the host keeps for a guest.
+pub(crate) trait Pays: WasiHttpView {
+    /// Charges `bytes` that the table of handles is about to hold in addition.
+    fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()>;
+}
+
+impl Pays for Guest {
+    fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        Guest::charge_handles(self, bytes)
+    }
+}
 
 fn bound_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    use p2::bindings::http::types::{HostOutgoingRequest, Method};
-    use p2::types::HostOutgoingRequest as Request;
+    use p2::bindings::http::types::{HostOutgoingRequest, HostOutgoingResponse, Method};
+    use p2::types::{HostOutgoingRequest as Request, HostOutgoingResponse as Response};
     let mut types = linker.instance(TYPES_P2)?;
+    // HTTP has no other statuses (RFC 9110, section 15), and in 0.3 wasmtime refuses them.
+    types.func_wrap(
+        "[method]outgoing-response.set-status-code",
+        |mut store: Store<'_>, (response, status): (Resource<Response>, u16)| {
+            if !(100..=599).contains(&status) {
+                return Ok((Err(()),));
+            }
+            Ok((HostOutgoingResponse::set_status_code(&mut store.data_mut().http(), response, status)?,))
+        },
+    )?;
     types.func_wrap(
         "[method]outgoing-request.set-method",
         |mut store: Store<'_>, (request, method): (Resource<Request>, Method)| {

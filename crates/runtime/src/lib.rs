@@ -38,7 +38,7 @@
 //! | `scope` | what a request takes along the chain of its calls |
 //!
 //! and beside it: `credit` (what the host holds for an instance), `tasks` (what wasmtime holds for its tasks and streams), [`folders`] and
-//! `open_files` (what guests do with files), [`exec`] (one-off commands), [`code`] (compiled code on disk), [`guest`] (a store's data), `limits`,
+//! `open_files` (what guests do with files), [`exec`] (one-off commands), [`config`] (values by name), [`code`] (compiled code on disk), [`guest`] (a store's data), `limits`,
 //! `heads` (what a guest may put into a request), [`denials`], [`foreign`] (texts of others, cut), [`output`] (stdout and stderr, line by line), [`link`] and `wasi` (imports),
 //! `given` (the clock and randomness of tests).
 //!
@@ -52,6 +52,7 @@ mod alone;
 mod begun;
 mod body;
 pub mod code;
+pub mod config;
 mod credit;
 pub mod denials;
 pub mod engine;

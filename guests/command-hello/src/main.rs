@@ -1,6 +1,6 @@
 //! A WASI 0.2 command: prints its arguments and environment, copies stdin to stdout where told, ends with the exit code told.
 //!
-//! `command-hello [--stdin] [--env NAME] [--file PATH] [--connect ADDRESS] [--exit N] [--trap] [WORD…]`
+//! `command-hello [--stdin] [--name] [--env NAME] [--all-env] [--file PATH] [--connect ADDRESS] [--exit N] [--trap] [WORD…]`
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddrV4;
@@ -21,6 +21,8 @@ fn main() {
                 std::io::stdin().read_to_end(&mut input).expect("stdin can be read");
                 std::io::stdout().write_all(&input).expect("stdout can be written");
             }
+            "--name" => println!("name {}", std::env::args().next().unwrap_or_default()),
+            "--all-env" => std::env::vars().for_each(|(name, value)| println!("all {name}={value}")),
             "--env" => {
                 let name = value();
                 println!("{name}={}", std::env::var(&name).unwrap_or_else(|_| "nothing".to_owned()));

@@ -37,11 +37,12 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
     let file = WasmFile::open(&arguments.file)?;
     let generation = file.command()?;
     let grants = arguments.grants.grants();
-    let name = file.path.display().to_string();
+    // Programs that look at their own name expect one as a shell would find it.
+    let name = file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy().into_owned();
     let sockets = arguments.grants.sockets().map(|sockets| Arc::new(sockets) as Arc<dyn SocketPolicy>);
     let settings = CommandSettings {
         arguments: [vec![name.clone()], arguments.arguments].concat(),
-        environment: grants.config.clone().into_iter().collect(),
+        environment: arguments.grants.environment(),
         directories: grants
             .dirs
             .iter()
@@ -57,7 +58,9 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
     let cache = cache(console);
     let program = {
         let progress = console.progress();
-        Program::load(&file.bytes, generation, cache.as_ref(), || progress.step(format!("compiling {name}")))?
+        Program::load(&file.bytes, generation, cache.as_ref(), || {
+            progress.step(format!("compiling {}", file.path.display()));
+        })?
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;

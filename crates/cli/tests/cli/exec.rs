@@ -46,6 +46,64 @@ fn environment_is_what_was_granted() {
     let workspace = workspace();
     let said = workspace.run(&["exec", "--env", "A=1=2", "tool.wasm", "--", "--env", "A", "--env", "PATH"]);
     assert!(said.contains("A=1=2\nPATH=nothing\n"), "{said}");
+    // In the order of the flags; the last one of a name counts.
+    let said = workspace.run(&["exec", "--env", "Z=1", "--env", "A=2", "--env", "Z=3", "tool.wasm", "--", "--all-env"]);
+    assert!(said.contains("all Z=3\nall A=2\n"), "{said}");
+}
+
+/// A command that succeeds if `interface` of `wasi:config` has a value for `COLOUR`.
+fn asks_for_a_colour(interface: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (import "{interface}" (instance $config
+                (type $error' (variant (case "upstream" string) (case "io" string)))
+                (export "error" (type $error (eq $error')))
+                (export "get" (func (param "key" string) (result (result (option string) (error $error)))))))
+            (core module $memory
+                (memory (export "memory") 1)
+                (data (i32.const 16) "COLOUR")
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
+            (core instance $memory (instantiate $memory))
+            (core func $get (canon lower (func $config "get")
+                (memory $memory "memory") (realloc (func $memory "realloc"))))
+            (core module $command
+                (import "" "memory" (memory 1))
+                (import "" "get" (func $get (param i32 i32 i32)))
+                (func (export "run") (result i32)
+                    (call $get (i32.const 16) (i32.const 6) (i32.const 64))
+                    ;; `ok`, and in it `some`.
+                    (i32.eqz (i32.and (i32.eqz (i32.load8_u (i32.const 64))) (i32.load8_u (i32.const 68))))))
+            (core instance $command (instantiate $command
+                (with "" (instance (export "memory" (memory $memory "memory")) (export "get" (func $get))))))
+            (func $run (result (result)) (canon lift (core func $command "run")))
+            (instance $cli (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.6" (instance $cli)))"#
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn what_is_in_the_environment_is_in_wasi_config_of_every_version() {
+    let workspace = Workspace::new();
+    for interface in
+        ["wasi:config/store@0.2.0-rc.1", "wasi:config/store@0.2.0-draft", "wasi:config/runtime@0.2.0-draft"]
+    {
+        workspace.write("tool.wasm", asks_for_a_colour(interface));
+        for (flags, code) in [(&["--env", "COLOUR=red"][..], 0), (&["--env", "SIZE=large"], 1), (&[], 1)] {
+            let said = workspace.run(&[&["exec"], flags, &["tool.wasm"]].concat());
+            assert!(said.starts_with(&format!("exit code: {code}\n")), "{interface} {flags:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn the_commands_own_name_is_that_of_its_file() {
+    let workspace = Workspace::new();
+    workspace.guest("command-hello", "bin/tool.wasm");
+    for path in ["bin/tool.wasm", "./bin/tool.wasm"] {
+        let said = workspace.run(&["exec", path, "--", "--name"]);
+        assert!(said.contains("\nname tool.wasm\n"), "{said}");
+    }
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! `wasi:config`: values by name, in the versions that guests are built for.
+//!
+//! All of them have the same two functions and the same error. The first draft called the interface `runtime`; `0.2.0-draft-2024-09-27` is
+//! the draft of Spin. Whose values an import sees is decided by who defines it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower};
+
+/// Names of the interface.
+const INTERFACES: [&str; 2] = ["wasi:config/store", "wasi:config/runtime"];
+
+/// Its versions.
+const VERSIONS: [&str; 3] = ["0.2.0-rc.1", "0.2.0-draft", "0.2.0-draft-2024-09-27"];
+
+/// Values by name.
+pub type Values = Arc<BTreeMap<String, String>>;
+
+/// `wasi:config/store.error`. Values are there or not, so none is ever made.
+#[derive(Debug, Clone, ComponentType, Lift, Lower)]
+#[component(variant)]
+enum Error {
+    #[component(name = "upstream")]
+    Upstream(String),
+    #[component(name = "io")]
+    Io(String),
+}
+
+/// Is `interface` (full id, with version) one that [`define`] implements?
+#[must_use]
+pub fn implements(interface: &str) -> bool {
+    interface.split_once('@').is_some_and(|(path, version)| INTERFACES.contains(&path) && VERSIONS.contains(&version))
+}
+
+/// Defines the functions of the interface over `values`.
+///
+/// # Errors
+/// Those of the linker.
+pub fn define<T: 'static>(instance: &mut LinkerInstance<'_, T>, values: &Values) -> wasmtime::Result<()> {
+    let (one, all) = (values.clone(), values.clone());
+    instance.func_wrap("get", move |_, (key,): (String,)| Ok((Ok::<_, Error>(one.get(&key).cloned()),)))?;
+    instance.func_wrap("get-all", move |_, ()| {
+        let pairs: Vec<_> = all.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok((Ok::<_, Error>(pairs),))
+    })
+}
+
+/// Defines the interface under all of its names.
+pub(crate) fn define_all<T: 'static>(linker: &mut Linker<T>, values: &Values) -> wasmtime::Result<()> {
+    for interface in INTERFACES {
+        for version in VERSIONS {
+            define(&mut linker.instance(&format!("{interface}@{version}"))?, values)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drafts_and_the_candidate_are_implemented() {
+        for interface in [
+            "wasi:config/store@0.2.0-rc.1",
+            "wasi:config/store@0.2.0-draft",
+            "wasi:config/runtime@0.2.0-draft",
+            "wasi:config/store@0.2.0-draft-2024-09-27",
+        ] {
+            assert!(implements(interface), "{interface}");
+        }
+        for other in
+            ["wasi:config/store", "wasi:config/store@0.2.0", "wasi:config/other@0.2.0-draft", "wasi:cli/run@0.2.0"]
+        {
+            assert!(!implements(other), "{other}");
+        }
+    }
+}
