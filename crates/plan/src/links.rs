@@ -18,6 +18,8 @@ pub(crate) type Types = BTreeMap<ComponentName, ComponentType>;
 /// All links, by importer, then interface; what is wrong goes to `found`.
 pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec<Link> {
     let mut links = Vec::new();
+    // Imports that components of the app could meet, and the platform, too.
+    let mut open = Vec::new();
     for (name, component) in &app.components {
         let Some(ty) = types.get(name) else { continue };
         let finder = Finder { name, component, types };
@@ -32,18 +34,46 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
                 continue;
             }
             match finder.meet(import) {
-                Ok(Some((exporter, export))) => links.push(Link {
-                    importer: name.clone(),
-                    import: import.id.clone(),
-                    exporter: exporter.clone(),
-                    export: export.id.clone(),
-                }),
-                Ok(None) => {}
+                Ok(Met::By(exporter)) => links.push(finder.link(import, exporter)),
+                Ok(Met::ByAnyOf(exporters)) => open.push((component.routes.is_empty(), finder, import, exporters)),
+                Ok(Met::ByHost) => {}
                 Err(diagnostic) => found.push(*diagnostic),
             }
         }
     }
+    // From the front door inwards: what a handler asks lies behind it, and does not ask it in turn.
+    open.sort_by_key(|(is_inside, ..)| *is_inside);
+    for (_, finder, import, mut exporters) in open {
+        exporters.retain(|(exporter, _)| !leads_to(&links, exporter, finder.name));
+        match exporters.as_slice() {
+            [] => {}
+            [one] => match finder.agree(import, *one) {
+                Ok(exporter) => links.push(finder.link(import, exporter)),
+                Err(diagnostic) => found.push(*diagnostic),
+            },
+            several => found.push(finder.ambiguous(&import.id, several)),
+        }
+    }
+    links.sort();
     links
+}
+
+/// Does `from` import something of `to`, directly or over others?
+fn leads_to(links: &[Link], from: &ComponentName, to: &ComponentName) -> bool {
+    let mut reached = vec![from];
+    let mut next = 0;
+    while let Some(importer) = reached.get(next).copied() {
+        if importer == to {
+            return true;
+        }
+        for link in links.iter().filter(|link| link.importer == *importer) {
+            if !reached.contains(&&link.exporter) {
+                reached.push(&link.exporter);
+            }
+        }
+        next += 1;
+    }
+    false
 }
 
 /// Interfaces that only generated parts of seams may have: all of `isomer:link` but its types, which apps' own interfaces use.
@@ -51,6 +81,7 @@ fn is_reserved(id: &InterfaceId) -> bool {
     id.family() == "isomer:link" && id.interface != "types"
 }
 
+#[derive(Clone, Copy)]
 struct Finder<'a> {
     name: &'a ComponentName,
     component: &'a Component,
@@ -59,9 +90,18 @@ struct Finder<'a> {
 
 type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
 
+/// Who meets an import.
+enum Met<'a> {
+    By(Exporter<'a>),
+    /// The one of these that does not need the importer itself; the host where all of them do.
+    ByAnyOf(Vec<Exporter<'a>>),
+    /// The host; or nobody has to, as there are only types in it.
+    ByHost,
+}
+
 impl<'a> Finder<'a> {
-    /// The exporter of an import; nothing where the host or nobody has to meet it.
-    fn meet(&self, import: &InterfaceType) -> Result<Option<Exporter<'a>>, Box<Diagnostic>> {
+    /// Decides who meets an import: the component that the manifest names, else one of the app, else the host.
+    fn meet(&self, import: &InterfaceType) -> Result<Met<'a>, Box<Diagnostic>> {
         let id = &import.id;
         let compatible: Vec<_> = self.exporters(id).filter(|(_, export)| id.is_compatible_with(&export.id)).collect();
         let named = self.component.links.iter().find(|(key, _)| names(key, id)).map(|(_, target)| target);
@@ -69,19 +109,28 @@ impl<'a> Finder<'a> {
             let Some(exporter) = compatible.iter().find(|(name, _)| **name == target.value) else {
                 return Err(Box::new(self.wrong_target(id, target, &compatible)));
             };
-            return self.agree(import, *exporter).map(Some);
+            return self.agree(import, *exporter).map(Met::By);
         }
         if matches!(platform::verdict(id), Verdict::Implemented(_)) {
-            return Ok(None);
+            return Ok(if compatible.is_empty() { Met::ByHost } else { Met::ByAnyOf(compatible) });
         }
         // Types need no implementation, so nobody has to be chosen.
         if import.is_types_only() {
-            return Ok(None);
+            return Ok(Met::ByHost);
         }
         match compatible.as_slice() {
-            [one] => self.agree(import, *one).map(Some),
+            [one] => self.agree(import, *one).map(Met::By),
             [] => Err(Box::new(self.unmet(id))),
             several => Err(Box::new(self.ambiguous(id, several))),
+        }
+    }
+
+    fn link(&self, import: &InterfaceType, (exporter, export): Exporter<'a>) -> Link {
+        Link {
+            importer: self.name.clone(),
+            import: import.id.clone(),
+            exporter: exporter.clone(),
+            export: export.id.clone(),
         }
     }
 

@@ -128,7 +128,12 @@ const PACKAGES: &[Package] = &[
             ("store", Own(Some(Grant::Kv))),
         ],
     },
-    Package { name: "wasi:config", tracks: &["0.2.0-rc.1"], interfaces: &[("store", Own(Some(Grant::Config)))] },
+    // The drafts differ in names only; the second one is Spin's.
+    Package {
+        name: "wasi:config",
+        tracks: &["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"],
+        interfaces: &[("runtime", Own(Some(Grant::Config))), ("store", Own(Some(Grant::Config)))],
+    },
     Package { name: "isomer:sql", tracks: &["0.1"], interfaces: &[("store", Own(Some(Grant::Sql))), ("types", Free)] },
     Package { name: "isomer:secrets", tracks: &["0.1"], interfaces: &[("store", Own(Some(Grant::Secrets)))] },
 ];

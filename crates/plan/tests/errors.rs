@@ -68,6 +68,69 @@ fn a_named_link_meets_even_an_interface_of_the_platform() {
     assert!(plan.groups[0].imports.is_empty());
 }
 
+/// Importer and exporter of each seam.
+fn seams(plan: &isomer_plan::Plan) -> Vec<(&str, &str)> {
+    plan.seams.iter().map(|seam| (seam.link.importer.as_str(), seam.link.exporter.as_str())).collect()
+}
+
+/// Components with routes before those without.
+fn routed(outside: &[&str], inside: &[&str]) -> String {
+    let door = |name: &&str| format!("[components.{name}]\nwasm = \"{name}.wasm\"\nroutes = [\"/{name}/...\"]\n\n");
+    outside.iter().map(door).collect::<String>() + &bare(inside)
+}
+
+#[test]
+fn a_component_of_the_app_meets_an_import_before_the_platform() {
+    // A middleware: it asks what lies behind it, and nothing has to be granted for that.
+    let parts = [("api", component(&[], &[HANDLER])), ("zone", component(&[HANDLER], &[HANDLER]))];
+    let plan = Planned::new(&routed(&["zone"], &["api"]), &parts).plan("monolith");
+    assert_eq!(seams(&plan), [("zone", "api")]);
+    assert!(plan.groups[0].imports.is_empty());
+    assert_eq!(plan.warnings, []);
+    // An adapter: what it is in front of is the platform's.
+    let config = "wasi:config/store@0.2.0-rc.1";
+    let parts = [("adapter", component(&[config], &[config])), ("shop", component(&[config], &[]))];
+    let plan = Planned::new(&bare(&["adapter", "shop"]), &parts).plan("monolith");
+    assert_eq!(seams(&plan), [("shop", "adapter")]);
+    let of_host: Vec<_> = plan.groups[0].imports.iter().map(|import| import.component.as_str()).collect();
+    assert_eq!(of_host, ["adapter"]);
+}
+
+#[test]
+fn handlers_are_linked_from_the_front_door_inwards() {
+    // Both could ask each other: only the one at the door does, and the other one's requests leave the app.
+    for (door, inside) in [("one", "two"), ("two", "one")] {
+        let parts = ["one", "two"].map(|part| (part, component(&[HANDLER], &[HANDLER])));
+        let plan = Planned::new(&routed(&[door], &[inside]), &parts).plan("monolith");
+        assert_eq!(seams(&plan), [(door, inside)]);
+        assert_eq!(plan.groups[0].imports[0].component, name(inside));
+    }
+    // In a chain of three, the first has to say whom it asks; then there is one way for the second.
+    let parts = [
+        ("app", component(&[], &[HANDLER])),
+        ("auth", component(&[HANDLER], &[HANDLER])),
+        ("cache", component(&[HANDLER], &[HANDLER])),
+    ];
+    let manifest = routed(&["auth"], &["app", "cache"]);
+    let refused = Planned::new(&manifest, &parts).errors("monolith");
+    assert!(
+        refused.contains("component `auth` imports `wasi:http/handler@0.3.0`, which 2 components export"),
+        "{refused}"
+    );
+    let named = manifest + "[components.auth.links]\n\"wasi:http/handler\" = \"cache\"\n";
+    let plan = Planned::new(&named, &parts).plan("monolith");
+    assert_eq!(seams(&plan), [("auth", "cache"), ("cache", "app")]);
+}
+
+#[test]
+fn the_drafts_of_config_are_the_platforms() {
+    let drafts = ["wasi:config/store@0.2.0-draft", "wasi:config/runtime@0.2.0-draft", "wasi:config/store@0.2.0-rc.1"];
+    let manifest = bare(&["shop"]) + "grants = { config = { COLOUR = \"red\" } }\n";
+    let plan = Planned::new(&manifest, &[("shop", component(&drafts, &[]))]).plan("monolith");
+    assert_eq!(plan.groups[0].imports.len(), 3);
+    assert_eq!(plan.warnings, []);
+}
+
 #[test]
 fn named_links_that_lead_nowhere() {
     let parts = [
