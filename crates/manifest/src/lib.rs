@@ -31,7 +31,8 @@ mod word;
 pub use diagnostic::{Diagnostic, Diagnostics, HintExt, Hinted, Hints, Label, Severity};
 pub use invalid::InvalidText;
 pub use model::{
-    App, Component, DirGrant, Grants, Limits, MONOLITH, OutboundHost, Route, SecretSource, Shape, Source, SqlStore,
+    App, Component, DirGrant, Grants, Limits, MONOLITH, OutboundHost, Reuse, Route, SecretSource, Shape, Source,
+    SqlStore,
 };
 pub use names::{
     ComponentName, NAME_CHARS_MAX, StoreName, check_name, check_secret_name, is_environment_name, is_secret_name, kebab,

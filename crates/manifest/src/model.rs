@@ -88,10 +88,33 @@ pub struct Component {
     pub idempotent: Vec<Spanned<String>>,
     /// `concurrency = N`: requests that one instance may serve at once. Default 1.
     pub concurrency: u32,
-    /// `reuse`: requests that one instance may serve, one after another; `None` for as many as the platform allows.
-    pub reuse: Option<u32>,
+    /// `reuse`: requests that one instance may serve, one after another. The plan knows the default.
+    pub reuse: Option<Reuse>,
     /// Where `[components.NAME]` stands in the manifest.
     pub at: Spanned<()>,
+}
+
+/// How many requests and calls one instance may serve, one after another. The fewer, the less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reuse {
+    /// So many.
+    Times(u32),
+    /// As many as the platform allows.
+    Unbounded,
+}
+
+impl Reuse {
+    /// Every request has an instance of its own.
+    pub const FRESH: Self = Self::Times(1);
+
+    /// The number, if there is one.
+    #[must_use]
+    pub fn times(self) -> Option<u32> {
+        match self {
+            Self::Times(times) => Some(times),
+            Self::Unbounded => None,
+        }
+    }
 }
 
 /// Where a component's bytes come from.

@@ -102,8 +102,8 @@ pub(crate) struct RawComponent {
     #[schemars(range(min = 1, max = CONCURRENCY_MAX), extend("default" = 1))]
     pub(crate) concurrency: Option<u32>,
     /// How many requests and calls one instance may serve, one after another: `true` for as many as the platform allows, `false` for one,
-    /// or a number. Every component that shares an instance has a say: the lowest number holds.
-    #[schemars(extend("default" = true))]
+    /// or a number. Where nothing is said: one for HTTP handlers of WASI 0.2, as many as the platform allows for all others. Of components
+    /// that share an instance, the lowest number holds.
     pub(crate) reuse: Option<RawReuse>,
 }
 

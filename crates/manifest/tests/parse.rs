@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use isomer_manifest::{
-    App, DirGrant, Grants, MONOLITH, OutboundHost, Parsed, Renderer, Route, SecretSource, Source, SourceFile, parse,
+    App, DirGrant, Grants, MONOLITH, OutboundHost, Parsed, Renderer, Reuse, Route, SecretSource, Source, SourceFile,
+    parse,
 };
 
 fn parsed(text: &str) -> Parsed {
@@ -27,7 +28,7 @@ fn every_key_is_read() {
     assert_eq!(frontend.source.value, Source::Cargo("components/frontend".into()));
     let routes: Vec<_> = frontend.routes.iter().map(|route| route.value.clone()).collect();
     assert_eq!(routes, [Route::Prefix(String::new()), Route::Prefix("/static".into())]);
-    assert_eq!((frontend.concurrency, frontend.reuse, frontend.isolate), (4, Some(100), false));
+    assert_eq!((frontend.concurrency, frontend.reuse, frontend.isolate), (4, Some(Reuse::Times(100)), false));
     assert_eq!(frontend.links["shop:parts/greeter@1.0.0"].value, "greeter");
     assert_eq!(frontend.grants.config["CURRENCY"], "EUR");
     assert_eq!(frontend.grants.config["BANNER"], "Ünïcode — ok");
@@ -101,6 +102,19 @@ fn places_are_those_of_the_text() {
     assert_eq!(at(app.components["frontend"].grants.at.span), "grants");
     assert_eq!(at(app.components["frontend"].grants.http[2].span), "{ host = \"db.internal:8080\", private = true }");
     assert_eq!(at(app.components["frontend"].links["shop:parts/greeter@1.0.0"].span), "\"greeter\"");
+}
+
+#[test]
+fn reuse_is_a_switch_or_a_number() {
+    let reuse = |line: &str| {
+        let text = format!("[app]\nname = \"a\"\nversion = \"0.1.0\"\n[components.web]\nwasm = \"web.wasm\"\n{line}");
+        parsed(&text).app.components["web"].reuse
+    };
+    assert_eq!(reuse(""), None);
+    assert_eq!(reuse("reuse = true"), Some(Reuse::Unbounded));
+    assert_eq!(reuse("reuse = false"), Some(Reuse::FRESH));
+    assert_eq!(reuse("reuse = 7"), Some(Reuse::Times(7)));
+    assert!(Reuse::FRESH < Reuse::Times(7) && Reuse::Times(u32::MAX) < Reuse::Unbounded);
 }
 
 #[test]

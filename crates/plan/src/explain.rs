@@ -14,7 +14,7 @@ impl Plan {
         let mut out = format!("{} {}, shape {}\n", self.app, self.version, self.shape);
         for (process, groups) in self.processes() {
             let _ = writeln!(out, "\nprocess {process}");
-            table(&mut out, groups.into_iter().flat_map(rows).collect());
+            table(&mut out, groups.into_iter().flat_map(|group| rows(self, group)).collect());
         }
         let seams = self.seams.iter().map(|seam| {
             let link = &seam.link;
@@ -46,11 +46,16 @@ impl Plan {
 }
 
 /// The components of a composition, each with what it answers and whether it is alone in its store.
-fn rows(group: &Group) -> Vec<Vec<String>> {
+fn rows(plan: &Plan, group: &Group) -> Vec<Vec<String>> {
     let store = match (&group.set_apart_from, group.components.len()) {
         (None, _) => None,
         (Some(_), 1) => Some("in a store of its own".to_owned()),
         (Some(_), _) => Some(format!("in the store of {}", group.name)),
+    };
+    let reuse = match plan.reuse.get(&group.name) {
+        None => None,
+        Some(1) => Some("a fresh instance for each request".to_owned()),
+        Some(requests) => Some(format!("a fresh instance after {requests} requests")),
     };
     let row = |component: &ComponentName| {
         let handler = group.handlers.iter().find(|handler| handler.component == *component);
@@ -58,7 +63,8 @@ fn rows(group: &Group) -> Vec<Vec<String>> {
             let routes: Vec<_> = handler.routes.iter().map(ToString::to_string).collect();
             format!("answers {} ({})", routes.join(" "), handler.http)
         });
-        let said: Vec<_> = answers.into_iter().chain(store.clone()).collect();
+        let reuse = reuse.clone().filter(|_| answers.is_some());
+        let said: Vec<_> = answers.into_iter().chain(reuse).chain(store.clone()).collect();
         vec![component.to_string(), said.join(", ")]
     };
     group.components.iter().map(row).collect()

@@ -8,7 +8,8 @@
 //! 2. `place` and `flow`: groups, components set apart, the mode of every seam, the order of instantiation;
 //! 3. `access`, `homes` and `routes`: grants, who opens which store, paths and the one front door;
 //! 4. `bind`: what a group's composition imports from the host, shared or labelled;
-//! 5. `cross` and `idempotent`: which functions are called across seams, by which numbers, and which may be called again.
+//! 5. `cross` and `idempotent`: which functions are called across seams, by which numbers, and which may be called again;
+//! 6. `reuse`: how many requests an instance of a group serves.
 //!
 //! **Fusing never widens authority**: an interface that gives authority is bound for each component by itself, or shared
 //! among components with the same grants. What the platform implements, and what authority that gives, stands in one table
@@ -31,6 +32,7 @@ mod model;
 mod options;
 mod place;
 mod platform;
+mod reuse;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,7 +105,13 @@ pub fn plan_with(
         app: app.name.clone(),
         version: app.version.to_string(),
         shape: shape.to_owned(),
-        notes: notes(app, &groups, &places).into_iter().chain(shared).chain(circle::notes(&groups, &seams)).collect(),
+        notes: notes(app, &groups, &places)
+            .into_iter()
+            .chain(reuse::notes(app, &groups))
+            .chain(shared)
+            .chain(circle::notes(&groups, &seams))
+            .collect(),
+        reuse: reuse::bounds(app, &groups),
         groups,
         seams,
         access,

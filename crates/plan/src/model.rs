@@ -22,6 +22,9 @@ pub struct Plan {
     pub shape: String,
     /// Components placed together, by name.
     pub groups: Vec<Group>,
+    /// Requests and calls that one instance serves, one after another, by group; groups that are not here have the platform's own bound.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reuse: BTreeMap<String, u32>,
     /// Every import of a component that an export of another meets, by importer, then interface.
     pub seams: Vec<Seam>,
     /// What each component may reach, and what it imports without a grant; by component.

@@ -150,6 +150,47 @@ fn an_http_component_without_a_manifest_has_no_warnings() {
 }
 
 #[test]
+fn a_handler_of_wasi_0_2_has_fresh_instances_unless_the_manifest_says_otherwise() {
+    const OLD: &str = "wasi:http/incoming-handler@0.2.6";
+    let parts = || {
+        [
+            ("new", component(&[], &[HANDLER])),
+            ("old", component(&[], &[OLD])),
+            ("middle", component(&[OLD], &[OLD])),
+            ("tool", component(&["wasi:cli/environment@0.2.6"], &["shop:tool/tool"])),
+        ]
+    };
+    let planned = |components: &[(&str, &str)]| {
+        let line = |(name, line): &(&str, &str)| format!("[components.{name}]\nwasm = \"{name}.wasm\"\n{line}\n");
+        let manifest: String = components.iter().map(line).collect();
+        let used: Vec<_> = parts().into_iter().filter(|(name, _)| components.iter().any(|it| it.0 == *name)).collect();
+        let plan = Planned::new(&manifest, &used).plan("monolith");
+        (plan.reuse.get("monolith").copied(), plan.explain())
+    };
+    let routes = "routes = [\"/...\"]";
+    let bound = |components: &[(&str, &str)]| planned(components).0;
+    assert_eq!(bound(&[("new", routes)]), None);
+    // What it was built with says nothing, if it answers no requests of HTTP.
+    assert_eq!(bound(&[("new", routes), ("tool", "")]), None);
+    assert_eq!(bound(&[("old", "routes = [\"/...\"]\nreuse = true")]), None);
+    assert_eq!(bound(&[("old", "routes = [\"/...\"]\nreuse = 9")]), Some(9));
+    assert_eq!(bound(&[("new", "routes = [\"/...\"]\nreuse = 9")]), Some(9));
+    assert_eq!(bound(&[("new", "routes = [\"/...\"]\nreuse = false")]), Some(1));
+    let (fresh, said) = planned(&[("old", routes)]);
+    assert_eq!(fresh, Some(1));
+    assert!(said.contains("old  answers /... (HTTP, WASI 0.2), a fresh instance for each request\n"), "{said}");
+    assert!(!said.contains("notes"), "{said}");
+    // Behind a middleware that may be used again, too.
+    let behind = [("middle", "routes = [\"/...\"]\nreuse = true"), ("old", "")];
+    let (fresh, said) = planned(&behind);
+    assert_eq!(fresh, Some(1));
+    assert!(said.contains("as old answers requests of WASI 0.2: reuse = true for it"), "{said}");
+    let mixed = [("new", routes), ("old", "routes = [\"/old\"]")];
+    assert_eq!(bound(&mixed), Some(1));
+    assert_eq!(bound(&[mixed[0], ("old", "routes = [\"/old\"]\nreuse = 4")]), Some(4));
+}
+
+#[test]
 fn time_and_chance_are_labelled_where_they_are_to_be_given() {
     let imports = [
         "wasi:clocks/wall-clock@0.2.6",

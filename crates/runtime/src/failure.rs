@@ -80,6 +80,12 @@ pub enum Failure {
         /// Was it that the request's body is larger than allowed?
         body_too_large: bool,
     },
+    /// The handler gave a response with a status that final responses do not have.
+    #[error("the handler answered with status {status}: 100 to 199 are for what comes before the final response")]
+    NotFinal {
+        /// The status.
+        status: u16,
+    },
     /// The handler ended without giving a response.
     #[error("the handler ended without a response")]
     NoResponse,

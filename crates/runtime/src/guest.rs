@@ -104,6 +104,10 @@ const HANDLES_PER_REQUEST: usize = 20;
 /// the host.
 pub(crate) const COMPONENT_HANDLES_MAX: usize = 20_000;
 
+/// An instance in which more than this part of the handles is still held when a request is over is not used again, one in so many: else a
+/// guest that forgets a handle with each request would fail one that is not to blame.
+const HANDLES_KEPT_PART: usize = 2;
+
 /// Random bytes that one call may ask for: WASI 0.3 gives no more at once, 0.2 traps.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
@@ -116,6 +120,13 @@ pub(crate) struct Template {
     pub(crate) account: Arc<Account>,
     /// Requests that an instance serves beside the first, at the same time.
     pub(crate) beside: usize,
+}
+
+impl Template {
+    /// Handles of the host that one instance may hold.
+    fn handles_max(&self) -> usize {
+        HANDLES_MAX.saturating_add(self.beside.saturating_mul(HANDLES_PER_REQUEST))
+    }
 }
 
 /// The data of one instance's store.
@@ -144,6 +155,10 @@ pub struct Guest {
     pub(crate) waits_for: Option<Arc<str>>,
     /// What it has taken for the files and folders that it has open.
     files: Handles,
+    /// Handles of the host that it held when a request was over last.
+    handles: usize,
+    /// Tasks, streams, futures and sets that it had when they were counted last.
+    pub(crate) entries: usize,
     /// Of the call of a capability whose result came last: it may still be on its way into the guest's memory.
     lowered: Option<HostMemory>,
 }
@@ -153,7 +168,7 @@ impl Guest {
     pub(crate) fn new(template: Arc<Template>, memory_bytes: usize, host: HostMemory) -> Self {
         let owners = template.owners.len();
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX.saturating_add(template.beside.saturating_mul(HANDLES_PER_REQUEST)));
+        table.set_max_capacity(template.handles_max());
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
         Self {
@@ -172,6 +187,8 @@ impl Guest {
             answers: Answers::default(),
             waits_for: None,
             files: Handles::default(),
+            handles: 0,
+            entries: 0,
             lowered: None,
         }
     }
@@ -257,7 +274,7 @@ impl Guest {
         }
         self.request.set(None);
         self.lowered = None;
-        self.limiter.settle_host(heads::held_bytes(&mut self.table));
+        self.count_handles();
         if !self.files.is_empty() {
             self.files.settle(open_files(&mut self.table));
         }
@@ -267,6 +284,19 @@ impl Guest {
         if let Some(storage) = used.filter_map(|(owner, _)| owner.storage.as_ref()).next() {
             storage.touched();
         }
+    }
+
+    /// Counts what the table of handles holds, and charges that.
+    pub(crate) fn count_handles(&mut self) {
+        let held = heads::held(&mut self.table);
+        self.limiter.settle_host(held.bytes);
+        self.handles = held.handles;
+    }
+
+    /// Is so much left of the requests before that another one may not find enough handles? As they were counted last.
+    pub(crate) fn is_cluttered(&self) -> bool {
+        self.handles > self.template.handles_max() / HANDLES_KEPT_PART
+            || self.entries > COMPONENT_HANDLES_MAX / HANDLES_KEPT_PART
     }
 
     /// The seam over which the guest waits, if it waits for a call.

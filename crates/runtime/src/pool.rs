@@ -2,7 +2,7 @@
 //!
 //! A slot is the right to one live instance of the group. When all are taken, a bounded number of requests waits a bounded time, and
 //! the others are refused at once. Instances that are given back are kept and reused, the warmest first, until they have served enough
-//! requests, are old, have been idle for long, or somebody else needs their room (see `room`).
+//! requests, are old or nearly out of handles, have been idle for long, or another request needs their room (see `room`).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -98,10 +98,11 @@ impl Pool {
         &self.since
     }
 
-    /// Gives back an instance whose request ended cleanly. Worn-out ones are dropped here, and those whose room a waiting request can have.
+    /// Gives back an instance whose request ended cleanly. Worn-out ones are dropped here, those in which handles pile up, and those whose
+    /// room a waiting request can have.
     pub(crate) fn give_back(&self, slot: Slot, instance: Instance) {
         let is_fresh = instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max;
-        if is_fresh && !instance.is_room_wanted() {
+        if is_fresh && !instance.is_cluttered() && !instance.is_room_wanted() {
             let since = now();
             let mut idle = self.idle();
             if idle.is_empty() {

@@ -214,6 +214,11 @@ impl Instance {
         self.claim.is_wanted()
     }
 
+    /// See [`Guest::is_cluttered`].
+    pub(crate) fn is_cluttered(&self) -> bool {
+        self.store.data().is_cluttered()
+    }
+
     pub(crate) fn age(&self) -> Duration {
         self.born.elapsed()
     }
@@ -275,11 +280,12 @@ impl Instance {
         };
         self.store.data_mut().end_request();
         match failure {
-            None => {
-                // Counts only if the handler ended without a word.
-                let _ = head.send(Err(Failure::NoResponse));
-                Ok(())
-            }
+            // Counts only if the handler ended without a word. What made it do so may keep it from ever answering again: runtimes that serve
+            // one request per instance end like this.
+            None => match head.send(Err(Failure::NoResponse)) {
+                None => Err(()),
+                Some(_) => Ok(()),
+            },
             Some(failure) => {
                 signals.fail();
                 report(head, &component, id, failure, self.store.data());
@@ -325,6 +331,15 @@ fn report(head: Head, component: &str, id: RequestId, failure: Failure, guest: &
     }
 }
 
+/// A handler gives the final response only, so one with an informational status is none (RFC 9110, section 15.2): a client would go on
+/// waiting for another one, or take what follows for another protocol.
+fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
+    match response.status() {
+        status if status.is_informational() => Err(Failure::NotFinal { status: status.as_u16() }),
+        _ => Ok(response),
+    }
+}
+
 /// Calls the handler and stays until it has returned and (0.3) its response is read.
 pub(crate) async fn call(
     accessor: &Accessor<Guest>,
@@ -362,7 +377,9 @@ async fn call3(
                 let response = store.data_mut().http().table.delete(response)?;
                 response.into_http(store, read)
             })?;
-            if head.send(Ok(response)).is_none() {
+            let response = final_response(response);
+            let is_answered = response.is_ok();
+            if head.send(response).is_none() && is_answered {
                 // Not sent means that the body was dropped unread; then this run is dropped too.
                 let _ = ended.await;
             }
@@ -398,7 +415,7 @@ async fn call2(
         let head = head.clone();
         let outparam = http.new_response_outparam_from_callback(move |answer| {
             let _ = head.send(match answer {
-                Ok(response) => Ok(response.map(|body| body.boxed_unsync())),
+                Ok(response) => final_response(response.map(|body| body.boxed_unsync())),
                 Err(code) => {
                     let body_too_large = matches!(code, types2::ErrorCode::HttpRequestBodySize(_));
                     Err(Failure::Handler {

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -59,11 +59,13 @@ struct Worker {
     idle: AtomicU64,
 }
 
-/// The memory that a worker's instance holds. Its task drops this after the instance.
+/// What a worker's instance holds. Its task drops this after the instance.
 #[derive(Default)]
 struct Memory {
     /// When a request was over last.
     bytes: AtomicU64,
+    /// So many handles were left then that it gets no more requests.
+    is_cluttered: AtomicBool,
     /// Where the worker was evicted.
     leaving: Mutex<Option<Leaving>>,
 }
@@ -197,7 +199,9 @@ impl SharedInstances {
     }
 
     fn is_worn_out(&self, worker: &Worker) -> bool {
-        worker.taken.load(Ordering::Relaxed) >= self.limits.requests_max || worker.born.elapsed() >= self.limits.age_max
+        worker.taken.load(Ordering::Relaxed) >= self.limits.requests_max
+            || worker.memory.is_cluttered.load(Ordering::Relaxed)
+            || worker.born.elapsed() >= self.limits.age_max
     }
 
     /// The life of one instance: until nobody can send to it any more, or it fails.
@@ -240,8 +244,13 @@ impl SharedInstances {
                             let memory = &memory;
                             calls.push(async move {
                                 let result = call(accessor, function, request.http, &head, ended).await;
-                                let held = accessor.with(|mut store| store.data_mut().limiter.held_bytes());
+                                let (held, is_cluttered) = accessor.with(|mut store| {
+                                    let guest = store.data_mut();
+                                    guest.count_handles();
+                                    (guest.limiter.held_bytes(), guest.is_cluttered())
+                                });
                                 memory.bytes.store(held, Ordering::Relaxed);
+                                memory.is_cluttered.store(is_cluttered, Ordering::Relaxed);
                                 drop(place);
                                 (id, head, result)
                             });

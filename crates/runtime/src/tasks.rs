@@ -44,5 +44,6 @@ pub(crate) async fn charged<T>(
 /// When its account cannot pay: the guest has to be stopped.
 pub(crate) fn charge(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
     let entries = store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
+    store.data_mut().entries = entries;
     store.data_mut().limiter.charge_tasks(entries * ENTRY_BYTES).map_err(wasmtime::Error::new)
 }

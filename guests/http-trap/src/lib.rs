@@ -6,11 +6,15 @@
 //! - `/error`: an answer of the handler that is an error code;
 //! - `/late`: an answer whose body traps after its first bytes;
 //! - `/sleep?ms=N`: prints `asleep` and waits on a clock, so that something can fail beside it;
+//! - `/status?n=N`: an answer with this status;
+//! - `/leak?fields=N&streams=N`: forgets so many handles of each kind, and answers how many requests its instance has served;
 //! - anything else: 200.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use guest_support::{Answer, path, query_number, respond, respond_stream};
 use wasip3::clocks::monotonic_clock::wait_for;
-use wasip3::http::types::{ErrorCode, Request};
+use wasip3::http::types::{ErrorCode, Fields, Request};
 use wasip3::wit_bindgen::spawn_local;
 use wasip3::wit_stream;
 
@@ -31,6 +35,8 @@ impl wasip3::exports::http::handler::Guest for Trap {
                 wait_for(query_number(&request, "ms", 10) * 1_000_000).await;
                 respond(200, "awake\n")
             }
+            "/status" => respond(query_number(&request, "n", 200) as u16, "said\n"),
+            "/leak" => leak(query_number(&request, "fields", 0), query_number(&request, "streams", 0)),
             _ => respond(200, "ok\n"),
         }
     }
@@ -52,6 +58,17 @@ fn middle_function() {
 fn inner_function() {
     std::hint::black_box(());
     core::arch::wasm32::unreachable()
+}
+
+fn leak(fields: u64, streams: u64) -> Answer {
+    static SERVED: AtomicU64 = AtomicU64::new(0);
+    for _ in 0..fields {
+        std::mem::forget(Fields::new());
+    }
+    for _ in 0..streams {
+        std::mem::forget(wit_stream::new::<u8>());
+    }
+    respond(200, format!("{}\n", SERVED.fetch_add(1, Ordering::Relaxed) + 1))
 }
 
 fn late() -> Answer {

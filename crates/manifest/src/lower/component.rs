@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Lowering;
 use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
-use crate::model::{Component, Limits, Route, Source};
+use crate::model::{Component, Limits, Reuse, Route, Source};
 use crate::names::ComponentName;
 use crate::raw::{FunctionText, ImportText, NameText, PathText, RawComponent, RawLimits, RawReuse, RouteText};
 use crate::source::{Span, Spanned};
@@ -48,11 +48,11 @@ impl Lowering<'_> {
             isolate: raw.isolate,
             idempotent,
             concurrency: raw.concurrency.unwrap_or(1),
-            reuse: match raw.reuse {
-                None | Some(RawReuse::Switch(true)) => None,
-                Some(RawReuse::Switch(false)) => Some(1),
-                Some(RawReuse::Times(times)) => Some(times),
-            },
+            reuse: raw.reuse.map(|reuse| match reuse {
+                RawReuse::Switch(true) => Reuse::Unbounded,
+                RawReuse::Switch(false) => Reuse::FRESH,
+                RawReuse::Times(times) => Reuse::Times(times),
+            }),
             at: Spanned::new((), at),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use isomer_manifest::{App, ComponentName, Limits, Route};
+use isomer_manifest::{App, ComponentName, Limits, Reuse, Route};
 use isomer_plan::{Group as PlannedGroup, Http, Mode, Plan, StubFunction};
 use isomer_runtime::code::Key;
 use isomer_wire::FunctionKey;
@@ -102,7 +102,7 @@ impl PackedGroup {
             note,
             memory_bytes: memory_bytes(app, group),
             concurrency: concurrency(app, group, options),
-            reuse: reuse(app, &group.components),
+            reuse: plan.reuse.get(&group.name).copied(),
             handlers: group.handlers.iter().map(handler).collect(),
             stubs: group.stubs.iter().map(stub).collect(),
             skeletons: group.skeletons.iter().map(skeleton).collect(),
@@ -147,7 +147,7 @@ impl PackedGroup {
         }
         self.memory_bytes = entered.into_iter().max().unwrap_or(Limits::MEMORY_BYTES_DEFAULT);
         self.concurrency = self.concurrency.clamp(1, concurrency.max(1));
-        self.reuse = reuse(app, &self.components);
+        self.reuse = reuse(app, &self.components, self.reuse);
         self.key = key;
         Ok(self)
     }
@@ -177,9 +177,11 @@ fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     limits.map(|component| component.limits.memory_bytes()).max().unwrap_or(Limits::MEMORY_BYTES_DEFAULT)
 }
 
-/// Components that share an instance have it replaced as soon as one of them needs that.
-fn reuse(app: &App, components: &[ComponentName]) -> Option<u32> {
-    components.iter().filter_map(|name| app.components.get(name)?.reuse).min()
+/// What the manifest says of components that share an instance; `default` is for those of which it says nothing. The lowest number holds.
+fn reuse(app: &App, components: &[ComponentName], default: Option<u32>) -> Option<u32> {
+    let default = default.map_or(Reuse::Unbounded, |times| Reuse::Times(times.max(1)));
+    let of = |name: &ComponentName| app.components.get(name).and_then(|component| component.reuse).unwrap_or(default);
+    components.iter().map(of).min().and_then(Reuse::times)
 }
 
 /// An instance serves several requests at once only if all handlers of its group can.

@@ -27,7 +27,7 @@ use crate::revision::{Components, RevisionError, Step};
 use app::PackedApp;
 
 /// Counts up when a package is written differently. One of another format is made again from its components.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// How a package is made.
 #[derive(Debug, Clone)]

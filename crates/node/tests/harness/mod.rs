@@ -11,6 +11,7 @@ pub(crate) mod raw;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,6 +73,8 @@ impl Drop for Counted {
 struct Options {
     making: MakeOptions,
     running: TenancyOptions,
+    /// Components that are no guests, by the names that manifests have for them.
+    written: BTreeMap<String, Vec<u8>>,
 }
 
 /// How a node is to be set up.
@@ -104,6 +107,7 @@ impl Setup {
             options: Options {
                 making: MakeOptions::default(),
                 running: TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() },
+                written: BTreeMap::new(),
             },
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
@@ -124,6 +128,13 @@ impl Setup {
     /// Changes how the revision is run.
     pub(crate) fn options(mut self, change: impl FnOnce(&mut TenancyOptions)) -> Self {
         change(&mut self.options.running);
+        self
+    }
+
+    /// Adds a component that is no guest: `wasm = "NAME"` in the manifest means it.
+    #[allow(dead_code, reason = "not every test binary writes components")]
+    pub(crate) fn component(mut self, name: &str, bytes: Vec<u8>) -> Self {
+        self.options.written.insert(name.to_owned(), bytes);
         self
     }
 
@@ -204,7 +215,8 @@ async fn revision(
     data: &DataDir,
 ) -> Result<Started, RevisionError> {
     let app = parse(manifest);
-    let Made { package, code, .. } = sole.make(&app, &components(&app), &options.making, &|_| {})?;
+    let Made { package, code, .. } =
+        sole.make(&app, &components_with(&app, &options.written), &options.making, &|_| {})?;
     let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
     let started = sole.start(package, folder, data, Peers::new(), &|_| {}).await;
     drop(code);
@@ -223,9 +235,18 @@ pub(crate) fn parse(manifest: &str) -> App {
     }
 }
 
+#[allow(dead_code, reason = "not every test binary uses guests alone")]
 pub(crate) fn components(app: &App) -> Components {
+    components_with(app, &BTreeMap::new())
+}
+
+/// The components of an app: those that are `written`, and guests.
+fn components_with(app: &App, written: &BTreeMap<String, Vec<u8>>) -> Components {
     let component = |component: &isomer_manifest::Component| match &component.source.value {
-        Source::Wasm(guest) => isomer_test_guests::bytes(guest.to_str().expect("guests have plain names")).into(),
+        Source::Wasm(guest) => {
+            let name = guest.to_str().expect("guests have plain names");
+            written.get(name).cloned().unwrap_or_else(|| isomer_test_guests::bytes(name)).into()
+        }
         other => panic!("the tests' components are guests, not {other:?}"),
     };
     app.components.iter().map(|(name, it)| (name.clone(), component(it))).collect()

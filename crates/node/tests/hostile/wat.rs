@@ -5,16 +5,12 @@ use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{Resolve, UnresolvedPackageGroup};
 
-/// Packages that the handler's own needs, those that others use first.
-const PACKAGES: [&str; 7] = [
-    "wasi-io-0.2.12",
-    "wasi-clocks-0.2.12",
-    "wasi-random-0.2.12",
-    "wasi-filesystem-0.2.12",
-    "wasi-sockets-0.2.12",
-    "wasi-cli-0.2.12",
-    "wasi-http-0.2.12",
-];
+/// Packages that those of a handler need, those that others use first.
+const PACKAGES: [&str; 6] = ["wasi-clocks", "wasi-random", "wasi-filesystem", "wasi-sockets", "wasi-cli", "wasi-http"];
+
+/// Versions of WASI.
+const P2: &str = "0.2.12";
+const P3: &str = "0.3.0";
 
 /// A component whose handler runs `body` and then answers with the status in `$status` (200 unless the body sets it). `fields` are
 /// further fields of its core module.
@@ -23,6 +19,8 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
     let module = format!(
         r#"(module
             (import "wasi:http/types@0.2.12" "[constructor]fields" (func $fields (result i32)))
+            (import "wasi:http/types@0.2.12" "[method]fields.append"
+                (func $append (param i32 i32 i32 i32 i32 i32)))
             (import "wasi:http/types@0.2.12" "[constructor]outgoing-response" (func $response (param i32) (result i32)))
             (import "wasi:http/types@0.2.12" "[method]outgoing-response.set-status-code"
                 (func $set-status (param i32 i32) (result i32)))
@@ -40,8 +38,35 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
                     (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))"#
     );
-    let mut bytes = wat::parse_str(&module).unwrap_or_else(|error| panic!("{error}\n{module}"));
-    let (resolve, world) = world();
+    encode(&module, P2, "import wasi:http/types@0.2.12; export wasi:http/incoming-handler@0.2.12;")
+}
+
+/// A component that has another handler of WASI 0.2 answer.
+pub(crate) fn middleware2() -> Vec<u8> {
+    let module = r#"(module
+        (import "wasi:http/incoming-handler@0.2.12" "handle" (func $next (param i32 i32)))
+        (memory (export "memory") 1)
+        (func (export "wasi:http/incoming-handler@0.2.12#handle") (param i32 i32)
+            (call $next (local.get 0) (local.get 1))))"#;
+    encode(module, P2, "import wasi:http/incoming-handler@0.2.12; export wasi:http/incoming-handler@0.2.12;")
+}
+
+/// The same of WASI 0.3. What the other one gives lies where this one gives it back from.
+pub(crate) fn middleware3() -> Vec<u8> {
+    let module = r#"(module
+        (import "wasi:http/handler@0.3.0" "handle" (func $next (param i32 i32)))
+        (memory (export "memory") 1)
+        (func (export "wasi:http/handler@0.3.0#handle") (param i32) (result i32)
+            (call $next (local.get 0) (i32.const 64))
+            (i32.const 64))
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))"#;
+    encode(module, P3, "import wasi:http/handler@0.3.0; export wasi:http/handler@0.3.0;")
+}
+
+/// The component of a core module that has the imports and exports of a world.
+fn encode(module: &str, version: &str, world: &str) -> Vec<u8> {
+    let mut bytes = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}\n{module}"));
+    let (resolve, world) = resolved(version, world);
     wit_component::embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)
         .expect("the metadata embeds");
     let encoder = ComponentEncoder::default().module(&bytes).expect("the module has metadata").validate(true);
@@ -88,21 +113,16 @@ fn push_number(bytes: &mut Vec<u8>, mut number: usize) {
     bytes.push(number as u8);
 }
 
-fn world() -> (Resolve, wit_parser::WorldId) {
+fn resolved(version: &str, world: &str) -> (Resolve, wit_parser::WorldId) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/wit");
     let mut resolve = Resolve::default();
-    for package in PACKAGES {
-        let group = UnresolvedPackageGroup::parse_dir(folder.join(package)).expect("the package parses");
-        resolve.push_group(group).expect("what it uses is there");
+    let io = (version == P2).then_some("wasi-io");
+    for package in io.into_iter().chain(PACKAGES) {
+        let group = UnresolvedPackageGroup::parse_dir(folder.join(format!("{package}-{version}")));
+        resolve.push_group(group.expect("the package parses")).expect("what it uses is there");
     }
-    let own = r#"
-        package test:hostile;
-        world app {
-            import wasi:http/types@0.2.12;
-            export wasi:http/incoming-handler@0.2.12;
-        }
-    "#;
-    let package = resolve.push_str("hostile.wit", own).expect("the world parses");
+    let own = format!("package test:hostile; world app {{ {world} }}");
+    let package = resolve.push_str("hostile.wit", &own).expect("the world parses");
     let world = resolve.select_world(&[package], Some("app")).expect("the package has the world");
     (resolve, world)
 }

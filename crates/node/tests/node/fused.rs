@@ -1,6 +1,7 @@
 //! Two components in one group: they call each other, and each keeps what is its own.
 
-use crate::harness::{TestNode, start};
+use crate::harness::{Setup, TestNode, start};
+use crate::wat;
 
 /// `ping`, which takes the requests, and `pong`, which it asks.
 async fn pair() -> TestNode {
@@ -80,4 +81,17 @@ async fn a_trap_of_the_callee_is_the_callers() {
     assert!(pong.is_some() && ping.is_some() && pong < ping, "pong, called by ping: {frames:#?}");
     // The instance is gone with all of its components.
     assert_eq!(node.get("/greet?name=ada").await.ok(), "pong to ada (count 1)\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_middleware_asks_the_handler_behind_it_without_a_link() {
+    for (guest, middleware) in [("http-hello-p2", wat::middleware2()), ("http-hello", wat::middleware3())] {
+        let behind = format!("[components.behind]\nwasm = \"{guest}\"\n");
+        let manifest = format!("[components.front]\nwasm = \"middleware\"\nroutes = [\"/...\"]\n{behind}");
+        let node = Setup::new(&manifest).component("middleware", middleware).start().await;
+        for _ in 0..3 {
+            let answer = node.get("/").await;
+            assert!(answer.ok().starts_with("hello"), "{guest}: {}", answer.text());
+        }
+    }
 }

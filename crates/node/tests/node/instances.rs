@@ -8,6 +8,7 @@ use futures::future::join_all;
 
 use crate::harness::body::pieces;
 use crate::harness::{Setup, TestNode, one, until};
+use crate::wat;
 
 /// A node with so many instances that serve so many requests each.
 async fn node(manifest: &str, instances: u32, requests: Option<u32>) -> TestNode {
@@ -47,6 +48,76 @@ async fn each_request_can_have_a_fresh_instance() {
         assert!(counts.iter().all(|(_, count)| *count == 1), "{counts:?}");
         let instances: BTreeSet<_> = counts.iter().map(|(instance, _)| instance).collect();
         assert_eq!(instances.len(), 20);
+    }
+}
+
+/// A handler of WASI 0.2 that answers 200 and the number of requests which its instance has had before, or does not answer where `silent`.
+fn counter2(silent: &str) -> Vec<u8> {
+    let body = format!(
+        "(local.set $status (i32.add (i32.const 200) (global.get $served)))
+        (global.set $served (i32.add (global.get $served) (i32.const 1)))
+        (if {silent} (then (return)))"
+    );
+    wat::handler("(global $served (mut i32) (i32.const 0))", &body)
+}
+
+/// The statuses of so many requests, one after the other.
+async fn statuses(node: &TestNode, requests: usize) -> Vec<u16> {
+    let mut connection = node.connect().await;
+    let mut statuses = Vec::new();
+    for _ in 0..requests {
+        statuses.push(connection.get("/").await.status.as_u16());
+    }
+    statuses
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_of_wasi_0_2_has_a_fresh_instance_for_each_request_unless_it_says_otherwise() {
+    for (lines, expected) in [
+        ("", [200, 200, 200, 200]),
+        ("reuse = false", [200, 200, 200, 200]),
+        ("reuse = true", [200, 201, 202, 203]),
+        ("reuse = 2", [200, 201, 200, 201]),
+    ] {
+        let node = Setup::new(&one("written", lines)).component("written", counter2("(i32.const 0)")).start().await;
+        assert_eq!(statuses(&node, 4).await, expected, "{lines}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_gave_no_response_is_not_used_again() {
+    // As a runtime does that serves one request and then has nothing left to answer with.
+    let silent = counter2("(i32.gt_u (global.get $served) (i32.const 1))");
+    let node = Setup::new(&one("written", "reuse = true")).component("written", silent.clone()).start().await;
+    assert_eq!(statuses(&node, 4).await, [200, 500, 200, 500]);
+    // By itself, every request is answered.
+    let node = Setup::new(&one("written", "")).component("written", silent).start().await;
+    assert_eq!(statuses(&node, 4).await, [200; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_that_a_guest_forgets_cost_no_request() {
+    // Of 2,000 handles, each request leaves 90.
+    let leaks = "(loop $again
+            (drop (call $fields))
+            (local.set $number (i32.add (local.get $number) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $number) (i32.const 90))))";
+    let leaks = wat::handler("", leaks);
+    let written = Setup::new(&one("written", "reuse = true")).component("written", leaks).start().await;
+    assert_eq!(statuses(&written, 50).await, [200; 50]);
+    for lines in ["", "concurrency = 3"] {
+        let node = node(&one("http-trap", lines), 1, None).await;
+        for leak in ["fields=90", "streams=400"] {
+            let mut connection = node.connect().await;
+            let mut served = Vec::new();
+            for _ in 0..50 {
+                served.push(
+                    connection.get(&format!("/leak?{leak}")).await.ok().trim_end().parse::<u32>().expect("a number"),
+                );
+            }
+            let most = served.iter().max().expect("there are some");
+            assert!((5..40).contains(most), "{lines}, {leak}: an instance served {most} requests, of {served:?}");
+        }
     }
 }
 

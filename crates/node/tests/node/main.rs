@@ -7,6 +7,7 @@
 //! | `limits` | what a client may do, and how long |
 //! | `streaming` | bodies on their way, in both directions, and clients that go away |
 //! | `failure` | guests that trap, loop, or want too much |
+//! | `handlers` | handlers of WASI 0.2 in which something is not as it should be |
 //! | `instances` | which instance serves a request, and how many |
 //! | `lifecycle` | a new revision, and the end |
 //! | `capabilities` | what is granted, and what is not |
@@ -17,12 +18,16 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../hostile/wat.rs"]
+#[allow(dead_code, reason = "another test binary uses the rest")]
+mod wat;
 
 mod capabilities;
 mod door;
 mod failure;
 mod fused;
 mod given;
+mod handlers;
 mod http;
 mod instances;
 mod lifecycle;

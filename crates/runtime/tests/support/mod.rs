@@ -1,7 +1,7 @@
 //! Guests written by hand: each a component whose handler is one function of a core module.
 //!
-//! They neither read their request nor give a response. A guest that returns is seen as one without a response, and one that found
-//! something wrong traps: that is enough to say what it saw.
+//! They neither read their request nor give a response, but an error for one when they return; a guest that found something wrong traps.
+//! That is enough to say what it saw.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "helpers of several test binaries")]
 
@@ -83,22 +83,69 @@ pub(crate) fn account(memory_bytes: u64, cpu_per_second: Duration) -> Arc<Accoun
 
 /// A component whose handler is the function `handle` (two numbers, no result) of the module with these `fields`.
 pub(crate) fn component(fields: &str) -> Vec<u8> {
+    handler(&format!("(core module $m {fields}) (core instance $i (instantiate $m))"))
+}
+
+/// A component whose handler is the function `handle` (two numbers, no result) of the core instance `$i`, which `inside` defines.
+pub(crate) fn handler(inside: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
-            (import "wasi:http/types@0.2.6" (instance $types
-                (export "incoming-request" (type (sub resource)))
-                (export "response-outparam" (type (sub resource)))))
+            (import "wasi:http/types@0.2.6" (instance $types {TYPES}))
             (alias export $types "incoming-request" (type $request))
             (alias export $types "response-outparam" (type $out))
-            (core module $m {fields})
-            (core instance $i (instantiate $m))
+            {inside}
+            ;; Texts of an error would lie in it; the one that is given has none.
+            (core module $memory (memory (export "memory") 0))
+            (core instance $memory (instantiate $memory))
+            (core func $set (canon lower (func $types "[static]response-outparam.set") (memory $memory "memory")))
+            (core module $answering
+                (import "" "handle" (func $handle (param i32 i32)))
+                (import "" "set" (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+                (func (export "handle") (param i32 i32)
+                    (call $handle (local.get 0) (local.get 1))
+                    ;; `err`, and of its 39 cases number 36: `loop-detected`.
+                    (call $set (local.get 1) (i32.const 1) (i32.const 36)
+                        (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
+            (core instance $answering (instantiate $answering
+                (with "" (instance (export "handle" (func $i "handle")) (export "set" (func $set))))))
             (func $handle (param "request" (own $request)) (param "response-out" (own $out))
-                (canon lift (core func $i "handle")))
+                (canon lift (core func $answering "handle")))
             (instance $handler (export "handle" (func $handle)))
             (export "wasi:http/incoming-handler@0.2.6" (instance $handler)))"#
     );
-    wat::parse_str(text).unwrap()
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
+
+/// What is needed of `wasi:http/types` to give an error for an answer.
+const TYPES: &str = r#"
+    (export "incoming-request" (type (sub resource)))
+    (export "outgoing-response" (type $response (sub resource)))
+    (export "response-outparam" (type $out (sub resource)))
+    (type $dns' (record (field "rcode" (option string)) (field "info-code" (option u16))))
+    (export "DNS-error-payload" (type $dns (eq $dns')))
+    (type $tls' (record (field "alert-id" (option u8)) (field "alert-message" (option string))))
+    (export "TLS-alert-received-payload" (type $tls (eq $tls')))
+    (type $field' (record (field "field-name" (option string)) (field "field-size" (option u32))))
+    (export "field-size-payload" (type $field (eq $field')))
+    (type $code' (variant
+        (case "DNS-timeout") (case "DNS-error" $dns) (case "destination-not-found") (case "destination-unavailable")
+        (case "destination-IP-prohibited") (case "destination-IP-unroutable") (case "connection-refused")
+        (case "connection-terminated") (case "connection-timeout") (case "connection-read-timeout")
+        (case "connection-write-timeout") (case "connection-limit-reached") (case "TLS-protocol-error")
+        (case "TLS-certificate-error") (case "TLS-alert-received" $tls) (case "HTTP-request-denied")
+        (case "HTTP-request-length-required") (case "HTTP-request-body-size" (option u64))
+        (case "HTTP-request-method-invalid") (case "HTTP-request-URI-invalid") (case "HTTP-request-URI-too-long")
+        (case "HTTP-request-header-section-size" (option u32)) (case "HTTP-request-header-size" (option $field))
+        (case "HTTP-request-trailer-section-size" (option u32)) (case "HTTP-request-trailer-size" $field)
+        (case "HTTP-response-incomplete") (case "HTTP-response-header-section-size" (option u32))
+        (case "HTTP-response-header-size" $field) (case "HTTP-response-body-size" (option u64))
+        (case "HTTP-response-trailer-section-size" (option u32)) (case "HTTP-response-trailer-size" $field)
+        (case "HTTP-response-transfer-coding" (option string)) (case "HTTP-response-content-coding" (option string))
+        (case "HTTP-response-timeout") (case "HTTP-upgrade-failed") (case "HTTP-protocol-error") (case "loop-detected")
+        (case "configuration-error") (case "internal-error" (option string))))
+    (export "error-code" (type $code (eq $code')))
+    (export "[static]response-outparam.set" (func
+        (param "param" (own $out)) (param "response" (result (own $response) (error $code)))))"#;
 
 pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Result<GroupHandle, GroupError> {
     let slots = Slots::count(component).unwrap();
@@ -148,7 +195,7 @@ pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Fa
     };
     match group.handle(request).await {
         Ok(_) => panic!("such a guest gives no response"),
-        Err(Failure::NoResponse) => Ok(()),
+        Err(Failure::Handler { code, .. }) if code.ends_with("LoopDetected") => Ok(()),
         Err(failure) => Err(failure),
     }
 }

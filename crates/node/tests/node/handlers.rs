@@ -1,0 +1,66 @@
+//! Handlers that break the rules of the interface, and what becomes of their answers.
+
+use crate::harness::{Setup, TestNode, one, start};
+use crate::wat;
+
+/// A node with a handler of WASI 0.2 that is written by hand.
+async fn handler(lines: &str, fields: &str, body: &str) -> TestNode {
+    Setup::new(&one("written", lines)).component("written", wat::handler(fields, body)).start().await
+}
+
+/// Asks over both versions of HTTP: each must be told that the app failed, and the log must know the status.
+async fn is_refused(node: &TestNode, target: &str, status: u16) {
+    for mut connection in [node.connect().await, node.connect_http2().await] {
+        let id = connection.get(target).await.problem(500);
+        let event = node.event("failed", |event| event["request"] == id.as_str()).await;
+        let reason = event["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(&format!("answered with status {status}")), "{event}");
+        // The connection is as it should be, too.
+        connection.get(target).await.problem(500);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_response_with_an_informational_status_is_the_handlers_fault() {
+    let node = start(&one("http-trap", "")).await;
+    for status in [100, 101, 103, 199] {
+        is_refused(&node, &format!("/status?n={status}"), status).await;
+        let written = handler("", "", &format!("(local.set $status (i32.const {status}))")).await;
+        is_refused(&written, "/", status).await;
+    }
+    // Statuses that HTTP does not have are refused when they are set: the guest's answer stays at 200.
+    for status in [0, 99, 600, 999] {
+        let written = handler("", "", &format!("(local.set $status (i32.const {status}))")).await;
+        written.get("/").await.ok();
+    }
+    for status in [200, 404, 599] {
+        let answer = node.get(&format!("/status?n={status}")).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (status, "said\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_of_wasi_0_2_is_told_when_its_fields_are_too_large() {
+    // Appends a value of so many bytes, and answers 200 where that worked, and 201 and the error's number where it did not.
+    let appends = |bytes: u32| {
+        format!(
+            "(call $append (call $fields) (i32.const 0) (i32.const 1) (i32.const 16) (i32.const {bytes}) (i32.const 8))
+            (if (i32.load8_u (i32.const 8)) (then
+                (local.set $status (i32.add (i32.const 201) (i32.load8_u (i32.const 9))))))"
+        )
+    };
+    let memory = "(memory (export \"memory\") 4) (data (i32.const 0) \"x\")
+        (func $filled (memory.fill (i32.const 16) (i32.const 0x61) (i32.const 200000))) (start $filled)";
+    for (bytes, status) in [(60_000, 200), (70_000, 202), (200_000, 202)] {
+        let answer = handler("", memory, &appends(bytes)).await.get("/").await;
+        assert_eq!(answer.status.as_u16(), status, "{bytes} bytes: {}", answer.text());
+    }
+    // A thousand small ones, of which the last do not fit.
+    let many = "(local.set $made (call $fields))
+        (loop $again
+            (call $append (local.get $made) (i32.const 0) (i32.const 1) (i32.const 16) (i32.const 30) (i32.const 8))
+            (if (i32.load8_u (i32.const 8)) (then (local.set $status (i32.const 203))))
+            (local.set $number (i32.add (local.get $number) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $number) (i32.const 1000))))";
+    assert_eq!(handler("", memory, many).await.get("/").await.status.as_u16(), 203);
+}
