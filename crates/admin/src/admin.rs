@@ -7,9 +7,11 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::Stream;
 use isomer_api::{
-    AppInfo, AppName, Deployed, Digest, LogLine, LogQuery, Missing, NodeStatus, Problem, Release, RevisionInfo,
-    Rollback, Swap, TenantChange, TenantInfo, TenantName,
+    AppInfo, AppName, Deployed, Digest, KeptToken, LogLine, LogQuery, Missing, NodeStatus, Problem, Release,
+    RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenId, TokenInfo, TokenName,
 };
+
+use crate::caller::Caller;
 
 /// The answer to come. Nothing is begun before it is first polled: the audit log tells of it first. Dropping it later, as when the client goes away, does not undo what was begun.
 pub type Reply<T> = BoxFuture<'static, Result<T, Problem>>;
@@ -33,10 +35,19 @@ pub trait Admin: Send + Sync + 'static {
     fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> Reply<TenantInfo>;
     /// Removes a tenant that has no apps, with its secrets and what data there is left.
     fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()>;
-    /// Sets a secret: apps see it from their next start on. It is never told again.
+    /// Sets a secret: apps see it from their next request on. It is never told again.
     fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()>;
     /// Removes a secret. One that a revision in service uses only with `force`.
     fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String, force: bool) -> Reply<()>;
+
+    /// The token of a tenant with this id, as it is kept: asked for each request that has one, so it must not block.
+    fn kept_token(&self, id: &TokenId) -> Option<KeptToken>;
+    /// The tokens of a tenant, by name.
+    fn tokens(self: Arc<Self>, tenant: TenantName) -> Reply<Vec<TokenInfo>>;
+    /// Keeps a token of a tenant.
+    fn add_token(self: Arc<Self>, token: KeptToken) -> Reply<TokenInfo>;
+    /// Forgets a token of a tenant: from now on it opens nothing.
+    fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> Reply<()>;
 
     /// All apps, or those of one tenant, by tenant and name.
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>>;
@@ -45,16 +56,23 @@ pub trait Admin: Send + Sync + 'static {
     /// Its revisions, the newest first.
     fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<Vec<RevisionInfo>>;
 
-    /// Which parts of a release the node lacks.
-    fn missing(self: Arc<Self>, release: Release) -> Reply<Missing>;
+    /// Which parts of a release the caller has to send. To a tenant, what others have sent is as if it were not there: else it could learn
+    /// who has what, and deploy bytes that it never had.
+    fn missing(self: Arc<Self>, caller: Caller, release: Release) -> Reply<Missing>;
     /// Takes a part. It is kept only if the bytes have this digest.
-    fn put_blob(self: Arc<Self>, digest: Digest, body: Body) -> Reply<()>;
+    fn put_blob(self: Arc<Self>, caller: Caller, digest: Digest, body: Body) -> Reply<()>;
     /// Checks, compiles, starts and takes into service; or changes nothing.
-    fn deploy(self: Arc<Self>, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed>;
+    fn deploy(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed>;
     /// Goes back to an earlier revision, as a deployment of it.
-    fn rollback(self: Arc<Self>, tenant: TenantName, app: AppName, rollback: Rollback) -> Reply<Deployed>;
+    fn rollback(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        rollback: Rollback,
+    ) -> Reply<Deployed>;
     /// Replaces components, as a deployment of a revision with the others as they are.
-    fn swap(self: Arc<Self>, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed>;
+    fn swap(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed>;
 
     /// Stops serving it. Requests in flight finish.
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo>;
@@ -62,6 +80,6 @@ pub trait Admin: Send + Sync + 'static {
     fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo>;
     /// Removes it; its data too if `data`, else the next deployment under this name finds it.
     fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> Reply<()>;
-    /// Lines of its log.
+    /// Lines of its log, or of its access log.
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines>;
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use isomer_api::{AppName, RevisionId, TenantName};
+use isomer_api::{AppName, RevisionId, TenantName, TokenInfo};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -43,7 +43,7 @@ pub struct Entry {
     /// Which app it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// Which secret or which bytes it is about.
+    /// Which secret, which bytes or which token it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// What else was asked for.
@@ -87,8 +87,11 @@ pub struct Who {
     /// That process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
-    /// Did it have the node's token?
+    /// What it had to show.
     pub token: Credential,
+    /// The tenant's token that it had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_token: Option<TokenInfo>,
 }
 
 /// What a request had to show.
@@ -98,10 +101,12 @@ pub enum Credential {
     /// No token.
     #[default]
     Missing,
-    /// Another one.
+    /// One that is none of this node.
     Wrong,
     /// The node's.
     Valid,
+    /// A tenant's.
+    Tenant,
 }
 
 /// Why something is not in the audit log.

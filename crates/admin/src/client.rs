@@ -12,8 +12,8 @@ use http::{Method, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use isomer_api::{
-    AppInfo, AppName, Deployed, Digest, LogLine, LogQuery, Missing, NodeStatus, Problem, Release, RevisionInfo,
-    Rollback, Swap, TenantChange, TenantInfo, TenantName, routes,
+    AppInfo, AppName, Deployed, Digest, LogLine, LogQuery, MadeToken, Missing, NewToken, NodeStatus, Problem, Release,
+    RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenInfo, TokenName, routes,
 };
 
 use crate::node_address::NodeAddress;
@@ -137,7 +137,23 @@ impl Client {
         self.get(of_app(routes::REVISIONS, tenant, app)).await
     }
 
-    /// Which parts of a release the node lacks.
+    /// The tokens of a tenant, by name.
+    pub async fn tokens(&self, tenant: &TenantName) -> Result<Vec<TokenInfo>, ClientError> {
+        self.get(of_tenant(routes::TOKENS, tenant)).await
+    }
+
+    /// Makes a token of a tenant. It is not told again.
+    pub async fn create_token(&self, tenant: &TenantName, new: &NewToken) -> Result<MadeToken, ClientError> {
+        self.json(Method::POST, of_tenant(routes::TOKENS, tenant), new).await
+    }
+
+    /// Revokes a token of a tenant.
+    pub async fn revoke_token(&self, tenant: &TenantName, name: &TokenName) -> Result<(), ClientError> {
+        let path = of_tenant(routes::TOKEN, tenant).replace("{token}", name.as_str());
+        self.nothing(Method::DELETE, path, empty()).await
+    }
+
+    /// Which parts of a release are to be sent.
     pub async fn missing(&self, release: &Release) -> Result<Missing, ClientError> {
         self.json(Method::POST, routes::MISSING.to_owned(), release).await
     }
@@ -198,7 +214,8 @@ impl Client {
     /// Lines of an app's log.
     pub async fn logs(&self, tenant: &TenantName, app: &AppName, query: &LogQuery) -> Result<ClientLines, ClientError> {
         let lines = query.lines.map(|lines| format!("&lines={lines}")).unwrap_or_default();
-        let path = format!("{}?follow={}{lines}", of_app(routes::LOGS, tenant, app), query.follow);
+        let access = if query.access { "&access=true" } else { "" };
+        let path = format!("{}?follow={}{lines}{access}", of_app(routes::LOGS, tenant, app), query.follow);
         let response = self.send(Method::GET, path, None, empty()).await?;
         if response.status() != StatusCode::OK {
             return Err(self.refused(response).await);

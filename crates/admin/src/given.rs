@@ -1,10 +1,11 @@
 //! What a request gives an operation: names out of its path, its query, its body. Everything is checked here, before a node sees it.
 
 use http::{HeaderMap, Uri};
-use isomer_api::{AppName, Digest, InvalidName, Problem, ProblemKind, TenantName};
+use isomer_api::{AppName, Digest, InvalidName, Problem, ProblemKind, TenantName, TokenName};
 use serde::de::DeserializeOwned;
 
 use crate::admin::Body;
+use crate::caller::Caller;
 use crate::operations::no_body;
 
 /// The most characters of a secret's name.
@@ -29,21 +30,37 @@ pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<Named>> {
         };
         let decoded = percent_encoding::percent_decode_str(given).decode_utf8().ok();
         named = named.zip(decoded).map(|(mut named, value)| {
-            named.0.push((name.to_owned(), value.into_owned()));
+            named.names.push((name.to_owned(), value.into_owned()));
             named
         });
     }
     Some(named)
 }
 
-/// The names out of a path.
+/// The names out of a path, and who asks.
 #[derive(Debug, Default)]
-pub(crate) struct Named(pub(crate) Vec<(String, String)>);
+pub(crate) struct Named {
+    pub(crate) names: Vec<(String, String)>,
+    /// Who asks; absent until it is known.
+    pub(crate) caller: Option<Caller>,
+}
 
 impl Named {
+    /// The text of a name. One that is not in the path is empty, which is no name of anything.
     fn get(&self, name: &str) -> &str {
-        let found = self.0.iter().find(|(named, _)| named == name);
-        found.map(|(_, value)| value.as_str()).expect("an operation asks for what is in its path")
+        self.found(name).unwrap_or_default()
+    }
+
+    pub(crate) fn found(&self, name: &str) -> Option<&str> {
+        self.names.iter().find(|(named, _)| named == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn caller(&self) -> Result<Caller, Problem> {
+        self.caller.clone().ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "it is not known who asks"))
+    }
+
+    pub(crate) fn token(&self) -> Result<TokenName, Problem> {
+        self.get("token").parse().map_err(invalid)
     }
 
     pub(crate) fn tenant(&self) -> Result<TenantName, Problem> {
@@ -168,7 +185,7 @@ mod tests {
     #[test]
     fn a_path_is_of_a_route_by_its_segments() {
         let names =
-            |path: &str| names_of("/v1/tenants/{tenant}/apps/{app}", path).map(|named| named.map(|named| named.0));
+            |path: &str| names_of("/v1/tenants/{tenant}/apps/{app}", path).map(|named| named.map(|named| named.names));
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(names("/v1/tenants/a/apps/b"), Some(Some(vec![pair("tenant", "a"), pair("app", "b")])));
         assert_eq!(names("/v1/tenants/a%2Fb/apps/b"), Some(Some(vec![pair("tenant", "a/b"), pair("app", "b")])));
@@ -182,10 +199,12 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        let secret = |name: &str| Named(vec![("secret".to_owned(), name.to_owned())]).secret();
+        let named = |name: &str, value: &str| Named { names: vec![(name.to_owned(), value.to_owned())], caller: None };
+        let secret = |name: &str| named("secret", name).secret();
         assert!(["a", "payment-key", "A.b_c-9"].into_iter().all(|name| secret(name).is_ok()));
         let long = "a".repeat(65);
         assert!(!["", "9a", "a/b", "..", "a b", "ä", &long].into_iter().any(|name| secret(name).is_ok()));
-        assert!(Named(vec![("app".to_owned(), "../x".to_owned())]).app().is_err());
+        assert!(named("app", "../x").app().is_err() && named("app", "x").tenant().is_err());
+        assert!(named("app", "x").caller().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Who may ask: whoever has the node's token, and is no browser.
+//! Who asks: whoever has the node's token or a tenant's, and is no browser.
 //!
 //! A browser can be made to send requests to loopback addresses by any page that it shows (forms, scripts without reading the answer),
 //! and to read the answers, if a name of the page's owner suddenly means a loopback address (DNS rebinding). The token stops both; these checks
@@ -8,10 +8,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, Uri};
-use isomer_api::{Problem, ProblemKind};
+use isomer_api::{KeptToken, Problem, ProblemKind, TokenId};
 
 use crate::audit::Credential;
-use crate::token::Token;
+use crate::caller::Caller;
+use crate::token::{self, Token};
 
 /// What is checked of every request.
 #[derive(Debug)]
@@ -26,25 +27,45 @@ impl Guard {
         Self { token, hosts }
     }
 
-    /// What the request has to show, and why it is refused, if it is.
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> (Credential, Result<(), Problem>) {
-        let credential = self.credential(headers);
+    /// What the request has to show, and who asks, or why it is refused. `kept` finds what is kept of a tenant's token.
+    pub(crate) fn check(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        kept: impl FnOnce(&TokenId) -> Option<KeptToken>,
+    ) -> (Credential, Result<Caller, Problem>) {
+        let (credential, caller) = self.credential(headers, kept);
         let checked = self.check_host(uri, headers).and(match credential {
-            Credential::Valid => Ok(()),
             Credential::Missing => Err(unauthorized("the request has no token")),
-            Credential::Wrong => Err(unauthorized("the token is not this node's")),
+            Credential::Valid | Credential::Tenant | Credential::Wrong => caller.ok_or_else(unknown_token),
         });
         (credential, checked)
     }
 
-    fn credential(&self, headers: &HeaderMap) -> Credential {
+    fn credential(
+        &self,
+        headers: &HeaderMap,
+        kept: impl FnOnce(&TokenId) -> Option<KeptToken>,
+    ) -> (Credential, Option<Caller>) {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
-            return if headers.contains_key(AUTHORIZATION) { Credential::Wrong } else { Credential::Missing };
+            let has_some = headers.contains_key(AUTHORIZATION);
+            return (if has_some { Credential::Wrong } else { Credential::Missing }, None);
         };
         let value = value.as_bytes();
         let is_bearer = value.len() > SCHEME.len() && value[..SCHEME.len()].eq_ignore_ascii_case(SCHEME);
-        if is_bearer && self.token.is(&value[SCHEME.len()..]) { Credential::Valid } else { Credential::Wrong }
+        if !is_bearer {
+            return (Credential::Wrong, None);
+        }
+        let given = &value[SCHEME.len()..];
+        if self.token.is(given) {
+            return (Credential::Valid, Some(Caller::Node));
+        }
+        let found = token::id_of(given).and_then(|id| kept(&id));
+        match found.filter(|kept| token::is_kept(kept, given)) {
+            Some(kept) => (Credential::Tenant, Some(Caller::Tenant(kept.info))),
+            None => (Credential::Wrong, None),
+        }
     }
 
     fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
@@ -89,9 +110,14 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
+/// What a request showed opens nothing, or nothing any more.
+pub(crate) fn unknown_token() -> Problem {
+    unauthorized("this node has no such token")
+}
+
 fn unauthorized(title: &str) -> Problem {
     Problem::new(ProblemKind::Unauthorized, title)
-        .hint("it is in the file `admin.token` of the node's data directory: --token-file FILE, or ISOMER_TOKEN")
+        .hint("name the file of a tenant's token, or `admin.token` of the node's data directory: --token-file FILE, or ISOMER_TOKEN")
 }
 
 #[cfg(test)]
@@ -104,12 +130,25 @@ mod tests {
         Guard::new(Token::parse(&"ab".repeat(32)).unwrap(), vec!["node.internal".to_owned()])
     }
 
+    /// What the node keeps of the token `isomer_1111111111111111_cd…`.
+    fn kept(id: &TokenId) -> Option<KeptToken> {
+        let (name, tenant) = ("ci".parse().unwrap(), "acme".parse().unwrap());
+        let token = Token::parse(&tenants_token()).unwrap();
+        let own: TokenId = "1111111111111111".parse().unwrap();
+        let info = isomer_api::TokenInfo { name, id: own.clone(), tenant, role: isomer_api::Role::Read, created_at: 1 };
+        (own == *id).then(|| KeptToken { info, digest: token.digest() })
+    }
+
+    fn tenants_token() -> String {
+        format!("isomer_{}_{}", "1".repeat(16), "cd".repeat(32))
+    }
+
     fn check(headers: &[(&'static str, &str)]) -> Result<(), ProblemKind> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        guard().check(&Uri::from_static("/v1/status"), &map).1.map_err(|problem| problem.kind)
+        guard().check(&Uri::from_static("/v1/status"), &map, kept).1.map(drop).map_err(|problem| problem.kind)
     }
 
     fn with_token(more: &[(&'static str, &str)]) -> Result<(), ProblemKind> {
@@ -139,6 +178,36 @@ mod tests {
         assert_eq!(check(&[host]), Err(ProblemKind::Unauthorized));
         assert_eq!(with_token(&[host, ("authorization", "Bearer x")]), Err(ProblemKind::Unauthorized), "two of them");
         assert_eq!(check(&[host, ("cookie", &format!("token={digits}"))]), Err(ProblemKind::Unauthorized));
+    }
+
+    #[test]
+    fn a_tenants_token_says_whose_it_is() {
+        let checked = |token: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", HeaderValue::from_static("localhost"));
+            headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
+            guard().check(&Uri::from_static("/v1/status"), &headers, kept)
+        };
+        let token = tenants_token();
+        let (credential, caller) = checked(&token);
+        assert_eq!((credential, caller.unwrap().tenant().unwrap().as_str()), (Credential::Tenant, "acme"));
+        let wrong = [
+            token.replace("11_", "12_"),
+            token.replace("cd", "ce"),
+            token[..token.len() - 1].to_owned(),
+            format!("{token}0"),
+            token.replace("isomer_", "Isomer_"),
+            token[24..].to_owned(),
+            format!("isomer_{}_{}", "1".repeat(16), "ab".repeat(32)),
+        ];
+        for wrong in &wrong {
+            let (credential, caller) = checked(wrong);
+            assert_eq!(
+                (credential, caller.unwrap_err().kind),
+                (Credential::Wrong, ProblemKind::Unauthorized),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]
@@ -179,6 +248,6 @@ mod tests {
         headers.insert("host", HeaderValue::from_static("localhost"));
         headers.insert("authorization", guard().token.header());
         let uri = Uri::from_static("http://evil.example/v1/status");
-        assert_eq!(guard().check(&uri, &headers).1.unwrap_err().kind, ProblemKind::Forbidden);
+        assert_eq!(guard().check(&uri, &headers, kept).1.unwrap_err().kind, ProblemKind::Forbidden);
     }
 }

@@ -8,21 +8,25 @@
 //! | [`openapi`] | that table as a document |
 //! | [`server`], `listener`, `paced` | connections and their limits |
 //! | `service`, `given`, `body` | answering a request |
-//! | `guard`, [`token`] | who may ask |
+//! | `guard`, [`token`] | who asks |
+//! | [`caller`] | what each may ask |
+//! | `allowance` | how much of the API tenants' tokens may take |
 //! | [`audit`], `refusals` | what was done |
 //! | [`client`], `exchange`, [`node_address`] | asking it |
 //!
 //! This crate does not know how an app is deployed or run: a node implements [`Admin`].
 //!
-//! Invariants: nobody who does not have the token learns more than that there is an admin API; the token and values of secrets are in
-//! no log; nothing changes that the audit log does not tell of.
+//! Invariants: nobody who does not have a token learns more than that there is an admin API, and the holder of a tenant's nothing of
+//! other tenants; tokens and values of secrets are in no log; nothing changes that the audit log does not tell of.
 
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod admin;
+mod allowance;
 pub mod audit;
 mod body;
+pub mod caller;
 pub mod client;
 mod exchange;
 mod given;
@@ -40,6 +44,7 @@ pub mod token;
 pub use address::{AdminAddress, InvalidAddress};
 pub use admin::{Admin, Body, LogLines, Reply};
 pub use audit::{AUDIT_FILE, AuditError, AuditLog};
+pub use caller::Caller;
 pub use client::{Client, ClientError};
 pub use listener::{AdminSocket, ListenError};
 pub use node_address::NodeAddress;

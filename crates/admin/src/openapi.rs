@@ -8,8 +8,8 @@ use crate::given::SECRET_NAME;
 use crate::operations::{self, Input, Operation, Output, names_in};
 
 const ABOUT: &str = "What a node is told by those who run it. It listens on a Unix socket or on a TCP address of its own, loopback unless it \
-is told otherwise. Every request carries the node's token: `Authorization: Bearer TOKEN`, out of `admin.token` in the node's data \
-directory. Requests of browsers (with an `Origin`) and for other hosts are refused.\n\nA deployment asks first which parts of a release the \
+is told otherwise. Every request carries a token, `Authorization: Bearer TOKEN`: the node's own, out of `admin.token` in the node's data \
+directory, or a tenant's (`create-token`), for those operations that say so. Requests of browsers (with an `Origin`) and for other hosts are refused.\n\nA deployment asks first which parts of a release the \
 node lacks (`missing`), uploads those (`put-blob`), then deploys the same release (`deploy`).";
 
 /// The document.
@@ -65,6 +65,7 @@ fn path_parameter(name: &str, generator: &mut SchemaGenerator) -> Value {
     let schema = match name {
         "tenant" => generator.subschema_for::<isomer_api::TenantName>().to_value(),
         "app" => generator.subschema_for::<isomer_api::AppName>().to_value(),
+        "token" => generator.subschema_for::<isomer_api::TokenName>().to_value(),
         "digest" => generator.subschema_for::<isomer_api::Digest>().to_value(),
         _ => json!({ "type": "string", "pattern": SECRET_NAME, "description": "The name of a secret." }),
     };
@@ -89,6 +90,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let mut described = json!({
         "operationId": operation.id,
         "summary": operation.about,
+        "description": operation.rule.about(),
         "responses": { status: answer, "default": { "$ref": "#/components/responses/problem" } },
     });
     match operation.input {

@@ -1,6 +1,9 @@
 //! What the API offers: one table, out of which requests are served, the OpenAPI document is made and the audit log has its names.
 //!
-//! An [`Operation`] is made with the types of what it takes and gives, so the document cannot say something else than what is served.
+//! An [`Operation`] is made with the types of what it takes and gives, so the document cannot say something else than what is served. It takes
+//! the node's token only, unless a [`Rule`] opens it to tenants' tokens.
+//!
+//! long because the table is one, and read as one.
 
 use std::sync::Arc;
 
@@ -8,8 +11,8 @@ use futures::future::{BoxFuture, FutureExt as _};
 use http::Method;
 use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
 use isomer_api::{
-    AppInfo, Deployed, LogQuery, Missing, NodeStatus, Problem, Release, RevisionInfo, Rollback, Swap, TenantChange,
-    TenantInfo, TenantName, routes,
+    AppInfo, Deployed, KeptToken, LogQuery, MadeToken, Missing, NewToken, NodeStatus, Problem, ProblemKind, Release,
+    RevisionInfo, Role, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenInfo, routes,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
@@ -17,7 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, Body, LogLines, Reply};
+use crate::audit::now_ms;
+use crate::caller::{Caller, Rule};
 use crate::given::{Given, Named};
+use crate::token::Token;
 
 /// The most bytes of a secret's value.
 pub const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -29,7 +35,7 @@ pub const BLOB_BYTES_MAX: u64 = 256 << 20;
 const RELEASE_BYTES_MAX: u64 = 2 * MANIFEST_BYTES_MAX as u64 + 1280 * PARTS_MAX as u64;
 
 /// The most bytes of any other question.
-const QUESTION_BYTES_MAX: u64 = 256 << 10;
+pub(crate) const QUESTION_BYTES_MAX: u64 = 256 << 10;
 
 /// Makes the schema of a type.
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -47,6 +53,8 @@ pub(crate) struct Operation {
     pub(crate) output: Output,
     /// Does it change something? Then the audit log tells of it.
     pub(crate) changes: bool,
+    /// Who may ask for it: the holder of the node's token alone, unless [`Operation::open_to`] says more.
+    pub(crate) rule: Rule,
     pub(crate) run: Run,
 }
 
@@ -144,13 +152,18 @@ pub(crate) fn all() -> Vec<Operation> {
             "The node as a whole",
             |admin, _| Ok(admin.status()),
         ),
-        document("openapi", routes::OPENAPI, "This document"),
-        plain::<Vec<TenantInfo>>("tenants", get.clone(), routes::TENANTS, "All tenants, by name", |admin, _| {
-            Ok(admin.tenants())
-        }),
+        document("openapi", routes::OPENAPI, "This document").open_to(Rule::Own(Role::Read)),
+        plain::<Vec<TenantInfo>>("tenants", get.clone(), routes::TENANTS, "All tenants, by name", |admin, named| {
+            Ok(match named.caller()? {
+                Caller::Node => admin.tenants(),
+                Caller::Tenant(token) => admin.tenant(token.tenant).map(|own| own.map(|own| vec![own])).boxed(),
+            })
+        })
+        .open_to(Rule::Own(Role::Read)),
         plain::<TenantInfo>("tenant", get.clone(), routes::TENANT, "A tenant", |admin, named| {
             Ok(admin.tenant(named.tenant()?))
-        }),
+        })
+        .open_to(Rule::Tenant(Role::Read)),
         json_in::<TenantChange, TenantInfo>(
             "set-tenant",
             put.clone(),
@@ -174,10 +187,11 @@ pub(crate) fn all() -> Vec<Operation> {
             "set-secret",
             put.clone(),
             routes::SECRET,
-            "Set a secret: apps see it from their next start on, and it is never told again",
+            "Set a secret: apps see it from their next request on, and it is never told again",
             |admin, named, given| Ok(admin.set_secret(named.tenant()?, named.secret()?, given.bytes())),
         )
         .takes(Input::Bytes { about: "The value", bytes_max: SECRET_BYTES_MAX })
+        .open_to(Rule::Tenant(Role::Admin))
         .changes(),
         query_only::<RemoveSecretQuery>(
             "remove-secret",
@@ -189,21 +203,60 @@ pub(crate) fn all() -> Vec<Operation> {
                 Ok((admin.remove_secret(named.tenant()?, named.secret()?, query.force), details))
             },
         )
+        .open_to(Rule::Tenant(Role::Admin))
+        .changes(),
+        plain::<Vec<TokenInfo>>(
+            "tokens",
+            get.clone(),
+            routes::TOKENS,
+            "The tokens of a tenant, by name; never the tokens themselves",
+            |admin, named| Ok(admin.tokens(named.tenant()?)),
+        )
+        .open_to(Rule::Tenant(Role::Admin)),
+        json_in::<NewToken, MadeToken>(
+            "create-token",
+            post.clone(),
+            routes::TOKENS,
+            "Make a token of a tenant: this answer alone tells it, the node keeps its digest",
+            create_token,
+        )
+        .open_to(Rule::Tenant(Role::Admin))
+        .changes(),
+        empty(
+            "revoke-token",
+            delete.clone(),
+            routes::TOKEN,
+            "Revoke a token of a tenant: it opens nothing from now on",
+            |admin, named, _| Ok(admin.revoke_token(named.tenant()?, named.token()?)),
+        )
+        .open_to(Rule::Tenant(Role::Admin))
         .changes(),
         query::<AppsQuery, Vec<AppInfo>>(
             "apps",
             get.clone(),
             routes::APPS,
             "All apps, or those of one tenant, by tenant and name",
-            |admin, _, query| Ok(admin.apps(query.tenant)),
-        ),
+            |admin, named, query| {
+                let caller = named.caller()?;
+                match (caller.tenant().cloned(), query.tenant) {
+                    (Some(own), Some(asked)) if own != asked => {
+                        let why = format!("the token is tenant `{own}`'s, and opens nothing of others");
+                        Err(Problem::new(ProblemKind::Forbidden, why).hint(format!("--tenant {own}")))
+                    }
+                    (own, asked) => Ok(admin.apps(own.or(asked))),
+                }
+            },
+        )
+        .open_to(Rule::Own(Role::Read)),
         plain::<AppInfo>("app", get.clone(), routes::APP, "An app", |admin, named| {
             Ok(admin.app(named.tenant()?, named.app()?))
-        }),
+        })
+        .open_to(Rule::Tenant(Role::Read)),
         query_only::<RemoveQuery>("remove", delete, routes::APP, "Remove an app", |admin, named, query| {
             let details = json!({ "data": query.data });
             Ok((admin.remove(named.tenant()?, named.app()?, query.data), details))
         })
+        .open_to(Rule::Tenant(Role::Admin))
         .changes(),
         plain::<Vec<RevisionInfo>>(
             "revisions",
@@ -211,22 +264,25 @@ pub(crate) fn all() -> Vec<Operation> {
             routes::REVISIONS,
             "An app's revisions, the newest first",
             |admin, named| Ok(admin.revisions(named.tenant()?, named.app()?)),
-        ),
+        )
+        .open_to(Rule::Tenant(Role::Read)),
         json_in::<Release, Missing>(
             "missing",
             post.clone(),
             routes::MISSING,
-            "Which parts of a release the node lacks",
-            |admin, _, release| Ok((admin.missing(release), Value::Null)),
+            "Which parts of a release are to be sent: those that the node lacks, and for a tenant's token those that the tenant has not sent itself",
+            |admin, named, release| Ok((admin.missing(named.caller()?, release), Value::Null)),
         )
+        .open_to(Rule::Own(Role::Deploy))
         .at_most(RELEASE_BYTES_MAX),
         empty(
             "put-blob",
             put,
             routes::BLOB,
             "Upload a part: it is kept only if the bytes have this digest",
-            |admin, named, given| Ok(admin.put_blob(named.digest()?, given.stream())),
+            |admin, named, given| Ok(admin.put_blob(named.caller()?, named.digest()?, given.stream())),
         )
+        .open_to(Rule::Own(Role::Deploy))
         .takes(Input::Stream { about: "The bytes", bytes_max: BLOB_BYTES_MAX })
         .changes(),
         json_in::<Release, Deployed>(
@@ -236,9 +292,10 @@ pub(crate) fn all() -> Vec<Operation> {
             "Check, compile, start and take into service; or change nothing",
             |admin, named, release| {
                 let details = json!({ "hosts": release.hosts, "shape": release.shape });
-                Ok((admin.deploy(named.tenant()?, named.app()?, release), details))
+                Ok((admin.deploy(named.caller()?, named.tenant()?, named.app()?, release), details))
             },
         )
+        .open_to(Rule::Tenant(Role::Deploy))
         .at_most(RELEASE_BYTES_MAX)
         .changes(),
         json_in::<Rollback, Deployed>(
@@ -248,9 +305,10 @@ pub(crate) fn all() -> Vec<Operation> {
             "Go back to an earlier revision, with its stores if these are wanted too",
             |admin, named, rollback| {
                 let details = json!({ "to": rollback.revision, "to_snapshot": rollback.to_snapshot });
-                Ok((admin.rollback(named.tenant()?, named.app()?, rollback), details))
+                Ok((admin.rollback(named.caller()?, named.tenant()?, named.app()?, rollback), details))
             },
         )
+        .open_to(Rule::Tenant(Role::Deploy))
         .changes(),
         json_in::<Swap, Deployed>(
             "swap",
@@ -259,9 +317,10 @@ pub(crate) fn all() -> Vec<Operation> {
             "Replace components of the revision that serves",
             |admin, named, swap| {
                 let details = json!({ "components": swap.components.keys().collect::<Vec<_>>() });
-                Ok((admin.swap(named.tenant()?, named.app()?, swap), details))
+                Ok((admin.swap(named.caller()?, named.tenant()?, named.app()?, swap), details))
             },
         )
+        .open_to(Rule::Tenant(Role::Deploy))
         .changes(),
         plain::<AppInfo>(
             "stop",
@@ -270,18 +329,38 @@ pub(crate) fn all() -> Vec<Operation> {
             "Stop serving an app; requests in flight finish",
             |admin, named| Ok(admin.stop(named.tenant()?, named.app()?)),
         )
+        .open_to(Rule::Tenant(Role::Deploy))
         .changes(),
         plain::<AppInfo>("start", post, routes::START, "Serve an app again", |admin, named| {
             Ok(admin.start(named.tenant()?, named.app()?))
         })
+        .open_to(Rule::Tenant(Role::Deploy))
         .changes(),
-        lines("logs", get, routes::LOGS, "Lines of an app's log: those that there are, then those that come"),
+        lines("logs", get, routes::LOGS, "Lines of an app's log: those that there are, then those that come")
+            .open_to(Rule::Tenant(Role::Read)),
     ]
+}
+
+/// Makes the token here: what does the keeping never sees it. The audit log names its id before it is kept.
+fn create_token(admin: Arc<dyn Admin>, named: &Named, new: NewToken) -> Result<(Reply<MadeToken>, Value), Problem> {
+    let failed = |error: crate::token::TokenError| Problem::new(ProblemKind::Failed, error.to_string());
+    let tenant = named.tenant()?;
+    let (token, id) = Token::of_tenant().map_err(failed)?;
+    let details = json!({ "name": new.name, "role": new.role, "id": id });
+    let info = TokenInfo { name: new.name, id, tenant, role: new.role, created_at: now_ms() / 1000 };
+    let kept = admin.add_token(KeptToken { info, digest: token.digest() });
+    let reply = kept.map(move |kept| Ok(MadeToken { info: kept?, token: token.reveal().to_owned() }));
+    Ok((reply.boxed(), details))
 }
 
 impl Operation {
     fn changes(mut self) -> Self {
         self.changes = true;
+        self
+    }
+
+    fn open_to(mut self, rule: Rule) -> Self {
+        self.rule = rule;
         self
     }
 
@@ -319,6 +398,7 @@ fn plain<A: JsonSchema + Serialize + 'static>(
         input: Input::Nothing,
         output: Output::Json(schema_of::<A>),
         changes: false,
+        rule: Rule::Node,
         run,
     }
 }
@@ -326,7 +406,17 @@ fn plain<A: JsonSchema + Serialize + 'static>(
 /// An operation that gives nothing.
 fn empty(id: &'static str, method: Method, path: &'static str, about: &'static str, run: Empty) -> Operation {
     let run: Run = Box::new(move |admin, named, given| Ok(nothing(run(admin, named, given)?, Value::Null)));
-    Operation { id, method, path, about, input: Input::Nothing, output: Output::Nothing, changes: false, run }
+    Operation {
+        id,
+        method,
+        path,
+        about,
+        input: Input::Nothing,
+        output: Output::Nothing,
+        changes: false,
+        rule: Rule::Node,
+        run,
+    }
 }
 
 /// An operation that takes a JSON body. It says what the audit log tells of that.
@@ -342,7 +432,17 @@ fn json_in<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + Serialize
         Ok(work(reply, details))
     });
     let input = Input::Json { schema: schema_of::<Q>, bytes_max: QUESTION_BYTES_MAX };
-    Operation { id, method, path, about, input, output: Output::Json(schema_of::<A>), changes: false, run }
+    Operation {
+        id,
+        method,
+        path,
+        about,
+        input,
+        output: Output::Json(schema_of::<A>),
+        changes: false,
+        rule: Rule::Node,
+        run,
+    }
 }
 
 /// An operation that takes a query.
@@ -355,7 +455,7 @@ fn query<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + Serialize +
 ) -> Operation {
     let run: Run = Box::new(move |admin, named, given| Ok(work(run(admin, named, given.query()?)?, Value::Null)));
     let (input, output) = (Input::Query(schema_of::<Q>), Output::Json(schema_of::<A>));
-    Operation { id, method, path, about, input, output, changes: false, run }
+    Operation { id, method, path, about, input, output, changes: false, rule: Rule::Node, run }
 }
 
 /// An operation that takes a query and gives nothing.
@@ -378,6 +478,7 @@ fn query_only<Q: JsonSchema + DeserializeOwned + 'static>(
         input: Input::Query(schema_of::<Q>),
         output: Output::Nothing,
         changes: false,
+        rule: Rule::Node,
         run,
     }
 }
@@ -389,7 +490,7 @@ fn lines(id: &'static str, method: Method, path: &'static str, about: &'static s
         Ok(Work { details: Value::Null, answer: reply.map(|lines| lines.map(Answer::Lines)).boxed() })
     });
     let (input, output) = (Input::Query(schema_of::<LogQuery>), Output::Lines(schema_of::<isomer_api::LogLine>));
-    Operation { id, method, path, about, input, output, changes: false, run }
+    Operation { id, method, path, about, input, output, changes: false, rule: Rule::Node, run }
 }
 
 /// The operation that gives the document. Nobody has to be asked for it.
@@ -406,6 +507,7 @@ fn document(id: &'static str, path: &'static str, about: &'static str) -> Operat
         input: Input::Nothing,
         output: Output::Document,
         changes: false,
+        rule: Rule::Node,
         run,
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::address::AdminAddress;
 use crate::admin::Admin;
+use crate::allowance::Allowances;
 use crate::audit::{AuditLog, Who};
 use crate::guard::Guard;
 use crate::listener::{AdminSocket, ListenError, Listener, Stream};
@@ -111,6 +112,7 @@ impl AdminServer {
             guard: Guard::new(token, hosts),
             audit,
             refusals: Refusals::new(),
+            allowances: Allowances::default(),
             actions: AtomicU64::new(1),
             body_pace: limits.body_timeout,
             places: actions.clone(),

@@ -17,14 +17,16 @@ use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::Incoming;
 use isomer_api::{AppName, Problem, ProblemKind, RevisionId, TenantName};
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::admin::Admin;
+use crate::allowance::{Allowances, RequestPlace};
 use crate::audit::{AuditLog, Credential, Entry, Phase, Who, now_ms};
 use crate::body;
+use crate::caller::Caller;
 use crate::given::{Given, GivenBody, Named, check_json, names_of};
-use crate::guard::Guard;
-use crate::operations::{Answer, Input, Operation, Work};
+use crate::guard::{self, Guard};
+use crate::operations::{Answer, Input, Operation, QUESTION_BYTES_MAX, Work};
 use crate::refusals::Refusals;
 
 /// The most bytes that the audit log tells of what was asked for.
@@ -48,6 +50,8 @@ pub(crate) struct Service {
     pub(crate) guard: Guard,
     pub(crate) audit: AuditLog,
     pub(crate) refusals: Refusals,
+    /// What tenants' tokens take.
+    pub(crate) allowances: Allowances,
     pub(crate) actions: AtomicU64,
     pub(crate) body_pace: Duration,
     /// A permit for each action that goes on.
@@ -82,56 +86,99 @@ impl Service {
             }
             false => Problem::new(ProblemKind::NotFound, format!("there is nothing at `{shown}`")),
         };
-        let (_, checked) = self.guard.check(request.uri(), request.headers());
+        let (_, checked) = self.guard.check(request.uri(), request.headers(), |id| self.admin.kept_token(id));
         refuse(&checked.err().unwrap_or(problem))
+    }
+
+    /// Whether the caller may ask for this now; with its place among its tenant's requests, if it is a tenant's.
+    fn admit(&self, operation: &Operation, named: &Named, caller: &Caller) -> Result<Option<RequestPlace>, Problem> {
+        operation.rule.check(caller, named)?;
+        let place = |tenant| self.allowances.enter(tenant, operation.changes);
+        caller.tenant().map(place).transpose()
     }
 
     async fn answer(self: Arc<Self>, index: usize, named: Option<Named>, request: Request) -> Response {
         let operation = &self.operations[index];
         let Peer(mut who) = request.extensions().get::<Peer>().cloned().unwrap_or(Peer(Who::default()));
-        let (credential, checked) = self.guard.check(request.uri(), request.headers());
+        let (credential, checked) = self.guard.check(request.uri(), request.headers(), |id| self.admin.kept_token(id));
         who.token = credential;
+        if let Ok(Caller::Tenant(token)) = &checked {
+            who.tenant_token = Some(token.clone());
+        }
+        let caller = checked.as_ref().ok().cloned();
         let no_text = || Problem::new(ProblemKind::BadRequest, "a name in the path is no text");
-        let checked = checked.and_then(|()| if named.is_some() { Ok(()) } else { Err(no_text()) });
-        let named = named.unwrap_or_default();
+        let checked = checked.and_then(|caller| if named.is_some() { Ok(caller) } else { Err(no_text()) });
+        let mut named = named.unwrap_or_default();
         let record = Record::new(&self, operation, &named, who);
+        let checked = checked.and_then(|caller| {
+            let place = self.admit(operation, &named, &caller)?;
+            named.caller = Some(caller);
+            Ok(place)
+        });
         let work = match checked {
             Err(problem) => Err(problem),
-            Ok(()) => match self.given(operation, request).await {
+            Ok(place) => match self.given_in_turn(operation, request, place.as_ref()).await {
                 Err(problem) => Err(problem),
-                Ok((given, overflow)) => {
-                    (operation.run)(self.admin.clone(), &named, given).map(|work| (work, overflow))
+                // It may have been revoked while the body came.
+                Ok(_) if !is_open(&*self.admin, caller.as_ref()) => Err(guard::unknown_token()),
+                Ok((given, overflow, turn)) => {
+                    let work = (operation.run)(self.admin.clone(), &named, given);
+                    drop(turn);
+                    work.map(|work| (work, overflow, place))
                 }
             },
         };
-        let (work, overflow) = match work {
+        let (work, overflow, place) = match work {
             Ok(work) => work,
             Err(problem) => {
-                if operation.changes {
+                // Who looks for what is not theirs is told of, too.
+                if operation.changes
+                    || (problem.kind == ProblemKind::Forbidden && record.entry.who.tenant_token.is_some())
+                {
                     record.refused(&problem).await;
                 }
-                return refuse(&problem);
+                return refuse_to(caller.as_ref(), problem);
             }
         };
         if !operation.changes {
             return match finished(work.answer).await {
-                Ok(answer) => self.respond(answer),
-                Err(problem) => refuse(&problem),
+                Ok(answer) => self.respond(answer, caller, place),
+                Err(problem) => refuse_to(caller.as_ref(), problem),
             };
         }
         // In a task of its own: a client that goes away does not cut off what was begun, nor what is told of it.
-        let places = self.places.clone();
+        let (places, admin, asker) = (self.places.clone(), self.admin.clone(), caller.clone());
         let done = tokio::spawn(async move {
-            let place = places.acquire_owned().await.map_err(|_| stopping())?;
+            let action = places.acquire_owned().await.map_err(|_| stopping())?;
+            if !is_open(&*admin, asker.as_ref()) {
+                let problem = guard::unknown_token();
+                record.refused(&problem).await;
+                return Err(problem);
+            }
             let done = record.tell(work, overflow).await;
-            drop(place);
+            drop((action, place));
             done
         });
         match done.await {
-            Ok(Ok(answer)) => self.respond(answer),
-            Ok(Err(problem)) => refuse(&problem),
+            Ok(Ok(answer)) => self.respond(answer, caller, None),
+            Ok(Err(problem)) => refuse_to(caller.as_ref(), problem),
             Err(_) => refuse(&failed()),
         }
+    }
+
+    /// The query and the body; where it may be one of the largest, and a tenant's, when it is that tenant's turn.
+    async fn given_in_turn(
+        &self,
+        operation: &Operation,
+        request: Request,
+        place: Option<&RequestPlace>,
+    ) -> Result<(Given, body::Overflow, Option<OwnedSemaphorePermit>), Problem> {
+        let turn = match (place, &operation.input) {
+            (Some(place), Input::Json { bytes_max, .. }) if *bytes_max > QUESTION_BYTES_MAX => place.turn().await,
+            _ => None,
+        };
+        let (given, overflow) = self.given(operation, request).await?;
+        Ok((given, overflow, turn))
     }
 
     /// The query and the body, within their bounds.
@@ -152,7 +199,8 @@ impl Service {
         Ok((Given { uri: parts.uri, body }, overflow))
     }
 
-    fn respond(&self, answer: Answer) -> Response {
+    /// `place` is held for as long as there are lines to come, which end when the caller's token is revoked.
+    fn respond(&self, answer: Answer, caller: Option<Caller>, place: Option<RequestPlace>) -> Response {
         match answer {
             Answer::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),
             Answer::Json(value) => {
@@ -165,7 +213,10 @@ impl Service {
                     // Nothing is ever sent: it ends when its sender goes away.
                     let _ = running.changed().await;
                 };
-                let lines = lines.take_until(Box::pin(stopped)).map(|line| {
+                let admin = self.admin.clone();
+                let lines = lines.take_while(move |_| std::future::ready(is_open(&*admin, caller.as_ref())));
+                let lines = lines.take_until(Box::pin(stopped)).map(move |line| {
+                    let _held = &place;
                     let mut text = serde_json::to_vec(&line).expect("a line is plain data");
                     text.push(b'\n');
                     Ok(Frame::data(Bytes::from(text)))
@@ -184,10 +235,11 @@ struct Record {
 
 impl Record {
     fn new(service: &Arc<Service>, operation: &Operation, named: &Named, who: Who) -> Self {
-        let get = |name: &str| named.0.iter().find(|(named, _)| named == name).map(|(_, value)| value.as_str());
+        let get = |name: &str| named.found(name);
         // Names that are none are not told of: they may be anything.
-        let object =
-            get("digest").filter(|_| named.digest().is_ok()).or(get("secret").filter(|_| named.secret().is_ok()));
+        let object = get("digest").filter(|_| named.digest().is_ok());
+        let object = object.or(get("secret").filter(|_| named.secret().is_ok()));
+        let object = object.or(get("token").filter(|_| named.token().is_ok()));
         let entry = Entry {
             at_ms: now_ms(),
             action_id: if operation.changes { service.actions.fetch_add(1, Ordering::Relaxed) } else { 0 },
@@ -209,8 +261,12 @@ impl Record {
     /// It is not begun.
     async fn refused(mut self, problem: &Problem) {
         if self.entry.who.token != Credential::Valid {
-            // Anybody can send these: they must not fill the disk.
-            let Some(untold) = self.service.refusals.tell() else { return };
+            // Anybody can send these, or any tenant: they must not fill the disk.
+            let told = match &self.entry.who.tenant_token {
+                Some(token) => self.service.allowances.tell(&token.tenant),
+                None => self.service.refusals.tell(),
+            };
+            let Some(untold) = told else { return };
             self.entry.untold = Some(untold).filter(|untold| *untold > 0);
         }
         self.entry.phase = Phase::Refused;
@@ -262,12 +318,29 @@ async fn finished(answer: BoxFuture<'static, Result<Answer, Problem>>) -> Result
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(failed()))
 }
 
+/// Returns whether what the caller showed still opens something: a tenant's token may have been revoked since.
+fn is_open(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
+    match caller {
+        Some(Caller::Node) => true,
+        Some(Caller::Tenant(token)) => admin.kept_token(&token.id).is_some(),
+        None => false,
+    }
+}
+
 fn stopping() -> Problem {
     Problem::new(ProblemKind::Unavailable, "the node stops")
 }
 
 fn failed() -> Problem {
     Problem::new(ProblemKind::Failed, "the node failed while it did this").hint("its log says more")
+}
+
+/// Refuses in words for this caller.
+fn refuse_to(caller: Option<&Caller>, problem: Problem) -> Response {
+    match caller {
+        Some(caller) => refuse(&caller.told(problem)),
+        None => refuse(&problem),
+    }
 }
 
 fn refuse(problem: &Problem) -> Response {

@@ -1,7 +1,9 @@
-//! The token of a node: whoever has it may do everything.
+//! Tokens: the node's own, whose holder may do everything, and those of tenants.
 //!
-//! It is made when a node starts for the first time: 256 bits of the system's randomness, in a file that only its owner can read. It
-//! travels in the header `Authorization: Bearer …` and nowhere else, and no value of these types shows it when it is printed.
+//! The node's is made when a node starts for the first time: 256 bits of the system's randomness, in a file that only its owner can read. A
+//! tenant's has as many, told once when it is made, behind a public id by which the node finds what it keeps of it: a digest
+//! ([`KeptToken`]). A token travels in the header `Authorization: Bearer …` and nowhere else, and no value of these types shows it when it is
+//! printed.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -9,6 +11,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use isomer_api::{Digest, KeptToken, TokenId};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 /// The name of the file in a node's data directory.
@@ -20,7 +24,16 @@ const RANDOM_BYTES: usize = 32;
 /// Characters of a token: two hexadecimal digits a byte.
 const CHARS: usize = 2 * RANDOM_BYTES;
 
-/// A token: 64 hexadecimal digits.
+/// What a tenant's token begins with, so that people and scanners for secrets know it: `isomer_ID_SECRET`.
+const TENANT_PREFIX: &str = "isomer_";
+
+/// Characters of the id in a tenant's token.
+const ID_CHARS: usize = 16;
+
+/// Characters of a tenant's token.
+const TENANT_CHARS: usize = TENANT_PREFIX.len() + ID_CHARS + 1 + CHARS;
+
+/// A token: 64 hexadecimal digits, behind `isomer_ID_` if it is a tenant's.
 #[derive(Clone)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Token(String);
@@ -82,13 +95,39 @@ impl TokenError {
 }
 
 impl Token {
-    /// The token in this text: white space around it means nothing.
+    /// The token in this text, a node's or a tenant's: white space around it means nothing.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let is_token =
-            text.len() == CHARS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        let is_token = is_secret(text) || id_of(text.as_bytes()).is_some();
         is_token.then(|| Self(text.to_owned()))
+    }
+
+    /// As [`Token::parse`], but a node's only.
+    fn parse_of_node(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|token| is_secret(&token.0))
+    }
+
+    /// Makes a token for a tenant.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub(crate) fn of_tenant() -> Result<(Self, TokenId), TokenError> {
+        let mut id = [0; ID_CHARS / 2];
+        getrandom::fill(&mut id).map_err(|_| TokenError::Random)?;
+        let id = TokenId::from(id);
+        let Self(secret) = Self::random()?;
+        Ok((Self(format!("{TENANT_PREFIX}{id}_{secret}")), id))
+    }
+
+    /// What a node keeps of a tenant's token.
+    pub(crate) fn digest(&self) -> Digest {
+        digest_of(self.0.as_bytes())
+    }
+
+    /// The token itself, for the one answer that tells it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
     }
 
     /// The token of the node with this data directory; makes it if there is none.
@@ -126,23 +165,35 @@ impl Token {
         if mode & 0o077 != 0 {
             return Err(TokenError::Open { path: path.to_owned(), mode });
         }
-        Self::from_file(&file, path)
+        Self::from_file(&file, path, Self::parse_of_node)
     }
 
-    /// Reads a token out of a file that an admin named.
+    /// Reads a token out of a file that an admin named: a node's or a tenant's.
     ///
     /// # Errors
     /// When it cannot be read, or holds something else.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
         let file = File::open(path).map_err(|source| TokenError::Io { path: path.to_owned(), source })?;
-        Self::from_file(&file, path)
+        Self::from_file(&file, path, Self::parse)
     }
 
-    fn from_file(file: &File, path: &Path) -> Result<Self, TokenError> {
+    /// Reads a token that is all of what comes from standard input.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds something else.
+    pub fn read_from(source: impl io::Read) -> Result<Self, TokenError> {
+        Self::from_file(source, Path::new("-"), Self::parse)
+    }
+
+    fn from_file(
+        file: impl io::Read,
+        path: &Path,
+        parse: impl FnOnce(&str) -> Option<Self>,
+    ) -> Result<Self, TokenError> {
         let mut text = Vec::new();
-        let read = file.take(CHARS as u64 * 2).read_to_end(&mut text);
+        let read = file.take(TENANT_CHARS as u64 * 2).read_to_end(&mut text);
         read.map_err(|source| TokenError::Io { path: path.to_owned(), source })?;
-        let token = std::str::from_utf8(&text).ok().and_then(Self::parse);
+        let token = std::str::from_utf8(&text).ok().and_then(parse);
         token.ok_or_else(|| TokenError::Malformed { path: path.to_owned() })
     }
 
@@ -181,6 +232,20 @@ impl Token {
         self.0.as_bytes().ct_eq(given).into()
     }
 
+    /// Puts it into a file that is made for it and that only its owner can read.
+    ///
+    /// # Errors
+    /// When there is such a file, or it cannot be written.
+    pub fn write_new(&self, path: &Path) -> Result<(), TokenError> {
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(path);
+        let written = opened.and_then(|mut file| {
+            writeln!(file, "{}", self.0)?;
+            file.sync_all()
+        });
+        written.map_err(|source| TokenError::Io { path: path.to_owned(), source })
+    }
+
     /// The value of the header that it travels in.
     ///
     /// # Panics
@@ -191,6 +256,26 @@ impl Token {
         value.set_sensitive(true);
         value
     }
+}
+
+/// The id in what is given as a tenant's token; `None` if it does not look like one.
+pub(crate) fn id_of(given: &[u8]) -> Option<TokenId> {
+    let rest = std::str::from_utf8(given).ok()?.strip_prefix(TENANT_PREFIX)?;
+    let (id, secret) = rest.split_once('_')?;
+    is_secret(secret).then(|| id.parse().ok())?
+}
+
+/// Returns whether `given` is the token that is kept. Takes the same time wherever they differ.
+pub(crate) fn is_kept(kept: &KeptToken, given: &[u8]) -> bool {
+    digest_of(given).as_str().as_bytes().ct_eq(kept.digest.as_str().as_bytes()).into()
+}
+
+fn digest_of(token: &[u8]) -> Digest {
+    Digest::from(<[u8; 32]>::from(Sha256::digest(token)))
+}
+
+fn is_secret(text: &str) -> bool {
+    text.len() == CHARS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// Without the token.
@@ -257,6 +342,47 @@ mod tests {
         std::fs::write(data.path().join("admin.token.new"), "half of a tok").unwrap();
         Token::of_node(data.path()).unwrap();
         assert!(!data.path().join("admin.token.new").exists());
+    }
+
+    #[test]
+    fn a_tenants_token_is_found_by_its_id_and_known_by_its_digest() {
+        let (token, id) = Token::of_tenant().unwrap();
+        let given = token.reveal().as_bytes().to_vec();
+        assert_eq!((given.len(), id_of(&given)), (TENANT_CHARS, Some(id.clone())));
+        assert_eq!(Token::parse(token.reveal()), Some(token.clone()));
+        let info = isomer_api::TokenInfo {
+            name: "ci".parse().unwrap(),
+            id,
+            tenant: "acme".parse().unwrap(),
+            role: isomer_api::Role::Read,
+            created_at: 1,
+        };
+        let kept = KeptToken { info, digest: token.digest() };
+        assert!(is_kept(&kept, &given));
+        assert!(!serde_json::to_string(&kept).unwrap().contains(&token.reveal()[24..]), "its digest alone is kept");
+        let (other, _) = Token::of_tenant().unwrap();
+        let swapped = [&given[..24], &other.reveal().as_bytes()[24..]].concat();
+        for other in [&b""[..], &given[..87], &given[24..], other.reveal().as_bytes(), &swapped] {
+            assert!(!is_kept(&kept, other));
+        }
+        for text in ["", "isomer_", "isomer_0123456789abcdef", "isomer_0123456789abcde_", &"a".repeat(64)] {
+            assert_eq!(id_of(text.as_bytes()), None, "{text}");
+        }
+        let upper = format!("isomer_0123456789abcdef_{}", "A".repeat(64));
+        assert!(id_of(upper.as_bytes()).is_none() && Token::parse(&upper).is_none());
+    }
+
+    #[test]
+    fn a_tenants_token_is_no_nodes() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join(TOKEN_FILE);
+        let (token, _) = Token::of_tenant().unwrap();
+        token.write_new(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(matches!(token.write_new(&path), Err(TokenError::Io { .. })), "nothing is written over");
+        assert_eq!(Token::read(&path).unwrap(), token);
+        assert!(matches!(Token::of_node(data.path()), Err(TokenError::Malformed { .. })));
+        assert_eq!(Token::read_from(token.reveal().as_bytes()).unwrap(), token);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{AppName, HostPattern, RevisionId, TenantName};
+use crate::deploy::Message;
+use crate::names::{AppName, HostPattern, RevisionId, TenantName, TokenId, TokenName};
 
 /// An app of a tenant as an admin sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +23,9 @@ pub struct AppInfo {
     pub state: AppState,
     /// When that revision was deployed: seconds since 1970, UTC.
     pub deployed_at: u64,
+    /// Why it cannot be loaded, while its state is `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// Whether an app serves.
@@ -34,6 +38,8 @@ pub enum AppState {
     Loaded,
     /// An admin stopped it: requests are answered with 503.
     Stopped,
+    /// It could not be loaded: requests are answered with 500. It is tried again, in longer and longer intervals of a minute at most.
+    Failed,
 }
 
 /// A revision of an app.
@@ -47,6 +53,9 @@ pub struct RevisionInfo {
     pub deployed_at: u64,
     /// Is it the one that serves?
     pub current: bool,
+    /// Where it comes from; absent if an earlier version of the program deployed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// What a rollback to it with its stores would bring back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotInfo>,
@@ -68,4 +77,72 @@ pub struct StoreSnapshot {
     pub store: String,
     /// What it takes on disk, which counts for the tenant's storage.
     pub bytes: u64,
+}
+
+/// How a revision came into service last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Origin {
+    /// By which operation.
+    pub how: How,
+    /// Who asked for it.
+    pub by: Actor,
+    /// What they said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+    /// What differs from the revision that served before; absent where none did, or it cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
+}
+
+/// The operations that bring a revision into service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// `deploy`.
+    Deploy,
+    /// `swap`.
+    Swap,
+    /// `rollback`.
+    Rollback,
+}
+
+/// Who asked for something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "token", rename_all = "kebab-case")]
+pub enum Actor {
+    /// The holder of the node's own token.
+    Node,
+    /// The holder of a tenant's token.
+    Tenant {
+        /// The token's name.
+        name: TokenName,
+        /// Which of that name it was.
+        id: TokenId,
+    },
+}
+
+/// The most components that [`Changes`] name.
+pub const CHANGES_NAMED_MAX: usize = 16;
+
+/// What differs between two revisions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Changes {
+    /// The manifest.
+    pub manifest: bool,
+    /// The shape.
+    pub shape: bool,
+    /// Components with other bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// Components that are new.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
+    /// Components that are gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// Further components that differ, beyond the first 16.
+    pub more: u32,
+    /// Files and empty folders that differ.
+    pub files: u32,
 }

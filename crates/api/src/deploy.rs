@@ -4,7 +4,7 @@
 //! 2. `PUT …/blobs/DIGEST` for each of them.
 //! 3. `POST …/deploy` with the same [`Release`] answers when the revision serves, or why it cannot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -15,6 +15,9 @@ use crate::names::{Digest, HostPattern, InvalidName, RevisionId};
 
 /// The most parts that a release may have.
 pub const PARTS_MAX: usize = 10_000;
+
+/// The most bytes of what somebody says of a deployment.
+pub const MESSAGE_BYTES_MAX: usize = 1000;
 
 /// The most bytes of a manifest.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
@@ -32,9 +35,58 @@ pub struct Release {
     /// Files of the app's folder that it is granted or migrated with, by their paths in it.
     #[serde(default)]
     pub files: BTreeMap<PartPath, Part>,
+    /// Folders that it is granted and that hold nothing: they are there on the node, too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub folders: BTreeSet<PartPath>,
     /// The host names under which it is to be served; absent leaves them as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<HostPattern>>,
+    /// What `isomer revisions` says of it. No part of what the revision is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+}
+
+/// What somebody says of a deployment: text of one line or several, at most 1,000 bytes, without other control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct Message(String);
+
+/// Why a text is no [`Message`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a message has 1 to {MESSAGE_BYTES_MAX} bytes, and no control characters but line breaks and tabs")]
+pub struct InvalidMessage;
+
+impl Message {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Message {
+    type Err = InvalidMessage;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMessage> {
+        let text = text.trim();
+        let is_plain = text.chars().all(|character| !character.is_control() || matches!(character, '\n' | '\t' | '\r'));
+        let fits = (1..=MESSAGE_BYTES_MAX).contains(&text.len());
+        if is_plain && fits { Ok(Self(text.to_owned())) } else { Err(InvalidMessage) }
+    }
+}
+
+impl TryFrom<String> for Message {
+    type Error = InvalidMessage;
+
+    fn try_from(text: String) -> Result<Self, InvalidMessage> {
+        text.parse()
+    }
+}
+
+impl From<Message> for String {
+    fn from(message: Message) -> Self {
+        message.0
+    }
 }
 
 /// Some bytes that the node keeps by their content.
@@ -153,6 +205,9 @@ pub struct Rollback {
     /// any more. Else they stay as they are.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub to_snapshot: bool,
+    /// What `isomer revisions` says of it; else what was said when the revision was deployed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
 }
 
 /// Replaces components of the revision that serves.
@@ -161,11 +216,25 @@ pub struct Rollback {
 pub struct Swap {
     /// Their new bytes, by the components' names. The node must have them (`PUT …/blobs/DIGEST`).
     pub components: BTreeMap<String, Part>,
+    /// What `isomer revisions` says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_short_text() {
+        assert_eq!(
+            " Fix the cart\n\nIt lost things.\n".parse::<Message>().unwrap().as_str(),
+            "Fix the cart\n\nIt lost things."
+        );
+        for bad in ["", " \n", "a\u{1b}[2Jb", "a\0b", &"x".repeat(MESSAGE_BYTES_MAX + 1)] {
+            assert!(bad.parse::<Message>().is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_path_stays_in_its_folder() {

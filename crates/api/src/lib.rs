@@ -8,6 +8,7 @@
 //! | [`app`] | apps and their revisions |
 //! | [`deploy`] | what a deployment sends |
 //! | [`status`] | a node as a whole, and its log's lines |
+//! | [`tokens`] | tokens of tenants |
 //! | [`problem`] | why something was refused |
 //! | [`routes`] | the paths of the API |
 //!
@@ -23,11 +24,13 @@ pub mod quotas;
 pub mod routes;
 pub mod status;
 pub mod tenant;
+pub mod tokens;
 
-pub use app::{AppInfo, AppState, RevisionInfo, SnapshotInfo, StoreSnapshot};
-pub use deploy::{Deployed, Missing, Part, PartPath, Release, Rollback, StoreChange, Swap};
-pub use names::{AppName, Digest, HostPattern, InvalidName, RevisionId, TenantName};
+pub use app::{Actor, AppInfo, AppState, Changes, How, Origin, RevisionInfo, SnapshotInfo, StoreSnapshot};
+pub use deploy::{Deployed, Message, Missing, Part, PartPath, Release, Rollback, StoreChange, Swap};
+pub use names::{AppName, Digest, HostPattern, InvalidName, RevisionId, TenantName, TokenId, TokenName};
 pub use problem::{Problem, ProblemKind};
 pub use quotas::{Quota, QuotaChange, Quotas};
 pub use status::{LogLine, LogQuery, NodeStatus};
 pub use tenant::{TenantChange, TenantInfo, Usage};
+pub use tokens::{KeptToken, MadeToken, NewToken, Role, TokenInfo};

@@ -123,6 +123,18 @@ name!(
     "^[0-9a-f]{32}$"
 );
 name!(
+    /// A token of a tenant, among the tenant's tokens.
+    TokenName,
+    "a token's name",
+    "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+);
+name!(
+    /// Identifies a token of a tenant among all tokens that the node ever had: 16 hexadecimal digits. It is part of the token, and no secret.
+    TokenId,
+    "a token's id",
+    "^[0-9a-f]{16}$"
+);
+name!(
     /// The SHA-256 of some bytes, as 64 hexadecimal digits.
     Digest,
     "a SHA-256",
@@ -150,6 +162,31 @@ impl FromStr for AppName {
     }
 }
 
+impl FromStr for TokenName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if is_label(text) { Ok(Self(text.into())) } else { Err(invalid(text, "a token's name", LABEL)) }
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if is_hexadecimal(text, 16) {
+            return Ok(Self(text.into()));
+        }
+        Err(invalid(text, "a token's id", "it has 16 hexadecimal digits, in lower case"))
+    }
+}
+
+impl From<[u8; 8]> for TokenId {
+    fn from(bytes: [u8; 8]) -> Self {
+        Self(format!("{:016x}", u64::from_be_bytes(bytes)).into())
+    }
+}
+
 impl FromStr for HostPattern {
     type Err = InvalidName;
 
@@ -172,6 +209,16 @@ impl HostPattern {
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with('*')
+    }
+
+    /// Returns whether all names that `other` stands for are given away with this pattern. `*` gives away nothing but itself: it stands for
+    /// the names that nobody else has.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let below = self.0.strip_prefix('*').filter(|below| !below.is_empty());
+        let name = other.0.strip_prefix("*.").unwrap_or(&other.0);
+        self == other
+            || below.is_some_and(|below| !is_address(name) && name.len() > below.len() && name.ends_with(below))
     }
 }
 
@@ -294,6 +341,34 @@ mod tests {
             "a b",
         ] {
             assert!(bad.parse::<HostPattern>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_lies_below_it() {
+        let covers = |own: &str, host: &str| own.parse::<HostPattern>().unwrap().covers(&host.parse().unwrap());
+        let yes = [
+            ("shop.example", "shop.example"),
+            ("*.shop.example", "*.shop.example"),
+            ("*.shop.example", "a.shop.example"),
+            ("*.shop.example", "a.b.shop.example"),
+            ("*.shop.example", "*.a.shop.example"),
+            ("*", "*"),
+        ];
+        let no = [
+            ("shop.example", "a.shop.example"),
+            ("shop.example", "*.shop.example"),
+            ("*.shop.example", "shop.example"),
+            ("*.shop.example", "*.example"),
+            ("*.shop.example", "bookshop.example"),
+            ("*.shop.example", "*"),
+            ("*", "shop.example"),
+            ("*", "*.example"),
+            ("*.0.0.1x", "127.0.0.1"),
+        ];
+        assert!(yes.iter().all(|(own, host)| covers(own, host)));
+        for (own, host) in no {
+            assert!(!covers(own, host), "{own} {host}");
         }
     }
 

@@ -31,11 +31,11 @@ pub struct Problem {
 pub enum ProblemKind {
     /// 400: the request is not one of this API.
     BadRequest,
-    /// 401: there is no token, or not this node's.
+    /// 401: there is no token, or none that this node knows.
     Unauthorized,
-    /// 403: a browser asks, or the request is meant for another host.
+    /// 403: the token does not permit it, a browser asks, or the request is meant for another host.
     Forbidden,
-    /// 404: there is no such tenant, app, revision or secret.
+    /// 404: there is no such tenant, app, revision, secret or token.
     NotFound,
     /// 409: a host name is taken, a tenant has apps, parts are missing, another deployment of the app runs.
     Conflict,
@@ -43,7 +43,7 @@ pub enum ProblemKind {
     TooLarge,
     /// 422: the revision cannot run: manifest, plan, types, compiler, first instance, health.
     Refused,
-    /// 429: a quota of the tenant is reached.
+    /// 429: a quota of the tenant is reached, or what its tokens may ask of this API.
     Quota,
     /// 500: the node failed: disk, memory.
     Failed,

@@ -11,6 +11,10 @@ pub const TENANTS: &str = "/v1/tenants";
 pub const TENANT: &str = "/v1/tenants/{tenant}";
 /// `PUT` with the value as the body (64 KiB at most), `DELETE`: nothing.
 pub const SECRET: &str = "/v1/tenants/{tenant}/secrets/{secret}";
+/// `GET`: all [`TokenInfo`](crate::TokenInfo)s of the tenant; `POST` [`NewToken`](crate::NewToken): [`MadeToken`](crate::MadeToken).
+pub const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
+/// `DELETE`: nothing.
+pub const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{token}";
 /// `GET`: all [`AppInfo`](crate::AppInfo)s of the node; `?tenant=` those of one.
 pub const APPS: &str = "/v1/apps";
 /// `GET`: [`AppInfo`](crate::AppInfo); `DELETE`: nothing; `?data=true` its data too.

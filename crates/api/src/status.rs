@@ -48,6 +48,8 @@ pub struct LogQuery {
     pub lines: Option<u32>,
     /// And then all that come.
     pub follow: bool,
+    /// The app's access log: the requests that it answered, in place of what it and the node say. The node writes it with `--access-log`.
+    pub access: bool,
 }
 
 /// A line of an app's log. A query answers with one JSON object a line (`application/x-ndjson`).
@@ -58,7 +60,8 @@ pub struct LogLine {
     /// Who: a component of the app; absent for what the node says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
-    /// `stdout`, `stderr`, or `node` for what the node says of the app: failures, lines that were dropped.
+    /// `stdout`, `stderr`, `access` for a request that was answered, or `node` for what the node says of the app: failures, denials, lines that
+    /// were dropped.
     pub stream: String,
     /// The request that was served, as 16 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]

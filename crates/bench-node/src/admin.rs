@@ -112,7 +112,7 @@ impl Admin {
     pub async fn swap(&self, tenant: &str, app: &str, component: &str, bytes: &[u8]) -> Result<Deployed> {
         let part = part(bytes);
         self.put_blob(&part.digest, bytes).await?;
-        let swap = Swap { components: [(component.to_owned(), part)].into() };
+        let swap = Swap { components: [(component.to_owned(), part)].into(), message: None };
         self.json("POST", &at(routes::SWAP, tenant, app), &swap).await
     }
 

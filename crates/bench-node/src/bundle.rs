@@ -1,6 +1,6 @@
 //! An app as it is deployed: its manifest, its components' bytes, their digests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use isomer_api::{Digest, HostPattern, Part, Release};
@@ -27,6 +27,8 @@ impl Bundle {
                 shape: "monolith".to_owned(),
                 components: BTreeMap::new(),
                 files: BTreeMap::new(),
+                folders: BTreeSet::new(),
+                message: None,
                 hosts: Some(hosts.iter().map(|host| host.parse::<HostPattern>()).collect::<Result<_, _>>()?),
             },
             parts: BTreeMap::new(),

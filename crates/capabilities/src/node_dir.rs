@@ -94,7 +94,7 @@ impl NodeDir {
         self.tenants().join(tenant)
     }
 
-    /// The data of an app of a tenant: `kv/`, `sql/`, `dirs/`, `log/`, `snapshots/`, each made when it is needed.
+    /// The data of an app of a tenant: `kv/`, `sql/`, `dirs/`, `log/`, `access/`, `snapshots/`, each made when it is needed.
     #[must_use]
     pub fn app(&self, tenant: &str, app: &str) -> PathBuf {
         self.tenant(tenant).join("apps").join(app)

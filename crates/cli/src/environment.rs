@@ -27,7 +27,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         name: "ISOMER_NODE",
         about: "the node that is asked: `http://HOST:PORT`, `unix:PATH` or its data directory [default: `http://127.0.0.1:7171`]",
     },
-    Variable { name: "ISOMER_TOKEN", about: "its token [default: the one in its data directory]" },
+    Variable { name: "ISOMER_TOKEN", about: "its token, or a tenant's [default: the one in its data directory]" },
     Variable { name: "NO_COLOR", about: "no colours" },
     Variable { name: "TMPDIR", about: "the folder for temporary files [default: `/tmp`]" },
     Variable { name: "XDG_CACHE_HOME", about: "the program's cache folder is `isomer` in it [default: `~/.cache`]" },

@@ -65,6 +65,7 @@ enum Command {
     Tenants(commands::tenants::Arguments),
     Tenant(commands::tenant::Arguments),
     Secrets(commands::secrets::Arguments),
+    Tokens(commands::tokens::Arguments),
     #[command(hide = true)]
     CompileChild(commands::compile_child::Arguments),
 }
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         Command::Tenants(arguments) => commands::tenants::run(&arguments, &console),
         Command::Tenant(arguments) => commands::tenant::run(&arguments, &console),
         Command::Secrets(arguments) => commands::secrets::run(&arguments, &console),
+        Command::Tokens(arguments) => commands::tokens::run(&arguments, &console),
         Command::CompileChild(arguments) => return commands::compile_child::run(&arguments),
     };
     match done {

@@ -86,7 +86,7 @@ impl SoleApp {
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Started, TenancyError> {
         let revision = RevisionId::from(package.identity());
-        let stock = Stock { package: Arc::new(package), place: Place::of_process(dir, data), log: None };
+        let stock = Stock { package: Arc::new(package), place: Place::of_process(dir, data), log: None, access: None };
         self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &stock, peers, progress).await
     }
 

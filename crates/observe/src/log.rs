@@ -78,11 +78,18 @@ impl Log {
         self.access
     }
 
-    /// A served request.
+    /// A served request; its app's own access log tells of it too, if it has one.
     pub fn access(&self, access: Access) {
-        if self.access {
-            self.push(Record::access(access));
+        if !self.access {
+            return;
         }
+        let record = Record::access(access);
+        if let Record::Access(access) = &record
+            && let Some(log) = access.owner.as_ref().and_then(|owner| owner.access.as_ref())
+        {
+            log.answered(access);
+        }
+        self.push(record);
     }
 
     /// A request that got no answer from its guest.

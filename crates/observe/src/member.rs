@@ -93,9 +93,11 @@ fn parse(line: &str) -> Option<(SystemTime, Record)> {
             took: Duration::try_from_secs_f64(value["took_ms"].as_f64()? / 1e3).ok()?,
             component: text("component").map(Into::into),
             host: text("host"),
-            owner: text("tenant")
-                .zip(text("app"))
-                .map(|(tenant, app)| Owner { tenant: tenant.into(), app: app.into() }),
+            owner: text("tenant").zip(text("app")).map(|(tenant, app)| Owner {
+                tenant: tenant.into(),
+                app: app.into(),
+                access: None,
+            }),
         }),
         "failed" => Record::Failed {
             component: text("component")?,
@@ -138,7 +140,7 @@ mod tests {
                 took: Duration::from_micros(1500),
                 component: None,
                 host: Some("shop.example".into()),
-                owner: Some(Owner { tenant: "acme".into(), app: "shop".into() }),
+                owner: Some(Owner { tenant: "acme".into(), app: "shop".into(), access: None }),
             }),
             Record::Failed {
                 component: "cart".into(),

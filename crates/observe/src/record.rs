@@ -10,15 +10,18 @@ use isomer_runtime::output::Stream;
 use isomer_runtime::{Failure, RequestId};
 use serde_json::{Value, json};
 
+use crate::app::AppLog;
 use crate::member::MemberName;
 
 /// Whose something is, on a node of several tenants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Owner {
     /// The tenant.
     pub tenant: Arc<str>,
     /// The app of the tenant.
     pub app: Arc<str>,
+    /// The app's own access log, where requests are told of besides.
+    pub access: Option<AppLog>,
 }
 
 /// A served request, for the access log.
@@ -217,7 +220,7 @@ impl Record {
             Self::Access(access) => {
                 let status = style(colour_of_status(access.status));
                 let took = access.took.as_secs_f64() * 1e3;
-                if let Some(Owner { tenant, app }) = &access.owner {
+                if let Some(Owner { tenant, app, .. }) = &access.owner {
                     let name = style(colour_of(app));
                     let written = write!(text, "{name}{tenant}/{app}{name:#} ");
                     debug_assert!(written.is_ok(), "writing to a string cannot fail");

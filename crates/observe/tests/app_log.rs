@@ -134,6 +134,35 @@ fn what_is_said_is_read_by_its_fields() {
 }
 
 #[test]
+fn a_request_is_in_the_access_log_of_its_app() {
+    use isomer_observe::record::{Access, Owner};
+    use isomer_observe::{Format, Log};
+    let it = setup(|_| {});
+    let access = |target: &str| Access {
+        id: RequestId::from_raw(0xab).expect("not zero"),
+        method: "GET".to_owned(),
+        target: target.to_owned(),
+        status: 404,
+        body_bytes: 12,
+        took: Duration::from_micros(1_500),
+        component: Some("cart".into()),
+        host: Some("shop.example".to_owned()),
+        owner: Some(Owner { tenant: "acme".into(), app: "shop".into(), access: Some(it.log.clone()) }),
+    };
+    let quiet = Log::start(std::io::sink(), Format::Json, false).expect("a thread");
+    quiet.access(access("/unseen"));
+    let log = Log::start(std::io::sink(), Format::Json, true).expect("a thread");
+    log.access(access("/cart?a=\u{1b}[2J"));
+    log.access(access(&"x".repeat(1 << 20)));
+    let lines = last(&it.log, 10);
+    let said = |line: &LogLine| (line.stream.clone(), line.component.clone(), line.request.clone(), line.text.clone());
+    let text = "404 GET /cart?a=\u{1b}[2J 12 B 1.5 ms shop.example";
+    let id = Some("00000000000000ab".to_owned());
+    assert_eq!(said(&lines[0]), ("access".to_owned(), Some("cart".to_owned()), id, text.to_owned()));
+    assert!(lines.len() == 2 && lines[1].text.len() < 32 << 10, "{} bytes", lines[1].text.len());
+}
+
+#[test]
 fn no_text_can_look_like_another_line() {
     let it = setup(|_| {});
     let forged = "a\n{\"at_ms\":1,\"stream\":\"node\",\"text\":\"all is well\"}\n\r\u{1b}[2J\u{0}\u{2028}";

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isomer_api::{AppName, HostPattern, TenantName};
+use isomer_api::{AppName, HostPattern, TenantName, TokenName};
 
 /// Why the state refuses, or fails.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,22 @@ pub enum StateError {
         tenant: TenantName,
         /// Which.
         name: String,
+    },
+    /// There is no such token.
+    #[error("tenant `{tenant}` has no token `{name}`")]
+    NoToken {
+        /// Whose.
+        tenant: TenantName,
+        /// Which.
+        name: TokenName,
+    },
+    /// The tenant has a token of this name.
+    #[error("tenant `{tenant}` has a token `{name}`")]
+    TokenTaken {
+        /// Whose.
+        tenant: TenantName,
+        /// Which.
+        name: TokenName,
     },
     /// A host name is somebody else's.
     #[error("the host name `{host}` is taken: {holder} has `{theirs}`")]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
-use isomer_api::{AppName, Digest, HostPattern, Quotas, RevisionId, TenantName};
+use isomer_api::{AppName, Digest, HostPattern, Origin, Quotas, RevisionId, TenantName};
 use serde::{Deserialize, Serialize};
 
 /// How many revisions of an app can be gone back to, the one that serves included.
@@ -14,6 +14,9 @@ pub const HOSTS_MAX: usize = 1000;
 
 /// The most secrets of a tenant.
 pub const SECRETS_MAX: usize = 1000;
+
+/// The most tokens of a tenant.
+pub const TOKENS_MAX: usize = 100;
 
 /// A tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +61,9 @@ pub struct Deployment {
     pub version: String,
     /// When: seconds since 1970, UTC.
     pub deployed_at: u64,
+    /// How it came into service; absent if an earlier version of the program recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Names the replacement of the app's stores that it took over with, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacement: Option<String>,

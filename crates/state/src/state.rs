@@ -9,21 +9,22 @@
 //!
 //! long because every change is one function that checks, writes and sees, and they are read side by side.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use isomer_api::{AppName, HostPattern, RevisionId, TenantChange, TenantName};
+use isomer_api::{AppName, Digest, HostPattern, KeptToken, RevisionId, TenantChange, TenantName, TokenId, TokenName};
 use isomer_disk::{Database, FileStorage, Storage};
 use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
 use crate::error::StateError;
 use crate::hosts::{Claim, Hosts};
 use crate::model::{
-    App, Contents, Deployment, HOSTS_MAX, REVISIONS_MAX, References, SECRETS_MAX, Secret, Secrets, Taking, Tenant,
+    App, Contents, Deployment, HOSTS_MAX, REVISIONS_MAX, References, SECRETS_MAX, Secret, Secrets, TOKENS_MAX, Taking,
+    Tenant,
 };
-use crate::tables::{self, APPS, PACKAGES, PARTS, Parts, SECRETS, TENANTS, decode, encode};
+use crate::tables::{self, APPS, PACKAGES, PARTS, Parts, SECRETS, TENANTS, TOKENS, decode, encode};
 
 /// How long a change whose commit failed waits until the database may be opened again, to learn whether it was made.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
@@ -43,6 +44,7 @@ pub struct State {
 struct Seen {
     tenants: BTreeMap<TenantName, Arc<Tenant>>,
     apps: BTreeMap<AppKey, Arc<App>>,
+    tokens: HashMap<TokenId, KeptToken>,
     revisions: HashMap<RevisionId, usize>,
     hosts: Hosts,
 }
@@ -150,6 +152,41 @@ impl State {
         })
     }
 
+    /// A token of a tenant.
+    #[must_use]
+    pub fn token(&self, id: &TokenId) -> Option<KeptToken> {
+        self.seen().tokens.get(id).cloned()
+    }
+
+    /// The tokens of a tenant, by name.
+    ///
+    /// # Errors
+    /// When there is no such tenant.
+    pub fn tokens_of(&self, tenant: &TenantName) -> Result<Vec<KeptToken>, StateError> {
+        self.tenant(tenant)?;
+        let mut tokens = self.seen().tokens_of(tenant).cloned().collect::<Vec<_>>();
+        tokens.sort_unstable_by(|one, other| one.info.name.cmp(&other.info.name));
+        Ok(tokens)
+    }
+
+    /// The parts that revisions of a tenant's apps are made of.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn parts_of(&self, tenant: &TenantName) -> Result<BTreeSet<Digest>, StateError> {
+        let apps = self.apps_of(tenant);
+        let revisions: BTreeSet<_> = apps.iter().flat_map(|(_, app)| &app.history).map(|one| &one.revision).collect();
+        self.database.read(|database| {
+            let (mut found, parts) = (BTreeSet::new(), database.begin_read()?.open_table(PARTS)?);
+            for revision in &revisions {
+                if let Some(of_revision) = parts.get(revision.as_str())? {
+                    found.extend(decode::<Parts>(of_revision.value())?.blobs);
+                }
+            }
+            Ok(found)
+        })
+    }
+
     /// All that some app's revisions refer to.
     ///
     /// # Errors
@@ -204,8 +241,13 @@ impl State {
         if !apps.is_empty() {
             return Err(StateError::HasApps { tenant: name.clone(), apps: apps.join(", ") });
         }
+        let tokens = self.seen().tokens_of(name).map(|token| token.info.id.clone()).collect::<Vec<_>>();
         self.write(|tables| {
             tables.open_table(TENANTS)?.remove(name.as_str())?;
+            let mut kept = tables.open_table(TOKENS)?;
+            for id in &tokens {
+                kept.remove(id.as_str())?;
+            }
             let mut secrets = tables.open_table(SECRETS)?;
             for secret in &tenant.secrets {
                 secrets.remove((name.as_str(), secret.as_str()))?;
@@ -215,6 +257,45 @@ impl State {
         let mut seen = self.seen_anew();
         seen.reclaim(&Claim { tenant: name.clone(), app: None }, tenant.hosts.clone(), &[]);
         seen.tenants.remove(name);
+        seen.tokens.retain(|_, token| token.info.tenant != *name);
+        Ok(())
+    }
+
+    /// Keeps a token of a tenant.
+    ///
+    /// # Errors
+    /// When there is no such tenant, it has a token of this name or too many, or the disk fails.
+    pub fn add_token(&self, token: &KeptToken) -> Result<(), StateError> {
+        let _changing = self.changing()?;
+        let (tenant, name) = (&token.info.tenant, &token.info.name);
+        let others = self.tokens_of(tenant)?;
+        if others.iter().any(|other| other.info.name == *name) || self.token(&token.info.id).is_some() {
+            return Err(StateError::TokenTaken { tenant: tenant.clone(), name: name.clone() });
+        }
+        if others.len() >= TOKENS_MAX {
+            return Err(StateError::TooMany { what: "tokens", max: TOKENS_MAX });
+        }
+        self.write(|tables| {
+            tables.open_table(TOKENS)?.insert(token.info.id.as_str(), encode(token).as_slice())?;
+            Ok(())
+        })?;
+        self.seen_anew().tokens.insert(token.info.id.clone(), token.clone());
+        Ok(())
+    }
+
+    /// Forgets a token of a tenant: from now on it opens nothing.
+    ///
+    /// # Errors
+    /// When there is no such tenant or token, or the disk fails.
+    pub fn remove_token(&self, tenant: &TenantName, name: &TokenName) -> Result<(), StateError> {
+        let _changing = self.changing()?;
+        let found = self.tokens_of(tenant)?.into_iter().find(|token| token.info.name == *name);
+        let id = found.ok_or_else(|| StateError::NoToken { tenant: tenant.clone(), name: name.clone() })?.info.id;
+        self.write(|tables| {
+            tables.open_table(TOKENS)?.remove(id.as_str())?;
+            Ok(())
+        })?;
+        self.seen_anew().tokens.remove(&id);
         Ok(())
     }
 
@@ -483,6 +564,7 @@ impl From<tables::Read> for Seen {
         Self {
             tenants: read.tenants.into_iter().map(|(name, tenant)| (name, Arc::new(tenant))).collect(),
             apps: read.apps.into_iter().map(|(key, app)| (key, Arc::new(app))).collect(),
+            tokens: read.tokens,
             revisions: read.revisions,
             hosts,
         }
@@ -504,6 +586,11 @@ impl Seen {
         let from = self.apps.range((tenant.clone(), first)..);
         let tenant = tenant.clone();
         from.take_while(move |((of, _), _)| *of == tenant).map(|((_, name), app)| (name, app))
+    }
+
+    fn tokens_of(&self, tenant: &TenantName) -> impl Iterator<Item = &KeptToken> {
+        let tenant = tenant.clone();
+        self.tokens.values().filter(move |token| token.info.tenant == tenant)
     }
 
     fn check(&self, hosts: &[HostPattern], claim: &Claim) -> Result<(), StateError> {

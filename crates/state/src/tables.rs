@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use isomer_api::{AppName, Digest, RevisionId, TenantName};
+use isomer_api::{AppName, Digest, KeptToken, RevisionId, TenantName, TokenId};
 use isomer_disk::{Database, Storage};
 use redb::{ReadableDatabase as _, ReadableTable, TableDefinition, TableHandle as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub(crate) const TENANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::ne
 pub(crate) const SECRETS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("secrets");
 pub(crate) const APPS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("apps");
 pub(crate) const PACKAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("packages");
+/// Tokens of tenants, by their ids. A file of an earlier version has no such table.
+pub(crate) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 pub(crate) const PARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("parts");
 
 /// What a revision refers to.
@@ -42,6 +44,7 @@ pub(crate) struct Parts {
 pub(crate) struct Read {
     pub(crate) tenants: BTreeMap<TenantName, Tenant>,
     pub(crate) apps: BTreeMap<(TenantName, AppName), App>,
+    pub(crate) tokens: HashMap<TokenId, KeptToken>,
     /// How many apps have each revision in their history.
     pub(crate) revisions: HashMap<RevisionId, usize>,
 }
@@ -106,6 +109,7 @@ fn make(database: &redb::Database) -> Result<(), StateError> {
         change.open_table(SECRETS)?;
         change.open_table(APPS)?;
         change.open_table(PACKAGES)?;
+        change.open_table(TOKENS)?;
         change.open_table(PARTS)?;
     }
     Ok(change.commit()?)
@@ -156,6 +160,20 @@ pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
         }
         all.apps.insert((decode_name(tenant)?, decode_name(name)?), app);
     }
+    match tables.open_table(TOKENS) {
+        Ok(tokens) => {
+            for entry in tokens.iter()? {
+                let (id, token) = entry?;
+                let token: KeptToken = decode(token.value())?;
+                // One of a tenant that is gone opens nothing.
+                if all.tenants.contains_key(&token.info.tenant) {
+                    all.tokens.insert(decode_name(id.value())?, token);
+                }
+            }
+        }
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     Ok(all)
 }
 
@@ -200,6 +218,7 @@ mod tests {
                         revision: RevisionId::from((number as u128 * 3 + earlier).to_be_bytes()),
                         version: "1.2.3".to_owned(),
                         deployed_at: 1_700_000_000,
+                        origin: None,
                         replacement: None,
                     })
                     .collect(),

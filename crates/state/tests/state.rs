@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use isomer_api::{AppName, Digest, QuotaChange, RevisionId, TenantChange, TenantName};
-use isomer_state::model::REVISIONS_MAX;
+use isomer_api::{AppName, Digest, KeptToken, QuotaChange, RevisionId, Role, TenantChange, TenantName, TokenInfo};
+use isomer_state::model::{REVISIONS_MAX, TOKENS_MAX};
 use isomer_state::{Contents, Deployment, Secret, State, StateError, Taking};
 
 fn tenant(name: &str) -> TenantName {
@@ -38,6 +38,7 @@ fn taking(of: &str, name: &str, number: u8, hosts: Option<&[&str]>) -> Taking {
             revision: revision(number),
             version: "1.0.0".to_owned(),
             deployed_at: number.into(),
+            origin: None,
             replacement: None,
         },
         contents: contents(number),
@@ -227,4 +228,65 @@ fn nobody_else_can_read_it() {
     let path = folder.path().join("state.redb");
     drop(State::open(&path).unwrap());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+fn token(of: &str, name: &str, number: u8) -> KeptToken {
+    let info = TokenInfo {
+        name: name.parse().unwrap(),
+        id: [number; 8].into(),
+        tenant: tenant(of),
+        role: Role::Deploy,
+        created_at: 7,
+    };
+    KeptToken { info, digest: Digest::from([number; 32]) }
+}
+
+#[test]
+fn tokens_are_kept_until_they_are_revoked_or_their_tenant_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    let state = with_tenants(&path, &["acme", "other"]);
+    for kept in [token("acme", "ci", 1), token("acme", "desk", 2), token("other", "ci", 3)] {
+        state.add_token(&kept).unwrap();
+    }
+    let taken = |error| matches!(error, StateError::TokenTaken { .. });
+    assert!(taken(state.add_token(&token("acme", "ci", 4)).unwrap_err()), "its name");
+    assert!(taken(state.add_token(&token("other", "new", 1)).unwrap_err()), "its id");
+    assert!(matches!(state.add_token(&token("nobody", "ci", 5)), Err(StateError::NoTenant(_))));
+    assert!(matches!(state.tokens_of(&tenant("nobody")), Err(StateError::NoTenant(_))));
+    drop(state);
+    let state = State::open(&path).unwrap();
+    let names = |of: &str| -> Vec<String> {
+        state.tokens_of(&tenant(of)).unwrap().iter().map(|token| token.info.name.to_string()).collect()
+    };
+    assert_eq!(names("acme"), ["ci", "desk"]);
+    assert_eq!(state.token(&[1; 8].into()), Some(token("acme", "ci", 1)));
+    state.remove_token(&tenant("acme"), &"ci".parse().unwrap()).unwrap();
+    let again = state.remove_token(&tenant("acme"), &"ci".parse().unwrap());
+    assert!(matches!(again, Err(StateError::NoToken { .. })));
+    assert_eq!((state.token(&[1; 8].into()), names("other").len()), (None, 1));
+    state.remove_tenant(&tenant("other")).unwrap();
+    state.set_tenant(&tenant("other"), TenantChange::default()).unwrap();
+    assert_eq!((state.token(&[3; 8].into()), names("other").len()), (None, 0), "a new tenant of that name has none");
+    drop(state);
+    let state = State::open(&path).unwrap();
+    assert!(state.token(&[1; 8].into()).is_none() && state.token(&[3; 8].into()).is_none());
+    for number in 10..10 + u8::try_from(TOKENS_MAX).unwrap() - 1 {
+        state.add_token(&token("acme", &format!("t{number}"), number)).unwrap();
+    }
+    let most = state.add_token(&token("acme", "last", 9)).unwrap_err();
+    assert!(matches!(most, StateError::TooMany { what: "tokens", max: TOKENS_MAX }), "{most}");
+}
+
+#[test]
+fn parts_of_a_tenant_are_those_of_its_own_revisions() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = with_tenants(&folder.path().join("state.redb"), &["acme", "other"]);
+    state.take_over(taking("acme", "shop", 1, None)).unwrap();
+    state.take_over(taking("acme", "shop", 2, None)).unwrap();
+    state.take_over(taking("other", "shop", 3, None)).unwrap();
+    let digests = |numbers: &[u8]| numbers.iter().map(|number| Digest::from([*number; 32])).collect::<BTreeSet<_>>();
+    assert_eq!(state.parts_of(&tenant("acme")).unwrap(), digests(&[0, 1, 2]));
+    assert_eq!(state.parts_of(&tenant("other")).unwrap(), digests(&[0, 3]));
+    assert_eq!(state.parts_of(&tenant("nobody")).unwrap(), digests(&[]));
 }

@@ -88,7 +88,8 @@ pub(crate) fn capture(command: &mut Command, report: Reporter<'_>) -> std::io::R
 }
 
 fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    let child = command.stdin(Stdio::null()).spawn();
+    // What builds a component runs code of others, which the token of a node does not concern.
+    let child = command.env_remove("ISOMER_TOKEN").stdin(Stdio::null()).spawn();
     // The command keeps the pipe's writing end open; the reader would never see its end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     child

@@ -12,7 +12,7 @@ async fn nothing_is_answered_without_the_token() {
     let stranger = "0".repeat(64);
     for (method, path) in operations() {
         let path = path.replace("{tenant}", "acme").replace("{app}", "shop").replace("{secret}", "key");
-        let path = path.replace("{digest}", &"0".repeat(64));
+        let path = path.replace("{digest}", &"0".repeat(64)).replace("{token}", "ci");
         for header in [String::new(), format!("authorization: Bearer {stranger}\r\n")] {
             let answered = served.send(&method, &path, &format!("host: localhost\r\n{header}"), "").await;
             assert_eq!(answered.status, 401, "{method} {path} {header}");

@@ -11,11 +11,17 @@ const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
 
 /// All methods and paths of the document.
 pub(crate) fn operations() -> Vec<(String, String)> {
+    with_ids().into_iter().map(|(_, method, path)| (method, path)).collect()
+}
+
+/// The names, methods and paths of all operations.
+pub(crate) fn with_ids() -> Vec<(String, String, String)> {
     let document = isomer_admin::openapi::document();
     let mut operations = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in METHODS.iter().filter(|method| methods.get(**method).is_some()) {
-            operations.push((method.to_ascii_uppercase(), path.clone()));
+            let id = methods[method]["operationId"].as_str().unwrap().to_owned();
+            operations.push((id, method.to_ascii_uppercase(), path.clone()));
         }
     }
     operations

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
-use isomer_admin::{Admin, Body, LogLines, Reply};
+use isomer_admin::{Admin, Body, Caller, LogLines, Reply};
 use isomer_api::{
-    AppInfo, AppName, AppState, Deployed, Digest, LogLine, LogQuery, Missing, NodeStatus, Problem, ProblemKind, Quotas,
-    Release, RevisionId, RevisionInfo, Rollback, SnapshotInfo, StoreSnapshot, Swap, TenantChange, TenantInfo,
-    TenantName, Usage,
+    Actor, AppInfo, AppName, AppState, Changes, Deployed, Digest, How, KeptToken, LogLine, LogQuery, Missing,
+    NodeStatus, Origin, Problem, ProblemKind, Quotas, Release, RevisionId, RevisionInfo, Rollback, SnapshotInfo,
+    StoreSnapshot, Swap, TenantChange, TenantInfo, TenantName, TokenId, TokenInfo, TokenName, Usage,
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -19,6 +19,8 @@ pub(crate) struct Fake {
     asked: Mutex<Vec<String>>,
     /// The last release that was to be deployed.
     release: Mutex<Option<Release>>,
+    /// The tokens of tenants that it keeps.
+    tokens: Mutex<Vec<KeptToken>>,
     /// Lines that come while a log is followed.
     pub(crate) lines: broadcast::Sender<LogLine>,
     /// Lets deployments of `slow` go on.
@@ -32,6 +34,7 @@ impl Fake {
         Arc::new(Self {
             asked: Mutex::default(),
             release: Mutex::default(),
+            tokens: Mutex::default(),
             lines: broadcast::channel(1024).0,
             go_on: Notify::new(),
             begun: Notify::new(),
@@ -49,6 +52,11 @@ impl Fake {
 
     pub(crate) fn release(&self) -> Option<Release> {
         self.release.lock().unwrap().clone()
+    }
+
+    /// What it keeps of the tokens of tenants.
+    pub(crate) fn kept_tokens(&self) -> Vec<KeptToken> {
+        self.tokens.lock().unwrap().clone()
     }
 
     fn note(&self, asked: impl Into<String>) {
@@ -95,6 +103,20 @@ fn app_info(tenant: TenantName, name: AppName, state: AppState) -> AppInfo {
         version: "1.2.3".to_owned(),
         state,
         deployed_at: 1_700_000_000,
+        failure: (state == AppState::Failed).then(|| "its store `orders` cannot be opened".to_owned()),
+    }
+}
+
+/// What a revision says of itself that was swapped, one that was deployed, and one of an earlier version.
+fn origin(digit: u8) -> Option<Origin> {
+    let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [7; 8].into() };
+    let first = Origin { how: How::Deploy, by: Actor::Node, message: None, changes: None };
+    let changes = Changes { changed: vec!["front".to_owned()], files: 2, ..Changes::default() };
+    let message = Some("Show the cart's sum\n\n\u{202e}More of it".parse().unwrap());
+    match digit {
+        1 => Some(Origin { how: How::Swap, by, message, changes: Some(changes) }),
+        2 => Some(first),
+        _ => None,
     }
 }
 
@@ -166,9 +188,39 @@ impl Admin for Fake {
         self.answer(format!("remove-secret {tenant} {name}{force}"), ())
     }
 
+    fn kept_token(&self, id: &TokenId) -> Option<KeptToken> {
+        self.tokens.lock().unwrap().iter().find(|token| token.info.id == *id).cloned()
+    }
+
+    fn tokens(self: Arc<Self>, tenant: TenantName) -> Reply<Vec<TokenInfo>> {
+        let tokens = self.kept_tokens().into_iter().map(|token| token.info).filter(|info| info.tenant == tenant);
+        let tokens = tokens.collect();
+        self.answer(format!("tokens {tenant}"), tokens)
+    }
+
+    fn add_token(self: Arc<Self>, token: KeptToken) -> Reply<TokenInfo> {
+        async move {
+            let info = token.info.clone();
+            self.note(format!("add-token {} {} {}", info.tenant, info.name, info.role));
+            self.tokens.lock().unwrap().push(token);
+            Ok(info)
+        }
+        .boxed()
+    }
+
+    fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> Reply<()> {
+        async move {
+            self.note(format!("revoke-token {tenant} {name}"));
+            self.tokens.lock().unwrap().retain(|token| token.info.tenant != tenant || token.info.name != name);
+            Ok(())
+        }
+        .boxed()
+    }
+
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {
-        let info = app_info("acme".parse().unwrap(), "shop".parse().unwrap(), AppState::Loaded);
-        self.answer(format!("apps {}", tenant.map_or("-".to_owned(), String::from)), vec![info])
+        let info = |name: &str, state| app_info("acme".parse().unwrap(), name.parse().unwrap(), state);
+        let apps = vec![info("shop", AppState::Loaded), info("stock", AppState::Failed)];
+        self.answer(format!("apps {}", tenant.map_or("-".to_owned(), String::from)), apps)
     }
 
     fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
@@ -181,20 +233,21 @@ impl Admin for Fake {
             version: "1.2.3".to_owned(),
             deployed_at: 1,
             current,
+            origin: origin(digit),
             snapshot,
         };
         let stores = vec![StoreSnapshot { store: "orders".to_owned(), bytes: 12_288 }];
         let earlier = info(2, false, Some(SnapshotInfo { taken_at: 60, stores }));
-        self.answer(format!("revisions {tenant} {app}"), vec![info(1, true, None), earlier])
+        self.answer(format!("revisions {tenant} {app}"), vec![info(1, true, None), earlier, info(3, false, None)])
     }
 
-    fn missing(self: Arc<Self>, release: Release) -> Reply<Missing> {
+    fn missing(self: Arc<Self>, _: Caller, release: Release) -> Reply<Missing> {
         let parts = release.components.into_values().chain(release.files.into_values());
         let digests = parts.map(|part| part.digest).collect::<BTreeSet<_>>().into_iter().collect();
         self.answer("missing", Missing { digests })
     }
 
-    fn put_blob(self: Arc<Self>, digest: Digest, mut body: Body) -> Reply<()> {
+    fn put_blob(self: Arc<Self>, _: Caller, digest: Digest, mut body: Body) -> Reply<()> {
         async move {
             let mut bytes = 0;
             while let Some(piece) = body.next().await {
@@ -212,9 +265,14 @@ impl Admin for Fake {
         .boxed()
     }
 
-    fn deploy(self: Arc<Self>, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
+    fn deploy(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
         async move {
-            self.note(format!("deploy {tenant} {app} {}", release.shape));
+            let message = release.message.as_ref().map(|message| format!(": {}", message.as_str()));
+            let by = match caller.actor() {
+                Actor::Node => String::new(),
+                Actor::Tenant { name, .. } => format!(" by {name}"),
+            };
+            self.note(format!("deploy {tenant} {app} {}{by}{}", release.shape, message.unwrap_or_default()));
             *self.release.lock().unwrap() = Some(release);
             match app.as_str() {
                 "slow" => {
@@ -225,19 +283,20 @@ impl Admin for Fake {
                 }
                 "bad" => Err(Problem::new(ProblemKind::Refused, "the revision cannot run").hint("mend it")),
                 "panics" => panic!("as it happens"),
+                "disk" => Err(Problem::new(ProblemKind::Failed, "cannot write `/var/lib/isomer/state.redb`")),
                 _ => Ok(deployed(2)),
             }
         }
         .boxed()
     }
 
-    fn rollback(self: Arc<Self>, tenant: TenantName, app: AppName, rollback: Rollback) -> Reply<Deployed> {
+    fn rollback(self: Arc<Self>, _: Caller, tenant: TenantName, app: AppName, rollback: Rollback) -> Reply<Deployed> {
         let to = rollback.revision.map_or("-".to_owned(), |revision| revision.short().to_owned());
         let stores = if rollback.to_snapshot { " with its stores" } else { "" };
         self.answer(format!("rollback {tenant} {app} {to}{stores}"), deployed(1))
     }
 
-    fn swap(self: Arc<Self>, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed> {
+    fn swap(self: Arc<Self>, _: Caller, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed> {
         let names = swap.components.into_keys().collect::<Vec<_>>().join(",");
         self.answer(format!("swap {tenant} {app} {names}"), deployed(3))
     }
@@ -261,6 +320,7 @@ impl Admin for Fake {
             lines.recv().await.ok().map(|line| (line, lines))
         });
         let lines: LogLines = if query.follow { Box::pin(there.chain(to_come)) } else { Box::pin(there) };
-        self.answer(format!("logs {tenant} {app} {}", query.follow), lines)
+        let access = if query.access { " access" } else { "" };
+        self.answer(format!("logs {tenant} {app} {}{access}", query.follow), lines)
     }
 }

@@ -7,4 +7,5 @@ mod bounds;
 mod document;
 mod fake;
 mod questions;
+mod roles;
 mod served;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::stream::StreamExt as _;
 use isomer_admin::ClientError;
 use isomer_api::{
-    AppName, AppState, Digest, LogQuery, Part, ProblemKind, QuotaChange, Release, Rollback, Swap, TenantChange,
-    TenantName,
+    AppName, AppState, Digest, LogQuery, NewToken, Part, ProblemKind, QuotaChange, Release, Role, Rollback, Swap,
+    TenantChange, TenantName,
 };
 
 use crate::fake::{line, revision};
@@ -25,6 +25,8 @@ pub(crate) fn release() -> Release {
         components: [("front".to_owned(), Part { digest: digest(1), bytes: 7 })].into(),
         files: Default::default(),
         hosts: Some(vec!["shop.example".parse().unwrap()]),
+        folders: Default::default(),
+        message: None,
     }
 }
 
@@ -43,7 +45,15 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
     client.set_secret(&acme, "payment.key", b"hush".to_vec()).await.unwrap();
     client.remove_secret(&acme, "payment.key", false).await.unwrap();
     assert_eq!(client.apps(None).await.unwrap()[0].name, shop);
-    assert_eq!(client.apps(Some(&acme)).await.unwrap().len(), 1);
+    assert_eq!(
+        client.apps(Some(&acme)).await.unwrap()[1].failure.as_deref(),
+        Some("its store `orders` cannot be opened")
+    );
+    let new = NewToken { name: "ci".parse().unwrap(), role: Role::Deploy };
+    let made = client.create_token(&acme, &new).await.unwrap();
+    assert_eq!((made.info.name.as_str(), made.info.role), ("ci", Role::Deploy));
+    assert_eq!(client.tokens(&acme).await.unwrap(), [made.info]);
+    client.revoke_token(&acme, &new.name).await.unwrap();
     assert_eq!(client.app(&acme, &shop).await.unwrap().state, AppState::Idle);
     assert!(client.revisions(&acme, &shop).await.unwrap()[0].current);
     assert_eq!(client.missing(&release()).await.unwrap().digests, [digest(1)]);
@@ -60,13 +70,15 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
     assert_eq!((deployed.revision, deployed.previous), (revision(2), Some(revision(1))));
     assert_eq!(client.rollback(&acme, &shop, &Rollback::default()).await.unwrap().revision, revision(1));
     client.rollback(&acme, &shop, &Rollback { revision: Some(revision(4)), ..Rollback::default() }).await.unwrap();
-    let swap = Swap { components: release().components };
+    let swap = Swap { components: release().components, message: None };
     assert_eq!(client.swap(&acme, &shop, &swap).await.unwrap().revision, revision(3));
     assert_eq!(client.stop(&acme, &shop).await.unwrap().state, AppState::Stopped);
     assert_eq!(client.start(&acme, &shop).await.unwrap().state, AppState::Idle);
     client.remove(&acme, &shop, false).await.unwrap();
     client.remove(&acme, &shop, true).await.unwrap();
-    let query = LogQuery { lines: Some(3), follow: false };
+    let access = LogQuery { lines: Some(0), access: true, ..LogQuery::default() };
+    assert_eq!(client.logs(&acme, &shop, &access).await.unwrap().count().await, 0);
+    let query = LogQuery { lines: Some(3), ..LogQuery::default() };
     let lines: Vec<_> = client.logs(&acme, &shop, &query).await.unwrap().collect().await;
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[2].as_ref().unwrap().text, "line 2");
@@ -82,6 +94,9 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
             "remove-secret acme payment.key",
             "apps -",
             "apps acme",
+            "add-token acme ci deploy",
+            "tokens acme",
+            "revoke-token acme ci",
             "app acme shop",
             "revisions acme shop",
             "missing",
@@ -95,6 +110,7 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
             "start acme shop",
             "remove acme shop false",
             "remove acme shop true",
+            "logs acme shop false access",
             "logs acme shop false",
         ]
     );
@@ -121,7 +137,7 @@ async fn a_problem_of_the_node_comes_back_whole() {
 #[tokio::test]
 async fn a_log_is_followed_until_the_server_stops() {
     let mut served = Served::tcp().await;
-    let query = LogQuery { lines: Some(0), follow: true };
+    let query = LogQuery { lines: Some(0), follow: true, ..LogQuery::default() };
     let (acme, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
     let mut lines = served.client().logs(&acme, &shop, &query).await.unwrap();
     for text in ["first", "with \u{1b}[31m and \n in it"] {
@@ -162,6 +178,10 @@ async fn what_is_no_question_is_refused_with_a_reason() {
         ("PUT", "/v1/tenants/acme", "{\"quota\":{}}"),
         ("PUT", "/v1/tenants/acme/secrets/9lives", "x"),
         ("PUT", "/v1/blobs/abc", "x"),
+        ("POST", "/v1/tenants/acme/tokens", "{\"name\":\"ci\",\"role\":\"root\"}"),
+        ("POST", "/v1/tenants/acme/tokens", "{\"name\":\"C I\",\"role\":\"read\"}"),
+        ("POST", "/v1/tenants/acme/tokens", "{\"name\":\"ci\",\"role\":\"read\",\"token\":\"mine\"}"),
+        ("DELETE", "/v1/tenants/acme/tokens/..", ""),
         ("POST", "/v1/tenants/acme/apps/shop/deploy", &unknown_field),
         ("POST", "/v1/tenants/acme/apps/shop/deploy", &bad_digest),
         ("POST", "/v1/tenants/acme/apps/shop/deploy", &escape),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use isomer_admin::{
     AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, Client, NodeAddress, TOKEN_FILE, Token,
 };
+use isomer_api::{NewToken, Role};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -85,6 +86,17 @@ impl Served {
         Client::new(NodeAddress::from(&self.address), Token::of_node(self.data.path()).unwrap())
     }
 
+    /// A client with another token.
+    pub(crate) fn client_with(&self, token: &str) -> Client {
+        Client::new(NodeAddress::from(&self.address), Token::parse(token).unwrap())
+    }
+
+    /// Makes a token of a tenant, with the node's own.
+    pub(crate) async fn tenant_token(&self, tenant: &str, name: &str, role: Role) -> String {
+        let new = NewToken { name: name.parse().unwrap(), role };
+        self.client().create_token(&tenant.parse().unwrap(), &new).await.unwrap().token
+    }
+
     pub(crate) fn socket_path(&self) -> PathBuf {
         self.data.path().join("admin.sock")
     }
@@ -106,9 +118,13 @@ impl Served {
 
     /// Sends a request with the token and what it needs else.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Answered {
+        self.ask_with(&self.token_text(), method, path, body).await
+    }
+
+    /// The same with another token.
+    pub(crate) async fn ask_with(&self, token: &str, method: &str, path: &str, body: &str) -> Answered {
         let more = format!(
-            "host: localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
-            self.token_text(),
+            "host: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
             body.len()
         );
         self.send(method, path, &more, body).await

@@ -5,7 +5,7 @@ use isomer_api::{AppInfo, AppState, TenantName};
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
-use crate::remote::show::{escaped, list, minute, table};
+use crate::remote::show::{escaped, list, minute, of_tenant, table};
 
 /// List the apps of a node.
 #[derive(clap::Args)]
@@ -26,7 +26,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         return print(&format!("{value:#}\n"));
     }
     if apps.is_empty() {
-        console.say("no apps; isomer deploy DIR");
+        let of = arguments.tenant.as_ref().map(of_tenant).unwrap_or_default();
+        console.say(&format!("no apps; isomer deploy DIR{of}"));
         return Ok(());
     }
     let row = |app: &AppInfo| {
@@ -41,7 +42,17 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         ]
     };
     let rows: Vec<_> = apps.iter().map(row).collect();
-    print(&table(["TENANT", "APP", "STATE", "VERSION", "REVISION", "DEPLOYED (UTC)", "HOSTS"], &rows))
+    print(&table(["TENANT", "APP", "STATE", "VERSION", "REVISION", "DEPLOYED (UTC)", "HOSTS"], &rows))?;
+    for AppInfo { tenant, name, failure, .. } in &apps {
+        if let Some(failure) = failure {
+            let of = of_tenant(tenant);
+            console.say(&format!(
+                "{name} of {tenant} cannot be loaded, and answers 500: {}; isomer logs {name}{of} has more",
+                escaped(failure)
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn state(state: AppState) -> &'static str {
@@ -49,5 +60,6 @@ pub(crate) fn state(state: AppState) -> &'static str {
         AppState::Idle => "idle",
         AppState::Loaded => "loaded",
         AppState::Stopped => "stopped",
+        AppState::Failed => "failed",
     }
 }

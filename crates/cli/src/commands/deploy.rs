@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use isomer_admin::{Client, ClientError};
-use isomer_api::{AppName, Deployed, HostPattern, Problem, ProblemKind, StoreChange, TenantChange, TenantName};
+use isomer_api::{
+    AppName, Deployed, HostPattern, Message, Problem, ProblemKind, StoreChange, TenantChange, TenantName,
+};
 use isomer_manifest::MONOLITH;
 
 use crate::app_dir::{self, AppDir};
@@ -11,7 +13,7 @@ use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, is_missing, refused};
 use crate::remote::release::Packed;
-use crate::remote::show::{escaped, list, minute};
+use crate::remote::show::{escaped, list, minute, of_tenant};
 use crate::remote::upload::upload;
 
 /// Build an app and give it to a node: uploaded is what the node lacks, and it serves when it has proved that it can.
@@ -32,6 +34,9 @@ pub(crate) struct Arguments {
     /// The name that it gets on the node [default: the manifest's].
     #[arg(long = "as", value_name = "NAME")]
     name: Option<AppName>,
+    /// What `isomer revisions` is to say of it: why it was deployed, which commit it is.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<Message>,
     #[command(flatten)]
     node: NodeFlags,
 }
@@ -50,7 +55,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     isomer_node::revision::plan(&app.app, &components, &arguments.shape)
         .map_err(|error| Fail::revision(error, Some(&app.source)))?;
     let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
-    let packed = Packed::new(&app, components, &arguments.shape, hosts)?;
+    let mut packed = Packed::new(&app, components, &arguments.shape, hosts)?;
+    packed.release.message.clone_from(&arguments.message);
     let tenant = &arguments.tenant;
     let deployed = arguments.node.ask(console, async |client| {
         check_tenant(&client, tenant, console).await?;
@@ -108,17 +114,19 @@ pub(crate) fn say(
         "revision {} of {name}{whose} serves under {under}{before}  ({how}{took_ms} ms)",
         revision.short()
     ));
+    let revisions = format!("isomer revisions {name}{}", of_tenant(tenant));
     for store in stores {
-        say_store(store, console);
+        say_store(store, &revisions, console);
     }
     Ok(())
 }
 
-/// Says what happened to a store, and what of it can be undone.
-fn say_store(change: &StoreChange, console: &Console) {
+/// Says what happened to a store, and what of it can be undone; `revisions` is the command that shows that.
+fn say_store(change: &StoreChange, revisions: &str, console: &Console) {
     let name = escaped(&change.store);
     let files = |files: &[String]| list(files.iter().map(|file| escaped(file)));
-    let saved = if change.snapshot { "; as it was before it is kept: isomer revisions" } else { "" };
+    let kept = format!("; as it was before it is kept: {revisions}");
+    let saved = if change.snapshot { kept.as_str() } else { "" };
     if let Some(at) = change.restored_to {
         console.say(&format!("store {name} is as it was at {} UTC{saved}", minute(at)));
     }

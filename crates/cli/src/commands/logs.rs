@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     /// Go on with the lines that come, until Ctrl-C.
     #[arg(short, long)]
     follow: bool,
+    /// The requests that it answered, in place of what it says: if the node logs them (`isomer node --access-log`).
+    #[arg(long)]
+    access: bool,
     /// How many of the last lines.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
     lines: u32,
@@ -23,7 +26,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     let AppFlags { app, tenant, node } = &arguments.app;
-    let query = LogQuery { lines: Some(arguments.lines), follow: arguments.follow };
+    let query = LogQuery { lines: Some(arguments.lines), follow: arguments.follow, access: arguments.access };
     node.ask(console, async |client| {
         let mut lines = client.logs(tenant, app, &query).await.map_err(refused(console))?;
         while let Some(line) = lines.next().await {

@@ -23,4 +23,5 @@ pub(crate) mod swap;
 pub(crate) mod tenant;
 pub(crate) mod tenants;
 pub(crate) mod test;
+pub(crate) mod tokens;
 pub(crate) mod wit;

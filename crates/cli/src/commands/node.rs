@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     /// Print one line of JSON on standard output when it serves, and log in JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Log every request.
+    /// Log every request, and keep each app's for `isomer logs APP --access`.
     #[arg(long)]
     pub(crate) access_log: bool,
     /// How long requests and deployments that run may go on after the signal to stop, in seconds [default: 30].

@@ -1,6 +1,6 @@
 //! `isomer revisions`: what an app was.
 
-use isomer_api::RevisionInfo;
+use isomer_api::{Actor, Changes, How, Message, Origin, RevisionInfo};
 
 use crate::console::{Console, print};
 use crate::fail::Fail;
@@ -27,14 +27,63 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             let stores = snapshot.stores.iter().map(|store| format!("{} {}", escaped(&store.store), size(store.bytes)));
             format!("{}: {}", minute(snapshot.taken_at), list(stores))
         });
+        let origin = info.origin.as_ref();
         [
             info.revision.short().to_owned(),
             escaped(&info.version),
             minute(info.deployed_at),
             serves.to_owned(),
+            origin.map_or_else(String::new, how_and_by),
+            origin.map_or_else(String::new, changed),
+            origin.and_then(|origin| origin.message.as_ref()).map_or_else(String::new, first_line),
             snapshot,
         ]
     };
     let rows: Vec<_> = revisions.iter().map(row).collect();
-    print(&table(["REVISION", "VERSION", "DEPLOYED (UTC)", "", "STORES AS IT LEFT THEM (UTC)"], &rows))
+    let head =
+        ["REVISION", "VERSION", "DEPLOYED (UTC)", "", "BY", "CHANGED", "MESSAGE", "STORES AS IT LEFT THEM (UTC)"];
+    print(&table(head, &rows))
+}
+
+/// `deploy`, or `swap by ci` where it was done with a tenant's token of that name.
+fn how_and_by(origin: &Origin) -> String {
+    let how = match origin.how {
+        How::Deploy => "deploy",
+        How::Swap => "swap",
+        How::Rollback => "rollback",
+    };
+    match &origin.by {
+        Actor::Node => how.to_owned(),
+        Actor::Tenant { name, .. } => format!("{how} by {name}"),
+    }
+}
+
+/// What differs from the revision that served before, in a few words.
+fn changed(origin: &Origin) -> String {
+    let Some(Changes { manifest, shape, changed, added, removed, more, files }) = &origin.changes else {
+        return String::new();
+    };
+    let mut parts: Vec<String> = changed.iter().map(|name| escaped(name)).collect();
+    parts.extend(added.iter().map(|name| format!("+{}", escaped(name))));
+    parts.extend(removed.iter().map(|name| format!("-{}", escaped(name))));
+    let counted = |count: u32, what: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        count => Some(format!("{count} {what}s")),
+    };
+    parts.extend(counted(*more, "more component"));
+    parts.extend(counted(*files, "file"));
+    parts.extend(manifest.then(|| "manifest".to_owned()));
+    parts.extend(shape.then(|| "shape".to_owned()));
+    if parts.is_empty() { "nothing".to_owned() } else { list(parts) }
+}
+
+/// The most characters of a message in the table; `--json` has all of it.
+const MESSAGE_CHARS_MAX: usize = 60;
+
+fn first_line(message: &Message) -> String {
+    let line = message.as_str().lines().next().unwrap_or_default();
+    let shown: String = line.chars().take(MESSAGE_CHARS_MAX).collect();
+    let end = if shown.len() < message.as_str().len() { "…" } else { "" };
+    escaped(&shown) + end
 }

@@ -1,13 +1,13 @@
 //! `isomer rollback`: goes back to an earlier revision, with its stores as they were if that is wanted.
 
 use isomer_admin::Client;
-use isomer_api::{RevisionId, RevisionInfo, Rollback};
+use isomer_api::{Message, RevisionId, RevisionInfo, Rollback};
 
 use crate::commands::deploy;
 use crate::console::Console;
 use crate::fail::{FAILED, Fail};
 use crate::remote::node::{AppFlags, refused};
-use crate::remote::show::{escaped, list, minute};
+use crate::remote::show::{escaped, list, minute, of_tenant};
 
 /// Go back to an earlier revision of an app. Its stores stay as they are, unless `--to-snapshot` brings them back too.
 #[derive(clap::Args)]
@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// Its SQL stores too, as they were when a revision with migrations took over from it. What was written since is lost to the app.
     #[arg(long)]
     to_snapshot: bool,
+    /// What `isomer revisions` is to say of it [default: what was said when the revision was deployed].
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<Message>,
     /// Don't ask.
     #[arg(long)]
     yes: bool,
@@ -40,10 +43,9 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         }
         let progress = console.progress();
         progress.step(format!("rolling {app} back"));
-        client
-            .rollback(tenant, app, &Rollback { revision, to_snapshot: arguments.to_snapshot })
-            .await
-            .map_err(refused(console))
+        let (to_snapshot, message) = (arguments.to_snapshot, arguments.message.clone());
+        let rollback = Rollback { revision, to_snapshot, message };
+        client.rollback(tenant, app, &rollback).await.map_err(refused(console))
     })?;
     deploy::say(&deployed, tenant, app, node.json, console)
 }
@@ -58,7 +60,7 @@ async fn agreed(
     let AppFlags { app, tenant, .. } = &arguments.app;
     let revisions = client.revisions(tenant, app).await.map_err(refused(console))?;
     let wanted = |info: &&RevisionInfo| revision.as_ref().map_or(!info.current, |revision| info.revision == *revision);
-    let hint = format!("isomer revisions {app} --tenant {tenant}");
+    let hint = format!("isomer revisions {app}{}", of_tenant(tenant));
     let Some(info) = revisions.iter().find(wanted) else {
         return Err(Fail::usage(format!("`{app}` has no such revision"), hint));
     };
@@ -75,7 +77,7 @@ async fn agreed(
             Some(false) => return Err(Fail::Exit(FAILED)),
             None => {
                 let hint =
-                    format!("isomer rollback {app} {} --tenant {tenant} --to-snapshot --yes", info.revision.short());
+                    format!("isomer rollback {app} {}{} --to-snapshot --yes", info.revision.short(), of_tenant(tenant));
                 return Err(Fail::usage(format!("this would bring back {lost}"), hint));
             }
         }
@@ -92,7 +94,7 @@ async fn find(client: &Client, flags: &AppFlags, text: &str, console: &Console) 
     let revisions = client.revisions(tenant, app).await.map_err(refused(console))?;
     let begins = |revision: &&RevisionId| text.len() >= DIGITS_MIN && revision.as_str().starts_with(text);
     let found: Vec<&RevisionId> = revisions.iter().map(|info| &info.revision).filter(begins).collect();
-    let hint = format!("isomer revisions {app} --tenant {tenant}");
+    let hint = format!("isomer revisions {app}{}", of_tenant(tenant));
     match found.as_slice() {
         [revision] => Ok((*revision).clone()),
         [] => Err(Fail::usage(format!("no revision of `{app}` begins with `{}`", escaped(text)), hint)),

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
-use crate::remote::show::escaped;
+use crate::remote::show::{escaped, of_tenant};
 
 /// Set, remove or list the secrets of a tenant.
 #[derive(clap::Args)]
@@ -74,7 +74,7 @@ struct Whose {
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     match &arguments.command {
         Command::Set(Set { name, from_file, whose: Whose { tenant, node } }) => {
-            let value = value(name, from_file.as_ref(), console)?;
+            let value = value(name, tenant, from_file.as_ref(), console)?;
             node.ask(console, async |client| client.set_secret(tenant, name, value).await.map_err(refused(console)))?;
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "set": name })));
@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     Ok(())
 }
 
-fn value(name: &str, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, Fail> {
+fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, Fail> {
     let mut value = Vec::new();
     // One byte more than there may be, so that too much is seen.
     let most = SECRET_BYTES_MAX + 2;
@@ -124,7 +124,9 @@ fn value(name: &str, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8
         }
     }
     if value.is_empty() {
-        let hint = format!("write it to standard input, or name its file: isomer secrets set {name} --from-file FILE");
+        let of = of_tenant(tenant);
+        let hint =
+            format!("write it to standard input, or name its file: isomer secrets set {name}{of} --from-file FILE");
         return Err(Fail::usage("the value is empty", hint));
     }
     if value.len() as u64 > SECRET_BYTES_MAX {

@@ -3,6 +3,7 @@
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{AppFlags, refused};
+use crate::remote::show::of_tenant;
 
 /// Stop serving an app of a node: requests in flight finish, new ones get 503, its data stays.
 #[derive(clap::Args)]
@@ -18,6 +19,6 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         let value = serde_json::to_value(&info).expect("an answer is plain data");
         return print(&format!("{value:#}\n"));
     }
-    console.say(&format!("{app} of {tenant} is stopped; isomer start {app} serves it again"));
+    console.say(&format!("{app} of {tenant} is stopped; isomer start {app}{} serves it again", of_tenant(tenant)));
     Ok(())
 }

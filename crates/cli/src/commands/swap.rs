@@ -1,9 +1,9 @@
 //! `isomer swap`: replaces components of an app while it serves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use isomer_api::{Release, Swap};
+use isomer_api::{Message, Release, Swap};
 
 use crate::commands::deploy;
 use crate::console::Console;
@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// A component of the app and its new file.
     #[arg(value_name = "COMPONENT=FILE.wasm", required = true, value_parser = parse)]
     components: Vec<(String, PathBuf)>,
+    /// What `isomer revisions` is to say of it.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<Message>,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
@@ -40,12 +43,15 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             shape: String::new(),
             components: components.clone(),
             files: BTreeMap::new(),
+            folders: BTreeSet::new(),
             hosts: None,
+            message: None,
         };
         upload(&client, &release, &bytes, console).await?;
         let progress = console.progress();
         progress.step(format!("swapping components of {app}"));
-        client.swap(tenant, app, &Swap { components }).await.map_err(refused(console))
+        let swap = Swap { components, message: arguments.message.clone() };
+        client.swap(tenant, app, &swap).await.map_err(refused(console))
     })?;
     deploy::say(&deployed, tenant, app, node.json, console)
 }

@@ -28,7 +28,7 @@ pub(crate) struct NodeFlags {
     /// The node: `http://HOST:PORT`, `unix:PATH`, or its data directory on this machine [default: `$ISOMER_NODE`, or http://127.0.0.1:7171].
     #[arg(long, value_name = "NODE")]
     pub(crate) node: Option<String>,
-    /// The file with the node's token [default: `$ISOMER_TOKEN`, or `admin.token` in the node's data directory].
+    /// The file with the node's token, or with a tenant's; `-` is standard input [default: `$ISOMER_TOKEN`, or `admin.token` in the node's data directory].
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Print the answer as JSON on standard output.
@@ -71,11 +71,14 @@ impl NodeFlags {
             },
         };
         let token = match (&self.token_file, variable(TOKEN_VARIABLE)) {
+            (Some(file), _) if file.as_os_str() == "-" => {
+                Token::read_from(std::io::stdin().lock()).map_err(no_token)?
+            }
             (Some(file), _) => Token::read(file).map_err(no_token)?,
             (None, Some(text)) => Token::parse(&text).ok_or_else(|| {
                 Fail::usage(
                     format!("`{TOKEN_VARIABLE}` is no token"),
-                    "a token has 64 hexadecimal digits, as in a node's `admin.token`",
+                    "a token is what a node's `admin.token` holds, or what `isomer tokens create` has shown",
                 )
             })?,
             (None, None) => found_token(&node, data.as_deref())?,

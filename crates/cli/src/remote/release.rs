@@ -33,20 +33,23 @@ impl Packed {
             components.into_iter().map(|(name, wasm)| (name.to_string(), keep(&mut bytes, Bytes::from_owner(wasm))));
         let components = components.collect();
         let mut files = BTreeMap::new();
-        for path in paths(app)? {
+        let Paths { files: paths, empty } = paths(app)?;
+        let folders = empty.iter().map(|path| part_path(path)).collect::<Result<BTreeSet<_>, _>>()?;
+        for path in paths {
             let name = part_path(&path)?;
             let whole = app.dir.join(&path);
             let content = std::fs::read(&whole).with_context(|| format!("cannot read `{}`", whole.display()))?;
             files.insert(name, keep(&mut bytes, content.into()));
-            if files.len() > PARTS_MAX {
+            if files.len() + folders.len() > PARTS_MAX {
                 return Err(Fail::usage(
-                    format!("the folders that the app is granted hold more than {PARTS_MAX} files"),
+                    format!("the folders that the app is granted hold more than {PARTS_MAX} files and empty folders"),
                     "grant the folders that are needed, not one above them",
                 ));
             }
         }
         let manifest = app.source.text().to_owned();
-        Ok(Self { release: Release { manifest, shape: shape.to_owned(), components, files, hosts }, bytes })
+        let shape = shape.to_owned();
+        Ok(Self { release: Release { manifest, shape, components, files, folders, hosts, message: None }, bytes })
     }
 }
 
@@ -58,13 +61,20 @@ pub(crate) fn keep(kept: &mut BTreeMap<Digest, Bytes>, bytes: Bytes) -> Part {
     part
 }
 
-/// The files that are sent, relative to the app's folder.
-fn paths(app: &AppDir) -> Result<BTreeSet<PathBuf>, Fail> {
+/// What is sent, relative to the app's folder.
+#[derive(Default)]
+struct Paths {
+    files: BTreeSet<PathBuf>,
+    /// Folders that hold nothing.
+    empty: BTreeSet<PathBuf>,
+}
+
+fn paths(app: &AppDir) -> Result<Paths, Fail> {
     let granted = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let granted = granted.filter(|grant| !grant.value.write).map(|grant| &grant.value.host);
     let migrations = app.app.sql.values().filter_map(|store| store.migrations.as_ref());
     let folders: BTreeSet<&PathBuf> = granted.chain(migrations).collect();
-    let mut paths = BTreeSet::new();
+    let mut paths = Paths::default();
     for folder in folders {
         let Some(folder) = inside(folder) else {
             return Err(Fail::usage(
@@ -78,13 +88,15 @@ fn paths(app: &AppDir) -> Result<BTreeSet<PathBuf>, Fail> {
     Ok(paths)
 }
 
-/// All files below a folder. A link is followed if it leads to a file of the app's folder.
-fn walk(root: &Path, folder: &Path, paths: &mut BTreeSet<PathBuf>) -> Result<(), Fail> {
+/// All files below a folder, and the folders that hold nothing. A link is followed if it leads to a file of the app's folder.
+fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), Fail> {
     let whole = root.join(folder);
+    let mut is_empty = true;
     let entries = std::fs::read_dir(&whole).with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
         let path = folder.join(entry.file_name());
+        is_empty = false;
         // What builds and data left there is not the app's: a folder above them was granted.
         if folder.as_os_str().is_empty() && [".isomer", ".git", "target"].iter().any(|own| entry.file_name() == *own) {
             continue;
@@ -93,12 +105,16 @@ fn walk(root: &Path, folder: &Path, paths: &mut BTreeSet<PathBuf>) -> Result<(),
         if kind.is_dir() {
             walk(root, &path, paths)?;
         } else if kind.is_file() || leads_to_file(root, &path)? {
-            paths.insert(path);
-            if paths.len() > PARTS_MAX {
-                // Counted again by the caller, who says so.
-                return Ok(());
-            }
+            paths.files.insert(path);
         }
+        if paths.files.len() + paths.empty.len() > PARTS_MAX {
+            // Counted again by the caller, who says so.
+            return Ok(());
+        }
+    }
+    // The app's folder itself is always there.
+    if is_empty && !folder.as_os_str().is_empty() {
+        paths.empty.insert(folder.to_owned());
     }
     Ok(())
 }

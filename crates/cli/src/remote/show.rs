@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use isomer_api::TenantName;
 use unicode_width::UnicodeWidthStr as _;
 
 /// A text that somebody else wrote, so that a terminal shows it and does not obey it: control characters, and those that
@@ -106,6 +107,11 @@ pub(crate) fn cores(milliseconds: u32) -> String {
 
 /// How a quota is written that is none.
 pub(crate) const UNLIMITED: &str = "unlimited";
+
+/// What a suggested command needs besides, to be about what is this tenant's.
+pub(crate) fn of_tenant(tenant: &TenantName) -> String {
+    if tenant.as_str() == TenantName::DEFAULT { String::new() } else { format!(" --tenant {tenant}") }
+}
 
 /// Names in a row.
 pub(crate) fn list<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {

@@ -267,3 +267,54 @@ fn a_hangup_begins_a_new_audit_log() {
     assert!(text.contains("\"two\"") && !text.contains("\"one\""), "{text}");
     assert_eq!(running.stop(), Some(0));
 }
+
+/// From the node's admin, who makes a tenant and a token, to the tenant, who deploys with nothing but that token.
+#[test]
+fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
+    let workspace = Workspace::ping_pong("");
+    let running = workspace.serve(&["node", "--data", "data", "--admin", "127.0.0.1:0", "--access-log"]);
+    let admin = |arguments: &[&str]| {
+        let said = workspace.run(&[arguments, &["--node", "data"]].concat());
+        assert!(said.starts_with("exit code: 0"), "{arguments:?}: {said}");
+        said
+    };
+    admin(&["tenant", "set", "acme", "--host", "*.acme.example"]);
+    admin(&["tokens", "create", "ci", "--role", "deploy", "--tenant", "acme", "--to-file", "ci.token"]);
+    let token = std::fs::read_to_string(workspace.path("ci.token")).unwrap();
+    let secret = token.trim()[24..].to_owned();
+    let with = |arguments: &[&str]| {
+        let arguments = [arguments, &["--tenant", "acme", "--node", "data", "--token-file", "ci.token"]].concat();
+        workspace.run(&arguments)
+    };
+    let said = with(&["deploy", "--host", "bank.example"]);
+    assert!(said.starts_with("exit code: 1") && said.contains("`bank.example` is none"), "{said}");
+    let said = with(&["deploy", "--host", "shop.acme.example", "-m", "The first one"]);
+    assert!(said.starts_with("exit code: 0"), "{said}");
+    assert_eq!(get(&running, "shop.acme.example", "/seen?by=me").0, 200);
+    let revisions = with(&["revisions", "table-tennis"]);
+    assert!(revisions.contains("deploy by ci") && revisions.contains("The first one"), "{revisions}");
+    let until = Instant::now() + PATIENCE;
+    // A request is logged when its answer has been sent.
+    while !with(&["logs", "table-tennis", "--access"]).contains("200 GET /seen?by=me") {
+        assert!(Instant::now() < until, "the request is not in the access log");
+    }
+    assert!(!with(&["logs", "table-tennis"]).contains("/seen"), "its own log has it not");
+    assert!(with(&["remove", "table-tennis", "--yes"]).contains("this takes `admin`"));
+    let own = with(&["apps"]);
+    assert!(own.contains("table-tennis"), "{own}");
+    admin(&["tokens", "revoke", "ci", "--tenant", "acme"]);
+    let said = with(&["apps"]);
+    assert!(said.starts_with("exit code: 1") && said.contains("no such token"), "{said}");
+    assert_eq!(running.stop(), Some(0));
+    let mut folders = vec![workspace.path("data")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(bytes) = std::fs::read(&path) {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "the token is in {}", path.display());
+            }
+        }
+    }
+}

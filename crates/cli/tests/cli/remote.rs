@@ -232,6 +232,7 @@ fn deploy() {
     ));
     remote.workspace.write("static/index.html", "<p>hello");
     remote.workspace.write("static/deep/same.html", "<p>hello");
+    std::fs::create_dir_all(remote.workspace.path("static/empty/inner")).unwrap();
     remote.workspace.write("uploads/own.txt", "stays here");
     remote.workspace.write("isomer.lock", "not granted");
     let arguments = ["deploy", "--tenant", "acme", "--host", "shop.example", "--as", "shop"];
@@ -245,7 +246,81 @@ fn deploy() {
     let release = remote.fake.release().unwrap();
     let files: Vec<&str> = release.files.keys().map(isomer_api::PartPath::as_str).collect();
     assert_eq!(files, ["static/deep/same.html", "static/index.html"]);
+    let folders: Vec<&str> = release.folders.iter().map(isomer_api::PartPath::as_str).collect();
+    assert_eq!((folders, release.message), (vec!["static/empty/inner"], None));
     assert!(release.manifest.starts_with("[app]\nname = \"table-tennis\""));
+}
+
+#[test]
+fn a_message_goes_with_a_deployment() {
+    let remote = Remote::of(Workspace::ping_pong(""));
+    remote.run(&["deploy", "--as", "shop", "-m", "Show the sum\n\nIt was asked for."]);
+    assert_eq!(remote.asked().last().unwrap(), "deploy default shop monolith: Show the sum\n\nIt was asked for.");
+    let said = remote.run(&["deploy", "--as", "shop", "-m", ""]);
+    assert!(said.starts_with("exit code: 2") && said.contains("a message has 1 to 1000 bytes"), "{said}");
+    assert_eq!(remote.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked() {
+    let remote = Remote::new();
+    let said = remote.run(&["tokens", "create", "ci", "--role", "deploy", "--tenant", "acme"]);
+    let token = said.lines().nth(2).unwrap();
+    assert!(token.starts_with("isomer_") && said.matches(&token[24..]).count() == 1, "{said}");
+    assert!(said.contains("shown this once"), "{said}");
+    remote.run(&["tokens", "create", "desk", "--role", "read", "--tenant", "acme", "--to-file", "desk.token"]);
+    let listed = remote.run(&["tokens", "list", "--tenant", "acme"]);
+    assert!(listed.contains("ci     deploy") && listed.contains("desk   read"), "{listed}");
+    assert!(!listed.contains(&token[24..]), "{listed}");
+    let said = remote.run(&["tokens", "create", "other", "--role", "read", "--to-file", "desk.token"]);
+    assert!(said.starts_with("exit code: 2") && said.contains("is there already"), "{said}");
+    remote.run(&["tokens", "revoke", "ci", "--tenant", "acme"]);
+    assert_eq!(
+        remote.asked(),
+        ["add-token acme ci deploy", "add-token acme desk read", "tokens acme", "revoke-token acme ci",]
+    );
+    let said = remote.run(&["tokens", "create", "x", "--role", "root"]);
+    assert!(said.starts_with("exit code: 2") && said.contains("`read`, `deploy` or `admin`"), "{said}");
+}
+
+#[test]
+fn a_tenants_token_opens_what_is_its_own() {
+    let remote = Remote::new();
+    remote.run(&["tokens", "create", "desk", "--role", "read", "--tenant", "acme", "--to-file", "desk.token"]);
+    remote.asked();
+    let with = |arguments: &[&str]| remote.run(&[arguments, &["--token-file", "desk.token"]].concat());
+    assert!(with(&["apps"]).starts_with("exit code: 0"));
+    assert_eq!(remote.asked(), ["apps acme"]);
+    let said = ["status", "stop shop --tenant acme", "logs shop", "tokens list --tenant rival"];
+    let said = said.map(|arguments| with(&arguments.split(' ').collect::<Vec<_>>()));
+    assert_run!(remote.workspace, said.join(""));
+    assert_eq!(remote.asked(), Vec::<String>::new());
+    let token = std::fs::read_to_string(remote.workspace.path("desk.token")).unwrap();
+    let said = remote.run_with_input(&["apps", "--token-file", "-"], &token);
+    assert!(said.starts_with("exit code: 0"), "{said}");
+    remote.run(&["tokens", "revoke", "desk", "--tenant", "acme"]);
+    let said = with(&["apps"]);
+    assert!(said.starts_with("exit code: 1") && said.contains("this node has no such token"), "{said}");
+}
+
+#[test]
+fn suggested_commands_are_about_the_tenant() {
+    let remote = Remote::new();
+    let said = remote.run(&["stop", "shop", "--tenant", "acme"]);
+    assert!(said.contains("isomer start shop --tenant acme serves it again"), "{said}");
+    let said = remote.run(&["secrets", "set", "key", "--tenant", "acme"]);
+    assert!(said.contains("isomer secrets set key --tenant acme --from-file FILE"), "{said}");
+    let said = remote.run(&["rollback", "shop", "7777", "--tenant", "acme"]);
+    assert!(said.contains("isomer revisions shop --tenant acme"), "{said}");
+    let said = remote.run(&["tokens", "list", "--tenant", "acme"]);
+    assert!(said.contains("isomer tokens create NAME --role ROLE --tenant acme"), "{said}");
+}
+
+#[test]
+fn the_access_log_is_asked_for() {
+    let remote = Remote::new();
+    remote.run(&["logs", "shop", "--access", "-n", "0"]);
+    assert_eq!(remote.asked(), ["logs default shop false access"]);
 }
 
 #[test]

@@ -4,23 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
+use isomer_admin::Caller;
+use isomer_api::deploy::Message;
 use isomer_api::{
-    AppName, Deployed, Missing, Part, Problem, ProblemKind, Quota, Release, RevisionId, Rollback, StoreChange, Swap,
-    TenantName,
+    AppName, Deployed, How, Origin, Part, Problem, ProblemKind, Quota, Release, RevisionId, Rollback, StoreChange,
+    Swap, TenantName,
 };
 use isomer_capabilities::sql::{Schema, SqlOpenError};
 use isomer_capabilities::{CapabilityError, schemas};
 use isomer_manifest::StoreName;
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
+use super::checks::{check_hosts, check_size};
 use super::flights::Asker;
 use super::kept::Kept;
 use super::snapshots::Snapshot;
 use super::steps::{Changing, Step};
 use super::takeover::{self, Takeover};
 use super::trial::Trial;
-use super::{child, release};
+use super::{changes, child, release};
 use crate::host::shelf::Compiled;
 use crate::host::{Host, problems, removals};
 use crate::package::Package;
@@ -32,6 +34,9 @@ pub const RELEASE_BYTES_MAX: u64 = 1 << 30;
 
 /// A release on its way into service.
 struct Bringing {
+    caller: Caller,
+    how: How,
+    message: Option<Message>,
     tenant: TenantName,
     app: AppName,
     release: Release,
@@ -59,36 +64,38 @@ type Key<'a> = (&'a TenantName, &'a AppName, &'a RevisionId, &'a Arc<Package>);
 type Packed = (Arc<Package>, Contents, bool, Option<Vec<String>>);
 
 impl Host {
-    /// What the node lacks of a release.
-    pub(crate) fn missing_of(&self, release: &Release) -> Result<Missing, Problem> {
-        check_size(release)?;
-        let mut digests = Vec::new();
-        for part in parts(release) {
-            if !self.blobs.has(&part.digest, part.bytes).map_err(problems::of_blob)? {
-                digests.push(part.digest.clone());
-            }
-        }
-        digests.sort_unstable();
-        digests.dedup();
-        Ok(Missing { digests })
-    }
-
     pub(crate) async fn deploy_release(
         self: &Arc<Self>,
+        caller: Caller,
         tenant: TenantName,
         app: AppName,
-        release: Release,
+        mut release: Release,
     ) -> Result<Deployed, Problem> {
         let begun = Instant::now();
         let changing = Arc::new(self.busy.begin(&tenant, &app)?);
         check_size(&release)?;
         let before = self.app_before(&tenant, &app)?;
         let revision = release::revision_of(&release);
-        self.bring(Bringing { tenant, app, release, revision, before, snapshot: None, begun, changing }).await
+        let (how, message) = (How::Deploy, release.message.take());
+        self.bring(Bringing {
+            caller,
+            how,
+            message,
+            tenant,
+            app,
+            release,
+            revision,
+            before,
+            snapshot: None,
+            begun,
+            changing,
+        })
+        .await
     }
 
     pub(crate) async fn roll_back(
         self: &Arc<Self>,
+        caller: Caller,
         tenant: TenantName,
         app: AppName,
         rollback: Rollback,
@@ -114,11 +121,27 @@ impl Host {
             false => None,
         };
         let release = self.release_of(&revision).await?;
-        self.bring(Bringing { tenant, app, release, revision, before: Some(before), snapshot, begun, changing }).await
+        let said = before.history.iter().find(|one| one.revision == revision).and_then(|one| one.origin.as_ref());
+        let message = rollback.message.or_else(|| said?.message.clone());
+        self.bring(Bringing {
+            caller,
+            how: How::Rollback,
+            message,
+            tenant,
+            app,
+            release,
+            revision,
+            before: Some(before),
+            snapshot,
+            begun,
+            changing,
+        })
+        .await
     }
 
     pub(crate) async fn swap_components(
         self: &Arc<Self>,
+        caller: Caller,
         tenant: TenantName,
         app: AppName,
         swap: Swap,
@@ -137,8 +160,20 @@ impl Host {
         }
         check_size(&release)?;
         let revision = release::revision_of(&release);
-        self.bring(Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing })
-            .await
+        self.bring(Bringing {
+            caller,
+            how: How::Swap,
+            message: swap.message,
+            tenant,
+            app,
+            release,
+            revision,
+            before: Some(before),
+            snapshot: None,
+            begun,
+            changing,
+        })
+        .await
     }
 
     /// All steps. Nothing of the app has changed if one of them fails.
@@ -158,13 +193,15 @@ impl Host {
         self.step(Step::Packed);
         let host = self.clone();
         let (revision, release) = (bringing.revision.clone(), bringing.release.clone());
+        let granted = release::folders_read(&package.app());
         self.blocking(move || {
-            release::lay_out(&host.dir.revisions(), &revision, &release, &host.blobs)
+            release::lay_out(&host.dir.revisions(), &revision, &release, &granted, &host.blobs)
                 .map_err(|error| problems::failed(&error))
         })
         .await?;
         self.step(Step::LaidOut);
-        let Bringing { tenant, app, release, revision, before, snapshot, begun, changing } = bringing;
+        let Bringing { caller, how, message, tenant, app, release, revision, before, snapshot, begun, changing } =
+            bringing;
         let (stock, inputs) = self.stock_of(&tenant, &app, &revision, &package).await?;
         let hosts = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
         let trial = Trial {
@@ -182,7 +219,15 @@ impl Host {
         let schemas = schemas::schemas(&package.app(), &stock.place, self.tenancy.stores()).await;
         let schemas = schemas.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))?;
         let now_s = now_s();
+        // What served before may be damaged, which is no reason to keep it.
+        let earlier = match &before {
+            Some(before) => self.release_of(&before.current().revision).await.ok(),
+            None => None,
+        };
+        let changes = earlier.map(|earlier| changes::between(&earlier, &release));
+        let sent: Vec<_> = parts(&release).map(|part| part.digest.clone()).collect();
         let deployment = Deployment {
+            origin: Some(Origin { how, by: caller.actor(), message, changes }),
             revision: revision.clone(),
             version: package.version().to_string(),
             deployed_at: now_s,
@@ -234,6 +279,7 @@ impl Host {
             (recorded.hosts.clone(), unchanged(schemas))
         };
         self.step(Step::TookOver);
+        self.uploads.deployed(&tenant, sent.iter());
         Ok(Deployed {
             revision,
             previous: before.map(|before| before.current().revision.clone()),
@@ -306,14 +352,18 @@ impl Host {
 
     /// The release is all there, its manifest can be read, and the tenant has what it needs. Blocks.
     fn check(&self, bringing: &Bringing) -> Result<Checked, Problem> {
-        let Bringing { tenant, app, release, .. } = bringing;
+        let Bringing { caller, tenant, app, release, before, .. } = bringing;
         takeover::check_finished(&self.dir, tenant, app)?;
-        if bringing.before.is_none() {
+        if before.is_none() {
             removals::make_way(&self.dir, &self.state, &(tenant.clone(), Some(app.clone())))?;
         }
+        let own = self.state.tenant(tenant).map_err(problems::of_state)?;
+        let served = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
+        // Before it is looked who else has one: that is not for every tenant to know.
+        check_hosts(caller, release.hosts.as_deref().unwrap_or_default(), &own.hosts, served)?;
         let allowed = self.state.check(tenant, app, release.hosts.as_deref());
         allowed.map_err(|error| self.refused_by_state(error))?;
-        let missing = self.missing_of(release)?.digests;
+        let missing = self.missing_of(caller, release)?.digests;
         if !missing.is_empty() {
             let shown = missing.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n");
             let title = format!("the node lacks {} parts of the release", missing.len());
@@ -321,14 +371,13 @@ impl Host {
         }
         let (manifest, warnings) = child::read_manifest(&release.manifest)?;
         release::check_folders(&manifest, release)?;
-        let given = &self.state.tenant(tenant).map_err(problems::of_state)?.secrets;
-        release::check_secrets(&manifest, release, tenant, given)?;
+        release::check_secrets(&manifest, release, tenant, &own.secrets)?;
         Ok(Checked { warnings, cut: self.tenancy.times_max().warnings(&manifest) })
     }
 
     /// The same release once more, with the same host names or others: what serves is as it should be.
     async fn nothing_to_do(self: &Arc<Self>, bringing: &Bringing) -> Result<Option<Deployed>, Problem> {
-        let Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing } =
+        let Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing, .. } =
             bringing
         else {
             return Ok(None);
@@ -425,22 +474,8 @@ fn unchanged(schemas: BTreeMap<StoreName, Schema>) -> Vec<StoreChange> {
         .collect()
 }
 
-fn parts(release: &Release) -> impl Iterator<Item = &Part> {
+pub(super) fn parts(release: &Release) -> impl Iterator<Item = &Part> {
     release.components.values().chain(release.files.values())
-}
-
-fn check_size(release: &Release) -> Result<(), Problem> {
-    let too_large = |title: String| Err(Problem::new(ProblemKind::TooLarge, title));
-    if release.manifest.len() > MANIFEST_BYTES_MAX {
-        return too_large(format!("a manifest may have {MANIFEST_BYTES_MAX} bytes"));
-    }
-    if release.components.len() + release.files.len() > PARTS_MAX {
-        return too_large(format!("a release may have {PARTS_MAX} parts"));
-    }
-    if parts(release).fold(0_u64, |bytes, part| bytes.saturating_add(part.bytes)) > RELEASE_BYTES_MAX {
-        return too_large(format!("a release may have {} MiB", RELEASE_BYTES_MAX >> 20));
-    }
-    Ok(())
 }
 
 fn took_ms(begun: Instant) -> u64 {

@@ -45,7 +45,7 @@ impl<'a> Kept<'a> {
 /// Never: a package is smaller than 4 GiB.
 pub(crate) fn contents(maker: &Key, release: &Release, package: &[u8], code: BTreeSet<String>) -> Contents {
     let length = u32::try_from(package.len()).expect("a package is smaller than 4 GiB");
-    let release = Release { hosts: None, ..release.clone() };
+    let release = Release { hosts: None, message: None, ..release.clone() };
     let mut bytes = maker.as_str().as_bytes().to_vec();
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(package);
@@ -72,13 +72,15 @@ mod tests {
             shape: "monolith".to_owned(),
             components: [("c".to_owned(), part.clone())].into(),
             files: [("f".parse().unwrap(), part)].into(),
+            folders: ["empty".parse().unwrap()].into(),
             hosts: Some(vec!["a.example".parse().unwrap()]),
+            message: Some("First".parse().unwrap()),
         };
         let maker = Key::try_from("a".repeat(64)).unwrap();
         let contents = contents(&maker, &release, b"{}", ["key".to_owned()].into());
         let kept = Kept::read(&contents.package).unwrap();
         assert_eq!((kept.maker, kept.package), (maker.as_str().as_bytes(), &b"{}"[..]));
-        assert_eq!(kept.release().unwrap(), Release { hosts: None, ..release });
+        assert_eq!(kept.release().unwrap(), Release { hosts: None, message: None, ..release });
         assert_eq!((contents.blobs.len(), contents.code.len()), (1, 1));
         for length in 0..contents.package.len() {
             assert!(Kept::read(&contents.package[..length]).and_then(|kept| kept.release()).is_err(), "{length}");

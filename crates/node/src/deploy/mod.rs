@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`steps`] | the steps of a deployment, and what they promise |
 //! | [`deployment`] | carrying them out |
+//! | `checks` | what is checked before that |
+//! | `changes` | what differs from what served before |
 //! | `trial` | a revision that is tried out before anything of it counts |
 //! | `health` | whether a revision works that was started |
 //! | `takeover` | taking over together with the app's stores |
@@ -19,6 +21,8 @@
 //! | `kept` | what the state keeps of a revision |
 //! | [`sweep`] | removing what nothing refers to |
 
+mod changes;
+mod checks;
 pub(crate) mod child;
 pub mod compilers;
 pub mod deployment;

@@ -38,13 +38,18 @@ pub(super) fn revision_of(release: &Release) -> RevisionId {
         add(path.as_str().as_bytes());
         add(part.digest.as_str().as_bytes());
     }
+    if !release.folders.is_empty() {
+        // No path: what follows cannot be taken for files.
+        add(b"\0folders");
+        release.folders.iter().for_each(|path| add(path.as_str().as_bytes()));
+    }
     let hash: [u8; 32] = hasher.finalize().into();
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
     RevisionId::from(id)
 }
 
-/// Whether all paths of the manifest lie in the app's folder, and what is to be read there is part of the release.
+/// Whether all paths of the manifest lie in the app's folder.
 ///
 /// # Errors
 /// With the manifest's lines that are wrong.
@@ -53,16 +58,8 @@ pub(super) fn check_folders(app: &App, release: &Release) -> Result<(), Problem>
     let mut found = Vec::new();
     for grant in app.components.values().flat_map(|component| &component.grants.dirs) {
         let shown = grant.value.host.display();
-        let Some(folder) = inside(&grant.value.host) else {
+        if inside(&grant.value.host).is_none() {
             found.push(outside(format!("`{shown}` leads out of the app's folder"), grant));
-            continue;
-        };
-        let is_sent = release.files.keys().any(|path| Path::new(path.as_str()).starts_with(&folder));
-        // What may be written lies with the app's data, and is made there when it is first granted.
-        if !is_sent && !grant.value.write {
-            let message = format!("the release has no file in `{shown}`");
-            let hint = "put a file into it, or grant it with `write = true`: it is empty at first then";
-            found.push(Diagnostic::error(message).code("folder-not-sent").at(grant.span, "").hint(hint));
         }
     }
     for (name, store) in &app.sql {
@@ -99,6 +96,13 @@ fn inside(path: &Path) -> Option<PathBuf> {
         }
     }
     Some(inside)
+}
+
+/// The folders that components only read, in the app's folder. Those that may be written lie with the app's data, and are made there when they
+/// are first granted.
+pub(super) fn folders_read(app: &App) -> BTreeSet<PathBuf> {
+    let grants = app.components.values().flat_map(|component| &component.grants.dirs);
+    grants.filter(|grant| !grant.value.write).filter_map(|grant| inside(&grant.value.host)).collect()
 }
 
 /// Whether the tenant has all secrets that the manifest names. One that is a file of the release needs no tenant.
@@ -139,13 +143,19 @@ pub(crate) fn files_of(revisions: &Path, revision: &RevisionId) -> PathBuf {
     revisions.join(revision.as_str()).join("files")
 }
 
-/// Lays out the files of a release, unless they are there: whole or not at all, and synced. They are the blobs under other names where
-/// the file system can do that.
+/// Lays out the files of a release, its empty folders and those that are `granted`, unless they are there: whole or not at all, and synced. Files
+/// are the blobs under other names where the file system can do that.
 ///
 /// # Errors
 /// When the disk fails, or a path is a file and a folder.
-pub(super) fn lay_out(revisions: &Path, revision: &RevisionId, release: &Release, blobs: &Blobs) -> io::Result<()> {
-    if release.files.is_empty() {
+pub(super) fn lay_out(
+    revisions: &Path,
+    revision: &RevisionId,
+    release: &Release,
+    granted: &BTreeSet<PathBuf>,
+    blobs: &Blobs,
+) -> io::Result<()> {
+    if release.files.is_empty() && release.folders.is_empty() && granted.is_empty() {
         return Ok(());
     }
     let goal = revisions.join(revision.as_str());
@@ -156,16 +166,28 @@ pub(super) fn lay_out(revisions: &Path, revision: &RevisionId, release: &Release
     let temporary = fresh_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;
     let mut folders = BTreeSet::from([temporary.clone()]);
     let files = temporary.join("files");
+    let mut make = |folder: &Path| {
+        folders.extend(folder.ancestors().take_while(|above| above.starts_with(&temporary)).map(Path::to_owned));
+        fs::create_dir_all(folder)
+    };
     for (path, part) in &release.files {
         let path = files.join(path.as_str());
-        let folder = path.parent().unwrap_or(&files);
-        fs::create_dir_all(folder)?;
-        folders.extend(folder.ancestors().take_while(|above| above.starts_with(&temporary)).map(Path::to_owned));
+        make(path.parent().unwrap_or(&files))?;
         let blob = blobs.path(&part.digest);
         // A blob may have only so many names, and a file system none but one.
         if fs::hard_link(&blob, &path).is_err() {
             fs::copy(&blob, &path)?;
             File::open(&path)?.sync_all()?;
+        }
+    }
+    for empty in &release.folders {
+        make(&files.join(empty.as_str()))?;
+    }
+    for folder in granted {
+        let folder = files.join(folder);
+        // A grant may name a file, which is refused when it is opened.
+        if !folder.exists() {
+            make(&folder)?;
         }
     }
     for folder in &folders {
@@ -205,7 +227,9 @@ mod tests {
             shape: "monolith".to_owned(),
             components: [("c".to_owned(), part(b"c"))].into(),
             files: files.iter().map(|path| (path.parse().unwrap(), part(path.as_bytes()))).collect(),
+            folders: BTreeSet::new(),
             hosts: None,
+            message: None,
         }
     }
 
@@ -220,6 +244,8 @@ mod tests {
         assert_eq!(revision_of(&one), revision_of(&hosts));
         let mut others = vec![release("isolate = true", &["static/a"]), release("", &["static/b"]), release("", &[])];
         others.push(Release { shape: "split".to_owned(), ..one.clone() });
+        others.push(Release { folders: ["empty".parse().unwrap()].into(), ..one.clone() });
+        assert_eq!(revision_of(&one), revision_of(&Release { message: Some("x".parse().unwrap()), ..one.clone() }));
         let mut changed = one.clone();
         changed.components.get_mut("c").unwrap().digest = Digest::from([0; 32]);
         others.push(changed);
@@ -243,8 +269,7 @@ mod tests {
             let detail = problem.detail.unwrap();
             assert!(detail.contains("leads out of the app's folder") && detail.contains("isomer.toml:7:"), "{detail}");
         }
-        let problem = granted("nothing", false).unwrap_err();
-        assert!(problem.detail.unwrap().contains("no file in `nothing`"));
+        granted("nothing", false).unwrap();
         let migrations = release("grants.sql = [\"s\"]\n[sql.s]\nmigrations = \"../m\"", &[]);
         assert!(check_folders(&app(&migrations), &migrations).is_err());
     }
@@ -279,16 +304,33 @@ mod tests {
             upload.finish().unwrap();
             release.files.insert(path.parse().unwrap(), Part { digest, bytes: text.len() as u64 });
         }
+        release.folders.insert("static/empty/inner".parse().unwrap());
+        let granted = [PathBuf::from("static"), "nothing/at/all".into(), "".into()].into();
         let revision = revision_of(&release);
         // As a process that was killed has left it.
         fs::create_dir_all(revisions.join(format!(".{revision}-0/files/static"))).unwrap();
         remove_unfinished(&revisions);
         for _ in 0..2 {
-            lay_out(&revisions, &revision, &release, &blobs).unwrap();
+            lay_out(&revisions, &revision, &release, &granted, &blobs).unwrap();
             let files = files_of(&revisions, &revision);
             let read = |path: &str| fs::read_to_string(files.join(path)).unwrap();
             assert_eq!([read("static/a.txt"), read("b"), read("static/deep/c")], ["one", "two", "one"]);
+            assert!(["static/empty/inner", "nothing/at/all"].iter().all(|path| files.join(path).is_dir()));
             assert_eq!(fs::read_dir(&revisions).unwrap().count(), 1);
         }
+    }
+
+    #[test]
+    fn a_release_of_empty_folders_alone_has_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
+        let grants =
+            "grants.dirs = [{ host = \"./a/b\", guest = \"/b\" }, { host = \"w\", guest = \"/w\", write = true }]";
+        let release = release(grants, &[]);
+        let (granted, revision) = (folders_read(&app(&release)), revision_of(&release));
+        assert_eq!(granted, [PathBuf::from("a/b")].into());
+        lay_out(folder.path(), &revision, &release, &granted, &blobs).unwrap();
+        let files = files_of(folder.path(), &revision);
+        assert!(files.join("a/b").is_dir() && !files.join("w").exists());
     }
 }

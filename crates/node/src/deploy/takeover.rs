@@ -194,7 +194,7 @@ impl Takeover<'_> {
         let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.as_path());
         let (app, stores) = (stock.package.app(), host.tenancy.stores());
         let replacing = schemas::replace(&app, &stock.place, stores, from, &staged.folder, deadline).await;
-        staged.replacing = replacing.map_err(|error| not_replaced(&error))?;
+        staged.replacing = replacing.map_err(|error| not_replaced(&error, self.tenant, self.app))?;
         let about = About {
             taken_at: self.now_s,
             before: self.before.map(|before| before.current().revision.clone()),
@@ -442,11 +442,11 @@ fn forget(note: &Path) -> io::Result<()> {
 }
 
 /// Why stores were not replaced, for an admin.
-fn not_replaced(error: &CapabilityError) -> Problem {
+fn not_replaced(error: &CapabilityError, tenant: &TenantName, app: &AppName) -> Problem {
     match error {
         CapabilityError::Sql(SqlOpenError::NoRoom { .. }) => Problem::quota(Quota::Storage, error.to_string()),
         CapabilityError::Sql(SqlOpenError::Busy { .. }) => Problem::new(ProblemKind::Conflict, error.to_string())
-            .hint("`isomer stop APP` first, then deploy: nothing waits then, and it may take half an hour"),
+            .hint(format!("`isomer stop {app} --tenant {tenant}` first, then deploy: nothing waits then, and it may take half an hour")),
         error => {
             let problem = Problem::new(ProblemKind::Refused, error.to_string());
             match std::error::Error::source(error) {

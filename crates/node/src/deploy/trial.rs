@@ -101,8 +101,9 @@ impl Trial<'_> {
     }
 
     async fn attempt_in(&self, host: &Arc<Host>, folder: &Path, folders: TrialFolders) -> Result<(), Failed> {
-        let Stock { package, place, log } = self.stock;
-        let stock = Stock { package: package.clone(), place: place.on_trial(folder, folders), log: log.clone() };
+        let Stock { package, place, log, access } = self.stock;
+        let place = place.on_trial(folder, folders);
+        let stock = Stock { package: package.clone(), place, log: log.clone(), access: access.clone() };
         self.bring_snapshot(host, folder).await.map_err(Failed::Preparation)?;
         if folders == TrialFolders::Copied {
             let (place, package) = (stock.place.clone(), package.clone());

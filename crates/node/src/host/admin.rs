@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use futures::future::FutureExt as _;
-use isomer_admin::{Admin, Body, LogLines, Reply};
+use isomer_admin::{Admin, Body, Caller, LogLines, Reply};
 use isomer_api::{
-    AppInfo, AppName, Deployed, Digest, LogQuery, Missing, NodeStatus, Problem, ProblemKind, Release, RevisionInfo,
-    Rollback, Swap, TenantChange, TenantInfo, TenantName,
+    AppInfo, AppName, Deployed, Digest, KeptToken, LogQuery, Missing, NodeStatus, Problem, ProblemKind, Release,
+    RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenId, TokenInfo, TokenName,
 };
 
 use super::Host;
@@ -61,6 +61,22 @@ impl Admin for Host {
         blocking(move || self.change_secret(&tenant, &name, SecretChange::Remove { force }))
     }
 
+    fn kept_token(&self, id: &TokenId) -> Option<KeptToken> {
+        self.state.token(id)
+    }
+
+    fn tokens(self: Arc<Self>, tenant: TenantName) -> Reply<Vec<TokenInfo>> {
+        blocking(move || self.tokens_of(&tenant))
+    }
+
+    fn add_token(self: Arc<Self>, token: KeptToken) -> Reply<TokenInfo> {
+        blocking(move || self.keep_token(token))
+    }
+
+    fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> Reply<()> {
+        blocking(move || self.forget_token(&tenant, &name))
+    }
+
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {
         blocking(move || self.all_apps(tenant.as_ref()))
     }
@@ -73,24 +89,30 @@ impl Admin for Host {
         blocking(move || self.revisions_of(&tenant, &app))
     }
 
-    fn missing(self: Arc<Self>, release: Release) -> Reply<Missing> {
-        blocking(move || self.missing_of(&release))
+    fn missing(self: Arc<Self>, caller: Caller, release: Release) -> Reply<Missing> {
+        blocking(move || self.missing_of(&caller, &release))
     }
 
-    fn put_blob(self: Arc<Self>, digest: Digest, body: Body) -> Reply<()> {
-        carried_out(async move { self.take_blob(digest, body).await })
+    fn put_blob(self: Arc<Self>, caller: Caller, digest: Digest, body: Body) -> Reply<()> {
+        carried_out(async move { self.take_blob(caller, digest, body).await })
     }
 
-    fn deploy(self: Arc<Self>, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
-        carried_out(async move { self.deploy_release(tenant, app, release).await })
+    fn deploy(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
+        carried_out(async move { self.deploy_release(caller, tenant, app, release).await })
     }
 
-    fn rollback(self: Arc<Self>, tenant: TenantName, app: AppName, rollback: Rollback) -> Reply<Deployed> {
-        carried_out(async move { self.roll_back(tenant, app, rollback).await })
+    fn rollback(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        rollback: Rollback,
+    ) -> Reply<Deployed> {
+        carried_out(async move { self.roll_back(caller, tenant, app, rollback).await })
     }
 
-    fn swap(self: Arc<Self>, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed> {
-        carried_out(async move { self.swap_components(tenant, app, swap).await })
+    fn swap(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed> {
+        carried_out(async move { self.swap_components(caller, tenant, app, swap).await })
     }
 
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {

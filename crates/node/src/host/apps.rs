@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream;
-use isomer_admin::{Body, LogLines};
+use isomer_admin::{Body, Caller, LogLines};
 use isomer_api::{
     AppInfo, AppName, AppState, Digest, LogQuery, Problem, ProblemKind, RevisionId, RevisionInfo, TenantName,
 };
-use isomer_observe::AppLogError;
+use isomer_observe::{AppLog, AppLogError};
 use isomer_state::{App, StateError};
 
 use super::{Host, problems, removals};
@@ -44,18 +44,28 @@ impl Host {
             version: one.version.clone(),
             deployed_at: one.deployed_at,
             current: index == 0,
+            origin: one.origin.clone(),
             snapshot: of(&one.revision).map(snapshots::Snapshot::info),
         };
         Ok(app.history.iter().enumerate().map(info).collect())
     }
 
-    pub(super) async fn take_blob(self: &Arc<Self>, digest: Digest, mut body: Body) -> Result<(), Problem> {
-        let blobs = self.blobs.clone();
-        let mut upload = self.blocking(move || blobs.upload(&digest).map_err(problems::of_blob)).await?;
+    pub(super) async fn take_blob(
+        self: &Arc<Self>,
+        caller: Caller,
+        digest: Digest,
+        mut body: Body,
+    ) -> Result<(), Problem> {
+        let mut coming = caller.tenant().map(|tenant| self.uploads.begin(tenant)).transpose()?;
+        let (blobs, wanted) = (self.blobs.clone(), digest.clone());
+        let mut upload = self.blocking(move || blobs.upload(&wanted).map_err(problems::of_blob)).await?;
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(|error| {
                 Problem::new(ProblemKind::BadRequest, "the upload was broken off").detail(error.to_string())
             })?;
+            if let Some(coming) = &mut coming {
+                coming.add(bytes.len() as u64)?;
+            }
             let reserve = self.reserve().clone();
             let write = move || {
                 if reserve.room() < bytes.len() as u64 {
@@ -65,7 +75,11 @@ impl Host {
             };
             upload = self.blocking(write).await?;
         }
-        self.blocking(move || upload.finish().map_err(problems::of_blob)).await
+        self.blocking(move || upload.finish().map_err(problems::of_blob)).await?;
+        if let Some(coming) = coming {
+            coming.kept(digest);
+        }
+        Ok(())
     }
 
     pub(super) async fn set_stopped(
@@ -138,12 +152,12 @@ impl Host {
         if !data {
             return Ok(());
         }
-        let log = self.shelf.log_of(&tenant, &name)?;
+        let logs = [self.shelf.log_of(&tenant, &name)?, self.shelf.access_of(&tenant, &name)?];
         // Requests in flight finish with their stores.
         self.tenancy.stores().closed(&self.dir.app(tenant.as_str(), name.as_str())).await;
         let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
         let moved = self.blocking(move || {
-            log.close();
+            logs.iter().for_each(AppLog::close);
             removals::set_aside(&host.dir, &tenant, Some(&name)).map_err(|error| problems::failed(&error))
         });
         let moved = moved.await?;
@@ -169,7 +183,12 @@ impl Host {
         let host = self.clone();
         self.blocking(move || {
             host.state.app(&tenant, &name).map_err(problems::of_state)?;
-            let log = host.shelf.log_of(&tenant, &name)?;
+            if query.access && !host.shelf.access_log {
+                let problem = Problem::new(ProblemKind::NotFound, "the node writes no access log");
+                return Err(problem.hint("it does so when it is started with `isomer node --access-log`"));
+            }
+            let shelf = &host.shelf;
+            let log = if query.access { shelf.access_of(&tenant, &name)? } else { shelf.log_of(&tenant, &name)? };
             let lines = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX) as usize;
             let failed = |error: AppLogError| match &error {
                 AppLogError::Read { .. } => problems::failed(&error),
@@ -188,6 +207,7 @@ impl Host {
     fn app_info(&self, tenant: &TenantName, name: &AppName, app: &App) -> AppInfo {
         let current = app.current();
         let state = if app.stopped { Some(AppState::Stopped) } else { self.tenancy.state(tenant, name) };
+        let failure = self.tenancy.failure(tenant, name).filter(|_| state == Some(AppState::Failed));
         AppInfo {
             tenant: tenant.clone(),
             name: name.clone(),
@@ -196,6 +216,7 @@ impl Host {
             version: current.version.clone(),
             state: state.unwrap_or(AppState::Idle),
             deployed_at: current.deployed_at,
+            failure: failure.map(|failure| failure.to_string()),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `admin` | what admins may ask |
-//! | `tenants`, `apps` | the answers to that which is no deployment (see [`crate::deploy`]) |
+//! | `tenants`, `apps`, `tokens` | the answers to that which is no deployment (see [`crate::deploy`]) |
+//! | `uploads` | what tenants have sent and not deployed yet |
 //! | `resources` | what a tenant's apps share of stores and network |
 //! | `shelf` | where an app that is not in memory comes from |
 //! | `removals` | data that is to be removed |
@@ -21,6 +22,8 @@ mod resources;
 mod settling;
 pub(crate) mod shelf;
 mod tenants;
+mod tokens;
+pub(crate) mod uploads;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,6 +51,7 @@ use crate::tenancy::{Tenancy, TenancyOptions};
 use resources::AllResources;
 use shelf::OnDisk;
 use tenants::Turns;
+use uploads::Uploads;
 
 /// How often what nothing refers to is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -110,6 +114,7 @@ pub struct Host {
     pub(crate) shelf: Arc<OnDisk>,
     pub(crate) tenancy: Tenancy,
     pub(crate) busy: Busy,
+    pub(crate) uploads: Uploads,
     turns: Turns,
     resources: Arc<AllResources>,
     compilers: Arc<Compilers>,
@@ -169,6 +174,7 @@ impl Host {
             flights: Flights::new(),
             resources: resources.clone(),
             logs,
+            access_log: options.log.wants_access(),
             maker: Key::new(&engine, [env!("CARGO_PKG_VERSION").as_bytes()]),
             runtime: tokio::runtime::Handle::current(),
         });
@@ -193,6 +199,7 @@ impl Host {
             shelf,
             tenancy,
             busy: Busy::default(),
+            uploads: Uploads::default(),
             turns: Turns::default(),
             resources,
             compilers,

@@ -11,7 +11,12 @@ pub(crate) fn of_state(error: StateError) -> Problem {
         StateError::NoTenant(tenant) => {
             Problem::new(ProblemKind::NotFound, title).hint(format!("make it with `isomer tenant set {tenant}`"))
         }
-        StateError::NoApp { .. } | StateError::NoSecret { .. } => Problem::new(ProblemKind::NotFound, title),
+        StateError::NoApp { .. } | StateError::NoSecret { .. } | StateError::NoToken { .. } => {
+            Problem::new(ProblemKind::NotFound, title)
+        }
+        StateError::TokenTaken { tenant, name } => Problem::new(ProblemKind::Conflict, title).hint(format!(
+            "choose another name, or revoke that one first: isomer tokens revoke {name} --tenant {tenant}"
+        )),
         StateError::HostTaken { .. } => {
             Problem::new(ProblemKind::Conflict, title).hint("choose another host name, or take it from there first")
         }

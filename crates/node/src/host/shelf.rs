@@ -45,6 +45,8 @@ pub(crate) struct OnDisk {
     pub(super) flights: Flights<Arc<Compiled>>,
     pub(super) resources: Arc<AllResources>,
     pub(super) logs: AppLogs,
+    /// Are requests logged?
+    pub(super) access_log: bool,
     /// Names this program and its engine: see [`Kept::maker`].
     pub(super) maker: Key,
     pub(super) runtime: tokio::runtime::Handle,
@@ -79,21 +81,32 @@ impl OnDisk {
             secrets: SecretValues::Given(secrets.collect()),
             trial: None,
         };
-        Ok(Stock { package, place, log: Some(self.log_of(tenant, app)?) })
+        let access = if self.access_log { Some(self.access_of(tenant, app)?) } else { None };
+        Ok(Stock { package, place, log: Some(self.log_of(tenant, app)?), access })
     }
 
     /// The app's own log.
     pub(super) fn log_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
-        let resources = self.resources.get(tenant).ok_or_else(|| Problem::not_found("tenant", tenant))?;
-        Ok(self.logs.open(self.dir.app(tenant.as_str(), app.as_str()).join("log"), &resources.log))
+        self.log_in("log", tenant, app)
     }
 
-    /// The logs of all of a tenant's apps that have one on disk, those that are no more too. Blocks.
+    /// The app's access log, a file beside its own log: requests do not push out what the app says.
+    pub(super) fn access_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
+        self.log_in("access", tenant, app)
+    }
+
+    fn log_in(&self, folder: &str, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
+        let resources = self.resources.get(tenant).ok_or_else(|| Problem::not_found("tenant", tenant))?;
+        Ok(self.logs.open(self.dir.app(tenant.as_str(), app.as_str()).join(folder), &resources.log))
+    }
+
+    /// The logs of all of a tenant's apps that have some on disk, those that are no more too. Blocks.
     pub(super) fn logs_of(&self, tenant: &TenantName) -> Vec<AppLog> {
         let folders = std::fs::read_dir(self.dir.tenant(tenant.as_str()).join("apps"));
         let names = folders.into_iter().flatten().flatten().map(|folder| folder.file_name());
         let apps = names.filter_map(|name| name.to_str()?.parse::<AppName>().ok());
-        apps.filter_map(|app| self.log_of(tenant, &app).ok()).collect()
+        let logs = apps.flat_map(|app| [self.log_of(tenant, &app).ok(), self.access_of(tenant, &app).ok()]);
+        logs.flatten().collect()
     }
 
     /// The package, if this program can start it and its code is there. Blocks.
@@ -173,6 +186,15 @@ impl Shelf for OnDisk {
                 _ => ShelfError::Failed(problem.into()),
             })
         })
+    }
+
+    fn log(&self, tenant: &TenantName, app: &AppName) -> Option<AppLog> {
+        self.log_of(tenant, app).ok()
+    }
+
+    fn told(&self, text: &str) -> String {
+        let folder = self.dir.path().display().to_string();
+        if folder.is_empty() { text.to_owned() } else { text.replace(&folder, "the node's data directory") }
     }
 }
 

@@ -146,6 +146,7 @@ impl Host {
         let logs = logs.await?;
         self.step(Step::Forgotten);
         self.tenancy.remove_tenant(name);
+        self.uploads.forget(name);
         self.resources.remove(name);
         self.step(Step::Unloaded);
         self.tenancy.stores().closed(&self.dir.tenant(name.as_str())).await;

@@ -1,7 +1,7 @@
 //! An app in memory. While no request comes, it is a name, its hosts and the name of its revision.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use isomer_api::{AppName, HostPattern, RevisionId};
 use isomer_front::{Refusal, Site};
@@ -20,6 +20,8 @@ pub(super) struct App {
     pub(super) serving: Serving<AppKinds>,
     /// When a request came last, in nanoseconds since the node started.
     used_ns: AtomicU64,
+    /// Why it could not be loaded the last time, in words for its tenant.
+    failure: Mutex<Option<Arc<str>>>,
     /// Is it among those that may be dropped? Changed under the lock of the loaded set.
     pub(super) is_listed: AtomicBool,
 }
@@ -66,6 +68,7 @@ impl App {
             name,
             serving: Serving::new(revision, Box::default()),
             used_ns: AtomicU64::new(0),
+            failure: Mutex::default(),
             is_listed: AtomicBool::new(false),
         })
     }
@@ -77,6 +80,15 @@ impl App {
     /// What serves it now.
     pub(super) fn site(&self) -> Option<Arc<Site>> {
         self.serving.read(|loaded| loaded.revision.site().clone())
+    }
+
+    pub(super) fn failure(&self) -> Option<Arc<str>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why it cannot be loaded; or that nothing is known against it.
+    pub(super) fn set_failure(&self, failure: Option<Arc<str>>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// Resolves when requests for the app do not wait for a hold to end.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use isomer_api::RevisionId;
 use isomer_front::{Entering, Refusal};
+use isomer_runtime::foreign::cut;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
@@ -44,6 +45,9 @@ const LOAD_MAX: Duration = Duration::from_secs(30);
 
 /// How long an app is left alone that could not be loaded: after the first time, and at most.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The most bytes that are kept of why an app could not be loaded.
+const FAILURE_BYTES_MAX: usize = 2 << 10;
 
 /// How often a load is begun again because what it is to serve was changed meanwhile.
 const OVERTAKEN_MAX: u32 = 3;
@@ -186,6 +190,7 @@ impl Inner {
         }
         ControlFlow::Break(match ended {
             Ended::Serves(loaded) => {
+                app.set_failure(None);
                 self.loads.done.fetch_add(1, Ordering::Relaxed);
                 self.set.list(app);
                 Ok(loaded.revision.site().clone())
@@ -198,6 +203,11 @@ impl Inner {
                 let (tenant, name) = (&app.tenant.name, app.name());
                 let why = error.as_ref().map(|error| chain(error)).unwrap_or_default();
                 self.log.warn(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {why}"));
+                let told = cut(self.shelf.told(&why), FAILURE_BYTES_MAX);
+                if let Some(log) = self.shelf.log(tenant, name) {
+                    log.note(format!("the app cannot be loaded, and requests are answered with 500: {told}"));
+                }
+                app.set_failure(Some(told.into()));
                 Err(Refusal::Broken)
             }
         })

@@ -136,6 +136,8 @@ pub struct Stock {
     pub place: Place,
     /// Its own log; what its guests say goes into the node's where it has none.
     pub log: Option<AppLog>,
+    /// Its own access log, where requests are logged.
+    pub access: Option<AppLog>,
 }
 
 /// What comes of taking something off a [`Shelf`].
@@ -161,6 +163,16 @@ pub trait Shelf: Send + Sync + 'static {
     /// # Errors
     /// When it is not there.
     fn take(self: Arc<Self>, tenant: TenantName, app: AppName, revision: RevisionId) -> BoxFuture<'static, Taken>;
+
+    /// The app's own log, where there is one. It must not block.
+    fn log(&self, _tenant: &TenantName, _app: &AppName) -> Option<AppLog> {
+        None
+    }
+
+    /// What a tenant is told of an error: without the places where the node keeps things.
+    fn told(&self, text: &str) -> String {
+        text.to_owned()
+    }
 }
 
 /// For who keeps all apps in memory.
@@ -417,6 +429,7 @@ impl Tenancy {
     ) -> Result<(), TenancyError> {
         let app = self.0.app_or_new(tenant, name, revision)?;
         let mut locked = app.serving.lock();
+        app.set_failure(None);
         self.0.retired(locked.put(revision, stopped));
         self.0.set_hosts(&app, locked.kept(), hosts);
         Ok(())
@@ -514,6 +527,7 @@ impl Tenancy {
         }
         let is_current = || inputs.is_none_or(|inputs| inputs == tenant.inputs.load(Ordering::SeqCst));
         let mut locked = app.serving.lock();
+        app.set_failure(None);
         let (before, unused) = locked.take_over(revision, loaded, is_current);
         if let Some(unused) = unused {
             inner.set.discard(unused);
@@ -562,6 +576,7 @@ impl Tenancy {
     /// When there is no such app.
     pub fn unload(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Retired>, TenancyError> {
         let app = self.0.app(tenant, app)?;
+        app.set_failure(None);
         let before = app.serving.lock().unload();
         Ok(self.0.retired(before))
     }
@@ -585,8 +600,16 @@ impl Tenancy {
         Some(match app.serving.loaded() {
             _ if app.serving.is_stopped() => AppState::Stopped,
             Some(_) => AppState::Loaded,
+            None if app.failure().is_some() => AppState::Failed,
             None => AppState::Idle,
         })
+    }
+
+    /// Why an app could not be loaded when a request asked for it last, in words for its tenant. None if it could, or what it is to serve has
+    /// changed since.
+    #[must_use]
+    pub fn failure(&self, tenant: &TenantName, app: &AppName) -> Option<Arc<str>> {
+        self.0.app(tenant, app).ok()?.failure()
     }
 
     /// Returns whether an app in memory serves requests, or a guest of it is still at work after its answer has been read: then it is not dropped
@@ -650,7 +673,7 @@ impl Inner {
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Loaded, TenancyError> {
         let Making { tenant, name, stock, peers, warm_up } = making;
-        let Stock { package, place, log } = stock;
+        let Stock { package, place, log, access } = stock;
         let place = Place {
             storage: tenant.storage.clone(),
             account: tenant.account.clone(),
@@ -663,7 +686,7 @@ impl Inner {
             None => Arc::new(self.log.clone()),
         };
         let parts = Parts::open_at(&package.app(), &place, &self.stores, sink).await?;
-        let owner = || Owner { tenant: tenant.name.shared(), app: name.shared() };
+        let owner = || Owner { tenant: tenant.name.shared(), app: name.shared(), access: access.clone() };
         let options = StartOptions {
             requests_per_instance_max: self.options.requests_per_instance_max,
             instances_max: self.options.instances_max,

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use isomer_admin::Admin as _;
+use isomer_admin::{Admin as _, Caller};
 use isomer_api::{QuotaChange, Rollback, Swap, TenantChange};
 use isomer_node::deploy::Step;
 
@@ -46,12 +46,19 @@ impl Doing {
                 made.release.hosts = Some(vec!["shop.example".parse().unwrap(), "more.example".parse().unwrap()]);
                 node.deploy(&made).await.unwrap();
             }
-            Self::Rollback => drop(host.rollback(tenant, app, Rollback::default()).await.unwrap()),
+            Self::Rollback => drop(host.rollback(Caller::Node, tenant, app, Rollback::default()).await.unwrap()),
             Self::Swap => {
                 let mut hello = custom("http-hello", "", "");
                 let part = hello.release.components["it"].clone();
                 node.upload(&part.digest, hello.bytes.remove(&part.digest).unwrap()).await.unwrap();
-                host.swap(tenant, app, Swap { components: [("it".to_owned(), part)].into() }).await.unwrap();
+                host.swap(
+                    Caller::Node,
+                    tenant,
+                    app,
+                    Swap { components: [("it".to_owned(), part)].into(), message: None },
+                )
+                .await
+                .unwrap();
             }
             Self::Stop => drop(host.stop(tenant, app).await.unwrap()),
             Self::Start => drop(host.start(tenant, app).await.unwrap()),

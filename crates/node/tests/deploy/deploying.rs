@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use isomer_admin::Admin as _;
+use isomer_admin::{Admin as _, Caller};
 use isomer_api::{
     AppState, HostPattern, LogQuery, Problem, ProblemKind, Quota, QuotaChange, Rollback, Swap, TenantChange,
 };
@@ -41,16 +41,16 @@ async fn an_app_is_deployed_replaced_returned_and_is_there_after_a_restart() {
     let revisions = host().revisions(tenant.clone(), app.clone()).await.unwrap();
     let shown = revisions.iter().map(|one| (&one.revision, one.current)).collect::<Vec<_>>();
     assert_eq!(shown, [(&two.revision, true), (&one.revision, false)]);
-    let back = host().rollback(tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
+    let back = host().rollback(Caller::Node, tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
     assert_eq!((&back.revision, node.serving().await.as_str()), (&one.revision, "one"));
     let to = Rollback { revision: Some(two.revision.clone()), ..Rollback::default() };
-    host().rollback(tenant.clone(), app.clone(), to).await.unwrap();
+    host().rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!(node.serving().await, "two");
     let info = host().app(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!((&info.revision, info.state, info.version.as_str()), (&two.revision, AppState::Loaded, "1.0.0"));
     let unknown =
         Rollback { revision: Some("0123456789abcdef0123456789abcdef".parse().unwrap()), ..Rollback::default() };
-    refused(host().rollback(tenant.clone(), app.clone(), unknown), ProblemKind::NotFound).await;
+    refused(host().rollback(Caller::Node, tenant.clone(), app.clone(), unknown), ProblemKind::NotFound).await;
     keep(folder.path());
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
@@ -120,7 +120,7 @@ async fn a_bad_revision_changes_nothing() {
     // Parts that were never sent.
     let two = release("two");
     let missing = custom("http-hello", "", "");
-    let reply = node.host.clone().deploy(tenant.clone(), app.clone(), missing.release);
+    let reply = node.host.clone().deploy(Caller::Node, tenant.clone(), app.clone(), missing.release);
     refused(reply, ProblemKind::Conflict).await;
     // Bytes that are not what they should be.
     let digest = two.release.components["it"].digest.clone();
@@ -151,14 +151,15 @@ async fn a_component_is_swapped() {
     let part = hello.release.components["it"].clone();
     node.upload(&part.digest, hello.bytes.remove(&part.digest).unwrap()).await.unwrap();
     let (tenant, app) = shop();
-    let swap = Swap { components: [("it".to_owned(), part.clone())].into() };
-    let swapped = node.host.clone().swap(tenant.clone(), app.clone(), swap).await.unwrap();
+    let swap = Swap { components: [("it".to_owned(), part.clone())].into(), message: None };
+    let swapped = node.host.clone().swap(Caller::Node, tenant.clone(), app.clone(), swap).await.unwrap();
     assert_eq!(swapped.previous.as_ref(), Some(&first.revision));
     assert_eq!(node.get("/").await.1, "hello from WASI 0.3\n");
-    let swap = Swap { components: [("other".to_owned(), part)].into() };
-    let problem = refused(node.host.clone().swap(tenant.clone(), app.clone(), swap), ProblemKind::NotFound).await;
+    let swap = Swap { components: [("other".to_owned(), part)].into(), message: None };
+    let problem =
+        refused(node.host.clone().swap(Caller::Node, tenant.clone(), app.clone(), swap), ProblemKind::NotFound).await;
     assert!(problem.hints[0].contains("`it`"), "{problem:?}");
-    node.host.clone().rollback(tenant, app, Rollback::default()).await.unwrap();
+    node.host.clone().rollback(Caller::Node, tenant, app, Rollback::default()).await.unwrap();
     assert_eq!(node.serving().await, "one");
 }
 
@@ -170,7 +171,7 @@ async fn one_deployment_of_an_app_at_a_time() {
     node.deploy(&one).await.unwrap();
     let (tenant, app) = shop();
     let deploy = |release: &crate::node::TestRelease| {
-        node.host.clone().deploy(tenant.clone(), app.clone(), release.release.clone())
+        node.host.clone().deploy(Caller::Node, tenant.clone(), app.clone(), release.release.clone())
     };
     let (first, second) = futures::join!(deploy(&two), deploy(&two));
     let conflicts = [&first, &second].iter().filter(|reply| reply.is_err()).count();
@@ -212,15 +213,15 @@ async fn nothing_fails_while_revisions_change() {
     let host = || node.host.clone();
     for round in 1..=5 {
         node.deploy(&release(&round.to_string())).await.unwrap();
-        host().rollback(tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
+        host().rollback(Caller::Node, tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
         // A component with other bytes that does the same: a custom section more.
         let mut other = release("swapped");
         let mut bytes = isomer_test_guests::bytes("env-print");
         bytes.extend([0, 2, 1, b'0' + round]);
         let part = other.part(bytes);
         node.upload(&part.digest, other.bytes.remove(&part.digest).unwrap()).await.unwrap();
-        let swap = Swap { components: [("it".to_owned(), part)].into() };
-        host().swap(tenant.clone(), app.clone(), swap).await.unwrap();
+        let swap = Swap { components: [("it".to_owned(), part)].into(), message: None };
+        host().swap(Caller::Node, tenant.clone(), app.clone(), swap).await.unwrap();
     }
     done.store(true, Ordering::Relaxed);
     for client in clients {
@@ -276,7 +277,7 @@ async fn secrets_are_the_tenants_and_logs_the_apps() {
     host().set_secret(tenant.clone(), "key".to_owned(), b"changed".to_vec()).await.unwrap();
     assert_eq!(node.get("/?name=key").await, (200, "changed".to_owned()), "seen from the next request on");
     refused(host().set_secret(tenant.clone(), "../key".to_owned(), vec![]), ProblemKind::BadRequest).await;
-    let query = LogQuery { lines: Some(10), follow: true };
+    let query = LogQuery { lines: Some(10), follow: true, access: false };
     let mut lines = host().logs(tenant.clone(), app.clone(), query).await.unwrap();
     let first = tokio::time::timeout(Duration::from_secs(60), lines.next()).await.unwrap().unwrap();
     assert_eq!((first.text.as_str(), first.component.as_deref()), ("secret sesame", Some("it")));

@@ -11,6 +11,8 @@ mod folders;
 mod migrating;
 mod node;
 mod sandbox;
+mod telling;
+mod tokens;
 mod unfinished;
 mod unsettled;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use isomer_admin::Admin as _;
+use isomer_admin::{Admin as _, Caller};
 use isomer_api::{Problem, ProblemKind, Quota, QuotaChange, Rollback, TenantChange};
 use isomer_node::deploy::Step;
 use isomer_node::deploy::snapshots::SNAPSHOTS_MAX;
@@ -164,7 +164,7 @@ async fn an_older_revision_serves_on_a_newer_schema_and_a_snapshot_brings_back_t
     let revisions = host(&node).revisions(tenant.clone(), app.clone()).await.unwrap();
     assert!(revisions[0].snapshot.is_none() && revisions[1].snapshot.as_ref().unwrap().stores[0].store == "default");
     // The schema stays, and the data.
-    let back = host(&node).rollback(tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
+    let back = host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
     assert_eq!(back.revision, one.revision);
     assert_eq!(back.stores[0].newer, ["002.sql", "003.sql"]);
     assert_eq!((notes(&node).await.len(), columns(&node).await), (3, 3));
@@ -174,19 +174,19 @@ async fn an_older_revision_serves_on_a_newer_schema_and_a_snapshot_brings_back_t
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 4, "it is loaded after a restart");
     // The data as it was.
-    let to = Rollback { revision: Some(one.revision.clone()), to_snapshot: true };
-    let restored = host(&node).rollback(tenant.clone(), app.clone(), to).await.unwrap();
+    let to = Rollback { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
+    let restored = host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert!(restored.stores[0].restored_to.is_some() && restored.stores[0].snapshot, "{:?}", restored.stores);
     assert_eq!((notes(&node).await, columns(&node).await), (vec!["first".to_owned(), "under one".to_owned()], 1));
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 2);
     // And there is a way back from that: what was left is the data of the revision that served, which is the same one.
-    let to = Rollback { revision: Some(one.revision.clone()), to_snapshot: true };
-    host(&node).rollback(tenant.clone(), app.clone(), to).await.unwrap();
+    let to = Rollback { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
+    host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));
-    let nothing = Rollback { revision: Some(two.revision.clone()), to_snapshot: true };
-    refused(host(&node).rollback(tenant.clone(), app.clone(), nothing), ProblemKind::NotFound).await;
+    let nothing = Rollback { revision: Some(two.revision.clone()), to_snapshot: true, message: None };
+    refused(host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), nothing), ProblemKind::NotFound).await;
     for count in 4..8 {
         node.deploy(&with_migrations(count)).await.unwrap();
         write(&node, "more").await;
@@ -350,8 +350,8 @@ impl Migrating {
         match self {
             Self::Deploy => drop(node.deploy(&with_migrations(3)).await.unwrap()),
             Self::RollbackToSnapshot => {
-                let ((tenant, app), to) = (shop(), Rollback { revision: None, to_snapshot: true });
-                node.host.clone().rollback(tenant, app, to).await.unwrap();
+                let ((tenant, app), to) = (shop(), Rollback { revision: None, to_snapshot: true, message: None });
+                node.host.clone().rollback(Caller::Node, tenant, app, to).await.unwrap();
             }
         }
     }

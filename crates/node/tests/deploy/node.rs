@@ -1,6 +1,6 @@
 //! A node in the test: a host with its front door on a port that the system chose, and releases made of the test guests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use isomer_admin::Admin as _;
+use isomer_admin::{Admin as _, Caller};
 use isomer_api::{AppName, Deployed, Digest, Part, Problem, Release, TenantName};
 use isomer_capabilities::DataDirError;
 use isomer_disk::{FileStorage, Storage};
@@ -129,16 +129,16 @@ impl TestNode {
         app: &AppName,
         release: &TestRelease,
     ) -> Result<Deployed, Problem> {
-        let missing = self.host.clone().missing(release.release.clone()).await?;
+        let missing = self.host.clone().missing(Caller::Node, release.release.clone()).await?;
         for digest in missing.digests {
             self.upload(&digest, release.bytes[&digest].clone()).await?;
         }
-        self.host.clone().deploy(tenant.clone(), app.clone(), release.release.clone()).await
+        self.host.clone().deploy(Caller::Node, tenant.clone(), app.clone(), release.release.clone()).await
     }
 
     pub(crate) async fn upload(&self, digest: &Digest, bytes: Vec<u8>) -> Result<(), Problem> {
         let pieces = bytes.chunks(64 << 10).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
-        self.host.clone().put_blob(digest.clone(), Box::pin(futures::stream::iter(pieces))).await
+        self.host.clone().put_blob(Caller::Node, digest.clone(), Box::pin(futures::stream::iter(pieces))).await
     }
 
     /// Asks the shop over a connection of its own.
@@ -209,7 +209,9 @@ pub(crate) fn custom(guest: &str, lines: &str, end: &str) -> TestRelease {
             shape: "monolith".to_owned(),
             components: BTreeMap::new(),
             files: BTreeMap::new(),
+            folders: BTreeSet::new(),
             hosts: Some(vec!["shop.example".parse().unwrap()]),
+            message: None,
         },
         bytes: BTreeMap::new(),
     };

@@ -171,7 +171,7 @@ fn entry(number: u64, bytes: usize) -> Entry {
         at_ms: 0,
         action_id: number,
         phase: Phase::Begin,
-        who: Who { peer: None, uid: None, pid: None, token: Credential::Valid },
+        who: Who { token: Credential::Valid, ..Who::default() },
         action: "test",
         tenant: None,
         app: None,

@@ -124,7 +124,7 @@ impl TestShelf {
         let found = packages.get(&(tenant.to_string(), app.to_string())).filter(|(there, _)| there == revision);
         let (_, bytes) = found.ok_or_else(|| ShelfError::Failed("there is nothing on the shelf".into()))?;
         let package = Arc::new(Package::from_bytes(bytes).map_err(|error| ShelfError::Failed(error.into()))?);
-        Ok(Stock { package, place: self.place(tenant.as_str(), app.as_str()), log: None })
+        Ok(Stock { package, place: self.place(tenant.as_str(), app.as_str()), log: None, access: None })
     }
 }
 

@@ -16,6 +16,7 @@ use super::follow::{self, Followed, Follower};
 use super::quota::LogQuota;
 use super::segments::{Segments, last_lines};
 use super::writer::Queue;
+use crate::record::Access;
 
 /// What a line takes beside its text: names, time, quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
@@ -93,6 +94,23 @@ impl AppLog {
         self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request)) });
     }
 
+    /// A request that the app answered, in its access log.
+    pub fn answered(&self, access: &Access) {
+        let Access { id, method, target, status, body_bytes, took, component, host, .. } = access;
+        let took_ms = took.as_secs_f64() * 1e3;
+        let mut text = format!("{status} {method} {target} {body_bytes} B {took_ms:.1} ms");
+        if let Some(host) = host {
+            text.push(' ');
+            text.push_str(host);
+        }
+        let component = component.as_deref().map(ToOwned::to_owned);
+        self.push(LogLine {
+            component,
+            stream: "access".to_owned(),
+            ..of_request(cut(text, TEXT_BYTES_MAX), Some(*id))
+        });
+    }
+
     /// The last lines, the oldest first: all that was said before this call. Blocks while it reads.
     ///
     /// # Errors
@@ -152,6 +170,12 @@ impl AppLog {
             debug_assert!(written.is_ok(), "writing to a string cannot fail");
         }
         self.push(LogLine { component: Some(component.to_owned()), ..of_request(cut(text, TEXT_BYTES_MAX), request) });
+    }
+}
+
+impl std::fmt::Debug for AppLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AppLog").field("folder", &self.0.folder).finish_non_exhaustive()
     }
 }
 

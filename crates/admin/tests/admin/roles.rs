@@ -1,0 +1,253 @@
+//! Tokens of tenants: which operation each role may ask for, of which tenant; tried with each kind of token on each operation of the API.
+
+use futures::stream::StreamExt as _;
+use isomer_api::{LogQuery, Role};
+use serde_json::json;
+
+use crate::document::with_ids;
+use crate::fake::line;
+use crate::questions::release;
+use crate::served::{Served, answer_of};
+
+/// Who may ask, besides the holder of the node's token.
+#[derive(Clone, Copy)]
+enum Who {
+    /// No tenant's token.
+    Nobody,
+    /// The tenant in the path, from this role on.
+    Tenant(Role),
+    /// Any tenant, from this role on, about its own things.
+    Any(Role),
+}
+
+/// Written down once more, by hand: an operation that is not here fails the test, whatever its rule.
+fn rule_of(operation: &str) -> Who {
+    match operation {
+        "status" | "set-tenant" | "remove-tenant" => Who::Nobody,
+        "openapi" | "tenants" | "apps" => Who::Any(Role::Read),
+        "missing" | "put-blob" => Who::Any(Role::Deploy),
+        "tenant" | "app" | "revisions" | "logs" => Who::Tenant(Role::Read),
+        "deploy" | "rollback" | "swap" | "stop" | "start" => Who::Tenant(Role::Deploy),
+        "set-secret" | "remove-secret" | "remove" | "tokens" | "create-token" | "revoke-token" => {
+            Who::Tenant(Role::Admin)
+        }
+        other => panic!("who may ask for `{other}`? Say it here, and in the table of operations"),
+    }
+}
+
+/// A body that the operation understands.
+fn body_of(operation: &str) -> String {
+    match operation {
+        "missing" | "deploy" => serde_json::to_string(&release()).unwrap(),
+        "rollback" | "set-tenant" => "{}".to_owned(),
+        "swap" => json!({ "components": release().components }).to_string(),
+        "create-token" => json!({ "name": "mine", "role": "read" }).to_string(),
+        "set-secret" => "hush".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The path for things of `acme`. The token that is revoked is none of those that the test uses.
+fn path_of(path: &str) -> String {
+    let path = path.replace("{tenant}", "acme").replace("{app}", "shop").replace("{secret}", "key");
+    path.replace("{digest}", &"0".repeat(64)).replace("{token}", "other")
+}
+
+#[tokio::test]
+async fn each_operation_takes_the_tokens_that_its_rule_says_and_no_other() {
+    let served = Served::tcp().await;
+    let mut tokens = Vec::new();
+    for tenant in ["acme", "rival"] {
+        for role in Role::ALL {
+            tokens.push((tenant, role, served.tenant_token(tenant, role.as_str(), role).await));
+        }
+    }
+    let operations = with_ids();
+    assert!(operations.len() >= 23, "{operations:?}");
+    for (id, method, path) in operations {
+        let (rule, path, body) = (rule_of(&id), path_of(&path), body_of(&id));
+        assert!(served.ask(&method, &path, &body).await.status < 300, "{id} with the node's token");
+        for (tenant, role, token) in &tokens {
+            let may = match rule {
+                Who::Nobody => false,
+                Who::Tenant(needed) => *tenant == "acme" && *role >= needed,
+                Who::Any(needed) => *role >= needed,
+            };
+            served.fake.take_asked();
+            let answered = served.ask_with(token, &method, &path, &body).await;
+            if may {
+                assert!(answered.status < 300, "{id} with {tenant}'s {role}: {answered:?}");
+                continue;
+            }
+            assert_eq!(answered.status, 403, "{id} with {tenant}'s {role}: {answered:?}");
+            assert_eq!(answered.json()["type"], "forbidden");
+            assert_eq!(served.fake.asked(), Vec::<String>::new(), "{id} with {tenant}'s {role}");
+        }
+        let (_, _, token) = &tokens[2];
+        let (_, _, other) = &tokens[5];
+        let spoiled = [
+            format!("{}{}", &token[..87], if token.ends_with('0') { "1" } else { "0" }),
+            format!("{}{}", &token[..24], &other[24..]),
+            format!("isomer_{}_{}", "0".repeat(16), &token[24..]),
+            token[24..].to_owned(),
+            served.token_text().replacen('a', "b", 1).replacen('1', "2", 1) + "0",
+        ];
+        served.fake.take_asked();
+        for wrong in spoiled {
+            let answered = served.ask_with(&wrong, &method, &path, &body).await;
+            assert_eq!(answered.status, 401, "{id} {wrong}");
+        }
+        assert_eq!(served.fake.asked(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn lists_show_a_tenant_its_own() {
+    let served = Served::tcp().await;
+    let token = served.tenant_token("acme", "desk", Role::Read).await;
+    served.fake.take_asked();
+    let tenants = served.ask_with(&token, "GET", "/v1/tenants", "").await.json();
+    assert_eq!((tenants.as_array().unwrap().len(), &tenants[0]["name"]), (1, &json!("acme")));
+    served.ask_with(&token, "GET", "/v1/apps", "").await;
+    served.ask_with(&token, "GET", "/v1/apps?tenant=acme", "").await;
+    assert_eq!(served.ask_with(&token, "GET", "/v1/apps?tenant=rival", "").await.status, 403);
+    assert_eq!(served.fake.asked(), ["tenant acme", "apps acme", "apps acme"], "the node is asked for no more");
+}
+
+#[tokio::test]
+async fn a_revoked_token_opens_nothing_and_ends_what_it_follows() {
+    let served = Served::tcp().await;
+    let token = served.tenant_token("acme", "desk", Role::Admin).await;
+    let client = served.client_with(&token);
+    let (acme, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
+    let query = LogQuery { lines: Some(0), follow: true, ..LogQuery::default() };
+    let mut lines = client.logs(&acme, &shop, &query).await.unwrap();
+    served.fake.lines.send(line("before")).unwrap();
+    assert_eq!(lines.next().await.unwrap().unwrap().text, "before");
+    // Its own holder may revoke it.
+    client.revoke_token(&acme, &"desk".parse().unwrap()).await.unwrap();
+    served.fake.lines.send(line("after")).unwrap();
+    assert!(lines.next().await.is_none());
+    for path in ["/v1/apps", "/v1/tenants/acme", "/v1/openapi.json"] {
+        assert_eq!(served.ask_with(&token, "GET", path, "").await.status, 401, "{path}");
+    }
+}
+
+/// One that is revoked while its request is on the way does nothing, however long that takes.
+#[tokio::test]
+async fn a_token_that_is_revoked_before_the_body_has_come_does_nothing() {
+    use tokio::io::AsyncWriteExt as _;
+    let served = Served::tcp().await;
+    let token = served.tenant_token("acme", "desk", Role::Admin).await;
+    let mut slow = served.connect().await;
+    let head = format!(
+        "PUT /v1/tenants/acme/secrets/key HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+        expect: 100-continue\r\ncontent-length: 4\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // It was let in: the body is asked for.
+    let mut asked = [0; 25];
+    tokio::io::AsyncReadExt::read_exact(&mut slow, &mut asked).await.unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    served.client().revoke_token(&"acme".parse().unwrap(), &"desk".parse().unwrap()).await.unwrap();
+    served.fake.take_asked();
+    slow.write_all(b"hush").await.unwrap();
+    let answered = answer_of(slow).await;
+    assert_eq!((answered.status, served.fake.asked()), (401, Vec::<String>::new()), "{answered:?}");
+    assert_eq!(served.audit().last().unwrap()["phase"], "refused");
+}
+
+#[tokio::test]
+async fn the_node_keeps_a_digest_and_nothing_tells_the_token_again() {
+    let served = Served::tcp().await;
+    let token = served.tenant_token("acme", "ci", Role::Deploy).await;
+    let secret = &token[24..];
+    assert!(token.starts_with("isomer_") && token.len() == 88, "{token}");
+    let kept = serde_json::to_string(&served.fake.kept_tokens()).unwrap();
+    let listed = served.ask("GET", "/v1/tenants/acme/tokens", "").await.body;
+    served.ask_with(&token, "POST", "/v1/tenants/acme/apps/shop/stop", "").await;
+    served.ask_with(&token, "DELETE", &format!("/v1/tenants/acme/tokens/{token}"), "").await;
+    let refused = served.ask_with(&token, "DELETE", "/v1/tenants/acme", "").await.body;
+    let audit = std::fs::read_to_string(served.data.path().join("audit.log")).unwrap();
+    for text in [&kept, &listed, &refused, &audit] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert!(listed.contains("\"role\":\"deploy\"") && !listed.contains("digest"), "{listed}");
+}
+
+#[tokio::test]
+async fn the_audit_log_names_the_token() {
+    let served = Served::tcp().await;
+    let token = served.tenant_token("acme", "ci", Role::Deploy).await;
+    let id = &token[7..23];
+    let shop = "/v1/tenants/acme/apps/shop";
+    assert_eq!(served.ask_with(&token, "POST", &format!("{shop}/stop"), "").await.status, 200);
+    assert_eq!(served.ask_with(&token, "DELETE", shop, "").await.status, 403);
+    // What is only looked at is told of where it is another's.
+    assert_eq!(served.ask_with(&token, "GET", shop, "").await.status, 200);
+    assert_eq!(served.ask_with(&token, "GET", "/v1/tenants/rival/apps/shop/logs", "").await.status, 403);
+    let lines = served.audit();
+    let told: Vec<_> = lines.iter().map(|line| (line["action"].clone(), line["phase"].clone())).collect();
+    let line = |action: &str, phase: &str| (json!(action), json!(phase));
+    assert_eq!(
+        told,
+        [
+            line("create-token", "begin"),
+            line("create-token", "end"),
+            line("stop", "begin"),
+            line("stop", "end"),
+            line("remove", "refused"),
+            line("logs", "refused"),
+        ]
+    );
+    assert_eq!(lines[0]["details"], json!({ "name": "ci", "role": "deploy", "id": id }));
+    assert_eq!((&lines[0]["token"], lines[0].get("tenant_token")), (&json!("valid"), None));
+    for line in &lines[2..] {
+        assert_eq!(line["token"], "tenant");
+        let token = &line["tenant_token"];
+        assert_eq!((&token["name"], &token["id"], &token["tenant"]), (&json!("ci"), &json!(id), &json!("acme")));
+    }
+    assert_eq!(lines[5]["tenant"], "rival");
+}
+
+#[tokio::test]
+async fn a_tenant_cannot_fill_the_audit_log_with_refusals_nor_keep_others_out_of_it() {
+    let served = Served::tcp().await;
+    let acme = served.tenant_token("acme", "ci", Role::Read).await;
+    let rival = served.tenant_token("rival", "ci", Role::Read).await;
+    let before = served.audit().len();
+    for _ in 0..50 {
+        served.ask_with(&acme, "DELETE", "/v1/tenants/acme", "").await;
+    }
+    served.ask_with(&rival, "DELETE", "/v1/tenants/acme", "").await;
+    assert_eq!(served.audit().len() - before, 31);
+}
+
+#[tokio::test]
+async fn a_tenant_leaves_others_their_part_of_the_api() {
+    let served = Served::tcp().await;
+    let acme = served.client_with(&served.tenant_token("acme", "ci", Role::Read).await);
+    let rival = served.tenant_token("rival", "ci", Role::Read).await;
+    let query = LogQuery { lines: Some(0), follow: true, ..LogQuery::default() };
+    let (tenant, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
+    let mut followed = Vec::new();
+    for _ in 0..16 {
+        followed.push(acme.logs(&tenant, &shop, &query).await.unwrap());
+    }
+    let refused = acme.tenant(&tenant).await.unwrap_err();
+    assert!(refused.to_string().contains("16 requests"), "{refused}");
+    assert_eq!(served.ask_with(&rival, "GET", "/v1/tenants/rival", "").await.status, 200);
+    assert_eq!(served.ask("GET", "/v1/tenants/acme", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_tenant_is_not_told_of_the_nodes_files() {
+    let served = Served::tcp().await;
+    let token = served.tenant_token("acme", "ci", Role::Deploy).await;
+    let body = body_of("deploy");
+    let path = "/v1/tenants/acme/apps/disk/deploy";
+    let answered = served.ask_with(&token, "POST", path, &body).await;
+    assert!(answered.status == 500 && !answered.body.contains("/var"), "{answered:?}");
+    assert!(served.ask("POST", path, &body).await.body.contains("/var/lib/isomer"), "its admin is");
+    assert!(served.audit().iter().any(|line| line["problem"].as_str().is_some_and(|it| it.contains("/var"))));
+}

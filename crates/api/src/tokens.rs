@@ -1,0 +1,149 @@
+//! Tokens of tenants, beside the node's own: what is told of them, and what a node keeps.
+//!
+//! A token is told once, in the answer that makes it ([`MadeToken`]). A node keeps its digest only ([`KeptToken`]).
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::names::{Digest, InvalidName, TenantName, TokenId, TokenName};
+
+/// What the holder of a tenant's token may do with what is the tenant's. Each role may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Look: the tenant, its apps, revisions and logs.
+    Read,
+    /// Also bring revisions into service, stop and start apps.
+    Deploy,
+    /// Also set secrets, remove apps, make and revoke tokens.
+    Admin,
+}
+
+impl Role {
+    /// All roles, the one that may do least first.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Deploy, Self::Admin];
+
+    /// Its name in the API and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Deploy => "deploy",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let found = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        found.ok_or_else(|| InvalidName {
+            text: text.chars().filter(|character| !character.is_control()).take(80).collect(),
+            what: "a role",
+            rule: "it is `read`, `deploy` or `admin`",
+        })
+    }
+}
+
+/// A token that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// Its name: what it is for. The tenant has no other one of this name.
+    pub name: TokenName,
+    /// What its holder may do.
+    pub role: Role,
+}
+
+/// What is told of a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenInfo {
+    /// Its name.
+    pub name: TokenName,
+    /// Which of that name it is, as the audit log has it.
+    pub id: TokenId,
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// What its holder may do.
+    pub role: Role,
+    /// When it was made: seconds since 1970, UTC.
+    pub created_at: u64,
+}
+
+/// A token that was made. Only this answer tells the token itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MadeToken {
+    /// What is told of it from now on.
+    #[serde(flatten)]
+    pub info: TokenInfo,
+    /// The token. It is not told again.
+    pub token: String,
+}
+
+/// Without the token.
+impl fmt::Debug for MadeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MadeToken").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// What a node keeps of a token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptToken {
+    /// What is told of it.
+    #[serde(flatten)]
+    pub info: TokenInfo,
+    /// The SHA-256 of the token. It holds 256 bits of randomness, so a plain hash tells nothing about it.
+    pub digest: Digest,
+}
+
+/// Without the digest.
+impl fmt::Debug for KeptToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptToken").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_may_do_what_those_before_it_may() {
+        assert!(Role::ALL.is_sorted() && Role::Read < Role::Deploy && Role::Deploy < Role::Admin);
+        for role in Role::ALL {
+            assert_eq!(role.as_str().parse::<Role>().unwrap(), role);
+            assert_eq!(serde_json::to_value(role).unwrap(), role.as_str());
+        }
+        for bad in ["", "root", "Admin", "read "] {
+            assert!(bad.parse::<Role>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn neither_token_nor_digest_is_printed() {
+        let info = TokenInfo {
+            name: "ci".parse().unwrap(),
+            id: "0123456789abcdef".parse().unwrap(),
+            tenant: "acme".parse().unwrap(),
+            role: Role::Deploy,
+            created_at: 1,
+        };
+        let made = MadeToken { info: info.clone(), token: "hush".to_owned() };
+        let kept = KeptToken { info, digest: Digest::from([0xab; 32]) };
+        assert!(!format!("{made:?}").contains("hush") && !format!("{kept:?}").contains("abab"));
+        let text = serde_json::to_string(&kept).unwrap();
+        assert_eq!(serde_json::from_str::<KeptToken>(&text).unwrap(), kept);
+    }
+}

@@ -1,0 +1,90 @@
+//! What differs between two releases, for those who look at an app's revisions later.
+
+use std::collections::BTreeMap;
+
+use isomer_api::app::CHANGES_NAMED_MAX;
+use isomer_api::{Changes, Part, Release};
+
+/// What is different in `after`.
+pub(super) fn between(before: &Release, after: &Release) -> Changes {
+    let mut changes = Changes {
+        manifest: before.manifest != after.manifest,
+        shape: before.shape != after.shape,
+        files: count(differing(&before.files, &after.files)),
+        ..Changes::default()
+    };
+    changes.files += count(before.folders.symmetric_difference(&after.folders));
+    for (index, name) in differing(&before.components, &after.components).enumerate() {
+        if index >= CHANGES_NAMED_MAX {
+            changes.more += 1;
+            continue;
+        }
+        let list = match (before.components.contains_key(name), after.components.contains_key(name)) {
+            (true, true) => &mut changes.changed,
+            (false, _) => &mut changes.added,
+            (true, false) => &mut changes.removed,
+        };
+        list.push(name.clone());
+    }
+    changes
+}
+
+/// The names of parts that are in one of the two only, or are others.
+fn differing<'a, K: Ord>(before: &'a BTreeMap<K, Part>, after: &'a BTreeMap<K, Part>) -> impl Iterator<Item = &'a K> {
+    let changed = after.iter().filter(|(name, part)| before.get(*name) != Some(*part)).map(|(name, _)| name);
+    changed.chain(before.keys().filter(|name| !after.contains_key(*name)))
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_api::Digest;
+
+    use super::*;
+
+    fn release(components: &[(&str, u8)], files: &[(&str, u8)], folders: &[&str]) -> Release {
+        let part = |number: u8| Part { digest: Digest::from([number; 32]), bytes: 1 };
+        Release {
+            manifest: String::new(),
+            shape: "monolith".to_owned(),
+            components: components.iter().map(|(name, number)| ((*name).to_owned(), part(*number))).collect(),
+            files: files.iter().map(|(path, number)| (path.parse().unwrap(), part(*number))).collect(),
+            folders: folders.iter().map(|path| path.parse().unwrap()).collect(),
+            hosts: None,
+            message: None,
+        }
+    }
+
+    #[test]
+    fn each_kind_of_change_is_told() {
+        let before = release(&[("same", 1), ("other", 2), ("gone", 3)], &[("a", 1), ("b", 2), ("c", 3)], &["e"]);
+        let mut after = release(&[("same", 1), ("other", 4), ("new", 3)], &[("a", 1), ("b", 3), ("d", 3)], &["f"]);
+        let changes = between(&before, &after);
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            changes,
+            Changes {
+                changed: names(&["other"]),
+                added: names(&["new"]),
+                removed: names(&["gone"]),
+                files: 5,
+                ..Changes::default()
+            }
+        );
+        after.manifest = "x".to_owned();
+        after.shape = "split".to_owned();
+        assert!(between(&before, &after).manifest && between(&before, &after).shape);
+        assert_eq!(between(&before, &before), Changes::default());
+    }
+
+    #[test]
+    fn no_more_than_some_names_are_told() {
+        let names: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
+        let many: Vec<(&str, u8)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        let changes = between(&release(&[], &[], &[]), &release(&many, &[], &[]));
+        assert_eq!((changes.added.len(), changes.more), (CHANGES_NAMED_MAX, 84));
+    }
+}

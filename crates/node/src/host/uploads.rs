@@ -1,0 +1,189 @@
+//! What each tenant has sent of releases, for as long as no revision of its own refers to it.
+//!
+//! Parts are kept once for all tenants. Were a tenant told which parts there are, it could learn what others deploy; could it deploy what
+//! it did not send, a digest would be enough to get the bytes. So to a tenant only those parts are there that its own revisions refer to, or
+//! that it has sent itself since the node started. And it may send so much and no more, as parts that nothing refers to are not counted
+//! for its storage. Neither concerns the holder of the node's own token.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use isomer_api::deploy::PARTS_MAX;
+use isomer_api::{Digest, Problem, ProblemKind, TenantName};
+
+use crate::deploy::deployment::RELEASE_BYTES_MAX;
+use crate::deploy::sweep::UNUSED_MAX;
+
+/// Bytes that a tenant may have sent and not deployed, those on their way included: two releases of the largest size. It gets more
+/// when they are deployed, or are removed as unused.
+pub(crate) const SENT_BYTES_MAX: u64 = 2 * RELEASE_BYTES_MAX;
+
+/// The same for parts: two releases of as many parts as there may be.
+pub(crate) const SENT_PARTS_MAX: usize = 2 * PARTS_MAX;
+
+/// What all tenants have sent.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads(Arc<Mutex<HashMap<TenantName, Sent>>>);
+
+/// What one tenant has sent.
+#[derive(Debug, Default)]
+struct Sent {
+    parts: HashMap<Digest, (Instant, u64)>,
+    /// Parts that are on their way, and their bytes so far.
+    coming: usize,
+    coming_bytes: u64,
+}
+
+/// A part on its way. It counts until this is dropped, and longer if it was kept.
+#[derive(Debug)]
+pub(crate) struct Coming {
+    all: Arc<Mutex<HashMap<TenantName, Sent>>>,
+    tenant: TenantName,
+    bytes: u64,
+}
+
+impl Uploads {
+    /// A part begins to come.
+    ///
+    /// # Errors
+    /// When the tenant has sent too many.
+    pub(crate) fn begin(&self, tenant: &TenantName) -> Result<Coming, Problem> {
+        self.begin_at(tenant, Instant::now())
+    }
+
+    fn begin_at(&self, tenant: &TenantName, now: Instant) -> Result<Coming, Problem> {
+        let mut all = lock(&self.0);
+        for sent in all.values_mut() {
+            sent.parts.retain(|_, (at, _)| now.saturating_duration_since(*at) < UNUSED_MAX);
+        }
+        all.retain(|of, sent| of == tenant || sent.coming > 0 || !sent.parts.is_empty());
+        let sent = all.entry(tenant.clone()).or_default();
+        if sent.parts.len() + sent.coming >= SENT_PARTS_MAX {
+            return Err(too_much(format!("{SENT_PARTS_MAX} parts")));
+        }
+        sent.coming += 1;
+        Ok(Coming { all: self.0.clone(), tenant: tenant.clone(), bytes: 0 })
+    }
+
+    /// Returns whether the tenant has sent this part.
+    pub(crate) fn has(&self, tenant: &TenantName, digest: &Digest) -> bool {
+        let now = Instant::now();
+        let all = lock(&self.0);
+        let sent = all.get(tenant).and_then(|sent| sent.parts.get(digest));
+        sent.is_some_and(|(at, _)| now.saturating_duration_since(*at) < UNUSED_MAX)
+    }
+
+    /// A revision of the tenant refers to these parts now.
+    pub(crate) fn deployed<'a>(&self, tenant: &TenantName, digests: impl Iterator<Item = &'a Digest>) {
+        if let Some(sent) = lock(&self.0).get_mut(tenant) {
+            for digest in digests {
+                sent.parts.remove(digest);
+            }
+        }
+    }
+
+    /// The tenant is gone.
+    pub(crate) fn forget(&self, tenant: &TenantName) {
+        if let Some(sent) = lock(&self.0).get_mut(tenant) {
+            sent.parts.clear();
+        }
+    }
+}
+
+impl Coming {
+    /// So many more bytes have come.
+    ///
+    /// # Errors
+    /// When they are more than the tenant may send.
+    pub(crate) fn add(&mut self, bytes: u64) -> Result<(), Problem> {
+        let mut all = lock(&self.all);
+        let sent = all.entry(self.tenant.clone()).or_default();
+        let kept = sent.parts.values().map(|(_, bytes)| bytes).sum::<u64>();
+        if kept.saturating_add(sent.coming_bytes).saturating_add(bytes) > SENT_BYTES_MAX {
+            return Err(too_much(format!("{} MiB", SENT_BYTES_MAX >> 20)));
+        }
+        sent.coming_bytes += bytes;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// All of it has come, and it has this digest.
+    pub(crate) fn kept(self, digest: Digest) {
+        if let Some(sent) = lock(&self.all).get_mut(&self.tenant) {
+            sent.parts.insert(digest, (Instant::now(), self.bytes));
+        }
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        if let Some(sent) = lock(&self.all).get_mut(&self.tenant) {
+            sent.coming = sent.coming.saturating_sub(1);
+            sent.coming_bytes = sent.coming_bytes.saturating_sub(self.bytes);
+        }
+    }
+}
+
+fn too_much(most: String) -> Problem {
+    Problem::new(
+        ProblemKind::Quota,
+        format!("the tenant has sent {most} that no revision of it has, and may send no more"),
+    )
+    .hint("deploy them; what is not deployed is removed after six hours")
+}
+
+fn lock(all: &Mutex<HashMap<TenantName, Sent>>) -> MutexGuard<'_, HashMap<TenantName, Sent>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: usize) -> Digest {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        Digest::from(bytes)
+    }
+
+    #[test]
+    fn what_a_tenant_sent_is_its_own_until_it_is_deployed_or_old() {
+        let (uploads, acme, rival) = (Uploads::default(), "acme".parse().unwrap(), "rival".parse().unwrap());
+        let mut coming = uploads.begin(&acme).unwrap();
+        coming.add(7).unwrap();
+        assert!(!uploads.has(&acme, &digest(1)), "it is not whole yet");
+        coming.kept(digest(1));
+        assert!(uploads.has(&acme, &digest(1)) && !uploads.has(&rival, &digest(1)));
+        uploads.deployed(&acme, [digest(1)].iter());
+        assert!(!uploads.has(&acme, &digest(1)), "its revision has it");
+        uploads.begin(&acme).unwrap().kept(digest(2));
+        uploads.forget(&acme);
+        assert!(!uploads.has(&acme, &digest(2)));
+        uploads.begin(&acme).unwrap().kept(digest(3));
+        drop(uploads.begin_at(&rival, Instant::now() + UNUSED_MAX).unwrap());
+        assert_eq!(lock(&uploads.0).len(), 1, "nothing is kept of a tenant that has nothing left");
+    }
+
+    #[test]
+    fn a_tenant_sends_so_much_and_no_more() {
+        let (uploads, acme, rival) = (Uploads::default(), "acme".parse().unwrap(), "rival".parse().unwrap());
+        let mut first = uploads.begin(&acme).unwrap();
+        first.add(SENT_BYTES_MAX - 10).unwrap();
+        let mut second = uploads.begin(&acme).unwrap();
+        assert_eq!(second.add(11).unwrap_err().kind, ProblemKind::Quota);
+        second.add(10).unwrap();
+        uploads.begin(&rival).unwrap().add(11).unwrap();
+        drop(second);
+        first.kept(digest(1));
+        let mut third = uploads.begin(&acme).unwrap();
+        assert!(third.add(11).is_err());
+        uploads.deployed(&acme, [digest(1)].iter());
+        third.add(SENT_BYTES_MAX).unwrap();
+        drop(third);
+        for number in 0..SENT_PARTS_MAX {
+            lock(&uploads.0).get_mut(&acme).unwrap().parts.insert(digest(number), (Instant::now(), 0));
+        }
+        assert_eq!(uploads.begin(&acme).unwrap_err().kind, ProblemKind::Quota);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a node tells of an app: how its revisions came into service, why it cannot be loaded; and the empty folders that it finds there.
+
+use isomer_admin::{Admin as _, Caller};
+use isomer_api::{Actor, AppState, How, LogQuery, ProblemKind, Rollback, Swap};
+
+use crate::migrating::refused;
+use crate::node::{TestNode, app, custom, keep, release, shop, tenant};
+use crate::tokens::holder;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revisions_say_what_changed_how_by_whom_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let ((tenant, app), host) = (shop(), || node.host.clone());
+    let mut one = release("one");
+    one.release.message = Some("The first one".parse().unwrap());
+    let first = node.deploy(&one).await.unwrap();
+    let mut two = release("two").file("static/a", "text");
+    two.release.message = Some("Another word".parse().unwrap());
+    node.deploy(&two).await.unwrap();
+    let mut other = custom("http-hello", "", "");
+    let part = other.release.components.remove("it").unwrap();
+    node.upload(&part.digest, other.bytes[&part.digest].clone()).await.unwrap();
+    let caller = holder(&tenant);
+    let pieces = vec![Ok(other.bytes[&part.digest].clone().into())];
+    let body = Box::pin(futures::stream::iter(pieces));
+    host().put_blob(caller.clone(), part.digest.clone(), body).await.unwrap();
+    let swap = Swap { components: [("it".to_owned(), part)].into(), message: None };
+    host().swap(caller, tenant.clone(), app.clone(), swap).await.unwrap();
+    let back = Rollback { revision: Some(first.revision), ..Rollback::default() };
+    host().rollback(Caller::Node, tenant.clone(), app.clone(), back).await.unwrap();
+    let told = async |node: &TestNode| {
+        let revisions = node.host.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
+        let origins = revisions.into_iter().map(|info| info.origin.unwrap());
+        origins.collect::<Vec<_>>()
+    };
+    let origins = told(&node).await;
+    let hows: Vec<How> = origins.iter().map(|origin| origin.how).collect();
+    assert_eq!(hows, [How::Rollback, How::Swap, How::Deploy], "each revision as it came into service last");
+    let messages: Vec<_> = origins.iter().map(|origin| origin.message.as_ref().map(|it| it.as_str())).collect();
+    assert_eq!(messages, [Some("The first one"), None, Some("Another word")], "a return says what was said at first");
+    let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [1; 8].into() };
+    assert_eq!((&origins[0].by, &origins[1].by, &origins[2].by), (&Actor::Node, &by, &Actor::Node));
+    let changes = |index: usize| origins[index].changes.clone().unwrap();
+    assert_eq!((changes(1).changed, changes(1).manifest, changes(1).files), (vec!["it".to_owned()], false, 0));
+    assert_eq!((changes(2).changed.len(), changes(2).manifest, changes(2).files), (0, true, 1));
+    let all = changes(0);
+    assert_eq!((all.changed.len(), all.manifest, all.files), (1, true, 1), "from what served before it");
+    keep(folder.path());
+    node.stop().await;
+    assert_eq!(told(&TestNode::open(folder.path()).await).await, origins, "after a restart, too");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_that_cannot_be_loaded_says_so_in_its_log_and_among_the_apps() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let (tenant, app) = shop();
+    let lines = "grants.dirs = [{ host = \"static\", guest = \"/static\" }]";
+    let deployed = node.deploy(&custom("dirs-probe", lines, "").file("static/a", "text")).await.unwrap();
+    assert_eq!(node.get("/read?path=/static/a").await, (200, "text".to_owned()));
+    keep(folder.path());
+    node.stop().await;
+    // As a disk may lose it.
+    std::fs::remove_dir_all(folder.path().join("revisions").join(deployed.revision.as_str()).join("files")).unwrap();
+    let node = TestNode::open(folder.path()).await;
+    let host = || node.host.clone();
+    let info = async || host().app(tenant.clone(), app.clone()).await.unwrap();
+    assert_eq!((info().await.state, info().await.failure), (AppState::Idle, None), "nothing has asked for it");
+    assert_eq!(node.get("/read?path=/static/a").await.0, 500);
+    let failed = info().await;
+    let failure = failed.failure.unwrap();
+    assert_eq!(failed.state, AppState::Failed);
+    assert!(failure.contains("`static`") && !failure.contains(folder.path().to_str().unwrap()), "{failure}");
+    assert_eq!(host().apps(None).await.unwrap()[0].state, AppState::Failed);
+    let log = async || {
+        let lines = host().logs(tenant.clone(), app.clone(), LogQuery::default()).await.unwrap();
+        futures::StreamExt::collect::<Vec<_>>(lines).await
+    };
+    let lines = log().await;
+    let line = lines.last().unwrap();
+    assert!(
+        line.stream == "node" && line.text.contains("cannot be loaded") && line.text.contains("`static`"),
+        "{line:?}"
+    );
+    // Another revision has not failed.
+    node.deploy(&release("two")).await.unwrap();
+    assert_eq!((info().await.state, info().await.failure), (AppState::Loaded, None));
+    assert_eq!(node.serving().await, "two");
+    // What a failure says ends with a stop, too.
+    assert_eq!(host().stop(tenant.clone(), app.clone()).await.unwrap().failure, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_guest_is_denied_is_in_the_log_of_its_app() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&custom("fetch-probe", "", "")).await.unwrap();
+    assert_eq!(node.get("/?url=http://elsewhere.example/").await.0, 502);
+    let (tenant, app) = shop();
+    let lines = node.host.clone().logs(tenant, app, LogQuery::default()).await.unwrap();
+    let lines = futures::StreamExt::collect::<Vec<_>>(lines).await;
+    let denied = lines.iter().find(|line| line.text.contains("`elsewhere.example:80` was denied")).unwrap();
+    assert_eq!((denied.stream.as_str(), denied.component.as_deref()), ("node", Some("it")));
+    keep(folder.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_access_log_none_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&release("one")).await.unwrap();
+    let query = LogQuery { access: true, ..LogQuery::default() };
+    let asked = node.host.clone().logs(tenant("default"), app("shop"), query);
+    let Err(problem) = asked.await else { panic!("it is shown") };
+    assert_eq!(problem.kind, ProblemKind::NotFound);
+    assert!(
+        problem.hints[0].contains("--access-log") && !folder.path().join("tenants/default/apps/shop/access").exists()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_folders_are_there_on_a_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let lines =
+        "grants.dirs = [{ host = \"static\", guest = \"/static\" }, { host = \"./drop/box\", guest = \"/box\" }]";
+    let mut made = custom("dirs-probe", lines, "").file("static/a", "text");
+    made.release.folders.insert("static/empty".parse().unwrap());
+    node.deploy(&made).await.unwrap();
+    assert_eq!(node.get("/list?path=/static").await, (200, "a\nempty\n".to_owned()));
+    assert_eq!(node.get("/list?path=/static/empty").await, (200, String::new()));
+    assert_eq!(node.get("/list?path=/box").await, (200, String::new()));
+    keep(folder.path());
+    node.stop().await;
+    let node = TestNode::open(folder.path()).await;
+    assert_eq!(node.get("/list?path=/static/empty").await, (200, String::new()));
+    // They are made for nobody who names a folder outside.
+    let mut outside = custom("dirs-probe", "", "");
+    outside.release.manifest += "\n[components.it.grants]\ndirs = [{ host = \"../../x\", guest = \"/x\" }]\n";
+    refused(node.deploy(&outside), ProblemKind::Refused).await;
+}

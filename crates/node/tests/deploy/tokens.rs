@@ -1,0 +1,147 @@
+//! What the holder of a tenant's token may deploy, and what the node keeps of tokens.
+
+use isomer_admin::{Admin as _, Caller};
+use isomer_api::{
+    AppName, Deployed, Digest, KeptToken, Problem, ProblemKind, Role, Swap, TenantChange, TenantName, TokenInfo,
+};
+
+use crate::migrating::refused;
+use crate::node::{TestNode, TestRelease, app, custom, release, shop, tenant};
+
+/// The holder of a token of the tenant, with the role `deploy`.
+pub(crate) fn holder(tenant: &TenantName) -> Caller {
+    Caller::Tenant(info(tenant, "ci", 1))
+}
+
+fn info(tenant: &TenantName, name: &str, number: u8) -> TokenInfo {
+    TokenInfo {
+        name: name.parse().unwrap(),
+        id: [number; 8].into(),
+        tenant: tenant.clone(),
+        role: Role::Deploy,
+        created_at: 7,
+    }
+}
+
+async fn missing(node: &TestNode, caller: &Caller, release: &TestRelease) -> Vec<Digest> {
+    node.host.clone().missing(caller.clone(), release.release.clone()).await.unwrap().digests
+}
+
+async fn upload(node: &TestNode, caller: &Caller, bytes: &[u8], digest: &Digest) -> Result<(), Problem> {
+    let pieces = bytes.chunks(1 << 16).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
+    node.host.clone().put_blob(caller.clone(), digest.clone(), Box::pin(futures::stream::iter(pieces))).await
+}
+
+async fn deploy(node: &TestNode, caller: &Caller, app: &AppName, release: &TestRelease) -> Result<Deployed, Problem> {
+    let tenant = caller.tenant().unwrap().clone();
+    node.host.clone().deploy(caller.clone(), tenant, app.clone(), release.release.clone()).await
+}
+
+/// A tenant with host names of its own.
+async fn make(node: &TestNode, name: &str) -> TenantName {
+    let hosts = Some(vec![format!("*.{name}.example").parse().unwrap()]);
+    node.host.clone().set_tenant(tenant(name), TenantChange { hosts, ..TenantChange::default() }).await.unwrap();
+    tenant(name)
+}
+
+fn under(mut release: TestRelease, hosts: &[&str]) -> TestRelease {
+    release.release.hosts = Some(hosts.iter().map(|host| host.parse().unwrap()).collect());
+    release
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_deploys_what_it_has_sent_and_does_not_learn_what_others_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&release("one")).await.unwrap();
+    let (acme, rival) = (holder(&make(&node, "acme").await), holder(&make(&node, "rival").await));
+    let own = under(release("two"), &["shop.acme.example"]);
+    let digest = own.release.components["it"].digest.clone();
+    assert_eq!(missing(&node, &Caller::Node, &own).await, [], "the node has it");
+    assert_eq!(
+        missing(&node, &acme, &own).await,
+        vec![digest.clone()],
+        "a tenant that never sent it does not see that"
+    );
+    // A digest is not enough to get the bytes.
+    refused(deploy(&node, &acme, &app("shop"), &own), ProblemKind::Conflict).await;
+    refused(upload(&node, &acme, b"other bytes", &digest), ProblemKind::BadRequest).await;
+    refused(deploy(&node, &acme, &app("shop"), &own), ProblemKind::Conflict).await;
+    upload(&node, &acme, &own.bytes[&digest], &digest).await.unwrap();
+    assert_eq!(missing(&node, &acme, &own).await, []);
+    assert_eq!(missing(&node, &rival, &own).await, vec![digest.clone()], "what acme sent is acme's");
+    deploy(&node, &acme, &app("shop"), &own).await.unwrap();
+    assert_eq!(missing(&node, &acme, &own).await, [], "its revision has it");
+    assert_eq!(missing(&node, &rival, &own).await, [digest]);
+    // Nor by a swap.
+    let mut other = custom("http-hello", "", "");
+    let part = other.release.components.remove("it").unwrap();
+    node.upload(&part.digest, other.bytes[&part.digest].clone()).await.unwrap();
+    let swap = || Swap { components: [("it".to_owned(), part.clone())].into(), message: None };
+    let (owner, shop) = (tenant("acme"), app("shop"));
+    refused(node.host.clone().swap(acme.clone(), owner.clone(), shop.clone(), swap()), ProblemKind::Conflict).await;
+    upload(&node, &acme, &other.bytes[&part.digest], &part.digest).await.unwrap();
+    node.host.clone().swap(acme, owner, shop, swap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_deploys_under_its_own_host_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let acme = make(&node, "acme").await;
+    // It is not told who has what.
+    make(&node, "rival").await;
+    let (caller, one) = (holder(&acme), release("one"));
+    let digest = one.release.components["it"].digest.clone();
+    upload(&node, &caller, &one.bytes[&digest], &digest).await.unwrap();
+    for foreign in ["bank.example", "*", "*.example", "acme.example", "localhost", "shop.rival.example"] {
+        let hosts = ["shop.acme.example", foreign];
+        let (app, release) = (app("shop"), under(one.clone(), &hosts));
+        let problem = refused(deploy(&node, &caller, &app, &release), ProblemKind::Forbidden).await;
+        assert!(problem.title.contains(foreign));
+    }
+    let names = ["shop.acme.example", "*.eu.acme.example"];
+    deploy(&node, &caller, &app("shop"), &under(one.clone(), &names)).await.unwrap();
+    // The same revision once more changes nothing but the names.
+    refused(deploy(&node, &caller, &app("shop"), &under(one, &["bank.example"])), ProblemKind::Forbidden).await;
+    // A name that the node's admin gave to the app is the app's.
+    node.deploy_as(&acme, &app("given"), &under(release("two"), &["given.example"])).await.unwrap();
+    deploy(&node, &caller, &app("given"), &under(release("three"), &["given.example"])).await.unwrap();
+    refused(
+        deploy(&node, &caller, &app("other"), &under(release("three"), &["given.example"])),
+        ProblemKind::Forbidden,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_there_after_a_restart_and_go_with_their_tenant() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open(folder.path()).await;
+    let acme = make(&node, "acme").await;
+    let kept =
+        |name: &str, number: u8| KeptToken { info: info(&acme, name, number), digest: Digest::from([number; 32]) };
+    let host = || node.host.clone();
+    host().add_token(kept("ci", 1)).await.unwrap();
+    host().add_token(kept("desk", 2)).await.unwrap();
+    let problem = refused(host().add_token(kept("ci", 3)), ProblemKind::Conflict).await;
+    assert!(problem.hints[0].contains("isomer tokens revoke ci --tenant acme"), "{problem:?}");
+    refused(host().tokens(tenant("nobody")), ProblemKind::NotFound).await;
+    refused(
+        host().add_token(KeptToken { info: info(&tenant("nobody"), "x", 4), ..kept("x", 4) }),
+        ProblemKind::NotFound,
+    )
+    .await;
+    assert_eq!(host().tokens(shop().0).await.unwrap(), []);
+    node.stop().await;
+    let node = TestNode::open(folder.path()).await;
+    let host = || node.host.clone();
+    assert_eq!(host().kept_token(&[1; 8].into()), Some(kept("ci", 1)));
+    host().revoke_token(acme.clone(), "ci".parse().unwrap()).await.unwrap();
+    refused(host().revoke_token(acme.clone(), "ci".parse().unwrap()), ProblemKind::NotFound).await;
+    assert_eq!(host().kept_token(&[1; 8].into()), None);
+    assert_eq!(host().tokens(acme.clone()).await.unwrap(), [info(&acme, "desk", 2)]);
+    host().remove_tenant(acme.clone()).await.unwrap();
+    make(&node, "acme").await;
+    assert_eq!((host().kept_token(&[2; 8].into()), host().tokens(acme.clone()).await.unwrap()), (None, vec![]));
+}
