@@ -1,5 +1,7 @@
 //! Components written as text: HTTP handlers of WASI 0.2 around a core module, for what no compiler would make.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::path::Path;
 
 use wit_component::{ComponentEncoder, StringEncoding};

@@ -19,7 +19,6 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 #[path = "../hostile/wat.rs"]
-#[allow(dead_code, reason = "another test binary uses the rest")]
 mod wat;
 
 mod capabilities;
