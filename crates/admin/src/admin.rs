@@ -82,4 +82,9 @@ pub trait Admin: Send + Sync + 'static {
     fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> Reply<()>;
     /// Lines of its log, or of its access log.
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines>;
+
+    /// What a client is told of a problem. The audit log has it as it was.
+    fn shown(&self, problem: Problem) -> Problem {
+        problem
+    }
 }

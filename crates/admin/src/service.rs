@@ -143,7 +143,7 @@ impl Service {
         if !operation.changes {
             return match finished(work.answer).await {
                 Ok(answer) => self.respond(answer, caller, place),
-                Err(problem) => refuse_to(caller.as_ref(), problem),
+                Err(problem) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
             };
         }
         // In a task of its own: a client that goes away does not cut off what was begun, nor what is told of it.
@@ -161,7 +161,7 @@ impl Service {
         });
         match done.await {
             Ok(Ok(answer)) => self.respond(answer, caller, None),
-            Ok(Err(problem)) => refuse_to(caller.as_ref(), problem),
+            Ok(Err(problem)) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
             Err(_) => refuse(&failed()),
         }
     }

@@ -100,9 +100,10 @@ impl Capabilities {
                     statement_time: cut.or(timeout.statement_timeout),
                 };
                 let store = match &trial {
-                    None => sql.open(name.value.as_str(), settings).await?,
-                    Some((_, trial)) => sql.open_on_trial(name.value.as_str(), settings, trial).await?,
+                    None => sql.open(name.value.as_str(), settings).await,
+                    Some((_, trial)) => sql.open_on_trial(name.value.as_str(), settings, trial).await,
                 };
+                let store = store.map_err(|error| error.shown_in(&place.files))?;
                 stores.insert(name.value.to_string(), store);
             }
             sql_grants.insert(component, stores);

@@ -10,7 +10,7 @@ use isomer_manifest::{App, StoreName};
 use crate::app::CapabilityError;
 use crate::engines::Engines;
 use crate::place::Place;
-use crate::sql::{Replacement, Replacing, Schema, snapshot_name};
+use crate::sql::{Replacement, Replacing, Schema, SqlOpenError, snapshot_name};
 
 /// How the schemas of the SQL stores that `app` was granted relate to its migrations; those with migrations only. Changes nothing.
 ///
@@ -25,7 +25,8 @@ pub async fn schemas(
     let mut found = BTreeMap::new();
     for name in stores(app) {
         if let Some(folder) = migrations(app, place, name)? {
-            found.insert(name.clone(), sql.schema(name.as_str(), folder).await?);
+            let schema = sql.schema(name.as_str(), folder).await.map_err(|error| error.shown_in(&place.files))?;
+            found.insert(name.clone(), schema);
         }
     }
     Ok(found)
@@ -46,17 +47,22 @@ pub async fn replace(
 ) -> Result<Vec<Replacing>, CapabilityError> {
     let sql = engines.sql(place);
     let mut replacing = Vec::new();
+    let shown = |error: SqlOpenError| error.shown_in(&place.files);
     for name in stores(app) {
         let migrations = migrations(app, place, name)?;
         let saved = snapshot.map(|snapshot| snapshot.join(snapshot_name(name.as_str()))).filter(|file| file.exists());
         let by = match (saved, migrations) {
             (Some(file), folder) => Replacement::Restored(file, folder),
-            (None, Some(folder)) if !sql.schema(name.as_str(), folder.clone()).await?.pending.is_empty() => {
+            (None, Some(folder)) => {
+                let schema = sql.schema(name.as_str(), folder.clone()).await.map_err(shown)?;
+                if schema.pending.is_empty() {
+                    continue;
+                }
                 Replacement::Migrated(folder)
             }
-            (None, _) => continue,
+            (None, None) => continue,
         };
-        replacing.push(sql.replace(name.as_str(), by, folder, deadline).await?);
+        replacing.push(sql.replace(name.as_str(), by, folder, deadline).await.map_err(shown)?);
     }
     Ok(replacing)
 }

@@ -88,18 +88,79 @@ async fn a_changed_missing_or_late_one_is_refused_by_name() {
 
 #[tokio::test]
 async fn one_cannot_end_its_own_transaction_or_leave_the_store() {
-    for statements in [
-        "COMMIT; CREATE TABLE x (a);",
-        "ATTACH 'x' AS y;",
-        "PRAGMA synchronous = OFF;",
-        "DELETE FROM _isomer_migrations;",
+    for (statements, why) in [
+        ("CREATE TABLE x (a); ROLLBACK;", "leave ROLLBACK out"),
+        ("SAVEPOINT a; CREATE TABLE x (a); ROLLBACK TO a;", "leave ROLLBACK out"),
+        ("ATTACH 'x' AS y;", "leave ATTACH, DETACH and VACUUM out"),
+        ("VACUUM;", "VACUUM"),
+        ("PRAGMA writable_schema = ON;", "PRAGMA writable_schema: leave it out"),
+        ("PRAGMA mmap_size = 1000000;", "PRAGMA mmap_size: leave it out"),
+        ("DELETE FROM _isomer_migrations;", "is kept by Isomer"),
+        ("CREATE TABLE x (a); COMMIT; INSERT INTO nowhere VALUES (1);", "no such table: nowhere"),
     ] {
         let app = App::new(&[CREATE, ("002_bad.sql", statements)]);
         let refused = app.refused().await;
-        assert!(refused.contains("002_bad.sql"), "{statements}: {refused}");
+        assert!(refused.contains("002_bad.sql") && refused.contains(why), "{statements}: {refused}");
         fs::remove_file(app.file("002_bad.sql")).unwrap();
         app.open().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_programs_put_around_a_migration_does_nothing() {
+    // As `sqlite3 .dump`, Prisma, drizzle-kit and sqlx write them.
+    let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT);\n\
+                INSERT INTO t VALUES(1,'a');\nCOMMIT;\n";
+    let redefine = "-- RedefineTables\nPRAGMA defer_foreign_keys=ON;\nPRAGMA foreign_keys=OFF;\nCREATE TABLE \"new_t\" (\"id\" INTEGER \
+                    NOT NULL PRIMARY KEY, \"name\" TEXT NOT NULL);\nINSERT INTO \"new_t\" SELECT \"id\", \"name\" FROM \"t\";\n\
+                    DROP TABLE \"t\";\nALTER TABLE \"new_t\" RENAME TO \"t\";\nPRAGMA foreign_keys=ON;\nPRAGMA defer_foreign_keys=OFF;\n";
+    let statements = "pragma journal_mode = wal;--> statement-breakpoint\nbegin immediate;\nsavepoint s;\n\
+                      INSERT INTO t VALUES (2, 'b');\nrelease s;\nend;\nBEGIN;\nINSERT INTO t VALUES (3, 'c');\nCOMMIT;";
+    let child = "CREATE TABLE child (t INTEGER REFERENCES t (id)); INSERT INTO child VALUES (1);";
+    let app = App::new(&[("1.sql", dump), ("2.sql", child), ("3.sql", redefine), ("4.sql", statements)]);
+    let store = app.open().await.unwrap();
+    assert_eq!(names(&store).await.len(), 3);
+    let orphan = store.execute("INSERT INTO child VALUES (9)".to_owned(), vec![]).await;
+    assert!(matches!(orphan, Err(SqlError::Constraint(_))), "foreign keys are on: {orphan:?}");
+    for denied in ["BEGIN", "COMMIT", "PRAGMA foreign_keys = OFF", "PRAGMA journal_mode = delete"] {
+        let refused = store.execute(denied.to_owned(), vec![]).await;
+        assert!(matches!(refused, Err(SqlError::Statement(_))), "{denied} of a component: {refused:?}");
+    }
+    drop(store);
+    app.write("5.sql", "BEGIN;\nDELETE FROM t WHERE id = 1;\nCOMMIT;");
+    let refused = app.refused().await;
+    assert!(refused.contains("5.sql") && refused.contains("`child`"), "it may not orphan anything: {refused}");
+}
+
+#[tokio::test]
+async fn files_are_migrations_however_their_ending_is_written() {
+    let app = App::new(&[("1.SQL", CREATE.1), ("2.Sql", FILL.1), ("3.sql~", "no SQL"), ("4.sql.txt", "no SQL")]);
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 2);
+}
+
+#[tokio::test]
+async fn ways_back_are_not_taken() {
+    let back = "DROP TABLE t;";
+    let app = App::new(&[
+        ("1_t.down.sql", back),
+        ("1_t.up.sql", CREATE.1),
+        ("2_fill.DOWN.sql", back),
+        ("2_fill.up.SQL", FILL.1),
+    ]);
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 2);
+    app.write("3_slow.down.sql", "INSERT INTO t (name) VALUES ('c');");
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 3, "one without a way there is a migration");
+}
+
+#[tokio::test]
+async fn a_folder_of_folders_is_not_taken_for_one_without_migrations() {
+    let app = App::new(&[]);
+    app.open().await.unwrap();
+    fs::create_dir(app.file("20240101_init")).unwrap();
+    app.write("20240101_init/migration.sql", CREATE.1);
+    let error = app.open().await.err().expect("refused");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("`20240101_init`") && source.contains("one folder"), "{source}");
 }
 
 #[tokio::test]

@@ -56,8 +56,29 @@ pub fn install() -> Result<(), InstallError> {
         // SQLite's own statistics cost a lock of the whole process for each allocation.
         // SAFETY: as above; this option takes an int.
         let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, c_int::from(0_u8)) };
+        if code != ffi::SQLITE_OK {
+            return Err(InstallError { code });
+        }
+        // SAFETY: as above; this control takes an int and, where that is 2, a function of two pointers, which it keeps: this one is there for
+        // as long as the program.
+        let code = unsafe {
+            ffi::sqlite3_test_control(ffi::SQLITE_TESTCTRL_LOCALTIME_FAULT, c_int::from(2_u8), utc as LocalTime)
+        };
         if code == ffi::SQLITE_OK { Ok(()) } else { Err(InstallError { code }) }
     })
+}
+
+/// What SQLite asks for the local time: a `time_t`, and where to write a `tm`.
+type LocalTime = unsafe extern "C" fn(*const libc::time_t, *mut libc::tm) -> c_int;
+
+/// Local time is UTC: a query must not depend on where the machine stands that answers it.
+///
+/// # Safety
+/// As `gmtime_r`: both pointers are good. SQLite gives those that it would give `localtime_r`.
+unsafe extern "C" fn utc(time: *const libc::time_t, fields: *mut libc::tm) -> c_int {
+    // SAFETY: by this function's contract.
+    let filled = unsafe { libc::gmtime_r(time, fields) };
+    c_int::from(filled.is_null())
 }
 
 fn layout(bytes: usize) -> Option<Layout> {

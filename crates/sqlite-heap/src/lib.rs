@@ -8,6 +8,8 @@
 //! Memory belongs to the heap that it was allocated for, whichever thread frees it. What is allocated by a thread that has entered no
 //! heap is not counted.
 //!
+//! [`install`] also makes SQLite's local time UTC, which is one more function in C that it asks.
+//!
 //! This crate knows nothing of tenants or stores. It exists beside `isomer-capabilities` because an allocator is `unsafe` code.
 
 mod allocator;

@@ -303,7 +303,9 @@ impl Kv {
 }
 
 fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, KvError> {
-    let failed = |error: &dyn std::fmt::Display| KvError::storage(format!("`{}`: {error}", path.display()));
+    // Guests and tenants may read this: where the node keeps it is not theirs to know.
+    let name = path.file_name().unwrap_or_default().display();
+    let failed = |error: &dyn std::fmt::Display| KvError::storage(format!("`{name}`: {error}"));
     let dir = path.parent().unwrap_or(Path::new("."));
     make_private_dir(dir).map_err(|error| failed(&error))?;
     // The name is made to survive before anything is written under it. So a file that has content was synced with its name.

@@ -2,8 +2,11 @@
 //!
 //! A guest's connection is a pooled one: what would change its state, reach another file, or load code is denied here, while
 //! SQLite prepares the statement. SQLite asks again whenever it prepares anew.
+//!
+//! Migrations are often written by programs (`sqlite3 .dump`, drizzle-kit, Prisma, Rails), which put them into a transaction of their own and
+//! turn foreign keys off for it. Here they are in one already, with foreign keys checked at its end: such statements do nothing.
 
-use rusqlite::hooks::{AuthAction, AuthContext};
+use rusqlite::hooks::{AuthAction, AuthContext, TransactionOperation};
 
 use super::functions;
 
@@ -44,22 +47,71 @@ const VIRTUAL_TABLES: [&str; 3] = ["fts5", "fts5vocab", "rtree"];
 /// Functions that reach out of the store.
 const FUNCTIONS_DENIED: [&str; 2] = ["load_extension", "fts3_tokenizer"];
 
+/// Pragmas that do nothing in a migration: each says how a connection works, which is the platform's, or what a transaction is to do that this
+/// one does anyway.
+const PRAGMAS_OF_MIGRATIONS: [&str; 9] = [
+    "auto_vacuum",
+    "busy_timeout",
+    "cache_size",
+    "defer_foreign_keys",
+    "encoding",
+    "foreign_keys",
+    "journal_mode",
+    "synchronous",
+    "temp_store",
+];
+
+/// What becomes of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Allowed,
+    /// The statement does nothing.
+    Skipped,
+    /// Why.
+    Refused(String),
+}
+
+impl From<Result<(), String>> for Verdict {
+    fn from(checked: Result<(), String>) -> Self {
+        checked.map_or_else(Self::Refused, |()| Self::Allowed)
+    }
+}
+
+/// What becomes of an action that a statement has in it.
+pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
+    if mode != Mode::Migration {
+        return check(mode, context).into();
+    }
+    match context.action {
+        // What came before would be undone, and the rest be applied.
+        AuthAction::Transaction { operation: TransactionOperation::Rollback }
+        | AuthAction::Savepoint { operation: TransactionOperation::Rollback, .. } => {
+            Verdict::Refused("a migration is applied as a whole or not at all: leave ROLLBACK out".to_owned())
+        }
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Verdict::Skipped,
+        AuthAction::Pragma { pragma_name, .. }
+            if PRAGMAS_OF_MIGRATIONS.iter().any(|name| name.eq_ignore_ascii_case(pragma_name)) =>
+        {
+            Verdict::Skipped
+        }
+        _ => check(mode, context).into(),
+    }
+}
+
 /// `Ok`, or why the action is refused.
-pub(super) fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
+fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
     if matches!(mode, Mode::Internal | Mode::Look) {
         return Ok(());
     }
     let denied = |what: &str| Err(what.to_owned());
     match context.action {
-        AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
-            denied("ATTACH, DETACH and VACUUM are not allowed: a store is one file")
-        }
-        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => match mode {
-            Mode::Guest => {
-                denied("transactions are begun with `begin` and ended with `commit` or `rollback`, not by statements")
-            }
-            _ => denied("a migration is a transaction by itself: leave BEGIN, COMMIT and SAVEPOINT out"),
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } => match mode {
+            Mode::Migration => denied("a store is one file: leave ATTACH, DETACH and VACUUM out"),
+            _ => denied("ATTACH, DETACH and VACUUM are not allowed: a store is one file"),
         },
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
+            denied("transactions are begun with `begin` and ended with `commit` or `rollback`, not by statements")
+        }
         AuthAction::Pragma { pragma_name, pragma_value } => check_pragma(mode, pragma_name, pragma_value),
         AuthAction::Function { function_name } => {
             if FUNCTIONS_DENIED.iter().any(|name| name.eq_ignore_ascii_case(function_name)) {
@@ -122,6 +174,9 @@ fn check_pragma(mode: Mode, name: &str, value: Option<&str>) -> Result<(), Strin
     let fts = is(&"data_version") && value.is_none();
     if looks || reads_version || fts {
         return Ok(());
+    }
+    if mode == Mode::Migration {
+        return Err(format!("a migration cannot set PRAGMA {name}: leave it out"));
     }
     Err(format!("PRAGMA {name} is not allowed, only those that look: {}", PRAGMAS_THAT_LOOK.join(", ")))
 }

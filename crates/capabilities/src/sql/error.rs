@@ -1,11 +1,12 @@
 //! What can go wrong with SQL, and how SQLite's errors become ours.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use isomer_runtime::{OutOfMemory, foreign};
 use rusqlite::ffi::ErrorCode;
 
 use crate::InvalidStoreName;
+use crate::place::AppFiles;
 use crate::pool::PoolError;
 
 /// A statement or transaction failed. The cases are those of `isomer:sql/types.error`.
@@ -176,6 +177,37 @@ pub enum SqlOpenError {
     Abandoned,
 }
 
+impl SqlOpenError {
+    /// The same as the one who reads it may see it: a tenant is told the paths of its app's own files, and of others only their names.
+    pub(crate) fn shown_in(mut self, files: &AppFiles) -> Self {
+        let AppFiles::Own { files, .. } = files else { return self };
+        if let Self::Open { source, .. } = &mut self {
+            without_path(source);
+        }
+        if let Self::Open { path, .. }
+        | Self::Io { path, .. }
+        | Self::MigrationUnreadable { path, .. }
+        | Self::MigrationFailed { path, .. }
+        | Self::MigrationChanged { path, .. }
+        | Self::MigrationMissing { path, .. }
+        | Self::MigrationOutOfOrder { path, .. } = &mut self
+        {
+            let shown = path.strip_prefix(files).ok().or_else(|| path.file_name().map(Path::new));
+            *path = shown.unwrap_or(Path::new("")).to_owned();
+        }
+        self
+    }
+}
+
+/// Takes out the path that comes with SQLite's message when a file cannot be opened.
+fn without_path(error: &mut rusqlite::Error) {
+    if let rusqlite::Error::SqliteFailure(failure, message) = error
+        && failure.code == ErrorCode::CannotOpen
+    {
+        *message = None;
+    }
+}
+
 impl From<PoolError> for SqlError {
     fn from(error: PoolError) -> Self {
         match error {
@@ -206,6 +238,8 @@ impl SqlError {
             // What SQLite says to the steps of an empty statement.
             ErrorCode::ApiMisuse => Self::Statement("it is empty".to_owned()),
             ErrorCode::AuthorizationForStatementDenied => Self::Statement(denied.unwrap_or(message)),
+            // The message has the file's path.
+            ErrorCode::CannotOpen => Self::Store("its file can't be opened".to_owned()),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Overloaded,
             ErrorCode::Unknown
             | ErrorCode::TypeMismatch

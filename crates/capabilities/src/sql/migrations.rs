@@ -1,4 +1,4 @@
-//! Migrations: `.sql` files of a folder, applied once each, in the order of their names.
+//! Migrations: `.sql` files of a folder, in whichever case that is written, applied once each, in the order of their names.
 //!
 //! All that a store has not seen are applied in one transaction together with the record of them (name and SHA-256) in a table of the
 //! store, so it moves from one schema to the next whole or not at all. Foreign keys are checked at the end of each file, not at each
@@ -9,7 +9,7 @@
 //! schema. Line ends do not count, neither for the hash nor for what is run: a checkout that writes CRLF has the same migrations.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -19,6 +19,9 @@ use sha2::{Digest, Sha256};
 use super::SqlOpenError;
 use super::authorizer::MIGRATIONS_TABLE;
 use super::session::Session;
+
+/// Entries of a folder without migrations that are looked through for where they may be.
+const ENTRIES_LOOKED_AT: usize = 1000;
 
 /// The migrations that one revision has of a store.
 pub(super) struct Migrations {
@@ -205,7 +208,7 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable(folder))? {
         let path = entry.map_err(unreadable(folder))?.path();
-        if path.extension().is_none_or(|extension| extension != "sql") || !path.is_file() {
+        if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("sql")) || !path.is_file() {
             continue;
         }
         let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
@@ -216,5 +219,43 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
         files.push(Migration::new(name, path, &text));
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
+    without_ways_back(&mut files);
+    if files.is_empty()
+        && let Some(inner) = folder_of_migrations(folder)
+    {
+        let source = std::io::Error::other(format!(
+            "it has no `.sql` file itself, but its folder `{inner}` has: put the files into one folder"
+        ));
+        return Err(SqlOpenError::MigrationUnreadable { path: folder.to_owned(), source });
+    }
     Ok(files)
+}
+
+/// Leaves out what takes another one back, `NAME.down.sql` beside `NAME.up.sql`: applied in the order of names, it would come first.
+fn without_ways_back(files: &mut Vec<Migration>) {
+    let forward: BTreeSet<String> =
+        files.iter().filter_map(|file| Some(stem(&file.name, ".up.sql")?.to_owned())).collect();
+    files.retain(|file| stem(&file.name, ".down.sql").is_none_or(|name| !forward.contains(name)));
+}
+
+/// A name without its end, in whichever case that is written.
+fn stem<'a>(name: &'a str, end: &str) -> Option<&'a str> {
+    let at = name.len().checked_sub(end.len())?;
+    name.is_char_boundary(at)
+        .then(|| name.split_at(at))
+        .filter(|(_, tail)| tail.eq_ignore_ascii_case(end))
+        .map(|it| it.0)
+}
+
+/// The first folder in `folder` that has migrations: some programs make one for each.
+fn folder_of_migrations(folder: &Path) -> Option<String> {
+    let has_migrations = |path: &Path| {
+        let files = std::fs::read_dir(path).into_iter().flatten().flatten();
+        files
+            .take(ENTRIES_LOOKED_AT)
+            .any(|file| file.path().extension().is_some_and(|it| it.eq_ignore_ascii_case("sql")))
+    };
+    let entries = std::fs::read_dir(folder).ok()?.flatten().take(ENTRIES_LOOKED_AT);
+    let folders = entries.filter(|entry| entry.path().is_dir() && has_migrations(&entry.path()));
+    folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).min()
 }

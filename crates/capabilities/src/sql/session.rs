@@ -18,7 +18,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 
-use super::authorizer::{self, Mode};
+use super::authorizer::{self, Mode, Verdict};
 use super::functions;
 use super::memory;
 use super::{Rows, RowsCharge, SqlError, SqlLimits, VALUE_OVERHEAD_BYTES, Value};
@@ -253,9 +253,10 @@ impl Session {
         let asked = guard.clone();
         connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
             let mut guard = locked(&asked);
-            match authorizer::check(guard.mode, &context) {
-                Ok(()) => Authorization::Allow,
-                Err(why) => {
+            match authorizer::judge(guard.mode, &context) {
+                Verdict::Allowed => Authorization::Allow,
+                Verdict::Skipped => Authorization::Ignore,
+                Verdict::Refused(why) => {
                     guard.denied = Some(why);
                     Authorization::Deny
                 }

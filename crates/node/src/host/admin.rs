@@ -11,8 +11,8 @@ use isomer_api::{
     RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenId, TokenInfo, TokenName,
 };
 
-use super::Host;
 use super::tenants::SecretChange;
+use super::{Host, problems};
 
 /// Begins with the first poll and not before: until then the audit log may still refuse the action, or it may wait for its place.
 fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Reply<T> {
@@ -129,5 +129,9 @@ impl Admin for Host {
 
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines> {
         carried_out(async move { self.lines_of(tenant, app, query).await })
+    }
+
+    fn shown(&self, problem: Problem) -> Problem {
+        problems::without_folder(problem, self.dir.path())
     }
 }

@@ -1,5 +1,7 @@
 //! What an admin is told of errors of the parts.
 
+use std::path::Path;
+
 use isomer_api::{Problem, ProblemKind, Quota};
 use isomer_disk::Reserve;
 use isomer_state::{BlobError, StateError};
@@ -49,6 +51,28 @@ pub(crate) fn no_room(reserve: &Reserve) -> Problem {
         .hint(format!("`disk_reserve` in the node file says how much is kept free, {} bytes now", reserve.bytes()))
 }
 
+/// The same problem for a client, who may be a tenant: it does not say where on its machine the node keeps its data. The node's log does.
+pub(crate) fn without_folder(problem: Problem, data: &Path) -> Problem {
+    let mut folders = vec![data.to_owned()];
+    folders.extend(data.canonicalize());
+    let hidden = |text: String| {
+        folders.iter().filter_map(|folder| folder.to_str()).filter(|folder| folder.len() > 1).fold(
+            text,
+            |text, folder| {
+                // Paths below it first; then the folder itself, where nothing goes on after it.
+                let text = text.replace(&format!("{folder}/"), "…/");
+                text.replace(&format!("`{folder}`"), "`…`")
+            },
+        )
+    };
+    Problem {
+        title: hidden(problem.title),
+        detail: problem.detail.map(&hidden),
+        hints: problem.hints.into_iter().map(&hidden).collect(),
+        ..problem
+    }
+}
+
 /// The node itself failed.
 pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> Problem {
     let problem = Problem::new(ProblemKind::Failed, error.to_string());
@@ -60,4 +84,21 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> Problem {
     }
     tracing::error!(%error, causes = causes.join(": "), "an admin's request failed");
     if causes.is_empty() { problem } else { problem.detail(causes.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_not_told_where_the_nodes_data_lies() {
+        let problem = Problem::new(ProblemKind::Failed, "cannot use `/srv/node/blobs/ab`")
+            .detail("`/srv/node`: no such file\n`/srv/nodes/x` is another's")
+            .hint("look into /srv/node/tenants/a");
+        let shown = without_folder(problem.clone(), Path::new("/srv/node"));
+        assert_eq!(shown.title, "cannot use `…/blobs/ab`");
+        assert_eq!(shown.detail.as_deref(), Some("`…`: no such file\n`/srv/nodes/x` is another's"));
+        assert_eq!(shown.hints, ["look into …/tenants/a"]);
+        assert_eq!(without_folder(problem.clone(), Path::new("/")), problem, "a root is in every path");
+    }
 }
