@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use isomer_manifest::{App, OutboundHost, SecretSource, StoreName};
+use isomer_manifest::{App, Grants, OutboundHost, SecretSource, StoreName};
 use isomer_runtime::folders::FolderStorage;
 use isomer_runtime::guest::Outbound;
 use isomer_runtime::{Denials, Provider};
@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 use crate::engines::Engines;
 use crate::host::{ConfigProvider, GrantTable, KeyValueProvider, SecretsProvider, SqlProvider};
 use crate::kv::KvError;
-use crate::outbound::{HostRule, OutboundClient, OutboundPolicy, Outgoing};
+use crate::outbound::{AuthorityError, HostRule, OutboundClient, OutboundPolicy, Outgoing};
 use crate::place::{AppFiles, OutsideError, Place};
 use crate::schemas;
 use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
@@ -50,6 +50,15 @@ pub enum CapabilityError {
     /// A secret can't be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The certificate authorities for a granted host can't be read.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The certificate authorities for a granted host aren't the app's own.
+    #[error("the certificate authorities for a granted host can't be read")]
+    AuthorityOutside {
+        /// Why.
+        source: OutsideError,
+    },
     /// What the app has on disk can't be counted.
     #[error("the app's folders can't be read")]
     Count(#[source] std::io::Error),
@@ -113,13 +122,7 @@ impl Capabilities {
                 .iter()
                 .filter_map(|name| secrets.get(&name.value).map(|secret| (name.value.to_string(), secret.clone())));
             secret_grants.insert(component, of_component.collect());
-            let rules = grants.http.iter().map(|host| HostRule::from(&host.value)).collect();
-            let (network, policy) = (engines.network.clone(), OutboundPolicy::new(component, rules));
-            let client = match &place.outbound {
-                Some(tenant) => OutboundClient::of_tenant(network, policy, tenant.clone()),
-                None => OutboundClient::new(network, policy),
-            };
-            outbound.insert(component.to_owned(), Arc::new(client));
+            outbound.insert(component.to_owned(), Arc::new(client(component, grants, place, engines)?));
         }
         let providers: Vec<Arc<dyn Provider>> = vec![
             Arc::new(KeyValueProvider::new(kv_grants)),
@@ -179,6 +182,29 @@ async fn count_data(place: &Place, engines: &Engines) -> Result<(), CapabilityEr
         Ok(())
     });
     counted.await.map_err(std::io::Error::other).flatten().map_err(CapabilityError::Count)
+}
+
+/// The way out of a component.
+fn client(
+    component: &str,
+    grants: &Grants,
+    place: &Place,
+    engines: &Engines,
+) -> Result<OutboundClient, CapabilityError> {
+    let rules = grants.http.iter().map(|host| HostRule::from(&host.value)).collect();
+    let mut trusted = Vec::new();
+    for host in &grants.http {
+        let Some(file) = &host.value.authority else { continue };
+        let path = place.files.read_only(file).map_err(|source| CapabilityError::AuthorityOutside { source })?;
+        let authorities = engines.network.authorities().with_file(&path, &place.files.shown(file))?;
+        trusted.push((HostRule::from(&host.value), authorities));
+    }
+    let (network, policy) = (engines.network.clone(), OutboundPolicy::new(component, rules));
+    let client = match &place.outbound {
+        Some(tenant) => OutboundClient::of_tenant(network, policy, tenant.clone()),
+        None => OutboundClient::new(network, policy),
+    };
+    Ok(client.trusting(trusted).charging(place.account.clone()))
 }
 
 fn read_secrets(app: &App, place: &Place) -> Result<Secrets, SecretError> {

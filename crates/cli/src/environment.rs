@@ -29,6 +29,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable { name: "ISOMER_TOKEN", about: "its token, or a tenant's [default: the one in its data directory]" },
     Variable { name: "NO_COLOR", about: "no colours" },
+    Variable {
+        name: "SSL_CERT_FILE",
+        about: "a PEM file with certificate authorities that outgoing HTTPS of apps trusts, beside the public ones",
+    },
     Variable { name: "TMPDIR", about: "the folder for temporary files [default: `/tmp`]" },
     Variable { name: "XDG_CACHE_HOME", about: "the program's cache folder is `isomer` in it [default: `~/.cache`]" },
     Variable {

@@ -1,14 +1,36 @@
-//! A command's way out over HTTP, which tells the person in front what was denied and which flag would allow it.
+//! The network of this process, and a command's way out over HTTP, which tells the person in front what was denied and which flag would
+//! allow it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use isomer_capabilities::outbound::{HostRule, OutboundClient, OutboundLimits, OutboundNetwork, OutboundPolicy};
+use isomer_capabilities::outbound::{HostRule, OutboundClient, OutboundNetwork, OutboundPolicy};
 use isomer_manifest::{Diagnostic, OutboundHost, Spanned};
 use isomer_runtime::guest::{Outbound, Outgoing};
 use isomer_runtime::{Denials, HttpError, RequestOptions, WasiBody};
 
 use crate::console::Console;
+
+/// What requests are sent through: with the authorities that `SSL_CERT_FILE` names, which other programs read, too. If they cannot be
+/// read, `warn` is told, and the public ones alone are trusted: most apps need no others.
+pub(crate) fn network(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
+    let network = OutboundNetwork::default();
+    let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        return network;
+    };
+    match network.authorities().with_file(&path, &path) {
+        Ok(trusted) => network.trusting(trusted),
+        Err(error) => {
+            let mut warning = Diagnostic::warning(error.to_string());
+            if let Some(cause) = std::error::Error::source(&error) {
+                warning = warning.note(cause.to_string());
+            }
+            warn(warning.hint("`SSL_CERT_FILE` in the environment names it; only public authorities are trusted now"));
+            network
+        }
+    }
+}
 
 /// Sends what the flags allow.
 pub(crate) struct TellingOutbound {
@@ -19,7 +41,7 @@ pub(crate) struct TellingOutbound {
 impl TellingOutbound {
     pub(crate) fn new(name: &str, allowed: &[Spanned<OutboundHost>], console: &Console) -> Self {
         let rules = allowed.iter().map(|host| HostRule::from(&host.value)).collect();
-        let network = OutboundNetwork::new(OutboundLimits::default());
+        let network = network(|warning| console.say(&console.renderer().diagnostic(&warning)));
         Self { client: OutboundClient::new(network, OutboundPolicy::new(name, rules)), console: *console }
     }
 }

@@ -4,6 +4,7 @@
 //! [`Server`] makes revisions one after another; what a revision has opened (stores, secrets) is handed to the next one, because a store
 //! can be open only once.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
 use isomer_capabilities::{CapabilityError, DataDir, DataDirError};
 use isomer_front::{FrontError, Limits};
@@ -27,6 +29,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app_dir::AppDir;
 use crate::console::{Console, print};
 use crate::fail::{Fail, INTERRUPTED};
+use crate::outbound;
+use crate::rehearsal::stubs;
 use crate::service_manager;
 
 /// How an app is served.
@@ -57,6 +61,12 @@ pub(crate) struct ServeFlags {
     /// Give the time of day and randomness by request and component. For tests: what is random can be predicted.
     #[arg(long, hide = true, requires = "rehearse")]
     pub(crate) given_clock_and_random: bool,
+    /// Take secrets from the files of this folder that are named like them.
+    #[arg(long, value_name = "DIR", hide = true, requires = "rehearse")]
+    pub(crate) given_secrets: Option<PathBuf>,
+    /// Send requests to this host to that address instead.
+    #[arg(long = "stub", value_name = "HOST=ADDRESS", hide = true, requires = "rehearse", value_parser = stubs::parse_flag)]
+    pub(crate) stubs: Vec<(String, SocketAddr)>,
 }
 
 /// What is served: an app with its components' bytes.
@@ -81,6 +91,12 @@ pub(crate) struct Premises {
     pub(crate) log: Log,
     pub(crate) grace: Duration,
     pub(crate) given_clock_and_random: bool,
+    /// What outgoing requests are sent through.
+    pub(crate) network: OutboundNetwork,
+    /// For tests: see [`ServeFlags::given_secrets`].
+    pub(crate) given_secrets: Option<PathBuf>,
+    /// For tests: see [`ServeFlags::stubs`].
+    pub(crate) stubs: BTreeMap<String, SocketAddr>,
     json: bool,
     /// Is the line for programs wanted, though the log is not for them?
     announces: bool,
@@ -115,11 +131,16 @@ impl Premises {
         let format = if flags.json { Format::Json } else { Format::Text { colour: console.colour() } };
         let log = Log::start(std::io::stderr(), format, flags.access_log).context("cannot start the log")?;
         isomer_observe::listen_to_warnings(log.clone());
+        let stubs: BTreeMap<_, _> = flags.stubs.iter().cloned().collect();
         Ok(Self {
             console,
             log,
             grace: Duration::from_secs(flags.grace),
             given_clock_and_random: flags.given_clock_and_random,
+            network: outbound::network(|warning| console.say(&console.renderer().diagnostic(&warning)))
+                .with_stubs(stubs.clone()),
+            given_secrets: flags.given_secrets.clone(),
+            stubs,
             json: flags.json,
             announces: flags.json || flags.rehearse.is_some(),
         })
@@ -260,7 +281,8 @@ impl Server {
         let Opened { listener, url, data, code } = opened;
         let options = NodeOptions { listen: flags.listen, limits: Limits::default(), grace: premises.grace };
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
-        let sole = SoleApp::new(cache, premises.log.clone(), TenancyOptions::default());
+        let running = TenancyOptions { network: premises.network.clone(), ..TenancyOptions::default() };
+        let sole = SoleApp::new(cache, premises.log.clone(), running);
         let sole = sole.map_err(|error| Fail::revision(error, None))?;
         let node = Node::open_on(listener, options, sole.door(), premises.log.clone())?;
         let workshop = Workshop { premises, shape: flags.shape.clone(), url, sole, data };

@@ -171,6 +171,9 @@ pub struct OutboundHost {
     pub port: Option<u16>,
     /// May the name resolve to loopback, link-local or private addresses?
     pub private: bool,
+    /// PEM file with certificate authorities that are trusted for it, beside the public ones.
+    #[serde(default)]
+    pub authority: Option<PathBuf>,
 }
 
 /// `{ host = "DIR", guest = "/path", write = false }`.

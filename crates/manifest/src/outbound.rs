@@ -24,7 +24,7 @@ impl FromStr for OutboundHost {
             return Err(invalid("a grant names a host, without a path").suggest(meant));
         }
         if let Ok(address) = lower.parse::<Ipv6Addr>() {
-            return Ok(Self { host: address.to_string(), port: None, private: false });
+            return Ok(Self { host: address.to_string(), port: None, private: false, authority: None });
         }
         let (host, port) = if let Some(bracketed) = lower.strip_prefix('[') {
             let (address, rest) = bracketed.split_once(']').ok_or_else(|| invalid("a `]` is missing"))?;
@@ -46,7 +46,7 @@ impl FromStr for OutboundHost {
             Some(_) => return Err(invalid("the port must be a number from 1 to 65535")),
         };
         check_host(&host).map_err(invalid)?;
-        Ok(Self { host, port, private: false })
+        Ok(Self { host, port, private: false, authority: None })
     }
 }
 

@@ -161,6 +161,10 @@ pub(crate) struct RawHostTable {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) private: bool,
+    /// PEM file with the certificate of an authority that is trusted for this host, beside the public ones: for servers of a private
+    /// network.
+    #[schemars(extend("examples" = ["certificates/company.pem"]))]
+    pub(crate) authority: Option<PathText>,
 }
 
 /// A folder of the host that a component sees.

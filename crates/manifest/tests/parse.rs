@@ -33,7 +33,7 @@ fn every_key_is_read() {
     assert_eq!(frontend.grants.config["CURRENCY"], "EUR");
     assert_eq!(frontend.grants.config["BANNER"], "Ünïcode — ok");
     let hosts: Vec<_> = frontend.grants.http.iter().map(|host| host.value.clone()).collect();
-    let host = |host: &str, port, private| OutboundHost { host: host.into(), port, private };
+    let host = |host: &str, port, private| OutboundHost { host: host.into(), port, private, authority: None };
     assert_eq!(
         hosts,
         [

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_capabilities::DataDir;
+use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_front::Limits;
 use isomer_link::{Address, LinkError, Peer, PeerLimits, Server, ServerLimits, Tls};
 use isomer_manifest::{App, LinkAddress};
@@ -48,6 +49,8 @@ pub struct MemberOptions {
     pub limits: Limits,
     /// How long requests and calls may go on when it is told to stop.
     pub grace: Duration,
+    /// What outgoing requests are sent through.
+    pub network: OutboundNetwork,
     /// For tests; see [`MakeOptions::given_clock_and_random`].
     pub given_clock_and_random: bool,
 }
@@ -114,7 +117,8 @@ impl Member {
             process: Some(options.group.clone()),
             given_clock_and_random: options.given_clock_and_random,
         };
-        let sole = SoleApp::new(cache.clone(), log.clone(), TenancyOptions::default())?;
+        let running = TenancyOptions { network: options.network, ..TenancyOptions::default() };
+        let sole = SoleApp::new(cache.clone(), log.clone(), running)?;
         let Made { package, plan, code, .. } = sole.make(app, components, &making, progress)?;
         let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));
         let tls = tls.transpose()?;

@@ -186,6 +186,8 @@ struct Starting<'a> {
     parts: &'a Parts,
     options: &'a StartOptions,
     progress: &'a (dyn Fn(Step<'_>) + Sync),
+    /// For tests: all groups of the process count calls together.
+    given: GivenClockAndRandom,
 }
 
 impl Revision {
@@ -203,7 +205,8 @@ impl Revision {
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Self, RevisionError> {
         let app = &package.app();
-        let starting = Starting { package, app, engine, cache, parts, options, progress };
+        let given = GivenClockAndRandom::default();
+        let starting = Starting { package, app, engine, cache, parts, options, progress, given };
         let entrances = seams::entrances(&package.groups);
         let mut made = Vec::with_capacity(package.groups.len());
         for packed in &package.groups {
@@ -290,7 +293,7 @@ impl Starting<'_> {
         let imports = packed.note.imports();
         let mut providers = self.parts.providers().to_vec();
         if self.package.given_clock_and_random {
-            providers.insert(0, Arc::new(GivenClockAndRandom));
+            providers.insert(0, Arc::new(self.given.clone()));
         }
         let group = Group::new(self.engine, &code, &imports, &handlers, &providers, settings)
             .map_err(|source| RevisionError::Link { group: name.clone(), source })?;

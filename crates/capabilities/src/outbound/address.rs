@@ -1,7 +1,8 @@
 //! Which part of the network an address belongs to.
 //!
-//! After the IANA special-purpose address registries (RFC 6890 and its updates). An IPv6 address that carries an IPv4 one
-//! (mapped, compatible, NAT64, 6to4) is judged by the one inside, so that no spelling of `127.0.0.1` is a public address.
+//! After the IANA special-purpose address registries (RFC 6890 and its updates), and what clouds answer at addresses that look public: a
+//! virtual machine's credentials must not be a guest's to ask for. An IPv6 address that carries an IPv4 one
+//! (mapped, compatible, NAT64, 6to4, ISATAP) is judged by the one inside, so that no spelling of `127.0.0.1` is a public address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -40,6 +41,9 @@ fn of_v4(address: Ipv4Addr) -> Reach {
         | (169, 254, _)
         | (172, 16..=31, _)
         | (192, 168, _)
+        // The service networks of IBM's cloud.
+        | (161, 26, _)
+        | (166, 8..=11, _)
         // Protocol assignments, documentation, 6to4 relays, benchmarking, reserved.
         | (192, 0, 0 | 2)
         | (192, 88, 99)
@@ -47,6 +51,8 @@ fn of_v4(address: Ipv4Addr) -> Reach {
         | (198, 51, 100)
         | (203, 0, 113)
         | (240..=255, _, _) => Reach::Private,
+        // Azure's platform, which answers each virtual machine about itself.
+        (168, 63, 129) if d == 16 => Reach::Private,
         _ => Reach::Public,
     }
 }
@@ -66,6 +72,8 @@ fn of_v6(address: Ipv6Addr) -> Reach {
         (0x0064, 0xff9b) if (s2, s3, s4, s5) == (0, 0, 0, 0) => v4(s6, s7),
         (0x2002, _) => v4(s1, s2),
         (0xff00..=0xffff, _) => Reach::Never,
+        // ISATAP (RFC 5214), below any prefix.
+        _ if matches!(s4, 0 | 0x0200) && s5 == 0x5efe && v4(s6, s7) != Reach::Public => v4(s6, s7),
         // Global unicast is 2000::/3; all else is local or reserved. Inside it: protocol assignments (2001::/23, with Teredo and
         // ORCHID), documentation (2001:db8::/32, 3fff::/20).
         (0x2001, 0..=0x01ff | 0x0db8) | (0x3fff, 0..=0x0fff) => Reach::Private,
@@ -88,7 +96,9 @@ mod tests {
             (
                 Reach::Private,
                 "10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 100.64.0.1 100.127.255.255 192.0.0.1 192.0.2.1 \
-                 192.88.99.1 198.18.0.1 198.19.255.255 198.51.100.7 203.0.113.9 240.0.0.1 255.255.255.254 fc00::1 fdff::1 fe80::1 \
+                 192.88.99.1 168.63.129.16 161.26.0.10 166.11.255.255 \
+                 192.0.0.192 100.100.100.200 169.254.169.253 fd00:ec2::254 fd20:ce::254 fd00:42::42 ::ffff:168.63.129.16 64:ff9b::a83f:8110 \
+                 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe::1 2001:4860::5efe:10.0.0.1 2001:4860::200:5efe:169.254.169.254 198.18.0.1 198.19.255.255 198.51.100.7 203.0.113.9 240.0.0.1 255.255.255.254 fc00::1 fdff::1 fe80::1 \
                  fec0::1 ::ffff:10.0.0.1 64:ff9b::a00:1 64:ff9b:1::1 2002:c0a8:101::1 2001::1 2001:db8::1 3fff::1 100::1 5f00::1 4000::1",
             ),
             (
@@ -98,7 +108,7 @@ mod tests {
             (
                 Reach::Public,
                 "1.1.1.1 8.8.8.8 100.63.255.255 100.128.0.1 172.15.0.1 172.32.0.1 192.0.1.1 198.17.0.1 198.20.0.1 223.255.255.255 \
-                 2606:4700::1111 2001:4860::8888 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1 3ffe::1",
+                 168.63.129.15 168.63.128.16 166.12.0.1 161.27.0.1 2001:4860::5efe:8.8.8.8 2606:4700::1111 2001:4860::8888 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1 3ffe::1",
             ),
         ];
         for (expected, addresses) in cases {

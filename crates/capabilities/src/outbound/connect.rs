@@ -5,16 +5,25 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use wasmtime_wasi_http::Error;
 
+use super::authorities::Authorities;
 use super::policy::Host;
+
+/// Time after which the next address is tried beside one that has not answered (RFC 8305, section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Addresses of a name that are tried, each with a socket of its own; further ones are not.
+const ADDRESSES_MAX: usize = 16;
 
 /// A stream of bytes to a server.
 pub(super) enum Connection {
@@ -22,41 +31,72 @@ pub(super) enum Connection {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// The public certificate authorities, for all clients.
-pub(super) fn tls_config(roots: RootCertStore) -> Arc<ClientConfig> {
+/// How clients that trust `authorities` speak TLS.
+pub(super) fn tls_config(authorities: &Authorities) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring supports the default versions of TLS")
-        .with_root_certificates(roots)
+        .with_root_certificates(authorities.roots().clone())
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Arc::new(config)
 }
 
-/// The certificate authorities that Mozilla trusts.
-pub fn public_roots() -> RootCertStore {
-    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
-}
-
-/// Connect to the first of `addresses` that answers.
-pub(super) async fn tcp(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Error> {
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match TcpStream::connect(SocketAddr::new(*address, port)).await {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(Error::Connect)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
+/// Connects to one of `addresses`: each is tried beside those before it that have not answered in a while, families in turn (RFC 8305). The
+/// first connection that is made is the one; also says which address it leads to.
+pub(super) async fn tcp(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, IpAddr), Error> {
+    let mut waiting = in_turn(addresses).into_iter().take(ADDRESSES_MAX).peekable();
+    let mut attempts = FuturesUnordered::new();
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        attempts.extend(waiting.next().map(|address| async move {
+            TcpStream::connect(SocketAddr::new(address, port)).await.map(|stream| (stream, address))
+        }));
+        tokio::select! {
+            biased;
+            ended = attempts.next() => match ended {
+                Some(Ok((stream, address))) => {
+                    stream.set_nodelay(true).map_err(Error::Connect)?;
+                    return Ok((stream, address));
+                }
+                Some(Err(error)) if weight(&error) >= weight(&failure) => failure = error,
+                Some(Err(_)) => {}
+                None => break,
+            },
+            () = tokio::time::sleep(ATTEMPT_DELAY), if waiting.peek().is_some() => {}
         }
     }
-    Err(match last.kind() {
+    Err(match failure.kind() {
         io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Error::DestinationIpUnroutable,
         io::ErrorKind::TimedOut => Error::ConnectionTimeout,
-        _ => Error::Connect(last),
+        _ => Error::Connect(failure),
     })
+}
+
+/// The addresses with families in turn, beginning with that of the first; in their order within a family.
+fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (own, other): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.iter().copied().partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut own, mut other) = (own.into_iter(), other.into_iter());
+    let mut ordered = Vec::with_capacity(addresses.len());
+    while ordered.len() < addresses.len() {
+        ordered.extend(own.next());
+        ordered.extend(other.next());
+    }
+    ordered
+}
+
+/// How much an error says about the server: that a family has no route says least, when other addresses were tried, too.
+fn weight(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => 0,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => 1,
+        io::ErrorKind::TimedOut => 2,
+        _ => 3,
+    }
 }
 
 /// TLS to `host`, whose certificate must be for it.
@@ -117,5 +157,22 @@ impl AsyncWrite for Connection {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_tried_in_turn_and_none_is_left_out() {
+        let ordered = |text: &str| {
+            let addresses: Vec<IpAddr> = text.split_whitespace().map(|address| address.parse().unwrap()).collect();
+            in_turn(&addresses).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(ordered("2::1 2::2 2::3 1.1.1.1 1.1.1.2"), "2::1 1.1.1.1 2::2 1.1.1.2 2::3");
+        assert_eq!(ordered("1.1.1.1 1.1.1.2 2::1"), "1.1.1.1 2::1 1.1.1.2");
+        assert_eq!(ordered("1.1.1.1 1.1.1.2"), "1.1.1.1 1.1.1.2");
+        assert_eq!(ordered(""), "");
     }
 }

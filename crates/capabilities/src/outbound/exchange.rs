@@ -1,24 +1,34 @@
 //! One request and its response over one connection, HTTP/1.1 or HTTP/2, both bodies streamed.
+//!
+//! A connection whose exchange is over on both sides is [kept](super::kept) for the next one, of HTTP/2, too: streams side by side
+//! would share a window, and a guest that does not read its response would hold up another's.
 
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::future::{BoxFuture, FutureExt as _, Shared};
 use http::header::HOST;
 use http::{HeaderValue, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
-use wasmtime_wasi_http::{Error, WasiBody};
+use wasmtime_wasi_http::Error;
 
-use super::Outgoing;
 use super::connect::Connection;
+use super::kept::Kept;
+use super::sending::{self, Over, Request, Sending};
+use super::{Destination, Outgoing};
+use crate::pool::locked;
 
 /// Most headers of an HTTP/1.1 response.
 const RESPONSE_HEADERS_MAX: usize = 200;
@@ -29,73 +39,229 @@ const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 /// the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/guest.rs`).
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// How long a connection that was kept may take to be ready for the next request: it has read the end of the one before.
+const READY_WAIT: Duration = Duration::from_millis(50);
+
 pub(super) struct Timeouts {
     pub(super) first_byte: Duration,
     pub(super) between_bytes: Duration,
 }
 
-/// The task that moves a connection's bytes; it ends with this.
-struct Driver(JoinHandle<Result<(), hyper::Error>>);
+/// The right to have a connection in use; the connection's task holds it.
+pub(super) type Permit = Arc<OwnedSemaphorePermit>;
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
+/// A connection, in an exchange or between two. Dropped, it is closed as soon as its exchange is over.
+pub(super) struct Line {
+    sender: Sender,
+    permit: Arc<Mutex<Option<Permit>>>,
+    task: AbortHandle,
+    ended: Shared<BoxFuture<'static, ()>>,
+    failure: Arc<Mutex<Option<hyper::Error>>>,
+    to: IpAddr,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Sending>),
+    Http2(http2::SendRequest<Sending>),
+}
+
+/// Why an exchange came to nothing.
+pub(super) enum Failed {
+    /// For good.
+    Finally(Error),
+    /// The connection was kept and turned out to be closed; the server has done nothing about this request.
+    Unsent(Box<Request>),
+}
+
+impl Line {
+    /// A connection that is ready for its first request.
+    pub(super) async fn open(connection: Connection, to: IpAddr, permit: Permit) -> Result<Self, Error> {
+        let permit = Arc::new(Mutex::new(Some(permit)));
+        let failure = Arc::new(Mutex::new(None));
+        let (held, failed) = (permit.clone(), failure.clone());
+        let end = move |ended: Result<(), hyper::Error>| {
+            *locked(&failed) = ended.err();
+            drop(held);
+        };
+        let (sender, task) = if connection.is_http2() {
+            let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+                .max_header_list_size(RESPONSE_HEADER_BYTES_MAX)
+                .initial_stream_window_size(BUFFER_BYTES as u32)
+                .initial_connection_window_size(BUFFER_BYTES as u32)
+                .max_send_buf_size(BUFFER_BYTES)
+                .handshake(TokioIo::new(connection))
+                .await?;
+            (Sender::Http2(sender), tokio::spawn(driver.map(end)))
+        } else {
+            let (sender, driver) = http1::Builder::new()
+                .max_headers(RESPONSE_HEADERS_MAX)
+                .max_buf_size(BUFFER_BYTES)
+                .handshake(TokioIo::new(connection))
+                .await?;
+            (Sender::Http1(sender), tokio::spawn(driver.map(end)))
+        };
+        let abort = task.abort_handle();
+        Ok(Self { sender, permit, task: abort, ended: task.map(|_| ()).boxed().shared(), failure, to })
+    }
+
+    /// The address that it leads to.
+    pub(super) fn address(&self) -> IpAddr {
+        self.to
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Gives back the right to be in use.
+    pub(super) fn rest(&self) {
+        drop(locked(&self.permit).take());
+    }
+
+    /// Takes it into use again, if it is still good.
+    pub(super) async fn wake(mut self, permit: &Permit) -> Option<Self> {
+        *locked(&self.permit) = Some(permit.clone());
+        let ready = async {
+            match &mut self.sender {
+                Sender::Http1(sender) => sender.ready().await.is_ok(),
+                Sender::Http2(sender) => sender.ready().await.is_ok(),
+            }
+        };
+        let is_ready = tokio::time::timeout(READY_WAIT, ready).await.unwrap_or(false);
+        is_ready.then_some(self)
+    }
+
+    fn send(
+        &mut self,
+        request: Request,
+    ) -> BoxFuture<'static, Result<http::Response<Incoming>, TrySendError<Request>>> {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).boxed(),
+            Sender::Http2(sender) => sender.try_send_request(request).boxed(),
+        }
+    }
+
+    /// The request as its version of HTTP wants it.
+    fn addressed(&self, mut request: Request) -> Result<Request, Error> {
+        match &self.sender {
+            Sender::Http1(_) => to_origin_form(&mut request)?,
+            // The authority of the URI takes the place of this header.
+            Sender::Http2(_) => drop(request.headers_mut().remove(HOST)),
+        }
+        Ok(request)
     }
 }
 
-impl Driver {
-    fn start(
-        connection: impl Future<Output = Result<(), hyper::Error>> + Send + 'static,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        Self(tokio::spawn(async move {
-            let _permit = permit;
-            connection.await
-        }))
-    }
+/// What belongs to an exchange, whichever connection it is over.
+pub(super) struct Exchange {
+    pub(super) to: Destination,
+    pub(super) timeouts: Timeouts,
+    pub(super) kept: Arc<Kept>,
+}
 
-    async fn finish(mut self) -> Result<(), Error> {
-        match (&mut self.0).await {
-            Ok(result) => result.map_err(Error::from),
-            Err(_) => Err(Error::ConnectionTerminated),
+impl Exchange {
+    /// Sends `request`; the response once its head has come. `again` says that the line was used before.
+    pub(super) async fn run(&self, mut line: Line, request: Request, again: bool) -> Result<Outgoing, Failed> {
+        let uri = request.uri().clone();
+        let over = request.body().over();
+        let request = line.addressed(request).map_err(Failed::Finally)?;
+        let repeated = (again && sending::is_repeatable(&request)).then(|| {
+            let (mut parts, ()) = http::Request::new(()).into_parts();
+            parts.method = request.method().clone();
+            parts.uri = uri.clone();
+            parts.headers = request.headers().clone();
+            parts
+        });
+        let sent = line.send(request);
+        let response = match tokio::time::timeout(self.timeouts.first_byte, sent).await {
+            Err(_) => return Err(Failed::Finally(Error::ConnectionReadTimeout)),
+            Ok(Ok(response)) => response,
+            Ok(Err(mut error)) => {
+                return Err(match (error.take_message(), repeated) {
+                    (Some(mut unsent), _) if again => {
+                        *unsent.uri_mut() = uri;
+                        Failed::Unsent(Box::new(unsent))
+                    }
+                    (None, Some(parts)) if is_gone(error.error()) => Failed::Unsent(Box::new(sending::repeated(parts))),
+                    _ => Failed::Finally(Error::from(error.into_error())),
+                });
+            }
+        };
+        let (done, is_done) = oneshot::channel();
+        let closing = Closing { task: line.task.clone(), kept: Arc::default() };
+        let (ended, failure) = (line.ended.clone(), line.failure.clone());
+        let end = End {
+            kept: closing.kept.clone(),
+            keep: self.kept.clone(),
+            to: self.to.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            line,
+            over,
+            done,
+        };
+        let between = self.timeouts.between_bytes;
+        let response = response.map(|incoming| ResponseBody::new(incoming, between, end).boxed_unsync());
+        let io = async move {
+            let _closing = closing;
+            tokio::select! {
+                biased;
+                Ok(()) = is_done => Ok(()),
+                () = ended => locked(&failure).take().map_or(Ok(()), |error| Err(Error::from(error))),
+            }
+        };
+        Ok((response, io.boxed()))
+    }
+}
+
+/// Was the connection closed, rather than the answer wrong?
+fn is_gone(error: &hyper::Error) -> bool {
+    let by_network = || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    error.is_canceled() || error.is_closed() || error.is_incomplete_message() || by_network()
+}
+
+/// Closes the connection of an exchange that nobody drives any more, unless it was kept.
+struct Closing {
+    task: AbortHandle,
+    kept: Arc<AtomicBool>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if !self.kept.load(Ordering::Acquire) {
+            self.task.abort();
         }
     }
 }
 
-pub(super) async fn run(
-    connection: Connection,
-    mut request: http::Request<WasiBody>,
-    timeouts: Timeouts,
-    permit: OwnedSemaphorePermit,
-) -> Result<Outgoing, Error> {
-    let (driver, response) = if connection.is_http2() {
-        // The authority of the URI takes the place of this header.
-        request.headers_mut().remove(HOST);
-        let (mut sender, driver) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-            .max_header_list_size(RESPONSE_HEADER_BYTES_MAX)
-            .initial_stream_window_size(BUFFER_BYTES as u32)
-            .initial_connection_window_size(BUFFER_BYTES as u32)
-            .max_send_buf_size(BUFFER_BYTES)
-            .handshake(TokioIo::new(connection))
-            .await?;
-        (Driver::start(driver, permit), async move { sender.send_request(request).await }.boxed())
-    } else {
-        to_origin_form(&mut request)?;
-        let (mut sender, driver) = hyper::client::conn::http1::Builder::new()
-            .max_headers(RESPONSE_HEADERS_MAX)
-            .max_buf_size(BUFFER_BYTES)
-            .handshake(TokioIo::new(connection))
-            .await?;
-        (Driver::start(driver, permit), async move { sender.send_request(request).await }.boxed())
-    };
-    let response =
-        tokio::time::timeout(timeouts.first_byte, response).await.map_err(|_| Error::ConnectionReadTimeout)??;
-    let response = response.map(|incoming| ResponseBody::new(incoming, timeouts.between_bytes).boxed_unsync());
-    Ok((response, driver.finish().boxed()))
+/// What is done when the response has been read to its end.
+struct End {
+    line: Line,
+    to: Destination,
+    /// The request's body.
+    over: Over,
+    keep: Arc<Kept>,
+    kept: Arc<AtomicBool>,
+    done: oneshot::Sender<()>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl End {
+    /// Keeps the connection if the request was sent to its end, too, and somebody has driven the exchange until now.
+    fn reached(self) {
+        if self.over.is_over() && !self.done.is_closed() && !self.line.is_closed() {
+            self.kept.store(true, Ordering::Release);
+            self.line.rest();
+            self.keep.put(&self.runtime, self.to, self.line);
+            let _ = self.done.send(());
+        }
+    }
 }
 
 /// A server takes only the path; the host that was checked stands in the `Host` header, whatever was there before.
-fn to_origin_form(request: &mut http::Request<WasiBody>) -> Result<(), Error> {
+fn to_origin_form(request: &mut Request) -> Result<(), Error> {
     let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::HttpRequestUriInvalid)?;
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -111,11 +277,23 @@ struct ResponseBody {
     between_bytes: Duration,
     limit: Pin<Box<Sleep>>,
     waiting: bool,
+    end: Option<End>,
 }
 
 impl ResponseBody {
-    fn new(incoming: Incoming, between_bytes: Duration) -> Self {
-        Self { incoming, between_bytes, limit: Box::pin(tokio::time::sleep(between_bytes)), waiting: false }
+    fn new(incoming: Incoming, between_bytes: Duration, end: End) -> Self {
+        let limit = Box::pin(tokio::time::sleep(between_bytes));
+        let mut body = Self { incoming, between_bytes, limit, waiting: false, end: Some(end) };
+        body.look_for_end();
+        body
+    }
+
+    fn look_for_end(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(end) = self.end.take()
+        {
+            end.reached();
+        }
     }
 }
 
@@ -126,6 +304,15 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
             self.waiting = false;
+            match &frame {
+                Some(Ok(_)) => self.look_for_end(),
+                Some(Err(_)) => drop(self.end.take()),
+                None => {
+                    if let Some(end) = self.end.take() {
+                        end.reached();
+                    }
+                }
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
         // The time counts while somebody waits for a piece: a reader that takes its time is not the server's fault.

@@ -2,36 +2,43 @@
 //!
 //! For each request anew: the host and port must match a grant; the name is looked up once; addresses that the grant
 //! doesn't cover are thrown away; the connection is made to one of the others *itself*, so nothing can be looked up
-//! differently in between (DNS rebinding). Redirects are answers like any other, and proxies of the environment are ignored:
-//! following either would reach a host that nobody checked.
+//! differently in between (DNS rebinding). A connection that was [kept](kept) for the same host saves the look-up; its address is checked
+//! again. Redirects are answers like any other, and proxies of the environment are ignored: following either would reach a host
+//! that nobody checked.
 //!
 //! - [`OutboundPolicy`], [`HostRule`]: what was granted. [`Reach`]: what an address is.
 //! - [`OutboundClient`]: sends requests of one component.
-//! - [`Resolve`]: where addresses come from.
+//! - [`Resolve`]: where addresses come from. [`Authorities`]: who vouches for servers.
 
 mod address;
+mod authorities;
 mod connect;
 mod exchange;
+mod kept;
 mod policy;
 mod resolve;
+mod sending;
 mod tenant;
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Uri;
 use http::uri::Scheme;
-use isomer_runtime::{Denials, foreign};
+use isomer_runtime::{Account, Denials, foreign};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
+use exchange::{Exchange, Failed, Line, Permit};
+use kept::Kept;
 use policy::Host;
 
 pub use address::Reach;
-pub use connect::public_roots;
+pub use authorities::{Authorities, AuthorityError};
 pub use policy::{HostRule, OutboundPolicy};
 pub use resolve::{Resolve, SystemResolver};
 pub use tenant::{InvalidHostRule, TenantHosts};
@@ -45,8 +52,12 @@ const HOST_BYTES_MAX: usize = 255;
 /// Limits of outbound HTTP.
 #[derive(Debug, Clone)]
 pub struct OutboundLimits {
-    /// Connections that one component may have open.
+    /// Connections that one component may have in use.
     pub connections_max: usize,
+    /// Connections that are kept for a component's next requests, beside those in use; 0: none.
+    pub idle_max: usize,
+    /// How long one is kept.
+    pub idle_time: Duration,
     /// Looking up the name, connecting and TLS together, where the guest doesn't say.
     pub connect_timeout: Duration,
     /// From the request's head to the response's, where the guest doesn't say.
@@ -61,6 +72,8 @@ impl Default for OutboundLimits {
     fn default() -> Self {
         Self {
             connections_max: 256,
+            idle_max: 8,
+            idle_time: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_secs(60),
             between_bytes_timeout: Duration::from_secs(60),
@@ -69,12 +82,39 @@ impl Default for OutboundLimits {
     }
 }
 
+/// How long ago a connection may have been used that is taken for a request that must not be sent twice. Most servers wait longer for a
+/// further request before they close, so the two do not meet on the way.
+const UNREPEATABLE_IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// Connections of a tenant that are kept for its next requests.
+const TENANT_IDLE_MAX: usize = 32;
+
+/// The certificate authorities that Mozilla trusts.
+pub fn public_roots() -> RootCertStore {
+    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+}
+
 /// What the clients of all components share.
 #[derive(Clone)]
 pub struct OutboundNetwork {
+    authorities: Authorities,
     tls: Arc<ClientConfig>,
     resolver: Arc<dyn Resolve>,
     limits: OutboundLimits,
+    /// By `HOST` or `HOST:PORT`: for tests.
+    stubs: Arc<BTreeMap<String, SocketAddr>>,
+}
+
+impl std::fmt::Debug for OutboundNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutboundNetwork").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Default for OutboundNetwork {
+    fn default() -> Self {
+        Self::new(OutboundLimits::default())
+    }
 }
 
 impl OutboundNetwork {
@@ -85,21 +125,52 @@ impl OutboundNetwork {
 
     /// With another resolver or other certificate authorities.
     pub fn with(limits: OutboundLimits, resolver: Arc<dyn Resolve>, roots: RootCertStore) -> Self {
-        Self { tls: connect::tls_config(roots), resolver, limits }
+        let authorities = Authorities::from(roots);
+        Self { tls: connect::tls_config(&authorities), authorities, resolver, limits, stubs: Arc::default() }
+    }
+
+    /// The same network, which trusts `authorities`.
+    #[must_use]
+    pub fn trusting(self, authorities: Authorities) -> Self {
+        Self { tls: connect::tls_config(&authorities), authorities, ..self }
+    }
+
+    /// The same network, in which requests to these hosts (`HOST` or `HOST:PORT`) go to these addresses instead, without TLS. They are not
+    /// looked up, and the addresses are not checked. For tests.
+    #[must_use]
+    pub fn with_stubs(self, stubs: BTreeMap<String, SocketAddr>) -> Self {
+        Self { stubs: Arc::new(stubs), ..self }
+    }
+
+    /// Whom it trusts.
+    pub fn authorities(&self) -> &Authorities {
+        &self.authorities
+    }
+
+    fn stub_for(&self, to: &Destination) -> Option<SocketAddr> {
+        if self.stubs.is_empty() {
+            return None;
+        }
+        let host = to.host.to_string();
+        self.stubs.get(&format!("{host}:{}", to.port)).or_else(|| self.stubs.get(&host)).copied()
     }
 }
 
-/// Sends the HTTP requests of one component. Clones share its limit of connections.
+/// Sends the HTTP requests of one component. Clones share its connections and their limits.
 #[derive(Clone)]
 pub struct OutboundClient {
     network: OutboundNetwork,
     policy: Arc<OutboundPolicy>,
     tenant: Option<Arc<TenantHosts>>,
     connections: Arc<Semaphore>,
+    kept: Arc<Kept>,
+    /// Hosts for which further authorities are trusted.
+    trusted: Arc<[(HostRule, Arc<ClientConfig>)]>,
     denials: Option<Arc<Denials>>,
 }
 
 /// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Destination {
     host: Host,
     port: u16,
@@ -110,13 +181,40 @@ impl OutboundClient {
     /// A client that reaches what `policy` grants.
     pub fn new(network: OutboundNetwork, policy: OutboundPolicy) -> Self {
         let connections = Arc::new(Semaphore::new(network.limits.connections_max));
-        Self { network, policy: Arc::new(policy), tenant: None, connections, denials: None }
+        let idle = Arc::new(Semaphore::new(network.limits.idle_max));
+        Self::limited(network, policy, None, connections, idle)
     }
 
     /// A client that reaches what `policy` grants and `tenant` allows.
     pub fn of_tenant(network: OutboundNetwork, policy: OutboundPolicy, tenant: Arc<TenantHosts>) -> Self {
         let connections = tenant.connections(network.limits.connections_max);
-        Self { network, policy: Arc::new(policy), tenant: Some(tenant), connections, denials: None }
+        let idle = tenant.idle_connections(TENANT_IDLE_MAX);
+        Self::limited(network, policy, Some(tenant), connections, idle)
+    }
+
+    fn limited(
+        network: OutboundNetwork,
+        policy: OutboundPolicy,
+        tenant: Option<Arc<TenantHosts>>,
+        connections: Arc<Semaphore>,
+        idle: Arc<Semaphore>,
+    ) -> Self {
+        let kept = Kept::new(network.limits.idle_max, network.limits.idle_time, idle);
+        Self { network, policy: Arc::new(policy), tenant, connections, kept, trusted: Arc::new([]), denials: None }
+    }
+
+    /// The same client, which trusts further certificate authorities for the hosts of these rules.
+    #[must_use]
+    pub fn trusting(self, trusted: Vec<(HostRule, Authorities)>) -> Self {
+        let trusted = trusted.into_iter().map(|(rule, authorities)| (rule, connect::tls_config(&authorities)));
+        Self { trusted: trusted.collect(), ..self }
+    }
+
+    /// The same client, which charges `account` for connections that are not in use; what an exchange holds is charged by who sends.
+    #[must_use]
+    pub fn charging(self, account: Arc<Account>) -> Self {
+        self.kept.charge_to(account);
+        self
     }
 
     /// The same client, which tells `denials` what it refuses, if there is one.
@@ -131,7 +229,8 @@ impl OutboundClient {
         }
     }
 
-    /// Send `request`; the response once its head has come.
+    /// Send `request`; the response once its head has come. A connection that was used before is taken if there is one; where it turns out to be
+    /// closed, the request is sent again if that cannot do anything twice.
     ///
     /// # Errors
     /// `HttpRequestDenied` where the host isn't granted, `DestinationIpProhibited` where it leads to addresses that the grant
@@ -145,29 +244,64 @@ impl OutboundClient {
         if request.method() == http::Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let destination = Destination::of(request.uri())?;
-        self.check_host(&destination)?;
+        let to = Destination::of(request.uri())?;
+        self.check_host(&to)?;
         let limits = &self.network.limits;
         let options = options.unwrap_or_default();
         let time = |asked: Option<Duration>, default| asked.unwrap_or(default).min(limits.timeout_max);
         let permit = self.connections.clone().try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)?;
-        let connecting = async {
-            let addresses = self.addresses(&destination).await?;
-            let stream = connect::tcp(&addresses, destination.port).await?;
-            if destination.tls {
-                connect::tls(self.network.tls.clone(), &destination.host, stream).await
-            } else {
-                Ok(connect::Connection::Plain(stream))
-            }
-        };
-        let connection = tokio::time::timeout(time(options.connect_timeout, limits.connect_timeout), connecting)
-            .await
-            .map_err(|_| Error::ConnectionTimeout)??;
+        let permit = Arc::new(permit);
         let timeouts = exchange::Timeouts {
             first_byte: time(options.first_byte_timeout, limits.first_byte_timeout),
             between_bytes: time(options.between_bytes_timeout, limits.between_bytes_timeout),
         };
-        exchange::run(connection, request, timeouts, permit).await
+        let exchange = Exchange { to, timeouts, kept: self.kept.clone() };
+        let mut request = sending::prepare(request).await;
+        let idle_max = if sending::is_repeatable(&request) { limits.idle_time } else { UNREPEATABLE_IDLE_MAX };
+        while let Some(line) = self.kept.take(&exchange.to, idle_max, |address| self.may_reach(&exchange.to, address)) {
+            let Some(line) = line.wake(&permit).await else { continue };
+            match exchange.run(line, request, true).await {
+                Ok(outgoing) => return Ok(outgoing),
+                Err(Failed::Finally(error)) => return Err(error),
+                Err(Failed::Unsent(again)) => request = *again,
+            }
+        }
+        let connecting = self.connect(&exchange.to, permit);
+        let line = tokio::time::timeout(time(options.connect_timeout, limits.connect_timeout), connecting)
+            .await
+            .map_err(|_| Error::ConnectionTimeout)??;
+        exchange.run(line, request, false).await.map_err(|failed| match failed {
+            Failed::Finally(error) => error,
+            Failed::Unsent(_) => Error::ConnectionTerminated,
+        })
+    }
+
+    /// Makes a connection.
+    async fn connect(&self, to: &Destination, permit: Permit) -> Result<Line, Error> {
+        if let Some(stub) = self.network.stub_for(to) {
+            let (stream, address) = connect::tcp(&[stub.ip()], stub.port()).await?;
+            return Line::open(connect::Connection::Plain(stream), address, permit).await;
+        }
+        let addresses = self.addresses(to).await?;
+        let (stream, address) = connect::tcp(&addresses, to.port).await?;
+        let connection = if to.tls {
+            let trusted = self.trusted.iter().find(|(rule, _)| rule.matches(&to.host, to.port));
+            let config = trusted.map_or(&self.network.tls, |(_, config)| config);
+            connect::tls(config.clone(), &to.host, stream).await?
+        } else {
+            connect::Connection::Plain(stream)
+        };
+        Line::open(connection, address, permit).await
+    }
+
+    /// May a connection to `address`, which was made before, go on being used?
+    fn may_reach(&self, to: &Destination, address: IpAddr) -> bool {
+        if self.network.stub_for(to).is_some() {
+            return true;
+        }
+        let Destination { host, port, .. } = to;
+        self.policy.allows(host, *port, address)
+            && self.tenant.as_ref().is_none_or(|tenant| tenant.allows(host, *port, address))
     }
 
     fn check_host(&self, destination: &Destination) -> Result<(), Error> {

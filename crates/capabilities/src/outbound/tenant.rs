@@ -20,6 +20,7 @@ pub struct TenantHosts {
     rules: RwLock<Option<Vec<HostRule>>>,
     refused: AtomicU64,
     connections: OnceLock<Arc<Semaphore>>,
+    idle_connections: OnceLock<Arc<Semaphore>>,
     lookups: Arc<Semaphore>,
 }
 
@@ -44,7 +45,8 @@ impl TenantHosts {
     pub fn new(hosts: Option<&[String]>) -> Result<Self, InvalidHostRule> {
         let rules = RwLock::new(parse(hosts)?);
         let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
-        Ok(Self { rules, refused: AtomicU64::new(0), connections: OnceLock::new(), lookups })
+        let (connections, idle_connections) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { rules, refused: AtomicU64::new(0), connections, idle_connections, lookups })
     }
 
     /// Allow other hosts from now on.
@@ -69,6 +71,11 @@ impl TenantHosts {
     /// The tenant's connections: all its components together have as many as one has elsewhere.
     pub(super) fn connections(&self, most: usize) -> Arc<Semaphore> {
         self.connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
+    }
+
+    /// Places for connections that are kept for later requests: all its components together have so many.
+    pub(super) fn idle_connections(&self, most: usize) -> Arc<Semaphore> {
+        self.idle_connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
     }
 
     /// The right to look a name up.

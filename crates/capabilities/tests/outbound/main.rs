@@ -1,6 +1,7 @@
 //! Outbound HTTP against real sockets on loopback, with a resolver of the tests' own.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod kept;
 mod server;
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use isomer_capabilities::outbound::{
-    HostRule, OutboundClient, OutboundLimits, OutboundNetwork, OutboundPolicy, Outgoing, Resolve,
+    Authorities, HostRule, OutboundClient, OutboundLimits, OutboundNetwork, OutboundPolicy, Outgoing, Resolve,
 };
 use rustls::RootCertStore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
@@ -151,7 +152,8 @@ async fn only_covered_addresses_of_a_name_are_tried() {
 async fn a_name_that_changes_its_address_is_checked_for_every_request_and_looked_up_once_each() {
     let port = server::echo().await;
     let names = Names::with(&[("app.localhost", &["127.0.0.1", "10.0.0.1"])]);
-    let client = client(&names, vec![rule("app.localhost", false)], OutboundLimits::default());
+    let limits = OutboundLimits { idle_max: 0, ..OutboundLimits::default() };
+    let client = client(&names, vec![rule("app.localhost", false)], limits);
     let uri = format!("http://app.localhost:{port}/");
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.0, 200);
     assert_eq!(error(client.send(get(&uri), None).await), "DestinationIpProhibited");
@@ -263,6 +265,115 @@ async fn tls_checks_the_certificate_and_speaks_http2_where_it_can() {
     let plain = server::echo().await;
     let refused = trusting.send(get(&format!("https://secure.localhost:{plain}/")), None).await;
     assert_eq!(error(refused), "TlsProtocolError");
+}
+
+#[tokio::test]
+async fn a_host_may_have_an_authority_of_its_own() {
+    let names = Names::with(&[("secure.localhost", &["127.0.0.1"]), ("wrong.localhost", &["127.0.0.1"])]);
+    let port = server::tls_echo("http/1.1").await;
+    let uri = format!("https://secure.localhost:{port}/");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("company.pem");
+    std::fs::write(&file, server::AUTHORITY).unwrap();
+    let network = OutboundNetwork::default();
+    let company = network.authorities().with_file(&file, &file).unwrap();
+    let rules = vec![rule("*", true)];
+    for (trusted, expected) in [
+        (vec![], Some("TlsCertificateError")),
+        (vec![(rule("wrong.localhost", false), company.clone())], Some("TlsCertificateError")),
+        (vec![(HostRule { port: Some(1), ..rule("*", false) }, company.clone())], Some("TlsCertificateError")),
+        (vec![(rule("secure.localhost", false), company.clone())], None),
+        (vec![(rule("*.localhost", false), company.clone())], None),
+    ] {
+        let network = OutboundNetwork::with(
+            OutboundLimits::default(),
+            names.clone(),
+            isomer_capabilities::outbound::public_roots(),
+        );
+        let shown = trusted.iter().map(|(rule, _): &(HostRule, Authorities)| rule.host.clone()).collect::<Vec<_>>();
+        let client = OutboundClient::new(network, OutboundPolicy::new("front", rules.clone())).trusting(trusted);
+        match expected {
+            Some(refused) => assert_eq!(error(client.send(get(&uri), None).await), refused, "{shown:?}"),
+            None => assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.0, 200, "{shown:?}"),
+        }
+    }
+    let network =
+        OutboundNetwork::with(OutboundLimits::default(), names, isomer_capabilities::outbound::public_roots());
+    let all = OutboundClient::new(network.trusting(company), OutboundPolicy::new("front", rules));
+    assert_eq!(text(all.send(get(&uri), None).await.unwrap()).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_says_that_it_has_none() {
+    const NOTHING: &[&str] = &[];
+    let names = Names::with(&[("app.localhost", &["127.0.0.1"])]);
+    let limits = OutboundLimits { idle_max: 0, ..OutboundLimits::default() };
+    let client = client(&names, vec![rule("app.localhost", false)], limits);
+    let (port, mut heads) = server::recording().await;
+    let mut head = async |method: &str, pieces: Option<&'static [&'static str]>, length: Option<&str>| {
+        let body = match pieces {
+            None => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+            // As a guest's: nothing is known of it before it comes, and that is a little later.
+            Some(pieces) => {
+                let pieces = futures::stream::unfold(pieces.iter(), async |mut pieces| {
+                    tokio::task::yield_now().await;
+                    let piece = Bytes::from_static(pieces.next()?.as_bytes());
+                    Some((Ok::<_, Error>(http_body::Frame::data(piece)), pieces))
+                });
+                StreamBody::new(pieces).boxed_unsync()
+            }
+        };
+        let mut request = request(&format!("http://app.localhost:{port}/"), body);
+        *request.method_mut() = method.parse().unwrap();
+        if let Some(length) = length {
+            request.headers_mut().insert("content-length", length.parse().unwrap());
+        }
+        assert_eq!(text(client.send(request, None).await.unwrap()).await.0, 200);
+        let head = heads.recv().await.unwrap().to_ascii_lowercase();
+        let framing = head.lines().filter(|line| line.starts_with("content-length:") || line.starts_with("transfer-"));
+        framing.map(str::to_owned).collect::<Vec<_>>().join(", ")
+    };
+    for method in ["POST", "PUT", "PATCH"] {
+        for pieces in [None, Some(NOTHING)] {
+            assert_eq!(head(method, pieces, None).await, "content-length: 0", "{method} {pieces:?}");
+        }
+        assert_eq!(head(method, Some(NOTHING), Some("0")).await, "content-length: 0", "{method}");
+        assert_eq!(head(method, Some(&["some", "thing"]), None).await, "transfer-encoding: chunked", "{method}");
+        assert_eq!(head(method, Some(&["some", "thing"]), Some("9")).await, "content-length: 9", "{method}");
+    }
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS"] {
+        for pieces in [None, Some(NOTHING)] {
+            assert_eq!(head(method, pieces, None).await, "", "{method} {pieces:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_does_not_hold_up_the_next_one() {
+    // Nobody accepts here, and the queue is full: what comes is dropped, as by a firewall.
+    let port = server::echo().await;
+    let silent = std::net::SocketAddr::from(([127, 0, 0, 2], port));
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(silent).unwrap();
+    let _listener = socket.listen(1).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(connected) =
+        tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(silent)).await
+    {
+        queue.push(connected.unwrap());
+    }
+    let names = Names::with(&[("app.localhost", &["127.0.0.2 127.0.0.1"])]);
+    let limits = OutboundLimits { connect_timeout: Duration::from_secs(60), ..OutboundLimits::default() };
+    let client = client(&names, vec![rule("app.localhost", false)], limits);
+    // Without the other address it would take until the timeout.
+    let sent = client.send(get(&format!("http://app.localhost:{port}/")), None);
+    let answer = tokio::time::timeout(Duration::from_secs(30), sent).await.expect("the second address answers");
+    assert_eq!(text(answer.unwrap()).await.0, 200);
+    // All are tried, and the error is that of a server, not of a family without a route.
+    let refusing = Names::with(&[("app.localhost", &["127.0.0.1 ::1 127.0.0.3"])]);
+    let client = self::client(&refusing, vec![rule("app.localhost", false)], OutboundLimits::default());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    assert_eq!(error(client.send(get(&format!("http://app.localhost:{free}/")), None).await), "ConnectionRefused");
 }
 
 #[tokio::test]

@@ -13,10 +13,91 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// The certificate of [`authority`], as a file has it.
+pub(crate) const AUTHORITY: &[u8] = include_bytes!("tls/ca.pem");
 
 /// The authority that signed the server's certificate.
 pub(crate) fn authority() -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(include_bytes!("tls/ca.pem")).unwrap()
+    CertificateDer::from_pem_slice(AUTHORITY).unwrap()
+}
+
+/// Answers 200 to each connection's one request, when it has read it to its end, and tells its head.
+pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
+    let (listener, port) = listen().await;
+    let (heads, told) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let Some(head) = read_request(&mut stream).await else { continue };
+            heads.send(head).unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        }
+    });
+    (port, told)
+}
+
+/// Answers each request with the number of its connection and how many requests it has had, and keeps the connection. After `/close` it closes
+/// it though it did not say so, `/never` it reads and closes without an answer if it is not the connection's first, `/slow` gets an answer without end.
+/// What is told is each request's line, with the number of the connection in front.
+pub(crate) async fn counting() -> (u16, UnboundedReceiver<String>) {
+    let (listener, port) = listen().await;
+    let (lines, told) = unbounded_channel();
+    tokio::spawn(async move {
+        for connection in 1.. {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            tokio::spawn(count(stream, connection, lines.clone()));
+        }
+    });
+    (port, told)
+}
+
+async fn count(mut stream: tokio::net::TcpStream, connection: u32, lines: UnboundedSender<String>) {
+    for request in 1.. {
+        let Some(head) = read_request(&mut stream).await else { return };
+        let line = head.lines().next().unwrap_or_default().to_owned();
+        let _ = lines.send(format!("{connection} {}", line.trim_end_matches(" HTTP/1.1")));
+        if line.contains("/never") && request > 1 {
+            return;
+        }
+        let text = format!("{connection}.{request}");
+        let more = if line.contains("/slow") { 100 } else { 0 };
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len() + more);
+        if stream.write_all(answer.as_bytes()).await.is_err() || line.contains("/close") {
+            return;
+        }
+    }
+}
+
+/// Reads a request to its end; its head. `None` where there is none any more.
+async fn read_request(stream: &mut tokio::net::TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        read_more(stream, &mut bytes).await?;
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let lower = head.to_ascii_lowercase();
+    if let Some((_, rest)) = lower.split_once("content-length: ") {
+        let length: usize = rest.lines().next().unwrap().parse().unwrap();
+        while bytes.len() < end + length {
+            read_more(stream, &mut bytes).await?;
+        }
+    } else if lower.contains("transfer-encoding: chunked") {
+        while !bytes.ends_with(b"0\r\n\r\n") {
+            read_more(stream, &mut bytes).await?;
+        }
+    }
+    Some(head)
+}
+
+async fn read_more(stream: &mut tokio::net::TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
+    match stream.read_buf(bytes).await {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(()),
+    }
 }
 
 /// Answers with what it was asked; `/mirror` with the body alone, piece by piece.

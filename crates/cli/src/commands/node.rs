@@ -80,7 +80,7 @@ fn raise_open_files() {
 
 async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, began: Instant) -> Result<(), Fail> {
     let config = Config::read(arguments.config.as_deref())?;
-    let Settings { data, mut listening, admin, grace, tenancy } = Settings::new(arguments, &config)?;
+    let Settings { data, mut listening, admin, grace, tenancy } = Settings::new(arguments, &config, &console)?;
     listening.inherit(inherited.front);
     let format = if arguments.json { Format::Json } else { Format::Text { colour: console.colour() } };
     let log = Log::start(std::io::stderr(), format, arguments.access_log).context("cannot start the log")?;

@@ -11,6 +11,7 @@ use crate::console::Console;
 use crate::fail::Fail;
 use crate::grant_flags::GrantFlags;
 use crate::processes::{alone, member, supervisor};
+use crate::rehearsal::secrets;
 use crate::serving::{Premises, ServeFlags, Server, Subject};
 use crate::user_dirs;
 use crate::wasm_file::WasmFile;
@@ -80,9 +81,10 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
             "an app's grants are written in its isomer.toml: [components.NAME.grants]",
         ));
     }
-    let app = AppDir::open(&arguments.path)?;
+    let mut app = AppDir::open(&arguments.path)?;
     app.say_warnings(&console);
     let flags = &arguments.serve;
+    secrets::take(&mut app.app, flags.given_secrets.as_deref())?;
     if let (Some(group), Some(config)) = (&arguments.group, &arguments.config) {
         return alone::run(&app, group, config, flags, console, began).await;
     }

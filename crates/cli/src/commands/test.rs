@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use isomer_manifest::MONOLITH;
 
 use crate::app_dir::{self, AppDir};
 use crate::console::{Console, print};
 use crate::fail::{FAILED, Fail};
+use crate::rehearsal::diff::Detail;
 use crate::rehearsal::play::play;
 use crate::rehearsal::report::{self, Run};
 use crate::rehearsal::running::{Running, Setup};
 use crate::rehearsal::script;
+use crate::rehearsal::stubs::StubServer;
 
 /// Play the requests of `tests/*.toml` against the app, in each of its shapes, and check the answers.
 #[derive(clap::Args)]
@@ -24,6 +27,9 @@ pub(crate) struct Arguments {
     /// Only this file of cases; may be repeated [default: all in `tests`].
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Show what fails as a whole: the request and the answer with their bodies, differences without leaving lines out, the whole log.
+    #[arg(long, short)]
+    verbose: bool,
     /// Print the results as JSON on standard output.
     #[arg(long)]
     json: bool,
@@ -32,7 +38,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     let app = AppDir::open(&arguments.path)?;
     app.say_warnings(console);
-    let scripts = script::read_all(&app.dir, &arguments.files)?;
+    let secrets = app.app.secrets.keys().map(String::as_str).collect();
+    let scripts = script::read_all(&app.dir, &arguments.files, &secrets)?;
     let components = app_dir::read(&app.build(console)?)?;
     let shapes = shapes(arguments, &app);
     // All that is wrong is said before anything is run.
@@ -40,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         let planned = isomer_node::revision::plan(&app.app, &components, shape);
         planned.map_err(|error| Fail::revision(error, Some(&app.source)))?;
     }
+    let detail = if arguments.verbose { Detail::Whole } else { Detail::Short };
     // Where `isomer run` has it too.
     let code = app.dir.join(".isomer/cache");
     let mut runs: Vec<Run<'_>> = Vec::with_capacity(scripts.len() * shapes.len());
@@ -48,16 +56,27 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         for shape in &shapes {
             let progress = console.progress();
             progress.step(format!("{} in shape {shape}", script.source.name()));
-            let setup = Setup { app_dir: &app.dir, shape, code: &code, given_clock_and_random: script.same_answers };
+            let stubs =
+                StubServer::start(&script.stubs).context("cannot listen for requests to hosts that have stubs")?;
+            let setup = Setup {
+                app_dir: &app.dir,
+                shape,
+                code: &code,
+                given_clock_and_random: script.same_answers,
+                secrets: &script.secrets,
+                stubs: stubs.as_ref(),
+            };
             let running = Running::start(&setup)?;
             let reference = runs.get(first).filter(|_| script.same_answers);
-            let played = play(script, running.address, reference.map(|run| (run.shape, &run.played)));
-            runs.push(Run { script, shape, played, log: running.stop() });
+            let played = play(script, running.address, reference.map(|run| (run.shape, &run.played)), detail);
+            let log = running.stop();
+            let unknown = stubs.map(|stubs| stubs.unknown()).unwrap_or_default();
+            runs.push(Run { script, shape, played, log, unknown });
         }
     }
     print(&match arguments.json {
         true => format!("{:#}\n", report::for_programs(&app.app.name, &runs)),
-        false => report::for_people(&runs),
+        false => report::for_people(&runs, arguments.verbose),
     })?;
     if report::passed(&runs) { Ok(()) } else { Err(Fail::Exit(FAILED)) }
 }

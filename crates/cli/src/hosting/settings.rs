@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use isomer_admin::AdminAddress;
+use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_manifest::{HostFile, LinkAddress, SourceFile, parse_node_file};
 use isomer_node::listening::Listening;
 use isomer_node::tenancy::{TenancyOptions, TimesMax};
 
 use crate::app_dir::shown;
 use crate::commands::node::Arguments;
+use crate::console::Console;
 use crate::fail::Fail;
+use crate::outbound;
 use crate::user_dirs;
 
 /// Where the front door listens unless it is told otherwise.
@@ -54,7 +57,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(arguments: &Arguments, config: &Config) -> Result<Self, Fail> {
+    pub(crate) fn new(arguments: &Arguments, config: &Config, console: &Console) -> Result<Self, Fail> {
         let Config { file, folder } = config;
         let written = file.data.as_ref().map(|path| folder.join(&path.value));
         let data = arguments
@@ -82,9 +85,19 @@ impl Settings {
             tenancy.disk_reserve_bytes = bytes;
         }
         tenancy.times_max = TimesMax::of(&file.limits);
+        tenancy.network = network(file, folder, console)?;
         let grace = arguments.grace.map(Duration::from_secs).or(file.grace).unwrap_or(GRACE);
         Ok(Self { data, listening, admin, grace, tenancy })
     }
+}
+
+/// What apps' requests are sent through: with the authorities that the environment and the node file name.
+fn network(file: &HostFile, folder: &Path, console: &Console) -> Result<OutboundNetwork, Fail> {
+    let network = outbound::network(|warning| console.say(&console.renderer().diagnostic(&warning)));
+    let Some(written) = &file.outbound_authority else { return Ok(network) };
+    let path = folder.join(&written.value);
+    let trusted = network.authorities().with_file(&path, &path).map_err(|error| Fail::Usage(error.into()))?;
+    Ok(network.trusting(trusted))
 }
 
 fn admin_address(written: &LinkAddress, folder: &Path) -> Result<AdminAddress, Fail> {

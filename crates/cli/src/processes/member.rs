@@ -17,6 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::control::Control;
 use super::order::{Order, Word};
 use crate::fail::Fail;
+use crate::outbound;
+use crate::rehearsal::secrets;
 
 /// Runs as a member until told to stop. What goes wrong is told the supervisor.
 pub(crate) fn run() -> Result<(), Fail> {
@@ -41,7 +43,8 @@ async fn serve(control: &Arc<Control>, order: &Order, listener: Option<TcpListen
     let log = Log::start(std::io::stdout(), Format::Json, order.access_log).context("cannot start the log")?;
     isomer_observe::listen_to_warnings(log.clone());
     let source = SourceFile::new(order.manifest.0.as_str(), order.manifest.1.as_str());
-    let app = isomer_manifest::parse(&source).map_err(Fail::Manifest)?.app;
+    let mut app = isomer_manifest::parse(&source).map_err(Fail::Manifest)?.app;
+    secrets::take(&mut app, order.given_secrets.as_deref())?;
     let components = read(order)?;
     let data = DataDir::open_as_member(&order.data)?;
     let cache = CodeCache::open(&order.cache)?;
@@ -54,6 +57,8 @@ async fn serve(control: &Arc<Control>, order: &Order, listener: Option<TcpListen
         tls: None,
         front: listener,
         limits: Limits::default(),
+        // What is wrong with it was said by the supervisor.
+        network: outbound::network(|_| ()).with_stubs(order.stubs.clone()),
         given_clock_and_random: order.given_clock_and_random,
         grace: Duration::from_secs(order.grace_s),
     };

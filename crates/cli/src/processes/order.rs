@@ -1,6 +1,7 @@
 //! What supervisor and member say to each other: one JSON object a line.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,10 @@ pub(super) struct Order {
     pub(super) colour: bool,
     /// Are the time of day and randomness given by request and component?
     pub(super) given_clock_and_random: bool,
+    /// A folder of secrets that come before those of the manifest, for tests.
+    pub(super) given_secrets: Option<PathBuf>,
+    /// Where requests to some hosts go instead, for tests.
+    pub(super) stubs: BTreeMap<String, SocketAddr>,
 }
 
 /// Further lines to a member.

@@ -232,6 +232,8 @@ fn members(premises: &Premises, opened: &Opened, subject: &Subject<'_>, home: &H
             grace_s: premises.grace.as_secs(),
             colour: premises.console.colour(),
             given_clock_and_random: premises.given_clock_and_random,
+            given_secrets: premises.given_secrets.clone(),
+            stubs: premises.stubs.clone(),
         },
         front: *group == front,
         log: Log::member(&premises.log, group, width),

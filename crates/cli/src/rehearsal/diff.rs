@@ -9,45 +9,57 @@ const CONTEXT: usize = 2;
 /// Longer lines are cut.
 const LINE_CHARS_MAX: usize = 160;
 
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// The first lines, and of long ones the beginning.
+    Short,
+    /// Everything.
+    Whole,
+}
+
 /// The middle in which two texts differ: `-` is only in `expected`, `+` only in `found`.
 ///
 /// What both begin and end with is left out but for a few lines. A text that differs in two places shows all between them: that
 /// takes no search for the shortest way, and answers of two shapes mostly differ in one place.
-pub(super) fn lines(expected: &str, found: &str) -> Vec<String> {
+pub(super) fn lines(expected: &str, found: &str, detail: Detail) -> Vec<String> {
     let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
     let same_begin = expected.iter().zip(&found).take_while(|(left, right)| left == right).count();
     let rest = expected.len().min(found.len()) - same_begin;
     let same_end = expected.iter().rev().zip(found.iter().rev()).take(rest).take_while(|(l, r)| l == r).count();
-    let marked = |mark: char, line: &str| format!("{mark} {}", shortened(line));
+    let marked = |mark: char, line: &str| format!("{mark} {}", detail.shown(line));
     let middle = |all: &[&str], mark| -> Vec<String> {
         all[same_begin..all.len() - same_end].iter().map(|line| marked(mark, line)).collect()
     };
     let before = expected[same_begin.saturating_sub(CONTEXT)..same_begin].iter().map(|line| marked(' ', line));
     let after = expected[expected.len() - same_end..].iter().take(CONTEXT).map(|line| marked(' ', line));
-    let (gone, come) = (bounded(middle(&expected, '-')), bounded(middle(&found, '+')));
+    let (gone, come) = (detail.bounded(middle(&expected, '-')), detail.bounded(middle(&found, '+')));
     before.chain(gone).chain(come).chain(after).collect()
 }
 
 /// The first lines of a text.
-pub(super) fn beginning(text: &str) -> Vec<String> {
-    bounded(text.lines().map(|line| format!("  {}", shortened(line))).collect())
+pub(super) fn beginning(text: &str, detail: Detail) -> Vec<String> {
+    detail.bounded(text.lines().map(|line| format!("  {}", detail.shown(line))).collect())
 }
 
-fn bounded(mut lines: Vec<String>) -> Vec<String> {
-    if lines.len() > LINES_MAX {
-        let more = lines.len() - LINES_MAX;
-        lines.truncate(LINES_MAX);
-        lines.push(format!("  … and {more} more lines"));
+impl Detail {
+    fn bounded(self, mut lines: Vec<String>) -> Vec<String> {
+        if self == Self::Short && lines.len() > LINES_MAX {
+            let more = lines.len() - LINES_MAX;
+            lines.truncate(LINES_MAX);
+            lines.push(format!("  … and {more} more lines"));
+        }
+        lines
     }
-    lines
-}
 
-fn shortened(line: &str) -> String {
-    // What comes from outside moves no cursor.
-    let line: String = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
-    match line.char_indices().nth(LINE_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+    /// A line as it may be shown.
+    fn shown(self, line: &str) -> String {
+        // What comes from outside moves no cursor.
+        let line: String = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+        match line.char_indices().nth(LINE_CHARS_MAX) {
+            Some((end, _)) if self == Self::Short => format!("{}…", &line[..end]),
+            _ => line,
+        }
     }
 }
 
@@ -58,18 +70,20 @@ mod tests {
     #[test]
     fn what_both_have_is_left_out() {
         let text = |line: &str| format!("a\nb\nc\n{line}\nd\ne\nf\n");
-        assert_eq!(lines(&text("1"), &text("2")), ["  b", "  c", "- 1", "+ 2", "  d", "  e"]);
-        assert_eq!(lines("a\nb\n", "a\n"), ["  a", "- b"]);
-        assert_eq!(lines("", "new"), ["+ new"]);
-        assert_eq!(lines("x\nx\n", "x\nx\nx\n"), ["  x", "  x", "+ x"]);
+        assert_eq!(lines(&text("1"), &text("2"), Detail::Short), ["  b", "  c", "- 1", "+ 2", "  d", "  e"]);
+        assert_eq!(lines("a\nb\n", "a\n", Detail::Short), ["  a", "- b"]);
+        assert_eq!(lines("", "new", Detail::Short), ["+ new"]);
+        assert_eq!(lines("x\nx\n", "x\nx\nx\n", Detail::Short), ["  x", "  x", "+ x"]);
     }
 
     #[test]
     fn what_is_long_is_cut_and_controls_nothing() {
         let many: String = (0..100).map(|number| format!("{number}\n")).collect();
-        let shown = lines("", &many);
+        let shown = lines("", &many, Detail::Short);
         assert_eq!((shown.len(), shown[LINES_MAX].as_str()), (LINES_MAX + 1, "  … and 76 more lines"));
-        assert_eq!(beginning("\u{1b}[31mred"), ["  \u{fffd}[31mred"]);
-        assert_eq!(beginning(&"ä".repeat(200))[0].chars().count(), 2 + LINE_CHARS_MAX + 1);
+        assert_eq!(lines("", &many, Detail::Whole).len(), 100);
+        assert_eq!(beginning(&"ä".repeat(200), Detail::Whole)[0].chars().count(), 2 + 200);
+        assert_eq!(beginning("\u{1b}[31mred", Detail::Short), ["  \u{fffd}[31mred"]);
+        assert_eq!(beginning(&"ä".repeat(200), Detail::Short)[0].chars().count(), 2 + LINE_CHARS_MAX + 1);
     }
 }

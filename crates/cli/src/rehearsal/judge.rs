@@ -4,7 +4,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::client::{Answer, Session};
-use super::diff;
+use super::diff::{self, Detail};
 use super::script::{Capture, Expect, to_json};
 use super::variables::{self, Variables};
 
@@ -35,10 +35,15 @@ impl Problem {
 ///
 /// # Errors
 /// The first variable that has no value.
-pub(super) fn judge(expect: &Expect, answer: &Answer, variables: &Variables) -> Result<Vec<Problem>, String> {
+pub(super) fn judge(
+    expect: &Expect,
+    answer: &Answer,
+    variables: &Variables,
+    detail: Detail,
+) -> Result<Vec<Problem>, String> {
     let mut problems = Vec::new();
     let text = answer.text();
-    let body = || diff::beginning(&String::from_utf8_lossy(&Comparable::of(answer).body));
+    let body = || diff::beginning(&String::from_utf8_lossy(&Comparable::of(answer).body), detail);
     let status = expect.status.unwrap_or(STATUS);
     if answer.status != status {
         problems.push(Problem::new(format!("expected status {status}, found {}", answer.status)).lines(body()));
@@ -54,7 +59,7 @@ pub(super) fn judge(expect: &Expect, answer: &Answer, variables: &Variables) -> 
     if let Some(wanted) = &expect.body {
         let wanted = variables::plain(wanted, variables)?;
         if wanted != text {
-            let lines = match diff::lines(&wanted, &text) {
+            let lines = match diff::lines(&wanted, &text, detail) {
                 lines if lines.is_empty() => vec![format!("- {wanted:?}"), format!("+ {text:?}")],
                 lines => lines,
             };
@@ -66,7 +71,7 @@ pub(super) fn judge(expect: &Expect, answer: &Answer, variables: &Variables) -> 
         match serde_json::from_slice::<Value>(&answer.body) {
             Ok(found) if found == wanted => {}
             Ok(found) => {
-                let lines = diff::lines(&format!("{wanted:#}"), &format!("{found:#}"));
+                let lines = diff::lines(&format!("{wanted:#}"), &format!("{found:#}"), detail);
                 problems.push(Problem::new("the body is not the JSON expected").lines(lines));
             }
             Err(error) => problems.push(Problem::new(format!("the body is not JSON: {error}")).lines(body())),
@@ -82,7 +87,7 @@ pub(super) fn judge(expect: &Expect, answer: &Answer, variables: &Variables) -> 
         let unwanted = variables::plain(unwanted, variables)?;
         let line = text.lines().find(|line| line.contains(&unwanted) && !unwanted.is_empty());
         if line.is_some() || text.contains(&unwanted) {
-            let lines = diff::beginning(line.unwrap_or_default());
+            let lines = diff::beginning(line.unwrap_or_default(), detail);
             problems.push(Problem::new(format!("the body contains `{unwanted}`")).lines(lines));
         }
     }
@@ -125,12 +130,12 @@ pub(super) fn captured(capture: &Capture, answer: &Answer, session: &Session) ->
 
 /// How an answer differs from that of `other`, another shape; nothing where they are the same. `date` is the server's own clock, and the
 /// platform's error pages name the request, which has another number each time.
-pub(super) fn difference(other: &str, expected: &Answer, found: &Answer) -> Option<Problem> {
+pub(super) fn difference(other: &str, expected: &Answer, found: &Answer, detail: Detail) -> Option<Problem> {
     let (expected, found) = (Comparable::of(expected), Comparable::of(found));
     if expected == found {
         return None;
     }
-    let lines = match diff::lines(&expected.shown(), &found.shown()) {
+    let lines = match diff::lines(&expected.shown(), &found.shown(), detail) {
         lines if lines.is_empty() => {
             vec![format!("- {} bytes", expected.body.len()), format!("+ {} other bytes", found.body.len())]
         }
@@ -180,20 +185,21 @@ mod tests {
         Answer { status, headers, body: body.as_bytes().to_vec() }
     }
 
+    fn differ(expected: &Answer, found: &Answer) -> Option<Problem> {
+        difference("x", expected, found, Detail::Short)
+    }
+
     #[test]
     fn answers_differ_in_all_but_the_servers_clock() {
         let one = answer(200, &[("a", "1"), ("date", "now"), ("b", "2")], "first\nsecond\n");
-        assert_eq!(
-            difference("x", &one, &answer(200, &[("b", "2"), ("a", "1"), ("date", "then")], "first\nsecond\n")),
-            None
-        );
+        assert_eq!(differ(&one, &answer(200, &[("b", "2"), ("a", "1"), ("date", "then")], "first\nsecond\n")), None);
         for other in [
             answer(201, &[("a", "1"), ("b", "2")], "first\nsecond\n"),
             answer(200, &[("a", "1"), ("b", "3")], "first\nsecond\n"),
             answer(200, &[("a", "1"), ("b", "2")], "first\nthird\n"),
             answer(200, &[("a", "1"), ("b", "2")], "first\nsecond"),
         ] {
-            let problem = difference("x", &one, &other).expect("they differ");
+            let problem = differ(&one, &other).expect("they differ");
             assert_eq!(problem.what, "the answer is not that of shape x");
             assert!(!problem.lines.is_empty(), "{other:?}");
         }
@@ -210,8 +216,8 @@ mod tests {
                 &body,
             )
         };
-        assert_eq!(difference("x", &page("1", "it failed"), &page("22", "it failed")), None);
-        assert!(difference("x", &page("1", "it failed"), &page("1", "it is late")).is_some());
+        assert_eq!(differ(&page("1", "it failed"), &page("22", "it failed")), None);
+        assert!(differ(&page("1", "it failed"), &page("1", "it is late")).is_some());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::client::{Answer, Request, Session};
+use super::diff::{self, Detail};
 use super::judge::{self, Problem};
 use super::script::{Body, Case, Script};
 use super::variables::{self, Variables};
@@ -21,25 +22,35 @@ pub(crate) struct FailedCase {
     /// The status of the answer, if there was one.
     pub(crate) status: Option<u16>,
     pub(crate) problems: Vec<Problem>,
+    /// What was sent and what came, line by line, where everything is to be shown.
+    pub(crate) transcript: Vec<String>,
 }
 
 /// Plays a script at the front door of an app. A case that fails does not end it: what follows may say more. `reference` is the name
 /// of another shape and what came of the script there: answers must be the same.
-pub(crate) fn play(script: &Script, address: SocketAddr, reference: Option<(&str, &Played)>) -> Played {
+pub(crate) fn play(script: &Script, address: SocketAddr, reference: Option<(&str, &Played)>, detail: Detail) -> Played {
     let mut session = Session::new(address);
     let mut variables = Variables::new();
     let mut played = Played { answers: Vec::with_capacity(script.cases.len()), failed: Vec::new() };
     for (number, case) in script.cases.iter().enumerate() {
+        let mut transcript = Vec::new();
         let (answer, mut problems) = match case.request(number, script, &variables) {
-            Ok(request) => match session.send(&request) {
-                Ok(answer) => (Some(answer), Vec::new()),
-                Err(error) => (None, vec![Problem::new(format!("no answer came: {error}"))]),
-            },
+            Ok(request) => {
+                let answer = session.send(&request);
+                if detail == Detail::Whole {
+                    transcript = self::transcript(&request, answer.as_ref().ok());
+                }
+                match answer {
+                    Ok(answer) => (Some(answer), Vec::new()),
+                    Err(error) => (None, vec![Problem::new(format!("no answer came: {error}"))]),
+                }
+            }
             Err(unknown) => (None, vec![no_value(&unknown)]),
         };
         if let Some(answer) = &answer {
             problems.extend(
-                judge::judge(&case.expect, answer, &variables).unwrap_or_else(|unknown| vec![no_value(&unknown)]),
+                judge::judge(&case.expect, answer, &variables, detail)
+                    .unwrap_or_else(|unknown| vec![no_value(&unknown)]),
             );
             for (name, capture) in &case.capture {
                 match judge::captured(capture, answer, &session) {
@@ -50,16 +61,35 @@ pub(crate) fn play(script: &Script, address: SocketAddr, reference: Option<(&str
             if let Some((shape, reference)) = reference.filter(|_| case.compare)
                 && let Some(Some(expected)) = reference.answers.get(number)
             {
-                problems.extend(judge::difference(shape, expected, answer));
+                problems.extend(judge::difference(shape, expected, answer, detail));
             }
         }
         if !problems.is_empty() {
             let status = answer.as_ref().map(|answer| answer.status);
-            played.failed.push(FailedCase { number, status, problems });
+            played.failed.push(FailedCase { number, status, problems, transcript });
         }
         played.answers.push(answer);
     }
     played
+}
+
+/// What was sent, and what came.
+fn transcript(request: &Request, answer: Option<&Answer>) -> Vec<String> {
+    let mut text = format!("{} {}\n", request.method, request.target);
+    let add = |text: &mut String, headers: &[(String, String)], body: &[u8]| {
+        headers.iter().for_each(|(name, value)| *text += &format!("{name}: {value}\n"));
+        *text += &format!("\n{}\n", String::from_utf8_lossy(body));
+    };
+    add(&mut text, &request.headers, &request.body);
+    let mut lines = vec!["sent".to_owned()];
+    lines.extend(diff::beginning(text.trim_end(), Detail::Whole));
+    if let Some(answer) = answer {
+        let mut text = format!("{}\n", answer.status);
+        add(&mut text, &answer.headers, &answer.body);
+        lines.push("received".to_owned());
+        lines.extend(diff::beginning(text.trim_end(), Detail::Whole));
+    }
+    lines
 }
 
 fn no_value(variable: &str) -> Problem {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::play::{FailedCase, Played};
 use super::script::Script;
 
-/// Lines of the app's log that are shown of a shape in which something failed.
+/// Lines of each end of the app's log that are shown of a shape in which something failed: what went wrong first is said at its beginning, and
+/// a call stack may be all there is at its end.
 const LOG_LINES_MAX: usize = 20;
 
 /// A script in a shape.
@@ -16,8 +17,10 @@ pub(crate) struct Run<'a> {
     pub(crate) script: &'a Script,
     pub(crate) shape: &'a str,
     pub(crate) played: Played,
-    /// The end of the app's log.
+    /// The app's log.
     pub(crate) log: Vec<String>,
+    /// Requests to hosts outside that no stub of the script was for.
+    pub(crate) unknown: Vec<String>,
 }
 
 impl Run<'_> {
@@ -42,8 +45,8 @@ pub(crate) fn passed(runs: &[Run<'_>]) -> bool {
     runs.iter().all(Run::is_ok)
 }
 
-/// A table of all, then what failed. Ends with a line ending.
-pub(crate) fn for_people(runs: &[Run<'_>]) -> String {
+/// A table of all, then what failed, `whole` without leaving lines out. Ends with a line ending.
+pub(crate) fn for_people(runs: &[Run<'_>], whole: bool) -> String {
     let mut out = String::new();
     let width = |title: &str, text: fn(&Run<'_>) -> usize| runs.iter().map(text).max().unwrap_or(0).max(title.len());
     let (file, shape) = (width("file", |run| run.file().len()), width("shape", |run| run.shape.len()));
@@ -58,18 +61,38 @@ pub(crate) fn for_people(runs: &[Run<'_>]) -> String {
         out.push('\n');
         failure.show(&mut out, shapes.len());
     }
+    let unknown: BTreeSet<_> = runs.iter().filter(|run| !run.is_ok()).flat_map(|run| &run.unknown).collect();
+    if !unknown.is_empty() {
+        out.push_str("\nno stub answers\n");
+        for request in unknown {
+            let _ = writeln!(out, "  {request}");
+        }
+    }
     // Where it went wrong as it did before, the log says the same.
     let mut shown: Vec<(&str, &str)> = Vec::new();
     for Failure { run, .. } in failures {
         if !run.log.is_empty() && !shown.contains(&(run.file(), run.shape)) {
             shown.push((run.file(), run.shape));
             let _ = writeln!(out, "\nlog of {} in shape {}", run.file(), run.shape);
-            for line in &run.log[run.log.len().saturating_sub(LOG_LINES_MAX)..] {
+            for line in if whole { run.log.clone() } else { ends(&run.log) } {
                 let _ = writeln!(out, "  {line}");
             }
         }
     }
     out
+}
+
+/// The first lines and the last ones.
+fn ends(lines: &[String]) -> Vec<String> {
+    match lines.len().checked_sub(2 * LOG_LINES_MAX) {
+        // One line would take the place of one line.
+        None | Some(0 | 1) => lines.to_vec(),
+        Some(more) => {
+            let between = format!("… {more} lines (--verbose shows them)");
+            let (first, last) = (&lines[..LOG_LINES_MAX], &lines[lines.len() - LOG_LINES_MAX..]);
+            first.iter().chain([&between]).chain(last).cloned().collect()
+        }
+    }
 }
 
 /// A case that went wrong in the same way in some shapes.
@@ -119,6 +142,9 @@ impl Failure<'_> {
                 let _ = writeln!(out, "    {line}");
             }
         }
+        for line in &failed.transcript {
+            let _ = writeln!(out, "{}", format!("  {line}").trim_end());
+        }
     }
 }
 
@@ -144,4 +170,21 @@ pub(crate) fn for_programs(app: &str, runs: &[Run<'_>]) -> Value {
         })
     };
     json!({ "app": app, "passed": passed(runs), "runs": runs.iter().map(run).collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_shown_from_both_ends() {
+        let lines = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        assert_eq!(ends(&lines(41)), lines(41));
+        let shown = ends(&lines(142));
+        assert_eq!((shown.len(), shown[0].as_str(), shown[19].as_str()), (41, "0", "19"));
+        assert_eq!(
+            (shown[20].as_str(), shown[21].as_str(), shown[40].as_str()),
+            ("… 102 lines (--verbose shows them)", "122", "141")
+        );
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! It ends with its standard input, so it never outlives the process that started it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::secrets;
+use super::stubs::StubServer;
 use crate::fail::{FAILED, Fail};
 
 /// Compiling a large app takes a while, but not longer.
@@ -26,8 +28,14 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// How long the log of a process that has ended is read on: somebody else may hold it.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 
-/// Lines of the log that are kept.
+/// Lines that are kept of each end of the log.
 const LINES_MAX: usize = 200;
+
+/// What the app stores, in the folder that is removed with the process.
+const DATA: &str = "data";
+
+/// The secrets that it is given, in the same folder.
+const SECRETS: &str = "secrets";
 
 /// How often a process is asked whether it has ended.
 const ASK_EVERY: Duration = Duration::from_millis(5);
@@ -40,13 +48,17 @@ pub(crate) struct Setup<'a> {
     pub(crate) code: &'a Path,
     /// Are the time of day and randomness given by request and component?
     pub(crate) given_clock_and_random: bool,
+    /// Values of secrets, by name.
+    pub(crate) secrets: &'a BTreeMap<String, String>,
+    /// Hosts that are not those of the internet.
+    pub(crate) stubs: Option<&'a StubServer>,
 }
 
 /// An app that serves.
 pub(crate) struct Running {
     child: Child,
     pub(crate) address: SocketAddr,
-    log: Receiver<VecDeque<String>>,
+    log: Receiver<Vec<String>>,
     /// Removed when the process has ended.
     _data: tempfile::TempDir,
 }
@@ -59,14 +71,22 @@ impl Running {
         let program = std::env::current_exe().context("cannot tell which program this is")?;
         let mut command = Command::new(program);
         command.arg("run").arg(setup.app_dir).args(["--shape", setup.shape, "--listen", "127.0.0.1:0"]);
-        command.args(["--grace", GRACE_S]).arg("--data").arg(data.path()).arg("--rehearse").arg(setup.code);
+        command.args(["--grace", GRACE_S]).arg("--data").arg(data.path().join(DATA)).arg("--rehearse").arg(setup.code);
         if setup.given_clock_and_random {
             command.arg("--given-clock-and-random");
+        }
+        if !setup.secrets.is_empty() {
+            let folder = data.path().join(SECRETS);
+            secrets::write(&folder, setup.secrets)?;
+            command.arg("--given-secrets").arg(folder);
+        }
+        for stub in setup.stubs.into_iter().flat_map(StubServer::flags) {
+            command.args(["--stub", &stub]);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start the app's process")?;
         let events = lines(child.stdout.take().context("the app's process has no output")?);
-        let log = last_lines(child.stderr.take().context("the app's process has no log")?);
+        let log = both_ends(child.stderr.take().context("the app's process has no log")?);
         let ready = events.recv_timeout(START_MAX);
         let url = ready.ok().and_then(|line| {
             let event: serde_json::Value = serde_json::from_str(&line).ok()?;
@@ -93,9 +113,9 @@ impl Running {
         Fail::Said { text, code: if code == 0 { FAILED } else { code } }
     }
 
-    /// The end of its log, once it has ended.
+    /// Its log, once it has ended.
     fn last_words(&self) -> Vec<String> {
-        self.log.recv_timeout(LAST_WORDS_MAX).unwrap_or_default().into()
+        self.log.recv_timeout(LAST_WORDS_MAX).unwrap_or_default()
     }
 
     /// Its exit code, when it has ended of itself.
@@ -135,20 +155,30 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// The last lines of a pipe, when it has ended.
-fn last_lines(pipe: impl Read + Send + 'static) -> Receiver<VecDeque<String>> {
+/// The first and the last lines of a pipe, when it has ended.
+fn both_ends(pipe: impl Read + Send + 'static) -> Receiver<Vec<String>> {
     let (sender, receiver) = channel();
     let lines = lines(pipe);
     std::thread::spawn(move || {
-        let mut last = VecDeque::new();
+        let mut first: Vec<String> = Vec::new();
+        let (mut last, mut lost) = (VecDeque::new(), 0);
         for line in lines {
+            if first.len() < LINES_MAX {
+                first.push(line);
+                continue;
+            }
             if last.len() == LINES_MAX {
                 last.pop_front();
+                lost += 1;
             }
             last.push_back(line);
         }
+        if lost > 0 {
+            first.push(format!("… {lost} lines"));
+        }
+        first.extend(last);
         // Nobody may want them.
-        let _ = sender.send(last);
+        let _ = sender.send(first);
     });
     receiver
 }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use isomer_manifest::{Diagnostic, SourceFile, Span, Spanned};
+use isomer_manifest::{Diagnostic, OutboundHost, SourceFile, Span, Spanned};
 use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::stubs::Stub;
 use super::variables;
 use crate::app_dir::shown;
 use crate::fail::Fail;
@@ -22,6 +23,10 @@ pub(crate) struct Script {
     pub(crate) source: SourceFile,
     /// Must every shape give the same answers, to the byte?
     pub(crate) same_answers: bool,
+    /// Values of secrets of the app, by name.
+    pub(crate) secrets: BTreeMap<String, String>,
+    /// Answers of hosts outside.
+    pub(crate) stubs: Vec<Stub>,
     pub(crate) cases: Vec<Case>,
 }
 
@@ -113,8 +118,24 @@ pub(super) enum Capture {
 struct RawScript {
     #[serde(default)]
     same_answers: bool,
+    #[serde(default)]
+    secrets: BTreeMap<Spanned<String>, String>,
+    #[serde(default, rename = "stub")]
+    stubs: Vec<RawStub>,
     #[serde(default, rename = "case")]
     cases: Vec<RawCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStub {
+    host: Spanned<String>,
+    request: Option<Spanned<String>>,
+    status: Option<u16>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body: Option<String>,
+    json: Option<toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -139,8 +160,8 @@ fn yes() -> bool {
     true
 }
 
-/// The scripts of an app, by name: those that were named, or all of its folder.
-pub(crate) fn read_all(app_dir: &Path, named: &[PathBuf]) -> Result<Vec<Script>, Fail> {
+/// The scripts of an app, by name: those that were named, or all of its folder. `secrets` are the names of the app's.
+pub(crate) fn read_all(app_dir: &Path, named: &[PathBuf], secrets: &BTreeSet<&str>) -> Result<Vec<Script>, Fail> {
     let paths = if named.is_empty() { in_folder(&app_dir.join(FOLDER))? } else { named.to_vec() };
     if paths.is_empty() {
         return Err(Fail::usage(
@@ -152,7 +173,7 @@ pub(crate) fn read_all(app_dir: &Path, named: &[PathBuf]) -> Result<Vec<Script>,
     let mut scripts = Vec::with_capacity(paths.len());
     for path in paths {
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()));
-        match parse(SourceFile::new(shown(&path), text.map_err(Fail::Usage)?)) {
+        match parse(SourceFile::new(shown(&path), text.map_err(Fail::Usage)?), secrets) {
             Ok(script) => scripts.push(script),
             Err(mistakes) => found.extend(mistakes),
         }
@@ -173,7 +194,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, Fail> {
 ///
 /// # Errors
 /// Every mistake in it; if it has not the right form, only the first.
-pub(super) fn parse(source: SourceFile) -> Result<Script, Vec<Diagnostic>> {
+pub(super) fn parse(source: SourceFile, secrets: &BTreeSet<&str>) -> Result<Script, Vec<Diagnostic>> {
     let raw = toml::from_str::<RawScript>(source.text()).map_err(|error| {
         let span = error.span().map(Span::from).unwrap_or_default();
         let message = error.message().lines().next().unwrap_or("it cannot be read").to_owned();
@@ -189,20 +210,94 @@ pub(super) fn parse(source: SourceFile) -> Result<Script, Vec<Diagnostic>> {
             Err(mistake) => mistakes.push(mistake.code("script").at(at, "in this case").in_source(&source)),
         }
     }
-    if mistakes.is_empty() { Ok(Script { same_answers: raw.same_answers, cases, source }) } else { Err(mistakes) }
+    for name in raw.secrets.keys().filter(|name| !secrets.contains(name.value.as_str())) {
+        let mistake = Diagnostic::error(format!("the app has no secret `{}`", name.value)).code("script");
+        let hint = match secrets.is_empty() {
+            true => "its isomer.toml has no `[secrets]`".to_owned(),
+            false => {
+                format!("it has {}", secrets.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+            }
+        };
+        mistakes.push(mistake.at(name.span, "").hint(hint).in_source(&source));
+    }
+    let mut stubs = Vec::with_capacity(raw.stubs.len());
+    for raw in raw.stubs {
+        let at = raw.request.as_ref().map_or(raw.host.span, |request| request.span);
+        match stub(raw) {
+            Ok(stub) => stubs.push(stub),
+            Err(mistake) => mistakes.push(mistake.code("script").at(at, "in this stub").in_source(&source)),
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let secrets = raw.secrets.into_iter().map(|(name, value)| (name.value, value)).collect();
+    Ok(Script { same_answers: raw.same_answers, secrets, stubs, cases, source })
+}
+
+/// Method and target of `METHOD /path`.
+fn method_and_target(request: &str) -> Option<(&str, &str)> {
+    let (method, target) = request.split_once(' ')?;
+    let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
+    (is_method && target.starts_with('/') && !target.contains(' ')).then_some((method, target))
+}
+
+fn not_a_request(request: &str) -> Box<Diagnostic> {
+    let error = Diagnostic::error(format!("`{request}` is not a request"));
+    Box::new(error.hint("write the method and the path: `request = \"GET /cart\"`"))
+}
+
+/// An answer of a host outside. A mistake has no place yet.
+fn stub(raw: RawStub) -> Result<Stub, Box<Diagnostic>> {
+    let host = match raw.host.value.parse::<OutboundHost>() {
+        Ok(host) if !host.host.contains('*') => host.to_string(),
+        Ok(_) => {
+            let error = Diagnostic::error(format!("`{}` is not one host", raw.host.value));
+            return Err(Box::new(error.hint("write a stub for each host: `host = \"api.example.com\"`")));
+        }
+        Err(error) => {
+            let hint = error.hint();
+            return Err(Box::new(Diagnostic::error(error.to_string()).hint(hint)));
+        }
+    };
+    let request = match &raw.request {
+        Some(request) => {
+            let (method, target) = method_and_target(&request.value).ok_or_else(|| not_a_request(&request.value))?;
+            Some((method.to_owned(), target.to_owned()))
+        }
+        None => None,
+    };
+    let status = raw.status.unwrap_or(200);
+    if !(200..600).contains(&status) {
+        let error = Diagnostic::error(format!("{status} is not the status of an answer"));
+        return Err(Box::new(error.hint("write one of 200 to 599")));
+    }
+    let mut headers: Vec<_> = raw.headers.into_iter().collect();
+    let breaks_lines = |text: &str| text.contains(['\r', '\n', '\0']);
+    if let Some((name, _)) = headers.iter().find(|(name, value)| breaks_lines(name) || breaks_lines(value)) {
+        let error = Diagnostic::error(format!("the header `{}` has a line ending in it", name.escape_debug()));
+        return Err(Box::new(error.hint("write a header for each line")));
+    }
+    let body = match (raw.body, raw.json) {
+        (Some(_), Some(_)) => {
+            return Err(Box::new(Diagnostic::error("an answer has one body").hint("keep `body` or `json`")));
+        }
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(value)) => {
+            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+                headers.push(("content-type".to_owned(), "application/json".to_owned()));
+            }
+            to_json(&value).to_string().into_bytes()
+        }
+        (None, None) => Vec::new(),
+    };
+    Ok(Stub { host, request, status, headers, body })
 }
 
 /// A case; `known` are the variables that earlier ones have captured. A mistake has no place yet.
 fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Result<Case, Box<Diagnostic>> {
     let request = &raw.request.value;
-    let (method, target) = request.split_once(' ').unwrap_or((request, ""));
-    let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
-    if !is_method || !target.starts_with('/') || target.contains(' ') {
-        return Err(Box::new(
-            Diagnostic::error(format!("`{request}` is not a request"))
-                .hint("write the method and the path: `request = \"GET /cart\"`"),
-        ));
-    }
+    let (method, target) = method_and_target(request).ok_or_else(|| not_a_request(request))?;
     let body = match (raw.body, raw.form, raw.json) {
         (None, None, None) => Body::Nothing,
         (Some(text), None, None) => Body::Text(text),
@@ -307,7 +402,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Script, String> {
-        parse(SourceFile::new("tests/a.toml", text)).map_err(|found| Renderer::plain().diagnostics(&found))
+        parse(SourceFile::new("tests/a.toml", text), &BTreeSet::from(["payment-key"]))
+            .map_err(|found| Renderer::plain().diagnostics(&found))
     }
 
     #[test]
@@ -321,6 +417,23 @@ mod tests {
         assert_eq!((first.name.as_str(), first.line, first.target.as_str()), ("GET /", 4, "/"));
         assert_eq!((second.name.as_str(), second.line, second.method.as_str()), ("second", 8, "POST"));
         assert!(first.compare && first.expect.status.is_none());
+    }
+
+    #[test]
+    fn secrets_and_stubs_stand_at_the_top() {
+        let script = read(
+            "secrets.payment-key = \"s3cret\"\n\n[[stub]]\nhost = \"API.example\"\nrequest = \"GET /rates\"\njson = { eur = 1 }\n\n\
+             [[stub]]\nhost = \"[::1]:80\"\nstatus = 503\n",
+        )
+        .expect("it is right");
+        assert_eq!(script.secrets["payment-key"], "s3cret");
+        let [first, second] = script.stubs.as_slice() else { panic!("two stubs") };
+        assert_eq!(
+            (first.host.as_str(), first.status, first.body.as_slice()),
+            ("api.example", 200, &b"{\"eur\":1}"[..])
+        );
+        assert_eq!(first.headers, [("content-type".to_owned(), "application/json".to_owned())]);
+        assert_eq!((second.host.as_str(), second.status, &second.request), ("[::1]:80", 503, &None));
     }
 
     #[test]
@@ -340,6 +453,13 @@ mod tests {
                 "`${b}`",
                 "`${a}`",
             ),
+            ("secrets.payment = \"x\"\n", "the app has no secret `payment`", "`payment-key`"),
+            ("[[stub]]\nhost = \"*.a.example\"\n", "`*.a.example` is not one host", "for each host"),
+            ("[[stub]]\nhost = \"https://a.example\"\n", "not a URL", "a.example"),
+            ("[[stub]]\nhost = \"a.example\"\nrequest = \"/x\"\n", "`/x` is not a request", "GET /cart"),
+            ("[[stub]]\nhost = \"a.example\"\nbody = \"a\"\njson = 1\n", "one body", "keep `body`"),
+            ("[[stub]]\nhost = \"a.example\"\nstatus = 100\n", "100 is not the status", "200 to 599"),
+            ("[[stub]]\nhost = \"a.example\"\nheaders = { a = \"b\\nc\" }\n", "line ending", "each line"),
         ] {
             let shown = shown(text);
             assert!(shown.contains(message) && shown.contains(hint) && shown.contains("--> tests/a.toml:"), "{shown}");

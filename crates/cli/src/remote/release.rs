@@ -1,4 +1,5 @@
-//! An app of this machine as a release: its manifest, its built components, and the files of its folder that it is granted or migrated with.
+//! An app of this machine as a release: its manifest, its built components, and the files of its folder that it is granted or migrated with,
+//! certificate authorities of its hosts among them.
 //!
 //! A folder that may be written is not sent: on a node it lies with the app's data, and is empty at first.
 
@@ -75,17 +76,30 @@ fn paths(app: &AppDir) -> Result<Paths, Fail> {
     let migrations = app.app.sql.values().filter_map(|store| store.migrations.as_ref());
     let folders: BTreeSet<&PathBuf> = granted.chain(migrations).collect();
     let mut paths = Paths::default();
+    let root = app.dir.canonicalize().with_context(|| format!("cannot open `{}`", app.dir.display()))?;
     for folder in folders {
-        let Some(folder) = inside(folder) else {
-            return Err(Fail::usage(
-                format!("`{}` is not in the app's folder", folder.display()),
-                "on a node an app has its own folder only: move it there, and write a relative path",
-            ));
-        };
-        let root = app.dir.canonicalize().with_context(|| format!("cannot open `{}`", app.dir.display()))?;
-        walk(&root, &folder, &mut paths)?;
+        walk(&root, &own(folder)?, &mut paths)?;
+    }
+    let hosts = app.app.components.values().flat_map(|component| &component.grants.http);
+    for authority in hosts.filter_map(|host| host.value.authority.as_ref()) {
+        let path = own(authority)?;
+        // What it leads to is read later, which says what is wrong with it.
+        let is_link = std::fs::symlink_metadata(root.join(&path)).is_ok_and(|found| found.is_symlink());
+        if !is_link || leads_to_file(&root, &path)? {
+            paths.files.insert(path);
+        }
     }
     Ok(paths)
+}
+
+/// A path that the manifest names, which must be one of the app's folder.
+fn own(path: &Path) -> Result<PathBuf, Fail> {
+    inside(path).ok_or_else(|| {
+        Fail::usage(
+            format!("`{}` is not in the app's folder", path.display()),
+            "on a node an app has its own folder only: move it there, and write a relative path",
+        )
+    })
 }
 
 /// All files below a folder, and the folders that hold nothing. A link is followed if it leads to a file of the app's folder.

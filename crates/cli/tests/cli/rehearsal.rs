@@ -146,3 +146,107 @@ fn an_app_that_does_not_start_says_why() {
     workspace.write("tests/any.toml", "[[case]]\nrequest = \"GET /\"\n");
     assert_run!(workspace, workspace.run(&["test"]));
 }
+
+const PROBES: &str = "[app]\nname = \"probes\"\nversion = \"1.0.0\"\n\n\
+    [components.fetch]\nwasm = \"fetch.wasm\"\nroutes = [\"/...\"]\ngrants.http = [\"api.example\", \"pay.example:8443\"]\n\n\
+    [components.secret]\nwasm = \"secret.wasm\"\nroutes = [\"/secret\"]\ngrants.secrets = [\"key\", \"salt\"]\n\n\
+    [secrets]\nkey = { env = \"ISOMER_TEST_NO_SUCH_VARIABLE\" }\nsalt = { file = \"salt.txt\" }\n\n\
+    [shapes.split]\ngroups = { one = [\"fetch\", \"secret\"] }\n";
+
+/// An app that asks others and has secrets, with a file of cases.
+fn probes(cases: &str) -> Workspace {
+    let workspace = Workspace::with_manifest(PROBES);
+    workspace.guest("fetch-probe", "fetch.wasm");
+    workspace.guest("secret-probe", "secret.wasm");
+    workspace.write("salt.txt", "of the app\n");
+    workspace.write("tests/probes.toml", cases);
+    workspace
+}
+
+#[test]
+fn a_script_has_secrets_and_answers_of_hosts_outside() {
+    let workspace = probes(
+        r#"
+        secrets.key = "of the script"
+
+        [[stub]]
+        host = "api.example"
+        request = "GET /rates"
+        json = { eur = 1 }
+
+        [[stub]]
+        host = "pay.example:8443"
+        status = 402
+        headers = { x-reason = "poor" }
+        body = "no money"
+
+        [[case]]
+        request = "GET /secret?name=key"
+        expect.body = "of the script"
+
+        [[case]]
+        request = "GET /secret?name=salt"
+        expect.body = "of the app"
+
+        [[case]]
+        request = "GET /?url=https://api.example/rates?of=eur"
+        expect.json = { eur = 1 }
+
+        [[case]]
+        request = "POST /?method=POST&url=https://pay.example:8443/charge"
+        body = "12 EUR"
+        expect.status = 402
+        expect.body = "no money"
+
+        [[case]]
+        name = "what is not granted is not reached, stub or not"
+        request = "GET /?url=http://pay.example/charge"
+        expect.status = 502
+        expect.contains = "HttpRequestDenied"
+        "#,
+    );
+    let ran = workspace.run(&["test"]);
+    assert!(ran.starts_with("exit code: 0\n"), "{ran}");
+}
+
+#[test]
+fn what_no_stub_answers_and_whole_bodies_are_shown() {
+    let long: String = (0..60).map(|number| format!("line {number}\n")).collect();
+    let workspace = probes(&format!(
+        "secrets = {{ key = \"k\" }}\n[[stub]]\nhost = \"api.example\"\nrequest = \"GET /long\"\nbody = {long:?}\n\
+         [[case]]\nrequest = \"GET /?url=http://api.example/long\"\nexpect.body = \"short\"\n\
+         [[case]]\nrequest = \"GET /?url=http://api.example/other\"\n"
+    ));
+    let ran = workspace.run(&["test", "--shape", "monolith"]);
+    assert!(
+        ran.starts_with("exit code: 1\n") && ran.contains("no stub answers\n  GET /other of api.example\n"),
+        "{ran}"
+    );
+    assert!(ran.contains("+ line 0\n") && !ran.contains("line 59") && !ran.contains("received"), "{ran}");
+    let ran = workspace.run(&["test", "--shape", "monolith", "--verbose"]);
+    assert!(ran.contains("+ line 59\n"), "{ran}");
+    assert!(ran.contains("  sent\n    GET /?url=http://api.example/long\n"), "{ran}");
+    assert!(ran.contains("  received\n    404\n"), "{ran}");
+}
+
+#[test]
+fn the_clock_of_a_script_moves_from_case_to_case_and_chance_within_one() {
+    let workspace = workspace(
+        r#"
+        same_answers = true
+
+        [[case]]
+        request = "GET /time-and-chance"
+        expect.matches = "^1767225601\\.000000000 1767225601\\.000000000 "
+        capture.first = "([0-9a-f]{12,16}) "
+        capture.again = "then \\S+ \\S+ \\[[^\\]]*\\] ([0-9a-f]+) "
+
+        [[case]]
+        request = "GET /time-and-chance"
+        expect.matches = "^1767225602\\.000000000 "
+        expect.lacks = ["${first}", "${again}"]
+        "#,
+    );
+    let ran = workspace.run(&["test"]);
+    assert!(ran.starts_with("exit code: 0\n"), "{ran}");
+}

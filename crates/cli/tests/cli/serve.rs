@@ -62,6 +62,53 @@ fn a_single_component_has_the_grants_of_its_flags() {
 }
 
 #[test]
+fn an_authority_of_the_environment_is_trusted() {
+    let workspace = Workspace::new();
+    workspace.guest("fetch-probe", "fetch.wasm");
+    let authority = rcgen::KeyPair::generate().unwrap();
+    let mut own = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    own.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    workspace.write("company.pem", own.self_signed(&authority).unwrap().pem());
+    let issuer = rcgen::Issuer::new(own, authority);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["app.localhost".to_owned()]).unwrap();
+    let certificate = certificate.signed_by(&key, &issuer).unwrap();
+    workspace.write("certificates/app.crt", certificate.pem());
+    workspace.write("certificates/app.key", key.serialize_pem());
+    workspace.private_file("certificates/app.key");
+    // The node itself is a server with a certificate.
+    workspace.write("node.toml", "[front]\nlisten_tls = \"127.0.0.1:0\"\n[front.tls]\nfolder = \"certificates\"\n");
+    let arguments = ["node", "--config", "node.toml", "--data", "data", "--admin", "127.0.0.1:0", "--json"];
+    let upstream = workspace.started(workspace.command(&arguments));
+    let port = upstream.address_of("https").rsplit_once(':').unwrap().1.to_owned();
+    let path = format!("/?url=https://app.localhost:{port}/");
+    let company = workspace.path("company.pem");
+    let ask = |variables: &[(&str, &str)]| {
+        let server = workspace.serve_with(&["run", "fetch.wasm", "--allow", "app.localhost"], variables);
+        server.get(&path)
+    };
+    let (status, body) = ask(&[("SSL_CERT_FILE", "")]);
+    assert!(status == 502 && body.contains("TlsCertificateError"), "{status} {body}");
+    let (status, body) = ask(&[("SSL_CERT_FILE", company.to_str().unwrap())]);
+    assert_eq!(status, 404, "the node has no app there: {body}");
+    // What cannot be read does not keep an app from running that needs no other authorities.
+    let server = workspace.serve_with(&["run", "fetch.wasm"], &[("SSL_CERT_FILE", "/nowhere/ca.pem")]);
+    server.wait_for_log("`/nowhere/ca.pem` cannot be read");
+}
+
+#[test]
+fn local_time_is_that_of_no_place() {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"clock\"\nversion = \"1.0.0\"\n[components.it]\nwasm = \"it.wasm\"\nroutes = [\"/...\"]\ngrants.sql = [\"default\"]\n",
+    );
+    workspace.guest("sql-probe", "it.wasm");
+    let server = workspace.serve_with(&["run"], &[("TZ", "FAR-9")]);
+    let query = "/query?sql=SELECT%20datetime(0,'unixepoch','localtime'),datetime(0,'unixepoch','utc'),strftime('%25H',0,'unixepoch','localtime')";
+    let (status, body) = server.get(query);
+    assert!(status == 200 && body.ends_with("1970-01-01 00:00:00\t1970-01-01 00:00:00\t00\n"), "{body}");
+}
+
+#[test]
 fn a_single_component_reaches_the_hosts_of_its_flags() {
     let workspace = Workspace::new();
     workspace.guest("fetch-probe", "fetch.wasm");

@@ -59,6 +59,12 @@ impl Workspace {
         std::fs::DirBuilder::new().mode(0o700).create(self.path(path)).unwrap();
     }
 
+    /// Keeps others from reading a file in it.
+    pub(crate) fn private_file(&self, path: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(self.path(path), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
     /// Puts a test guest into the folder.
     pub(crate) fn guest(&self, name: &str, path: &str) {
         self.write(path, isomer_test_guests::bytes(name));
@@ -75,7 +81,9 @@ impl Workspace {
         }
         command.env("XDG_CACHE_HOME", self.path(".cache"));
         command.env("XDG_DATA_HOME", self.path(".data"));
-        for variable in ["ISOMER_NODE", "ISOMER_TOKEN", "COLUMNS", "CLICOLOR_FORCE", "NO_COLOR", "RUST_BACKTRACE"] {
+        for variable in
+            ["ISOMER_NODE", "ISOMER_TOKEN", "SSL_CERT_FILE", "COLUMNS", "CLICOLOR_FORCE", "NO_COLOR", "RUST_BACKTRACE"]
+        {
             command.env_remove(variable);
         }
         command
@@ -140,7 +148,8 @@ impl Workspace {
         command
     }
 
-    fn started(&self, mut command: Command) -> Server {
+    /// Starts a server and waits until it answers.
+    pub(crate) fn started(&self, mut command: Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let events = lines(child.stdout.take().unwrap());
         let log = lines(child.stderr.take().unwrap());
@@ -188,6 +197,13 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn address(&self) -> &str {
         self.ready["url"].as_str().unwrap().strip_prefix("http://").unwrap()
+    }
+
+    /// The address that it serves with this scheme.
+    pub(crate) fn address_of(&self, scheme: &str) -> String {
+        let urls = self.ready["urls"].as_array().unwrap().iter().map(|url| url.as_str().unwrap());
+        let with_scheme = |url: &str| Some(url.strip_prefix(scheme)?.strip_prefix("://")?.to_owned());
+        urls.filter_map(with_scheme).next().unwrap()
     }
 
     /// Where it takes calls of other groups.

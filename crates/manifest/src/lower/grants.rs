@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::PathBuf;
 
 use super::Lowering;
 use crate::diagnostic::Diagnostic;
@@ -38,14 +39,15 @@ impl Lowering<'_> {
     fn hosts(&mut self, raw: Vec<Spanned<RawHost>>) -> Vec<Spanned<OutboundHost>> {
         let mut hosts = vec![];
         for host in raw {
-            let (text, private) = match host.value {
-                RawHost::Text(text) => (text, false),
-                RawHost::Table(RawHostTable { host: Some(text), private }) => (text, private),
+            let (text, private, authority) = match host.value {
+                RawHost::Text(text) => (text, false, None),
+                RawHost::Table(RawHostTable { host: Some(text), private, authority }) => (text, private, authority),
                 // A missing `host` was reported before.
                 RawHost::Table(RawHostTable { host: None, .. }) => continue,
             };
             if let Some(parsed) = self.valid(text.0.parse::<OutboundHost>(), "bad-host", host.span) {
-                hosts.push(Spanned::new(OutboundHost { private, ..parsed }, host.span));
+                let authority = authority.map(|path| PathBuf::from(path.0));
+                hosts.push(Spanned::new(OutboundHost { private, authority, ..parsed }, host.span));
             }
         }
         self.once("host", hosts)

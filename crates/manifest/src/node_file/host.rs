@@ -9,7 +9,9 @@ use crate::invalid::InvalidText;
 use crate::source::{Span, Spanned};
 use crate::units::{parse_duration, parse_size};
 
-use super::raw::{AddressText, NetworkText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawHost, RawHostLimits};
+use super::raw::{
+    AddressText, NetworkText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawHost, RawHostLimits, RawOutbound,
+};
 use super::{LinkAddress, Network};
 
 /// A node that hosts apps. What is absent is as the platform has it, or as the command line says.
@@ -35,6 +37,8 @@ pub struct HostFile {
     pub admin_remote: bool,
     /// Names under which admins may ask, beside addresses and `localhost`.
     pub admin_hosts: Vec<String>,
+    /// PEM file with certificate authorities that outgoing HTTPS trusts, beside the public ones; as written.
+    pub outbound_authority: Option<Spanned<PathBuf>>,
     /// What it takes on.
     pub limits: HostLimits,
 }
@@ -112,6 +116,7 @@ pub(super) fn read(
     node: Option<RawHost>,
     front: Option<RawFront>,
     admin: RawAdmin,
+    outbound: RawOutbound,
     limits: Option<RawHostLimits>,
     found: &mut Vec<Diagnostic>,
 ) -> HostFile {
@@ -131,6 +136,7 @@ pub(super) fn read(
             .and_then(|at| reader.value(at.map(|text| text.0), "bad-address", |text| text.parse())),
         admin_remote: admin.remote,
         admin_hosts: admin.hosts,
+        outbound_authority: outbound.authority.map(|path| path.map(|text| PathBuf::from(text.0))),
         limits: reader.limits(limits),
     };
     if let (Some(at), None) = (file.listen_tls.first(), &file.tls) {

@@ -121,7 +121,8 @@ fn read(text: &str, found: &mut Vec<Diagnostic>) -> Option<NodeFile> {
     ]);
     let admin = raw.admin.map(|admin| admin.value).unwrap_or_default();
     let (node, front) = (raw.node.map(|it| it.value), raw.front.map(|it| it.value));
-    let host = host::read(node, front, admin, raw.limits.map(|it| it.value), found);
+    let outbound = raw.outbound.map(|it| it.value).unwrap_or_default();
+    let host = host::read(node, front, admin, outbound, raw.limits.map(|it| it.value), found);
     let mut report = |error: InvalidText, span| {
         let hint = error.hint();
         found.push(Diagnostic::error(error.to_string()).code("bad-address").at(span, "").hint(hint));

@@ -26,6 +26,8 @@ pub(crate) struct RawNodeFile {
     pub(crate) front: Option<Spanned<RawFront>>,
     /// For `isomer node`: where admins are listened to.
     pub(crate) admin: Option<Spanned<RawAdmin>>,
+    /// What outgoing requests of apps go through.
+    pub(crate) outbound: Option<Spanned<RawOutbound>>,
     /// For `isomer node`: what it takes on. Reaching a limit is answered or closed, never waited for without end.
     pub(crate) limits: Option<Spanned<RawHostLimits>>,
     /// For `isomer run --group`: where this group is reached by the others.
@@ -120,6 +122,16 @@ pub(crate) struct RawAdmin {
     /// Names under which it may be asked, beside addresses and `localhost`: those of a proxy in front of it.
     #[serde(default)]
     pub(crate) hosts: Vec<String>,
+}
+
+/// What outgoing requests of apps go through.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawOutbound {
+    /// PEM file with certificate authorities that outgoing HTTPS of all apps trusts, beside the public ones and those of `SSL_CERT_FILE`.
+    #[schemars(extend("examples" = ["/etc/ssl/company.pem"]))]
+    pub(crate) authority: Option<Spanned<PathText>>,
 }
 
 /// What a node takes on.

@@ -62,6 +62,19 @@ pub(super) fn check_folders(app: &App, release: &Release) -> Result<(), Problem>
             found.push(outside(format!("`{shown}` leads out of the app's folder"), grant));
         }
     }
+    for host in app.components.values().flat_map(|component| &component.grants.http) {
+        let Some(file) = &host.value.authority else { continue };
+        let shown = file.display();
+        let Some(path) = inside(file) else {
+            found.push(outside(format!("`{shown}` leads out of the app's folder"), host));
+            continue;
+        };
+        if !release.files.keys().any(|sent| Path::new(sent.as_str()) == path) {
+            let message = format!("the release has no file `{shown}`");
+            let hint = "it must have the certificate of the authority that is trusted for this host";
+            found.push(Diagnostic::error(message).code("file-not-sent").at(host.span, "").hint(hint));
+        }
+    }
     for (name, store) in &app.sql {
         if let Some(folder) = &store.migrations
             && inside(folder).is_none()

@@ -51,6 +51,7 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use isomer_api::{AppName, AppState, HostPattern, Problem, Quotas, RevisionId, TenantName, Usage};
 use isomer_capabilities::outbound::InvalidHostRule;
+use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_capabilities::{CapabilityLimits, Engines, Place, StorageAccount};
 use isomer_front::Site;
 use isomer_manifest::HostLimits;
@@ -93,6 +94,8 @@ pub struct TenancyOptions {
     pub disk_reserve_bytes: u64,
     /// How long requests and statements may take at most, whatever manifests say.
     pub times_max: TimesMax,
+    /// What outgoing requests are sent through.
+    pub network: OutboundNetwork,
 }
 
 /// What tenants leave free of the disk unless the node is told otherwise: some hundred deployments of a usual app.
@@ -116,6 +119,7 @@ impl Default for TenancyOptions {
             requests_per_instance_max: None,
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             times_max: TimesMax::of(&HostLimits::default()),
+            network: OutboundNetwork::default(),
         }
     }
 }
@@ -307,7 +311,7 @@ impl Tenancy {
         Self(Arc::new(Inner {
             engine,
             cache,
-            stores: Engines::new(CapabilityLimits::default()),
+            stores: Engines::with_network(CapabilityLimits::default(), options.network.clone()),
             log,
             shelf,
             options,

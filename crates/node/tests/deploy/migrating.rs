@@ -111,6 +111,7 @@ async fn a_refused_deployment_leaves_the_store_byte_for_byte() {
         let node = TestNode::open(folder.path()).await;
         let problem = refused(node.deploy(&release), ProblemKind::Refused).await;
         assert!(problem.title.contains(words), "{words}: {problem:?}");
+        tells_no_path(folder.path(), &problem);
         node.stop().await;
         same(&before, &data(folder.path()), words);
         // While it serves, too.
@@ -124,6 +125,40 @@ async fn a_refused_deployment_leaves_the_store_byte_for_byte() {
     let node = TestNode::open(folder.path()).await;
     node.deploy(&with_migrations(2).healthy_at("/check/insert/note/c2")).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2), "what the check wrote is dropped");
+}
+
+/// What a tenant reads of a problem says nothing of where the node keeps its data; files of the app are named as its author knows them.
+fn tells_no_path(data: &Path, problem: &Problem) {
+    let text = format!("{} {:?} {:?}", problem.title, problem.detail, problem.hints);
+    assert!(!text.contains(data.to_str().unwrap()), "{text}");
+    assert!(!text.contains(".sql`") || text.contains("`sql/00"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_about_an_apps_own_files_have_the_paths_that_its_author_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&with_migrations(2)).await.unwrap();
+    keep(folder.path());
+    let lines = |host: &str| format!("grants.http = [{{ host = \"{host}\", authority = \"ca/company.pem\" }}]\n");
+    let trusting = custom("env-print", &lines("billing.internal"), "");
+    for (release, words) in [
+        (with_migrations(2).file("sql/0015.sql", "CREATE TABLE late (x);"), "`sql/0015.sql` is new"),
+        (with_migrations(2).file("sql/003.sql", "ROLLBACK;"), "`sql/003.sql` of the SQL store `default` failed"),
+        (
+            with_migrations(3).file("sql/003.sql", "DROP TABLE nothing;"),
+            "`sql/003.sql` of the SQL store `default` failed",
+        ),
+        (trusting.clone().file("ca/company.pem", "none"), "there is no certificate in `ca/company.pem`"),
+        (trusting.clone(), "the manifest names folders that a node cannot give"),
+    ] {
+        let problem = node.deploy(&release).await.unwrap_err();
+        assert!(problem.title.contains(words), "{words}: {problem:?}");
+        tells_no_path(folder.path(), &problem);
+    }
+    let authority = include_str!("../../../capabilities/tests/outbound/tls/ca.pem");
+    node.deploy(&trusting.file("ca/company.pem", authority)).await.unwrap();
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,114 @@
+//! Connections between two requests of one component to the same server.
+//!
+//! They are one component's of one revision, so nothing of them gets to another tenant, and bounded three times: so many of a component,
+//! so many of a tenant, so long. What they hold is charged to the tenant; where its memory is short, none is kept.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use isomer_runtime::{Account, HostMemory};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::Destination;
+use super::exchange::Line;
+use crate::pool::locked;
+
+/// What a connection holds between two exchanges: the buffers of TLS and of both directions.
+const IDLE_BYTES: usize = 128 << 10;
+
+/// The idle connections of a component.
+pub(super) struct Kept {
+    idle: Mutex<Idle>,
+    component_max: usize,
+    time: Duration,
+    tenant: Arc<Semaphore>,
+    account: OnceLock<Arc<Account>>,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// The one that was used last is the last.
+    lines: Vec<Waiting>,
+    /// Does a task close those that nobody wants?
+    watched: bool,
+}
+
+struct Waiting {
+    to: Destination,
+    line: Line,
+    since: Instant,
+    _place: OwnedSemaphorePermit,
+    _memory: Option<HostMemory>,
+}
+
+impl Kept {
+    /// At most `component_max`, each for at most `time`, and no more than `tenant` has permits for.
+    pub(super) fn new(component_max: usize, time: Duration, tenant: Arc<Semaphore>) -> Arc<Self> {
+        let (idle, account) = (Mutex::default(), OnceLock::new());
+        Arc::new(Self { idle, component_max, time, tenant, account })
+    }
+
+    /// Charges them to `account` from now on.
+    pub(super) fn charge_to(&self, account: Arc<Account>) {
+        // There is one account for the life of a component.
+        let _ = self.account.set(account);
+    }
+
+    /// A connection to `to` that was used in the last `time`, and leads to an address that is `allowed` now.
+    pub(super) fn take(&self, to: &Destination, time: Duration, allowed: impl Fn(IpAddr) -> bool) -> Option<Line> {
+        let mut idle = locked(&self.idle);
+        self.close_old(&mut idle);
+        let fits = |it: &Waiting| it.to == *to && it.since.elapsed() < time && allowed(it.line.address());
+        let at = idle.lines.iter().rposition(fits)?;
+        Some(idle.lines.remove(at).line)
+    }
+
+    /// Keeps a connection if there is room for it; else it is closed.
+    pub(super) fn put(self: &Arc<Self>, runtime: &Handle, to: Destination, line: Line) {
+        let mut idle = locked(&self.idle);
+        self.close_old(&mut idle);
+        if self.component_max == 0 {
+            return;
+        }
+        if idle.lines.len() >= self.component_max {
+            drop(idle.lines.remove(0));
+        }
+        let Ok(place) = self.tenant.clone().try_acquire_owned() else { return };
+        let memory = match self.account.get() {
+            Some(account) => match charge(account) {
+                Some(memory) => Some(memory),
+                None => return,
+            },
+            None => None,
+        };
+        idle.lines.push(Waiting { to, line, since: Instant::now(), _place: place, _memory: memory });
+        if !std::mem::replace(&mut idle.watched, true) {
+            let (kept, time) = (Arc::downgrade(self), self.time);
+            runtime.spawn(async move {
+                loop {
+                    tokio::time::sleep(time).await;
+                    let Some(kept) = kept.upgrade() else { return };
+                    let mut idle = locked(&kept.idle);
+                    kept.close_old(&mut idle);
+                    if idle.lines.is_empty() {
+                        idle.watched = false;
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    fn close_old(&self, idle: &mut Idle) {
+        idle.lines.retain(|it| !it.line.is_closed() && it.since.elapsed() < self.time);
+    }
+}
+
+/// Charges a connection without evicting anything for it.
+fn charge(account: &Arc<Account>) -> Option<HostMemory> {
+    let room = account.memory_bytes_max().saturating_sub(account.used().memory_bytes);
+    if room < IDLE_BYTES as u64 { None } else { account.charge_host_memory(IDLE_BYTES).ok() }
+}

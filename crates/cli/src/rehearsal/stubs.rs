@@ -1,0 +1,227 @@
+//! Servers that a script has instead of those of the internet: a small HTTP server on loopback that answers as the script says.
+//!
+//! The app's process sends requests to these hosts here, without TLS; what an app may reach is asked first, as always.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A client that is silent for longer is gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes of a request; a longer one is not answered.
+const REQUEST_BYTES_MAX: usize = 32 << 20;
+
+/// Requests without an answer that are remembered.
+const UNKNOWN_MAX: usize = 20;
+
+/// An answer to some requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stub {
+    /// `HOST` or `HOST:PORT`, in lower case.
+    pub(super) host: String,
+    /// Method and path, with the query where it counts; every request where absent.
+    pub(super) request: Option<(String, String)>,
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+/// A server that answers with stubs until it is dropped.
+pub(crate) struct StubServer {
+    address: SocketAddr,
+    hosts: Vec<String>,
+    stopped: Arc<AtomicBool>,
+    unknown: Arc<Mutex<Vec<String>>>,
+}
+
+impl StubServer {
+    /// Starts a server for `stubs`; `None` where there are none.
+    ///
+    /// # Errors
+    /// When no port can be listened on.
+    pub(crate) fn start(stubs: &[Stub]) -> io::Result<Option<Self>> {
+        if stubs.is_empty() {
+            return Ok(None);
+        }
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let mut hosts: Vec<_> = stubs.iter().map(|stub| stub.host.clone()).collect();
+        hosts.sort();
+        hosts.dedup();
+        let server = Self { address: listener.local_addr()?, hosts, stopped: Arc::default(), unknown: Arc::default() };
+        let (stopped, unknown, stubs) = (server.stopped.clone(), server.unknown.clone(), Arc::<[Stub]>::from(stubs));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if stopped.load(Ordering::Acquire) {
+                    return;
+                }
+                let (stubs, unknown) = (stubs.clone(), unknown.clone());
+                // A client that hangs up needs no answer.
+                std::thread::spawn(move || drop(serve(stream, &stubs, &unknown)));
+            }
+        });
+        Ok(Some(server))
+    }
+
+    /// What `isomer run` is told: each host and where it is.
+    pub(super) fn flags(&self) -> impl Iterator<Item = String> {
+        self.hosts.iter().map(|host| format!("{host}={}", self.address))
+    }
+
+    /// The requests that no stub was for.
+    pub(crate) fn unknown(&self) -> Vec<String> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for StubServer {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        // It waits for a connection: that is one.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+/// Reads the flag `HOST=ADDRESS`.
+pub(crate) fn parse_flag(text: &str) -> Result<(String, SocketAddr), String> {
+    let (host, address) = text.rsplit_once('=').ok_or("write HOST=ADDRESS")?;
+    Ok((host.to_owned(), address.parse().map_err(|_| format!("`{address}` is not an address"))?))
+}
+
+fn serve(mut stream: TcpStream, stubs: &[Stub], unknown: &Mutex<Vec<String>>) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let head = read(&mut stream)?;
+    let mut lines = head.split("\r\n");
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let host = lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("host"));
+    let host = host.map(|(_, value)| value.trim().to_ascii_lowercase()).unwrap_or_default();
+    let found = stubs.iter().find(|stub| stub.is_for(&host, method, target));
+    let (status, headers, body) = match found {
+        Some(stub) => (stub.status, stub.headers.clone(), stub.body.clone()),
+        None => {
+            let request = format!("{method} {target} of {host}");
+            let body = format!("no stub of the script answers {request}\n").into_bytes();
+            let mut unknown = unknown.lock().unwrap_or_else(PoisonError::into_inner);
+            if unknown.len() < UNKNOWN_MAX && !unknown.contains(&request) {
+                unknown.push(request);
+            }
+            (404, vec![("content-type".to_owned(), "text/plain".to_owned())], body)
+        }
+    };
+    let mut answer = format!("HTTP/1.1 {status} \r\nconnection: close\r\n");
+    for (name, value) in headers {
+        answer += &format!("{name}: {value}\r\n");
+    }
+    // These have no body, and say no length.
+    let has_body = !matches!(status, 204 | 304);
+    if has_body {
+        answer += &format!("content-length: {}\r\n", body.len());
+    }
+    answer += "\r\n";
+    stream.write_all(answer.as_bytes())?;
+    if has_body && method != "HEAD" {
+        stream.write_all(&body)?;
+    }
+    stream.flush()
+}
+
+/// Reads a request to its end; its head.
+fn read(stream: &mut TcpStream) -> io::Result<String> {
+    let too_large = || io::Error::new(io::ErrorKind::InvalidData, "the request is too large");
+    let mut bytes = Vec::new();
+    let mut more = |bytes: &mut Vec<u8>| {
+        let mut piece = [0; 16 << 10];
+        match stream.read(&mut piece)? {
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            _ if bytes.len() > REQUEST_BYTES_MAX => Err(too_large()),
+            read => {
+                bytes.extend_from_slice(&piece[..read]);
+                Ok(())
+            }
+        }
+    };
+    let end = loop {
+        match bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            Some(at) => break at,
+            None => more(&mut bytes)?,
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let value = |name: &str| {
+        let found = head.split("\r\n").filter_map(|line| line.split_once(':'));
+        found.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).next()
+    };
+    // An answer that comes before the body was read would be lost with the connection.
+    if let Some(length) = value("content-length").and_then(|length| length.parse::<usize>().ok()) {
+        while bytes.len() < (end + 4).saturating_add(length) {
+            more(&mut bytes)?;
+        }
+    } else if value("transfer-encoding").is_some() {
+        while !bytes[end + 4..].ends_with(b"0\r\n\r\n") {
+            more(&mut bytes)?;
+        }
+    }
+    Ok(head)
+}
+
+impl Stub {
+    fn is_for(&self, host: &str, method: &str, target: &str) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let path = target.split('?').next().unwrap_or_default();
+        let fits = |(wanted, place): &(String, String)| {
+            wanted == method && (place == target || (!place.contains('?') && place == path))
+        };
+        (self.host == host || self.host == name) && self.request.as_ref().is_none_or(fits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stub(host: &str, request: Option<(&str, &str)>, body: &str) -> Stub {
+        let request = request.map(|(method, target)| (method.to_owned(), target.to_owned()));
+        let headers = vec![("x-from".to_owned(), "stub".to_owned())];
+        Stub { host: host.to_owned(), request, status: 201, headers, body: body.as_bytes().to_vec() }
+    }
+
+    fn ask(server: &StubServer, request: &str) -> String {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn the_first_stub_that_fits_answers_and_what_fits_none_is_remembered() {
+        let stubs = [
+            stub("api.example", Some(("GET", "/rates?of=eur")), "euro"),
+            stub("api.example", Some(("GET", "/rates")), "all"),
+            stub("api.example:8080", None, "any"),
+        ];
+        let server = StubServer::start(&stubs).unwrap().unwrap();
+        let get = |host: &str, target: &str| ask(&server, &format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        let answer = get("api.example", "/rates?of=eur");
+        assert!(answer.starts_with("HTTP/1.1 201 ") && answer.contains("x-from: stub\r\n") && answer.ends_with("euro"));
+        assert!(get("API.example:443", "/rates?of=usd").ends_with("\r\n\r\nall"));
+        let body = "5\r\nhello\r\n0\r\n\r\n";
+        let chunked = "POST /x HTTP/1.1\r\nHost: api.example:8080\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert!(ask(&server, &format!("{chunked}{body}")).ends_with("\r\n\r\nany"));
+        assert_eq!(server.unknown(), Vec::<String>::new());
+        for _ in 0..2 {
+            assert!(get("api.example", "/else").starts_with("HTTP/1.1 404 "));
+        }
+        assert_eq!(server.unknown(), ["GET /else of api.example"]);
+        let flags: Vec<_> = server.flags().collect();
+        assert_eq!(parse_flag(&flags[1]), Ok(("api.example:8080".to_owned(), server.address)));
+        assert!(StubServer::start(&[]).unwrap().is_none());
+    }
+}
