@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::deadline::{self, WatchedTasks};
+use crate::forwarded::Ends;
 use crate::listener::Accepted;
 use crate::outgoing::OutgoingBody;
 use crate::places::Place;
@@ -98,15 +99,24 @@ impl Protocol {
     async fn converse(self: Arc<Self>, Accepted { stream, peer, tls }: Accepted, place: &Place) {
         // Nagle's algorithm makes keep-alive clients wait for their own delayed acknowledgements.
         let _ = stream.set_nodelay(true);
+        let local = stream.local_addr().unwrap_or(peer);
         let mut socket = Socket::new(stream, self.limits.write_timeout);
-        if let Some(address) = match self.client(&mut socket, peer).await {
-            Ok(client) => client,
+        let told = match self.client(&mut socket, peer).await {
+            Ok(told) => told,
             Err(()) => return,
-        } && !place.move_to(address)
+        };
+        if let Some(address) = told
+            && !place.move_to(address)
         {
             tracing::debug!(%address, "too many connections of one source");
             return;
         }
+        let is_trusted = match told {
+            Some(address) => self.proxies.trusts(address),
+            // Whoever speaks the PROXY protocol passes on what its clients send, their fields too.
+            None => self.proxies.trusts(peer.ip()) && !self.proxies.proxy_protocol,
+        };
+        place.traffic.set_ends(Ends::new(told.unwrap_or(peer.ip()), is_trusted, local));
         match tls {
             None => self.speak(socket, &place.traffic).await,
             Some(certificates) => self.secure(socket, &certificates, &place.traffic).await,
@@ -212,7 +222,7 @@ impl Protocol {
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>, progress: InProgress) -> Response<OutgoingBody> {
         let version = request.version();
-        let mut response = self.service.answer(request, progress).await;
+        let mut response = self.service.answer(request, progress, &self.proxies.trusted).await;
         if version < http::Version::HTTP_2 && self.is_draining() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -16,12 +16,24 @@ pub trait Door: Send + Sync + 'static {
     /// # Errors
     /// When nobody does, or who does takes no more.
     fn enter(&self, host: &str) -> Result<Entered, Refusal>;
+
+    /// The app that answers a request which names no host: the only one, or the one for all other hosts.
+    ///
+    /// # Errors
+    /// As [`Door::enter`]; by default no app does.
+    fn enter_unnamed(&self) -> Result<Entered, Refusal> {
+        Err(Refusal::NoHost)
+    }
 }
 
 /// One site for every host name.
 impl Door for ArcSwap<Site> {
     fn enter(&self, _: &str) -> Result<Entered, Refusal> {
         Ok(Entered { place: Place::uncounted(), site: Entering::Ready(self.load_full()) })
+    }
+
+    fn enter_unnamed(&self) -> Result<Entered, Refusal> {
+        self.enter("")
     }
 }
 

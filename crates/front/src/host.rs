@@ -14,12 +14,28 @@ use http::{HeaderMap, Request, Version};
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
-/// The authority that the client meant: `:authority` or an absolute URI, then the Host header.
+/// Whom a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Addressee {
+    /// The host of this authority.
+    Named(Authority),
+    /// Nobody in particular: HTTP/1.0 needs no Host header, and checks of load balancers often have none.
+    Unnamed,
+}
+
+/// The authority that the client meant: `:authority` or an absolute URI, then the Host header. `None` where it is not valid.
 ///
 /// An HTTP/1.1 request needs exactly one Host header in any case (RFC 9112, section 3.2); beside an absolute URI its value
 /// is not looked at (section 3.2.2). Over HTTP/2 the two must mean the same (RFC 9113, section 8.3.1).
-pub(crate) fn authority<B>(request: &Request<B>) -> Option<Authority> {
+pub(crate) fn addressee<B>(request: &Request<B>) -> Option<Addressee> {
     let header = only_host(request.headers())?;
+    if header.is_none() && request.uri().authority().is_none() && request.version() <= Version::HTTP_10 {
+        return Some(Addressee::Unnamed);
+    }
+    authority(request, header).map(Addressee::Named)
+}
+
+fn authority<B>(request: &Request<B>, header: Option<&[u8]>) -> Option<Authority> {
     if header.is_none() && request.version() == Version::HTTP_11 {
         return None;
     }

@@ -13,12 +13,16 @@ use tokio::time::{Instant, Sleep};
 
 use crate::problem::{BODY_TOO_LARGE, BODY_TOO_SLOW, Problem};
 
-/// What went wrong with a body, for whoever answers the request: the guest only sees that reading failed.
+/// What became of a body, for whoever answers the request: the guest only sees that reading failed.
 #[derive(Clone, Default)]
 pub(crate) struct Verdict(Arc<AtomicU8>);
 
-const TOO_LARGE: u8 = 1;
-const TOO_SLOW: u8 = 2;
+/// Nobody has asked for it so far: a client that waits for `100 (Continue)` has not been told to send it.
+const UNREAD: u8 = 0;
+const READ: u8 = 1;
+const TOO_LARGE: u8 = 2;
+const TOO_SLOW: u8 = 3;
+const BROKEN_OFF: u8 = 4;
 
 impl Verdict {
     pub(crate) fn problem(&self) -> Option<Problem> {
@@ -27,6 +31,20 @@ impl Verdict {
             TOO_SLOW => Some(BODY_TOO_SLOW),
             _ => None,
         }
+    }
+
+    /// Has nobody asked for the body?
+    pub(crate) fn is_unread(&self) -> bool {
+        self.0.load(Ordering::Acquire) == UNREAD
+    }
+
+    /// Did the client fail to send it? Then a response that needs it is cut off for that, and not by the guest.
+    pub(crate) fn is_clients_fault(&self) -> bool {
+        self.0.load(Ordering::Acquire) > READ
+    }
+
+    fn set(&self, what: u8) {
+        self.0.store(what, Ordering::Release);
     }
 }
 
@@ -50,13 +68,16 @@ impl Body for LimitedBody {
     type Error = HttpError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if self.verdict.is_unread() {
+            self.verdict.set(READ);
+        }
         let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let until = Instant::now() + self.pace;
                 let sleep = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
                 std::task::ready!(sleep.as_mut().poll(cx));
-                self.verdict.0.store(TOO_SLOW, Ordering::Release);
+                self.verdict.set(TOO_SLOW);
                 return Poll::Ready(Some(Err(HttpError::ConnectionReadTimeout)));
             }
         };
@@ -70,12 +91,15 @@ impl Body for LimitedBody {
                         Some(Ok(frame))
                     }
                     None => {
-                        self.verdict.0.store(TOO_LARGE, Ordering::Release);
+                        self.verdict.set(TOO_LARGE);
                         Some(Err(HttpError::HttpRequestBodySize(None)))
                     }
                 }
             }
-            Some(Err(error)) => Some(Err(HttpError::from(error))),
+            Some(Err(error)) => {
+                self.verdict.set(BROKEN_OFF);
+                Some(Err(HttpError::from(error)))
+            }
             None => None,
         })
     }

@@ -10,12 +10,17 @@
 //! | `connection` | one connection: handshake, version of HTTP, requests, end |
 //! | `service` | one request: admission, host, route, guest, answer |
 //! | `host` | the host that a request is for, in the one form in which hosts are compared |
+//! | `path` | paths in the one form in which they are compared with routes |
+//! | `forwarded` | whose request it is, and the fields in which a guest is told so |
 //! | [`door`] | who answers for a host: asked for every request |
 //! | [`admission`] | how many requests a tenant may have at once, and how fast they may come |
 //! | [`site`] | what is served: routes and their targets, swapped as a whole |
 //! | [`probe`] | a request of the platform's own: does a site work? |
 //! | `incoming` | the request's body: its size and its pace |
 //! | `outgoing` | the response's body, and the access log's line when it ends |
+//! | `events` | how long a stream of server-sent events may take |
+//! | `encoding` | whether a response is compressed, and what its head says then |
+//! | `compress` | a response's body on its way through a compressor |
 //! | `deadline` | a request ends in time though its client does not read |
 //! | `traffic` | what goes on in a connection, and when nobody uses it |
 //! | `problem` | errors as `application/problem+json`; the one place that chooses a status code for a failure |
@@ -28,13 +33,18 @@
 //! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends is answered or closed.
 
 pub mod admission;
+mod compress;
 mod connection;
 mod deadline;
 pub mod door;
+mod encoding;
+mod events;
+mod forwarded;
 mod host;
 mod incoming;
 mod listener;
 mod outgoing;
+mod path;
 pub mod places;
 pub mod probe;
 mod problem;
@@ -53,6 +63,6 @@ pub use door::{Door, Entered, Entering, Refusal};
 pub use places::{ConnectionCounts, Connections};
 pub use probe::{ProbeError, probe};
 pub use server::{Front, FrontError, Limits, Proxies, bind};
-pub use site::{Site, Target};
+pub use site::{Site, StreamLimits, Target};
 pub use source::Network;
 pub use tls::{CertificateFiles, Certificates, Loaded, TlsError, TlsSettings};

@@ -83,6 +83,7 @@ pub async fn probe(site: &Site, host: &str, path: &str, allowed: Duration) -> Re
         id,
         deadline: Instant::now() + allowed,
         allowed,
+        stream_allowed: allowed,
         handler: target.handler,
         component: component.clone(),
         buffer_bytes: 0,

@@ -160,6 +160,21 @@ pub(crate) const NOT_FOUND: Problem = Problem::new(StatusCode::NOT_FOUND, "nothi
 pub(crate) const METHOD: Problem =
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not answered by any application");
 
+/// A coding of the request's body that the front door does not undo (RFC 9112, section 6.1).
+pub(crate) const CODING: Problem = Problem::new(
+    StatusCode::NOT_IMPLEMENTED,
+    "the request's transfer coding is not known here; the only one is `chunked`, once",
+);
+
+/// `https` over a connection that is not secured (RFC 9110, section 7.4).
+pub(crate) const INSECURE: Problem = Problem::new(
+    StatusCode::MISDIRECTED_REQUEST,
+    "the request is for an https URI, and this connection is not secured; ask for it over TLS",
+);
+
+/// Neither `http` nor `https`.
+pub(crate) const SCHEME: Problem = Problem::new(StatusCode::BAD_REQUEST, "only http and https URIs are answered here");
+
 /// `*` with another method than OPTIONS.
 pub(crate) const ASTERISK: Problem =
     Problem::new(StatusCode::BAD_REQUEST, "only OPTIONS can ask about `*` (RFC 9112, section 3.2.4)");

@@ -89,7 +89,8 @@ impl Limits {
 /// Proxies in front of the front door.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// Where they are. Their connections are not counted for their source, since they are of many clients.
+    /// Where they are. Their connections are not counted for their source, since they are of many clients, and what they say of a
+    /// request's client in `X-Forwarded-For` or `Forwarded` is believed.
     pub trusted: Vec<Network>,
     /// Do they say whose each connection is, by the PROXY protocol? Then it is counted for that source, and a connection of theirs that
     /// does not begin with it is closed.
@@ -99,7 +100,12 @@ pub struct Proxies {
 impl Proxies {
     /// Does a connection from `address` begin with the PROXY protocol?
     pub(crate) fn says_whose(&self, address: IpAddr) -> bool {
-        self.proxy_protocol && self.trusted.iter().any(|network| network.contains(address))
+        self.proxy_protocol && self.trusts(address)
+    }
+
+    /// Is `address` one of them?
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
     }
 }
 

@@ -8,6 +8,8 @@ use isomer_observe::AppLog;
 use isomer_observe::record::Owner;
 use isomer_runtime::GroupHandle;
 
+use crate::path;
+
 /// Who answers a route, and how much it may take.
 #[derive(Clone)]
 pub struct Target {
@@ -19,8 +21,21 @@ pub struct Target {
     pub component: Arc<str>,
     /// From the request's head to the last byte of its answer.
     pub deadline: Duration,
+    /// The same for a stream of server-sent events, whose head comes within `deadline`.
+    pub stream: StreamLimits,
+    /// Are responses compressed for clients that accept it?
+    pub compress: bool,
     /// The most bytes that a request's body may have.
     pub body_bytes_max: u64,
+}
+
+/// How long a stream of server-sent events may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// From the request's head to its end.
+    pub max: Duration,
+    /// How long the guest may send nothing.
+    pub idle_max: Duration,
 }
 
 /// All routes of a revision of an app. Immutable: a new revision is a new site.
@@ -57,18 +72,19 @@ impl Site {
 
     /// Serves this path only.
     pub fn exact(&mut self, path: impl Into<String>, target: Target) {
-        self.exact.insert(path.into(), target);
+        self.exact.insert(path::normal(&path.into()).into_owned(), target);
     }
 
     /// Serves `path` and everything below it (`/static` serves `/static` and `/static/a`, not `/statics`); the empty path serves all.
     pub fn prefix(&mut self, path: impl Into<String>, target: Target) {
-        let path = path.into();
+        let path = path::normal(&path.into()).into_owned();
         let at = self.prefixes.partition_point(|(other, _)| other.len() >= path.len());
         self.prefixes.insert(at, (path, target));
     }
 
-    /// The target for a request's path: an exact route first, then the longest prefix.
+    /// The target for a request's path, however it is written: an exact route first, then the longest prefix.
     pub(crate) fn find(&self, path: &str) -> Option<&Target> {
+        let path = &*path::normal(path);
         if let Some(target) = self.exact.get(path) {
             return Some(target);
         }

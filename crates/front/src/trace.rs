@@ -1,13 +1,12 @@
 //! Identities: of a request, for the logs of this process, and of its trace, for whoever else takes part
 //! (W3C Trace Context, level 1, section 3.2).
 
-use std::cell::Cell;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::cell::RefCell;
 
 use http::HeaderValue;
 use isomer_runtime::RequestId;
 
-/// A new identity for a request. Unique enough for logs; not a secret.
+/// A new identity for a request. It is told to its client, and nobody can work out another one from it.
 pub(crate) fn request_id() -> RequestId {
     loop {
         if let Some(id) = RequestId::from_raw(random()) {
@@ -61,17 +60,28 @@ fn hex(number: u64, out: &mut [u8]) {
     }
 }
 
-/// SplitMix64, seeded per thread by the standard library's random hasher keys.
+/// Bytes of the system's generator that a thread takes at once, so that not every request has to ask the kernel.
+const BATCH_BYTES: usize = 1024;
+
+/// Random bytes that a thread has not used yet.
+struct Batch {
+    bytes: [u8; BATCH_BYTES],
+    used: usize,
+}
+
+/// From the system's generator: cheap, and numbers that were seen say nothing about others.
 fn random() -> u64 {
     thread_local! {
-        static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish());
+        static BATCH: RefCell<Batch> = const { RefCell::new(Batch { bytes: [0; BATCH_BYTES], used: BATCH_BYTES }) };
     }
-    STATE.with(|state| {
-        let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state.set(next);
-        let mixed = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    BATCH.with_borrow_mut(|batch| {
+        if batch.used == BATCH_BYTES {
+            getrandom::fill(&mut batch.bytes).expect("the system has random numbers");
+            batch.used = 0;
+        }
+        let bytes = batch.bytes[batch.used..].first_chunk().copied().expect("a batch is a whole number of words");
+        batch.used += size_of::<u64>();
+        u64::from_ne_bytes(bytes)
     })
 }
 
@@ -107,7 +117,28 @@ mod tests {
             assert_ne!(trace, b"0af7651916cd43dd8448eb211c80319c", "{text}");
             assert_eq!(flags, b"00");
         }
-        assert_ne!(request_id(), request_id());
+    }
+
+    #[test]
+    fn ids_do_not_follow_from_one_another() {
+        use std::collections::BTreeSet;
+        // More than a batch.
+        let ids: Vec<u64> = (0..1000).map(|_| request_id().get()).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+        // A generator that steps through a sequence gives its step away, however it mixes it.
+        let unmixed = |mixed: u64| {
+            let inverse = |mut z: u64, shift: u32| {
+                let seen = z;
+                for _ in 0..64 / shift {
+                    z = seen ^ (z >> shift);
+                }
+                z
+            };
+            let z = inverse(mixed, 31).wrapping_mul(0x3196_42b2_d24d_8ec3);
+            inverse(inverse(z, 27).wrapping_mul(0x96de_1b17_3f11_9089), 30)
+        };
+        let steps: BTreeSet<u64> = ids.windows(2).map(|pair| unmixed(pair[1]).wrapping_sub(unmixed(pair[0]))).collect();
+        assert_eq!(steps.len(), ids.len() - 1, "one id gives away the next");
     }
 
     #[test]

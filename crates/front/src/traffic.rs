@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::forwarded::Ends;
 use crate::tls::Secured;
 
 /// What goes on in a connection. Shared by its task, its requests and the registry of places.
@@ -21,6 +22,8 @@ pub(crate) struct Traffic {
     waiting_since_ms: AtomicU64,
     /// How often bytes came.
     reads: AtomicU64,
+    /// Between whom it is.
+    ends: OnceLock<Ends>,
     /// What its handshake has settled, if it had one.
     secured: OnceLock<Secured>,
     evicted: Notify,
@@ -36,6 +39,7 @@ impl Traffic {
             running: AtomicUsize::new(0),
             waiting_since_ms: AtomicU64::new(now_ms()),
             reads: AtomicU64::new(0),
+            ends: OnceLock::new(),
             secured: OnceLock::new(),
             evicted: Notify::new(),
         })
@@ -55,6 +59,16 @@ impl Traffic {
     /// Since when there is no request in progress (milliseconds of [`now_ms`]); `None` while there is one.
     pub(crate) fn waiting_since_ms(&self) -> Option<u64> {
         (self.running.load(Ordering::Acquire) == 0).then(|| self.waiting_since_ms.load(Ordering::Acquire))
+    }
+
+    /// Between whom it is, once that is known: before the first request.
+    pub(crate) fn ends(&self) -> Option<&Ends> {
+        self.ends.get()
+    }
+
+    /// Notes between whom it is. The first call counts.
+    pub(crate) fn set_ends(&self, ends: Ends) {
+        let _ = self.ends.set(ends);
     }
 
     /// What the handshake has settled; `None` without TLS.

@@ -52,6 +52,7 @@ impl App {
             idempotent: vec![],
             concurrency: 1,
             reuse: None,
+            compress: false,
             at: Spanned::default(),
         };
         let group = vec![Spanned::unwritten(name.clone())];
@@ -90,6 +91,8 @@ pub struct Component {
     pub concurrency: u32,
     /// `reuse`: requests that one instance may serve, one after another. The plan knows the default.
     pub reuse: Option<Reuse>,
+    /// `compress = true`: its responses are compressed for clients that accept it.
+    pub compress: bool,
     /// Where `[components.NAME]` stands in the manifest.
     pub at: Spanned<()>,
 }
@@ -194,6 +197,10 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// `request_deadline`: from the request's head to the last byte of its answer (`"30s"`).
     pub request_deadline: Option<Duration>,
+    /// `stream`, or `stream.max`: as `request_deadline`, of a response that is a stream of server-sent events (`"1h"`).
+    pub stream_max: Option<Duration>,
+    /// `stream.idle`: how long such a stream may send nothing (`"60s"`).
+    pub stream_idle: Option<Duration>,
     /// `body`: bytes of a request's body (`"10MiB"`).
     pub body_bytes: Option<u64>,
     /// Where `limits` stands; the component's header where there are none.
@@ -205,6 +212,10 @@ impl Limits {
     pub const MEMORY_BYTES_DEFAULT: u64 = 128 << 20;
     /// Deadline of a request where the manifest says nothing: 30 seconds.
     pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+    /// Longest time of a stream of events where the manifest says nothing: one hour.
+    pub const STREAM_MAX_DEFAULT: Duration = Duration::from_secs(3600);
+    /// Longest silence of a stream of events where the manifest says nothing: 60 seconds.
+    pub const STREAM_IDLE_DEFAULT: Duration = Duration::from_secs(60);
     /// Size of a request's body where the manifest says nothing: 10 MiB.
     pub const BODY_BYTES_DEFAULT: u64 = 10 << 20;
 
@@ -218,6 +229,18 @@ impl Limits {
     #[must_use]
     pub fn request_deadline(&self) -> Duration {
         self.request_deadline.unwrap_or(Self::REQUEST_DEADLINE_DEFAULT)
+    }
+
+    /// `stream.max`, or the platform's default.
+    #[must_use]
+    pub fn stream_max(&self) -> Duration {
+        self.stream_max.unwrap_or(Self::STREAM_MAX_DEFAULT)
+    }
+
+    /// `stream.idle`, or the platform's default.
+    #[must_use]
+    pub fn stream_idle(&self) -> Duration {
+        self.stream_idle.unwrap_or(Self::STREAM_IDLE_DEFAULT)
     }
 
     /// `body`, or the platform's default.

@@ -105,6 +105,12 @@ pub(crate) struct RawComponent {
     /// or a number. Where nothing is said: one for HTTP handlers of WASI 0.2, as many as the platform allows for all others. Of components
     /// that share an instance, the lowest number holds.
     pub(crate) reuse: Option<RawReuse>,
+    /// Compress responses (zstd, gzip) for clients that accept it: text, JSON, XML, JavaScript, SVG, WebAssembly and fonts of 1 KiB and more.
+    /// Never streams of events, nor what is compressed already. Not for pages that show a secret beside something that others can choose:
+    /// their length gives the secret away.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) compress: bool,
 }
 
 /// How often an instance is used again.
@@ -193,12 +199,37 @@ pub(crate) struct RawLimits {
     /// Linear memory of one instance.
     #[schemars(extend("default" = show_size(Limits::MEMORY_BYTES_DEFAULT)))]
     pub(crate) memory: Option<Spanned<SizeText>>,
-    /// Time from a request's head to the last byte of its answer.
+    /// Time from a request's head to the last byte of its answer. A stream of server-sent events has to begin in it.
     #[schemars(extend("default" = show_duration(Limits::REQUEST_DEADLINE_DEFAULT)))]
     pub(crate) request_deadline: Option<Spanned<DurationText>>,
+    /// Time from a request's head to the end of its answer where that is a stream of server-sent events (`text/event-stream`); or a
+    /// table of this (`max`) and of the time in which nothing may be sent (`idle`, 60 s where it is absent).
+    #[schemars(extend("default" = show_duration(Limits::STREAM_MAX_DEFAULT)))]
+    pub(crate) stream: Option<Spanned<RawStream>>,
     /// Size of a request's body.
     #[schemars(extend("default" = show_size(Limits::BODY_BYTES_DEFAULT)))]
     pub(crate) body: Option<Spanned<SizeText>>,
+}
+
+/// How long a stream of server-sent events may take.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum RawStream {
+    Max(DurationText),
+    Table(RawStreamTable),
+}
+
+/// How long a stream of server-sent events may take.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawStreamTable {
+    /// From the request's head to the stream's end.
+    #[schemars(extend("default" = show_duration(Limits::STREAM_MAX_DEFAULT)))]
+    pub(crate) max: Option<DurationText>,
+    /// While nothing is sent. A comment line (`:`) now and then keeps a stream alive that has no events.
+    #[schemars(extend("default" = show_duration(Limits::STREAM_IDLE_DEFAULT)))]
+    pub(crate) idle: Option<DurationText>,
 }
 
 /// A named topology: its groups are processes. A shape without `groups` has one, of all components.

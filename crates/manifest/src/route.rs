@@ -1,5 +1,6 @@
 //! How a route is written: `/cart` is one path, `/static/...` is that path and all below it, `/...` is everything.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,9 +14,10 @@ pub(crate) const ROUTE_PATTERN: &str = "^/";
 pub(crate) const PATH_PATTERN: &str = r"^/([^?#]*[^.?#]\.{0,2})?$";
 
 impl Route {
-    /// Does the route answer this path (of a request, without the query)?
+    /// Does the route answer this path (of a request, without the query), in whatever equivalent way it is written?
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
+        let path = &*normal(path);
         match self {
             Self::Exact(exact) => path == exact,
             Self::Prefix(prefix) => {
@@ -41,7 +43,9 @@ impl FromStr for Route {
             Some(before) if before.ends_with('/') => (Some(&before[..before.len() - 1]), true),
             _ => (Some(path), false),
         };
-        let segments: Vec<&str> = path.map(|path| path.split('/').collect()).unwrap_or_default();
+        // Two ways to write the same path are the same route, and none hides a `..`.
+        let path = path.map(normal);
+        let segments: Vec<&str> = path.as_deref().map(|path| path.split('/').collect()).unwrap_or_default();
         for (index, segment) in segments.iter().enumerate() {
             let last = index + 1 == segments.len();
             if segment.is_empty() && (prefix || !last) {
@@ -73,6 +77,28 @@ impl FromStr for Route {
         let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
         Ok(if prefix { Self::Prefix(path) } else { Self::Exact(path) })
     }
+}
+
+/// The path with its percent-encodings in upper case, and unreserved characters decoded (RFC 3986, sections 6.2.2.1 and 6.2.2.2). What is no
+/// encoding stays, for [`wrong_character`] to find.
+fn normal(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut pieces = path.split('%');
+    let mut normal = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let byte = piece.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                normal.push(char::from(byte));
+                normal.push_str(&piece[2..]);
+            }
+            Some(byte) => normal.push_str(&format!("%{byte:02X}{}", &piece[2..])),
+            None => normal.push_str(&format!("%{piece}")),
+        }
+    }
+    Cow::Owned(normal)
 }
 
 /// The first character that a URL's path cannot have (RFC 3986, `pchar`).
@@ -138,6 +164,8 @@ mod tests {
             ("/static/...", &["/static", "/static/", "/static/a/b"], &["/", "/statics"]),
             ("/...", &["/", "/a/b"], &[]),
             ("/a%20b/...", &["/a%20b/c"], &["/a b/c"]),
+            ("/caf%C3%A9", &["/caf%c3%a9", "/c%61f%C3%a9"], &["/cafe", "/caf%25C3%25A9"]),
+            ("/~user/...", &["/%7Euser/a", "/%7euser"], &["/%2F~user", "/%7Fuser"]),
         ] {
             let route: Route = text.parse().expect(text);
             assert_eq!(route.to_string(), text);
@@ -149,6 +177,7 @@ mod tests {
             }
         }
         assert_eq!("/...".parse(), Ok(Route::Prefix(String::new())));
+        assert_eq!("/%c3%7e".parse(), "/%C3~".parse::<Route>());
     }
 
     #[test]
@@ -168,6 +197,7 @@ mod tests {
             ("/cart?x=1", "a query", Some("/cart")),
             ("/a b", "cannot have", Some("/a%20b")),
             ("/a%2", "followed by two", None),
+            ("/a/%2e%2E/b", "`..`", None),
             ("/ü/...", "cannot have", Some("/%C3%BC/...")),
         ] {
             let error = text.parse::<Route>().expect_err(text);

@@ -29,6 +29,9 @@ fn every_key_is_read() {
     let routes: Vec<_> = frontend.routes.iter().map(|route| route.value.clone()).collect();
     assert_eq!(routes, [Route::Prefix(String::new()), Route::Prefix("/static".into())]);
     assert_eq!((frontend.concurrency, frontend.reuse, frontend.isolate), (4, Some(Reuse::Times(100)), false));
+    assert!(frontend.compress);
+    assert_eq!(frontend.limits.stream_max, Some(Duration::from_secs(7200)));
+    assert_eq!(frontend.limits.stream_idle, None);
     assert_eq!(frontend.links["shop:parts/greeter@1.0.0"].value, "greeter");
     assert_eq!(frontend.grants.config["CURRENCY"], "EUR");
     assert_eq!(frontend.grants.config["BANNER"], "Ünïcode — ok");
@@ -61,7 +64,12 @@ fn every_key_is_read() {
     );
     assert_eq!(cart.limits.memory_bytes, Some(64 << 20));
     assert_eq!(cart.limits.request_deadline, Some(Duration::from_secs(30)));
+    assert_eq!(
+        (cart.limits.stream_max(), cart.limits.stream_idle()),
+        (Duration::from_secs(5400), Duration::from_secs(300))
+    );
     assert_eq!(cart.limits.body_bytes, Some(10_000_000));
+    assert!(!cart.compress);
 
     let command = Source::Command { command: "npm run build".into(), wasm: "js/greeter.wasm".into() };
     assert_eq!(app.components["greeter"].source.value, command);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_front::{Site, Target};
+use isomer_front::{Site, StreamLimits, Target};
 use isomer_manifest::{App, ComponentName, Diagnostic, Route};
 use isomer_observe::AppLog;
 use isomer_observe::record::Owner;
@@ -59,6 +59,8 @@ pub struct StartOptions {
     pub instances_max: Option<u32>,
     /// How long a request may take at most, whatever the manifest says.
     pub deadline_max: Duration,
+    /// The same for a stream of server-sent events.
+    pub stream_max: Duration,
     /// Who answers for the shape's other processes. Where all run in this one, calls need no peers, and go to them if there are
     /// some.
     pub peers: Peers,
@@ -78,6 +80,7 @@ impl Default for StartOptions {
             requests_per_instance_max: None,
             instances_max: None,
             deadline_max: Duration::MAX,
+            stream_max: Duration::MAX,
             peers: Peers::new(),
             account: Account::unlimited(),
             owner: None,
@@ -219,7 +222,7 @@ impl Revision {
             None => Site::new(),
         };
         for (index, packed) in package.groups.iter().enumerate() {
-            add_routes(&mut site, packed, &graph.group(index), options.deadline_max);
+            add_routes(&mut site, packed, &graph.group(index), options);
         }
         let answering = Arc::new(Answering { graph, entrances });
         let holders = Arc::strong_count(&answering.graph);
@@ -305,14 +308,16 @@ impl Starting<'_> {
     }
 }
 
-fn add_routes(site: &mut Site, packed: &PackedGroup, group: &GroupHandle, deadline_max: Duration) {
+fn add_routes(site: &mut Site, packed: &PackedGroup, group: &GroupHandle, options: &StartOptions) {
     for (index, handler) in packed.handlers.iter().enumerate() {
         let target = Target {
             group: group.clone(),
             handler: index,
             component: handler.component.as_str().into(),
-            deadline: handler.deadline.min(deadline_max),
+            deadline: handler.deadline.min(options.deadline_max),
+            stream: StreamLimits { max: handler.stream_max.min(options.stream_max), idle_max: handler.stream_idle },
             body_bytes_max: handler.body_bytes_max,
+            compress: handler.compress,
         };
         for route in &handler.routes {
             match route {

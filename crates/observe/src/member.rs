@@ -98,6 +98,8 @@ fn parse(line: &str) -> Option<(SystemTime, Record)> {
                 app: app.into(),
                 access: None,
             }),
+            client: text("client").and_then(|client| client.parse().ok()),
+            cut_off: text("cut_off"),
         }),
         "failed" => Record::Failed {
             component: text("component")?,
@@ -141,6 +143,8 @@ mod tests {
                 component: None,
                 host: Some("shop.example".into()),
                 owner: Some(Owner { tenant: "acme".into(), app: "shop".into(), access: None }),
+                client: Some([192, 0, 2, 7].into()),
+                cut_off: Some("its body was not finished".into()),
             }),
             Record::Failed {
                 component: "cart".into(),

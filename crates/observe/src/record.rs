@@ -1,6 +1,7 @@
 //! One line of the log: its kinds and how each is written, for people and for machines.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,6 +46,10 @@ pub struct Access {
     pub host: Option<String>,
     /// Whose app answered, on a node of several tenants.
     pub owner: Option<Owner>,
+    /// Who asked: the client's address, as far as it is known.
+    pub client: Option<IpAddr>,
+    /// Why the client did not get all of the response, if it did not.
+    pub cut_off: Option<String>,
 }
 
 /// A line of the log.
@@ -90,6 +95,7 @@ impl Record {
         Self::Access(Access {
             method: shortened(access.method, NAME_BYTES_MAX),
             target: shortened(access.target, TEXT_BYTES_MAX),
+            cut_off: access.cut_off.map(|why| shortened(why, TEXT_BYTES_MAX)),
             ..access
         })
     }
@@ -123,7 +129,8 @@ impl Record {
         let text = match self {
             Self::Output { component, line, .. } => component.len() + line.len(),
             Self::Access(access) => {
-                access.method.len() + access.target.len() + access.host.as_ref().map_or(0, String::len)
+                let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+                access.method.len() + access.target.len() + length(&access.host) + length(&access.cut_off)
             }
             Self::Failed { component, reason, backtrace, .. }
             | Self::CallFailed { component, reason, backtrace, .. } => {
@@ -169,6 +176,8 @@ impl Record {
                 "host": access.host,
                 "tenant": access.owner.as_ref().map(|owner| &*owner.tenant),
                 "app": access.owner.as_ref().map(|owner| &*owner.app),
+                "client": access.client.map(|client| client.to_string()),
+                "cut_off": access.cut_off,
             }),
             Self::Failed { component, request, reason, backtrace, broken } => json!({
                 "event": "failed",
@@ -234,6 +243,13 @@ impl Record {
                     access.body_bytes,
                     short(access.id),
                 )
+                .and_then(|()| match &access.cut_off {
+                    Some(why) => {
+                        let error = style(AnsiColor::Red.on_default());
+                        write!(text, " {error}cut off{error:#}: {}", printable(why))
+                    }
+                    None => Ok(()),
+                })
             }
             Self::Failed { component, request, reason, backtrace, broken } => {
                 let error = style(AnsiColor::Red.on_default().bold());

@@ -119,6 +119,7 @@ async fn ask(group: &GroupHandle) {
         id: RequestId::from_raw(1).unwrap(),
         deadline: Instant::now() + allowed,
         allowed,
+        stream_allowed: allowed,
         handler: 0,
         component: "hello".into(),
         buffer_bytes: 0,

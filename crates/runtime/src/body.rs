@@ -5,41 +5,114 @@
 //! drops that future, and with it the store: a client that goes away cancels its guest.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::Either;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use crate::account::{HostMemory, OutOfMemory};
+use crate::failure::Failure;
+use crate::foreign;
 use crate::lanes::Metered;
+use crate::scope::Until;
 
 /// What is left of a request's work once the head of its response is there.
 pub(crate) type Run = Metered<()>;
 
 /// What a response's body and the run that feeds it tell one another.
-#[derive(Default)]
+#[derive(Debug)]
 pub(crate) struct Signals {
-    /// The run has failed. Set before the store goes, so that a body that ends because its guest is gone is not taken for one
+    /// Why the run has failed. Set before the store goes, so that a body that ends because its guest is gone is not taken for one
     /// that is complete.
-    failed: AtomicBool,
+    failed: OnceLock<String>,
     /// A frame has been handed out and the next one has not been asked for: it is the client that is slow, not the guest.
     unasked: AtomicBool,
+    /// The handler has returned and nothing of it runs any more, so a body that is still open will never be finished.
+    returned: AtomicBool,
+    /// When the request must be over.
+    until: Until,
+    /// The same where its response is a stream of server-sent events.
+    until_of_stream: Until,
+    is_stream: AtomicBool,
 }
 
+/// How much later than the front door the runtime ends a stream, which the front door ends in order.
+const STREAM_GRACE: Duration = Duration::from_secs(5);
+
 impl Signals {
-    pub(crate) fn fail(&self) {
-        self.failed.store(true, Ordering::Release);
+    /// Those of a request that must be over by `until`; if its response is a stream, when `stream_allowed` have passed since it came.
+    pub(crate) fn new(until: Until, stream_allowed: Duration) -> Arc<Self> {
+        let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);
+        let later = until.deadline.checked_add(allowed.saturating_sub(until.allowed));
+        let until_of_stream = later.map_or(until, |deadline| Until { deadline, allowed });
+        Arc::new(Self {
+            failed: OnceLock::new(),
+            unasked: AtomicBool::new(false),
+            returned: AtomicBool::new(false),
+            until,
+            until_of_stream,
+            is_stream: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn fail(&self, why: &Failure) {
+        // The first reason counts.
+        let _ = self.failed.set(foreign::cut(why, foreign::TEXT_BYTES_MAX));
     }
 
     pub(crate) fn waits_for_client(&self) -> bool {
         self.unasked.load(Ordering::Relaxed)
     }
+
+    /// Notes that the handler has returned with its response's body open.
+    pub(crate) fn set_returned(&self) {
+        self.returned.store(true, Ordering::Release);
+    }
+
+    fn has_returned(&self) -> bool {
+        self.returned.load(Ordering::Acquire)
+    }
+
+    /// Notes the head of the response, which decides how long the request may take.
+    pub(crate) fn answered<B>(&self, response: &http::Response<B>) {
+        if is_event_stream(response.headers()) {
+            self.is_stream.store(true, Ordering::Release);
+        }
+    }
+
+    /// When the request must be over, as far as that is known by now.
+    pub(crate) fn until(&self) -> Until {
+        if self.is_stream.load(Ordering::Acquire) { self.until_of_stream } else { self.until }
+    }
+
+    /// Runs `run` until the request must be over: `None` if it is not over then.
+    pub(crate) async fn limit<T>(&self, run: impl Future<Output = T>) -> Option<T> {
+        let mut run = pin!(run);
+        loop {
+            let deadline = self.until().deadline;
+            match timeout_at(deadline.into(), run.as_mut()).await {
+                Ok(output) => return Some(output),
+                Err(_) if self.until().deadline > deadline => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Returns whether a response with these fields is a stream of server-sent events.
+#[must_use]
+pub fn is_event_stream(headers: &http::HeaderMap) -> bool {
+    let Some(value) = headers.get(http::header::CONTENT_TYPE) else { return false };
+    let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// Who does the rest of a request's work.
@@ -61,6 +134,10 @@ pub struct ResponseBody {
     ended: Option<oneshot::Sender<()>>,
     /// Bytes that are missing to the announced length. A server that has sent that many does not ask for the end.
     missing_bytes: Option<u64>,
+    /// The announced length.
+    announced_bytes: u64,
+    /// Why it broke off, where the run has not said so.
+    broken: Option<String>,
     /// Nobody will read it (an answer to HEAD, or one that has no body by its status), and that is fine.
     unread: bool,
     /// What the host holds for the request and for this.
@@ -85,8 +162,18 @@ impl ResponseBody {
     ) -> http::Response<Self> {
         let length = response.headers().get(http::header::CONTENT_LENGTH);
         let missing_bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let unread = unread || has_no_body(response.status());
-        response.map(|inner| Self { inner, rest, signals, ended: Some(ended), missing_bytes, unread, _memory: None })
+        let unread = unread || has_no_content(response.status());
+        response.map(|inner| Self {
+            inner,
+            rest,
+            signals,
+            ended: Some(ended),
+            missing_bytes,
+            announced_bytes: missing_bytes.unwrap_or(0),
+            broken: None,
+            unread,
+            _memory: None,
+        })
     }
 
     /// Holds the charge of its request, with what the response and its head of `head_bytes` add to it.
@@ -117,20 +204,61 @@ impl ResponseBody {
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let (Some(missing), Some(Ok(frame))) = (&mut self.missing_bytes, &frame) {
-            *missing = missing.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+        if self.signals.failed.get().is_some() && !matches!(frame, Some(Ok(_))) {
+            self.rest = Rest::Over;
+            return Poll::Ready(Some(Err(HttpError::HttpResponseIncomplete)));
         }
         Poll::Ready(match frame {
-            Some(frame) => Some(frame),
-            None if self.signals.failed.load(Ordering::Acquire) => {
-                self.rest = Rest::Over;
-                Some(Err(HttpError::HttpResponseIncomplete))
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match self.missing_bytes.map(|missing| missing.checked_sub(bytes)) {
+                    None => {}
+                    Some(Some(missing)) => self.missing_bytes = Some(missing),
+                    Some(None) if self.unread => {}
+                    // More would be taken for the beginning of the next response.
+                    Some(None) => {
+                        return Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseBodySize(None)))));
+                    }
+                }
+                Some(Ok(frame))
             }
-            None => {
-                self.end(cx);
-                None
-            }
+            Some(Err(error)) => Some(Err(self.break_off(error))),
+            None => match self.missing_bytes {
+                Some(missing) if missing > 0 && !self.unread => {
+                    let sent = self.announced_bytes - missing;
+                    Some(Err(self.break_off(HttpError::HttpResponseBodySize(Some(sent)))))
+                }
+                _ => {
+                    self.end(cx);
+                    None
+                }
+            },
         })
+    }
+
+    fn break_off(&mut self, error: HttpError) -> HttpError {
+        self.broken = Some(self.describe(&error));
+        error
+    }
+
+    /// Says for the log what an error of a guest's body means.
+    fn describe(&self, error: &HttpError) -> String {
+        let announced = self.announced_bytes;
+        match (error, self.missing_bytes) {
+            (HttpError::HttpResponseBodySize(Some(sent)), _) if *sent < announced => {
+                format!("its body has {sent} of the {announced} bytes of its content-length")
+            }
+            (HttpError::HttpResponseBodySize(_), _) => {
+                format!("its body is longer than its content-length of {announced} bytes")
+            }
+            (HttpError::HttpProtocolError, Some(missing)) if missing > 0 => {
+                let sent = announced - missing;
+                format!("its body was not finished: it has {sent} of the {announced} bytes of its content-length")
+            }
+            (HttpError::HttpProtocolError, _) => "its body was not finished".to_owned(),
+            (HttpError::HttpResponseIncomplete, _) => "its handler returned without finishing its body".to_owned(),
+            (error, _) => foreign::cut(format_args!("its body ended with an error ({error})"), foreign::TEXT_BYTES_MAX),
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
@@ -138,29 +266,43 @@ impl ResponseBody {
             return Poll::Ready(frame);
         }
         if let Rest::Reader(run) = &mut self.rest {
-            if Pin::new(run).poll(cx).is_pending() {
-                return self.poll_inner(cx);
+            let is_over = Pin::new(run).poll(cx).is_ready();
+            if is_over {
+                self.rest = Rest::Over;
             }
-            self.rest = Rest::Over;
             if let Poll::Ready(frame) = self.poll_inner(cx) {
                 return Poll::Ready(frame);
             }
         }
         match self.rest {
-            // A handler of 0.2 that returned and kept the body open in a forgotten handle: nobody is left to end it.
-            Rest::Over => Poll::Ready(Some(Err(HttpError::HttpResponseIncomplete))),
-            Rest::Reader(_) | Rest::Elsewhere => Poll::Pending,
+            Rest::Reader(_) | Rest::Elsewhere if !self.signals.has_returned() => Poll::Pending,
+            // A handler of 0.2 that returned and kept the body open in a forgotten handle: nothing is left that could end it.
+            _ => Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseIncomplete)))),
         }
     }
 
-    fn is_complete(&self) -> bool {
+    /// Returns whether all of it was handed out, so that a server that drops it now has left nothing unsent.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
         self.is_end_stream() || self.missing_bytes == Some(0) || self.inner.size_hint().exact() == Some(0)
+    }
+
+    /// After an error: why the response broke off, for logs, and whether the log of failures has it already.
+    #[must_use]
+    pub fn broke_off(&self) -> (String, bool) {
+        match (self.signals.failed.get(), &self.broken) {
+            (Some(why), _) => (why.clone(), true),
+            (None, Some(why)) => (why.clone(), false),
+            (None, None) => ("its body was not finished".to_owned(), false),
+        }
     }
 }
 
-/// Responses that have no body by their status (RFC 9110, section 6.4.1).
-fn has_no_body(status: http::StatusCode) -> bool {
-    status.is_informational() || status == http::StatusCode::NO_CONTENT || status == http::StatusCode::NOT_MODIFIED
+/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), whatever its guest sends.
+#[must_use]
+pub fn has_no_content(status: StatusCode) -> bool {
+    let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
+    status.is_informational() || without.contains(&status)
 }
 
 impl Body for ResponseBody {
@@ -191,11 +333,15 @@ impl Drop for ResponseBody {
         }
         let Rest::Reader(run) = std::mem::replace(&mut self.rest, Rest::Over) else { return };
         let (Some(ended), Ok(runtime)) = (self.ended.take(), tokio::runtime::Handle::try_current()) else { return };
-        let mut inner = std::mem::take(&mut self.inner);
+        let (mut inner, signals) = (std::mem::take(&mut self.inner), self.signals.clone());
         runtime.spawn(async move {
             // What is left of it, if only its end: a guest that writes into a closed body would take that for an error.
             let read = pin!(async move {
-                while let Some(Ok(_)) = inner.frame().await {}
+                let mut next = |cx: &mut Context<'_>| match Pin::new(&mut inner).poll_frame(cx) {
+                    Poll::Pending if signals.has_returned() => Poll::Ready(None),
+                    frame => frame,
+                };
+                while let Some(Ok(_)) = std::future::poll_fn(&mut next).await {}
                 let _ = ended.send(());
             });
             // The run ends by its deadline, whatever the guest does with the body.
@@ -209,10 +355,15 @@ impl Drop for ResponseBody {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use http_body_util::StreamBody;
+    use http_body_util::{BodyExt as _, StreamBody};
 
     use super::*;
     use crate::account::Account;
+
+    fn signals() -> Arc<Signals> {
+        let allowed = Duration::from_secs(30);
+        Signals::new(Until { deadline: std::time::Instant::now() + allowed, allowed }, Duration::from_secs(3600))
+    }
 
     type Pieces = Vec<Result<Frame<Bytes>, HttpError>>;
 
@@ -227,7 +378,7 @@ mod tests {
         };
         let response = http::Response::builder().header("content-length", length).body(inner).unwrap();
         let (ended, end) = oneshot::channel();
-        (ResponseBody::of(response, rest, Arc::default(), ended, false).into_body(), end)
+        (ResponseBody::of(response, rest, signals(), ended, false).into_body(), end)
     }
 
     #[test]
@@ -235,6 +386,33 @@ mod tests {
         let (mut body, _) = body(false, "9", Rest::Over);
         assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
         assert!(body.frame().now_or_never().expect("an end").expect("an error").is_err());
+    }
+
+    #[test]
+    fn a_body_is_as_long_as_was_announced_or_broken_off_with_a_reason() {
+        for (length, why) in [
+            ("9", "its body has 5 of the 9 bytes of its content-length"),
+            ("3", "its body is longer than its content-length of 3 bytes"),
+        ] {
+            let (mut body, _) = body(true, length, Rest::Over);
+            let frames = std::iter::from_fn(|| body.frame().now_or_never().expect("nothing is waited for"));
+            assert!(frames.take(2).any(|frame| frame.is_err()), "{length}");
+            assert_eq!(body.broke_off(), (why.to_owned(), false));
+        }
+        let (mut body, _) = body(true, "5", Rest::Over);
+        assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
+        assert!(body.frame().now_or_never().unwrap().is_none());
+    }
+
+    #[test]
+    fn only_a_stream_of_events_may_take_longer_than_its_request() {
+        let signals = signals();
+        let first = signals.until().deadline;
+        signals.answered(&http::Response::builder().header("content-type", "text/event-streams").body(()).unwrap());
+        assert_eq!(signals.until().deadline, first);
+        let events = http::Response::builder().header("content-type", "Text/Event-Stream; charset=utf-8");
+        signals.answered(&events.body(()).unwrap());
+        assert_eq!(signals.until().deadline, first + Duration::from_secs(3600 - 30) + STREAM_GRACE);
     }
 
     #[test]

@@ -110,6 +110,18 @@ pub enum Failure {
         /// The guest's call stack.
         backtrace: Vec<String>,
     },
+    /// The guest's response broke off: its body is not as long as announced, or was not finished.
+    #[error("the response is incomplete: {reason}")]
+    Incomplete {
+        /// Why.
+        reason: String,
+    },
+    /// A response that is a stream of events reached one of its limits, and was ended.
+    #[error("the stream of events was ended: {reason}")]
+    StreamEnded {
+        /// Which limit.
+        reason: String,
+    },
     /// The request cannot be handed to a guest.
     #[error("the request is not one that a handler can take: {reason}")]
     BadRequest {

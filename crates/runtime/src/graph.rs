@@ -10,6 +10,7 @@ use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{Call, CallFailure, Revision};
 use tokio::time::timeout_at;
 
+use crate::account::Account;
 use crate::body::ResponseBody;
 use crate::failure::Failure;
 use crate::group::{Group, Request};
@@ -112,6 +113,12 @@ pub struct GroupHandle {
 }
 
 impl GroupHandle {
+    /// Returns who pays for what the group's requests take.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Account> {
+        self.graph.groups[self.index].account()
+    }
+
     /// Serves one request. The response's body must be read or dropped; until then it holds its instance.
     ///
     /// # Errors

@@ -77,6 +77,8 @@ pub struct Request {
     pub deadline: Instant,
     /// How long that is from when it came, for messages.
     pub allowed: Duration,
+    /// How long it may take instead, from when it came, if its response is a stream of server-sent events.
+    pub stream_allowed: Duration,
     /// Which of the group's handlers, by position.
     pub handler: usize,
     /// The component that has it, for the log.
@@ -100,6 +102,10 @@ fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
 const REQUEST_BYTES: usize = 8 << 10;
 
 impl Request {
+    pub(crate) fn until(&self) -> Until {
+        Until { deadline: self.deadline, allowed: self.allowed }
+    }
+
     /// What the host holds for it from the beginning on.
     pub(crate) fn host_bytes(&self) -> usize {
         let target = self.http.uri().path_and_query().map_or(0, |path| path.as_str().len());

@@ -13,12 +13,14 @@ use futures::future::BoxFuture;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
 use crate::account::{Account, HostMemory, OutOfMemory};
 use crate::begun::Begun;
+use crate::body::Signals;
 use crate::denials::Denials;
 use crate::folders::FolderStorage;
 use crate::heads::{self, FIELDS_BYTES_MAX};
@@ -145,8 +147,10 @@ pub struct Guest {
     pub(crate) limiter: MemoryLimiter,
     /// It was stopped because its account has no processor time left.
     pub(crate) out_of_cpu: bool,
-    /// When the request that runs now must be over.
+    /// When the request or call that runs now must be over.
     until: Option<Until>,
+    /// Of a request, whose response may give it more time.
+    signals: Option<Arc<Signals>>,
     /// Calls across seams that were begun.
     pub(crate) begun: Arc<Begun>,
     /// Their answers, until they are taken.
@@ -183,6 +187,7 @@ impl Guest {
             template,
             out_of_cpu: false,
             until: None,
+            signals: None,
             begun: Arc::default(),
             answers: Answers::default(),
             waits_for: None,
@@ -238,11 +243,21 @@ impl Guest {
 
     /// When the request that runs now must be over; `None` between requests and for commands.
     pub fn deadline(&self) -> Option<Instant> {
-        self.until.map(|until| until.deadline)
+        self.until().map(|until| until.deadline)
     }
 
     pub(crate) fn until(&self) -> Option<Until> {
-        self.until
+        self.signals.as_ref().map(|signals| signals.until()).or(self.until)
+    }
+
+    /// From now until the request ends, `signals` say when it must be over.
+    pub(crate) fn follow(&mut self, signals: Arc<Signals>) {
+        self.signals = Some(signals);
+    }
+
+    /// Returns whether it holds a body of WASI 0.2 that it has neither finished nor dropped: a response's, or a request's of its own.
+    pub(crate) fn has_open_body(&mut self) -> bool {
+        self.table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>())
     }
 
     /// What the request that runs now takes along; `None` between requests.
@@ -264,6 +279,7 @@ impl Guest {
         self.request.set(scope.id);
         self.limiter.forget_refusals();
         self.until = Some(until);
+        self.signals = None;
         self.hooks.scope = Some(scope);
     }
 
@@ -279,6 +295,7 @@ impl Guest {
             self.files.settle(open_files(&mut self.table));
         }
         self.until = None;
+        self.signals = None;
         self.hooks.scope = None;
         let used = self.template.owners.iter().zip(&self.contexts).filter(|(_, context)| context.is_some());
         if let Some(storage) = used.filter_map(|(owner, _)| owner.storage.as_ref()).next() {

@@ -89,7 +89,7 @@ mod wasi;
 pub mod wire;
 
 pub use account::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory};
-pub use body::ResponseBody;
+pub use body::{ResponseBody, has_no_content, is_event_stream};
 pub use code::{Code, CodeCache};
 pub use denials::Denials;
 pub use failure::{Failure, RoomLimit};

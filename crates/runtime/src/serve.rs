@@ -95,16 +95,26 @@ pub(crate) type HeadOrFailure = Result<http::Response<WasiBody>, Failure>;
 
 /// Where it goes. The first one counts.
 #[derive(Clone)]
-pub(crate) struct Head(Arc<Mutex<Option<oneshot::Sender<HeadOrFailure>>>>);
+pub(crate) struct Head {
+    sender: Arc<Mutex<Option<oneshot::Sender<HeadOrFailure>>>>,
+    signals: Arc<Signals>,
+}
 
 impl Head {
-    pub(crate) fn new(sender: oneshot::Sender<HeadOrFailure>) -> Self {
-        Self(Arc::new(Mutex::new(Some(sender))))
+    pub(crate) fn new(sender: oneshot::Sender<HeadOrFailure>, signals: Arc<Signals>) -> Self {
+        Self { sender: Arc::new(Mutex::new(Some(sender))), signals }
+    }
+
+    fn is_sent(&self) -> bool {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Gives `answer` back if there was one before, or nobody waits any more.
     pub(crate) fn send(&self, answer: HeadOrFailure) -> Option<HeadOrFailure> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Ok(response) = &answer {
+            self.signals.answered(response);
+        }
+        match self.sender.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(sender) => sender.send(answer).err(),
             None => Some(answer),
         }
@@ -257,6 +267,7 @@ impl Instance {
         let traceparent = http.headers().get("traceparent").cloned();
         let scope = Scope { id: Some(id), traceparent, tenant: None, graph: Some(graph) };
         self.begin(Arc::new(scope), Until { deadline, allowed });
+        self.store.data_mut().follow(signals.clone());
         let function = self.handlers[handler].clone();
         let run = self.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
             let run = async {
@@ -273,10 +284,12 @@ impl Instance {
                 None => run.await,
             }
         };
-        let failure = match tokio::time::timeout_at(deadline.into(), run).await {
-            Ok(Ok(Ok(()))) => None,
-            Ok(Ok(Err(error)) | Err(error)) => Some(self.failure(&error, allowed)),
-            Err(_) => Some(self.too_late(allowed)),
+        let over = signals.limit(run).await;
+        let allowed = signals.until().allowed;
+        let failure = match over {
+            Some(Ok(Ok(()))) => None,
+            Some(Ok(Err(error)) | Err(error)) => Some(self.failure(&error, allowed)),
+            None => Some(self.too_late(allowed)),
         };
         self.store.data_mut().end_request();
         match failure {
@@ -287,7 +300,7 @@ impl Instance {
                 Some(_) => Ok(()),
             },
             Some(failure) => {
-                signals.fail();
+                signals.fail(&failure);
                 report(head, &component, id, failure, self.store.data());
                 Err(())
             }
@@ -350,7 +363,7 @@ pub(crate) async fn call(
 ) -> wasmtime::Result<()> {
     match function {
         HandlerFunction::P3(handle) => call3(accessor, handle, request, head, ended).await,
-        HandlerFunction::P2(handle) => call2(accessor, handle, request, head).await,
+        HandlerFunction::P2(handle) => call2(accessor, handle, request, head, ended).await,
     }
 }
 
@@ -400,6 +413,7 @@ async fn call2(
     handle: &Handle2,
     request: http::Request<WasiBody>,
     head: &Head,
+    ended: oneshot::Receiver<()>,
 ) -> wasmtime::Result<()> {
     let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
     let scheme = if secure { types2::Scheme::Https } else { types2::Scheme::Http };
@@ -427,8 +441,13 @@ async fn call2(
         })?;
         Ok(Some(handle.start_call_concurrent(store, (request, outparam))?))
     })?;
-    match call {
-        Some(call) => handle.finish_call_concurrent(accessor, call).await,
-        None => Ok(()),
+    let Some(call) = call else { return Ok(()) };
+    handle.finish_call_concurrent(accessor, call).await?;
+    // A body whose store goes looks finished. One that its handler has left open is not, so the store stays until its reader has
+    // read what is there and seen that no more comes.
+    if head.is_sent() && accessor.with(|mut store| store.data_mut().has_open_body()) {
+        head.signals.set_returned();
+        let _ = ended.await;
     }
+    Ok(())
 }

@@ -139,10 +139,11 @@ impl SharedInstances {
         let unread = request.http.method() == http::Method::HEAD;
         let (head_sender, head) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
-        let signals = Arc::new(Signals::default());
+        let signals = Signals::new(request.until(), request.stream_allowed);
         let worker = self.worker();
         let place = Place { pool: self.clone(), worker: worker.clone(), _permit: permit };
-        let job = Job { graph, request, head: Head::new(head_sender), ended, signals: signals.clone(), place };
+        let head_sender = Head::new(head_sender, signals.clone());
+        let job = Job { graph, request, head: head_sender, ended, signals: signals.clone(), place };
         self.send(worker, job);
         let response = head.await.unwrap_or(Err(Failure::Neighbour))?;
         Ok(ResponseBody::of(response, Rest::Elsewhere, signals, ended_sender, unread))
@@ -232,13 +233,8 @@ impl SharedInstances {
                         if let Some(job) = next.take() {
                             let Job { request, head, ended, signals, place, graph: _ } = job;
                             let (id, function) = (request.id, &handlers[request.handler]);
-                            let in_flight = InFlight {
-                                deadline: request.deadline,
-                                allowed: request.allowed,
-                                component: request.component.clone(),
-                                head: head.clone(),
-                                signals,
-                            };
+                            let in_flight =
+                                InFlight { component: request.component.clone(), head: head.clone(), signals };
                             serving.lock().unwrap_or_else(PoisonError::into_inner).insert(id, in_flight);
                             busy.notify_one();
                             let memory = &memory;
@@ -287,7 +283,7 @@ impl SharedInstances {
                     () = tick => {
                         let now = Instant::now();
                         // One whose client does not read is ended by who sends it, and must not cost the others their instance.
-                        let late = |one: &InFlight| one.deadline <= now && !one.signals.waits_for_client();
+                        let late = |one: &InFlight| one.is_late(now) && !one.signals.waits_for_client();
                         if serving.lock().unwrap_or_else(PoisonError::into_inner).values().any(late) {
                             break None;
                         }
@@ -329,17 +325,18 @@ impl SharedInstances {
         // Which of the requests a trap belongs to cannot be told: the store has one call stack for all. Every one gets it.
         let mut serving = serving.into_inner().unwrap_or_else(PoisonError::into_inner);
         while let Some((id, one)) = serving.pop_first() {
-            let late = one.deadline <= now;
+            let late = one.is_late(now);
+            let allowed = one.signals.until().allowed;
             let failure = match &outcome {
-                None | Some(Ok(())) if late => Failure::Deadline { deadline: one.allowed, backtrace: Vec::new() },
+                None | Some(Ok(())) if late => Failure::Deadline { deadline: allowed, backtrace: Vec::new() },
                 Some(Err(error)) if late && error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) => {
-                    Failure::Deadline { deadline: one.allowed, backtrace: backtrace(error) }
+                    Failure::Deadline { deadline: allowed, backtrace: backtrace(error) }
                 }
                 Some(Err(error)) if guest.out_of_cpu => Failure::out_of_cpu(backtrace(error)),
                 Some(Err(error)) => Failure::from_trap(error, guest.limiter.refused()),
                 None | Some(Ok(())) => Failure::Neighbour,
             };
-            one.signals.fail();
+            one.signals.fail(&failure);
             if let Some(Err(failure)) = one.head.send(Err(failure)) {
                 guest.sink().broken(&one.component, id, &failure);
             }
@@ -391,11 +388,15 @@ const DEADLINE_TICK: Duration = Duration::from_millis(5);
 
 /// A request that an instance serves.
 struct InFlight {
-    deadline: Instant,
-    allowed: Duration,
     component: Arc<str>,
     head: Head,
     signals: Arc<Signals>,
+}
+
+impl InFlight {
+    fn is_late(&self, now: Instant) -> bool {
+        self.signals.until().deadline <= now
+    }
 }
 
 /// A call has come to its end; an error ends the instance.

@@ -136,6 +136,7 @@ impl Probe {
             id: RequestId::from_raw(1).unwrap(),
             deadline: Instant::now() + allowed,
             allowed,
+            stream_allowed: allowed,
             handler: 0,
             component: "probe".into(),
             buffer_bytes: 0,

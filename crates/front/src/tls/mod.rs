@@ -62,6 +62,11 @@ impl Secured {
         Self { named, shown }
     }
 
+    /// The host that the client named.
+    pub(crate) fn named(&self) -> Option<&str> {
+        self.named.as_deref()
+    }
+
     /// May a request for `host` come over this connection? For one that the client named, or that its certificate proves, as clients
     /// that share a connection among hosts do (RFC 9113, section 9.1.1). Addresses cannot be named.
     pub(crate) fn permits(&self, host: &str) -> bool {

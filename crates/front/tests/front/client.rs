@@ -135,7 +135,7 @@ impl Http2 {
         if self.sender.ready().await.is_err() {
             return Ok(None);
         }
-        let request = http::Request::builder().uri(format!("https://{host}/")).body(Empty::new()).unwrap();
+        let request = http::Request::builder().uri(format!("http://{host}/")).body(Empty::new()).unwrap();
         match self.sender.try_send_request(request).await {
             Ok(response) => {
                 let status = response.status().as_u16();

@@ -8,7 +8,9 @@ use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
 use crate::model::{Component, Limits, Reuse, Route, Source};
 use crate::names::ComponentName;
-use crate::raw::{FunctionText, ImportText, NameText, PathText, RawComponent, RawLimits, RawReuse, RouteText};
+use crate::raw::{
+    DurationText, FunctionText, ImportText, NameText, PathText, RawComponent, RawLimits, RawReuse, RawStream, RouteText,
+};
 use crate::source::{Span, Spanned};
 use crate::units::{parse_duration, parse_size};
 
@@ -53,6 +55,7 @@ impl Lowering<'_> {
                 RawReuse::Switch(false) => Reuse::FRESH,
                 RawReuse::Times(times) => Reuse::Times(times),
             }),
+            compress: raw.compress,
             at: Spanned::new((), at),
         })
     }
@@ -129,9 +132,19 @@ impl Lowering<'_> {
         let memory = raw.memory.map(|text| text.map(|text| text.0));
         let deadline = raw.request_deadline.map(|text| text.map(|text| text.0));
         let body = raw.body.map(|text| text.map(|text| text.0));
+        let (stream_max, stream_idle) = match raw.stream {
+            None => (None, None),
+            Some(Spanned { value: RawStream::Max(max), span }) => (Some(Spanned::new(max.0, span)), None),
+            Some(Spanned { value: RawStream::Table(table), span }) => {
+                let at = |text: DurationText| Spanned::new(text.0, span);
+                (table.max.map(at), table.idle.map(at))
+            }
+        };
         Limits {
             memory_bytes: self.quantity("memory", memory, parse_size),
             request_deadline: self.quantity("request_deadline", deadline, parse_duration),
+            stream_max: self.quantity("stream", stream_max, parse_duration),
+            stream_idle: self.quantity("stream.idle", stream_idle, parse_duration),
             body_bytes: self.quantity("body", body, parse_size),
             at: Some(at),
         }

@@ -87,6 +87,8 @@ pub struct HostLimits {
     pub load_timeout: Option<Duration>,
     /// The longest `request_deadline` of a manifest.
     pub request_deadline: Option<Duration>,
+    /// The longest `limits.stream` of a manifest.
+    pub stream: Option<Duration>,
     /// The longest `statement_timeout` of a manifest.
     pub statement_timeout: Option<Duration>,
 }
@@ -94,6 +96,8 @@ pub struct HostLimits {
 impl HostLimits {
     /// The longest `request_deadline` of a manifest, where the node file does not say.
     pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(600);
+    /// The longest `limits.stream` of a manifest, where the node file does not say. A stream keeps an instance.
+    pub const STREAM_DEFAULT: Duration = Duration::from_secs(24 * 3600);
     /// The longest `statement_timeout` of a manifest, where the node file does not say. Statements hold threads that all tenants
     /// share.
     pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
@@ -102,6 +106,12 @@ impl HostLimits {
     #[must_use]
     pub fn request_deadline(&self) -> Duration {
         self.request_deadline.unwrap_or(Self::REQUEST_DEADLINE_DEFAULT)
+    }
+
+    /// `stream`, or the platform's default.
+    #[must_use]
+    pub fn stream(&self) -> Duration {
+        self.stream.unwrap_or(Self::STREAM_DEFAULT)
     }
 
     /// `statement_timeout`, or the platform's default.
@@ -223,6 +233,7 @@ impl Reader<'_> {
         let (body_timeout, write_timeout) = (time(raw.body_timeout), time(raw.write_timeout));
         let load_timeout = time(raw.load_timeout);
         let (request_deadline, statement_timeout) = (time(raw.request_deadline), time(raw.statement_timeout));
+        let stream = time(raw.stream);
         HostLimits {
             apps_loaded: self.count(raw.apps_loaded),
             disk_reserve: reserve.and_then(|text| Some(self.value(text, "bad-size", parse_size)?.value)),
@@ -239,6 +250,7 @@ impl Reader<'_> {
             write_timeout,
             load_timeout,
             request_deadline,
+            stream,
             statement_timeout,
         }
     }

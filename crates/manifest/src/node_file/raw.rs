@@ -66,7 +66,7 @@ pub(crate) struct RawFront {
     /// Certificates: chosen by the host that a client names, read again when the node gets SIGHUP.
     pub(crate) tls: Option<RawFrontTls>,
     /// Proxies in front of the node: IP addresses, or networks of them. Their connections are of many clients, so
-    /// `connections_per_address` does not hold for them.
+    /// `connections_per_address` does not hold for them, and what they say of a request's client (`X-Forwarded-For`, `Forwarded`) is believed.
     #[serde(default)]
     pub(crate) trusted_proxies: Vec<Spanned<NetworkText>>,
     /// Each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2), and is counted for the address that
@@ -186,6 +186,10 @@ pub(crate) struct RawHostLimits {
     /// The longest `request_deadline` of a component. A longer one of a manifest is cut to it, and `isomer deploy` says so.
     #[schemars(extend("default" = show_duration(HostLimits::REQUEST_DEADLINE_DEFAULT)))]
     pub(crate) request_deadline: Option<Spanned<DurationText>>,
+    /// The longest `limits.stream` of a component: how long a stream of server-sent events may take. A longer one of a manifest is cut to
+    /// it, and `isomer deploy` says so.
+    #[schemars(extend("default" = show_duration(HostLimits::STREAM_DEFAULT)))]
+    pub(crate) stream: Option<Spanned<DurationText>>,
     /// The longest `statement_timeout` of a SQL store. A longer one of a manifest is cut to it, and `isomer deploy` says so.
     #[schemars(extend("default" = show_duration(HostLimits::STATEMENT_TIMEOUT_DEFAULT)))]
     pub(crate) statement_timeout: Option<Spanned<DurationText>>,

@@ -104,6 +104,7 @@ impl PackedGrants {
             idempotent: vec![],
             concurrency: 1,
             reuse: None,
+            compress: false,
             at: Spanned::default(),
         }
     }

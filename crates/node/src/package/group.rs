@@ -36,7 +36,22 @@ pub(crate) struct PackedHandler {
     pub(crate) component: ComponentName,
     pub(crate) routes: Vec<Route>,
     pub(crate) deadline: Duration,
+    /// How long a stream of events may take, and be silent. Packages of before have no such limits of their own.
+    #[serde(default = "stream_max")]
+    pub(crate) stream_max: Duration,
+    #[serde(default = "stream_idle")]
+    pub(crate) stream_idle: Duration,
     pub(crate) body_bytes_max: u64,
+    #[serde(default)]
+    pub(crate) compress: bool,
+}
+
+fn stream_max() -> Duration {
+    Limits::STREAM_MAX_DEFAULT
+}
+
+fn stream_idle() -> Duration {
+    Limits::STREAM_IDLE_DEFAULT
 }
 
 /// The calls of one component that leave its composition.
@@ -84,7 +99,10 @@ impl PackedGroup {
                 component: handler.component.clone(),
                 routes: handler.routes.clone(),
                 deadline: limits.request_deadline(),
+                stream_max: limits.stream_max(),
+                stream_idle: limits.stream_idle(),
                 body_bytes_max: limits.body_bytes(),
+                compress: app.components.get(&handler.component).is_some_and(|it| it.compress),
             }
         };
         let stub = |stub: &isomer_plan::Stub| PackedStub {
@@ -129,7 +147,9 @@ impl PackedGroup {
                 return Err(Unfit(format!("component `{}` has no route {route:?}", handler.component)));
             }
             handler.deadline = from.limits.request_deadline();
+            (handler.stream_max, handler.stream_idle) = (from.limits.stream_max(), from.limits.stream_idle());
             handler.body_bytes_max = from.limits.body_bytes();
+            handler.compress = from.compress;
             concurrency = if index == 0 { from.concurrency } else { from.concurrency.min(concurrency) };
             entered.push(from.limits.memory_bytes());
         }

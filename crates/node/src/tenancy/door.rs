@@ -1,18 +1,28 @@
 //! A request's way in: which app it is for, whether its tenant may have one more, and whether the app is in memory.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use isomer_front::{Door, Entered, Entering, Refusal};
 
 use super::Tenancy;
+use super::app::App;
 
 impl Door for Tenancy {
     fn enter(&self, host: &str) -> Result<Entered, Refusal> {
+        let app = self.0.hosts().find(host).ok_or(Refusal::NoHost)?.clone();
+        self.let_in(&app)
+    }
+
+    fn enter_unnamed(&self) -> Result<Entered, Refusal> {
+        let app = self.0.hosts().unnamed().ok_or(Refusal::NoHost)?.clone();
+        self.let_in(&app)
+    }
+}
+
+impl Tenancy {
+    fn let_in(&self, app: &Arc<App>) -> Result<Entered, Refusal> {
         let inner = &self.0;
-        let app = {
-            let hosts = inner.hosts();
-            hosts.find(host).ok_or(Refusal::NoHost)?.clone()
-        };
         if app.serving.is_stopped() {
             return Err(Refusal::Stopped);
         }
@@ -23,7 +33,7 @@ impl Door for Tenancy {
         app.use_at(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
         let site = match app.site() {
             Some(site) => Entering::Ready(site),
-            None => inner.load(&app)?,
+            None => inner.load(app)?,
         };
         Ok(Entered { place, site })
     }

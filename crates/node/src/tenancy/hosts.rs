@@ -34,6 +34,15 @@ impl Hosts {
         self.any.as_ref()
     }
 
+    /// The app for requests that name no host: the one for all other hosts, else the only app.
+    pub(super) fn unnamed(&self) -> Option<&Arc<App>> {
+        self.any.as_ref().or_else(|| {
+            let mut apps = self.exact.values().chain(self.wildcards.values());
+            let first = apps.next()?;
+            apps.all(|app| Arc::ptr_eq(app, first)).then_some(first)
+        })
+    }
+
     /// From now on `app` answers for `pattern`.
     pub(super) fn insert(&mut self, pattern: &HostPattern, app: &Arc<App>) {
         match key(pattern) {
@@ -73,6 +82,22 @@ fn key(pattern: &HostPattern) -> Key<'_> {
 mod tests {
     use super::super::app::tests::app;
     use super::*;
+
+    #[test]
+    fn who_names_no_host_gets_the_only_app_or_the_default() {
+        let mut hosts = Hosts::default();
+        let patterns = ["shop.example", "*.shop.example", "other.example", "*"].map(|name| name.parse().unwrap());
+        let apps = ["shop", "other", "rest"].map(app);
+        let found = |hosts: &Hosts| hosts.unnamed().map(|app| app.name().to_string());
+        assert_eq!(found(&hosts), None);
+        hosts.insert(&patterns[0], &apps[0]);
+        hosts.insert(&patterns[1], &apps[0]);
+        assert_eq!(found(&hosts).as_deref(), Some("shop"));
+        hosts.insert(&patterns[2], &apps[1]);
+        assert_eq!(found(&hosts), None, "of several, none is meant");
+        hosts.insert(&patterns[3], &apps[2]);
+        assert_eq!(found(&hosts).as_deref(), Some("rest"));
+    }
 
     #[test]
     fn the_nearest_name_counts() {

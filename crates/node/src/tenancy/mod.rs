@@ -695,6 +695,7 @@ impl Inner {
             requests_per_instance_max: self.options.requests_per_instance_max,
             instances_max: self.options.instances_max,
             deadline_max: self.options.times_max.request,
+            stream_max: self.options.times_max.stream,
             peers,
             account: tenant.account.clone(),
             owner: log.as_ref().map(|log| (owner(), log.clone())),

@@ -150,7 +150,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
+    /// Reads the whole of `response`.
+    pub(crate) async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
         let (head, body) = response.into_parts();
         let body = within("the body's end", body.collect()).await?.to_bytes();
         Ok(Self { status: head.status, headers: head.headers, body })

@@ -47,6 +47,12 @@ impl TestFront {
         Self { address, _stop: stop }
     }
 
+    /// A new connection for HTTP/1.1.
+    #[allow(dead_code, reason = "not every test speaks it")]
+    pub(crate) async fn connect_http1(&self) -> Connection {
+        within("connect", Connection::http1(self.address)).await
+    }
+
     /// A new connection for HTTP/2.
     pub(crate) async fn connect_http2(&self) -> Connection {
         within("connect", Connection::http2(self.address)).await

@@ -3,6 +3,8 @@
 //! | file | what it is about |
 //! | --- | --- |
 //! | `http` | the protocol: methods, routes, versions, problems |
+//! | `requests` | what a guest is told of a request, and which requests it does not see |
+//! | `responses` | what becomes of a guest's response: without content, cut off, streamed, compressed |
 //! | `door` | who is let in, under which name, and for how long |
 //! | `limits` | what a client may do, and how long |
 //! | `streaming` | bodies on their way, in both directions, and clients that go away |
@@ -31,6 +33,8 @@ mod http;
 mod instances;
 mod lifecycle;
 mod limits;
+mod requests;
+mod responses;
 mod seams;
 mod streaming;
 mod tls;

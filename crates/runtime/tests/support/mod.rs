@@ -189,6 +189,7 @@ pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Fa
         id: RequestId::from_raw(1).unwrap(),
         deadline: Instant::now() + allowed,
         allowed,
+        stream_allowed: allowed,
         handler: 0,
         component: "guest".into(),
         buffer_bytes: 0,

@@ -1,0 +1,367 @@
+//! Whose request it is, how it came to the first proxy, and the fields in which a guest is told so.
+//!
+//! A guest has no connection to ask. So every request has `forwarded` (RFC 7239), `x-forwarded-for`, `x-forwarded-proto` and
+//! `x-forwarded-host`, and all of them are the front door's own: whatever a client sends under these names is dropped, with further
+//! `x-forwarded-…` fields and `x-real-ip`.
+//!
+//! Over a connection of a trusted proxy its fields are read. Each proxy appends the address that it got the request from, so the list is
+//! read from its end: the client is the last address that is not a trusted proxy's, and what stands before it is the client's own word.
+//! The guest is told one address, not the list: whichever end of it an app reads, it reads the client. `x-forwarded-for` counts where it is
+//! there, else `forwarded`: a proxy that writes the latter alone has to drop the former.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
+
+use http::header::{FORWARDED, HeaderName};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue};
+
+use crate::host;
+use crate::source::Network;
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// What all fields of this family begin with.
+const FAMILY: &str = "x-forwarded-";
+
+/// Entries of a list that are looked at, from its end. A longer chain of trusted proxies is taken to begin there.
+const HOPS_MAX: usize = 32;
+
+/// The two ends of a connection.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    /// Who sends: where a proxy has told it by the PROXY protocol, who that is.
+    pub(crate) client: IpAddr,
+    /// Does it say for whom it sends?
+    pub(crate) is_trusted: bool,
+    /// Where it came in.
+    pub(crate) local: SocketAddr,
+    /// What its requests are told, as that of its first one was: they mostly are for the same host.
+    told: OnceLock<Told>,
+}
+
+/// The values of the fields of a request.
+#[derive(Debug, Clone)]
+struct Told {
+    authority: Authority,
+    is_secure: bool,
+    client: HeaderValue,
+    host: HeaderValue,
+    forwarded: HeaderValue,
+}
+
+/// Whose a request is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) client: IpAddr,
+    /// How the client reached the first proxy, as that says.
+    pub(crate) scheme: Option<Scheme>,
+    /// The host that the client asked that proxy for, as that says.
+    host: Option<HeaderValue>,
+}
+
+impl Ends {
+    pub(crate) fn new(client: IpAddr, is_trusted: bool, local: SocketAddr) -> Self {
+        let client = client.to_canonical();
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        Self { client, is_trusted, local, told: OnceLock::new() }
+    }
+
+    /// The authority of a request that names none: where it came in (RFC 9110, section 7.1).
+    pub(crate) fn authority(&self) -> Option<Authority> {
+        self.local.to_string().parse().ok()
+    }
+}
+
+impl Origin {
+    /// Reads whose request came over a connection between `ends`.
+    pub(crate) fn of(headers: &HeaderMap, ends: &Ends, trusted: &[Network]) -> Self {
+        let direct = Self { client: ends.client, scheme: None, host: None };
+        if !ends.is_trusted {
+            return direct;
+        }
+        let origin = match headers.contains_key(&FOR) {
+            true => Self::of_list(headers, ends.client, trusted),
+            false if headers.contains_key(FORWARDED) => Self::of_forwarded(headers, ends.client, trusted),
+            false => direct,
+        };
+        Self {
+            client: origin.client,
+            scheme: origin.scheme.or_else(|| scheme(last(headers, &PROTO)?)),
+            host: origin.host.or_else(|| proved_host(last(headers, &HOST)?)),
+        }
+    }
+
+    fn of_list(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> Self {
+        let (mut client, mut hops) = (peer, 0);
+        for entry in entries(headers, &FOR, b',').take(HOPS_MAX) {
+            let Some(address) = address(entry) else { break };
+            (client, hops) = (address, hops + 1);
+            if !is_trusted(address, trusted) {
+                break;
+            }
+        }
+        // Where each proxy has appended to both lists, the entries of one proxy stand in the same place.
+        let protos = entries(headers, &PROTO, b',').take(HOPS_MAX).collect::<Vec<_>>();
+        let of_client = protos.get(hops.max(1) - 1).or(protos.last());
+        Self { client, scheme: of_client.and_then(|proto| scheme(proto)), host: None }
+    }
+
+    fn of_forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> Self {
+        let mut origin = Self { client: peer, scheme: None, host: None };
+        for element in entries(headers, &FORWARDED, b',').take(HOPS_MAX) {
+            let pairs = || split(element, b';').filter_map(|pair| pair.split_once('='));
+            let find =
+                |key: &str| pairs().find(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, it)| it.trim());
+            // An obfuscated name (`for=_hidden`) is nobody that could be told.
+            let Some(address) = find("for").and_then(address) else { break };
+            let proto = find("proto").map(|text| text.trim_matches('"'));
+            origin = Self {
+                client: address,
+                scheme: proto.and_then(scheme),
+                host: find("host").and_then(|text| proved_host(text.trim_matches('"'))),
+            };
+            if !is_trusted(address, trusted) {
+                break;
+            }
+        }
+        origin
+    }
+
+    /// Puts what is known into the fields of the request, in the place of all that came under these names.
+    pub(crate) fn write(self, headers: &mut HeaderMap, ends: &Ends, scheme: &Scheme, authority: &Authority) {
+        drop_all(headers, ends.is_trusted);
+        let is_secure = *scheme == Scheme::HTTPS;
+        let told = if ends.is_trusted {
+            self.told(is_secure, authority)
+        } else {
+            let first = ends.told.get_or_init(|| self.told(is_secure, authority));
+            if first.is_secure == is_secure && first.authority == *authority {
+                first.clone()
+            } else {
+                self.told(is_secure, authority)
+            }
+        };
+        headers.reserve(4);
+        if headers.contains_key(&REAL_IP) {
+            headers.insert(REAL_IP, told.client.clone());
+        }
+        headers.insert(FORWARDED, told.forwarded);
+        headers.insert(FOR, told.client);
+        headers.insert(PROTO, HeaderValue::from_static(if is_secure { "https" } else { "http" }));
+        headers.insert(HOST, told.host);
+    }
+
+    fn told(&self, is_secure: bool, authority: &Authority) -> Told {
+        let client = value(&self.client.to_string());
+        let host = self.host.clone().unwrap_or_else(|| value(authority.as_str()));
+        let forwarded = forwarded(self.client, &client, &host, is_secure);
+        Told { authority: authority.clone(), is_secure, client, host, forwarded }
+    }
+}
+
+/// Takes out what only a trusted proxy may say; of a trusted one, what the front door does not write itself stays.
+fn drop_all(headers: &mut HeaderMap, is_trusted: bool) {
+    if is_trusted {
+        return;
+    }
+    headers.remove(REAL_IP);
+    let family = headers.keys().filter(|name| name.as_str().starts_with(FAMILY)).cloned().collect::<Vec<_>>();
+    for name in family {
+        headers.remove(name);
+    }
+}
+
+/// One element of `Forwarded` (RFC 7239, section 4).
+fn forwarded(client: IpAddr, text: &HeaderValue, host: &HeaderValue, is_secure: bool) -> HeaderValue {
+    let (before, after): (&[u8], &[u8]) = if client.is_ipv6() { (b"for=\"[", b"]\"") } else { (b"for=", b"") };
+    let proto: &[u8] = if is_secure { b"https" } else { b"http" };
+    let parts: [&[u8]; 7] = [before, text.as_bytes(), after, b";host=\"", host.as_bytes(), b"\";proto=", proto];
+    HeaderValue::from_bytes(&parts.concat()).unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
+}
+
+/// The last value of a field, without the values before it in the same list.
+fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    entries(headers, name, b',').next()
+}
+
+/// The entries of a list in all fields of this name, from the last to the first. Fields that are no text are left out.
+fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName, between: u8) -> impl Iterator<Item = &'a str> {
+    let fields = headers.get_all(name).into_iter().collect::<Vec<_>>();
+    let texts = fields.into_iter().rev().filter_map(|field| field.to_str().ok());
+    texts.flat_map(move |text| split(text, between).collect::<Vec<_>>().into_iter().rev()).filter(|it| !it.is_empty())
+}
+
+/// The pieces of a text between separators that are not quoted, without white space around them.
+fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let is_end = move |character: char| {
+        let is_end = !quoted && character == char::from(between);
+        if character == '"' && !escaped {
+            quoted = !quoted;
+        }
+        escaped = quoted && character == '\\' && !escaped;
+        is_end
+    };
+    text.split(is_end).map(str::trim)
+}
+
+/// The address in an entry: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`, each perhaps in quotes.
+fn address(entry: &str) -> Option<IpAddr> {
+    let text = entry.trim_matches('"');
+    let parsed = match text.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']')?.0.parse().ok()?,
+        None => match text.parse::<IpAddr>() {
+            Ok(address) => address,
+            Err(_) => text.parse::<SocketAddr>().ok()?.ip(),
+        },
+    };
+    Some(parsed.to_canonical())
+}
+
+fn scheme(text: &str) -> Option<Scheme> {
+    match text {
+        _ if text.eq_ignore_ascii_case("https") => Some(Scheme::HTTPS),
+        _ if text.eq_ignore_ascii_case("http") => Some(Scheme::HTTP),
+        _ => None,
+    }
+}
+
+/// A host that is one, as it was said.
+fn proved_host(text: &str) -> Option<HeaderValue> {
+    let authority = text.parse::<Authority>().ok()?;
+    host::normal(&authority).is_some().then(|| value(authority.as_str()))
+}
+
+fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
+    trusted.iter().any(|network| network.contains(address))
+}
+
+/// An address, or an authority that was parsed: both are visible ASCII.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The proxy 10.0.0.1, which is trusted with its network, and the fields that it sends.
+    fn told(client: &str, fields: &[(&'static str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, text) in fields {
+            headers.append(*name, value(text));
+        }
+        let trusted = [Network { address: "10.0.0.0".parse().expect("an address"), prefix: 8 }];
+        let client: IpAddr = client.parse().expect("an address");
+        let ends = Ends::new(client, is_trusted(client.to_canonical(), &trusted), "127.0.0.1:80".parse().expect("one"));
+        let origin = Origin::of(&headers, &ends, &trusted);
+        let scheme = origin.scheme.clone().unwrap_or(Scheme::HTTP);
+        origin.write(&mut headers, &ends, &scheme, &Authority::from_static("shop.example:8080"));
+        let mut lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
+        lines.sort();
+        lines
+    }
+
+    fn expected(forwarded: &str, client: &str, proto: &str, host: &str) -> Vec<String> {
+        vec![
+            format!("forwarded: {forwarded}"),
+            format!("x-forwarded-for: {client}"),
+            format!("x-forwarded-host: {host}"),
+            format!("x-forwarded-proto: {proto}"),
+        ]
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_is_dropped() {
+        let own = [
+            ("forwarded", "for=198.51.100.1;proto=https"),
+            ("x-forwarded-for", "198.51.100.1, 10.0.0.1"),
+            ("x-forwarded-for", "198.51.100.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "bank.example"),
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "198.51.100.1"),
+        ];
+        let direct = "for=203.0.113.9;host=\"shop.example:8080\";proto=http";
+        for fields in [&own[..], &[]] {
+            let lines = expected(direct, "203.0.113.9", "http", "shop.example:8080");
+            assert_eq!(told("203.0.113.9", fields), lines);
+            assert_eq!(told("::ffff:203.0.113.9", fields), lines);
+        }
+        let six = "for=\"[2001:db8::1]\";host=\"shop.example:8080\";proto=http";
+        assert_eq!(told("2001:db8::1", &own), expected(six, "2001:db8::1", "http", "shop.example:8080"));
+    }
+
+    #[test]
+    fn a_trusted_proxy_says_whose_request_it_is() {
+        let plain = |client: &str| {
+            let text = format!("for={client};host=\"shop.example:8080\";proto=http");
+            expected(&text, client, "http", "shop.example:8080")
+        };
+        for (list, client) in [
+            (&["198.51.100.7"][..], "198.51.100.7"),
+            // The client's own word stands before what the proxies have seen.
+            (&["10.9.9.9, 192.0.2.66, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
+            (&["192.0.2.66", "198.51.100.7:4711", "10.0.0.2,10.0.0.3"], "198.51.100.7"),
+            (&["::ffff:198.51.100.7"], "198.51.100.7"),
+            // Proxies alone: the first one has asked for itself.
+            (&["10.0.0.5, 10.0.0.4"], "10.0.0.5"),
+            // What is no address ends the chain.
+            (&["198.51.100.7, unknown, 10.0.0.2"], "10.0.0.2"),
+            (&["nonsense"], "10.0.0.1"),
+            (&[], "10.0.0.1"),
+        ] {
+            let fields: Vec<_> = list.iter().map(|text| ("x-forwarded-for", *text)).collect();
+            assert_eq!(told("10.0.0.1", &fields), plain(client), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_and_the_host_are_those_of_the_client() {
+        let lines =
+            expected("for=198.51.100.7;host=\"shop.example\";proto=https", "198.51.100.7", "https", "shop.example");
+        for fields in [
+            &[
+                ("x-forwarded-for", "198.51.100.7"),
+                ("x-forwarded-proto", "HTTPS"),
+                ("x-forwarded-host", "shop.example"),
+            ][..],
+            &[
+                ("x-forwarded-for", "198.51.100.7, 10.0.0.2"),
+                ("x-forwarded-proto", "https, http"),
+                ("x-forwarded-host", "shop.example"),
+            ],
+            &[("forwarded", "for=198.51.100.7;proto=https;host=shop.example, for=10.0.0.2;proto=http")],
+            &[("forwarded", "for=\"198.51.100.7:80\"; Host=\"shop.example\" ;PROTO=\"https\"")],
+            // The proxy's own field counts, not what it has passed on.
+            &[
+                ("x-forwarded-for", "198.51.100.7"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "shop.example"),
+                ("forwarded", "for=192.0.2.66;proto=http;host=bank.example"),
+            ],
+        ] {
+            assert_eq!(told("10.0.0.1", fields), lines, "{fields:?}");
+        }
+        // What is no host or no scheme is left out.
+        let fields = [("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a\"b"), ("x-forwarded-port", "443")];
+        let mut plain =
+            expected("for=10.0.0.1;host=\"shop.example:8080\";proto=http", "10.0.0.1", "http", "shop.example:8080");
+        plain.insert(3, "x-forwarded-port: 443".to_owned());
+        assert_eq!(told("10.0.0.1", &fields), plain);
+    }
+
+    #[test]
+    fn quoted_separators_separate_nothing() {
+        assert_eq!(split("a;b=\"c;d\\\";e\";f", b';').collect::<Vec<_>>(), ["a", "b=\"c;d\\\";e\"", "f"]);
+        let forwarded = "for=\"[2001:db8::7]:80\";host=\"a,b\", for=10.0.0.2";
+        let host = "shop.example:8080";
+        let lines = expected(&format!("for=\"[2001:db8::7]\";host=\"{host}\";proto=http"), "2001:db8::7", "http", host);
+        assert_eq!(told("10.0.0.1", &[("forwarded", forwarded)]), lines);
+    }
+}

@@ -1,0 +1,59 @@
+//! Paths in the one form in which they are compared with routes (RFC 3986, sections 6.2.2.1 and 6.2.2.2).
+//!
+//! `%7E`, `%7e` and `~` are the same character, and `%c3` is `%C3`. A percent-encoded `/` is not the `/` between two segments, so what is
+//! reserved stays encoded. Dots are not resolved: a guest sees the path as it was sent, and would not know what they were taken for.
+
+use std::borrow::Cow;
+
+/// The path with its percent-encodings in upper case, and unreserved characters decoded.
+pub(crate) fn normal(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut normal = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        normal.push_str(before);
+        rest = after;
+        let digits = after.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match digits.and_then(|digits| Some((digits, u8::from_str_radix(digits, 16).ok()?))) {
+            Some((digits, byte)) => {
+                if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+                    normal.push(char::from(byte));
+                } else {
+                    normal.push('%');
+                    normal.push_str(&digits.to_ascii_uppercase());
+                }
+                rest = &after[2..];
+            }
+            // No encoding at all: compared as it is.
+            None => normal.push('%'),
+        }
+    }
+    normal.push_str(rest);
+    Cow::Owned(normal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equivalent_paths_have_one_form() {
+        for (path, form) in [
+            ("/plain/path", "/plain/path"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/caf%C3%A9", "/caf%C3%A9"),
+            ("/%7euser/%41%2D%5f%2e", "/~user/A-_."),
+            ("/a%2fb", "/a%2Fb"),
+            ("/a%20b%", "/a%20b%"),
+            ("/100%zz%4", "/100%zz%4"),
+            ("/%25%34%31", "/%2541"),
+            ("/%e2%82%ac\u{20ac}%\u{20ac}", "/%E2%82%AC\u{20ac}%\u{20ac}"),
+        ] {
+            assert_eq!(normal(path), form, "{path}");
+            assert_eq!(normal(&normal(path)), form, "{path}");
+        }
+        assert!(matches!(normal("/plain"), Cow::Borrowed("/plain")));
+    }
+}

@@ -1,0 +1,222 @@
+//! What the front door makes of guests' responses: those without content, those that break off, streams of events, compressed ones.
+
+use std::io::Read as _;
+
+use ::http::{Method, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use crate::harness::body::whole;
+use crate::harness::client::{Answer, Connection};
+use crate::harness::{TestNode, one, start, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_content_has_no_body_in_any_version() {
+    for guest in ["http-answer", "http-answer-p2"] {
+        let node = start(&one(guest, "")).await;
+        for mut connection in [node.connect().await, node.connect_http2().await] {
+            let targets: &[(u16, &str)] = match guest {
+                "http-answer" => &[
+                    (204, "/?status=204&body=xyz"),
+                    (204, "/?status=204&body=xyz&fields=content-length:3"),
+                    (205, "/?status=205&body=xyz"),
+                    (304, "/?status=304&body=xyz&fields=content-length:3|etag:%22a%22"),
+                ],
+                _ => &[(204, "/none")],
+            };
+            for (status, target) in targets {
+                for method in [Method::GET, Method::HEAD] {
+                    // On the same connection: nothing of one answer is taken for the next.
+                    let answer = connection.ask(method, target).await;
+                    assert_eq!((answer.status.as_u16(), answer.text()), (*status, ""), "{target}");
+                    let length = if *status == 205 { "0" } else { "" };
+                    assert_eq!(answer.header("content-length"), length, "{target}");
+                    assert_eq!(answer.header("transfer-encoding"), "", "{target}");
+                }
+            }
+        }
+    }
+}
+
+/// Asks for what must break off; over HTTP/2 a reset may take the head with it.
+async fn assert_broken_off(mut connection: Connection, target: &str) {
+    let request = connection.request(Method::GET, target).header("accept-encoding", "gzip");
+    let request = request.body(whole("")).expect("a valid request");
+    let Ok(response) = within("an answer", connection.try_send(request)).await else { return };
+    assert_eq!(response.status(), 200, "{target}");
+    let rest = within("the end", response.into_body().collect()).await;
+    assert!(rest.is_err(), "{target} looks whole");
+}
+
+/// Checks that both logs say that the response to `target` was cut off, and why.
+async fn assert_told(node: &TestNode, target: &str, why: &str) {
+    let access = node.event("access", |event| event["target"] == target).await;
+    let said = access["cut_off"].as_str().unwrap_or_else(|| panic!("{access}"));
+    assert!(said.contains(why), "{target}: {access}");
+    let id = access["request"].clone();
+    let failed = node.event("failed", |event| event["request"] == id).await;
+    assert_eq!(failed["response_cut_off"], true, "{failed}");
+    assert!(failed["reason"].as_str().is_some_and(|reason| reason.contains(why)), "{failed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_its_guest_breaks_off_is_told_with_the_reason() {
+    for (guest, lines, cases) in [
+        ("http-answer", "", &ANSWERS[..]),
+        ("http-answer", "concurrency = 4", &ANSWERS[..]),
+        ("http-answer", "compress = true", &ANSWERS[2..]),
+        ("http-answer-p2", "", &ANSWERS_P2[..]),
+    ] {
+        let node = start(&one(guest, lines)).await;
+        for (target, why) in cases {
+            for (version, connection) in [node.connect().await, node.connect_http2().await].into_iter().enumerate() {
+                let mark = if target.contains('?') { '&' } else { '?' };
+                let target = format!("{target}{mark}v={version}");
+                assert_broken_off(connection, &target).await;
+                assert_told(&node, &target, why).await;
+            }
+        }
+        // What is whole is not told.
+        assert_eq!(node.get("/?body=whole&fields=content-length:5").await.status, 200);
+        let whole = node.event("access", |event| event["target"] == "/?body=whole&fields=content-length:5").await;
+        assert!(whole["cut_off"].is_null(), "{whole}");
+        assert_eq!(whole["client"], "127.0.0.1");
+    }
+}
+
+/// Targets of the guest of WASI 0.3, and a part of what is said.
+const ANSWERS: [(&str, &str); 3] = [
+    ("/?body=short&fields=content-length:100", "5 of the 100 bytes of its content-length"),
+    ("/?body=too+long&fields=content-length:3", "longer than its content-length of 3 bytes"),
+    ("/?body=text&trailers=error&fields=content-type:text/plain", "the guest fails on purpose"),
+];
+
+/// The same for WASI 0.2.
+const ANSWERS_P2: [(&str, &str); 4] = [
+    ("/short", "12 of the 100 bytes"),
+    ("/long", "longer than its content-length"),
+    ("/drop", "not finished"),
+    ("/forget", "without finishing"),
+];
+
+/// A stream of `chunks` events, with a pause before each but the first.
+fn events(chunks: u64, pause_ms: u64) -> String {
+    format!("/?fields=content-type:text/event-stream&body=data:+x%0A%0A&chunks={chunks}&ms={pause_ms}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_events_goes_on_past_the_deadline_of_a_request() {
+    for lines in ["", "concurrency = 4", "compress = true"] {
+        let node = start(&one("http-answer", &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
+        for mut connection in [node.connect().await, node.connect_http2().await] {
+            let request = connection.request(Method::GET, &events(30, 50)).header("accept-encoding", "gzip");
+            let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+            assert_eq!(answer.ok(), "data: x\n\n".repeat(30));
+            assert_eq!(answer.header("content-encoding"), "", "an event is not held back by a compressor");
+        }
+        // What is no stream of events is cut off there.
+        let other = events(1_000, 50).replace("event-stream", "plain");
+        assert_broken_off(node.connect().await, &other).await;
+        assert_told(&node, &other, "deadline of 1000 ms").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_events_ends_in_order_at_limits_of_its_own() {
+    for lines in ["", "concurrency = 4"] {
+        for (limit, target, why) in [
+            ("{ idle = \"200ms\" }", events(2, 3_600_000), "`limits.stream.idle`"),
+            ("\"400ms\"", events(1_000_000, 20), "`limits.stream`"),
+        ] {
+            let node = start(&one("http-answer", &format!("limits.stream = {limit}\n{lines}"))).await;
+            for mut connection in [node.connect().await, node.connect_http2().await] {
+                let answer = connection.get(&target).await;
+                assert!(answer.ok().starts_with("data: x\n\n"), "{}", answer.text());
+            }
+            assert_told(&node, &target, why).await;
+        }
+    }
+}
+
+/// `text` in the coding that its head says.
+fn decoded(answer: &Answer) -> String {
+    let (mut text, bytes) = (String::new(), &answer.body[..]);
+    match answer.header("content-encoding") {
+        "gzip" => flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).expect("gzip"),
+        "zstd" => zstd::stream::read::Decoder::new(bytes).expect("zstd").read_to_string(&mut text).expect("zstd"),
+        "" => return answer.text().to_owned(),
+        other => panic!("{other}"),
+    };
+    text
+}
+
+async fn ask(connection: &mut Connection, method: Method, target: &str, accepts: &str) -> Response<Incoming> {
+    let request = connection.request(method, target).header("accept-encoding", accepts);
+    connection.send(request.body(whole("")).expect("a valid request")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn responses_are_compressed_where_the_manifest_and_the_client_want_it() {
+    let body = "the+same+words+".repeat(100);
+    let target = format!("/?fields=content-type:text/html|etag:%22v1%22&body={body}&chunks=50");
+    let (target, text) = (target.as_str(), "the same words ".repeat(100 * 50));
+    let node = start(&one("http-answer", "compress = true")).await;
+    for mut connection in [node.connect().await, node.connect_http2().await] {
+        for (accepts, coding) in
+            [("gzip, deflate, br, zstd", "zstd"), ("gzip", "gzip"), ("br", ""), ("zstd;q=0.1, gzip", "gzip")]
+        {
+            let answer = Answer::read(ask(&mut connection, Method::GET, target, accepts).await).await.expect("a body");
+            assert_eq!(answer.header("content-encoding"), coding, "{accepts}");
+            assert!(decoded(&answer) == text, "{accepts}");
+            assert_eq!(answer.header("vary"), "accept-encoding");
+            assert_eq!(answer.header("etag"), if coding.is_empty() { "\"v1\"" } else { "W/\"v1\"" });
+            assert!(coding.is_empty() || answer.body.len() * 10 < text.len(), "{} bytes", answer.body.len());
+            // HEAD is told what GET would be.
+            let head = ask(&mut connection, Method::HEAD, target, accepts).await;
+            for field in ["content-encoding", "vary", "etag"] {
+                assert_eq!(head.headers().get(field), answer.headers.get(field), "{accepts} {field}");
+            }
+            assert!(coding.is_empty() || head.headers().get("content-length").is_none());
+        }
+        // What the guest knows better is left as it is.
+        for fields in [
+            "content-type:image/png",
+            "content-type:text/html|content-encoding:br",
+            "content-type:text/html|content-length:15",
+        ] {
+            let target = format!("/?fields={fields}&body=the+same+words+");
+            let answer = Answer::read(ask(&mut connection, Method::GET, &target, "gzip").await).await.expect("a body");
+            assert_eq!(answer.ok(), "the same words ", "{fields}");
+        }
+    }
+    let plain = start(&one("http-answer", "")).await;
+    let answer = ask(&mut plain.connect().await, Method::GET, target, "gzip").await;
+    assert!(answer.headers().get("content-encoding").is_none() && answer.headers().get("vary").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressor_holds_nothing_back() {
+    let node = start(&one("http-answer", "compress = true")).await;
+    for coding in ["gzip", "zstd"] {
+        for mut connection in [node.connect().await, node.connect_http2().await] {
+            // The second piece would come in an hour.
+            let target = "/?fields=content-type:text/plain&body=first&chunks=2&ms=3600000";
+            let mut response = ask(&mut connection, Method::GET, target, coding).await;
+            let mut bytes = Vec::new();
+            let decoded = loop {
+                let frame = within("a piece", response.body_mut().frame()).await.expect("more").expect("it goes on");
+                bytes.extend_from_slice(&frame.into_data().expect("no trailers"));
+                let mut text = [0; 5];
+                let read = match coding {
+                    "gzip" => flate2::read::GzDecoder::new(&bytes[..]).read_exact(&mut text).is_ok(),
+                    _ => zstd::stream::read::Decoder::new(&bytes[..])
+                        .is_ok_and(|mut it| it.read_exact(&mut text).is_ok()),
+                };
+                if read {
+                    break text;
+                }
+            };
+            assert_eq!(&decoded, b"first", "{coding}");
+        }
+    }
+}

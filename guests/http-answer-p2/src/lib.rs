@@ -1,0 +1,51 @@
+//! A WASI 0.2 HTTP handler whose response may not be what it announces.
+//!
+//! - `/drop`: its body is dropped and not finished;
+//! - `/forget`: its body is neither finished nor dropped;
+//! - `/short`, `/long`: its body is shorter or longer than its content-length;
+//! - `/none`: 204 with a body;
+//! - `/authority`: answers with the authority that it sees;
+//! - anything else: 200.
+
+use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+
+wasip2::http::proxy::export!(Answers);
+
+struct Answers;
+
+impl wasip2::exports::http::incoming_handler::Guest for Answers {
+    fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
+        let target = request.path_with_query().unwrap_or_default();
+        let path = target.split('?').next().unwrap_or_default();
+        let length: &[u8] = match path {
+            "/short" => b"100",
+            "/long" => b"3",
+            _ => b"",
+        };
+        let mut fields = vec![("content-type".to_owned(), b"text/plain".to_vec())];
+        if !length.is_empty() {
+            fields.push(("content-length".to_owned(), length.to_vec()));
+        }
+        let response = OutgoingResponse::new(Fields::from_list(&fields).expect("the fields are well formed"));
+        if path == "/none" {
+            response.set_status_code(204).expect("it is a status");
+        }
+        let body = response.body().expect("a new response has its body");
+        ResponseOutparam::set(outparam, Ok(response));
+        let stream = body.write().expect("a new body has its stream");
+        let text = match path {
+            "/authority" => request.authority().unwrap_or_default(),
+            _ => "first bytes\n".to_owned(),
+        };
+        // A client that went away, or a body that is too long, is the host's to report.
+        let _unread = stream.blocking_write_and_flush(text.as_bytes());
+        drop(stream);
+        match path {
+            "/drop" => drop(body),
+            "/forget" => std::mem::forget(body),
+            _ => {
+                let _unfinished = OutgoingBody::finish(body, None);
+            }
+        }
+    }
+}
