@@ -96,12 +96,18 @@ impl AppLog {
 
     /// A request that the app answered, in its access log.
     pub fn answered(&self, access: &Access) {
-        let Access { id, method, target, status, body_bytes, took, component, host, .. } = access;
+        let Access { id, method, target, status, body_bytes, took, component, host, client, cut_off, .. } = access;
         let took_ms = took.as_secs_f64() * 1e3;
         let mut text = format!("{status} {method} {target} {body_bytes} B {took_ms:.1} ms");
         if let Some(host) = host {
             text.push(' ');
             text.push_str(host);
+        }
+        if let Some(client) = client {
+            let _ = write!(text, " from {client}");
+        }
+        if let Some(why) = cut_off {
+            let _ = write!(text, " cut off: {why}");
         }
         let component = component.as_deref().map(ToOwned::to_owned);
         self.push(LogLine {
