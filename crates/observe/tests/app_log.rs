@@ -148,6 +148,8 @@ fn a_request_is_in_the_access_log_of_its_app() {
         component: Some("cart".into()),
         host: Some("shop.example".to_owned()),
         owner: Some(Owner { tenant: "acme".into(), app: "shop".into(), access: Some(it.log.clone()) }),
+        client: Some([192, 0, 2, 7].into()),
+        cut_off: Some("its body was not finished".to_owned()),
     };
     let quiet = Log::start(std::io::sink(), Format::Json, false).expect("a thread");
     quiet.access(access("/unseen"));
@@ -156,7 +158,7 @@ fn a_request_is_in_the_access_log_of_its_app() {
     log.access(access(&"x".repeat(1 << 20)));
     let lines = last(&it.log, 10);
     let said = |line: &LogLine| (line.stream.clone(), line.component.clone(), line.request.clone(), line.text.clone());
-    let text = "404 GET /cart?a=\u{1b}[2J 12 B 1.5 ms shop.example";
+    let text = "404 GET /cart?a=\u{1b}[2J 12 B 1.5 ms shop.example from 192.0.2.7 cut off: its body was not finished";
     let id = Some("00000000000000ab".to_owned());
     assert_eq!(said(&lines[0]), ("access".to_owned(), Some("cart".to_owned()), id, text.to_owned()));
     assert!(lines.len() == 2 && lines[1].text.len() < 32 << 10, "{} bytes", lines[1].text.len());
