@@ -1,4 +1,4 @@
-//! Whose request it is, how it came to the first proxy, and the fields in which a guest is told so.
+//! The client of a request, and the fields in which a guest is told about it.
 //!
 //! A guest has no connection to ask. So every request has `forwarded` (RFC 7239), `x-forwarded-for`, `x-forwarded-proto` and
 //! `x-forwarded-host`, and all of them are the front door's own: whatever a client sends under these names is dropped, with further
@@ -30,14 +30,14 @@ const FAMILY: &str = "x-forwarded-";
 /// Entries of a list that are looked at, from its end. A longer chain of trusted proxies is taken to begin there.
 const HOPS_MAX: usize = 32;
 
-/// The two ends of a connection.
+/// The two ends of a connection: the client (or a proxy) and the listener.
 #[derive(Debug)]
 pub(crate) struct Ends {
-    /// Who sends: where a proxy has told it by the PROXY protocol, who that is.
+    /// The peer's address, or the one that a trusted proxy gave by the PROXY protocol.
     pub(crate) client: IpAddr,
-    /// Does it say for whom it sends?
+    /// Whether its forwarding fields are believed.
     pub(crate) is_trusted: bool,
-    /// Where it came in.
+    /// The listener's address.
     pub(crate) local: SocketAddr,
     /// What its requests are told, as that of its first one was: they mostly are for the same host.
     told: OnceLock<Told>,
@@ -53,13 +53,13 @@ struct Told {
     forwarded: HeaderValue,
 }
 
-/// Whose a request is.
+/// Where a request comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) client: IpAddr,
-    /// How the client reached the first proxy, as that says.
+    /// The scheme that a trusted proxy says the client used.
     pub(crate) scheme: Option<Scheme>,
-    /// The host that the client asked that proxy for, as that says.
+    /// The host that a trusted proxy says the client asked for.
     host: Option<HeaderValue>,
 }
 
@@ -77,7 +77,7 @@ impl Ends {
 }
 
 impl Origin {
-    /// Reads whose request came over a connection between `ends`.
+    /// Reads where a request comes from that arrived over a connection between `ends`.
     pub(crate) fn of(headers: &HeaderMap, ends: &Ends, trusted: &[Network]) -> Self {
         let direct = Self { client: ends.client, scheme: None, host: None };
         if !ends.is_trusted {
@@ -131,7 +131,7 @@ impl Origin {
         origin
     }
 
-    /// Puts what is known into the fields of the request, in the place of all that came under these names.
+    /// Writes the forwarding fields of the request, and removes those that came with it.
     pub(crate) fn write(self, headers: &mut HeaderMap, ends: &Ends, scheme: &Scheme, authority: &Authority) {
         drop_all(headers, ends.is_trusted);
         let is_secure = *scheme == Scheme::HTTPS;
@@ -163,7 +163,7 @@ impl Origin {
     }
 }
 
-/// Takes out what only a trusted proxy may say; of a trusted one, what the front door does not write itself stays.
+/// Removes forwarding fields that only a trusted proxy may send. Of a trusted one, those that the front door does not write itself stay.
 fn drop_all(headers: &mut HeaderMap, is_trusted: bool) {
     if is_trusted {
         return;

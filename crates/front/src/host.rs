@@ -14,12 +14,12 @@ use http::{HeaderMap, Request, Version};
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
-/// Whom a request is for.
+/// The host that a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Addressee {
     /// The host of this authority.
     Named(Authority),
-    /// Nobody in particular: HTTP/1.0 needs no Host header, and checks of load balancers often have none.
+    /// No host is named: HTTP/1.0 needs no Host header, and health checks of load balancers often have none.
     Unnamed,
 }
 

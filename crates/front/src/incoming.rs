@@ -17,7 +17,7 @@ use crate::problem::{BODY_TOO_LARGE, BODY_TOO_SLOW, Problem};
 #[derive(Clone, Default)]
 pub(crate) struct Verdict(Arc<AtomicU8>);
 
-/// Nobody has asked for it so far: a client that waits for `100 (Continue)` has not been told to send it.
+/// The guest has not read from it so far: a client that waits for `100 (Continue)` has not been told to send it.
 const UNREAD: u8 = 0;
 const READ: u8 = 1;
 const TOO_LARGE: u8 = 2;
@@ -33,12 +33,12 @@ impl Verdict {
         }
     }
 
-    /// Has nobody asked for the body?
+    /// Returns whether nothing has read from the body so far.
     pub(crate) fn is_unread(&self) -> bool {
         self.0.load(Ordering::Acquire) == UNREAD
     }
 
-    /// Did the client fail to send it? Then a response that needs it is cut off for that, and not by the guest.
+    /// Returns whether the client failed to send it. A response that needs it is cut off for that, and not by the guest.
     pub(crate) fn is_clients_fault(&self) -> bool {
         self.0.load(Ordering::Acquire) > READ
     }

@@ -33,7 +33,7 @@ pub(crate) struct OutgoingBody {
     access: Option<Box<AccessLine>>,
     /// The client gets the head alone.
     unsent: bool,
-    /// It would be compressed, if it was sent: nobody knows how long it would be.
+    /// It would be compressed if it was sent, so its length is not known.
     of_unknown_length: bool,
     /// Why it breaks off, until what came before has been written.
     held: Option<HttpError>,

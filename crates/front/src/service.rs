@@ -288,7 +288,7 @@ impl Own {
     }
 }
 
-/// Whom the request is for. What needs no app is answered here.
+/// Returns the host that the request is for. What needs no app is answered here.
 fn addressee(request: &Request<Incoming>) -> Result<Addressee, Own> {
     let refuse = |problem| Err(Own::Problem(problem));
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
@@ -334,14 +334,14 @@ fn root(uri: &mut Uri) {
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// Does the client wait to be told before it sends its body (RFC 9110, section 10.1.1)? Hyper tells it when the body is asked for.
+/// Returns whether the client waits for `100 (Continue)` before it sends its body (RFC 9110, section 10.1.1). Hyper sends it on the first read.
 fn waits_to_send(request: &Request<Incoming>) -> bool {
     let expect = request.headers().get(EXPECT);
     expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
         && !request.body().is_end_stream()
 }
 
-/// Is the body coded in another way than by `chunked`? Hyper undoes that alone, and looks at the last coding only.
+/// Returns whether the body has another transfer coding than one `chunked`. Hyper decodes only that, and looks at the last coding only.
 fn has_other_coding(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter().peekable();
     if codings.peek().is_none() {
