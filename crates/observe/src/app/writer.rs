@@ -238,7 +238,8 @@ impl Writer {
         let (bytes, segments) = (self.limits.segment_bytes, self.limits.segments);
         let mut append = || written.segments.append(&app.folder, &batch.bytes, bytes, segments);
         let Err(error) = app.queue.check_room(batch.bytes.len()).and_then(|()| append()) else { return true };
-        if app.not_written.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
+        // What says what was lost counts no line: its log is among the lossy ones already, and stays there.
+        if batch.lines > 0 && app.not_written.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
             tracing::warn!(folder = %app.folder.display(), %error, "cannot write an app's log");
             app.queue.note_loss(app);
         }
@@ -312,4 +313,35 @@ fn append_json(bytes: &mut Vec<u8>, line: &LogLine) {
 
 fn lock(app: &App) -> std::sync::MutexGuard<'_, Written> {
     app.written.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_cannot_say_what_it_lost_is_lossy_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = AppLogLimits { say_losses_every: Duration::ZERO, ..AppLogLimits::default() };
+        let (messages, _received) = sync_channel(QUEUE_MAX);
+        let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
+        let queue = Arc::new(Queue { messages, waiting_bytes, lossy, limits: limits.clone(), room });
+        let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
+        // The disk is at what is kept free of it.
+        logs.leave_free(|| 0);
+        let AppLog(app) = logs.open(folder.path().join("log"), &LogQuota::new(u64::MAX));
+        let mut writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };
+        let line = Batch { bytes: b"{}\n".to_vec(), lines: 1 };
+        for _ in 0..3 {
+            assert!(!writer.write(&app, &mut lock(&app), &line));
+        }
+        for _ in 0..5 {
+            writer.lossy.append(&mut queue.lossy.lock().unwrap());
+            writer.say_losses();
+        }
+        writer.lossy.append(&mut queue.lossy.lock().unwrap());
+        assert_eq!((writer.lossy.len(), app.not_written.load(Ordering::Relaxed)), (1, 3));
+    }
 }
