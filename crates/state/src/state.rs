@@ -519,24 +519,32 @@ impl State {
         }
     }
 
-    /// Brings what is seen up to what the database holds: after [`StateError::Unsettled`] this tells whether the change was made.
+    /// Brings what is seen up to what the database holds, whatever was read before: after [`StateError::Unsettled`], and after a change that
+    /// panicked, this tells whether the change was made.
     ///
     /// # Errors
     /// When the database cannot be read yet.
     pub fn reread(&self) -> Result<(), StateError> {
-        self.changing().map(drop)
+        let mut read = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.see(&mut read)
     }
 
     /// The right to change something, once what is seen is what the database holds.
     fn changing(&self) -> Result<MutexGuard<'_, u64>, StateError> {
         let mut read = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let generation = self.database.generation()?;
-        if *read != generation {
-            let seen = Seen::from(self.database.read(tables::read)?);
-            *self.seen_anew() = seen;
-            *read = generation;
+        if *read != self.database.generation()? {
+            self.see(&mut read)?;
         }
         Ok(read)
+    }
+
+    /// Reads all that is seen. `read` is the opening of the database that it was read from.
+    fn see(&self, read: &mut u64) -> Result<(), StateError> {
+        let generation = self.database.generation()?;
+        let seen = Seen::from(self.database.read(tables::read)?);
+        *self.seen_anew() = seen;
+        *read = generation;
+        Ok(())
     }
 
     fn seen(&self) -> RwLockReadGuard<'_, Seen> {
@@ -650,4 +658,22 @@ fn unique(mut hosts: Vec<HostPattern>) -> Vec<HostPattern> {
     hosts.sort_unstable();
     hosts.dedup();
     hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_anew_finds_what_a_change_that_panicked_has_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(&folder.path().join("state.redb")).unwrap();
+        let tenant: TenantName = "acme".parse().unwrap();
+        state.set_tenant(&tenant, TenantChange::default()).unwrap();
+        // As if it had panicked between writing and seeing: the database was open all the time.
+        state.seen_anew().tenants.clear();
+        assert!(state.tenant(&tenant).is_err());
+        state.reread().unwrap();
+        assert!(state.tenant(&tenant).is_ok());
+    }
 }
