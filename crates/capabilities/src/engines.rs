@@ -64,11 +64,16 @@ impl Engines {
         self.sql.closed(dir).await;
     }
 
+    /// Forgets what could not be finished of the stores below `dir`, whose files are gone. One that is being opened is waited for.
+    pub async fn forget(&self, dir: &Path) {
+        self.sql.forget(dir).await;
+    }
+
     /// Finishes the replacements that lie in `folder`, of SQL stores in the folder `sql`, as [`roll_forward`](crate::sql::roll_forward) does,
-    /// while other stores are in use.
+    /// while other stores are in use. Whatever else the tenant does, this is not held up by it for long.
     ///
     /// # Errors
-    /// When the disk fails, or one of these stores is open.
+    /// When the disk fails, or one of these stores is open, or being opened for some time.
     pub async fn finish_replacements(
         &self,
         sql: &Path,

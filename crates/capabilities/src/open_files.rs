@@ -136,18 +136,27 @@ impl<T> OpenFiles<T> {
 
     /// Resolves when no file below `dir` is open.
     pub(crate) async fn closed(&self, dir: &Path) {
-        let below: Vec<_> = {
-            let slots = locked(&self.slots);
-            slots.of_files.iter().filter(|(path, _)| path.starts_with(dir)).map(|(_, slot)| slot.clone()).collect()
-        };
-        for slot in below {
+        for slot in self.below(dir) {
             let _closed = slot.file.acquire().await;
+        }
+    }
+
+    /// Forgets what is unfinished of the files below `dir`, which are gone: what is made there from now on has nothing to do with them. Waits for
+    /// those that are being opened.
+    pub(crate) async fn forget(&self, dir: &Path) {
+        for slot in self.below(dir) {
+            slot.known.lock().await.unfinished = None;
         }
     }
 
     /// Number of files that are open or being closed.
     pub(crate) fn open(&self) -> usize {
         locked(&self.slots).of_files.values().filter(|slot| slot.file.available_permits() == 0).count()
+    }
+
+    fn below(&self, dir: &Path) -> Vec<Arc<Slot<T>>> {
+        let slots = locked(&self.slots);
+        slots.of_files.iter().filter(|(path, _)| path.starts_with(dir)).map(|(_, slot)| slot.clone()).collect()
     }
 
     fn slot(&self, path: &Path) -> Arc<Slot<T>> {
@@ -203,6 +212,23 @@ mod tests {
         assert_eq!((*store, was_open, tries.load(Ordering::SeqCst)), (1, false, 2));
         assert!(files.get(path, open).await.unwrap().1);
         assert!(files.hold(path).await.unfinished().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_forgotten_with_the_file() {
+        let files = OpenFiles::<u32>::default();
+        let open = async |_: OpenPermit, unfinished: Option<Unfinished>| match unfinished {
+            Some(_) => Err(()),
+            None => Ok(Arc::new(1)),
+        };
+        for path in ["gone/a", "gone/b", "kept/a"] {
+            files.hold(Path::new(path)).await.fail(Unfinished::new(|| Err(io::ErrorKind::NotFound.into())));
+        }
+        files.forget(Path::new("gone")).await;
+        assert!(
+            files.get(Path::new("gone/a"), open).await.is_ok() && files.get(Path::new("gone/b"), open).await.is_ok()
+        );
+        assert!(files.get(Path::new("kept/a"), open).await.is_err());
     }
 
     #[tokio::test]

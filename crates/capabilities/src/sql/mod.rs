@@ -220,6 +220,11 @@ impl SqlEngine {
         self.files.closed(dir).await;
     }
 
+    /// Forgets what could not be finished of the stores below `dir`.
+    pub(crate) async fn forget(&self, dir: &Path) {
+        self.files.forget(dir).await;
+    }
+
     /// Number of stores that are open.
     pub(crate) fn open_stores(&self) -> usize {
         self.files.open()

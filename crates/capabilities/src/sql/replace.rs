@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -34,6 +34,9 @@ use crate::{StorageAccount, check_store_name};
 
 /// Bytes that are copied between two looks at the clock.
 const COPY_STEP: u64 = 16 << 20;
+
+/// How long finishing an earlier replacement waits for stores that are being opened or closed.
+const FINISH_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How the names of new files end in a folder of replacements; the old ones have the store's.
 const NEXT: &str = ".next";
@@ -133,23 +136,32 @@ impl Sql {
         Ok(paused)
     }
 
-    /// Finishes the replacements that lie in `folder`, of stores that are not open.
+    /// Finishes the replacements that lie in `folder`, of stores that are not open. Not on the tenant's threads, which its statements may keep
+    /// for as long as they like.
     ///
     /// # Errors
-    /// When the disk fails, or a store is open.
+    /// When the disk fails, or a store is open, or being opened for longer than [`FINISH_WAIT_MAX`].
     pub(crate) async fn finish_replacements(&self, folder: &Path) -> io::Result<()> {
+        let deadline = Instant::now() + FINISH_WAIT_MAX;
         let lies_in = folder.to_owned();
-        let names = self.lane.run(move || replacements(&lies_in)).await.map_err(io::Error::other)??;
+        let names = tokio::task::spawn_blocking(move || replacements(&lies_in)).await.map_err(io::Error::other)??;
         for name in names {
             let path = self.path_of(&name);
-            let mut held = self.engine.files.hold(&path).await;
+            let in_use =
+                |what| io::Error::new(io::ErrorKind::ResourceBusy, format!("the SQL store `{name}` is {what}"));
+            let held = tokio::time::timeout_at(deadline.into(), self.engine.files.hold(&path)).await;
+            let mut held = held.map_err(|_| in_use("being opened"))?;
             if held.store.is_some() {
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("the SQL store `{name}` is open")));
+                return Err(in_use("open"));
             }
             let (folder, account) = (folder.to_owned(), self.account.clone());
-            let job = move || switch_and_measure(&path, &folder, &name, &account);
-            self.lane.run(job).await.map_err(io::Error::other)??;
-            held.finish();
+            // Whoever stops waiting for this leaves the store held until it is done.
+            let job = move || {
+                switch_and_measure(&path, &folder, &name, &account)?;
+                held.finish();
+                Ok::<(), io::Error>(())
+            };
+            tokio::task::spawn_blocking(job).await.map_err(io::Error::other)??;
         }
         Ok(())
     }

@@ -181,6 +181,31 @@ async fn a_switch_that_failed_can_be_finished_without_opening_the_store() {
 }
 
 #[tokio::test]
+async fn a_switch_that_failed_is_finished_while_the_tenant_keeps_all_threads() {
+    let stores = Stores::new();
+    create(&stores.open().await.unwrap()).await;
+    let mut replacing = stores.replacing().await;
+    let (folder, away) = (stores.folder(), stores.dir.path().join("away"));
+    fs::rename(&folder, &away).unwrap();
+    replacing.switch().unwrap_err();
+    drop(replacing);
+    fs::rename(&away, &folder).unwrap();
+    // More than there are threads: the others wait before what comes later.
+    let gate = Arc::new(std::sync::Barrier::new(1 + 2));
+    for _ in 0..2 {
+        let gate = gate.clone();
+        stores.sql().lane.spawn(move || {
+            gate.wait();
+        });
+    }
+    let sql = stores.sql();
+    let finished = tokio::time::timeout(PATIENCE, sql.finish_replacements(&folder)).await;
+    gate.wait();
+    finished.expect("nobody waits for the tenant's threads").unwrap();
+    assert!(folder.join(snapshot_name("s")).exists() && !folder.join("s.next").exists());
+}
+
+#[tokio::test]
 async fn a_connection_that_copies_has_the_bounds_of_the_others() {
     let stores = Stores::new();
     let store = stores.open().await.unwrap();
