@@ -14,6 +14,7 @@
 //! | [`deploy`] | from an uploaded release to a revision that serves, so that one whole revision always does |
 //! | [`sole`] | the one app of a process, as a tenancy |
 //! | [`seams`] | where calls lead that leave a composition |
+//! | `notes` | what is to be done with data, written down before it is begun |
 //! | [`parts`] | what the platform gives an app: stores, secrets, ways out, by its grants |
 //! | `places` | places for work that tenants ask for, shared fairly |
 //! | [`listening`] | the front door of a node that hosts apps: listeners, certificates, limits |
@@ -30,6 +31,7 @@ pub mod listening;
 pub mod member;
 pub mod membership;
 pub mod node;
+mod notes;
 pub mod package;
 pub mod parts;
 mod places;

@@ -24,7 +24,8 @@ use super::takeover::{self, Takeover};
 use super::trial::Trial;
 use super::{changes, child, release};
 use crate::host::shelf::Compiled;
-use crate::host::{Host, problems, removals};
+use crate::host::{Host, problems};
+use crate::notes::Subject;
 use crate::package::Package;
 use crate::parts::PartsError;
 use crate::tenancy::{Started, Stock, TenancyError};
@@ -178,7 +179,10 @@ impl Host {
 
     /// All steps. Nothing of the app has changed if one of them fails.
     async fn bring(self: &Arc<Self>, bringing: Bringing) -> Result<Deployed, Problem> {
-        takeover::finish(self, &bringing.tenant, &bringing.app).await;
+        takeover::finish_first(self, &bringing.tenant, &bringing.app).await?;
+        if bringing.before.is_none() {
+            self.make_way(&Subject::app(&bringing.tenant, &bringing.app)).await?;
+        }
         let host = self.clone();
         let checked = move || host.check(&bringing).map(|checked| (bringing, checked));
         let (bringing, Checked { warnings, cut }) = self.blocking(checked).await?;
@@ -267,12 +271,8 @@ impl Host {
                 Some(started) => started,
                 None => self.started_anew(key).await.map_err(|error| not_started(&error))?,
             };
-            let host = self.clone();
-            let recorded = self.blocking(move || Ok(host.state.take_over(taking))).await?;
-            let recorded = recorded.map_err(|error| {
-                self.settle_if_open(&error, (tenant.clone(), app.clone()), &changing);
-                self.refused_by_state(error)
-            })?;
+            let subject = Subject::app(&tenant, &app);
+            let recorded = self.record(&subject, &changing, move |host| host.state.take_over(taking)).await?;
             self.step(Step::Recorded);
             self.resume_if(was_stopped, &tenant, &app);
             self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
@@ -343,7 +343,7 @@ impl Host {
     }
 
     /// Why the state does not take an app, for an admin. A quota that is reached so counts like the others.
-    pub(super) fn refused_by_state(&self, error: StateError) -> Problem {
+    pub(crate) fn refused_by_state(&self, error: StateError) -> Problem {
         if let StateError::TooManyApps { tenant, .. } = &error {
             self.tenancy.refuse_app(tenant);
         }
@@ -353,10 +353,6 @@ impl Host {
     /// The release is all there, its manifest can be read, and the tenant has what it needs. Blocks.
     fn check(&self, bringing: &Bringing) -> Result<Checked, Problem> {
         let Bringing { caller, tenant, app, release, before, .. } = bringing;
-        takeover::check_finished(&self.dir, tenant, app)?;
-        if before.is_none() {
-            removals::make_way(&self.dir, &self.state, &(tenant.clone(), Some(app.clone())))?;
-        }
         let own = self.state.tenant(tenant).map_err(problems::of_state)?;
         let served = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
         // Before it is looked who else has one: that is not for every tenant to know.
@@ -387,12 +383,9 @@ impl Host {
         }
         let mut hosts = before.hosts.clone();
         if let Some(wanted) = release.hosts.clone() {
-            let (host, key) = (self.clone(), (tenant.clone(), app.clone()));
-            let set = self.blocking(move || Ok(host.state.set_hosts(&key.0, &key.1, wanted))).await?;
-            let set = set.map_err(|error| {
-                self.settle_if_open(&error, (tenant.clone(), app.clone()), changing);
-                problems::of_state(error)
-            })?;
+            let key = (tenant.clone(), app.clone());
+            let set = move |host: &Self| host.state.set_hosts(&key.0, &key.1, wanted);
+            let set = self.record(&Subject::app(tenant, app), changing, set).await?;
             hosts.clone_from(&set.hosts);
             self.step(Step::Recorded);
             self.tenancy.set_hosts(tenant, app, &hosts).map_err(|error| problems::failed(&error))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component as PathPart, Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use isomer_api::{Problem, ProblemKind, Release, RevisionId, TenantName};
 use isomer_disk::tree::remove;
@@ -174,14 +175,28 @@ pub(super) fn lay_out(
     let goal = revisions.join(revision.as_str());
     if goal.is_dir() {
         // Marked as used: what nothing refers to is removed only some time after that.
-        return File::open(&goal)?.set_modified(std::time::SystemTime::now());
+        return File::open(&goal)?.set_modified(SystemTime::now());
     }
     let temporary = fresh_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;
-    let mut folders = BTreeSet::from([temporary.clone()]);
-    let files = temporary.join("files");
-    let mut make = |folder: &Path| {
-        folders.extend(folder.ancestors().take_while(|above| above.starts_with(&temporary)).map(Path::to_owned));
-        fs::create_dir_all(folder)
+    let laid_out = fill(&temporary, release, granted, blobs).and_then(|()| fs::rename(&temporary, &goal));
+    match laid_out {
+        Ok(()) => File::open(revisions)?.sync_all(),
+        Err(error) => {
+            // What cannot be removed now, as the disk fails, is removed by `sweep_unfinished`.
+            let removed = remove(&temporary);
+            // Another app was given the same revision at the same time.
+            if goal.is_dir() { removed } else { Err(error) }
+        }
+    }
+}
+
+/// Makes the files of a release in `folder`, and syncs them.
+fn fill(folder: &Path, release: &Release, granted: &BTreeSet<PathBuf>, blobs: &Blobs) -> io::Result<()> {
+    let mut folders = BTreeSet::from([folder.to_owned()]);
+    let files = folder.join("files");
+    let mut make = |made: &Path| {
+        folders.extend(made.ancestors().take_while(|above| above.starts_with(folder)).map(Path::to_owned));
+        fs::create_dir_all(made)
     };
     for (path, part) in &release.files {
         let path = files.join(path.as_str());
@@ -203,22 +218,28 @@ pub(super) fn lay_out(
             make(&folder)?;
         }
     }
-    for folder in &folders {
-        File::open(folder)?.sync_all()?;
-    }
-    match fs::rename(&temporary, &goal) {
-        Ok(()) => File::open(revisions)?.sync_all(),
-        // Another app was given the same revision at the same time.
-        Err(_) if goal.is_dir() => remove(&temporary),
-        Err(error) => Err(error),
-    }
+    folders.iter().try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
-/// Removes what an earlier process did not finish. If that fails, it is logged, and the next process tries again: it is in nobody's way.
+/// Removes what an earlier process did not finish. If that fails, it is logged and tried again by [`sweep_unfinished`]: it is in nobody's way.
 pub(crate) fn remove_unfinished(revisions: &Path) {
+    remove_unfinished_if(revisions, |_| true);
+}
+
+/// Removes what was not finished by a deployment that has failed as the disk has: all that was used last before `unused_max`.
+pub(crate) fn sweep_unfinished(revisions: &Path, now: SystemTime, unused_max: Duration) {
+    remove_unfinished_if(revisions, |entry| {
+        let used = entry.metadata().and_then(|metadata| metadata.modified());
+        used.is_ok_and(|used| now.duration_since(used).is_ok_and(|unused| unused >= unused_max))
+    });
+}
+
+fn remove_unfinished_if(revisions: &Path, may: impl Fn(&fs::DirEntry) -> bool) {
     let is_unfinished = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(UNFINISHED);
     let removed = fs::read_dir(revisions).and_then(|entries| {
-        entries.filter(|entry| entry.as_ref().map_or(true, is_unfinished)).try_for_each(|entry| remove(&entry?.path()))
+        entries
+            .filter(|entry| entry.as_ref().map_or(true, |entry| is_unfinished(entry) && may(entry)))
+            .try_for_each(|entry| remove(&entry?.path()))
     });
     if let Err(error) = removed {
         tracing::warn!(folder = %revisions.display(), %error, "files of an unfinished deployment still take space");
@@ -345,5 +366,25 @@ mod tests {
         lay_out(folder.path(), &revision, &release, &granted, &blobs).unwrap();
         let files = files_of(folder.path(), &revision);
         assert!(files.join("a/b").is_dir() && !files.join("w").exists());
+    }
+
+    #[test]
+    fn a_release_that_cannot_be_laid_out_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
+        let revisions = folder.path().join("revisions");
+        fs::create_dir(&revisions).unwrap();
+        // No such part was sent.
+        let release = release("", &["static/a.txt"]);
+        lay_out(&revisions, &revision_of(&release), &release, &BTreeSet::new(), &blobs).unwrap_err();
+        assert_eq!(fs::read_dir(&revisions).unwrap().count(), 0);
+        // As a disk that failed there, too, has left it.
+        let left = revisions.join(format!(".{}-0", revision_of(&release)));
+        fs::create_dir_all(left.join("files")).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(60);
+        sweep_unfinished(&revisions, later, Duration::from_secs(3600));
+        assert!(left.exists(), "it may be under way");
+        sweep_unfinished(&revisions, later, Duration::from_secs(1));
+        assert!(!left.exists());
     }
 }

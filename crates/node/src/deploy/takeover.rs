@@ -6,11 +6,15 @@
 //! ```
 //!
 //! What was said in [`super::steps`] holds for stores too: before *recorded* their files are only read, and what lies beside them is
-//! referred to by nothing. The state says which [`replacement`](isomer_state::Deployment::replacement) counts; a start that finds a note
-//! goes on or clears up by that. The note is there so that a start need not look through the data of all apps.
+//! referred to by nothing. The state says which [`replacement`](isomer_state::Deployment::replacement) counts; whoever finds a
+//! [note](crate::notes) goes on or clears up by that: a start, whoever changes the app next ([`finish_first`]), and the node every minute. The note
+//! is there so that nobody need look through the data of all apps.
 //!
 //! What the state will refer to is synced before that, with the folders that it lies in; and a note is forgotten, and that is synced, before what it
 //! is about is removed. So where a start finds a note of a recorded replacement and no folder of it, the replacement was finished.
+//!
+//! An app is not removed, unless with its data, before what is noted of it is finished. Of one that is gone all the same, a switch that was begun
+//! is finished, as it was recorded: its data is what was to be kept.
 //!
 //! Where recording fails and it cannot be read whether it was made ([`StateError::Unsettled`]), neither is assumed: requests go on waiting,
 //! nothing is removed, and [`Host::settle_later`] finishes or clears up as soon as the state can be read; or the next start does.
@@ -23,13 +27,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_api::{AppName, Problem, ProblemKind, Quota, RevisionId, StoreChange, StoreSnapshot, TenantName};
-use isomer_capabilities::sql::{Replacing, SqlOpenError, roll_forward};
-use isomer_capabilities::{CapabilityError, NodeDir, StorageAccount, schemas};
-use isomer_state::{App, State, StateError, Taking};
+use isomer_capabilities::sql::{Replacing, SqlOpenError, roll_forward, snapshot_name};
+use isomer_capabilities::{CapabilityError, Loan, NodeDir, StorageAccount, schemas};
+use isomer_state::{App, State, Taking};
 
 use super::snapshots::{self, About, SNAPSHOT_AGE_MAX, Snapshot};
 use super::steps::{Changing, Step};
+use crate::host::settling::Unrecorded;
 use crate::host::{Host, problems};
+use crate::notes::{Notes, Subject};
 use crate::tenancy::{Held, Stock};
 
 /// How long requests in flight are waited for. Those that take longer go on beside what follows, and meet the new schema.
@@ -70,7 +76,8 @@ pub(super) struct TakenOver {
 struct Staged {
     /// The node's directory.
     top: PathBuf,
-    note: PathBuf,
+    notes: Notes,
+    subject: Subject,
     /// The app's data.
     data: PathBuf,
     /// Where the new files lie.
@@ -90,71 +97,78 @@ impl Takeover<'_> {
         host.step(Step::Held);
         let data = host.dir.app(tenant.as_str(), app.as_str());
         let id = snapshots::new_id(&data, self.before.and_then(|before| before.current().replacement.as_deref()));
-        self.note(&id).await?;
-        host.step(Step::Noted);
-        let mut staged = Staged {
-            top: host.dir.path().to_owned(),
-            note: note_of(&host.dir, tenant, app),
-            folder: snapshots::folder(&data).join(&id),
-            data,
-            account: self.stock.place.storage.clone(),
-            replacing: Vec::new(),
-        };
-        // The room of older snapshots, which are given up below if it was needed.
-        let kept = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
-        let loan = {
-            let (data, account) = (staged.data.clone(), staged.account.clone());
-            host.blocking(move || Ok(snapshots::lend(&data, &account, kept.as_deref()))).await
-        };
-        let done = match loan {
-            Ok(loan) => self.stage(&mut staged).await.map(|()| loan),
-            Err(problem) => Err(problem),
-        };
-        let loan = match done {
-            Ok(loan) => loan,
-            // Nothing refers to it.
-            Err(problem) => {
-                cleared(host, staged).await;
-                return Err(problem);
-            }
-        };
-        host.step(Step::Staged);
+        let (staged, loan) = self.prepare(&id, data).await?;
         let changes = staged.replacing.iter().map(|store| self.change(store)).collect();
         let mut taking = self.taking.clone();
         taking.deployment.replacement = Some(id.clone());
-        let recording = host.clone();
-        let recorded = match host.blocking(move || Ok(recording.state.take_over(taking))).await {
-            Ok(Ok(recorded)) => recorded,
-            Ok(Err(StateError::Unsettled { source })) => {
-                self.settle_later(id, staged, (held, loan));
-                return Err(host.refused_by_state(StateError::Unsettled { source }));
-            }
-            Ok(Err(error)) => {
+        let recorded = match host.try_record(move |host| host.state.take_over(taking)).await {
+            Ok(recorded) => recorded,
+            Err(Unrecorded::Refused(error)) => {
                 cleared(host, staged).await;
                 return Err(host.refused_by_state(error));
             }
-            // It panicked: nobody knows where.
-            Err(problem) => {
+            Err(Unrecorded::Unknown(problem)) => {
                 self.settle_later(id, staged, (held, loan));
                 return Err(problem);
             }
         };
         host.step(Step::Recorded);
         let (data, folder, account) = (staged.data.clone(), staged.folder.clone(), staged.account.clone());
-        let switched = host.blocking(move || staged.switch().map_err(|error| problems::failed(&error)));
-        if let Err(problem) = switched.await {
-            tracing::error!(%problem, %tenant, %app, "stores are replaced later: when they are opened next, or within a minute");
-        }
+        let switched = host.blocking(move || staged.switch().map_err(|error| problems::failed(&error))).await;
         host.step(Step::Switched);
         drop(loan);
-        let warnings = self.sweep(data, folder, account).await;
+        let mut warnings = self.sweep(data, folder, account).await;
+        if let Err(problem) = switched {
+            tracing::error!(%problem, %tenant, %app, "stores are replaced later: when they are opened next, or within a minute");
+            warnings.push(format!(
+                "warning: the revision took over, but stores of `{app}` could not be replaced yet ({problem}): requests that need them fail until \
+                 that is done, which the node tries again when they are opened, and every minute"
+            ));
+        }
         Ok(TakenOver { recorded, changes, warnings, held })
+    }
+
+    /// Notes the replacement and makes the new files. The room of older snapshots is lent for that: they are given up later, if it was needed.
+    async fn prepare(&self, id: &str, data: PathBuf) -> Result<(Staged, Loan), Problem> {
+        let Self { host, tenant, app, .. } = self;
+        let subject = Subject::app(tenant, app);
+        let (reading, of, text) = (Arc::clone(host), subject.clone(), id.to_owned());
+        host.blocking(move || note(&reading.dir, &of, &text).map_err(|error| problems::failed(&error))).await?;
+        host.step(Step::Noted);
+        let mut staged = Staged {
+            top: host.dir.path().to_owned(),
+            notes: notes(&host.dir),
+            subject,
+            folder: snapshots::folder(&data).join(id),
+            data,
+            account: self.stock.place.storage.clone(),
+            replacing: Vec::new(),
+        };
+        let kept = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
+        let (data, account) = (staged.data.clone(), staged.account.clone());
+        let lent = host.blocking(move || Ok(snapshots::lend(&data, &account, kept.as_deref()))).await;
+        let done = match lent {
+            Ok(loan) => self.stage(&mut staged).await.map(|()| loan),
+            Err(problem) => Err(problem),
+        };
+        match done {
+            Ok(loan) => {
+                host.step(Step::Staged);
+                Ok((staged, loan))
+            }
+            // Nothing refers to it.
+            Err(problem) => {
+                cleared(host, staged).await;
+                Err(problem)
+            }
+        }
     }
 
     /// Finishes or clears up as soon as it is known which; `kept` lasts until then.
     fn settle_later(&self, id: String, staged: Staged, kept: impl Send + 'static) {
         let (tenant, app) = (self.tenant.clone(), self.app.clone());
-        self.host.settle_later((tenant.clone(), app.clone()), self.changing.clone(), move |host, recorded| {
+        self.host.settle_later(staged.subject.clone(), self.changing.clone(), move |host| {
+            let recorded = host.state.app(&tenant, &app).ok();
             let is_recorded = recorded.is_some_and(|recorded| recorded.current().replacement.as_ref() == Some(&id));
             let settled = if is_recorded { staged.switch() } else { staged.clear() };
             if let Err(error) = settled {
@@ -179,11 +193,6 @@ impl Takeover<'_> {
                 .map(|about| about.taken_at),
             snapshot: store.bytes > 0,
         }
-    }
-
-    async fn note(&self, id: &str) -> Result<(), Problem> {
-        let (path, id) = (note_of(&self.host.dir, self.tenant, self.app), id.to_owned());
-        self.host.blocking(move || note(&path, &id).map_err(|error| problems::failed(&error))).await
     }
 
     /// Makes the new files, in the folder of `staged`. All is synced on return.
@@ -218,11 +227,11 @@ impl Takeover<'_> {
     /// Removes snapshots that are too many, too old, or more than there is room for. Returns what an admin is to be told of that.
     async fn sweep(&self, data: PathBuf, folder: PathBuf, account: Arc<StorageAccount>) -> Vec<String> {
         let now = std::time::SystemTime::now();
-        let is_pending = note_of(&self.host.dir, self.tenant, self.app);
+        let (notes, subject) = (notes(&self.host.dir), Subject::app(self.tenant, self.app));
         let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
         let swept = self.host.blocking(move || {
             // Stores that were not there before have no snapshot.
-            if !snapshots::is_of_something(&folder) && !is_pending.exists() {
+            if !snapshots::is_of_something(&folder) && notes.has(&subject).is_ok_and(|is_pending| !is_pending) {
                 let _ = snapshots::remove(&folder, &account);
             }
             let swept = snapshots::sweep(&data, &account, now, SNAPSHOT_AGE_MAX).and_then(|_| {
@@ -250,13 +259,13 @@ impl Staged {
     fn switch(mut self) -> io::Result<()> {
         let switched: Vec<_> = self.replacing.iter_mut().map(Replacing::switch).collect();
         let switched: io::Result<()> = switched.into_iter().collect();
-        switched.and_then(|()| sync_up(&self.data, &self.top)).and_then(|()| forget(&self.note))
+        switched.and_then(|()| sync_up(&self.data, &self.top)).and_then(|()| self.notes.forget(&self.subject))
     }
 
     /// Removes what was made for nothing. The stores go on as they were. Blocks.
     fn clear(self) -> io::Result<()> {
         drop(self.replacing);
-        snapshots::remove(&self.folder, &self.account).and_then(|()| forget(&self.note))
+        snapshots::remove(&self.folder, &self.account).and_then(|()| self.notes.forget(&self.subject))
     }
 }
 
@@ -303,32 +312,61 @@ pub(crate) fn recover(dir: &NodeDir, state: &State) -> HashSet<(TenantName, AppN
     failed
 }
 
-/// The apps of which something is noted. Blocks.
+/// The notes of take-overs: each says which replacement.
+fn notes(dir: &NodeDir) -> Notes {
+    Notes::new(dir.takeovers())
+}
+
+/// The apps of which something is noted; none where that cannot be read, which is logged. Blocks.
 pub(crate) fn unfinished(dir: &NodeDir) -> Vec<(TenantName, AppName)> {
-    let names = fs::read_dir(dir.takeovers()).into_iter().flatten().flatten().map(|note| note.file_name());
-    let apps = names.filter_map(|name| {
-        let (tenant, app) = name.to_str()?.split_once('.')?;
-        Some((tenant.parse().ok()?, app.parse().ok()?))
+    let noted = notes(dir).all().unwrap_or_else(|error| {
+        tracing::error!(%error, "unfinished take-overs cannot be read: it is tried again later");
+        Vec::new()
     });
-    apps.collect()
+    noted.into_iter().filter_map(|Subject { tenant, app }| Some((tenant, app?))).collect()
+}
+
+/// Forgets what is noted of an app, or of all apps of a tenant, whose data is gone. Blocks.
+pub(crate) fn forget_all(dir: &NodeDir, subject: &Subject) -> io::Result<()> {
+    let notes = notes(dir);
+    let is_of = |noted: &Subject| noted.tenant == subject.tenant && (subject.app.is_none() || noted.app == subject.app);
+    notes.all()?.iter().filter(|noted| is_of(noted)).try_for_each(|noted| notes.forget(noted))
+}
+
+/// Returns whether stores of the app may be half replaced: then it must not serve. Blocks.
+pub(crate) fn is_pending(dir: &NodeDir, state: &State, tenant: &TenantName, app: &AppName) -> bool {
+    let noted = noted(dir, state, &Subject::app(tenant, app));
+    matches!(noted, Ok(Some(Noted::Recorded { .. })) | Err(_))
+}
+
+/// Finishes or clears up what is noted of an app, before it is changed.
+///
+/// # Errors
+/// When that is not done: with what the admin can do.
+pub(crate) async fn finish_first(host: &Arc<Host>, tenant: &TenantName, app: &AppName) -> Result<(), Problem> {
+    finish(host, tenant, app).await;
+    let (reading, subject) = (host.clone(), Subject::app(tenant, app));
+    let is_noted = host.blocking(move || Ok(notes(&reading.dir).has(&subject).unwrap_or(true)));
+    if !is_noted.await? {
+        return Ok(());
+    }
+    let title = format!("an earlier change of the stores of `{app}` is not finished");
+    let hint =
+        "the node's log says what is in the way; when that is gone, try again, or wait a minute: the node finishes it";
+    Err(Problem::new(ProblemKind::Conflict, title).hint(hint))
 }
 
 /// Tries to finish or clear up what is noted of an app, while the node serves; nobody else changes the app meanwhile. What is in the way is
 /// in the log.
 pub(crate) async fn finish(host: &Arc<Host>, tenant: &TenantName, app: &AppName) {
-    let (reading, key) = (host.clone(), (tenant.clone(), app.clone()));
-    let found = host.blocking(move || {
-        let is_noted = note_of(&reading.dir, &key.0, &key.1).exists();
-        Ok(is_noted.then(|| noted(&reading.dir, &reading.state, &key.0, &key.1)))
-    });
-    let found = match found.await {
-        Ok(None) => return,
-        Ok(Some(found)) => found,
-        Err(problem) => Err(io::Error::other(problem.to_string())),
-    };
+    let (reading, subject) = (host.clone(), Subject::app(tenant, app));
+    let of = subject.clone();
+    let found = host.blocking(move || Ok(noted(&reading.dir, &reading.state, &of))).await;
     let finished = match found {
-        Ok(found) => finish_noted(host, found, tenant, app).await,
-        Err(error) => Err(error),
+        Ok(Ok(None)) => return,
+        Ok(Ok(Some(found))) => finish_noted(host, found, subject).await,
+        Ok(Err(error)) => Err(error),
+        Err(problem) => Err(io::Error::other(problem.to_string())),
     };
     match finished {
         Ok(()) => {
@@ -342,33 +380,34 @@ pub(crate) async fn finish(host: &Arc<Host>, tenant: &TenantName, app: &AppName)
     }
 }
 
-async fn finish_noted(host: &Arc<Host>, found: Noted, tenant: &TenantName, app: &AppName) -> io::Result<()> {
-    let storage = host.storage(tenant).unwrap_or_else(|| Arc::new(StorageAccount::unlimited()));
+async fn finish_noted(host: &Arc<Host>, found: Noted, subject: Subject) -> io::Result<()> {
+    let storage = host.storage(&subject.tenant).unwrap_or_else(|| Arc::new(StorageAccount::unlimited()));
     if let Noted::Recorded { sql, folder } = &found {
         host.tenancy.stores().finish_replacements(sql, &storage, folder).await?;
     }
-    let (dir, note) = (host.dir.clone(), note_of(&host.dir, tenant, app));
+    let dir = host.dir.clone();
     let rest = host.blocking(move || {
         Ok(match &found {
             Noted::Recorded { sql, .. } => sync_up(sql, dir.path()),
             Noted::ForNothing { folder } => snapshots::remove(folder, &storage),
             Noted::Done => Ok(()),
         }
-        .and_then(|()| forget(&note)))
+        .and_then(|()| notes(&dir).forget(&subject)))
     });
     rest.await.map_err(|problem| io::Error::other(problem.to_string()))?
 }
 
 fn recover_one(dir: &NodeDir, state: &State, tenant: &TenantName, app: &AppName) -> io::Result<()> {
-    match noted(dir, state, tenant, app)? {
-        Noted::Recorded { sql, folder } => {
+    let subject = Subject::app(tenant, app);
+    match noted(dir, state, &subject)? {
+        Some(Noted::Recorded { sql, folder }) => {
             roll_forward(&sql, &folder)?;
             sync_up(&sql, dir.path())?;
         }
-        Noted::ForNothing { folder } => snapshots::remove(&folder, &StorageAccount::unlimited())?,
-        Noted::Done => {}
+        Some(Noted::ForNothing { folder }) => snapshots::remove(&folder, &StorageAccount::unlimited())?,
+        Some(Noted::Done) | None => {}
     }
-    forget(&note_of(dir, tenant, app))
+    notes(dir).forget(&subject)
 }
 
 /// What a note means.
@@ -381,64 +420,54 @@ enum Noted {
     Done,
 }
 
-fn noted(dir: &NodeDir, state: &State, tenant: &TenantName, app: &AppName) -> io::Result<Noted> {
-    let id = fs::read_to_string(note_of(dir, tenant, app))?;
-    // One that was not written whole: nothing was made.
+/// What is noted of an app.
+fn noted(dir: &NodeDir, state: &State, subject: &Subject) -> io::Result<Option<Noted>> {
+    let Some(id) = notes(dir).read(subject)? else { return Ok(None) };
+    // One that was not written whole, by an earlier version: nothing was made.
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(Noted::Done);
+        return Ok(Some(Noted::Done));
     }
-    let data = dir.app(tenant.as_str(), app.as_str());
+    let data = subject.data(dir);
     let folder = snapshots::folder(&data).join(&id);
-    Ok(match state.app(tenant, app) {
+    let recorded = subject.app.as_ref().and_then(|app| state.app(&subject.tenant, app).ok());
+    Ok(Some(match recorded {
         // Without its folder it was finished before, and only the note was left: see above.
-        Ok(app) if app.current().replacement.as_deref() == Some(&id) => {
+        Some(app) if app.current().replacement.as_deref() == Some(&id) => {
             if folder.try_exists()? {
                 Noted::Recorded { sql: data.join("sql"), folder }
             } else {
                 Noted::Done
             }
         }
+        // The store itself may lie here, under its snapshot's name.
+        None if is_begun(&folder)? => Noted::Recorded { sql: data.join("sql"), folder },
         _ => Noted::ForNothing { folder },
-    })
+    }))
 }
 
-/// Refuses to go on with an app whose stores are half replaced: see [`finish`].
-pub(crate) fn check_finished(dir: &NodeDir, tenant: &TenantName, app: &AppName) -> Result<(), Problem> {
-    if !note_of(dir, tenant, app).exists() {
-        return Ok(());
+/// Returns whether stores' old files lie in a folder of replacements: they do since the switch.
+fn is_begun(folder: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        // Or their logs, which go first.
+        if entry?.file_name().to_str().is_some_and(|name| name.contains(&snapshot_name(""))) {
+            return Ok(true);
+        }
     }
-    let title = format!("an earlier change of the stores of `{app}` is not finished");
-    let hint =
-        "the node's log says what is in the way; when that is gone, try again, or wait a minute: the node finishes it";
-    Err(Problem::new(ProblemKind::Conflict, title).hint(hint))
-}
-
-/// Names have no dots.
-fn note_of(dir: &NodeDir, tenant: &TenantName, app: &AppName) -> PathBuf {
-    dir.takeovers().join(format!("{tenant}.{app}"))
+    Ok(false)
 }
 
 /// Fails where an earlier note is left: what it is about has to be finished first.
-fn note(path: &Path, id: &str) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    if path.exists() {
+fn note(dir: &NodeDir, subject: &Subject, id: &str) -> io::Result<()> {
+    let notes = notes(dir);
+    if notes.has(subject)? {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "an earlier change of its stores is not finished"));
     }
-    // Whole or not there. The name does not look like a note's while it is written.
-    let written = path.with_added_extension("new");
-    fs::write(&written, id)?;
-    File::open(&written)?.sync_all()?;
-    fs::rename(&written, path)?;
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    let synced = synced.and_then(|()| File::open(folder.parent().unwrap_or(Path::new(".")))?.sync_all());
-    // Nothing was made yet. A note that stays would keep the app from being changed.
-    synced.inspect_err(|_| drop(forget(path)))
-}
-
-fn forget(note: &Path) -> io::Result<()> {
-    fs::remove_file(note)?;
-    File::open(note.parent().unwrap_or(Path::new(".")))?.sync_all()
+    notes.write(subject, id)
 }
 
 /// Why stores were not replaced, for an admin.

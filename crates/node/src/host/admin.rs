@@ -54,11 +54,11 @@ impl Admin for Host {
     }
 
     fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()> {
-        blocking(move || self.change_secret(&tenant, &name, SecretChange::Set(value)))
+        carried_out(async move { self.change_secret(&tenant, name, SecretChange::Set(value)).await })
     }
 
     fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String, force: bool) -> Reply<()> {
-        blocking(move || self.change_secret(&tenant, &name, SecretChange::Remove { force }))
+        carried_out(async move { self.change_secret(&tenant, name, SecretChange::Remove { force }).await })
     }
 
     fn kept_token(&self, id: &TokenId) -> Option<KeptToken> {
@@ -70,11 +70,11 @@ impl Admin for Host {
     }
 
     fn add_token(self: Arc<Self>, token: KeptToken) -> Reply<TokenInfo> {
-        blocking(move || self.keep_token(token))
+        carried_out(async move { self.keep_token(token).await })
     }
 
     fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> Reply<()> {
-        blocking(move || self.forget_token(&tenant, &name))
+        carried_out(async move { self.forget_token(tenant, name).await })
     }
 
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {

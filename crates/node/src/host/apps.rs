@@ -1,6 +1,7 @@
 //! Apps: what is told of them, stopping and starting them, removing them, what they write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -8,11 +9,12 @@ use isomer_admin::{Body, Caller, LogLines};
 use isomer_api::{
     AppInfo, AppName, AppState, Digest, LogQuery, Problem, ProblemKind, RevisionId, RevisionInfo, TenantName,
 };
-use isomer_observe::{AppLog, AppLogError};
+use isomer_observe::AppLogError;
 use isomer_state::{App, StateError};
 
 use super::{Host, problems, removals};
 use crate::deploy::{Step, snapshots, takeover};
+use crate::notes::Subject;
 
 /// Lines of a log that are given where none are asked for, and at most.
 const LINES_DEFAULT: u32 = 100;
@@ -90,19 +92,11 @@ impl Host {
     ) -> Result<AppInfo, Problem> {
         let changing = Arc::new(self.busy.begin(&tenant, &name)?);
         if !stopped {
-            takeover::finish(self, &tenant, &name).await;
+            takeover::finish_first(self, &tenant, &name).await?;
         }
-        let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
-        let set = move || {
-            if !stopped {
-                takeover::check_finished(&host.dir, &key.0, &key.1)?;
-            }
-            Ok(host.state.set_stopped(&key.0, &key.1, stopped))
-        };
-        let app = self.blocking(set).await?.map_err(|error| {
-            self.settle_if_open(&error, (tenant.clone(), name.clone()), &changing);
-            problems::of_state(error)
-        })?;
+        let key = (tenant.clone(), name.clone());
+        let set = move |host: &Self| host.state.set_stopped(&key.0, &key.1, stopped);
+        let app = self.record(&Subject::app(&tenant, &name), &changing, set).await?;
         self.step(Step::Recorded);
         // A tenancy that does not know the app has nothing to stop.
         if stopped {
@@ -122,55 +116,39 @@ impl Host {
     ) -> Result<(), Problem> {
         let changing = Arc::new(self.busy.begin(&tenant, &name)?);
         self.state.app(&tenant, &name).map_err(problems::of_state)?;
-        let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
-        let removed = self.blocking(move || {
-            let (tenant, name) = key;
-            let noted = if data {
-                removals::note(&host.dir, &tenant, Some(&name))
-            } else {
-                // One of an attempt whose outcome was not known.
-                removals::forget(&host.dir, &tenant, Some(&name))
-            };
-            noted.map_err(|error| problems::failed(&error))?;
-            if data {
-                host.step(Step::RemovalNoted);
-            }
-            Ok(host.state.remove_app(&tenant, &name).inspect_err(|error| {
+        let subject = Subject::app(&tenant, &name);
+        if !data {
+            // What is kept is not half replaced.
+            takeover::finish_first(self, &tenant, &name).await?;
+        }
+        let (host, of) = (self.clone(), subject.clone());
+        let noted = self.blocking(move || {
+            let notes = removals::notes(&host.dir);
+            // One of an attempt whose outcome was not known means nothing any more.
+            let noted = if data { notes.write(&of, "") } else { notes.forget(&of) };
+            noted.map_err(|error| problems::failed(&error))
+        });
+        noted.await?;
+        if data {
+            self.step(Step::RemovalNoted);
+        }
+        let (key, of) = ((tenant.clone(), name.clone()), subject.clone());
+        let remove = move |host: &Self| {
+            host.state.remove_app(&key.0, &key.1).inspect_err(|error| {
                 // It stays, and so does its data, whoever removes it later without. Where that is not known, the note is needed.
                 if data && !matches!(error, StateError::Unsettled { .. }) {
-                    let _ = removals::forget(&host.dir, &tenant, Some(&name));
+                    let _ = removals::notes(&host.dir).forget(&of);
                 }
-            }))
-        });
-        removed.await?.map_err(|error| {
-            self.settle_if_open(&error, (tenant.clone(), name.clone()), &changing);
-            problems::of_state(error)
-        })?;
+            })
+        };
+        self.record(&subject, &changing, remove).await?;
         self.step(Step::Forgotten);
         self.tenancy.remove(&tenant, &name);
         self.step(Step::Unloaded);
-        if !data {
-            return Ok(());
+        if data {
+            self.remove_data(&subject, Duration::MAX).await?;
+            self.step(Step::DataRemoved);
         }
-        let logs = [self.shelf.log_of(&tenant, &name)?, self.shelf.access_of(&tenant, &name)?];
-        // Requests in flight finish with their stores.
-        self.tenancy.stores().closed(&self.dir.app(tenant.as_str(), name.as_str())).await;
-        let (host, key) = (self.clone(), (tenant.clone(), name.clone()));
-        let moved = self.blocking(move || {
-            logs.iter().for_each(AppLog::close);
-            removals::set_aside(&host.dir, &tenant, Some(&name)).map_err(|error| problems::failed(&error))
-        });
-        let moved = moved.await?;
-        self.step(Step::DataSetAside);
-        self.blocking(move || {
-            removals::discard(moved);
-            Ok(())
-        })
-        .await?;
-        if let Some(resources) = self.resources.get(&key.0) {
-            resources.storage.forget(&self.dir.app(key.0.as_str(), key.1.as_str()));
-        }
-        self.step(Step::DataRemoved);
         Ok(())
     }
 

@@ -8,7 +8,8 @@
 //! | `resources` | what a tenant's apps share of stores and network |
 //! | `shelf` | where an app that is not in memory comes from |
 //! | `removals` | data that is to be removed |
-//! | `settling` | changes of which it is not known whether they were made |
+//! | `settling` | recording changes, and those of which it is not known whether they were recorded |
+//! | `chores` | what the node does by itself, every minute and every hour |
 //! | `problems` | what admins are told of errors |
 //!
 //! Opening it locks its directory, finishes what an earlier process noted and did not do, and takes all tenants and apps into memory as
@@ -16,10 +17,11 @@
 
 mod admin;
 mod apps;
+mod chores;
 pub(crate) mod problems;
 pub(crate) mod removals;
 mod resources;
-mod settling;
+pub(crate) mod settling;
 pub(crate) mod shelf;
 mod tenants;
 mod tokens;
@@ -28,8 +30,8 @@ pub(crate) mod uploads;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use isomer_api::{NodeStatus, Problem, ProblemKind, TenantChange, TenantName};
 use isomer_capabilities::data_dir::DataDirError;
@@ -44,23 +46,13 @@ use isomer_state::{BlobError, Blobs, State, StateError};
 use crate::deploy::flights::Flights;
 use crate::deploy::sandbox::Confinement;
 use crate::deploy::steps::Busy;
-use crate::deploy::sweep::{self, Swept, UNUSED_MAX};
-use crate::deploy::{CompileError, CompilerOptions, Compilers, Step, release, snapshots, takeover};
+use crate::deploy::{CompileError, CompilerOptions, Compilers, Step, release, takeover};
 use crate::tenancy::memory::resident_bytes;
 use crate::tenancy::{Tenancy, TenancyOptions};
 use resources::AllResources;
 use shelf::OnDisk;
 use tenants::Turns;
 use uploads::Uploads;
-
-/// How often what nothing refers to is removed.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
-
-/// How long after a removal of an earlier process could not be finished it is tried again.
-const REMOVE_AGAIN_EVERY: Duration = Duration::from_secs(60);
-
-/// How often take-overs are looked for that could not be finished.
-const FINISH_EVERY: Duration = Duration::from_secs(60);
 
 /// How a node is set up.
 pub struct HostOptions {
@@ -153,7 +145,7 @@ impl Host {
             let default = TenantName::DEFAULT.parse().expect("it is a name");
             state.set_tenant(&default, TenantChange::default())?;
         }
-        let left = removals::recover(&dir, &state);
+        removals::recover(&dir, &state);
         let unfinished = takeover::recover(&dir, &state);
         release::remove_unfinished(&dir.revisions());
         let blobs = Blobs::open(&dir.blobs())?;
@@ -207,9 +199,7 @@ impl Host {
             front: OnceLock::new(),
             opened: Instant::now(),
         });
-        tokio::spawn(sweep_often(Arc::downgrade(&host)));
-        tokio::spawn(finish_removals(Arc::downgrade(&host), left));
-        tokio::spawn(finish_takeovers(Arc::downgrade(&host)));
+        chores::begin(&host);
         Ok(host)
     }
 
@@ -242,39 +232,6 @@ impl Host {
     /// When none can be started.
     pub async fn confinement(&self) -> Result<Confinement, CompileError> {
         self.compilers.confinement().await
-    }
-
-    /// Removes what no app's revision refers to and what nobody asked for in the last `unused_max`. Done every hour by itself.
-    ///
-    /// # Errors
-    /// When something cannot be read or removed.
-    pub async fn sweep(self: &Arc<Self>, unused_max: Duration) -> Result<Swept, Problem> {
-        let host = self.clone();
-        self.blocking(move || {
-            let (shelf, now) = (&host.shelf, SystemTime::now());
-            let swept = sweep::sweep(&host.state, &host.blobs, &shelf.cache, &host.dir, now, unused_max);
-            // What could not be removed when it was to be.
-            removals::clean(&host.dir);
-            host.sweep_snapshots(now);
-            swept.map_err(|error| problems::failed(&*error))
-        })
-        .await
-    }
-
-    fn sweep_snapshots(&self, now: SystemTime) {
-        for (tenant, app, _) in self.state.apps() {
-            let data = self.dir.app(tenant.as_str(), app.as_str());
-            let Some(resources) = self.resources.get(&tenant) else { continue };
-            if !snapshots::folder(&data).exists() {
-                continue;
-            }
-            // One that is being changed sees to its own.
-            let Ok(_changing) = self.busy.begin(&tenant, &app) else { continue };
-            let swept = snapshots::sweep(&data, &resources.storage, now, snapshots::SNAPSHOT_AGE_MAX);
-            if let Err(error) = swept {
-                tracing::warn!(%tenant, %app, %error, "old snapshots cannot be removed");
-            }
-        }
     }
 
     fn node_status(&self) -> NodeStatus {
@@ -320,11 +277,6 @@ impl Host {
         }
     }
 
-    async fn carry_out(self: &Arc<Self>, note: &removals::Note) -> bool {
-        let (host, note) = (self.clone(), note.clone());
-        self.blocking(move || Ok(removals::carry_out(&host.dir, &host.state, &note))).await.unwrap_or(false)
-    }
-
     /// For what reads and syncs files.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
@@ -332,67 +284,5 @@ impl Host {
     ) -> Result<T, Problem> {
         let failed = |_| Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
-    }
-}
-
-/// Finishes the removals of an earlier process, in the background: at once, and again and again for as long as something is left.
-async fn finish_removals(host: Weak<Host>, mut left: Vec<removals::Note>) {
-    let mut tick = tokio::time::interval(REMOVE_AGAIN_EVERY);
-    loop {
-        tick.tick().await;
-        let Some(host) = host.upgrade() else { return };
-        for note in std::mem::take(&mut left) {
-            // Nobody else may be removing what has the same name today.
-            let is_done = match &note {
-                (tenant, Some(app)) => match host.busy.begin(tenant, app) {
-                    Ok(_changing) => host.carry_out(&note).await,
-                    Err(_) => false,
-                },
-                (tenant, None) => {
-                    let _turn = host.turns.take(tenant).await;
-                    host.carry_out(&note).await
-                }
-            };
-            if !is_done {
-                left.push(note);
-            }
-        }
-        let dir = host.dir.clone();
-        let is_clean = host.blocking(move || Ok(!removals::clean(&dir))).await.unwrap_or(false);
-        if is_clean && left.is_empty() {
-            return;
-        }
-    }
-}
-
-/// Finishes take-overs whose stores the disk has left half replaced.
-async fn finish_takeovers(host: Weak<Host>) {
-    let mut tick = tokio::time::interval(FINISH_EVERY);
-    // The first tick is at once: a start has just tried.
-    tick.tick().await;
-    loop {
-        tick.tick().await;
-        let Some(host) = host.upgrade() else { return };
-        let dir = host.dir.clone();
-        for (tenant, app) in host.blocking(move || Ok(takeover::unfinished(&dir))).await.unwrap_or_default() {
-            // One that is being changed sees to it.
-            let Ok(_changing) = host.busy.begin(&tenant, &app) else { continue };
-            takeover::finish(&host, &tenant, &app).await;
-        }
-    }
-}
-
-async fn sweep_often(host: Weak<Host>) {
-    let mut tick = tokio::time::interval(SWEEP_EVERY);
-    // The first tick is at once: a node that starts has enough to do.
-    tick.tick().await;
-    loop {
-        tick.tick().await;
-        let Some(host) = host.upgrade() else { return };
-        match host.sweep(UNUSED_MAX).await {
-            Ok(swept) if swept == Swept::default() => {}
-            Ok(swept) => tracing::info!(?swept, "removed what nothing refers to"),
-            Err(problem) => tracing::warn!(%problem, "cannot remove what nothing refers to"),
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! Data that is to be removed: noted before anything else is done, so that a process that is killed in between leaves none of it behind.
 //!
-//! A note is an empty file `removals/TENANT` or `removals/TENANT.APP` in the node's directory. A restart looks at each: if the tenant or app
-//! is still there, it was killed before that was removed, and the note means nothing; else its data goes. (Removing whatever data has
-//! no tenant was rejected: a node that was given the wrong state would then remove all data there is.)
+//! A [note](crate::notes) lies in `removals/` of the node's directory. Whoever finds one looks whether the tenant or app is still there: then its
+//! removal was not recorded, and the note means nothing; else its data goes. A start does that, whoever makes something of the same name, and
+//! the node every minute. (Removing whatever data has no tenant was rejected: a node that was given the wrong state would then remove all
+//! data there is.)
 //!
 //! Data goes in two steps: it is moved to `trash/`, which is a rename and done at once, and what is in the trash is removed, which takes as
 //! long as the tenant has made it take. Nothing in the trash belongs to anybody, so failing to remove it hinders nothing: it is logged
@@ -11,38 +12,149 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isomer_api::{AppName, Problem, ProblemKind, TenantName};
+use isomer_api::{Problem, ProblemKind};
 use isomer_capabilities::NodeDir;
 use isomer_disk::tree;
+use isomer_observe::AppLog;
 use isomer_state::State;
 
-/// Notes that the data of an app, or all of a tenant, is to be removed.
-pub(crate) fn note(dir: &NodeDir, tenant: &TenantName, app: Option<&AppName>) -> io::Result<()> {
-    let folder = folder(dir.path());
-    fs::create_dir_all(&folder)?;
-    File::create(folder.join(name(tenant, app)))?.sync_all()?;
-    File::open(&folder)?.sync_all()?;
-    File::open(dir.path())?.sync_all()
+use super::{Host, problems};
+use crate::deploy::{Step, takeover};
+use crate::notes::{Notes, Subject};
+
+/// How long requests in flight of what was removed are waited for where nobody asked for the removal just now. It is tried again after that.
+const CLOSED_MAX: Duration = Duration::from_secs(10);
+
+impl Host {
+    /// Finishes a removal that is noted, if one is. Nobody else changes the app or tenant meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be finished now: the note is still there.
+    pub(super) async fn finish_removal(self: &Arc<Self>, subject: &Subject) -> Result<(), Problem> {
+        let (host, of) = (self.clone(), subject.clone());
+        let is_gone = self.blocking(move || {
+            let (notes, failed) = (notes(&host.dir), |error: io::Error| problems::failed(&error));
+            if !notes.has(&of).map_err(failed)? {
+                return Ok(false);
+            }
+            let is_gone = !is_recorded(&host.state, &of);
+            if !is_gone {
+                notes.forget(&of).map_err(failed)?;
+            }
+            Ok(is_gone)
+        });
+        if is_gone.await? { self.remove_data(subject, CLOSED_MAX).await } else { Ok(()) }
+    }
+
+    /// Before something is made under a name that has a note: what is left of its predecessor must be out of the way.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(crate) async fn make_way(self: &Arc<Self>, subject: &Subject) -> Result<(), Problem> {
+        self.finish_removal(subject).await.map_err(|problem| {
+            tracing::error!(%problem, "data of an earlier {subject} cannot be removed");
+            let title = format!("data of an earlier {subject} is still there, and cannot be removed");
+            Problem::new(ProblemKind::Conflict, title).hint("the node's log says why; it is tried again every minute")
+        })
+    }
+
+    /// Removes the data of what is no more, and the note of that. Where requests of it are in flight, they finish with their stores, if they do so
+    /// within `patience`.
+    ///
+    /// # Errors
+    /// When it cannot be moved out of the way: the note is still there.
+    pub(super) async fn remove_data(self: &Arc<Self>, subject: &Subject, patience: Duration) -> Result<(), Problem> {
+        let (data, stores) = (subject.data(&self.dir), self.tenancy.stores());
+        if tokio::time::timeout(patience, stores.closed(&data)).await.is_err() {
+            let title = format!("requests of an earlier {subject} still use its stores");
+            return Err(Problem::new(ProblemKind::Conflict, title));
+        }
+        let (host, of) = (self.clone(), subject.clone());
+        let moved = self.blocking(move || {
+            // These requests may have said something until now.
+            host.logs_of(&of).iter().for_each(AppLog::close);
+            let moved = set_aside(&host.dir, &of).map_err(|error| problems::failed(&error))?;
+            if let Some(storage) = host.storage(&of.tenant) {
+                storage.forget(&of.data(&host.dir));
+            }
+            // It is about data that is gone. What fails is found to be about nothing later.
+            let _ = takeover::forget_all(&host.dir, &of);
+            Ok(moved)
+        });
+        let moved = moved.await?;
+        if tokio::time::timeout(patience, stores.forget(&data)).await.is_err() {
+            tracing::error!("a store of an earlier {subject} is in use although it is closed");
+        }
+        self.step(Step::DataSetAside);
+        self.blocking(move || {
+            discard(moved);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The logs of an app, or of all of a tenant's. Blocks.
+    fn logs_of(&self, subject: &Subject) -> Vec<AppLog> {
+        match &subject.app {
+            Some(app) => {
+                let (shelf, tenant) = (&self.shelf, &subject.tenant);
+                [shelf.log_of(tenant, app), shelf.access_of(tenant, app)].into_iter().flatten().collect()
+            }
+            None => self.shelf.logs_of(&subject.tenant),
+        }
+    }
+}
+
+/// The notes of data that is to be removed.
+pub(crate) fn notes(dir: &NodeDir) -> Notes {
+    Notes::new(dir.path().join("removals"))
+}
+
+/// What there are notes about; none where they cannot be read, which is logged. Blocks.
+pub(super) fn noted(dir: &NodeDir) -> Vec<Subject> {
+    notes(dir).all().unwrap_or_else(|error| {
+        tracing::error!(%error, "unfinished removals cannot be read: it is tried again later");
+        Vec::new()
+    })
+}
+
+/// Sets aside what an earlier process has noted and not done. Nothing of it is open. What cannot be carried out is logged, and tried again
+/// later. Blocks.
+pub(super) fn recover(dir: &NodeDir, state: &State) {
+    for subject in noted(dir) {
+        let done = match is_recorded(state, &subject) {
+            true => notes(dir).forget(&subject),
+            false => set_aside(dir, &subject).map(drop),
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, "the removal of {subject} by an earlier process cannot be finished: it is tried again later");
+        }
+    }
 }
 
 /// Moves the data to the trash, then removes the note. What it gives is to be passed to [`discard`].
 ///
 /// # Errors
 /// When the data could not be moved: the note is still there.
-pub(crate) fn set_aside(dir: &NodeDir, tenant: &TenantName, app: Option<&AppName>) -> io::Result<Option<PathBuf>> {
-    let data = match app {
-        Some(app) => dir.app(tenant.as_str(), app.as_str()),
-        None => dir.tenant(tenant.as_str()),
-    };
+fn set_aside(dir: &NodeDir, subject: &Subject) -> io::Result<Option<PathBuf>> {
+    let data = subject.data(dir);
     let moved = move_to_trash(dir, &data)?;
     if let Some(above) = data.parent().filter(|above| above.is_dir()) {
         File::open(above)?.sync_all()?;
     }
-    forget(dir, tenant, app)?;
+    notes(dir).forget(subject)?;
     Ok(moved)
+}
+
+fn is_recorded(state: &State, subject: &Subject) -> bool {
+    match &subject.app {
+        Some(app) => state.app(&subject.tenant, app).is_ok(),
+        None => state.tenant(&subject.tenant).is_ok(),
+    }
 }
 
 /// Moves a file or folder of the node's directory to the trash, and says where it lies there; `None` if it was not there. Where it cannot
@@ -70,64 +182,6 @@ pub(crate) fn discard(moved: Option<PathBuf>) {
     }
 }
 
-/// Removes a note alone, if it is there.
-pub(crate) fn forget(dir: &NodeDir, tenant: &TenantName, app: Option<&AppName>) -> io::Result<()> {
-    match fs::remove_file(folder(dir.path()).join(name(tenant, app))) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
-/// A note of an earlier process: a tenant, or one of its apps.
-pub(crate) type Note = (TenantName, Option<AppName>);
-
-/// Sets aside what an earlier process has noted and not done. Returns the notes that could not be carried out: they are logged, and
-/// whoever opens the node tries again later.
-pub(crate) fn recover(dir: &NodeDir, state: &State) -> Vec<Note> {
-    let notes = match fs::read_dir(folder(dir.path())) {
-        Ok(notes) => notes.flatten().filter_map(|note| read(note.file_name().to_str()?)).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            tracing::error!(%error, "removals of an earlier process cannot be read: the next start tries again");
-            Vec::new()
-        }
-    };
-    notes.into_iter().filter(|note| !carry_out(dir, state, note)).collect()
-}
-
-/// Is there a note?
-pub(crate) fn is_noted(dir: &NodeDir, (tenant, app): &Note) -> bool {
-    folder(dir.path()).join(name(tenant, app.as_ref())).exists()
-}
-
-/// Before something is made under a name that has a note: what is left of its predecessor must be out of the way.
-///
-/// # Errors
-/// When it cannot be removed.
-pub(crate) fn make_way(dir: &NodeDir, state: &State, note: &Note) -> Result<(), Problem> {
-    if !is_noted(dir, note) || carry_out(dir, state, note) {
-        return Ok(());
-    }
-    let of = note.1.as_ref().map_or_else(|| format!("tenant `{}`", note.0), |app| format!("app `{app}`"));
-    Err(Problem::new(ProblemKind::Conflict, format!("data of an earlier {of} is still there, and cannot be removed"))
-        .hint("the node's log says why; it is tried again every minute"))
-}
-
-/// Does what a note of an earlier process says. Whether that is done; else it is logged.
-pub(crate) fn carry_out(dir: &NodeDir, state: &State, (tenant, app): &Note) -> bool {
-    let is_there = match app {
-        Some(app) => state.app(tenant, app).is_ok(),
-        None => state.tenant(tenant).is_ok(),
-    };
-    let done =
-        if is_there { forget(dir, tenant, app.as_ref()) } else { set_aside(dir, tenant, app.as_ref()).map(drop) };
-    if let Err(error) = &done {
-        let app = app.as_ref().map_or("all", AppName::as_str);
-        tracing::error!(%tenant, app, %error, "a removal of an earlier process cannot be finished: it is tried again later");
-    }
-    done.is_ok()
-}
-
 /// Removes all that is in the trash. Blocks for as long as that takes. Whether something is left.
 pub(crate) fn clean(dir: &NodeDir) -> bool {
     let mut is_left = false;
@@ -148,25 +202,9 @@ pub(crate) fn clean(dir: &NodeDir) -> bool {
     is_left
 }
 
-fn folder(dir: &Path) -> PathBuf {
-    dir.join("removals")
-}
-
-fn name(tenant: &TenantName, app: Option<&AppName>) -> String {
-    app.map_or_else(|| tenant.to_string(), |app| format!("{tenant}.{app}"))
-}
-
-/// Names have no dots.
-fn read(name: &str) -> Option<(TenantName, Option<AppName>)> {
-    match name.split_once('.') {
-        Some((tenant, app)) => Some((tenant.parse().ok()?, Some(app.parse().ok()?))),
-        None => Some((name.parse().ok()?, None)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use isomer_api::TenantChange;
+    use isomer_api::{AppName, TenantChange, TenantName};
 
     use super::*;
 
@@ -182,45 +220,43 @@ mod tests {
             fs::create_dir_all(dir.app(tenant.as_str(), "shop").join("kv")).unwrap();
             fs::create_dir_all(dir.app(tenant.as_str(), "other").join("kv")).unwrap();
         }
-        note(&dir, &here, None).unwrap();
-        note(&dir, &here, Some(&app)).unwrap();
-        note(&dir, &gone, None).unwrap();
-        assert_eq!(recover(&dir, &state), []);
+        for subject in [Subject::tenant(&here), Subject::app(&here, &app), Subject::tenant(&gone)] {
+            notes(&dir).write(&subject, "").unwrap();
+        }
+        recover(&dir, &state);
         assert!(dir.app("here", "other").is_dir(), "the tenant is there");
         assert!(!dir.app("here", "shop").exists(), "the app is not");
         assert!(!dir.tenant("gone").exists());
-        assert_eq!(fs::read_dir(super::folder(dir.path())).unwrap().count(), 0);
+        assert_eq!(noted(&dir), []);
         assert_eq!(fs::read_dir(dir.trash()).unwrap().count(), 2);
         assert!(!clean(&dir));
         assert_eq!(fs::read_dir(dir.trash()).unwrap().count(), 0);
-        assert_eq!(recover(&dir, &state), []);
     }
 
     #[test]
-    fn a_removal_that_fails_is_reported_and_hinders_nothing() {
+    fn a_removal_that_fails_is_tried_again_and_hinders_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(folder.path()).unwrap();
         let state = State::open(&dir.state()).unwrap();
-        let [first, second]: [TenantName; 2] = ["first", "second"].map(|name| name.parse().unwrap());
-        for tenant in [&first, &second] {
-            fs::create_dir_all(dir.app(tenant.as_str(), "shop").join("kv")).unwrap();
-            note(&dir, tenant, None).unwrap();
+        let subjects = ["first", "second"].map(|name| Subject::tenant(&name.parse().unwrap()));
+        for subject in &subjects {
+            fs::create_dir_all(subject.data(&dir).join("apps/shop/kv")).unwrap();
+            notes(&dir).write(subject, "").unwrap();
         }
         // Nothing can be moved to a trash that is a file.
         fs::remove_dir(dir.trash()).unwrap();
         fs::write(dir.trash(), "").unwrap();
-        let mut left = recover(&dir, &state);
-        left.sort();
-        assert_eq!(left, [(first.clone(), None), (second.clone(), None)]);
+        recover(&dir, &state);
+        assert_eq!(noted(&dir), subjects);
         assert!(clean(&dir), "something is left");
         assert!(dir.tenant("first").exists() && dir.tenant("second").exists());
         fs::remove_file(dir.trash()).unwrap();
         fs::create_dir(dir.trash()).unwrap();
         // What has no data any more, by whomever, is done.
         tree::remove(&dir.tenant("first")).unwrap();
-        assert!(left.iter().all(|note| carry_out(&dir, &state, note)));
+        recover(&dir, &state);
         assert!(!dir.tenant("second").exists());
         assert!(!clean(&dir));
-        assert_eq!(recover(&dir, &state), []);
+        assert_eq!(noted(&dir), []);
     }
 }

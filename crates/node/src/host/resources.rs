@@ -71,13 +71,14 @@ impl AllResources {
         &self.reserve
     }
 
-    /// Takes note of a tenant that `tenancy` knows.
+    /// Takes note of a tenant that `tenancy` knows. One that was made anew has nothing of its predecessor.
     pub(super) fn add(&self, tenant: &TenantName, tenancy: &Tenancy) {
         let (Some(storage), Some(log)) = (tenancy.storage(tenant), tenancy.log_quota(tenant)) else { return };
         storage.set_reserve(self.reserve.clone());
-        let resources = || Arc::new(Resources { storage, log, counted: OnceLock::new() });
         let mut all = self.of_tenants.write().unwrap_or_else(PoisonError::into_inner);
-        all.entry(tenant.clone()).or_insert_with(resources);
+        if all.get(tenant).is_none_or(|known| !Arc::ptr_eq(&known.storage, &storage)) {
+            all.insert(tenant.clone(), Arc::new(Resources { storage, log, counted: OnceLock::new() }));
+        }
     }
 
     pub(super) fn get(&self, tenant: &TenantName) -> Option<Arc<Resources>> {

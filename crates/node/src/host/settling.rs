@@ -1,85 +1,161 @@
-//! Changes of an app of which it is not known whether they were made: the disk failed while they were recorded, and cannot be read.
+//! Recording changes; and those of which it is not known whether they were recorded: the disk failed at them and cannot be read, or the
+//! node itself did.
 //!
-//! Neither is assumed. The app serves as before, nobody changes it, and nothing is removed that either outcome needs, until the state can
-//! be read again; then what is in memory is brought into line with it, as a start would do.
+//! Every change of an app, a tenant or a secret goes through [`Host::record`] or [`Host::try_record`]. Where its outcome is not known, neither is
+//! assumed: what is in memory serves as before, nobody changes the app or tenant, and nothing is removed that either outcome needs, until the
+//! state can be read again; then what is in memory is brought into line with it, as a start would do.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use isomer_api::{AppName, TenantName};
-use isomer_state::{App, StateError};
+use isomer_api::{AppName, Problem, TenantName};
+use isomer_capabilities::outbound::InvalidHostRule;
+use isomer_state::{StateError, Tenant};
 
-use super::{Host, removals};
-use crate::deploy::steps::Changing;
+use super::{Host, problems};
+use crate::deploy::takeover;
+use crate::notes::Subject;
 
 /// How often it is tried to read the state.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
-/// Tenant and app.
-type Key = (TenantName, AppName);
+/// Why it cannot be said that a change was recorded.
+pub(crate) enum Unrecorded {
+    /// It was not.
+    Refused(StateError),
+    /// It may have been.
+    Unknown(Problem),
+}
 
 impl Host {
-    /// As soon as the state can be read, calls `first` with what is recorded of the app, where it may block, and brings what is in memory into line.
-    /// What `first` returns is dropped after that.
-    pub(crate) fn settle_later<T: Send + 'static>(
+    /// Records a change, where it may block.
+    ///
+    /// # Errors
+    /// When it was not recorded, or may have been: the caller then calls [`Host::settle_later`].
+    pub(crate) async fn try_record<T: Send + 'static>(
         self: &Arc<Self>,
-        key: Key,
-        changing: Arc<Changing>,
-        first: impl FnOnce(&Self, Option<&App>) -> T + Send + 'static,
-    ) {
-        let (tenant, app) = &key;
-        tracing::error!(%tenant, %app, "it is not known whether a change was recorded: it is settled when the node's state can be read");
-        tokio::spawn(settle(Arc::downgrade(self), key, changing, first));
+        change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, Unrecorded> {
+        let host = self.clone();
+        match self.blocking(move || Ok(change(&host))).await {
+            Ok(Ok(recorded)) => Ok(recorded),
+            Ok(Err(error @ StateError::Unsettled { .. })) => Err(Unrecorded::Unknown(problems::of_state(error))),
+            Ok(Err(error)) => Err(Unrecorded::Refused(error)),
+            // It panicked, before the change was recorded or after that.
+            Err(problem) => Err(Unrecorded::Unknown(problem)),
+        }
     }
 
-    /// As [`Host::settle_later`], if `error` leaves it open whether a change was made.
-    pub(crate) fn settle_if_open(self: &Arc<Self>, error: &StateError, key: Key, changing: &Arc<Changing>) {
-        if matches!(error, StateError::Unsettled { .. }) {
-            self.settle_later(key, changing.clone(), |_, _| ());
+    /// Records a change of `subject`. `right` is what keeps others from changing it: where the outcome is not known, it is kept until it is.
+    ///
+    /// # Errors
+    /// When it was not recorded, or may have been.
+    pub(crate) async fn record<T: Send + 'static, R: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        subject: &Subject,
+        right: &Arc<R>,
+        change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.try_record(change).await.map_err(|unrecorded| match unrecorded {
+            Unrecorded::Refused(error) => self.refused_by_state(error),
+            Unrecorded::Unknown(problem) => {
+                self.settle_later(subject.clone(), right.clone(), |_| ());
+                problem
+            }
+        })
+    }
+
+    /// As soon as the state can be read, calls `first`, where it may block, and brings what is in memory into line. `right` and what `first`
+    /// returns are dropped after that.
+    pub(crate) fn settle_later<T: Send + 'static>(
+        self: &Arc<Self>,
+        subject: Subject,
+        right: impl Send + 'static,
+        first: impl FnOnce(&Self) -> T + Send + 'static,
+    ) {
+        tracing::error!(
+            "it is not known whether a change of {subject} was recorded: it is settled when the node's state can be read"
+        );
+        tokio::spawn(settle(Arc::downgrade(self), subject, right, first));
+    }
+
+    /// Has the tenant's apps have what is recorded of it, from now on.
+    pub(super) fn take_tenant(&self, name: &TenantName, tenant: &Tenant) -> Result<(), InvalidHostRule> {
+        self.tenancy.set_tenant(name, &tenant.quotas)?;
+        self.resources.add(name, &self.tenancy);
+        Ok(())
+    }
+
+    /// Nothing is served of the tenant any more, and what it has sent is not its own.
+    pub(super) fn unload_tenant(&self, name: &TenantName) {
+        self.tenancy.remove_tenant(name);
+        self.uploads.forget(name);
+    }
+
+    /// Has a tenant's apps loaded anew by their next requests: those in memory, or on their way there, have the secrets that they began with.
+    pub(super) fn reload_apps(&self, tenant: &TenantName) {
+        self.tenancy.inputs_changed(tenant);
+        for (app, _) in self.state.apps_of(tenant) {
+            // A tenancy that does not know the app has nothing of it in memory.
+            let _ = self.tenancy.unload(tenant, &app);
         }
+    }
+
+    async fn settle_app(self: &Arc<Self>, tenant: &TenantName, app: &AppName) {
+        let Ok(recorded) = self.state.app(tenant, app) else {
+            drop(self.tenancy.remove(tenant, app));
+            return;
+        };
+        let (host, key) = (self.clone(), (tenant.clone(), app.clone()));
+        let is_pending = self.blocking(move || Ok(takeover::is_pending(&host.dir, &host.state, &key.0, &key.1)));
+        // As a start has it: stores that are half replaced must not be written.
+        let is_stopped = recorded.stopped || is_pending.await.unwrap_or(true);
+        let put = self.tenancy.put(tenant, app, &recorded.current().revision, &recorded.hosts, is_stopped);
+        if let Err(error) = put {
+            tracing::error!(%tenant, %app, %error, "an app is not served");
+        }
+    }
+
+    fn settle_tenant(&self, name: &TenantName) {
+        match self.state.tenant(name) {
+            Ok(tenant) => {
+                if let Err(error) = self.take_tenant(name, &tenant) {
+                    tracing::error!(tenant = %name, %error, "a tenant keeps its earlier quotas");
+                }
+            }
+            Err(_) => self.unload_tenant(name),
+        }
+        self.reload_apps(name);
     }
 }
 
 async fn settle<T: Send + 'static>(
     host: Weak<Host>,
-    key: Key,
-    changing: Arc<Changing>,
-    first: impl FnOnce(&Host, Option<&App>) -> T + Send + 'static,
+    subject: Subject,
+    right: impl Send + 'static,
+    first: impl FnOnce(&Host) -> T + Send + 'static,
 ) {
-    loop {
+    let host = loop {
         tokio::time::sleep(TRY_EVERY).await;
         // When the node is gone, the next start settles it.
         let Some(host) = host.upgrade() else { return };
         let reading = host.clone();
         if host.blocking(move || Ok(reading.state.reread())).await.is_ok_and(|read| read.is_ok()) {
-            break;
+            break host;
         }
+    };
+    let settling = host.clone();
+    let kept = host.blocking(move || Ok(first(&settling))).await;
+    match &subject.app {
+        Some(app) => host.settle_app(&subject.tenant, app).await,
+        None => host.settle_tenant(&subject.tenant),
     }
-    let Some(host) = host.upgrade() else { return };
-    let (tenant, app) = &key;
-    let recorded = host.state.app(tenant, app).ok();
-    let (settling, found) = (host.clone(), recorded.clone());
-    let kept = host.blocking(move || Ok(first(&settling, found.as_deref()))).await;
-    match recorded {
-        Some(recorded) => {
-            let revision = &recorded.current().revision;
-            let put = host.tenancy.put(tenant, app, revision, &recorded.hosts, recorded.stopped);
-            if let Err(error) = put {
-                tracing::error!(%tenant, %app, %error, "an app is not served");
-            }
-        }
-        None => {
-            host.tenancy.remove(tenant, app);
-            let note = (tenant.clone(), Some(app.clone()));
-            if removals::is_noted(&host.dir, &note) {
-                host.tenancy.stores().closed(&host.dir.app(tenant.as_str(), app.as_str())).await;
-                host.carry_out(&note).await;
-                if let Some(storage) = host.storage(tenant) {
-                    storage.forget(&host.dir.app(tenant.as_str(), app.as_str()));
-                }
-            }
-        }
+    if let Err(problem) = host.finish_removal(&subject).await {
+        tracing::error!(%problem, "the removal of {subject} cannot be finished: it is tried again later");
     }
-    tracing::warn!(%tenant, %app, is_there = host.state.app(tenant, app).is_ok(), "what was recorded is known again, and holds");
-    drop((kept, changing));
+    if host.state.tenant(&subject.tenant).is_err() {
+        host.resources.remove(&subject.tenant);
+    }
+    tracing::warn!("what was recorded of {subject} is known again, and holds");
+    drop((kept, right));
 }

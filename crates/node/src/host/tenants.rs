@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use isomer_api::{Problem, ProblemKind, Quotas, TenantChange, TenantInfo, TenantName};
+use isomer_api::{Problem, ProblemKind, TenantChange, TenantInfo, TenantName};
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
-use isomer_observe::AppLog;
 use isomer_state::{Secret, StateError, Tenant};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Host, problems, removals};
 use crate::deploy::kept::Kept;
 use crate::deploy::{Step, child};
+use crate::notes::Subject;
 use crate::package::Package;
 
 /// The most bytes of a secret's value.
@@ -20,14 +21,19 @@ const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The most bytes of a secret's name.
 const SECRET_NAME_BYTES_MAX: usize = 128;
 
-/// Whose turn it is to change a tenant. Changes of one come one after the other, so that what is in memory is what is recorded, and
+/// How long a change of a tenant waits for the one before it.
+const TURN_MAX: Duration = Duration::from_secs(30);
+
+/// Whose turn it is to change a tenant or its secrets. Changes of one come one after the other, so that what is in memory is what is recorded, and
 /// a tenant that is made again does not find its data removed under it. (One turn for all tenants was rejected: a removal waits for
 /// requests in flight, and others' tenants are not to wait for these.)
 #[derive(Default)]
 pub(super) struct Turns(Mutex<HashMap<TenantName, Weak<tokio::sync::Mutex<()>>>>);
 
 impl Turns {
-    pub(super) async fn take(&self, tenant: &TenantName) -> OwnedMutexGuard<()> {
+    /// # Errors
+    /// When the change before takes longer than [`TURN_MAX`].
+    pub(super) async fn take(&self, tenant: &TenantName) -> Result<OwnedMutexGuard<()>, Problem> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| turn.strong_count() > 0);
@@ -37,7 +43,11 @@ impl Turns {
                 turn
             })
         };
-        turn.lock_owned().await
+        tokio::time::timeout(TURN_MAX, turn.lock_owned()).await.map_err(|_| {
+            let title = format!("tenant `{tenant}` is being changed by somebody else");
+            Problem::new(ProblemKind::Conflict, title)
+                .hint("try again when that is done; if the disk has failed, the node's log says so")
+        })
     }
 }
 
@@ -59,15 +69,6 @@ enum Refused {
 impl From<StateError> for Refused {
     fn from(error: StateError) -> Self {
         Self::ByState(error)
-    }
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::ByUse(problem) => problem,
-            Refused::ByState(error) => problems::of_state(error),
-        }
     }
 }
 
@@ -98,100 +99,94 @@ impl Host {
         name: TenantName,
         change: TenantChange,
     ) -> Result<TenantInfo, Problem> {
-        let _turn = self.turns.take(&name).await;
-        let host = self.clone();
-        self.blocking(move || host.change_tenant_now(&name, change)).await
-    }
-
-    fn change_tenant_now(&self, name: &TenantName, change: TenantChange) -> Result<TenantInfo, Problem> {
-        let before = match self.state.tenant(name) {
-            Ok(tenant) => tenant.quotas.clone(),
-            Err(_) => {
-                removals::make_way(&self.dir, &self.state, &(name.clone(), None))?;
-                Quotas::default()
-            }
-        };
-        let mut quotas = before;
+        let turn = Arc::new(self.turns.take(&name).await?);
+        let subject = Subject::tenant(&name);
+        if self.state.tenant(&name).is_err() {
+            self.make_way(&subject).await?;
+        }
+        let mut quotas = self.state.tenant(&name).map(|tenant| tenant.quotas.clone()).unwrap_or_default();
         change.quotas.clone().apply(&mut quotas);
         let wrong = |error: InvalidHostRule| {
             Problem::new(ProblemKind::BadRequest, error.to_string())
                 .hint("write hosts as in a manifest's `grants.http`, or `*` for all that are public")
         };
         TenantHosts::new(quotas.outbound_hosts.as_deref()).map_err(wrong)?;
-        let tenant = self.state.set_tenant(name, change).map_err(problems::of_state)?;
+        let of = name.clone();
+        let tenant = self.record(&subject, &turn, move |host| host.state.set_tenant(&of, change)).await?;
         self.step(Step::Recorded);
-        self.tenancy.set_tenant(name, &tenant.quotas).map_err(wrong)?;
-        self.resources.add(name, &self.tenancy);
+        self.take_tenant(&name, &tenant).map_err(wrong)?;
         self.step(Step::TookOver);
-        Ok(self.tenant_info(name.clone(), &tenant))
+        let host = self.clone();
+        self.blocking(move || Ok(host.tenant_info(name, &tenant))).await
     }
 
     pub(super) async fn drop_tenant(self: &Arc<Self>, name: &TenantName) -> Result<(), Problem> {
-        let _turn = self.turns.take(name).await;
-        let (host, tenant) = (self.clone(), name.clone());
-        let logs = self.blocking(move || {
-            host.state.tenant(&tenant).map_err(problems::of_state)?;
-            removals::note(&host.dir, &tenant, None).map_err(|error| problems::failed(&error))?;
-            host.step(Step::RemovalNoted);
-            host.state.remove_tenant(&tenant).map_err(|error| {
+        let turn = Arc::new(self.turns.take(name).await?);
+        let subject = Subject::tenant(name);
+        self.state.tenant(name).map_err(problems::of_state)?;
+        let (host, of) = (self.clone(), subject.clone());
+        self.blocking(move || removals::notes(&host.dir).write(&of, "").map_err(|error| problems::failed(&error)))
+            .await?;
+        self.step(Step::RemovalNoted);
+        let of = subject.clone();
+        let remove = move |host: &Self| {
+            host.state.remove_tenant(&of.tenant).inspect_err(|error| {
                 // It stays, and so does its data. If the note does too, the next start removes it. Where that is not known, it is needed.
                 if !matches!(error, StateError::Unsettled { .. }) {
-                    let _ = removals::forget(&host.dir, &tenant, None);
+                    let _ = removals::notes(&host.dir).forget(&of);
                 }
-                problems::of_state(error)
-            })?;
-            Ok(host.shelf.logs_of(&tenant))
-        });
-        // Apps that were removed without their data: their requests in flight may still say something.
-        let logs = logs.await?;
+            })
+        };
+        self.record(&subject, &turn, remove).await?;
         self.step(Step::Forgotten);
-        self.tenancy.remove_tenant(name);
-        self.uploads.forget(name);
-        self.resources.remove(name);
+        self.unload_tenant(name);
         self.step(Step::Unloaded);
-        self.tenancy.stores().closed(&self.dir.tenant(name.as_str())).await;
-        let (host, tenant) = (self.clone(), name.clone());
-        self.blocking(move || {
-            logs.iter().for_each(AppLog::close);
-            let moved = removals::set_aside(&host.dir, &tenant, None).map_err(|error| problems::failed(&error))?;
-            removals::discard(moved);
-            Ok(())
-        })
-        .await?;
+        // Apps that were removed without their data: their requests in flight may still write.
+        let removed = self.remove_data(&subject, Duration::MAX).await;
+        self.resources.remove(name);
+        removed?;
         self.step(Step::DataRemoved);
         Ok(())
     }
 
-    pub(super) fn change_secret(&self, tenant: &TenantName, name: &str, change: SecretChange) -> Result<(), Problem> {
+    pub(super) async fn change_secret(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        name: String,
+        change: SecretChange,
+    ) -> Result<(), Problem> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > SECRET_NAME_BYTES_MAX || !name.bytes().all(is_plain) {
             return Err(Problem::new(ProblemKind::BadRequest, "this is not the name of a secret")
                 .hint("use the name that the manifest has in `[secrets]`"));
         }
-        match change {
-            SecretChange::Remove { force } => {
-                let may = || if force { Ok(()) } else { self.check_unused(tenant, name) };
-                self.state.remove_secret(tenant, name, || may().map_err(Refused::ByUse)).map_err(Problem::from)?;
-            }
+        match &change {
             SecretChange::Set(value) if value.len() > SECRET_BYTES_MAX => {
                 let title = format!("a secret may have {SECRET_BYTES_MAX} bytes");
                 return Err(Problem::new(ProblemKind::TooLarge, title));
             }
-            SecretChange::Set(value) if std::str::from_utf8(&value).is_err() => {
+            SecretChange::Set(value) if std::str::from_utf8(value).is_err() => {
                 return Err(Problem::new(ProblemKind::BadRequest, "a secret is text in UTF-8")
                     .hint("encode it, for example in base64"));
             }
-            SecretChange::Set(value) => {
-                self.state.set_secret(tenant, name, &Secret::new(value)).map_err(problems::of_state)?;
+            SecretChange::Set(_) | SecretChange::Remove { .. } => {}
+        }
+        let turn = Arc::new(self.turns.take(tenant).await?);
+        let of = tenant.clone();
+        let record = move |host: &Self| match change {
+            SecretChange::Set(value) => host.state.set_secret(&of, &name, &Secret::new(value)).map(Ok),
+            SecretChange::Remove { force } => {
+                let may = || if force { Ok(()) } else { host.check_unused(&of, &name) };
+                match host.state.remove_secret(&of, &name, || may().map_err(Refused::ByUse)) {
+                    Ok(()) => Ok(Ok(())),
+                    Err(Refused::ByUse(problem)) => Ok(Err(problem)),
+                    Err(Refused::ByState(error)) => Err(error),
+                }
             }
-        }
+        };
+        self.record(&Subject::tenant(tenant), &turn, record).await??;
         self.step(Step::Recorded);
-        // What is in memory, or on its way there, has the values that it began with.
-        self.tenancy.inputs_changed(tenant);
-        for (app, _) in self.state.apps_of(tenant) {
-            // A tenancy that does not know the app has nothing of it in memory.
-            let _ = self.tenancy.unload(tenant, &app);
-        }
+        self.reload_apps(tenant);
         self.step(Step::TookOver);
         Ok(())
     }

@@ -1,8 +1,11 @@
 //! Tokens of tenants: kept, listed, revoked.
 
+use std::sync::Arc;
+
 use isomer_api::{KeptToken, Problem, TenantName, TokenInfo, TokenName};
 
 use super::{Host, problems};
+use crate::notes::Subject;
 
 impl Host {
     pub(super) fn tokens_of(&self, tenant: &TenantName) -> Result<Vec<TokenInfo>, Problem> {
@@ -10,12 +13,17 @@ impl Host {
         Ok(tokens.into_iter().map(|token| token.info).collect())
     }
 
-    pub(super) fn keep_token(&self, token: KeptToken) -> Result<TokenInfo, Problem> {
-        self.state.add_token(&token).map_err(problems::of_state)?;
-        Ok(token.info)
+    pub(super) async fn keep_token(self: &Arc<Self>, token: KeptToken) -> Result<TokenInfo, Problem> {
+        let info = token.info.clone();
+        let turn = Arc::new(self.turns.take(&info.tenant).await?);
+        self.record(&Subject::tenant(&info.tenant), &turn, move |host| host.state.add_token(&token)).await?;
+        Ok(info)
     }
 
-    pub(super) fn forget_token(&self, tenant: &TenantName, name: &TokenName) -> Result<(), Problem> {
-        self.state.remove_token(tenant, name).map_err(problems::of_state)
+    /// Where it is not known whether that was recorded, it is found out as soon as it can be: what is kept may be out of date until then.
+    pub(super) async fn forget_token(self: &Arc<Self>, tenant: TenantName, name: TokenName) -> Result<(), Problem> {
+        let turn = Arc::new(self.turns.take(&tenant).await?);
+        let subject = Subject::tenant(&tenant);
+        self.record(&subject, &turn, move |host| host.state.remove_token(&tenant, &name)).await
     }
 }

@@ -12,11 +12,11 @@ use crate::migrating::{columns, notes, refused, with_migrations, write};
 use crate::node::{TestNode, keep, release, shop};
 use isomer_node::deploy::Step;
 
-const APP: &str = "tenants/default/apps/shop";
-const NOTE: &str = "takeovers/default.shop";
+pub(crate) const APP: &str = "tenants/default/apps/shop";
+pub(crate) const NOTE: &str = "takeovers/default.shop";
 
 /// A node's directory whose app was killed at `step` of a deployment with migrations.
-async fn killed_at(step: Step, folder: &Path) -> PathBuf {
+pub(crate) async fn killed_at(step: Step, folder: &Path) -> PathBuf {
     let base = folder.join("base");
     fs::create_dir(&base).unwrap();
     let node = TestNode::open_warm(&base).await;

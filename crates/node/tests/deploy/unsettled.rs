@@ -16,22 +16,22 @@ use crate::migrating::{columns, notes, with_migrations, write};
 use crate::node::{TestNode, TestRelease, Watch, keep, release, shop};
 
 /// Only tells a hang from an answer.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// A node whose state's storage fails for good, at an operation after a step.
-struct Failing {
-    node: TestNode,
-    faults: Faults,
+pub(crate) struct Failing {
+    pub(crate) node: TestNode,
+    pub(crate) faults: Faults,
     /// Operations that still work; [`NEVER`]: it does not fail.
-    left: Arc<AtomicU64>,
+    pub(crate) left: Arc<AtomicU64>,
     /// Operations of the state from the step to the one after it, when it did not fail.
     operations: Arc<AtomicU64>,
 }
 
 impl Failing {
-    async fn open(dir: &Path, after: Step) -> Self {
+    pub(crate) async fn open(dir: &Path, after: Step) -> Self {
         let faults = Faults::default();
         let (left, operations) = (Arc::new(AtomicU64::new(NEVER)), Arc::new(AtomicU64::new(0)));
         let watch: Watch = {
@@ -68,6 +68,11 @@ impl Failing {
     async fn settled(&self) -> String {
         let (tenant, app) = shop();
         let until = Instant::now() + PATIENCE;
+        // Starting the app would finish a take-over that settling has left.
+        while is_something_in(&self.node.host.dir().join("takeovers")) {
+            assert!(Instant::now() < until, "a take-over is not settled");
+            tokio::task::yield_now().await;
+        }
         loop {
             // It is refused for as long as something is being changed, or the state cannot be written.
             let stopped = self.node.host.clone().start(tenant.clone(), app.clone()).await;
@@ -78,6 +83,10 @@ impl Failing {
             tokio::task::yield_now().await;
         }
     }
+}
+
+fn is_something_in(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,129 @@
+//! What a node does by itself: every minute what could not be finished, every hour what nothing refers to any more.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use futures::StreamExt as _;
+use futures::stream;
+use isomer_api::{AppName, Problem, TenantName};
+
+use super::{Host, problems, removals};
+use crate::deploy::sweep::{self, Swept, UNUSED_MAX};
+use crate::deploy::{release, snapshots, takeover};
+use crate::notes::Subject;
+
+/// How often what could not be finished is tried again.
+const FINISH_EVERY: Duration = Duration::from_secs(60);
+
+/// How many removals and take-overs are tried at the same time: one that has to wait does not keep the others waiting.
+const FINISHED_AT_ONCE_MAX: usize = 16;
+
+/// How often what nothing refers to is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// Begins with them. They end with the node.
+pub(super) fn begin(host: &Arc<Host>) {
+    tokio::spawn(finish_often(Arc::downgrade(host)));
+    tokio::spawn(sweep_often(Arc::downgrade(host)));
+}
+
+impl Host {
+    /// Tries again what is noted and could not be finished: removals of data, and take-overs that have left stores half replaced. Done every minute
+    /// by itself. What cannot be finished now is logged.
+    pub async fn finish_noted(self: &Arc<Self>) {
+        let host = self.clone();
+        let noted = self.blocking(move || Ok((removals::noted(&host.dir), takeover::unfinished(&host.dir))));
+        let (removed, taken_over) = noted.await.unwrap_or_default();
+        stream::iter(removed).for_each_concurrent(FINISHED_AT_ONCE_MAX, |subject| self.try_removal(subject)).await;
+        let finish = |(tenant, app): (TenantName, AppName)| async move {
+            // One that is being changed sees to it.
+            let Ok(_changing) = self.busy.begin(&tenant, &app) else { return };
+            takeover::finish(self, &tenant, &app).await;
+        };
+        stream::iter(taken_over).for_each_concurrent(FINISHED_AT_ONCE_MAX, finish).await;
+    }
+
+    async fn try_removal(self: &Arc<Self>, subject: Subject) {
+        // Nobody else may be removing or making what has the same name.
+        let done = match &subject.app {
+            Some(app) => match self.busy.begin(&subject.tenant, app) {
+                Ok(_changing) => self.finish_removal(&subject).await,
+                Err(_) => return,
+            },
+            None => match self.turns.take(&subject.tenant).await {
+                Ok(_turn) => self.finish_removal(&subject).await,
+                Err(_) => return,
+            },
+        };
+        if let Err(problem) = done {
+            tracing::error!(%problem, "the removal of {subject} cannot be finished: it is tried again later");
+        }
+    }
+
+    /// Removes what no app's revision refers to and what nobody asked for in the last `unused_max`. Done every hour by itself.
+    ///
+    /// # Errors
+    /// When something cannot be read or removed.
+    pub async fn sweep(self: &Arc<Self>, unused_max: Duration) -> Result<Swept, Problem> {
+        let host = self.clone();
+        self.blocking(move || {
+            let (shelf, now) = (&host.shelf, SystemTime::now());
+            let swept = sweep::sweep(&host.state, &host.blobs, &shelf.cache, &host.dir, now, unused_max);
+            // What could not be removed when it was to be.
+            removals::clean(&host.dir);
+            release::sweep_unfinished(&host.dir.revisions(), now, unused_max);
+            host.sweep_snapshots(now);
+            swept.map_err(|error| problems::failed(&*error))
+        })
+        .await
+    }
+
+    fn sweep_snapshots(&self, now: SystemTime) {
+        for (tenant, app, _) in self.state.apps() {
+            let data = self.dir.app(tenant.as_str(), app.as_str());
+            let Some(resources) = self.resources.get(&tenant) else { continue };
+            if !snapshots::folder(&data).exists() {
+                continue;
+            }
+            // One that is being changed sees to its own.
+            let Ok(_changing) = self.busy.begin(&tenant, &app) else { continue };
+            let swept = snapshots::sweep(&data, &resources.storage, now, snapshots::SNAPSHOT_AGE_MAX);
+            if let Err(error) = swept {
+                tracing::warn!(%tenant, %app, %error, "old snapshots cannot be removed");
+            }
+        }
+    }
+}
+
+/// What was noted was just tried by the start; what it moved to the trash may take long to remove.
+async fn finish_often(host: Weak<Host>) {
+    let mut tick = tokio::time::interval(FINISH_EVERY);
+    let mut is_clean = false;
+    for round in 0_u64.. {
+        // The first tick is at once.
+        tick.tick().await;
+        let Some(host) = host.upgrade() else { return };
+        if round > 0 {
+            host.finish_noted().await;
+        }
+        if !is_clean {
+            let dir = host.dir.clone();
+            is_clean = host.blocking(move || Ok(!removals::clean(&dir))).await.unwrap_or(false);
+        }
+    }
+}
+
+async fn sweep_often(host: Weak<Host>) {
+    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    // The first tick is at once: a node that starts has enough to do.
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        let Some(host) = host.upgrade() else { return };
+        match host.sweep(UNUSED_MAX).await {
+            Ok(swept) if swept == Swept::default() => {}
+            Ok(swept) => tracing::info!(?swept, "removed what nothing refers to"),
+            Err(problem) => tracing::warn!(%problem, "cannot remove what nothing refers to"),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Notes: what is to be done with the data of an app or of a tenant, written down before it is begun, so that neither a process that ends nor a disk
+//! that fails leaves it half done for good.
+//!
+//! A note is a file `TENANT` or `TENANT.APP` in the folder of its kind: data that is to be removed, stores that are to be replaced. Only what is on
+//! disk counts: a note is carried out after it was found there while its app or tenant could not be changed by others, never by a list that was made
+//! earlier.
+//!
+//! Invariants: a note is there as a whole or not at all, and it is synced, with its folder, when [`Notes::write`] returns. Its end is synced when
+//! [`Notes::forget`] returns: what is done after that is not undone by a note that comes back with a loss of power.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use isomer_api::{AppName, TenantName};
+use isomer_capabilities::NodeDir;
+
+/// What is noted or changed: an app, or a tenant as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Subject {
+    /// Whose.
+    pub(crate) tenant: TenantName,
+    /// Which of its apps; none: the tenant itself.
+    pub(crate) app: Option<AppName>,
+}
+
+impl Subject {
+    pub(crate) fn app(tenant: &TenantName, app: &AppName) -> Self {
+        Self { tenant: tenant.clone(), app: Some(app.clone()) }
+    }
+
+    pub(crate) fn tenant(tenant: &TenantName) -> Self {
+        Self { tenant: tenant.clone(), app: None }
+    }
+
+    /// Where its data lies.
+    pub(crate) fn data(&self, dir: &NodeDir) -> PathBuf {
+        match &self.app {
+            Some(app) => dir.app(self.tenant.as_str(), app.as_str()),
+            None => dir.tenant(self.tenant.as_str()),
+        }
+    }
+
+    /// Names have no dots.
+    fn file_name(&self) -> String {
+        self.app.as_ref().map_or_else(|| self.tenant.to_string(), |app| format!("{}.{app}", self.tenant))
+    }
+
+    fn of_file(name: &str) -> Option<Self> {
+        let (tenant, app) = match name.split_once('.') {
+            Some((tenant, app)) => (tenant, Some(app.parse().ok()?)),
+            None => (name, None),
+        };
+        Some(Self { tenant: tenant.parse().ok()?, app })
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.app {
+            Some(app) => write!(f, "app `{app}` of tenant `{}`", self.tenant),
+            None => write!(f, "tenant `{}`", self.tenant),
+        }
+    }
+}
+
+/// The notes of a kind. All functions block.
+#[derive(Debug, Clone)]
+pub(crate) struct Notes {
+    folder: PathBuf,
+}
+
+impl Notes {
+    /// Those in `folder`, which is made with the first of them.
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Writes a note, in place of an earlier one about the same.
+    ///
+    /// # Errors
+    /// When the disk fails. There is no note then.
+    pub(crate) fn write(&self, subject: &Subject, text: &str) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        // Not the name of a note: none begins with a dot.
+        let beside = self.folder.join(format!(".{}", subject.file_name()));
+        let written = File::create(&beside)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&beside, self.path(subject)));
+        written.inspect_err(|_| drop(fs::remove_file(&beside)))?;
+        let synced = sync(&self.folder).and_then(|()| sync(self.folder.parent().unwrap_or(Path::new("."))));
+        // Nothing was begun yet, and nobody would carry out what was reported as failed.
+        synced.inspect_err(|_| drop(self.forget(subject)))
+    }
+
+    /// What a note says; `None` if there is none.
+    ///
+    /// # Errors
+    /// When there is one that cannot be read.
+    pub(crate) fn read(&self, subject: &Subject) -> io::Result<Option<String>> {
+        none_if_missing(fs::read_to_string(self.path(subject)))
+    }
+
+    /// Returns whether there is a note.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub(crate) fn has(&self, subject: &Subject) -> io::Result<bool> {
+        self.path(subject).try_exists()
+    }
+
+    /// What there are notes about.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub(crate) fn all(&self) -> io::Result<Vec<Subject>> {
+        let Some(entries) = none_if_missing(fs::read_dir(&self.folder))? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for entry in entries {
+            found.extend(entry?.file_name().to_str().and_then(Subject::of_file));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Removes a note, if there is one.
+    ///
+    /// # Errors
+    /// When the disk fails. It may be gone, or come back with a loss of power.
+    pub(crate) fn forget(&self, subject: &Subject) -> io::Result<()> {
+        none_if_missing(fs::remove_file(self.path(subject)))?;
+        // Where it was not there, too: whoever removed it may have failed to sync that.
+        none_if_missing(sync(&self.folder)).map(drop)
+    }
+
+    fn path(&self, subject: &Subject) -> PathBuf {
+        self.folder.join(subject.file_name())
+    }
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn none_if_missing<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_found_by_what_they_are_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = Notes::new(folder.path().join("kind"));
+        let tenant: TenantName = "acme".parse().unwrap();
+        let subjects = [Subject::tenant(&tenant), Subject::app(&tenant, &"new".parse().unwrap())];
+        assert_eq!(notes.all().unwrap(), []);
+        for subject in &subjects {
+            notes.forget(subject).unwrap();
+            assert!(!notes.has(subject).unwrap() && notes.read(subject).unwrap().is_none());
+            notes.write(subject, "first").unwrap();
+            notes.write(subject, &subject.to_string()).unwrap();
+        }
+        assert_eq!(notes.all().unwrap(), subjects);
+        for subject in &subjects {
+            assert_eq!(notes.read(subject).unwrap().unwrap(), subject.to_string());
+            notes.forget(subject).unwrap();
+            assert!(!notes.has(subject).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_note_that_was_not_written_whole_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = Notes::new(folder.path().join("kind"));
+        let subject = Subject::tenant(&"acme".parse().unwrap());
+        // As a process that was killed has left it.
+        fs::create_dir(&notes.folder).unwrap();
+        fs::write(notes.folder.join(".acme"), "12").unwrap();
+        fs::write(notes.folder.join(".acme.shop"), "12").unwrap();
+        assert_eq!(notes.all().unwrap(), []);
+        assert!(!notes.has(&subject).unwrap());
+        notes.write(&subject, "123").unwrap();
+        assert_eq!(notes.all().unwrap(), std::slice::from_ref(&subject));
+        // A disk that fails leaves none: here its place is taken.
+        notes.forget(&subject).unwrap();
+        fs::create_dir(notes.path(&subject)).unwrap();
+        fs::write(notes.path(&subject).join("in the way"), "").unwrap();
+        notes.write(&subject, "123").unwrap_err();
+        assert!(!notes.folder.join(".acme").exists());
+    }
+}

@@ -1,0 +1,206 @@
+//! Removing apps and tenants while something of them is not finished: what is to be kept is kept whole, what is to go goes, and nothing of it is in
+//! the way of what has the same name later.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use isomer_admin::Admin as _;
+use isomer_api::{ProblemKind, TenantChange};
+use isomer_node::deploy::Step;
+
+use crate::migrating::{columns, notes, refused, with_migrations, write};
+use crate::node::{TestNode, Watch, keep, shop, tenant};
+use crate::unfinished::{APP, NOTE, killed_at};
+
+/// Puts a file in place of a folder, so that nothing can be made or moved there. Works for an administrator, too.
+struct InTheWay {
+    folder: PathBuf,
+    away: PathBuf,
+}
+
+impl InTheWay {
+    fn of(folder: &Path) -> Self {
+        let (folder, away) = (folder.to_owned(), folder.with_added_extension("away"));
+        fs::rename(&folder, &away).unwrap();
+        fs::write(&folder, "").unwrap();
+        Self { folder, away }
+    }
+
+    fn remove(self) {
+        fs::remove_file(&self.folder).unwrap();
+        fs::rename(&self.away, &self.folder).unwrap();
+    }
+}
+
+/// A switch that the disk has broken off: the store lies in the snapshot, and its next file beside it.
+fn half_switched(dir: &Path) {
+    let snapshots = dir.join(APP).join("snapshots");
+    let folder = fs::read_dir(snapshots).unwrap().next().unwrap().unwrap().path();
+    assert!(folder.join("default.next").exists());
+    fs::rename(dir.join(APP).join("sql/default.sqlite"), folder.join("default.sqlite")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_is_kept_is_not_half_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = killed_at(Step::Recorded, folder.path()).await;
+    half_switched(&dir);
+    let obstacle = InTheWay::of(&dir.join(APP).join("sql"));
+    let node = TestNode::open(&dir).await;
+    let (tenant, app) = shop();
+    let remove = || node.host.clone().remove(tenant.clone(), app.clone(), false);
+    let problem = refused(remove(), ProblemKind::Conflict).await;
+    assert!(problem.title.contains("is not finished"), "{problem:?}");
+    obstacle.remove();
+    remove().await.unwrap();
+    assert!(dir.join(APP).join("sql/default.sqlite").exists() && !dir.join(NOTE).exists());
+    node.host.finish_noted().await;
+    node.deploy(&with_migrations(3)).await.unwrap();
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
+    node.stop().await;
+}
+
+/// As earlier versions removed apps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_of_an_app_that_is_gone_are_replaced_if_that_was_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = killed_at(Step::Recorded, folder.path()).await;
+    half_switched(&killed);
+    for by_start in [true, false] {
+        let dir = folder.path().join(format!("start-{by_start}"));
+        crate::crash::copy(&killed, &dir);
+        let note = fs::read(dir.join(NOTE)).unwrap();
+        fs::remove_file(dir.join(NOTE)).unwrap();
+        let mut node = TestNode::open(&dir).await;
+        let (tenant, app) = shop();
+        node.host.clone().remove(tenant.clone(), app.clone(), false).await.unwrap();
+        fs::write(dir.join(NOTE), note).unwrap();
+        if by_start {
+            node.stop().await;
+            node = TestNode::open(&dir).await;
+        } else {
+            node.host.finish_noted().await;
+        }
+        assert!(dir.join(APP).join("sql/default.sqlite").exists() && !dir.join(NOTE).exists(), "{by_start}");
+        node.deploy(&with_migrations(3)).await.unwrap();
+        assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3), "{by_start}");
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_that_could_not_be_replaced_are_told_of_and_are_no_obstacle_once_they_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::node::warm(folder.path());
+    let data = folder.path().join(APP);
+    // As the disk fails between recording and switching.
+    let (is_failing, obstacle) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+    let watch: Watch = {
+        let (sql, is_failing, obstacle) = (data.join("sql"), is_failing.clone(), obstacle.clone());
+        Arc::new(move |step| {
+            if step == Step::Recorded && is_failing.swap(false, Ordering::SeqCst) {
+                *obstacle.lock().unwrap() = Some(InTheWay::of(&sql));
+            }
+        })
+    };
+    let node = TestNode::watched(folder.path(), Some(watch)).await;
+    node.deploy(&with_migrations(1)).await.unwrap();
+    keep(folder.path());
+    write(&node, "second").await;
+    let host = || node.host.clone();
+    let (tenant, app) = shop();
+    let half_deployed = async |migrations: usize| {
+        is_failing.store(true, Ordering::SeqCst);
+        let deployed = node.deploy(&with_migrations(migrations)).await.unwrap();
+        let is_told = deployed.warnings.iter().any(|warning| warning.contains("could not be replaced yet"));
+        assert!(is_told && folder.path().join(NOTE).exists(), "{:?}", deployed.warnings);
+        assert_ne!(node.get("/query?sql=SELECT%201").await.0, 200);
+    };
+    half_deployed(2).await;
+    host().finish_noted().await;
+    assert!(folder.path().join(NOTE).exists(), "the disk fails");
+    obstacle.lock().unwrap().take().unwrap().remove();
+    host().finish_noted().await;
+    assert!(!folder.path().join(NOTE).exists());
+    // It could not be loaded, and would be tried again a little later.
+    host().stop(tenant.clone(), app.clone()).await.unwrap();
+    host().start(tenant.clone(), app.clone()).await.unwrap();
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2));
+    half_deployed(3).await;
+    host().remove(tenant, app, true).await.unwrap();
+    assert!(!data.exists() && !folder.path().join(NOTE).exists());
+    node.deploy(&with_migrations(1)).await.unwrap();
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (1, 1), "it is a new app");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_failed_is_finished_without_a_restart_and_is_not_charged() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&with_migrations(1)).await.unwrap();
+    keep(folder.path());
+    let (host, (default, app)) = (|| node.host.clone(), shop());
+    let used = async || host().tenant(shop().0).await.unwrap().usage.storage_bytes;
+    assert!(used().await > 0);
+    for by_deployment in [true, false] {
+        let obstacle = InTheWay::of(&folder.path().join("trash"));
+        refused(host().remove(default.clone(), app.clone(), true), ProblemKind::Failed).await;
+        refused(node.deploy(&with_migrations(1)), ProblemKind::Conflict).await;
+        host().finish_noted().await;
+        assert!(folder.path().join(APP).exists() && used().await > 0, "it cannot be moved yet");
+        obstacle.remove();
+        if by_deployment {
+            node.deploy(&with_migrations(2)).await.unwrap();
+            assert_eq!((notes(&node).await.len(), columns(&node).await), (1, 2));
+        } else {
+            host().finish_noted().await;
+            assert!(!folder.path().join(APP).exists());
+            assert_eq!(used().await, 0);
+        }
+        assert!(fs::read_dir(folder.path().join("removals")).unwrap().next().is_none());
+    }
+    // The same of a tenant.
+    host().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
+    let data = folder.path().join("tenants/guest");
+    fs::create_dir_all(data.join("apps/old/kv")).unwrap();
+    let obstacle = InTheWay::of(&folder.path().join("trash"));
+    refused(host().remove_tenant(tenant("guest")), ProblemKind::Failed).await;
+    refused(host().set_tenant(tenant("guest"), TenantChange::default()), ProblemKind::Conflict).await;
+    obstacle.remove();
+    host().finish_noted().await;
+    assert!(!data.exists() && fs::read_dir(folder.path().join("removals")).unwrap().next().is_none());
+    node.stop().await;
+}
+
+/// What was noted before is done once, and not to what has the name today.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_of_the_past_does_not_concern_what_has_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    fs::create_dir(&base).unwrap();
+    let node = TestNode::open_warm(&base).await;
+    node.deploy(&with_migrations(1)).await.unwrap();
+    keep(&base);
+    let (tenant, app) = shop();
+    let obstacle = InTheWay::of(&base.join("trash"));
+    refused(node.host.clone().remove(tenant.clone(), app.clone(), true), ProblemKind::Failed).await;
+    node.stop().await;
+    obstacle.remove();
+    // Nor can it be by the start: where the data lies is no folder.
+    let obstacle = InTheWay::of(&base.join("tenants/default/apps"));
+    let node = TestNode::open(&base).await;
+    obstacle.remove();
+    node.deploy(&with_migrations(1)).await.unwrap();
+    write(&node, "to be kept").await;
+    node.host.clone().remove(tenant, app, false).await.unwrap();
+    for _ in 0..2 {
+        node.host.finish_noted().await;
+        assert!(base.join(APP).join("sql/default.sqlite").exists());
+    }
+    node.deploy(&with_migrations(1)).await.unwrap();
+    assert_eq!(notes(&node).await, ["first", "to be kept"]);
+    node.stop().await;
+}

@@ -1,0 +1,133 @@
+//! Changes of tenants and secrets that fail while they are recorded: once the state can be read again, what is enforced and served is what is recorded.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Instant;
+
+use isomer_admin::Admin as _;
+use isomer_api::{ProblemKind, QuotaChange, TenantChange};
+use isomer_disk::faults::Fault;
+use isomer_node::deploy::Step;
+
+use crate::crash::copy;
+use crate::node::{TestNode, custom, keep, shop, tenant};
+use crate::unsettled::{Failing, NEVER, PATIENCE};
+
+/// Operations of the state that are tried to be the first that fails: more than a change has.
+const OPERATIONS: u64 = 24;
+
+impl Failing {
+    /// Waits until nothing of the tenant is being changed and the state can be written, by a change of a secret, or of nothing at all, which must not
+    /// do what is to be looked at. Returns whether the tenant is there.
+    async fn has(&self, name: &str, by_secret: bool) -> bool {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let host = self.node.host.clone();
+            let changed = match by_secret {
+                true => host.set_secret(tenant(name), "other".to_owned(), b"x".to_vec()).await,
+                false => host.set_tenant(tenant(name), TenantChange::default()).await.map(drop),
+            };
+            match changed {
+                Ok(()) => return true,
+                Err(problem) if problem.kind == ProblemKind::NotFound => return false,
+                Err(problem) => assert!(Instant::now() < until, "{problem:?}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_served_is_the_one_that_is_recorded_wherever_recording_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::node::warm(folder.path());
+    let failing = Failing::open(folder.path(), Step::Healthy).await;
+    let (host, (tenant, app)) = (failing.node.host.clone(), shop());
+    host.clone().set_secret(tenant.clone(), "key".to_owned(), b"first".to_vec()).await.unwrap();
+    let secret = custom("secret-probe", "grants.secrets = [\"key\"]", "[secrets]\nkey = { env = \"KEY\" }");
+    failing.node.deploy(&secret).await.unwrap();
+    keep(folder.path());
+    let served = async || failing.node.get("/?name=key").await;
+    let mut outcomes = BTreeSet::new();
+    for left in 0..OPERATIONS {
+        let (_, before) = served().await;
+        let value = format!("after {left} operations");
+        failing.faults.begin(Fault::Broken, left);
+        let set = host.clone().set_secret(tenant.clone(), "key".to_owned(), value.clone().into_bytes()).await;
+        failing.faults.end();
+        assert!(failing.has("default", false).await);
+        let (status, found) = served().await;
+        assert_eq!(status, 200, "{left}: {found}");
+        // What is recorded is what a start finds.
+        host.clone().stop(tenant.clone(), app.clone()).await.unwrap();
+        host.clone().start(tenant.clone(), app.clone()).await.unwrap();
+        assert_eq!(served().await, (200, found.clone()), "{left}: {set:?}");
+        assert!(found == value || (found == before && set.is_err()), "{left}: {set:?}, {found}");
+        outcomes.insert((set.is_ok(), found == value));
+    }
+    // Not made, made although it could not be told, and made.
+    assert_eq!(outcomes, BTreeSet::from([(false, false), (false, true), (true, true)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quotas_that_are_enforced_are_those_that_are_recorded_wherever_recording_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::node::warm(folder.path());
+    let failing = Failing::open(folder.path(), Step::Healthy).await;
+    let host = failing.node.host.clone();
+    failing.node.deploy(&crate::node::release("one")).await.unwrap();
+    keep(folder.path());
+    let quotas = |at_once: u32| {
+        let quotas = QuotaChange { requests_concurrent: Some(at_once), ..QuotaChange::default() };
+        TenantChange { quotas, hosts: None }
+    };
+    let mut outcomes = BTreeSet::new();
+    for left in 0..OPERATIONS {
+        host.clone().set_tenant(tenant("default"), quotas(100)).await.unwrap();
+        assert_eq!(failing.node.get("/").await.0, 200, "{left}");
+        failing.faults.begin(Fault::Broken, left);
+        let set = host.clone().set_tenant(tenant("default"), quotas(0)).await;
+        failing.faults.end();
+        assert!(failing.has("default", true).await);
+        let recorded = host.clone().tenant(tenant("default")).await.unwrap().quotas.requests_concurrent;
+        let status = failing.node.get("/").await.0;
+        assert_eq!(status, if recorded == 0 { 429 } else { 200 }, "{left}: {set:?}");
+        outcomes.insert((set.is_ok(), recorded == 0));
+    }
+    assert_eq!(outcomes, BTreeSet::from([(false, false), (false, true), (true, true)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_is_there_with_its_data_or_neither_wherever_recording_its_removal_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    fs::create_dir(&base).unwrap();
+    let node = TestNode::open(&base).await;
+    node.host.clone().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
+    node.stop().await;
+    const DATA: &str = "tenants/guest/apps/old/kv";
+    fs::create_dir_all(base.join(DATA)).unwrap();
+    fs::write(base.join(DATA).join("cart"), "data").unwrap();
+    let mut outcomes = BTreeSet::new();
+    for left in 0..OPERATIONS {
+        let dir = folder.path().join(left.to_string());
+        copy(&base, &dir);
+        let failing = Failing::open(&dir, Step::RemovalNoted).await;
+        let host = failing.node.host.clone();
+        // What it has is counted.
+        assert!(host.clone().tenant(tenant("guest")).await.unwrap().usage.storage_bytes > 0);
+        failing.left.store(left, std::sync::atomic::Ordering::SeqCst);
+        let removed = host.clone().remove_tenant(tenant("guest")).await;
+        failing.left.store(NEVER, std::sync::atomic::Ordering::SeqCst);
+        failing.faults.end();
+        let is_there = failing.has("guest", true).await;
+        outcomes.insert((removed.is_ok(), is_there));
+        assert_eq!(dir.join(DATA).join("cart").exists(), is_there, "{left}: {removed:?}");
+        assert!(fs::read_dir(dir.join("removals")).unwrap().next().is_none(), "{left}: nothing is noted any more");
+        // One that is made anew has nothing of its predecessor.
+        let made = host.clone().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
+        assert_eq!(made.usage.storage_bytes > 0, is_there, "{left}: {removed:?}");
+        failing.node.stop().await;
+    }
+    assert_eq!(outcomes, BTreeSet::from([(false, true), (false, false), (true, false)]));
+}
