@@ -169,21 +169,25 @@ impl State {
         Ok(tokens)
     }
 
-    /// The parts that revisions of a tenant's apps are made of.
+    /// Those of `wanted` that no revision of the tenant's apps is made of. Revisions are read one at a time, and no longer than something is left.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn parts_of(&self, tenant: &TenantName) -> Result<BTreeSet<Digest>, StateError> {
+    pub fn parts_not_of(&self, tenant: &TenantName, wanted: &BTreeSet<Digest>) -> Result<BTreeSet<Digest>, StateError> {
         let apps = self.apps_of(tenant);
         let revisions: BTreeSet<_> = apps.iter().flat_map(|(_, app)| &app.history).map(|one| &one.revision).collect();
         self.database.read(|database| {
-            let (mut found, parts) = (BTreeSet::new(), database.begin_read()?.open_table(PARTS)?);
+            let (mut left, parts) = (wanted.clone(), database.begin_read()?.open_table(PARTS)?);
             for revision in &revisions {
+                if left.is_empty() {
+                    break;
+                }
                 if let Some(of_revision) = parts.get(revision.as_str())? {
-                    found.extend(decode::<Parts>(of_revision.value())?.blobs);
+                    let Parts { blobs, .. } = decode(of_revision.value())?;
+                    left.retain(|digest| !blobs.contains(digest));
                 }
             }
-            Ok(found)
+            Ok(left)
         })
     }
 

@@ -264,6 +264,32 @@ mod tests {
     }
 
     #[test]
+    fn a_state_of_an_earlier_version_has_no_tokens_and_takes_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        let (database, _) = open(&path, FileStorage::new(&path)).unwrap();
+        let database = database.into_inner().unwrap();
+        let change = database.begin_write().unwrap();
+        assert!(change.delete_table(TOKENS).unwrap());
+        change.commit().unwrap();
+        drop(database);
+        let state = State::open(&path).unwrap();
+        let tenant: TenantName = "acme".parse().unwrap();
+        state.set_tenant(&tenant, isomer_api::TenantChange::default()).unwrap();
+        assert_eq!(state.tokens_of(&tenant).unwrap(), []);
+        let info = isomer_api::TokenInfo {
+            name: "ci".parse().unwrap(),
+            id: [1; 8].into(),
+            tenant: tenant.clone(),
+            role: isomer_api::Role::Read,
+            created_at: 1,
+        };
+        state.add_token(&KeptToken { info, digest: Digest::from([1; 32]) }).unwrap();
+        drop(state);
+        assert_eq!(State::open(&path).unwrap().tokens_of(&tenant).unwrap().len(), 1);
+    }
+
+    #[test]
     fn an_app_that_cannot_be_read_is_damage() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.redb");

@@ -286,7 +286,9 @@ fn parts_of_a_tenant_are_those_of_its_own_revisions() {
     state.take_over(taking("acme", "shop", 2, None)).unwrap();
     state.take_over(taking("other", "shop", 3, None)).unwrap();
     let digests = |numbers: &[u8]| numbers.iter().map(|number| Digest::from([*number; 32])).collect::<BTreeSet<_>>();
-    assert_eq!(state.parts_of(&tenant("acme")).unwrap(), digests(&[0, 1, 2]));
-    assert_eq!(state.parts_of(&tenant("other")).unwrap(), digests(&[0, 3]));
-    assert_eq!(state.parts_of(&tenant("nobody")).unwrap(), digests(&[]));
+    let left = |of: &str, wanted: &[u8]| state.parts_not_of(&tenant(of), &digests(wanted)).unwrap();
+    assert_eq!(left("acme", &[0, 1, 2, 3, 4]), digests(&[3, 4]));
+    assert_eq!(left("other", &[0, 1, 2, 3, 4]), digests(&[1, 2, 4]));
+    assert_eq!(left("nobody", &[0, 1]), digests(&[0, 1]));
+    assert_eq!(left("acme", &[]), digests(&[]));
 }

@@ -1,9 +1,11 @@
 //! What is checked of a release before anything of it is read: its size, whether its parts are there for its caller, and under which names
 //! that may have it served.
 
+use std::collections::BTreeSet;
+
 use isomer_admin::Caller;
 use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
-use isomer_api::{HostPattern, Missing, Part, Problem, ProblemKind, Release};
+use isomer_api::{HostPattern, Missing, Problem, ProblemKind, Release};
 
 use super::deployment::{RELEASE_BYTES_MAX, parts};
 use crate::host::{Host, problems};
@@ -12,17 +14,17 @@ impl Host {
     /// Which parts of a release the caller has to send. What a tenant has neither deployed nor sent is not there for it.
     pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<Missing, Problem> {
         check_size(release)?;
-        let own = match caller.tenant() {
-            Some(tenant) => Some((tenant, self.state.parts_of(tenant).map_err(problems::of_state)?)),
-            None => None,
-        };
-        let is_given = |part: &Part| match &own {
-            Some((tenant, own)) => own.contains(&part.digest) || self.uploads.has(tenant, &part.digest),
-            None => true,
+        let foreign = match caller.tenant() {
+            Some(tenant) => {
+                let wanted = parts(release).map(|part| part.digest.clone()).filter(|it| !self.uploads.has(tenant, it));
+                self.state.parts_not_of(tenant, &wanted.collect()).map_err(problems::of_state)?
+            }
+            None => BTreeSet::new(),
         };
         let mut digests = Vec::new();
         for part in parts(release) {
-            if !is_given(part) || !self.blobs.has(&part.digest, part.bytes).map_err(problems::of_blob)? {
+            let is_there = || self.blobs.has(&part.digest, part.bytes).map_err(problems::of_blob);
+            if foreign.contains(&part.digest) || !is_there()? {
                 digests.push(part.digest.clone());
             }
         }

@@ -183,7 +183,7 @@ impl Shelf for OnDisk {
         Box::pin(async move {
             self.taken(tenant, app, revision).await.map_err(|problem| match problem.kind {
                 ProblemKind::Unavailable => ShelfError::Busy(problem.into()),
-                _ => ShelfError::Failed(problem.into()),
+                _ => ShelfError::Failed(whole(&problem).into()),
             })
         })
     }
@@ -193,8 +193,15 @@ impl Shelf for OnDisk {
     }
 
     fn told(&self, text: &str) -> String {
-        let folder = self.dir.path().display().to_string();
-        if folder.is_empty() { text.to_owned() } else { text.replace(&folder, "the node's data directory") }
+        problems::without_folder(Problem::new(ProblemKind::Failed, text), self.dir.path()).title
+    }
+}
+
+/// A problem with what its detail says, for logs: its display is the title alone.
+fn whole(problem: &Problem) -> String {
+    match &problem.detail {
+        Some(detail) => format!("{}: {detail}", problem.title),
+        None => problem.title.clone(),
     }
 }
 

@@ -180,7 +180,11 @@ impl Inner {
             }
             Err(error) => (Brought::Failed, Some(error)),
         };
+        let why = error.as_ref().map(|error| chain(error)).unwrap_or_default();
+        let told = cut(self.shelf.told(&why), FAILURE_BYTES_MAX);
+        // Called under the lock, if the failure counts: what takes over later clears it.
         let until = |failures: u32| {
+            app.set_failure(Some(told.as_str().into()));
             let pause = RETRY_AFTER.0.saturating_mul(1 << failures.min(16)).min(RETRY_AFTER.1);
             Instant::now() + pause
         };
@@ -201,13 +205,10 @@ impl Inner {
             Ended::NotNow => Err(Refusal::Loading),
             Ended::Failed => {
                 let (tenant, name) = (&app.tenant.name, app.name());
-                let why = error.as_ref().map(|error| chain(error)).unwrap_or_default();
                 self.log.warn(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {why}"));
-                let told = cut(self.shelf.told(&why), FAILURE_BYTES_MAX);
                 if let Some(log) = self.shelf.log(tenant, name) {
                     log.note(format!("the app cannot be loaded, and requests are answered with 500: {told}"));
                 }
-                app.set_failure(Some(told.into()));
                 Err(Refusal::Broken)
             }
         })

@@ -580,8 +580,10 @@ impl Tenancy {
     /// When there is no such app.
     pub fn unload(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Retired>, TenancyError> {
         let app = self.0.app(tenant, app)?;
+        let mut locked = app.serving.lock();
         app.set_failure(None);
-        let before = app.serving.lock().unload();
+        let before = locked.unload();
+        drop(locked);
         Ok(self.0.retired(before))
     }
 
