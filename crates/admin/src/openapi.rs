@@ -1,5 +1,6 @@
 //! The API as an OpenAPI 3.1 document, made out of the table of operations and the types that they take and give.
 
+use isomer_display::size;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -97,12 +98,12 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         Input::Nothing => {}
         Input::Query(schema) => described["parameters"] = query_parameters(schema, generator),
         Input::Json { schema, bytes_max } => {
-            let description = format!("At most {bytes_max} bytes.");
+            let description = format!("At most {}.", size(bytes_max));
             described["requestBody"] = content(&description, "application/json", schema(generator).to_value());
             described["requestBody"]["required"] = true.into();
         }
         Input::Bytes { about, bytes_max } | Input::Stream { about, bytes_max } => {
-            let description = format!("{about}, at most {bytes_max} bytes.");
+            let description = format!("{about}, at most {}.", size(bytes_max));
             described["requestBody"] = content(&description, "application/octet-stream", json!({}));
             described["requestBody"]["required"] = true.into();
         }

@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use isomer_display::size;
+
 /// Bytes of a secret.
 pub const SECRET_BYTES_MAX: u64 = 64 << 10;
 
@@ -84,7 +86,7 @@ pub enum SecretError {
         path: PathBuf,
     },
     /// The value is too large.
-    #[error("the secret `{secret}` is larger than {SECRET_BYTES_MAX} bytes")]
+    #[error("the secret `{secret}` is larger than {}", size(SECRET_BYTES_MAX))]
     TooLarge {
         /// The secret's name.
         secret: String,

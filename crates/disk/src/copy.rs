@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
+use isomer_display::size;
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 
 use crate::tree::{DEPTH_MAX, FOLDER, is_itself, there, too_deep};
@@ -119,7 +120,7 @@ impl Copying {
     fn take(&mut self, bytes: u64) -> io::Result<()> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > self.limits.bytes_max {
-            let why = format!("a copy takes more than the {} bytes that are left", self.limits.bytes_max);
+            let why = format!("a copy takes more than the {} that are left", size(self.limits.bytes_max));
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
         }
         if Instant::now() >= self.limits.deadline {

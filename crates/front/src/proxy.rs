@@ -40,7 +40,7 @@ pub(crate) enum Told {
 pub(crate) enum ProxyError {
     #[error("the connection does not begin with a header of the PROXY protocol")]
     NoHeader,
-    #[error("the header of the PROXY protocol is longer than {max} bytes")]
+    #[error("the header of the PROXY protocol is longer than {}", isomer_display::size(.max))]
     TooLong { max: usize },
     #[error("malformed header of the PROXY protocol: {0}")]
     Malformed(&'static str),

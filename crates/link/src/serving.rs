@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Method, Request as HttpRequest, Response, StatusCode};
+use isomer_display::size;
 use isomer_wire::frame::Head as _;
 use isomer_wire::{Answer, Call, CallError, CallFailure, Callee, FrameReader, Reply, Request};
 use tokio::time::{Instant, timeout_at};
@@ -102,7 +103,7 @@ pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) -> Option<Writing> 
     let (mut reply, mut body) = Reply::of(answer);
     let room = Budget::take(&serving.answers, body.len());
     if room.is_none() {
-        let reason = format!("answers of {} bytes are being written", serving.limits.images_bytes_max);
+        let reason = format!("answers of {} are being written", size(serving.limits.images_bytes_max));
         // Its few bytes are bounded by the number of calls.
         (reply, body) = Reply::of(Err(CallFailure::Lost { error: CallError::Overloaded, reason, not_run: false }));
     }
@@ -138,7 +139,7 @@ async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Taken),
             begun = Instant::now();
             end = end.min(begun + head.remaining);
             images = Some(Budget::take(&serving.images, head.body_bytes()).ok_or_else(|| {
-                Some(CallFailure::overloaded(format!("images of {} bytes are held", limits.images_bytes_max)))
+                Some(CallFailure::overloaded(format!("images of {} are held", size(limits.images_bytes_max))))
             })?);
         }
     }

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use isomer_display::size;
+
 use crate::engine::PoolSizes;
 use crate::idle::{Idlers, now};
 use crate::lanes::credit::FastLaneCredit;
@@ -111,7 +113,7 @@ impl Drop for Leaving {
 
 /// An account's memory is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the tenant's memory of {limit_bytes} bytes is used up")]
+#[error("the tenant's memory of {} is used up", size(.limit_bytes))]
 pub struct OutOfMemory {
     /// The account's limit.
     pub limit_bytes: u64,

@@ -12,6 +12,7 @@ use std::task::Poll;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use isomer_display::size;
 use isomer_wire::CallFailure;
 use isomer_wire::image::IMAGE_BYTES_MAX;
 
@@ -118,7 +119,7 @@ fn no_memory(full: OutOfMemory) -> CallFailure {
 }
 
 fn no_room() -> String {
-    format!("the images of the caller's calls in flight take more than {BYTES_MAX} bytes")
+    format!("the images of the caller's calls in flight take more than {}", size(BYTES_MAX))
 }
 
 /// A call's place among those of its store, from its beginning until its answer is taken.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_api::Quota;
+use isomer_display::size;
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure};
 
@@ -25,7 +26,7 @@ pub enum Failure {
         backtrace: Vec<String>,
     },
     /// The guest trapped after an allocation was refused at the memory limit.
-    #[error("the guest ran out of memory at its limit of {limit_bytes} bytes: {reason}")]
+    #[error("the guest ran out of memory at its limit of {}: {reason}", size(.limit_bytes))]
     Memory {
         /// The limit of the instance.
         limit_bytes: usize,
@@ -103,7 +104,7 @@ pub enum Failure {
         backtrace: Vec<String>,
     },
     /// The arguments or the result of a call are more than an image may hold.
-    #[error("the values of a call across a seam take more than {limit_bytes} bytes; pass large data in pieces")]
+    #[error("the values of a call across a seam take more than {}; pass large data in pieces", size(*limit_bytes))]
     ImageTooLarge {
         /// The most bytes of an image.
         limit_bytes: u32,
@@ -193,7 +194,7 @@ impl Failure {
 
     pub(crate) fn out_of_memory(limit_bytes: u64, backtrace: Vec<String>) -> Self {
         let reason =
-            format!("its live instances, and what the node holds for them, take all of its {limit_bytes} bytes");
+            format!("its live instances, and what the node holds for them, take all of its {}", size(limit_bytes));
         Self::Quota { quota: Quota::Memory, reason, backtrace }
     }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use isomer_display::size;
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{Call, CallFailure, Revision};
 use tokio::time::timeout_at;
@@ -61,7 +62,7 @@ impl Graph {
     pub async fn answer(self: Arc<Self>, entrance: Entrance, call: Call) -> Result<Vec<u8>, CallFailure> {
         let Call { context, image, .. } = call;
         if image.len() > IMAGE_BYTES_MAX as usize {
-            return Err(CallFailure::refused(format!("an image of {} bytes is too large", image.len())));
+            return Err(CallFailure::refused(format!("an image of {} is too large", size(image.len()))));
         }
         let deadline = context.deadline;
         let allowed = deadline.saturating_duration_since(std::time::Instant::now());

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
+use isomer_display::size;
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, ComponentExportIndex, InstancePre, Resource, TypedFunc};
 use wasmtime::{AsContextMut as _, Store, StoreContextMut, Trap, UpdateDeadline};
@@ -187,7 +188,7 @@ fn cannot_make(error: &wasmtime::Error, guest: &Guest, allowed: Duration) -> Fai
     match guest.limiter.refused() {
         Some(RefusedBy::Account { limit_bytes }) => Failure::out_of_memory(limit_bytes, Vec::new()),
         Some(RefusedBy::Instance { limit_bytes }) => {
-            Failure::Instantiate { reason: format!("it needs more memory than its limit of {limit_bytes} bytes") }
+            Failure::Instantiate { reason: format!("it needs more memory than its limit of {}", size(limit_bytes)) }
         }
         None => Failure::Instantiate { reason: foreign::cut(format_args!("{error:#}"), foreign::TEXT_BYTES_MAX) },
     }

@@ -15,6 +15,7 @@
 //! asynchronous ones with a callback; the others (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So there are at
 //! most as many suspended stacks as component instances, and one more that lowers results meanwhile, or is kept for the next call.
 
+use isomer_display::size;
 use wasmtime::component::Component;
 use wasmtime_environ::component::{
     ComponentTypesBuilder, GlobalInitializer, InstantiateModule, Translator, TypeDef, VMComponentOffsets,
@@ -58,8 +59,10 @@ pub enum SlotsError {
     },
     /// The engine's own data about an instance, or about one core module of it, is too large.
     #[error(
-        "functions, globals and imports of {} take {bytes} bytes; at most {bytes_max} are allowed",
-        if *bytes_max == INSTANCE_BYTES_MAX { "an instance" } else { "a core module" }
+        "functions, globals and imports of {} take {}; at most {} are allowed",
+        if *bytes_max == INSTANCE_BYTES_MAX { "an instance" } else { "a core module" },
+        size(.bytes),
+        size(.bytes_max)
     )]
     State {
         /// What it takes.
@@ -74,7 +77,7 @@ pub enum SlotsError {
         elements: u64,
     },
     /// A memory is larger than a slot.
-    #[error("it begins with a memory of {bytes} bytes; at most {MEMORY_BYTES_MAX} are allowed")]
+    #[error("it begins with a memory of {}; at most {} are allowed", size(.bytes), size(MEMORY_BYTES_MAX))]
     Memory {
         /// The memory's bytes.
         bytes: u64,

@@ -33,7 +33,7 @@ pub enum BlobError {
         found: Digest,
     },
     /// It is too large.
-    #[error("a part may have {bytes_max} bytes")]
+    #[error("a part may have {} at most", isomer_display::size(.bytes_max))]
     TooLarge {
         /// The limit.
         bytes_max: u64,

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use isomer_display::Ended;
 use isomer_manifest::ComponentName;
 
 use crate::process::run_quietly;
@@ -45,8 +46,8 @@ pub(crate) fn build(
         .map_err(|source| ToolchainError::CannotRun { command: command.to_owned(), source })?;
     match status {
         Some(status) if status.success() => {}
-        Some(status) => return Err(failed(status.to_string(), output)),
-        None => return Err(failed("stopped".to_owned(), output)),
+        Some(status) => return Err(failed(Ended::of_shell(status).to_string(), output)),
+        None => return Err(failed("was stopped".to_owned(), output)),
     }
     if !wasm.is_file() {
         return Err(BuildError::NoFile {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use isomer_display::Ended;
 use isomer_manifest::ComponentName;
 
 use crate::guest::ORIGIN_VARIABLE;
@@ -74,7 +75,7 @@ pub enum ToolchainError {
         source: std::io::Error,
     },
     /// A program failed.
-    #[error("`{command}` failed ({status})")]
+    #[error("`{command}` {}", Ended::from(*status))]
     CommandFailed {
         /// The whole command.
         command: String,
@@ -169,13 +170,13 @@ pub enum BuildError {
         problem: String,
     },
     /// `command = "…"` failed.
-    #[error("component `{component}`: command `{command}` failed ({status})")]
+    #[error("component `{component}`: command `{command}` {status}")]
     Command {
         /// The component.
         component: ComponentName,
         /// The command.
         command: String,
-        /// How it ended.
+        /// How it ended, from the verb on.
         status: String,
         /// The last lines of its output; they were reported when they were printed.
         output: String,
@@ -209,6 +210,13 @@ impl BuildError {
             }
             Self::NoFile { made_by: None, .. } => {
                 vec!["`wasm` names a component that is already built, relative to isomer.toml".to_owned()]
+            }
+            // Cargo says it among much else, and ends with an exit code itself.
+            Self::Cargo { output, .. } if output.contains("(signal: 9, SIGKILL") => {
+                vec![
+                    "a compiler was killed by SIGKILL (possibly out of memory): CARGO_BUILD_JOBS=1 needs less"
+                        .to_owned(),
+                ]
             }
             Self::Cargo { .. } | Self::Command { .. } | Self::Path(_) => Vec::new(),
         }

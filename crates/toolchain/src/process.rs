@@ -174,9 +174,15 @@ mod tests {
     #[test]
     fn a_failure_names_the_command_and_keeps_its_output() {
         let error = run(&mut shell("echo broken; exit 3"), &mut |_| {}).expect_err("the status is 3");
-        assert_eq!(error.to_string(), "`sh -c 'echo broken; exit 3'` failed (exit status: 3)");
+        assert_eq!(error.to_string(), "`sh -c 'echo broken; exit 3'` ended with exit code 3");
         let ToolchainError::CommandFailed { output, .. } = error else { panic!("{error:?}") };
         assert_eq!(output, "broken");
+    }
+
+    #[test]
+    fn a_program_that_is_killed_may_have_run_out_of_memory() {
+        let error = run(&mut shell("kill -KILL $$"), &mut |_| {}).expect_err("it is killed");
+        assert_eq!(error.to_string(), "`sh -c 'kill -KILL $$'` was killed by SIGKILL (possibly out of memory)");
     }
 
     #[test]

@@ -9,20 +9,25 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("isomer-wit", &[]),
     ("isomer-wire", &[]),
     ("isomer-api", &[]),
+    ("isomer-display", &[]),
     ("isomer-sqlite-heap", &[]),
-    ("isomer-admin", &["isomer-api", "isomer-disk"]),
-    ("isomer-disk", &[]),
-    ("isomer-state", &["isomer-api", "isomer-disk"]),
-    ("isomer-link", &["isomer-wire"]),
+    ("isomer-admin", &["isomer-api", "isomer-disk", "isomer-display"]),
+    ("isomer-disk", &["isomer-display"]),
+    ("isomer-state", &["isomer-api", "isomer-disk", "isomer-display"]),
+    ("isomer-link", &["isomer-display", "isomer-wire"]),
     ("isomer-plan", &["isomer-manifest", "isomer-wire"]),
-    ("isomer-toolchain", &["isomer-manifest"]),
+    ("isomer-toolchain", &["isomer-display", "isomer-manifest"]),
     ("isomer-seam", &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
-    ("isomer-runtime", &["isomer-api", "isomer-disk", "isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
+    (
+        "isomer-runtime",
+        &["isomer-api", "isomer-disk", "isomer-display", "isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"],
+    ),
     (
         "isomer-capabilities",
         &[
             "isomer-api",
             "isomer-disk",
+            "isomer-display",
             "isomer-manifest",
             "isomer-plan",
             "isomer-wire",
@@ -37,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "isomer-api",
             "isomer-disk",
+            "isomer-display",
             "isomer-manifest",
             "isomer-plan",
             "isomer-wire",
@@ -50,6 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "isomer-api",
             "isomer-disk",
+            "isomer-display",
             "isomer-manifest",
             "isomer-plan",
             "isomer-wire",
@@ -66,6 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-api",
             "isomer-capabilities",
             "isomer-disk",
+            "isomer-display",
             "isomer-front",
             "isomer-link",
             "isomer-manifest",
@@ -86,6 +94,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-api",
             "isomer-capabilities",
             "isomer-disk",
+            "isomer-display",
             "isomer-front",
             "isomer-link",
             "isomer-manifest",
@@ -104,13 +113,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("isomer-bench-workload", &[]),
     (
         "isomer-bench-programs",
-        &["isomer-link", "isomer-manifest", "isomer-plan", "isomer-seam", "isomer-wire", "isomer-wit"],
+        &[
+            "isomer-display",
+            "isomer-link",
+            "isomer-manifest",
+            "isomer-plan",
+            "isomer-seam",
+            "isomer-wire",
+            "isomer-wit",
+        ],
     ),
     (
         "isomer-bench-grpc",
         &[
             "isomer-bench-programs",
             "isomer-bench-workload",
+            "isomer-display",
             "isomer-link",
             "isomer-manifest",
             "isomer-plan",
@@ -123,6 +141,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "isomer-bench-dynamic",
         &[
             "isomer-bench-programs",
+            "isomer-display",
             "isomer-link",
             "isomer-manifest",
             "isomer-plan",
@@ -131,14 +150,18 @@ const LAYERS: &[(&str, &[&str])] = &[
             "isomer-wit",
         ],
     ),
-    ("isomer-test-guests", &["isomer-manifest", "isomer-toolchain"]),
-    ("isomer-bench-node", &["isomer-api", "isomer-manifest", "isomer-test-guests", "isomer-toolchain"]),
+    ("isomer-test-guests", &["isomer-display", "isomer-manifest", "isomer-toolchain"]),
+    (
+        "isomer-bench-node",
+        &["isomer-api", "isomer-display", "isomer-manifest", "isomer-test-guests", "isomer-toolchain"],
+    ),
     (
         "xtask",
         &[
             "isomer-api",
             "isomer-bench-node",
             "isomer-bench-workload",
+            "isomer-display",
             "isomer-manifest",
             "isomer-test-guests",
             "isomer-toolchain",
@@ -166,7 +189,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that are pure: no asynchronous runtime, no engine, no clock or file behind their back.
-const PURE: &[&str] = &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-bench-workload"];
+const PURE: &[&str] = &["isomer-display", "isomer-manifest", "isomer-plan", "isomer-wire", "isomer-bench-workload"];
 const IMPURE: &[&str] = &["tokio", "wasmtime", "cap-std", "tempfile", "libc", "tracing"];
 
 /// The project's packages as `cargo metadata --no-deps` gives them.

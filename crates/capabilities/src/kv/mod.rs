@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isomer_disk::{Database, FileStorage, Storage};
+use isomer_display::size;
 use isomer_runtime::{Account, OutOfMemory};
 
 use crate::cache_budget::CacheBudget;
@@ -97,7 +98,7 @@ pub enum KvError {
     #[error(transparent)]
     Name(#[from] InvalidStoreName),
     /// The key is too long.
-    #[error("a key of {bytes} bytes is longer than the {bytes_max} that a key may have")]
+    #[error("a key of {} is longer than the {} that a key may have", size(.bytes), size(.bytes_max))]
     KeyTooLong {
         /// Its length.
         bytes: usize,
@@ -105,7 +106,7 @@ pub enum KvError {
         bytes_max: usize,
     },
     /// The value is too long.
-    #[error("the value of `{key}` has {bytes} bytes, more than the {bytes_max} that a value may have")]
+    #[error("the value of `{key}` has {}, more than the {} that a value may have", size(.bytes), size(.bytes_max))]
     ValueTooLong {
         /// Its key.
         key: String,
@@ -123,7 +124,7 @@ pub enum KvError {
         keys_max: usize,
     },
     /// A batch has too many bytes.
-    #[error("the values of the batch are larger than the {bytes_max} bytes that they may have together: split it")]
+    #[error("the values of the batch are larger than the {} that they may have together: split it", size(.bytes_max))]
     BatchTooLarge {
         /// [`KvLimits::batch_bytes_max`].
         bytes_max: usize,
@@ -150,13 +151,13 @@ pub enum KvError {
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
     /// The tenant has used up what its stores may take on disk. Nothing was written; deleting makes room.
-    #[error("the quota `storage` of {limit} bytes is used up: delete something, or have it raised")]
+    #[error("the quota `storage` of {} is used up: delete something, or have it raised", size(.limit))]
     Quota {
         /// [`StorageAccount::limit`].
         limit: u64,
     },
     /// The tenant's memory is used up: by its guests, and by what the host holds for them, values on their way among it.
-    #[error("the quota `memory` of {limit} bytes is used up: ask for less at once, or have it raised")]
+    #[error("the quota `memory` of {} is used up: ask for less at once, or have it raised", size(.limit))]
     Memory {
         /// The quota.
         limit: u64,

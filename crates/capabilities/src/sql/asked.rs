@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use isomer_display::size;
 use isomer_runtime::{Account, HostMemory};
 
 use super::{SqlError, SqlLimits, Value};
@@ -58,9 +59,9 @@ impl Asked {
 fn check_sizes(limits: &SqlLimits, statement: &str, parameters: &[Value]) -> Result<(), SqlError> {
     if statement.len() > limits.statement_bytes_max {
         return Err(SqlError::TooLarge(format!(
-            "the statement has {} bytes, more than the {} that it may have",
-            statement.len(),
-            limits.statement_bytes_max
+            "the statement has {}, more than the {} that it may have",
+            size(statement.len()),
+            size(limits.statement_bytes_max)
         )));
     }
     if statement.contains('\0') {
@@ -81,9 +82,10 @@ fn check_sizes(limits: &SqlLimits, statement: &str, parameters: &[Value]) -> Res
         };
         if bytes > limits.value_bytes_max {
             return Err(SqlError::TooLarge(format!(
-                "parameter {} has {bytes} bytes, more than the {} that a value may have",
+                "parameter {} has {}, more than the {} that a value may have",
                 index + 1,
-                limits.value_bytes_max
+                size(bytes),
+                size(limits.value_bytes_max)
             )));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use isomer_display::size;
 use isomer_runtime::{OutOfMemory, foreign};
 use rusqlite::ffi::ErrorCode;
 
@@ -31,7 +32,7 @@ pub enum SqlError {
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
     /// The tenant has used up what its stores may take on disk. Nothing was changed; deleting makes room.
-    #[error("the quota `storage` of {limit} bytes is used up: delete something, or have it raised")]
+    #[error("the quota `storage` of {} is used up: delete something, or have it raised", size(.limit))]
     Quota {
         /// [`StorageAccount::limit`](crate::StorageAccount::limit).
         limit: u64,
@@ -40,7 +41,7 @@ pub enum SqlError {
     #[error("the disk has no room left: try again later, or tell the administrator")]
     DiskFull,
     /// The tenant's memory is used up: by its guests, and by what the host holds for them, queued statements and results among it.
-    #[error("the quota `memory` of {limit} bytes is used up: ask for less at once, or have it raised")]
+    #[error("the quota `memory` of {} is used up: ask for less at once, or have it raised", size(.limit))]
     Memory {
         /// The quota.
         limit: u64,
@@ -135,8 +136,10 @@ pub enum SqlOpenError {
     },
     /// The tenant's storage has no room for a copy.
     #[error(
-        "a copy of the SQL store `{store}` has {bytes} bytes, for which the quota `storage` of {limit} bytes has no room: have it \
-         raised, or delete something"
+        "a copy of the SQL store `{store}` has {}, for which the quota `storage` of {} has no room: have it raised, or delete \
+         something",
+        size(.bytes),
+        size(.limit)
     )]
     NoRoom {
         /// The store.

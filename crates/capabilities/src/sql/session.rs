@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use isomer_display::size;
 use isomer_runtime::{Account, HostMemory};
 use isomer_sqlite_heap::{Entered, Heap, Refusal};
 use rusqlite::config::DbConfig;
@@ -483,13 +484,13 @@ impl Session {
                 SqlError::Memory { limit: self.opening.payer.memory_bytes_max() }
             }
             Some(ErrorCode::OutOfMemory) => SqlError::TooLarge(format!(
-                "the statement needs more than {} bytes of memory, or more than there is",
-                self.opening.limits.statement_memory_max
+                "the statement needs more than {} of memory, or more than there is",
+                size(self.opening.limits.statement_memory_max)
             )),
             Some(ErrorCode::OperationInterrupted) if must_end == Some(MustEnd::OutOfCpu) => SqlError::Cpu,
             Some(ErrorCode::OperationInterrupted) if wrote_too_much => SqlError::TooLarge(format!(
-                "the statement writes more than {} bytes, temporary files included",
-                self.opening.limits.statement_writes_max
+                "the statement writes more than {}, temporary files included",
+                size(self.opening.limits.statement_writes_max)
             )),
             Some(ErrorCode::DiskFull) if self.opening.account.is_limited() => {
                 self.opening.account.refuse();
@@ -523,8 +524,8 @@ impl Session {
                 bytes += VALUE_OVERHEAD_BYTES + value_bytes(value);
                 if bytes > self.opening.limits.result_bytes_max {
                     return Err(SqlError::TooLarge(format!(
-                        "the result has more than {} bytes: use LIMIT, or ask for fewer columns",
-                        self.opening.limits.result_bytes_max
+                        "the result has more than {}: use LIMIT, or ask for fewer columns",
+                        size(self.opening.limits.result_bytes_max)
                     )));
                 }
                 grow_to(&mut charge, bytes + collected.len() * size_of::<Vec<Value>>())?;

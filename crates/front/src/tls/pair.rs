@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use isomer_display::size;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -140,7 +141,7 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     });
     match contents {
         Ok(bytes) if bytes.len() as u64 > FILE_BYTES_MAX => {
-            let problem = format!("it is larger than {FILE_BYTES_MAX} bytes");
+            let problem = format!("it is larger than {}", size(FILE_BYTES_MAX));
             Err(TlsError::Content { what, path: path.to_owned(), problem })
         }
         Ok(bytes) => Ok(bytes),

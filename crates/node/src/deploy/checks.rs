@@ -55,13 +55,13 @@ pub(super) fn check_hosts(
 pub(super) fn check_size(release: &Release) -> Result<(), Problem> {
     let too_large = |title: String| Err(Problem::new(ProblemKind::TooLarge, title));
     if release.manifest.len() > MANIFEST_BYTES_MAX {
-        return too_large(format!("a manifest may have {MANIFEST_BYTES_MAX} bytes"));
+        return too_large(format!("a manifest may have {} at most", isomer_display::size(MANIFEST_BYTES_MAX)));
     }
     if release.components.len() + release.files.len() + release.folders.len() > PARTS_MAX {
         return too_large(format!("a release may have {PARTS_MAX} parts"));
     }
     if parts(release).fold(0_u64, |bytes, part| bytes.saturating_add(part.bytes)) > RELEASE_BYTES_MAX {
-        return too_large(format!("a release may have {} MiB", RELEASE_BYTES_MAX >> 20));
+        return too_large(format!("a release may have {} at most", isomer_display::size(RELEASE_BYTES_MAX)));
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use isomer_api::{Problem, ProblemKind, TenantName};
+use isomer_display::{Ended, size};
 use isomer_runtime::code::Key;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -124,7 +125,7 @@ pub enum CompileError {
         doing: Doing,
     },
     /// It took too much memory.
-    #[error("the compiler took more than {} MiB of memory, while {doing}", memory_bytes >> 20)]
+    #[error("the compiler took more than {} of memory, while {doing}", size(.memory_bytes))]
     OutOfMemory {
         /// The limit.
         memory_bytes: u64,
@@ -132,7 +133,7 @@ pub enum CompileError {
         doing: Doing,
     },
     /// It made too much.
-    #[error("the compiler made more than {} MiB of code, while {doing}", file_bytes >> 20)]
+    #[error("the compiler made more than {} of code, while {doing}", size(.file_bytes))]
     FileTooLarge {
         /// The limit.
         file_bytes: u64,
@@ -140,7 +141,7 @@ pub enum CompileError {
         doing: Doing,
     },
     /// It ended without an answer.
-    #[error("the compiler ended with {status}, while {doing}")]
+    #[error("the compiler {}, while {doing}", Ended::from(*status))]
     Crashed {
         /// How.
         status: ExitStatus,
@@ -178,6 +179,9 @@ impl From<CompileError> for Problem {
             CompileError::Start { source } | CompileError::Disk { source } => {
                 Self::new(ProblemKind::Failed, title).detail(source.to_string())
             }
+            // Nothing that a component can make a compiler do to itself.
+            CompileError::Crashed { status, .. } if status.signal() == Some(SIGKILL) => Self::new(ProblemKind::Failed, title)
+                .hint("the machine may have run out of memory: make room, or try again when less is running"),
             CompileError::Crashed { .. } | CompileError::Nonsense { .. } => Self::new(ProblemKind::Refused, title)
                 .hint("the node's log has what it said; the component may be made to break compilers, or have found a defect of this one"),
             CompileError::TimedOut { .. }
@@ -379,7 +383,7 @@ impl Compilers {
             Err(Silence::Ended) => {
                 let status = status.map_err(start)?;
                 let doing = talk.doing;
-                tracing::warn!(%status, %doing, last_words, "a compiler ended without an answer");
+                tracing::warn!(ended = %Ended::from(status), %doing, last_words, "a compiler ended without an answer");
                 Err(self.ended(status, doing, last_words))
             }
         }
@@ -410,4 +414,5 @@ impl Compilers {
 }
 
 const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
 const SIGXCPU: i32 = 24;

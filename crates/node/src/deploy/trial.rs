@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use isomer_api::{AppName, HostPattern, Problem, ProblemKind, Quota, RevisionId, TenantName};
 use isomer_capabilities::TrialFolders;
 use isomer_capabilities::sql::snapshot_name;
+use isomer_display::size;
 use isomer_manifest::App;
 
 use super::deployment::not_started;
@@ -133,8 +134,9 @@ impl Trial<'_> {
                 let name = snapshot_name(&store.store);
                 if store.bytes > account.room() {
                     let title = format!(
-                        "a copy of the store `{}` takes {} bytes, which are not left",
-                        store.store, store.bytes
+                        "a copy of the store `{}` takes {}, which are not left",
+                        store.store,
+                        size(store.bytes)
                     );
                     return Err(Problem::quota(Quota::Storage, title));
                 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use isomer_api::{Problem, ProblemKind, Quota};
 use isomer_disk::Reserve;
+use isomer_display::size;
 use isomer_state::{BlobError, StateError};
 
 /// Of the state.
@@ -45,10 +46,10 @@ pub(crate) fn of_blob(error: BlobError) -> Problem {
 /// An upload would take what is kept free for the node itself.
 pub(crate) fn no_room(reserve: &Reserve) -> Problem {
     let title = "the disk has no room left but what the node keeps free for itself";
-    tracing::error!(reserve_bytes = reserve.bytes(), "an upload is refused: {title}");
+    tracing::error!(reserve = %size(reserve.bytes()), "an upload is refused: {title}");
     Problem::new(ProblemKind::Failed, title)
         .hint("make room on the file system of the node's data directory; what no revision refers to is removed six hours after its last use")
-        .hint(format!("`disk_reserve` in the node file says how much is kept free, {} bytes now", reserve.bytes()))
+        .hint(format!("`disk_reserve` in the node file says how much is kept free, {} now", size(reserve.bytes())))
 }
 
 /// The same problem for a client, who may be a tenant: it does not say where on its machine the node keeps its data. The node's log does.

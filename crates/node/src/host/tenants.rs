@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use isomer_api::{Problem, ProblemKind, TenantChange, TenantInfo, TenantName};
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
+use isomer_display::size;
 use isomer_state::{Secret, StateError, Tenant};
 use tokio::sync::OwnedMutexGuard;
 
@@ -162,7 +163,7 @@ impl Host {
         }
         match &change {
             SecretChange::Set(value) if value.len() > SECRET_BYTES_MAX => {
-                let title = format!("a secret may have {SECRET_BYTES_MAX} bytes");
+                let title = format!("a secret may have {} at most", size(SECRET_BYTES_MAX));
                 return Err(Problem::new(ProblemKind::TooLarge, title));
             }
             SecretChange::Set(value) if std::str::from_utf8(value).is_err() => {

@@ -152,6 +152,11 @@ async fn a_child_that_crashes_or_is_not_there_is_told_apart() {
         Err(CompileError::Crashed { doing: Doing::Starting, last_words, .. }) => assert_eq!(last_words, "ouch\n"),
         other => panic!("{other:?}"),
     }
+    // As the system does it where memory runs out: no fault of the component.
+    let killed = with("/bin/sh", &["-c", "kill -KILL $$"]).make(&order).await.expect_err("it is killed");
+    let problem = Problem::from(killed);
+    assert!(problem.title.starts_with("the compiler was killed by SIGKILL (possibly out of memory)"), "{problem:?}");
+    assert_eq!(problem.kind, ProblemKind::Failed);
     assert!(matches!(with("/nonexistent", &[]).make(&order).await, Err(CompileError::Start { .. })));
 }
 

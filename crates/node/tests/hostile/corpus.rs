@@ -84,7 +84,7 @@ pub(crate) const CORPUS: &[Attack] = &[
     attack("loops", "loop storm", Ask::Storm("loop", 20), Must { status: &[504, 503], ..DEADLINE }),
     attack("loops", "exit", Ask::Get("exit"), trap("called exit")),
     attack("loops", "calls to itself over HTTP", Ask::Get("self"), Must { status: &[200, 503, 504], ..NOTHING }),
-    attack("hoards", "memory bomb", Ask::Get("memory"), trap("ran out of memory at its limit of 67108864 bytes")),
+    attack("hoards", "memory bomb", Ask::Get("memory"), trap("ran out of memory at its limit of 64 MiB")),
     attack("hoards", "stack bomb", Ask::Get("recursion"), trap("call stack exhausted")),
     attack("hoards", "handle leak", Ask::Get("handles"), trap("table has no free keys")),
     attack("hoards", "handle leak in WASI 0.2", Ask::Get("pollables"), trap("table has no free keys")),

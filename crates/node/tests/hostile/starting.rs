@@ -49,7 +49,7 @@ pub(crate) const STARTS: &[Start] = &[
         fields: "(memory (export \"memory\") 2000)",
         body: "",
         status: 500,
-        log: "it needs more memory than its limit of 67108864 bytes",
+        log: "it needs more memory than its limit of 64 MiB",
     },
     Start {
         name: "table bomb",

@@ -140,8 +140,8 @@ async fn memory_is_counted_where_it_is_taken() {
     let before = connection.get("/memory").await.ok().to_owned();
     let id = connection.get("/act?what=hog").await.problem(500);
     let callee = told(&node, "call-failed", &id).await;
-    assert_says(&callee, &["ran out of memory", "4194304 bytes"]);
-    assert_says(&told(&node, "failed", &id).await, &["4194304 bytes"]);
+    assert_says(&callee, &["ran out of memory", "4 MiB"]);
+    assert_says(&told(&node, "failed", &id).await, &["4 MiB"]);
     assert_eq!(connection.get("/memory").await.ok(), before);
     assert_eq!(connection.get("/add?a=1&b=2").await.ok(), "3\n");
 }
@@ -155,9 +155,9 @@ async fn an_image_past_its_limit_is_named() {
     assert_eq!(connection.get(&format!("/make?bytes={most}")).await.ok(), format!("{most}\n"));
     let too_many = (16 << 20) + 1024;
     let id = connection.get(&format!("/send?bytes={too_many}")).await.problem(500);
-    assert_says(&told(&node, "failed", &id).await, &["take more than 16777216 bytes"]);
+    assert_says(&told(&node, "failed", &id).await, &["take more than 16 MiB"]);
     let id = connection.get(&format!("/make?bytes={too_many}")).await.problem(500);
-    assert_says(&told(&node, "call-failed", &id).await, &["take more than 16777216 bytes"]);
+    assert_says(&told(&node, "call-failed", &id).await, &["take more than 16 MiB"]);
     assert_eq!(connection.get("/add?a=1&b=2").await.ok(), "3\n");
 }
 

@@ -1,0 +1,11 @@
+//! Values as messages show them to people: sizes, and how a process ended.
+//!
+//! The one place that decides these words, so that every message of the platform says the same. Pure: it knows no other crate, and
+//! what is shown here is never parsed (sizes in a manifest are written by `isomer_manifest::show_size`).
+#![forbid(unsafe_code)]
+
+mod ended;
+mod size;
+
+pub use ended::{Ended, signal_of_shell};
+pub use size::{Size, size};
