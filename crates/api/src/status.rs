@@ -68,4 +68,7 @@ pub struct LogLine {
     pub request: Option<String>,
     /// The text. Control characters are as they were written: whoever shows it to a person escapes them.
     pub text: String,
+    /// The guest's call stack, innermost first, one frame an element. Only failures have one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backtrace: Vec<String>,
 }

@@ -84,8 +84,9 @@ impl Capabilities {
         count_data(place, engines).await?;
         let trial = place.trial.as_ref().map(|trial| place.within(&trial.folder));
         let trial = trial.as_ref().map(|place| (engines.kv(place), engines.sql(place)));
-        let (mut kv_grants, mut sql_grants) = (GrantTable::new(), GrantTable::new());
-        let (mut config_grants, mut secret_grants) = (GrantTable::new(), GrantTable::new());
+        let by = place.granted_by;
+        let (mut kv_grants, mut sql_grants) = (GrantTable::new(by), GrantTable::new(by));
+        let (mut config_grants, mut secret_grants) = (GrantTable::new(by), GrantTable::new(by));
         let mut outbound: BTreeMap<String, Arc<dyn Outbound>> = BTreeMap::new();
         for (component, it) in &app.components {
             let (component, grants) = (component.as_str(), &it.grants);
@@ -199,7 +200,8 @@ fn client(
         let authorities = engines.network.authorities().with_file(&path, &place.files.shown(file))?;
         trusted.push((HostRule::from(&host.value), authorities));
     }
-    let (network, policy) = (engines.network.clone(), OutboundPolicy::new(component, rules));
+    let (network, policy) =
+        (engines.network.clone(), OutboundPolicy::new(component, rules).granted_by(place.granted_by));
     let client = match &place.outbound {
         Some(tenant) => OutboundClient::of_tenant(network, policy, tenant.clone()),
         None => OutboundClient::new(network, policy),

@@ -34,6 +34,6 @@ pub use app::{Capabilities, CapabilityError};
 pub use data_dir::{DataDir, DataDirError};
 pub use engines::{CapabilityLimits, Engines};
 pub use node_dir::NodeDir;
-pub use place::{AppFiles, OutsideError, Place, TrialFolders, TrialPlace};
+pub use place::{AppFiles, GrantedBy, OutsideError, Place, TrialFolders, TrialPlace};
 pub use storage::{Loan, StorageAccount};
 pub use store_name::{InvalidStoreName, check_store_name};

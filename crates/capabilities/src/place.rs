@@ -36,6 +36,18 @@ pub struct Place {
     pub secrets: SecretValues,
     /// Where what a revision on trial writes goes; absent for one that serves.
     pub trial: Option<TrialPlace>,
+    /// Where its grants come from, so that a denial tells how to grant it there.
+    pub granted_by: GrantedBy,
+}
+
+/// Where the grants of an app come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GrantedBy {
+    /// Its isomer.toml.
+    #[default]
+    Manifest,
+    /// Flags of the command line: a component that is run from its file has no manifest.
+    Flags,
 }
 
 /// Where what a revision on trial writes goes.
@@ -102,6 +114,7 @@ impl Place {
             outbound: Some(outbound),
             secrets: SecretValues::Given(secrets),
             trial: None,
+            granted_by: GrantedBy::Manifest,
         }
     }
 
@@ -118,6 +131,7 @@ impl Place {
             outbound: None,
             secrets: SecretValues::FromManifest,
             trial: None,
+            granted_by: GrantedBy::Manifest,
         }
     }
 

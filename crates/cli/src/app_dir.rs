@@ -1,19 +1,26 @@
 //! Finding an app on disk: its manifest, read and checked, and its components, built and read.
+//!
+//! An app is named by its folder (or one inside it), by its isomer.toml, or by a component that answers HTTP. The last one has no manifest;
+//! it gets the one that would say so ([`manifest_of`]), so that every command treats all apps alike.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use isomer_manifest::{App, ComponentName, Diagnostic, MANIFEST_FILE, SourceFile};
+use isomer_manifest::{App, ComponentName, Diagnostic, Grants, MANIFEST_FILE, SourceFile};
 use isomer_node::revision::Components;
-use isomer_toolchain::{Built, Progress as BuildProgress, build_app};
+use isomer_toolchain::{BuildError, Built, Progress as BuildProgress, build_app};
 
 use crate::console::Console;
 use crate::fail::Fail;
+use crate::wasm_file::WasmFile;
 
 /// An app with a manifest.
 pub(crate) struct AppDir {
+    /// What opens it again: its folder, or its component's file.
+    pub(crate) path: PathBuf,
+    /// Where relative paths of the manifest begin.
     pub(crate) dir: PathBuf,
     pub(crate) source: SourceFile,
     pub(crate) app: App,
@@ -21,14 +28,30 @@ pub(crate) struct AppDir {
 }
 
 impl AppDir {
-    /// Reads the manifest in `dir`, or in the nearest folder above it if it has none.
-    pub(crate) fn open(dir: &Path) -> Result<Self, Fail> {
-        let dir = find(dir)?;
+    /// Reads the app that `path` names: a manifest, a folder that has one or lies below one that has, or a component's file.
+    pub(crate) fn open(path: &Path) -> Result<Self, Fail> {
+        if is_component(path) {
+            return Self::of_component(path);
+        }
+        let dir = find(path)?;
         let path = dir.join(MANIFEST_FILE);
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let source = SourceFile::new(shown(&path), text);
         let parsed = isomer_manifest::parse(&source).map_err(Fail::Manifest)?;
-        Ok(Self { dir, source, app: parsed.app, warnings: parsed.warnings })
+        Ok(Self { path: dir.clone(), dir, source, app: parsed.app, warnings: parsed.warnings })
+    }
+
+    /// The app that has nothing but this component, which answers every path.
+    fn of_component(path: &Path) -> Result<Self, Fail> {
+        WasmFile::open(path)?.check_http()?;
+        // Where it was named, even if that is a link: what belongs to the app lies beside it.
+        let absolute = std::path::absolute(path).map_err(|error| cannot_open(path, error))?;
+        let folder = absolute.parent().unwrap_or(Path::new("/"));
+        let dir = folder.canonicalize().map_err(|error| cannot_open(path, error))?;
+        let path = dir.join(absolute.file_name().unwrap_or_default());
+        let source = SourceFile::new(shown(&path), manifest_of(&path));
+        let parsed = isomer_manifest::parse(&source).map_err(Fail::Manifest)?;
+        Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings })
     }
 
     /// Prints what the manifest's checks have to say.
@@ -46,11 +69,41 @@ impl AppDir {
             BuildProgress::Step(text) => progress.step(text),
             BuildProgress::Output(text) => progress.line(text),
         };
-        build_app(&self.app, &self.dir, &mut report).map_err(|error| {
-            let hints = error.hints();
-            Fail::hinted(error, hints)
-        })
+        build_app(&self.app, &self.dir, &mut report).map_err(|error| self.not_built(error))
     }
+
+    /// Why the components are not up to date. A source that is not there is the manifest's mistake, and is told with its place.
+    fn not_built(&self, error: BuildError) -> Fail {
+        let hints = error.hints();
+        let (component, found) = match &error {
+            BuildError::NoFile { component, .. } => (component, None),
+            // Where there is no package at all, Cargo has nothing to add.
+            BuildError::NoPackage { component, dir, output } => {
+                (component, dir.join("Cargo.toml").is_file().then_some(output.trim()))
+            }
+            _ => return Fail::hinted(error, hints),
+        };
+        let at = self.app.components.get(component).map(|component| component.source.span).unwrap_or_default();
+        let finding = Diagnostic::error(error.to_string()).code("missing-source").at(at, "");
+        let finding = found.filter(|text| !text.is_empty()).into_iter().fold(finding, Diagnostic::note);
+        Fail::manifest(vec![hints.into_iter().fold(finding, Diagnostic::hint)], &self.source)
+    }
+}
+
+/// Is this a component's file, rather than an app's folder or manifest? What is named `.wasm` is meant as a file even if it is not there.
+pub(crate) fn is_component(path: &Path) -> bool {
+    let has = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
+    (path.is_file() && !has("toml")) || (has("wasm") && !path.is_dir())
+}
+
+/// The manifest of an app that is nothing but this component.
+fn manifest_of(wasm: &Path) -> String {
+    let name = App::single(wasm, Grants::default()).name;
+    let file = wasm.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = toml::Value::String(file);
+    format!(
+        "[app]\nname = \"{name}\"\nversion = \"0.0.0\"\n\n[components.{name}]\nwasm = {file}\nroutes = [\"/...\"]\n"
+    )
 }
 
 /// Reads the bytes of built components.
@@ -64,13 +117,27 @@ pub(crate) fn read(built: &[Built]) -> Result<Components, Fail> {
     built.iter().map(read).collect::<Result<BTreeMap<_, _>, _>>()
 }
 
-/// The app's folder: `start`, or the nearest one above it with a manifest.
+/// The app's folder: that of the manifest `start`; the folder `start`, or the nearest one above it with a manifest.
 pub(crate) fn find(start: &Path) -> Result<PathBuf, Fail> {
-    let cannot_open = |error| {
-        let error = anyhow::Error::new(error).context(format!("cannot open the folder `{}`", start.display()));
-        Fail::Usage(error)
+    // The name is looked at before links are followed: one that is called isomer.toml may lead anywhere.
+    let is_manifest = start.file_name().is_some_and(|name| name == MANIFEST_FILE) && !start.is_dir();
+    let start = match start.parent() {
+        Some(parent) if is_manifest && start.exists() => {
+            if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            }
+        }
+        _ => start,
     };
-    let absolute = start.canonicalize().map_err(cannot_open)?;
+    let absolute = start.canonicalize().map_err(|error| cannot_open(start, error))?;
+    if absolute.is_file() {
+        return Err(Fail::usage(
+            format!("`{}` is no app: neither a folder nor an {MANIFEST_FILE}", start.display()),
+            format!("name the app's folder; its manifest is called {MANIFEST_FILE}"),
+        ));
+    }
     let found = absolute.ancestors().find(|dir| dir.join(MANIFEST_FILE).is_file());
     found.map(Path::to_owned).ok_or_else(|| {
         Fail::usage(
@@ -80,8 +147,48 @@ pub(crate) fn find(start: &Path) -> Result<PathBuf, Fail> {
     })
 }
 
+fn cannot_open(path: &Path, error: std::io::Error) -> Fail {
+    Fail::Usage(anyhow::Error::new(error).context(format!("cannot open `{}`", path.display())))
+}
+
 /// A path as a person would write it: relative to where they are, if it is below.
 pub(crate) fn shown(path: &Path) -> String {
     let below = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     below.unwrap_or_else(|| path.to_owned()).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_gets_a_manifest_that_means_it() {
+        for (file, name) in [("hello.wasm", "hello"), ("My \"odd\" file.wasm", "my-odd-file"), ("1.wasm", "app")] {
+            let source = SourceFile::new("x", manifest_of(Path::new(file)));
+            let app = isomer_manifest::parse(&source).unwrap_or_else(|found| panic!("{file}: {found:?}")).app;
+            let component = &app.components[&ComponentName::new(&app.name).unwrap()];
+            assert_eq!(component.source.value, isomer_manifest::Source::Wasm(file.into()));
+            assert_eq!((app.name.as_str(), component.routes.len()), (name, 1), "{file}");
+        }
+    }
+
+    #[test]
+    fn an_app_is_its_folder_or_its_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let (app, inner) = (dir.path().join("app"), dir.path().join("app/src/inner"));
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(app.join(MANIFEST_FILE), "").unwrap();
+        std::fs::write(app.join("other.toml"), "").unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(app.join("other.toml"), elsewhere.join(MANIFEST_FILE)).unwrap();
+        let found = |path: &Path| find(path).ok().map(|dir| dir.file_name().unwrap().to_owned());
+        for path in [&app, &inner, &app.join(MANIFEST_FILE)] {
+            assert_eq!(found(path).unwrap(), "app", "{}", path.display());
+        }
+        assert_eq!(found(&elsewhere.join(MANIFEST_FILE)).unwrap(), "elsewhere");
+        for path in [&app.join("other.toml"), &inner.join(MANIFEST_FILE)] {
+            assert!(found(path).is_none(), "{}", path.display());
+        }
+    }
 }

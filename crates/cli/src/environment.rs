@@ -24,8 +24,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         about: "the folder of the toolchain made from Debian's packages [default: `guest-toolchain` in the cache folder]",
     },
     Variable {
+        name: "ISOMER_LOG",
+        about: "how much the platform says of itself, as `--log` of `isomer run` [default: `info`]",
+    },
+    Variable {
         name: "ISOMER_NODE",
-        about: "the node that is asked: `http://HOST:PORT`, `unix:PATH` or its data directory [default: `http://127.0.0.1:7171`]",
+        about: "the node that is asked: `HOST:PORT`, `unix:PATH` or its data directory [default: `127.0.0.1:7171`]",
     },
     Variable { name: "ISOMER_TOKEN", about: "its token, or a tenant's [default: the one in its data directory]" },
     Variable { name: "NO_COLOR", about: "no colours" },

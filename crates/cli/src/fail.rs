@@ -14,6 +14,9 @@ pub(crate) const FAILED: u8 = 1;
 /// Exit code of what a second signal ended at once, as shells give it for Ctrl-C (128 + SIGINT).
 pub(crate) const INTERRUPTED: u8 = 130;
 
+/// What is said beside hints that are about a manifest, where there is none.
+const NO_MANIFEST: &str = "a component that is run from its file has no manifest: `isomer new` makes an app with one";
+
 /// Exit code for a wrong command line or manifest; clap uses the same.
 const USAGE: u8 = 2;
 
@@ -59,7 +62,7 @@ impl Fail {
         match error {
             RevisionError::Plan(findings) => match source {
                 Some(source) => Self::manifest(findings, source),
-                None => Self::Manifest(findings),
+                None => Self::Manifest(findings.into_iter().map(|finding| finding.hint(NO_MANIFEST)).collect()),
             },
             RevisionError::Component { source: ref reason, .. } | RevisionError::Compose { source: ref reason, .. } => {
                 let hint = reason.hint();

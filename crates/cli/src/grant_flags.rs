@@ -8,6 +8,8 @@ use isomer_capabilities::outbound::Reach;
 use isomer_manifest::{DirGrant, Grants, OutboundHost, Spanned, is_environment_name};
 use isomer_runtime::exec::{SocketPolicy, SocketUse};
 
+use crate::address_flags::described;
+
 /// What a component that is run from its file may reach. Nothing, unless a flag says so.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(crate) struct GrantFlags {
@@ -95,10 +97,6 @@ fn host(text: &str) -> Result<OutboundHost, String> {
     let mut host: OutboundHost = text.parse().map_err(|invalid| described(&invalid))?;
     host.private = host.host == "*";
     Ok(host)
-}
-
-fn described(invalid: &isomer_manifest::InvalidText) -> String {
-    format!("{invalid}; {}", invalid.hint())
 }
 
 /// Which peers a command may open sockets to: those that its `--allow` flags name.

@@ -3,6 +3,7 @@
 //! Standard output is for machines and for what was asked for; everything said to people goes to standard error.
 //! Exit codes: 0 done, 1 failed, 2 the command line or the manifest is wrong.
 
+mod address_flags;
 mod app_dir;
 mod commands;
 mod console;
@@ -11,6 +12,7 @@ mod environment;
 mod fail;
 mod grant_flags;
 mod hosting;
+mod log_flag;
 mod outbound;
 mod processes;
 #[cfg(test)]
@@ -24,7 +26,7 @@ mod wasm_file;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::console::Console;
 
@@ -66,13 +68,26 @@ enum Command {
     Tenant(commands::tenant::Arguments),
     Secrets(commands::secrets::Arguments),
     Tokens(commands::tokens::Arguments),
+    Completions(commands::completions::Arguments),
     #[command(hide = true)]
     CompileChild(commands::compile_child::Arguments),
+}
+
+impl Command {
+    /// Has it a log of its own, or is it nothing to be told about?
+    fn logs_itself(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Dev(_) | Self::Node(_) | Self::CompileChild(_))
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let console = Console::new();
+    let log = if arguments.command.logs_itself() { Ok(None) } else { log_flag::of_command(&console) };
+    let log = match log {
+        Ok(log) => log,
+        Err(fail) => return fail.report(&console),
+    };
     let done = match arguments.command {
         Command::New(arguments) => commands::new::run(&arguments, &console),
         Command::Build(arguments) => commands::build::run(&arguments, &console),
@@ -98,8 +113,12 @@ fn main() -> ExitCode {
         Command::Tenant(arguments) => commands::tenant::run(&arguments, &console),
         Command::Secrets(arguments) => commands::secrets::run(&arguments, &console),
         Command::Tokens(arguments) => commands::tokens::run(&arguments, &console),
+        Command::Completions(arguments) => commands::completions::run(&arguments, &Arguments::command()),
         Command::CompileChild(arguments) => return commands::compile_child::run(&arguments),
     };
+    if let Some(log) = log {
+        log.flush();
+    }
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(fail) => fail.report(&console),

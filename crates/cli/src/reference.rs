@@ -72,11 +72,13 @@ fn is_everywhere(argument: &Arg) -> bool {
 fn name(argument: &Arg) -> String {
     let values = argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>();
     let values = values.join(" ");
-    match argument.get_long() {
+    let short = argument.get_short().map_or_else(String::new, |short| format!("-{short}, "));
+    let name = match argument.get_long() {
         Some(long) if matches!(argument.get_action(), ArgAction::SetTrue) => format!("--{long}"),
         Some(long) => format!("--{long} {values}"),
         None => values,
-    }
+    };
+    short + &name
 }
 
 fn meaning(argument: &Arg) -> String {
@@ -105,6 +107,36 @@ fn the_reference_is_up_to_date() {
         written == generated,
         "`docs/reference/cli.md` is not what the program gives; write it with `ISOMER_BLESS=1 cargo test -p isomer`"
     );
+}
+
+/// What has nothing of its own to print: the output is the guest's, or a script.
+const WITHOUT_JSON: [&str; 4] = ["isomer completions", "isomer exec", "isomer new", "isomer wit"];
+
+#[test]
+fn commands_are_alike() {
+    fn check(command: &Command, path: &str, problems: &mut Vec<String>) {
+        if command.get_about().is_none() {
+            problems.push(format!("`{path}` does not say what it does"));
+        }
+        let visible = || command.get_arguments().filter(|it| !is_everywhere(it) && !it.is_hide_set());
+        for argument in visible().filter(|argument| argument.get_help().is_none()) {
+            problems.push(format!("`{path}` does not say what `{}` means", name(argument)));
+        }
+        let commands: Vec<_> =
+            command.get_subcommands().filter(|it| it.get_name() != "help" && !it.is_hide_set()).collect();
+        let prints = commands.is_empty() && !WITHOUT_JSON.contains(&path);
+        if prints && !visible().any(|argument| argument.get_long() == Some("json")) {
+            problems.push(format!("`{path}` has no `--json`"));
+        }
+        for command in commands {
+            check(command, &format!("{path} {}", command.get_name()), problems);
+        }
+    }
+    let mut command = crate::Arguments::command();
+    command.build();
+    let mut problems = Vec::new();
+    check(&command, "isomer", &mut problems);
+    assert!(problems.is_empty(), "{problems:#?}");
 }
 
 #[test]

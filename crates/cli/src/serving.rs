@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
-use isomer_capabilities::{CapabilityError, DataDir, DataDirError};
+use isomer_capabilities::{CapabilityError, DataDir, DataDirError, GrantedBy};
 use isomer_front::{FrontError, Limits};
-use isomer_manifest::{App, Hinted, MONOLITH, SourceFile};
+use isomer_manifest::{App, Diagnostic, Hinted, MONOLITH, SourceFile};
 use isomer_node::parts::PartsError;
 use isomer_node::revision::{Components, Step};
 use isomer_node::tenancy::TenancyError;
@@ -26,9 +26,11 @@ use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::address_flags;
 use crate::app_dir::AppDir;
 use crate::console::{Console, print};
 use crate::fail::{Fail, INTERRUPTED};
+use crate::log_flag::LogFlag;
 use crate::outbound;
 use crate::rehearsal::stubs;
 use crate::service_manager;
@@ -36,11 +38,12 @@ use crate::service_manager;
 /// How an app is served.
 #[derive(clap::Args)]
 pub(crate) struct ServeFlags {
-    /// The shape that the app takes.
+    /// The app's shape.
     #[arg(long, default_value = MONOLITH)]
     pub(crate) shape: String,
-    /// Where to listen. Port 0 lets the system choose.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    /// Where to listen: `localhost:3000`, a port alone (on 127.0.0.1), `[::1]:3000`, or `0.0.0.0:3000` for all networks. Port 0 lets the
+    /// system choose.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
     pub(crate) listen: SocketAddr,
     /// Where data is kept [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]
@@ -51,6 +54,8 @@ pub(crate) struct ServeFlags {
     /// Log every request.
     #[arg(long)]
     pub(crate) access_log: bool,
+    #[command(flatten)]
+    pub(crate) log: LogFlag,
     /// How long requests that run may go on after the signal to stop, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) grace: u64,
@@ -130,7 +135,8 @@ impl Premises {
     pub(crate) fn new(flags: &ServeFlags, console: Console) -> Result<Self, Fail> {
         let format = if flags.json { Format::Json } else { Format::Text { colour: console.colour() } };
         let log = Log::start(std::io::stderr(), format, flags.access_log).context("cannot start the log")?;
-        isomer_observe::listen_to_warnings(log.clone());
+        let log = log.with_levels(flags.log.levels()?);
+        isomer_observe::listen_to_events(log.clone());
         let stubs: BTreeMap<_, _> = flags.stubs.iter().cloned().collect();
         Ok(Self {
             console,
@@ -313,12 +319,14 @@ impl Workshop {
         let progress = self.premises.console.progress();
         let told = |step: Step<'_>| progress.step(describe(step));
         let failed = |error| Fail::revision(error, subject.source.as_ref());
-        let made = self.sole.make(&subject.app, &subject.components, &options, &told).map_err(failed)?;
+        let granted_by = if subject.source.is_some() { GrantedBy::Manifest } else { GrantedBy::Flags };
+        let sole = self.sole.clone().granted_by(granted_by);
+        let made = sole.make(&subject.app, &subject.components, &options, &told).map_err(failed)?;
         let Made { package, plan, code, .. } = made;
-        let started = self.sole.start(package, &subject.dir, &self.data, Peers::new(), &told).await;
+        let started = sole.start(package, &subject.dir, &self.data, Peers::new(), &told).await;
         let started = started.map_err(|error| match error {
             TenancyError::Revision(error) => failed(error),
-            error => not_started(error, &self.data),
+            error => not_started(error, &self.data, subject),
         })?;
         drop((code, progress));
         self.sole.take_over(started);
@@ -342,19 +350,44 @@ impl Workshop {
     }
 }
 
-/// A store whose migrations were changed can be begun anew, by whoever can do without what is in it.
-fn not_started(error: TenancyError, data: &DataDir) -> Fail {
-    let TenancyError::Parts(PartsError::Capability(CapabilityError::Sql(
-        SqlOpenError::MigrationChanged { store, .. }
-        | SqlOpenError::MigrationMissing { store, .. }
-        | SqlOpenError::MigrationOutOfOrder { store, .. },
-    ))) = &error
-    else {
-        return error.into();
-    };
-    let files = data.sql().join(snapshot_name(store));
-    let hint = format!("or, if its data may be lost, begin with an empty store: rm {}*", files.display());
-    Hinted::new(error, hint).into()
+/// Why a revision was not started, with the way out: a granted folder that is not there is the manifest's mistake (or a flag's); a store
+/// whose migrations were changed can be begun anew, if its data may be lost.
+fn not_started(error: TenancyError, data: &DataDir, subject: &Subject) -> Fail {
+    match &error {
+        TenancyError::Parts(PartsError::Directory { component, path, source }) if is_not_there(source) => {
+            let finding = Diagnostic::error(format!(
+                "component `{component}` is granted the folder `{}`, which is not there",
+                path.display()
+            ))
+            .code("missing-folder");
+            let dirs = subject.app.components.get(component).map(|it| it.grants.dirs.as_slice()).unwrap_or_default();
+            let at = dirs.iter().find(|grant| subject.dir.join(&grant.value.host) == *path).map(|grant| grant.span);
+            match &subject.source {
+                Some(source) => {
+                    let hint = format!(
+                        "make it: mkdir -p {}; or correct `host`, which is relative to isomer.toml",
+                        path.display()
+                    );
+                    Fail::manifest(vec![finding.at(at.unwrap_or_default(), "").hint(hint)], source)
+                }
+                None => Fail::Manifest(vec![finding.hint("name a folder that is there: --dir HOST::GUEST")]),
+            }
+        }
+        TenancyError::Parts(PartsError::Capability(CapabilityError::Sql(
+            SqlOpenError::MigrationChanged { store, .. }
+            | SqlOpenError::MigrationMissing { store, .. }
+            | SqlOpenError::MigrationOutOfOrder { store, .. },
+        ))) => {
+            let files = data.sql().join(snapshot_name(store));
+            let hint = format!("or, if its data may be lost, begin with an empty store: rm {}*", files.display());
+            Hinted::new(error, hint).into()
+        }
+        _ => error.into(),
+    }
+}
+
+fn is_not_there(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 pub(crate) fn describe(step: Step<'_>) -> String {

@@ -12,6 +12,7 @@
 mod diagnostic;
 mod directory;
 mod invalid;
+mod listen;
 mod lower;
 mod model;
 mod names;
@@ -30,6 +31,7 @@ mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, HintExt, Hinted, Hints, Label, Severity};
 pub use invalid::InvalidText;
+pub use listen::parse_listen;
 pub use model::{
     App, Component, DirGrant, Grants, Limits, MONOLITH, OutboundHost, Reuse, Route, SecretSource, Shape, Source,
     SqlStore,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isomer_api::{AppName, HostPattern, RevisionId, TenantName};
-use isomer_capabilities::{DataDir, Engines, Place};
+use isomer_capabilities::{DataDir, Engines, GrantedBy, Place};
 use isomer_observe::Log;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::PoolSizes;
@@ -24,6 +24,7 @@ pub struct SoleApp {
     tenancy: Tenancy,
     tenant: TenantName,
     name: AppName,
+    granted_by: GrantedBy,
 }
 
 /// Where the instances of a group are bounded, the pool has room for as many groups that are all busy. Several such apps find place
@@ -44,7 +45,14 @@ impl SoleApp {
         let tenancy = Tenancy::new(engine, cache, log, Arc::new(EmptyShelf), options);
         let tenant: TenantName = TenantName::DEFAULT.parse().expect("the default tenant's name is one");
         tenancy.set_own_tenant(&tenant);
-        Ok(Self { tenancy, tenant, name: NAME.parse().expect("it is a name") })
+        let name = NAME.parse().expect("it is a name");
+        Ok(Self { tenancy, tenant, name, granted_by: GrantedBy::Manifest })
+    }
+
+    /// The same app, whose grants come from where `granted_by` says.
+    #[must_use]
+    pub fn granted_by(self, granted_by: GrantedBy) -> Self {
+        Self { granted_by, ..self }
     }
 
     /// Who is asked for each request.
@@ -86,7 +94,8 @@ impl SoleApp {
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Started, TenancyError> {
         let revision = RevisionId::from(package.identity());
-        let stock = Stock { package: Arc::new(package), place: Place::of_process(dir, data), log: None, access: None };
+        let place = Place { granted_by: self.granted_by, ..Place::of_process(dir, data) };
+        let stock = Stock { package: Arc::new(package), place, log: None, access: None };
         self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &stock, peers, progress).await
     }
 

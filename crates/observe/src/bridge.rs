@@ -1,35 +1,49 @@
-//! Warnings of the platform's own crates (a denied grant, a directory that cannot be opened), brought into the log.
+//! What the platform's own crates say (a denied grant, a directory that cannot be opened), brought into the log.
 //!
-//! They come through `tracing`, whose static filter keeps everything below a warning at the price of one load on the request's path.
+//! It comes through `tracing`, whose static filter keeps what [`Levels`](crate::Levels) do not ask for at the price of one load on the
+//! request's path.
 
 use std::fmt::{Debug, Write as _};
 
 use isomer_runtime::foreign;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
+use crate::levels::ALL;
 use crate::log::Log;
+use crate::record::Level;
 
-/// From now on, warnings and errors of this process's crates are lines of `log`. The first call in a process counts.
-pub fn listen_to_warnings(log: Log) {
-    let subscriber = tracing_subscriber::registry().with(Bridge(log).with_filter(LevelFilter::WARN));
+/// From now on, events of this process's crates are lines of `log`, as far as its levels ask for them. The first call in a process counts.
+pub fn listen_to_events(log: Log) {
     // Somebody else listens already: an embedder, or another node of the same tests.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(subscriber(log));
+}
+
+fn subscriber(log: Log) -> impl Subscriber + Send + Sync {
+    let targets = log.levels().targets();
+    tracing_subscriber::registry().with(Bridge(log).with_filter(targets))
 }
 
 struct Bridge(Log);
 
 impl<S: Subscriber> Layer<S> for Bridge {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if *event.metadata().level() > Level::WARN || !event.metadata().target().starts_with("isomer") {
+        let metadata = event.metadata();
+        if !metadata.target().starts_with(ALL) {
             return;
         }
+        let level = match *metadata.level() {
+            tracing::Level::ERROR => Level::Error,
+            tracing::Level::WARN => Level::Warning,
+            tracing::Level::INFO => Level::Info,
+            tracing::Level::DEBUG => Level::Debug,
+            tracing::Level::TRACE => Level::Trace,
+        };
         let mut text = Text::default();
         event.record(&mut text);
-        self.0.warn(text.message + &text.fields);
+        self.0.event(level, metadata.target(), text.message + &text.fields);
     }
 }
 
@@ -56,5 +70,82 @@ impl Visit for Text {
             }
         };
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::log::Format;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written of one event of each level, and of an event of another crate.
+    fn said(levels: &str, format: Format) -> Vec<String> {
+        let memory = Memory::default();
+        let log = Log::start(memory.clone(), format, false).unwrap().with_levels(levels.parse().unwrap());
+        tracing::subscriber::with_default(subscriber(log.clone()), || {
+            tracing::error!(target: "isomer_front::x", code = 7, "it broke");
+            tracing::warn!(target: "isomer_front::x", "it may break");
+            tracing::info!(target: "isomer_node::y", "it is done");
+            tracing::debug!(target: "isomer_node::y", part = "a", "it goes on");
+            tracing::trace!(target: "isomer_node::y", "a step");
+            tracing::error!(target: "hyper::proto", "Authorization: Bearer 123");
+        });
+        log.note("a note");
+        log.warn("a warning");
+        log.flush();
+        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        // Without the time of day.
+        text.lines().map(|line| line.get(13..).unwrap_or(line).to_owned()).collect()
+    }
+
+    #[test]
+    fn each_level_is_called_by_its_name() {
+        let all = [
+            "error it broke (code: 7)",
+            "warning it may break",
+            "it is done",
+            "debug isomer_node::y: it goes on (part: a)",
+            "trace isomer_node::y: a step",
+            "a note",
+            "warning a warning",
+        ];
+        let text = Format::Text { colour: false };
+        assert_eq!(said("trace", text), all);
+        assert_eq!(said("info", text), [&all[..3], &all[5..]].concat());
+        assert_eq!(said("error", text), all[..1]);
+        assert_eq!(said("error,node=debug", text), [all[0], all[2], all[3]]);
+        assert!(said("off", text).is_empty());
+    }
+
+    #[test]
+    fn programs_get_the_level_and_the_part() {
+        let memory = Memory::default();
+        let log = Log::start(memory.clone(), Format::Json, false).unwrap().with_levels("debug".parse().unwrap());
+        tracing::subscriber::with_default(subscriber(log.clone()), || {
+            tracing::error!(target: "isomer_front::x", "it broke");
+            tracing::debug!(target: "isomer_node::y", "it goes on");
+        });
+        log.flush();
+        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<_> = lines.iter().map(|line| [&line["event"], &line["target"], &line["text"]]).collect();
+        assert_eq!(told, [["error", "isomer_front::x", "it broke"], ["debug", "isomer_node::y", "it goes on"]]);
     }
 }

@@ -10,11 +10,13 @@
 
 pub mod app;
 mod bridge;
+mod levels;
 mod log;
 mod member;
 pub mod record;
 
 pub use app::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
-pub use bridge::listen_to_warnings;
+pub use bridge::listen_to_events;
+pub use levels::{InvalidLevels, Levels, PARTS};
 pub use log::{Format, Log};
 pub use member::MemberLog;

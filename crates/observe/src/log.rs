@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use isomer_runtime::output::{OutputSink, Stream};
 use isomer_runtime::{Failure, RequestId};
 
+use crate::levels::Levels;
 use crate::member::MemberName;
 use crate::record::{Access, Level, Record};
 
@@ -49,6 +50,7 @@ pub struct Log {
     queue: SyncSender<Message>,
     counted: Arc<Counted>,
     access: bool,
+    levels: Arc<Levels>,
 }
 
 enum Message {
@@ -70,7 +72,18 @@ impl Log {
         std::thread::Builder::new()
             .name("isomer-log".into())
             .spawn(move || write_all(io::BufWriter::new(out), &records, &counted_by_writer, format))?;
-        Ok(Self { queue, counted, access })
+        Ok(Self { queue, counted, access, levels: Arc::default() })
+    }
+
+    /// The same log, in which the platform says as much of itself as `levels` ask for.
+    #[must_use]
+    pub fn with_levels(self, levels: Levels) -> Self {
+        Self { levels: Arc::new(levels), ..self }
+    }
+
+    /// How much the platform says of itself.
+    pub fn levels(&self) -> &Levels {
+        &self.levels
     }
 
     /// Is each served request to be told?
@@ -99,12 +112,28 @@ impl Log {
 
     /// Something a person should know.
     pub fn note(&self, text: impl Into<String>) {
-        self.push(Record::note(Level::Info, text.into()));
+        self.say(Level::Info, text.into());
     }
 
     /// Something a person should look at.
     pub fn warn(&self, text: impl Into<String>) {
-        self.push(Record::note(Level::Warning, text.into()));
+        self.say(Level::Warning, text.into());
+    }
+
+    /// Something that does not work as it should.
+    pub fn error(&self, text: impl Into<String>) {
+        self.say(Level::Error, text.into());
+    }
+
+    fn say(&self, level: Level, text: String) {
+        if self.levels.includes(level) {
+            self.push(Record::note(level, text));
+        }
+    }
+
+    /// Something that a part of the platform says, which was filtered already.
+    pub(crate) fn event(&self, level: Level, target: &str, text: String) {
+        self.push(Record::event(level, target, text));
     }
 
     /// Waits until all that was said before has been written.
@@ -247,7 +276,7 @@ fn write_losses(out: &mut impl Write, dropped: &AtomicU64, format: Format) -> io
         return Ok(());
     }
     let text = format!("{lost} lines of the log were dropped: too many at once");
-    write_line(out, SystemTime::now(), None, &Record::Note { level: Level::Warning, text }, format)
+    write_line(out, SystemTime::now(), None, &Record::Note { level: Level::Warning, target: None, text }, format)
 }
 
 fn write_line(

@@ -64,6 +64,9 @@ impl MemberLog {
     }
 
     fn push(&self, level: Level, text: String) {
+        if !self.log.levels().includes(level) {
+            return;
+        }
         self.log.push_of(SystemTime::now(), Some(self.member.clone()), Record::note(level, text));
     }
 }
@@ -114,9 +117,7 @@ fn parse(line: &str) -> Option<(SystemTime, Record)> {
             reason: text("reason")?,
             backtrace: backtrace()?,
         },
-        "note" => Record::Note { level: Level::Info, text: text("text")? },
-        "warning" => Record::Note { level: Level::Warning, text: text("text")? },
-        _ => return None,
+        event => Record::Note { level: Level::of_event(event)?, target: text("target"), text: text("text")? },
     };
     let since = Duration::try_from_secs_f64(value["time"].as_f64()?).ok()?;
     Some((UNIX_EPOCH.checked_add(since)?, record))
@@ -159,8 +160,11 @@ mod tests {
                 reason: "a trap".into(),
                 backtrace: vec!["first".into()],
             },
-            Record::Note { level: Level::Info, text: "hello".into() },
-            Record::Note { level: Level::Warning, text: "oh".into() },
+            Record::Note { level: Level::Info, target: None, text: "hello".into() },
+            Record::Note { level: Level::Warning, target: None, text: "oh".into() },
+            Record::Note { level: Level::Error, target: Some("isomer_front".into()), text: "no".into() },
+            Record::Note { level: Level::Debug, target: Some("isomer_node::host".into()), text: "so".into() },
+            Record::Note { level: Level::Trace, target: None, text: "so".into() },
         ];
         // A new kind needs a number here, and a record above.
         let kind = |record: &Record| match record {
@@ -181,7 +185,9 @@ mod tests {
                 (line, record.to_text(at, None, true))
             );
         }
-        for none in ["", "thread 'main' panicked", "{}", "{\"event\":\"output\"}", "[1]"] {
+        for none in
+            ["", "thread 'main' panicked", "{}", "{\"event\":\"output\"}", "{\"event\":\"x\",\"text\":\"y\"}", "[1]"]
+        {
             assert!(parse(none).is_none(), "{none}");
         }
     }
@@ -189,7 +195,7 @@ mod tests {
     #[test]
     fn the_name_stands_in_front_and_in_its_own_field() {
         let member = MemberName { name: "pages".into(), width: 8 };
-        let record = Record::Note { level: Level::Info, text: "hello".into() };
+        let record = Record::Note { level: Level::Info, target: None, text: "hello".into() };
         assert_eq!(record.to_text(UNIX_EPOCH, Some(&member), false), "00:00:00.000 pages    hello");
         let json: Value = serde_json::from_str(&record.to_json(UNIX_EPOCH, Some(&member))).unwrap();
         assert_eq!(json["group"], "pages");

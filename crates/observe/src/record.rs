@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
+use isomer_display::size;
 use isomer_runtime::foreign::{NAME_BYTES_MAX, TEXT_BYTES_MAX, cut};
 use isomer_runtime::output::Stream;
 use isomer_runtime::{Failure, RequestId};
@@ -76,17 +77,53 @@ pub(crate) enum Record {
         reason: String,
         backtrace: Vec<String>,
     },
+    /// What the platform says of itself.
     Note {
         level: Level,
+        /// The module that says it; none where it is the process as a whole.
+        target: Option<String>,
         text: String,
     },
 }
 
-/// How loud a note of the platform is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How important a note of the platform is, the most important first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    Info,
+    Error,
     Warning,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    /// The names of lines of each level, for programs.
+    const EVENTS: [(Self, &str); 5] = [
+        (Self::Error, "error"),
+        (Self::Warning, "warning"),
+        (Self::Info, "note"),
+        (Self::Debug, "debug"),
+        (Self::Trace, "trace"),
+    ];
+
+    fn event(self) -> &'static str {
+        Self::EVENTS.into_iter().find_map(|(level, event)| (level == self).then_some(event)).unwrap_or("note")
+    }
+
+    pub(crate) fn of_event(event: &str) -> Option<Self> {
+        Self::EVENTS.into_iter().find_map(|(level, name)| (name == event).then_some(level))
+    }
+
+    /// What a person sees in front of the text.
+    fn label(self) -> Option<(Style, &'static str)> {
+        match self {
+            Self::Error => Some((AnsiColor::Red.on_default().bold(), "error")),
+            Self::Warning => Some((AnsiColor::Yellow.on_default().bold(), "warning")),
+            Self::Info => None,
+            Self::Debug => Some((AnsiColor::Blue.on_default(), "debug")),
+            Self::Trace => Some((Style::new().dimmed(), "trace")),
+        }
+    }
 }
 
 impl Record {
@@ -120,7 +157,15 @@ impl Record {
     }
 
     pub(crate) fn note(level: Level, text: String) -> Self {
-        Self::Note { level, text: if text.len() > TEXT_BYTES_MAX { cut(text, TEXT_BYTES_MAX) } else { text } }
+        let text = if text.len() > TEXT_BYTES_MAX { cut(text, TEXT_BYTES_MAX) } else { text };
+        Self::Note { level, target: None, text }
+    }
+
+    pub(crate) fn event(level: Level, target: &str, text: String) -> Self {
+        match Self::note(level, text) {
+            Self::Note { level, text, .. } => Self::Note { level, target: Some(target.to_owned()), text },
+            other => other,
+        }
     }
 
     /// Bytes that it takes while it waits to be written.
@@ -136,14 +181,14 @@ impl Record {
             | Self::CallFailed { component, reason, backtrace, .. } => {
                 component.len() + reason.len() + frames(backtrace)
             }
-            Self::Note { text, .. } => text.len(),
+            Self::Note { target, text, .. } => target.as_ref().map_or(0, String::len) + text.len(),
         };
         size_of::<Self>() + text
     }
 
     /// Does its number depend on what guests and clients do, rather than on what the platform does?
     pub(crate) fn is_of_guest(&self) -> bool {
-        !matches!(self, Self::Note { .. })
+        !matches!(self, Self::Note { level: Level::Error | Level::Warning | Level::Info, .. })
     }
 
     /// The tenant that it is about.
@@ -194,10 +239,13 @@ impl Record {
                 "reason": reason,
                 "backtrace": backtrace,
             }),
-            Self::Note { level, text } => json!({
-                "event": if *level == Level::Info { "note" } else { "warning" },
-                "text": text,
-            }),
+            Self::Note { level, target, text } => {
+                let mut value = json!({ "event": level.event(), "text": text });
+                if let Some(target) = target {
+                    value["target"] = json!(target);
+                }
+                value
+            }
         };
         if let Value::Object(fields) = &mut value {
             let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -236,11 +284,11 @@ impl Record {
                 }
                 write!(
                     text,
-                    "{status}{}{status:#} {} {} {dim}{} B {took:.1} ms {}{dim:#}",
+                    "{status}{}{status:#} {} {} {dim}{} {took:.1} ms {}{dim:#}",
                     access.status,
                     access.method,
                     printable(&access.target),
-                    access.body_bytes,
+                    size(access.body_bytes),
                     short(access.id),
                 )
                 .and_then(|()| match &access.cut_off {
@@ -265,10 +313,15 @@ impl Record {
                 write!(text, "{error}error{error:#} call{request} to `{component}`: {reason}")
                     .and_then(|()| write_frames(&mut text, backtrace))
             }
-            Self::Note { level: Level::Info, text: note } => write!(text, "{}", printable(note)),
-            Self::Note { level: Level::Warning, text: note } => {
-                let warning = style(AnsiColor::Yellow.on_default().bold());
-                write!(text, "{warning}warning{warning:#} {}", printable(note))
+            Self::Note { level, target, text: note } => {
+                let label = level.label().map_or(Ok(()), |(of_level, label)| {
+                    let of_level = style(of_level);
+                    write!(text, "{of_level}{label}{of_level:#} ")
+                });
+                // Who looks at these wants to know which part to ask for more or less of.
+                let target = target.as_deref().filter(|_| *level >= Level::Debug);
+                let target = target.map_or_else(String::new, |target| format!("{target}: "));
+                label.and_then(|()| write!(text, "{target}{}", printable(note)))
             }
         };
         debug_assert!(printed.is_ok(), "writing to a string cannot fail");

@@ -125,12 +125,14 @@ fn what_is_said_is_read_by_its_fields() {
         [
             ("stderr", Some("cart"), id, "two\u{fffd}"),
             ("node", None, None, "a revision took over"),
-            ("node", Some("cart"), id, "the guest trapped: unreachable\n  0: cart::add\n  1: cart::main"),
+            ("node", Some("cart"), id, "the guest trapped: unreachable"),
             ("node", Some("cart"), id, "the handler ended without a response (its response was cut off)"),
             ("node", Some("mail"), None, "the handler ended without a response"),
             ("node", Some("cart"), id, "answered with 413: the request's body is too large"),
         ]
     );
+    let stacks: Vec<_> = lines.iter().map(|line| line.backtrace.as_slice()).filter(|stack| !stack.is_empty()).collect();
+    assert_eq!(stacks, [["cart::add", "cart::main"]]);
 }
 
 #[test]

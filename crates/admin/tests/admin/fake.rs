@@ -80,7 +80,14 @@ pub(crate) fn revision(digit: u8) -> RevisionId {
 
 pub(crate) fn line(text: &str) -> LogLine {
     let component = Some("front".to_owned());
-    LogLine { at_ms: 1, component, stream: "stdout".to_owned(), request: None, text: text.to_owned() }
+    LogLine {
+        at_ms: 1,
+        component,
+        stream: "stdout".to_owned(),
+        request: None,
+        text: text.to_owned(),
+        backtrace: Vec::new(),
+    }
 }
 
 fn tenant_info(name: TenantName) -> TenantInfo {

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use isomer_runtime::{Guest, Owner, foreign};
 
+use crate::place::GrantedBy;
+
 pub use config::ConfigProvider;
 pub use keyvalue::KeyValueProvider;
 pub use secrets::SecretsProvider;
@@ -25,6 +27,7 @@ pub use sql::SqlProvider;
 #[derive(Debug, Clone)]
 pub struct GrantTable<T> {
     components: BTreeMap<String, Granted<T>>,
+    by: GrantedBy,
 }
 
 /// What one component was granted: by name in its manifest.
@@ -32,14 +35,14 @@ pub type Granted<T> = Arc<BTreeMap<String, T>>;
 
 impl<T> Default for GrantTable<T> {
     fn default() -> Self {
-        Self { components: BTreeMap::new() }
+        Self::new(GrantedBy::default())
     }
 }
 
 impl<T> GrantTable<T> {
-    /// Nobody has anything.
-    pub fn new() -> Self {
-        Self::default()
+    /// Grants nothing to any component yet; what is granted comes from where `by` says.
+    pub fn new(by: GrantedBy) -> Self {
+        Self { components: BTreeMap::new(), by }
     }
 
     /// Give `component` exactly `granted`.
@@ -52,7 +55,9 @@ impl<T> GrantTable<T> {
     fn of(&self, owner: &Owner) -> wasmtime::Result<OwnerGrants<T>> {
         let of_one = |name: &str| self.components.get(name).cloned().unwrap_or_else(|| Arc::new(BTreeMap::new()));
         match owner {
-            Owner::Component(name) => Ok(OwnerGrants { component: name.to_string(), granted: of_one(name) }),
+            Owner::Component(name) => {
+                Ok(OwnerGrants { component: name.to_string(), granted: of_one(name), by: self.by })
+            }
             Owner::Shared(names) => {
                 let granted = names.first().map(|name| of_one(name)).unwrap_or_else(|| Arc::new(BTreeMap::new()));
                 for name in names {
@@ -61,7 +66,7 @@ impl<T> GrantTable<T> {
                     }
                 }
                 let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-                Ok(OwnerGrants { component: names.join("`, `"), granted })
+                Ok(OwnerGrants { component: names.join("`, `"), granted, by: self.by })
             }
         }
     }
@@ -71,6 +76,7 @@ impl<T> GrantTable<T> {
 struct OwnerGrants<T> {
     component: String,
     granted: Granted<T>,
+    by: GrantedBy,
 }
 
 impl<T> OwnerGrants<T> {
@@ -78,10 +84,13 @@ impl<T> OwnerGrants<T> {
     fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<&T, String> {
         self.granted.get(name).ok_or_else(|| {
             let (component, name) = (&self.component, foreign::name(name));
-            guest.denials().tell(
-                component,
-                &format!("the {what} `{name}` was denied; to grant it, write `grants.{key} = [\"{name}\"]` under `[components.{component}]`"),
-            );
+            let way = match self.by {
+                GrantedBy::Manifest => format!("write `grants.{key} = [\"{name}\"]` under `[components.{component}]`"),
+                GrantedBy::Flags => {
+                    format!("make an app of it (`isomer new`), whose isomer.toml has `grants.{key} = [\"{name}\"]`")
+                }
+            };
+            guest.denials().tell(component, &format!("the {what} `{name}` was denied; to grant it, {way}"));
             format!("the component `{component}` has no grant for the {what} `{name}`")
         })
     }

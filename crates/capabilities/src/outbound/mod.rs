@@ -313,8 +313,8 @@ impl OutboundClient {
             };
         }
         self.tell(&format_args!(
-            "an HTTP request to `{host}:{port}` was denied; to grant it, write {}",
-            self.policy.line_to_paste(host, *port, false),
+            "an HTTP request to `{host}:{port}` was denied; to grant it, {}",
+            self.policy.way_to_grant(host, *port, false),
             host = foreign::cut(host, HOST_BYTES_MAX),
         ));
         Err(Error::HttpRequestDenied)
@@ -336,8 +336,8 @@ impl OutboundClient {
         let allowed: Vec<_> = found.into_iter().filter(|address| self.policy.allows(host, *port, *address)).collect();
         if allowed.is_empty() {
             self.tell(&format_args!(
-                "an HTTP request to `{host}:{port}` was denied: it leads to loopback or a private network; to grant it, write {}",
-                self.policy.line_to_paste(host, *port, matches!(host, Host::Name(_))),
+                "an HTTP request to `{host}:{port}` was denied: it leads to loopback or a private network; to grant it, {}",
+                self.policy.way_to_grant(host, *port, matches!(host, Host::Name(_))),
                 host = foreign::cut(host, HOST_BYTES_MAX),
             ));
             return Err(Error::DestinationIpProhibited);

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::address::Reach;
+use crate::place::GrantedBy;
 
 /// One granted host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub struct HostRule {
 pub struct OutboundPolicy {
     component: String,
     rules: Vec<HostRule>,
+    granted_by: GrantedBy,
 }
 
 /// The host of a request, as its URI has it: a name in lower case without a final dot, or an address.
@@ -65,7 +67,13 @@ impl std::fmt::Display for Host {
 impl OutboundPolicy {
     /// `component` may send requests to what `rules` say.
     pub fn new(component: &str, rules: Vec<HostRule>) -> Self {
-        Self { component: component.to_owned(), rules }
+        Self { component: component.to_owned(), rules, granted_by: GrantedBy::Manifest }
+    }
+
+    /// The same rules, from where `granted_by` says: a denial tells how to grant it there.
+    #[must_use]
+    pub fn granted_by(self, granted_by: GrantedBy) -> Self {
+        Self { granted_by, ..self }
     }
 
     /// The component.
@@ -89,15 +97,24 @@ impl OutboundPolicy {
         })
     }
 
-    /// The line of the manifest that would grant `host` and `port`.
-    pub(super) fn line_to_paste(&self, host: &Host, port: u16, private: bool) -> String {
+    /// What somebody has to do to grant `host` and `port`, from the verb on. `private`: although a name leads to a private address.
+    pub(super) fn way_to_grant(&self, host: &Host, port: u16, private: bool) -> String {
         let host = super::foreign::cut(host, super::HOST_BYTES_MAX);
         let host = match port {
             80 | 443 => host,
             _ => format!("{host}:{port}"),
         };
-        let rule = if private { format!("{{ host = \"{host}\", private = true }}") } else { format!("\"{host}\"") };
-        format!("`grants.http = [{rule}]` under `[components.{}]`", self.component)
+        match (self.granted_by, private) {
+            (GrantedBy::Flags, false) => format!("start it with `--allow {host}`"),
+            (GrantedBy::Flags, true) => {
+                "start it with `--allow` and the address itself, or with `--allow '*'`".to_owned()
+            }
+            (GrantedBy::Manifest, _) => {
+                let rule =
+                    if private { format!("{{ host = \"{host}\", private = true }}") } else { format!("\"{host}\"") };
+                format!("write `grants.http = [{rule}]` under `[components.{}]`", self.component)
+            }
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     }
     if apps.is_empty() {
         let of = arguments.tenant.as_ref().map(of_tenant).unwrap_or_default();
-        console.say(&format!("no apps; isomer deploy DIR{of}"));
+        console.say(&format!("no apps; isomer deploy APP{of}"));
         return Ok(());
     }
     let row = |app: &AppInfo| {

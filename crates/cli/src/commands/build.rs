@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use isomer_manifest::show_size;
+use isomer_display::size;
 use isomer_toolchain::Built;
 use serde_json::{Value, json};
 
@@ -16,8 +16,8 @@ use crate::fail::Fail;
 /// Build an app's components; only what has changed is built again.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's folder (or one inside it).
-    #[arg(value_name = "DIR", default_value = ".")]
+    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// Print what was built as JSON on standard output.
     #[arg(long)]
@@ -62,19 +62,10 @@ fn table(sized: &[(&Built, u64)]) -> String {
         let name = built.component.as_str();
         let state = if built.changed { "changed" } else { "fresh" };
         let took = built.took.map(seconds).unwrap_or_default();
-        let line = format!("{name:<widest$}  {:>9}  {state:<7}  {took}", show_size_rounded(*bytes));
+        let line = format!("{name:<widest$}  {:>9}  {state:<7}  {took}", size(*bytes));
         let _ = writeln!(out, "{}", line.trim_end());
     }
     out
-}
-
-/// Sizes of files are read by people here: `97.4 KiB`.
-fn show_size_rounded(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 2] = [("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.into_iter().find(|(_, size)| bytes >= *size) {
-        Some((unit, size)) => format!("{}.{} {unit}", bytes / size, bytes % size * 10 / size),
-        None => show_size(bytes),
-    }
 }
 
 fn seconds(time: Duration) -> String {

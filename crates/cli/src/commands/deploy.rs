@@ -16,22 +16,22 @@ use crate::remote::release::Packed;
 use crate::remote::show::{escaped, list, minute, of_tenant};
 use crate::remote::upload::upload;
 
-/// Build an app and give it to a node: uploaded is what the node lacks, and it serves when it has proved that it can.
+/// Build an app and deploy it to a node: only what the node lacks is uploaded, and it goes live after its health check has passed.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's folder (or one inside it).
-    #[arg(value_name = "DIR", default_value = ".")]
+    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// Whose it is. Others than `default` are made by `isomer tenant set`.
+    /// The tenant that it belongs to. Others than `default` are made by `isomer tenant set`.
     #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
     tenant: TenantName,
-    /// A host name to serve it under: `shop.example`, `*.shop.example`, or `*` for those that nobody else has; may be repeated [default: those that it has].
+    /// A host name to serve it under: `shop.example`, `*.shop.example`, or `*` for those that no other app has; may be repeated [default: those that it has].
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<HostPattern>,
-    /// The shape that it takes, in the node's one process.
+    /// The app's shape. A node runs all its groups in one process.
     #[arg(long, default_value = MONOLITH)]
     shape: String,
-    /// The name that it gets on the node [default: the manifest's].
+    /// The app's name on the node [default: the manifest's].
     #[arg(long = "as", value_name = "NAME")]
     name: Option<AppName>,
     /// What `isomer revisions` is to say of it: why it was deployed, which commit it is.

@@ -29,8 +29,8 @@ const QUIET_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Run an app, and build and replace it whenever its sources change.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's folder (or one inside it).
-    #[arg(value_name = "DIR", default_value = ".")]
+    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
@@ -63,7 +63,7 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), Fail> {
     let (sender, changes) = unbounded_channel();
     let watch = Watch::start(&app.app, &dir, &sender)?;
     let shape = arguments.serve.shape.clone();
-    let mut session = Session { dir, shape, console, workshop, served: None, watch, sender, changes };
+    let mut session = Session { path: app.path, dir, shape, console, workshop, served: None, watch, sender, changes };
     session.round(began).await?;
     tokio::select! {
         ended = serving => ended.context("the server ended unexpectedly")??,
@@ -73,6 +73,8 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), Fail> {
 }
 
 struct Session {
+    /// What opens the app again.
+    path: PathBuf,
     dir: PathBuf,
     shape: String,
     console: Console,
@@ -140,7 +142,7 @@ impl Session {
     }
 
     async fn try_round(&mut self, began: Instant) -> Result<(), Fail> {
-        let app = AppDir::open(&self.dir)?;
+        let app = AppDir::open(&self.path)?;
         if self.served.is_none() {
             app.say_warnings(&self.console);
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::address_flags;
 use crate::app_dir::AppDir;
 use crate::console::{Console, print};
 use crate::doctor::{Finding, State, disk, port, system, toolchain};
@@ -13,11 +14,12 @@ use crate::fail::Fail;
 /// Check what building and running needs: toolchain, port, data directory, limits of the system.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's folder (or one inside it); without an app there, what every app needs is checked.
-    #[arg(value_name = "DIR", default_value = ".")]
+    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP. Without an app there, what every app
+    /// needs is checked.
+    #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// The address that `run` will listen on.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
     listen: SocketAddr,
     /// Where data is kept [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]
@@ -29,7 +31,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     let app = AppDir::open(&arguments.path).ok();
-    let dir = app.as_ref().map_or_else(|| arguments.path.clone(), |app| app.dir.clone());
+    let here = if arguments.path.is_dir() { arguments.path.clone() } else { PathBuf::from(".") };
+    let dir = app.as_ref().map_or(here, |app| app.dir.clone());
     let data = arguments.data.clone().unwrap_or_else(|| dir.join(".isomer"));
     let mut findings = vec![toolchain::rust(), toolchain::guests(), port::free(arguments.listen)];
     findings.extend(disk::data_directory(&data));

@@ -1,5 +1,7 @@
 //! `isomer logs`: what an app has to say.
 
+use std::fmt::Write as _;
+
 use futures::StreamExt as _;
 use isomer_api::{LogLine, LogQuery};
 
@@ -40,13 +42,23 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     })
 }
 
-/// A line for a person. Whoever wrote it does not get to write further lines, nor to move the cursor.
+/// A line for a person, and the lines that belong to it (further ones of its text, the call stack), which are indented. Whoever wrote them
+/// does not get to write one that begins like another, nor to move the cursor.
 fn shown(line: &LogLine) -> String {
-    let LogLine { at_ms, component, stream, request, text } = line;
+    let LogLine { at_ms, component, stream, request, text, backtrace } = line;
     let who = escaped(component.as_deref().unwrap_or("node"));
     let request = request.as_ref().map(|request| format!(" {}", escaped(request.get(..8).unwrap_or(request))));
     let mark = if stream == "stderr" { "!" } else { "|" };
-    format!("{} {who}{} {mark} {}\n", instant(*at_ms), request.unwrap_or_default(), escaped(text))
+    let mut lines = text.lines();
+    let first = escaped(lines.next().unwrap_or_default());
+    let mut shown = format!("{} {who}{} {mark} {first}\n", instant(*at_ms), request.unwrap_or_default());
+    for line in lines {
+        let _ = writeln!(shown, "    {}", escaped(line));
+    }
+    for (number, frame) in backtrace.iter().enumerate() {
+        let _ = writeln!(shown, "    {number:>3}: {}", escaped(frame));
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -54,17 +66,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_stays_one_line() {
+    fn a_failure_is_read_line_by_line_and_nobody_writes_the_line_of_another() {
         let line = LogLine {
             at_ms: 1_709_164_801_007,
             component: Some("cart".to_owned()),
             stream: "stderr".to_owned(),
             request: Some("0123456789abcdef".to_owned()),
-            text: "paid\n2024-02-29 00:00:00.000 node | all is well\u{1b}[1A".to_owned(),
+            text: "paid\n2024-02-29 00:00:00.000 node | all is well\u{1b}[1A\rx".to_owned(),
+            backtrace: vec!["cart::pay (src/lib.rs:12)".to_owned(), "a\nb".to_owned()],
         };
         assert_eq!(
             shown(&line),
-            "2024-02-29 00:00:01.007 cart 01234567 ! paid\\n2024-02-29 00:00:00.000 node | all is well\\u{1b}[1A\n"
+            "2024-02-29 00:00:01.007 cart 01234567 ! paid\n\
+            \x20   2024-02-29 00:00:00.000 node | all is well\\u{1b}[1A\\rx\n\
+            \x20     0: cart::pay (src/lib.rs:12)\n\
+            \x20     1: a\\nb\n"
         );
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod apps;
 pub(crate) mod build;
 pub(crate) mod compile_child;
+pub(crate) mod completions;
 pub(crate) mod deploy;
 pub(crate) mod dev;
 pub(crate) mod doctor;

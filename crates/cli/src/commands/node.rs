@@ -17,11 +17,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::address_flags;
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::hosting::hangups::{Hangups, tell};
 use crate::hosting::inherited::Inherited;
 use crate::hosting::settings::{Config, Settings};
+use crate::log_flag::LogFlag;
 use crate::remote::node::URL_FILE;
 use crate::service_manager;
 use crate::serving::{StopSignals, cannot_listen, cannot_use_data, say_ended};
@@ -32,11 +34,12 @@ pub(crate) struct Arguments {
     /// Where it keeps everything [default: `isomer/node` in `$XDG_DATA_HOME`, which is `~/.local/share`].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Where it serves the apps; may be repeated. Port 0 lets the system choose [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDR")]
+    /// Where it serves the apps: `0.0.0.0:80` for all networks, `[::1]:80`, `localhost:80`, or a port alone (on 127.0.0.1); may be
+    /// repeated. Port 0 lets the system choose [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR", value_parser = address_flags::listen)]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Where its admins ask it: a loopback address, or `unix:PATH` [default: 127.0.0.1:7171].
-    #[arg(long, value_name = "ADDR")]
+    /// Where its admins ask it: a loopback address or a port alone, or `unix:PATH` [default: 127.0.0.1:7171].
+    #[arg(long, value_name = "ADDR", value_parser = address_flags::admin)]
     pub(crate) admin: Option<AdminAddress>,
     /// The node file: certificates, limits, and what the flags say where there are none.
     #[arg(long, value_name = "FILE")]
@@ -47,6 +50,8 @@ pub(crate) struct Arguments {
     /// Log every request, and keep each app's for `isomer logs APP --access`.
     #[arg(long)]
     pub(crate) access_log: bool,
+    #[command(flatten)]
+    pub(crate) log: LogFlag,
     /// How long requests and deployments that run may go on after the signal to stop, in seconds [default: 30].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) grace: Option<u64>,
@@ -84,7 +89,8 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
     listening.inherit(inherited.front);
     let format = if arguments.json { Format::Json } else { Format::Text { colour: console.colour() } };
     let log = Log::start(std::io::stderr(), format, arguments.access_log).context("cannot start the log")?;
-    isomer_observe::listen_to_warnings(log.clone());
+    let log = log.with_levels(arguments.log.levels()?);
+    isomer_observe::listen_to_events(log.clone());
     let options = HostOptions {
         data,
         log: log.clone(),
@@ -145,7 +151,7 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
 /// Says how compilers are confined where that is not as it should be, before one is needed.
 async fn check_compilers(host: Arc<Host>, log: Log) {
     if let Err(error) = host.confinement().await {
-        log.warn(format!("no compiler can be started: {error}; `isomer doctor` says more"));
+        log.error(format!("no compiler can be started: {error}; `isomer doctor` says more"));
     }
 }
 

@@ -11,8 +11,8 @@ use crate::fail::Fail;
 /// Explain how an app would run: groups, seams, grants, and what is missing.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's folder (or one inside it).
-    #[arg(value_name = "DIR", default_value = ".")]
+    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// The shape to plan.
     #[arg(long, default_value = MONOLITH)]

@@ -1,6 +1,6 @@
 //! `isomer run`: an app, in as many processes as its shape has groups, or a single component, until it is told to stop.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -19,8 +19,8 @@ use crate::wasm_file::WasmFile;
 /// Build an app and run it: in one process, or in one for each group of its shape. Or run a single HTTP component.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's folder (or one inside it), or a component that answers HTTP (WASI 0.3 or 0.2).
-    #[arg(value_name = "DIR | FILE.wasm", default_value = ".")]
+    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP (WASI 0.3 or 0.2).
+    #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// Run as a process of a shape of several, which another one has started.
     #[arg(long, hide = true, conflicts_with = "config")]
     member: bool,
-    #[command(flatten, next_help_heading = "Grants (for FILE.wasm; those of an app are in its isomer.toml)")]
+    #[command(flatten, next_help_heading = "Grants (for a component's file; those of an app are in its isomer.toml)")]
     grants: GrantFlags,
 }
 
@@ -62,16 +62,11 @@ fn end_with_standard_input() {
 }
 
 async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
-    if is_file(&arguments.path) {
+    if app_dir::is_component(&arguments.path) {
         single(arguments, console, began).await
     } else {
         app(arguments, console, began).await
     }
-}
-
-/// Folders are apps; what is named `.wasm` is meant as a file even if it is not there.
-fn is_file(path: &Path) -> bool {
-    path.is_file() || (path.extension().is_some_and(|extension| extension == "wasm") && !path.is_dir())
 }
 
 async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {

@@ -64,7 +64,7 @@ struct List {
 
 #[derive(clap::Args)]
 struct Whose {
-    /// Whose it is.
+    /// The tenant that the secret belongs to.
     #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
     tenant: TenantName,
     #[command(flatten)]
@@ -130,7 +130,8 @@ fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Cons
         return Err(Fail::usage("the value is empty", hint));
     }
     if value.len() as u64 > SECRET_BYTES_MAX {
-        return Err(Fail::usage("the value is longer than 64 KiB", "keep a key here, and the rest in a store"));
+        let title = format!("the value is longer than {}", isomer_display::size(SECRET_BYTES_MAX));
+        return Err(Fail::usage(title, "keep a key here, and the rest in a store"));
     }
     Ok(value)
 }

@@ -18,8 +18,8 @@ use crate::rehearsal::stubs::StubServer;
 /// Play the requests of `tests/*.toml` against the app, in each of its shapes, and check the answers.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's folder (or one inside it).
-    #[arg(value_name = "DIR", default_value = ".")]
+    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// Only this shape; may be repeated [default: all, `monolith` first].
     #[arg(long = "shape", value_name = "SHAPE")]
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             let stubs =
                 StubServer::start(&script.stubs).context("cannot listen for requests to hosts that have stubs")?;
             let setup = Setup {
-                app_dir: &app.dir,
+                app_dir: &app.path,
                 shape,
                 code: &code,
                 given_clock_and_random: script.same_answers,

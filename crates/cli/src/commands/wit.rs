@@ -12,8 +12,8 @@ pub(crate) const DEPS: &str = "wit/deps";
 /// Write the WIT packages of the platform (WASI 0.2 and 0.3, `isomer:*`) into an app's `wit/deps`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's folder (or one inside it).
-    #[arg(value_name = "DIR", default_value = ".")]
+    /// The app: its folder (or one inside it), or its isomer.toml.
+    #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
 }
 

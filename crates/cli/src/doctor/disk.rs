@@ -3,6 +3,8 @@
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
+use isomer_display::size;
+
 use super::Finding;
 
 const DATA: &str = "data";
@@ -47,7 +49,7 @@ pub(crate) fn space(dir: &Path) -> Finding {
     match fs4::available_space(existing(dir)) {
         Err(error) => Finding::warn(SPACE, format!("the free space cannot be told: {error}"), hint),
         Ok(free) => {
-            let found = format!("{:.1} GiB free", free as f64 / f64::from(1 << 30));
+            let found = format!("{} free", size(free));
             match free {
                 ..SPACE_BYTES_FAIL => Finding::fail(SPACE, found, hint),
                 SPACE_BYTES_FAIL..SPACE_BYTES_WARN => Finding::warn(SPACE, found, hint),

@@ -32,13 +32,15 @@ impl Hangups {
         if let Some(certificates) = self.certificates.clone() {
             match tokio::task::spawn_blocking(move || certificates.reload()).await {
                 Ok(Ok(loaded)) => tell(&self.log, &loaded),
-                Ok(Err(error)) => self.log.warn(format!("the certificates stay as they were: {}", with_causes(&error))),
-                Err(_) => self.log.warn("the certificates stay as they were: reading them failed"),
+                Ok(Err(error)) => {
+                    self.log.error(format!("the certificates stay as they were: {}", with_causes(&error)))
+                }
+                Err(_) => self.log.error("the certificates stay as they were: reading them failed"),
             }
         }
         match self.audit.reopen().await {
             Ok(()) => {}
-            Err(error) => self.log.warn(format!("the audit log goes on in its old file: {}", with_causes(&error))),
+            Err(error) => self.log.error(format!("the audit log goes on in its old file: {}", with_causes(&error))),
         }
         if let Some((path, before)) = &self.config {
             match Config::read(Some(path)) {
@@ -47,7 +49,7 @@ impl Hangups {
                     "`{}` has changed: addresses, paths and limits are taken from it at the next start",
                     path.display()
                 )),
-                Err(fail) => self.log.warn(fail.in_words(&Renderer::plain()).0.trim_end().to_owned()),
+                Err(fail) => self.log.error(fail.in_words(&Renderer::plain()).0.trim_end().to_owned()),
             }
         }
         self.log.note("read again: certificates and the node file; the audit log is open again");
@@ -57,7 +59,7 @@ impl Hangups {
 /// Says which certificates there are, and what is wrong with others.
 pub(crate) fn tell(log: &Log, loaded: &Loaded) {
     for error in &loaded.problems {
-        log.warn(with_causes(error));
+        log.error(with_causes(error));
     }
     for warning in &loaded.warnings {
         log.warn(warning.clone());

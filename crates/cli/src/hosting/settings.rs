@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use isomer_admin::AdminAddress;
 use isomer_capabilities::outbound::OutboundNetwork;
-use isomer_manifest::{HostFile, LinkAddress, SourceFile, parse_node_file};
+use isomer_manifest::{HostFile, LinkAddress, SourceFile, parse_listen, parse_node_file};
 use isomer_node::listening::Listening;
 use isomer_node::tenancy::{TenancyOptions, TimesMax};
 
@@ -101,10 +101,11 @@ fn network(file: &HostFile, folder: &Path, console: &Console) -> Result<Outbound
 }
 
 fn admin_address(written: &LinkAddress, folder: &Path) -> Result<AdminAddress, Fail> {
-    let text = match written {
-        LinkAddress::Unix(path) => return Ok(AdminAddress::Unix(folder.join(path))),
-        LinkAddress::Tcp { host, port } if host == "localhost" => format!("127.0.0.1:{port}"),
-        LinkAddress::Tcp { host, port } => format!("{host}:{port}"),
-    };
-    text.parse().map_err(|error: isomer_admin::InvalidAddress| Fail::Usage(error.into()))
+    if let LinkAddress::Unix(path) = written {
+        return Ok(AdminAddress::Unix(folder.join(path)));
+    }
+    parse_listen(&written.to_string()).map(AdminAddress::Tcp).map_err(|error| {
+        let hint = error.hint();
+        Fail::usage(error.to_string(), hint)
+    })
 }

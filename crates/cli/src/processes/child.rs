@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_display::Ended;
 use isomer_observe::MemberLog;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -190,32 +191,10 @@ fn this_program() -> io::Result<PathBuf> {
     if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
 
-/// How a process ended, in words.
+/// How a process ended, from the verb on.
 pub(super) fn in_words(status: &io::Result<ExitStatus>) -> Arc<str> {
-    use std::os::unix::process::ExitStatusExt as _;
     match status {
-        Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit code {code}").into(),
-            (None, Some(signal)) => match signal_name(signal) {
-                Some(name) => format!("signal {signal} ({name})").into(),
-                None => format!("signal {signal}").into(),
-            },
-            (None, None) => "an unknown end".into(),
-        },
-        Err(error) => format!("nobody knows how ({error})").into(),
+        Ok(status) => Ended::from(*status).to_string().into(),
+        Err(error) => format!("ended, and it is not known how ({error})").into(),
     }
-}
-
-/// The signals that end processes without their doing.
-fn signal_name(signal: i32) -> Option<&'static str> {
-    Some(match signal {
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL; the system's, where memory ran out",
-        11 => "SIGSEGV",
-        15 => "SIGTERM",
-        _ => return None,
-    })
 }

@@ -41,7 +41,8 @@ async fn serve(control: &Arc<Control>, order: &Order, listener: Option<TcpListen
         drop(signal(kind).context("cannot take over the signals")?);
     }
     let log = Log::start(std::io::stdout(), Format::Json, order.access_log).context("cannot start the log")?;
-    isomer_observe::listen_to_warnings(log.clone());
+    let log = log.with_levels(order.log.parse().context("the supervisor's levels cannot be read")?);
+    isomer_observe::listen_to_events(log.clone());
     let source = SourceFile::new(order.manifest.0.as_str(), order.manifest.1.as_str());
     let mut app = isomer_manifest::parse(&source).map_err(Fail::Manifest)?.app;
     secrets::take(&mut app, order.given_secrets.as_deref())?;

@@ -27,6 +27,8 @@ pub(super) struct Order {
     pub(super) sockets: BTreeMap<String, PathBuf>,
     /// The private directory, to be removed by whoever finds that the supervisor is gone.
     pub(super) home: PathBuf,
+    /// How much the platform is to say of itself.
+    pub(super) log: String,
     /// Is every request to be logged?
     pub(super) access_log: bool,
     /// How long requests may go on after the word to stop, in seconds.

@@ -168,7 +168,7 @@ impl Supervisor {
                             self.console.say(text);
                         }
                         let pause = pause.as_millis();
-                        member.log.warn(format!("process{pid} ended by {how}; it is started again in {pause} ms"));
+                        member.log.warn(format!("process{pid} {how}; it is started again in {pause} ms"));
                     }
                     Ending::NeverStarted => {
                         let fail = never_started(&self.console, &member.order, &how, end);
@@ -191,7 +191,7 @@ fn never_started(console: &Console, order: &Order, how: &str, end: End) -> Fail 
             Fail::Said { text: format!("{text}note: so says group `{group}` of shape `{shape}`\n"), code }
         }
         None => {
-            let error = Diagnostic::error(format!("group `{group}` ended before it answered, by {how}"));
+            let error = Diagnostic::error(format!("group `{group}` {how} before it answered"));
             said(console, end.last_lines.into_iter().fold(error, Diagnostic::note))
         }
     }
@@ -199,7 +199,8 @@ fn never_started(console: &Console, order: &Order, how: &str, end: End) -> Fail 
 
 fn too_often(console: &Console, order: &Order, how: &str, end: &End) -> Fail {
     let (group, times, window) = (&order.group, RESTARTS_MAX + 1, WINDOW.as_secs());
-    let error = Diagnostic::error(format!("group `{group}` ended {times} times within {window} s, at last by {how}"));
+    let error =
+        Diagnostic::error(format!("group `{group}` ended {times} times within {window} s; the last time it {how}"));
     let last_words = end.failed.iter().flat_map(|(text, _)| text.lines().map(str::to_owned));
     let notes = end.last_lines.iter().cloned().chain(last_words);
     said(console, notes.fold(error, Diagnostic::note))
@@ -228,6 +229,7 @@ fn members(premises: &Premises, opened: &Opened, subject: &Subject<'_>, home: &H
             cache: opened.code.clone(),
             sockets: sockets.clone(),
             home: home.path().to_owned(),
+            log: premises.log.levels().to_string(),
             access_log: premises.log.wants_access(),
             grace_s: premises.grace.as_secs(),
             colour: premises.console.colour(),

@@ -25,7 +25,7 @@ pub(crate) const URL_FILE: &str = "admin.url";
 /// Which node is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct NodeFlags {
-    /// The node: `http://HOST:PORT`, `unix:PATH`, or its data directory on this machine [default: `$ISOMER_NODE`, or http://127.0.0.1:7171].
+    /// The node: `HOST:PORT` or `http://HOST:PORT`, `unix:PATH`, or its data directory on this machine [default: `$ISOMER_NODE`, or http://127.0.0.1:7171].
     #[arg(long, value_name = "NODE")]
     pub(crate) node: Option<String>,
     /// The file with the node's token, or with a tenant's; `-` is standard input [default: `$ISOMER_TOKEN`, or `admin.token` in the node's data directory].
@@ -42,7 +42,7 @@ pub(crate) struct AppFlags {
     /// The app.
     #[arg(value_name = "APP")]
     pub(crate) app: AppName,
-    /// Whose it is.
+    /// The tenant that the app belongs to.
     #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
     pub(crate) tenant: TenantName,
     #[command(flatten)]
@@ -67,7 +67,10 @@ impl NodeFlags {
             None => (NodeAddress::from(&isomer_admin::AdminAddress::default()), None),
             Some(text) => match NodeAddress::parse(text) {
                 Some(node) => (node, None),
-                None => (of_directory(text)?, Some(PathBuf::from(text))),
+                None => match without_scheme(text) {
+                    Some(node) => (node, None),
+                    None => (of_directory(text)?, Some(PathBuf::from(text))),
+                },
             },
         };
         let token = match (&self.token_file, variable(TOKEN_VARIABLE)) {
@@ -90,13 +93,26 @@ impl NodeFlags {
     }
 }
 
+/// The node at `localhost:7171`, `:7171` or `7171`, unless that is a folder.
+fn without_scheme(text: &str) -> Option<NodeAddress> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    let authority = match port.parse::<u16>() {
+        Ok(port) => format!("127.0.0.1:{port}"),
+        Err(_) => text.to_owned(),
+    };
+    let has_port =
+        authority.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let node = NodeAddress::parse(&format!("http://{authority}")).filter(|_| has_port && !authority.contains('/'));
+    node.filter(|_| !Path::new(text).exists())
+}
+
 /// The node with this data directory.
 fn of_directory(text: &str) -> Result<NodeAddress, Fail> {
     let path = Path::new(text);
     if !path.is_dir() {
         return Err(Fail::usage(
             format!("`{}` is neither the address of a node nor a data directory", escaped(text)),
-            "write `http://HOST:PORT`, `unix:PATH` or the folder that the node keeps its data in",
+            "write `HOST:PORT`, `unix:PATH` or the folder that the node keeps its data in",
         ));
     }
     let file = path.join(URL_FILE);
@@ -180,4 +196,26 @@ struct Cause(String);
 /// Is this what a node says of a thing that is not there?
 pub(crate) fn is_missing(error: &ClientError) -> bool {
     matches!(error, ClientError::Problem(problem) if problem.kind == ProblemKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_named_without_its_scheme() {
+        let named = |text: &str| without_scheme(text).map(|node| node.to_string());
+        for (text, url) in [
+            ("localhost:7171", "http://localhost:7171"),
+            (":7171", "http://127.0.0.1:7171"),
+            ("7171", "http://127.0.0.1:7171"),
+            ("[::1]:7171", "http://[::1]:7171"),
+            ("node.internal:80", "http://node.internal:80"),
+        ] {
+            assert_eq!(named(text).as_deref(), Some(url));
+        }
+        for folder in ["", "data", "/var/lib/isomer", "./a:1", ":", "user@host:80", "src"] {
+            assert_eq!(named(folder), None, "{folder}");
+        }
+    }
 }

@@ -80,14 +80,7 @@ pub(crate) fn span(seconds: u64) -> String {
 
 /// A size as people read it: `97.4 KiB`.
 pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.into_iter().find(|(_, size)| bytes >= *size) {
-        Some((unit, size)) => match (bytes / size, bytes % size / (size / 10)) {
-            (whole, 0) => format!("{whole} {unit}"),
-            (whole, tenths) => format!("{whole}.{} {unit}", tenths.min(9)),
-        },
-        None => format!("{bytes} B"),
-    }
+    isomer_display::size(bytes).to_string()
 }
 
 /// A quota of bytes.
@@ -152,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn lengths_and_sizes_are_short() {
+    fn lengths_and_quotas_are_short() {
         assert_eq!([0, 59, 61, 7_200, 90_000].map(span), ["0 s", "59 s", "1 min 1 s", "2 h 0 min", "1 d 1 h"]);
-        assert_eq!([0, 1023, 1536, 1 << 30].map(size), ["0 B", "1023 B", "1.5 KiB", "1 GiB"].map(ToOwned::to_owned));
+        assert_eq!([1536, u64::MAX].map(size_quota), ["1.5 KiB", "unlimited"].map(ToOwned::to_owned));
         assert_eq!([cores(500), cores(2000), cores(u32::MAX)], ["0.5", "2", "unlimited"]);
     }
 }

@@ -84,3 +84,23 @@ fn wit_writes_the_platforms_packages_once() {
     assert!(workspace.path("wit/deps/wasi-http-0.3.0/package.wit").is_file());
     assert_run!(workspace, workspace.run(&["wit"]));
 }
+
+#[test]
+fn a_component_is_an_app_for_every_command_that_takes_one() {
+    let workspace = Workspace::new();
+    workspace.guest("http-hello", "Hello_World.wasm");
+    let plan = workspace.run(&["plan", "Hello_World.wasm"]);
+    assert!(plan.starts_with("exit code: 0\n") && plan.contains("hello-world"), "{plan}");
+    let build = workspace.run(&["build", "Hello_World.wasm"]);
+    assert!(build.starts_with("exit code: 0\n") && build.contains("hello-world"), "{build}");
+    let doctor = workspace.run(&["doctor", "Hello_World.wasm", "--listen", ":0"]);
+    assert!(doctor.contains("127.0.0.1:0 is free"), "{doctor}");
+    workspace.write("tests/hello.toml", "[[case]]\nname = \"it answers\"\nrequest = \"GET /\"\n");
+    let test = workspace.run(&["test", "Hello_World.wasm"]);
+    assert!(test.starts_with("exit code: 0\n"), "{test}");
+    let mut dev = workspace.serve(&["dev", "Hello_World.wasm"]);
+    assert_eq!(dev.get("/"), (200, "hello from WASI 0.3\n".to_owned()));
+    workspace.guest("http-hello-p2", "Hello_World.wasm");
+    assert_eq!(dev.event()["event"], "replaced");
+    assert_eq!(dev.get("/"), (200, "hello from WASI 0.2\n".to_owned()));
+}

@@ -30,6 +30,34 @@ fn no_manifest() {
 }
 
 #[test]
+fn no_address_to_listen_on() {
+    let workspace = Workspace::new();
+    let runs = ["localhost", "*:80", "http://localhost:3000", "shop.example:80", ":70000"]
+        .map(|address| workspace.run(&["run", "--listen", address]));
+    assert_run!(workspace, runs.join("\n"));
+}
+
+#[test]
+fn what_says_no_level_of_the_log() {
+    let workspace = Workspace::new();
+    let output = workspace.command(&["build"]).env("ISOMER_LOG", "loud").output().unwrap();
+    let of_environment = String::from_utf8(output.stderr).unwrap();
+    let of_flag = workspace.run(&["run", "--log", "h2=debug"]);
+    assert_run!(workspace, format!("{of_flag}\n{:?}\n{of_environment}", output.status.code()));
+}
+
+#[test]
+fn no_app() {
+    let workspace = Workspace::with_manifest(SMALLEST);
+    workspace.write("other.toml", "");
+    workspace.write("notes.txt", "hello");
+    workspace.guest("pong", "pong.wasm");
+    workspace.guest("command-hello", "tool.wasm");
+    let named = ["other.toml", "notes.txt", "nowhere/isomer.toml", "pong.wasm", "tool.wasm", "nothing.wasm"];
+    assert_run!(workspace, named.map(|path| workspace.run(&["plan", path])).join("\n"));
+}
+
+#[test]
 fn no_folder() {
     let workspace = Workspace::new();
     assert_run!(workspace, workspace.run(&["build", "nowhere"]));
@@ -102,6 +130,25 @@ fn source_file_that_is_not_there() {
 #[test]
 fn source_command_that_fails() {
     let workspace = Workspace::with_manifest(&manifest("command = \"echo oh; exit 3\"\nwasm = \"hello.wasm\""));
+    assert_run!(workspace, workspace.run(&["build"]));
+}
+
+#[test]
+fn source_command_that_is_killed() {
+    // As the system does it where memory runs out: the command itself, or the last one of the shell's.
+    for (command, ended) in [
+        ("kill -KILL $$", "was killed by SIGKILL (possibly out of memory)"),
+        ("sh -c 'kill -KILL $$'; exit $?", "ended with exit code 137: killed by SIGKILL (possibly out of memory)"),
+    ] {
+        let workspace = Workspace::with_manifest(&manifest(&format!("command = \"{command}\"\nwasm = \"hello.wasm\"")));
+        let said = workspace.run(&["build"]);
+        assert!(said.starts_with("exit code: 1\n") && said.contains(ended), "{said}");
+    }
+}
+
+#[test]
+fn source_command_that_makes_nothing() {
+    let workspace = Workspace::with_manifest(&manifest("command = \"true\"\nwasm = \"hello.wasm\""));
     assert_run!(workspace, workspace.run(&["build"]));
 }
 

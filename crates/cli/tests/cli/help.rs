@@ -63,6 +63,21 @@ fn help_of_doctor() {
 }
 
 #[test]
+fn help_of_completions() {
+    let workspace = Workspace::new();
+    assert_run!(workspace, workspace.run(&["completions", "--help"]));
+}
+
+#[test]
+fn completions_are_printed() {
+    let workspace = Workspace::new();
+    for (shell, part) in [("bash", "complete -F"), ("zsh", "#compdef isomer"), ("fish", "complete -c isomer")] {
+        let said = workspace.run(&["completions", shell]);
+        assert!(said.starts_with("exit code: 0\n") && said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn nothing_asked() {
     let workspace = Workspace::new();
     let said = workspace.run(&[]);

@@ -124,7 +124,73 @@ fn a_single_component_reaches_the_hosts_of_its_flags() {
     let path = format!("/?url=http://{address}/");
     let denied = workspace.serve(&["run", "fetch.wasm"]);
     assert!(!denied.get(&path).1.contains("upstream"), "{:?}", denied.get(&path));
-    denied.wait_for_log("was denied");
+    // There is no manifest that could grant it.
+    denied.wait_for_log(&format!("was denied; to grant it, start it with `--allow {address}`"));
     let allowed = workspace.serve(&["run", "fetch.wasm", "--allow", &address.to_string()]);
     assert!(allowed.get(&path).1.contains("upstream"), "{:?}", allowed.get(&path));
+}
+
+#[test]
+fn an_app_is_named_by_its_manifest_too_and_listens_where_it_is_told() {
+    let workspace = Workspace::ping_pong("");
+    let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
+    for (address, host) in [("localhost:0", "127.0.0.1"), (":0", "127.0.0.1"), ("0", "127.0.0.1"), ("[::1]:0", "[::1]")]
+    {
+        if host == "[::1]" && !has_ipv6 {
+            continue;
+        }
+        let server = workspace.serve_at(address, &["run", "isomer.toml"]);
+        assert_eq!(server.address().rsplit_once(':').unwrap().0, host);
+        assert_eq!(server.get("/greet?name=ann").0, 200);
+        assert_eq!(server.stop(), Some(0));
+    }
+}
+
+#[test]
+fn a_store_that_no_flag_can_grant_is_denied_with_the_way_to_a_manifest() {
+    let workspace = Workspace::new();
+    workspace.guest("kv-probe", "kv.wasm");
+    let server = workspace.serve(&["run", "kv.wasm"]);
+    server.get("/get?store=scores&key=a");
+    let said = server.wait_for_log("was denied");
+    assert!(said.contains("`isomer new`"), "{said}");
+}
+
+const LOG_APP: &str = "[app]\nname = \"log\"\nversion = \"1.0.0\"\n\n\
+    [components.it]\nwasm = \"it.wasm\"\nroutes = [\"/...\"]\n\
+    grants = { secrets = [\"key\"], config = { WORD = \"config-value\" } }\n\n[secrets]\nkey = { env = \"KEY\" }\n";
+
+#[test]
+fn the_platform_says_as_much_as_it_is_asked_for_and_never_a_secret() {
+    let workspace = Workspace::with_manifest(LOG_APP);
+    workspace.guest("secret-probe", "it.wasm");
+    let talk = |flags: &[&str], variables: &[(&str, &str)]| {
+        let variables = [variables, &[("KEY", "secret-value")]].concat();
+        let server = workspace.serve_with(&[&["run"], flags].concat(), &variables);
+        let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head =
+            "GET /?name=key HTTP/1.1\r\nhost: a\r\nauthorization: Bearer header-value\r\nconnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        // It ends before its first request: said at the level of debugging.
+        let mut broken = std::net::TcpStream::connect(server.address()).unwrap();
+        broken.set_read_timeout(Some(PATIENCE)).unwrap();
+        broken.write_all(b"no HTTP\r\n\r\n").unwrap();
+        let _ = broken.read_to_end(&mut answer);
+        server.log_to_the_end()
+    };
+    let quiet = talk(&[], &[]);
+    assert!(!quiet.iter().any(|line| line.contains("\"event\":\"debug\"")), "{quiet:?}");
+    for loud in [talk(&["--log", "trace"], &[]), talk(&[], &[("ISOMER_LOG", "front=debug")])] {
+        let debug = loud.iter().find(|line| line.contains("\"event\":\"debug\"")).unwrap_or_else(|| panic!("{loud:?}"));
+        assert!(debug.contains("\"target\":\"isomer_front::connection\""), "{debug}");
+        for told in ["secret-value", "header-value", "config-value"] {
+            assert!(!loud.iter().any(|line| line.contains(told)), "{told}: {loud:?}");
+        }
+    }
+    // The flag comes first.
+    let flag = talk(&["--log", "info"], &[("ISOMER_LOG", "trace")]);
+    assert!(!flag.iter().any(|line| line.contains("\"event\":\"debug\"")), "{flag:?}");
 }

@@ -81,9 +81,16 @@ impl Workspace {
         }
         command.env("XDG_CACHE_HOME", self.path(".cache"));
         command.env("XDG_DATA_HOME", self.path(".data"));
-        for variable in
-            ["ISOMER_NODE", "ISOMER_TOKEN", "SSL_CERT_FILE", "COLUMNS", "CLICOLOR_FORCE", "NO_COLOR", "RUST_BACKTRACE"]
-        {
+        for variable in [
+            "ISOMER_LOG",
+            "ISOMER_NODE",
+            "ISOMER_TOKEN",
+            "SSL_CERT_FILE",
+            "COLUMNS",
+            "CLICOLOR_FORCE",
+            "NO_COLOR",
+            "RUST_BACKTRACE",
+        ] {
             command.env_remove(variable);
         }
         command
@@ -119,6 +126,11 @@ impl Workspace {
         let mut command = self.command(&arguments);
         command.envs(variables.iter().copied());
         self.started(command)
+    }
+
+    /// Starts a server at this address. Waits until it answers.
+    pub(crate) fn serve_at(&self, address: &str, arguments: &[&str]) -> Server {
+        self.started(self.command(&[arguments, &["--listen", address, "--json"]].concat()))
     }
 
     /// Starts a server as a service manager does that listens for it: `socket` is descriptor 3 under this name. Waits until it answers.
@@ -246,6 +258,13 @@ impl Server {
                 Err(_) => panic!("nobody said `{text}`"),
             }
         }
+    }
+
+    /// SIGTERM; all lines on standard error that were not waited for.
+    pub(crate) fn log_to_the_end(self) -> Vec<String> {
+        signal("TERM", self.child.id());
+        let next = || self.log.recv_timeout(PATIENCE).ok();
+        std::iter::from_fn(next).collect()
     }
 
     /// The status and the body of `GET path`.

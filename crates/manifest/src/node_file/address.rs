@@ -48,7 +48,7 @@ impl FromStr for LinkAddress {
         if let Some((_, rest)) = text.split_once("://") {
             let meant = rest.trim_end_matches('/');
             let meant = Some(meant).filter(|meant| meant.parse::<Self>().is_ok());
-            return Err(invalid("it is not a URL").suggest(meant));
+            return Err(invalid("it is a URL, of which host and port are wanted").suggest(meant));
         }
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
             Some((host, port)) => {

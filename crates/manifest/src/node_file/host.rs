@@ -1,11 +1,12 @@
 //! What a node needs that hosts apps of many tenants (`isomer node`): where it keeps them, where it listens, what it takes on.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
+use crate::listen::{parse_listen, with_host};
 use crate::source::{Span, Spanned};
 use crate::units::{parse_duration, parse_size};
 
@@ -143,7 +144,7 @@ pub(super) fn read(
         proxy_protocol: front.proxy_protocol,
         admin_listen: admin
             .listen
-            .and_then(|at| reader.value(at.map(|text| text.0), "bad-address", |text| text.parse())),
+            .and_then(|at| reader.value(at.map(|text| text.0), "bad-address", |text| with_host(text).parse())),
         admin_remote: admin.remote,
         admin_hosts: admin.hosts,
         outbound_authority: outbound.authority.map(|path| path.map(|text| PathBuf::from(text.0))),
@@ -204,7 +205,7 @@ impl Reader<'_> {
             RawAddresses::One(text) => vec![text],
             RawAddresses::Several(texts) => texts,
         };
-        let read = |text: AddressText| self.value(Spanned::new(text.0, span), "bad-address", socket);
+        let read = |text: AddressText| self.value(Spanned::new(text.0, span), "bad-address", parse_listen);
         texts.into_iter().filter_map(read).collect()
     }
 
@@ -253,19 +254,6 @@ impl Reader<'_> {
             stream,
             statement_timeout,
         }
-    }
-}
-
-/// The front door listens at addresses of this machine: names are not looked up.
-fn socket(text: &str) -> Result<SocketAddr, InvalidText> {
-    let invalid = |problem: &str| InvalidText::new("an address of this machine", "0.0.0.0:443", text, problem);
-    match text.parse::<LinkAddress>()? {
-        LinkAddress::Tcp { host, port } if host == "localhost" => Ok((Ipv4Addr::LOCALHOST, port).into()),
-        LinkAddress::Tcp { host, port } => {
-            let address: IpAddr = host.parse().map_err(|_| invalid("the host must be an IP address"))?;
-            Ok((address, port).into())
-        }
-        LinkAddress::Unix(_) => Err(invalid("the front door listens on TCP")),
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) use raw::RawNodeFile;
 
 use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
+use crate::listen::with_host;
 use crate::parse::syntax_errors;
 use crate::raw::PathText;
 use crate::schema::NODE_SCHEMA;
@@ -129,7 +130,10 @@ fn read(text: &str, found: &mut Vec<Diagnostic>) -> Option<NodeFile> {
     };
     let mut address = |text: AddressText, span| text.0.parse().map_err(|error| report(error, span)).ok();
     let listen = raw.link.and_then(|link| link.value.listen);
-    let listen = listen.and_then(|at| Some(Spanned::new(address(at.value, at.span)?, at.span)));
+    let listen = listen.and_then(|at| {
+        let text = AddressText(with_host(&at.value.0).into_owned());
+        Some(Spanned::new(address(text, at.span)?, at.span))
+    });
     let mut peers = BTreeMap::new();
     let mut empty = vec![];
     for (group, written) in raw.peers {

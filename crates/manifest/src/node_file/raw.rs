@@ -59,9 +59,9 @@ pub(crate) struct RawHost {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawFront {
-    /// IP addresses and ports for HTTP without TLS.
+    /// IP addresses and ports for HTTP without TLS. A port alone (`:80`) and `localhost:80` are 127.0.0.1.
     pub(crate) listen: Option<Spanned<RawAddresses>>,
-    /// IP addresses and ports for HTTP over TLS.
+    /// IP addresses and ports for HTTP over TLS, likewise.
     pub(crate) listen_tls: Option<Spanned<RawAddresses>>,
     /// Certificates: chosen by the host that a client names, read again when the node gets SIGHUP.
     pub(crate) tls: Option<RawFrontTls>,
@@ -235,7 +235,7 @@ pub(crate) struct RawTls {
 
 text_types! {
     /// Where a group listens or is reached.
-    AddressText: "address", json!({ "pattern": "^(unix:.+|.+:[0-9]+)$" }), "10.0.0.7:7070";
+    AddressText: "address", json!({ "pattern": "^(unix:.+|.*:[0-9]+|[0-9]+)$" }), "10.0.0.7:7070";
     /// IP addresses.
     NetworkText: "network", json!({ "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$" }), "10.0.0.0/8";
 }

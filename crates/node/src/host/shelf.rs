@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use isomer_api::{AppName, Problem, ProblemKind, Release, RevisionId, TenantName};
 use isomer_capabilities::secrets::{Secret, SecretValues};
-use isomer_capabilities::{AppFiles, NodeDir, Place};
+use isomer_capabilities::{AppFiles, GrantedBy, NodeDir, Place};
 use isomer_observe::{AppLog, AppLogs};
 use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
@@ -80,6 +80,7 @@ impl OnDisk {
             outbound: None,
             secrets: SecretValues::Given(secrets.collect()),
             trial: None,
+            granted_by: GrantedBy::Manifest,
         };
         let access = if self.access_log { Some(self.access_of(tenant, app)?) } else { None };
         Ok(Stock { package, place, log: Some(self.log_of(tenant, app)?), access })

@@ -323,7 +323,7 @@ impl TestNode {
 
     /// Has the warnings of this process come into this node's log; only the first node that asks gets them.
     pub(crate) fn hear_warnings(&self) {
-        isomer_observe::listen_to_warnings(self.log.clone());
+        isomer_observe::listen_to_events(self.log.clone());
     }
 
     /// The lines that `component` printed until now, to `stream`.

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use isomer_api::{AppName, HostPattern, Quotas, RevisionId, TenantName, Usage};
 use isomer_capabilities::outbound::TenantHosts;
 use isomer_capabilities::secrets::SecretValues;
-use isomer_capabilities::{AppFiles, Place, StorageAccount};
+use isomer_capabilities::{AppFiles, GrantedBy, Place, StorageAccount};
 use isomer_front::Limits;
 use isomer_manifest::App;
 use isomer_node::revision::{Components, engine};
@@ -106,6 +106,7 @@ impl TestShelf {
             outbound: Some(Arc::new(TenantHosts::new(None).unwrap())),
             secrets: SecretValues::Given(Default::default()),
             trial: None,
+            granted_by: GrantedBy::Manifest,
         }
     }
 }

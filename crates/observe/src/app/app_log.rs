@@ -1,6 +1,5 @@
 //! One app's log, as those see it who say something or read it.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,7 +20,7 @@ use crate::record::Access;
 /// What a line takes beside its text: names, time, quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
 
-/// The most bytes of a text that is not a guest's own line: reasons and call stacks.
+/// The most bytes of a text that is not a guest's own line, and of a call stack.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// An app's log. Cheap to clone; saying something never blocks.
@@ -155,7 +154,8 @@ impl AppLog {
         if app.closed.load(Ordering::Acquire) {
             return;
         }
-        let bytes = line.text.len() + LINE_OVERHEAD_BYTES;
+        let frames: usize = line.backtrace.iter().map(String::len).sum();
+        let bytes = line.text.len() + frames + LINE_OVERHEAD_BYTES;
         if !app.quota.take(bytes as u64, Instant::now()) {
             self.lost(&app.over_quota);
         } else if !app.queue.push(app, line, bytes) {
@@ -170,12 +170,10 @@ impl AppLog {
     }
 
     fn push_failure(&self, component: &str, request: Option<RequestId>, failure: &Failure, end: &str) {
-        let mut text = format!("{failure}{end}");
-        for (number, frame) in failure.backtrace().iter().enumerate() {
-            let written = write!(text, "\n{number:>3}: {frame}");
-            debug_assert!(written.is_ok(), "writing to a string cannot fail");
-        }
-        self.push(LogLine { component: Some(component.to_owned()), ..of_request(cut(text, TEXT_BYTES_MAX), request) });
+        let text = format!("{failure}{end}");
+        let line = of_request(cut(text, TEXT_BYTES_MAX), request);
+        let backtrace = frames(failure.backtrace());
+        self.push(LogLine { component: Some(component.to_owned()), backtrace, ..line });
     }
 }
 
@@ -219,5 +217,33 @@ fn of_request(text: String, request: Option<RequestId>) -> LogLine {
         stream: "node".to_owned(),
         request: request.map(|id| id.to_string()),
         text,
+        backtrace: Vec::new(),
+    }
+}
+
+/// As many frames as there may be bytes; the last element says how many are missing.
+fn frames(all: &[String]) -> Vec<String> {
+    let mut bytes = 0;
+    let fits = |frame: &&String| {
+        bytes += frame.len();
+        bytes <= TEXT_BYTES_MAX
+    };
+    let mut frames: Vec<String> = all.iter().take_while(fits).cloned().collect();
+    if frames.len() < all.len() {
+        frames.push(format!("… {} more", all.len() - frames.len()));
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_stack_without_end_is_cut_between_two_frames() {
+        let all = vec!["f".repeat(1000); 40];
+        let shown = frames(&all);
+        assert_eq!((shown.len(), shown[15].len(), shown[16].as_str()), (17, 1000, "… 24 more"));
+        assert_eq!(frames(&all[..16]), all[..16]);
     }
 }

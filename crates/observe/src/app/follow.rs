@@ -63,7 +63,7 @@ impl Follower {
 }
 
 fn bytes_of(line: &LogLine) -> usize {
-    size_of::<LogLine>() + line.text.len()
+    size_of::<LogLine>() + line.text.len() + line.backtrace.iter().map(String::len).sum::<usize>()
 }
 
 impl Stream for Followed {

@@ -1,0 +1,44 @@
+//! Addresses as flags: where to listen.
+
+use std::net::SocketAddr;
+
+use isomer_admin::AdminAddress;
+use isomer_manifest::{InvalidText, parse_listen};
+
+/// Reads the value of a `--listen` flag.
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
+    parse_listen(text).map_err(|invalid| described(&invalid))
+}
+
+/// Reads the value of `--admin`: an address to listen on, or `unix:PATH`.
+pub(crate) fn admin(text: &str) -> Result<AdminAddress, String> {
+    if text.starts_with("unix:") {
+        return text.parse().map_err(|error: isomer_admin::InvalidAddress| error.to_string());
+    }
+    listen(text).map(AdminAddress::Tcp)
+}
+
+/// An invalid text and the way out, on one line.
+pub(crate) fn described(invalid: &InvalidText) -> String {
+    format!("{invalid}; {}", invalid.hint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_listens_where_others_do_or_on_a_socket() {
+        for (text, address) in [
+            ("localhost:7171", "127.0.0.1:7171"),
+            (":0", "127.0.0.1:0"),
+            ("7171", "127.0.0.1:7171"),
+            ("[::1]:7171", "[::1]:7171"),
+            ("unix:/run/isomer.sock", "unix:/run/isomer.sock"),
+        ] {
+            assert_eq!(admin(text).map(|address| address.to_string()).as_deref(), Ok(address));
+        }
+        assert!(admin("unix:").is_err());
+        assert!(admin("localhost").unwrap_err().contains("write `localhost:8080`"));
+    }
+}

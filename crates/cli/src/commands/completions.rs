@@ -1,0 +1,73 @@
+//! `isomer completions`: what makes a shell complete this program's commands and flags.
+
+use clap::Command;
+use clap_complete::Shell;
+
+use crate::console::print;
+use crate::fail::Fail;
+
+/// Print a script that makes a shell complete isomer's commands and flags.
+#[derive(clap::Args)]
+#[command(after_help = INSTALL)]
+pub(crate) struct Arguments {
+    /// The shell.
+    #[arg(value_name = "SHELL", value_enum)]
+    shell: Shell,
+}
+
+/// Where each shell looks for such scripts.
+const INSTALL: &str = "To install it for this user:
+  bash        isomer completions bash > ~/.local/share/bash-completion/completions/isomer
+  zsh         isomer completions zsh > ~/.zfunc/_isomer
+  fish        isomer completions fish > ~/.config/fish/completions/isomer.fish
+  powershell  isomer completions powershell >> $PROFILE
+  elvish      isomer completions elvish > ~/.config/elvish/lib/isomer.elv
+Make the folder first if it is not there. zsh needs `fpath+=(~/.zfunc)` before `compinit` in ~/.zshrc, elvish
+`use isomer` in ~/.config/elvish/rc.elv.";
+
+pub(crate) fn run(arguments: &Arguments, command: &Command) -> Result<(), Fail> {
+    print(&script(arguments.shell, command))
+}
+
+/// The script for `shell`.
+fn script(shell: Shell, command: &Command) -> String {
+    let mut command = for_people(command).version(env!("CARGO_PKG_VERSION")).propagate_version(true);
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "isomer", &mut script);
+    String::from_utf8(script).expect("a script made of UTF-8 texts is UTF-8")
+}
+
+/// The command without what is hidden, which the generators would offer all the same.
+fn for_people(command: &Command) -> Command {
+    // A name has to live as long as the program, which ends when it has printed the script.
+    let name: &'static str = command.get_name().to_owned().leak();
+    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
+    let visible =
+        Command::new(name).disable_help_subcommand(true).args(arguments).subcommands(commands.map(for_people));
+    match command.get_about() {
+        Some(about) => visible.about(about.clone()),
+        None => visible,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, ValueEnum as _};
+
+    use super::*;
+
+    #[test]
+    fn every_shell_is_offered_what_is_for_people_and_nothing_else() {
+        let command = crate::Arguments::command();
+        for shell in Shell::value_variants() {
+            let script = script(*shell, &command);
+            for offered in ["completions", "deploy", "listen", "access-log"] {
+                assert!(script.contains(offered), "{shell} lacks {offered}");
+            }
+            for hidden in ["compile-child", "compile_child", "rehearse", "given-clock-and-random", "--member"] {
+                assert!(!script.contains(hidden), "{shell} has {hidden}");
+            }
+        }
+    }
+}

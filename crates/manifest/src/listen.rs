@@ -1,0 +1,105 @@
+//! Where to listen, as people write it: `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000`, `3000`.
+//!
+//! Names are not looked up: an address of this machine is written as one. Where no host is named, it is the loopback address. Others reach
+//! a listener only where that was asked for (`0.0.0.0:3000`, `[::]:3000`).
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::invalid::InvalidText;
+use crate::node_file::LinkAddress;
+
+/// The host of an address that names none.
+const LOCALHOST: &str = "localhost";
+
+/// The port of an address that should have one.
+const PORT: u16 = 8080;
+
+const KIND: &str = "an address of this machine";
+const EXAMPLE: &str = "127.0.0.1:8080";
+
+/// The socket address of `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000` or `3000`; the last three are of 127.0.0.1.
+///
+/// # Errors
+/// Why it is none.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
+    let invalid = |problem: &str| InvalidText::new(KIND, EXAMPLE, text, problem);
+    let no_address = || {
+        // What somebody means who writes `*` for all addresses.
+        let meant = text.strip_prefix("*:").and_then(|port| Some(format!("0.0.0.0:{}", port.parse::<u16>().ok()?)));
+        invalid("the host must be `localhost` or an IP address").suggest(meant)
+    };
+    if text.starts_with('*') {
+        return Err(no_address());
+    }
+    match with_host(text).parse::<LinkAddress>() {
+        Ok(LinkAddress::Tcp { host, port }) if host.eq_ignore_ascii_case(LOCALHOST) => {
+            Ok((Ipv4Addr::LOCALHOST, port).into())
+        }
+        Ok(LinkAddress::Tcp { host, port }) => {
+            let address: IpAddr = host.parse().map_err(|_| no_address())?;
+            Ok((address, port).into())
+        }
+        Ok(LinkAddress::Unix(_)) => Err(invalid("HTTP is served over TCP")),
+        Err(error) => {
+            // A URL's suggestion is taken over; that of a missing port has the port of another purpose.
+            let meant = if text.contains(':') { error.suggestion } else { Some(format!("{text}:{PORT}")) };
+            let meant = meant.filter(|meant| parse_listen(meant).is_ok() && !text.is_empty());
+            Err(invalid(&error.problem).suggest(meant))
+        }
+    }
+}
+
+/// An address to listen on, with the host that is meant where none is named.
+pub(crate) fn with_host(text: &str) -> Cow<'_, str> {
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.strip_prefix(':') {
+        Some(port) if is_port(port) => format!("{LOCALHOST}:{port}").into(),
+        _ if is_port(text) => format!("{LOCALHOST}:{text}").into(),
+        _ => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_in_any_way_that_names_one() {
+        for (text, address) in [
+            ("127.0.0.1:3000", "127.0.0.1:3000"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+            ("[::1]:3000", "[::1]:3000"),
+            ("[::]:80", "[::]:80"),
+            ("localhost:3000", "127.0.0.1:3000"),
+            ("LocalHost:1", "127.0.0.1:1"),
+            (":3000", "127.0.0.1:3000"),
+            ("3000", "127.0.0.1:3000"),
+            (":0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(parse_listen(text).map(|address| address.to_string()).as_deref(), Ok(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_says_why_and_what_is_meant() {
+        for (text, why, meant) in [
+            ("", "the port is missing", None),
+            (":", "the host", None),
+            ("127.0.0.1", "the port is missing", Some("127.0.0.1:8080")),
+            ("localhost", "the port is missing", Some("localhost:8080")),
+            ("http://localhost:3000/", "host and port are wanted", Some("localhost:3000")),
+            ("*:3000", "IP address", Some("0.0.0.0:3000")),
+            ("shop.example:80", "IP address", None),
+            ("::1:3000", "brackets", None),
+            ("70000", "up to 65535", None),
+            (":70000", "up to 65535", None),
+            ("localhost:http", "up to 65535", None),
+            ("unix:/run/a.sock", "over TCP", None),
+        ] {
+            let error = parse_listen(text).expect_err(text);
+            assert!(error.problem.contains(why), "{error}");
+            assert_eq!((error.suggestion.as_deref(), error.text.as_str()), (meant, text));
+        }
+    }
+}
