@@ -22,8 +22,8 @@ const INSTALL: &str = "To install it for this user:
   fish        isomer completions fish > ~/.config/fish/completions/isomer.fish
   powershell  isomer completions powershell >> $PROFILE
   elvish      isomer completions elvish > ~/.config/elvish/lib/isomer.elv
-Make the folder first if it is not there. zsh needs `fpath+=(~/.zfunc)` before `compinit` in ~/.zshrc, elvish
-`use isomer` in ~/.config/elvish/rc.elv.";
+Make the folder first if it is not there. zsh needs `fpath+=(~/.zfunc)` before `compinit` in ~/.zshrc,
+elvish needs `use isomer` in ~/.config/elvish/rc.elv.";
 
 pub(crate) fn run(arguments: &Arguments, command: &Command) -> Result<(), Fail> {
     print(&script(arguments.shell, command))
