@@ -41,7 +41,7 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
             }
         }
     }
-    // From the front door inwards: what a handler asks lies behind it, and does not ask it in turn.
+    // From the front door inwards: a handler asks one that lies behind it, which does not ask back.
     open.sort_by_key(|(is_inside, ..)| *is_inside);
     for (_, finder, import, mut exporters) in open {
         exporters.retain(|(exporter, _)| !leads_to(&links, exporter, finder.name));
@@ -90,10 +90,10 @@ struct Finder<'a> {
 
 type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
 
-/// Who meets an import.
+/// What meets an import.
 enum Met<'a> {
     By(Exporter<'a>),
-    /// The one of these that does not need the importer itself; the host where all of them do.
+    /// The one of these that does not import from the importer in turn; the host if all of them do.
     ByAnyOf(Vec<Exporter<'a>>),
     /// The host; or nobody has to, as there are only types in it.
     ByHost,

@@ -176,7 +176,7 @@ pub(crate) fn tell_command<T: Pays + 'static>(linker: &mut Linker<T>) -> wasmtim
     charge_p2(linker.instance(TYPES_P2)?)
 }
 
-/// Who pays for what the host keeps for a guest.
+/// The data of a store that is charged for what the host keeps for its guest.
 pub(crate) trait Pays: WasiHttpView {
     /// Charges `bytes` that the table of handles is about to hold in addition.
     fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()>;
