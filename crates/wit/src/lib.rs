@@ -1,13 +1,16 @@
 //! The WIT packages that components are written against, as text inside the program.
 //!
 //! Owns: WASI 0.2 and 0.3 as the engine implements them, `wasi:keyvalue`, `wasi:config`, and this project's `isomer:sql` and
-//! `isomer:secrets`; and writing them into an app's `wit/deps` ([`write_deps`]). It knows nothing of components or manifests.
+//! `isomer:secrets`; which of them an app's worlds use ([`needed`]); and writing them into an app's `wit/deps` ([`write_deps`]). It knows nothing
+//! of components or manifests.
 //!
 //! Invariant: the packages are complete, that is, each refers only to packages of the same list.
 #![forbid(unsafe_code)]
 
+mod needed;
 mod packages;
 mod write;
 
+pub use needed::{NeedError, needed};
 pub use packages::{Package, SourceFile, packages};
-pub use write::{WriteError, write_deps};
+pub use write::{WriteError, remove_unneeded, write_deps};

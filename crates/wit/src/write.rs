@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::packages;
+use crate::{Package, packages};
 
 /// A file or folder of `wit/deps` that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -16,11 +16,11 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// Bring `dir` (an app's `wit/deps`) up to date: each package in a folder of its own. Gives the files that were written, in
+/// Bring `dir` (an app's `wit/deps`) up to date: each of `wanted` in a folder of its own. Gives the files that were written, in
 /// the order of the packages; a file that has the right text is not touched. Other files and folders are left alone.
-pub fn write_deps(dir: &Path) -> Result<Vec<PathBuf>, WriteError> {
+pub fn write_deps<'a>(dir: &Path, wanted: impl IntoIterator<Item = &'a Package>) -> Result<Vec<PathBuf>, WriteError> {
     let mut written = Vec::new();
-    for package in packages() {
+    for package in wanted {
         let package_dir = dir.join(package.dir_name());
         for file in package.files {
             let path = package_dir.join(file.name);
@@ -32,6 +32,31 @@ pub fn write_deps(dir: &Path) -> Result<Vec<PathBuf>, WriteError> {
         }
     }
     Ok(written)
+}
+
+/// Removes from `dir` the platform's packages that are not among `wanted`, as far as they are just what [`write_deps`] has written; gives their
+/// folders. Two versions of one package side by side make bindings rename its modules.
+pub fn remove_unneeded(dir: &Path, wanted: &[&Package]) -> Result<Vec<PathBuf>, WriteError> {
+    let mut removed = Vec::new();
+    for package in packages().iter().filter(|package| !wanted.contains(package)) {
+        let package_dir = dir.join(package.dir_name());
+        if is_as_written(&package_dir, package) {
+            fs::remove_dir_all(&package_dir).map_err(|source| WriteError { path: package_dir.clone(), source })?;
+            removed.push(package_dir);
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether the folder has the package's files, and nothing else.
+fn is_as_written(dir: &Path, package: &Package) -> bool {
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    let is_ours = |path: &Path| {
+        let file = package.files.iter().find(|file| path.file_name().is_some_and(|name| name == file.name));
+        file.is_some_and(|file| fs::read(path).is_ok_and(|text| text == file.text.as_bytes()))
+    };
+    let entries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    !entries.is_empty() && entries.iter().all(|path| is_ours(path))
 }
 
 /// Put a file in its place by a rename: a reader sees the old text or the new one.

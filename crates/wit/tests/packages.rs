@@ -11,7 +11,7 @@ use isomer_wit::{Package, packages, write_deps};
 fn each_package_parses_with_only_the_others_as_dependencies() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let wit = dir.path().join("wit");
-    write_deps(&wit.join("deps")).expect("the packages are written");
+    write_deps(&wit.join("deps"), packages()).expect("the packages are written");
     for package in packages() {
         let root = format!("package test:test;\n\nworld test {{\n{}}}\n", interfaces(package));
         fs::write(wit.join("test.wit"), root).expect("the world is written");

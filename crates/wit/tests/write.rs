@@ -2,22 +2,22 @@
 
 use std::fs;
 
-use isomer_wit::{packages, write_deps};
+use isomer_wit::{Package, needed, packages, remove_unneeded, write_deps};
 
 #[test]
 fn writes_only_what_has_changed_and_leaves_the_rest_alone() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let deps = dir.path().join("wit/deps");
     let files: usize = packages().iter().map(|package| package.files.len()).sum();
-    assert_eq!(write_deps(&deps).expect("written").len(), files);
-    assert_eq!(write_deps(&deps).expect("written"), Vec::<std::path::PathBuf>::new());
+    assert_eq!(write_deps(&deps, packages()).expect("written").len(), files);
+    assert_eq!(write_deps(&deps, packages()).expect("written"), Vec::<std::path::PathBuf>::new());
 
     let own = deps.join("mine/mine.wit");
     fs::create_dir_all(deps.join("mine")).expect("made");
     fs::write(&own, "package my:own;\n").expect("written");
     let spoiled = deps.join("isomer-sql-0.1.0/sql.wit");
     fs::write(&spoiled, "package isomer:sql@0.0.9;\n").expect("written");
-    assert_eq!(write_deps(&deps).expect("written"), std::slice::from_ref(&spoiled));
+    assert_eq!(write_deps(&deps, packages()).expect("written"), std::slice::from_ref(&spoiled));
     assert!(fs::read_to_string(&spoiled).expect("read").contains("isomer:sql@0.1.0"));
     assert_eq!(fs::read_to_string(&own).expect("read"), "package my:own;\n");
     let left_over = fs::read_dir(deps.join("isomer-sql-0.1.0")).expect("read").count();
@@ -29,6 +29,72 @@ fn the_error_names_the_file() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let deps = dir.path().join("deps");
     fs::write(&deps, "a file where the folder should be").expect("written");
-    let error = write_deps(&deps).expect_err("a file is no folder");
+    let error = write_deps(&deps, packages()).expect_err("a file is no folder");
     assert!(error.to_string().contains("isomer-link-0.1.0"), "{error}");
+}
+
+/// The names of what a `wit` folder with this text needs.
+fn needs(wit: &std::path::Path, text: &str) -> Vec<String> {
+    fs::create_dir_all(wit).expect("made");
+    fs::write(wit.join("app.wit"), text).expect("written");
+    needed(wit).unwrap_or_else(|error| panic!("{error}")).into_iter().map(Package::id).collect()
+}
+
+#[test]
+fn only_what_the_worlds_use_is_needed_in_one_version_each() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let wit = dir.path().join("wit");
+    assert_eq!(needs(&wit, "package my:app;\nworld w { export run: func(); }\n"), [""; 0]);
+    let world = |line: &str| format!("package my:app;\ninterface mine {{ }}\nworld w {{ import mine; {line} }}\n");
+    let keyvalue = needs(&wit, &world("import wasi:keyvalue/store@0.2.0-draft2;"));
+    assert_eq!(keyvalue, ["wasi:keyvalue@0.2.0-draft2"]);
+    let http = needs(&wit, &world("export wasi:http/handler@0.3.0;"));
+    assert!(http.contains(&"wasi:clocks@0.3.0".to_owned()), "what it uses in turn: {http:?}");
+    assert!(http.iter().all(|id| id.ends_with("@0.3.0")), "{http:?}");
+    // Bindings are made of them.
+    write_deps(&wit.join("deps"), needed(&wit).expect("needed")).expect("written");
+    let mut resolve = wit_parser::Resolve { all_features: true, ..Default::default() };
+    if let Err(error) = resolve.push_dir(&wit) {
+        panic!("{error:?}");
+    }
+}
+
+#[test]
+fn what_others_have_brought_counts() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let wit = dir.path().join("wit");
+    let sql = packages().iter().find(|package| package.name == "isomer:sql").expect("it is there");
+    let uses_library = "package my:app;\nworld w { import other:library/api; }\n";
+    fs::create_dir_all(wit.join("deps/library")).expect("made");
+    let library = "package other:library;\ninterface api { use isomer:sql/types@0.1.0.{value}; f: func() -> value; }\n";
+    fs::write(wit.join("deps/library/api.wit"), library).expect("written");
+    assert_eq!(needs(&wit, uses_library), ["isomer:sql@0.1.0"], "what a library uses");
+    fs::create_dir_all(wit.join("deps/sql-of-others")).expect("made");
+    fs::write(wit.join("deps/sql-of-others/sql.wit"), sql.files[0].text).expect("written");
+    assert_eq!(needs(&wit, uses_library), [""; 0], "it is there already, under another name");
+}
+
+#[test]
+fn a_version_that_there_is_not_is_told_with_those_that_there_are() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    fs::write(dir.path().join("a.wit"), "package my:app;\nworld w { import wasi:keyvalue/store@9.0.0; }\n")
+        .expect("written");
+    let error = needed(dir.path()).expect_err("there is no such version");
+    assert!(error.to_string().contains("`wasi:keyvalue@0.2.0-draft2`"), "{error}");
+    fs::write(dir.path().join("a.wit"), "package my:app;\nworld {").expect("written");
+    assert!(needed(dir.path()).expect_err("no WIT").to_string().contains("a.wit"));
+}
+
+#[test]
+fn packages_that_nobody_needs_go_unless_they_were_changed() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let deps = dir.path().join("deps");
+    write_deps(&deps, packages()).expect("written");
+    fs::write(deps.join("isomer-secrets-0.1.0/mine.wit"), "package isomer:secrets@0.1.0;\n").expect("written");
+    let kept: Vec<&Package> = packages().iter().filter(|package| package.name == "isomer:sql").collect();
+    let removed = remove_unneeded(&deps, &kept).expect("removed");
+    assert_eq!(removed.len(), packages().len() - 2);
+    let mut left: Vec<_> = fs::read_dir(&deps).expect("read").flatten().map(|entry| entry.file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["isomer-secrets-0.1.0", "isomer-sql-0.1.0"]);
 }

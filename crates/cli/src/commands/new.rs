@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     for (path, text) in template.files() {
         write(&made.path().join(path), &text.replace(NAME, name))?;
     }
-    isomer_wit::write_deps(&made.path().join(wit::DEPS))?;
+    wit::write(made.path())?;
     open_to_others(made.path())?;
     fs::rename(made.path(), folder).with_context(|| format!("cannot make the folder `{name}`"))?;
     console.say(&format!("made {name}; next:\n\n    cd {name}\n    isomer dev"));

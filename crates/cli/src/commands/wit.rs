@@ -1,32 +1,62 @@
-//! `isomer wit`: writes the platform's WIT packages into an app, for its bindings.
+//! `isomer wit`: writes the WIT packages of the platform that an app's worlds use into the app, for its bindings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use isomer_wit::{NeedError, Package, needed, packages, remove_unneeded, write_deps};
 
 use crate::app_dir;
-use crate::console::Console;
+use crate::console::{Console, print};
 use crate::fail::Fail;
 
-/// Where an app keeps the WIT packages of others.
-pub(crate) const DEPS: &str = "wit/deps";
+/// Where an app keeps its own WIT.
+const WIT: &str = "wit";
 
-/// Write the WIT packages of the platform (WASI 0.2 and 0.3, `isomer:*`) into an app's `wit/deps`.
+/// Write the WIT packages of the platform (WASI 0.2 and 0.3, `isomer:*`) that the worlds in an app's `wit` use into its `wit/deps`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app: its folder (or one inside it), or its isomer.toml.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
+    /// List the packages that there are, and write nothing.
+    #[arg(long)]
+    list: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
-    let dir = app_dir::find(&arguments.path)?.join(DEPS);
-    let written = isomer_wit::write_deps(&dir)?;
-    let shown = app_dir::shown(&dir);
-    if written.is_empty() {
-        console.say(&format!("{shown} is up to date"));
-        return Ok(());
+    if arguments.list {
+        return print(&packages().iter().map(|package| package.id() + "\n").collect::<String>());
+    }
+    let wit = app_dir::find(&arguments.path)?.join(WIT);
+    let deps = wit.join("deps");
+    let wanted = needed(&wit).map_err(cannot_tell)?;
+    let removed = remove_unneeded(&deps, &wanted)?;
+    let written = write_deps(&deps, wanted.iter().copied())?;
+    for folder in &removed {
+        console.say(&format!("removed {}, which no world of the app uses", app_dir::shown(folder)));
     }
     for file in &written {
         console.say(&format!("wrote {}", app_dir::shown(file)));
     }
+    if wanted.is_empty() {
+        console.say(&format!(
+            "no world in {} uses a package of the platform; `isomer wit --list` names them",
+            app_dir::shown(&wit)
+        ));
+    } else if removed.is_empty() && written.is_empty() {
+        console.say(&format!("{} is up to date", app_dir::shown(&deps)));
+    }
     Ok(())
+}
+
+/// Writes what the worlds in the app's folder use.
+pub(crate) fn write(app: &Path) -> Result<(), Fail> {
+    let wit = app.join(WIT);
+    let wanted: Vec<&Package> = needed(&wit).map_err(cannot_tell)?;
+    write_deps(&wit.join("deps"), wanted)?;
+    Ok(())
+}
+
+fn cannot_tell(error: NeedError) -> Fail {
+    let hint = error.hint();
+    Fail::hinted(error, hint)
 }

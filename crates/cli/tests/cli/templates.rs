@@ -12,7 +12,7 @@ fn new_says_what_comes_next() {
     let mut made: Vec<_> =
         std::fs::read_dir(workspace.path("shop")).unwrap().flatten().map(|it| it.file_name()).collect();
     made.sort();
-    assert_eq!(made, [".gitignore", "Cargo.toml", "README.md", "hello", "isomer.toml", "tests", "wit"]);
+    assert_eq!(made, [".gitignore", "Cargo.toml", "README.md", "hello", "isomer.toml", "tests"]);
     let left: Vec<_> = std::fs::read_dir(workspace.path(".")).unwrap().flatten().map(|it| it.file_name()).collect();
     assert_eq!(left, ["shop"]);
 }
