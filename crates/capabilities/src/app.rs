@@ -217,7 +217,8 @@ fn read_secrets(app: &App, place: &Place) -> Result<Secrets, SecretError> {
     match (&place.secrets, &place.files) {
         (SecretValues::Given(given), files) => Secrets::of_tenant(origins, given, |path| files.read_only(path).ok()),
         (SecretValues::FromManifest, AppFiles::Anywhere(base)) => {
-            Secrets::read(origins, base, |name| std::env::var_os(name))
+            let more = |name: &str| place.environment.get(name).map(Into::into);
+            Secrets::read(origins, base, |name| std::env::var_os(name).or_else(|| more(name)))
         }
         // The environment and the files of the machine are no tenant's.
         (SecretValues::FromManifest, files) => {

@@ -34,6 +34,8 @@ pub struct Place {
     pub outbound: Option<Arc<TenantHosts>>,
     /// Where its secrets come from.
     pub secrets: SecretValues,
+    /// Variables that secrets may come from beside those of the process's environment, which count first. For an app of a process.
+    pub environment: Arc<BTreeMap<String, String>>,
     /// Where what a revision on trial writes goes; absent for one that serves.
     pub trial: Option<TrialPlace>,
     /// Where its grants come from, so that a denial tells how to grant it there.
@@ -113,6 +115,7 @@ impl Place {
             statement_time_max: Duration::MAX,
             outbound: Some(outbound),
             secrets: SecretValues::Given(secrets),
+            environment: Arc::default(),
             trial: None,
             granted_by: GrantedBy::Manifest,
         }
@@ -130,6 +133,7 @@ impl Place {
             statement_time_max: Duration::MAX,
             outbound: None,
             secrets: SecretValues::FromManifest,
+            environment: Arc::default(),
             trial: None,
             granted_by: GrantedBy::Manifest,
         }

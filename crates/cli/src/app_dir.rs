@@ -10,10 +10,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use isomer_manifest::{App, ComponentName, Diagnostic, Grants, MANIFEST_FILE, SourceFile};
 use isomer_node::revision::Components;
-use isomer_toolchain::{BuildError, Built, Progress as BuildProgress, build_app};
+use isomer_toolchain::{BuildError, Built, Profile, Progress as BuildProgress, build_app_as};
 
 use crate::console::Console;
 use crate::fail::Fail;
+use crate::values::{ValueFlags, Values};
 use crate::wasm_file::WasmFile;
 
 /// An app with a manifest.
@@ -25,9 +26,22 @@ pub(crate) struct AppDir {
     pub(crate) source: SourceFile,
     pub(crate) app: App,
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Variables for its secrets, and what else came from outside of the manifest.
+    pub(crate) values: Values,
 }
 
 impl AppDir {
+    /// Where data, built components and compiled code lie, in its folder.
+    pub(crate) const OWN_DIR: &str = ".isomer";
+
+    /// As [`AppDir::open`], for what runs or is deployed: with the values that the flags and the app's `.env` give.
+    pub(crate) fn open_with(path: &Path, flags: &ValueFlags) -> Result<Self, Fail> {
+        let mut opened = Self::open(path)?;
+        opened.values = flags.read(&opened.dir, &opened.app)?;
+        opened.values.apply(&mut opened.app);
+        Ok(opened)
+    }
+
     /// Reads the app that `path` names: a manifest, a folder that has one or lies below one that has, or a component's file.
     pub(crate) fn open(path: &Path) -> Result<Self, Fail> {
         if is_component(path) {
@@ -38,7 +52,14 @@ impl AppDir {
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let source = SourceFile::new(shown(&path), text);
         let parsed = isomer_manifest::parse(&source).map_err(Fail::Manifest)?;
-        Ok(Self { path: dir.clone(), dir, source, app: parsed.app, warnings: parsed.warnings })
+        Ok(Self {
+            path: dir.clone(),
+            dir,
+            source,
+            app: parsed.app,
+            warnings: parsed.warnings,
+            values: Values::default(),
+        })
     }
 
     /// The app that has nothing but this component, which answers every path.
@@ -51,7 +72,12 @@ impl AppDir {
         let path = dir.join(absolute.file_name().unwrap_or_default());
         let source = SourceFile::new(shown(&path), manifest_of(&path));
         let parsed = isomer_manifest::parse(&source).map_err(Fail::Manifest)?;
-        Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings })
+        Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings, values: Values::default() })
+    }
+
+    /// The manifest with the values that came from outside, for who knows the app by this text.
+    pub(crate) fn manifest(&self) -> anyhow::Result<SourceFile> {
+        Ok(SourceFile::new(self.source.name(), self.values.manifest(&self.source)?))
     }
 
     /// Prints what the manifest's checks have to say.
@@ -61,15 +87,20 @@ impl AppDir {
         }
     }
 
-    /// Brings all components up to date.
+    /// Brings all components up to date, as they are shipped.
     pub(crate) fn build(&self, console: &Console) -> Result<Vec<Built>, Fail> {
+        self.build_as(Profile::Release, console)
+    }
+
+    /// Brings all components up to date.
+    pub(crate) fn build_as(&self, profile: Profile, console: &Console) -> Result<Vec<Built>, Fail> {
         let progress = console.progress();
         progress.step("looking at the components");
         let mut report = |step: BuildProgress<'_>| match step {
             BuildProgress::Step(text) => progress.step(text),
             BuildProgress::Output(text) => progress.line(text),
         };
-        build_app(&self.app, &self.dir, &mut report).map_err(|error| self.not_built(error))
+        build_app_as(&self.app, &self.dir, profile, &mut report).map_err(|error| self.not_built(error))
     }
 
     /// Why the components are not up to date. A source that is not there is the manifest's mistake, and is told with its place.

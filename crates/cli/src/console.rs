@@ -71,9 +71,14 @@ impl Console {
         Upload(Some(std::sync::Arc::new(Bar(bar))))
     }
 
+    /// Is somebody there who could answer a question?
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.terminal && std::io::stdin().is_terminal()
+    }
+
     /// Asks a question that is answered with yes or no. `None` where nobody is there to answer.
     pub(crate) fn confirm(&self, question: &str) -> Option<bool> {
-        if !self.terminal || !std::io::stdin().is_terminal() {
+        if !self.is_interactive() {
             return None;
         }
         let mut out = anstream::stderr().lock();

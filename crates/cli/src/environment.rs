@@ -9,6 +9,10 @@ pub(crate) struct Variable {
 
 /// All of them, by name.
 pub(crate) const VARIABLES: &[Variable] = &[
+    Variable {
+        name: "CARGO_HOME",
+        about: "Cargo's own: its configuration counts for whether a component is up to date",
+    },
     Variable { name: "CARGO_TARGET_DIR", about: "Cargo's own: where packages of components are built" },
     Variable { name: "CLICOLOR_FORCE", about: "colours, even where the output is no terminal" },
     Variable {

@@ -7,6 +7,7 @@ mod address_flags;
 mod app_dir;
 mod commands;
 mod console;
+mod developing;
 mod doctor;
 mod environment;
 mod fail;
@@ -22,6 +23,7 @@ mod remote;
 mod service_manager;
 mod serving;
 mod user_dirs;
+mod values;
 mod wasm_file;
 
 use std::process::ExitCode;
@@ -52,6 +54,7 @@ enum Command {
     Test(commands::test::Arguments),
     Exec(commands::exec::Arguments),
     Wit(commands::wit::Arguments),
+    Clean(commands::clean::Arguments),
     Doctor(commands::doctor::Arguments),
     Node(commands::node::Arguments),
     Deploy(commands::deploy::Arguments),
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => commands::test::run(&arguments, &console),
         Command::Exec(arguments) => commands::exec::run(arguments, &console),
         Command::Wit(arguments) => commands::wit::run(&arguments, &console),
+        Command::Clean(arguments) => commands::clean::run(&arguments, &console),
         Command::Doctor(arguments) => commands::doctor::run(&arguments, &console),
         Command::Node(arguments) => commands::node::run(&arguments, &console),
         Command::Deploy(arguments) => commands::deploy::run(&arguments, &console),

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use isomer_capabilities::outbound::OutboundNetwork;
+use isomer_capabilities::secrets::SecretError;
 use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
-use isomer_capabilities::{CapabilityError, DataDir, DataDirError, GrantedBy};
+use isomer_capabilities::{CapabilityError, DataDir, DataDirError, Engines, GrantedBy, Place};
 use isomer_front::{FrontError, Limits};
 use isomer_manifest::{App, Diagnostic, Hinted, MONOLITH, SourceFile};
 use isomer_node::parts::PartsError;
@@ -82,11 +83,14 @@ pub(crate) struct Subject {
     /// The manifest, if there is one.
     pub(crate) source: Option<SourceFile>,
     pub(crate) components: Components,
+    /// Variables for secrets, where the process's environment lacks them.
+    pub(crate) environment: BTreeMap<String, String>,
 }
 
 impl Subject {
     pub(crate) fn new(app: &AppDir, components: Components) -> Self {
-        Self { app: app.app.clone(), dir: app.dir.clone(), source: Some(app.source.clone()), components }
+        let environment = app.values.environment.clone();
+        Self { app: app.app.clone(), dir: app.dir.clone(), source: Some(app.source.clone()), components, environment }
     }
 }
 
@@ -102,6 +106,8 @@ pub(crate) struct Premises {
     pub(crate) given_secrets: Option<PathBuf>,
     /// For tests: see [`ServeFlags::stubs`].
     pub(crate) stubs: BTreeMap<String, SocketAddr>,
+    /// Do call stacks name the lines of sources?
+    pub(crate) source_lines: bool,
     json: bool,
     /// Is the line for programs wanted, though the log is not for them?
     announces: bool,
@@ -129,6 +135,8 @@ pub(crate) struct Workshop {
     url: String,
     sole: SoleApp,
     data: DataDir,
+    /// The variable for want of which the last revision could not be made.
+    missing_variable: Option<String>,
 }
 
 impl Premises {
@@ -147,6 +155,7 @@ impl Premises {
                 .with_stubs(stubs.clone()),
             given_secrets: flags.given_secrets.clone(),
             stubs,
+            source_lines: false,
             json: flags.json,
             announces: flags.json || flags.rehearse.is_some(),
         })
@@ -287,11 +296,15 @@ impl Server {
         let Opened { listener, url, data, code } = opened;
         let options = NodeOptions { listen: flags.listen, limits: Limits::default(), grace: premises.grace };
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
-        let running = TenancyOptions { network: premises.network.clone(), ..TenancyOptions::default() };
+        let running = TenancyOptions {
+            network: premises.network.clone(),
+            source_lines: premises.source_lines,
+            ..TenancyOptions::default()
+        };
         let sole = SoleApp::new(cache, premises.log.clone(), running);
         let sole = sole.map_err(|error| Fail::revision(error, None))?;
         let node = Node::open_on(listener, options, sole.door(), premises.log.clone())?;
-        let workshop = Workshop { premises, shape: flags.shape.clone(), url, sole, data };
+        let workshop = Workshop { premises, shape: flags.shape.clone(), url, sole, data, missing_variable: None };
         Ok(Self { node, workshop })
     }
 
@@ -318,20 +331,49 @@ impl Workshop {
         };
         let progress = self.premises.console.progress();
         let told = |step: Step<'_>| progress.step(describe(step));
+        self.sole.set_environment(subject.environment.clone());
         let failed = |error| Fail::revision(error, subject.source.as_ref());
         let granted_by = if subject.source.is_some() { GrantedBy::Manifest } else { GrantedBy::Flags };
         let sole = self.sole.clone().granted_by(granted_by);
         let made = sole.make(&subject.app, &subject.components, &options, &told).map_err(failed)?;
         let Made { package, plan, code, .. } = made;
         let started = sole.start(package, &subject.dir, &self.data, Peers::new(), &told).await;
-        let started = started.map_err(|error| match error {
-            TenancyError::Revision(error) => failed(error),
-            error => not_started(error, &self.data, subject),
+        let started = started.map_err(|error| {
+            self.missing_variable = missing_variable(&error).map(str::to_owned);
+            match error {
+                TenancyError::Revision(error) => failed(error),
+                error => not_started(error, &self.data, subject),
+            }
         })?;
         drop((code, progress));
         self.sole.take_over(started);
         self.premises.say_warnings(&plan, subject.source.as_ref());
         Ok(plan)
+    }
+
+    /// What the last revision lacked is forgotten: another one is tried.
+    pub(crate) fn begin(&mut self) {
+        self.missing_variable = None;
+    }
+
+    /// The variable for want of which the last revision could not be made: no change of a source mends that.
+    pub(crate) fn missing_variable(&self) -> Option<&str> {
+        self.missing_variable.as_deref()
+    }
+
+    /// The storage engines of what it makes.
+    pub(crate) fn stores(&self) -> &Engines {
+        self.sole.stores()
+    }
+
+    /// Where the things of an app in `dir` are.
+    pub(crate) fn place(&self, dir: &Path) -> Place {
+        self.sole.place(dir, &self.data)
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> &DataDir {
+        &self.data
     }
 
     /// Says that the app answers.
@@ -353,6 +395,11 @@ impl Workshop {
 /// Why a revision was not started, with the way out: a granted folder that is not there is the manifest's mistake (or a flag's); a store
 /// whose migrations were changed can be begun anew, if its data may be lost.
 fn not_started(error: TenancyError, data: &DataDir, subject: &Subject) -> Fail {
+    if let Some(variable) = missing_variable(&error) {
+        let hint =
+            format!("start again with {variable}=… in front of the command, or write {variable}=… into the app's .env");
+        return Hinted::new(error, hint).into();
+    }
     match &error {
         TenancyError::Parts(PartsError::Directory { component, path, source }) if is_not_there(source) => {
             let finding = Diagnostic::error(format!(
@@ -388,6 +435,16 @@ fn not_started(error: TenancyError, data: &DataDir, subject: &Subject) -> Fail {
 
 fn is_not_there(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// The variable of the environment that a secret comes from and that is not set.
+fn missing_variable(error: &TenancyError) -> Option<&str> {
+    match error {
+        TenancyError::Parts(PartsError::Capability(CapabilityError::Secret(SecretError::Unset {
+            variable, ..
+        }))) => Some(variable),
+        _ => None,
+    }
 }
 
 pub(crate) fn describe(step: Step<'_>) -> String {

@@ -59,6 +59,9 @@ pub enum Refusal {
     /// Nobody has the host name: 404 (misdirected requests are not told apart from unknown ones).
     #[error("no app is served under this host name")]
     NoHost,
+    /// The app is being built for the first time: 503 with `retry-after: 1`.
+    #[error("the app is still being built")]
+    NotBuilt,
     /// The app was stopped: 503.
     #[error("the app is stopped")]
     Stopped,

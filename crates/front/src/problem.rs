@@ -44,6 +44,11 @@ impl Problem {
     pub(crate) fn from_refusal(refusal: &Refusal) -> Self {
         match *refusal {
             Refusal::NoHost => Self::new(StatusCode::NOT_FOUND, "no application is served under this host name"),
+            Refusal::NotBuilt => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this application is still being built: try again, or look at the terminal that builds it",
+            )
+            .again_after(RETRY_AFTER_LOAD),
             Refusal::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "this application is stopped"),
             Refusal::Rate { retry_after } => {
                 Self::quota(Quota::RequestRate, "requests come faster than this tenant's quota allows", retry_after)

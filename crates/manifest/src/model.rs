@@ -133,6 +133,8 @@ pub enum Source {
         command: String,
         /// The file that it makes.
         wasm: PathBuf,
+        /// `inputs`: what it reads, as paths and patterns; `None` for every file of the app's folder.
+        inputs: Option<Vec<PathBuf>>,
     },
 }
 

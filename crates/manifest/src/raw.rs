@@ -69,7 +69,7 @@ pub(crate) struct RawApp {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "component")]
 #[schemars(extend("oneOf" = json!([{ "required": ["cargo"] }, { "required": ["wasm"] }])))]
-#[schemars(extend("dependencies" = json!({ "command": ["wasm"] })))]
+#[schemars(extend("dependencies" = json!({ "command": ["wasm"], "inputs": ["command"] })))]
 pub(crate) struct RawComponent {
     /// Folder of a Cargo package, which `isomer build` builds for the guest target. Paths are relative to the manifest.
     pub(crate) cargo: Option<Spanned<PathText>>,
@@ -78,6 +78,10 @@ pub(crate) struct RawComponent {
     pub(crate) wasm: Option<Spanned<PathText>>,
     /// Shell command, run in the manifest's folder, that makes the file named by `wasm`.
     pub(crate) command: Option<Spanned<CommandText>>,
+    /// What `command` reads, relative to the manifest: files, folders with all that is below them, and patterns (`*`, `**`, `?`). It runs
+    /// again when one of these changes. Default: every file of the manifest's folder.
+    #[schemars(extend("examples" = [["src", "package.json", "assets/**/*.png"]]))]
+    pub(crate) inputs: Option<Vec<Spanned<PathText>>>,
     /// Paths that the component's HTTP handler answers: `/cart` is one path, `/static/...` is that path and all below it,
     /// `/...` is everything. The longest route that matches a request gets it.
     #[serde(default)]

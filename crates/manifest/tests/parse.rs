@@ -71,7 +71,8 @@ fn every_key_is_read() {
     assert_eq!(cart.limits.body_bytes, Some(10_000_000));
     assert!(!cart.compress);
 
-    let command = Source::Command { command: "npm run build".into(), wasm: "js/greeter.wasm".into() };
+    let inputs = Some(vec![PathBuf::from("js/src"), PathBuf::from("js/*.json")]);
+    let command = Source::Command { command: "npm run build".into(), wasm: "js/greeter.wasm".into(), inputs };
     assert_eq!(app.components["greeter"].source.value, command);
 
     assert_eq!(app.shapes.keys().collect::<Vec<_>>(), ["guarded", "micro", MONOLITH, "split"]);

@@ -51,6 +51,8 @@ pub struct MemberOptions {
     pub grace: Duration,
     /// What outgoing requests are sent through.
     pub network: OutboundNetwork,
+    /// Variables for secrets, where the process's environment lacks them.
+    pub environment: BTreeMap<String, String>,
     /// For tests; see [`MakeOptions::given_clock_and_random`].
     pub given_clock_and_random: bool,
 }
@@ -118,7 +120,8 @@ impl Member {
             given_clock_and_random: options.given_clock_and_random,
         };
         let running = TenancyOptions { network: options.network, ..TenancyOptions::default() };
-        let sole = SoleApp::new(cache.clone(), log.clone(), running)?;
+        let mut sole = SoleApp::new(cache.clone(), log.clone(), running)?;
+        sole.set_environment(options.environment);
         let Made { package, plan, code, .. } = sole.make(app, components, &making, progress)?;
         let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));
         let tls = tls.transpose()?;

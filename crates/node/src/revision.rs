@@ -255,12 +255,13 @@ impl Revision {
     }
 }
 
-/// An engine with a pool of `sizes`: one for all that a process runs.
+/// An engine with a pool of `sizes`: one for all that a process runs. Call stacks have `source_lines` only if they are asked for.
 ///
 /// # Errors
 /// When its address space cannot be reserved.
-pub fn engine(sizes: PoolSizes) -> Result<Engine, RevisionError> {
-    Engine::new(sizes).map_err(engine_failed)
+pub fn engine(sizes: PoolSizes, source_lines: bool) -> Result<Engine, RevisionError> {
+    let engine = if source_lines { Engine::with_source_lines(sizes) } else { Engine::new(sizes) };
+    engine.map_err(engine_failed)
 }
 
 pub(crate) fn engine_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RevisionError {

@@ -1,6 +1,7 @@
 //! The one app of a process: what `isomer run` and `isomer dev` serve. A tenancy with one tenant, which nothing bounds, and one
 //! app, which answers for every host name and always stays in memory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub struct SoleApp {
     tenant: TenantName,
     name: AppName,
     granted_by: GrantedBy,
+    environment: Arc<BTreeMap<String, String>>,
 }
 
 /// Where the instances of a group are bounded, the pool has room for as many groups that are all busy. Several such apps find place
@@ -40,19 +42,37 @@ impl SoleApp {
         let sizes = options.instances_max.map_or_else(PoolSizes::of_one_app, |of_a_group| {
             PoolSizes::new(of_a_group.saturating_mul(GROUPS_AT_ONCE)).at_most(PoolSizes::of_one_app())
         });
-        let engine = revision::engine(sizes)?;
-        let options = TenancyOptions { loaded_max: usize::MAX, memory: None, times_max: TimesMax::NONE, ..options };
+        let engine = revision::engine(sizes, options.source_lines)?;
+        let options = TenancyOptions {
+            loaded_max: usize::MAX,
+            memory: None,
+            times_max: TimesMax::NONE,
+            is_of_one_app: true,
+            ..options
+        };
         let tenancy = Tenancy::new(engine, cache, log, Arc::new(EmptyShelf), options);
         let tenant: TenantName = TenantName::DEFAULT.parse().expect("the default tenant's name is one");
         tenancy.set_own_tenant(&tenant);
         let name = NAME.parse().expect("it is a name");
-        Ok(Self { tenancy, tenant, name, granted_by: GrantedBy::Manifest })
+        Ok(Self { tenancy, tenant, name, granted_by: GrantedBy::Manifest, environment: Arc::default() })
     }
 
     /// The same app, whose grants come from where `granted_by` says.
     #[must_use]
     pub fn granted_by(self, granted_by: GrantedBy) -> Self {
         Self { granted_by, ..self }
+    }
+
+    /// Gives revisions that are started from now on these variables for their secrets, where the process's own environment lacks them.
+    pub fn set_environment(&mut self, environment: BTreeMap<String, String>) {
+        self.environment = Arc::new(environment);
+    }
+
+    /// Where the app's things are: relative paths of its manifest start at `dir`, its data lies in `data`.
+    #[must_use]
+    pub fn place(&self, dir: &Path, data: &DataDir) -> Place {
+        let environment = self.environment.clone();
+        Place { granted_by: self.granted_by, environment, ..Place::of_process(dir, data) }
     }
 
     /// Who is asked for each request.
@@ -94,8 +114,7 @@ impl SoleApp {
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Started, TenancyError> {
         let revision = RevisionId::from(package.identity());
-        let place = Place { granted_by: self.granted_by, ..Place::of_process(dir, data) };
-        let stock = Stock { package: Arc::new(package), place, log: None, access: None };
+        let stock = Stock { package: Arc::new(package), place: self.place(dir, data), log: None, access: None };
         self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &stock, peers, progress).await
     }
 
@@ -106,5 +125,23 @@ impl SoleApp {
     pub fn take_over(&self, started: Started) -> Option<Retired> {
         let every: HostPattern = "*".parse().expect("it is a pattern");
         self.tenancy.take_over(started, &[every]).expect("the tenant is not removed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_front::{Door as _, Refusal};
+    use isomer_observe::Format;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn before_the_first_revision_it_is_being_built() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let cache = CodeCache::open(&dir.path().join("cache")).expect("a cache");
+        let log = Log::start(std::io::sink(), Format::Json, false).expect("a log");
+        let options = TenancyOptions { instances_max: Some(1), ..TenancyOptions::unbounded() };
+        let sole = SoleApp::new(cache, log, options).expect("there is address space");
+        assert_eq!(sole.door().enter("any.example").err(), Some(Refusal::NotBuilt));
     }
 }

@@ -78,6 +78,19 @@ impl Engine {
         Self::start(&config, sizes)
     }
 
+    /// As [`Engine::new`], for an app that is developed: call stacks name the lines of sources, where components have debug information.
+    /// Its code is of no use for other engines, nor theirs for it.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with_source_lines(sizes: PoolSizes) -> wasmtime::Result<Self> {
+        let mut config = settings();
+        config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
+        config.generate_address_map(true);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(sizes)));
+        Self::start(&config, sizes)
+    }
+
     /// An engine that allocates each instance on demand: for one-off commands, and for compiling.
     ///
     /// # Errors

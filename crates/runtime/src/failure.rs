@@ -244,21 +244,38 @@ pub(crate) struct LostCall {
 }
 
 /// Returns the frames of a guest's stack by function name, innermost first, without the hash that Rust appends and without the frames
-/// that only start a program.
+/// that only start a program. With source lines ([`Engine::with_source_lines`](crate::engine::Engine::with_source_lines)), functions that
+/// were inlined are frames, too.
 pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return Vec::new() };
-    let frames = trace.frames().iter().map(|frame| {
+    let demangled = |name: &str| foreign::cut(format_args!("{:#}", rustc_demangle::demangle(name)), FRAME_BYTES_MAX);
+    let frames = trace.frames().iter().flat_map(|frame| {
         let module = frame.module().name().unwrap_or("module");
-        let name = match frame.func_name() {
-            Some(name) => foreign::cut(format_args!("{:#}", rustc_demangle::demangle(name)), FRAME_BYTES_MAX),
+        let function = match frame.func_name() {
+            Some(name) => demangled(name),
             None => format!("function {}", frame.func_index()),
         };
-        (module, name)
+        if frame.symbols().is_empty() {
+            return vec![(module, function, String::new())];
+        }
+        let symbols = frame.symbols().iter();
+        symbols
+            .map(|symbol| {
+                let name = symbol.name().map_or_else(|| function.clone(), demangled);
+                let line = symbol.line().map_or_else(String::new, |line| format!(":{line}"));
+                let place = symbol.file().map_or_else(String::new, |file| format!(" at {file}{line}"));
+                (module, name, foreign::cut(format_args!("{place}"), FRAME_BYTES_MAX))
+            })
+            .collect()
     });
-    let frames: Vec<_> = frames.collect();
-    let shown = without_startup(&frames, |(_, name)| name);
-    shown.iter().map(|(module, name)| foreign::cut(format_args!("{module}: {name}"), FRAME_BYTES_MAX)).collect()
+    let frames: Vec<_> = frames.take(FRAMES_MAX).collect();
+    let shown = without_startup(&frames, |(_, name, _)| name);
+    let shown = shown.iter();
+    shown.map(|(module, name, place)| foreign::cut(format_args!("{module}: {name}"), FRAME_BYTES_MAX) + place).collect()
 }
+
+/// Frames of a call stack that are shown; with inlined functions there may be many times as many as the engine keeps.
+const FRAMES_MAX: usize = 256;
 
 /// Functions that run before a program's `main`: the C library's, the Rust standard library's, the linker's. Which of them there
 /// are depends on the toolchain, and none of them tells what the program was doing.

@@ -3,15 +3,20 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use isomer_manifest::{App, Component, ComponentName, Source};
 
 use crate::cargo_source::{self, Artifact, Wanted};
 use crate::command_source;
-use crate::files::{at, replace};
-use crate::record::{Inputs, Record, Stamp, build_dir, digest, source_text, stamps};
-use crate::{BuildError, GuestToolchain, Origin, Reporter};
+use crate::files::{at, make_dir, remove, replace};
+use crate::inputs::Scope;
+use crate::profile::settings;
+use crate::record::{
+    BUILD_DIR, DEV_DIR, Inputs, Record, Stamp, build_dir, cargo_dir, digest, remove_leftovers, source_text, stamps,
+};
+use crate::{BuildError, GuestToolchain, Origin, PathError, Profile, Reporter};
 
 /// A component that is up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +36,33 @@ pub struct Built {
 /// Packages of one Cargo workspace are built by one invocation of Cargo. Where no toolchain for guests is installed and one is
 /// needed, it is installed. When nothing has changed, no program is started.
 pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<Built>, BuildError> {
+    build_app_as(app, app_dir, Profile::Release, report)
+}
+
+/// As [`build_app`], with a profile of Cargo's. What one profile built is never taken for what another one would.
+pub fn build_app_as(
+    app: &App,
+    app_dir: &Path,
+    profile: Profile,
+    report: Reporter<'_>,
+) -> Result<Vec<Built>, BuildError> {
     let app_dir = &app_dir.canonicalize().map_err(at(app_dir, "found"))?;
     let build_dir = build_dir(app_dir)?;
-    let mut builder = Builder { app_dir, build_dir: &build_dir, chosen: Origin::chosen()?, built: Vec::new() };
+    let cargo_dir = cargo_dir(&build_dir, profile);
+    make_dir(&cargo_dir)?;
+    let mut builder = Builder {
+        app,
+        app_dir,
+        build_dir: &build_dir,
+        cargo_dir: &cargo_dir,
+        chosen: Origin::chosen()?,
+        settings: settings(profile),
+        built: Vec::new(),
+    };
     let mut cargo = Vec::new();
     for (name, component) in &app.components {
-        let last = Record::load(&build_dir, name);
-        if let Some(record) = last.as_ref().filter(|record| builder.is_fresh(record, component)) {
+        let last = builder.record(name);
+        if let Some(record) = last.as_ref().filter(|record| builder.is_fresh(record, name, component)) {
             let wasm_path = record.output.clone();
             builder.built.push(Built { component: name.clone(), wasm_path, changed: false, took: None });
             if let Source::Cargo(dir) = &component.source.value {
@@ -51,37 +76,60 @@ pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<
                 cargo.push(Wanted { component: name.clone(), dir: app_dir.join(dir), stale: true });
             }
             Source::Wasm(wasm) => builder.wasm(name, source, app_dir.join(wasm), last)?,
-            Source::Command { command, wasm } => {
+            Source::Command { command, wasm, inputs } => {
                 let began = Instant::now();
                 let wasm = app_dir.join(wasm);
-                let outcome = command_source::build(name, command, &wasm, app_dir, last.as_ref(), report)?;
-                let known =
-                    Known { toolchain: None, inputs: outcome.inputs, made: outcome.made, in_doubt: outcome.in_doubt };
+                let scope = builder.scope(name, inputs.as_deref(), &wasm);
+                let outcome = command_source::build(name, command, &scope, last.as_ref(), report)?;
+                let (inputs, made, in_doubt) = (outcome.inputs, outcome.made, outcome.in_doubt);
+                let known = Known { inputs, made, in_doubt, ..Known::default() };
                 builder.finish(name, source, wasm, known, last, Some(began.elapsed()))?;
             }
         }
     }
     if cargo.iter().any(|wanted| wanted.stale) {
-        let toolchain = GuestToolchain::find_or_install(report)?;
+        let toolchain = toolchain(builder.chosen, report)?;
         let (began, clock) = (SystemTime::now(), Instant::now());
-        let artifacts = cargo_source::build(cargo, &toolchain, report)?;
+        let artifacts = cargo_source::build(cargo, &toolchain, profile, report)?;
         let took = clock.elapsed();
         for artifact in artifacts {
             // One that was up to date may have been changed since it was looked at, or be made of other dependencies now.
             builder.built.retain(|built| built.component != artifact.component);
             let took = artifact.stale.then_some(took);
-            builder.cargo(app, artifact, toolchain.origin(), began, took)?;
+            builder.cargo(artifact, toolchain.origin(), began, took)?;
         }
     }
+    builder.remove_leftovers();
     builder.built.sort_by(|a, b| a.component.cmp(&b.component));
     Ok(builder.built)
 }
 
+/// The toolchain of this process: looking for it starts programs, which a development server would do for each edit.
+fn toolchain(chosen: Option<Origin>, report: Reporter<'_>) -> Result<GuestToolchain, BuildError> {
+    static FOUND: Mutex<Option<(Option<Origin>, GuestToolchain)>> = Mutex::new(None);
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*found {
+        Some((origin, toolchain)) if *origin == chosen => Ok(toolchain.clone()),
+        _ => Ok(found.insert((chosen, GuestToolchain::find_or_install(report)?)).1.clone()),
+    }
+}
+
+/// Removes what builds have left in the app's folder: components, records, and the copies of what Cargo made. Cargo's own target folder,
+/// and what commands have made, stay.
+pub fn clean(app_dir: &Path) -> Result<(), PathError> {
+    remove(&app_dir.join(BUILD_DIR))
+}
+
 struct Builder<'a> {
+    app: &'a App,
     app_dir: &'a Path,
     build_dir: &'a Path,
+    /// Where what Cargo builds for this profile lies, with its records.
+    cargo_dir: &'a Path,
     /// The toolchain that the user asks for; `None`: what another one built is as good.
     chosen: Option<Origin>,
+    /// What else chooses the code that Cargo makes.
+    settings: String,
     built: Vec<Built>,
 }
 
@@ -89,20 +137,55 @@ struct Builder<'a> {
 #[derive(Default)]
 struct Known {
     toolchain: Option<Origin>,
+    settings: String,
     inputs: Inputs,
     made: BTreeSet<PathBuf>,
     in_doubt: BTreeSet<PathBuf>,
 }
 
 impl Builder<'_> {
-    fn is_fresh(&self, record: &Record, component: &Component) -> bool {
+    fn is_fresh(&self, record: &Record, name: &ComponentName, component: &Component) -> bool {
         let source = &component.source.value;
-        record.is_fresh(source)
-            && match source {
-                Source::Cargo(_) => self.chosen.is_none() || self.chosen == record.toolchain,
-                Source::Command { .. } => !command_source::has_new_inputs(record, self.app_dir),
-                Source::Wasm(_) => true,
+        match source {
+            Source::Cargo(_) => {
+                record.is_fresh(source, &BTreeSet::new())
+                    && record.settings == self.settings
+                    && (self.chosen.is_none() || self.chosen == record.toolchain)
             }
+            Source::Command { inputs, wasm, .. } => {
+                let wasm = self.app_dir.join(wasm);
+                let scope = self.scope(name, inputs.as_deref(), &wasm);
+                record.is_fresh(source, &scope.foreign) && !scope.has_new_files(record)
+            }
+            Source::Wasm(_) => record.is_fresh(source, &BTreeSet::new()),
+        }
+    }
+
+    fn scope<'s>(&'s self, name: &ComponentName, inputs: Option<&'s [PathBuf]>, wasm: &'s Path) -> Scope<'s> {
+        Scope::of(name, inputs, wasm, self.app, self.app_dir, |other| self.record(other))
+    }
+
+    /// Where the record of a component lies.
+    fn dir_of(&self, name: &ComponentName) -> &Path {
+        match &self.app.components[name].source.value {
+            Source::Cargo(_) => self.cargo_dir,
+            Source::Wasm(_) | Source::Command { .. } => self.build_dir,
+        }
+    }
+
+    /// The record of a component's last build.
+    fn record(&self, name: &ComponentName) -> Option<Record> {
+        Record::load(self.dir_of(name), name)
+    }
+
+    /// Removes what was built for components that the app no longer has, or that come from elsewhere now.
+    fn remove_leftovers(&self) {
+        let is_cargo = |name: &str| {
+            let component = self.app.components.get(name);
+            component.map(|component| matches!(component.source.value, Source::Cargo(_)))
+        };
+        remove_leftovers(self.build_dir, |name, kind| is_cargo(name).is_some_and(|cargo| cargo || kind == "json"));
+        remove_leftovers(&self.build_dir.join(DEV_DIR), |name, _| is_cargo(name) == Some(true));
     }
 
     fn wasm(
@@ -121,21 +204,21 @@ impl Builder<'_> {
     /// Copy Cargo's artifact into the app's own folder, unless the same bytes are there.
     fn cargo(
         &mut self,
-        app: &App,
         artifact: Artifact,
         toolchain: Origin,
         began: SystemTime,
         took: Option<Duration>,
     ) -> Result<(), BuildError> {
         let Artifact { component: name, wasm, inputs, .. } = artifact;
-        let last = Record::load(self.build_dir, &name);
-        let path = self.build_dir.join(format!("{name}.wasm"));
+        let last = self.record(&name);
+        let path = self.cargo_dir.join(format!("{name}.wasm"));
         let bytes = fs::read(&wasm).map_err(at(&wasm, "read"))?;
         if fs::read(&path).ok().as_deref() != Some(&bytes) {
             replace(&path, &bytes)?;
         }
-        let known = Known { toolchain: Some(toolchain), inputs: stamps(inputs, began), ..Known::default() };
-        let source = &app.components[&name].source.value;
+        let settings = self.settings.clone();
+        let known = Known { toolchain: Some(toolchain), settings, inputs: stamps(inputs, began), ..Known::default() };
+        let source = &self.app.components[&name].source.value;
         self.finish(&name, source, path, known, last, took)
     }
 
@@ -145,7 +228,7 @@ impl Builder<'_> {
         name: &ComponentName,
         source: &Source,
         output: PathBuf,
-        Known { toolchain, inputs, made, in_doubt }: Known,
+        Known { toolchain, settings, inputs, made, in_doubt }: Known,
         last: Option<Record>,
         took: Option<Duration>,
     ) -> Result<(), BuildError> {
@@ -155,6 +238,7 @@ impl Builder<'_> {
         let record = Record {
             source: source_text(source),
             toolchain,
+            settings,
             inputs,
             made,
             in_doubt,
@@ -162,7 +246,7 @@ impl Builder<'_> {
             output_stamp,
             digest,
         };
-        record.store(self.build_dir, name)?;
+        record.store(self.dir_of(name), name)?;
         self.built.push(Built { component: name.clone(), wasm_path: output, changed, took });
         Ok(())
     }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::files::at;
 use crate::process::{Captured, capture, command_line};
-use crate::{BuildError, GuestToolchain, PathError, Progress, Reporter, TARGET, ToolchainError};
+use crate::{BuildError, GuestToolchain, PathError, Profile, Progress, Reporter, TARGET, ToolchainError};
 
 /// A component and the folder of its package.
 pub(crate) struct Wanted {
@@ -60,6 +60,7 @@ struct Message {
 pub(crate) fn build(
     wanted: Vec<Wanted>,
     toolchain: &GuestToolchain,
+    profile: Profile,
     report: Reporter<'_>,
 ) -> Result<Vec<Artifact>, BuildError> {
     let mut artifacts = Vec::new();
@@ -79,7 +80,7 @@ pub(crate) fn build(
             let output = "the folder's Cargo.toml has no [package]".to_owned();
             return Err(BuildError::NoPackage { component, dir, output });
         }
-        artifacts.extend(build_workspace(&metadata, here, toolchain, report)?);
+        artifacts.extend(build_workspace(&metadata, here, toolchain, profile, report)?);
         left = elsewhere;
     }
     Ok(artifacts)
@@ -114,10 +115,13 @@ fn build_workspace(
     metadata: &Metadata,
     wanted: Vec<(Wanted, Package)>,
     toolchain: &GuestToolchain,
+    profile: Profile,
     report: Reporter<'_>,
 ) -> Result<Vec<Artifact>, BuildError> {
+    let manifest = fs::read_to_string(metadata.workspace_root.join("Cargo.toml")).unwrap_or_default();
     let mut command = toolchain.cargo_command();
-    command.args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
+    command.arg("build").args(profile.arguments(&manifest));
+    command.args(["--target", TARGET, "--message-format", "json-render-diagnostics"]);
     command.arg("--manifest-path").arg(metadata.workspace_root.join("Cargo.toml"));
     command.arg("--target-dir").arg(toolchain.target_dir(&target_dir(metadata)));
     let packages: BTreeMap<&str, &str> =
@@ -126,12 +130,11 @@ fn build_workspace(
         command.args(["-p", id]);
     }
     let names: Vec<&str> = packages.into_values().collect();
-    report(Progress::Step(&format!("$ cargo build --release --target {TARGET} -p {}", names.join(" -p "))));
+    let flags = profile.shown();
+    report(Progress::Step(&format!("$ cargo build {flags} --target {TARGET} -p {}", names.join(" -p "))));
     let Captured { status, stdout, stderr } = captured(&mut command, report)?;
     if !status.success() {
-        let stale = wanted.into_iter().filter(|(wanted, _)| wanted.stale);
-        let components = stale.map(|(wanted, _)| wanted.component).collect();
-        return Err(BuildError::Cargo { components, output: stderr });
+        return Err(not_built(wanted, stderr));
     }
     let made = components_made(&stdout);
     wanted
@@ -149,6 +152,36 @@ fn build_workspace(
             Ok(Artifact { component: wanted.component, wasm: wasm.clone(), inputs, stale: wanted.stale })
         })
         .collect()
+}
+
+/// Cargo has failed: with its last words, which name the packages that did not build.
+fn not_built(wanted: Vec<(Wanted, Package)>, output: String) -> BuildError {
+    let failed = failed_packages(&output);
+    let own = wanted.iter().filter(|(_, package)| failed.contains(&package.name));
+    let components: Vec<_> = own.map(|(wanted, _)| wanted.component.clone()).collect();
+    if !components.is_empty() {
+        return BuildError::Cargo { components, output };
+    }
+    if let Some(package) = failed.into_iter().next() {
+        return BuildError::Dependency { package, output };
+    }
+    let stale = wanted.into_iter().filter(|(wanted, _)| wanted.stale);
+    BuildError::Cargo { components: stale.map(|(wanted, _)| wanted.component).collect(), output }
+}
+
+/// The packages that Cargo says it could not build, in its order. Nothing else tells: where one has failed, others were only broken off.
+fn failed_packages(output: &str) -> Vec<String> {
+    const SIGNS: [&str; 2] = ["error: could not compile `", "error: failed to run custom build command for `"];
+    let mut failed = Vec::new();
+    for line in output.lines() {
+        let rest = SIGNS.iter().find_map(|sign| line.trim_start().strip_prefix(sign));
+        // A name, or a name with its version and place.
+        let name = rest.and_then(|rest| rest.split(['`', ' ']).next());
+        if let Some(name) = name.filter(|name| !failed.iter().any(|known| known == name)) {
+            failed.push(name.to_owned());
+        }
+    }
+    failed
 }
 
 /// Where Cargo builds this workspace. A target folder outside of it (`CARGO_TARGET_DIR`) may be shared, and Cargo tells packages
@@ -196,8 +229,9 @@ fn inputs(wasm: &Path, package: &Package, metadata: &Metadata) -> Result<Vec<Pat
     inputs.extend(dirs);
     inputs.insert(package.manifest_path.clone());
     inputs.extend(["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain"].map(|file| root.join(file)));
-    for dir in root.ancestors() {
-        inputs.insert(dir.join(".cargo/config.toml"));
+    let home = std::env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    for dir in root.ancestors().map(|dir| dir.join(".cargo")).chain(home) {
+        inputs.extend([dir.join("config.toml"), dir.join("config")]);
     }
     Ok(inputs.into_iter().collect())
 }
@@ -228,6 +262,17 @@ mod tests {
         let text = "/t/a.wasm: /src/lib.rs /my\\ app/wit/a.wit\n\n/src/lib.rs:\n";
         assert_eq!(dependencies(text), [PathBuf::from("/src/lib.rs"), PathBuf::from("/my app/wit/a.wit")]);
         assert_eq!(dependencies("/t/a.wasm:\n"), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn the_packages_that_failed_are_read_off_cargos_words() {
+        let output = "error[E0425]: cannot find value `could not compile `x``\n   --> src/lib.rs:1:1\n\
+                      error: could not compile `shop-cart` (lib) due to 1 previous error\n\
+                      warning: build failed, waiting for other jobs to finish...\n\
+                      error: could not compile `shop-cart` (lib test) due to 1 previous error\n\
+                      error: failed to run custom build command for `ring v0.17.8 (/x y)`\n";
+        assert_eq!(failed_packages(output), ["shop-cart", "ring"]);
+        assert_eq!(failed_packages("error: no matching package found\n"), [""; 0]);
     }
 
     #[test]

@@ -1,19 +1,19 @@
 //! Components made by a command of the app's own.
 //!
-//! Nobody says what such a command reads. So anything in the app's folder counts as its input, but for what it makes itself,
-//! and that is learned: a file that was not there before it ran, or that changed in two runs, is its own. A file that
-//! changed during one run only may have been edited meanwhile; it stays in doubt, and the command runs once more.
+//! Where the manifest does not say what such a command reads, anything in the app's folder counts as its input (`inputs.rs`), but for
+//! what it makes itself, and that is learned: a file that was not there before it ran, or that changed in two runs, is its own. A file
+//! that changed during one run only may have been edited meanwhile; it stays in doubt, and the command runs once more.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use isomer_display::Ended;
 use isomer_manifest::ComponentName;
 
+use crate::inputs::Scope;
 use crate::process::run_quietly;
-use crate::record::{Inputs, Record, Stamp};
-use crate::watch::walk;
+use crate::record::{Inputs, Record};
 use crate::{BuildError, Progress, Reporter, ToolchainError};
 
 /// What is known after a run.
@@ -27,12 +27,12 @@ pub(crate) struct Outcome {
 pub(crate) fn build(
     component: &ComponentName,
     command: &str,
-    wasm: &Path,
-    app_dir: &Path,
+    scope: &Scope<'_>,
     last: Option<&Record>,
     report: Reporter<'_>,
 ) -> Result<Outcome, BuildError> {
-    let before = snapshot(app_dir, wasm);
+    let (app_dir, wasm) = (scope.app_dir, scope.wasm);
+    let before = scope.snapshot();
     report(Progress::Step(&format!("$ {command}")));
     let mut shell = if cfg!(windows) { Command::new("cmd") } else { Command::new("sh") };
     shell.arg(if cfg!(windows) { "/C" } else { "-c" }).arg(command).current_dir(app_dir);
@@ -56,12 +56,7 @@ pub(crate) fn build(
             made_by: Some(command.to_owned()),
         });
     }
-    Ok(outcome(&before, snapshot(app_dir, wasm), last))
-}
-
-/// All files that may count: the app's folder but for tools' own folders and the component itself.
-pub(crate) fn snapshot(app_dir: &Path, wasm: &Path) -> Inputs {
-    walk(app_dir).into_iter().filter(|path| path != wasm).map(|path| (path.clone(), Stamp::of(&path))).collect()
+    Ok(outcome(&before, scope.snapshot(), last))
 }
 
 fn outcome(before: &Inputs, after: Inputs, last: Option<&Record>) -> Outcome {
@@ -77,11 +72,4 @@ fn outcome(before: &Inputs, after: Inputs, last: Option<&Record>) -> Outcome {
         }
     }
     outcome
-}
-
-/// Has a file appeared since that the record does not know?
-pub(crate) fn has_new_inputs(record: &Record, app_dir: &Path) -> bool {
-    walk(app_dir)
-        .iter()
-        .any(|path| path != &record.output && !record.inputs.contains_key(path) && !record.made.contains(path))
 }

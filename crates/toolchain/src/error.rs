@@ -159,6 +159,14 @@ pub enum BuildError {
         /// The last lines of cargo's output; they were reported when they were printed.
         output: String,
     },
+    /// The compiler found errors in a package that components depend on.
+    #[error("cargo could not build the package `{package}`, which the app's components depend on")]
+    Dependency {
+        /// The package.
+        package: String,
+        /// The last lines of cargo's output; they were reported when they were printed.
+        output: String,
+    },
     /// The package makes no component, or several.
     #[error("component `{component}`: package `{package}` {problem}")]
     Artifact {
@@ -212,20 +220,23 @@ impl BuildError {
                 vec!["`wasm` names a component that is already built, relative to isomer.toml".to_owned()]
             }
             // Cargo says it among much else, and ends with an exit code itself.
-            Self::Cargo { output, .. } if output.contains("(signal: 9, SIGKILL") => {
+            Self::Cargo { output, .. } | Self::Dependency { output, .. } if output.contains("(signal: 9, SIGKILL") => {
                 vec![
                     "a compiler was killed by SIGKILL (possibly out of memory): CARGO_BUILD_JOBS=1 needs less"
                         .to_owned(),
                 ]
             }
-            Self::Cargo { .. } | Self::Command { .. } | Self::Path(_) => Vec::new(),
+            Self::Cargo { .. } | Self::Dependency { .. } | Self::Command { .. } | Self::Path(_) => Vec::new(),
         }
     }
 
     /// What the compiler or command printed last, where one ran.
     pub fn output(&self) -> Option<&str> {
         match self {
-            Self::NoPackage { output, .. } | Self::Cargo { output, .. } | Self::Command { output, .. } => Some(output),
+            Self::NoPackage { output, .. }
+            | Self::Cargo { output, .. }
+            | Self::Dependency { output, .. }
+            | Self::Command { output, .. } => Some(output),
             Self::Toolchain(ToolchainError::CommandFailed { output, .. } | ToolchainError::TimedOut { output, .. }) => {
                 Some(output)
             }

@@ -16,13 +16,16 @@ mod debian;
 mod error;
 mod files;
 mod guest;
+mod inputs;
 mod install;
 mod process;
+mod profile;
 mod record;
 mod watch;
 
-pub use build::{Built, build_app};
+pub use build::{Built, build_app, build_app_as, clean};
 pub use error::{BuildError, PathError, ToolchainError};
 pub use guest::{GuestToolchain, Origin, TARGET};
 pub use process::{Progress, Reporter, run};
-pub use watch::{WatchSet, watch_paths};
+pub use profile::Profile;
+pub use watch::{Lookout, WatchSet, watch_paths};

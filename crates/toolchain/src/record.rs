@@ -13,7 +13,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::files::{at, make_dir, replace};
-use crate::{Origin, PathError};
+use crate::{Origin, PathError, Profile};
+
+/// Where an app's components and records lie, in its folder.
+pub(crate) const BUILD_DIR: &str = ".isomer/build";
+
+/// Where those lie that Cargo built for [`Profile::Dev`], in that folder.
+pub(crate) const DEV_DIR: &str = "dev";
 
 /// The kernel's clock for files may lag behind the one that programs read by a tick.
 const CLOCK_TICK: Duration = Duration::from_millis(10);
@@ -66,6 +72,9 @@ pub(crate) struct Record {
     /// The toolchain that Cargo used. `None` for other sources, and in records of versions that did not keep it.
     #[serde(default)]
     pub toolchain: Option<Origin>,
+    /// What else chose the code that Cargo made: the profile and the environment. Empty for other sources.
+    #[serde(default)]
+    pub settings: String,
     /// What went into it.
     pub inputs: Inputs,
     /// Files that a command makes besides the component: their changes are its own.
@@ -83,13 +92,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Is the component up to date?
-    pub(crate) fn is_fresh(&self, source: &Source) -> bool {
+    /// Is the component up to date? Files of `foreign` do not count.
+    pub(crate) fn is_fresh(&self, source: &Source, foreign: &BTreeSet<PathBuf>) -> bool {
         self.source == source_text(source)
-            && self.in_doubt.is_empty()
+            && self.in_doubt.is_subset(foreign)
             && self.output_stamp.is_some()
             && Stamp::of(&self.output) == self.output_stamp
-            && self.inputs.iter().all(|(path, stamp)| Stamp::of(path) == *stamp)
+            && self.inputs.iter().all(|(path, stamp)| Stamp::of(path) == *stamp || foreign.contains(path))
     }
 
     /// The record of the last build, if there is one that can be read.
@@ -106,13 +115,33 @@ impl Record {
 
 /// Where an app's components and records lie; made, with a note for git that all of it can be made again.
 pub(crate) fn build_dir(app_dir: &Path) -> Result<PathBuf, PathError> {
-    let dir = app_dir.join(".isomer/build");
+    let dir = app_dir.join(BUILD_DIR);
     let ignore = dir.join(".gitignore");
     if !ignore.exists() {
         make_dir(&dir)?;
         replace(&ignore, b"*\n")?;
     }
     Ok(dir)
+}
+
+/// The folder of what Cargo built for `profile`: one of its own, so that neither of them ever stands for the other.
+pub(crate) fn cargo_dir(build_dir: &Path, profile: Profile) -> PathBuf {
+    match profile {
+        Profile::Release => build_dir.to_owned(),
+        Profile::Dev => build_dir.join(DEV_DIR),
+    }
+}
+
+/// Removes the files in `dir` that builds of components have left there and that `is_wanted` (component, extension) does not name.
+pub(crate) fn remove_leftovers(dir: &Path, is_wanted: impl Fn(&str, &str) -> bool) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some((component, kind)) = name.to_str().and_then(|name| name.rsplit_once('.')) else { continue };
+        if matches!(kind, "json" | "wasm") && !component.is_empty() && !is_wanted(component, kind) {
+            // A file that cannot be removed costs its bytes and nothing else.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn record_path(build_dir: &Path, component: &ComponentName) -> PathBuf {

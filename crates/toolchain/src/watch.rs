@@ -1,12 +1,20 @@
 //! Which files a development server watches.
+//!
+//! What is *wanted* ([`WatchSet`]) are paths as the manifest and Cargo write them: they may not be there yet, may be removed and made
+//! anew, and may lead over symbolic links. What can be *watched* are folders that exist. A [`Lookout`] translates: for every wanted path
+//! it names each folder in which a lookup of that path takes a step that can change, which is where a missing part would appear, where
+//! a link lies and where it leads. It is true until one of these steps changes, and then it is made anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use isomer_manifest::{App, MANIFEST_FILE, Source};
 
-use crate::record::Record;
+use crate::Profile;
+use crate::inputs::Input;
+use crate::record::{BUILD_DIR, Record, cargo_dir};
 
 /// Folders of tools: nothing in them is a source.
 const IGNORED_DIRS: [&str; 4] = [".isomer", ".git", "node_modules", "__pycache__"];
@@ -17,61 +25,181 @@ const CACHE_TAG: &str = "CACHEDIR.TAG";
 /// Files that one command's app may have; more are not looked at.
 const FILES_MAX: usize = 50_000;
 
-/// What to watch, and which of the changes that are seen there count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Folders below the wanted ones that are watched; changes in more are not seen.
+const DIRS_MAX: usize = 50_000;
+
+/// Links that a lookup follows, as many as the system does.
+const LINKS_MAX: usize = 40;
+
+/// Folders this high up (`/`, `/home`) are watched only where a part of a path is missing in them or is a link.
+const DEPTH_MIN: usize = 2;
+
+/// What is to be watched, whether it is there or not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchSet {
-    /// Folders to watch with all that is below them. None lies in another.
-    pub roots: Vec<PathBuf>,
-    /// Folders of single files: watched without what is below them.
-    pub dirs: Vec<PathBuf>,
+    trees: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
     made: BTreeSet<PathBuf>,
 }
 
-impl WatchSet {
-    /// Does a change of `path` call for a build?
-    pub fn contains(&self, path: &Path) -> bool {
-        if self.files.contains(path) {
-            return true;
-        }
-        let Some(root) = self.roots.iter().find(|root| path.starts_with(root)) else { return false };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Editors' own files: backups, swap files, locks.
-        let is_passing = name.ends_with('~') || name.ends_with(".swp") || name.starts_with(".#") || name == "4913";
-        let is_ignored = path.ancestors().take_while(|dir| *dir != root).any(is_tools_dir);
-        !is_passing && !is_ignored && !self.made.contains(path)
-    }
+/// The folders to watch for a [`WatchSet`], as long as nothing has changed in them, and which changes count.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lookout {
+    /// Folders to watch, each without what is below it. All exist, and none of the paths has a link in it.
+    pub dirs: BTreeSet<PathBuf>,
+    files: BTreeSet<PathBuf>,
+    /// Folders and links on the way to what is wanted.
+    steps: BTreeSet<PathBuf>,
+    trees: BTreeSet<PathBuf>,
+    made: BTreeSet<PathBuf>,
 }
 
-/// The watch set of an app: its manifest, its packages, the files outside of them that went into the last build, and the
-/// whole folder where a command makes a component.
-pub fn watch_paths(app: &App, app_dir: &Path) -> WatchSet {
-    let mut files = BTreeSet::from([app_dir.join(MANIFEST_FILE)]);
-    let mut trees = BTreeSet::new();
-    let mut made = BTreeSet::new();
+/// The watch set of an app: its manifest, its packages, the files outside of them that went into the last build, what a command reads (or the
+/// whole folder where that is not known), and its migrations.
+pub fn watch_paths(app: &App, app_dir: &Path, profile: Profile) -> WatchSet {
+    let mut set = WatchSet { files: BTreeSet::from([app_dir.join(MANIFEST_FILE)]), ..WatchSet::default() };
+    let build_dir = app_dir.join(BUILD_DIR);
     for (name, component) in &app.components {
-        let record = Record::load(&app_dir.join(".isomer/build"), name);
         match &component.source.value {
-            Source::Wasm(wasm) => drop(files.insert(app_dir.join(wasm))),
+            Source::Wasm(wasm) => drop(set.files.insert(app_dir.join(wasm))),
             Source::Cargo(dir) => {
-                trees.insert(app_dir.join(dir));
-                files.extend(record.into_iter().flat_map(|record| record.inputs.into_keys()));
+                set.trees.insert(app_dir.join(dir));
+                let record = Record::load(&cargo_dir(&build_dir, profile), name);
+                let inputs = record.into_iter().flat_map(|record| record.inputs);
+                // Configuration that might appear anywhere above the app is not waited for.
+                let is_near = |path: &Path| path.starts_with(app_dir) || path.parent().is_some_and(Path::is_dir);
+                let inputs = inputs.filter(|(path, stamp)| stamp.is_some() || is_near(path));
+                set.files.extend(inputs.map(|(path, _)| path));
             }
-            Source::Command { wasm, .. } => {
-                trees.insert(app_dir.to_owned());
-                made.insert(app_dir.join(wasm));
-                made.extend(record.into_iter().flat_map(|record| record.made));
+            Source::Command { wasm, inputs, .. } => {
+                match inputs {
+                    None => drop(set.trees.insert(app_dir.to_owned())),
+                    Some(inputs) => set.trees.extend(inputs.iter().map(|input| match Input::new(app_dir, input) {
+                        Input::Path(path) => path,
+                        Input::Pattern { base, .. } => base,
+                    })),
+                }
+                set.made.insert(app_dir.join(wasm));
+                set.made.extend(Record::load(&build_dir, name).into_iter().flat_map(|record| record.made));
             }
         }
     }
     for store in app.sql.values() {
-        trees.extend(store.migrations.as_ref().map(|dir| app_dir.join(dir)));
+        set.trees.extend(store.migrations.as_ref().map(|dir| app_dir.join(dir)));
     }
-    let roots: Vec<PathBuf> =
-        trees.iter().filter(|tree| !tree.ancestors().skip(1).any(|above| trees.contains(above))).cloned().collect();
-    files.retain(|file| !roots.iter().any(|root| file.starts_with(root)));
-    let parents: BTreeSet<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
-    WatchSet { roots, dirs: parents.into_iter().filter(|dir| dir.is_dir()).collect(), files, made }
+    set
+}
+
+impl WatchSet {
+    /// Watches this file, too.
+    pub fn add(&mut self, file: PathBuf) {
+        self.files.insert(file);
+    }
+
+    /// Where to look now. Reads folders and links.
+    pub fn lookout(&self) -> Lookout {
+        let mut lookout = Lookout::default();
+        for file in &self.files {
+            if let Some(found) = lookout.trace(file) {
+                lookout.files.insert(found);
+            }
+        }
+        for tree in &self.trees {
+            match lookout.trace(tree) {
+                Some(found) if found.is_dir() => lookout.tree(&found),
+                Some(found) => drop(lookout.files.insert(found)),
+                None => {}
+            }
+        }
+        let made = self.made.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
+        lookout.made = made.collect();
+        lookout
+    }
+}
+
+impl Lookout {
+    /// Does a change of `path` call for a build? `appeared` says that something of this name was made, removed or renamed.
+    pub fn counts(&self, path: &Path, appeared: bool) -> bool {
+        if self.files.contains(path) || (appeared && self.steps.contains(path)) {
+            return true;
+        }
+        let Some(root) = self.trees.iter().find(|root| path.starts_with(root)) else { return false };
+        let is_ignored = path.ancestors().take_while(|dir| dir != root).any(is_tools_dir);
+        !is_passing(path) && !is_ignored && !self.made.contains(path)
+    }
+
+    /// Follows `path` through all folders and links, each of which is watched from then on. Returns where it ends; `None` where it does
+    /// not lead to anything.
+    fn trace(&mut self, path: &Path) -> Option<PathBuf> {
+        let mut left: VecDeque<OsString> = parts(path).collect();
+        let mut here = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(part) = left.pop_front() {
+            if part == ".." {
+                here.pop();
+                continue;
+            }
+            let next = here.join(&part);
+            let found = fs::symlink_metadata(&next);
+            let is_link = found.as_ref().is_ok_and(fs::Metadata::is_symlink);
+            if found.is_err() || is_link || left.is_empty() || here.components().count() > DEPTH_MIN {
+                self.dirs.insert(here.clone());
+                self.steps.insert(next.clone());
+            }
+            if found.is_err() {
+                return None;
+            }
+            if is_link {
+                links += 1;
+                let goal = fs::read_link(&next).ok().filter(|_| links <= LINKS_MAX)?;
+                if goal.is_absolute() {
+                    here = PathBuf::from("/");
+                }
+                for part in parts(&goal).collect::<Vec<_>>().into_iter().rev() {
+                    left.push_front(part);
+                }
+                continue;
+            }
+            here = next;
+        }
+        Some(here)
+    }
+
+    /// Watches a folder with all that is below it, and files elsewhere that links in it lead to.
+    fn tree(&mut self, root: &Path) {
+        self.trees.insert(root.to_owned());
+        let mut dirs = vec![root.to_owned()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let (path, kind) = (entry.path(), entry.file_type());
+                if kind.as_ref().is_ok_and(fs::FileType::is_dir) && !is_tools_dir(&path) {
+                    dirs.push(path);
+                } else if kind.is_ok_and(|kind| kind.is_symlink()) && path.is_file() {
+                    let found = self.trace(&path);
+                    self.files.extend(found.filter(|found| !found.starts_with(root)));
+                }
+            }
+            if self.dirs.len() >= DIRS_MAX {
+                return;
+            }
+            self.dirs.insert(dir);
+        }
+    }
+}
+
+/// The names of a path, and `..` where it goes up.
+fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
+    path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    })
+}
+
+/// Editors' own files: backups, swap files, locks.
+fn is_passing(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with('~') || name.ends_with(".swp") || name.starts_with(".#") || name == "4913"
 }
 
 /// A folder whose content belongs to a tool.
@@ -80,22 +208,98 @@ fn is_tools_dir(dir: &Path) -> bool {
     IGNORED_DIRS.iter().any(|ignored| name == *ignored) || dir.join(CACHE_TAG).exists()
 }
 
-/// All files below `dir`, tools' folders left out. Links to folders are not followed.
+/// All files below `dir`, tools' folders and editors' own files left out. Links to folders are not followed.
 pub(crate) fn walk(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {
-        let Ok(entries) = fs::read_dir(&dir) else { continue };
+        let Ok(entries) = fs::read_dir(dir) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && !is_tools_dir(&path) => dirs.push(path),
                 Ok(kind) if kind.is_dir() => {}
-                Ok(_) if files.len() < FILES_MAX => files.push(path),
+                Ok(_) if files.len() < FILES_MAX && !is_passing(&path) => files.push(path),
                 _ => {}
             }
         }
     }
     files.sort();
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().canonicalize().expect("it exists");
+        (dir, path)
+    }
+
+    fn watching(file: &Path) -> Lookout {
+        let mut set = WatchSet::default();
+        set.add(file.to_owned());
+        set.lookout()
+    }
+
+    #[test]
+    fn what_is_missing_is_waited_for_where_it_would_appear() {
+        let (_kept, dir) = folder();
+        let wanted = dir.join("dist/deep/k.wasm");
+        let lookout = watching(&wanted);
+        assert!(lookout.dirs.contains(&dir) && lookout.counts(&dir.join("dist"), true));
+        assert!(!lookout.counts(&dir.join("other"), true));
+        fs::create_dir(dir.join("dist")).expect("made");
+        let lookout = watching(&wanted);
+        assert!(lookout.dirs.contains(&dir.join("dist")) && lookout.counts(&dir.join("dist/deep"), true));
+        // Whatever is renamed or removed above it takes it along.
+        assert!(lookout.dirs.contains(&dir) && lookout.counts(&dir.join("dist"), true));
+        assert!(
+            !lookout.counts(&dir.join("dist"), false),
+            "that something in it was written is not told of the folder"
+        );
+    }
+
+    #[test]
+    fn a_link_is_watched_where_it_lies_and_where_it_leads() {
+        let (_kept, dir) = folder();
+        for made in ["app", "built/1", "built/2"] {
+            fs::create_dir_all(dir.join(made)).expect("made");
+        }
+        fs::write(dir.join("built/1/k.wasm"), "1").expect("written");
+        // A link to a file by way of a link to a folder.
+        symlink("../built/current/k.wasm", dir.join("app/k.wasm")).expect("linked");
+        symlink("1", dir.join("built/current")).expect("linked");
+        let lookout = watching(&dir.join("app/k.wasm"));
+        assert!(lookout.counts(&dir.join("built/1/k.wasm"), false), "{lookout:?}");
+        for step in ["app/k.wasm", "built/current"] {
+            assert!(lookout.counts(&dir.join(step), true), "{step}: {lookout:?}");
+            assert!(lookout.dirs.contains(dir.join(step).parent().expect("a folder")), "{step}");
+        }
+        symlink("loop", dir.join("loop")).expect("linked");
+        assert!(watching(&dir.join("loop/x")).dirs.contains(&dir), "a loop is a link that leads nowhere");
+    }
+
+    #[test]
+    fn a_tree_has_the_files_that_its_links_lead_to_but_no_tools() {
+        let (_kept, dir) = folder();
+        for made in ["app/src/deep", "app/target/x", "app/.git", "else"] {
+            fs::create_dir_all(dir.join(made)).expect("made");
+        }
+        fs::write(dir.join("app/target").join(CACHE_TAG), "").expect("written");
+        fs::write(dir.join("else/shared"), "").expect("written");
+        symlink(dir.join("else/shared"), dir.join("app/src/shared")).expect("linked");
+        let set = WatchSet { trees: BTreeSet::from([dir.join("app")]), ..WatchSet::default() };
+        let lookout = set.lookout();
+        assert!(lookout.counts(&dir.join("app/src/deep/new"), true) && lookout.counts(&dir.join("else/shared"), false));
+        assert!(lookout.dirs.contains(&dir.join("app/src/deep")));
+        for tools in ["app/target/x", "app/.git"] {
+            assert!(!lookout.dirs.contains(&dir.join(tools)) && !lookout.counts(&dir.join(tools).join("f"), true));
+        }
+        assert!(!lookout.counts(&dir.join("app/src/.#main.rs"), true));
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use isomer_manifest::{App, SourceFile};
-use isomer_toolchain::{BuildError, Built, Progress, build_app, watch_paths};
+use isomer_toolchain::{BuildError, Built, Lookout, Profile, Progress, build_app, build_app_as, clean, watch_paths};
 
 /// An app in a temporary folder.
 struct Fixture {
@@ -65,6 +65,16 @@ impl Fixture {
         (result, steps)
     }
 
+    /// Where a development server looks.
+    fn watched(&self) -> Lookout {
+        watch_paths(&self.app(), &self.path(), Profile::Release).lookout()
+    }
+
+    /// How often a command of these has run that writes a line for each run.
+    fn runs(&self, journal: &str) -> usize {
+        fs::read_to_string(self.path().join(journal)).expect("it ran").lines().count()
+    }
+
     /// Build; the names of the components that changed, and the number of steps.
     fn changed(&self) -> (Vec<String>, usize) {
         let (built, steps) = self.build();
@@ -113,12 +123,12 @@ fn a_workspace_is_built_once_and_again_only_where_it_changed() {
     fs::remove_file(&built[0].wasm_path).expect("removed");
     assert_eq!(app.changed(), (vec![], 1), "a lost file is made again, with the same bytes");
 
-    let watched = watch_paths(&app.app(), &app.path());
-    assert!(watched.contains(&app.path().join("isomer.toml")));
-    assert!(watched.contains(&app.path().join("one/src/new.rs")));
-    assert!(watched.contains(&app.path().join("shared/src/lib.rs")), "a dependency outside of the packages");
-    assert!(!watched.contains(&app.path().join(".isomer/build/one.wasm")));
-    assert!(!watched.contains(&app.path().join("one/src/main.rs~")));
+    let watched = app.watched();
+    assert!(watched.counts(&app.path().join("isomer.toml"), false));
+    assert!(watched.counts(&app.path().join("one/src/new.rs"), false));
+    assert!(watched.counts(&app.path().join("shared/src/lib.rs"), false), "a dependency outside of the packages");
+    assert!(!watched.counts(&app.path().join(".isomer/build/one.wasm"), false));
+    assert!(!watched.counts(&app.path().join("one/src/main.rs~"), false));
 }
 
 /// Which features a dependency is built with depends on all packages that are built with it: a change of one component must
@@ -228,9 +238,12 @@ fn a_command_runs_again_only_when_its_folder_changed() {
     fs::remove_file(app.path().join("new")).expect("removed");
     assert_eq!(app.changed(), (vec![], 1));
 
-    let watched = watch_paths(&app.app(), &app.path());
-    assert!(watched.contains(&app.path().join("source")));
-    assert!(!watched.contains(&app.path().join("out/made.wasm")) && !watched.contains(&app.path().join("out/log")));
+    let watched = app.watched();
+    assert!(watched.counts(&app.path().join("source"), false));
+    assert!(
+        !watched.counts(&app.path().join("out/made.wasm"), false)
+            && !watched.counts(&app.path().join("out/log"), false)
+    );
 }
 
 #[test]
@@ -261,4 +274,141 @@ fn a_file_that_changes_while_a_command_runs_is_in_doubt_once() {
     assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
     assert_eq!(app.changed(), (vec![], 1), "the journal may have been edited meanwhile: once more");
     assert_eq!(app.changed(), (vec![], 0), "now it is known as the command's own");
+}
+
+const TWO_COMMANDS: &str = "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n\
+    [components.first]\n\
+    command = \"mkdir -p out && cat one > out/first.wasm && date +%N > out/first.log && echo run >> .isomer/first\"\n\
+    wasm = \"out/first.wasm\"\n\
+    [components.second]\n\
+    command = \"mkdir -p out && cat two > out/second.wasm && date +%N > out/second.log && echo run >> .isomer/second\"\n\
+    wasm = \"out/second.wasm\"\n";
+
+#[test]
+fn two_commands_do_not_rebuild_each_other_with_what_they_make_besides() {
+    let app = Fixture::new(&[("isomer.toml", TWO_COMMANDS), ("one", "1"), ("two", "2")]);
+    assert_eq!(app.changed().1, 2);
+    assert_eq!(app.changed(), (vec![], 0), "the second one's products are nothing new to the first one");
+    app.write("one", "another text");
+    assert_eq!(app.changed().0, ["first"]);
+    for _ in 0..3 {
+        assert_eq!(app.changed(), (vec![], 0));
+    }
+    let watched = app.watched();
+    for product in ["first.wasm", "first.log", "second.wasm", "second.log"] {
+        assert!(!watched.counts(&app.path().join("out").join(product), true), "{product}");
+    }
+}
+
+#[test]
+fn products_that_were_there_before_the_first_build_settle() {
+    let app = Fixture::new(&[
+        ("isomer.toml", TWO_COMMANDS),
+        ("one", "1"),
+        ("two", "2"),
+        ("out/first.log", "of an earlier checkout"),
+        ("out/second.log", "of an earlier checkout"),
+    ]);
+    let steps: Vec<usize> = (0..5).map(|_| app.changed().1).collect();
+    assert_eq!(steps[3..], [0, 0], "{steps:?}");
+}
+
+#[test]
+fn a_command_whose_inputs_are_named_runs_for_nothing_else() {
+    let manifest = TWO_COMMANDS
+        .replace("wasm = \"out/first.wasm\"", "wasm = \"out/first.wasm\"\ninputs = [\"one\", \"lib\", \"*.cfg\"]");
+    let app = Fixture::new(&[("isomer.toml", manifest.as_str()), ("one", "1"), ("two", "2"), ("lib/deep/x", "")]);
+    app.changed();
+    let runs = app.runs(".isomer/first");
+    app.write("README.md", "newer");
+    app.write("two", "another text");
+    assert_eq!(app.changed().0, ["second"]);
+    assert_eq!(app.runs(".isomer/first"), runs, "neither is an input of the first one");
+    for (number, input) in ["one", "lib/deep/x", "lib/deep/new", "a.cfg"].into_iter().enumerate() {
+        app.write(input, "changed or new");
+        app.changed();
+        assert_eq!(app.runs(".isomer/first"), runs + number + 1, "{input}");
+        assert_eq!(app.changed().1, 0);
+    }
+    let watched = app.watched();
+    assert!(watched.counts(&app.path().join("lib/deep/y"), true) && watched.counts(&app.path().join("one"), false));
+}
+
+#[test]
+fn what_is_built_to_be_developed_is_never_what_is_shipped() {
+    let app = Fixture::new(&[
+        ("isomer.toml", "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.one]\ncargo = \".\"\n"),
+        ("Cargo.toml", &package("fixture-one", "[workspace]\n[profile.release]\npanic = \"abort\"\n")),
+        ("src/main.rs", "fn main() { println!(\"one\"); }\n"),
+    ]);
+    let dev = || {
+        let mut steps = 0;
+        let built = build_app_as(&app.app(), &app.path(), Profile::Dev, &mut |progress| {
+            steps += usize::from(matches!(progress, Progress::Step(_)));
+        });
+        (built.expect("it builds").remove(0).wasm_path, steps)
+    };
+    let (developed, steps) = dev();
+    assert_eq!(steps, 1);
+    let (built, steps) = app.build();
+    let shipped = built.expect("it builds").remove(0).wasm_path;
+    assert_eq!(steps.len(), 1, "nothing was built for this yet");
+    assert_ne!(fs::read(&developed).expect("read"), fs::read(&shipped).expect("read"));
+    assert_eq!((dev().1, app.changed().1), (0, 0), "neither is in the other's way");
+
+    // As if the last build had had another environment.
+    let record = app.path().join(".isomer/build/one.json");
+    let text = fs::read_to_string(&record).expect("read");
+    let settings = "\"settings\": \"release";
+    assert!(text.contains(settings), "{text}");
+    fs::write(&record, text.replace(settings, "\"settings\": \"release\\nRUSTFLAGS=-C opt-level=0")).expect("written");
+    assert_eq!(app.changed().1, 1, "it is built again");
+    assert_eq!(app.changed().1, 0);
+}
+
+#[test]
+fn what_was_built_for_components_that_are_gone_is_removed() {
+    let two = "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n\
+               [components.kept]\nwasm = \"a.wasm\"\n[components.gone]\nwasm = \"b.wasm\"\n";
+    let app = Fixture::new(&[("isomer.toml", two), ("a.wasm", "a"), ("b.wasm", "b")]);
+    app.changed();
+    let build = app.path().join(".isomer/build");
+    // As Cargo's would lie there.
+    fs::write(build.join("gone.wasm"), "").expect("written");
+    fs::create_dir(build.join("dev")).expect("made");
+    fs::write(build.join("dev/gone.wasm"), "").expect("written");
+    app.write("isomer.toml", two.split("[components.gone]").next().expect("a part"));
+    app.changed();
+    assert!(build.join("kept.json").exists() && build.join(".gitignore").exists());
+    for gone in ["gone.json", "gone.wasm", "dev/gone.wasm"] {
+        assert!(!build.join(gone).exists(), "{gone}");
+    }
+    assert!(app.path().join("b.wasm").exists(), "what is not Isomer's stays");
+    clean(&app.path()).expect("cleaned");
+    assert!(!build.exists());
+    assert_eq!(app.changed().0, ["kept"]);
+}
+
+#[test]
+fn an_error_names_the_one_package_that_did_not_build() {
+    let dependency = "[dependencies]\nfixture-shared = { path = \"../shared\" }\n";
+    let app = Fixture::new(&[
+        ("isomer.toml", MANIFEST),
+        ("Cargo.toml", WORKSPACE),
+        ("one/Cargo.toml", &package("fixture-one", dependency)),
+        ("one/src/main.rs", "fn main() { println!(\"{}\", fixture_shared::text()); }\n"),
+        ("two/Cargo.toml", &package("fixture-two", dependency)),
+        ("two/src/main.rs", "fn main() { this is not Rust }\n"),
+        ("shared/Cargo.toml", &package("fixture-shared", "")),
+        ("shared/src/lib.rs", "pub fn text() -> &'static str { \"two\" }\n"),
+    ]);
+    let error = app.build().0.expect_err("one of them does not compile");
+    assert_eq!(error.to_string(), "cargo could not build `two`");
+    app.edit("shared/src/lib.rs", "neither is this\n");
+    let error = app.build().0.expect_err("what they depend on does not compile");
+    assert_eq!(
+        error.to_string(),
+        "cargo could not build the package `fixture-shared`, which the app's components depend on"
+    );
+    assert!(error.output().is_some_and(|output| output.contains("shared/src/lib.rs:1")), "{error:?}");
 }

@@ -15,6 +15,7 @@ use crate::remote::node::{NodeFlags, is_missing, refused};
 use crate::remote::release::Packed;
 use crate::remote::show::{escaped, list, minute, of_tenant};
 use crate::remote::upload::upload;
+use crate::values::ValueFlags;
 
 /// Build an app and deploy it to a node: only what the node lacks is uploaded, and it goes live after its health check has passed.
 #[derive(clap::Args)]
@@ -38,12 +39,17 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "TEXT")]
     message: Option<Message>,
     #[command(flatten)]
+    values: ValueFlags,
+    #[command(flatten)]
     node: NodeFlags,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
-    let app = AppDir::open(&arguments.path)?;
+    let app = AppDir::open_with(&arguments.path, &arguments.values)?;
     app.say_warnings(console);
+    for (key, file) in &app.values.from_variables {
+        console.say(&format!("config {key} has the value of {}", app_dir::shown(file)));
+    }
     let name = match &arguments.name {
         Some(name) => name.clone(),
         None => app.app.name.parse().map_err(|error: isomer_api::InvalidName| {

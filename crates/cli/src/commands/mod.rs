@@ -2,6 +2,7 @@
 
 pub(crate) mod apps;
 pub(crate) mod build;
+pub(crate) mod clean;
 pub(crate) mod compile_child;
 pub(crate) mod completions;
 pub(crate) mod deploy;

@@ -1,5 +1,6 @@
 //! `isomer run`: an app, in as many processes as its shape has groups, or a single component, until it is told to stop.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use crate::processes::{alone, member, supervisor};
 use crate::rehearsal::secrets;
 use crate::serving::{Premises, ServeFlags, Server, Subject};
 use crate::user_dirs;
+use crate::values::ValueFlags;
 use crate::wasm_file::WasmFile;
 
 /// Build an app and run it: in one process, or in one for each group of its shape. Or run a single HTTP component.
@@ -24,12 +26,12 @@ pub(crate) struct Arguments {
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
-    /// Run this group of the shape alone. The others run elsewhere: `--config` says where.
+    /// Run this group of the shape alone. The others run elsewhere: `--config FILE` names the node file that says where, and has what the
+    /// group needs besides.
     #[arg(long, value_name = "GROUP", requires = "config")]
     group: Option<String>,
-    /// The node file of the group: where it is reached, where the others are, certificates.
-    #[arg(long, value_name = "FILE", requires = "group")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    values: ValueFlags,
     /// Run as a process of a shape of several, which another one has started.
     #[arg(long, hide = true, conflicts_with = "config")]
     member: bool,
@@ -76,11 +78,13 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
             "an app's grants are written in its isomer.toml: [components.NAME.grants]",
         ));
     }
-    let mut app = AppDir::open(&arguments.path)?;
+    let mut values = arguments.values.clone();
+    let node_file = arguments.group.as_ref().map(|group| node_file(group, &mut values)).transpose()?;
+    let mut app = AppDir::open_with(&arguments.path, &values)?;
     app.say_warnings(&console);
     let flags = &arguments.serve;
     secrets::take(&mut app.app, flags.given_secrets.as_deref())?;
-    if let (Some(group), Some(config)) = (&arguments.group, &arguments.config) {
+    if let (Some(group), Some(config)) = (&arguments.group, &node_file) {
         return alone::run(&app, group, config, flags, console, began).await;
     }
     let data = flags.data.clone().unwrap_or_else(|| app.dir.join(".isomer"));
@@ -93,14 +97,29 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
         let plan = plan.map_err(|error| Fail::revision(error, Some(&app.source)))?;
         if plan.processes().len() > 1 {
             premises.say_warnings(&plan, Some(&app.source));
-            let dir = app.dir.clone();
-            let subject =
-                supervisor::Subject { app_dir: dir, manifest: &app.source, components: &components, plan: &plan };
+            let manifest = app.manifest()?;
+            let subject = supervisor::Subject {
+                app_dir: app.dir.clone(),
+                manifest: &manifest,
+                environment: &app.values.environment,
+                components: &components,
+                plan: &plan,
+            };
             return supervisor::run(premises, opened, subject, began).await;
         }
     }
     let server = Server::new(premises, opened, flags, None)?;
     serve_here(server, &Subject::new(&app, components), began).await
+}
+
+/// The node file of a group, among what `--config` gives.
+fn node_file(group: &str, values: &mut ValueFlags) -> Result<PathBuf, Fail> {
+    values.take_node_file().ok_or_else(|| {
+        Fail::usage(
+            format!("group `{group}` has no node file, which says where the other groups are"),
+            format!("isomer run --group {group} --config FILE"),
+        )
+    })
 }
 
 /// Serves a revision of `subject` in this process.
@@ -123,7 +142,9 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
     }
     let file = WasmFile::open(&arguments.path)?;
     file.check_http()?;
-    let app = App::single(&file.path, arguments.grants.grants());
+    let mut grants = arguments.grants.grants();
+    grants.config.extend(arguments.values.for_file()?);
+    let app = App::single(&file.path, grants);
     let name = app.components.keys().next().expect("it has the one component").clone();
     let (data, kept) = match &arguments.serve.data {
         Some(data) => (data.clone(), None),
@@ -137,7 +158,8 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
     let opened = premises.open(&arguments.serve, &data).await?;
     let server = Server::new(premises, opened, &arguments.serve, cache.as_deref())?;
     let dir = std::env::current_dir().context("cannot tell the working directory")?;
-    let subject = Subject { app, dir, source: None, components: [(name, file.bytes.into())].into() };
+    let components = [(name, file.bytes.into())].into();
+    let subject = Subject { app, dir, source: None, components, environment: BTreeMap::new() };
     serve_here(server, &subject, began).await?;
     drop(kept);
     Ok(())

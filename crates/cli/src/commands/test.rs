@@ -14,6 +14,7 @@ use crate::rehearsal::report::{self, Run};
 use crate::rehearsal::running::{Running, Setup};
 use crate::rehearsal::script;
 use crate::rehearsal::stubs::StubServer;
+use crate::values::ValueFlags;
 
 /// Play the requests of `tests/*.toml` against the app, in each of its shapes, and check the answers.
 #[derive(clap::Args)]
@@ -30,13 +31,15 @@ pub(crate) struct Arguments {
     /// Show what fails as a whole: the request and the answer with their bodies, differences without leaving lines out, the whole log.
     #[arg(long, short)]
     verbose: bool,
+    #[command(flatten)]
+    values: ValueFlags,
     /// Print the results as JSON on standard output.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
-    let app = AppDir::open(&arguments.path)?;
+    let app = AppDir::open_with(&arguments.path, &arguments.values)?;
     app.say_warnings(console);
     let secrets = app.app.secrets.keys().map(String::as_str).collect();
     let scripts = script::read_all(&app.dir, &arguments.files, &secrets)?;
@@ -62,6 +65,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
                 app_dir: &app.path,
                 shape,
                 code: &code,
+                values: &arguments.values,
                 given_clock_and_random: script.same_answers,
                 secrets: &script.secrets,
                 stubs: stubs.as_ref(),

@@ -56,6 +56,7 @@ pub(crate) async fn run(
         front,
         limits: Limits::default(),
         network: authorities(&config, premises.network.clone())?,
+        environment: app.values.environment.clone(),
         given_clock_and_random: premises.given_clock_and_random,
         grace: premises.grace,
     };

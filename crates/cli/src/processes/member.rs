@@ -60,6 +60,7 @@ async fn serve(control: &Arc<Control>, order: &Order, listener: Option<TcpListen
         limits: Limits::default(),
         // What is wrong with it was said by the supervisor.
         network: outbound::network(|_| ()).with_stubs(order.stubs.clone()),
+        environment: order.environment.clone(),
         given_clock_and_random: order.given_clock_and_random,
         grace: Duration::from_secs(order.grace_s),
     };

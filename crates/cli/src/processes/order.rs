@@ -17,6 +17,8 @@ pub(super) struct Order {
     pub(super) app_dir: PathBuf,
     /// The manifest's name, as people should see it, and its text.
     pub(super) manifest: (String, String),
+    /// Variables for secrets, where the process's environment lacks them.
+    pub(super) environment: BTreeMap<String, String>,
     /// The files of the components, by name. They do not change.
     pub(super) components: BTreeMap<String, PathBuf>,
     /// The data directory, held by the supervisor.

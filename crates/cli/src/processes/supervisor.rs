@@ -1,5 +1,6 @@
 //! The process that was started: it plans, starts the members, and carries out what `reconcile` decides.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(5);
 pub(crate) struct Subject<'a> {
     pub(crate) app_dir: PathBuf,
     pub(crate) manifest: &'a SourceFile,
+    pub(crate) environment: &'a BTreeMap<String, String>,
     pub(crate) components: &'a Components,
     pub(crate) plan: &'a Plan,
 }
@@ -216,7 +218,7 @@ fn members(premises: &Premises, opened: &Opened, subject: &Subject<'_>, home: &H
     let processes = subject.plan.processes();
     let front = front_of(subject.plan);
     let sockets = processes.keys().enumerate().map(|(number, group)| ((*group).to_owned(), home.socket(number)));
-    let sockets: std::collections::BTreeMap<_, _> = sockets.collect();
+    let sockets: BTreeMap<_, _> = sockets.collect();
     let width = processes.keys().map(|group| group.chars().count()).max().unwrap_or(0);
     let member = |group: &&str| Member {
         order: Order {
@@ -224,6 +226,7 @@ fn members(premises: &Premises, opened: &Opened, subject: &Subject<'_>, home: &H
             group: (*group).to_owned(),
             app_dir: subject.app_dir.clone(),
             manifest: (subject.manifest.name().to_owned(), subject.manifest.text().to_owned()),
+            environment: subject.environment.clone(),
             components: components.clone(),
             data: opened.data.path().to_owned(),
             cache: opened.code.clone(),

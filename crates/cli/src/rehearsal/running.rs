@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use super::secrets;
 use super::stubs::StubServer;
 use crate::fail::{FAILED, Fail};
+use crate::values::ValueFlags;
 
 /// Compiling a large app takes a while, but not longer.
 const START_MAX: Duration = Duration::from_secs(600);
@@ -46,6 +47,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) shape: &'a str,
     /// The folder of compiled code.
     pub(crate) code: &'a Path,
+    /// Values beside the manifest's.
+    pub(crate) values: &'a ValueFlags,
     /// Are the time of day and randomness given by request and component?
     pub(crate) given_clock_and_random: bool,
     /// Values of secrets, by name.
@@ -72,6 +75,7 @@ impl Running {
         let mut command = Command::new(program);
         command.arg("run").arg(setup.app_dir).args(["--shape", setup.shape, "--listen", "127.0.0.1:0"]);
         command.args(["--grace", GRACE_S]).arg("--data").arg(data.path().join(DATA)).arg("--rehearse").arg(setup.code);
+        command.args(setup.values.arguments());
         if setup.given_clock_and_random {
             command.arg("--given-clock-and-random");
         }

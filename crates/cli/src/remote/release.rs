@@ -48,7 +48,7 @@ impl Packed {
                 ));
             }
         }
-        let manifest = app.source.text().to_owned();
+        let manifest = app.manifest()?.text().to_owned();
         let shape = shape.to_owned();
         Ok(Self { release: Release { manifest, shape, components, files, folders, hosts, message: None }, bytes })
     }

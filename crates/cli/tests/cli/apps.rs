@@ -79,10 +79,37 @@ fn plan_changes_nothing_but_the_built_components() {
 #[test]
 fn wit_writes_the_platforms_packages_once() {
     let workspace = Workspace::ping_pong("");
+    let none = workspace.run(&["wit"]);
+    assert!(none.contains("no world in wit uses") && !workspace.path("wit").exists(), "{none}");
+    workspace.write("wit/app.wit", "package my:app;\nworld w { import isomer:sql/store@0.1.0; }\n");
     let first = workspace.run(&["wit"]);
     assert!(first.contains("wrote wit/deps/isomer-sql-0.1.0/sql.wit"), "{first}");
-    assert!(workspace.path("wit/deps/wasi-http-0.3.0/package.wit").is_file());
+    let written: Vec<_> = std::fs::read_dir(workspace.path("wit/deps")).unwrap().flatten().collect();
+    assert_eq!(written.len(), 1, "{written:?}");
     assert_run!(workspace, workspace.run(&["wit"]));
+    workspace.write("wit/app.wit", "package my:app;\nworld w { import isomer:secrets/store@0.1.0; }\n");
+    let other = workspace.run(&["wit"]);
+    assert!(other.contains("removed wit/deps/isomer-sql-0.1.0") && other.contains("isomer-secrets-0.1.0"), "{other}");
+    let listed = workspace.run(&["wit", "--list"]);
+    assert!(listed.contains("wasi:keyvalue@0.2.0-draft2\n"), "{listed}");
+}
+
+#[test]
+fn clean_removes_what_can_be_made_again_and_data_only_where_that_is_said() {
+    let workspace = Workspace::ping_pong("");
+    workspace.run(&["build"]);
+    for folder in ["cache", "sql", "kv", "drafts"] {
+        workspace.write(&format!(".isomer/{folder}/something"), "");
+    }
+    let cleaned = workspace.run(&["clean"]);
+    assert!(cleaned.starts_with("exit code: 0"), "{cleaned}");
+    let left = |folder: &str| workspace.path(".isomer").join(folder).exists();
+    assert!(!left("build") && !left("cache/something") && left("sql/something") && left("kv/something"));
+    let refused = workspace.run(&["clean", "--data"]);
+    assert!(refused.starts_with("exit code: 2") && refused.contains("--yes") && left("sql/something"), "{refused}");
+    workspace.run(&["clean", "--data", "--yes"]);
+    assert!(!left("sql/something") && !left("kv/something") && !left("drafts"));
+    assert!(workspace.path("ping.wasm").exists());
 }
 
 #[test]

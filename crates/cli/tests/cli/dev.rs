@@ -71,3 +71,130 @@ fn stores_go_on_from_revision_to_revision() {
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(server.get(increment), (200, "10\n".to_owned()));
 }
+
+#[test]
+fn a_folder_that_is_removed_and_made_anew_is_noticed_each_time() {
+    let workspace = Workspace::with_manifest(&MANIFEST.replace("hello.wasm", "dist/deep/hello.wasm"));
+    workspace.guest("http-hello", "dist/deep/hello.wasm");
+    let mut server = workspace.serve(&["dev"]);
+    for guest in ["http-hello-p2", "http-hello", "http-hello-p2"] {
+        std::fs::remove_dir_all(workspace.path("dist")).unwrap();
+        server.wait_for_log("there is no file");
+        workspace.guest(guest, "dist/deep/hello.wasm");
+        assert_eq!(server.event()["event"], "replaced", "{guest}");
+    }
+    // At one go, and by a folder that takes the place of another.
+    workspace.guest("http-hello", "other/deep/hello.wasm");
+    std::fs::rename(workspace.path("dist"), workspace.path("before")).unwrap();
+    std::fs::rename(workspace.path("other"), workspace.path("dist")).unwrap();
+    assert_eq!(server.event()["event"], "replaced");
+    assert_eq!(server.get("/").1, "hello from WASI 0.3\n");
+}
+
+#[test]
+fn what_a_link_leads_to_is_watched() {
+    use std::os::unix::fs::symlink;
+    let workspace = Workspace::with_manifest(MANIFEST);
+    for (build, guest) in [("1", "http-hello"), ("2", "http-hello-p2")] {
+        workspace.guest(guest, &format!("built/{build}/hello.wasm"));
+    }
+    symlink("1", workspace.path("built/current")).unwrap();
+    symlink("built/current/hello.wasm", workspace.path("hello.wasm")).unwrap();
+    let mut server = workspace.serve(&["dev"]);
+    // The file itself.
+    workspace.guest("http-hello-p2", "built/1/hello.wasm");
+    assert_eq!(server.event()["event"], "replaced");
+    workspace.guest("http-hello", "built/1/hello.wasm");
+    assert_eq!(server.event()["event"], "replaced");
+    // A link on the way to it.
+    symlink("2", workspace.path("built/next")).unwrap();
+    std::fs::rename(workspace.path("built/next"), workspace.path("built/current")).unwrap();
+    assert_eq!(server.event()["event"], "replaced");
+    assert_eq!(server.get("/").1, "hello from WASI 0.2\n");
+}
+
+#[test]
+fn a_missing_variable_says_how_to_start_again_and_may_come_from_the_file_of_variables() {
+    let manifest =
+        format!("{MANIFEST}grants.secrets = [\"token\"]\n\n[secrets]\ntoken = {{ env = \"ISOMER_TEST_TOKEN\" }}\n");
+    let workspace = Workspace::with_manifest(&manifest);
+    workspace.guest("secret-probe", "hello.wasm");
+    workspace.write(".env", "ISOMER_TEST_TOKEN=first\n");
+    let mut server = workspace.serve(&["dev"]);
+    assert_eq!(server.get("/?name=token"), (200, "first".to_owned()));
+    std::fs::remove_file(workspace.path(".env")).unwrap();
+    let said = server.wait_for_log("the last revision goes on serving");
+    assert!(said.contains("start again with ISOMER_TEST_TOKEN=…") && !said.contains("waiting for a change"), "{said}");
+    workspace.write(".env", "ISOMER_TEST_TOKEN='second'\n");
+    assert_eq!(server.event()["event"], "replaced");
+    assert_eq!(server.get("/?name=token"), (200, "second".to_owned()));
+}
+
+const WITH_STORE: &str =
+    "grants = { sql = [\"notes\"], config = { ROUND = \"1\" } }\n\n[sql.notes]\nmigrations = \"migrations\"\n";
+
+const FIRST: &str = "CREATE TABLE note (text TEXT);\n";
+
+fn with_store() -> (Workspace, String) {
+    let manifest = format!("{MANIFEST}{WITH_STORE}");
+    let workspace = Workspace::with_manifest(&manifest);
+    workspace.guest("sql-probe", "hello.wasm");
+    workspace.write("migrations/1.sql", FIRST);
+    (workspace, manifest)
+}
+
+const INSERT: &str = "/execute?store=notes&sql=INSERT%20INTO%20note%20(text)%20VALUES%20('kept')";
+const COUNT: &str = "/query?store=notes&sql=SELECT%20count(*)%20AS%20n%20FROM%20note";
+const STARS: &str = "/query?store=notes&sql=SELECT%20stars%20FROM%20note";
+
+#[test]
+fn a_draft_of_a_migration_may_be_edited_and_the_store_begins_again_before_it() {
+    let (workspace, _) = with_store();
+    let mut server = workspace.serve(&["dev", "--recreate-stores"]);
+    assert_eq!(server.get(INSERT).0, 200);
+    workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
+    assert_eq!(server.event()["event"], "replaced");
+    assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()), "what was there before it is kept");
+    assert_eq!(server.get(INSERT).0, 200);
+    workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 5;\n");
+    server.wait_for_log("the SQL store notes was made anew from a copy of before");
+    assert_eq!(server.event()["event"], "replaced");
+    assert_eq!(
+        server.get(STARS),
+        (200, "stars\ni:5\n".to_owned()),
+        "the row of before the draft, and not the later one"
+    );
+    // The edit is taken back: so is what it cost.
+    workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
+    assert_eq!(server.event()["event"], "replaced");
+    assert_eq!(server.get(STARS), (200, "stars\ni:1\ni:1\n".to_owned()));
+    // Even the first one; there is no copy of before it.
+    std::fs::remove_file(workspace.path("migrations/2.sql")).unwrap();
+    workspace.write("migrations/1.sql", "CREATE TABLE note (text TEXT, other TEXT);\n");
+    server.wait_for_log("the SQL store notes was made anew empty");
+    assert_eq!(server.event()["event"], "replaced");
+    assert_eq!(server.get(COUNT), (200, "n\ni:0\n".to_owned()));
+}
+
+#[test]
+fn an_edited_migration_keeps_no_code_from_taking_over() {
+    let (workspace, manifest) = with_store();
+    let mut server = workspace.serve(&["dev"]);
+    assert_eq!(server.get(INSERT).0, 200);
+    workspace.write("migrations/1.sql", "CREATE TABLE note (text TEXT NOT NULL);\n");
+    server.wait_for_log("was changed after it had been applied");
+    server.wait_for_log("isomer dev --recreate-stores");
+    assert_eq!(server.event()["event"], "replaced");
+    workspace.write("isomer.toml", manifest.replace("\"1\"", "\"2\""));
+    assert_eq!(server.event()["event"], "replaced", "code goes on");
+    assert_eq!(server.get(COUNT), (200, "n\ni:1\n".to_owned()), "and the store is as it was");
+    // A new one that is wrong is none of code's business either.
+    workspace.write("migrations/1.sql", FIRST);
+    assert_eq!(server.event()["event"], "replaced");
+    workspace.write("migrations/2.sql", "CREATE TABLE oops (;\n");
+    server.wait_for_log("nothing of it was applied");
+    assert_eq!(server.event()["event"], "replaced");
+    workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
+    assert_eq!(server.event()["event"], "replaced");
+    assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()));
+}

@@ -20,3 +20,4 @@ mod remote;
 mod serve;
 mod support;
 mod templates;
+mod values;

@@ -324,6 +324,24 @@ fn the_access_log_is_asked_for() {
 }
 
 #[test]
+fn tenants_deploy_one_manifest_with_values_of_their_own() {
+    let remote = Remote::of(Workspace::ping_pong("grants.config = { GREETING = \"hi\", COLOUR = \"red\" }\n"));
+    remote.workspace.write(".env", "GREETING=from the file\nOTHER=nobody asks\n");
+    for (tenant, greeting) in [("acme", "hey"), ("default", "hello")] {
+        let said = remote.run(&["deploy", "--tenant", tenant, "--config", &format!("GREETING={greeting}")]);
+        let manifest = remote.fake.release().unwrap().manifest;
+        let source = isomer_manifest::SourceFile::new("isomer.toml", manifest.as_str());
+        let app = isomer_manifest::parse(&source).unwrap_or_else(|_| panic!("{manifest}")).app;
+        let config = &app.components["pong"].grants.config;
+        assert_eq!((config["GREETING"].as_str(), config["COLOUR"].as_str()), (greeting, "red"), "{said}");
+        assert!(!manifest.contains("OTHER"), "{manifest}");
+    }
+    let said = remote.run(&["deploy"]);
+    assert!(said.contains("config pong.GREETING has the value of .env"), "{said}");
+    assert!(remote.fake.release().unwrap().manifest.contains("from the file"));
+}
+
+#[test]
 fn deploy_for_a_tenant_that_is_not_there() {
     let remote = Remote::of(Workspace::ping_pong(""));
     assert_run!(remote.workspace, remote.run(&["deploy", "--tenant", "nobody"]));

@@ -1,6 +1,7 @@
 //! Components: source, routes, limits, links.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Lowering;
@@ -75,6 +76,18 @@ impl Lowering<'_> {
                 return None;
             }
         }
+        // A `command` that was taken out had an error of its own.
+        let lacks_command = command.is_none() && !self.places.has(&["components", name, "command"]);
+        if let Some(inputs) = raw.inputs.as_ref().filter(|_| lacks_command) {
+            let at = inputs.first().map_or(at, |input| input.span);
+            self.report(
+                Diagnostic::error(format!("component `{name}` has `inputs` without `command`"))
+                    .code("inputs-without-command")
+                    .at(at, "which command reads them?")
+                    .hint("take `inputs` out: for a Cargo package, Cargo knows what it reads"),
+            );
+        }
+        let inputs = raw.inputs.as_ref().map(|inputs| self.inputs(name, inputs));
         // A source that was taken out had an error of its own.
         let was_there = |key: &str| self.places.has(&["components", name, key]);
         let problem = match (cargo, wasm, command) {
@@ -83,7 +96,7 @@ impl Lowering<'_> {
             (Some(cargo), None, None) => return Some(cargo.map(|path| Source::Cargo(path.into()))),
             (None, Some(wasm), None) => return Some(wasm.map(|path| Source::Wasm(path.into()))),
             (None, Some(wasm), Some(command)) => {
-                let source = Source::Command { command: command.value, wasm: wasm.value.into() };
+                let source = Source::Command { command: command.value, wasm: wasm.value.into(), inputs };
                 return Some(Spanned::new(source, command.span));
             }
             (Some(cargo), Some(other), _) | (Some(cargo), None, Some(other)) => {
@@ -107,6 +120,18 @@ impl Lowering<'_> {
         };
         self.report(problem);
         None
+    }
+
+    fn inputs(&mut self, name: &str, raw: &[Spanned<PathText>]) -> Vec<PathBuf> {
+        for input in raw.iter().filter(|input| input.value.0.trim().is_empty()) {
+            self.report(
+                Diagnostic::error(format!("an input of component `{name}` is empty"))
+                    .code("empty-source")
+                    .at(input.span, "")
+                    .hint("name a file, a folder or a pattern; `\".\"` is the manifest's folder"),
+            );
+        }
+        raw.iter().map(|input| PathBuf::from(&input.value.0)).collect()
     }
 
     fn routes(&mut self, raw: Vec<Spanned<RouteText>>) -> Vec<Spanned<Route>> {

@@ -79,6 +79,7 @@ impl OnDisk {
             statement_time_max: Duration::MAX,
             outbound: None,
             secrets: SecretValues::Given(secrets.collect()),
+            environment: Arc::default(),
             trial: None,
             granted_by: GrantedBy::Manifest,
         };

@@ -10,17 +10,22 @@ use super::app::App;
 
 impl Door for Tenancy {
     fn enter(&self, host: &str) -> Result<Entered, Refusal> {
-        let app = self.0.hosts().find(host).ok_or(Refusal::NoHost)?.clone();
+        let app = self.0.hosts().find(host).ok_or_else(|| self.nobody())?.clone();
         self.let_in(&app)
     }
 
     fn enter_unnamed(&self) -> Result<Entered, Refusal> {
-        let app = self.0.hosts().unnamed().ok_or(Refusal::NoHost)?.clone();
+        let app = self.0.hosts().unnamed().ok_or_else(|| self.nobody())?.clone();
         self.let_in(&app)
     }
 }
 
 impl Tenancy {
+    /// Why no app answers for a host name.
+    fn nobody(&self) -> Refusal {
+        if self.0.options.is_of_one_app { Refusal::NotBuilt } else { Refusal::NoHost }
+    }
+
     fn let_in(&self, app: &Arc<App>) -> Result<Entered, Refusal> {
         let inner = &self.0;
         if app.serving.is_stopped() {

@@ -96,6 +96,11 @@ pub struct TenancyOptions {
     pub times_max: TimesMax,
     /// What outgoing requests are sent through.
     pub network: OutboundNetwork,
+    /// There is one app, which answers for every host name: where nothing answers, it is still being built.
+    pub is_of_one_app: bool,
+    /// Call stacks have the lines of sources that components were built with. For one app that is developed: code takes more room on disk
+    /// and in memory for it.
+    pub source_lines: bool,
 }
 
 /// What tenants leave free of the disk unless the node is told otherwise: some hundred deployments of a usual app.
@@ -120,6 +125,8 @@ impl Default for TenancyOptions {
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             times_max: TimesMax::of(&HostLimits::default()),
             network: OutboundNetwork::default(),
+            is_of_one_app: false,
+            source_lines: false,
         }
     }
 }

@@ -149,6 +149,7 @@ async fn over_http2_two_names_must_be_the_same() {
 async fn each_refusal_is_a_problem_of_its_own() {
     let wait = Duration::from_millis(1200);
     let (front, _) = before([
+        ("unbuilt.example", Behind::Refused(Refusal::NotBuilt)),
         ("stopped.example", Behind::Refused(Refusal::Stopped)),
         ("rate.example", Behind::Refused(Refusal::Rate { retry_after: wait })),
         ("many.example", Behind::Refused(Refusal::Concurrency)),
@@ -159,6 +160,7 @@ async fn each_refusal_is_a_problem_of_its_own() {
     .await;
     for (host, status, quota, retry_after) in [
         ("nobody.example", 404, None, ""),
+        ("unbuilt.example", 503, None, "1"),
         ("stopped.example", 503, None, ""),
         ("rate.example", 429, Some("request-rate"), "2"),
         ("many.example", 429, Some("concurrent-requests"), "1"),

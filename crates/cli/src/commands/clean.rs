@@ -1,0 +1,71 @@
+//! `isomer clean`: removes what can be made again.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::app_dir::{self, AppDir};
+use crate::console::Console;
+use crate::fail::Fail;
+use crate::serving::open_data;
+
+/// Remove what builds and runs have left in an app's `.isomer`: built components and compiled code, and with `--data` its data, too.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The app: its folder (or one inside it), or its isomer.toml.
+    #[arg(value_name = "APP", default_value = ".")]
+    path: PathBuf,
+    /// Remove the app's data as well: its key-value and SQL stores with all copies. They cannot be had back.
+    #[arg(long)]
+    data: bool,
+    /// Do not ask before data is removed.
+    #[arg(long, requires = "data")]
+    yes: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    let app = app_dir::find(&arguments.path)?;
+    let own = app.join(AppDir::OWN_DIR);
+    if !own.exists() {
+        console.say("there is nothing to remove");
+        return Ok(());
+    }
+    // Whoever serves it needs what is there.
+    let held = open_data(&own)?;
+    let mut removed = vec!["built components", "compiled code"];
+    if arguments.data {
+        agreed(arguments, &own, console)?;
+        removed.push("data");
+    }
+    isomer_toolchain::clean(&app)?;
+    let parts: &[&str] = if arguments.data { &["cache", "kv", "sql", "drafts"] } else { &["cache"] };
+    for part in parts {
+        remove(&own.join(part))?;
+    }
+    drop(held);
+    console.say(&format!("removed from {}: {}", app_dir::shown(&own), removed.join(", ")));
+    console.say("what Cargo has built stays: cargo clean");
+    Ok(())
+}
+
+fn agreed(arguments: &Arguments, own: &Path, console: &Console) -> Result<(), Fail> {
+    if arguments.yes {
+        return Ok(());
+    }
+    match console.confirm(&format!("remove all stores in {}?", app_dir::shown(own))) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Fail::Exit(crate::fail::FAILED)),
+        None => {
+            Err(Fail::usage("removing data has to be confirmed, and there is no terminal", "isomer clean --data --yes"))
+        }
+    }
+}
+
+fn remove(folder: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove `{}`", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}

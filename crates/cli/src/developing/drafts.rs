@@ -1,0 +1,243 @@
+//! SQL stores while their migrations are written.
+//!
+//! A migration that was applied is final on a node; here it is a draft. So before new migrations are applied to a store that has something in
+//! it, the store as it was is kept (`drafts/STORE/N` in the data directory), and where a migration was edited, renamed or removed after it had
+//! been applied, the store can be made anew from the latest copy that fits what the migrations say now, or from nothing. What was
+//! written since then is lost by that, so it is done only for who said so; the store that is replaced becomes a copy like the others, and serves
+//! again when the edit is taken back.
+//!
+//! Nothing of this keeps code from taking over: a store that cannot follow its migrations stays as it is, and is started without them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use isomer_capabilities::sql::{SqlOpenError, roll_forward, snapshot_name};
+use isomer_capabilities::{CapabilityError, DataDir, Engines, Place, schemas};
+use isomer_manifest::{App, StoreName};
+
+use crate::console::Console;
+
+/// Copies that are kept of each store; the oldest go first.
+const KEPT_MAX: usize = 8;
+
+/// How long making a store anew may take, its requests wait that long.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How the names of files end that a replacement which was broken off has left.
+const UNFINISHED: &str = ".next";
+
+/// What to do about stores whose migrations were edited.
+pub(crate) struct Drafts {
+    /// Is every such store made anew without a question?
+    recreate: bool,
+    /// Stores for which the answer was yes, until it is done.
+    agreed: BTreeSet<StoreName>,
+    /// For which migrations it was said already that a store does not follow them.
+    told: BTreeMap<StoreName, u64>,
+}
+
+/// Where the things of the app are.
+pub(crate) struct Stores<'a> {
+    pub(crate) engines: &'a Engines,
+    pub(crate) place: &'a Place,
+    pub(crate) data: &'a DataDir,
+}
+
+/// A store that did not follow its migrations, and why.
+pub(crate) struct Behind {
+    pub(crate) store: StoreName,
+    /// Is there something to ask?
+    pub(crate) is_draft: bool,
+}
+
+impl Drafts {
+    /// With `recreate`, stores are made anew without a question.
+    pub(crate) fn new(recreate: bool) -> Self {
+        Self { recreate, agreed: BTreeSet::new(), told: BTreeMap::new() }
+    }
+
+    /// The store is to be made anew at the next [`Drafts::settle`].
+    pub(crate) fn agree(&mut self, store: StoreName) {
+        self.told.remove(&store);
+        self.agreed.insert(store);
+    }
+
+    /// Brings the stores of `app` to what their migrations say, as far as that can be done. Of those that stay behind, the migrations are taken
+    /// out of `app`; given are the ones of which that was not said before.
+    pub(crate) async fn settle(&mut self, app: &mut App, stores: &Stores<'_>, console: &Console) -> Vec<Behind> {
+        let mut behind = Vec::new();
+        let with_migrations = app.sql.iter().filter(|(_, settings)| settings.migrations.is_some());
+        let names: Vec<StoreName> = with_migrations.map(|(name, _)| name.clone()).collect();
+        for store in names {
+            let only = only(app, &store);
+            let file = stores.data.sql().join(snapshot_name(store.as_str()));
+            let settled = self.settle_one(&only, &store, &file, stores, console).await;
+            let Err(problem) = settled else {
+                self.told.remove(&store);
+                continue;
+            };
+            // A store that is not there yet has nothing that could be kept: its migrations have to work.
+            if !file.exists() {
+                continue;
+            }
+            let texts = texts(&only, stores.place);
+            if self.told.insert(store.clone(), texts) != Some(texts) {
+                console.say(&console.renderer().error(problem.as_ref()));
+                console
+                    .say(&format!("the SQL store {store} stays as it is, and code is replaced without its migrations"));
+                behind.push(Behind { store: store.clone(), is_draft: is_draft(&problem) });
+            }
+            app.sql.entry(store).and_modify(|settings| settings.migrations = None);
+        }
+        behind
+    }
+
+    async fn settle_one(
+        &mut self,
+        only: &App,
+        store: &StoreName,
+        file: &Path,
+        stores: &Stores<'_>,
+        console: &Console,
+    ) -> anyhow::Result<()> {
+        let copies = Copies::open(stores.data, store, file)?;
+        let schema = match schemas::schemas(only, stores.place, stores.engines).await {
+            Ok(mut found) => found.remove(store),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                if !is_draft(&error) || !(self.recreate || self.agreed.remove(store)) {
+                    return Err(error);
+                }
+                let from = copies.recreate(only, stores).await?;
+                let from = if from { "from a copy of before" } else { "empty" };
+                console.say(&format!("the SQL store {store} was made anew {from}, as its migrations have changed"));
+                return Ok(());
+            }
+        };
+        self.agreed.remove(store);
+        if schema.is_some_and(|schema| !schema.pending.is_empty()) && file.exists() {
+            copies.migrate(only, stores).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The app with the grants of one store only.
+fn only(app: &App, store: &StoreName) -> App {
+    let mut app = app.clone();
+    for component in app.components.values_mut() {
+        component.grants.sql.retain(|granted| granted.value == *store);
+    }
+    app
+}
+
+/// Is it that applied migrations are not what they were?
+fn is_draft(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<CapabilityError>(),
+        Some(CapabilityError::Sql(
+            SqlOpenError::MigrationChanged { .. }
+                | SqlOpenError::MigrationMissing { .. }
+                | SqlOpenError::MigrationOutOfOrder { .. }
+        ))
+    )
+}
+
+/// The names and texts of an app's migrations, in short.
+fn texts(app: &App, place: &Place) -> u64 {
+    let isomer_capabilities::AppFiles::Anywhere(dir) = &place.files else { return 0 };
+    let mut hasher = DefaultHasher::new();
+    for (path, text) in super::session::migrations(app, dir) {
+        (path, text).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// The copies of a store that are kept, each in a folder of its own with a number for its name.
+struct Copies {
+    store: StoreName,
+    folder: PathBuf,
+}
+
+impl Copies {
+    /// Also clears up what a process has left that was killed meanwhile.
+    fn open(data: &DataDir, store: &StoreName, file: &Path) -> anyhow::Result<Self> {
+        let copies = Self { store: store.clone(), folder: data.path().join("drafts").join(store.as_str()) };
+        for number in copies.numbers() {
+            let folder = copies.at(number);
+            let unfinished = folder.join(format!("{store}{UNFINISHED}"));
+            if !unfinished.exists() {
+                continue;
+            }
+            // It was killed between the two renames, or before the first.
+            if file.exists() { fs::remove_file(&unfinished) } else { roll_forward(&data.sql(), &folder) }
+                .with_context(|| format!("cannot clear up `{}`", folder.display()))?;
+        }
+        Ok(copies)
+    }
+
+    /// Applies new migrations. The store as it was becomes a copy.
+    async fn migrate(&self, app: &App, stores: &Stores<'_>) -> anyhow::Result<()> {
+        self.replace(app, stores, None).await.map_err(anyhow::Error::new)
+    }
+
+    /// Makes the store anew from the latest copy that fits its migrations; false where that is an empty one.
+    async fn recreate(&self, app: &App, stores: &Stores<'_>) -> anyhow::Result<bool> {
+        for number in self.numbers().into_iter().rev() {
+            let folder = self.at(number);
+            if !folder.join(snapshot_name(self.store.as_str())).exists() {
+                continue;
+            }
+            match self.replace(app, stores, Some(&folder)).await.map_err(anyhow::Error::new) {
+                Ok(()) => return Ok(true),
+                Err(error) if is_draft(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A database without a byte is an empty one.
+        let empty = tempfile::tempdir().context("cannot make a folder for an empty store")?;
+        fs::write(empty.path().join(snapshot_name(self.store.as_str())), "").context("cannot make an empty store")?;
+        self.replace(app, stores, Some(empty.path())).await.map_err(anyhow::Error::new)?;
+        Ok(false)
+    }
+
+    async fn replace(&self, app: &App, stores: &Stores<'_>, from: Option<&Path>) -> Result<(), CapabilityError> {
+        let folder = self.at(self.numbers().last().map_or(1, |last| last + 1));
+        let deadline = Instant::now() + TIME_MAX;
+        let replaced = schemas::replace(app, stores.place, stores.engines, from, &folder, deadline).await;
+        let switched = replaced.and_then(|mut replacing| {
+            let failed = |source| SqlOpenError::Io { path: folder.clone(), source };
+            replacing.iter_mut().try_for_each(|store| store.switch().map_err(failed)).map_err(CapabilityError::Sql)
+        });
+        if switched.is_err() && !folder.join(snapshot_name(self.store.as_str())).exists() {
+            // What cannot be removed is overwritten next time.
+            let _ = fs::remove_dir_all(&folder);
+        }
+        self.sweep();
+        switched
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut numbers: Vec<u64> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    fn at(&self, number: u64) -> PathBuf {
+        self.folder.join(number.to_string())
+    }
+
+    /// Removes the oldest copies above the most that are kept.
+    fn sweep(&self) {
+        let numbers = self.numbers();
+        for number in &numbers[..numbers.len().saturating_sub(KEPT_MAX)] {
+            // It is tried again with the next copy.
+            let _ = fs::remove_dir_all(self.at(*number));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Values of config and secrets from outside of the manifest: which counts, for which command.
+
+use crate::support::{Server, Workspace};
+
+const MANIFEST: &str = "[app]\nname = \"values\"\nversion = \"0.1.0\"\n\n\
+    [components.env]\nwasm = \"env.wasm\"\nroutes = [\"/...\"]\n\
+    grants = { config = { LEVEL = \"manifest\", OTHER = \"manifest\" }, secrets = [\"token\"] }\n\n\
+    [secrets]\ntoken = { env = \"ISOMER_TEST_TOKEN\" }\n";
+
+fn workspace(guest: &str) -> Workspace {
+    let workspace = Workspace::with_manifest(MANIFEST);
+    workspace.guest(guest, "env.wasm");
+    workspace.write(".env", "LEVEL=dotenv\nISOMER_TEST_TOKEN=dotenv\nUNASKED=x\n");
+    workspace
+}
+
+fn level(server: &Server) -> String {
+    let (status, body) = server.get("/config?key=LEVEL");
+    assert_eq!(status, 200, "{body}");
+    body.trim().to_owned()
+}
+
+#[test]
+fn the_nearest_source_counts() {
+    let workspace = workspace("env-print");
+    workspace.write("more.env", "export LEVEL=\"env file\"\nISOMER_TEST_TOKEN=file\n");
+    workspace.write("values.toml", "LEVEL = \"config file\"\n");
+    for (flags, expected) in [
+        (&[][..], "some=dotenv"),
+        (&["--env-file", "more.env"], "some=env file"),
+        (&["--env-file", "more.env", "--config-file", "values.toml"], "some=config file"),
+        (&["--config-file", "values.toml", "--config", "LEVEL=flag"], "some=flag"),
+        (&["--config", "env.LEVEL=own"], "some=own"),
+    ] {
+        let server = workspace.serve_with(&[&["run"], flags].concat(), &[("LEVEL", "the user's own")]);
+        assert_eq!(level(&server), expected, "{flags:?}");
+        let all = server.get("/").1;
+        assert!(all.contains("env=OTHER=manifest") && !all.contains("UNASKED"), "{all}");
+    }
+}
+
+#[test]
+fn secrets_come_from_the_environment_before_the_file_of_variables() {
+    let workspace = workspace("secret-probe");
+    assert_eq!(workspace.serve(&["run"]).get("/?name=token").1, "dotenv");
+    let variables = [("ISOMER_TEST_TOKEN", "environment")];
+    assert_eq!(workspace.serve_with(&["run"], &variables).get("/?name=token").1, "environment");
+    std::fs::remove_file(workspace.path(".env")).unwrap();
+    let failed = workspace.run(&["run", "--listen", "127.0.0.1:0"]);
+    assert!(failed.contains("start again with ISOMER_TEST_TOKEN=…") && failed.starts_with("exit code: 1"), "{failed}");
+}
+
+#[test]
+fn processes_of_a_shape_have_them_too() {
+    let workspace = workspace("secret-probe");
+    let shape = "\n[components.other]\nwasm = \"other.wasm\"\n[shapes.split]\ngroups = \"each\"\n";
+    workspace.write("isomer.toml", format!("{MANIFEST}{shape}"));
+    workspace.guest("pong", "other.wasm");
+    let server = workspace.serve(&["run", "--shape", "split"]);
+    assert_eq!(server.get("/?name=token"), (200, "dotenv".to_owned()));
+}
+
+#[test]
+fn a_development_server_takes_over_what_changes_in_the_file_of_variables() {
+    let workspace = workspace("env-print");
+    let mut server = workspace.serve(&["dev"]);
+    assert_eq!(level(&server), "some=dotenv");
+    workspace.write(".env", "LEVEL=edited\nISOMER_TEST_TOKEN=x\n");
+    assert_eq!(server.event()["event"], "replaced");
+    assert_eq!(level(&server), "some=edited");
+}
+
+#[test]
+fn tests_are_played_with_them() {
+    let workspace = workspace("env-print");
+    workspace
+        .write("tests/all.toml", "[[case]]\nrequest = \"GET /config?key=LEVEL\"\nexpect.contains = \"some=flag\"\n");
+    let failed = workspace.run(&["test"]);
+    assert!(failed.starts_with("exit code: 1") && failed.contains("dotenv"), "{failed}");
+    let passed = workspace.run(&["test", "--config", "LEVEL=flag"]);
+    assert!(passed.starts_with("exit code: 0"), "{passed}");
+}
+
+#[test]
+fn a_component_without_a_manifest_gets_all_that_is_named() {
+    let workspace = workspace("env-print");
+    workspace.write("more.env", "A=1\nB=2\n");
+    let server = workspace.serve(&["run", "env.wasm", "--env-file", "more.env", "--config", "B=3", "--env", "C=4"]);
+    let said = server.get("/").1;
+    assert!(["env=A=1", "env=B=3", "env=C=4"].iter().all(|line| said.contains(line)), "{said}");
+    assert!(!said.contains("LEVEL"), "`.env` is an app's: {said}");
+}
+
+#[test]
+fn mistakes_are_told_before_anything_runs() {
+    let workspace = workspace("env-print");
+    workspace.write("bad.env", "A=1\nnonsense\n");
+    for (flags, problem) in [
+        (["--config", "LEVEL"], "gives no value"),
+        (["--config", "nobody.LEVEL=1"], "names a component that the app does not have"),
+        (["--config-file", "missing.toml"], "missing.toml"),
+        (["--env-file", "bad.env"], "bad.env`, line 2"),
+    ] {
+        for command in ["run", "dev", "test", "deploy"] {
+            let said = workspace.run(&[&[command][..], &flags].concat());
+            assert!(said.starts_with("exit code: 2") && said.contains(problem), "{command}: {said}");
+        }
+    }
+}

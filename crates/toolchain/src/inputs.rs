@@ -1,0 +1,175 @@
+//! Which files a command may read: those that the manifest names as its `inputs`, else every file of the app's folder.
+//!
+//! Files that a *later* component's command makes are no inputs of an earlier one's: two commands that see each other's products
+//! would rebuild each other without end. The other way round they are, as a command may well use what one before it has made.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use isomer_manifest::{App, ComponentName, Source};
+
+use crate::record::{Inputs, Record, Stamp};
+use crate::watch::walk;
+
+/// What a command may read, and what of that does not count.
+pub(crate) struct Scope<'a> {
+    pub(crate) app_dir: &'a Path,
+    /// The file that it makes.
+    pub(crate) wasm: &'a Path,
+    inputs: Option<&'a [PathBuf]>,
+    /// What later components' commands make.
+    pub(crate) foreign: BTreeSet<PathBuf>,
+}
+
+impl<'a> Scope<'a> {
+    /// That of component `name`, which makes `wasm`. `record` gives the record of another component's last build.
+    pub(crate) fn of(
+        name: &ComponentName,
+        inputs: Option<&'a [PathBuf]>,
+        wasm: &'a Path,
+        app: &App,
+        app_dir: &'a Path,
+        record: impl Fn(&ComponentName) -> Option<Record>,
+    ) -> Self {
+        let mut foreign = BTreeSet::new();
+        // What is named is meant.
+        if inputs.is_none() {
+            for (other, component) in app.components.iter().filter(|(other, _)| *other > name) {
+                if let Source::Command { wasm, .. } = &component.source.value {
+                    foreign.insert(app_dir.join(wasm));
+                    foreign.extend(record(other).into_iter().flat_map(|record| record.made));
+                }
+            }
+        }
+        Self { app_dir, wasm, inputs, foreign }
+    }
+
+    /// The files, with their stamps. A file that is named and is not there counts, too: it must not appear.
+    pub(crate) fn snapshot(&self) -> Inputs {
+        let counts = |path: &PathBuf| path != self.wasm && !self.foreign.contains(path);
+        self.files().into_iter().filter(counts).map(|path| (path.clone(), Stamp::of(&path))).collect()
+    }
+
+    /// Has a file appeared since that the record does not know?
+    pub(crate) fn has_new_files(&self, record: &Record) -> bool {
+        self.files().iter().any(|path| {
+            path != self.wasm
+                && !self.foreign.contains(path)
+                && !record.inputs.contains_key(path)
+                && !record.made.contains(path)
+        })
+    }
+
+    fn files(&self) -> BTreeSet<PathBuf> {
+        let Some(inputs) = self.inputs else { return walk(self.app_dir).into_iter().collect() };
+        let mut files = BTreeSet::new();
+        for input in inputs {
+            match Input::new(self.app_dir, input) {
+                Input::Path(path) if path.is_dir() => files.extend(walk(&path)),
+                Input::Path(path) => drop(files.insert(path)),
+                Input::Pattern { base, rest } => {
+                    let matches = |path: &PathBuf| path.strip_prefix(&base).is_ok_and(|path| matches(&rest, path));
+                    files.extend(walk(&base).into_iter().filter(matches));
+                }
+            }
+        }
+        files
+    }
+}
+
+/// One of a command's `inputs`.
+pub(crate) enum Input {
+    /// A file, or a folder with all that is below it.
+    Path(PathBuf),
+    /// Files below a folder.
+    Pattern {
+        /// The folder: all that stands before the first part with a wildcard.
+        base: PathBuf,
+        /// The parts from there on.
+        rest: Vec<String>,
+    },
+}
+
+impl Input {
+    pub(crate) fn new(app_dir: &Path, written: &Path) -> Self {
+        let mut base = app_dir.to_owned();
+        let mut parts = written.components().peekable();
+        while let Some(part) = parts.next_if(|part| !is_wild(part)) {
+            match part {
+                Component::CurDir => {}
+                part => base.push(part),
+            }
+        }
+        let rest: Vec<String> = parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+        if rest.is_empty() { Self::Path(base) } else { Self::Pattern { base, rest } }
+    }
+}
+
+fn is_wild(part: &Component<'_>) -> bool {
+    part.as_os_str().to_string_lossy().contains(['*', '?'])
+}
+
+/// `**` is any number of folders, `*` any text of a name, `?` one character of it.
+fn matches(pattern: &[String], path: &Path) -> bool {
+    let names: Vec<String> = path.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    matches_names(pattern, &names)
+}
+
+fn matches_names(pattern: &[String], names: &[String]) -> bool {
+    match (pattern.split_first(), names.split_first()) {
+        (None, None) => true,
+        (Some((first, rest)), _) if first == "**" => {
+            matches_names(rest, names) || names.split_first().is_some_and(|(_, names)| matches_names(pattern, names))
+        }
+        (Some((first, rest)), Some((name, names))) => {
+            let (first, name): (Vec<char>, Vec<char>) = (first.chars().collect(), name.chars().collect());
+            matches_name(&first, &name) && matches_names(rest, names)
+        }
+        _ => false,
+    }
+}
+
+fn matches_name(pattern: &[char], name: &[char]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some(('*', rest)), _) => {
+            matches_name(rest, name) || name.split_first().is_some_and(|(_, name)| matches_name(pattern, name))
+        }
+        (Some(('?', rest)), Some((_, name))) => matches_name(rest, name),
+        (Some((c, rest)), Some((other, name))) => c == other && matches_name(rest, name),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_names_and_folders() {
+        for (pattern, yes, no) in [
+            ("js/*.json", &["js/a.json", "js/.json"][..], &["js/a.js", "js/deep/a.json", "a.json"][..]),
+            ("**/*.png", &["a.png", "x/y/a.png"], &["a.pn", "png"]),
+            (
+                "assets/**/icon-?.svg",
+                &["assets/icon-a.svg", "assets/x/y/icon-b.svg"],
+                &["assets/icon-ab.svg", "icon-a.svg"],
+            ),
+            ("src/**", &["src/a", "src/b/c"], &["other/a"]),
+        ] {
+            let Input::Pattern { base, rest } = Input::new(Path::new("/app"), Path::new(pattern)) else {
+                panic!("`{pattern}` is a pattern")
+            };
+            let hit =
+                |path: &&&str| Path::new("/app").join(path).strip_prefix(&base).is_ok_and(|path| matches(&rest, path));
+            assert_eq!(yes.iter().filter(hit).count(), yes.len(), "{pattern}");
+            assert_eq!(no.iter().filter(hit).count(), 0, "{pattern}");
+        }
+        assert!(
+            matches!(Input::new(Path::new("/app"), Path::new("./src/x")), Input::Path(path) if path == Path::new("/app/src/x"))
+        );
+        assert!(
+            matches!(Input::new(Path::new("/app"), Path::new(".")), Input::Path(path) if path == Path::new("/app"))
+        );
+    }
+}

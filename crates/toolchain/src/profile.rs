@@ -1,0 +1,153 @@
+//! How Cargo builds components: as they are shipped, or so that an edit is soon to be seen. And what of the environment counts for that.
+//!
+//! A component that was built otherwise is another one, although its sources are the same. So the record of a build has a text of
+//! everything that chose the code ([`settings`]), and another text makes the component stale.
+
+use std::ffi::OsString;
+
+/// What a build is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Cargo's `release`, as the package's workspace has it: what is run, tested and deployed.
+    #[default]
+    Release,
+    /// A profile of its own for `isomer dev`: as `release`, but compiled in parts, with only the changed ones compiled again, without
+    /// optimisation across crates, and with line numbers for call stacks.
+    Dev,
+}
+
+/// The name of Cargo's profile for [`Profile::Dev`], and of its folder below the target's.
+const DEV: &str = "isomer-dev";
+
+/// The settings of that profile, as arguments of `--config`.
+const DEV_SETTINGS: [&str; 6] = [
+    "inherits=\"release\"",
+    "lto=\"off\"",
+    "codegen-units=256",
+    "incremental=true",
+    "debug=\"line-tables-only\"",
+    "strip=\"none\"",
+];
+
+/// Variables of the environment that choose what Cargo and the compiler make.
+const VARIABLES: [&str; 6] = [
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_INCREMENTAL",
+    "RUSTC_BOOTSTRAP",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+    "RUSTUP_TOOLCHAIN",
+];
+
+/// How the names of further ones begin.
+const PREFIXES: [&str; 4] = ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_WASM32_WASIP2_", "CARGO_UNSTABLE_"];
+
+/// Those among them that say only where or how fast something is built.
+const HARMLESS: [&str; 4] =
+    ["CARGO_BUILD_BUILD_DIR", "CARGO_BUILD_JOBS", "CARGO_BUILD_TARGET", "CARGO_BUILD_TARGET_DIR"];
+
+impl Profile {
+    /// Cargo's arguments. `manifest` is the text of the workspace's Cargo.toml, which may define the profile itself.
+    pub(crate) fn arguments(self, manifest: &str) -> Vec<String> {
+        match self {
+            Self::Release => vec!["--release".to_owned()],
+            Self::Dev => {
+                let mut arguments = vec!["--profile".to_owned(), DEV.to_owned()];
+                if !manifest.contains(&format!("[profile.{DEV}]")) {
+                    for setting in DEV_SETTINGS {
+                        arguments.extend(["--config".to_owned(), format!("profile.{DEV}.{setting}")]);
+                    }
+                }
+                arguments
+            }
+        }
+    }
+
+    /// The arguments as a person is shown them.
+    pub(crate) fn shown(self) -> String {
+        match self {
+            Self::Release => "--release".to_owned(),
+            Self::Dev => format!("--profile {DEV}"),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dev => DEV,
+        }
+    }
+}
+
+/// Everything but the sources that chooses what Cargo makes: the profile, and the environment of this process.
+pub(crate) fn settings(profile: Profile) -> String {
+    settings_of(profile, std::env::vars_os())
+}
+
+fn settings_of(profile: Profile, variables: impl IntoIterator<Item = (OsString, OsString)>) -> String {
+    let mut counted: Vec<String> = variables
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let name = name.to_str()?;
+            (counts(name) && !value.is_empty()).then(|| format!("{name}={}", value.to_string_lossy()))
+        })
+        .collect();
+    counted.sort();
+    let own = if profile == Profile::Dev { DEV_SETTINGS.join(" ") } else { String::new() };
+    std::iter::once(format!("{} {own}", profile.name()).trim_end().to_owned())
+        .chain(counted)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn counts(name: &str) -> bool {
+    VARIABLES.contains(&name) || (PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !HARMLESS.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(profile: Profile, variables: &[(&str, &str)]) -> String {
+        settings_of(profile, variables.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn whatever_changes_the_code_changes_the_text() {
+        let plain = of(Profile::Release, &[]);
+        assert_ne!(plain, of(Profile::Dev, &[]));
+        for (name, value) in [
+            ("RUSTFLAGS", "-C opt-level=0"),
+            ("CARGO_ENCODED_RUSTFLAGS", "-Copt-level=0"),
+            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+            ("CARGO_BUILD_RUSTFLAGS", "-C debuginfo=2"),
+            ("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", "-C debuginfo=2"),
+            ("RUSTUP_TOOLCHAIN", "nightly"),
+        ] {
+            assert_ne!(plain, of(Profile::Release, &[(name, value)]), "{name}");
+            assert_eq!(plain, of(Profile::Release, &[(name, "")]), "an empty {name} is none");
+        }
+        for (name, value) in [
+            ("CARGO_TERM_COLOR", "always"),
+            ("CARGO_BUILD_JOBS", "1"),
+            ("CARGO_TARGET_DIR", "/tmp"),
+            ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-cpu=native"),
+            ("CARGO_PKG_NAME", "outer"),
+            ("HOME", "/root"),
+        ] {
+            assert_eq!(plain, of(Profile::Release, &[(name, value)]), "{name}");
+        }
+        let both = [("RUSTFLAGS", "a"), ("CARGO_INCREMENTAL", "0")];
+        let turned = [both[1], both[0]];
+        assert_eq!(of(Profile::Dev, &both), of(Profile::Dev, &turned), "the order of the environment is none");
+    }
+
+    #[test]
+    fn a_workspace_may_define_the_profile_itself() {
+        let given = Profile::Dev.arguments("[profile.isomer-dev]\ninherits = \"dev\"\n");
+        assert_eq!(given, ["--profile", "isomer-dev"]);
+        let own = Profile::Dev.arguments("[workspace]\n");
+        assert!(own.contains(&"profile.isomer-dev.lto=\"off\"".to_owned()), "{own:?}");
+        assert_eq!(Profile::Release.arguments(""), ["--release"]);
+    }
+}
