@@ -1,5 +1,6 @@
 //! One app's log, as those see it who say something or read it.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
