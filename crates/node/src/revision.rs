@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use isomer_front::{Site, StreamLimits, Target};
@@ -251,7 +252,12 @@ impl Revision {
 
     /// Does it serve anything now? Whoever was let in holds the site, and then the graph.
     pub(crate) fn is_busy(&self) -> bool {
-        Arc::strong_count(&self.site) > 1 || Arc::strong_count(self.graph()) > self.holders
+        if Arc::strong_count(&self.site) > 1 {
+            return true;
+        }
+        // Whoever gave the site back has taken the graph before: a count that does not have the one must have the other.
+        fence(Ordering::Acquire);
+        Arc::strong_count(self.graph()) > self.holders
     }
 }
 

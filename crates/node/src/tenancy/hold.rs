@@ -4,12 +4,14 @@
 //! deadline. When the hold ends they go to what took over, or to the revision that served before if nothing did.
 
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use isomer_api::{AppName, TenantName};
 use tokio::sync::watch;
 
 use super::app::{App, AppKinds, Outcome};
+use super::loaded::Loaded;
 use super::serving::{Holding, Released};
 use super::{Inner, Tenancy};
 use isomer_front::Entering;
@@ -44,7 +46,8 @@ impl Held {
     pub async fn drained(&self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         let before = self.holding.as_ref().and_then(|holding| holding.before.as_ref());
-        while before.is_some_and(|before| before.revision.is_busy()) || !self.app.serving.is_drained() {
+        let is_busy = |before: &Arc<Loaded>| is_used(before, || before.revision.is_busy());
+        while before.is_some_and(is_busy) || !self.app.serving.is_drained() {
             if Instant::now() >= until {
                 return false;
             }
@@ -52,6 +55,17 @@ impl Held {
         }
         true
     }
+}
+
+/// Returns whether something that is out of service is used. Requests that found it before hold it until they are among those that
+/// `is_busy` counts. So the holders are looked at first: seen the other way round, a request could be between the two.
+pub(super) fn is_used<T>(before: &Arc<T>, is_busy: impl FnOnce() -> bool) -> bool {
+    if Arc::strong_count(before) > 1 {
+        return true;
+    }
+    // Whoever let go of it did so after it was counted.
+    fence(Ordering::Acquire);
+    is_busy()
 }
 
 impl Drop for Held {

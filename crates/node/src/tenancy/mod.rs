@@ -74,6 +74,7 @@ use hosts::Hosts;
 use loaded::{Loaded, LoadedSet, Seat};
 use loading::Loads;
 pub use memory::MemoryBounds;
+use serving::Replaced;
 use tenant::Tenant;
 pub use times::TimesMax;
 
@@ -539,7 +540,7 @@ impl Tenancy {
         let is_current = || inputs.is_none_or(|inputs| inputs == tenant.inputs.load(Ordering::SeqCst));
         let mut locked = app.serving.lock();
         app.set_failure(None);
-        let (before, unused) = locked.take_over(revision, loaded, is_current);
+        let Replaced { before, unused } = locked.take_over(revision, loaded, is_current);
         if let Some(unused) = unused {
             inner.set.discard(unused);
         }

@@ -55,6 +55,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::hold::is_used;
 use serving::{Awaited, Brought, Ended, Entry, Kinds, Serving, Ticket};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::atomic::AtomicU64;
@@ -69,13 +70,18 @@ fn schedules() -> usize {
     if std::env::var_os("ISOMER_LONG").is_some() { 100_000 } else { 1_000 }
 }
 
-/// A revision in memory.
+/// A revision in memory. Requests find it and go on with its site.
 struct Loaded {
+    site: Arc<Site>,
+    /// How many there are.
+    live: Arc<AtomicUsize>,
+}
+
+/// What requests hold: as a revision's site, and its graph after that.
+struct Site {
     revision: u32,
     /// The value of the tenant's secret that it was started with.
     secret: u32,
-    /// How many there are.
-    live: Arc<AtomicUsize>,
 }
 
 impl Drop for Loaded {
@@ -114,7 +120,7 @@ enum Refusal {
     Broken,
 }
 
-type Outcome = Result<Arc<Loaded>, Refusal>;
+type Outcome = Result<Arc<Site>, Refusal>;
 
 impl Awaited for Arc<Told<Outcome>> {
     fn is_lost(&self) -> bool {
@@ -130,14 +136,14 @@ impl Kinds for Model {
     type Loaded = Loaded;
     type Outcome = Arc<Told<Outcome>>;
     type Hold = Arc<Told<()>>;
-    type Retired = Weak<Loaded>;
+    type Retired = Weak<Site>;
     type Kept = ();
 
-    fn retire(loaded: &Arc<Loaded>) -> Weak<Loaded> {
-        Arc::downgrade(loaded)
+    fn retire(loaded: &Arc<Loaded>) -> Weak<Site> {
+        Arc::downgrade(&loaded.site)
     }
 
-    fn is_over(retired: &Weak<Loaded>) -> bool {
+    fn is_over(retired: &Weak<Site>) -> bool {
         retired.strong_count() == 0
     }
 }
@@ -171,6 +177,10 @@ enum Planted {
     LoadsThroughHolds,
     /// Data is switched without waiting for the requests in flight.
     NoDrain,
+    /// Requests are waited for that hold the site, and not those that have only found what served.
+    DrainsSitesOnly,
+    /// It is looked for sites that are held before it is looked for who has found what served.
+    LooksAtSitesFirst,
     /// Only the requests of what served last are waited for before data is switched.
     DrainsTheLastOnly,
     /// A load is decided on while another one is under way.
@@ -248,11 +258,12 @@ impl World {
     /// A request, and what must hold for it.
     fn request(self: &Arc<Self>) {
         let before = *self.told.lock().unwrap();
-        let outcome = self.enter();
+        let mut found_at = None;
+        let outcome = self.enter(&mut found_at);
         let after = self.on_disk();
         match outcome {
-            Ok(loaded) => {
-                let (revision, secret) = (loaded.revision, loaded.secret);
+            Ok(site) => {
+                let (revision, secret) = (site.revision, site.secret);
                 assert!(
                     (before.revision..=after.revision).contains(&revision),
                     "revision {revision} serves, which is not between {} and {}",
@@ -262,7 +273,7 @@ impl World {
                 assert!(secret >= before.secret, "a secret's value is served that was replaced by {}", before.secret);
                 let is_resumed = after.resumes > before.resumes;
                 assert!(!before.is_stopped || is_resumed, "an app serves that is stopped");
-                let switches = self.switches.load(Ordering::SeqCst);
+                let switches = found_at.unwrap_or_else(|| self.switches.load(Ordering::SeqCst));
                 thread::yield_now();
                 assert_eq!(switches, self.switches.load(Ordering::SeqCst), "stores are switched under a request");
             }
@@ -276,14 +287,20 @@ impl World {
         }
     }
 
-    /// As `Door::enter`, `Inner::load` and `hold::after`.
-    fn enter(self: &Arc<Self>) -> Outcome {
+    /// As `Door::enter`, `Inner::load` and `hold::after`. Says how often stores had been switched when it found what serves.
+    fn enter(self: &Arc<Self>, found_at: &mut Option<usize>) -> Outcome {
         loop {
             if self.serving.is_stopped() {
                 return Err(Refusal::Stopped);
             }
-            if let Some(loaded) = self.serving.loaded() {
-                return Ok(loaded);
+            // As `App::site`: the request has found it, and is counted a moment later.
+            let site = self.serving.read(|loaded| {
+                *found_at = Some(self.switches.load(Ordering::SeqCst));
+                thread::yield_now();
+                loaded.site.clone()
+            });
+            if let Some(site) = site {
+                return Ok(site);
             }
             let begin = |ticket| {
                 let outcome = Told::new();
@@ -293,13 +310,13 @@ impl World {
             };
             if self.planted == Planted::NoSharing {
                 let revision = self.on_disk().revision;
-                return Ok(self.make(revision));
+                return Ok(self.make(revision).site.clone());
             }
             let Ok(entry) = self.serving.enter(Instant::now(), begin);
             return match entry {
                 Entry::Stopped => Err(Refusal::Stopped),
                 Entry::Broken => Err(Refusal::Broken),
-                Entry::Ready(loaded) => Ok(loaded),
+                Entry::Ready(loaded) => Ok(loaded.site.clone()),
                 Entry::Loading(outcome) => outcome.wait(),
                 Entry::Held(held) => {
                     held.wait();
@@ -314,7 +331,7 @@ impl World {
         let mut again = 0..OVERTAKEN_MAX;
         loop {
             let brought = match self.make(ticket.revision) {
-                broken if broken.revision == 0 && self.is_broken.load(Ordering::SeqCst) => Brought::Failed,
+                broken if broken.site.revision == 0 && self.is_broken.load(Ordering::SeqCst) => Brought::Failed,
                 loaded => Brought::Loaded(loaded),
             };
             while self.planted != Planted::LoadsThroughHolds
@@ -329,7 +346,7 @@ impl World {
             let (ended, unused) = self.serving.ended(&ticket, brought, later, || again.next());
             drop(unused);
             return match ended {
-                Ended::Serves(loaded) | Ended::Overtaken(loaded) => Ok(loaded),
+                Ended::Serves(loaded) | Ended::Overtaken(loaded) => Ok(loaded.site.clone()),
                 Ended::Again(next, _) => {
                     ticket = next;
                     continue;
@@ -347,7 +364,7 @@ impl World {
         let secret = self.on_disk().secret;
         thread::yield_now();
         self.live.fetch_add(1, Ordering::SeqCst);
-        Arc::new(Loaded { revision, secret, live: self.live.clone() })
+        Arc::new(Loaded { site: Arc::new(Site { revision, secret }), live: self.live.clone() })
     }
 
     /// As `Host::bring`, of an app without stores.
@@ -364,7 +381,21 @@ impl World {
         let hold = Told::new();
         let holding = self.serving.lock().hold(hold.clone());
         // As `Held::drained`.
-        let is_busy = |before: &Arc<Loaded>| Arc::strong_count(before) > 1;
+        let is_busy = |before: &Arc<Loaded>| {
+            let is_held = || Arc::strong_count(&before.site) > 1;
+            match self.planted {
+                Planted::DrainsSitesOnly => is_held(),
+                Planted::LooksAtSitesFirst => {
+                    let is_held = is_held();
+                    thread::yield_now();
+                    is_held || Arc::strong_count(before) > 1
+                }
+                _ => is_used(before, || {
+                    thread::yield_now();
+                    is_held()
+                }),
+            }
+        };
         while self.planted != Planted::NoDrain
             && (holding.before.as_ref().is_some_and(is_busy)
                 || (self.planted != Planted::DrainsTheLastOnly && !self.serving.is_drained()))
@@ -390,7 +421,7 @@ impl World {
     /// As `Tenancy::take_over`.
     fn take_over(&self, started: Arc<Loaded>, inputs: u64) {
         let is_current = || inputs == self.inputs.load(Ordering::SeqCst);
-        let revision = started.revision;
+        let revision = started.site.revision;
         let gone = match self.planted {
             Planted::NoInputs => self.serving.lock().take_over(revision, started, || true),
             Planted::InputsBeforeLock => {
@@ -598,6 +629,20 @@ fn stores_are_switched_while_nothing_serves() {
         (Planted::NoGeneration, "revision 0 serves"),
     ];
     try_with(scenario, &planted);
+}
+
+#[test]
+fn a_request_that_has_only_found_what_serves_is_waited_for() {
+    let scenario = |world: &Arc<World>| {
+        world.spawn(World::request);
+        world.join_all();
+        for _ in 0..2 {
+            world.spawn(World::request);
+        }
+        world.spawn(|world| world.deploy_with_stores(1, false));
+    };
+    let switched = "stores are switched under a request";
+    try_with(scenario, &[(Planted::DrainsSitesOnly, switched), (Planted::LooksAtSitesFirst, switched)]);
 }
 
 #[test]

@@ -75,6 +75,14 @@ enum Loading<O> {
 /// What does not serve any more, or never will, if there is something.
 type Left<K> = Option<Arc<<K as Kinds>::Loaded>>;
 
+/// What is out of service after something took over.
+pub(super) struct Replaced<K: Kinds> {
+    /// What served before.
+    pub(super) before: Left<K>,
+    /// What was to take over, where it did not.
+    pub(super) unused: Left<K>,
+}
+
 /// A load that was decided on.
 pub(super) struct Ticket<K: Kinds> {
     /// What is to be loaded.
@@ -274,20 +282,19 @@ impl<K: Kinds> Locked<'_, K> {
         self.serve(None)
     }
 
-    /// `loaded` serves, if what it was made of `is_current` and the app is not stopped: else `revision` is loaded by its next request. Returns what
-    /// served before, and `loaded` if it does not.
+    /// `loaded` serves, if what it was made of `is_current` and the app is not stopped: else `revision` is loaded by its next request.
     pub(super) fn take_over(
         &mut self,
         revision: K::Revision,
         loaded: Arc<K::Loaded>,
         is_current: impl FnOnce() -> bool,
-    ) -> (Left<K>, Left<K>) {
+    ) -> Replaced<K> {
         self.state.revision = revision;
         // What is changed after this has the app unloaded after this, too: that takes the same lock.
         if is_current() && !self.serving.is_stopped() {
-            (self.serve(Some(loaded)), None)
+            Replaced { before: self.serve(Some(loaded)), unused: None }
         } else {
-            (self.serve(None), Some(loaded))
+            Replaced { before: self.serve(None), unused: Some(loaded) }
         }
     }
 
