@@ -16,7 +16,7 @@
 //! An app is not removed, unless with its data, before what is noted of it is finished. Of one that is gone all the same, a switch that was begun
 //! is finished, as it was recorded: its data is what was to be kept.
 //!
-//! Where recording fails and it cannot be read whether it was made ([`StateError::Unsettled`]), neither is assumed: requests go on waiting,
+//! Where recording fails and it cannot be read whether it was made ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)), neither is assumed: requests go on waiting,
 //! nothing is removed, and [`Host::settle_later`] finishes or clears up as soon as the state can be read; or the next start does.
 
 use std::collections::HashSet;
