@@ -105,6 +105,7 @@ impl TestShelf {
             statement_time_max: Duration::MAX,
             outbound: Some(Arc::new(TenantHosts::new(None).unwrap())),
             secrets: SecretValues::Given(Default::default()),
+            environment: Arc::default(),
             trial: None,
             granted_by: GrantedBy::Manifest,
         }
@@ -155,7 +156,7 @@ impl World {
         let shelf = Arc::new(TestShelf { folder: Mutex::new(folder.path().to_owned()), ..TestShelf::default() });
         let mut options = TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() };
         change(&mut options);
-        let engine = engine(PoolSizes::new(instances)).unwrap();
+        let engine = engine(PoolSizes::new(instances), false).unwrap();
         let cache = CodeCache::open(&code_folder()).unwrap();
         let counted = Counted(engine.clone());
         let tenancy = Tenancy::new(engine, cache, log.clone(), shelf.clone(), options);
