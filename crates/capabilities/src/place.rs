@@ -6,13 +6,13 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isomer_disk::CopyLimits;
 use isomer_manifest::{App, DirGrant};
 use isomer_runtime::Account;
 
 use crate::data_dir::make_private_dir;
 use crate::outbound::TenantHosts;
 use crate::secrets::{Secret, SecretValues};
+use crate::storage::Claim;
 use crate::{DataDir, StorageAccount};
 
 /// Where one app's things are. Folders for data need not exist: what an app doesn't use isn't made.
@@ -167,9 +167,12 @@ impl Place {
         make_private_dir(&dirs)?;
         for folder in self.writable_folders(app) {
             let copied = dirs.join(folder.file_name().unwrap_or_default());
-            let limits = CopyLimits { bytes_max: self.storage.room(), deadline };
-            let outcome = isomer_disk::copy(&folder, &copied, limits);
+            // Claimed step by step, and until it is counted: the tenant's guests write meanwhile, and other tenants' to the same disk.
+            let mut claim = Claim::new(&self.storage, 0);
+            let more = |bytes| claim.as_mut().is_some_and(|claim| claim.grow(bytes));
+            let outcome = isomer_disk::copy(&folder, &copied, deadline, more);
             self.storage.scan_folder(&copied)?;
+            drop(claim);
             outcome?;
         }
         Ok(())
@@ -363,6 +366,12 @@ mod tests {
         assert!(may_write && copied.starts_with(trial.canonicalize().unwrap()));
         assert_eq!(std::fs::read(copied.join("mine")).unwrap(), b"text");
         assert!(storage.used_in(&trial) >= 4096, "the copy is counted");
+        // What guests of the app that serves have claimed is not left for a copy.
+        let left = storage.room();
+        assert!(storage.claim(left));
+        let beside = place.on_trial(&dir.path().join("beside"), TrialFolders::Copied);
+        assert!(beside.copy_folders(&app, Instant::now() + Duration::from_secs(600)).is_err());
+        storage.settle(left);
         storage.set_limit(0);
         let refused = place.on_trial(&dir.path().join("other"), TrialFolders::Copied);
         assert!(refused.copy_folders(&app, Instant::now() + Duration::from_secs(600)).is_err());

@@ -263,11 +263,16 @@ impl StorageAccount {
         // Claimed first: two who claim the rest at the same time must not both have it.
         self.claimed.fetch_add(bytes, Ordering::Relaxed);
         let taken = self.used().saturating_add(self.claimed.load(Ordering::Relaxed));
-        let fits = taken <= self.bound() && self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes);
+        let fits = taken <= self.bound() && self.leaves_reserve(bytes);
         if !fits {
             self.settle(bytes);
         }
         fits
+    }
+
+    /// Whether the disk keeps its reserve when `bytes` more are written now. To be asked again before each step of what takes long.
+    pub(crate) fn leaves_reserve(&self, bytes: u64) -> bool {
+        self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes)
     }
 
     /// What was claimed has been counted, or was not used.

@@ -18,7 +18,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -52,8 +52,6 @@ struct Shared {
     counting: Mutex<Counting>,
     /// The number of the count that ended last.
     counted: watch::Sender<u64>,
-    /// What was claimed from the account for writes that are not over.
-    pending: AtomicU64,
     /// What was claimed for writes that are over, and not counted yet.
     written: AtomicU64,
 }
@@ -86,7 +84,6 @@ impl WatchedFolders {
             last: Mutex::default(),
             counting: Mutex::default(),
             counted: watch::Sender::default(),
-            pending: AtomicU64::new(0),
             written: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), lane }
@@ -100,7 +97,7 @@ impl WatchedFolders {
         let written = self.shared.written.load(Ordering::Relaxed);
         let is_much = written > 0 && written >= self.shared.account.room() && self.shared.pause_left().is_none();
         if is_much || self.shared.is_due() {
-            self.shared.start_count(&self.lane, 0);
+            self.shared.start_any_count(&self.lane);
         }
     }
 }
@@ -116,16 +113,12 @@ impl FolderStorage for WatchedFolders {
 
     fn claim(&self, bytes: u64) -> bool {
         let fits = self.shared.account.claim(bytes);
-        if fits {
-            self.shared.pending.fetch_add(bytes, Ordering::AcqRel);
-        }
         self.keep_counted();
         fits
     }
 
     fn written(&self, bytes: u64) {
         self.shared.written.fetch_add(bytes, Ordering::AcqRel);
-        self.shared.pending.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     fn refused(&self) {
@@ -159,20 +152,28 @@ impl Drop for WatchedFolders {
 }
 
 impl Shared {
-    /// Has the folders counted, in the background, unless they are being counted. If that is a count before the one with this `number`,
-    /// another one follows it.
-    fn start_count(self: &Arc<Self>, lane: &Lane, number: u64) {
-        {
-            let mut counting = locked(&self.counting);
-            if counting.is_running {
-                counting.again |= counting.begun < number;
-                return;
-            }
-            if number > 0 && counting.begun >= number {
-                return;
-            }
-            (counting.is_running, counting.begun) = (true, counting.begun + 1);
+    /// Has the folders counted in the background, unless they are being counted.
+    fn start_any_count(self: &Arc<Self>, lane: &Lane) {
+        let counting = locked(&self.counting);
+        if !counting.is_running {
+            self.begin(counting, lane);
         }
+    }
+
+    /// Has the folders counted in the background by the count with this `number` or a later one. Where an earlier one is running, another one
+    /// follows it.
+    fn start_count(self: &Arc<Self>, lane: &Lane, number: u64) {
+        let mut counting = locked(&self.counting);
+        if counting.is_running {
+            counting.again |= counting.begun < number;
+        } else if counting.begun < number {
+            self.begin(counting, lane);
+        }
+    }
+
+    fn begin(self: &Arc<Self>, mut counting: MutexGuard<'_, Counting>, lane: &Lane) {
+        (counting.is_running, counting.begun) = (true, counting.begun + 1);
+        drop(counting);
         let count = Count { shared: self.clone(), is_over: false };
         lane.spawn(move || count.run());
     }

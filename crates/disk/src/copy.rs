@@ -3,6 +3,9 @@
 //! As [`super::tree`], it works on open folders and on names in them. At each level the folder and its copy are open, so it refuses to go
 //! below [`DEPTH_MAX`] levels. Links are copied as links; what is neither file, folder nor link is left out. Where the file system can share
 //! the blocks of a file between copies, it does.
+//!
+//! Each step claims what it is about to take before it takes it, so what others write meanwhile counts. (One look at the room that is left
+//! before the first step was rejected: copies that begin at the same time would all see the same room.)
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,35 +19,30 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 
 use crate::tree::{DEPTH_MAX, FOLDER, is_itself, there, too_deep};
 
-/// What each file and folder counts at least: an empty one takes something, too.
+/// What each file and folder counts at least: an empty one takes something, too. A file counts a multiple of it, as it takes blocks.
 const ENTRY_BYTES: u64 = 4096;
 
-/// Bytes that are copied between two looks at the clock.
-const STEP_BYTES: u64 = 16 << 20;
-
-/// What a copy may take.
-#[derive(Debug, Clone, Copy)]
-pub struct CopyLimits {
-    /// Bytes, of which each file and folder counts at least 4096.
-    pub bytes_max: u64,
-    /// When it must be done.
-    pub deadline: Instant,
-}
+/// Bytes that are claimed and copied at once, between two looks at the clock. Of a room that several share who do not know of each other's
+/// claims, as the free space of a disk, each may take so much too much.
+pub const STEP_BYTES: u64 = 1 << 20;
 
 /// A copy under way.
-struct Copying {
-    limits: CopyLimits,
+struct Copying<C> {
+    claim: C,
+    deadline: Instant,
     bytes: u64,
 }
 
-/// Copies the folder `from` and all that is in it to `to`, which is made. What is changed meanwhile is copied as it was before or after. Returns
-/// the bytes that the copy took of its limit.
+/// Copies the folder `from` and all that is in it to `to`, which is made. What is changed meanwhile is copied as it was before or after. Before
+/// each step, `claim` is asked for the bytes that it takes, of which each file and folder counts at least 4096; it says whether they
+/// are left. Returns the bytes that were claimed.
 ///
 /// # Errors
-/// When `to` is there, something cannot be read or written, the copy would be larger than it may be or deeper than [`DEPTH_MAX`]
-/// ([`io::ErrorKind::QuotaExceeded`]), or takes too long ([`io::ErrorKind::TimedOut`]). What was copied by then is left for the caller.
-pub fn copy(from: &Path, to: &Path, limits: CopyLimits) -> io::Result<u64> {
-    let mut copying = Copying { limits, bytes: 0 };
+/// When `to` is there, something cannot be read or written, a claim is refused or the copy would be deeper than [`DEPTH_MAX`]
+/// ([`io::ErrorKind::QuotaExceeded`]), or it is not done at the `deadline` ([`io::ErrorKind::TimedOut`]). What was copied by then is left for the
+/// caller.
+pub fn copy(from: &Path, to: &Path, deadline: Instant, claim: impl FnMut(u64) -> bool) -> io::Result<u64> {
+    let mut copying = Copying { claim, deadline, bytes: 0 };
     let from = rustix::fs::open(from, FOLDER, Mode::empty())?;
     let mut open = vec![(Dir::new(from)?, copying.folder(CWD, to.as_os_str())?)];
     while let Some((from, to)) = open.last_mut() {
@@ -78,7 +76,7 @@ pub fn copy(from: &Path, to: &Path, limits: CopyLimits) -> io::Result<u64> {
     Ok(copying.bytes)
 }
 
-impl Copying {
+impl<C: FnMut(u64) -> bool> Copying<C> {
     fn folder(&mut self, above: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
         self.take(ENTRY_BYTES)?;
         rustix::fs::mkdirat(&above, name, Mode::RWXU)?;
@@ -93,22 +91,25 @@ impl Copying {
             // Replaced meanwhile.
             return Ok(());
         }
+        self.take(ENTRY_BYTES)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut to = File::from(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?);
-        self.take(ENTRY_BYTES)?;
-        let mut paid = ENTRY_BYTES;
-        loop {
-            // One byte more than may be taken, to see that there is more.
-            let room = self.limits.bytes_max.saturating_sub(self.bytes).saturating_add(paid).saturating_add(1);
-            let copied = io::copy(&mut (&from).take(STEP_BYTES.min(room)), &mut to)?;
-            if copied == 0 {
-                return Ok(());
+        // The first bytes are paid for by the entry. One that grows meanwhile is copied as long as it was.
+        let (mut left, mut paid) = (from.metadata()?.len(), ENTRY_BYTES);
+        while left > 0 {
+            let wanted = left.min(STEP_BYTES);
+            if wanted > paid {
+                let more = (wanted - paid).next_multiple_of(ENTRY_BYTES);
+                self.take(more)?;
+                paid += more;
             }
-            // The first bytes are paid for by the entry.
-            let free = paid.min(copied);
-            paid -= free;
-            self.take(copied - free)?;
+            let copied = io::copy(&mut (&from).take(wanted), &mut to)?;
+            if copied == 0 {
+                break;
+            }
+            (left, paid) = (left - copied, paid - copied);
         }
+        Ok(())
     }
 
     fn link(&mut self, from: impl AsFd, to: impl AsFd, name: &OsStr) -> io::Result<()> {
@@ -118,14 +119,14 @@ impl Copying {
     }
 
     fn take(&mut self, bytes: u64) -> io::Result<()> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > self.limits.bytes_max {
-            let why = format!("a copy takes more than the {} that are left", size(self.limits.bytes_max));
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
-        }
-        if Instant::now() >= self.limits.deadline {
+        if Instant::now() >= self.deadline {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "a copy takes too long"));
         }
+        if !(self.claim)(bytes) {
+            let why = format!("a copy takes more than is left: {} of it were", size(self.bytes));
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
+        }
+        self.bytes += bytes;
         Ok(())
     }
 }
@@ -138,8 +139,20 @@ mod tests {
 
     use super::*;
 
-    fn limits(bytes_max: u64) -> CopyLimits {
-        CopyLimits { bytes_max, deadline: Instant::now() + Duration::from_secs(600) }
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(600)
+    }
+
+    fn of(mut room: u64) -> impl FnMut(u64) -> bool {
+        move |bytes| {
+            let left = room.checked_sub(bytes);
+            room = left.unwrap_or(room);
+            left.is_some()
+        }
+    }
+
+    fn copy_in(from: &Path, to: &Path, bytes_max: u64) -> io::Result<u64> {
+        copy(from, to, later(), of(bytes_max))
     }
 
     #[test]
@@ -153,19 +166,43 @@ mod tests {
         symlink("../secret", from.join("out")).unwrap();
         symlink("a", from.join("to-folder")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
-        let bytes = copy(&from, &to, limits(u64::MAX)).unwrap();
+        let bytes = copy_in(&from, &to, u64::MAX).unwrap();
         // Three folders, two links, a small and a large file.
-        assert_eq!(bytes, 6 * ENTRY_BYTES + 100_000);
+        assert_eq!(bytes, 6 * ENTRY_BYTES + 25 * ENTRY_BYTES, "a file takes blocks");
         assert_eq!(fs::read(to.join("a/b/small")).unwrap(), b"text");
         assert_eq!(fs::read(to.join("large")).unwrap(), vec![7; 100_000]);
         assert_eq!(fs::read_link(to.join("out")).unwrap(), Path::new("../secret"));
         assert_eq!(fs::read_dir(&to).unwrap().count(), 4, "the socket is left out");
-        assert_eq!(copy(&from, &to, limits(u64::MAX)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(copy(&from, &dir.path().join("exact"), limits(bytes)).unwrap(), bytes);
-        let small = copy(&from, &dir.path().join("small"), limits(bytes - 1)).unwrap_err();
+        assert_eq!(copy_in(&from, &to, u64::MAX).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(copy_in(&from, &dir.path().join("exact"), bytes).unwrap(), bytes);
+        let small = copy_in(&from, &dir.path().join("small"), bytes - 1).unwrap_err();
         assert_eq!(small.kind(), io::ErrorKind::QuotaExceeded);
-        let late = CopyLimits { bytes_max: u64::MAX, deadline: Instant::now() };
-        assert_eq!(copy(&from, &dir.path().join("late"), late).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let late = copy(&from, &dir.path().join("late"), Instant::now(), of(u64::MAX)).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_copy_claims_what_it_takes_before_it_takes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir(&from).unwrap();
+        fs::write(from.join("f"), vec![7; 5 * STEP_BYTES as usize / 2]).unwrap();
+        let (mut claimed, mut most) = (0, 0);
+        let bytes = copy(&from, &to, later(), |bytes| {
+            let there = fs::metadata(to.join("f")).map_or(0, |file| file.len());
+            assert!(there <= claimed, "{there} of {claimed}");
+            (claimed, most) = (claimed + bytes, most.max(bytes));
+            true
+        });
+        assert_eq!((bytes.unwrap(), most), (claimed, STEP_BYTES));
+        // What was left when it began is not left any more: others have claimed it.
+        let mut claims = 0;
+        let refused = copy(&from, &dir.path().join("other"), later(), |_| {
+            claims += 1;
+            claims <= 3
+        });
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
+        assert_eq!(fs::metadata(dir.path().join("other/f")).unwrap().len(), STEP_BYTES);
     }
 
     #[test]
@@ -182,15 +219,15 @@ mod tests {
             }
             deep.push(&long);
         }
-        copy(&from, &dir.path().join("long"), limits(u64::MAX)).unwrap();
+        copy_in(&from, &dir.path().join("long"), u64::MAX).unwrap();
         let hole = dir.path().join("hole");
         fs::create_dir(&hole).unwrap();
         File::create(hole.join("file")).unwrap().set_len(1 << 40).unwrap();
-        let refused = copy(&hole, &dir.path().join("filled"), limits(1 << 20)).unwrap_err();
+        let refused = copy_in(&hole, &dir.path().join("filled"), 1 << 20).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded, "a file of nothing but a hole is what it says to be");
         let below = dir.path().join("below");
         fs::create_dir_all(below.join(["d"; DEPTH_MAX + 1].join("/"))).unwrap();
-        let refused = copy(&below, &dir.path().join("copied"), limits(u64::MAX)).unwrap_err();
+        let refused = copy_in(&below, &dir.path().join("copied"), u64::MAX).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded, "{refused}");
     }
 }

@@ -19,7 +19,7 @@ mod naming;
 mod reserve;
 pub mod tree;
 
-pub use copy::{CopyLimits, copy};
+pub use copy::{STEP_BYTES, copy};
 pub use database::{Database, FileStorage, Storage};
 pub use naming::rename_new;
 pub use reserve::Reserve;

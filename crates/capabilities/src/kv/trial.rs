@@ -4,6 +4,7 @@
 //! of the trial's own, within the tenant's quota of storage and [`COPY_TIME`], and all goes there from then on. The copy goes with the
 //! trial.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,20 +50,33 @@ impl Kv {
 fn copy(store: &Inner, goal: &Path) -> Result<(), KvError> {
     let deadline = Instant::now() + COPY_TIME;
     let copy = open_file(goal, CACHE_BYTES_MIN)?;
-    store.database().read(|from| copy.write(|to| copy_entries(from, to, &store.account, deadline)))?;
+    // Until the copy is counted.
+    let claim = RefCell::new(None);
+    store.database().read(|from| copy.write(|to| copy_entries(from, to, &store.account, &claim, deadline)))?;
     drop(copy);
     store.account.measure(goal);
+    drop(claim);
     Ok(())
 }
 
-fn copy_entries(from: &Database, to: &Database, account: &StorageAccount, deadline: Instant) -> Result<(), KvError> {
+/// `claim` is what the copy takes; that of an attempt before is given back.
+fn copy_entries<'a>(
+    from: &Database,
+    to: &Database,
+    account: &'a StorageAccount,
+    claim: &RefCell<Option<Claim<'a>>>,
+    deadline: Instant,
+) -> Result<(), KvError> {
+    let mut claim = claim.borrow_mut();
+    // Not before the one before is dropped.
+    *claim = None;
+    *claim = Claim::new(account, 0);
     let read = from.begin_read().map_err(KvError::storage)?;
     let (from, about) = (read.open_table(ENTRIES), read.open_table(META));
     let mut write = to.begin_write().map_err(KvError::storage)?;
     write.set_durability(Durability::None).map_err(KvError::storage)?;
     {
         let mut entries = write.open_table(ENTRIES).map_err(KvError::storage)?;
-        let mut claim = Claim::new(account, 0);
         for entry in from.map_err(KvError::storage)?.iter().map_err(KvError::storage)? {
             let (key, stored) = entry.map_err(KvError::storage)?;
             let bytes = entry_bytes(key.value(), stored.value().len()) as u64;

@@ -13,7 +13,7 @@
 //! opened, and by [`Engines::finish_replacements`](crate::Engines::finish_replacements); until it is done, the store cannot be used.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,13 +27,11 @@ use super::store::Inner;
 use super::trial::beside;
 use super::{Sql, SqlOpenError};
 use crate::data_dir::{make_private_dir, make_private_file, sync_dir};
+use crate::file_copy::FileCopyError;
 use crate::open_files::{Held, Unfinished};
 use crate::pool::locked;
-use crate::storage::{Claim, bytes_on_disk};
+use crate::storage::bytes_on_disk;
 use crate::{StorageAccount, check_store_name};
-
-/// Bytes that are copied between two looks at the clock.
-const COPY_STEP: u64 = 16 << 20;
 
 /// How long finishing an earlier replacement waits for stores that are being opened or closed.
 const FINISH_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -334,21 +332,15 @@ impl Staging {
     }
 
     fn copy(&self, from: &Path) -> Result<(), SqlOpenError> {
-        let io = |source| SqlOpenError::Io { path: from.to_owned(), source };
         let account = &self.opening.account;
-        let from = File::open(from).map_err(io)?;
-        let bytes = from.metadata().map_err(io)?.len();
-        let Some(_claim) = Claim::new(account, bytes) else {
-            account.refuse();
-            return Err(SqlOpenError::NoRoom { store: self.name.clone(), bytes, limit: account.limit() });
-        };
-        // Shares the blocks of the file where the file system can do that.
-        let mut to = File::options().write(true).truncate(true).open(&self.next).map_err(io)?;
-        while io::copy(&mut (&from).take(COPY_STEP), &mut to).map_err(io)? > 0 {
-            self.check_time()?;
-        }
-        account.measure(&self.next);
-        Ok(())
+        let in_time = || Instant::now() < self.deadline;
+        account.copy_file(from, &self.next, in_time).map_err(|error| match error {
+            FileCopyError::NoRoom { bytes } => {
+                SqlOpenError::NoRoom { store: self.name.clone(), bytes, limit: account.limit() }
+            }
+            FileCopyError::GivenUp => SqlOpenError::Busy { store: self.name.clone() },
+            FileCopyError::Io(source) => SqlOpenError::Io { path: from.to_owned(), source },
+        })
     }
 
     fn migrate(&self, folder: &Path) -> Result<Schema, SqlOpenError> {

@@ -93,18 +93,30 @@ fn copy(store: &Inner, goal: &Path) -> Result<(), SqlOpenError> {
     // Held to the end: so all pages are of one state, whatever is committed meanwhile.
     let read = from.unchecked_transaction().map_err(open)?;
     let number = |pragma: &str| read.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
-    let bytes = number("PRAGMA page_count").and_then(|pages| Ok(pages * number("PRAGMA page_size")?)).map_err(open)?;
-    let Some(claim) = Claim::new(account, bytes) else {
+    let page_bytes = number("PRAGMA page_size").map_err(open)?;
+    let bytes = number("PRAGMA page_count").map_err(open)? * page_bytes;
+    let no_room = || {
         account.refuse();
-        return Err(SqlOpenError::NoRoom { store: name.clone(), bytes, limit: account.limit() });
+        SqlOpenError::NoRoom { store: name.clone(), bytes, limit: account.limit() }
     };
+    let claim = Claim::new(account, bytes).ok_or_else(no_room)?;
     make_private_dir(goal.parent().unwrap_or(Path::new("."))).map_err(io)?;
     make_private_file(goal).map_err(io)?;
     let mut to = store.opening.connect_to_copy(goal).map_err(open)?;
     let deadline = Instant::now() + store.limits.copy_time;
     {
         let backup = Backup::new(from, &mut to).map_err(open)?;
-        while backup.step(PAGES_PER_STEP).map_err(open)? != StepResult::Done {
+        let mut left = bytes;
+        loop {
+            // Others write to the same disk meanwhile.
+            let step = left.min(u64::from(PAGES_PER_STEP.unsigned_abs()) * page_bytes);
+            if !account.leaves_reserve(step) {
+                return Err(no_room());
+            }
+            left -= step;
+            if backup.step(PAGES_PER_STEP).map_err(open)? == StepResult::Done {
+                break;
+            }
             pool::charge();
             if pool::caller_is_gone() {
                 return Err(SqlOpenError::Abandoned);

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_api::{AppName, HostPattern, Problem, ProblemKind, Quota, RevisionId, TenantName};
-use isomer_capabilities::TrialFolders;
 use isomer_capabilities::sql::snapshot_name;
+use isomer_capabilities::{FileCopyError, TrialFolders};
 use isomer_display::size;
 use isomer_manifest::App;
 
@@ -132,16 +132,14 @@ impl Trial<'_> {
             std::fs::create_dir_all(&to).map_err(|error| problems::failed(&error))?;
             for store in stores {
                 let name = snapshot_name(&store.store);
-                if store.bytes > account.room() {
-                    let title = format!(
-                        "a copy of the store `{}` takes {}, which are not left",
-                        store.store,
-                        size(store.bytes)
-                    );
-                    return Err(Problem::quota(Quota::Storage, title));
-                }
-                let copied = std::fs::copy(from.join(&name), to.join(&name)).and_then(|_| account.scan(&to));
-                copied.map_err(|error| problems::failed(&error))?;
+                account.copy_file(&from.join(&name), &to.join(&name), || true).map_err(|error| match error {
+                    FileCopyError::NoRoom { bytes } => {
+                        let title =
+                            format!("a copy of the store `{}` takes {}, which are not left", store.store, size(bytes));
+                        Problem::quota(Quota::Storage, title)
+                    }
+                    error => problems::failed(&error),
+                })?;
             }
             Ok(())
         })

@@ -1,0 +1,133 @@
+//! Copies of single files, within what a tenant may store and what the disk has left.
+//!
+//! The tenant's quota is asked for the whole file before anything is copied. The reserve of the disk is asked again before each step: what other
+//! tenants write meanwhile takes of the same room, and nobody knows of it before it is there.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use isomer_disk::STEP_BYTES;
+
+use crate::StorageAccount;
+use crate::storage::Claim;
+
+/// Why a file was not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum FileCopyError {
+    /// There is no room for it.
+    #[error("a copy of {bytes} bytes is more than is left")]
+    NoRoom {
+        /// What the file has.
+        bytes: u64,
+    },
+    /// The caller wanted no more of it.
+    #[error("the copy was given up")]
+    GivenUp,
+    /// The disk failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl StorageAccount {
+    /// Copies the file `from` to `to`, in whose place no other file should be, for as long as `goes_on` says so between two steps. Shares the
+    /// blocks of the file where the file system can do that. The copy is counted on return, as far as it was made. Blocks.
+    ///
+    /// # Errors
+    /// When there is no room, it does not go on, or the disk fails. What was copied by then is left for the caller.
+    pub fn copy_file(&self, from: &Path, to: &Path, goes_on: impl FnMut() -> bool) -> Result<(), FileCopyError> {
+        let from = File::open(from)?;
+        let bytes = from.metadata()?.len();
+        let Some(_claim) = Claim::new(self, bytes) else {
+            self.refuse();
+            return Err(FileCopyError::NoRoom { bytes });
+        };
+        let copied = self.copy_steps(&from, bytes, to, goes_on);
+        self.measure(to);
+        copied
+    }
+
+    fn copy_steps(
+        &self,
+        from: &File,
+        bytes: u64,
+        to: &Path,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Result<(), FileCopyError> {
+        let mut to = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+        let mut left = bytes;
+        while left > 0 {
+            let step = left.min(STEP_BYTES);
+            if !self.leaves_reserve(step) {
+                self.refuse();
+                return Err(FileCopyError::NoRoom { bytes });
+            }
+            let copied = io::copy(&mut from.take(step), &mut to)?;
+            if copied == 0 {
+                break;
+            }
+            left -= copied;
+            if !goes_on() {
+                return Err(FileCopyError::GivenUp);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use isomer_disk::Reserve;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_copied_within_the_quota_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let bytes = 5 * STEP_BYTES / 2;
+        std::fs::write(&from, vec![7; usize::try_from(bytes).unwrap()]).unwrap();
+        let account = StorageAccount::new(2 * bytes);
+        let mut steps = 0;
+        let copied = account.copy_file(&from, &to, || {
+            steps += 1;
+            assert!(account.room() <= bytes, "all of it is claimed from the beginning");
+            true
+        });
+        copied.unwrap();
+        assert_eq!((steps, std::fs::read(&to).unwrap().len() as u64), (3, bytes));
+        assert!(account.used() >= bytes && account.room() <= bytes);
+        let more = [(); 2].map(|()| account.copy_file(&from, &dir.path().join("more"), || true).is_ok());
+        assert!(!more[1], "there is room for two copies at most");
+        let given_up = StorageAccount::new(2 * bytes);
+        let part = dir.path().join("part");
+        assert!(matches!(given_up.copy_file(&from, &part, || false), Err(FileCopyError::GivenUp)));
+        assert!((STEP_BYTES..bytes).contains(&given_up.used()), "what is there is counted: {}", given_up.used());
+        let poor = StorageAccount::new(bytes - 1);
+        let refused = poor.copy_file(&from, &dir.path().join("none"), || true);
+        assert!(matches!(refused, Err(FileCopyError::NoRoom { .. })) && !dir.path().join("none").exists());
+    }
+
+    #[test]
+    fn the_reserve_is_asked_before_each_step() {
+        let dir = tempfile::tempdir().unwrap();
+        // The room of the disk as it is found when the second step begins: others have written meanwhile.
+        let disk = dir.path().join("disk");
+        std::fs::create_dir(&disk).unwrap();
+        let from = dir.path().join("from");
+        std::fs::write(&from, vec![7; usize::try_from(3 * STEP_BYTES).unwrap()]).unwrap();
+        let account = StorageAccount::new(1 << 40);
+        account.set_reserve(Arc::new(Reserve::new(&disk, 0)));
+        let to = dir.path().join("to");
+        let refused = account.copy_file(&from, &to, || {
+            // A disk that gives no answer has no room.
+            let _ = std::fs::remove_dir(&disk);
+            true
+        });
+        assert!(matches!(refused, Err(FileCopyError::NoRoom { .. })), "{refused:?}");
+        assert_eq!((std::fs::metadata(&to).unwrap().len(), account.refused()), (STEP_BYTES, 1));
+    }
+}
