@@ -171,8 +171,13 @@ impl Room {
             Ok(claim) => return Ok(claim),
             Err(waiting) => waiting,
         };
+        let mut has_waited = false;
         loop {
             let (lack, accounts) = self.lack(slots, account);
+            // Before another instance is evicted: a claim whose time is up has no use for its room.
+            if has_waited && Instant::now() >= last {
+                return Err(Failure::Full { limit: limit(lack, accounts) });
+            }
             let evicted = lack.and_then(|lack| self.evict(lack, account));
             // What was evicted may have been too small, or is another one's turn.
             let pause = match evicted {
@@ -185,9 +190,7 @@ impl Room {
                 waiting.is_taken = true;
                 return Ok(Claim { room: self.clone(), account: account.clone(), slots });
             }
-            if evicted.is_none() && Instant::now() >= last {
-                return Err(Failure::Full { limit: limit(lack, accounts) });
-            }
+            has_waited = true;
         }
     }
 
@@ -590,6 +593,40 @@ mod tests {
                     own.push(room.claim(ONE, &account, later()).await.expect("its idle instance made room"));
                 }
             }
+        });
+    }
+
+    /// Idle instances that are taken down by tasks of their own, later than anything here.
+    struct ManyIdle {
+        evicted: AtomicUsize,
+        since: Arc<crate::idle::IdleSince>,
+    }
+
+    impl crate::idle::Idle for ManyIdle {
+        fn drop_oldest(&self) -> Option<Evicted> {
+            let is_there = self.evicted.fetch_add(1, Ordering::Relaxed) < 100;
+            is_there.then_some(Evicted { bytes: 0, is_gone: false })
+        }
+
+        fn idle_bytes(&self) -> u64 {
+            0
+        }
+
+        fn drop_old(&self) {}
+    }
+
+    #[test]
+    fn a_claim_whose_time_is_up_evicts_no_more() {
+        in_runtime(async {
+            let room = Room::new(PoolSizes::new(2));
+            let account = Account::unlimited();
+            let _held = all(&room, &account);
+            let pool = Arc::new(ManyIdle { evicted: AtomicUsize::new(0), since: Arc::default() });
+            pool.since.set(Some(now()));
+            let weak: std::sync::Weak<ManyIdle> = Arc::downgrade(&pool);
+            room.idlers.add(pool.since.clone(), weak, &account);
+            assert!(matches!(room.claim(ONE, &account, Instant::now()).await, Err(Failure::Full { .. })));
+            assert_eq!(pool.evicted.load(Ordering::Relaxed), 1);
         });
     }
 
