@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
 use super::chunk::{self, CHUNK_BYTES, Chunk, Written};
-use super::{Claim, FolderStorage, affordable, cost, full};
+use super::{BLOCK_BYTES, Claim, FolderStorage, affordable, cost, full};
 use crate::account::Account;
 use crate::open_files::OpenFile;
 
@@ -259,6 +259,18 @@ impl OutputStream for Output {
         Ok(0)
     }
 
+    /// Used by `blocking-flush`, which writes nothing more, and by `blocking-splice`, which writes what is permitted by
+    /// [`Self::blocking_write_and_flush`]. So that nothing is left is no error here: what is written next finds out.
+    async fn write_ready(&mut self) -> StreamResult<usize> {
+        self.ready().await;
+        self.check()?;
+        let Some(storage) = &self.storage else { return Ok(CHUNK_BYTES) };
+        Ok(match affordable(self.place(), storage.room()) {
+            0 => BLOCK_BYTES as usize,
+            bytes => bytes.min(CHUNK_BYTES),
+        })
+    }
+
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.ready().await;
         self.check()?;
@@ -296,16 +308,49 @@ mod tests {
         Output::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), Some(0), Some(limit), open)
     }
 
+    /// What a guest is permitted that polls the stream until it is permitted something.
+    async fn permitted(stream: &mut Output) -> StreamResult<usize> {
+        loop {
+            stream.ready().await;
+            let permitted = stream.check_write()?;
+            if permitted > 0 {
+                return Ok(permitted);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flush_is_no_error_when_what_was_written_has_used_up_the_quota() {
+        let (storage, file) = (Fake::new(CHUNK_BYTES as u64, 1 << 20), tempfile::NamedTempFile::new().unwrap());
+        let mut stream = output(&storage, &file);
+        assert_eq!(permitted(&mut stream).await.unwrap(), CHUNK_BYTES);
+        stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
+        // As `blocking-flush` does.
+        stream.flush().unwrap();
+        stream.write_ready().await.unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap().len(), CHUNK_BYTES);
+        assert_eq!((storage.counts.load(Ordering::SeqCst), storage.refused.load(Ordering::SeqCst)), (0, 0));
+        // As `blocking-splice` does.
+        assert_eq!(stream.write_ready().await.unwrap(), BLOCK_BYTES as usize);
+        let refused = stream.blocking_write_and_flush(Bytes::from(vec![1; BLOCK_BYTES as usize])).await.unwrap_err();
+        let StreamError::LastOperationFailed(refused) = refused else { panic!("{refused:?}") };
+        assert_eq!(refused.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::StorageFull);
+    }
+
     #[tokio::test]
     async fn what_is_left_of_a_quota_can_be_written() {
         let (storage, file) = (Fake::new(10 << 10, 1 << 20), tempfile::NamedTempFile::new().unwrap());
         let mut stream = output(&storage, &file);
-        assert_eq!(stream.write_ready().await.unwrap(), 8 << 10, "two blocks");
+        assert_eq!(permitted(&mut stream).await.unwrap(), 8 << 10, "two blocks");
         stream.write(Bytes::from(vec![1; 1 << 10])).unwrap();
         assert_eq!(stream.check_write().unwrap(), 0, "it is being written");
-        assert_eq!(stream.write_ready().await.unwrap(), 3 << 10, "the rest of the second block: the first is claimed");
+        assert_eq!(
+            permitted(&mut stream).await.unwrap(),
+            3 << 10,
+            "the rest of the second block: the first is claimed"
+        );
         stream.write(Bytes::from(vec![2; 3 << 10])).unwrap();
-        let refused = stream.write_ready().await.unwrap_err();
+        let refused = permitted(&mut stream).await.unwrap_err();
         let StreamError::LastOperationFailed(refused) = refused else { panic!("{refused:?}") };
         assert_eq!(refused.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::StorageFull);
         assert_eq!((storage.counts.load(Ordering::SeqCst), storage.refused.load(Ordering::SeqCst)), (1, 1));
@@ -320,7 +365,7 @@ mod tests {
         let mut stream = output(&storage, &file);
         stream.offset = None;
         let (mut written, mut steps) = (0, 0);
-        while let Ok(permitted) = stream.write_ready().await {
+        while let Ok(permitted) = permitted(&mut stream).await {
             stream.write(Bytes::from(vec![2; permitted])).unwrap();
             (written, steps) = (written + permitted, steps + 1);
         }
