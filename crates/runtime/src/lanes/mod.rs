@@ -101,9 +101,9 @@ impl FastUse {
 
 /// What a stay in the slow lane ends with.
 enum Stint<T> {
-    Ended(T),
+    Ended(Contained<T>),
     /// The guest has become calm.
-    Calm(BoxFuture<'static, T>),
+    Calm(Contained<BoxFuture<'static, T>>),
 }
 
 impl<T: Send + 'static> Metered<T> {
@@ -156,8 +156,8 @@ impl<T: Send + 'static> Future for Metered<T> {
                     this.place = move_to_slow(&this.account, future);
                 }
                 Place::Slow(mut task) => match Pin::new(&mut task).poll(cx) {
-                    Poll::Ready(Stint::Ended(output)) => return Poll::Ready(output),
-                    Poll::Ready(Stint::Calm(future)) => this.place = Place::Fast(future, FastUse::default()),
+                    Poll::Ready(Stint::Ended(output)) => return Poll::Ready(output.take()),
+                    Poll::Ready(Stint::Calm(guest)) => this.place = Place::Fast(guest.take(), FastUse::default()),
                     Poll::Pending => {
                         this.place = Place::Slow(task);
                         return Poll::Pending;
@@ -176,17 +176,17 @@ fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'st
     let schedule = move |runnable| slow::push(id, runnable, executor.clone());
     let (runnable, task) = async_task::Builder::new()
         .propagate_panic(true)
-        .spawn(|()| stint(account.clone(), Contained(future)), schedule);
+        .spawn(|()| stint(account.clone(), Contained::new(future)), schedule);
     runnable.schedule();
     Place::Slow(task)
 }
 
 /// Runs a guest in the slow lane, until it ends or has become calm.
-async fn stint<T: Send + 'static>(account: Arc<Account>, mut guest: Contained<T>) -> Stint<T> {
+async fn stint<T: Send + 'static>(account: Arc<Account>, mut guest: Contained<BoxFuture<'static, T>>) -> Stint<T> {
     let (mut window, mut any_long) = ((Instant::now(), Duration::ZERO), false);
     let ended = poll_fn(|cx| {
         let polling = Polling::begin(&account, SLOW_SLICE);
-        let polled = guest.0.as_mut().poll(cx);
+        let polled = guest.get().as_mut().poll(cx);
         let took = polling.map(Polling::end).unwrap_or_default();
         window.1 += took;
         any_long |= took >= FAST_SLICE;
@@ -202,24 +202,35 @@ async fn stint<T: Send + 'static>(account: Arc<Account>, mut guest: Contained<T>
         }
     });
     match ended.await {
-        Some(output) => Stint::Ended(output),
-        None => Stint::Calm(guest.take()),
+        Some(output) => Stint::Ended(Contained::new(output)),
+        None => Stint::Calm(guest),
     }
 }
 
-/// A guest's future that does not panic when it is dropped: `async_task` ends the process if one does.
-struct Contained<T: Send + 'static>(BoxFuture<'static, T>);
+/// What does not panic when it is dropped: `async_task`, which drops a guest's future or what came of it when its task is dropped, ends the
+/// process if that panics.
+struct Contained<V>(Option<V>);
 
-impl<T: Send + 'static> Contained<T> {
-    fn take(&mut self) -> BoxFuture<'static, T> {
-        std::mem::replace(&mut self.0, Box::pin(std::future::pending()))
+impl<V> Contained<V> {
+    const THERE: &str = "it is taken out last";
+
+    fn new(value: V) -> Self {
+        Self(Some(value))
+    }
+
+    fn get(&mut self) -> &mut V {
+        self.0.as_mut().expect(Self::THERE)
+    }
+
+    fn take(mut self) -> V {
+        self.0.take().expect(Self::THERE)
     }
 }
 
-impl<T: Send + 'static> Drop for Contained<T> {
+impl<V> Drop for Contained<V> {
     fn drop(&mut self) {
-        let future = self.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
+        let value = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
             tracing::error!("dropping a guest panicked");
         }
     }
@@ -355,6 +366,43 @@ mod tests {
         guest.abort();
         assert!(guest.await.unwrap_err().is_cancelled());
         assert_eq!(dropped.recv().await, None);
+    }
+
+    /// Panics when it is dropped.
+    struct Panics;
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    /// A stay of `guest` in the slow lane, whose task is dropped in its last poll: when it has become calm, or has ended.
+    fn dropped_in_its_last_poll<T: Send + 'static>(guest: impl FnOnce() -> Poll<T> + Send + 'static) {
+        let task = Arc::new(std::sync::Mutex::new(None::<Task<Stint<T>>>));
+        let (dropping, mut guest, panics) = (task.clone(), Some(guest), Panics);
+        let future = poll_fn(move |_| {
+            let _panics = &panics;
+            drop(dropping.lock().unwrap().take());
+            guest.take().map_or(Poll::Pending, |guest| guest())
+        });
+        let stay = stint(limited(), Contained::new(Box::pin(future) as BoxFuture<'static, T>));
+        let (runnable, spawned) = async_task::spawn(stay, |_| ());
+        *task.lock().unwrap() = Some(spawned);
+        // The window in which it has been calm begins with its first poll.
+        runnable.run();
+    }
+
+    #[test]
+    fn a_panic_while_what_is_left_of_a_guest_is_dropped_stays_there() {
+        dropped_in_its_last_poll(|| Poll::Ready(Panics));
+        dropped_in_its_last_poll(|| {
+            let began = Instant::now();
+            while began.elapsed() < CALM_TIME {
+                std::thread::park_timeout(CALM_TIME);
+            }
+            Poll::<()>::Pending
+        });
     }
 
     #[tokio::test]

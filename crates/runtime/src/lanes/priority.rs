@@ -16,17 +16,18 @@ const NICE_MAX: i32 = 19;
 const SLOW_NICE: i32 = 10;
 
 /// Longer than that of all ordinary threads (a few milliseconds).
-const SLOW_SLICE: Duration = Duration::from_millis(20);
+const KERNEL_SLICE_SLOW: Duration = Duration::from_millis(20);
 
 /// Shorter than that of all ordinary threads.
-const FAST_SLICE: Duration = Duration::from_micros(300);
+const KERNEL_SLICE_FAST: Duration = Duration::from_micros(300);
 
-/// Lowers the calling thread's priority: others that wake up go first, and it wakes up behind them (`SCHED_BATCH`).
+/// Gives the calling thread the priority of the slow lane: others that wake up go first, and it wakes up behind them (`SCHED_BATCH`). It is
+/// the same whichever thread has started this one.
 ///
 /// # Errors
 /// When the system refuses, as a sandbox may. Then the thread only keeps others from the processor for longer.
 pub(super) fn lower() -> io::Result<()> {
-    set(libc::SCHED_BATCH, (nice()? + SLOW_NICE).min(NICE_MAX), SLOW_SLICE)
+    set(libc::SCHED_BATCH, (nice_of_process()? + SLOW_NICE).min(NICE_MAX), KERNEL_SLICE_SLOW)
 }
 
 /// Makes the calling thread one of an executor, which runs for a short time whenever it wakes up and should not have to wait for that.
@@ -34,7 +35,13 @@ pub(super) fn lower() -> io::Result<()> {
 /// # Errors
 /// When the system refuses, as a sandbox may. Then the thread may have to wait for longer.
 pub fn prefer_latency() -> io::Result<()> {
-    set(libc::SCHED_OTHER, nice()?, FAST_SLICE)
+    set(libc::SCHED_OTHER, nice()?, KERNEL_SLICE_FAST)
+}
+
+/// The nice value of the process's first thread, which is no thread of a lane: a thread inherits the value of the one that started it, which
+/// may be one of the slow lane.
+fn nice_of_process() -> io::Result<i32> {
+    Ok(rustix::process::getpriority_process(Some(rustix::process::getpid()))?)
 }
 
 /// The calling thread's own nice value, as Linux has it (setpriority(2), "C library/kernel differences"): that of the process, unless it was
@@ -88,5 +95,18 @@ mod tests {
         })
         .join()
         .expect("no panic");
+    }
+
+    #[test]
+    fn a_thread_that_one_of_the_slow_lane_starts_has_the_same_priority_in_it() {
+        let lowered = || {
+            lower().expect("a lower priority");
+            scheduled()
+        };
+        let (first, second) =
+            std::thread::spawn(move || (lowered(), std::thread::spawn(lowered).join().expect("no panic")))
+                .join()
+                .expect("no panic");
+        assert_eq!(first, second);
     }
 }
