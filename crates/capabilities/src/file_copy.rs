@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use isomer_disk::STEP_BYTES;
+use isomer_display::size;
 
 use crate::StorageAccount;
 use crate::storage::Claim;
@@ -17,7 +18,7 @@ use crate::storage::Claim;
 #[derive(Debug, thiserror::Error)]
 pub enum FileCopyError {
     /// There is no room for it.
-    #[error("a copy of {bytes} bytes is more than is left")]
+    #[error("a copy of {} is more than is left", size(*bytes))]
     NoRoom {
         /// What the file has.
         bytes: u64,

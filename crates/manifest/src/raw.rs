@@ -25,6 +25,9 @@ pub(crate) const CONCURRENCY_MAX: u32 = 10_000;
 /// The most that `reuse` can be.
 pub(crate) const REUSE_MAX: u32 = 10_000;
 
+/// Folders that a component may be granted: each is open while it runs.
+pub(crate) const DIRS_MAX: usize = 32;
+
 /// An app: components and how they are linked.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -146,8 +149,9 @@ pub(crate) struct RawGrants {
     /// Secrets (`isomer:secrets`), by their names in `[secrets]`.
     #[serde(default)]
     pub(crate) secrets: Vec<Spanned<SecretText>>,
-    /// Folders of the host.
+    /// Folders of the host, at most 32.
     #[serde(default)]
+    #[schemars(length(max = DIRS_MAX))]
     pub(crate) dirs: Vec<Spanned<RawDirectory>>,
 }
 

@@ -8,7 +8,8 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `threads` | the threads that do the work, and whose turn it is |
-//! | `apart` | wasmtime's functions, called by those threads |
+//! | `granted` | the folders that a manifest grants, open once for all instances of a group |
+//! | `apart` | what a call may hold and take, and wasmtime's functions, called by those threads |
 //! | `calls2`, `calls3` | functions that wasmtime goes on to implement, after a claim where they take space |
 //! | `chunk` | pieces of files that are read or written, on the way |
 //! | `streams2`, `streams3` | streams of bytes, ours altogether |
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use isomer_disk::tree::{self, DEPTH_MAX};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::filesystem::Descriptor;
 
 use crate::guest::Guest;
@@ -37,11 +38,13 @@ mod calls3;
 mod chunk;
 #[cfg(test)]
 mod fake;
+mod granted;
 mod listing;
 mod streams2;
 mod streams3;
 mod threads;
 
+pub(crate) use granted::{GrantedFolder, GrantedFolders, NotOpened};
 pub(crate) use listing::{LISTING_BYTES, Listing2};
 
 /// The storage of a tenant, as far as its guests write to granted folders.
@@ -144,6 +147,12 @@ fn no_memory() -> std::io::Error {
 
 /// Puts the functions of this module in the place of wasmtime's, which must be defined.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    for types in [TYPES_P2, TYPES_P3] {
+        // A handle that is dropped gives back its part of the open files.
+        linker.instance(types)?.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, rep| {
+            store.data_mut().drop_file(rep)
+        })?;
+    }
     calls2::bound(&mut linker.instance(TYPES_P2)?)?;
     calls3::bound(&mut linker.instance(TYPES_P3)?)
 }
@@ -161,7 +170,12 @@ fn is_too_deep(folder: &std::fs::File, roots: &[std::path::PathBuf]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::component::Component;
+    use wasmtime_wasi::FsPerms;
+    use wasmtime_wasi::filesystem::{File, OpenMode};
+
     use super::*;
+    use crate::open_files::OpenFile;
 
     #[test]
     fn a_write_costs_the_blocks_that_it_touches_and_no_more_are_offered_than_can_be_paid() {
@@ -182,5 +196,39 @@ mod tests {
         }
         assert_eq!(affordable(Some(0), 10 << 10), 8192, "what is left is offered");
         assert_eq!(affordable(Some(0), u64::MAX) as u64, u64::MAX / block * block);
+    }
+
+    #[tokio::test]
+    async fn a_file_counts_until_its_guest_drops_the_handle() {
+        for types in [TYPES_P2, TYPES_P3] {
+            let storage = fake::Fake::new(0, 1 << 30);
+            let mut store = fake::store(&storage);
+            let mut linker = Linker::new(store.engine());
+            linker.allow_shadowing(true);
+            crate::wasi::link_shared(&mut linker).unwrap();
+            let component = wat::parse_str(format!(
+                r#"(component
+                    (import "{types}" (instance $types (export "descriptor" (type (sub resource)))))
+                    (alias export $types "descriptor" (type $descriptor))
+                    (core func $drop (canon resource.drop $descriptor))
+                    (core module $m
+                        (import "" "drop" (func $drop (param i32)))
+                        (func (export "take") (param i32) (call $drop (local.get 0))))
+                    (core instance $i (instantiate $m (with "" (instance (export "drop" (func $drop))))))
+                    (func (export "take") (param "file" (own $descriptor)) (canon lift (core func $i "take"))))"#
+            ));
+            let component = Component::new(store.engine(), component.unwrap()).unwrap();
+            let guest = linker.instantiate_async(&mut store, &component).await.unwrap();
+            let take = guest.get_typed_func::<(Handle,), ()>(&mut store, "take").unwrap();
+            let open = || storage.account.open_files().load(std::sync::atomic::Ordering::Relaxed);
+            for _ in 0..2 {
+                let file = File::new(tempfile::tempfile().unwrap(), FsPerms::ReadOnly, OpenMode::READ, true);
+                let token = OpenFile::new(&storage.account).unwrap();
+                let handle = store.data_mut().push_file(Descriptor::File(file), token).unwrap();
+                assert_eq!(open(), 1);
+                take.call_async(&mut store, (handle,)).await.unwrap();
+                assert_eq!(open(), 0, "{types}");
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::code::Code;
 use crate::denials::Denials;
 use crate::engine::{Engine, STACK_RESIDENT_BYTES};
 use crate::failure::Failure;
+use crate::folders::GrantedFolders;
 use crate::graph::Graph;
 use crate::guest::{OwnerSettings, RequestId, Template};
 use crate::heads::fields_bytes;
@@ -207,6 +208,7 @@ impl Group {
             calls,
             template: Arc::new(Template {
                 owners: settings.owners.into(),
+                folders: GrantedFolders::default(),
                 denials: Denials::new(settings.sink.clone()),
                 sink: settings.sink,
                 account: account.clone(),

@@ -4,15 +4,16 @@
 //! guest: each labelled import was linked for one owner, and enters that owner's context before it does anything (see `wasi`).
 //! Contexts are made when they are first needed, so an instance whose components print nothing and read no environment pays nothing.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -22,10 +23,10 @@ use crate::account::{Account, HostMemory, OutOfMemory};
 use crate::begun::Begun;
 use crate::body::Signals;
 use crate::denials::Denials;
-use crate::folders::FolderStorage;
-use crate::heads::{self, FIELDS_BYTES_MAX};
+use crate::folders::{FolderStorage, GrantedFolder, GrantedFolders, NotOpened};
+use crate::heads::{self, FIELDS_BYTES_MAX, HANDLE_BYTES};
 use crate::limits::MemoryLimiter;
-use crate::open_files::Handles;
+use crate::open_files::OpenFile;
 use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
 use crate::scope::{Scope, Until};
 use crate::wire::Answers;
@@ -116,6 +117,8 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// What all instances of a group share.
 pub(crate) struct Template {
     pub(crate) owners: Box<[OwnerSettings]>,
+    /// The owners' directories, as far as they are open.
+    pub(crate) folders: GrantedFolders,
     pub(crate) sink: Arc<dyn OutputSink>,
     pub(crate) denials: Arc<Denials>,
     /// Who pays.
@@ -130,6 +133,9 @@ impl Template {
         HANDLES_MAX.saturating_add(self.beside.saturating_mul(HANDLES_PER_REQUEST))
     }
 }
+
+/// Directories that are granted to an owner, and where its guest sees them.
+type Granted = Arc<[(Arc<GrantedFolder>, String)]>;
 
 /// The data of one instance's store.
 pub struct Guest {
@@ -157,8 +163,10 @@ pub struct Guest {
     pub(crate) answers: Answers,
     /// The seam over which the guest waits for a synchronous call.
     pub(crate) waits_for: Option<Arc<str>>,
-    /// What it has taken for the files and folders that it has open.
-    files: Handles,
+    /// Of each handle of a file or a folder that the guest has opened, its part of the account's open files.
+    files: HashMap<u32, OpenFile>,
+    /// The granted directories of the owners that have asked for theirs. They stay open and the same until the store is dropped.
+    granted: Vec<(usize, Granted)>,
     /// Handles of the host that it held when a request was over last.
     handles: usize,
     /// Tasks, streams, futures and sets that it had when they were counted last.
@@ -191,7 +199,8 @@ impl Guest {
             begun: Arc::default(),
             answers: Answers::default(),
             waits_for: None,
-            files: Handles::default(),
+            files: HashMap::new(),
+            granted: Vec::new(),
             handles: 0,
             entries: 0,
             lowered: None,
@@ -214,10 +223,57 @@ impl Guest {
         self.limiter.charge_host(bytes, || heads::held_bytes(table)).map_err(wasmtime::Error::new)
     }
 
-    /// Takes a file or a folder for a handle that is about to be made. Whether the account may have one more open.
-    pub(crate) fn open_file(&mut self) -> bool {
-        let table = &mut self.table;
-        self.files.add(&self.template.account, || open_files(table))
+    /// Makes a handle of a file or a folder that was opened. `open` stands for its descriptor until the handle is dropped.
+    pub(crate) fn push_file(&mut self, file: Descriptor, open: OpenFile) -> wasmtime::Result<Resource<Descriptor>> {
+        self.charge_handles(HANDLE_BYTES)?;
+        let handle = self.table.push(file)?;
+        self.files.insert(handle.rep(), open);
+        Ok(handle)
+    }
+
+    /// Drops a handle of a file or a folder.
+    pub(crate) fn drop_file(&mut self, rep: u32) -> wasmtime::Result<()> {
+        let closed = self.table.delete(Resource::<Descriptor>::new_own(rep))?;
+        drop(closed);
+        self.files.remove(&rep);
+        Ok(())
+    }
+
+    /// Returns handles of the directories that are granted to `owner`, with the paths at which its guest sees them.
+    ///
+    /// # Errors
+    /// When the account may not have so many files open, or cannot pay for the handles: a trap, as the interface has no error.
+    pub(crate) fn get_directories(&mut self, owner: usize) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        let granted = self.granted(owner)?;
+        self.charge_handles(granted.len() * HANDLE_BYTES)?;
+        let mut handles = Vec::with_capacity(granted.len());
+        for (folder, path) in &*granted {
+            handles.push((self.table.push(folder.handle())?, path.clone()));
+        }
+        Ok(handles)
+    }
+
+    fn granted(&mut self, owner: usize) -> wasmtime::Result<Granted> {
+        if let Some((_, granted)) = self.granted.iter().find(|(of, _)| *of == owner) {
+            return Ok(granted.clone());
+        }
+        let template = self.template.clone();
+        let Some(settings) = template.owners.get(owner) else { return Ok(Granted::default()) };
+        let mut granted = Vec::with_capacity(settings.directories.len());
+        for (index, directory) in settings.directories.iter().enumerate() {
+            match template.folders.open((owner, index), directory, &template.account) {
+                Ok(folder) => granted.push((folder, directory.guest.clone())),
+                // It was there when the app started; the guest sees no such directory.
+                Err(NotOpened::Io(error)) => {
+                    let text = format!("the granted directory `{}` cannot be opened: {error}", directory.guest);
+                    template.denials.tell(&settings.component, &text);
+                }
+                Err(error @ NotOpened::TooMany { .. }) => return Err(wasmtime::Error::new(error)),
+            }
+        }
+        let granted = Granted::from(granted);
+        self.granted.push((owner, granted.clone()));
+        Ok(granted)
     }
 
     /// Charges what the host holds for a call of a capability: its arguments, to begin with.
@@ -291,14 +347,12 @@ impl Guest {
         self.request.set(None);
         self.lowered = None;
         self.count_handles();
-        if !self.files.is_empty() {
-            self.files.settle(open_files(&mut self.table));
-        }
         self.until = None;
         self.signals = None;
         self.hooks.scope = None;
-        let used = self.template.owners.iter().zip(&self.contexts).filter(|(_, context)| context.is_some());
-        if let Some(storage) = used.filter_map(|(owner, _)| owner.storage.as_ref()).next() {
+        if !self.granted.is_empty()
+            && let Some(storage) = self.folder_storage()
+        {
             storage.touched();
         }
     }
@@ -357,8 +411,6 @@ impl Guest {
     fn make_context(&mut self, index: usize) -> WasiCtx {
         let mut builder = WasiCtxBuilder::new();
         builder.max_random_size(RANDOM_BYTES_MAX);
-        // Files are used by threads that may wait for them (see `folders`), and nowhere else.
-        builder.allow_blocking_current_thread(true);
         if let Some(owner) = self.template.owners.get(index) {
             let writer = |stream| {
                 LineWriter::new(owner.component.clone(), stream, self.request.clone(), self.template.sink.clone())
@@ -366,22 +418,9 @@ impl Guest {
             let (stdout, stderr) = (writer(Stream::Stdout), writer(Stream::Stderr));
             builder.stdout(stdout.clone()).stderr(stderr.clone()).envs(&owner.environment).args(&owner.arguments);
             self.writers.extend([stdout, stderr]);
-            for directory in &owner.directories {
-                let perms = if directory.write { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-                if let Err(error) = builder.preopened_dir(&directory.host, &directory.guest, perms) {
-                    // It was there when the app started; the guest sees no such directory.
-                    let text = format!("the granted directory `{}` cannot be opened: {error}", directory.guest);
-                    self.template.denials.tell(&owner.component, &text);
-                }
-            }
         }
         builder.build()
     }
-}
-
-/// Handles of files and folders.
-fn open_files(table: &mut ResourceTable) -> usize {
-    table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count()
 }
 
 impl WasiView for Guest {

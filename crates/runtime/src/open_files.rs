@@ -5,8 +5,9 @@
 //! as long as that leaves at least as many free as it then has. So one account has at most half, two have a third each, and a newcomer
 //! always finds some. Accounts without limits share the process with nobody else, and are not counted.
 //!
-//! Handles of a store are counted again when what it took is used up, and when a request ends ([`Handles`]); so functions that drop
-//! handles need no hook. Folders that a manifest grants are opened by the host and are not counted.
+//! An [`OpenFile`] stands for one descriptor, and lies with it wherever that is: in the job of a call that opens a file, then beside the
+//! handle until that is dropped; in a stream; in a granted folder, which all instances of a group share (`folders/granted.rs`). So calls on
+//! their way count, and nothing is ever counted again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -66,39 +67,9 @@ impl Drop for OpenFile {
     }
 }
 
-/// What a store has taken for the files and folders behind its handles.
-#[derive(Debug, Default)]
-pub(crate) struct Handles {
-    taken: Vec<OpenFile>,
-    /// How many are in use, or may be.
-    used: usize,
-}
-
-impl Handles {
-    /// Takes one for a handle that is about to be made. `count` says how many there are. Whether the account may have one more.
-    pub(crate) fn add(&mut self, account: &Arc<Account>, count: impl FnOnce() -> usize) -> bool {
-        if self.used >= self.taken.len() {
-            self.used = count();
-        }
-        if self.used >= self.taken.len() {
-            let Some(file) = OpenFile::new(account) else { return false };
-            self.taken.push(file);
-        }
-        self.used += 1;
-        true
-    }
-
-    /// Gives back all but what `count` handles need.
-    pub(crate) fn settle(&mut self, count: usize) {
-        self.taken.truncate(count);
-        self.used = count;
-    }
-
-    /// Has it taken any?
-    pub(crate) fn is_empty(&self) -> bool {
-        self.taken.is_empty()
-    }
-}
+/// Held by tests that take many of the process's.
+#[cfg(test)]
+pub(crate) static MANY: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[cfg(test)]
 mod tests {
@@ -113,6 +84,7 @@ mod tests {
 
     #[test]
     fn an_account_leaves_files_to_others() {
+        let _alone = MANY.blocking_lock();
         let (greedy, second, third) = (account(), account(), account());
         let all = |account: &Arc<Account>| std::iter::from_fn(|| OpenFile::new(account)).collect::<Vec<_>>();
         let first = all(&greedy);
@@ -126,27 +98,5 @@ mod tests {
         drop((first, more, free));
         assert_eq!(greedy.open_files().load(Ordering::Relaxed), 0);
         assert!(OpenFile::new(&third).is_some());
-    }
-
-    #[test]
-    fn handles_are_counted_again_before_more_is_taken() {
-        let account = account();
-        let mut handles = Handles::default();
-        let mut open = 0;
-        for _ in 0..3 {
-            assert!(handles.add(&account, || open));
-            open += 1;
-        }
-        // One is dropped and one is made, again and again.
-        for _ in 0..1000 {
-            open -= 1;
-            assert!(handles.add(&account, || open));
-            open += 1;
-        }
-        assert_eq!(account.open_files().load(Ordering::Relaxed), 3);
-        handles.settle(1);
-        assert_eq!(account.open_files().load(Ordering::Relaxed), 1);
-        handles.settle(0);
-        assert!(handles.is_empty());
     }
 }

@@ -8,7 +8,6 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Access, Accessor, Linker, LinkerInstance, Resource, StreamReader};
 use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
-use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::p2 as http2;
 use wasmtime_wasi_http::p3 as http3;
@@ -92,12 +91,9 @@ pub(crate) fn link_owned(
                 })
             }
         }
-        "wasi:filesystem/preopens" if preview3 => instance.func_wrap("get-directories", move |mut store, ()| {
-            Ok((p3::bindings::filesystem::preopens::Host::get_directories(&mut filesystem(&mut store, owner))?,))
-        }),
-        "wasi:filesystem/preopens" => instance.func_wrap("get-directories", move |mut store, ()| {
-            Ok((p2::bindings::filesystem::preopens::Host::get_directories(&mut filesystem(&mut store, owner))?,))
-        }),
+        "wasi:filesystem/preopens" => {
+            instance.func_wrap("get-directories", move |mut store, ()| Ok((store.data_mut().get_directories(owner)?,)))
+        }
         "wasi:http/client" => client3(instance, "send", owner),
         "wasi:http/handler" => client3(instance, "handle", owner),
         "wasi:http/outgoing-handler" => client2(instance, owner),
@@ -119,12 +115,6 @@ fn cli<'a>(store: &'a mut StoreContextMut<'_, Guest>, owner: usize) -> WasiCliCt
 fn owner_cli(guest: &mut Guest) -> WasiCliCtxView<'_> {
     let view = owner_context(guest);
     WasiCliCtxView { ctx: view.ctx.cli(), table: view.table }
-}
-
-fn filesystem<'a>(store: &'a mut StoreContextMut<'_, Guest>, owner: usize) -> WasiFilesystemCtxView<'a> {
-    store.data_mut().enter(owner);
-    let view = owner_context(store.data_mut());
-    WasiFilesystemCtxView { ctx: view.ctx.filesystem(), table: view.table }
 }
 
 fn environment(instance: &mut LinkerInstance<'_, Guest>, owner: usize) -> wasmtime::Result<()> {

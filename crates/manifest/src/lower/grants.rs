@@ -8,7 +8,7 @@ use super::Lowering;
 use crate::diagnostic::Diagnostic;
 use crate::model::{DirGrant, Grants, OutboundHost};
 use crate::names::{StoreName, is_environment_name};
-use crate::raw::{EnvironmentText, NameText, RawDirectory, RawGrants, RawHost, RawHostTable};
+use crate::raw::{DIRS_MAX, EnvironmentText, NameText, RawDirectory, RawGrants, RawHost, RawHostTable};
 use crate::source::Spanned;
 
 impl Lowering<'_> {
@@ -95,7 +95,16 @@ impl Lowering<'_> {
 
     fn directories(&mut self, component: &str, raw: Vec<Spanned<RawDirectory>>) -> Vec<Spanned<DirGrant>> {
         let mut directories: Vec<Spanned<DirGrant>> = vec![];
-        for directory in raw {
+        if let Some(first) = raw.get(DIRS_MAX) {
+            let found = raw.len();
+            self.report(
+                Diagnostic::error(format!("component `{component}` is granted {found} directories"))
+                    .code("too-many-directories")
+                    .at(first.span, format!("a component may be granted {DIRS_MAX}"))
+                    .hint("grant a directory that holds several of them"),
+            );
+        }
+        for directory in raw.into_iter().take(DIRS_MAX) {
             // Missing keys were reported before.
             let (Some(host), Some(guest)) = (directory.value.host, directory.value.guest) else { continue };
             let span = if host.value.0.is_empty() { host.span } else { guest.span };

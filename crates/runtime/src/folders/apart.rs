@@ -1,6 +1,9 @@
 //! wasmtime's implementation of the functions on files, apart from the store of any guest: a thread for file work calls it for a copy of
 //! the guest's handles, and stays until it has answered.
 //!
+//! A [`Call`] is [admitted](Call::admit) first: its texts are bounded, what it holds of them is charged, and the space that it may fill is
+//! claimed. That is the only way to [`call`], so no function can leave it out.
+//!
 //! Handles of guests are made so that wasmtime does what they are asked where it is called ([`WasiCtxBuilder::allow_blocking_current_thread`]),
 //! which may be one of these threads only.
 
@@ -14,8 +17,15 @@ use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemCtxView};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use super::{Claim, threads};
-use crate::account::Account;
+use super::{Claim, FolderStorage, Handle, full, no_memory, threads};
+use crate::account::{Account, HostMemory};
+
+/// Bytes of a path, of a name and of the target of a link: what the system takes, which counts a zero at the end. What is longer is
+/// refused as what is too long for the system is.
+const TEXT_BYTES_MAX: usize = 4095;
+
+/// What a call takes of the host beside its texts: its job, and its place in the queue.
+const CALL_BYTES: usize = 512;
 
 /// Nothing is ever instantiated in it.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
@@ -53,22 +63,98 @@ impl Apart {
     }
 }
 
+/// An argument of a function on files.
+pub(super) trait Argument {
+    /// Its text; what has none takes nothing beside its place.
+    fn text(&self) -> &str {
+        ""
+    }
+}
+
+impl Argument for String {
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl Argument for u64 {}
+
+/// A call of a function on files.
+pub(super) struct Call {
+    file: Handle,
+    other: Option<Handle>,
+    /// What it may fill of the storage.
+    cost: u64,
+    /// Of all its texts.
+    text_bytes: usize,
+    is_too_long: bool,
+}
+
+/// What a call holds until its work is done.
+pub(super) struct Admitted {
+    _claim: Option<Claim>,
+    _memory: HostMemory,
+}
+
+impl Call {
+    /// A call of a function of `file`, which has these texts as arguments and may fill `cost` bytes of the storage.
+    pub(super) fn of(file: Handle, cost: u64, texts: &[&str]) -> Self {
+        let lengths = || texts.iter().map(|text| text.len());
+        let is_too_long = lengths().any(|bytes| bytes > TEXT_BYTES_MAX);
+        Self { file, other: None, cost, text_bytes: lengths().sum(), is_too_long }
+    }
+
+    /// The same with a second handle.
+    pub(super) fn and(self, other: Handle) -> Self {
+        Self { other: Some(other), ..self }
+    }
+
+    /// Charges what the call holds, and then claims what it may fill, where the storage has a limit.
+    ///
+    /// # Errors
+    /// When a text is too long, or there is no memory or no space: before anything is waited for, but for space.
+    pub(super) async fn admit(
+        &self,
+        account: &Arc<Account>,
+        storage: Option<Arc<dyn FolderStorage>>,
+    ) -> io::Result<Admitted> {
+        if self.is_too_long {
+            return Err(rustix::io::Errno::NAMETOOLONG.into());
+        }
+        let memory = account.charge_host_memory(CALL_BYTES + self.text_bytes).map_err(|_| no_memory())?;
+        let claim = match storage.filter(|_| self.cost > 0) {
+            Some(storage) => Some(Claim::wait(&storage, self.cost).await.ok_or_else(full)?),
+            None => None,
+        };
+        Ok(Admitted { _claim: claim, _memory: memory })
+    }
+
+    /// What is behind its handles.
+    ///
+    /// # Errors
+    /// When there is no such handle.
+    pub(super) fn files(&self, table: &ResourceTable) -> wasmtime::Result<(Descriptor, Option<Descriptor>)> {
+        let other = self.other.as_ref().map(|other| table.get(other).cloned()).transpose()?;
+        Ok((table.get(&self.file)?.clone(), other))
+    }
+}
+
 /// The handles of a call: that of the function, and for some functions another one.
 pub(super) type Handles = (Resource<Descriptor>, Resource<Descriptor>);
 
-/// Has `call` called by one of the threads. The claim ends with it. An error where there is no thread, or as `call` says.
+/// Has `work` done by one of the threads. What was admitted ends with it. An error where there is no thread, or as `work` says.
 pub(super) async fn call<T, E>(
-    account: Arc<Account>,
+    account: &Arc<Account>,
+    admitted: Admitted,
     files: (Descriptor, Option<Descriptor>),
-    claim: Option<Claim>,
-    call: impl FnOnce(&mut Store<Apart>, Handles) -> Result<T, E> + Send + 'static,
+    work: impl FnOnce(&mut Store<Apart>, Handles) -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<io::Error> + From<wasmtime::component::ResourceTableError> + Send + 'static,
 {
     let job = move || {
-        let _claim = claim;
+        let _admitted = admitted;
         STORE.with_borrow_mut(|store| {
             // Also what a call that panicked has left.
             let table = &mut store.data_mut().table;
@@ -79,13 +165,13 @@ where
                 Some(other) => table.push(other)?,
                 None => Resource::new_borrow(file.rep()),
             };
-            let result = call(store, (file, other));
+            let result = work(store, (file, other));
             // Files are closed here, and not when the next call comes.
             store.data_mut().table = ResourceTable::new();
             result
         })
     };
-    threads::run(&account, job).await?
+    threads::run(account, job).await?
 }
 
 /// What a call of WASI 0.2 has come to. It is over at once, as the thread may block.

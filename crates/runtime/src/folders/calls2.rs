@@ -9,8 +9,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError};
 
-use super::apart::{self, now};
-use super::chunk::{self, Chunk};
+use super::apart::{self, Apart, Argument, Call, now};
+use super::chunk::{self, CHUNK_BYTES, Chunk};
 use super::streams2::{Input, Output};
 use super::{Claim, ENTRY_BYTES, FolderStorage, Handle, LISTING_BYTES, Listing2, Store, again, cost, is_too_deep};
 use crate::account::Account;
@@ -36,12 +36,6 @@ fn storage(store: &Store<'_>) -> Option<Arc<dyn FolderStorage>> {
     store.data().folder_storage()
 }
 
-/// Claims `bytes` where the storage has a limit.
-async fn claim(storage: Option<Arc<dyn FolderStorage>>, bytes: u64) -> Result<Option<Claim>, ErrorCode> {
-    let Some(storage) = storage.filter(|_| bytes > 0) else { return Ok(None) };
-    Claim::wait(&storage, bytes).await.map(Some).ok_or(ErrorCode::InsufficientSpace)
-}
-
 /// The file behind a handle, for a stream or a write.
 fn file(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File, ErrorCode>> {
     Ok(match store.data_mut().table().get(handle)? {
@@ -56,15 +50,23 @@ fn writable(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<F
     Ok(file.and_then(|file| if file.perms.write_not_permitted() { Err(ErrorCode::NotPermitted) } else { Ok(file) }))
 }
 
-/// What is behind the handles of a call.
-fn files(
+impl Argument for Advice {}
+impl Argument for NewTimestamp {}
+impl Argument for PathFlags {}
+
+/// Has a call done by the threads for file work, once it is admitted.
+async fn run<T: Send + 'static>(
     store: &mut Store<'_>,
-    file: &Handle,
-    other: Option<&Handle>,
-) -> wasmtime::Result<(Descriptor, Option<Descriptor>)> {
-    let table = store.data_mut().table();
-    let other = other.map(|other| table.get(other).cloned()).transpose()?;
-    Ok((table.get(file)?.clone(), other))
+    call: Call,
+    work: impl FnOnce(&mut wasmtime::Store<Apart>, apart::Handles) -> Result<T, FsError> + Send + 'static,
+) -> wasmtime::Result<Answer<T>> {
+    let account = account(store);
+    let admitted = match call.admit(&account, storage(store)).await {
+        Ok(admitted) => admitted,
+        Err(error) => return Ok((Err(error.into()),)),
+    };
+    let files = call.files(store.data_mut().table())?;
+    answer(apart::call(&account, admitted, files, work).await)
 }
 
 /// Defines functions of a handle, with what each may fill.
@@ -72,17 +74,22 @@ macro_rules! calls {
     ($types:ident, $cost:expr, $($name:literal => $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_async($name, |mut store: Store<'_>, (handle, $($argument,)*): (Handle, $($kind,)*)| {
             Box::new(async move {
-                let claim = match claim(storage(&store), $cost).await {
-                    Ok(claim) => claim,
-                    Err(code) => return Ok((Err(code),)),
-                };
-                let files = files(&mut store, &handle, None)?;
-                let call = apart::call(account(&store), files, claim, move |store, (file, _)| {
+                let call = Call::of(handle, $cost, &[$($argument.text()),*]);
+                run(&mut store, call, move |store, (file, _)| {
                     let mut view = store.data_mut().view();
                     now(HostDescriptor::$method(&mut view, file, $($argument),*))
-                });
-                answer(call.await)
+                })
+                .await
             })
+        })?;
+    )*};
+}
+
+/// Puts functions that are here in the place of wasmtime's.
+macro_rules! defined {
+    ($types:ident, $($name:literal => $function:ident($($argument:ident: $kind:ty),*);)*) => {$(
+        $types.func_wrap_async($name, |store: Store<'_>, ($($argument,)*): ($($kind,)*)| {
+            Box::new($function(store, $($argument),*))
         })?;
     )*};
 }
@@ -110,88 +117,140 @@ pub(super) fn bound(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<(
     calls! { types, ENTRY_BYTES,
         "[method]descriptor.symlink-at" => symlink_at(target: String, name: String);
     }
-    two_handles(types)?;
-    types.func_wrap_async(
-        "[method]descriptor.open-at",
-        |mut store: Store<'_>,
-         (folder, follow, path, how, flags): (Handle, PathFlags, String, OpenFlags, DescriptorFlags)| {
-            Box::new(async move {
-                let bytes = if how.contains(OpenFlags::CREATE) { ENTRY_BYTES } else { 0 };
-                let claim = match claim(storage(&store), bytes).await {
-                    Ok(claim) => claim,
-                    Err(code) => return Ok((Err(code),)),
-                };
-                if !store.data_mut().open_file() {
-                    return Ok((Err(ErrorCode::Quota),));
-                }
-                store.data_mut().charge_handles(HANDLE_BYTES)?;
-                let files = files(&mut store, &folder, None)?;
-                let call = apart::call(account(&store), files, claim, move |store, (folder, _)| {
-                    let mut view = store.data_mut().view();
-                    let opened = now(HostDescriptor::open_at(&mut view, folder, follow, path, how, flags))?;
-                    store.data_mut().take(opened).map_err(FsError::trap)
-                });
-                match answer(call.await)?.0 {
-                    Ok(opened) => Ok((Ok(store.data_mut().table().push(opened)?),)),
-                    Err(code) => Ok((Err(code),)),
-                }
-            })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.create-directory-at",
-        |store: Store<'_>, (folder, path): (Handle, String)| {
-            Box::new(async move { make_folder(store, folder, path).await })
-        },
-    )?;
+    defined! { types,
+        "[method]descriptor.open-at" => open_at(
+            folder: Handle, follow: PathFlags, path: String, how: OpenFlags, flags: DescriptorFlags
+        );
+        "[method]descriptor.create-directory-at" => make_folder(folder: Handle, path: String);
+        "[method]descriptor.rename-at" => rename_at(folder: Handle, path: String, other: Handle, name: String);
+        "[method]descriptor.link-at" => link_at(
+            folder: Handle, follow: PathFlags, path: String, other: Handle, name: String
+        );
+        "[method]descriptor.is-same-object" => is_same_object(file: Handle, other: Handle);
+        "[method]descriptor.write" => write(file: Handle, bytes: Vec<u8>, offset: u64);
+    }
     streams(types)?;
     listing(types)
 }
 
-fn two_handles(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
-    types.func_wrap_async(
-        "[method]descriptor.rename-at",
-        |mut store: Store<'_>, (folder, path, other, name): (Handle, String, Handle, String)| {
-            Box::new(async move {
-                let files = files(&mut store, &folder, Some(&other))?;
-                let call = apart::call(account(&store), files, None, move |store, (folder, other)| {
-                    let mut view = store.data_mut().view();
-                    now(HostDescriptor::rename_at(&mut view, folder, path, other, name))
-                });
-                answer(call.await)
-            })
+async fn open_at(
+    mut store: Store<'_>,
+    folder: Handle,
+    follow: PathFlags,
+    path: String,
+    how: OpenFlags,
+    flags: DescriptorFlags,
+) -> wasmtime::Result<Answer<Handle>> {
+    // Before the file is there: it goes with the job, and comes back with the file.
+    let Some(open) = OpenFile::new(store.data().account()) else { return Ok((Err(ErrorCode::Quota),)) };
+    let cost = if how.contains(OpenFlags::CREATE) { ENTRY_BYTES } else { 0 };
+    let call = Call::of(folder, cost, &[&path]);
+    let opened = run(&mut store, call, move |store, (folder, _)| {
+        let mut view = store.data_mut().view();
+        let opened = now(HostDescriptor::open_at(&mut view, folder, follow, path, how, flags))?;
+        Ok((store.data_mut().take(opened).map_err(FsError::trap)?, open))
+    });
+    Ok(match opened.await?.0 {
+        Ok((file, open)) => (Ok(store.data_mut().push_file(file, open)?),),
+        Err(code) => (Err(code),),
+    })
+}
+
+async fn rename_at(
+    mut store: Store<'_>,
+    folder: Handle,
+    path: String,
+    other: Handle,
+    name: String,
+) -> wasmtime::Result<Answer<()>> {
+    let call = Call::of(folder, 0, &[&path, &name]).and(other);
+    run(&mut store, call, move |store, (folder, other)| {
+        now(HostDescriptor::rename_at(&mut store.data_mut().view(), folder, path, other, name))
+    })
+    .await
+}
+
+async fn link_at(
+    mut store: Store<'_>,
+    folder: Handle,
+    follow: PathFlags,
+    path: String,
+    other: Handle,
+    name: String,
+) -> wasmtime::Result<Answer<()>> {
+    let call = Call::of(folder, ENTRY_BYTES, &[&path, &name]).and(other);
+    run(&mut store, call, move |store, (folder, other)| {
+        now(HostDescriptor::link_at(&mut store.data_mut().view(), folder, follow, path, other, name))
+    })
+    .await
+}
+
+/// The interface has no error for it: what cannot be done is a trap.
+async fn is_same_object(mut store: Store<'_>, file: Handle, other: Handle) -> wasmtime::Result<(bool,)> {
+    let call = Call::of(file, 0, &[]).and(other);
+    let account = account(&store);
+    let admitted = call.admit(&account, None).await?;
+    let files = call.files(store.data_mut().table())?;
+    let same = apart::call(&account, admitted, files, move |store, (file, other)| {
+        now(HostDescriptor::is_same_object(&mut store.data_mut().view(), file, other))
+    });
+    Ok((same.await?,))
+}
+
+async fn make_folder(mut store: Store<'_>, folder: Handle, path: String) -> wasmtime::Result<Answer<()>> {
+    let is_limited = storage(&store).is_some();
+    let roots = store.data().writable_folders();
+    let call = Call::of(folder, ENTRY_BYTES, &[&path]);
+    run(&mut store, call, move |store, (folder, _)| {
+        let mut view = store.data_mut().view();
+        now(HostDescriptor::create_directory_at(&mut view, again(&folder), path.clone()))?;
+        if !is_limited {
+            return Ok(());
+        }
+        let (how, flags) = (OpenFlags::DIRECTORY, DescriptorFlags::READ);
+        let opened = HostDescriptor::open_at(&mut view, again(&folder), PathFlags::empty(), path.clone(), how, flags);
+        let opened = now(opened)?;
+        let Descriptor::Dir(made) = store.data_mut().take(opened).map_err(FsError::trap)? else {
+            return Err(ErrorCode::NotDirectory.into());
+        };
+        if !is_too_deep(&made.dir, &roots) {
+            return Ok(());
+        }
+        let mut view = store.data_mut().view();
+        let _ = now(HostDescriptor::remove_directory_at(&mut view, folder, path));
+        Err(ErrorCode::NameTooLong.into())
+    })
+    .await
+}
+
+async fn write(
+    mut store: Store<'_>,
+    file: Handle,
+    bytes: impl AsRef<[u8]> + Send,
+    offset: u64,
+) -> wasmtime::Result<Answer<u64>> {
+    let file = match writable(&mut store, &file)? {
+        Ok(file) => file.file,
+        Err(code) => return Ok((Err(code),)),
+    };
+    let account = account(&store);
+    // As much as the system may write at once. What the guest handed over is dropped before anything is waited for.
+    let taken = bytes.as_ref();
+    let chunk = match Chunk::copy(&account, &taken[..taken.len().min(CHUNK_BYTES)]) {
+        Ok(chunk) => chunk,
+        Err(error) => return Ok((Err(error.into()),)),
+    };
+    drop(bytes);
+    let cost = cost(Some(offset), chunk.bytes().len());
+    let claim = match storage(&store).filter(|_| cost > 0) {
+        Some(storage) => match Claim::wait(&storage, cost).await {
+            Some(claim) => Some(claim),
+            None => return Ok((Err(ErrorCode::InsufficientSpace),)),
         },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.link-at",
-        |mut store: Store<'_>, (folder, follow, path, other, name): (Handle, PathFlags, String, Handle, String)| {
-            Box::new(async move {
-                let claim = match claim(storage(&store), ENTRY_BYTES).await {
-                    Ok(claim) => claim,
-                    Err(code) => return Ok((Err(code),)),
-                };
-                let files = files(&mut store, &folder, Some(&other))?;
-                let call = apart::call(account(&store), files, claim, move |store, (folder, other)| {
-                    let mut view = store.data_mut().view();
-                    now(HostDescriptor::link_at(&mut view, folder, follow, path, other, name))
-                });
-                answer(call.await)
-            })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.is-same-object",
-        |mut store: Store<'_>, (handle, other): (Handle, Handle)| {
-            Box::new(async move {
-                let files = files(&mut store, &handle, Some(&other))?;
-                let call = apart::call(account(&store), files, None, move |store, (file, other)| {
-                    let mut view = store.data_mut().view();
-                    now(HostDescriptor::is_same_object(&mut view, file, other))
-                });
-                Ok((call.await?,))
-            })
-        },
-    )
+        None => None,
+    };
+    let written = chunk::write(account, file, Some(offset), chunk, claim).await;
+    answer(written.map(|written| written.bytes as u64).map_err(FsError::from))
 }
 
 fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
@@ -206,30 +265,6 @@ fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 let read = chunk::read(account(&store), file, offset, length).await;
                 answer(read.map(|chunk| (chunk.bytes().to_vec(), chunk.is_empty())).map_err(FsError::from))
-            })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.write",
-        |mut store: Store<'_>, (handle, bytes, offset): (Handle, Vec<u8>, u64)| {
-            Box::new(async move {
-                let file = match writable(&mut store, &handle)? {
-                    Ok(file) => file.file,
-                    Err(code) => return Ok((Err(code),)),
-                };
-                let account = account(&store);
-                // As much as the system may write at once.
-                let mut bytes = bytes::Bytes::from(bytes);
-                bytes.truncate(chunk::CHUNK_BYTES);
-                let claim = match claim(storage(&store), cost(Some(offset), bytes.len())).await {
-                    Ok(claim) => claim,
-                    Err(code) => return Ok((Err(code),)),
-                };
-                let written = match Chunk::of(&account, bytes) {
-                    Ok(chunk) => chunk::write(account, file, Some(offset), chunk, claim).await,
-                    Err(error) => Err(error),
-                };
-                answer(written.map(|written| written.bytes as u64).map_err(FsError::from))
             })
         },
     )?;
@@ -295,32 +330,40 @@ fn listing(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
     )
 }
 
-async fn make_folder(mut store: Store<'_>, folder: Handle, path: String) -> wasmtime::Result<Answer<()>> {
-    let is_limited = storage(&store).is_some();
-    let claim = match claim(storage(&store), ENTRY_BYTES).await {
-        Ok(claim) => claim,
-        Err(code) => return Ok((Err(code),)),
-    };
-    let roots = store.data().writable_folders();
-    let files = files(&mut store, &folder, None)?;
-    let call = apart::call(account(&store), files, claim, move |store, (folder, _)| {
-        let mut view = store.data_mut().view();
-        now(HostDescriptor::create_directory_at(&mut view, again(&folder), path.clone()))?;
-        if !is_limited {
-            return Ok(());
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use wasmtime::AsContextMut as _;
+    use wasmtime_wasi::FsPerms;
+    use wasmtime_wasi::filesystem::OpenMode;
+
+    use super::super::fake::{Fake, store};
+    use super::*;
+
+    /// Bytes of which it can be seen whether they are dropped.
+    struct Handed(Arc<Vec<u8>>);
+
+    impl AsRef<[u8]> for Handed {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
         }
-        let (how, flags) = (OpenFlags::DIRECTORY, DescriptorFlags::READ);
-        let opened = HostDescriptor::open_at(&mut view, again(&folder), PathFlags::empty(), path.clone(), how, flags);
-        let opened = now(opened)?;
-        let Descriptor::Dir(made) = store.data_mut().take(opened).map_err(FsError::trap)? else {
-            return Err(ErrorCode::NotDirectory.into());
-        };
-        if !is_too_deep(&made.dir, &roots) {
-            return Ok(());
-        }
-        let mut view = store.data_mut().view();
-        let _ = now(HostDescriptor::remove_directory_at(&mut view, folder, path));
-        Err(ErrorCode::NameTooLong.into())
-    });
-    answer(call.await)
+    }
+
+    #[tokio::test]
+    async fn a_write_that_waits_for_space_holds_no_more_than_it_writes() {
+        let (fake, file) = (Fake::new(0, 1 << 20), tempfile::tempfile().unwrap());
+        fake.counts_for_ever();
+        let mut store = store(&fake);
+        let mode = OpenMode::READ | OpenMode::WRITE;
+        let file = Descriptor::File(File::new(file, FsPerms::ReadWrite, mode, true));
+        let file = store.data_mut().table().push(file).unwrap();
+        let held = Arc::new(vec![7; 1 << 20]);
+        let bytes = Handed(held.clone());
+        let mut write = Box::pin(write(store.as_context_mut(), file, bytes, 0));
+        assert!(write.as_mut().now_or_never().is_none());
+        assert_eq!(fake.account.used().host_bytes, CHUNK_BYTES as u64);
+        assert_eq!(Arc::strong_count(&held), 1, "what the guest handed over is still held");
+        drop(write);
+        assert_eq!(fake.account.used().host_bytes, 0);
+    }
 }

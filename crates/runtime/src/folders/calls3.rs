@@ -11,13 +11,12 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p3::filesystem::FilesystemError;
 
-use super::apart::{self, now3};
+use super::apart::{self, Apart, Argument, Call, now3};
 use super::listing::Listing3;
 use super::streams3::{Read, Write};
-use super::{Claim, ENTRY_BYTES, Handle, LISTING_BYTES, again, is_too_deep};
+use super::{ENTRY_BYTES, FolderStorage, Handle, LISTING_BYTES, again, is_too_deep};
 use crate::account::Account;
 use crate::guest::Guest;
-use crate::heads::HANDLE_BYTES;
 use crate::open_files::OpenFile;
 
 type Result3<T> = Result<T, ErrorCode>;
@@ -29,28 +28,35 @@ fn answer<T>(result: Result<T, FilesystemError>) -> wasmtime::Result<(Result3<T>
     }
 }
 
-fn account(accessor: &Accessor<Guest>) -> Arc<Account> {
-    accessor.with(|mut store| store.data_mut().account().clone())
-}
+impl Argument for Advice {}
+impl Argument for NewTimestamp {}
+impl Argument for PathFlags {}
 
-/// Claims `bytes` where the storage has a limit.
-async fn claim(accessor: &Accessor<Guest>, bytes: u64) -> Result3<Option<Claim>> {
-    let storage = accessor.with(|mut store| store.data_mut().folder_storage());
-    let Some(storage) = storage.filter(|_| bytes > 0) else { return Ok(None) };
-    Claim::wait(&storage, bytes).await.map(Some).ok_or(ErrorCode::InsufficientSpace)
-}
-
-/// What is behind the handles of a call.
-fn files(
-    accessor: &Accessor<Guest>,
-    file: &Handle,
-    other: Option<&Handle>,
-) -> wasmtime::Result<(Descriptor, Option<Descriptor>)> {
+/// Who pays for a call, and what it takes its space of.
+fn payers(accessor: &Accessor<Guest>) -> (Arc<Account>, Option<Arc<dyn FolderStorage>>) {
     accessor.with(|mut store| {
-        let table = store.data_mut().table();
-        let other = other.map(|other| table.get(other).cloned()).transpose()?;
-        Ok((table.get(file)?.clone(), other))
+        let guest = store.data_mut();
+        (guest.account().clone(), guest.folder_storage())
     })
+}
+
+fn files(accessor: &Accessor<Guest>, call: &Call) -> wasmtime::Result<(Descriptor, Option<Descriptor>)> {
+    accessor.with(|mut store| call.files(store.data_mut().table()))
+}
+
+/// Has a call done by the threads for file work, once it is admitted.
+async fn run<T: Send + 'static>(
+    accessor: &Accessor<Guest>,
+    call: Call,
+    work: impl FnOnce(&mut wasmtime::Store<Apart>, apart::Handles) -> Result<T, FilesystemError> + Send + 'static,
+) -> wasmtime::Result<(Result3<T>,)> {
+    let (account, storage) = payers(accessor);
+    let admitted = match call.admit(&account, storage).await {
+        Ok(admitted) => admitted,
+        Err(error) => return Ok((Err(error.into()),)),
+    };
+    let files = files(accessor, &call)?;
+    answer(apart::call(&account, admitted, files, work).await)
 }
 
 /// Defines functions of a handle, with what each may fill.
@@ -60,16 +66,24 @@ macro_rules! calls {
             $name,
             |accessor: &Accessor<Guest>, (handle, $($argument,)*): (Handle, $($kind,)*)| {
                 Box::pin(async move {
-                    let claim = match claim(accessor, $cost).await {
-                        Ok(claim) => claim,
-                        Err(code) => return Ok((Err(code),)),
-                    };
-                    let files = files(accessor, &handle, None)?;
-                    let call = apart::call(account(accessor), files, claim, move |store, (file, _)| {
+                    let call = Call::of(handle, $cost, &[$($argument.text()),*]);
+                    run(accessor, call, move |store, (file, _)| {
                         now3(store, async move |files| WasiFilesystem::$method(files, file, $($argument),*).await)
-                    });
-                    answer(call.await)
+                    })
+                    .await
                 })
+            },
+        )?;
+    )*};
+}
+
+/// Puts functions that are here in the place of wasmtime's.
+macro_rules! defined {
+    ($types:ident, $($name:literal => $function:ident($($argument:ident: $kind:ty),*);)*) => {$(
+        $types.func_wrap_concurrent(
+            $name,
+            |accessor: &Accessor<Guest>, ($($argument,)*): ($($kind,)*)| {
+                Box::pin($function(accessor, $($argument),*))
             },
         )?;
     )*};
@@ -98,91 +112,113 @@ pub(super) fn bound(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<(
     calls! { types, ENTRY_BYTES,
         "[method]descriptor.symlink-at" => symlink_at(target: String, name: String);
     }
-    two_handles(types)?;
-    types.func_wrap_concurrent(
-        "[method]descriptor.open-at",
-        |accessor: &Accessor<Guest>,
-         (folder, follow, path, how, flags): (Handle, PathFlags, String, OpenFlags, DescriptorFlags)| {
-            Box::pin(async move {
-                let bytes = if how.contains(OpenFlags::CREATE) { ENTRY_BYTES } else { 0 };
-                let claim = match claim(accessor, bytes).await {
-                    Ok(claim) => claim,
-                    Err(code) => return Ok((Err(code),)),
-                };
-                if !accessor.with(|mut store| store.data_mut().open_file()) {
-                    return Ok((Err(ErrorCode::Quota),));
-                }
-                accessor.with(|mut store| store.data_mut().charge_handles(HANDLE_BYTES))?;
-                let files = files(accessor, &folder, None)?;
-                let call = apart::call(account(accessor), files, claim, move |store, (folder, _)| {
-                    let opened = now3(store, async move |files| {
-                        WasiFilesystem::open_at(files, folder, follow, path, how, flags).await
-                    })?;
-                    store.data_mut().take(opened).map_err(FilesystemError::trap)
-                });
-                match answer(call.await)?.0 {
-                    Ok(opened) => {
-                        let opened = accessor.with(|mut store| store.data_mut().table().push(opened))?;
-                        Ok((Ok(opened),))
-                    }
-                    Err(code) => Ok((Err(code),)),
-                }
-            })
-        },
-    )?;
-    types.func_wrap_concurrent(
-        "[method]descriptor.create-directory-at",
-        |accessor: &Accessor<Guest>, (folder, path): (Handle, String)| {
-            Box::pin(async move { make_folder(accessor, folder, path).await })
-        },
-    )?;
+    defined! { types,
+        "[method]descriptor.open-at" => open_at(
+            folder: Handle, follow: PathFlags, path: String, how: OpenFlags, flags: DescriptorFlags
+        );
+        "[method]descriptor.create-directory-at" => make_folder(folder: Handle, path: String);
+        "[method]descriptor.rename-at" => rename_at(folder: Handle, path: String, other: Handle, name: String);
+        "[method]descriptor.link-at" => link_at(
+            folder: Handle, follow: PathFlags, path: String, other: Handle, name: String
+        );
+        "[method]descriptor.is-same-object" => is_same_object(file: Handle, other: Handle);
+    }
     streams(types)
 }
 
-fn two_handles(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
-    types.func_wrap_concurrent(
-        "[method]descriptor.rename-at",
-        |accessor: &Accessor<Guest>, (folder, path, other, name): (Handle, String, Handle, String)| {
-            Box::pin(async move {
-                let files = files(accessor, &folder, Some(&other))?;
-                let call = apart::call(account(accessor), files, None, move |store, (folder, other)| {
-                    now3(store, async move |files| WasiFilesystem::rename_at(files, folder, path, other, name).await)
-                });
-                answer(call.await)
-            })
-        },
-    )?;
-    types.func_wrap_concurrent(
-        "[method]descriptor.link-at",
-        |accessor: &Accessor<Guest>,
-         (folder, follow, path, other, name): (Handle, PathFlags, String, Handle, String)| {
-            Box::pin(async move {
-                let claim = match claim(accessor, ENTRY_BYTES).await {
-                    Ok(claim) => claim,
-                    Err(code) => return Ok((Err(code),)),
-                };
-                let files = files(accessor, &folder, Some(&other))?;
-                let call = apart::call(account(accessor), files, claim, move |store, (folder, other)| {
-                    now3(store, async move |files| {
-                        WasiFilesystem::link_at(files, folder, follow, path, other, name).await
-                    })
-                });
-                answer(call.await)
-            })
-        },
-    )?;
-    types.func_wrap_concurrent(
-        "[method]descriptor.is-same-object",
-        |accessor: &Accessor<Guest>, (handle, other): (Handle, Handle)| {
-            Box::pin(async move {
-                let files = files(accessor, &handle, Some(&other))?;
-                let call = apart::call(account(accessor), files, None, move |store, (file, other)| {
-                    now3(store, async move |files| WasiFilesystem::is_same_object(files, file, other).await)
-                });
-                Ok((call.await?,))
-            })
-        },
-    )
+async fn open_at(
+    accessor: &Accessor<Guest>,
+    folder: Handle,
+    follow: PathFlags,
+    path: String,
+    how: OpenFlags,
+    flags: DescriptorFlags,
+) -> wasmtime::Result<(Result3<Handle>,)> {
+    // Before the file is there, as many such calls may be on their way: it goes with the job, and comes back with the file.
+    let open = match accessor.with(|mut store| open(store.data_mut().account())) {
+        Ok(open) => open,
+        Err(code) => return Ok((Err(code),)),
+    };
+    let cost = if how.contains(OpenFlags::CREATE) { ENTRY_BYTES } else { 0 };
+    let call = Call::of(folder, cost, &[&path]);
+    let opened = run(accessor, call, move |store, (folder, _)| {
+        let opened =
+            now3(store, async move |files| WasiFilesystem::open_at(files, folder, follow, path, how, flags).await)?;
+        Ok((store.data_mut().take(opened).map_err(FilesystemError::trap)?, open))
+    });
+    Ok(match opened.await?.0 {
+        Ok((file, open)) => (Ok(accessor.with(|mut store| store.data_mut().push_file(file, open))?),),
+        Err(code) => (Err(code),),
+    })
+}
+
+async fn rename_at(
+    accessor: &Accessor<Guest>,
+    folder: Handle,
+    path: String,
+    other: Handle,
+    name: String,
+) -> wasmtime::Result<(Result3<()>,)> {
+    let call = Call::of(folder, 0, &[&path, &name]).and(other);
+    run(accessor, call, move |store, (folder, other)| {
+        now3(store, async move |files| WasiFilesystem::rename_at(files, folder, path, other, name).await)
+    })
+    .await
+}
+
+async fn link_at(
+    accessor: &Accessor<Guest>,
+    folder: Handle,
+    follow: PathFlags,
+    path: String,
+    other: Handle,
+    name: String,
+) -> wasmtime::Result<(Result3<()>,)> {
+    let call = Call::of(folder, ENTRY_BYTES, &[&path, &name]).and(other);
+    run(accessor, call, move |store, (folder, other)| {
+        now3(store, async move |files| WasiFilesystem::link_at(files, folder, follow, path, other, name).await)
+    })
+    .await
+}
+
+/// The interface has no error for it: what cannot be done is a trap.
+async fn is_same_object(accessor: &Accessor<Guest>, file: Handle, other: Handle) -> wasmtime::Result<(bool,)> {
+    let call = Call::of(file, 0, &[]).and(other);
+    let account = payers(accessor).0;
+    let admitted = call.admit(&account, None).await?;
+    let files = files(accessor, &call)?;
+    let same = apart::call(&account, admitted, files, move |store, (file, other)| {
+        now3(store, async move |files| WasiFilesystem::is_same_object(files, file, other).await)
+    });
+    Ok((same.await?,))
+}
+
+async fn make_folder(accessor: &Accessor<Guest>, folder: Handle, path: String) -> wasmtime::Result<(Result3<()>,)> {
+    let (is_limited, roots) = accessor.with(|mut store| {
+        let guest = store.data_mut();
+        (guest.folder_storage().is_some(), guest.writable_folders())
+    });
+    let call = Call::of(folder, ENTRY_BYTES, &[&path]);
+    run(accessor, call, move |store, (folder, _)| {
+        let (made, name) = (again(&folder), path.clone());
+        now3(store, async move |files| WasiFilesystem::create_directory_at(files, made, name).await)?;
+        if !is_limited {
+            return Ok(());
+        }
+        let (made, name, flags) = (again(&folder), path.clone(), DescriptorFlags::READ);
+        let opened = now3(store, async move |files| {
+            WasiFilesystem::open_at(files, made, PathFlags::empty(), name, OpenFlags::DIRECTORY, flags).await
+        })?;
+        let Descriptor::Dir(made) = store.data_mut().take(opened).map_err(FilesystemError::trap)? else {
+            return Err(ErrorCode::NotDirectory.into());
+        };
+        if !is_too_deep(&made.dir, &roots) {
+            return Ok(());
+        }
+        let _ = now3(store, async move |files| WasiFilesystem::remove_directory_at(files, folder, path).await);
+        Err(ErrorCode::NameTooLong.into())
+    })
+    .await
 }
 
 fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
@@ -207,7 +243,7 @@ fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
     })
 }
 
-/// Another open file for a stream.
+/// Another open file, for a call or a stream.
 fn open(account: &Arc<Account>) -> Result3<OpenFile> {
     OpenFile::new(account).ok_or(ErrorCode::Quota)
 }
@@ -287,34 +323,99 @@ fn list(
     }
 }
 
-async fn make_folder(accessor: &Accessor<Guest>, folder: Handle, path: String) -> wasmtime::Result<(Result3<()>,)> {
-    let claim = match claim(accessor, ENTRY_BYTES).await {
-        Ok(claim) => claim,
-        Err(code) => return Ok((Err(code),)),
-    };
-    let (is_limited, roots) = accessor.with(|mut store| {
-        let guest = store.data_mut();
-        (guest.folder_storage().is_some(), guest.writable_folders())
-    });
-    let files = files(accessor, &folder, None)?;
-    let call = apart::call(account(accessor), files, claim, move |store, (folder, _)| {
-        let (made, name) = (again(&folder), path.clone());
-        now3(store, async move |files| WasiFilesystem::create_directory_at(files, made, name).await)?;
-        if !is_limited {
-            return Ok(());
-        }
-        let (made, name, flags) = (again(&folder), path.clone(), DescriptorFlags::READ);
-        let opened = now3(store, async move |files| {
-            WasiFilesystem::open_at(files, made, PathFlags::empty(), name, OpenFlags::DIRECTORY, flags).await
-        })?;
-        let Descriptor::Dir(made) = store.data_mut().take(opened).map_err(FilesystemError::trap)? else {
-            return Err(ErrorCode::NotDirectory.into());
-        };
-        if !is_too_deep(&made.dir, &roots) {
-            return Ok(());
-        }
-        let _ = now3(store, async move |files| WasiFilesystem::remove_directory_at(files, folder, path).await);
-        Err(ErrorCode::NameTooLong.into())
-    });
-    answer(call.await)
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use futures::FutureExt as _;
+    use futures::future::join_all;
+
+    use super::super::fake::{Fake, folder, store};
+    use super::*;
+    use crate::open_files::MANY;
+
+    #[tokio::test]
+    async fn files_count_as_open_while_they_are_being_opened_and_until_their_handles_are_dropped() {
+        const FILES: usize = 40;
+        let _alone = MANY.lock().await;
+        let (storage, dir) = (Fake::new(1 << 30, 1 << 30), tempfile::tempdir().unwrap());
+        std::fs::write(dir.path().join("f"), "text").unwrap();
+        let mut store = store(&storage);
+        let folder = folder(&mut store, dir.path());
+        let open = || storage.account.open_files().load(Ordering::Relaxed);
+        let run = store.run_concurrent(async |accessor| {
+            let call = || {
+                let (how, flags) = (OpenFlags::empty(), DescriptorFlags::READ);
+                Box::pin(open_at(accessor, again(&folder), PathFlags::empty(), "f".to_owned(), how, flags))
+            };
+            // Each runs as far as it does in the poll in which the guest makes all of them. Threads that are quick may have done some.
+            let (mut opened, mut calls) = (Vec::new(), Vec::new());
+            for mut call in (0..FILES).map(|_| call()) {
+                match call.as_mut().now_or_never() {
+                    Some(done) => opened.push(done),
+                    None => calls.push(call),
+                }
+            }
+            assert_eq!(open(), FILES, "all are open or on their way");
+            drop(calls.split_off(calls.len() / 2));
+            opened.extend(join_all(calls).await);
+            let count = opened.len();
+            for (number, opened) in opened.into_iter().enumerate() {
+                assert!(open() >= count - number, "{number} of {count}");
+                let handle = opened.unwrap().0.unwrap();
+                accessor.with(|mut store| store.data_mut().drop_file(handle.rep())).unwrap();
+            }
+        });
+        run.await.unwrap();
+        // A job that ran when its caller gave up ends by itself.
+        super::super::fake::until(|| open() == 0).await;
+    }
+
+    #[tokio::test]
+    async fn texts_are_bounded_and_charged_before_anything_is_waited_for() {
+        let (storage, dir) = (Fake::new(0, 100_000), tempfile::tempdir().unwrap());
+        storage.counts_for_ever();
+        let mut store = store(&storage);
+        let folder = folder(&mut store, dir.path());
+        let charged = || storage.account.used().host_bytes;
+        let run = store.run_concurrent(async |accessor| {
+            let make = |path: String| Box::pin(make_folder(accessor, again(&folder), path));
+            for bytes in [4096, 30 << 20] {
+                let refused = make("d".repeat(bytes)).now_or_never().expect("at once").unwrap().0;
+                assert!(matches!(refused, Err(ErrorCode::NameTooLong)), "{refused:?}");
+            }
+            let link =
+                link_at(accessor, again(&folder), PathFlags::empty(), "a".into(), again(&folder), "n".repeat(5000));
+            assert!(matches!(link.now_or_never().expect("at once").unwrap().0, Err(ErrorCode::NameTooLong)));
+            assert_eq!(charged(), 0);
+            // There is no space, and it is never known that there is none.
+            let mut waiting: Vec<_> = (0..20).map(|_| make("d".repeat(4000))).collect();
+            assert!(waiting.iter_mut().all(|call| call.as_mut().now_or_never().is_none()));
+            assert!((20 * 4000..100_000).contains(&charged()), "{}", charged());
+            let mut more: Vec<_> = (0..10).map(|_| make("d".repeat(4000))).collect();
+            let refused = more.iter_mut().filter_map(|call| call.as_mut().now_or_never());
+            assert!(refused.map(|call| call.unwrap().0).any(|done| matches!(done, Err(ErrorCode::InsufficientMemory))));
+            drop((waiting, more));
+            assert_eq!(charged(), 0);
+        });
+        run.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_for_a_thread_is_charged_and_leaves_with_its_caller() {
+        let (storage, dir) = (Fake::new(1 << 30, 1 << 30), tempfile::tempdir().unwrap());
+        let mut store = store(&storage);
+        let folder = folder(&mut store, dir.path());
+        let held = super::super::threads::hold_all(&storage.account).await;
+        let run = store.run_concurrent(async |accessor| {
+            let mut call = Box::pin(make_folder(accessor, again(&folder), "d".repeat(200)));
+            assert!(call.as_mut().now_or_never().is_none());
+            assert!(storage.account.used().host_bytes >= 200);
+            assert_eq!(storage.pending.load(Ordering::SeqCst), ENTRY_BYTES);
+            drop(call);
+            assert_eq!((storage.account.used().host_bytes, storage.pending.load(Ordering::SeqCst)), (0, 0));
+        });
+        run.await.unwrap();
+        drop(held);
+    }
 }

@@ -1,14 +1,22 @@
-//! A storage for tests: so much room, which counting does not change.
+//! A storage for tests: so much room, which counting does not change. And a store whose guest has it.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use wasmtime::{Config, Engine, Store};
+use wasmtime_wasi::FsPerms;
+use wasmtime_wasi::filesystem::{Descriptor, Dir, OpenMode};
 
-use super::FolderStorage;
+use super::{FolderStorage, Handle};
 use crate::account::{Account, AccountLimits};
+use crate::denials::Denials;
+use crate::failure::Failure;
+use crate::guest::{Guest, OwnerSettings, RequestId, Template};
+use crate::output::{OutputSink, Stream};
 
 pub(super) struct Fake {
     pub(super) account: Arc<Account>,
@@ -16,6 +24,7 @@ pub(super) struct Fake {
     pub(super) pending: AtomicU64,
     pub(super) refused: AtomicUsize,
     pub(super) counts: AtomicUsize,
+    never_counted: AtomicBool,
     /// What the account was charged whenever space was claimed, and whenever a write was over.
     pub(super) charged: Mutex<(Vec<u64>, Vec<u64>)>,
 }
@@ -29,8 +38,14 @@ impl Fake {
             pending: AtomicU64::new(0),
             refused: AtomicUsize::new(0),
             counts: AtomicUsize::new(0),
+            never_counted: AtomicBool::new(false),
             charged: Mutex::default(),
         })
+    }
+
+    /// From now on, no count ends.
+    pub(super) fn counts_for_ever(&self) {
+        self.never_counted.store(true, Ordering::SeqCst);
     }
 }
 
@@ -60,6 +75,49 @@ impl FolderStorage for Fake {
 
     fn count(&self) -> BoxFuture<'static, ()> {
         self.counts.fetch_add(1, Ordering::SeqCst);
-        async {}.boxed()
+        if self.never_counted.load(Ordering::SeqCst) { std::future::pending().boxed() } else { async {}.boxed() }
+    }
+}
+
+struct Unheard;
+
+impl OutputSink for Unheard {
+    fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
+    fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
+    fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
+    fn denied(&self, _: &str, _: &str) {}
+}
+
+/// A store whose guest writes to this storage, for its account.
+pub(super) fn store(storage: &Arc<Fake>) -> Store<Guest> {
+    let mut config = Config::new();
+    config.wasm_component_model_async(true).concurrency_support(true);
+    let sink = Arc::new(Unheard);
+    let limit = storage.clone() as Arc<dyn FolderStorage>;
+    let template = Template {
+        owners: Box::new([OwnerSettings { storage: Some(limit), ..OwnerSettings::default() }]),
+        folders: super::GrantedFolders::default(),
+        denials: Denials::new(sink.clone()),
+        sink,
+        account: storage.account.clone(),
+        beside: 0,
+    };
+    let guest = Guest::new(Arc::new(template), 0, storage.account.host_memory());
+    Store::new(&Engine::new(&config).unwrap(), guest)
+}
+
+/// A handle of a folder that the store's guest may write.
+pub(super) fn folder(store: &mut Store<Guest>, path: &Path) -> Handle {
+    let folder = std::fs::File::open(path).unwrap();
+    let folder = Dir::new(folder, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, true);
+    store.data_mut().table().push(Descriptor::Dir(folder)).unwrap()
+}
+
+/// Waits for something that happens by itself.
+pub(super) async fn until(condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not happen");
+        tokio::task::yield_now().await;
     }
 }

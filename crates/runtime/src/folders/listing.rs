@@ -54,16 +54,15 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// A folder that is being read.
+/// A folder that is being read. It has one descriptor at any time, for which `_open` stands.
 struct Listing {
     account: Arc<Account>,
-    folder: Arc<File>,
     at: At,
     _open: OpenFile,
 }
 
 enum At {
-    Beginning,
+    Beginning(Arc<File>),
     /// What was read of it, and the rest.
     Middle(VecDeque<Entry>, Box<Dir>),
     /// What was read of it, and how that ended.
@@ -72,13 +71,13 @@ enum At {
 
 impl Listing {
     fn new(account: Arc<Account>, folder: Arc<File>, open: OpenFile) -> Self {
-        Self { account, folder, at: At::Beginning, _open: open }
+        Self { account, at: At::Beginning(folder), _open: open }
     }
 
     /// The next entry, if it is known; `None`: [`Listing::more`] must be called first.
     fn known(&mut self) -> Option<Result<Option<Entry>, Fault>> {
         match &mut self.at {
-            At::Beginning => None,
+            At::Beginning(_) => None,
             At::Middle(entries, _) => entries.pop_front().map(|entry| Ok(Some(entry))),
             At::End(entries, fault) => Some(match entries.pop_front() {
                 Some(entry) => Ok(Some(entry)),
@@ -89,24 +88,32 @@ impl Listing {
 
     /// Reads the next batch. Where this is dropped before its end, the listing is over.
     async fn more(&mut self) {
-        let dir = match std::mem::replace(&mut self.at, At::End(VecDeque::new(), None)) {
-            At::Middle(entries, dir) if entries.is_empty() => Some(dir),
-            At::Beginning => None,
+        let rest = match std::mem::replace(&mut self.at, At::End(VecDeque::new(), None)) {
+            At::Middle(entries, dir) if entries.is_empty() => Rest::Begun(dir),
+            At::Beginning(folder) => Rest::All(folder),
             other => {
                 self.at = other;
                 return;
             }
         };
-        let folder = self.folder.clone();
-        let read = threads::run(&self.account, move || read(&folder, dir)).await;
+        let read = threads::run(&self.account, move || read(rest)).await;
         self.at = read.unwrap_or_else(|error| At::End(VecDeque::new(), Some(Fault::Io(error))));
     }
 }
 
-/// Reads a batch of `folder`, of which `dir` is what is left; `None`: all.
-fn read(folder: &File, dir: Option<Box<Dir>>) -> At {
+/// What is to be read of a folder.
+enum Rest {
+    All(Arc<File>),
+    Begun(Box<Dir>),
+}
+
+/// Reads a batch.
+fn read(rest: Rest) -> At {
     let mut entries = VecDeque::new();
-    let opened = dir.map_or_else(|| Dir::read_from(folder).map(Box::new), Ok);
+    let opened = match rest {
+        Rest::All(folder) => Dir::read_from(&*folder).map(Box::new),
+        Rest::Begun(dir) => Ok(dir),
+    };
     let mut dir = match opened {
         Ok(dir) => dir,
         Err(error) => return At::End(entries, Some(Fault::Io(error.into()))),
@@ -122,7 +129,7 @@ fn read(folder: &File, dir: Option<Box<Dir>>) -> At {
             continue;
         }
         let kind = match entry.file_type() {
-            FileType::Unknown => match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            FileType::Unknown => match dir.fd().and_then(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                 // It is gone by now.
                 Err(rustix::io::Errno::NOENT) => continue,
@@ -301,7 +308,7 @@ mod tests {
         while let Some(entry) = listing.next().await.unwrap() {
             assert!(match &listing.0.at {
                 At::Middle(entries, _) | At::End(entries, _) => entries.len() < BATCH,
-                At::Beginning => false,
+                At::Beginning(_) => false,
             });
             match entry.type_ {
                 p2::DescriptorType::RegularFile => files.insert(entry.name),
@@ -314,6 +321,16 @@ mod tests {
             ["folder: DescriptorType::Directory", "link: DescriptorType::SymbolicLink"]
         );
         assert!(listing.next().await.unwrap().is_none(), "the end stays the end");
+    }
+
+    #[tokio::test]
+    async fn a_listing_has_one_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "").unwrap();
+        let (account, folder) = (Account::unlimited(), Arc::new(File::open(dir.path()).unwrap()));
+        let mut listing = Listing2::new(account.clone(), folder.clone(), OpenFile::new(&account).unwrap());
+        listing.next().await.unwrap();
+        assert_eq!(Arc::strong_count(&folder), 1, "that of the handle is not held any more");
     }
 
     #[tokio::test]

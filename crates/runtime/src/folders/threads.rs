@@ -7,7 +7,7 @@
 //!
 //! Work is a whole job: what a guest asked for is done by a thread from its beginning to its end, whether the guest is polled meanwhile or
 //! computes for ever, so no guest can keep a thread without work. Accounts take turns (`turns`), and are charged the processor time that
-//! their work takes.
+//! their work takes. A job that waits when its caller is dropped is taken out of the queue at once, with all that it holds.
 //!
 //! Rejected: having wasmtime's implementation ask a second executor for threads (a guest that is given one and not polled keeps it from
 //! all others); blocking the thread that polls the guest (one slow disk would hold up all requests).
@@ -26,15 +26,18 @@ use self::turns::Turns;
 use crate::account::Account;
 use crate::meter::processor_time;
 
-/// Threads at most. A disk that has so much to do does not get faster by more.
+/// Threads that accounts share. A disk that has so much to do does not get faster by more.
 const THREADS: usize = 16;
+
+/// Further threads, for accounts that have none: each gets one of them.
+const RESERVE: usize = 16;
 
 /// How long a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 static FILES: LazyLock<FileThreads> = LazyLock::new(FileThreads::default);
 
-/// Runs `job` on one of the threads, for `account`. Where this is dropped before the job has begun, it is dropped, too.
+/// Runs `job` on one of the threads, for `account`. Where this is dropped before the job has begun, the job is dropped at once.
 ///
 /// # Errors
 /// When there is no thread, or the job panicked.
@@ -49,8 +52,28 @@ pub(super) async fn run<T: Send + 'static>(
             let _ = reply.send(job());
         }
     };
-    FILES.push(Job { account: account.clone(), work: Box::new(job) });
-    result.await.map_err(|_| io::Error::other("work on a file was abandoned"))
+    let number = FILES.push(Job { account: account.clone(), work: Box::new(job) });
+    let mut waited = Waited { account: account.id(), number, is_over: false };
+    let result = result.await;
+    waited.is_over = true;
+    result.map_err(|_| io::Error::other("work on a file was abandoned"))
+}
+
+/// A job that is waited for. Dropping this takes it out of the queue, if it is there.
+struct Waited {
+    account: u64,
+    number: u64,
+    is_over: bool,
+}
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let job = FILES.state().turns.remove(self.account, self.number);
+            // Nothing is locked: what a job holds may come back here.
+            drop(job);
+        }
+    }
 }
 
 /// What is to be done, and for whom.
@@ -71,6 +94,8 @@ struct State {
     turns: Turns<Job>,
     /// Those that run, wait, or are being started.
     threads: usize,
+    /// Those that are being started, and have taken no job yet.
+    starting: usize,
     /// A thread counts as idle until it has woken up, so several jobs may be meant for one.
     idle: usize,
 }
@@ -80,13 +105,16 @@ impl FileThreads {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&'static self, job: Job) {
-        let must_start = {
+    /// Returns the number of the job in its account's line.
+    fn push(&'static self, job: Job) -> u64 {
+        let (number, must_start) = {
             let mut state = self.state();
-            state.turns.push(job.account.id(), job);
-            let must_start = state.turns.waiting() > state.idle && state.threads < THREADS;
+            let number = state.turns.push(job.account.id(), job);
+            let are_coming = state.idle + state.starting;
+            let must_start = state.turns.ready() > are_coming && state.threads < THREADS + RESERVE;
             state.threads += usize::from(must_start);
-            must_start
+            state.starting += usize::from(must_start);
+            (number, must_start)
         };
         self.ready.notify_one();
         if must_start {
@@ -96,10 +124,12 @@ impl FileThreads {
                 Err(_) => starting.start(),
             }
         }
+        number
     }
 
     /// The life of one thread.
     fn work(&self) {
+        self.state().starting -= 1;
         while let Some((account, Job { account: payer, work })) = self.next() {
             let begun = processor_time();
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
@@ -151,12 +181,34 @@ impl Drop for Starting {
         let abandoned = {
             let mut state = self.files.state();
             state.threads -= 1;
+            state.starting -= 1;
             // Those that run do what waits.
             if state.threads == 0 { state.turns.abandon() } else { Vec::new() }
         };
         // Nothing is locked: what a job holds may come back here.
         drop(abandoned);
     }
+}
+
+/// Has all threads that `account` may have wait until what is returned is dropped.
+#[cfg(test)]
+pub(super) async fn hold_all(account: &Arc<Account>) -> impl Sized {
+    use futures::FutureExt as _;
+    let (open, closed) = std::sync::mpsc::channel::<()>();
+    let closed = Arc::new(Mutex::new(closed));
+    let held = (0..turns::ACCOUNT_THREADS_MAX).map(|_| {
+        let (account, closed) = (account.clone(), closed.clone());
+        Box::pin(async move { run(&account, move || drop(closed.lock().map(|gate| gate.recv()))).await })
+    });
+    let mut held = held.collect::<Vec<_>>();
+    for job in &mut held {
+        assert!(job.as_mut().now_or_never().is_none());
+    }
+    while FILES.state().turns.running(account.id()) < turns::ACCOUNT_THREADS_MAX {
+        tokio::task::yield_now().await;
+    }
+    // Dropped first, so that they end.
+    (open, held)
 }
 
 #[cfg(test)]
@@ -234,6 +286,8 @@ mod tests {
         }
         assert_eq!(run(&other, || 1).await.unwrap(), 1);
         held.truncate(THREADS);
+        let waiting = FILES.state().turns.waiting(greedy.id());
+        assert_eq!(waiting, THREADS - ACCOUNT_THREADS_MAX, "what is given up leaves the queue at once");
         drop(open);
         for job in held {
             job.await.unwrap();

@@ -1,8 +1,11 @@
 //! Whose job is next: that of the account that has the fewest threads, and none has more than its part.
+//!
+//! What runs cannot be interrupted. So that accounts with slow jobs do not keep another one waiting, an account that has no thread gets one
+//! even if [`THREADS`] are in use: one of [`RESERVE`] further ones.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
-use super::THREADS;
+use super::{RESERVE, THREADS};
 
 /// Threads that do the work of one account at once.
 pub(super) const ACCOUNT_THREADS_MAX: usize = THREADS / 2;
@@ -12,24 +15,31 @@ pub(super) struct Turns<J> {
     accounts: HashMap<u64, Line<J>>,
     /// Numbers the jobs.
     number: u64,
-    /// Jobs of all accounts that wait.
-    waiting: usize,
+    /// Jobs of all accounts that run.
+    running: usize,
 }
 
 struct Line<J> {
     running: usize,
-    waiting: VecDeque<(u64, J)>,
+    /// By number, which is the order in which they came.
+    waiting: BTreeMap<u64, J>,
 }
 
 impl<J> Default for Turns<J> {
     fn default() -> Self {
-        Self { accounts: HashMap::new(), number: 0, waiting: 0 }
+        Self { accounts: HashMap::new(), number: 0, running: 0 }
     }
 }
 
 impl<J> Default for Line<J> {
     fn default() -> Self {
-        Self { running: 0, waiting: VecDeque::new() }
+        Self { running: 0, waiting: BTreeMap::new() }
+    }
+}
+
+impl<J> Line<J> {
+    fn is_over(&self) -> bool {
+        self.running == 0 && self.waiting.is_empty()
     }
 }
 
@@ -40,42 +50,71 @@ impl<J> Turns<J> {
         self.accounts.get(&account).map_or(0, |line| line.running)
     }
 
-    /// Puts a job at the end of its account's line.
-    pub(super) fn push(&mut self, account: u64, job: J) {
-        self.accounts.entry(account).or_default().waiting.push_back((self.number, job));
-        self.number += 1;
-        self.waiting += 1;
+    /// Jobs of an account that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self, account: u64) -> usize {
+        self.accounts.get(&account).map_or(0, |line| line.waiting.len())
     }
 
-    /// Jobs that wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
+    /// Puts a job at the end of its account's line. Returns its number.
+    pub(super) fn push(&mut self, account: u64, job: J) -> u64 {
+        self.number += 1;
+        self.accounts.entry(account).or_default().waiting.insert(self.number, job);
+        self.number
+    }
+
+    /// Takes a job out that waits; `None` where it waits no longer.
+    pub(super) fn remove(&mut self, account: u64, number: u64) -> Option<J> {
+        let line = self.accounts.get_mut(&account)?;
+        let job = line.waiting.remove(&number)?;
+        if line.is_over() {
+            self.accounts.remove(&account);
+        }
+        Some(job)
+    }
+
+    /// The threads that an account must not have yet, to get one more.
+    fn account_max(&self) -> usize {
+        if self.running < THREADS { ACCOUNT_THREADS_MAX } else { usize::from(self.running < THREADS + RESERVE) }
+    }
+
+    /// How many of the jobs that wait could run now, if there were threads.
+    pub(super) fn ready(&self) -> usize {
+        let (mut ready, mut newcomers) = (0, 0);
+        for line in self.accounts.values() {
+            ready += line.waiting.len().min(ACCOUNT_THREADS_MAX.saturating_sub(line.running));
+            newcomers += usize::from(line.running == 0 && !line.waiting.is_empty());
+        }
+        // They are next, so they have what is free before they take of the reserve.
+        let shared = THREADS.saturating_sub(self.running);
+        let reserve = (THREADS + RESERVE).saturating_sub(self.running.max(THREADS));
+        ready.min(shared) + newcomers.saturating_sub(shared).min(reserve)
     }
 
     /// Is there a job that may run now?
     pub(super) fn has_next(&self) -> bool {
-        self.accounts.values().any(|line| line.running < ACCOUNT_THREADS_MAX && !line.waiting.is_empty())
+        self.ready() > 0
     }
 
     /// Takes out all that waits.
     pub(super) fn abandon(&mut self) -> Vec<J> {
-        self.waiting = 0;
         let lines = self.accounts.values_mut().map(|line| std::mem::take(&mut line.waiting));
-        let abandoned = lines.flatten().map(|(_, job)| job).collect();
-        self.accounts.retain(|_, line| line.running > 0);
+        let abandoned = lines.flat_map(BTreeMap::into_values).collect();
+        self.accounts.retain(|_, line| !line.is_over());
         abandoned
     }
 
     /// The next job, with its account. [`Turns::end`] must be called when it is over.
     pub(super) fn next(&mut self) -> Option<(u64, J)> {
-        let lines = self.accounts.iter().filter(|(_, line)| line.running < ACCOUNT_THREADS_MAX);
-        let lines = lines.filter_map(|(account, line)| Some((line.running, line.waiting.front()?.0, *account)));
+        let most = self.account_max();
+        let lines = self.accounts.iter().filter(|(_, line)| line.running < most);
+        let lines = lines.filter_map(|(account, line)| Some((line.running, *line.waiting.keys().next()?, *account)));
         // Of those with equally many, the one that waits longest.
         let (_, _, account) = lines.min()?;
         let line = self.accounts.get_mut(&account)?;
-        let (_, job) = line.waiting.pop_front()?;
+        let (_, job) = line.waiting.pop_first()?;
         line.running += 1;
-        self.waiting -= 1;
+        self.running += 1;
         Some((account, job))
     }
 
@@ -83,7 +122,8 @@ impl<J> Turns<J> {
     pub(super) fn end(&mut self, account: u64) {
         if let Some(line) = self.accounts.get_mut(&account) {
             line.running -= 1;
-            if line.running == 0 && line.waiting.is_empty() {
+            self.running -= 1;
+            if line.is_over() {
                 self.accounts.remove(&account);
             }
         }
@@ -93,6 +133,10 @@ impl<J> Turns<J> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all<J>(turns: &mut Turns<J>) -> Vec<u64> {
+        std::iter::from_fn(|| turns.next().map(|(account, _)| account)).collect()
+    }
 
     #[test]
     fn the_account_with_the_fewest_threads_is_next() {
@@ -110,7 +154,7 @@ mod tests {
         for account in [1, 1, 2, 2] {
             turns.end(account);
         }
-        assert!(turns.accounts.is_empty() && turns.waiting() == 0);
+        assert!(turns.accounts.is_empty() && turns.running == 0);
     }
 
     #[test]
@@ -119,10 +163,11 @@ mod tests {
         for job in 0..=ACCOUNT_THREADS_MAX {
             turns.push(1, job);
         }
+        assert_eq!(turns.ready(), ACCOUNT_THREADS_MAX);
         for job in 0..ACCOUNT_THREADS_MAX {
             assert_eq!(turns.next(), Some((1, job)));
         }
-        assert!(turns.next().is_none() && !turns.has_next() && turns.waiting() == 1);
+        assert!(turns.next().is_none() && !turns.has_next() && turns.waiting(1) == 1);
         turns.push(2, 100);
         assert_eq!(turns.next(), Some((2, 100)));
         turns.end(1);
@@ -130,6 +175,44 @@ mod tests {
         turns.push(2, 101);
         turns.push(3, 102);
         assert_eq!(turns.abandon().len(), 2);
-        assert_eq!((turns.waiting(), turns.accounts.len()), (0, 2));
+        assert_eq!((turns.ready(), turns.accounts.len()), (0, 2));
+    }
+
+    #[test]
+    fn accounts_whose_jobs_do_not_end_leave_a_thread_to_each_other_one() {
+        let mut turns = Turns::default();
+        let slow = (THREADS / ACCOUNT_THREADS_MAX) as u64;
+        for account in 0..slow {
+            for job in 0..2 * ACCOUNT_THREADS_MAX {
+                turns.push(account, job);
+            }
+        }
+        assert_eq!((all(&mut turns).len(), turns.ready()), (THREADS, 0));
+        for account in [100, 100, 101] {
+            turns.push(account, 0);
+        }
+        assert_eq!(turns.ready(), 2);
+        assert_eq!(all(&mut turns), [100, 101], "one each");
+        turns.end(0);
+        assert!(all(&mut turns).is_empty(), "what is in reserve is given back first");
+        for account in 200..200 + RESERVE as u64 {
+            turns.push(account, 0);
+        }
+        assert_eq!(turns.ready(), RESERVE - 1);
+        assert_eq!(all(&mut turns).len(), RESERVE - 1);
+        assert_eq!((turns.running, turns.ready(), turns.next()), (THREADS + RESERVE, 0, None));
+    }
+
+    #[test]
+    fn a_job_that_is_removed_leaves_nothing_behind() {
+        let mut turns = Turns::default();
+        let jobs: Vec<_> = ["a", "b", "c"].into_iter().map(|job| turns.push(1, job)).collect();
+        assert_eq!((turns.remove(1, jobs[1]), turns.remove(1, jobs[1])), (Some("b"), None));
+        assert_eq!((turns.next(), turns.remove(1, jobs[0])), (Some((1, "a")), None), "it runs");
+        assert_eq!((turns.remove(1, jobs[2]), turns.remove(2, jobs[2])), (Some("c"), None));
+        turns.end(1);
+        let only = turns.push(3, "d");
+        assert_eq!(turns.remove(3, only), Some("d"));
+        assert!(turns.accounts.is_empty());
     }
 }

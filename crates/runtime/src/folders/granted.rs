@@ -1,0 +1,146 @@
+//! The directories that a manifest grants, as the instances of a group have them open.
+//!
+//! All instances of a group share one descriptor of each, which counts as one open file of their account. It is closed with the last
+//! instance that uses it. A directory that was replaced on the host is opened anew for the instances that ask for it from then on.
+//!
+//! Rejected: a descriptor for each instance (a manifest may grant many directories, a tenant may have hundreds of instances, and an app
+//! that grants a few would use up what its tenant may have open); keeping them open for as long as the app is loaded (thousands of apps
+//! that do nothing would).
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustix::fs::OFlags;
+use wasmtime_wasi::FsPerms;
+use wasmtime_wasi::filesystem::{Descriptor, Dir, OpenMode};
+
+use crate::account::Account;
+use crate::guest::Directory;
+use crate::open_files::OpenFile;
+
+/// Which directory of which owner of a group.
+type Place = (usize, usize);
+
+/// The directories of a group that instances have open.
+#[derive(Default)]
+pub(crate) struct GrantedFolders {
+    open: Mutex<HashMap<Place, Weak<GrantedFolder>>>,
+}
+
+/// A directory that is open, until the last instance drops it.
+pub(crate) struct GrantedFolder {
+    dir: Dir,
+    identity: Identity,
+    _open: OpenFile,
+}
+
+/// Why a directory was not opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotOpened {
+    /// The account may have no more files open.
+    #[error(
+        "the granted directory `{guest}` cannot be opened: the tenant's guests have as many files open as they may"
+    )]
+    TooMany {
+        /// Where the guest sees it.
+        guest: String,
+    },
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+impl GrantedFolders {
+    /// Returns the directory as another instance has it open, or opens it.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or `account` may have no more files open.
+    pub(crate) fn open(
+        &self,
+        place: Place,
+        directory: &Directory,
+        account: &Arc<Account>,
+    ) -> Result<Arc<GrantedFolder>, NotOpened> {
+        let shared = self.lock().get(&place).and_then(Weak::upgrade);
+        if let Some(shared) = shared
+            && std::fs::metadata(&directory.host).is_ok_and(|now| identity(&now) == shared.identity)
+        {
+            return Ok(shared);
+        }
+        let too_many = || NotOpened::TooMany { guest: directory.guest.clone() };
+        let open = OpenFile::new(account).ok_or_else(too_many)?;
+        let folder = Arc::new(GrantedFolder::open(&directory.host, directory.write, open)?);
+        // Of two instances that open it at the same time, later ones share the directory of either.
+        self.lock().insert(place, Arc::downgrade(&folder));
+        Ok(folder)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Weak<GrantedFolder>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GrantedFolder {
+    fn open(host: &Path, write: bool, open: OpenFile) -> io::Result<Self> {
+        let flags = (OFlags::DIRECTORY | OFlags::PATH).bits().cast_signed();
+        let folder = File::options().read(true).custom_flags(flags).open(host)?;
+        let identity = identity(&folder.metadata()?);
+        let (perms, mode) = if write {
+            (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE)
+        } else {
+            (FsPerms::ReadOnly, OpenMode::READ)
+        };
+        // Files are used by threads that may wait for them, and nowhere else.
+        Ok(Self { dir: Dir::new(folder, perms, mode, true), identity, _open: open })
+    }
+
+    /// What a handle of it stands for. The store that has the handle keeps this, too.
+    pub(crate) fn handle(&self) -> Descriptor {
+        Descriptor::Dir(self.dir.clone())
+    }
+}
+
+fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::fake::Fake;
+    use super::*;
+    use crate::open_files::MANY;
+
+    #[test]
+    fn instances_share_a_directory_that_counts_once_until_it_is_replaced() {
+        let _alone = MANY.blocking_lock();
+        let (storage, dir) = (Fake::new(0, 1 << 20), tempfile::tempdir().unwrap());
+        let account = &storage.account;
+        let host = dir.path().join("data");
+        std::fs::create_dir(&host).unwrap();
+        let directory = Directory { host: host.clone(), guest: "/data".into(), write: true };
+        let folders = GrantedFolders::default();
+        let instances: Vec<_> = (0..100).map(|_| folders.open((0, 0), &directory, account).unwrap()).collect();
+        assert_eq!(account.open_files().load(Ordering::Relaxed), 1);
+        std::fs::rename(&host, dir.path().join("old")).unwrap();
+        std::fs::create_dir(&host).unwrap();
+        let newer = folders.open((0, 0), &directory, account).unwrap();
+        assert!(!Arc::ptr_eq(&newer, &instances[0]));
+        assert_eq!(account.open_files().load(Ordering::Relaxed), 2);
+        drop((instances, newer));
+        assert_eq!(account.open_files().load(Ordering::Relaxed), 0, "and it is closed");
+        let missing = Directory { host: dir.path().join("missing"), ..directory.clone() };
+        assert!(matches!(folders.open((0, 1), &missing, account), Err(NotOpened::Io(_))));
+        let all: Vec<_> = std::iter::from_fn(|| OpenFile::new(account)).collect();
+        assert!(matches!(folders.open((0, 0), &directory, account), Err(NotOpened::TooMany { .. })));
+        drop(all);
+    }
+}
