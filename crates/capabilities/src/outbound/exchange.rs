@@ -40,7 +40,7 @@ const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// How long a connection that was kept may take to be ready for the next request: it has read the end of the one before.
-const READY_WAIT: Duration = Duration::from_millis(50);
+const READY_WAIT: Duration = Duration::from_millis(250);
 
 pub(super) struct Timeouts {
     pub(super) first_byte: Duration,

@@ -58,6 +58,9 @@ pub struct OutboundLimits {
     pub idle_max: usize,
     /// How long one is kept.
     pub idle_time: Duration,
+    /// How long ago one may have been used that is taken for a request that must not be sent twice. Most servers wait longer for a further
+    /// request before they close, so the two do not meet on the way.
+    pub idle_time_unrepeatable: Duration,
     /// Looking up the name, connecting and TLS together, where the guest doesn't say.
     pub connect_timeout: Duration,
     /// From the request's head to the response's, where the guest doesn't say.
@@ -74,6 +77,7 @@ impl Default for OutboundLimits {
             connections_max: 256,
             idle_max: 8,
             idle_time: Duration::from_secs(15),
+            idle_time_unrepeatable: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_secs(60),
             between_bytes_timeout: Duration::from_secs(60),
@@ -81,10 +85,6 @@ impl Default for OutboundLimits {
         }
     }
 }
-
-/// How long ago a connection may have been used that is taken for a request that must not be sent twice. Most servers wait longer for a
-/// further request before they close, so the two do not meet on the way.
-const UNREPEATABLE_IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// Connections of a tenant that are kept for its next requests.
 const TENANT_IDLE_MAX: usize = 32;
@@ -257,8 +257,9 @@ impl OutboundClient {
         };
         let exchange = Exchange { to, timeouts, kept: self.kept.clone() };
         let mut request = sending::prepare(request).await;
-        let idle_max = if sending::is_repeatable(&request) { limits.idle_time } else { UNREPEATABLE_IDLE_MAX };
-        while let Some(line) = self.kept.take(&exchange.to, idle_max, |address| self.may_reach(&exchange.to, address)) {
+        let idle_time = if sending::is_repeatable(&request) { limits.idle_time } else { limits.idle_time_unrepeatable };
+        while let Some(line) = self.kept.take(&exchange.to, idle_time, |address| self.may_reach(&exchange.to, address))
+        {
             let Some(line) = line.wake(&permit).await else { continue };
             match exchange.run(line, request, true).await {
                 Ok(outgoing) => return Ok(outgoing),

@@ -1,7 +1,7 @@
 //! Names to addresses.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::future::BoxFuture;
 
@@ -11,13 +11,17 @@ pub trait Resolve: Send + Sync + 'static {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// The resolver of the operating system.
+/// The resolver of the operating system; names below `localhost` are this machine, which not every system knows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
+            // RFC 6761, section 6.3; most systems look up `localhost` itself and ask a name server for those below it.
+            if name.ends_with(".localhost") {
+                return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
+            }
             let name = name.to_owned();
             // By a task of its own: the thread that asks the system is started by the thread that polls this, which may be a guest's thread of low
             // priority, and would have that priority for good.
@@ -27,5 +31,16 @@ impl Resolve for SystemResolver {
             };
             tokio::spawn(look).await.map_err(io::Error::other)?
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_below_localhost_are_this_machine() {
+        let found = SystemResolver.resolve("api.localhost").await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback) && found.len() == 2, "{found:?}");
     }
 }

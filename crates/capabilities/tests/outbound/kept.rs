@@ -21,6 +21,12 @@ fn post(uri: &str) -> http::Request<wasmtime_wasi_http::WasiBody> {
     request
 }
 
+/// Without what depends on how much time goes by between two requests.
+fn patient() -> OutboundLimits {
+    let long = std::time::Duration::from_secs(600);
+    OutboundLimits { idle_time: long, idle_time_unrepeatable: long, ..OutboundLimits::default() }
+}
+
 /// What was told until now.
 fn told(lines: &mut UnboundedReceiver<String>) -> Vec<String> {
     std::iter::from_fn(|| lines.try_recv().ok()).collect()
@@ -31,7 +37,7 @@ async fn the_next_request_to_the_same_host_takes_the_same_connection() {
     let (port, _) = server::counting().await;
     let names = names();
     let rules = vec![rule("app.localhost", false), rule("other.localhost", false)];
-    let client = client(&names, rules.clone(), OutboundLimits::default());
+    let client = client(&names, rules.clone(), patient());
     let ask = async |request| text(client.send(request, None).await.unwrap()).await.1;
     let uri = format!("http://app.localhost:{port}/");
     assert_eq!(ask(get(&uri)).await, "1.1");
@@ -39,7 +45,7 @@ async fn the_next_request_to_the_same_host_takes_the_same_connection() {
     assert_eq!(ask(get(&format!("{uri}x"))).await, "1.3");
     assert_eq!(names.asked(), ["app.localhost"], "its address was checked when it was made");
     assert_eq!(ask(get(&format!("http://other.localhost:{port}/"))).await, "2.1", "another host of the same server");
-    let another = self::client(&names, rules, OutboundLimits::default());
+    let another = self::client(&names, rules, patient());
     assert_eq!(text(another.send(get(&uri), None).await.unwrap()).await.1, "3.1", "another component");
     // One in use is nobody else's.
     let first = client.send(get(&uri), None).await.unwrap();
@@ -51,7 +57,7 @@ async fn the_next_request_to_the_same_host_takes_the_same_connection() {
 #[tokio::test]
 async fn a_connection_of_http2_is_used_again_too() {
     let names = Names::with(&[("secure.localhost", &["127.0.0.1"])]);
-    let client = client(&names, vec![rule("secure.localhost", false)], OutboundLimits::default());
+    let client = client(&names, vec![rule("secure.localhost", false)], patient());
     let port = server::tls_echo("h2").await;
     for path in ["/a", "/b"] {
         let answer = client.send(get(&format!("https://secure.localhost:{port}{path}")), None).await.unwrap();
@@ -63,7 +69,7 @@ async fn a_connection_of_http2_is_used_again_too() {
 #[tokio::test]
 async fn an_answer_that_was_not_read_leaves_no_connection() {
     let (port, _) = server::counting().await;
-    let client = client(&names(), vec![rule("app.localhost", false)], OutboundLimits::default());
+    let client = client(&names(), vec![rule("app.localhost", false)], patient());
     let uri = format!("http://app.localhost:{port}/");
     drop(client.send(get(&format!("{uri}slow")), None).await.unwrap());
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.1, "2.1");
@@ -72,7 +78,7 @@ async fn an_answer_that_was_not_read_leaves_no_connection() {
 #[tokio::test]
 async fn a_request_is_sent_again_if_that_cannot_do_anything_twice() {
     let (port, mut lines) = server::counting().await;
-    let client = client(&names(), vec![rule("app.localhost", false)], OutboundLimits::default());
+    let client = client(&names(), vec![rule("app.localhost", false)], patient());
     let uri = format!("http://app.localhost:{port}/");
     // The server closes when it has answered: whether that is seen before the next request or after it, it is answered.
     for number in 1..20 {
@@ -92,10 +98,22 @@ async fn a_request_is_sent_again_if_that_cannot_do_anything_twice() {
 }
 
 #[tokio::test]
+async fn what_must_not_be_sent_twice_takes_no_connection_that_has_waited() {
+    let (port, _) = server::counting().await;
+    let limits = OutboundLimits { idle_time_unrepeatable: std::time::Duration::ZERO, ..patient() };
+    let client = client(&names(), vec![rule("app.localhost", false)], limits);
+    let uri = format!("http://app.localhost:{port}/");
+    let ask = async |request| text(client.send(request, None).await.unwrap()).await.1;
+    assert_eq!(ask(get(&uri)).await, "1.1");
+    assert_eq!(ask(post(&uri)).await, "2.1");
+    assert_eq!(ask(get(&uri)).await, "2.2", "the one that was used last");
+}
+
+#[tokio::test]
 async fn what_was_denied_meanwhile_is_not_reached_over_an_old_connection() {
     let (port, _) = server::counting().await;
     let tenant = Arc::new(TenantHosts::new(Some(&["*.localhost".to_owned()])).unwrap());
-    let network = OutboundNetwork::with(OutboundLimits::default(), names(), rustls::RootCertStore::empty());
+    let network = OutboundNetwork::with(patient(), names(), rustls::RootCertStore::empty());
     let policy = OutboundPolicy::new("front", vec![rule("app.localhost", false)]);
     let client = OutboundClient::of_tenant(network, policy, tenant.clone());
     let uri = format!("http://app.localhost:{port}/");
@@ -110,7 +128,7 @@ async fn what_was_denied_meanwhile_is_not_reached_over_an_old_connection() {
 #[tokio::test]
 async fn those_that_wait_are_bounded_and_charged() {
     let (port, _) = server::counting().await;
-    let limits = OutboundLimits { idle_max: 2, ..OutboundLimits::default() };
+    let limits = OutboundLimits { idle_max: 2, ..patient() };
     let account = Account::new("t".into(), AccountLimits { memory_bytes: 300 << 10, ..AccountLimits::UNLIMITED });
     let client = client(&names(), vec![rule("app.localhost", false)], limits).charging(account.clone());
     let uri = format!("http://app.localhost:{port}/");
