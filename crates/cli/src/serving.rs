@@ -3,6 +3,8 @@
 //! What can be in use by others is opened before anything is built, so that it is told at once; who connects meanwhile waits. A
 //! [`Server`] makes revisions one after another; what a revision has opened (stores, secrets) is handed to the next one, because a store
 //! can be open only once.
+//!
+//! long because its flags, what they open and how it stops are read together.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
