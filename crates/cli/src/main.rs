@@ -22,6 +22,7 @@ mod rehearsal;
 mod remote;
 mod service_manager;
 mod serving;
+mod stop_signals;
 mod user_dirs;
 mod values;
 mod wasm_file;

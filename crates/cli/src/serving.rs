@@ -9,8 +9,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -27,16 +25,16 @@ use isomer_node::{Made, MakeOptions, Node, NodeOptions, Peers, SoleApp, TenancyO
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::address_flags;
 use crate::app_dir::AppDir;
 use crate::console::{Console, print};
-use crate::fail::{Fail, INTERRUPTED};
+use crate::fail::Fail;
 use crate::log_flag::LogFlag;
 use crate::outbound;
 use crate::rehearsal::stubs;
 use crate::service_manager;
+use crate::stop_signals::StopSignals;
 
 /// How an app is served.
 #[derive(clap::Args)]
@@ -487,52 +485,5 @@ pub(crate) fn cannot_use_data(error: DataDirError) -> Fail {
     match &error {
         DataDirError::Io { .. } => Fail::hinted(error, ["name a folder that this user can write to: --data DIR"]),
         _ => error.into(),
-    }
-}
-
-/// SIGTERM and Ctrl-C. Listened for before the app is said to be ready, so that whoever was told can stop it properly.
-pub(crate) struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    pub(crate) fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for the signals that stop it");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    /// Resolves when one of them has come.
-    pub(crate) async fn come(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {},
-            _ = self.interrupt.recv() => {},
-        }
-    }
-
-    /// Runs what `serve` makes of the first signal; the second one ends it at once.
-    pub(crate) async fn stop<F: Future>(mut self, serve: impl FnOnce(Stop) -> F) -> Result<F::Output, Fail> {
-        let (first, stop) = tokio::sync::oneshot::channel();
-        let twice = async {
-            self.come().await;
-            service_manager::stopping();
-            let _ = first.send(());
-            self.come().await;
-        };
-        tokio::select! {
-            served = serve(Stop(stop)) => Ok(served),
-            () = twice => Err(Fail::Exit(INTERRUPTED)),
-        }
-    }
-}
-
-/// Resolves when it is time to stop.
-pub(crate) struct Stop(tokio::sync::oneshot::Receiver<()>);
-
-impl Future for Stop {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(context).map(drop)
     }
 }

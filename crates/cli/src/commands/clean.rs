@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde_json::json;
 
 use crate::app_dir::{self, AppDir};
-use crate::console::Console;
+use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::serving::open_data;
 
@@ -21,12 +22,18 @@ pub(crate) struct Arguments {
     /// Do not ask before data is removed.
     #[arg(long, requires = "data")]
     yes: bool,
+    /// Print what was removed as JSON on standard output.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     let app = app_dir::find(&arguments.path)?;
     let own = app.join(AppDir::OWN_DIR);
     if !own.exists() {
+        if arguments.json {
+            return told(&own, &[]);
+        }
         console.say("there is nothing to remove");
         return Ok(());
     }
@@ -43,9 +50,17 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         remove(&own.join(part))?;
     }
     drop(held);
+    if arguments.json {
+        return told(&own, &removed);
+    }
     console.say(&format!("removed from {}: {}", app_dir::shown(&own), removed.join(", ")));
     console.say("what Cargo has built stays: cargo clean");
     Ok(())
+}
+
+/// Tells a program what was removed.
+fn told(folder: &Path, removed: &[&str]) -> Result<(), Fail> {
+    print(&format!("{:#}\n", json!({ "folder": app_dir::shown(folder), "removed": removed })))
 }
 
 fn agreed(arguments: &Arguments, own: &Path, console: &Console) -> Result<(), Fail> {

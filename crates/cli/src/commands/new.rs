@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use isomer_manifest::check_name;
 
 use crate::commands::wit;
-use crate::console::Console;
+use crate::console::{Console, print};
 use crate::fail::Fail;
 
 /// What stands for the app's name in a template's files.
@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// What to begin with.
     #[arg(long, value_enum, default_value_t = Template::Http)]
     template: Template,
+    /// Print what was made as JSON on standard output.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,7 +65,7 @@ impl Template {
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
-    let Arguments { name, template } = arguments;
+    let Arguments { name, template, json } = arguments;
     check_name("an app's name", name).map_err(|invalid| {
         let hint = match &invalid.suggestion {
             Some(suggestion) => format!("isomer new {suggestion}"),
@@ -86,6 +89,9 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     wit::write(made.path())?;
     open_to_others(made.path())?;
     fs::rename(made.path(), folder).with_context(|| format!("cannot make the folder `{name}`"))?;
+    if *json {
+        return print(&format!("{:#}\n", serde_json::json!({ "app": name, "folder": name })));
+    }
     console.say(&format!("made {name}; next:\n\n    cd {name}\n    isomer dev"));
     Ok(())
 }

@@ -26,7 +26,8 @@ use crate::hosting::settings::{Config, Settings};
 use crate::log_flag::LogFlag;
 use crate::remote::node::URL_FILE;
 use crate::service_manager;
-use crate::serving::{StopSignals, cannot_listen, cannot_use_data, say_ended};
+use crate::serving::{cannot_listen, cannot_use_data, say_ended};
+use crate::stop_signals::StopSignals;
 
 /// Run a host for the apps of many tenants: they are deployed to it while it runs, and are back when it starts again.
 #[derive(clap::Args)]

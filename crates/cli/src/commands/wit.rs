@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use isomer_wit::{NeedError, Package, needed, packages, remove_unneeded, write_deps};
+use serde_json::json;
 
 use crate::app_dir;
 use crate::console::{Console, print};
@@ -20,9 +21,16 @@ pub(crate) struct Arguments {
     /// List the packages that there are, and write nothing.
     #[arg(long)]
     list: bool,
+    /// Print what was written and removed, or the packages of `--list`, as JSON on standard output.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+    if arguments.list && arguments.json {
+        let ids: Vec<String> = packages().iter().map(|package| package.id()).collect();
+        return print(&format!("{:#}\n", json!(ids)));
+    }
     if arguments.list {
         return print(&packages().iter().map(|package| package.id() + "\n").collect::<String>());
     }
@@ -31,6 +39,10 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     let wanted = needed(&wit).map_err(cannot_tell)?;
     let removed = remove_unneeded(&deps, &wanted)?;
     let written = write_deps(&deps, wanted.iter().copied())?;
+    if arguments.json {
+        let shown = |paths: &[PathBuf]| paths.iter().map(|path| app_dir::shown(path)).collect::<Vec<_>>();
+        return print(&format!("{:#}\n", json!({ "written": shown(&written), "removed": shown(&removed) })));
+    }
     for folder in &removed {
         console.say(&format!("removed {}, which no world of the app uses", app_dir::shown(folder)));
     }

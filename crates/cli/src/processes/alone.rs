@@ -15,7 +15,8 @@ use isomer_runtime::code::CodeCache;
 use crate::app_dir::{self, AppDir, shown};
 use crate::console::Console;
 use crate::fail::Fail;
-use crate::serving::{Premises, ServeFlags, StopSignals, describe, listen, open_data};
+use crate::serving::{Premises, ServeFlags, describe, listen, open_data};
+use crate::stop_signals::StopSignals;
 
 /// A node file and where it lies.
 struct Config {

@@ -18,7 +18,8 @@ use super::reconcile::{Action, Ending, Ensemble, Goal};
 use super::restarts::{RESTARTS_MAX, WINDOW};
 use crate::console::Console;
 use crate::fail::{FAILED, Fail, INTERRUPTED};
-use crate::serving::{Opened, Premises, StopSignals};
+use crate::serving::{Opened, Premises};
+use crate::stop_signals::StopSignals;
 
 /// What a member may take to end beyond the time that its requests have.
 const STOP_MARGIN: Duration = Duration::from_secs(5);

@@ -107,7 +107,9 @@ fn clean_removes_what_can_be_made_again_and_data_only_where_that_is_said() {
     assert!(!left("build") && !left("cache/something") && left("sql/something") && left("kv/something"));
     let refused = workspace.run(&["clean", "--data"]);
     assert!(refused.starts_with("exit code: 2") && refused.contains("--yes") && left("sql/something"), "{refused}");
-    workspace.run(&["clean", "--data", "--yes"]);
+    let removed = workspace.command(&["clean", "--data", "--yes", "--json"]).output().unwrap();
+    let removed: serde_json::Value = serde_json::from_slice(&removed.stdout).unwrap();
+    assert_eq!(removed["removed"], serde_json::json!(["built components", "compiled code", "data"]));
     assert!(!left("sql/something") && !left("kv/something") && !left("drafts"));
     assert!(workspace.path("ping.wasm").exists());
 }

@@ -205,7 +205,7 @@ impl Inner {
             Ended::NotNow => Err(Refusal::Loading),
             Ended::Failed => {
                 let (tenant, name) = (&app.tenant.name, app.name());
-                self.log.warn(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {why}"));
+                self.log.error(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {why}"));
                 if let Some(log) = self.shelf.log(tenant, name) {
                     log.note(format!("the app cannot be loaded, and requests are answered with 500: {told}"));
                 }
