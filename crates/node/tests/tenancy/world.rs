@@ -257,11 +257,11 @@ impl World {
         self.connect(host).await.post(target, contents).await
     }
 
-    /// The warnings in the log until now.
+    /// The warnings and errors in the log until now.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.log.flush();
         let events = self.memory.events();
-        let warnings = events.iter().filter(|event| event["event"] == "warning");
+        let warnings = events.iter().filter(|event| event["event"] == "warning" || event["event"] == "error");
         warnings.map(|event| event["text"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
