@@ -3,6 +3,8 @@
 //! A fused group has several *owners* (its components) in one store. Which of them a host function acts for is not asked of the
 //! guest: each labelled import was linked for one owner, and enters that owner's context before it does anything (see `wasi`).
 //! Contexts are made when they are first needed, so an instance whose components print nothing and read no environment pays nothing.
+//!
+//! long because all that a store has of the host is taken and given back here.
 
 use std::collections::HashMap;
 use std::fmt;
