@@ -55,7 +55,7 @@ pub struct Log {
 
 enum Message {
     /// When, from which process of several, what.
-    Record(SystemTime, Option<MemberName>, Record),
+    Record(SystemTime, Option<MemberName>, Box<Record>),
     /// Answer when all before it has been written.
     Flush(SyncSender<()>),
 }
@@ -151,7 +151,7 @@ impl Log {
     pub(crate) fn push_of(&self, at: SystemTime, member: Option<MemberName>, record: Record) {
         let weight = Weight::of(&record);
         let has_room = self.counted.add(&weight, matches!(record, Record::Output { .. }));
-        if has_room && self.queue.try_send(Message::Record(at, member, record)).is_ok() {
+        if has_room && self.queue.try_send(Message::Record(at, member, Box::new(record))).is_ok() {
             return;
         }
         self.counted.subtract(&weight);

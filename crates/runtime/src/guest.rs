@@ -3,8 +3,6 @@
 //! A fused group has several *owners* (its components) in one store. Which of them a host function acts for is not asked of the
 //! guest: each labelled import was linked for one owner, and enters that owner's context before it does anything (see `wasi`).
 //! Contexts are made when they are first needed, so an instance whose components print nothing and read no environment pays nothing.
-//!
-//! long because all that a store has of the host is taken and given back here.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,9 +15,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
-use wasmtime_wasi_http::{
-    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::account::{Account, HostMemory, OutOfMemory};
 use crate::begun::Begun;
@@ -27,6 +23,7 @@ use crate::body::Signals;
 use crate::denials::Denials;
 use crate::folders::{FolderStorage, GrantedFolder, GrantedFolders, NotOpened};
 use crate::heads::{self, FIELDS_BYTES_MAX, HANDLE_BYTES};
+use crate::hooks::{Hooks, NOBODY};
 use crate::limits::MemoryLimiter;
 use crate::open_files::OpenFile;
 use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
@@ -440,70 +437,5 @@ pub(crate) fn owner_context(guest: &mut Guest) -> WasiCtxView<'_> {
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
-    }
-}
-
-/// No owner has this index: who sends without having entered an owner is refused.
-const NOBODY: usize = usize::MAX;
-
-/// Bytes of a body that are copied out of a guest at once. Each request may hold a few such pieces outside of its memory limit.
-const CHUNK_BYTES: usize = 64 << 10;
-
-/// Host memory of one exchange with a server outside: the pieces of both bodies that wait, the response's head, and the connection with
-/// its buffers, which are bounded by as much (`outbound/exchange.rs`).
-pub const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
-
-/// How wasmtime's HTTP implementation asks us things.
-struct Hooks {
-    template: Arc<Template>,
-    /// The owner that sends: set by `enter` right before a request is sent, and good for that one alone.
-    current: usize,
-    /// Of the request that runs now.
-    scope: Option<Arc<Scope>>,
-}
-
-impl WasiHttpHooks for Hooks {
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_BYTES
-    }
-
-    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_BYTES
-    }
-
-    fn send_request(
-        &mut self,
-        mut request: http::Request<WasiBody>,
-        options: Option<RequestOptions>,
-        _response_processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-    ) -> Box<
-        dyn Future<
-                Output = Result<
-                    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>),
-                    HttpError,
-                >,
-            > + Send,
-    > {
-        let owner = std::mem::replace(&mut self.current, NOBODY);
-        let Some(outbound) = self.template.owners.get(owner).and_then(|owner| owner.outbound.as_ref()) else {
-            return Box::new(async { Err(HttpError::HttpRequestDenied) });
-        };
-        if let Some(traceparent) = self.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()) {
-            request.headers_mut().entry("traceparent").or_insert_with(|| traceparent.clone());
-        }
-        let Ok(memory) = self.template.account.charge_host_memory(OUTBOUND_EXCHANGE_BYTES) else {
-            return Box::new(async {
-                Err(HttpError::InternalError(Some("the tenant's memory is used up".to_owned())))
-            });
-        };
-        let sent = outbound.send(request, options, Some(&self.template.denials));
-        Box::new(async move {
-            let (response, io) = sent.await?;
-            let io = async move {
-                let _memory = memory;
-                io.await
-            };
-            Ok((response, Box::new(io) as Box<dyn Future<Output = Result<(), HttpError>> + Send>))
-        })
     }
 }

@@ -65,6 +65,7 @@ pub mod graph;
 pub mod group;
 pub mod guest;
 mod heads;
+mod hooks;
 mod idle;
 mod lanes;
 mod limits;

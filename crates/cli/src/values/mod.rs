@@ -43,6 +43,9 @@ pub(crate) struct ValueFlags {
     env_file: Vec<PathBuf>,
 }
 
+/// A file of variables, and what it sets.
+type FileVariables = (PathBuf, BTreeMap<String, String>);
+
 /// What the flags and files say for an app.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
@@ -152,11 +155,7 @@ impl ValueFlags {
     }
 
     /// The variables of each file, those that count later after the others.
-    fn variables(
-        &self,
-        dir: Option<&Path>,
-        files: &mut Vec<PathBuf>,
-    ) -> Result<Vec<(PathBuf, BTreeMap<String, String>)>, Fail> {
+    fn variables(&self, dir: Option<&Path>, files: &mut Vec<PathBuf>) -> Result<Vec<FileVariables>, Fail> {
         if !self.env_file.is_empty() {
             files.extend(self.env_file.iter().map(|path| absolute(path)));
             return self.env_file.iter().map(|path| Ok((path.clone(), parse_variables(path, &read(path)?)?))).collect();

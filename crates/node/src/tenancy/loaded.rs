@@ -229,7 +229,7 @@ impl LoadedSet {
     /// A task asks for that thread: one that the calling thread starts would inherit its priority, which may be that of the slow lane.
     pub(super) fn discard(&self, loaded: Arc<Loaded>) {
         loaded.seat.give_back();
-        self.runtime.spawn(async { tokio::task::spawn_blocking(move || drop(loaded)) });
+        self.runtime.spawn(async { drop(tokio::task::spawn_blocking(move || drop(loaded))) });
     }
 
     fn check_memory(&self) {
