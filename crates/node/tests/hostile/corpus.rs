@@ -111,7 +111,7 @@ pub(crate) const CORPUS: &[Attack] = &[
     attack("floods", "request that is read slowly", Ask::Endless("slow-reader"), DEADLINE),
     attack("floods", "request that does not come", Ask::Stalled("slow-reader"), DEADLINE),
     attack("floods", "key-value flood", Ask::Get("keys?bytes=1048576"), DEADLINE),
-    attack("floods", "huge value", Ask::Get("large-value?bytes=9437184"), refused(&["more than the 8388608"])),
+    attack("floods", "huge value", Ask::Get("large-value?bytes=9437184"), refused(&["more than the 8 MiB"])),
     attack(
         "reaches",
         "path escapes",

@@ -99,7 +99,8 @@ async fn the_last_tenant_is_served_when_all_others_hold_what_they_can() {
     assert!(world.usage("last").refused.is_empty(), "{:?}", world.usage("last"));
     for Greedy { name, running, refused, .. } in &all {
         assert!(running.iter().all(|request| !request.is_finished()), "{name} lost a request");
-        assert!(refused.load(Ordering::Relaxed) < SLEEPERS, "{name} has no instance");
+        // Its statements keep the instance of its guaranteed share, so all others of it may find none.
+        assert!(refused.load(Ordering::Relaxed) <= SLEEPERS, "{name} has no instance");
     }
     // Their statements would keep the threads, which the end of the stores waits for.
     for request in all.iter().flat_map(|greedy| &greedy.running) {
