@@ -254,7 +254,7 @@ fn a_failing_command_says_what_it_printed() {
          command = \"echo no compiler here >&2; exit 7\"\nwasm = \"made.wasm\"\n",
     )]);
     let error = app.build().0.expect_err("the command fails");
-    let expected = "component `made`: command `echo no compiler here >&2; exit 7` failed (exit status: 7)";
+    let expected = "component `made`: command `echo no compiler here >&2; exit 7` ended with exit code 7";
     assert_eq!(error.to_string(), expected);
     assert_eq!(error.output(), Some("no compiler here"));
     assert!(!Path::new(&app.path().join("made.wasm")).exists());
