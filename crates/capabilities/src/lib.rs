@@ -21,6 +21,7 @@ pub mod node_dir;
 mod on_trial;
 mod open_files;
 pub mod outbound;
+mod path_map;
 mod place;
 mod pool;
 pub mod schemas;

@@ -10,7 +10,7 @@
 //!
 //! long because a third of it are tests, and what counts as used is one sum, whoever changes a part of it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use isomer_disk::{Reserve, tree};
 
+use crate::path_map::PathMap;
 use crate::pool::locked;
 
 /// One tenant's account of storage. Also what fairness goes by: all apps with the same account have one share of the threads.
@@ -29,11 +30,11 @@ pub struct StorageAccount {
     lent: AtomicU64,
     used: AtomicU64,
     refused: AtomicU64,
-    files: Mutex<HashMap<PathBuf, u64>>,
+    files: Mutex<PathMap<u64>>,
     /// Folders all of whose files are known.
-    scanned: Mutex<Vec<PathBuf>>,
+    scanned: Mutex<PathMap<()>>,
     /// Folders that could not be counted when they were looked at last.
-    uncounted: Mutex<BTreeSet<PathBuf>>,
+    uncounted: Mutex<PathMap<()>>,
     /// Bytes that guests have claimed for writes into folders that were not counted since.
     claimed: AtomicU64,
     /// Bytes of the tenant's key-value writes that wait for a thread.
@@ -120,7 +121,7 @@ impl StorageAccount {
     /// Bytes that the files below `dir` take, as far as is known.
     #[must_use]
     pub fn used_in(&self, dir: &Path) -> u64 {
-        locked(&self.files).iter().filter(|(path, _)| path.starts_with(dir)).map(|(_, bytes)| bytes).sum()
+        locked(&self.files).below(dir).map(|(_, bytes)| bytes).sum()
     }
 
     /// What may be used now.
@@ -171,7 +172,7 @@ impl StorageAccount {
     /// # Errors
     /// The last error; all that can be counted are.
     pub fn scan_folders_once(&self, dir: &Path) -> io::Result<()> {
-        if locked(&self.scanned).iter().any(|scanned| dir.starts_with(scanned)) {
+        if locked(&self.scanned).covers(dir) {
             return Ok(());
         }
         let folders = match std::fs::read_dir(dir) {
@@ -184,7 +185,7 @@ impl StorageAccount {
             counted = folder.and_then(|folder| self.scan_folder(&folder.path())).and(counted);
         }
         if counted.is_ok() {
-            locked(&self.scanned).push(dir.to_owned());
+            locked(&self.scanned).insert(dir.to_owned(), ());
         }
         counted
     }
@@ -193,21 +194,28 @@ impl StorageAccount {
         let is_there = dir.exists();
         {
             let mut uncounted = locked(&self.uncounted);
-            uncounted.retain(|other| !other.starts_with(dir));
+            uncounted.remove_below(dir);
             if counted.is_err() {
-                uncounted.insert(dir.to_owned());
+                uncounted.insert(dir.to_owned(), ());
             }
         }
         let mut files = locked(&self.files);
         // The folder itself was found by a look at the one around it, if at all.
-        files.retain(|path, _| !path.starts_with(dir) || (is_there && path == dir));
-        files.extend(found.into_iter().filter(|_| is_there));
-        self.used.store(files.values().sum(), Ordering::Relaxed);
+        let itself = files.get(dir).copied().filter(|_| is_there).map(|bytes| (dir.to_owned(), bytes));
+        let removed: u64 = files.remove_below(dir).iter().map(|(_, bytes)| bytes).sum();
+        let mut added = 0;
+        for (path, bytes) in itself.into_iter().chain(found.into_iter().filter(|_| is_there)) {
+            added += bytes;
+            added -= files.insert(path, bytes).unwrap_or(0);
+        }
+        // The lock is held: the sum is that of the files, before and after.
+        self.used.fetch_add(added, Ordering::Relaxed);
+        self.used.fetch_sub(removed, Ordering::Relaxed);
         let mut scanned = locked(&self.scanned);
         // What could not be counted is looked through again when it is opened next.
-        if counted.is_ok() && !scanned.iter().any(|other| dir.starts_with(other)) {
-            scanned.retain(|other| !other.starts_with(dir));
-            scanned.push(dir.to_owned());
+        if counted.is_ok() && !scanned.covers(dir) {
+            scanned.remove_below(dir);
+            scanned.insert(dir.to_owned(), ());
         }
         counted
     }
@@ -217,7 +225,7 @@ impl StorageAccount {
     /// # Errors
     /// When a folder can't be read.
     pub fn scan_once(&self, dir: &Path) -> io::Result<()> {
-        if locked(&self.scanned).iter().any(|scanned| dir.starts_with(scanned)) {
+        if locked(&self.scanned).covers(dir) {
             return Ok(());
         }
         self.scan(dir)
@@ -225,12 +233,12 @@ impl StorageAccount {
 
     /// Forget the files below `dir`: they were removed.
     pub fn forget(&self, dir: &Path) {
-        locked(&self.uncounted).retain(|other| !other.starts_with(dir));
+        locked(&self.uncounted).remove_below(dir);
         let mut files = locked(&self.files);
-        files.retain(|path, _| !path.starts_with(dir));
-        self.used.store(files.values().sum(), Ordering::Relaxed);
+        let removed: u64 = files.remove_below(dir).iter().map(|(_, bytes)| bytes).sum();
+        self.used.fetch_sub(removed, Ordering::Relaxed);
         // One that is made again is looked through again.
-        locked(&self.scanned).retain(|scanned| !scanned.starts_with(dir));
+        locked(&self.scanned).remove_below(dir);
     }
 
     /// Which account of the process.
@@ -299,7 +307,7 @@ impl StorageAccount {
         {
             let mut uncounted = locked(&self.uncounted);
             if !is_counted {
-                uncounted.insert(file.to_owned());
+                uncounted.insert(file.to_owned(), ());
             } else if !uncounted.is_empty() {
                 uncounted.remove(file);
             }
