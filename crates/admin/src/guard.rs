@@ -1,4 +1,4 @@
-//! Who asks: whoever has the node's token or a tenant's, and is no browser.
+//! Authentication: a request needs the node's token or a tenant's, and must not come from a browser.
 //!
 //! A browser can be made to send requests to loopback addresses by any page that it shows (forms, scripts without reading the answer),
 //! and to read the answers, if a name of the page's owner suddenly means a loopback address (DNS rebinding). The token stops both; these checks

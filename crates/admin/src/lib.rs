@@ -16,7 +16,7 @@
 //!
 //! This crate does not know how an app is deployed or run: a node implements [`Admin`].
 //!
-//! Invariants: nobody who does not have a token learns more than that there is an admin API, and the holder of a tenant's nothing of
+//! Invariants: without a token, a client learns no more than that there is an admin API, and the holder of a tenant's nothing of
 //! other tenants; tokens and values of secrets are in no log; nothing changes that the audit log does not tell of.
 
 #![forbid(unsafe_code)]

@@ -16,7 +16,7 @@ use crate::names::{Digest, HostPattern, InvalidName, RevisionId};
 /// The most parts that a release may have.
 pub const PARTS_MAX: usize = 10_000;
 
-/// The most bytes of what somebody says of a deployment.
+/// The most bytes of a deployment's message.
 pub const MESSAGE_BYTES_MAX: usize = 1000;
 
 /// The most bytes of a manifest.
@@ -46,7 +46,7 @@ pub struct Release {
     pub message: Option<Message>,
 }
 
-/// What somebody says of a deployment: text of one line or several, at most 1,000 bytes, without other control characters.
+/// The message of a deployment: text of one line or several, at most 1,000 bytes, without other control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Message(String);

@@ -212,7 +212,7 @@ impl HostPattern {
     }
 
     /// Returns whether all names that `other` stands for are given away with this pattern. `*` gives away nothing but itself: it stands for
-    /// the names that nobody else has.
+    /// the names that no other tenant has.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let below = self.0.strip_prefix('*').filter(|below| !below.is_empty());

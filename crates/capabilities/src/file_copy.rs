@@ -1,7 +1,7 @@
 //! Copies of single files, within what a tenant may store and what the disk has left.
 //!
 //! The tenant's quota is asked for the whole file before anything is copied. The reserve of the disk is asked again before each step: what other
-//! tenants write meanwhile takes of the same room, and nobody knows of it before it is there.
+//! tenants write meanwhile takes from the same room, and is not known before it is there.
 
 use std::fs::File;
 use std::io::{self, Read as _};

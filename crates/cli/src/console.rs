@@ -71,7 +71,7 @@ impl Console {
         Upload(Some(std::sync::Arc::new(Bar(bar))))
     }
 
-    /// Is somebody there who could answer a question?
+    /// Is there a terminal on which a question can be answered?
     pub(crate) fn is_interactive(&self) -> bool {
         self.terminal && std::io::stdin().is_terminal()
     }

@@ -393,7 +393,7 @@ impl Workshop {
 }
 
 /// Why a revision was not started, with the way out: a granted folder that is not there is the manifest's mistake (or a flag's); a store
-/// whose migrations were changed can be begun anew, if its data may be lost.
+/// whose migrations were changed can be recreated, if its data may be lost.
 fn not_started(error: TenancyError, data: &DataDir, subject: &Subject) -> Fail {
     if let Some(variable) = missing_variable(&error) {
         let hint =

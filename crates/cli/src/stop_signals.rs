@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::fail::{Fail, INTERRUPTED};
 use crate::service_manager;
 
-/// SIGTERM and Ctrl-C. Listened for before the app is said to be ready, so that whoever was told can stop it properly.
+/// SIGTERM and Ctrl-C. Listened for before the app is said to be ready, so that a caller that was told so can stop it in order.
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,

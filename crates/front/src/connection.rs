@@ -113,7 +113,7 @@ impl Protocol {
         }
         let is_trusted = match told {
             Some(address) => self.proxies.trusts(address),
-            // Whoever speaks the PROXY protocol passes on what its clients send, their fields too.
+            // A proxy that speaks the PROXY protocol passes on what its clients send, their fields too.
             None => self.proxies.trusts(peer.ip()) && !self.proxies.proxy_protocol,
         };
         place.traffic.set_ends(Ends::new(told.unwrap_or(peer.ip()), is_trusted, local));

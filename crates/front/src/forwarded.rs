@@ -116,7 +116,7 @@ impl Origin {
             let pairs = || split(element, b';').filter_map(|pair| pair.split_once('='));
             let find =
                 |key: &str| pairs().find(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, it)| it.trim());
-            // An obfuscated name (`for=_hidden`) is nobody that could be told.
+            // An obfuscated name (`for=_hidden`) is no address.
             let Some(address) = find("for").and_then(address) else { break };
             let proto = find("proto").map(|text| text.trim_matches('"'));
             origin = Self {

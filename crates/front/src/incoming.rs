@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::problem::{BODY_TOO_LARGE, BODY_TOO_SLOW, Problem};
 
-/// What became of a body, for whoever answers the request: the guest only sees that reading failed.
+/// How a body ended, for the code that answers the request: the guest only sees that reading failed.
 #[derive(Clone, Default)]
 pub(crate) struct Verdict(Arc<AtomicU8>);
 

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use http::HeaderValue;
 use isomer_runtime::RequestId;
 
-/// A new identity for a request. It is told to its client, and nobody can work out another one from it.
+/// A new identity for a request. Its client is told, and cannot derive another one from it.
 pub(crate) fn request_id() -> RequestId {
     loop {
         if let Some(id) = RequestId::from_raw(random()) {

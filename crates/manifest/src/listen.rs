@@ -25,7 +25,7 @@ const EXAMPLE: &str = "127.0.0.1:8080";
 pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
     let invalid = |problem: &str| InvalidText::new(KIND, EXAMPLE, text, problem);
     let no_address = || {
-        // What somebody means who writes `*` for all addresses.
+        // What users mean by `*`: all addresses.
         let meant = text.strip_prefix("*:").and_then(|port| Some(format!("0.0.0.0:{}", port.parse::<u16>().ok()?)));
         invalid("the host must be `localhost` or an IP address").suggest(meant)
     };

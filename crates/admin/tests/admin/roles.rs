@@ -13,7 +13,7 @@ use crate::served::{Served, answer_of};
 #[derive(Clone, Copy)]
 enum Who {
     /// No tenant's token.
-    Nobody,
+    NoTenant,
     /// The tenant in the path, from this role on.
     Tenant(Role),
     /// Any tenant, from this role on, about its own things.
@@ -23,7 +23,7 @@ enum Who {
 /// Written down once more, by hand: an operation that is not here fails the test, whatever its rule.
 fn rule_of(operation: &str) -> Who {
     match operation {
-        "status" | "set-tenant" | "remove-tenant" => Who::Nobody,
+        "status" | "set-tenant" | "remove-tenant" => Who::NoTenant,
         "openapi" | "tenants" | "apps" => Who::Any(Role::Read),
         "missing" | "put-blob" => Who::Any(Role::Deploy),
         "tenant" | "app" | "revisions" | "logs" => Who::Tenant(Role::Read),
@@ -69,7 +69,7 @@ async fn each_operation_takes_the_tokens_that_its_rule_says_and_no_other() {
         assert!(served.ask(&method, &path, &body).await.status < 300, "{id} with the node's token");
         for (tenant, role, token) in &tokens {
             let may = match rule {
-                Who::Nobody => false,
+                Who::NoTenant => false,
                 Who::Tenant(needed) => *tenant == "acme" && *role >= needed,
                 Who::Any(needed) => *role >= needed,
             };

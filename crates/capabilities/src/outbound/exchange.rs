@@ -222,7 +222,7 @@ fn is_gone(error: &hyper::Error) -> bool {
     error.is_canceled() || error.is_closed() || error.is_incomplete_message() || by_network()
 }
 
-/// Closes the connection of an exchange that nobody drives any more, unless it was kept.
+/// Closes the connection of an exchange that was dropped, unless it was kept.
 struct Closing {
     task: AbortHandle,
     kept: Arc<AtomicBool>,
@@ -249,7 +249,7 @@ struct End {
 }
 
 impl End {
-    /// Keeps the connection if the request was sent to its end, too, and somebody has driven the exchange until now.
+    /// Keeps the connection if the request was sent to its end, too, and the exchange was polled until now.
     fn reached(self) {
         if self.over.is_over() && !self.done.is_closed() && !self.line.is_closed() {
             self.kept.store(true, Ordering::Release);

@@ -32,7 +32,7 @@ pub(super) struct Kept {
 struct Idle {
     /// The one that was used last is the last.
     lines: Vec<Waiting>,
-    /// Does a task close those that nobody wants?
+    /// Does a task close those that are no longer needed?
     watched: bool,
 }
 

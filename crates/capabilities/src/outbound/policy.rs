@@ -97,7 +97,7 @@ impl OutboundPolicy {
         })
     }
 
-    /// What somebody has to do to grant `host` and `port`, from the verb on. `private`: although a name leads to a private address.
+    /// How to grant `host` and `port`, from the verb on. `private`: although a name leads to a private address.
     pub(super) fn way_to_grant(&self, host: &Host, port: u16, private: bool) -> String {
         let host = super::foreign::cut(host, super::HOST_BYTES_MAX);
         let host = match port {

@@ -30,7 +30,7 @@ pub(super) struct Sending {
     over: Over,
 }
 
-/// Tells that a body is over: it was sent, or nobody sends it any more.
+/// Tells that a body is over: it was sent, or its sender was dropped.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Over(Arc<AtomicBool>);
 

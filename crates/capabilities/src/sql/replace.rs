@@ -153,7 +153,7 @@ impl Sql {
                 return Err(in_use("open"));
             }
             let (folder, account) = (folder.to_owned(), self.account.clone());
-            // Whoever stops waiting for this leaves the store held until it is done.
+            // The store stays held until this is done, even if the caller stops waiting.
             let job = move || {
                 switch_and_measure(&path, &folder, &name, &account)?;
                 held.finish();

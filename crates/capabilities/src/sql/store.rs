@@ -90,7 +90,7 @@ impl Inner {
         &self.open().writer
     }
 
-    /// Releases the file for its next owner: statements fail from now on. Its connections are closed, and nobody has a right to use one.
+    /// Releases the file for its next owner: statements fail from now on. Its connections are closed, and no caller may use one.
     pub(super) fn give_up(&self) {
         self.is_lost.store(true, Ordering::Release);
         drop(locked(&self.open().permit).take());

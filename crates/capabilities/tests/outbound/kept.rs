@@ -47,7 +47,7 @@ async fn the_next_request_to_the_same_host_takes_the_same_connection() {
     assert_eq!(ask(get(&format!("http://other.localhost:{port}/"))).await, "2.1", "another host of the same server");
     let another = self::client(&names, rules, patient());
     assert_eq!(text(another.send(get(&uri), None).await.unwrap()).await.1, "3.1", "another component");
-    // One in use is nobody else's.
+    // One in use belongs to its current request only.
     let first = client.send(get(&uri), None).await.unwrap();
     let second = client.send(get(&uri), None).await.unwrap();
     let answers = [text(first).await.1, text(second).await.1];

@@ -350,7 +350,7 @@ async fn a_request_without_a_body_says_that_it_has_none() {
 
 #[tokio::test]
 async fn an_address_that_does_not_answer_does_not_hold_up_the_next_one() {
-    // Nobody accepts here, and the queue is full: what comes is dropped, as by a firewall.
+    // No connection is accepted here, and the queue is full: what comes is dropped, as by a firewall.
     let port = server::echo().await;
     let silent = std::net::SocketAddr::from(([127, 0, 0, 2], port));
     let socket = tokio::net::TcpSocket::new_v4().unwrap();

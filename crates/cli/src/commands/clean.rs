@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         console.say("there is nothing to remove");
         return Ok(());
     }
-    // Whoever serves it needs what is there.
+    // The revision that serves it needs what is there.
     let held = open_data(&own)?;
     let mut removed = vec!["built components", "compiled code"];
     if arguments.data {

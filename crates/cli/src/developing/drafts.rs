@@ -32,7 +32,7 @@ const UNFINISHED: &str = ".next";
 
 /// What to do about stores whose migrations were edited.
 pub(crate) struct Drafts {
-    /// Is every such store made anew without a question?
+    /// Is every such store recreated without a question?
     recreate: bool,
     /// Stores for which the answer was yes, until it is done.
     agreed: BTreeSet<StoreName>,
@@ -55,12 +55,12 @@ pub(crate) struct Behind {
 }
 
 impl Drafts {
-    /// With `recreate`, stores are made anew without a question.
+    /// With `recreate`, stores are recreated without a question.
     pub(crate) fn new(recreate: bool) -> Self {
         Self { recreate, agreed: BTreeSet::new(), told: BTreeMap::new() }
     }
 
-    /// The store is to be made anew at the next [`Drafts::settle`].
+    /// The store is to be recreated at the next [`Drafts::settle`].
     pub(crate) fn agree(&mut self, store: StoreName) {
         self.told.remove(&store);
         self.agreed.insert(store);

@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     pub(crate) shape: String,
     pub(crate) values: ValueFlags,
     pub(crate) profile: Profile,
-    /// Are stores whose migrations were edited made anew without a question?
+    /// Are stores whose migrations were edited recreated without a question?
     pub(crate) recreate_stores: bool,
 }
 
@@ -176,7 +176,7 @@ impl Session {
         }
     }
 
-    /// Asks whether a store is to be made anew. Code does not wait for the answer.
+    /// Asks whether a store is to be recreated. Code does not wait for the answer.
     fn ask(&mut self, behind: Vec<Behind>) {
         for Behind { store, .. } in behind.into_iter().filter(|behind| behind.is_draft) {
             let (console, answer) = (self.console, self.answer.clone());
@@ -185,7 +185,7 @@ impl Session {
                     "make the SQL store {store} anew from the copy of before the migration? What was written since is lost."
                 );
                 self.asking = Some(store);
-                // It ends with the process where nobody answers.
+                // Without an answer it ends with the process.
                 std::thread::spawn(move || answer.blocking_send(console.confirm(&question) == Some(true)));
             } else {
                 self.console.say(&format!(
@@ -224,7 +224,7 @@ fn wanted(app: &AppDir, profile: Profile) -> WatchSet {
     wanted
 }
 
-/// The files of the folders of migrations. What cannot be read will be found by whoever applies them.
+/// The files of the folders of migrations. A file that cannot be read is reported when they are applied.
 pub(super) fn migrations(app: &App, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let folders = app.sql.values().filter_map(|store| store.migrations.as_ref());
     let files = folders.flat_map(|folder| std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten());

@@ -162,7 +162,7 @@ impl ValueFlags {
         }
         let Some(own) = dir.map(|dir| dir.join(ENV_FILE)) else { return Ok(Vec::new()) };
         files.push(own.clone());
-        // A folder of this name is somebody else's.
+        // A folder of this name is not ours.
         if !own.is_file() {
             return Ok(Vec::new());
         }

@@ -35,7 +35,7 @@ impl Host {
 }
 
 /// Whether the caller may have an app served under these host names: with a tenant's token only under names that the tenant was given, or that
-/// the app has. Else a token would be enough to take names of the node that nobody has yet.
+/// the app has. Else a token would be enough to take host names that no tenant has yet.
 pub(super) fn check_hosts(
     caller: &Caller,
     wanted: &[HostPattern],

@@ -221,7 +221,7 @@ fn fill(folder: &Path, release: &Release, granted: &BTreeSet<PathBuf>, blobs: &B
     folders.iter().try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
-/// Removes what an earlier process did not finish. If that fails, it is logged and tried again by [`sweep_unfinished`]: it is in nobody's way.
+/// Removes what an earlier process did not finish. If that fails, it is logged and tried again by [`sweep_unfinished`]: nothing else waits for it.
 pub(crate) fn remove_unfinished(revisions: &Path) {
     remove_unfinished_if(revisions, |_| true);
 }

@@ -44,7 +44,7 @@ impl Host {
     }
 
     async fn try_removal(self: &Arc<Self>, subject: Subject) {
-        // Nobody else may be removing or making what has the same name.
+        // No other change of the same name may be going on.
         let done = match &subject.app {
             Some(app) => match self.busy.begin(&subject.tenant, app) {
                 Ok(_changing) => self.finish_removal(&subject).await,
@@ -60,7 +60,7 @@ impl Host {
         }
     }
 
-    /// Removes what no app's revision refers to and what nobody asked for in the last `unused_max`. Done every hour by itself.
+    /// Removes what no app's revision refers to and what was not asked for in the last `unused_max`. Done every hour by itself.
     ///
     /// # Errors
     /// When something cannot be read or removed.

@@ -26,7 +26,7 @@ use super::{Host, problems};
 use crate::deploy::{Step, takeover};
 use crate::notes::{Notes, Subject};
 
-/// How long requests in flight of what was removed are waited for where nobody asked for the removal just now. It is tried again after that.
+/// How long requests in flight of what was removed are waited for where no client waits for the removal. It is tried again after that.
 const CLOSED_MAX: Duration = Duration::from_secs(10);
 
 impl Host {
