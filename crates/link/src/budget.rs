@@ -22,15 +22,44 @@ impl Budget {
         Self { taken: AtomicUsize::new(0), max }
     }
 
-    /// A part, if so much is left.
+    /// Takes a part, if so much is left. A refused part is never counted, not even for a moment: a large one would refuse small
+    /// ones that others take at the same time.
     pub(crate) fn take(budget: &Arc<Self>, amount: usize) -> Option<Taken> {
-        let taken = Taken { budget: budget.clone(), amount };
-        (budget.taken.fetch_add(amount, Ordering::Relaxed).saturating_add(amount) <= budget.max).then_some(taken)
+        let add = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= budget.max);
+        budget.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        Some(Taken { budget: budget.clone(), amount })
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
         self.budget.taken.fetch_sub(self.amount, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_given_back_and_refused_ones_take_nothing() {
+        let budget = Arc::new(Budget::new(10));
+        let part = Budget::take(&budget, 6).expect("there is room");
+        assert!(Budget::take(&budget, 5).is_none());
+        assert!(Budget::take(&budget, usize::MAX).is_none(), "the sum overflows");
+        let rest = Budget::take(&budget, 4).expect("refused parts took nothing");
+        drop((part, rest));
+        assert!(Budget::take(&budget, 10).is_some());
+    }
+
+    #[test]
+    fn a_refused_part_never_refuses_another() {
+        let budget = Arc::new(Budget::new(10));
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..100_000).for_each(|_| assert!(Budget::take(&budget, 11).is_none())));
+            for _ in 0..100_000 {
+                assert!(Budget::take(&budget, 1).is_some(), "nobody holds anything");
+            }
+        });
     }
 }

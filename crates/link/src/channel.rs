@@ -33,6 +33,13 @@ pub(crate) struct Channel {
     pub(crate) is_over: Notify,
 }
 
+/// A request that was given to the connection.
+struct Sent {
+    response: ResponseFuture,
+    /// Whether its body was taken to its end.
+    is_whole: bool,
+}
+
 /// Why a call has no answer.
 #[derive(Debug)]
 pub(crate) struct Lost {
@@ -89,7 +96,12 @@ impl Channel {
     /// Sends a frame and waits for the answer's, with an image of at most `image_bytes_max`. Dropping the future cancels the
     /// call on the other side too.
     pub(crate) async fn call(&self, frame: &Frame, image_bytes_max: usize) -> Result<Answer, Lost> {
-        let response = self.send(Method::POST, Some(frame))?.await.map_err(|error| lost(&error))?;
+        let Sent { response, is_whole } = self.send(Method::POST, Some(frame))?;
+        let response = response.await.map_err(|error| {
+            let lost = lost(&error);
+            // Without the end of its body no call is run.
+            Lost { not_run: lost.not_run || !is_whole, ..lost }
+        })?;
         if response.status() != StatusCode::OK {
             return Err(refused(format!("it answered with HTTP status {}", response.status().as_u16())));
         }
@@ -113,14 +125,14 @@ impl Channel {
 
     /// Asks whether the server serves, which needs no callee.
     pub(crate) async fn ask(&self) -> Result<(), Lost> {
-        let response = self.send(Method::GET, None)?.await.map_err(|error| lost(&error))?;
+        let response = self.send(Method::GET, None)?.response.await.map_err(|error| lost(&error))?;
         match response.status() {
             StatusCode::OK => Ok(()),
             status => Err(refused(format!("it answered with HTTP status {}", status.as_u16()))),
         }
     }
 
-    fn send(&self, method: Method, frame: Option<&Frame>) -> Result<ResponseFuture, Lost> {
+    fn send(&self, method: Method, frame: Option<&Frame>) -> Result<Sent, Lost> {
         let mut sender = self.lock();
         match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {}
@@ -135,11 +147,10 @@ impl Channel {
         *request.method_mut() = method;
         let (response, mut body) = sender.send_request(request, frame.is_none()).map_err(|error| unsent(&error))?;
         drop(sender);
-        if let Some(frame) = frame {
-            // Without the end of its body no call is run.
-            body.send_data(frame.payload(), true).map_err(|error| unsent(&error))?;
-        }
-        Ok(response)
+        // Fails where the stream ended meanwhile. The server may have answered the head alone, as when it is overloaded, and reset the
+        // stream since: that says nothing of the connection, and the response has the answer or the reason.
+        let is_whole = frame.is_none_or(|frame| body.send_data(frame.payload(), true).is_ok());
+        Ok(Sent { response, is_whole })
     }
 
     fn lock(&self) -> MutexGuard<'_, SendRequest<Payload>> {
@@ -185,7 +196,7 @@ async fn run(
     .await
 }
 
-/// A failure before the call's last byte was given to the connection.
+/// A failure before the connection took the request's head.
 fn unsent(error: &h2::Error) -> Lost {
     let reason = format!("the connection is ending: {error}");
     Lost { error: CallError::Unreachable, reason, not_run: true, is_over: true }

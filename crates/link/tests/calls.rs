@@ -137,6 +137,30 @@ async fn who_is_full_says_so_at_once() {
     held.await.unwrap().unwrap();
 }
 
+/// A server that is full answers the head of a call and resets its stream, perhaps before the body is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn early_refusals_leave_the_connection_and_its_calls_alone() {
+    let limits = ServerLimits { calls_max: 1, ..ServerLimits::default() };
+    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
+    let peer = Arc::new(ready(&[&server.address]).await);
+    let held = tokio::spawn(peer.call(call(b"wait:gate".to_vec())));
+    until("the call began", || server.script.begun() == 1).await;
+    let callers = (0..8).map(|_| {
+        let peer = peer.clone();
+        tokio::spawn(async move {
+            for _ in 0..2000 {
+                let (error, reason, not_run) = lost(peer.call(call(b"echo".to_vec())).await);
+                assert_eq!((error, not_run), (CallError::Overloaded, true), "{reason}");
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    server.script.open("gate");
+    assert_eq!(held.await.unwrap().unwrap(), b"wait:gate");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images_have_a_limit_on_each_way() {
     let limits = ServerLimits { image_bytes_max: 1000, ..ServerLimits::default() };

@@ -45,6 +45,9 @@ pub struct Settings {
     pub changes: u64,
     /// and the process has been looked at so often.
     pub windows: usize,
+    /// While it seems to grow it is looked at further, but not more often than this. What a node holds swings by tens of megabytes within
+    /// seconds, as stores come and go; over a longer time a swing evens out, and a leak goes on.
+    pub windows_max: usize,
     /// How long each look waits for the next.
     pub window: Duration,
     /// Longer than this it does not take: reaching it is a failure.
@@ -60,6 +63,7 @@ impl Settings {
             requests: 10_000,
             changes: 24,
             windows: 24,
+            windows_max: 96,
             window: Duration::from_millis(750),
             patience: Duration::from_secs(240),
         }
@@ -73,6 +77,7 @@ impl Settings {
             requests: 1_000_000,
             changes: 1_000,
             windows: 60,
+            windows_max: 240,
             window: Duration::from_secs(5),
             patience: Duration::from_secs(4 * 3600),
         }
@@ -177,7 +182,9 @@ fn is_over(settings: &Settings, tally: &Tally, windows: &[Window]) -> bool {
     let enough = tally.right() >= settings.requests
         && tally.changes().values().sum::<u64>() >= settings.changes
         && windows.len() >= settings.windows;
-    enough || tally.is_lost()
+    let seems_to_grow =
+        || windows.len() < settings.windows_max && growth::judge(windows).iter().any(Growth::is_too_much);
+    (enough && !seems_to_grow()) || tally.is_lost()
 }
 
 async fn look(pid: u32, admin: &Admin, tally: &Tally, began: Instant) -> Result<Window> {
