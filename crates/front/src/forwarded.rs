@@ -97,7 +97,7 @@ impl Origin {
 
     fn of_list(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> Self {
         let (mut client, mut hops) = (peer, 0);
-        for entry in entries(headers, &FOR, b',').take(HOPS_MAX) {
+        for entry in entries(headers, &FOR).take(HOPS_MAX) {
             let Some(address) = address(entry) else { break };
             (client, hops) = (address, hops + 1);
             if !is_trusted(address, trusted) {
@@ -105,14 +105,14 @@ impl Origin {
             }
         }
         // Where each proxy has appended to both lists, the entries of one proxy stand in the same place.
-        let protos = entries(headers, &PROTO, b',').take(HOPS_MAX).collect::<Vec<_>>();
+        let protos = entries(headers, &PROTO).take(HOPS_MAX).collect::<Vec<_>>();
         let of_client = protos.get(hops.max(1) - 1).or(protos.last());
         Self { client, scheme: of_client.and_then(|proto| scheme(proto)), host: None }
     }
 
     fn of_forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> Self {
         let mut origin = Self { client: peer, scheme: None, host: None };
-        for element in entries(headers, &FORWARDED, b',').take(HOPS_MAX) {
+        for element in elements(headers).take(HOPS_MAX) {
             let pairs = || split(element, b';').filter_map(|pair| pair.split_once('='));
             let find =
                 |key: &str| pairs().find(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, it)| it.trim());
@@ -185,14 +185,50 @@ fn forwarded(client: IpAddr, text: &HeaderValue, host: &HeaderValue, is_secure: 
 
 /// The last value of a field, without the values before it in the same list.
 fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    entries(headers, name, b',').next()
+    entries(headers, name).next()
 }
 
-/// The entries of a list in all fields of this name, from the last to the first. Fields that are no text are left out.
-fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName, between: u8) -> impl Iterator<Item = &'a str> {
-    let fields = headers.get_all(name).into_iter().collect::<Vec<_>>();
-    let texts = fields.into_iter().rev().filter_map(|field| field.to_str().ok());
-    texts.flat_map(move |text| split(text, between).collect::<Vec<_>>().into_iter().rev()).filter(|it| !it.is_empty())
+/// The entries of a list without quotes in all fields of this name, from the last to the first.
+fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let fields = headers.get_all(name).into_iter().rev();
+    texts(fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b',')))
+}
+
+/// The elements of all `Forwarded` fields, from the last to the first.
+fn elements(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    texts(headers.get_all(FORWARDED).into_iter().rev().flat_map(|field| rsplit_quoted(field.as_bytes())))
+}
+
+/// The entries as text, without empty ones. A client may put bytes before what a proxy appends that are no text, so each entry is looked at
+/// for itself, and one that is no text is kept as one that says nothing.
+fn texts<'a>(entries: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a str> {
+    entries.map(|entry| std::str::from_utf8(entry).map_or("?", str::trim)).filter(|entry| !entry.is_empty())
+}
+
+/// The pieces of a text between commas outside of quotes, from the last to the first. It is read from its end: what a proxy has appended is
+/// well formed, while a client may have opened a quote before it that nothing closes.
+fn rsplit_quoted(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let mut quoted = false;
+        let comma = text.iter().enumerate().rev().find(|(at, byte)| {
+            quoted ^= **byte == b'"' && !is_escaped(text, *at);
+            **byte == b',' && !quoted
+        });
+        Some(match comma {
+            Some((at, _)) => {
+                rest = Some(&text[..at]);
+                &text[at + 1..]
+            }
+            None => text,
+        })
+    })
+}
+
+/// Returns whether an odd number of backslashes stands before the byte.
+fn is_escaped(text: &[u8], at: usize) -> bool {
+    text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 /// The pieces of a text between separators that are not quoted, without white space around them.
@@ -253,7 +289,7 @@ mod tests {
     fn told(client: &str, fields: &[(&'static str, &str)]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, text) in fields {
-            headers.append(*name, value(text));
+            headers.append(*name, HeaderValue::from_bytes(text.as_bytes()).expect("a value"));
         }
         let trusted = [Network { address: "10.0.0.0".parse().expect("an address"), prefix: 8 }];
         let client: IpAddr = client.parse().expect("an address");
@@ -314,6 +350,12 @@ mod tests {
             // What is no address ends the chain.
             (&["198.51.100.7, unknown, 10.0.0.2"], "10.0.0.2"),
             (&["nonsense"], "10.0.0.1"),
+            // A quote that the client opens does not swallow what the proxy appends.
+            (&["\", 198.51.100.7"], "198.51.100.7"),
+            (&["\"192.0.2.66, 198.51.100.7"], "198.51.100.7"),
+            // Nor do bytes that are not ASCII.
+            (&["\u{fc}, 198.51.100.7"], "198.51.100.7"),
+            (&["198.51.100.7, \u{fc}, 10.0.0.2"], "10.0.0.2"),
             (&[], "10.0.0.1"),
         ] {
             let fields: Vec<_> = list.iter().map(|text| ("x-forwarded-for", *text)).collect();
@@ -354,6 +396,20 @@ mod tests {
             expected("for=10.0.0.1;host=\"shop.example:8080\";proto=http", "10.0.0.1", "http", "shop.example:8080");
         plain.insert(3, "x-forwarded-port: 443".to_owned());
         assert_eq!(told("10.0.0.1", &fields), plain);
+    }
+
+    #[test]
+    fn a_quote_that_a_client_opens_does_not_hide_what_a_proxy_appends() {
+        let host = "shop.example:8080";
+        for client in ["for=\"", "for=\"\\", "for=\"a\\\"", "\"\"\"", "for=192.0.2.66;host=\"x", "\\\"", "\u{fc}"] {
+            let field = format!("{client}, for=198.51.100.7;proto=http");
+            let lines = expected(&format!("for=198.51.100.7;host=\"{host}\";proto=http"), "198.51.100.7", "http", host);
+            assert_eq!(told("10.0.0.1", &[("forwarded", &field)]), lines, "{field}");
+            let field = format!("{client}, for=\"[2001:db8::7]:80\";by=\"a\\\"b,c\"");
+            let lines =
+                expected(&format!("for=\"[2001:db8::7]\";host=\"{host}\";proto=http"), "2001:db8::7", "http", host);
+            assert_eq!(told("10.0.0.1", &[("forwarded", &field)]), lines, "{field}");
+        }
     }
 
     #[test]
