@@ -248,7 +248,8 @@ impl Service {
             component: target.component.clone(),
             buffer_bytes: longest.min(BODY_WINDOW_BYTES),
         };
-        target.group.handle(request).await
+        // Not part of this future, which is copied several times on its way into the connection's.
+        Box::pin(target.group.handle(request)).await
     }
 
     fn access_line(&self, request: &Request<Incoming>, id: RequestId, start: Instant) -> Box<AccessLine> {

@@ -1,8 +1,11 @@
 //! How wasmtime's HTTP implementation asks for outbound requests: each is sent for the owner whose context was entered.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpHooks};
+use http::HeaderName;
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 use crate::guest::Template;
 use crate::scope::Scope;
@@ -26,7 +29,20 @@ pub(crate) struct Hooks {
     pub(crate) scope: Option<Arc<Scope>>,
 }
 
+/// wasmtime's list, made once: its own default makes it anew for each field of each message.
+static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
+
+static FORBIDDEN_FILTER: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(|name| FORBIDDEN.contains(name)));
+
 impl WasiHttpHooks for Hooks {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        FORBIDDEN.contains(name)
+    }
+
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        FORBIDDEN_FILTER.clone()
+    }
+
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         CHUNK_BYTES
     }

@@ -1,5 +1,6 @@
 //! One request in one instance.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -270,22 +271,25 @@ impl Instance {
         self.begin(Arc::new(scope), Until { deadline, allowed });
         self.store.data_mut().follow(signals.clone());
         let function = self.handlers[handler].clone();
-        let run = self.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
-            let run = async {
-                call(accessor, &function, http, &head, ended).await?;
-                // Whatever else the request started ends before the next one begins.
-                std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-                Ok(())
-            };
-            tasks::charged(accessor, run).await
-        });
-        let run = async {
-            match &self.begun {
-                Some(begun) => begun.beside(run).await,
-                None => run.await,
-            }
+        let over = {
+            // Pinned where it is made: these futures take some kilobytes, and each function that takes one by value would copy it.
+            let mut run = pin!(self.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
+                let run = pin!(async {
+                    call(accessor, &function, http, &head, ended).await?;
+                    // Whatever else the request started ends before the next one begins.
+                    std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                    Ok(())
+                });
+                tasks::charged(accessor, run).await
+            }));
+            let run = pin!(async {
+                match &self.begun {
+                    Some(begun) => begun.beside(run.as_mut()).await,
+                    None => run.as_mut().await,
+                }
+            });
+            signals.limit(run).await
         };
-        let over = signals.limit(run).await;
         let allowed = signals.until().allowed;
         let failure = match over {
             Some(Ok(Ok(()))) => None,
