@@ -10,6 +10,7 @@
 
 mod app;
 mod group;
+mod identity;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +28,7 @@ use crate::revision::{Components, RevisionError, Step};
 use app::PackedApp;
 
 /// Counts up when a package is written differently. One of another format is made again from its components.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// How a package is made.
 #[derive(Debug, Clone)]
@@ -165,7 +166,7 @@ impl Package {
         let own = options.process.as_ref().map(|process| own_part(app, &plan, process));
         let package = Self {
             format: FORMAT,
-            identity: identity(&plan, &digests),
+            identity: identity::identity(app, &plan, &digests),
             shape: options.shape.clone(),
             given_clock_and_random: options.given_clock_and_random,
             app: PackedApp::new(own.as_ref().unwrap_or(app)),
@@ -293,20 +294,4 @@ fn groups_of<'a>(plan: &'a Plan, options: &MakeOptions) -> Result<Vec<&'a Planne
         let known = processes.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         RevisionError::NoProcess { process: process.clone(), known }
     })
-}
-
-/// A hash over what the components are and what was decided about them.
-fn identity(plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> isomer_wire::Revision {
-    let decided = (&plan.app, &plan.version, &plan.shape, &plan.groups, &plan.seams, &plan.access);
-    let mut hasher = Sha256::new();
-    hasher.update(serde_json::to_vec(&decided).expect("a plan is plain data"));
-    for (name, digest) in digests {
-        hasher.update((name.as_str().len() as u64).to_le_bytes());
-        hasher.update(name.as_str());
-        hasher.update(digest);
-    }
-    let hash: [u8; 32] = hasher.finalize().into();
-    let mut identity = isomer_wire::Revision::default();
-    identity.copy_from_slice(&hash[..16]);
-    identity
 }

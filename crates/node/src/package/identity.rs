@@ -1,0 +1,346 @@
+//! The identity of a revision: which processes may call each other as parts of one app.
+//!
+//! A call names the identity that its caller was started with, and a callee of another one refuses it. So two processes agree on the
+//! components, on where each of them runs and how calls cross every seam, and on what each may reach. Everything that counts is listed
+//! here by hand: a message, a hint or the name of a field may change without making two builds of the platform strangers to each other.
+
+use std::collections::BTreeMap;
+
+use isomer_manifest::{App, ComponentName, Grants};
+use isomer_plan::{
+    Binding, Group, Handler, HostBinding, Http, InterfaceId, Link, Mode, Plan, Seam, Skeleton, SkeletonFunction, Stub,
+    StubFunction,
+};
+use isomer_wire::{FunctionKey, Revision};
+use sha2::{Digest as _, Sha256};
+
+/// Changes whenever something is hashed differently.
+const FORMAT: u64 = 1;
+
+/// Returns a hash over what the components are (`digests`, of their bytes) and what was decided about them.
+pub(super) fn identity(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> Revision {
+    let mut hash = Hash(Sha256::new());
+    hash.number(FORMAT);
+    hash.text(&plan.app);
+    hash.text(&plan.version);
+    hash.text(&plan.shape);
+    hash.each(&plan.groups, Hash::group);
+    hash.each(&plan.seams, Hash::seam);
+    hash.each(&app.components, |hash, (name, component)| {
+        hash.text(name.as_str());
+        hash.grants(&component.grants);
+    });
+    hash.each(digests, |hash, (name, digest)| {
+        hash.text(name.as_str());
+        hash.bytes(digest.as_ref());
+    });
+    hash.finish()
+}
+
+/// Hashes values so that no two different lists of values feed it the same bytes: each text and list begins with its length.
+struct Hash(Sha256);
+
+impl Hash {
+    fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn shown(&mut self, value: &impl ToString) {
+        self.text(&value.to_string());
+    }
+
+    fn each<I: IntoIterator<IntoIter: ExactSizeIterator>>(
+        &mut self,
+        items: I,
+        mut hash: impl FnMut(&mut Self, I::Item),
+    ) {
+        let items = items.into_iter();
+        self.number(items.len() as u64);
+        items.for_each(|item| hash(self, item));
+    }
+
+    fn group(&mut self, group: &Group) {
+        let Group { name, set_apart_from, components, links, imports, handlers, stubs, skeletons } = group;
+        self.text(name);
+        self.each(set_apart_from, |hash, from| hash.text(from));
+        self.each(components, |hash, name| hash.text(name.as_str()));
+        self.each(links, Self::link);
+        self.each(imports, Self::import);
+        self.each(handlers, Self::handler);
+        self.each(stubs, Self::stub);
+        self.each(skeletons, Self::skeleton);
+    }
+
+    fn interface(&mut self, interface: &InterfaceId) {
+        self.shown(interface);
+    }
+
+    fn link(&mut self, link: &Link) {
+        let Link { importer, import, exporter, export } = link;
+        self.text(importer.as_str());
+        self.interface(import);
+        self.text(exporter.as_str());
+        self.interface(export);
+    }
+
+    fn import(&mut self, import: &HostBinding) {
+        let HostBinding { component, interface, binding } = import;
+        self.text(component.as_str());
+        self.interface(interface);
+        match binding {
+            Binding::Shared => self.number(0),
+            Binding::Labelled { label } => {
+                self.number(1);
+                self.text(label);
+            }
+            Binding::Family => self.number(2),
+        }
+    }
+
+    fn handler(&mut self, handler: &Handler) {
+        let Handler { component, interface, http, routes } = handler;
+        self.text(component.as_str());
+        self.interface(interface);
+        self.number(match http {
+            Http::P2 => 2,
+            Http::P3 => 3,
+        });
+        self.each(routes, Self::shown);
+    }
+
+    fn stub(&mut self, stub: &Stub) {
+        let Stub { component, functions } = stub;
+        self.text(component.as_str());
+        self.each(functions, |hash, function| {
+            let StubFunction { interface, function, is_async, catches, callee, key, mode, idempotent } = function;
+            hash.function(interface, function, *is_async, key);
+            hash.number(u64::from(*catches));
+            hash.text(callee.as_str());
+            hash.mode(*mode);
+            hash.number(u64::from(*idempotent));
+        });
+    }
+
+    fn skeleton(&mut self, skeleton: &Skeleton) {
+        let Skeleton { component, functions } = skeleton;
+        self.text(component.as_str());
+        self.each(functions, |hash, function| {
+            let SkeletonFunction { interface, function, is_async, key } = function;
+            hash.function(interface, function, *is_async, key);
+        });
+    }
+
+    fn function(&mut self, interface: &InterfaceId, function: &str, is_async: bool, key: &FunctionKey) {
+        self.interface(interface);
+        self.text(function);
+        self.number(u64::from(is_async));
+        self.bytes(&key.0);
+    }
+
+    fn mode(&mut self, mode: Mode) {
+        self.number(match mode {
+            Mode::Fused => 0,
+            Mode::Isolated => 1,
+            Mode::Remote => 2,
+        });
+    }
+
+    /// Without `reason`, which is for people, and `class`, which follows from the components' types.
+    fn seam(&mut self, seam: &Seam) {
+        let Seam { link, mode, reason: _, class: _, functions } = seam;
+        self.link(link);
+        self.mode(*mode);
+        self.each(functions, |hash, function| hash.text(function));
+    }
+
+    /// What is granted by name. Values of config and the platform's paths may differ from process to process.
+    fn grants(&mut self, grants: &Grants) {
+        let Grants { kv, sql, http, config, secrets, dirs, at: _ } = grants;
+        self.each(kv, |hash, store| hash.text(store.value.as_str()));
+        self.each(sql, |hash, store| hash.text(store.value.as_str()));
+        self.each(http, |hash, host| hash.shown(&host.value));
+        self.each(config.keys(), |hash, key| hash.text(key));
+        self.each(secrets, |hash, secret| hash.text(&secret.value));
+        self.each(dirs, |hash, dir| {
+            hash.text(&dir.value.guest);
+            hash.number(u64::from(dir.value.write));
+        });
+    }
+
+    fn finish(self) -> Revision {
+        let hash: [u8; 32] = self.0.finalize().into();
+        let mut identity = Revision::default();
+        identity.copy_from_slice(&hash[..16]);
+        identity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use isomer_manifest::{Diagnostic, Route};
+    use isomer_plan::{Access, Class, MissingGrant};
+
+    use super::*;
+
+    fn name(name: &str) -> ComponentName {
+        ComponentName::new(name).expect("a name")
+    }
+
+    fn interface(name: &str) -> InterfaceId {
+        name.parse().expect("an interface")
+    }
+
+    fn link() -> Link {
+        let cart = interface("shop:cart/cart@0.1.0");
+        Link { importer: name("shop"), import: cart.clone(), exporter: name("cart"), export: cart }
+    }
+
+    fn group() -> Group {
+        let (cart, key) = (interface("shop:cart/cart@0.1.0"), FunctionKey([1; 16]));
+        let called = |callee, mode| StubFunction {
+            interface: cart.clone(),
+            function: "add".to_owned(),
+            is_async: false,
+            catches: false,
+            callee,
+            key,
+            mode,
+            idempotent: false,
+        };
+        let answered = SkeletonFunction { interface: cart.clone(), function: "add".to_owned(), is_async: false, key };
+        let handler = interface("wasi:http/handler@0.3.0");
+        let routes = vec![Route::Prefix("/shop".to_owned())];
+        Group {
+            name: "front".to_owned(),
+            set_apart_from: None,
+            components: vec![name("shop"), name("cart")],
+            links: vec![link()],
+            imports: vec![HostBinding {
+                component: name("shop"),
+                interface: interface("wasi:keyvalue/store@0.2.0-draft"),
+                binding: Binding::Labelled { label: "shop-store".to_owned() },
+            }],
+            handlers: vec![Handler { component: name("shop"), interface: handler, http: Http::P3, routes }],
+            stubs: vec![Stub { component: name("shop"), functions: vec![called(name("cart"), Mode::Remote)] }],
+            skeletons: vec![Skeleton { component: name("cart"), functions: vec![answered] }],
+        }
+    }
+
+    fn decided() -> (App, Plan) {
+        let missing = MissingGrant {
+            interface: interface("wasi:keyvalue/store@0.2.0-draft"),
+            consequence: "every open is denied".to_owned(),
+            grant: "grants.kv = [\"…\"]".to_owned(),
+        };
+        let plan = Plan {
+            app: "shop".to_owned(),
+            version: "1.0.0".to_owned(),
+            shape: "monolith".to_owned(),
+            groups: vec![group()],
+            reuse: BTreeMap::new(),
+            seams: vec![Seam {
+                link: link(),
+                mode: Mode::Fused,
+                reason: "same group".to_owned(),
+                class: Class::Plain,
+                functions: vec!["add".to_owned()],
+            }],
+            access: vec![Access { component: name("shop"), granted: vec![], without_grant: vec![missing] }],
+            notes: vec!["a note".to_owned()],
+            warnings: vec![Diagnostic::error("a warning")],
+        };
+        (App::single(Path::new("shop.wasm"), Grants::default()), plan)
+    }
+
+    fn identity_after(change: impl FnOnce(&mut App, &mut Plan)) -> Revision {
+        let (mut app, mut plan) = decided();
+        change(&mut app, &mut plan);
+        let shop = name("shop");
+        identity(&app, &plan, &BTreeMap::from([(&shop, [7_u8; 32])]))
+    }
+
+    fn grants(app: &mut App) -> &mut Grants {
+        &mut app.components.values_mut().next().expect("there is one").grants
+    }
+
+    #[test]
+    fn prose_does_not_change_it() {
+        let before = identity_after(|_, _| {});
+        let reworded = identity_after(|_, plan| {
+            plan.seams[0].reason = "both are in one group".to_owned();
+            plan.access[0].without_grant[0].consequence = "each call to open a store fails".to_owned();
+            plan.access[0].without_grant[0].grant = "another hint".to_owned();
+            plan.access[0].granted = vec!["key-value stores: none".to_owned()];
+            plan.notes = vec![];
+            plan.warnings = vec![];
+        });
+        assert_eq!(before, reworded);
+    }
+
+    #[test]
+    fn every_decision_changes_it() {
+        type Change = fn(&mut App, &mut Plan);
+        let changes: &[Change] = &[
+            |_, _| {},
+            |_, plan| plan.app = "stall".to_owned(),
+            |_, plan| plan.version = "1.0.1".to_owned(),
+            |_, plan| plan.shape = "split".to_owned(),
+            |_, plan| plan.groups[0].name = "back".to_owned(),
+            |_, plan| plan.groups[0].set_apart_from = Some("front".to_owned()),
+            |_, plan| plan.groups[0].components.reverse(),
+            |_, plan| plan.groups[0].links.clear(),
+            |_, plan| plan.groups[0].imports[0].binding = Binding::Family,
+            |_, plan| plan.groups[0].imports[0].binding = Binding::Shared,
+            |_, plan| plan.groups[0].handlers[0].http = Http::P2,
+            |_, plan| plan.groups[0].handlers[0].routes.clear(),
+            |_, plan| plan.groups[0].stubs[0].functions[0].mode = Mode::Isolated,
+            |_, plan| plan.groups[0].stubs[0].functions[0].idempotent = true,
+            |_, plan| plan.groups[0].stubs[0].functions[0].catches = true,
+            |_, plan| plan.groups[0].stubs[0].functions[0].key = FunctionKey([2; 16]),
+            |_, plan| plan.groups[0].skeletons[0].functions[0].is_async = true,
+            |_, plan| plan.groups[0].skeletons[0].functions[0].key = FunctionKey([2; 16]),
+            |_, plan| plan.groups.clear(),
+            |_, plan| plan.seams[0].mode = Mode::Remote,
+            |_, plan| plan.seams[0].link.exporter = "basket".parse().expect("a name"),
+            |_, plan| plan.seams[0].functions.push("remove".to_owned()),
+            |_, plan| plan.seams.clear(),
+            |app, _| grants(app).config = BTreeMap::from([("greeting".to_owned(), "hello".to_owned())]),
+            |app, _| app.components.clear(),
+        ];
+        let identities = changes.iter().map(|change| identity_after(change)).collect::<Vec<_>>();
+        for (at, one) in identities.iter().enumerate() {
+            let same = identities[at + 1..].iter().position(|other| other == one);
+            assert_eq!(same, None, "changes {at} and {:?} later are not told apart", same);
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_component_change_it() {
+        let (app, plan) = decided();
+        let (shop, cart) = (name("shop"), name("cart"));
+        let of = |digests: &BTreeMap<&ComponentName, [u8; 32]>| identity(&app, &plan, digests);
+        let one = of(&BTreeMap::from([(&shop, [7; 32])]));
+        assert_ne!(one, of(&BTreeMap::from([(&shop, [8; 32])])));
+        assert_ne!(one, of(&BTreeMap::from([(&cart, [7; 32])])));
+        assert_ne!(one, of(&BTreeMap::from([(&shop, [7; 32]), (&cart, [7; 32])])));
+    }
+
+    /// Two builds of the platform agree only if this stays as it is, or [`FORMAT`] changes with it.
+    #[test]
+    fn it_is_the_same_in_every_build() {
+        let identity = identity_after(|_, _| {});
+        let hex = identity.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex, "9c3fd7c07ed66518c3b86e114de83d5c");
+    }
+}
