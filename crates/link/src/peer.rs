@@ -4,7 +4,7 @@
 //! for only if none is connected, and one that is down is not tried. If all are down the call fails at once.
 //!
 //! **Again.** A call that certainly did not run goes to another address that has not failed it, or to the same one over its next
-//! connection; as often as [`PeerLimits::attempts_max`] says, without a pause. A call with an idempotency key is tried
+//! connection; as often as [`PeerLimits::attempts_max`] says, without a pause. A call that is idempotent is tried
 //! again, after a pause, also if it may have run. All other failures are the caller's to know: it may have run, and is not run twice.
 //!
 //! **Deadline.** A timer of this process ends every call at its deadline, whatever the network does.
@@ -122,7 +122,7 @@ impl Group {
     }
 
     async fn attempts(&self, call: Call) -> Answer {
-        let is_idempotent = call.context.idempotency_key != 0;
+        let is_idempotent = call.is_idempotent;
         let frame = self.frame(call)?;
         let mut tried = 0_u64;
         let mut attempt = 1;

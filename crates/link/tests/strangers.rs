@@ -81,12 +81,12 @@ async fn calls_that_are_no_frames_are_refused_by_name_and_not_run() {
         frame
     };
     for (bytes, words) in [
-        (with(0, &[2]), "`version` is 2, this side speaks 1"),
+        (with(0, &[3]), "`version` is 3, this side speaks 2"),
         (with(1, &[128]), "`flags` is 0x80"),
         (with(4, &[0xff; 4]), "`image` has 4294967295 bytes, at most 16777216"),
         (with(8, &[0xff; 8]), "`remaining`"),
-        (with(64, &[0; 8]), "`request` is 0"),
-        (good[..50].to_vec(), "22 bytes before its `head`"),
+        (with(48, &[0; 8]), "`request` is 0"),
+        (good[..50].to_vec(), "6 bytes before its `head`"),
         (good[..good.len() - 1].to_vec(), "1 bytes before its `image`"),
         ([&good[..], b"more"].concat(), "4 bytes follow the frame"),
         (vec![0], "`version` is 0"),

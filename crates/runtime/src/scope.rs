@@ -16,7 +16,6 @@ pub(crate) struct Scope {
     /// None while an instance starts, and where one store serves several requests at once.
     pub(crate) id: Option<RequestId>,
     pub(crate) traceparent: Option<HeaderValue>,
-    pub(crate) tenant: Option<Arc<str>>,
     /// The groups that calls lead to. One request stays in one revision: it holds that revision's groups until it is over.
     pub(crate) graph: Option<Arc<Graph>>,
 }
@@ -36,20 +35,17 @@ impl Scope {
         Self {
             id: RequestId::from_raw(context.request),
             traceparent: context.traceparent.as_deref().and_then(|text| HeaderValue::from_str(text).ok()),
-            tenant: context.tenant.clone(),
             graph: Some(graph),
         }
     }
 
     /// The context of a call to somewhere else.
-    pub(crate) fn context(&self, deadline: Instant, idempotency_key: u128) -> Context {
+    pub(crate) fn context(&self, deadline: Instant) -> Context {
         Context {
             deadline,
             request: self.id.map_or_else(random, RequestId::get),
             traceparent: self.traceparent.as_ref().and_then(|value| Some(value.to_str().ok()?.into())),
-            tenant: self.tenant.clone(),
             revision: self.graph.as_ref().map(|graph| graph.revision()).unwrap_or_default(),
-            idempotency_key,
         }
     }
 }

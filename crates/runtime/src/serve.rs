@@ -267,7 +267,7 @@ impl Instance {
         let Exchange { head, ended, signals } = exchange;
         let Request { http, id, deadline, allowed, handler, component, .. } = request;
         let traceparent = http.headers().get("traceparent").cloned();
-        let scope = Scope { id: Some(id), traceparent, tenant: None, graph: Some(graph) };
+        let scope = Scope { id: Some(id), traceparent, graph: Some(graph) };
         self.begin(Arc::new(scope), Until { deadline, allowed });
         self.store.data_mut().follow(signals.clone());
         let function = self.handlers[handler].clone();

@@ -22,7 +22,7 @@ use crate::account::OutOfMemory;
 use crate::failure::LostCall;
 use crate::graph::Entrance;
 use crate::guest::Guest;
-use crate::scope::{Scope, Until, random};
+use crate::scope::{Scope, Until};
 
 /// The interface that stubs import.
 pub(crate) const INTERFACE: &str = "isomer:link/wire@1.0.0";
@@ -293,12 +293,11 @@ async fn call_remote(
     callee: &dyn Callee,
     key: FunctionKey,
     until: Until,
-    idempotent: bool,
+    is_idempotent: bool,
     image: Vec<u8>,
 ) -> Answer {
-    let idempotency_key = if idempotent { u128::from(random()) << 64 | u128::from(random()) } else { 0 };
-    let context = scope.context(until.deadline, idempotency_key);
-    callee.call(Call { function: key, context, image }).await
+    let context = scope.context(until.deadline);
+    callee.call(Call { function: key, context, is_idempotent, image }).await
 }
 
 async fn within(until: Until, call: impl Future<Output = Answer>) -> Answer {

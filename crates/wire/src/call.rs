@@ -20,12 +20,8 @@ pub struct Context {
     pub request: u64,
     /// The W3C trace context (`traceparent`), checked by whoever took the request in.
     pub traceparent: Option<Arc<str>>,
-    /// For whom the app runs; none where it runs for itself.
-    pub tenant: Option<Arc<str>>,
     /// The caller's revision.
     pub revision: Revision,
-    /// The same for every attempt at one call; 0 where there is only one attempt.
-    pub idempotency_key: u128,
 }
 
 /// One call.
@@ -35,6 +31,9 @@ pub struct Call {
     pub function: FunctionKey,
     /// Its context.
     pub context: Context,
+    /// Whether it may run more than once, so that it is sent again where it was lost and may have run. The caller's own knowledge: a callee
+    /// is not told.
+    pub is_idempotent: bool,
     /// Its arguments.
     pub image: Vec<u8>,
 }

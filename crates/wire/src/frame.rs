@@ -6,13 +6,10 @@
 //! be no frame is a variant of [`FrameError`] that names the field. `docs/wire.md` has both layouts, byte by byte.
 
 /// The version of both heads: the first byte of each. A frame of another version is refused unread.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The most bytes of a trace context. W3C's version 00 has 55; later ones may have more.
 pub const TRACEPARENT_BYTES_MAX: usize = 128;
-
-/// The most bytes of a tenant's name.
-pub const TENANT_BYTES_MAX: usize = 128;
 
 /// The most bytes of a reason. Longer ones are cut when they are sent.
 pub const REASON_BYTES_MAX: usize = 4096;
@@ -47,15 +44,6 @@ pub enum FrameError {
     /// The trace context is no printable ASCII.
     #[error("`traceparent` is not printable ASCII")]
     Traceparent,
-    /// The tenant's name is too long.
-    #[error("`tenant` has {bytes} bytes, at most {TENANT_BYTES_MAX} are taken")]
-    TenantTooLong {
-        /// Its size.
-        bytes: usize,
-    },
-    /// The tenant's name is no text.
-    #[error("`tenant` is not UTF-8 without control characters")]
-    Tenant,
     /// The image is larger than this side takes.
     #[error("`image` has {bytes} bytes, at most {bytes_max} are taken")]
     ImageTooLarge {

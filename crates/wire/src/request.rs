@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::{Call, Context, Revision};
-use crate::frame::{Cursor, FrameError, Head, REMAINING_US_MAX, TENANT_BYTES_MAX, TRACEPARENT_BYTES_MAX, VERSION};
+use crate::frame::{Cursor, FrameError, Head, REMAINING_US_MAX, TRACEPARENT_BYTES_MAX, VERSION};
 use crate::function::FunctionKey;
 use crate::image::IMAGE_BYTES_MAX;
 
@@ -19,12 +19,8 @@ pub struct Request {
     pub request: u64,
     /// The W3C trace context.
     pub traceparent: Option<Arc<str>>,
-    /// For whom the app runs.
-    pub tenant: Option<Arc<str>>,
     /// The caller's revision.
     pub revision: Revision,
-    /// The same for every attempt; 0 where there is only one.
-    pub idempotency_key: u128,
     /// The size of the image that follows.
     pub image_bytes: u32,
 }
@@ -45,9 +41,7 @@ impl Request {
             remaining: Duration::from_micros(remaining_us),
             request: context.request,
             traceparent: context.traceparent.clone(),
-            tenant: context.tenant.clone(),
             revision: context.revision,
-            idempotency_key: context.idempotency_key,
             image_bytes,
         };
         request.check()?;
@@ -61,17 +55,14 @@ impl Request {
             deadline: now + self.remaining,
             request: self.request,
             traceparent: self.traceparent,
-            tenant: self.tenant,
             revision: self.revision,
-            idempotency_key: self.idempotency_key,
         };
-        Call { function: self.function, context, image }
+        Call { function: self.function, context, is_idempotent: false, image }
     }
 
     /// The bytes of this head.
     pub fn head_bytes(&self) -> usize {
-        let length = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
-        Self::FIXED_BYTES + length(&self.traceparent) + length(&self.tenant)
+        Self::FIXED_BYTES + text(&self.traceparent).len()
     }
 
     /// Appends this head to `frame`.
@@ -80,26 +71,23 @@ impl Request {
     /// When a field is none that the other side would take; `frame` is as before then.
     pub fn encode(&self, frame: &mut Vec<u8>) -> Result<(), FrameError> {
         self.check()?;
-        let (traceparent, tenant) = (text(&self.traceparent), text(&self.tenant));
-        // Both were checked to be at most 128.
-        let lengths = [traceparent.len() as u8, tenant.len() as u8];
+        let traceparent = text(&self.traceparent);
         frame.reserve(self.head_bytes());
-        frame.extend_from_slice(&[VERSION, 0, lengths[0], lengths[1]]);
+        frame.extend_from_slice(&[VERSION, 0]);
+        // It was checked to be at most 128.
+        frame.extend_from_slice(&(traceparent.len() as u16).to_le_bytes());
         frame.extend_from_slice(&self.image_bytes.to_le_bytes());
         frame.extend_from_slice(&(self.remaining.as_micros() as u64).to_le_bytes());
         frame.extend_from_slice(&self.function.0);
         frame.extend_from_slice(&self.revision);
-        frame.extend_from_slice(&self.idempotency_key.to_le_bytes());
         frame.extend_from_slice(&self.request.to_le_bytes());
         frame.extend_from_slice(traceparent.as_bytes());
-        frame.extend_from_slice(tenant.as_bytes());
         Ok(())
     }
 
     /// Is every field one that the other side takes?
     fn check(&self) -> Result<(), FrameError> {
         check_traceparent(text(&self.traceparent).as_bytes())?;
-        check_tenant(text(&self.tenant))?;
         let us = u64::try_from(self.remaining.as_micros()).unwrap_or(u64::MAX);
         if us > REMAINING_US_MAX {
             return Err(FrameError::Remaining { us });
@@ -112,49 +100,42 @@ impl Request {
 }
 
 impl Head for Request {
-    const FIXED_BYTES: usize = 72;
+    const FIXED_BYTES: usize = 56;
 
     fn measure(fixed: &[u8]) -> Result<usize, FrameError> {
-        let [version, flags, traceparent, tenant] = Cursor(fixed).array()?;
+        let mut fixed = Cursor(fixed);
+        let [version, flags] = fixed.array()?;
         if version != VERSION {
             return Err(FrameError::Version { found: version });
         }
         if flags != 0 {
             return Err(FrameError::Flags { found: flags });
         }
-        let (traceparent, tenant) = (usize::from(traceparent), usize::from(tenant));
+        let traceparent = usize::from(u16::from_le_bytes(fixed.array()?));
         if traceparent > TRACEPARENT_BYTES_MAX {
             return Err(FrameError::TraceparentTooLong { bytes: traceparent });
         }
-        if tenant > TENANT_BYTES_MAX {
-            return Err(FrameError::TenantTooLong { bytes: tenant });
-        }
-        Ok(Self::FIXED_BYTES + traceparent + tenant)
+        Ok(Self::FIXED_BYTES + traceparent)
     }
 
     fn parse(head: &[u8]) -> Result<Self, FrameError> {
         let mut rest = Cursor(head);
-        let [_, _, traceparent_bytes, tenant_bytes] = rest.array()?;
+        let [_version, _flags] = rest.array()?;
+        let traceparent_bytes = u16::from_le_bytes(rest.array()?);
         let image_bytes = u32::from_le_bytes(rest.array()?);
         let us = u64::from_le_bytes(rest.array()?);
         let function = FunctionKey(rest.array()?);
         let revision = rest.array()?;
-        let idempotency_key = u128::from_le_bytes(rest.array()?);
         let request = u64::from_le_bytes(rest.array()?);
         let traceparent = rest.bytes(usize::from(traceparent_bytes))?;
-        let tenant = rest.bytes(usize::from(tenant_bytes))?;
         check_traceparent(traceparent)?;
         let traceparent = std::str::from_utf8(traceparent).map_err(|_| FrameError::Traceparent)?;
-        let tenant = std::str::from_utf8(tenant).map_err(|_| FrameError::Tenant)?;
-        let shared = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
         let request = Self {
             function,
             remaining: Duration::from_micros(us),
             request,
-            traceparent: shared(traceparent),
-            tenant: shared(tenant),
+            traceparent: (!traceparent.is_empty()).then(|| Arc::from(traceparent)),
             revision,
-            idempotency_key,
             image_bytes,
         };
         request.check()?;
@@ -184,11 +165,4 @@ fn check_traceparent(bytes: &[u8]) -> Result<(), FrameError> {
         return Err(FrameError::TraceparentTooLong { bytes: bytes.len() });
     }
     if bytes.iter().all(u8::is_ascii_graphic) { Ok(()) } else { Err(FrameError::Traceparent) }
-}
-
-fn check_tenant(tenant: &str) -> Result<(), FrameError> {
-    if tenant.len() > TENANT_BYTES_MAX {
-        return Err(FrameError::TenantTooLong { bytes: tenant.len() });
-    }
-    if tenant.chars().any(char::is_control) { Err(FrameError::Tenant) } else { Ok(()) }
 }

@@ -20,9 +20,7 @@ fn request() -> Request {
         remaining: Duration::from_micros(1_234_567),
         request: 42,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        tenant: Some("acme".into()),
         revision: [2; 16],
-        idempotency_key: 3,
         image_bytes: 5,
     }
 }
@@ -57,21 +55,17 @@ fn answered(frame: &[u8]) -> Result<Answer, FrameError> {
     reply.into_answer(body)
 }
 
-fn texts() -> impl Strategy<Value = (Option<String>, Option<String>)> {
-    let tenant = proptest::option::of("[^\\p{Cc}]{1,32}");
-    (proptest::option::of("[!-~]{1,128}"), tenant)
-}
-
 prop_compose! {
     fn requests()(
-        function in any::<[u8; 16]>(), us in 0..=REMAINING_US_MAX, request in 1..=u64::MAX, (traceparent, tenant) in texts(),
-        revision in any::<[u8; 16]>(), idempotency_key in any::<u128>(), image in prop::collection::vec(any::<u8>(), 0..300),
+        function in any::<[u8; 16]>(), us in 0..=REMAINING_US_MAX, request in 1..=u64::MAX,
+        traceparent in proptest::option::of("[!-~]{1,128}"),
+        revision in any::<[u8; 16]>(), image in prop::collection::vec(any::<u8>(), 0..300),
     ) -> (Request, Vec<u8>) {
         let remaining = Duration::from_micros(us);
-        let (traceparent, tenant) = (traceparent.map(Into::into), tenant.map(Into::into));
+        let traceparent = traceparent.map(Into::into);
         let function = FunctionKey(function);
         let image_bytes = image.len() as u32;
-        (Request { function, remaining, request, traceparent, tenant, revision, idempotency_key, image_bytes }, image)
+        (Request { function, remaining, request, traceparent, revision, image_bytes }, image)
     }
 }
 
@@ -128,28 +122,26 @@ proptest! {
 #[test]
 fn the_layout_of_a_request_is_as_documented() {
     let frame = frame();
-    assert_eq!(frame[0], 1, "version");
+    assert_eq!(frame[0], 2, "version");
     assert_eq!(frame[1], 0, "flags");
-    assert_eq!(frame[2], 55, "size of the trace context");
-    assert_eq!(frame[3], 4, "size of the tenant");
+    assert_eq!(frame[2..4], 55_u16.to_le_bytes(), "size of the trace context");
     assert_eq!(frame[4..8], 5_u32.to_le_bytes(), "size of the image");
     assert_eq!(frame[8..16], 1_234_567_u64.to_le_bytes(), "remaining µs");
     assert_eq!(frame[16..32], [1; 16], "function");
     assert_eq!(frame[32..48], [2; 16], "revision");
-    assert_eq!(frame[48..64], 3_u128.to_le_bytes(), "idempotency key");
-    assert_eq!(frame[64..72], 42_u64.to_le_bytes(), "request");
-    assert_eq!(&frame[72..127], b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    assert_eq!(&frame[127..], b"acmeimage");
+    assert_eq!(frame[48..56], 42_u64.to_le_bytes(), "request");
+    assert_eq!(&frame[56..111], b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert_eq!(&frame[111..], b"image");
 }
 
 #[test]
 fn the_layout_of_an_answer_is_as_documented() {
-    assert_eq!(replied(Ok(b"image".to_vec())), b"\x01\x00\x00\x00\x05\x00\x00\x00image");
-    assert_eq!(replied(Err(CallFailure::trap("oh"))), b"\x01\x01\x00\x00\x02\x00\x00\x00oh");
+    assert_eq!(replied(Ok(b"image".to_vec())), b"\x02\x00\x00\x00\x05\x00\x00\x00image");
+    assert_eq!(replied(Err(CallFailure::trap("oh"))), b"\x02\x01\x00\x00\x02\x00\x00\x00oh");
     let lost = Some(CallError::Refused);
-    assert_eq!(replied(Err(CallFailure::Trap { reason: "oh".into(), lost })), b"\x01\x01\x04\x00\x02\x00\x00\x00oh");
-    assert_eq!(replied(Err(CallFailure::overloaded("no"))), b"\x01\x02\x03\x01\x02\x00\x00\x00no");
-    assert_eq!(replied(Err(CallFailure::deadline("no"))), b"\x01\x02\x02\x00\x02\x00\x00\x00no");
+    assert_eq!(replied(Err(CallFailure::Trap { reason: "oh".into(), lost })), b"\x02\x01\x04\x00\x02\x00\x00\x00oh");
+    assert_eq!(replied(Err(CallFailure::overloaded("no"))), b"\x02\x02\x03\x01\x02\x00\x00\x00no");
+    assert_eq!(replied(Err(CallFailure::deadline("no"))), b"\x02\x02\x02\x00\x02\x00\x00\x00no");
 }
 
 #[test]
@@ -159,62 +151,54 @@ fn each_bad_field_of_a_request_is_named() {
         frame[at..at + bytes.len()].copy_from_slice(bytes);
         read::<Request>([frame]).unwrap_err()
     };
-    assert_eq!(with(0, &[2]), FrameError::Version { found: 2 });
-    assert_eq!(with(0, &[0]), FrameError::Version { found: 0 });
+    assert_eq!(with(0, &[3]), FrameError::Version { found: 3 });
+    assert_eq!(with(0, &[1]), FrameError::Version { found: 1 });
     assert_eq!(with(1, &[1]), FrameError::Flags { found: 1 });
     assert_eq!(with(2, &[129]), FrameError::TraceparentTooLong { bytes: 129 });
-    assert_eq!(with(3, &[255]), FrameError::TenantTooLong { bytes: 255 });
+    assert_eq!(with(3, &[1]), FrameError::TraceparentTooLong { bytes: 256 + 55 });
     let too_large = (LIMIT as u32 + 1).to_le_bytes();
     assert_eq!(with(4, &too_large), FrameError::ImageTooLarge { bytes: LIMIT + 1, bytes_max: LIMIT });
     assert_eq!(with(4, &[0xff; 4]), FrameError::ImageTooLarge { bytes: u32::MAX as usize, bytes_max: LIMIT });
     assert_eq!(with(8, &[0xff; 8]), FrameError::Remaining { us: u64::MAX });
-    assert_eq!(with(64, &[0; 8]), FrameError::Request);
-    assert_eq!(with(72, b" "), FrameError::Traceparent);
-    assert_eq!(with(80, b"\xff"), FrameError::Traceparent);
-    assert_eq!(with(127, b"\xff"), FrameError::Tenant);
-    assert_eq!(with(127, b"\n"), FrameError::Tenant);
+    assert_eq!(with(48, &[0; 8]), FrameError::Request);
+    assert_eq!(with(56, b" "), FrameError::Traceparent);
+    assert_eq!(with(64, b"\xff"), FrameError::Traceparent);
     assert_eq!(with(4, &4_u32.to_le_bytes()), FrameError::Trailing { bytes: 1 });
     assert_eq!(with(4, &6_u32.to_le_bytes()), FrameError::Truncated { field: "image", missing: 1 });
     // The version is told by the first byte, whatever follows or does not.
     assert_eq!(read::<Request>([[9]]).unwrap_err(), FrameError::Version { found: 9 });
     let nothing = read::<Request>([[]; 0]).unwrap_err();
-    assert_eq!(nothing, FrameError::Truncated { field: "head", missing: 72 });
+    assert_eq!(nothing, FrameError::Truncated { field: "head", missing: 56 });
 }
 
 #[test]
 fn each_bad_field_of_an_answer_is_named() {
     let refused = |head: [u8; 4], bytes: u32| answered(&[&head[..], &bytes.to_le_bytes()].concat()).unwrap_err();
     assert_eq!(refused([3, 0, 0, 0], 0), FrameError::Version { found: 3 });
-    assert_eq!(refused([1, 3, 0, 0], 0), FrameError::Status { found: 3 });
-    assert_eq!(refused([1, 0, 1, 0], 0), FrameError::Error { found: 1 });
-    assert_eq!(refused([1, 1, 5, 0], 0), FrameError::Error { found: 5 });
-    assert_eq!(refused([1, 2, 5, 0], 0), FrameError::Error { found: 5 });
-    assert_eq!(refused([1, 2, 0, 0], 0), FrameError::Error { found: 0 });
-    assert_eq!(refused([1, 0, 0, 1], 0), FrameError::NotRun { found: 1 });
-    assert_eq!(refused([1, 1, 1, 1], 0), FrameError::NotRun { found: 1 });
-    assert_eq!(refused([1, 2, 1, 2], 0), FrameError::NotRun { found: 2 });
+    assert_eq!(refused([2, 3, 0, 0], 0), FrameError::Status { found: 3 });
+    assert_eq!(refused([2, 0, 1, 0], 0), FrameError::Error { found: 1 });
+    assert_eq!(refused([2, 1, 5, 0], 0), FrameError::Error { found: 5 });
+    assert_eq!(refused([2, 2, 5, 0], 0), FrameError::Error { found: 5 });
+    assert_eq!(refused([2, 2, 0, 0], 0), FrameError::Error { found: 0 });
+    assert_eq!(refused([2, 0, 0, 1], 0), FrameError::NotRun { found: 1 });
+    assert_eq!(refused([2, 1, 1, 1], 0), FrameError::NotRun { found: 1 });
+    assert_eq!(refused([2, 2, 1, 2], 0), FrameError::NotRun { found: 2 });
     let too_long = REASON_BYTES_MAX + 1;
-    assert_eq!(refused([1, 1, 0, 0], too_long as u32), FrameError::ReasonTooLong { bytes: too_long });
-    assert_eq!(refused([1, 2, 1, 0], u32::MAX), FrameError::ReasonTooLong { bytes: u32::MAX as usize });
+    assert_eq!(refused([2, 1, 0, 0], too_long as u32), FrameError::ReasonTooLong { bytes: too_long });
+    assert_eq!(refused([2, 2, 1, 0], u32::MAX), FrameError::ReasonTooLong { bytes: u32::MAX as usize });
     let too_large = FrameError::ImageTooLarge { bytes: u32::MAX as usize, bytes_max: LIMIT };
-    assert_eq!(refused([1, 0, 0, 0], u32::MAX), too_large);
-    assert_eq!(refused([1, 1, 0, 0], 7), FrameError::Truncated { field: "reason", missing: 7 });
-    assert_eq!(answered(b"\x01\x01\x00\x00\x01\x00\x00\x00\xff").unwrap_err(), FrameError::Reason);
-    assert_eq!(answered(b"\x01\x00\x00\x00\x01\x00\x00\x00ab").unwrap_err(), FrameError::Trailing { bytes: 1 });
+    assert_eq!(refused([2, 0, 0, 0], u32::MAX), too_large);
+    assert_eq!(refused([2, 1, 0, 0], 7), FrameError::Truncated { field: "reason", missing: 7 });
+    assert_eq!(answered(b"\x02\x01\x00\x00\x01\x00\x00\x00\xff").unwrap_err(), FrameError::Reason);
+    assert_eq!(answered(b"\x02\x00\x00\x00\x01\x00\x00\x00ab").unwrap_err(), FrameError::Trailing { bytes: 1 });
 }
 
 #[test]
 fn what_would_not_be_taken_is_not_sent() {
     let now = Instant::now();
-    let context = Context {
-        deadline: now + Duration::from_secs(1 << 20),
-        request: 1,
-        traceparent: None,
-        tenant: None,
-        revision: [0; 16],
-        idempotency_key: 0,
-    };
-    let call = Call { function: FunctionKey([0; 16]), context, image: Vec::new() };
+    let context =
+        Context { deadline: now + Duration::from_secs(1 << 20), request: 1, traceparent: None, revision: [0; 16] };
+    let call = Call { function: FunctionKey([0; 16]), context, is_idempotent: false, image: Vec::new() };
     // Longer than a day is a day.
     assert_eq!(Request::of(&call, now).unwrap().remaining, Duration::from_micros(REMAINING_US_MAX));
     let with = |change: &dyn Fn(&mut Call)| {
@@ -223,11 +207,10 @@ fn what_would_not_be_taken_is_not_sent() {
         Request::of(&changed, now).unwrap_err()
     };
     assert_eq!(with(&|call| call.context.request = 0), FrameError::Request);
-    assert_eq!(with(&|call| call.context.tenant = Some("a\0".into())), FrameError::Tenant);
     let long: String = "t".repeat(129);
     assert_eq!(
-        with(&|call| call.context.tenant = Some(long.as_str().into())),
-        FrameError::TenantTooLong { bytes: 129 }
+        with(&|call| call.context.traceparent = Some(long.as_str().into())),
+        FrameError::TraceparentTooLong { bytes: 129 }
     );
     assert_eq!(with(&|call| call.context.traceparent = Some("é".into())), FrameError::Traceparent);
     let bytes = IMAGE_BYTES_MAX as usize + 1;

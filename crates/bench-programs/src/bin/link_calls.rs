@@ -129,15 +129,8 @@ async fn calls(peer: &Arc<Peer>, size: usize, in_flight: usize, round: Duration)
 }
 
 fn call(now: Instant, size: usize) -> Call {
-    let context = Context {
-        deadline: now + CALL_TIMEOUT,
-        request: 1,
-        traceparent: None,
-        tenant: None,
-        revision: [0; 16],
-        idempotency_key: 0,
-    };
-    Call { function: FunctionKey([0; 16]), context, image: vec![1; size] }
+    let context = Context { deadline: now + CALL_TIMEOUT, request: 1, traceparent: None, revision: [0; 16] };
+    Call { function: FunctionKey([0; 16]), context, is_idempotent: false, image: vec![1; size] }
 }
 
 /// What this process and `other` have used of the processors.

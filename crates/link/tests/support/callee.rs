@@ -19,7 +19,6 @@ pub struct Script {
     pub ended: AtomicUsize,
     pub dropped: AtomicUsize,
     pub last: Mutex<Option<Call>>,
-    keys: Mutex<Vec<u128>>,
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
@@ -34,11 +33,6 @@ impl Script {
 
     pub fn dropped(&self) -> usize {
         self.dropped.load(Ordering::SeqCst)
-    }
-
-    /// The idempotency keys of all calls.
-    pub fn keys(&self) -> Vec<u128> {
-        self.keys.lock().unwrap().clone()
     }
 
     pub fn last(&self) -> Call {
@@ -81,7 +75,6 @@ impl Callee for Scripted {
                 return Err(CallFailure::refused("another revision"));
             }
             script.begun.fetch_add(1, Ordering::SeqCst);
-            script.keys.lock().unwrap().push(call.context.idempotency_key);
             let image = call.image.clone();
             *script.last.lock().unwrap() = Some(call);
             let mut running = Running { script: script.clone(), is_ended: false };

@@ -23,14 +23,12 @@ pub fn context(timeout: Duration) -> Context {
         deadline: Instant::now() + timeout,
         request: 1,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        tenant: Some("acme".into()),
         revision: REVISION,
-        idempotency_key: 0,
     }
 }
 
 pub fn call_in(timeout: Duration, image: impl Into<Vec<u8>>) -> Call {
-    Call { function: callee::FUNCTION, context: context(timeout), image: image.into() }
+    Call { function: callee::FUNCTION, context: context(timeout), is_idempotent: false, image: image.into() }
 }
 
 pub fn call(image: impl Into<Vec<u8>>) -> Call {
@@ -38,9 +36,7 @@ pub fn call(image: impl Into<Vec<u8>>) -> Call {
 }
 
 pub fn idempotent(image: impl Into<Vec<u8>>) -> Call {
-    let mut call = call(image);
-    call.context.idempotency_key = 0xfeed;
-    call
+    Call { is_idempotent: true, ..call(image) }
 }
 
 pub fn unknown(image: impl Into<Vec<u8>>) -> Call {

@@ -150,9 +150,8 @@ async fn call(
     revision: isomer_wire::Revision,
     image: Vec<u8>,
 ) -> isomer_wire::call::Answer {
-    let context =
-        Context { deadline: deadline(), request: 1, traceparent: None, tenant: None, revision, idempotency_key: 0 };
-    callee.call(Call { function, context, image }).await
+    let context = Context { deadline: deadline(), request: 1, traceparent: None, revision };
+    callee.call(Call { function, context, is_idempotent: false, image }).await
 }
 
 /// A byte of a result's image that is neither what it should be nor one that the caller sent itself: padding may still hold what
