@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 use crate::engines::Engines;
 use crate::host::{ConfigProvider, GrantTable, KeyValueProvider, SecretsProvider, SqlProvider};
 use crate::kv::KvError;
-use crate::outbound::{AuthorityError, HostRule, OutboundClient, OutboundPolicy, Outgoing};
+use crate::outbound::{AuthorityError, AuthorityFiles, HostRule, OutboundClient, OutboundPolicy, Outgoing};
 use crate::place::{AppFiles, OutsideError, Place};
 use crate::schemas;
 use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
@@ -88,6 +88,7 @@ impl Capabilities {
         let (mut kv_grants, mut sql_grants) = (GrantTable::new(by), GrantTable::new(by));
         let (mut config_grants, mut secret_grants) = (GrantTable::new(by), GrantTable::new(by));
         let mut outbound: BTreeMap<String, Arc<dyn Outbound>> = BTreeMap::new();
+        let mut authorities = AuthorityFiles::new(engines.network.authorities(), &place.account);
         for (component, it) in &app.components {
             let (component, grants) = (component.as_str(), &it.grants);
             let mut stores = BTreeMap::new();
@@ -123,7 +124,8 @@ impl Capabilities {
                 .iter()
                 .filter_map(|name| secrets.get(&name.value).map(|secret| (name.value.to_string(), secret.clone())));
             secret_grants.insert(component, of_component.collect());
-            outbound.insert(component.to_owned(), Arc::new(client(component, grants, place, engines)?));
+            outbound
+                .insert(component.to_owned(), Arc::new(client(component, grants, place, engines, &mut authorities)?));
         }
         let providers: Vec<Arc<dyn Provider>> = vec![
             Arc::new(KeyValueProvider::new(kv_grants)),
@@ -191,14 +193,14 @@ fn client(
     grants: &Grants,
     place: &Place,
     engines: &Engines,
+    authorities: &mut AuthorityFiles<'_>,
 ) -> Result<OutboundClient, CapabilityError> {
     let rules = grants.http.iter().map(|host| HostRule::from(&host.value)).collect();
     let mut trusted = Vec::new();
     for host in &grants.http {
         let Some(file) = &host.value.authority else { continue };
         let path = place.files.read_only(file).map_err(|source| CapabilityError::AuthorityOutside { source })?;
-        let authorities = engines.network.authorities().with_file(&path, &place.files.shown(file))?;
-        trusted.push((HostRule::from(&host.value), authorities));
+        trusted.push((HostRule::from(&host.value), authorities.get(path, &place.files.shown(file))?));
     }
     let (network, policy) =
         (engines.network.clone(), OutboundPolicy::new(component, rules).granted_by(place.granted_by));

@@ -1,20 +1,45 @@
 //! Which certificate authorities outgoing HTTPS trusts: those that Mozilla trusts, and files of further ones.
+//!
+//! Files that an app brings are a tenant's word, and are read whenever the app is loaded. So each is read once however many grants name it
+//! ([`AuthorityFiles`]), their number and their bytes are bounded, and what is kept of them is charged.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
+use isomer_display::size;
+use isomer_runtime::{Account, HostMemory, OutOfMemory};
+use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 
-/// Bytes of a file of authorities: a system's bundle has a tenth of that.
+use super::connect;
+
+/// Bytes of a file of authorities that whoever runs the process names: a system's bundle has a tenth of that.
 const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes of one that an app brings: twice what all public ones take.
+const APP_FILE_BYTES_MAX: u64 = 512 << 10;
+
+/// Such files of an app, all its components together. Grants that name a further one are refused.
+const APP_FILES_MAX: usize = 8;
+
+/// What trusting a file takes beside the file's own bytes: a list of all authorities, and the settings of TLS.
+const TRUST_BYTES: usize = 64 << 10;
 
 /// The certificate authorities that outgoing HTTPS trusts. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Authorities(Arc<RootCertStore>);
+pub struct Authorities(Arc<Trusted>);
+
+#[derive(Debug)]
+struct Trusted {
+    roots: Arc<RootCertStore>,
+    tls: Arc<ClientConfig>,
+    _memory: Option<HostMemory>,
+}
 
 /// A file of authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +58,20 @@ pub enum AuthorityError {
         /// The file.
         path: PathBuf,
     },
+    /// The app's grants name too many.
+    #[error("`{}` is one file of certificate authorities too many: an app may have {APP_FILES_MAX}; put several into one", path.display())]
+    TooMany {
+        /// The first that is too many.
+        path: PathBuf,
+    },
+    /// The account cannot pay for it.
+    #[error("there is no memory left for the certificate authorities in `{}`", path.display())]
+    NoMemory {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: OutOfMemory,
+    },
 }
 
 impl Authorities {
@@ -47,34 +86,92 @@ impl Authorities {
     /// # Errors
     /// When it cannot be read, or has no certificate.
     pub fn with_file(&self, path: &Path, shown: &Path) -> Result<Self, AuthorityError> {
-        let unreadable = |source| AuthorityError::Unreadable { path: shown.to_owned(), source };
-        let mut pem = Vec::new();
-        File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut pem)).map_err(unreadable)?;
-        if pem.len() as u64 > FILE_BYTES_MAX {
-            let error = format!("it has more than {} MiB", FILE_BYTES_MAX >> 20);
-            return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, error)));
-        }
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let roots = Arc::new(self.and(&read(path, shown, FILE_BYTES_MAX)?, shown)?);
+        let tls = Arc::new(connect::tls_config(&roots));
+        Ok(Self(Arc::new(Trusted { roots, tls, _memory: None })))
+    }
+
+    /// The same for a file of an app, which `account` pays for.
+    fn with_file_of(&self, account: &Arc<Account>, path: &Path, shown: &Path) -> Result<Self, AuthorityError> {
+        let pem = read(path, shown, APP_FILE_BYTES_MAX)?;
+        let memory = account
+            .charge_host_memory(TRUST_BYTES + pem.len())
+            .map_err(|source| AuthorityError::NoMemory { path: shown.to_owned(), source })?;
+        let roots = Arc::new(self.and(&pem, shown)?);
+        let mut tls = connect::tls_config(&roots);
+        // Servers that an app chooses could have much kept here.
+        tls.resumption = Resumption::disabled();
+        Ok(Self(Arc::new(Trusted { roots, tls: Arc::new(tls), _memory: Some(memory) })))
+    }
+
+    fn and(&self, pem: &[u8], shown: &Path) -> Result<RootCertStore, AuthorityError> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let certificates = certificates.map_err(|error| {
-            unreadable(io::Error::new(io::ErrorKind::InvalidData, format!("it is damaged: {error}")))
+            let error = io::Error::new(io::ErrorKind::InvalidData, format!("it is damaged: {error}"));
+            AuthorityError::Unreadable { path: shown.to_owned(), source: error }
         })?;
-        let mut roots = RootCertStore::clone(&self.0);
+        let mut roots = RootCertStore::clone(&self.0.roots);
         // System bundles have a few that no one can use.
         let (added, _) = roots.add_parsable_certificates(certificates);
         if added == 0 {
             return Err(AuthorityError::Empty { path: shown.to_owned() });
         }
-        Ok(Self(Arc::new(roots)))
+        Ok(roots)
     }
 
-    pub(super) fn roots(&self) -> &Arc<RootCertStore> {
-        &self.0
+    /// How clients that trust these speak TLS.
+    pub(super) fn tls(&self) -> &Arc<ClientConfig> {
+        &self.0.tls
     }
 }
 
 impl From<RootCertStore> for Authorities {
     fn from(roots: RootCertStore) -> Self {
-        Self(Arc::new(roots))
+        let roots = Arc::new(roots);
+        let tls = Arc::new(connect::tls_config(&roots));
+        Self(Arc::new(Trusted { roots, tls, _memory: None }))
+    }
+}
+
+fn read(path: &Path, shown: &Path, bytes_max: u64) -> Result<Vec<u8>, AuthorityError> {
+    let unreadable = |source| AuthorityError::Unreadable { path: shown.to_owned(), source };
+    let mut pem = Vec::new();
+    File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut pem)).map_err(unreadable)?;
+    if pem.len() as u64 > bytes_max {
+        let error = format!("it has more than {}", size(bytes_max));
+        return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, error)));
+    }
+    Ok(pem)
+}
+
+/// The files of authorities that the grants of one app name.
+pub(crate) struct AuthorityFiles<'a> {
+    /// Who is trusted beside them.
+    base: &'a Authorities,
+    account: &'a Arc<Account>,
+    read: BTreeMap<PathBuf, Authorities>,
+}
+
+impl<'a> AuthorityFiles<'a> {
+    /// None so far. `account` pays for them.
+    pub(crate) fn new(base: &'a Authorities, account: &'a Arc<Account>) -> Self {
+        Self { base, account, read: BTreeMap::new() }
+    }
+
+    /// Those in a file, read if it is asked for the first time. `shown` is how an error names it.
+    ///
+    /// # Errors
+    /// When it cannot be read, has no certificate, is too large or one too many, or there is no memory for it.
+    pub(crate) fn get(&mut self, path: PathBuf, shown: &Path) -> Result<Authorities, AuthorityError> {
+        if let Some(known) = self.read.get(&path) {
+            return Ok(known.clone());
+        }
+        if self.read.len() >= APP_FILES_MAX {
+            return Err(AuthorityError::TooMany { path: shown.to_owned() });
+        }
+        let authorities = self.base.with_file_of(self.account, &path, shown)?;
+        self.read.insert(path, authorities.clone());
+        Ok(authorities)
     }
 }
 
@@ -89,9 +186,9 @@ mod tests {
         let authority = include_str!("../../tests/outbound/tls/ca.pem");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            Authorities::public().with_file(&path, Path::new("ca.pem")).map(|found| found.roots().len())
+            Authorities::public().with_file(&path, Path::new("ca.pem")).map(|found| found.0.roots.len())
         };
-        let public = Authorities::public().roots().len();
+        let public = Authorities::public().0.roots.len();
         assert_eq!(read(authority).unwrap(), public + 1);
         assert_eq!(read(&format!("# ours\n{authority}\n{authority}")).unwrap(), public + 2);
         for (text, why) in [
@@ -105,5 +202,43 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let missing = Authorities::public().with_file(&path, Path::new("ca.pem")).unwrap_err();
         assert!(missing.to_string().contains("`ca.pem`"), "{missing}");
+    }
+
+    #[test]
+    fn a_file_of_an_app_is_read_once_and_charged_while_it_is_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = include_str!("../../tests/outbound/tls/ca.pem");
+        let path = |name: &str| folder.path().join(name);
+        for number in 0..=APP_FILES_MAX {
+            std::fs::write(path(&number.to_string()), authority).unwrap();
+        }
+        let limits =
+            isomer_runtime::AccountLimits { memory_bytes: 1 << 20, ..isomer_runtime::AccountLimits::UNLIMITED };
+        let (public, account) = (Authorities::public(), Account::new("t".into(), limits));
+        let mut files = AuthorityFiles::new(&public, &account);
+        let shown = Path::new("ca.pem");
+        let first = files.get(path("0"), shown).unwrap();
+        let each = account.used().host_bytes;
+        assert!(each > authority.len() as u64, "{each}");
+        for _ in 0..1000 {
+            assert!(Arc::ptr_eq(&files.get(path("0"), shown).unwrap().0, &first.0));
+        }
+        assert_eq!(account.used().host_bytes, each);
+        for number in 1..APP_FILES_MAX {
+            files.get(path(&number.to_string()), shown).unwrap();
+        }
+        let refused = files.get(path(&APP_FILES_MAX.to_string()), shown).unwrap_err();
+        assert!(matches!(refused, AuthorityError::TooMany { .. }), "{refused}");
+        drop(files);
+        assert_eq!(account.used().host_bytes, each);
+        drop(first);
+        assert_eq!(account.used().host_bytes, 0);
+        let poor = isomer_runtime::AccountLimits { memory_bytes: each - 1, ..limits };
+        let poor = Account::new("poor".into(), poor);
+        let refused = AuthorityFiles::new(&public, &poor).get(path("0"), shown).unwrap_err();
+        assert!(matches!(refused, AuthorityError::NoMemory { .. }), "{refused}");
+        std::fs::write(path("0"), authority.repeat((512 << 10) / authority.len() + 1)).unwrap();
+        let refused = AuthorityFiles::new(&public, &account).get(path("0"), shown).unwrap_err();
+        assert!(matches!(refused, AuthorityError::Unreadable { .. }), "{refused}");
     }
 }

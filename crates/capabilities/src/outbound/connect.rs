@@ -8,21 +8,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use wasmtime_wasi_http::Error;
 
-use super::authorities::Authorities;
 use super::policy::Host;
 
 /// Time after which the next address is tried beside one that has not answered (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Addresses of a name that are tried, each with a socket of its own; further ones are not.
+/// Addresses of a name that are tried; further ones are not.
 const ADDRESSES_MAX: usize = 16;
 
 /// A stream of bytes to a server.
@@ -31,28 +31,39 @@ pub(super) enum Connection {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// How clients that trust `authorities` speak TLS.
-pub(super) fn tls_config(authorities: &Authorities) -> Arc<ClientConfig> {
+/// How clients that trust `roots` speak TLS.
+pub(super) fn tls_config(roots: &Arc<RootCertStore>) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring supports the default versions of TLS")
-        .with_root_certificates(authorities.roots().clone())
+        .with_root_certificates(roots.clone())
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Arc::new(config)
+    config
 }
 
 /// Connects to one of `addresses`: each is tried beside those before it that have not answered in a while, families in turn (RFC 8305). The
-/// first connection that is made is the one; also says which address it leads to.
-pub(super) async fn tcp(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, IpAddr), Error> {
+/// first connection that is made is the one; also says which address it leads to. The caller has a right to one connection; each attempt beside
+/// another one takes a further one of `connections`, and waits where there is none: a name with many silent addresses must not open more
+/// sockets than there may be connections.
+pub(super) async fn tcp(
+    addresses: &[IpAddr],
+    port: u16,
+    connections: &Arc<Semaphore>,
+) -> Result<(TcpStream, IpAddr), Error> {
     let mut waiting = in_turn(addresses).into_iter().take(ADDRESSES_MAX).peekable();
     let mut attempts = FuturesUnordered::new();
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
-        attempts.extend(waiting.next().map(|address| async move {
-            TcpStream::connect(SocketAddr::new(address, port)).await.map(|stream| (stream, address))
-        }));
+        let beside =
+            if attempts.is_empty() { Some(None) } else { connections.clone().try_acquire_owned().ok().map(Some) };
+        if let Some(beside) = beside {
+            attempts.extend(waiting.next().map(|address| async move {
+                let _beside = beside;
+                TcpStream::connect(SocketAddr::new(address, port)).await.map(|stream| (stream, address))
+            }));
+        }
         tokio::select! {
             biased;
             ended = attempts.next() => match ended {

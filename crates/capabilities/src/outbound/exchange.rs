@@ -175,6 +175,7 @@ impl Exchange {
             parts.headers = request.headers().clone();
             parts
         });
+        let closing = Closing { task: line.task.clone(), kept: Arc::default() };
         let sent = line.send(request);
         let response = match tokio::time::timeout(self.timeouts.first_byte, sent).await {
             Err(_) => return Err(Failed::Finally(Error::ConnectionReadTimeout)),
@@ -191,7 +192,6 @@ impl Exchange {
             }
         };
         let (done, is_done) = oneshot::channel();
-        let closing = Closing { task: line.task.clone(), kept: Arc::default() };
         let (ended, failure) = (line.ended.clone(), line.failure.clone());
         let end = End {
             kept: closing.kept.clone(),

@@ -86,17 +86,19 @@ impl Kept {
         };
         idle.lines.push(Waiting { to, line, since: Instant::now(), _place: place, _memory: memory });
         if !std::mem::replace(&mut idle.watched, true) {
-            let (kept, time) = (Arc::downgrade(self), self.time);
+            let (kept, mut until) = (Arc::downgrade(self), Instant::now() + self.time);
             runtime.spawn(async move {
                 loop {
-                    tokio::time::sleep(time).await;
+                    tokio::time::sleep_until(until).await;
                     let Some(kept) = kept.upgrade() else { return };
                     let mut idle = locked(&kept.idle);
                     kept.close_old(&mut idle);
-                    if idle.lines.is_empty() {
+                    // The first was used before the others.
+                    let Some(oldest) = idle.lines.first() else {
                         idle.watched = false;
                         return;
-                    }
+                    };
+                    until = oldest.since + kept.time;
                 }
             });
         }

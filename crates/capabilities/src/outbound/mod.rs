@@ -29,7 +29,7 @@ use futures::future::BoxFuture;
 use http::Uri;
 use http::uri::Scheme;
 use isomer_runtime::{Account, Denials, foreign};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
@@ -38,6 +38,7 @@ use kept::Kept;
 use policy::Host;
 
 pub use address::Reach;
+pub(crate) use authorities::AuthorityFiles;
 pub use authorities::{Authorities, AuthorityError};
 pub use policy::{HostRule, OutboundPolicy};
 pub use resolve::{Resolve, SystemResolver};
@@ -98,7 +99,6 @@ pub fn public_roots() -> RootCertStore {
 #[derive(Clone)]
 pub struct OutboundNetwork {
     authorities: Authorities,
-    tls: Arc<ClientConfig>,
     resolver: Arc<dyn Resolve>,
     limits: OutboundLimits,
     /// By `HOST` or `HOST:PORT`: for tests.
@@ -125,14 +125,13 @@ impl OutboundNetwork {
 
     /// With another resolver or other certificate authorities.
     pub fn with(limits: OutboundLimits, resolver: Arc<dyn Resolve>, roots: RootCertStore) -> Self {
-        let authorities = Authorities::from(roots);
-        Self { tls: connect::tls_config(&authorities), authorities, resolver, limits, stubs: Arc::default() }
+        Self { authorities: Authorities::from(roots), resolver, limits, stubs: Arc::default() }
     }
 
     /// The same network, which trusts `authorities`.
     #[must_use]
     pub fn trusting(self, authorities: Authorities) -> Self {
-        Self { tls: connect::tls_config(&authorities), authorities, ..self }
+        Self { authorities, ..self }
     }
 
     /// The same network, in which requests to these hosts (`HOST` or `HOST:PORT`) go to these addresses instead, without TLS. They are not
@@ -165,7 +164,7 @@ pub struct OutboundClient {
     connections: Arc<Semaphore>,
     kept: Arc<Kept>,
     /// Hosts for which further authorities are trusted.
-    trusted: Arc<[(HostRule, Arc<ClientConfig>)]>,
+    trusted: Arc<[(HostRule, Authorities)]>,
     denials: Option<Arc<Denials>>,
 }
 
@@ -206,8 +205,7 @@ impl OutboundClient {
     /// The same client, which trusts further certificate authorities for the hosts of these rules.
     #[must_use]
     pub fn trusting(self, trusted: Vec<(HostRule, Authorities)>) -> Self {
-        let trusted = trusted.into_iter().map(|(rule, authorities)| (rule, connect::tls_config(&authorities)));
-        Self { trusted: trusted.collect(), ..self }
+        Self { trusted: trusted.into(), ..self }
     }
 
     /// The same client, which charges `account` for connections that are not in use; what an exchange holds is charged by who sends.
@@ -230,7 +228,7 @@ impl OutboundClient {
     }
 
     /// Send `request`; the response once its head has come. A connection that was used before is taken if there is one; where it turns out to be
-    /// closed, the request is sent again if that cannot do anything twice.
+    /// closed, the request is sent again over a new one if that cannot do anything twice.
     ///
     /// # Errors
     /// `HttpRequestDenied` where the host isn't granted, `DestinationIpProhibited` where it leads to addresses that the grant
@@ -264,7 +262,11 @@ impl OutboundClient {
             match exchange.run(line, request, true).await {
                 Ok(outgoing) => return Ok(outgoing),
                 Err(Failed::Finally(error)) => return Err(error),
-                Err(Failed::Unsent(again)) => request = *again,
+                Err(Failed::Unsent(again)) => {
+                    // Once: the server may have closed because of this request (RFC 9110, section 9.2.2), and would over each of them.
+                    request = *again;
+                    break;
+                }
             }
         }
         let connecting = self.connect(&exchange.to, permit);
@@ -280,15 +282,15 @@ impl OutboundClient {
     /// Makes a connection.
     async fn connect(&self, to: &Destination, permit: Permit) -> Result<Line, Error> {
         if let Some(stub) = self.network.stub_for(to) {
-            let (stream, address) = connect::tcp(&[stub.ip()], stub.port()).await?;
+            let (stream, address) = connect::tcp(&[stub.ip()], stub.port(), &self.connections).await?;
             return Line::open(connect::Connection::Plain(stream), address, permit).await;
         }
         let addresses = self.addresses(to).await?;
-        let (stream, address) = connect::tcp(&addresses, to.port).await?;
+        let (stream, address) = connect::tcp(&addresses, to.port, &self.connections).await?;
         let connection = if to.tls {
             let trusted = self.trusted.iter().find(|(rule, _)| rule.matches(&to.host, to.port));
-            let config = trusted.map_or(&self.network.tls, |(_, config)| config);
-            connect::tls(config.clone(), &to.host, stream).await?
+            let authorities = trusted.map_or(&self.network.authorities, |(_, authorities)| authorities);
+            connect::tls(authorities.tls().clone(), &to.host, stream).await?
         } else {
             connect::Connection::Plain(stream)
         };

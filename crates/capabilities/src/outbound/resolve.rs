@@ -11,15 +11,15 @@ pub trait Resolve: Send + Sync + 'static {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// The resolver of the operating system; names below `localhost` are this machine, which not every system knows.
+/// The resolver of the operating system; `localhost` and the names below it are this machine, which not every system knows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            // RFC 6761, section 6.3; most systems look up `localhost` itself and ask a name server for those below it.
-            if name.ends_with(".localhost") {
+            // RFC 6761, section 6.3; systems may ask a name server for those below it.
+            if name == "localhost" || name.ends_with(".localhost") {
                 return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
             }
             let name = name.to_owned();
@@ -39,8 +39,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn names_below_localhost_are_this_machine() {
-        let found = SystemResolver.resolve("api.localhost").await.unwrap();
-        assert!(found.iter().all(IpAddr::is_loopback) && found.len() == 2, "{found:?}");
+    async fn localhost_and_names_below_it_are_this_machine() {
+        for name in ["localhost", "api.localhost"] {
+            let found = SystemResolver.resolve(name).await.unwrap();
+            assert!(found.iter().all(IpAddr::is_loopback) && found.len() == 2, "{name}: {found:?}");
+        }
     }
 }

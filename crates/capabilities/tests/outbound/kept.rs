@@ -98,6 +98,24 @@ async fn a_request_is_sent_again_if_that_cannot_do_anything_twice() {
 }
 
 #[tokio::test]
+async fn a_request_that_makes_its_server_close_is_not_sent_over_each_connection() {
+    let (port, mut lines) = server::counting().await;
+    let client = client(&names(), vec![rule("app.localhost", false)], patient());
+    let uri = format!("http://app.localhost:{port}/");
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(client.send(get(&uri), None).await.unwrap());
+    }
+    for answer in open {
+        text(answer).await;
+    }
+    told(&mut lines);
+    // Three wait; the one that was used last is tried, and then a new one.
+    assert_eq!(text(client.send(get(&format!("{uri}never")), None).await.unwrap()).await.1, "4.1");
+    assert_eq!(told(&mut lines), ["3 GET /never", "4 GET /never"]);
+}
+
+#[tokio::test]
 async fn what_must_not_be_sent_twice_takes_no_connection_that_has_waited() {
     let (port, _) = server::counting().await;
     let limits = OutboundLimits { idle_time_unrepeatable: std::time::Duration::ZERO, ..patient() };

@@ -338,7 +338,6 @@ async fn a_request_without_a_body_says_that_it_has_none() {
             assert_eq!(head(method, pieces, None).await, "content-length: 0", "{method} {pieces:?}");
         }
         assert_eq!(head(method, Some(NOTHING), Some("0")).await, "content-length: 0", "{method}");
-        assert_eq!(head(method, Some(&["some", "thing"]), None).await, "transfer-encoding: chunked", "{method}");
         assert_eq!(head(method, Some(&["some", "thing"]), Some("9")).await, "content-length: 9", "{method}");
     }
     for method in ["GET", "HEAD", "DELETE", "OPTIONS"] {
@@ -346,6 +345,58 @@ async fn a_request_without_a_body_says_that_it_has_none() {
             assert_eq!(head(method, pieces, None).await, "", "{method} {pieces:?}");
         }
     }
+    // A small body is sent as a whole, with its length.
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        assert_eq!(head(method, Some(&["some", "", "thing"]), None).await, "content-length: 9", "{method}");
+    }
+    // These have none, whatever a guest gives them without saying how long it is.
+    for method in ["GET", "HEAD"] {
+        assert_eq!(head(method, Some(&["some", "thing"]), None).await, "", "{method}");
+    }
+}
+
+/// A body of which nothing is known before it comes.
+fn pieces(pieces: Vec<Result<http_body::Frame<Bytes>, Error>>) -> WasiBody {
+    let pieces = futures::stream::unfold(pieces.into_iter(), async |mut pieces| {
+        tokio::task::yield_now().await;
+        Some((pieces.next()?, pieces))
+    });
+    StreamBody::new(pieces).boxed_unsync()
+}
+
+#[tokio::test]
+async fn what_is_more_than_a_small_body_is_sent_in_chunks_and_nothing_is_lost() {
+    let names = Names::with(&[("app.localhost", &["127.0.0.1"])]);
+    let client = client(&names, vec![rule("app.localhost", false)], OutboundLimits::default());
+    let (recording, mut heads) = server::recording().await;
+    let echo = server::echo().await;
+    for (bytes, framing) in [(64 << 10, "content-length: 65536"), ((64 << 10) + 1, "transfer-encoding: chunked")] {
+        let sent: Vec<u8> = (0..bytes).map(|index: usize| u8::try_from(index % 251).unwrap()).collect();
+        let body =
+            || pieces(sent.chunks(10_000).map(|it| Ok(http_body::Frame::data(Bytes::copy_from_slice(it)))).collect());
+        let post = |port: u16| {
+            let mut request = request(&format!("http://app.localhost:{port}/mirror"), body());
+            *request.method_mut() = http::Method::POST;
+            request
+        };
+        assert_eq!(text(client.send(post(recording), None).await.unwrap()).await.0, 200);
+        let head = heads.recv().await.unwrap().to_ascii_lowercase();
+        assert!(head.contains(framing), "{bytes}: {head}");
+        let (response, io) = client.send(post(echo), None).await.unwrap();
+        let (mirrored, _) = tokio::join!(response.into_body().collect(), io);
+        assert!(mirrored.unwrap().to_bytes() == sent, "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_fails_is_not_taken_for_one_that_has_ended() {
+    let names = Names::with(&[("app.localhost", &["127.0.0.1"])]);
+    let client = client(&names, vec![rule("app.localhost", false)], OutboundLimits::default());
+    let (port, _heads) = server::recording().await;
+    let failing = pieces(vec![Ok(http_body::Frame::data(Bytes::from_static(b"half"))), Err(Error::HttpProtocolError)]);
+    let mut request = request(&format!("http://app.localhost:{port}/"), failing);
+    *request.method_mut() = http::Method::POST;
+    assert!(client.send(request, None).await.is_err());
 }
 
 #[tokio::test]
@@ -369,6 +420,18 @@ async fn an_address_that_does_not_answer_does_not_hold_up_the_next_one() {
     let sent = client.send(get(&format!("http://app.localhost:{port}/")), None);
     let answer = tokio::time::timeout(Duration::from_secs(30), sent).await.expect("the second address answers");
     assert_eq!(text(answer.unwrap()).await.0, 200);
+    // An attempt beside another one is a connection, too.
+    for (connections_max, expected) in [(1, Err("ConnectionTimeout".to_owned())), (2, Ok(200))] {
+        let connect_timeout = Duration::from_secs(if connections_max == 1 { 1 } else { 60 });
+        let limits = OutboundLimits { connections_max, connect_timeout, ..OutboundLimits::default() };
+        let names = Names::with(&[("app.localhost", &["127.0.0.2 127.0.0.1"])]);
+        let client = self::client(&names, vec![rule("app.localhost", false)], limits);
+        let answer = match client.send(get(&format!("http://app.localhost:{port}/")), None).await {
+            Ok(answer) => Ok(text(answer).await.0),
+            failed => Err(error(failed)),
+        };
+        assert_eq!(answer, expected, "{connections_max}");
+    }
     // All are tried, and the error is that of a server, not of a family without a route.
     let refusing = Names::with(&[("app.localhost", &["127.0.0.1 ::1 127.0.0.3"])]);
     let client = self::client(&refusing, vec![rule("app.localhost", false)], OutboundLimits::default());
