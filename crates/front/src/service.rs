@@ -133,7 +133,7 @@ impl Service {
                     line.record.status = response.status().as_u16();
                 }
                 let (mut head, body) = response.into_parts();
-                let is_stream = is_event_stream(&head.headers);
+                let is_stream = !is_head && !has_no_content(head.status) && is_event_stream(&head.headers);
                 let allowed = if is_stream { target.stream.max } else { target.deadline };
                 let events = is_stream.then(|| EventClock::new(target.stream, start.into(), Instant::now().into()));
                 let coded = accepts.and_then(|accepts| {
@@ -316,14 +316,20 @@ fn scheme(uri: &Uri, connection: &Traffic, origin: Option<&Origin>) -> Result<Sc
     if said.is_some_and(|said| *said != Scheme::HTTP && *said != Scheme::HTTPS) {
         return Err(SCHEME);
     }
-    if connection.secured().is_some() {
-        return Ok(Scheme::HTTPS);
-    }
+    let is_secured = connection.secured().is_some();
     if connection.ends().is_some_and(|ends| ends.is_trusted) {
-        let told = origin.and_then(|origin| origin.scheme.as_ref()).or(said);
-        return Ok(told.cloned().unwrap_or(Scheme::HTTP));
+        // How the client came to the proxy, which may have come to us in another way.
+        if let Some(told) = origin.and_then(|origin| origin.scheme.clone()) {
+            return Ok(told);
+        }
+        let is_https = is_secured || said == Some(&Scheme::HTTPS);
+        return Ok(if is_https { Scheme::HTTPS } else { Scheme::HTTP });
     }
-    if said == Some(&Scheme::HTTPS) { Err(INSECURE) } else { Ok(Scheme::HTTP) }
+    match said {
+        _ if is_secured => Ok(Scheme::HTTPS),
+        Some(said) if *said == Scheme::HTTPS => Err(INSECURE),
+        _ => Ok(Scheme::HTTP),
+    }
 }
 
 /// An absolute target may have no path (`http://shop.example?q=1`), which means the path `/` (RFC 9110, section 4.2.3).

@@ -60,7 +60,7 @@ impl Alone {
         let unread = request.http.method() == http::Method::HEAD;
         let (head_sender, mut head) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
-        let signals = Signals::new(request.until(), request.stream_allowed);
+        let signals = Signals::new(request.until(), (!unread).then_some(request.stream_allowed));
         let exchange = Exchange { head: Head::new(head_sender, signals.clone()), ended, signals: signals.clone() };
         let account = self.account().clone();
         let run: BoxFuture<'static, ()> = Box::pin(async move {

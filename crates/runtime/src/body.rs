@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::Either;
+use futures::task::AtomicWaker;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
@@ -37,6 +38,8 @@ pub(crate) struct Signals {
     unasked: AtomicBool,
     /// The handler has returned and nothing of it runs any more, so a body that is still open will never be finished.
     returned: AtomicBool,
+    /// Who reads the body meanwhile: often another task than the run's.
+    reader: AtomicWaker,
     /// When the request must be over.
     until: Until,
     /// The same where its response is a stream of server-sent events.
@@ -48,15 +51,20 @@ pub(crate) struct Signals {
 const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 impl Signals {
-    /// Those of a request that must be over by `until`; if its response is a stream, when `stream_allowed` have passed since it came.
-    pub(crate) fn new(until: Until, stream_allowed: Duration) -> Arc<Self> {
-        let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);
-        let later = until.deadline.checked_add(allowed.saturating_sub(until.allowed));
-        let until_of_stream = later.map_or(until, |deadline| Until { deadline, allowed });
+    /// Those of a request that must be over by `until`; if its response is a stream, when `stream_allowed` have passed since it came. `None`:
+    /// the client reads no body, so it must be over by `until` in any case.
+    pub(crate) fn new(until: Until, stream_allowed: Option<Duration>) -> Arc<Self> {
+        let until_of_stream = stream_allowed.and_then(|stream_allowed| {
+            let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);
+            let deadline = until.deadline.checked_add(allowed.saturating_sub(until.allowed))?;
+            Some(Until { deadline, allowed })
+        });
+        let until_of_stream = until_of_stream.unwrap_or(until);
         Arc::new(Self {
             failed: OnceLock::new(),
             unasked: AtomicBool::new(false),
             returned: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
             until,
             until_of_stream,
             is_stream: AtomicBool::new(false),
@@ -75,15 +83,20 @@ impl Signals {
     /// Notes that the handler has returned with its response's body open.
     pub(crate) fn set_returned(&self) {
         self.returned.store(true, Ordering::Release);
+        self.reader.wake();
     }
 
-    fn has_returned(&self) -> bool {
+    /// Returns whether the handler has returned. If it has not, `cx` is woken when it does.
+    fn poll_returned(&self, cx: &Context<'_>) -> bool {
+        if !self.returned.load(Ordering::Acquire) {
+            self.reader.register(cx.waker());
+        }
         self.returned.load(Ordering::Acquire)
     }
 
     /// Notes the head of the response, which decides how long the request may take.
     pub(crate) fn answered<B>(&self, response: &http::Response<B>) {
-        if is_event_stream(response.headers()) {
+        if is_event_stream(response.headers()) && !has_no_content(response.status()) {
             self.is_stream.store(true, Ordering::Release);
         }
     }
@@ -274,11 +287,15 @@ impl ResponseBody {
                 return Poll::Ready(frame);
             }
         }
-        match self.rest {
-            Rest::Reader(_) | Rest::Elsewhere if !self.signals.has_returned() => Poll::Pending,
-            // A handler of 0.2 that returned and kept the body open in a forgotten handle: nothing is left that could end it.
-            _ => Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseIncomplete)))),
+        if matches!(self.rest, Rest::Reader(_) | Rest::Elsewhere) && !self.signals.poll_returned(cx) {
+            return Poll::Pending;
         }
+        // A run of another thread may have finished the body since it was looked at.
+        if let Poll::Ready(frame) = self.poll_inner(cx) {
+            return Poll::Ready(frame);
+        }
+        // A handler of 0.2 that returned and kept the body open in a forgotten handle: nothing is left that could end it.
+        Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseIncomplete))))
     }
 
     /// Returns whether all of it was handed out, so that a server that drops it now has left nothing unsent.
@@ -338,7 +355,7 @@ impl Drop for ResponseBody {
             // What is left of it, if only its end: a guest that writes into a closed body would take that for an error.
             let read = pin!(async move {
                 let mut next = |cx: &mut Context<'_>| match Pin::new(&mut inner).poll_frame(cx) {
-                    Poll::Pending if signals.has_returned() => Poll::Ready(None),
+                    Poll::Pending if signals.poll_returned(cx) => Poll::Ready(None),
                     frame => frame,
                 };
                 while let Some(Ok(_)) = std::future::poll_fn(&mut next).await {}
@@ -362,7 +379,7 @@ mod tests {
 
     fn signals() -> Arc<Signals> {
         let allowed = Duration::from_secs(30);
-        Signals::new(Until { deadline: std::time::Instant::now() + allowed, allowed }, Duration::from_secs(3600))
+        Signals::new(Until { deadline: std::time::Instant::now() + allowed, allowed }, Some(Duration::from_secs(3600)))
     }
 
     type Pieces = Vec<Result<Frame<Bytes>, HttpError>>;
@@ -388,6 +405,26 @@ mod tests {
         assert!(body.frame().now_or_never().expect("an end").expect("an error").is_err());
     }
 
+    #[tokio::test]
+    async fn a_reader_in_another_task_is_woken_when_nothing_is_left_to_end_the_body() {
+        let (mut body, _end) = body(false, "9", Rest::Elsewhere);
+        assert!(body.frame().await.unwrap().is_ok());
+        let signals = body.signals.clone();
+        let reading = tokio::spawn(async move { body.frame().await });
+        tokio::task::yield_now().await;
+        signals.set_returned();
+        let end = tokio::time::timeout(Duration::from_secs(60), reading).await.expect("it is woken");
+        assert!(end.unwrap().expect("an error").is_err());
+    }
+
+    #[test]
+    fn what_was_finished_while_its_end_was_looked_for_is_complete() {
+        let (mut body, _end) = body(true, "5", Rest::Elsewhere);
+        body.signals.set_returned();
+        assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
+        assert!(body.frame().now_or_never().expect("an end").is_none());
+    }
+
     #[test]
     fn a_body_is_as_long_as_was_announced_or_broken_off_with_a_reason() {
         for (length, why) in [
@@ -411,8 +448,18 @@ mod tests {
         signals.answered(&http::Response::builder().header("content-type", "text/event-streams").body(()).unwrap());
         assert_eq!(signals.until().deadline, first);
         let events = http::Response::builder().header("content-type", "Text/Event-Stream; charset=utf-8");
-        signals.answered(&events.body(()).unwrap());
+        let events = events.body(()).unwrap();
+        signals.answered(&events);
         assert_eq!(signals.until().deadline, first + Duration::from_secs(3600 - 30) + STREAM_GRACE);
+        // A client that gets no body does not wait for one, and must not keep the guest.
+        let of_head = Signals::new(Until { deadline: first, allowed: Duration::from_secs(30) }, None);
+        of_head.answered(&events);
+        assert_eq!(of_head.until().deadline, first);
+        let empty = self::signals();
+        let first = empty.until().deadline;
+        let nothing = http::Response::builder().status(204).header("content-type", "text/event-stream");
+        empty.answered(&nothing.body(()).unwrap());
+        assert_eq!(empty.until().deadline, first);
     }
 
     #[test]

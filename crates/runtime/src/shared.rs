@@ -139,7 +139,7 @@ impl SharedInstances {
         let unread = request.http.method() == http::Method::HEAD;
         let (head_sender, head) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
-        let signals = Signals::new(request.until(), request.stream_allowed);
+        let signals = Signals::new(request.until(), (!unread).then_some(request.stream_allowed));
         let worker = self.worker();
         let place = Place { pool: self.clone(), worker: worker.clone(), _permit: permit };
         let head_sender = Head::new(head_sender, signals.clone());

@@ -5,8 +5,10 @@
 //! - `/short`, `/long`: its body is shorter or longer than its content-length;
 //! - `/none`: 204 with a body;
 //! - `/authority`: answers with the authority that it sees;
+//! - `/events?chunks=N&ms=M`: so many server-sent events, with a pause before each but the first;
 //! - anything else: 200.
 
+use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
 wasip2::http::proxy::export!(Answers);
@@ -16,13 +18,14 @@ struct Answers;
 impl wasip2::exports::http::incoming_handler::Guest for Answers {
     fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
         let target = request.path_with_query().unwrap_or_default();
-        let path = target.split('?').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
         let length: &[u8] = match path {
             "/short" => b"100",
             "/long" => b"3",
             _ => b"",
         };
-        let mut fields = vec![("content-type".to_owned(), b"text/plain".to_vec())];
+        let kind: &[u8] = if path == "/events" { b"text/event-stream" } else { b"text/plain" };
+        let mut fields = vec![("content-type".to_owned(), kind.to_vec())];
         if !length.is_empty() {
             fields.push(("content-length".to_owned(), length.to_vec()));
         }
@@ -35,10 +38,18 @@ impl wasip2::exports::http::incoming_handler::Guest for Answers {
         let stream = body.write().expect("a new body has its stream");
         let text = match path {
             "/authority" => request.authority().unwrap_or_default(),
+            "/events" => "data: x\n\n".to_owned(),
             _ => "first bytes\n".to_owned(),
         };
-        // A client that went away, or a body that is too long, is the host's to report.
-        let _unread = stream.blocking_write_and_flush(text.as_bytes());
+        for chunk in 0..number(query, "chunks", 1) {
+            if chunk > 0 {
+                subscribe_duration(number(query, "ms", 0) * 1_000_000).block();
+            }
+            // A client that went away, or a body that is too long, is the host's to report.
+            if stream.blocking_write_and_flush(text.as_bytes()).is_err() {
+                break;
+            }
+        }
         drop(stream);
         match path {
             "/drop" => drop(body),
@@ -48,4 +59,10 @@ impl wasip2::exports::http::incoming_handler::Guest for Answers {
             }
         }
     }
+}
+
+/// The number that `name` has in a query.
+fn number(query: &str, name: &str, absent: u64) -> u64 {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(absent)
 }

@@ -66,6 +66,9 @@ async fn a_response_that_its_guest_breaks_off_is_told_with_the_reason() {
         ("http-answer", "concurrency = 4", &ANSWERS[..]),
         ("http-answer", "compress = true", &ANSWERS[2..]),
         ("http-answer-p2", "", &ANSWERS_P2[..]),
+        ("http-answer-p2", "reuse = true", &ANSWERS_P2[..]),
+        // The body is read by another task than the guest's.
+        ("http-answer-p2", "reuse = true\nconcurrency = 4", &ANSWERS_P2[..]),
     ] {
         let node = start(&one(guest, lines)).await;
         for (target, why) in cases {
@@ -76,7 +79,7 @@ async fn a_response_that_its_guest_breaks_off_is_told_with_the_reason() {
                 assert_told(&node, &target, why).await;
             }
         }
-        // What is whole is not told.
+        // What is whole is not told, also not in an instance that has a forgotten body of an earlier request.
         assert_eq!(node.get("/?body=whole&fields=content-length:5").await.status, 200);
         let whole = node.event("access", |event| event["target"] == "/?body=whole&fields=content-length:5").await;
         assert!(whole["cut_off"].is_null(), "{whole}");
@@ -99,39 +102,66 @@ const ANSWERS_P2: [(&str, &str); 4] = [
     ("/forget", "without finishing"),
 ];
 
-/// A stream of `chunks` events, with a pause before each but the first.
+/// Guests that send streams of events, and lines of their manifest.
+const STREAMING: [(&str, &str); 5] = [
+    ("http-answer", ""),
+    ("http-answer", "concurrency = 4"),
+    ("http-answer", "compress = true"),
+    ("http-answer-p2", ""),
+    ("http-answer-p2", "reuse = true"),
+];
+
+/// A stream of `chunks` events of each of them, with a pause before each but the first.
 fn events(chunks: u64, pause_ms: u64) -> String {
-    format!("/?fields=content-type:text/event-stream&body=data:+x%0A%0A&chunks={chunks}&ms={pause_ms}")
+    format!("/events?fields=content-type:text/event-stream&body=data:+x%0A%0A&chunks={chunks}&ms={pause_ms}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_events_goes_on_past_the_deadline_of_a_request() {
-    for lines in ["", "concurrency = 4", "compress = true"] {
-        let node = start(&one("http-answer", &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
+    for (guest, lines) in STREAMING {
+        let node = start(&one(guest, &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
         for mut connection in [node.connect().await, node.connect_http2().await] {
             let request = connection.request(Method::GET, &events(30, 50)).header("accept-encoding", "gzip");
             let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
-            assert_eq!(answer.ok(), "data: x\n\n".repeat(30));
+            assert_eq!(answer.ok(), "data: x\n\n".repeat(30), "{guest} {lines}");
             assert_eq!(answer.header("content-encoding"), "", "an event is not held back by a compressor");
         }
         // What is no stream of events is cut off there.
-        let other = events(1_000, 50).replace("event-stream", "plain");
+        let other = events(1_000, 50).replace("event-stream", "plain").replace("/events", "/");
         assert_broken_off(node.connect().await, &other).await;
         assert_told(&node, &other, "deadline of 1000 ms").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_gets_no_body_keeps_no_guest_for_as_long_as_a_stream_may_take() {
+    for (guest, lines) in STREAMING {
+        let node = start(&one(guest, &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
+        for (version, mut connection) in [node.connect().await, node.connect_http2().await].into_iter().enumerate() {
+            let target = format!("{}&v={version}", events(1_000_000, 20));
+            let answer = connection.ask(Method::HEAD, &target).await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (200, ""), "{guest} {lines}");
+            let id = node.event("access", |event| event["target"] == target.as_str()).await["request"].clone();
+            // One that shares its instance is told that nobody reads; any other goes on writing, until its request must be over.
+            if !lines.contains("concurrency") {
+                let failed = node.event("failed", |event| event["request"] == id).await;
+                assert!(failed["reason"].as_str().is_some_and(|it| it.contains("deadline of 1000 ms")), "{failed}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_events_ends_in_order_at_limits_of_its_own() {
-    for lines in ["", "concurrency = 4"] {
+    for (guest, lines) in STREAMING {
         for (limit, target, why) in [
             ("{ idle = \"200ms\" }", events(2, 3_600_000), "`limits.stream.idle`"),
             ("\"400ms\"", events(1_000_000, 20), "`limits.stream`"),
         ] {
-            let node = start(&one("http-answer", &format!("limits.stream = {limit}\n{lines}"))).await;
+            let node = start(&one(guest, &format!("limits.stream = {limit}\n{lines}"))).await;
             for mut connection in [node.connect().await, node.connect_http2().await] {
                 let answer = connection.get(&target).await;
-                assert!(answer.ok().starts_with("data: x\n\n"), "{}", answer.text());
+                assert!(answer.ok().starts_with("data: x\n\n"), "{guest} {lines}: {}", answer.text());
             }
             assert_told(&node, &target, why).await;
         }

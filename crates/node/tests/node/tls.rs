@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ::http::{Method, Request};
 use arc_swap::ArcSwap;
-use isomer_front::{CertificateFiles, Certificates, Door, Front, Limits, Site, TlsError, TlsSettings};
+use isomer_front::{
+    CertificateFiles, Certificates, Door, Front, Limits, Network, Proxies, Site, TlsError, TlsSettings,
+};
 use isomer_observe::{Format, Log};
 use tempfile::TempDir;
 
@@ -110,6 +112,34 @@ async fn the_name_of_the_handshake_chooses_the_certificate() {
             assert_eq!(shown, expected.unwrap_or(&default).der, "{name}");
             let shown = client.shown(with_named.address, name).await.expect("there is a default");
             assert_eq!(shown, expected.unwrap_or(&wildcard).der, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_says_how_its_client_came_also_over_tls() {
+    let shop = Shop::new();
+    shop.sign("shop", &["shop.example"]);
+    let (_kept, site) = site(&one("http-head", "")).await;
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
+    let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
+    let local = Network { address: [127, 0, 0, 1].into(), prefix: 32 };
+    let proxies = Proxies { trusted: vec![local], proxy_protocol: false };
+    let front = Front::new(Limits::default(), Arc::new(ArcSwap::from(site)), log).behind(proxies);
+    let front = TestFront::serve(front.and_on(socket, Some(shop.load())).expect("a socket that listens"));
+    for alpn in [BOTH, HTTP1] {
+        let client = shop.authority.client(alpn);
+        let mut connection = client.connect(front.address, "shop.example").await.expect("a connection");
+        for (proto, scheme) in [(None, "https"), (Some("http"), "http"), (Some("https"), "https")] {
+            let mut request = get(&connection, "shop.example");
+            if let Some(proto) = proto {
+                request.headers_mut().insert("x-forwarded-proto", proto.parse().expect("a value"));
+            }
+            assert_eq!(
+                connection.exchange(request).await.ok(),
+                format!("{scheme} shop.example / host=\n"),
+                "{proto:?}"
+            );
         }
     }
 }
