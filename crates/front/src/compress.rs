@@ -2,11 +2,13 @@
 //!
 //! What a guest sends is not held back: when nothing more is there, what there is goes out. A compressor's memory and its work are charged to
 //! the account of the app. Where there are too many compressors already, or the account cannot pay for one, the response is sent as it is.
+//!
+//! It works on the executor's threads, in short turns, so that requests of others are not held up by many responses of one tenant.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -19,14 +21,15 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::encoding::Coding;
 
-/// Responses that are compressed at once, of all apps together. Further ones are sent as they are.
+/// Responses that are compressed at once, of all apps together. A tenant has no more of them than it leaves free. Further ones are sent as they
+/// are.
 const COMPRESSORS_MAX: usize = 256;
 
 /// What is handed on at once, where the guest does not wait.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Bytes that are compressed at once: then other work of the thread has its turn.
-const TURN_BYTES: usize = 128 << 10;
+/// Bytes that are compressed at once, in half a millisecond or so: then other work of the thread has its turn.
+const TURN_BYTES: usize = 32 << 10;
 
 /// How hard it is tried. Higher levels take several times as long for some percent.
 const GZIP_LEVEL: u32 = 5;
@@ -39,13 +42,23 @@ const ZSTD_WINDOW_LOG: u32 = 17;
 const GZIP_BYTES: usize = 512 << 10;
 const ZSTD_BYTES: usize = 1536 << 10;
 
+static COMPRESSORS: Mutex<Compressors> = Mutex::new(Compressors { all: 0, of_tenants: BTreeMap::new() });
+
 /// How many there are.
-static COMPRESSORS: AtomicUsize = AtomicUsize::new(0);
+struct Compressors {
+    all: usize,
+    /// Of those that have some.
+    of_tenants: BTreeMap<Arc<str>, usize>,
+}
 
 /// A body that is compressed while it is read.
 pub(crate) struct Compressed {
     body: ResponseBody,
     compressor: Box<Compressor>,
+    /// What the guest has sent and was not put in so far.
+    input: Bytes,
+    /// What was put in since other work has had its turn.
+    turn_bytes: usize,
     /// Something was put in that may not have come out.
     unflushed: bool,
     /// What comes behind the last piece: trailers, or an error.
@@ -63,7 +76,9 @@ pub(crate) struct Compressor {
 }
 
 /// One of [`COMPRESSORS_MAX`].
-struct Permit;
+struct Permit {
+    tenant: Arc<str>,
+}
 
 enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
@@ -73,7 +88,7 @@ enum Encoder {
 impl Compressor {
     /// Sets one aside; `None` where there is no room for it.
     pub(crate) fn reserve(coding: Coding, account: &Arc<Account>) -> Option<Box<Self>> {
-        let permit = Permit::take()?;
+        let permit = Permit::take(account.tenant())?;
         let bytes = match coding {
             Coding::Gzip => GZIP_BYTES,
             Coding::Zstd => ZSTD_BYTES,
@@ -101,7 +116,7 @@ impl Compressor {
 impl Compressed {
     /// Compresses `body`.
     pub(crate) fn new(body: ResponseBody, compressor: Box<Compressor>) -> Self {
-        Self { body, compressor, unflushed: false, last: None, finished: false }
+        Self { body, compressor, input: Bytes::new(), turn_bytes: 0, unflushed: false, last: None, finished: false }
     }
 
     /// The guest's own body.
@@ -115,8 +130,30 @@ impl Compressed {
     }
 
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let mut turn_bytes = 0;
+        let polled = self.poll_piece(cx);
+        if polled.is_pending() {
+            self.turn_bytes = 0;
+        }
+        polled
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         loop {
+            if !self.input.is_empty() {
+                if self.turn_bytes >= TURN_BYTES {
+                    // Also where pieces come out all the time, which a server asks for until its buffer is full.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                let part = self.input.split_to(self.input.len().min(TURN_BYTES - self.turn_bytes));
+                self.turn_bytes += part.len();
+                self.unflushed = true;
+                self.compressor.work(|encoder| encoder.write(&part))?;
+                if self.compressor.encoder.waiting().len() >= PIECE_BYTES {
+                    return Poll::Ready(self.compressor.piece().map(Ok));
+                }
+                continue;
+            }
             if self.finished {
                 return Poll::Ready(self.compressor.piece().map(Ok).or_else(|| self.last.take()));
             }
@@ -130,18 +167,7 @@ impl Compressed {
                 Poll::Pending => return Poll::Pending,
             };
             match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => {
-                    self.compressor.work(|encoder| encoder.write(&data))?;
-                    self.unflushed = true;
-                    turn_bytes += data.len();
-                    if self.compressor.encoder.waiting().len() >= PIECE_BYTES {
-                        return Poll::Ready(self.compressor.piece().map(Ok));
-                    }
-                    if turn_bytes >= TURN_BYTES {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
+                Some(Ok(Ok(data))) => self.input = data,
                 Some(Ok(Err(trailers))) => self.finish(Some(Ok(trailers)))?,
                 // What came before it goes out first; it must not look finished.
                 Some(Err(error)) => {
@@ -161,17 +187,32 @@ impl Compressed {
 }
 
 impl Permit {
-    fn take() -> Option<Self> {
-        let permit = Self;
-        let before = COMPRESSORS.fetch_add(1, Ordering::AcqRel);
-        // Given back by the drop where there are too many.
-        (before < COMPRESSORS_MAX).then_some(permit)
+    fn take(tenant: &Arc<str>) -> Option<Self> {
+        let mut compressors = Self::all();
+        let own = compressors.of_tenants.get(tenant).copied().unwrap_or_default();
+        if own >= COMPRESSORS_MAX - compressors.all {
+            return None;
+        }
+        compressors.all += 1;
+        compressors.of_tenants.insert(tenant.clone(), own + 1);
+        Some(Self { tenant: tenant.clone() })
+    }
+
+    fn all() -> MutexGuard<'static, Compressors> {
+        COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        COMPRESSORS.fetch_sub(1, Ordering::AcqRel);
+        let mut compressors = Self::all();
+        compressors.all -= 1;
+        if let Some(own) = compressors.of_tenants.get_mut(&self.tenant) {
+            *own -= 1;
+            if *own == 0 {
+                compressors.of_tenants.remove(&self.tenant);
+            }
+        }
     }
 }
 
@@ -262,10 +303,17 @@ mod tests {
     }
 
     #[test]
-    fn there_are_only_so_many_compressors() {
-        let permits = std::iter::from_fn(Permit::take).take(COMPRESSORS_MAX + 1).collect::<Vec<_>>();
-        assert_eq!(permits.len(), COMPRESSORS_MAX);
-        drop(permits);
-        assert!(Permit::take().is_some());
+    fn a_tenant_has_no_more_compressors_than_it_leaves_to_others() {
+        let all = |tenant: &str| {
+            let tenant = tenant.into();
+            std::iter::from_fn(|| Permit::take(&tenant)).collect::<Vec<_>>()
+        };
+        let (greedy, second) = (all("greedy"), all("second"));
+        assert_eq!((greedy.len(), second.len()), (COMPRESSORS_MAX / 2, COMPRESSORS_MAX / 4));
+        let third = all("third");
+        assert!(!third.is_empty());
+        drop((greedy, second, third));
+        assert_eq!(all("greedy").len(), COMPRESSORS_MAX / 2, "they are given back");
+        assert!(Permit::all().of_tenants.is_empty());
     }
 }

@@ -57,6 +57,8 @@ impl Accepts {
     ) -> Option<T> {
         if status == StatusCode::NOT_MODIFIED {
             self.confirm(headers);
+            // As in the response that it stands for (RFC 9110, section 15.4.5), whose kind of contents it does not say.
+            vary(headers);
             return None;
         }
         if !is_transformable(status, headers) {
@@ -224,7 +226,6 @@ mod tests {
             (200, &[("content-type", "text/html"), ("repr-digest", "sha-256=:AAAA:")]),
             (206, &[("content-type", "text/html"), ("content-range", "bytes 0-9/100")]),
             (204, &[("content-type", "text/html")]),
-            (304, &[("content-type", "text/html"), ("etag", "\"a\"")]),
         ] {
             let before = fields(lines);
             let mut headers = before.clone();
@@ -280,6 +281,7 @@ mod tests {
             let mut headers = fields(&[("etag", tag)]);
             assert_eq!(accepts.decide(StatusCode::NOT_MODIFIED, &mut headers, Some), None);
             assert_eq!(headers.get(ETAG).expect("a tag"), told, "{has} {tag}");
+            assert_eq!(headers.get(VARY).expect("what it depends on"), "accept-encoding");
         }
     }
 }
