@@ -16,6 +16,7 @@ use crate::profile::settings;
 use crate::record::{
     BUILD_DIR, DEV_DIR, Inputs, Record, Stamp, build_dir, cargo_dir, digest, remove_leftovers, source_text, stamps,
 };
+use crate::variables::{Variables, are_unchanged};
 use crate::{BuildError, GuestToolchain, Origin, PathError, Profile, Reporter};
 
 /// A component that is up to date.
@@ -80,9 +81,13 @@ pub fn build_app_as(
                 let began = Instant::now();
                 let wasm = app_dir.join(wasm);
                 let scope = builder.scope(name, inputs.as_deref(), &wasm);
-                let outcome = command_source::build(name, command, &scope, last.as_ref(), report)?;
+                let (outcome, done) = command_source::build(name, command, &scope, last.as_ref(), report)?;
                 let (inputs, made, in_doubt) = (outcome.inputs, outcome.made, outcome.in_doubt);
                 let known = Known { inputs, made, in_doubt, ..Known::default() };
+                if let Err(error) = done {
+                    builder.fail(name, source, wasm, known, last)?;
+                    return Err(error);
+                }
                 builder.finish(name, source, wasm, known, last, Some(began.elapsed()))?;
             }
         }
@@ -138,9 +143,18 @@ struct Builder<'a> {
 struct Known {
     toolchain: Option<Origin>,
     settings: String,
+    variables: Variables,
     inputs: Inputs,
     made: BTreeSet<PathBuf>,
     in_doubt: BTreeSet<PathBuf>,
+}
+
+impl Known {
+    fn record(self, source: &Source, output: PathBuf, output_stamp: Option<Stamp>, digest: String) -> Record {
+        let Self { toolchain, settings, variables, inputs, made, in_doubt } = self;
+        let source = source_text(source);
+        Record { source, toolchain, settings, variables, inputs, made, in_doubt, output, output_stamp, digest }
+    }
 }
 
 impl Builder<'_> {
@@ -150,6 +164,7 @@ impl Builder<'_> {
             Source::Cargo(_) => {
                 record.is_fresh(source, &BTreeSet::new())
                     && record.settings == self.settings
+                    && are_unchanged(&record.variables)
                     && (self.chosen.is_none() || self.chosen == record.toolchain)
             }
             Source::Command { inputs, wasm, .. } => {
@@ -180,12 +195,26 @@ impl Builder<'_> {
 
     /// Removes what was built for components that the app no longer has, or that come from elsewhere now.
     fn remove_leftovers(&self) {
+        let named: BTreeSet<PathBuf> = self
+            .app
+            .components
+            .values()
+            .filter_map(|component| match &component.source.value {
+                Source::Wasm(wasm) | Source::Command { wasm, .. } => Some(self.app_dir.join(wasm)),
+                Source::Cargo(_) => None,
+            })
+            .collect();
         let is_cargo = |name: &str| {
             let component = self.app.components.get(name);
             component.map(|component| matches!(component.source.value, Source::Cargo(_)))
         };
-        remove_leftovers(self.build_dir, |name, kind| is_cargo(name).is_some_and(|cargo| cargo || kind == "json"));
-        remove_leftovers(&self.build_dir.join(DEV_DIR), |name, _| is_cargo(name) == Some(true));
+        // A manifest may name a file in this folder as the component.
+        let own = self.build_dir;
+        remove_leftovers(own, |name, kind| {
+            is_cargo(name).is_some_and(|cargo| cargo || kind == "json")
+                || named.contains(&own.join(format!("{name}.{kind}")))
+        });
+        remove_leftovers(&own.join(DEV_DIR), |name, _| is_cargo(name) == Some(true));
     }
 
     fn wasm(
@@ -209,7 +238,7 @@ impl Builder<'_> {
         began: SystemTime,
         took: Option<Duration>,
     ) -> Result<(), BuildError> {
-        let Artifact { component: name, wasm, inputs, .. } = artifact;
+        let Artifact { component: name, wasm, inputs, variables, .. } = artifact;
         let last = self.record(&name);
         let path = self.cargo_dir.join(format!("{name}.wasm"));
         let bytes = fs::read(&wasm).map_err(at(&wasm, "read"))?;
@@ -217,9 +246,23 @@ impl Builder<'_> {
             replace(&path, &bytes)?;
         }
         let settings = self.settings.clone();
-        let known = Known { toolchain: Some(toolchain), settings, inputs: stamps(inputs, began), ..Known::default() };
+        let (toolchain, inputs) = (Some(toolchain), stamps(inputs, began));
+        let known = Known { toolchain, settings, variables, inputs, ..Known::default() };
         let source = &self.app.components[&name].source.value;
         self.finish(&name, source, path, known, last, took)
+    }
+
+    /// Records what a command has made that failed. Such a record is never fresh.
+    fn fail(
+        &self,
+        name: &ComponentName,
+        source: &Source,
+        output: PathBuf,
+        known: Known,
+        last: Option<Record>,
+    ) -> Result<(), BuildError> {
+        let digest = last.map(|last| last.digest).unwrap_or_default();
+        Ok(known.record(source, output, None, digest).store(self.dir_of(name), name)?)
     }
 
     /// Write down what was built.
@@ -228,25 +271,14 @@ impl Builder<'_> {
         name: &ComponentName,
         source: &Source,
         output: PathBuf,
-        Known { toolchain, settings, inputs, made, in_doubt }: Known,
+        known: Known,
         last: Option<Record>,
         took: Option<Duration>,
     ) -> Result<(), BuildError> {
         let output_stamp = Stamp::of(&output);
         let digest = digest(&output)?;
         let changed = last.is_none_or(|last| last.digest != digest);
-        let record = Record {
-            source: source_text(source),
-            toolchain,
-            settings,
-            inputs,
-            made,
-            in_doubt,
-            output: output.clone(),
-            output_stamp,
-            digest,
-        };
-        record.store(self.dir_of(name), name)?;
+        known.record(source, output.clone(), output_stamp, digest).store(self.dir_of(name), name)?;
         self.built.push(Built { component: name.clone(), wasm_path: output, changed, took });
         Ok(())
     }

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::files::at;
 use crate::process::{Captured, capture, command_line};
+use crate::variables::{self, Variables};
 use crate::{BuildError, GuestToolchain, PathError, Profile, Progress, Reporter, TARGET, ToolchainError};
 
 /// A component and the folder of its package.
@@ -28,6 +29,8 @@ pub(crate) struct Artifact {
     pub wasm: PathBuf,
     /// All files that went into it.
     pub inputs: Vec<PathBuf>,
+    /// The variables of the environment that went into it.
+    pub variables: Variables,
     /// Was it to be built?
     pub stale: bool,
 }
@@ -137,6 +140,9 @@ fn build_workspace(
         return Err(not_built(wanted, stderr));
     }
     let made = components_made(&stdout);
+    // All lie in the profile's folder.
+    let folder = made.values().flatten().find_map(|wasm| wasm.parent());
+    let variables = folder.map(variables::of_artifacts).unwrap_or_default();
     wanted
         .into_iter()
         .map(|(wanted, package)| {
@@ -149,7 +155,8 @@ fn build_workspace(
                 return Err(BuildError::Artifact { component: wanted.component, package: package.name, problem });
             };
             let inputs = inputs(wasm, &package, metadata)?;
-            Ok(Artifact { component: wanted.component, wasm: wasm.clone(), inputs, stale: wanted.stale })
+            let (wasm, variables) = (wasm.clone(), variables.clone());
+            Ok(Artifact { component: wanted.component, wasm, inputs, variables, stale: wanted.stale })
         })
         .collect()
 }
@@ -229,11 +236,16 @@ fn inputs(wasm: &Path, package: &Package, metadata: &Metadata) -> Result<Vec<Pat
     inputs.extend(dirs);
     inputs.insert(package.manifest_path.clone());
     inputs.extend(["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain"].map(|file| root.join(file)));
-    let home = std::env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    for dir in root.ancestors().map(|dir| dir.join(".cargo")).chain(home) {
+    for dir in root.ancestors().map(|dir| dir.join(".cargo")).chain(cargo_home()) {
         inputs.extend([dir.join("config.toml"), dir.join("config")]);
     }
     Ok(inputs.into_iter().collect())
+}
+
+/// Cargo's own folder, which has the user's configuration.
+fn cargo_home() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("CARGO_HOME").or_else(|| Some(variable("HOME")?.join(".cargo")))
 }
 
 /// The right-hand side of a dep-info file's first rule, in make's syntax: blanks part the paths, `\ ` is a blank in one.

@@ -21,6 +21,7 @@ mod install;
 mod process;
 mod profile;
 mod record;
+mod variables;
 mod watch;
 
 pub use build::{Built, build_app, build_app_as, clean};

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::files::{at, make_dir, replace};
+use crate::variables::Variables;
 use crate::{Origin, PathError, Profile};
 
 /// Where an app's components and records lie, in its folder.
@@ -75,6 +76,9 @@ pub(crate) struct Record {
     /// What else chose the code that Cargo made: the profile and the environment. Empty for other sources.
     #[serde(default)]
     pub settings: String,
+    /// The variables of the environment that Cargo's packages read. Empty for other sources.
+    #[serde(default)]
+    pub variables: Variables,
     /// What went into it.
     pub inputs: Inputs,
     /// Files that a command makes besides the component: their changes are its own.
@@ -85,9 +89,9 @@ pub(crate) struct Record {
     pub in_doubt: BTreeSet<PathBuf>,
     /// The component's file.
     pub output: PathBuf,
-    /// The stamp of that file.
+    /// The stamp of that file. `None` after a command has failed.
     pub output_stamp: Option<Stamp>,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of its bytes; after a command has failed, of those that the last one has made that did not.
     pub digest: String,
 }
 
@@ -108,8 +112,10 @@ impl Record {
 
     /// Put the record in its place.
     pub(crate) fn store(&self, build_dir: &Path, component: &ComponentName) -> Result<(), PathError> {
-        let text = serde_json::to_vec_pretty(self).expect("a record has only text keys");
-        replace(&record_path(build_dir, component), &text)
+        let path = record_path(build_dir, component);
+        // Paths are kept as text, which not all of them are.
+        let text = serde_json::to_vec_pretty(self).map_err(|error| at(&path, "written")(error.into()))?;
+        replace(&path, &text)
     }
 }
 

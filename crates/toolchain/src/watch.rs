@@ -55,7 +55,7 @@ pub struct Lookout {
 }
 
 /// The watch set of an app: its manifest, its packages, the files outside of them that went into the last build, what a command reads (or the
-/// whole folder where that is not known), and its migrations.
+/// whole folder where that is not known), its migrations, and whether the folders are there that it is granted.
 pub fn watch_paths(app: &App, app_dir: &Path, profile: Profile) -> WatchSet {
     let mut set = WatchSet { files: BTreeSet::from([app_dir.join(MANIFEST_FILE)]), ..WatchSet::default() };
     let build_dir = app_dir.join(BUILD_DIR);
@@ -87,6 +87,9 @@ pub fn watch_paths(app: &App, app_dir: &Path, profile: Profile) -> WatchSet {
     for store in app.sql.values() {
         set.trees.extend(store.migrations.as_ref().map(|dir| app_dir.join(dir)));
     }
+    // As files: what lies in them is the component's business, but without them it does not start.
+    let granted = app.components.values().flat_map(|component| &component.grants.dirs);
+    set.files.extend(granted.map(|grant| app_dir.join(&grant.value.host)));
     set
 }
 
@@ -94,6 +97,16 @@ impl WatchSet {
     /// Watches this file, too.
     pub fn add(&mut self, file: PathBuf) {
         self.files.insert(file);
+    }
+
+    /// Watches the sources of all Cargo packages below `dir`, too. For a build that failed: which of them it has read is not known.
+    pub fn add_packages(&mut self, dir: &Path) {
+        for manifest in walk(dir).into_iter().filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml")) {
+            let Some(package) = manifest.parent() else { continue };
+            self.trees.insert(package.join("src"));
+            self.files.insert(package.join("build.rs"));
+            self.files.insert(manifest);
+        }
     }
 
     /// Where to look now. Reads folders and links.
@@ -123,9 +136,11 @@ impl Lookout {
         if self.files.contains(path) || (appeared && self.steps.contains(path)) {
             return true;
         }
-        let Some(root) = self.trees.iter().find(|root| path.starts_with(root)) else { return false };
-        let is_ignored = path.ancestors().take_while(|dir| dir != root).any(is_tools_dir);
-        !is_passing(path) && !is_ignored && !self.made.contains(path)
+        // A tree may lie in a folder that another one leaves out.
+        let is_in = |root: &PathBuf| {
+            path.starts_with(root) && !path.ancestors().take_while(|dir| dir != root).any(is_tools_dir)
+        };
+        !is_passing(path) && !self.made.contains(path) && self.trees.iter().any(is_in)
     }
 
     /// Follows `path` through all folders and links, each of which is watched from then on. Returns where it ends; `None` where it does
@@ -208,7 +223,8 @@ fn is_tools_dir(dir: &Path) -> bool {
     IGNORED_DIRS.iter().any(|ignored| name == *ignored) || dir.join(CACHE_TAG).exists()
 }
 
-/// All files below `dir`, tools' folders and editors' own files left out. Links to folders are not followed.
+/// All files below `dir`, tools' folders and editors' own files left out, and those whose names are no text, which a record cannot have. Links to
+/// folders are not followed.
 pub(crate) fn walk(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut dirs = vec![dir.to_owned()];
@@ -219,7 +235,7 @@ pub(crate) fn walk(dir: &Path) -> Vec<PathBuf> {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && !is_tools_dir(&path) => dirs.push(path),
                 Ok(kind) if kind.is_dir() => {}
-                Ok(_) if files.len() < FILES_MAX && !is_passing(&path) => files.push(path),
+                Ok(_) if files.len() < FILES_MAX && !is_passing(&path) && path.to_str().is_some() => files.push(path),
                 _ => {}
             }
         }

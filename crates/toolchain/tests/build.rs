@@ -247,6 +247,23 @@ fn a_command_runs_again_only_when_its_folder_changed() {
 }
 
 #[test]
+fn a_file_whose_name_is_no_text_is_no_input() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let app = Fixture::new(&[
+        (
+            "isomer.toml",
+            "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.made]\n\
+             command = \"cat source > made.wasm\"\nwasm = \"made.wasm\"\n",
+        ),
+        ("source", "first"),
+    ]);
+    let name = std::ffi::OsStr::from_bytes(b"not \xff text");
+    fs::write(app.path().join(name), "").expect("written");
+    assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
+    assert_eq!(app.changed(), (vec![], 0));
+}
+
+#[test]
 fn a_failing_command_says_what_it_printed() {
     let app = Fixture::new(&[(
         "isomer.toml",
@@ -258,6 +275,31 @@ fn a_failing_command_says_what_it_printed() {
     assert_eq!(error.to_string(), expected);
     assert_eq!(error.output(), Some("no compiler here"));
     assert!(!Path::new(&app.path().join("made.wasm")).exists());
+}
+
+#[test]
+fn what_a_failing_command_writes_does_not_call_for_another_run() {
+    let app = Fixture::new(&[
+        (
+            "isomer.toml",
+            "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.made]\n\
+             command = \"date +%N > new.log; date +%N > old.log; cat source > made.wasm; grep -q right source\"\nwasm = \"made.wasm\"\n",
+        ),
+        ("source", "wrong"),
+        ("old.log", "of an earlier run"),
+    ]);
+    // One that was there may have been edited meanwhile: that is known after the next run.
+    for _ in 0..2 {
+        app.build().0.expect_err("the command fails");
+    }
+    let watched = app.watched();
+    for product in ["new.log", "old.log", "made.wasm"] {
+        assert!(!watched.counts(&app.path().join(product), false), "{product}");
+    }
+    assert!(watched.counts(&app.path().join("source"), false));
+    app.write("source", "right at last");
+    assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
+    assert_eq!(app.changed(), (vec![], 0));
 }
 
 #[test]
@@ -314,6 +356,20 @@ fn products_that_were_there_before_the_first_build_settle() {
 }
 
 #[test]
+fn files_that_have_other_names_in_each_run_settle() {
+    let app = Fixture::new(&[
+        (
+            "isomer.toml",
+            "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.made]\n\
+             command = \"mkdir -p out && cat source > out/made.wasm && touch run-$(date +%s%N)\"\nwasm = \"out/made.wasm\"\n",
+        ),
+        ("source", "first"),
+    ]);
+    let steps: Vec<usize> = (0..4).map(|_| app.changed().1).collect();
+    assert_eq!(steps, [1, 1, 0, 0]);
+}
+
+#[test]
 fn a_command_whose_inputs_are_named_runs_for_nothing_else() {
     let manifest = TWO_COMMANDS
         .replace("wasm = \"out/first.wasm\"", "wasm = \"out/first.wasm\"\ninputs = [\"one\", \"lib\", \"*.cfg\"]");
@@ -339,7 +395,7 @@ fn what_is_built_to_be_developed_is_never_what_is_shipped() {
     let app = Fixture::new(&[
         ("isomer.toml", "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.one]\ncargo = \".\"\n"),
         ("Cargo.toml", &package("fixture-one", "[workspace]\n[profile.release]\npanic = \"abort\"\n")),
-        ("src/main.rs", "fn main() { println!(\"one\"); }\n"),
+        ("src/main.rs", "fn main() { println!(\"one {:?}\", option_env!(\"ISOMER_TEST_FLAVOUR\")); }\n"),
     ]);
     let dev = || {
         let mut steps = 0;
@@ -364,6 +420,14 @@ fn what_is_built_to_be_developed_is_never_what_is_shipped() {
     fs::write(&record, text.replace(settings, "\"settings\": \"release\\nRUSTFLAGS=-C opt-level=0")).expect("written");
     assert_eq!(app.changed().1, 1, "it is built again");
     assert_eq!(app.changed().1, 0);
+
+    // As if a variable that the source reads had had another value.
+    let text = fs::read_to_string(&record).expect("read");
+    let variable = "\"ISOMER_TEST_FLAVOUR\": null";
+    assert!(text.contains(variable), "{text}");
+    fs::write(&record, text.replace(variable, "\"ISOMER_TEST_FLAVOUR\": \"another digest\"")).expect("written");
+    assert_eq!(app.changed().1, 1, "it is built again");
+    assert_eq!(app.changed().1, 0);
 }
 
 #[test]
@@ -377,9 +441,13 @@ fn what_was_built_for_components_that_are_gone_is_removed() {
     fs::write(build.join("gone.wasm"), "").expect("written");
     fs::create_dir(build.join("dev")).expect("made");
     fs::write(build.join("dev/gone.wasm"), "").expect("written");
-    app.write("isomer.toml", two.split("[components.gone]").next().expect("a part"));
+    app.write(".isomer/build/named.wasm", "c");
+    let named = "[components.named]\nwasm = \".isomer/build/named.wasm\"\n";
+    app.write("isomer.toml", &(two.split("[components.gone]").next().expect("a part").to_owned() + named));
     app.changed();
     assert!(build.join("kept.json").exists() && build.join(".gitignore").exists());
+    assert!(build.join("named.wasm").exists(), "the manifest names it");
+    app.write("isomer.toml", two.split("[components.gone]").next().expect("a part"));
     for gone in ["gone.json", "gone.wasm", "dev/gone.wasm"] {
         assert!(!build.join(gone).exists(), "{gone}");
     }
@@ -404,6 +472,11 @@ fn an_error_names_the_one_package_that_did_not_build() {
     ]);
     let error = app.build().0.expect_err("one of them does not compile");
     assert_eq!(error.to_string(), "cargo could not build `two`");
+    let shared = app.path().join("shared/src/lib.rs");
+    assert!(!app.watched().counts(&shared, false), "there is no record that names it");
+    let mut wanted = watch_paths(&app.app(), &app.path(), Profile::Release);
+    wanted.add_packages(&app.path());
+    assert!(wanted.lookout().counts(&shared, false) && !wanted.lookout().counts(&app.path().join("README.md"), true));
     app.edit("shared/src/lib.rs", "neither is this\n");
     let error = app.build().0.expect_err("what they depend on does not compile");
     assert_eq!(
