@@ -150,6 +150,12 @@ async fn ways_back_are_not_taken() {
     assert_eq!(names(&app.open().await.unwrap()).await.len(), 2);
     app.write("3_slow.down.sql", "INSERT INTO t (name) VALUES ('c');");
     assert_eq!(names(&app.open().await.unwrap()).await.len(), 3, "one without a way there is a migration");
+    app.write(
+        "4_both.sql",
+        "-- +goose Up\r\nINSERT INTO t (name) VALUES ('d');\r\n-- +goose Down\r\nDROP TABLE t;\r\n",
+    );
+    app.write("5_both.sql", "-- migrate:up\nINSERT INTO t (name) VALUES ('e');\n\n-- migrate:down\nDELETE FROM t;\n");
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 5, "nor are they in one file");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::SqlOpenError;
 use super::authorizer::MIGRATIONS_TABLE;
+use super::sections::forward;
 use super::session::Session;
 
 /// Entries of a folder without migrations that are looked through for where they may be.
@@ -33,7 +34,7 @@ pub(super) struct Migrations {
 struct Migration {
     name: String,
     path: PathBuf,
-    /// With line ends of one character.
+    /// What is run: with line ends of one character, and without the statements that lead back.
     statements: String,
     sha256: String,
     /// How earlier versions recorded it, which hashed the file as it was checked out.
@@ -135,12 +136,13 @@ impl Migrations {
 
 impl Migration {
     fn new(name: String, path: PathBuf, text: &str) -> Self {
-        let statements = with_plain_line_ends(text);
+        let plain = with_plain_line_ends(text);
         let hash = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
         Self {
-            sha256: hash(&statements),
-            sha256_as_written: [hash(text), hash(&statements.replace('\n', "\r\n"))],
-            statements: statements.into_owned(),
+            // Of the whole file: earlier versions ran all of it.
+            sha256: hash(&plain),
+            sha256_as_written: [hash(text), hash(&plain.replace('\n', "\r\n"))],
+            statements: forward(&plain).into_owned(),
             name,
             path,
         }

@@ -20,6 +20,7 @@ mod functions;
 mod memory;
 mod migrations;
 mod replace;
+mod sections;
 mod session;
 mod store;
 #[cfg(test)]

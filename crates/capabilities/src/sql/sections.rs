@@ -1,0 +1,74 @@
+//! Migrations that have both directions in one file. Comments mark which statements lead forward and which ones back.
+//!
+//! Only the former are applied. Applying all of them, in the order of the file, would undo each migration at once and say nothing. (Refusing such
+//! files was rejected: several programs write no others, and what is meant is plain.)
+
+use std::borrow::Cow;
+
+/// Comments that begin the part that leads forward, and the one that leads back, in lower case. In this order: goose, dbmate, sql-migrate,
+/// node-pg-migrate, Rambler.
+const MARKS: [(&str, &str); 5] = [
+    ("+goose up", "+goose down"),
+    ("migrate:up", "migrate:down"),
+    ("+migrate up", "+migrate down"),
+    ("up migration", "down migration"),
+    ("rambler up", "rambler down"),
+];
+
+/// The statements that lead forward. The lines of the others are empty, so that lines keep their numbers. A mark of the way back counts only in
+/// a file that has the mark of the way forward, too: else it is a comment like others.
+pub(super) fn forward(text: &str) -> Cow<'_, str> {
+    let mut marks = text.lines().filter_map(|line| MARKS.into_iter().find(|(up, _)| is_mark(line, up)));
+    let Some((up, down)) = marks.next() else { return text.into() };
+    if !text.lines().any(|line| is_mark(line, down)) {
+        return text.into();
+    }
+    let mut kept = String::with_capacity(text.len());
+    let mut is_forward = true;
+    for line in text.split_inclusive('\n') {
+        is_forward = (is_forward || is_mark(line, up)) && !is_mark(line, down);
+        kept.push_str(if is_forward { line } else { &line[line.trim_end_matches('\n').len()..] });
+    }
+    kept.into()
+}
+
+/// Is the line the comment `mark`, with or without options behind it?
+fn is_mark(line: &str, mark: &str) -> bool {
+    let Some(comment) = line.trim().strip_prefix("--") else { return false };
+    let comment = comment.trim().to_ascii_lowercase();
+    comment.strip_prefix(mark).is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_way_forward_is_left() {
+        for (text, forward_only) in [
+            ("-- +goose Up\nA;\n-- +goose Down\nB;\n", "-- +goose Up\nA;\n\n\n"),
+            ("-- migrate:up transaction:false\nA;\n\n-- migrate:down\nB;", "-- migrate:up transaction:false\nA;\n\n\n"),
+            ("-- +migrate Down\nB;\n-- +migrate Up\nA;\n", "\n\n-- +migrate Up\nA;\n"),
+            (
+                "--Up Migration\nA;\n  --  DOWN MIGRATION\nB;\n--Up Migration\nC;\n",
+                "--Up Migration\nA;\n\n\n--Up Migration\nC;\n",
+            ),
+            ("-- rambler up\nA;\n-- rambler down\nB;\n", "-- rambler up\nA;\n\n\n"),
+        ] {
+            assert_eq!(forward(text), forward_only);
+        }
+    }
+
+    #[test]
+    fn a_file_without_both_marks_is_as_it_is_written() {
+        for text in [
+            "A;\n-- down migration is done by hand\nB;\n",
+            "-- +goose Up\nA;\n",
+            "-- migrate:up\nA;\n-- +goose Down\nB;\n",
+            "-- migrate:upward\nA;\n-- migrate:down\nB;\n",
+            "",
+        ] {
+            assert_eq!(forward(text), text);
+        }
+    }
+}
