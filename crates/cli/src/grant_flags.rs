@@ -1,14 +1,17 @@
 //! Grants as flags, for what is run without a manifest: the environment, directories, hosts.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use isomer_capabilities::outbound::Reach;
-use isomer_manifest::{DirGrant, Grants, OutboundHost, Spanned, is_environment_name};
+use isomer_manifest::{Diagnostic, DirGrant, Grants, OutboundHost, Spanned, is_environment_name};
 use isomer_runtime::exec::{SocketPolicy, SocketUse};
 
 use crate::address_flags::described;
+use crate::console::Console;
 
 /// What a component that is run from its file may reach. Nothing, unless a flag says so.
 #[derive(clap::Args, Debug, Clone, Default)]
@@ -59,9 +62,10 @@ impl GrantFlags {
         environment
     }
 
-    /// What the component may do with sockets; nothing where no host is allowed.
-    pub(crate) fn sockets(&self) -> Option<Sockets> {
-        (!self.hosts.is_empty()).then(|| Sockets { allowed: self.hosts.clone() })
+    /// What the component may do with sockets. What is denied is reported on `console`.
+    pub(crate) fn sockets(&self, console: &Console) -> TellingSockets {
+        let sockets = Sockets { allowed: self.hosts.clone() };
+        TellingSockets { sockets, console: *console, told: Arc::default() }
     }
 }
 
@@ -106,6 +110,10 @@ pub(crate) struct Sockets {
 }
 
 impl SocketPolicy for Sockets {
+    fn looks_up_names(&self) -> bool {
+        !self.allowed.is_empty()
+    }
+
     fn allows(&self, address: SocketAddr, purpose: SocketUse) -> BoxFuture<'static, bool> {
         let everything = self.allowed.iter().any(|host| host.host == "*" && host.port.is_none());
         match purpose {
@@ -129,8 +137,52 @@ impl SocketPolicy for Sockets {
     }
 }
 
+/// The most denials that are reported, each with another address.
+const TOLD_MAX: usize = 20;
+
+/// The sockets of a command, which report what they deny with the flag that would allow it.
+pub(crate) struct TellingSockets {
+    sockets: Sockets,
+    console: Console,
+    told: Arc<Mutex<BTreeSet<SocketAddr>>>,
+}
+
+impl SocketPolicy for TellingSockets {
+    fn allows(&self, address: SocketAddr, purpose: SocketUse) -> BoxFuture<'static, bool> {
+        let (allows, told, console) = (self.sockets.allows(address, purpose), self.told.clone(), self.console);
+        Box::pin(async move {
+            let is_allowed = allows.await;
+            if !is_allowed && is_new(&told, address) {
+                console.say(&console.renderer().diagnostic(&denied(address, purpose)));
+            }
+            is_allowed
+        })
+    }
+
+    fn looks_up_names(&self) -> bool {
+        self.sockets.looks_up_names()
+    }
+}
+
+fn is_new(told: &Mutex<BTreeSet<SocketAddr>>, address: SocketAddr) -> bool {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    told.len() < TOLD_MAX && told.insert(address)
+}
+
+fn denied(address: SocketAddr, purpose: SocketUse) -> Diagnostic {
+    match purpose {
+        SocketUse::Connect => {
+            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+            Diagnostic::warning(format!("a connection to `{address}` was denied")).hint(format!("--allow {address}"))
+        }
+        SocketUse::Bind | SocketUse::Serve => {
+            Diagnostic::warning(format!("listening at `{address}` was denied")).hint("allow everything: --allow '*'")
+        }
+    }
+}
+
 /// Is `address` one of the host's? A name leads to loopback only if it is `localhost` or below it, and never to a private
-/// network: whoever owns a name decides where it points.
+/// network: the owner of a name decides where it points.
 async fn leads_to(host: &OutboundHost, address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     if host.host == "*" {
@@ -201,6 +253,21 @@ mod tests {
             assert!(!sockets(hosts).allows(address, SocketUse::Bind).await, "{hosts:?}");
             assert!(sockets(hosts).allows("0.0.0.0:0".parse().unwrap(), SocketUse::Bind).await, "{hosts:?}");
         }
+    }
+
+    #[test]
+    fn a_denial_names_the_flag_and_is_reported_once() {
+        let told = Mutex::default();
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        assert!(is_new(&told, address(1)) && !is_new(&told, address(1)));
+        assert_eq!((2..100).filter(|port| is_new(&told, address(*port))).count(), TOLD_MAX - 1);
+        let said = |text: &str, purpose| {
+            isomer_manifest::Renderer::plain().diagnostic(&denied(text.parse().expect("an address"), purpose))
+        };
+        assert!(said("[::ffff:10.0.0.1]:5", SocketUse::Connect).contains("--allow 10.0.0.1:5"));
+        assert!(said("[::1]:5", SocketUse::Connect).contains("--allow [::1]:5"));
+        assert!(host("[::1]:5").is_ok());
+        assert!(said("127.0.0.1:80", SocketUse::Serve).contains("--allow '*'"));
     }
 
     #[test]

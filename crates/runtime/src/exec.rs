@@ -36,7 +36,7 @@ pub struct CommandSettings {
     pub directories: Vec<Directory>,
     /// Its way out over HTTP; none refuses every request.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// What it may do with sockets; none refuses every address and every look-up of a name.
+    /// What it may do with sockets. Without a policy every address and every look-up of a name is refused.
     pub sockets: Option<Arc<dyn SocketPolicy>>,
 }
 
@@ -53,8 +53,11 @@ pub enum SocketUse {
 
 /// Decides about sockets.
 pub trait SocketPolicy: Send + Sync + 'static {
-    /// May the guest use `address` like this?
+    /// Returns whether the guest may use `address` like this.
     fn allows(&self, address: SocketAddr, purpose: SocketUse) -> BoxFuture<'static, bool>;
+
+    /// Returns whether the guest may look up names.
+    fn looks_up_names(&self) -> bool;
 }
 
 /// Which WASI a command was made for.
@@ -210,7 +213,7 @@ impl Command {
                 .map_err(|error| CommandError::Directory { directory, source: error.into() })?;
         }
         if let Some(policy) = settings.sockets {
-            builder.allow_ip_name_lookup(true).allow_tcp(true).allow_udp(true).socket_addr_check(
+            builder.allow_ip_name_lookup(policy.looks_up_names()).allow_tcp(true).allow_udp(true).socket_addr_check(
                 move |address, used| {
                     // The check's future must be `Sync`, which a policy's need not be: a task's handle is.
                     let decided = tokio::spawn(policy.allows(address, purpose(used)));

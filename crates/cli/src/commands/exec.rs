@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use isomer_manifest::Diagnostic;
 use isomer_runtime::code::{CodeCache, CodeError};
-use isomer_runtime::exec::{CommandError, CommandSettings, Program, SocketPolicy};
+use isomer_runtime::exec::{CommandError, CommandSettings, Program};
 use isomer_runtime::guest::Directory;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// The component.
     #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
-    /// What the component gets as its arguments.
+    /// The component's arguments.
     #[arg(value_name = "ARGS", last = true)]
     arguments: Vec<String>,
     #[command(flatten)]
@@ -39,7 +39,6 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
     let grants = arguments.grants.grants();
     // Programs that look at their own name expect one as a shell would find it.
     let name = file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy().into_owned();
-    let sockets = arguments.grants.sockets().map(|sockets| Arc::new(sockets) as Arc<dyn SocketPolicy>);
     let settings = CommandSettings {
         arguments: [vec![name.clone()], arguments.arguments].concat(),
         environment: arguments.grants.environment(),
@@ -53,7 +52,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
             })
             .collect(),
         outbound: Some(Arc::new(TellingOutbound::new(&name, &grants.http, console))),
-        sockets,
+        sockets: Some(Arc::new(arguments.grants.sockets(console))),
     };
     let cache = cache(console);
     let program = {
@@ -65,7 +64,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let outcome = runtime.block_on(async {
-        // Before the command says anything: who has seen it run may stop it.
+        // Before the command prints anything: from then on a caller may stop it.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         Ok::<_, Fail>(tokio::select! {
             outcome = program.run(settings) => Some(outcome),

@@ -143,6 +143,7 @@ fn sockets_are_what_was_granted() {
     for grants in [&[][..], &["--allow", "127.0.0.1:1"], &["--allow", "example.com"], &["--allow", "localhost:1"]] {
         let said = workspace.run(&[&["exec"][..], grants, &connect].concat());
         assert!(said.contains("connect: ") && !said.contains("hello from a socket"), "{grants:?} {said}");
+        assert!(said.contains(&format!("--allow {address}")), "{grants:?} {said}");
     }
     for grant in ["127.0.0.1", "*"] {
         let said = workspace.run(&[&["exec", "--allow", grant][..], &connect].concat());
