@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     /// Only this file of cases; may be repeated [default: all in `tests`].
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Show what fails as a whole: the request and the answer with their bodies, differences without leaving lines out, the whole log.
+    /// Show failures in full: requests and responses with their bodies, whole differences, the whole log.
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]

@@ -129,11 +129,16 @@ fn parsed(bytes: &[u8], method: &str) -> io::Result<Answer> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| wrong("the answer has no status"))?;
+    // Interim answers come before the one that counts (RFC 9110, section 15.2).
+    if (100..200).contains(&status) && status != 101 {
+        return parsed(&bytes[end + 4..], method);
+    }
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
     let mut answer = Answer { status, headers: headers.collect(), body: Vec::new() };
     let rest = &bytes[end + 4..];
-    if method != "HEAD" {
+    // These have no body, though they may say the length of one (RFC 9112, section 6.3).
+    if method != "HEAD" && !matches!(status, 204 | 304) {
         let length = answer.header("content-length").next().and_then(|length| length.parse().ok());
         answer.body = match length {
             _ if answer.header("transfer-encoding").any(|coding| coding.eq_ignore_ascii_case("chunked")) => {
@@ -177,6 +182,10 @@ mod tests {
         let chunks = format!("{head}Transfer-Encoding: chunked\r\n\r\n2;x=1\r\nhi\r\n3\r\n ho\r\n0\r\n\r\n");
         assert_eq!(body(&chunks).expect("an answer"), "hi ho");
         assert_eq!(body(&format!("{head}\r\nall of it")).expect("an answer"), "all of it");
+        let unchanged = "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n";
+        assert_eq!(body(unchanged).expect("an answer"), "");
+        let interim = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n{unchanged}");
+        assert_eq!(parsed(interim.as_bytes(), "GET").expect("an answer").status, 304);
     }
 
     #[test]

@@ -125,8 +125,10 @@ impl Case {
     }
 }
 
-/// The same for the same case of the same file in every run: where clock and randomness are given, they follow from it.
+/// The same for the same case of the same file in every run: where clock and randomness are given, they follow from it. Of the file only its name
+/// counts: as it is shown, its path depends on the working directory.
 fn traceparent(file: &str, number: usize) -> String {
+    let file = file.rsplit('/').next().unwrap_or(file);
     // FNV-1a.
     let hash = file
         .bytes()
@@ -142,4 +144,16 @@ fn percent_encoded(text: &str) -> String {
         byte => format!("%{byte:02X}"),
     };
     text.bytes().map(encoded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_the_same_from_every_working_directory() {
+        assert_eq!(traceparent("tests/shop.toml", 3), traceparent("/home/ada/shop/tests/shop.toml", 3));
+        assert_ne!(traceparent("tests/shop.toml", 3), traceparent("tests/shop.toml", 4));
+        assert_ne!(traceparent("tests/shop.toml", 3), traceparent("tests/cart.toml", 3));
+    }
 }

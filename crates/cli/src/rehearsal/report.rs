@@ -159,14 +159,18 @@ pub(crate) fn for_programs(app: &str, runs: &[Run<'_>]) -> Value {
             "request": format!("{} {}", case.method, case.target),
             "status": failed.status,
             "problems": problems.collect::<Vec<_>>(),
+            "transcript": failed.transcript,
         })
     };
     let run = |run: &Run<'_>| {
+        let log: &[String] = if run.is_ok() { &[] } else { &run.log };
         json!({
             "file": run.file(),
             "shape": run.shape,
             "cases": run.script.cases.len(),
             "failed": run.played.failed.iter().map(|case| failed(run, case)).collect::<Vec<_>>(),
+            "unanswered": run.unknown,
+            "log": log,
         })
     };
     json!({ "app": app, "passed": passed(runs), "runs": runs.iter().map(run).collect::<Vec<_>>() })

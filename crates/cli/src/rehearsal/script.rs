@@ -383,7 +383,8 @@ fn word(value: toml::Value) -> String {
     }
 }
 
-pub(super) fn to_json(value: &toml::Value) -> Value {
+/// A value of TOML as JSON, which has no dates: these are texts.
+pub(crate) fn to_json(value: &toml::Value) -> Value {
     match value {
         toml::Value::String(text) => Value::from(text.as_str()),
         toml::Value::Integer(number) => Value::from(*number),

@@ -161,24 +161,45 @@ fn read(stream: &mut TcpStream) -> io::Result<String> {
             more(&mut bytes)?;
         }
     } else if value("transfer-encoding").is_some() {
-        while !bytes[end + 4..].ends_with(b"0\r\n\r\n") {
+        while !is_whole(&bytes[end + 4..]) {
             more(&mut bytes)?;
         }
     }
     Ok(head)
 }
 
+/// Do these chunks end with the last one and its trailers (RFC 9112, section 7.1)? What is no chunk has no end to wait for.
+fn is_whole(chunks: &[u8]) -> bool {
+    let mut rest = chunks;
+    loop {
+        let Some(end) = rest.windows(2).position(|window| window == b"\r\n") else { return false };
+        let size = std::str::from_utf8(&rest[..end]).ok().and_then(|line| line.split(';').next());
+        let size = size.and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
+        match size {
+            Some(0) => return rest[end..].windows(4).any(|window| window == b"\r\n\r\n"),
+            Some(size) if size <= REQUEST_BYTES_MAX => match rest.get(end + 2 + size + 2..) {
+                Some(next) => rest = next,
+                None => return false,
+            },
+            _ => return true,
+        }
+    }
+}
+
 impl Stub {
     fn is_for(&self, host: &str, method: &str, target: &str) -> bool {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
+        let (name, has_port) = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, true),
+            _ => (host, false),
         };
+        // A client leaves the default port of its scheme out, which is not known here.
+        let has_default_port = self.host.strip_prefix(name).is_some_and(|port| matches!(port, ":80" | ":443"));
+        let is_host = self.host == host || self.host == name || (!has_port && has_default_port);
         let path = target.split('?').next().unwrap_or_default();
         let fits = |(wanted, place): &(String, String)| {
             wanted == method && (place == target || (!place.contains('?') && place == path))
         };
-        (self.host == host || self.host == name) && self.request.as_ref().is_none_or(fits)
+        is_host && self.request.as_ref().is_none_or(fits)
     }
 }
 
@@ -201,20 +222,38 @@ mod tests {
     }
 
     #[test]
+    fn chunks_end_with_the_last_one_and_its_trailers() {
+        for whole in
+            ["0\r\n\r\n", "5\r\n0\r\n\r\n\r\n0\r\n\r\n", "A;q\r\n0123456789\r\n0\r\na: b\r\nc: d\r\n\r\n", "none\r\n"]
+        {
+            assert!(is_whole(whole.as_bytes()), "{whole:?}");
+            // A beginning is not, however it ends.
+            for end in 0..whole.len() {
+                assert!(!is_whole(&whole.as_bytes()[..end]), "{:?}", &whole[..end]);
+            }
+        }
+    }
+
+    #[test]
     fn the_first_stub_that_fits_answers_and_what_fits_none_is_remembered() {
         let stubs = [
             stub("api.example", Some(("GET", "/rates?of=eur")), "euro"),
             stub("api.example", Some(("GET", "/rates")), "all"),
             stub("api.example:8080", None, "any"),
+            stub("pay.example:443", None, "paid"),
         ];
         let server = StubServer::start(&stubs).unwrap().unwrap();
         let get = |host: &str, target: &str| ask(&server, &format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
         let answer = get("api.example", "/rates?of=eur");
         assert!(answer.starts_with("HTTP/1.1 201 ") && answer.contains("x-from: stub\r\n") && answer.ends_with("euro"));
         assert!(get("API.example:443", "/rates?of=usd").ends_with("\r\n\r\nall"));
+        assert!(get("pay.example", "/x").ends_with("\r\n\r\npaid") && get("pay.example:443", "/x").ends_with("paid"));
+        assert!(!stubs[3].is_for("pay.example:8443", "GET", "/x"));
         let body = "5\r\nhello\r\n0\r\n\r\n";
         let chunked = "POST /x HTTP/1.1\r\nHost: api.example:8080\r\ntransfer-encoding: chunked\r\n\r\n";
         assert!(ask(&server, &format!("{chunked}{body}")).ends_with("\r\n\r\nany"));
+        let with_trailers = "5;x=y\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n";
+        assert!(ask(&server, &format!("{chunked}{with_trailers}")).ends_with("\r\n\r\nany"));
         assert_eq!(server.unknown(), Vec::<String>::new());
         for _ in 0..2 {
             assert!(get("api.example", "/else").starts_with("HTTP/1.1 404 "));

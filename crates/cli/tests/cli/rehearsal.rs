@@ -123,6 +123,8 @@ fn programs_get_the_same() {
     assert_eq!(failed.iter().map(|case| &case["line"]).collect::<Vec<_>>(), [4, 12, 16, 23, 29]);
     assert_eq!(failed[0]["problems"][0]["what"], "expected status 404, found 200");
     assert_eq!((&failed[1]["status"], &failed[4]["status"]), (&serde_json::Value::Null, &500.into()));
+    assert!(!run["log"].as_array().unwrap().is_empty() && run["unanswered"].as_array().unwrap().is_empty(), "{run}");
+    assert!(failed[0]["transcript"].as_array().unwrap().is_empty(), "only with --verbose");
 }
 
 #[test]
