@@ -34,10 +34,13 @@ impl AppDir {
     /// Where data, built components and compiled code lie, in its folder.
     pub(crate) const OWN_DIR: &str = ".isomer";
 
-    /// As [`AppDir::open`], for what runs or is deployed: with the values that the flags and the app's `.env` give.
+    /// As [`AppDir::open`], for commands that run or deploy the app: with the values that the flags and the app's `.env` give.
     pub(crate) fn open_with(path: &Path, flags: &ValueFlags) -> Result<Self, Fail> {
         let mut opened = Self::open(path)?;
-        opened.values = flags.read(&opened.dir, &opened.app)?;
+        opened.values = match is_component(path) {
+            true => flags.read_for_component(&opened.app)?,
+            false => flags.read(&opened.dir, &opened.app)?,
+        };
         opened.values.apply(&mut opened.app);
         Ok(opened)
     }
@@ -75,7 +78,7 @@ impl AppDir {
         Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings, values: Values::default() })
     }
 
-    /// The manifest with the values that came from outside, for who knows the app by this text.
+    /// The manifest's text with the values that came from outside, for a node or another process.
     pub(crate) fn manifest(&self) -> anyhow::Result<SourceFile> {
         Ok(SourceFile::new(self.source.name(), self.values.manifest(&self.source)?))
     }

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use isomer_manifest::{Diagnostic, Hinted, Renderer, SourceFile};
 use isomer_node::RevisionError;
-use isomer_node::member::MemberError;
 
 use crate::console::Console;
 
@@ -66,18 +65,6 @@ impl Fail {
             },
             RevisionError::Component { source: ref reason, .. } | RevisionError::Compose { source: ref reason, .. } => {
                 let hint = reason.hint();
-                Self::hinted(error, hint)
-            }
-            error => error.into(),
-        }
-    }
-
-    /// Why a group does not run in a process of its own.
-    pub(crate) fn member(error: MemberError, source: Option<&SourceFile>) -> Self {
-        match error {
-            MemberError::Revision(error) => Self::revision(error, source),
-            MemberError::Link(error) => {
-                let hint = error.hint();
                 Self::hinted(error, hint)
             }
             error => error.into(),

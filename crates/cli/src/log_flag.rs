@@ -1,4 +1,4 @@
-//! How much the program says of itself: `--log` of what serves, `ISOMER_LOG` for every command.
+//! The level of the program's own log: `--log` of commands that serve, `ISOMER_LOG` for every command.
 
 use anyhow::Context as _;
 use isomer_observe::{Format, Levels, Log};
@@ -9,10 +9,10 @@ use crate::fail::Fail;
 /// The environment variable that says what `--log` says.
 const LOG_VARIABLE: &str = "ISOMER_LOG";
 
-/// How much the program says of itself.
+/// The level of the program's own log.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LogFlag {
-    /// How much the platform says of itself: `error`, `warn`, `info`, `debug`, `trace` or `off`; also for parts of it, as
+    /// The level of the platform's own log: `error`, `warn`, `info`, `debug`, `trace` or `off`; also for parts of it, as
     /// `warn,front=debug` [default: `$ISOMER_LOG`, or info].
     #[arg(long = "log", value_name = "LEVEL")]
     log: Option<Levels>,

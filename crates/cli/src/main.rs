@@ -14,6 +14,7 @@ mod fail;
 mod grant_flags;
 mod hosting;
 mod log_flag;
+mod not_started;
 mod outbound;
 mod processes;
 #[cfg(test)]

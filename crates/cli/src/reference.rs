@@ -11,8 +11,8 @@ use crate::environment::VARIABLES;
 const HEAD: &str = "\
 # The command line
 
-Generated from the program (`isomer help COMMAND` says the same). What a command was asked for goes to standard output, what it
-says to people to standard error.
+Generated from the program (`isomer help COMMAND` says the same). Results go to standard output, messages to standard
+error.
 
 ";
 

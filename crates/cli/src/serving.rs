@@ -3,8 +3,6 @@
 //! What can be in use by others is opened before anything is built, so that it is told at once; who connects meanwhile waits. A
 //! [`Server`] makes revisions one after another; what a revision has opened (stores, secrets) is handed to the next one, because a store
 //! can be open only once.
-//!
-//! long because its flags, what they open and how it stops are read together.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,14 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use isomer_capabilities::outbound::OutboundNetwork;
-use isomer_capabilities::secrets::SecretError;
-use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
-use isomer_capabilities::{CapabilityError, DataDir, DataDirError, Engines, GrantedBy, Place};
+use isomer_capabilities::{DataDir, DataDirError, Engines, GrantedBy, Place};
 use isomer_front::{FrontError, Limits};
-use isomer_manifest::{App, Diagnostic, Hinted, MONOLITH, SourceFile};
-use isomer_node::parts::PartsError;
+use isomer_manifest::{App, Hinted, MONOLITH, SourceFile};
 use isomer_node::revision::{Components, Step};
-use isomer_node::tenancy::TenancyError;
 use isomer_node::{Made, MakeOptions, Node, NodeOptions, Peers, SoleApp, TenancyOptions};
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
@@ -31,6 +25,7 @@ use crate::app_dir::AppDir;
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::log_flag::LogFlag;
+use crate::not_started::{Attempt, missing_variable};
 use crate::outbound;
 use crate::rehearsal::stubs;
 use crate::service_manager;
@@ -57,7 +52,7 @@ pub(crate) struct ServeFlags {
     pub(crate) access_log: bool,
     #[command(flatten)]
     pub(crate) log: LogFlag,
-    /// How long requests that run may go on after the signal to stop, in seconds.
+    /// How long running requests may take after the signal to stop, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) grace: u64,
     /// Serve a test: compiled code lies in this folder, the line for programs is printed while the log is for people, and the end
@@ -94,7 +89,7 @@ impl Subject {
     }
 }
 
-/// What every kind of serving has: somebody to talk to, a log, how to stop.
+/// What every kind of serving has: the console, a log, how to stop.
 pub(crate) struct Premises {
     pub(crate) console: Console,
     pub(crate) log: Log,
@@ -135,7 +130,7 @@ pub(crate) struct Workshop {
     url: String,
     sole: SoleApp,
     data: DataDir,
-    /// The variable for want of which the last revision could not be made.
+    /// The environment variable that was missing when the last revision was to be started.
     missing_variable: Option<String>,
 }
 
@@ -340,10 +335,8 @@ impl Workshop {
         let started = sole.start(package, &subject.dir, &self.data, Peers::new(), &told).await;
         let started = started.map_err(|error| {
             self.missing_variable = missing_variable(&error).map(str::to_owned);
-            match error {
-                TenancyError::Revision(error) => failed(error),
-                error => not_started(error, &self.data, subject),
-            }
+            let Subject { app, dir, source, .. } = subject;
+            Attempt { app, dir, source: source.as_ref(), data: &self.data }.failed(error)
         })?;
         drop((code, progress));
         self.sole.take_over(started);
@@ -356,7 +349,7 @@ impl Workshop {
         self.missing_variable = None;
     }
 
-    /// The variable for want of which the last revision could not be made: no change of a source mends that.
+    /// The environment variable that was missing when the last revision was to be started. No change of a source helps.
     pub(crate) fn missing_variable(&self) -> Option<&str> {
         self.missing_variable.as_deref()
     }
@@ -389,61 +382,6 @@ impl Workshop {
         }
         self.premises.console.say(&format!("the new revision serves at {}  ({took_ms:.0} ms)", self.url));
         Ok(())
-    }
-}
-
-/// Why a revision was not started, with the way out: a granted folder that is not there is the manifest's mistake (or a flag's); a store
-/// whose migrations were changed can be recreated, if its data may be lost.
-fn not_started(error: TenancyError, data: &DataDir, subject: &Subject) -> Fail {
-    if let Some(variable) = missing_variable(&error) {
-        let hint =
-            format!("start again with {variable}=… in front of the command, or write {variable}=… into the app's .env");
-        return Hinted::new(error, hint).into();
-    }
-    match &error {
-        TenancyError::Parts(PartsError::Directory { component, path, source }) if is_not_there(source) => {
-            let finding = Diagnostic::error(format!(
-                "component `{component}` is granted the folder `{}`, which is not there",
-                path.display()
-            ))
-            .code("missing-folder");
-            let dirs = subject.app.components.get(component).map(|it| it.grants.dirs.as_slice()).unwrap_or_default();
-            let at = dirs.iter().find(|grant| subject.dir.join(&grant.value.host) == *path).map(|grant| grant.span);
-            match &subject.source {
-                Some(source) => {
-                    let hint = format!(
-                        "make it: mkdir -p {}; or correct `host`, which is relative to isomer.toml",
-                        path.display()
-                    );
-                    Fail::manifest(vec![finding.at(at.unwrap_or_default(), "").hint(hint)], source)
-                }
-                None => Fail::Manifest(vec![finding.hint("name a folder that is there: --dir HOST::GUEST")]),
-            }
-        }
-        TenancyError::Parts(PartsError::Capability(CapabilityError::Sql(
-            SqlOpenError::MigrationChanged { store, .. }
-            | SqlOpenError::MigrationMissing { store, .. }
-            | SqlOpenError::MigrationOutOfOrder { store, .. },
-        ))) => {
-            let files = data.sql().join(snapshot_name(store));
-            let hint = format!("or, if its data may be lost, begin with an empty store: rm {}*", files.display());
-            Hinted::new(error, hint).into()
-        }
-        _ => error.into(),
-    }
-}
-
-fn is_not_there(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
-}
-
-/// The variable of the environment that a secret comes from and that is not set.
-fn missing_variable(error: &TenancyError) -> Option<&str> {
-    match error {
-        TenancyError::Parts(PartsError::Capability(CapabilityError::Secret(SecretError::Unset {
-            variable, ..
-        }))) => Some(variable),
-        _ => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `isomer clean`: removes what can be made again.
+//! `isomer clean`: removes built components and compiled code, and data where that is asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// The app: its folder (or one inside it), or its isomer.toml.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// Remove the app's data as well: its key-value and SQL stores with all copies. They cannot be had back.
+    /// Remove the app's data as well: its key-value and SQL stores with all copies. They cannot be recovered.
     #[arg(long)]
     data: bool,
     /// Do not ask before data is removed.

@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// The app's name on the node [default: the manifest's].
     #[arg(long = "as", value_name = "NAME")]
     name: Option<AppName>,
-    /// What `isomer revisions` is to say of it: why it was deployed, which commit it is.
+    /// A message for `isomer revisions`: why it was deployed, or which commit it is.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<Message>,
     #[command(flatten)]
@@ -131,7 +131,7 @@ pub(crate) fn say(
 fn say_store(change: &StoreChange, revisions: &str, console: &Console) {
     let name = escaped(&change.store);
     let files = |files: &[String]| list(files.iter().map(|file| escaped(file)));
-    let kept = format!("; as it was before it is kept: {revisions}");
+    let kept = format!("; a snapshot of before is kept: {revisions}");
     let saved = if change.snapshot { kept.as_str() } else { "" };
     if let Some(at) = change.restored_to {
         console.say(&format!("store {name} is as it was at {} UTC{saved}", minute(at)));

@@ -2,7 +2,7 @@
 //!
 //! What is watched is what went into the last build. A change is followed by a short wait for more of them, then by a build of
 //! what has changed; where the outcome differs from what serves, a new revision is made, and takes over once it has
-//! started: requests in flight end with the old one. Whatever fails is shown, and the old revision goes on serving.
+//! started: requests in flight end with the old one. What fails is shown, and the old revision still serves.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -28,8 +28,8 @@ pub(crate) struct Arguments {
     /// Build Cargo packages as they are shipped, as `isomer build` does: slower to build, faster to run, without lines in call stacks.
     #[arg(long)]
     release: bool,
-    /// Where a SQL migration was edited after it had been applied, make the store anew, from a copy of before it, without asking. What was
-    /// written since then is lost.
+    /// Where a SQL migration was edited after it had been applied, recreate the store without asking: from the latest copy that fits its
+    /// migrations, or empty if there is none. What was written since then is lost.
     #[arg(long)]
     recreate_stores: bool,
     #[command(flatten)]
@@ -58,7 +58,7 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), Fail> {
     let opened = premises.open(&arguments.serve, &data).await?;
     let server = Server::new(premises, opened, &arguments.serve, None)?;
     let (serving, workshop) = server.split()?;
-    // On a task of its own, so that requests are answered while a revision is made.
+    // On a task of its own, so that requests are answered and signals obeyed while a revision is made.
     let serving = tokio::spawn(serving);
     let settings = Settings {
         shape: arguments.serve.shape.clone(),
@@ -66,11 +66,11 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), Fail> {
         profile: if arguments.release { Profile::Release } else { Profile::Dev },
         recreate_stores: arguments.recreate_stores,
     };
-    let mut session = Session::new(&app, settings, workshop, console)?;
-    session.round(began).await?;
+    let session = Session::new(&app, settings, workshop, console)?;
+    let developing = tokio::spawn(session.run(began));
     tokio::select! {
         ended = serving => ended.context("the server ended unexpectedly")??,
-        gave_up = session.follow() => return Err(gave_up),
+        gave_up = developing => return Err(gave_up.context("the build ended unexpectedly")?),
     }
     Ok(())
 }

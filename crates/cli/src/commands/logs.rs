@@ -10,15 +10,15 @@ use crate::fail::Fail;
 use crate::remote::node::{AppFlags, refused};
 use crate::remote::show::{escaped, instant};
 
-/// Show the last lines of an app's log, and go on with those that come.
+/// Show the last lines of an app's log, and with `-f` new ones as they come.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     app: AppFlags,
-    /// Go on with the lines that come, until Ctrl-C.
+    /// Show new lines as they come, until Ctrl-C.
     #[arg(short, long)]
     follow: bool,
-    /// The requests that it answered, in place of what it says: if the node logs them (`isomer node --access-log`).
+    /// Show the app's access log instead, if the node keeps one (`isomer node --access-log`).
     #[arg(long)]
     access: bool,
     /// How many of the last lines.

@@ -29,20 +29,20 @@ use crate::service_manager;
 use crate::serving::{cannot_listen, cannot_use_data, say_ended};
 use crate::stop_signals::StopSignals;
 
-/// Run a host for the apps of many tenants: they are deployed to it while it runs, and are back when it starts again.
+/// Run a node: a server for the apps of many tenants. Apps are deployed to it while it runs, and it serves them again after a restart.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Where it keeps everything [default: `isomer/node` in `$XDG_DATA_HOME`, which is `~/.local/share`].
+    /// The data directory [default: `isomer/node` in `$XDG_DATA_HOME`, which is `~/.local/share`].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Where it serves the apps: `0.0.0.0:80` for all networks, `[::1]:80`, `localhost:80`, or a port alone (on 127.0.0.1); may be
+    /// Where apps are served: `0.0.0.0:80` for all networks, `[::1]:80`, `localhost:80`, or a port alone (on 127.0.0.1); may be
     /// repeated. Port 0 lets the system choose [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR", value_parser = address_flags::listen)]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Where its admins ask it: a loopback address or a port alone, or `unix:PATH` [default: 127.0.0.1:7171].
+    /// Where the admin API listens: a loopback address or a port alone, or `unix:PATH` [default: 127.0.0.1:7171].
     #[arg(long, value_name = "ADDR", value_parser = address_flags::admin)]
     pub(crate) admin: Option<AdminAddress>,
-    /// The node file: certificates, limits, and what the flags say where there are none.
+    /// The node file: certificates, limits, and values for flags that are absent.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print one line of JSON on standard output when it serves, and log in JSON.
@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     pub(crate) access_log: bool,
     #[command(flatten)]
     pub(crate) log: LogFlag,
-    /// How long requests and deployments that run may go on after the signal to stop, in seconds [default: 30].
+    /// How long running requests and deployments may take after the signal to stop, in seconds [default: 30].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) grace: Option<u64>,
 }

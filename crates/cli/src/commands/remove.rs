@@ -9,7 +9,7 @@ use crate::remote::node::{AppFlags, refused};
 pub(crate) struct Arguments {
     #[command(flatten)]
     app: AppFlags,
-    /// Remove its stores and its log too. They cannot be brought back.
+    /// Remove its stores and its log too. They cannot be recovered.
     #[arg(long)]
     data: bool,
     /// Don't ask.

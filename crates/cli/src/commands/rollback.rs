@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// Its SQL stores too, as they were when a revision with migrations took over from it. What was written since is lost to the app.
     #[arg(long)]
     to_snapshot: bool,
-    /// What `isomer revisions` is to say of it [default: what was said when the revision was deployed].
+    /// A message for `isomer revisions` [default: that of the revision's deployment].
     #[arg(short, long, value_name = "TEXT")]
     message: Option<Message>,
     /// Don't ask.

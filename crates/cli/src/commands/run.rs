@@ -26,8 +26,8 @@ pub(crate) struct Arguments {
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
-    /// Run this group of the shape alone. The others run elsewhere: `--config FILE` names the node file that says where, and has what the
-    /// group needs besides.
+    /// Run only this group of the shape. The others run elsewhere; `--config FILE` names the node file with their addresses and with this
+    /// group's own settings.
     #[arg(long, value_name = "GROUP", requires = "config")]
     group: Option<String>,
     #[command(flatten)]
@@ -49,12 +49,12 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, *console, Instant::now()));
-    // Whoever did not want to wait does not wait for a compiler either.
+    // A compiler that still runs is not waited for.
     runtime.shutdown_background();
     done
 }
 
-/// Stops as on SIGTERM when standard input ends: whoever started this is gone, or wants it to stop.
+/// Stops as on SIGTERM when standard input ends: the parent process has ended, or wants this one to stop.
 fn end_with_standard_input() {
     std::thread::spawn(|| {
         // What is said there means nothing.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::console::{Console, print};
 use crate::fail::Fail;
-use crate::remote::node::{NodeFlags, refused};
+use crate::remote::node::{TenantFlags, refused};
 use crate::remote::show::{escaped, of_tenant};
 
 /// Set, remove or list the secrets of a tenant.
@@ -29,7 +29,7 @@ enum Command {
     List(List),
 }
 
-/// Set a secret, to what standard input or a file says. A line end at its end is not part of it.
+/// Set a secret to the content of standard input or of a file. A final newline is not part of it.
 #[derive(clap::Args)]
 struct Set {
     /// Its name, as in the manifest's `[secrets]`.
@@ -39,41 +39,32 @@ struct Set {
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
     #[command(flatten)]
-    whose: Whose,
+    of: TenantFlags,
 }
 
-/// Remove a secret. One that a revision in service uses stays, unless it is forced.
+/// Remove a secret. A secret that a served revision uses is kept, unless `--force` is given.
 #[derive(clap::Args)]
 struct Remove {
     /// Its name.
     #[arg(value_name = "NAME")]
     name: String,
-    /// Also if apps use it: they do not start any more.
+    /// Remove it even if apps use it. They cannot start any more.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    whose: Whose,
+    of: TenantFlags,
 }
 
-/// List the names of a tenant's secrets. Their values are never told.
+/// List the names of a tenant's secrets. Their values are never shown.
 #[derive(clap::Args)]
 struct List {
     #[command(flatten)]
-    whose: Whose,
-}
-
-#[derive(clap::Args)]
-struct Whose {
-    /// The tenant that the secret belongs to.
-    #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
-    tenant: TenantName,
-    #[command(flatten)]
-    node: NodeFlags,
+    of: TenantFlags,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     match &arguments.command {
-        Command::Set(Set { name, from_file, whose: Whose { tenant, node } }) => {
+        Command::Set(Set { name, from_file, of: TenantFlags { tenant, node } }) => {
             let value = value(name, tenant, from_file.as_ref(), console)?;
             node.ask(console, async |client| client.set_secret(tenant, name, value).await.map_err(refused(console)))?;
             if node.json {
@@ -81,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             }
             console.say(&format!("secret {name} of {tenant} is set; apps see it from their next request on"));
         }
-        Command::Remove(Remove { name, force, whose: Whose { tenant, node } }) => {
+        Command::Remove(Remove { name, force, of: TenantFlags { tenant, node } }) => {
             node.ask(console, async |client| {
                 client.remove_secret(tenant, name, *force).await.map_err(refused(console))
             })?;
@@ -90,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             }
             console.say(&format!("secret {name} of {tenant} is removed"));
         }
-        Command::List(List { whose: Whose { tenant, node } }) => {
+        Command::List(List { of: TenantFlags { tenant, node } }) => {
             let info = node.ask(console, async |client| client.tenant(tenant).await.map_err(refused(console)))?;
             if node.json {
                 return print(&format!("{:#}\n", json!(info.secrets)));

@@ -4,7 +4,7 @@ use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{AppFlags, refused};
 
-/// Serve an app of a node again that was stopped.
+/// Serve a stopped app of a node again.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -9,7 +9,7 @@ use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
 use crate::remote::show::{escaped, list, size, span};
 
-/// Show how a node is: what it serves, what it uses.
+/// Show the state of a node: what it serves and what it uses.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// A component of the app and its new file.
     #[arg(value_name = "COMPONENT=FILE.wasm", required = true, value_parser = parse)]
     components: Vec<(String, PathBuf)>,
-    /// What `isomer revisions` is to say of it.
+    /// A message for `isomer revisions`.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<Message>,
 }

@@ -10,7 +10,7 @@ use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
 use crate::remote::show::{UNLIMITED, cores, count_quota, list, size, size_quota};
 
-/// Make, change, show or remove a tenant of a node.
+/// Create, change, show or remove a tenant of a node.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -24,7 +24,7 @@ enum Command {
     Remove(Remove),
 }
 
-/// Make a tenant, or change what it may use; what is not named stays as it is.
+/// Create a tenant, or change its quotas. What is not named stays as it is.
 #[derive(clap::Args)]
 struct Set {
     /// The tenant.
@@ -57,8 +57,8 @@ struct Set {
     /// What its apps may log in an hour, as `16MiB`.
     #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited)]
     log: Option<u64>,
-    /// A host name that is to be its own, so that nobody else's app is deployed under it or below a wildcard; may be repeated, and replaces
-    /// those that were. `none`: none.
+    /// A host name that is reserved for it: no other tenant's app can be deployed under it, or below it if it is a wildcard; may be repeated,
+    /// and replaces the earlier list. `none`: none.
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     #[command(flatten)]

@@ -1,19 +1,19 @@
-//! `isomer tokens`: the tokens of a tenant. A token is told once, when it is made: on standard output, or in a file for its owner alone.
+//! `isomer tokens`: the tokens of a tenant. A token is shown once, when it is created: on standard output, or in a file that only its owner can read.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use isomer_admin::Token;
-use isomer_api::{NewToken, Role, TenantName, TokenInfo, TokenName};
+use isomer_api::{NewToken, Role, TokenInfo, TokenName};
 use serde_json::json;
 
 use crate::console::{Console, print};
 use crate::fail::Fail;
-use crate::remote::node::{NodeFlags, refused};
+use crate::remote::node::{TenantFlags, refused};
 use crate::remote::show::{minute, of_tenant, table};
 
-/// Make, list or revoke the tokens of a tenant, which open what is the tenant's and nothing else.
+/// Create, list or revoke the tokens of a tenant. A token gives access to that tenant only.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -27,69 +27,60 @@ enum Command {
     Revoke(Revoke),
 }
 
-/// Make a token. It is shown this once: on standard output, or in a file that only you can read.
+/// Create a token. It is shown only once: on standard output, or in a file that only you can read.
 #[derive(clap::Args)]
 struct Create {
-    /// Its name: what it is for, as `ci`.
+    /// Its name, for example `ci`.
     #[arg(value_name = "NAME")]
     name: TokenName,
-    /// What it opens: `read` (look at apps, revisions, logs), `deploy` (also deploy, swap, roll back, stop, start) or `admin` (also secrets,
+    /// What it allows: `read` (look at apps, revisions, logs), `deploy` (also deploy, swap, roll back, stop, start) or `admin` (also secrets,
     /// tokens, removing apps).
     #[arg(long, value_name = "ROLE")]
     role: Role,
-    /// Write it into this new file instead of showing it.
+    /// Write it to this new file instead of standard output.
     #[arg(long, value_name = "FILE")]
     to_file: Option<PathBuf>,
     #[command(flatten)]
-    whose: Whose,
+    of: TenantFlags,
 }
 
-/// List the tokens of a tenant. The tokens themselves are never told again.
+/// List the tokens of a tenant. The tokens themselves are not shown again.
 #[derive(clap::Args)]
 struct List {
     #[command(flatten)]
-    whose: Whose,
+    of: TenantFlags,
 }
 
-/// Revoke a token: it opens nothing from now on.
+/// Revoke a token. It gives no access from then on.
 #[derive(clap::Args)]
 struct Revoke {
     /// Its name.
     #[arg(value_name = "NAME")]
     name: TokenName,
     #[command(flatten)]
-    whose: Whose,
-}
-
-#[derive(clap::Args)]
-struct Whose {
-    /// Whose it is.
-    #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
-    tenant: TenantName,
-    #[command(flatten)]
-    node: NodeFlags,
+    of: TenantFlags,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     match &arguments.command {
         Command::Create(create) => make(create, console),
-        Command::List(List { whose: Whose { tenant, node } }) => {
+        Command::List(List { of: TenantFlags { tenant, node } }) => {
             let tokens = node.ask(console, async |client| client.tokens(tenant).await.map_err(refused(console)))?;
             if node.json {
                 return print(&format!("{:#}\n", json!(tokens)));
             }
             if tokens.is_empty() {
                 let of = of_tenant(tenant);
-                console.say(&format!("no tokens; isomer tokens create NAME --role ROLE{of} makes one"));
+                console.say(&format!("no tokens; create one: isomer tokens create NAME --role ROLE{of}"));
                 return Ok(());
             }
             let row = |token: &TokenInfo| {
                 let TokenInfo { name, id, role, created_at, .. } = token;
                 [name.to_string(), role.to_string(), id.to_string(), minute(*created_at)]
             };
-            print(&table(["TOKEN", "ROLE", "ID", "MADE (UTC)"], &tokens.iter().map(row).collect::<Vec<_>>()))
+            print(&table(["TOKEN", "ROLE", "ID", "CREATED (UTC)"], &tokens.iter().map(row).collect::<Vec<_>>()))
         }
-        Command::Revoke(Revoke { name, whose: Whose { tenant, node } }) => {
+        Command::Revoke(Revoke { name, of: TenantFlags { tenant, node } }) => {
             node.ask(console, async |client| client.revoke_token(tenant, name).await.map_err(refused(console)))?;
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "revoked": name })));
@@ -101,24 +92,24 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
 }
 
 fn make(create: &Create, console: &Console) -> Result<(), Fail> {
-    let Create { name, role, to_file, whose: Whose { tenant, node } } = create;
+    let Create { name, role, to_file, of: TenantFlags { tenant, node } } = create;
     if let Some(path) = to_file.as_ref().filter(|path| path.exists()) {
-        // Before it is made: one that cannot be told would have to be revoked.
+        // Before it is created: a token that cannot be shown would have to be revoked.
         return Err(Fail::usage(format!("`{}` is there already", path.display()), "name a file that is not there yet"));
     }
     let new = NewToken { name: name.clone(), role: *role };
     let made = node.ask(console, async |client| client.create_token(tenant, &new).await.map_err(refused(console)))?;
-    let said = format!("token {name} of {tenant} is made, with the role {role}");
+    let said = format!("created token {name} of {tenant} with the role {role}");
     let Some(path) = to_file else {
         if node.json {
             return print(&format!("{:#}\n", json!(made)));
         }
-        console.say(&format!("{said}; it is shown this once"));
+        console.say(&format!("{said}; it is shown only this once"));
         return print(&format!("{}\n", made.token));
     };
-    let token = Token::parse(&made.token).context("the node answered with something that is no token")?;
+    let token = Token::parse(&made.token).context("the node's response is not a token")?;
     token.write_new(path).map_err(|error| {
-        let hint = format!("revoke it, and make another one: isomer tokens revoke {name}{}", of_tenant(tenant));
+        let hint = format!("revoke it, and create another one: isomer tokens revoke {name}{}", of_tenant(tenant));
         Fail::hinted(error, [hint])
     })?;
     if node.json {

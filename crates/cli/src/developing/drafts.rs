@@ -2,9 +2,12 @@
 //!
 //! A migration that was applied is final on a node; here it is a draft. So before new migrations are applied to a store that has something in
 //! it, the store as it was is kept (`drafts/STORE/N` in the data directory), and where a migration was edited, renamed or removed after it had
-//! been applied, the store can be made anew from the latest copy that fits what the migrations say now, or from nothing. What was
-//! written since then is lost by that, so it is done only for who said so; the store that is replaced becomes a copy like the others, and serves
-//! again when the edit is taken back.
+//! been applied, the store can be recreated from the latest copy that fits what the migrations say now, or empty. What was
+//! written since then is lost by that, so it is done only after a confirmation or with a flag. The store that is replaced becomes a copy as well,
+//! and is used again when the edit is reverted.
+//!
+//! Copies of before new migrations and copies of replaced stores are counted apart: a draft that is edited ten times makes ten of the latter, and
+//! must not push out the one that all ten start from.
 //!
 //! Nothing of this keeps code from taking over: a store that cannot follow its migrations stays as it is, and is started without them.
 
@@ -21,10 +24,13 @@ use isomer_manifest::{App, StoreName};
 
 use crate::console::Console;
 
-/// Copies that are kept of each store; the oldest go first.
+/// Copies of each kind that are kept of each store. The oldest are removed first.
 const KEPT_MAX: usize = 8;
 
-/// How long making a store anew may take, its requests wait that long.
+/// Marks the folder of a copy that is a replaced store.
+const REPLACED: &str = "replaced";
+
+/// How long recreating a store may take. Its requests wait that long.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How the names of files end that a replacement which was broken off has left.
@@ -36,7 +42,7 @@ pub(crate) struct Drafts {
     recreate: bool,
     /// Stores for which the answer was yes, until it is done.
     agreed: BTreeSet<StoreName>,
-    /// For which migrations it was said already that a store does not follow them.
+    /// The migrations for which it was reported already that the store does not follow them.
     told: BTreeMap<StoreName, u64>,
 }
 
@@ -60,7 +66,7 @@ impl Drafts {
         Self { recreate, agreed: BTreeSet::new(), told: BTreeMap::new() }
     }
 
-    /// The store is to be recreated at the next [`Drafts::settle`].
+    /// Lets the next [`Drafts::settle`] recreate the store.
     pub(crate) fn agree(&mut self, store: StoreName) {
         self.told.remove(&store);
         self.agreed.insert(store);
@@ -87,8 +93,9 @@ impl Drafts {
             let texts = texts(&only, stores.place);
             if self.told.insert(store.clone(), texts) != Some(texts) {
                 console.say(&console.renderer().error(problem.as_ref()));
-                console
-                    .say(&format!("the SQL store {store} stays as it is, and code is replaced without its migrations"));
+                console.say(&format!(
+                    "the SQL store {store} is unchanged; the new revision starts without the store's migrations"
+                ));
                 behind.push(Behind { store: store.clone(), is_draft: is_draft(&problem) });
             }
             app.sql.entry(store).and_modify(|settings| settings.migrations = None);
@@ -113,8 +120,8 @@ impl Drafts {
                     return Err(error);
                 }
                 let from = copies.recreate(only, stores).await?;
-                let from = if from { "from a copy of before" } else { "empty" };
-                console.say(&format!("the SQL store {store} was made anew {from}, as its migrations have changed"));
+                let how = if from { "from the latest copy that fits them" } else { "empty" };
+                console.say(&format!("the migrations of the SQL store {store} have changed: it was recreated {how}"));
                 return Ok(());
             }
         };
@@ -185,7 +192,7 @@ impl Copies {
         self.replace(app, stores, None).await.map_err(anyhow::Error::new)
     }
 
-    /// Makes the store anew from the latest copy that fits its migrations; false where that is an empty one.
+    /// Recreates the store from the latest copy that fits its migrations. Returns false where there is none and the store is empty.
     async fn recreate(&self, app: &App, stores: &Stores<'_>) -> anyhow::Result<bool> {
         for number in self.numbers().into_iter().rev() {
             let folder = self.at(number);
@@ -213,9 +220,14 @@ impl Copies {
             let failed = |source| SqlOpenError::Io { path: folder.clone(), source };
             replacing.iter_mut().try_for_each(|store| store.switch().map_err(failed)).map_err(CapabilityError::Sql)
         });
-        if switched.is_err() && !folder.join(snapshot_name(self.store.as_str())).exists() {
+        let is_kept = folder.join(snapshot_name(self.store.as_str())).exists();
+        if switched.is_err() && !is_kept {
             // What cannot be removed is overwritten next time.
             let _ = fs::remove_dir_all(&folder);
+        }
+        if is_kept && from.is_some() {
+            // Without the mark the copy counts as one of the other kind, which costs nothing but an older copy.
+            let _ = fs::write(folder.join(REPLACED), "");
         }
         self.sweep();
         switched
@@ -232,12 +244,43 @@ impl Copies {
         self.folder.join(number.to_string())
     }
 
-    /// Removes the oldest copies above the most that are kept.
+    /// Removes the oldest copies of each kind above the most that are kept.
     fn sweep(&self) {
-        let numbers = self.numbers();
-        for number in &numbers[..numbers.len().saturating_sub(KEPT_MAX)] {
-            // It is tried again with the next copy.
-            let _ = fs::remove_dir_all(self.at(*number));
+        let is_replaced = |number: &u64| self.at(*number).join(REPLACED).exists();
+        let (replaced, before): (Vec<u64>, Vec<u64>) = self.numbers().into_iter().partition(is_replaced);
+        for numbers in [replaced, before] {
+            for number in &numbers[..numbers.len().saturating_sub(KEPT_MAX)] {
+                // It is tried again with the next copy.
+                let _ = fs::remove_dir_all(self.at(*number));
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaced_stores_do_not_push_out_the_copy_that_they_were_made_from() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let copies = Copies { store: StoreName::new("notes").expect("a name"), folder: dir.path().to_owned() };
+        let copy = |number: u64, replaced: bool| {
+            fs::create_dir_all(copies.at(number)).expect("made");
+            if replaced {
+                fs::write(copies.at(number).join(REPLACED), "").expect("written");
+            }
+            copies.sweep();
+        };
+        copy(1, false);
+        for number in 2..30 {
+            copy(number, true);
+        }
+        assert_eq!(copies.numbers(), [1, 22, 23, 24, 25, 26, 27, 28, 29]);
+        for number in 30..40 {
+            copy(number, false);
+        }
+        assert_eq!(copies.numbers().first(), Some(&22));
+        assert_eq!(copies.numbers().len(), 2 * KEPT_MAX);
     }
 }

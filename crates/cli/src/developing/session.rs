@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use isomer_manifest::{App, MONOLITH, StoreName};
+use isomer_manifest::{App, MONOLITH, SecretSource, StoreName};
 use isomer_node::revision::Components;
 use isomer_toolchain::{Profile, WatchSet, watch_paths};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -24,7 +24,7 @@ const QUIET: Duration = Duration::from_millis(60);
 /// The longest that a build waits for quiet.
 const QUIET_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// Questions that are asked at once: more stores are asked about with the next change.
+/// Questions that are open at once. Other stores are asked about with the next change.
 const QUESTIONS_MAX: usize = 1;
 
 /// How an app is developed.
@@ -38,13 +38,19 @@ pub(crate) struct Settings {
 
 /// An app that is developed.
 pub(crate) struct Session {
-    /// What opens the app again.
+    /// Opens the app again.
     path: PathBuf,
     settings: Settings,
     console: Console,
     workshop: Workshop,
     /// What the revision that serves was made from.
     served: Option<Snapshot>,
+    /// Is this the first round? The command line has been tried by no other yet.
+    is_first: bool,
+    /// Did the last round fail?
+    has_failed: bool,
+    /// Did the last build make more files known?
+    looks_again: bool,
     watch: Watch,
     drafts: Drafts,
     /// The store that a question is being asked about.
@@ -61,25 +67,45 @@ struct Snapshot {
     environment: BTreeMap<String, String>,
     components: Components,
     migrations: BTreeMap<PathBuf, Vec<u8>>,
+    files: BTreeMap<PathBuf, Option<Stamp>>,
 }
+
+/// Time and size of a file.
+type Stamp = (Option<SystemTime>, u64);
 
 impl Session {
     pub(crate) fn new(app: &AppDir, settings: Settings, workshop: Workshop, console: Console) -> Result<Self, Fail> {
-        let watch = Watch::start(wanted(app, settings.profile))?;
+        let watch = Watch::start(wanted(app, settings.profile, false))?;
         let (answer, answered) = channel(QUESTIONS_MAX);
         let drafts = Drafts::new(settings.recreate_stores);
         let path = app.path.clone();
         let (served, asking) = (None, None);
-        Ok(Self { path, settings, console, workshop, served, watch, drafts, asking, answer, answered })
+        let (is_first, has_failed, looks_again) = (true, false, false);
+        Ok(Self {
+            path,
+            settings,
+            console,
+            workshop,
+            served,
+            is_first,
+            has_failed,
+            looks_again,
+            watch,
+            drafts,
+            asking,
+            answer,
+            answered,
+        })
     }
 
-    /// Waits for changes and takes them over, until one cannot be waited for.
-    pub(crate) async fn follow(&mut self) -> Fail {
+    /// Builds and serves the app, then waits for changes and takes them over. Returns when no change could help.
+    pub(crate) async fn run(mut self, mut began: Instant) -> Fail {
         loop {
-            self.changed().await;
-            if let Err(fail) = self.round(Instant::now()).await {
+            if let Err(fail) = self.round(began).await {
                 return fail;
             }
+            self.changed().await;
+            began = Instant::now();
         }
     }
 
@@ -109,21 +135,30 @@ impl Session {
     /// Builds; where there is something new, makes a revision of it. Shows what fails.
     ///
     /// # Errors
-    /// When the command itself cannot be meant like that, which no change of a file would mend.
-    pub(crate) async fn round(&mut self, began: Instant) -> Result<(), Fail> {
+    /// When the command line is wrong, or files cannot be watched.
+    async fn round(&mut self, began: Instant) -> Result<(), Fail> {
         // Before anything is read.
         self.watch.refresh()?;
+        let is_first = std::mem::replace(&mut self.is_first, false);
         match self.try_round(began).await {
-            Ok(()) => {}
-            Err(fail @ Fail::Usage(_)) if self.served.is_none() => return Err(fail),
+            Ok(()) => {
+                self.has_failed = false;
+                // A file that only this build made known may have been edited before it was watched.
+                if self.looks_again {
+                    self.watch.look_again();
+                }
+            }
+            // Later, the same may come of an edit of `.env` or of the manifest, and another edit corrects it.
+            Err(fail @ Fail::Usage(_)) if is_first => return Err(fail),
             Err(fail) => {
-                let goes_on = if self.served.is_some() { "the last revision goes on serving; " } else { "" };
+                self.has_failed = true;
+                let serves = if self.served.is_some() { "the last revision still serves; " } else { "" };
                 let next = match self.workshop.missing_variable() {
                     None => "waiting for a change".to_owned(),
                     Some(variable) => format!("start again with {variable}=…, or write {variable}=… into .env"),
                 };
                 fail.report(&self.console);
-                self.console.say(&format!("{goes_on}{next}"));
+                self.console.say(&format!("{serves}{next}"));
             }
         }
         Ok(())
@@ -131,29 +166,34 @@ impl Session {
 
     async fn try_round(&mut self, began: Instant) -> Result<(), Fail> {
         self.workshop.begin();
+        self.looks_again = false;
         let app = AppDir::open_with(&self.path, &self.settings.values)?;
         if self.served.is_none() {
             app.say_warnings(&self.console);
         }
         let (console, profile) = (self.console, self.settings.profile);
         // What is known before the build has to be watched during it.
-        self.watch.follow(wanted(&app, profile))?;
+        self.watch.follow(wanted(&app, profile, self.has_failed))?;
         let built = tokio::task::spawn_blocking(move || {
             let built = app.build_as(profile, &console);
             (app, built)
         });
         let (app, built) = built.await.context("the build ended unexpectedly")?;
         // Also after a failed build: it may need a file that was not watched.
-        self.watch.follow(wanted(&app, profile))?;
+        self.looks_again = self.watch.follow(wanted(&app, profile, built.is_err()))?;
         let components = app_dir::read(&built?)?;
         let snapshot = Snapshot {
             manifest: app.source.text().to_owned(),
             app: app.app.clone(),
             environment: app.values.environment.clone(),
             migrations: migrations(&app.app, &app.dir),
+            files: stamps(&app),
             components: components.clone(),
         };
         if self.served.as_ref() == Some(&snapshot) {
+            if self.has_failed {
+                self.console.say("the sources are again those of the revision that serves");
+            }
             return Ok(());
         }
         self.check_one_process(&app, &components)?;
@@ -182,14 +222,14 @@ impl Session {
             let (console, answer) = (self.console, self.answer.clone());
             if self.asking.is_none() && console.is_interactive() {
                 let question = format!(
-                    "make the SQL store {store} anew from the copy of before the migration? What was written since is lost."
+                    "recreate the SQL store {store} from the latest copy that fits its migrations, or empty if there is none? What was written since then is lost."
                 );
                 self.asking = Some(store);
                 // Without an answer it ends with the process.
                 std::thread::spawn(move || answer.blocking_send(console.confirm(&question) == Some(true)));
             } else {
                 self.console.say(&format!(
-                    "to make {store} anew from a copy of before the migration: isomer dev --recreate-stores (what was written since is lost)"
+                    "to recreate {store} from the latest copy that fits its migrations, or empty if there is none: isomer dev --recreate-stores (what was written since then is lost)"
                 ));
             }
         }
@@ -215,18 +255,42 @@ impl Session {
     }
 }
 
-/// What is to be watched for an app.
-fn wanted(app: &AppDir, profile: Profile) -> WatchSet {
+/// What is to be watched for an app, and after a failure.
+fn wanted(app: &AppDir, profile: Profile, has_failed: bool) -> WatchSet {
     let mut wanted = watch_paths(&app.app, &app.dir, profile);
-    for file in &app.values.files {
-        wanted.add(file.clone());
+    if has_failed {
+        wanted.add_packages(&app.dir);
+    }
+    for file in app.values.files.iter().cloned().chain(files(app)) {
+        wanted.add(file);
     }
     wanted
+}
+
+/// Files that a revision reads when it is started, beside components and migrations: secrets, and certificate authorities of its hosts.
+fn files(app: &AppDir) -> impl Iterator<Item = PathBuf> + '_ {
+    let secrets = app.app.secrets.values().filter_map(|source| match source {
+        SecretSource::File(path) => Some(path),
+        SecretSource::Env(_) => None,
+    });
+    let hosts = app.app.components.values().flat_map(|component| &component.grants.http);
+    let authorities = hosts.filter_map(|host| host.value.authority.as_ref());
+    secrets.chain(authorities).map(|path| app.dir.join(path))
+}
+
+/// How these files are now. Secrets are not kept for this.
+fn stamps(app: &AppDir) -> BTreeMap<PathBuf, Option<Stamp>> {
+    let stamp = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.modified().ok(), found.len()));
+    files(app).map(|path| (path.clone(), stamp(&path))).collect()
 }
 
 /// The files of the folders of migrations. A file that cannot be read is reported when they are applied.
 pub(super) fn migrations(app: &App, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let folders = app.sql.values().filter_map(|store| store.migrations.as_ref());
     let files = folders.flat_map(|folder| std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten());
-    files.filter_map(|file| Some((file.path(), std::fs::read(file.path()).ok()?))).collect()
+    let is_migration = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sql")) && path.is_file()
+    };
+    let paths = files.map(|file| file.path()).filter(is_migration);
+    paths.filter_map(|path| Some((path.clone(), std::fs::read(&path).ok()?))).collect()
 }

@@ -1,8 +1,8 @@
 //! Seeing that files have changed.
 //!
 //! The system tells of changes in folders that exist. Which these are depends on what is there (see `isomer_toolchain::Lookout`): so where
-//! something on the way to a watched file has appeared, gone away or been renamed, all is watched anew, before anything is read. The new watcher is
-//! there before the old one goes, so there is no moment in which a change is not seen.
+//! something on the way to a watched file has appeared, disappeared or been renamed, everything is watched again, before anything is read. The new
+//! watcher is there before the old one is dropped, so there is no moment in which a change is not seen.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::fail::Fail;
 
-/// How often all is watched anew where folders change while they are looked at. What is missed then counts as a change.
+/// How often everything is watched again where folders change meanwhile. What is missed then counts as a change.
 const ATTEMPTS_MAX: usize = 5;
 
 /// Files that are watched.
@@ -41,10 +41,17 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Watches something else from now on.
-    pub(crate) fn follow(&mut self, wanted: WatchSet) -> Result<(), Fail> {
+    /// Watches something else from now on. Returns whether it is something else.
+    pub(crate) fn follow(&mut self, wanted: WatchSet) -> Result<bool, Fail> {
+        let is_other = self.wanted != wanted;
         self.wanted = wanted;
-        self.refresh()
+        self.refresh()?;
+        Ok(is_other)
+    }
+
+    /// Counts as a change that was seen.
+    pub(crate) fn look_again(&self) {
+        self.changed.notify_one();
     }
 
     /// Sees to it that all folders are watched that have to be by now. To be called before files are read, so that whatever changes
@@ -104,7 +111,7 @@ impl Watch {
 
     fn unwatched(&self, error: notify::Error, dir: &Path) -> Result<(), Fail> {
         match &error.kind {
-            // It has gone since it was looked at.
+            // It was removed after it was looked at.
             ErrorKind::PathNotFound => {}
             ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::NotFound => {}
             // Others' folders above the app: nothing in them can be read either.

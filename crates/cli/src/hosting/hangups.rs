@@ -40,7 +40,9 @@ impl Hangups {
         }
         match self.audit.reopen().await {
             Ok(()) => {}
-            Err(error) => self.log.error(format!("the audit log goes on in its old file: {}", with_causes(&error))),
+            Err(error) => {
+                self.log.error(format!("the audit log is still written to its old file: {}", with_causes(&error)))
+            }
         }
         if let Some((path, before)) = &self.config {
             match Config::read(Some(path)) {

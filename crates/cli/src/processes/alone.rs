@@ -15,6 +15,7 @@ use isomer_runtime::code::CodeCache;
 use crate::app_dir::{self, AppDir, shown};
 use crate::console::Console;
 use crate::fail::Fail;
+use crate::not_started::Attempt;
 use crate::serving::{Premises, ServeFlags, describe, listen, open_data};
 use crate::stop_signals::StopSignals;
 
@@ -66,7 +67,8 @@ pub(crate) async fn run(
         let told = |step: isomer_node::Step<'_>| progress.step(describe(step));
         Member::make(&app.app, &app.dir, &components, options, &data, &cache, &premises.log, &told).await
     };
-    let member = made.map_err(|error| Fail::member(error, Some(&app.source)))?;
+    let attempt = Attempt { app: &app.app, dir: &app.dir, source: Some(&app.source), data: &data };
+    let member = made.map_err(|error| attempt.member_failed(error))?;
     premises.say_warnings(&plan, Some(&app.source));
     let signals = StopSignals::listen()?;
     premises.say_group_ready(&plan, group, url.as_deref(), member.link_address().as_deref(), began)?;

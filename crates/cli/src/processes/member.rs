@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::control::Control;
 use super::order::{Order, Word};
 use crate::fail::Fail;
+use crate::not_started::Attempt;
 use crate::outbound;
 use crate::rehearsal::secrets;
 
@@ -65,7 +66,8 @@ async fn serve(control: &Arc<Control>, order: &Order, listener: Option<TcpListen
         grace: Duration::from_secs(order.grace_s),
     };
     let made = Member::make(&app, &order.app_dir, &components, options, &data, &cache, &log, &|_| {}).await;
-    let member = made.map_err(|error| Fail::member(error, Some(&source)))?;
+    let attempt = Attempt { app: &app, dir: &order.app_dir, source: Some(&source), data: &data };
+    let member = made.map_err(|error| attempt.member_failed(error))?;
     let linked = member.linked();
     let mut serving = std::pin::pin!(member.serve(control.stopped()));
     let cut_off = tokio::select! {

@@ -49,6 +49,16 @@ pub(crate) struct AppFlags {
     pub(crate) node: NodeFlags,
 }
 
+/// Which tenant is meant.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TenantFlags {
+    /// The tenant.
+    #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
+    pub(crate) tenant: TenantName,
+    #[command(flatten)]
+    pub(crate) node: NodeFlags,
+}
+
 impl NodeFlags {
     /// Runs a conversation with the node.
     pub(crate) fn ask<T, F: Future<Output = Result<T, Fail>>>(
@@ -142,7 +152,7 @@ fn found_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, Fail> {
 fn no_token(error: TokenError) -> Fail {
     let hint = error.hint();
     match error {
-        // What it says is for who runs the node.
+        // The hint is for those who run the node.
         TokenError::Open { .. } => Fail::hinted(error, hint),
         _ => Fail::Error(error.into()),
     }

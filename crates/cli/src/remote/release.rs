@@ -4,6 +4,7 @@
 //! A folder that may be written is not sent: on a node it lies with the app's data, and is empty at first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Component as PathComponent, Path, PathBuf};
 
 use anyhow::Context as _;
@@ -15,6 +16,10 @@ use sha2::Digest as _;
 
 use crate::app_dir::AppDir;
 use crate::fail::Fail;
+use crate::values::ENV_FILE;
+
+/// What is not sent from the app's folder. Variables of this machine (`.env`, `.env.local`) are not either.
+const LEFT_OUT: [&str; 3] = [".isomer", ".git", "target"];
 
 /// A release with the bytes that it is made of.
 pub(crate) struct Packed {
@@ -111,8 +116,8 @@ fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), Fail> {
         let entry = entry.with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
         let path = folder.join(entry.file_name());
         is_empty = false;
-        // What builds and data left there is not the app's: a folder above them was granted.
-        if folder.as_os_str().is_empty() && [".isomer", ".git", "target"].iter().any(|own| entry.file_name() == *own) {
+        // The app's folder itself was granted.
+        if folder.as_os_str().is_empty() && is_left_out(&entry.file_name()) {
             continue;
         }
         let kind = entry.file_type().with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -131,6 +136,13 @@ fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), Fail> {
         paths.empty.insert(folder.to_owned());
     }
     Ok(())
+}
+
+fn is_left_out(name: &OsStr) -> bool {
+    let variables = ENV_FILE.as_bytes();
+    let is_variables =
+        |name: &[u8]| name == variables || (name.starts_with(variables) && name.get(variables.len()) == Some(&b'.'));
+    LEFT_OUT.iter().any(|left_out| name == *left_out) || is_variables(name.as_encoded_bytes())
 }
 
 fn leads_to_file(root: &Path, path: &Path) -> Result<bool, Fail> {

@@ -31,13 +31,18 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine>
         }
         let assignment = without_export(assignment);
         let Some((name, _)) = assignment.split_once('=') else {
-            return Err(invalid(format!("`{assignment}` has no value: write `{assignment}=VALUE`")));
+            // Only a name is shown: a line may be a part of a secret that has several.
+            return Err(invalid(match is_environment_name(assignment) {
+                true => format!("`{assignment}` has no value: write `{assignment}=VALUE`"),
+                false => "it is not `NAME=VALUE`".to_owned(),
+            }));
         };
         let name = name.trim_end();
         if !is_environment_name(name) {
-            return Err(invalid(format!(
-                "`{name}` is no name of a variable: letters, digits and `_`, not beginning with a digit"
-            )));
+            return Err(invalid(
+                "what stands before `=` is not the name of a variable: letters, digits and `_`, not beginning with a digit"
+                    .to_owned(),
+            ));
         }
         // From the value on, which may go over several lines.
         let value = rest.split_once('=').map_or("", |(_, value)| value).trim_start_matches([' ', '\t']);
@@ -136,12 +141,14 @@ mod tests {
     fn what_is_wrong_is_told_with_its_line() {
         for (text, line, problem) in [
             ("A=1\nnonsense\n", 2, "`nonsense` has no value"),
-            ("\n\n1A=1", 3, "`1A` is no name"),
+            ("\n\n1A=1", 3, "is not the name of a variable"),
+            ("A=1\nMIIE/secret+", 2, "it is not `NAME=VALUE`"),
             ("A=\"two\nlines\"\nB='open\n", 3, "not closed"),
             ("A='x' y", 1, "after the closing quote"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.line == line && error.problem.contains(problem), "{text:?}: {error}");
+            assert!(!error.problem.contains("secret"), "{error}");
         }
     }
 }

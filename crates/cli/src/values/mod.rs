@@ -18,10 +18,11 @@ use isomer_manifest::{App, ComponentName, SourceFile, is_environment_name};
 
 use crate::app_dir::shown;
 use crate::fail::Fail;
+use crate::rehearsal::script::to_json;
 use written::{Chosen, with_values};
 
 /// The file of variables that is read without being named.
-const ENV_FILE: &str = ".env";
+pub(crate) const ENV_FILE: &str = ".env";
 
 /// The largest file of values that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -91,11 +92,13 @@ impl ValueFlags {
     pub(crate) fn read(&self, dir: &Path, app: &App) -> Result<Values, Fail> {
         let mut values = Values::default();
         let mut chosen = Chosen::new();
+        let mut of_variables = BTreeMap::new();
         for (path, variables) in self.variables(Some(dir), &mut values.files)? {
             for (name, component) in &app.components {
                 for key in component.grants.config.keys().filter(|key| variables.contains_key(*key)) {
-                    chosen.insert((name.clone(), key.clone()), variables[key].clone());
-                    values.from_variables.push((format!("{name}.{key}"), path.clone()));
+                    let place = (name.clone(), key.clone());
+                    of_variables.insert(place.clone(), (variables[key].clone(), path.clone()));
+                    chosen.insert(place, variables[key].clone());
                 }
             }
             values.environment.extend(variables);
@@ -109,9 +112,21 @@ impl ValueFlags {
         for text in &self.config {
             choose(Given::parse(text)?, app, &mut chosen)?;
         }
+        // Some may have another value by now: a flag counts before a file of variables.
+        of_variables.retain(|place, (value, _)| chosen.get(place) == Some(&*value));
+        let named = of_variables.into_iter().map(|((component, key), (_, path))| (format!("{component}.{key}"), path));
+        values.from_variables = named.collect();
         chosen.retain(|(component, key), value| app.components[component].grants.config.get(key) != Some(value));
         values.config = chosen;
         Ok(values)
+    }
+
+    /// The values for an app that is a component without a manifest: all that is named, as [`ValueFlags::for_file`].
+    pub(crate) fn read_for_component(&self, app: &App) -> Result<Values, Fail> {
+        let component = app.components.keys().next().expect("it has the one component");
+        let config = self.for_file()?.into_iter().map(|(key, value)| ((component.clone(), key), value)).collect();
+        let files = self.env_file.iter().chain(&self.config_file).map(|path| absolute(path)).collect();
+        Ok(Values { config, files, ..Values::default() })
     }
 
     /// The values for a component without a manifest: all of them.
@@ -219,7 +234,9 @@ fn choose(given: Given, app: &App, chosen: &mut Chosen) -> Result<(), Fail> {
         let example = app.components.keys().next().map_or("COMPONENT", ComponentName::as_str);
         return Err(Fail::usage(
             format!("no component has `{key}` in its `config`"),
-            format!("say whose it is: `{example}.{key}=…`, or write it into isomer.toml: grants.config.{key} = \"…\""),
+            format!(
+                "name the component: `{example}.{key}=…`, or write it into isomer.toml: grants.config.{key} = \"…\""
+            ),
         ));
     }
     for taker in takers {
@@ -244,7 +261,7 @@ fn read_config(path: &Path) -> Result<Vec<Given>, Fail> {
         _ if is_variables => serde_json::to_value(parse_variables(path, &text)?)?,
         _ => {
             let table: toml::Table = text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
-            serde_json::to_value(table)?
+            to_json(&toml::Value::Table(table))
         }
     };
     let serde_json::Value::Object(table) = table else { return Err(invalid("it is no object".to_owned())) };
@@ -366,6 +383,28 @@ mod tests {
         assert_eq!((case.of("one", "LEVEL"), case.of("two", "LEVEL")), ("flag".to_owned(), "flag".to_owned()));
         assert_eq!((case.of("two", "NEW"), case.of("one", "NEW")), ("a=b".to_owned(), String::new()));
         assert_eq!(case.of("one", "OWN"), "1");
+    }
+
+    #[test]
+    fn a_value_is_said_to_come_from_the_file_that_it_comes_from() {
+        let mut case = Case::new();
+        case.flags.env_file = vec![case.file("first.env", "LEVEL=1\nOWN=2\n"), case.file("second.env", "LEVEL=2\n")];
+        case.flags.config = vec!["two.LEVEL=flag".to_owned()];
+        let values = case.values().unwrap_or_else(|fail| panic!("{}", said(&fail))).1;
+        let of = |file: usize| case.flags.env_file[file].clone();
+        assert_eq!(values.from_variables, [("one.LEVEL".to_owned(), of(1)), ("one.OWN".to_owned(), of(0))]);
+    }
+
+    #[test]
+    fn a_component_without_a_manifest_has_all_that_is_named() {
+        let mut case = Case::new();
+        let app = App::single(Path::new("hello.wasm"), isomer_manifest::Grants::default());
+        case.flags.env_file = vec![case.file("own.env", "A=1\nB=2\n")];
+        case.flags.config_file = vec![case.file("values.toml", "B = 3\nDAY = 2026-01-01\n")];
+        let values = case.flags.read_for_component(&app).unwrap_or_else(|fail| panic!("{}", said(&fail)));
+        let config: Vec<_> = values.config.iter().map(|((_, key), value)| format!("{key}={value}")).collect();
+        assert_eq!(config, ["A=1", "B=3", "DAY=2026-01-01"]);
+        assert_eq!(values.files.len(), 2);
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! `isomer dev`: changes take over, mistakes do not, and nobody is turned away meanwhile.
+//! `isomer dev`: changes take over, mistakes do not, and no request is refused meanwhile.
 
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use crate::support::{Workspace, get};
+use crate::support::{PATIENCE, Server, Workspace, get};
 
 const MANIFEST: &str = "[app]\nname = \"dev\"\nversion = \"0.1.0\"\n\n\
     [components.hello]\nwasm = \"hello.wasm\"\nroutes = [\"/...\"]\n";
@@ -48,11 +50,14 @@ fn a_mistake_is_shown_and_the_last_revision_goes_on() {
     let mut server = workspace.serve(&["dev"]);
     workspace.write("hello.wasm", "not a component");
     server.wait_for_log("this is not WebAssembly");
-    server.wait_for_log("the last revision goes on serving");
+    server.wait_for_log("the last revision still serves");
     assert_eq!(server.get("/").1, "hello from WASI 0.3\n");
     workspace.write("isomer.toml", format!("{MANIFEST}rotes = []\n"));
     server.wait_for_log("rotes");
     assert_eq!(server.get("/").1, "hello from WASI 0.3\n");
+    workspace.guest("http-hello", "hello.wasm");
+    workspace.write("isomer.toml", MANIFEST);
+    server.wait_for_log("the sources are again those of the revision that serves");
     workspace.guest("http-hello-p2", "hello.wasm");
     workspace.write("isomer.toml", MANIFEST);
     assert_eq!(server.event()["event"], "replaced");
@@ -123,7 +128,7 @@ fn a_missing_variable_says_how_to_start_again_and_may_come_from_the_file_of_vari
     let mut server = workspace.serve(&["dev"]);
     assert_eq!(server.get("/?name=token"), (200, "first".to_owned()));
     std::fs::remove_file(workspace.path(".env")).unwrap();
-    let said = server.wait_for_log("the last revision goes on serving");
+    let said = server.wait_for_log("the last revision still serves");
     assert!(said.contains("start again with ISOMER_TEST_TOKEN=…") && !said.contains("waiting for a change"), "{said}");
     workspace.write(".env", "ISOMER_TEST_TOKEN='second'\n");
     assert_eq!(server.event()["event"], "replaced");
@@ -157,7 +162,7 @@ fn a_draft_of_a_migration_may_be_edited_and_the_store_begins_again_before_it() {
     assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()), "what was there before it is kept");
     assert_eq!(server.get(INSERT).0, 200);
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 5;\n");
-    server.wait_for_log("the SQL store notes was made anew from a copy of before");
+    server.wait_for_log("the SQL store notes have changed: it was recreated from the latest copy");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(
         server.get(STARS),
@@ -171,9 +176,22 @@ fn a_draft_of_a_migration_may_be_edited_and_the_store_begins_again_before_it() {
     // Even the first one; there is no copy of before it.
     std::fs::remove_file(workspace.path("migrations/2.sql")).unwrap();
     workspace.write("migrations/1.sql", "CREATE TABLE note (text TEXT, other TEXT);\n");
-    server.wait_for_log("the SQL store notes was made anew empty");
+    server.wait_for_log("the SQL store notes have changed: it was recreated empty");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(server.get(COUNT), (200, "n\ni:0\n".to_owned()));
+}
+
+#[test]
+fn the_copy_of_before_a_draft_outlives_many_edits() {
+    let (workspace, _) = with_store();
+    let mut server = workspace.serve(&["dev", "--recreate-stores"]);
+    assert_eq!(server.get(INSERT).0, 200);
+    // More often than copies of stores are kept.
+    for stars in 1..=12 {
+        workspace.write("migrations/2.sql", format!("ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT {stars};\n"));
+        assert_eq!(server.event()["event"], "replaced");
+        assert_eq!(server.get(STARS), (200, format!("stars\ni:{stars}\n")));
+    }
 }
 
 #[test]
@@ -197,4 +215,72 @@ fn an_edited_migration_keeps_no_code_from_taking_over() {
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()));
+}
+
+/// A component whose build waits until the file `wait` is gone. The command ends with the folder, too.
+fn slow_to_build() -> (Workspace, Server, String) {
+    let command = "while [ -e wait ]; do sleep 0.02; done; cp built.wasm hello.wasm";
+    let source = format!("command = \"{command}\"\nwasm = \"hello.wasm\"\ninputs = [\"built.wasm\"]");
+    let workspace = Workspace::with_manifest(&MANIFEST.replace("wasm = \"hello.wasm\"", &source));
+    workspace.guest("http-hello", "built.wasm");
+    workspace.write("wait", "");
+    // It says its address when it answers only.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let server = workspace.spawned(workspace.command(&["dev", "--listen", &address, "--json"]));
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(&address).is_err() {
+        assert!(Instant::now() < deadline, "it does not listen");
+        std::thread::yield_now();
+    }
+    (workspace, server, address)
+}
+
+#[test]
+fn before_the_first_build_is_done_the_answer_says_so() {
+    let (workspace, mut server, address) = slow_to_build();
+    let (status, body) = get(&address, "/");
+    assert!(status == 503 && body.contains("still being built"), "{status} {body}");
+    std::fs::remove_file(workspace.path("wait")).unwrap();
+    server.wait_until_ready();
+    assert_eq!(server.get("/"), (200, "hello from WASI 0.3\n".to_owned()));
+}
+
+#[test]
+fn the_first_build_does_not_keep_it_from_stopping() {
+    let (workspace, server, address) = slow_to_build();
+    // The signal is taken from when it answers.
+    assert_eq!(get(&address, "/").0, 503);
+    assert_eq!(server.stop(), Some(0));
+    std::fs::remove_file(workspace.path("wait")).unwrap();
+}
+
+#[test]
+fn an_edit_before_the_first_success_ends_nothing() {
+    let workspace = Workspace::with_manifest(MANIFEST);
+    let mut server = workspace.spawned(workspace.command(&["dev", "--listen", "127.0.0.1:0", "--json"]));
+    server.wait_for_log("waiting for a change");
+    workspace.write(".env", "A=1\nnot a variable\n");
+    server.wait_for_log("line 2: it is not `NAME=VALUE`");
+    server.wait_for_log("waiting for a change");
+    workspace.write(".env", "A=1\n");
+    workspace.guest("http-hello", "hello.wasm");
+    server.wait_until_ready();
+    assert_eq!(server.get("/").0, 200);
+}
+
+#[test]
+fn a_granted_folder_and_a_secret_that_appear_are_noticed() {
+    let grants = "grants = { dirs = [{ host = \"data/deep\", guest = \"/data\" }], secrets = [\"key\"] }\n\n\
+        [secrets]\nkey = { file = \"key.txt\" }\n";
+    let workspace = Workspace::with_manifest(&format!("{MANIFEST}{grants}"));
+    workspace.guest("dirs-probe", "hello.wasm");
+    let mut server = workspace.spawned(workspace.command(&["dev", "--listen", "127.0.0.1:0", "--json"]));
+    server.wait_for_log("comes from the file");
+    workspace.write("key.txt", "first");
+    server.wait_for_log("which is not there");
+    std::fs::create_dir_all(workspace.path("data/deep")).unwrap();
+    server.wait_until_ready();
+    // Another secret is another revision.
+    workspace.write("key.txt", "the second one");
+    assert_eq!(server.event()["event"], "replaced");
 }

@@ -267,7 +267,7 @@ fn tokens_are_made_listed_and_revoked() {
     let said = remote.run(&["tokens", "create", "ci", "--role", "deploy", "--tenant", "acme"]);
     let token = said.lines().nth(2).unwrap();
     assert!(token.starts_with("isomer_") && said.matches(&token[24..]).count() == 1, "{said}");
-    assert!(said.contains("shown this once"), "{said}");
+    assert!(said.contains("shown only this once"), "{said}");
     remote.run(&["tokens", "create", "desk", "--role", "read", "--tenant", "acme", "--to-file", "desk.token"]);
     let listed = remote.run(&["tokens", "list", "--tenant", "acme"]);
     assert!(listed.contains("ci     deploy") && listed.contains("desk   read"), "{listed}");
@@ -359,6 +359,22 @@ fn deploy_of_a_folder_elsewhere() {
     let remote = Remote::of(Workspace::ping_pong("grants.dirs = [{ host = \"../secrets\", guest = \"/s\" }]\n"));
     assert_run!(remote.workspace, remote.run(&["deploy"]));
     assert_eq!(remote.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn deploy_of_the_whole_folder_leaves_out_what_is_of_this_machine() {
+    let remote = Remote::of(Workspace::ping_pong("grants.dirs = [{ host = \".\", guest = \"/app\" }]\n"));
+    let (left_out, sent) = (
+        [".env", ".env.local", ".git/config", "target/debug/x"],
+        [".environment", "deep/.env", "isomer.toml", "page.html", "ping.wasm"],
+    );
+    for path in left_out.iter().chain(&sent).filter(|path| !remote.workspace.path(path).exists()) {
+        remote.workspace.write(path, "A=1");
+    }
+    let said = remote.run(&["deploy"]);
+    let release = remote.fake.release().unwrap_or_else(|| panic!("{said}"));
+    let is_sent = |path: &&str| release.files.keys().any(|sent| sent.as_str() == *path);
+    assert!(sent.iter().all(is_sent) && !left_out.iter().any(is_sent), "{:?}", release.files.keys());
 }
 
 #[test]

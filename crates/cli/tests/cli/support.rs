@@ -161,14 +161,18 @@ impl Workspace {
     }
 
     /// Starts a server and waits until it answers.
-    pub(crate) fn started(&self, mut command: Command) -> Server {
+    pub(crate) fn started(&self, command: Command) -> Server {
+        let mut server = self.spawned(command);
+        server.wait_until_ready();
+        server
+    }
+
+    /// Starts a server.
+    pub(crate) fn spawned(&self, mut command: Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let events = lines(child.stdout.take().unwrap());
         let log = lines(child.stderr.take().unwrap());
-        let mut server = Server { child, events, log, ready: serde_json::Value::Null };
-        server.ready = server.event();
-        assert_eq!(server.ready["event"], "ready", "{}", server.ready);
-        server
+        Server { child, events, log, ready: serde_json::Value::Null }
     }
 
     /// Placeholders for what differs from run to run.
@@ -207,6 +211,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Waits until it says that it answers.
+    pub(crate) fn wait_until_ready(&mut self) {
+        self.ready = self.event();
+        assert_eq!(self.ready["event"], "ready", "{}", self.ready);
+    }
+
     pub(crate) fn address(&self) -> &str {
         self.ready["url"].as_str().unwrap().strip_prefix("http://").unwrap()
     }

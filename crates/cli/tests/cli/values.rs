@@ -89,6 +89,9 @@ fn a_component_without_a_manifest_gets_all_that_is_named() {
     let said = server.get("/").1;
     assert!(["env=A=1", "env=B=3", "env=C=4"].iter().all(|line| said.contains(line)), "{said}");
     assert!(!said.contains("LEVEL"), "`.env` is an app's: {said}");
+    assert_eq!(server.stop(), Some(0));
+    let said = workspace.serve(&["dev", "env.wasm", "--env-file", "more.env", "--config", "B=3"]).get("/").1;
+    assert!(["env=A=1", "env=B=3"].iter().all(|line| said.contains(line)) && !said.contains("LEVEL"), "{said}");
 }
 
 #[test]

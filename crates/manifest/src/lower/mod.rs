@@ -137,7 +137,7 @@ impl Lowering<'_> {
             self.report(
                 Diagnostic::error(format!("no component has a route for `{}`", health.value))
                     .code("health-without-route")
-                    .at(health.span, "nobody would answer")
+                    .at(health.span, "no component would answer")
                     .hint("give the path of a route that says whether the app works"),
             );
         }

@@ -136,7 +136,7 @@ impl Lowering<'_> {
             self.report(
                 Diagnostic::warning(format!("the secret `{name}` is granted to no component"))
                     .code("unused-secret")
-                    .at(name.span, "nobody can read it")
+                    .at(name.span, "no component can read it")
                     .hint(format!(
                         "add `grants.secrets = [\"{name}\"]` to the component that needs it, or take it out"
                     )),
@@ -161,7 +161,7 @@ impl Lowering<'_> {
             self.report(
                 Diagnostic::warning(format!("the SQL store `{name}` is granted to no component"))
                     .code("unused-sql")
-                    .at(name.span, "nobody can open it")
+                    .at(name.span, "no component can open it")
                     .hint(hint),
             );
         }
