@@ -16,6 +16,9 @@ use crate::names::{Digest, HostPattern, InvalidName, RevisionId};
 /// The most parts that a release may have.
 pub const PARTS_MAX: usize = 10_000;
 
+/// The most folders of a release: those that it names, and all that its files and folders lie in.
+pub const FOLDERS_MAX: usize = 10_000;
+
 /// The most bytes of a deployment's message.
 pub const MESSAGE_BYTES_MAX: usize = 1000;
 

@@ -1,12 +1,13 @@
 //! Bytes by their digest, in files: `FOLDER/ab/abcdef…`.
 //!
 //! A blob is written under a temporary name while its digest is computed, synced, and renamed only if it is what it was said to be: a
-//! file under its digest is whole and right. Whoever asks for a blob marks it as used, and what nothing refers to is removed only
+//! file under its digest is whole and right. Files of revisions are further names of it. Whoever asks for a blob marks it as used, and what nothing refers to is removed only
 //! some time after its last use: so none goes away between an upload and the deployment that it is for.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -96,6 +97,33 @@ impl Blobs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed(&path)(error)),
         }
+    }
+
+    /// How many bytes it has; none if it is not there.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn bytes(&self, digest: &Digest) -> Result<u64, BlobError> {
+        let path = self.path(digest);
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(failed(&path)(error)),
+        }
+    }
+
+    /// Has a blob be a file without other names, by a copy in its place: for when it can have no more of them. It is synced on return.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn renew(&self, digest: &Digest) -> io::Result<()> {
+        let (goal, number) = (self.path(digest), WRITES.fetch_add(1, Ordering::Relaxed));
+        let temporary = self.unfinished().join(format!("{digest}.{number}"));
+        let renewed = fs::copy(&goal, &temporary)
+            .and_then(|_| File::open(&temporary)?.sync_all())
+            .and_then(|()| fs::rename(&temporary, &goal));
+        renewed.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+        sync_folder(goal.parent().expect("a blob lies in a folder"))
     }
 
     /// Begins to take a blob.
@@ -188,15 +216,27 @@ impl Upload {
         if found != self.digest {
             return Err(BlobError::Digest { said: self.digest.clone(), found });
         }
+        let goal = &self.goal;
+        if is_linked(goal, &self.digest, self.written).map_err(failed(goal))? {
+            // One in its place would take its room once more, as the one before goes on under its other names.
+            return mark_used(goal).map_err(failed(goal));
+        }
         self.file.sync_all().map_err(failed(&self.temporary))?;
         let folder = self.goal.parent().expect("a blob lies in a folder");
         if !folder.is_dir() {
             make_private(folder).map_err(failed(folder))?;
             let above = folder.parent().expect("in the folder of all");
-            sync_folder(above).map_err(failed(above))?;
+            // The next upload must not take it for one that is synced.
+            sync_folder(above).inspect_err(|_| drop(fs::remove_dir(folder))).map_err(failed(above))?;
         }
+        let was_there = self.goal.exists();
         fs::rename(&self.temporary, &self.goal).map_err(failed(&self.goal))?;
-        sync_folder(folder).map_err(failed(folder))
+        let synced = sync_folder(folder);
+        if synced.is_err() && !was_there {
+            // What is found here counts as durable. One that was there before may be in use, and has the same bytes.
+            let _ = fs::remove_file(&self.goal);
+        }
+        synced.map_err(failed(folder))
     }
 }
 
@@ -205,6 +245,30 @@ impl Drop for Upload {
         // It is not there any more if the upload was finished.
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// Returns whether a blob is there, whole, and has other names: files of revisions.
+fn is_linked(path: &Path, digest: &Digest, bytes: u64) -> io::Result<bool> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    if metadata.nlink() < 2 || metadata.len() != bytes {
+        return Ok(false);
+    }
+    let (mut hasher, mut piece) = (Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            read => hasher.update(&piece[..read]),
+        }
+    }
+    Ok(Digest::from(<[u8; 32]>::from(hasher.finalize())) == *digest)
+}
+
+fn mark_used(path: &Path) -> io::Result<()> {
+    File::open(path)?.set_modified(SystemTime::now())
 }
 
 /// A file that was synced is lost with its name if its folder was not.

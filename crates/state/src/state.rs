@@ -191,6 +191,33 @@ impl State {
         })
     }
 
+    /// The parts that the revisions of a tenant's apps are made of, but for `without`. No further ones are looked for when they are more than `most`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn parts_of(
+        &self,
+        tenant: &TenantName,
+        without: Option<&RevisionId>,
+        most: usize,
+    ) -> Result<BTreeSet<Digest>, StateError> {
+        let apps = self.apps_of(tenant);
+        let revisions: BTreeSet<_> = apps.iter().flat_map(|(_, app)| &app.history).map(|one| &one.revision).collect();
+        self.database.read(|database| {
+            let (mut found, parts) = (BTreeSet::new(), database.begin_read()?.open_table(PARTS)?);
+            for revision in revisions.iter().filter(|revision| Some(**revision) != without) {
+                if found.len() > most {
+                    break;
+                }
+                if let Some(of_revision) = parts.get(revision.as_str())? {
+                    let Parts { blobs, .. } = decode(of_revision.value())?;
+                    found.extend(blobs);
+                }
+            }
+            Ok(found)
+        })
+    }
+
     /// All that some app's revisions refer to.
     ///
     /// # Errors

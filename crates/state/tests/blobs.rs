@@ -74,3 +74,31 @@ fn only_what_is_unused_and_not_referred_to_is_removed() {
     let left = all.map(|(digest, _)| blobs.path(&digest).exists());
     assert_eq!(left, [true, false, true, true]);
 }
+
+#[test]
+fn a_blob_that_has_other_names_is_not_replaced_by_the_same_bytes() {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
+    let put_again = || {
+        let digest = put(&blobs, b"text");
+        (blobs.path(&digest), fs::metadata(blobs.path(&digest)).unwrap().ino(), digest)
+    };
+    let (path, first, digest) = put_again();
+    let name = folder.path().join("name");
+    fs::hard_link(&path, &name).unwrap();
+    assert_eq!(put_again().1, first, "else each upload would take its room once more");
+    assert!(blobs.has(&digest, 4).unwrap());
+    // A damaged one is.
+    fs::write(&name, "tex?").unwrap();
+    assert_ne!(put_again().1, first);
+    assert_eq!((fs::read(&path).unwrap(), fs::read(&name).unwrap()), (b"text".to_vec(), b"tex?".to_vec()));
+    // And one that can have no more names gets a file of its own.
+    fs::remove_file(&name).unwrap();
+    fs::hard_link(&path, &name).unwrap();
+    let before = fs::metadata(&path).unwrap().ino();
+    blobs.renew(&digest).unwrap();
+    assert_ne!(fs::metadata(&path).unwrap().ino(), before);
+    assert_eq!((fs::read(&path).unwrap(), fs::metadata(&path).unwrap().nlink()), (b"text".to_vec(), 1));
+    assert_eq!(fs::read_dir(folder.path().join("blobs/unfinished")).unwrap().count(), 0);
+}

@@ -1,19 +1,30 @@
 //! What is checked of a release before anything of it is read: its size, whether its parts are there for its caller, and under which names
 //! that may have it served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
 
 use isomer_admin::Caller;
-use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
-use isomer_api::{HostPattern, Missing, Problem, ProblemKind, Release};
+use isomer_api::deploy::{FOLDERS_MAX, MANIFEST_BYTES_MAX, PARTS_MAX};
+use isomer_api::{HostPattern, Missing, PartPath, Problem, ProblemKind, Release};
+use isomer_state::App;
+use isomer_state::model::REVISIONS_MAX;
 
 use super::deployment::{RELEASE_BYTES_MAX, parts};
 use crate::host::{Host, problems};
+
+/// The most bytes of parts that all revisions of a tenant have, which its own tokens deploy: sixteen releases of the largest size.
+const KEPT_BYTES_MAX: u64 = 16 * RELEASE_BYTES_MAX;
+
+/// The same for the number of parts.
+const KEPT_PARTS_MAX: usize = 10 * PARTS_MAX;
 
 impl Host {
     /// Which parts of a release the caller has to send. What a tenant has neither deployed nor sent is not there for it.
     pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<Missing, Problem> {
         check_size(release)?;
+        // Before anything is sent. Folders that the manifest grants are looked at when it is read.
+        check_tree(release, &BTreeSet::new())?;
         let foreign = match caller.tenant() {
             Some(tenant) => {
                 let wanted = parts(release).map(|part| part.digest.clone()).filter(|it| !self.uploads.has(tenant, it));
@@ -31,6 +42,36 @@ impl Host {
         digests.sort_unstable();
         digests.dedup();
         Ok(Missing { digests })
+    }
+
+    /// Whether the parts of all of a tenant's revisions are no more than the node keeps for one, if a release with new ones becomes one of them. They
+    /// are not counted for its storage, and its own token would be enough to fill the node's disk with them.
+    pub(super) fn check_kept(&self, caller: &Caller, release: &Release, before: Option<&App>) -> Result<(), Problem> {
+        let Some(tenant) = caller.tenant() else { return Ok(()) };
+        // The oldest one makes room for it.
+        let last =
+            before.filter(|before| before.history.len() >= REVISIONS_MAX).and_then(|before| before.history.last());
+        let kept = self.state.parts_of(tenant, last.map(|last| &last.revision), KEPT_PARTS_MAX);
+        let kept = kept.map_err(problems::of_state)?;
+        let new: BTreeMap<_, _> = parts(release).map(|part| (&part.digest, part.bytes)).collect();
+        let new: Vec<_> = new.into_iter().filter(|(digest, _)| !kept.contains(*digest)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let too_much = |most: String| {
+            let title = format!("the revisions of tenant `{tenant}` would have more than {most} of parts");
+            Err(Problem::new(ProblemKind::Quota, title)
+                .hint("remove apps that are not needed any more: the last 10 revisions of each are kept")
+                .hint("or have it deployed by those who run the node"))
+        };
+        if kept.len() + new.len() > KEPT_PARTS_MAX {
+            return too_much(KEPT_PARTS_MAX.to_string());
+        }
+        let mut bytes = new.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        for digest in &kept {
+            bytes = bytes.saturating_add(self.blobs.bytes(digest).map_err(problems::of_blob)?);
+        }
+        if bytes > KEPT_BYTES_MAX { too_much(isomer_display::size(KEPT_BYTES_MAX).to_string()) } else { Ok(()) }
     }
 }
 
@@ -64,4 +105,90 @@ pub(super) fn check_size(release: &Release) -> Result<(), Problem> {
         return too_large(format!("a release may have {} at most", isomer_display::size(RELEASE_BYTES_MAX)));
     }
     Ok(())
+}
+
+/// Whether a release's files lie in no more folders than there may be, and no file is a folder, too. `granted` are folders that are made beside
+/// those that it names.
+///
+/// # Errors
+/// When there are too many, or a path is both.
+pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Result<(), Problem> {
+    let files: HashSet<&str> = release.files.keys().map(PartPath::as_str).collect();
+    // One that names a file is no folder, and is refused when it is opened.
+    let granted = granted.iter().filter_map(|path| path.to_str()).filter(|path| !files.contains(path));
+    let named = release.folders.iter().map(PartPath::as_str).chain(granted);
+    let mut folders = HashSet::new();
+    for path in named.map(Some).chain(files.iter().map(|file| above(file))) {
+        let mut next = path;
+        // What lies above a folder that is known is known.
+        while let Some(folder) = next.filter(|folder| folders.insert(*folder)) {
+            if folders.len() > FOLDERS_MAX {
+                let title = format!("a release may have {FOLDERS_MAX} folders, those that its files lie in included");
+                return Err(Problem::new(ProblemKind::TooLarge, title));
+            }
+            next = above(folder);
+        }
+    }
+    match files.iter().find(|file| folders.contains(*file)) {
+        None => Ok(()),
+        Some(file) => {
+            Err(Problem::new(ProblemKind::Refused, format!("`{file}` is a file of the release and a folder of it")))
+        }
+    }
+}
+
+fn above(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(above, _)| above)
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_api::{Digest, Part};
+
+    use super::*;
+
+    fn release(files: impl Iterator<Item = String>, folders: impl Iterator<Item = String>) -> Release {
+        let part = Part { digest: Digest::from([1; 32]), bytes: 1 };
+        Release {
+            manifest: String::new(),
+            shape: "monolith".to_owned(),
+            components: [("c".to_owned(), part.clone())].into(),
+            files: files.map(|path| (path.parse().unwrap(), part.clone())).collect(),
+            folders: folders.map(|path| path.parse().unwrap()).collect(),
+            hosts: None,
+            message: None,
+        }
+    }
+
+    #[test]
+    fn folders_of_a_release_are_counted_with_all_that_they_lie_in() {
+        let deep = |number: usize| format!("{number}/{}", ["d"; 500].join("/"));
+        let with = |files: usize, folders: usize| release((0..files).map(deep), (files..files + folders).map(deep));
+        let refused = |release: &Release, granted: &BTreeSet<PathBuf>| {
+            check_tree(release, granted).map_err(|problem| problem.kind).unwrap_err()
+        };
+        // A file lies in 500 folders, and a folder is one more.
+        assert!(
+            check_tree(&with(20, 0), &BTreeSet::new()).is_ok() && check_tree(&with(0, 19), &BTreeSet::new()).is_ok()
+        );
+        assert_eq!(refused(&with(20, 0), &["x".into()].into()), ProblemKind::TooLarge);
+        for (files, folders) in [(21, 0), (0, 20), (10_000, 0), (0, 10_000)] {
+            assert_eq!(refused(&with(files, folders), &BTreeSet::new()), ProblemKind::TooLarge, "{files} {folders}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_a_file_or_a_folder() {
+        let mut both = release(["a".to_owned(), "a/b".to_owned()].into_iter(), std::iter::empty());
+        let problem = check_tree(&both, &BTreeSet::new()).unwrap_err();
+        assert!(problem.kind == ProblemKind::Refused && problem.title.contains("`a`"), "{problem:?}");
+        both.files.remove(&"a/b".parse().unwrap());
+        // A grant that names a file is refused when it is opened.
+        check_tree(&both, &[PathBuf::from("a"), "".into()].into()).unwrap();
+        check_tree(&both, &["a/b".into()].into()).unwrap_err();
+        both.folders.insert("a/c".parse().unwrap());
+        check_tree(&both, &BTreeSet::new()).unwrap_err();
+        both.folders = ["a".parse().unwrap()].into();
+        check_tree(&both, &BTreeSet::new()).unwrap_err();
+    }
 }

@@ -1,6 +1,7 @@
 //! Carrying out a deployment, a return to an earlier revision, a swap of components: all three bring a release into service.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -15,7 +16,7 @@ use isomer_capabilities::{CapabilityError, schemas};
 use isomer_manifest::StoreName;
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
-use super::checks::{check_hosts, check_size};
+use super::checks::{check_hosts, check_size, check_tree};
 use super::flights::Asker;
 use super::kept::Kept;
 use super::snapshots::Snapshot;
@@ -199,8 +200,12 @@ impl Host {
         let (revision, release) = (bringing.revision.clone(), bringing.release.clone());
         let granted = release::folders_read(&package.app());
         self.blocking(move || {
-            release::lay_out(&host.dir.revisions(), &revision, &release, &granted, &host.blobs)
-                .map_err(|error| problems::failed(&error))
+            let (revisions, reserve) = (host.dir.revisions(), host.reserve());
+            let laid_out = release::lay_out(&revisions, &revision, &release, &granted, &host.blobs, reserve);
+            laid_out.map_err(|error| match error.kind() {
+                io::ErrorKind::StorageFull => problems::no_room(reserve),
+                _ => problems::failed(&error),
+            })
         })
         .await?;
         self.step(Step::LaidOut);
@@ -365,8 +370,10 @@ impl Host {
             let title = format!("the node lacks {} parts of the release", missing.len());
             return Err(Problem::new(ProblemKind::Conflict, title).detail(shown).hint("send them first"));
         }
+        self.check_kept(caller, release, before.as_deref())?;
         let (manifest, warnings) = child::read_manifest(&release.manifest)?;
         release::check_folders(&manifest, release)?;
+        check_tree(release, &release::folders_read(&manifest))?;
         release::check_secrets(&manifest, release, tenant, &own.secrets)?;
         Ok(Checked { warnings, cut: self.tenancy.times_max().warnings(&manifest) })
     }

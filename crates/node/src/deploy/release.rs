@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Component as PathPart, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use isomer_api::{Problem, ProblemKind, Release, RevisionId, TenantName};
+use isomer_api::{PartPath, Problem, ProblemKind, Release, RevisionId, TenantName};
+use isomer_disk::Reserve;
 use isomer_disk::tree::remove;
 use isomer_manifest::{App, Diagnostic, Renderer, SecretSource, SourceFile, Spanned};
 use isomer_state::Blobs;
@@ -59,8 +60,13 @@ pub(super) fn check_folders(app: &App, release: &Release) -> Result<(), Problem>
     let mut found = Vec::new();
     for grant in app.components.values().flat_map(|component| &component.grants.dirs) {
         let shown = grant.value.host.display();
-        if inside(&grant.value.host).is_none() {
-            found.push(outside(format!("`{shown}` leads out of the app's folder"), grant));
+        match inside(&grant.value.host) {
+            None => found.push(outside(format!("`{shown}` leads out of the app's folder"), grant)),
+            Some(folder) if !is_path_of_part(&folder) => {
+                let message = format!("`{shown}` is too long, or has a name that no folder of a release may have");
+                found.push(Diagnostic::error(message).code("folder-name").at(grant.span, ""));
+            }
+            Some(_) => {}
         }
     }
     for host in app.components.values().flat_map(|component| &component.grants.http) {
@@ -112,6 +118,11 @@ fn inside(path: &Path) -> Option<PathBuf> {
     Some(inside)
 }
 
+/// Whether a path in the app's folder is the folder itself, or could be a part's.
+fn is_path_of_part(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.to_str().is_some_and(|path| path.parse::<PartPath>().is_ok())
+}
+
 /// The folders that components only read, in the app's folder. Those that may be written lie with the app's data, and are made there when they
 /// are first granted.
 pub(super) fn folders_read(app: &App) -> BTreeSet<PathBuf> {
@@ -161,13 +172,14 @@ pub(crate) fn files_of(revisions: &Path, revision: &RevisionId) -> PathBuf {
 /// are the blobs under other names where the file system can do that.
 ///
 /// # Errors
-/// When the disk fails, or a path is a file and a folder.
+/// When the disk fails, or has no room but its reserve ([`io::ErrorKind::StorageFull`]).
 pub(super) fn lay_out(
     revisions: &Path,
     revision: &RevisionId,
     release: &Release,
     granted: &BTreeSet<PathBuf>,
     blobs: &Blobs,
+    reserve: &Reserve,
 ) -> io::Result<()> {
     if release.files.is_empty() && release.folders.is_empty() && granted.is_empty() {
         return Ok(());
@@ -178,7 +190,7 @@ pub(super) fn lay_out(
         return File::open(&goal)?.set_modified(SystemTime::now());
     }
     let temporary = fresh_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;
-    let laid_out = fill(&temporary, release, granted, blobs).and_then(|()| fs::rename(&temporary, &goal));
+    let laid_out = fill(&temporary, release, granted, blobs, reserve).and_then(|()| fs::rename(&temporary, &goal));
     match laid_out {
         Ok(()) => File::open(revisions)?.sync_all(),
         Err(error) => {
@@ -191,7 +203,13 @@ pub(super) fn lay_out(
 }
 
 /// Makes the files of a release in `folder`, and syncs them.
-fn fill(folder: &Path, release: &Release, granted: &BTreeSet<PathBuf>, blobs: &Blobs) -> io::Result<()> {
+fn fill(
+    folder: &Path,
+    release: &Release,
+    granted: &BTreeSet<PathBuf>,
+    blobs: &Blobs,
+    reserve: &Reserve,
+) -> io::Result<()> {
     let mut folders = BTreeSet::from([folder.to_owned()]);
     let files = folder.join("files");
     let mut make = |made: &Path| {
@@ -202,8 +220,19 @@ fn fill(folder: &Path, release: &Release, granted: &BTreeSet<PathBuf>, blobs: &B
         let path = files.join(path.as_str());
         make(path.parent().unwrap_or(&files))?;
         let blob = blobs.path(&part.digest);
-        // A blob may have only so many names, and a file system none but one.
-        if fs::hard_link(&blob, &path).is_err() {
+        let linked = fs::hard_link(&blob, &path);
+        if linked.is_err() && reserve.room() < part.bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        // A blob may have only so many names: another file then takes those that come.
+        let linked = match linked {
+            Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
+                blobs.renew(&part.digest).and_then(|()| fs::hard_link(&blob, &path))
+            }
+            linked => linked,
+        };
+        // And there are file systems where it has none but one.
+        if linked.is_err() {
             fs::copy(&blob, &path)?;
             File::open(&path)?.sync_all()?;
         }
@@ -269,6 +298,10 @@ mod tests {
 
     fn app(release: &Release) -> App {
         isomer_manifest::parse(&SourceFile::new("isomer.toml", release.manifest.as_str())).unwrap().app
+    }
+
+    fn no_reserve(folder: &Path) -> Reserve {
+        Reserve::new(folder, 0)
     }
 
     #[test]
@@ -345,7 +378,7 @@ mod tests {
         fs::create_dir_all(revisions.join(format!(".{revision}-0/files/static"))).unwrap();
         remove_unfinished(&revisions);
         for _ in 0..2 {
-            lay_out(&revisions, &revision, &release, &granted, &blobs).unwrap();
+            lay_out(&revisions, &revision, &release, &granted, &blobs, &no_reserve(folder.path())).unwrap();
             let files = files_of(&revisions, &revision);
             let read = |path: &str| fs::read_to_string(files.join(path)).unwrap();
             assert_eq!([read("static/a.txt"), read("b"), read("static/deep/c")], ["one", "two", "one"]);
@@ -363,7 +396,7 @@ mod tests {
         let release = release(grants, &[]);
         let (granted, revision) = (folders_read(&app(&release)), revision_of(&release));
         assert_eq!(granted, [PathBuf::from("a/b")].into());
-        lay_out(folder.path(), &revision, &release, &granted, &blobs).unwrap();
+        lay_out(folder.path(), &revision, &release, &granted, &blobs, &no_reserve(folder.path())).unwrap();
         let files = files_of(folder.path(), &revision);
         assert!(files.join("a/b").is_dir() && !files.join("w").exists());
     }
@@ -376,7 +409,8 @@ mod tests {
         fs::create_dir(&revisions).unwrap();
         // No such part was sent.
         let release = release("", &["static/a.txt"]);
-        lay_out(&revisions, &revision_of(&release), &release, &BTreeSet::new(), &blobs).unwrap_err();
+        lay_out(&revisions, &revision_of(&release), &release, &BTreeSet::new(), &blobs, &no_reserve(folder.path()))
+            .unwrap_err();
         assert_eq!(fs::read_dir(&revisions).unwrap().count(), 0);
         // As a disk that failed there, too, has left it.
         let left = revisions.join(format!(".{}-0", revision_of(&release)));
@@ -386,5 +420,17 @@ mod tests {
         assert!(left.exists(), "it may be under way");
         sweep_unfinished(&revisions, later, Duration::from_secs(1));
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_copy_of_a_part_leaves_the_reserve() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
+        // It cannot be linked, as it is not there; nor could it be copied.
+        let release = release("", &["static/a.txt"]);
+        let all = Reserve::new(folder.path(), u64::MAX);
+        let error =
+            lay_out(folder.path(), &revision_of(&release), &release, &BTreeSet::new(), &blobs, &all).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use isomer_api::deploy::PARTS_MAX;
 use isomer_api::{Digest, Problem, ProblemKind, TenantName};
@@ -22,14 +22,26 @@ pub(crate) const SENT_BYTES_MAX: u64 = 2 * RELEASE_BYTES_MAX;
 /// The same for parts: two releases of as many parts as there may be.
 pub(crate) const SENT_PARTS_MAX: usize = 2 * PARTS_MAX;
 
+/// How often parts are forgotten that were sent so long ago that they are removed as unused.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
 /// What all tenants have sent.
 #[derive(Debug, Default)]
-pub(crate) struct Uploads(Arc<Mutex<HashMap<TenantName, Sent>>>);
+pub(crate) struct Uploads(Arc<Mutex<All>>);
+
+#[derive(Debug, Default)]
+struct All {
+    of_tenants: HashMap<TenantName, Sent>,
+    /// When old parts were forgotten last.
+    forgot_at: Option<Instant>,
+}
 
 /// What one tenant has sent.
 #[derive(Debug, Default)]
 struct Sent {
     parts: HashMap<Digest, (Instant, u64)>,
+    /// What these have.
+    bytes: u64,
     /// Parts that are on their way, and their bytes so far.
     coming: usize,
     coming_bytes: u64,
@@ -38,7 +50,7 @@ struct Sent {
 /// A part on its way. It counts until this is dropped, and longer if it was kept.
 #[derive(Debug)]
 pub(crate) struct Coming {
-    all: Arc<Mutex<HashMap<TenantName, Sent>>>,
+    all: Arc<Mutex<All>>,
     tenant: TenantName,
     bytes: u64,
 }
@@ -54,11 +66,8 @@ impl Uploads {
 
     fn begin_at(&self, tenant: &TenantName, now: Instant) -> Result<Coming, Problem> {
         let mut all = lock(&self.0);
-        for sent in all.values_mut() {
-            sent.parts.retain(|_, (at, _)| now.saturating_duration_since(*at) < UNUSED_MAX);
-        }
-        all.retain(|of, sent| of == tenant || sent.coming > 0 || !sent.parts.is_empty());
-        let sent = all.entry(tenant.clone()).or_default();
+        all.forget_old(now);
+        let sent = all.of_tenants.entry(tenant.clone()).or_default();
         if sent.parts.len() + sent.coming >= SENT_PARTS_MAX {
             return Err(too_much(format!("{SENT_PARTS_MAX} parts")));
         }
@@ -70,23 +79,51 @@ impl Uploads {
     pub(crate) fn has(&self, tenant: &TenantName, digest: &Digest) -> bool {
         let now = Instant::now();
         let all = lock(&self.0);
-        let sent = all.get(tenant).and_then(|sent| sent.parts.get(digest));
+        let sent = all.of_tenants.get(tenant).and_then(|sent| sent.parts.get(digest));
         sent.is_some_and(|(at, _)| now.saturating_duration_since(*at) < UNUSED_MAX)
     }
 
     /// A revision of the tenant refers to these parts now.
     pub(crate) fn deployed<'a>(&self, tenant: &TenantName, digests: impl Iterator<Item = &'a Digest>) {
-        if let Some(sent) = lock(&self.0).get_mut(tenant) {
-            for digest in digests {
-                sent.parts.remove(digest);
-            }
+        if let Some(sent) = lock(&self.0).of_tenants.get_mut(tenant) {
+            digests.for_each(|digest| sent.remove(digest));
         }
     }
 
     /// The tenant is gone.
     pub(crate) fn forget(&self, tenant: &TenantName) {
-        if let Some(sent) = lock(&self.0).get_mut(tenant) {
+        if let Some(sent) = lock(&self.0).of_tenants.get_mut(tenant) {
             sent.parts.clear();
+            sent.bytes = 0;
+        }
+    }
+}
+
+impl All {
+    /// All parts are looked at, so this is not done for each that comes.
+    fn forget_old(&mut self, now: Instant) {
+        if self.forgot_at.is_some_and(|at| now.saturating_duration_since(at) < FORGET_EVERY) {
+            return;
+        }
+        self.forgot_at = Some(now);
+        for sent in self.of_tenants.values_mut() {
+            sent.parts.retain(|_, (at, _)| now.saturating_duration_since(*at) < UNUSED_MAX);
+            sent.bytes = sent.parts.values().map(|(_, bytes)| bytes).sum();
+        }
+        self.of_tenants.retain(|_, sent| sent.coming > 0 || !sent.parts.is_empty());
+    }
+}
+
+impl Sent {
+    fn insert(&mut self, digest: Digest, bytes: u64) {
+        self.remove(&digest);
+        self.bytes += bytes;
+        self.parts.insert(digest, (Instant::now(), bytes));
+    }
+
+    fn remove(&mut self, digest: &Digest) {
+        if let Some((_, bytes)) = self.parts.remove(digest) {
+            self.bytes -= bytes;
         }
     }
 }
@@ -98,9 +135,8 @@ impl Coming {
     /// When they are more than the tenant may send.
     pub(crate) fn add(&mut self, bytes: u64) -> Result<(), Problem> {
         let mut all = lock(&self.all);
-        let sent = all.entry(self.tenant.clone()).or_default();
-        let kept = sent.parts.values().map(|(_, bytes)| bytes).sum::<u64>();
-        if kept.saturating_add(sent.coming_bytes).saturating_add(bytes) > SENT_BYTES_MAX {
+        let sent = all.of_tenants.entry(self.tenant.clone()).or_default();
+        if sent.bytes.saturating_add(sent.coming_bytes).saturating_add(bytes) > SENT_BYTES_MAX {
             return Err(too_much(format!("{} MiB", SENT_BYTES_MAX >> 20)));
         }
         sent.coming_bytes += bytes;
@@ -110,15 +146,15 @@ impl Coming {
 
     /// All of it has come, and it has this digest.
     pub(crate) fn kept(self, digest: Digest) {
-        if let Some(sent) = lock(&self.all).get_mut(&self.tenant) {
-            sent.parts.insert(digest, (Instant::now(), self.bytes));
+        if let Some(sent) = lock(&self.all).of_tenants.get_mut(&self.tenant) {
+            sent.insert(digest, self.bytes);
         }
     }
 }
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        if let Some(sent) = lock(&self.all).get_mut(&self.tenant) {
+        if let Some(sent) = lock(&self.all).of_tenants.get_mut(&self.tenant) {
             sent.coming = sent.coming.saturating_sub(1);
             sent.coming_bytes = sent.coming_bytes.saturating_sub(self.bytes);
         }
@@ -133,7 +169,7 @@ fn too_much(most: String) -> Problem {
     .hint("deploy them; what is not deployed is removed after six hours")
 }
 
-fn lock(all: &Mutex<HashMap<TenantName, Sent>>) -> MutexGuard<'_, HashMap<TenantName, Sent>> {
+fn lock(all: &Mutex<All>) -> MutexGuard<'_, All> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -162,7 +198,7 @@ mod tests {
         assert!(!uploads.has(&acme, &digest(2)));
         uploads.begin(&acme).unwrap().kept(digest(3));
         drop(uploads.begin_at(&rival, Instant::now() + UNUSED_MAX).unwrap());
-        assert_eq!(lock(&uploads.0).len(), 1, "nothing is kept of a tenant that has nothing left");
+        assert_eq!(lock(&uploads.0).of_tenants.len(), 1, "nothing is kept of a tenant that has nothing left");
     }
 
     #[test]
@@ -176,13 +212,22 @@ mod tests {
         uploads.begin(&rival).unwrap().add(11).unwrap();
         drop(second);
         first.kept(digest(1));
+        // The same part once more counts once.
+        let mut again = uploads.begin(&acme).unwrap();
+        again.add(10).unwrap();
+        again.kept(digest(1));
+        assert_eq!(lock(&uploads.0).of_tenants[&acme].bytes, 10);
         let mut third = uploads.begin(&acme).unwrap();
-        assert!(third.add(11).is_err());
-        uploads.deployed(&acme, [digest(1)].iter());
+        assert!(third.add(SENT_BYTES_MAX - 9).is_err());
+        uploads.deployed(&acme, [digest(1), digest(9)].iter());
         third.add(SENT_BYTES_MAX).unwrap();
-        drop(third);
+        third.kept(digest(2));
+        assert!(uploads.begin(&acme).unwrap().add(1).is_err());
+        // Old ones do not count any more, a little later than they are forgotten.
+        drop(uploads.begin_at(&acme, Instant::now() + UNUSED_MAX).unwrap());
+        uploads.begin(&acme).unwrap().add(1).unwrap();
         for number in 0..SENT_PARTS_MAX {
-            lock(&uploads.0).get_mut(&acme).unwrap().parts.insert(digest(number), (Instant::now(), 0));
+            lock(&uploads.0).of_tenants.get_mut(&acme).unwrap().insert(digest(number), 0);
         }
         assert_eq!(uploads.begin(&acme).unwrap_err().kind, ProblemKind::Quota);
     }
