@@ -120,6 +120,7 @@ impl Takeover<'_> {
         let mut warnings = self.sweep(data, folder, account).await;
         if let Err(problem) = switched {
             tracing::error!(%problem, %tenant, %app, "stores are replaced later: when they are opened next, or within a minute");
+            let problem = problems::without_folder(problem, host.dir.path());
             warnings.push(format!(
                 "warning: the revision took over, but stores of `{app}` could not be replaced yet ({problem}): requests that need them fail until \
                  that is done, which the node tries again when they are opened, and every minute"
@@ -296,14 +297,21 @@ pub(super) fn snapshot_of(
     })
 }
 
-/// Finishes or clears up what an earlier process has noted. Nothing has the stores open. Gives the apps for which that failed: they must
-/// not serve before [`finish`] has done it, or the next start. Blocks.
+/// Finishes or clears up what an earlier process has noted. Nothing has the stores open. Gives the apps for which that failed, which are all where
+/// the notes cannot be read: they must not serve before [`finish`] has done it, or the next start. Blocks.
 pub(crate) fn recover(dir: &NodeDir, state: &State) -> HashSet<(TenantName, AppName)> {
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
         tracing::error!(%error, "what revisions on trial wrote cannot be removed");
     }
+    let noted = match unfinished(dir) {
+        Ok(noted) => noted,
+        Err(error) => {
+            tracing::error!(%error, "it cannot be read whose stores are half replaced: no app is served before that");
+            return state.apps().into_iter().map(|(tenant, app, _)| (tenant, app)).collect();
+        }
+    };
     let mut failed = HashSet::new();
-    for (tenant, app) in unfinished(dir) {
+    for (tenant, app) in noted {
         if let Err(error) = recover_one(dir, state, &tenant, &app) {
             tracing::error!(%error, %tenant, %app, "its stores are half replaced: it is not served before that can be finished");
             failed.insert((tenant, app));
@@ -317,13 +325,12 @@ fn notes(dir: &NodeDir) -> Notes {
     Notes::new(dir.takeovers())
 }
 
-/// The apps of which something is noted; none where that cannot be read, which is logged. Blocks.
-pub(crate) fn unfinished(dir: &NodeDir) -> Vec<(TenantName, AppName)> {
-    let noted = notes(dir).all().unwrap_or_else(|error| {
-        tracing::error!(%error, "unfinished take-overs cannot be read: it is tried again later");
-        Vec::new()
-    });
-    noted.into_iter().filter_map(|Subject { tenant, app }| Some((tenant, app?))).collect()
+/// The apps of which something is noted. Blocks.
+///
+/// # Errors
+/// When that cannot be read.
+pub(crate) fn unfinished(dir: &NodeDir) -> io::Result<Vec<(TenantName, AppName)>> {
+    Ok(notes(dir).all()?.into_iter().filter_map(|Subject { tenant, app }| Some((tenant, app?))).collect())
 }
 
 /// Forgets what is noted of an app, or of all apps of a tenant, whose data is gone. Blocks.
@@ -363,7 +370,10 @@ pub(crate) async fn finish(host: &Arc<Host>, tenant: &TenantName, app: &AppName)
     let of = subject.clone();
     let found = host.blocking(move || Ok(noted(&reading.dir, &reading.state, &of))).await;
     let finished = match found {
-        Ok(Ok(None)) => return,
+        Ok(Ok(None)) => {
+            host.serve_withheld(tenant, app);
+            return;
+        }
         Ok(Ok(Some(found))) => finish_noted(host, found, subject).await,
         Ok(Err(error)) => Err(error),
         Err(problem) => Err(io::Error::other(problem.to_string())),
@@ -371,10 +381,7 @@ pub(crate) async fn finish(host: &Arc<Host>, tenant: &TenantName, app: &AppName)
     match finished {
         Ok(()) => {
             tracing::info!(%tenant, %app, "an earlier change of its stores is finished");
-            if host.state.app(tenant, app).is_ok_and(|app| !app.stopped) {
-                // A start that could not finish it has left the app stopped.
-                let _ = host.tenancy.resume(tenant, app);
-            }
+            host.serve_withheld(tenant, app);
         }
         Err(error) => tracing::error!(%error, %tenant, %app, "an earlier change of its stores cannot be finished yet"),
     }

@@ -28,11 +28,18 @@ pub(super) fn begin(host: &Arc<Host>) {
 }
 
 impl Host {
-    /// Tries again what is noted and could not be finished: removals of data, and take-overs that have left stores half replaced. Done every minute
-    /// by itself. What cannot be finished now is logged.
+    /// Tries again what is noted and could not be finished: removals of data, and take-overs that have left stores half replaced; what is withheld
+    /// for that serves then. Done every minute by itself. What cannot be finished now is logged.
     pub async fn finish_noted(self: &Arc<Self>) {
         let host = self.clone();
-        let noted = self.blocking(move || Ok((removals::noted(&host.dir), takeover::unfinished(&host.dir))));
+        let noted = self.blocking(move || {
+            let mut taken_over = host.withheld.all();
+            match takeover::unfinished(&host.dir) {
+                Ok(unfinished) => taken_over.extend(unfinished),
+                Err(error) => tracing::error!(%error, "unfinished take-overs cannot be read: it is tried again later"),
+            }
+            Ok((removals::noted(&host.dir), taken_over))
+        });
         let (removed, taken_over) = noted.await.unwrap_or_default();
         stream::iter(removed).for_each_concurrent(FINISHED_AT_ONCE_MAX, |subject| self.try_removal(subject)).await;
         let finish = |(tenant, app): (TenantName, AppName)| async move {

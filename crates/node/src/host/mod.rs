@@ -8,6 +8,7 @@
 //! | `resources` | what a tenant's apps share of stores and network |
 //! | `shelf` | where an app that is not in memory comes from |
 //! | `removals` | data that is to be removed |
+//! | `withheld` | apps that do not serve until their stores are whole |
 //! | `settling` | recording changes, and those of which it is not known whether they were recorded |
 //! | `chores` | what the node does by itself, every minute and every hour |
 //! | `problems` | what admins are told of errors |
@@ -26,6 +27,7 @@ pub(crate) mod shelf;
 mod tenants;
 mod tokens;
 pub(crate) mod uploads;
+mod withheld;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -53,6 +55,7 @@ use resources::AllResources;
 use shelf::OnDisk;
 use tenants::Turns;
 use uploads::Uploads;
+use withheld::Withheld;
 
 /// How a node is set up.
 pub struct HostOptions {
@@ -107,6 +110,7 @@ pub struct Host {
     pub(crate) tenancy: Tenancy,
     pub(crate) busy: Busy,
     pub(crate) uploads: Uploads,
+    pub(crate) withheld: Withheld,
     turns: Turns,
     resources: Arc<AllResources>,
     compilers: Arc<Compilers>,
@@ -192,6 +196,7 @@ impl Host {
             tenancy,
             busy: Busy::default(),
             uploads: Uploads::default(),
+            withheld: Withheld::new(unfinished),
             turns: Turns::default(),
             resources,
             compilers,
@@ -262,7 +267,7 @@ impl Host {
     }
 
     /// What uploads and tenants may not use of the disk.
-    fn reserve(&self) -> &Arc<Reserve> {
+    pub(crate) fn reserve(&self) -> &Arc<Reserve> {
         self.resources.reserve()
     }
 

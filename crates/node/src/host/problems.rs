@@ -52,24 +52,24 @@ pub(crate) fn no_room(reserve: &Reserve) -> Problem {
         .hint(format!("`disk_reserve` in the node file says how much is kept free, {} now", size(reserve.bytes())))
 }
 
-/// The same problem for a client, who may be a tenant: it does not say where on its machine the node keeps its data. The node's log does.
+/// The same text for a client, who may be a tenant: it does not say where on its machine the node keeps its data, which lies in `data`. The node's
+/// log does.
+pub(crate) fn hidden(text: &str, data: &Path) -> String {
+    let data = data.display().to_string();
+    // A root is in every path.
+    if data.len() <= 1 {
+        return text.to_owned();
+    }
+    // Paths below it first; then the folder itself, where nothing goes on after it.
+    text.replace(&format!("{data}/"), "…/").replace(&format!("`{data}`"), "`…`")
+}
+
+/// The same problem for a client: see [`hidden`].
 pub(crate) fn without_folder(problem: Problem, data: &Path) -> Problem {
-    let mut folders = vec![data.to_owned()];
-    folders.extend(data.canonicalize());
-    let hidden = |text: String| {
-        folders.iter().filter_map(|folder| folder.to_str()).filter(|folder| folder.len() > 1).fold(
-            text,
-            |text, folder| {
-                // Paths below it first; then the folder itself, where nothing goes on after it.
-                let text = text.replace(&format!("{folder}/"), "…/");
-                text.replace(&format!("`{folder}`"), "`…`")
-            },
-        )
-    };
     Problem {
-        title: hidden(problem.title),
-        detail: problem.detail.map(&hidden),
-        hints: problem.hints.into_iter().map(&hidden).collect(),
+        title: hidden(&problem.title, data),
+        detail: problem.detail.map(|detail| hidden(&detail, data)),
+        hints: problem.hints.into_iter().map(|hint| hidden(&hint, data)).collect(),
         ..problem
     }
 }

@@ -109,7 +109,11 @@ impl Host {
         let (host, key) = (self.clone(), (tenant.clone(), app.clone()));
         let is_pending = self.blocking(move || Ok(takeover::is_pending(&host.dir, &host.state, &key.0, &key.1)));
         // As a start has it: stores that are half replaced must not be written.
-        let is_stopped = recorded.stopped || is_pending.await.unwrap_or(true);
+        let is_pending = is_pending.await.unwrap_or(true);
+        if is_pending {
+            self.withheld.insert(tenant, app);
+        }
+        let is_stopped = recorded.stopped || is_pending;
         let put = self.tenancy.put(tenant, app, &recorded.current().revision, &recorded.hosts, is_stopped);
         if let Err(error) = put {
             tracing::error!(%tenant, %app, %error, "an app is not served");

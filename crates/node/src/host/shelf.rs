@@ -195,7 +195,7 @@ impl Shelf for OnDisk {
     }
 
     fn told(&self, text: &str) -> String {
-        problems::without_folder(Problem::new(ProblemKind::Failed, text), self.dir.path()).title
+        problems::hidden(text, self.dir.path())
     }
 }
 

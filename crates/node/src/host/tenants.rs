@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use isomer_api::{Problem, ProblemKind, TenantChange, TenantInfo, TenantName};
+use isomer_api::{AppName, Problem, ProblemKind, RevisionId, TenantChange, TenantInfo, TenantName};
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
 use isomer_display::size;
 use isomer_state::{Secret, StateError, Tenant};
@@ -177,7 +177,15 @@ impl Host {
         let record = move |host: &Self| match change {
             SecretChange::Set(value) => host.state.set_secret(&of, &name, &Secret::new(value)).map(Ok),
             SecretChange::Remove { force } => {
-                let may = || if force { Ok(()) } else { host.check_unused(&of, &name) };
+                let is_set = host.state.tenant(&of).is_ok_and(|tenant| tenant.secrets.contains(&name));
+                let looked =
+                    if force || !is_set { Ok(HashMap::new()) } else { host.check_unused(&of, &name, &HashMap::new()) };
+                let looked = match looked {
+                    Ok(looked) => looked,
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                // All changes of the node wait for this: only what took over meanwhile is looked at.
+                let may = || if force { Ok(()) } else { host.check_unused(&of, &name, &looked).map(drop) };
                 match host.state.remove_secret(&of, &name, || may().map_err(Refused::ByUse)) {
                     Ok(()) => Ok(Ok(())),
                     Err(Refused::ByUse(problem)) => Ok(Err(problem)),
@@ -192,19 +200,29 @@ impl Host {
         Ok(())
     }
 
-    /// No revision in service uses the secret.
-    fn check_unused(&self, tenant: &TenantName, name: &str) -> Result<(), Problem> {
-        let mut users = Vec::new();
+    /// No revision in service uses the secret, of those that were not `looked` at before. Returns which these were.
+    fn check_unused(
+        &self,
+        tenant: &TenantName,
+        name: &str,
+        looked: &HashMap<AppName, RevisionId>,
+    ) -> Result<HashMap<AppName, RevisionId>, Problem> {
+        let (mut users, mut unused) = (Vec::new(), HashMap::new());
         for (app, kept) in self.state.apps_of(tenant) {
             let revision = &kept.current().revision;
+            if looked.get(&app) == Some(revision) {
+                continue;
+            }
             let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { continue };
             let used = used_by(&bytes, name)?;
-            if !used.is_empty() {
+            if used.is_empty() {
+                unused.insert(app, revision.clone());
+            } else {
                 users.push(format!("app `{app}`, component {}", used.join(", ")));
             }
         }
         if users.is_empty() {
-            return Ok(());
+            return Ok(unused);
         }
         Err(Problem::new(ProblemKind::Conflict, format!("the secret `{name}` of tenant `{tenant}` is in use"))
             .detail(users.join("\n"))

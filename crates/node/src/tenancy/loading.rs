@@ -181,7 +181,7 @@ impl Inner {
             Err(error) => (Brought::Failed, Some(error)),
         };
         let why = error.as_ref().map(|error| chain(error)).unwrap_or_default();
-        let told = cut(self.shelf.told(&why), FAILURE_BYTES_MAX);
+        let told = if error.is_some() { cut(self.shelf.told(&why), FAILURE_BYTES_MAX) } else { String::new() };
         // Called under the lock, if the failure counts: what takes over later clears it.
         let until = |failures: u32| {
             app.set_failure(Some(told.as_str().into()));

@@ -62,6 +62,35 @@ async fn data_that_is_kept_is_not_half_replaced() {
     node.stop().await;
 }
 
+/// It is not known which apps they are, so none may write to a store that is about to be replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_served_before_it_can_be_read_whose_stores_are_half_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = killed_at(Step::Recorded, folder.path()).await;
+    half_switched(&dir);
+    let obstacle = InTheWay::of(&dir.join("takeovers"));
+    let node = TestNode::open(&dir).await;
+    let asked = async || node.get("/query?sql=SELECT%201").await.0;
+    assert_eq!(asked().await, 503);
+    node.host.finish_noted().await;
+    assert_eq!(asked().await, 503, "it cannot be read yet");
+    assert!(!dir.join(APP).join("sql/default.sqlite").exists());
+    obstacle.remove();
+    node.host.finish_noted().await;
+    assert_eq!(asked().await, 200);
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
+    node.stop().await;
+    // One that an admin has stopped stays so.
+    let obstacle = InTheWay::of(&dir.join("takeovers"));
+    let node = TestNode::open(&dir).await;
+    let (tenant, app) = shop();
+    node.host.clone().stop(tenant, app).await.unwrap();
+    obstacle.remove();
+    node.host.finish_noted().await;
+    assert_eq!(node.get("/").await.0, 503);
+    node.stop().await;
+}
+
 /// As earlier versions removed apps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stores_of_an_app_that_is_gone_are_replaced_if_that_was_begun() {
