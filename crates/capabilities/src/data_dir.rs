@@ -11,6 +11,8 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::sql::finish_drafts;
+
 const LOCK_FILE: &str = "LOCK";
 
 const MEMBERS_FILE: &str = "MEMBERS";
@@ -58,7 +60,8 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Open the data directory at `path`, making it where it isn't there, and lock it for this process.
+    /// Open the data directory at `path`, making it where it isn't there, and lock it for this process. A store that a killed process was
+    /// replacing (see [`DataDir::drafts`]) has its file again on return.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let (path, lock) = lock_dir(path)?;
         for part in ["kv", "sql", "cache"] {
@@ -66,7 +69,11 @@ impl DataDir {
             make_private_dir(&part).map_err(failed(&part, "making the directory failed"))?;
         }
         sync_dir(&path).map_err(failed(&path, "syncing the directory failed"))?;
-        Ok(Self { path, _lock: lock })
+        let dir = Self { path, _lock: lock };
+        let drafts = dir.drafts();
+        let broken_off = "finishing the replacement of a SQL store failed, which an earlier process has left half done";
+        finish_drafts(&dir.sql(), &drafts).map_err(failed(&drafts, broken_off))?;
+        Ok(dir)
     }
 
     /// Open the data directory as a process that was started by the one that holds it: `path` is what [`DataDir::path`] gave
@@ -96,6 +103,11 @@ impl DataDir {
     /// SQL stores: `NAME.sqlite` and what SQLite puts beside it.
     pub fn sql(&self) -> PathBuf {
         self.path.join("sql")
+    }
+
+    /// Copies of SQL stores whose migrations are being written, in `STORE/NUMBER`. What replaces a store lies there, too, until it does.
+    pub fn drafts(&self) -> PathBuf {
+        self.path.join("drafts")
     }
 
     /// What can be made again: compiled components.
@@ -210,6 +222,31 @@ mod tests {
         assert!(refused.contains(first.path().to_str().unwrap()) && refused.contains("--data"), "{refused}");
         drop(first);
         DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_was_being_replaced_has_its_file_when_the_directory_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        let (store, drafts) = (dir.path().join("sql/s.sqlite"), dir.path().join("drafts/s"));
+        let read = |path: &Path| fs::read_to_string(path).ok();
+        let leave = |number: u32, snapshot: Option<&str>, next: &str| {
+            let folder = drafts.join(number.to_string());
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("s.next"), next).unwrap();
+            snapshot.inspect(|text| fs::write(folder.join("s.sqlite"), text).unwrap());
+        };
+        // Killed between the two renames; the one before has left something that was never used.
+        leave(9, None, "older");
+        leave(10, Some("before"), "new");
+        drop(DataDir::open(dir.path()).unwrap());
+        assert_eq!((read(&store), read(&drafts.join("10/s.sqlite"))), (Some("new".into()), Some("before".into())));
+        assert!(!drafts.join("10/s.next").exists() && !drafts.join("9/s.next").exists());
+        // Killed before the first.
+        leave(11, None, "never");
+        fs::write(drafts.join("note"), "no folder").unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        assert_eq!((read(&store), drafts.join("11/s.next").exists()), (Some("new".into()), false));
     }
 
     #[test]

@@ -42,6 +42,7 @@ use store::Inner;
 
 pub use error::{SqlError, SqlOpenError};
 pub use migrations::Schema;
+pub(crate) use replace::finish_drafts;
 pub use replace::{Replacement, Replacing, roll_forward, snapshot_name};
 pub use store::SqlStore;
 pub use writer::Transaction;

@@ -223,6 +223,45 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Finishes the replacements that lie in the folders `drafts/STORE/NUMBER`, of stores in the folder `sql` that nobody has open: those of a process
+/// that was killed meanwhile. Nothing is recorded of them, so a store that has its file was not replaced, and what was to replace it is
+/// removed; one that has none was between the two renames. Blocks.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn finish_drafts(sql: &Path, drafts: &Path) -> io::Result<()> {
+    for store in entries(drafts)? {
+        let mut numbers: Vec<u64> = entries(&store)?.iter().filter_map(|path| number(path)).collect();
+        // Earlier ones may have left something, too; the last one was broken off.
+        numbers.sort_unstable_by(|one, other| other.cmp(one));
+        for folder in numbers.iter().map(|number| store.join(number.to_string())) {
+            for name in replacements(&folder)? {
+                let path = sql.join(snapshot_name(&name));
+                if path.try_exists()? {
+                    fs::remove_file(folder.join(format!("{name}{NEXT}")))?;
+                } else {
+                    switch(&path, &folder, &name)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The folders in `folder`, which need not be there.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let found = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        found => found?,
+    };
+    let paths: Vec<PathBuf> = found.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
+    Ok(paths.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+fn number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
 /// The stores whose replacements lie in `folder`.
 fn replacements(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();

@@ -9,6 +9,8 @@
 //! Copies of before new migrations and copies of replaced stores are counted apart: a draft that is edited ten times makes ten of the latter, and
 //! must not push out the one that all ten start from.
 //!
+//! What a killed process leaves half replaced is finished where the data directory is opened ([`DataDir::open`]), whichever command does that.
+//!
 //! Nothing of this keeps code from taking over: a store that cannot follow its migrations stays as it is, and is started without them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use isomer_capabilities::sql::{SqlOpenError, roll_forward, snapshot_name};
+use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
 use isomer_capabilities::{CapabilityError, DataDir, Engines, Place, schemas};
 use isomer_manifest::{App, StoreName};
 
@@ -32,9 +34,6 @@ const REPLACED: &str = "replaced";
 
 /// How long recreating a store may take. Its requests wait that long.
 const TIME_MAX: Duration = Duration::from_secs(60);
-
-/// How the names of files end that a replacement which was broken off has left.
-const UNFINISHED: &str = ".next";
 
 /// What to do about stores whose migrations were edited.
 pub(crate) struct Drafts {
@@ -111,7 +110,7 @@ impl Drafts {
         stores: &Stores<'_>,
         console: &Console,
     ) -> anyhow::Result<()> {
-        let copies = Copies::open(stores.data, store, file)?;
+        let copies = Copies::of(stores.data, store);
         let schema = match schemas::schemas(only, stores.place, stores.engines).await {
             Ok(mut found) => found.remove(store),
             Err(error) => {
@@ -171,20 +170,8 @@ struct Copies {
 }
 
 impl Copies {
-    /// Also clears up what a process has left that was killed meanwhile.
-    fn open(data: &DataDir, store: &StoreName, file: &Path) -> anyhow::Result<Self> {
-        let copies = Self { store: store.clone(), folder: data.path().join("drafts").join(store.as_str()) };
-        for number in copies.numbers() {
-            let folder = copies.at(number);
-            let unfinished = folder.join(format!("{store}{UNFINISHED}"));
-            if !unfinished.exists() {
-                continue;
-            }
-            // It was killed between the two renames, or before the first.
-            if file.exists() { fs::remove_file(&unfinished) } else { roll_forward(&data.sql(), &folder) }
-                .with_context(|| format!("cannot clear up `{}`", folder.display()))?;
-        }
-        Ok(copies)
+    fn of(data: &DataDir, store: &StoreName) -> Self {
+        Self { store: store.clone(), folder: data.drafts().join(store.as_str()) }
     }
 
     /// Applies new migrations. The store as it was becomes a copy.
