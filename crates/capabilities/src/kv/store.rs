@@ -14,6 +14,7 @@ use crate::cache_budget::CacheShare;
 use crate::on_trial::OnTrial;
 use crate::open_files::OpenPermit;
 use crate::pool::{Lane, locked};
+use crate::storage::Claim;
 
 /// Numeric cursors that a store remembers.
 const CURSORS_MAX: usize = 4096;
@@ -72,12 +73,15 @@ impl Inner {
         self.database().read(work)
     }
 
-    /// What may be added to the store; `None`: there is no limit.
-    pub(super) fn room(&self) -> Option<Room> {
+    /// What may be added to the store of `wanted` bytes; `None`: there is no limit. It is claimed until the claim is dropped, which is after it was
+    /// measured: so writes of the tenant's other stores do not have it, too.
+    pub(super) fn room(&self, wanted: u64) -> Option<(Room, Option<Claim<'_>>)> {
         let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
         let file = self.account.measure(file);
         let full = self.account.full(KvError::DiskFull, |limit| KvError::Quota { limit });
-        Some(Room { left: self.account.room(), file, full })
+        let left = wanted.min(self.account.room());
+        let claim = Claim::new(&self.account, left);
+        Some((Room { left: if claim.is_some() { left } else { 0 }, file, full }, claim))
     }
 
     /// Takes note of what the file takes now.

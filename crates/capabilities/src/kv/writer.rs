@@ -65,7 +65,7 @@ type Reply = oneshot::Sender<Result<Written, KvError>>;
 
 /// What may be added to a store.
 pub(super) struct Room {
-    /// Bytes that its tenant has left.
+    /// Bytes that its tenant has left, as far as they are wanted.
     pub(super) left: u64,
     /// Bytes that its file takes; below half of which nothing is added but what finds a place in the file.
     pub(super) file: u64,
@@ -212,10 +212,11 @@ fn write_group(store: &Inner) -> Vec<(Reply, Result<Written, KvError>)> {
         replies.push(reply);
         charges.push(charge);
     }
-    let room = store.room();
+    let wanted = writes.iter().map(|write| write.adds() as u64).sum();
+    let (room, claim) = store.room(wanted).unzip();
     let committed = store.database().write(|database| commit(database, writes, room));
     store.measure();
-    drop(charges);
+    drop((charges, claim));
     match committed {
         Ok(results) => {
             for _ in results.iter().filter(|result| matches!(result, Err(KvError::Quota { .. }))) {
@@ -386,5 +387,25 @@ mod tests {
         threads.fail(false);
         let store = engine.stores(dir.path(), account, &Account::unlimited()).store("main").await.unwrap();
         assert_eq!(store.get("b".to_owned()).await.unwrap(), Some(b"3".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn what_may_be_added_to_a_store_is_claimed_of_the_room_for_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let account = Arc::new(crate::StorageAccount::new(64 << 20));
+        let stores = KvEngine::new(KvLimits::default()).stores(dir.path(), account.clone(), &Account::unlimited());
+        let (one, other) = (stores.store("one").await.unwrap(), stores.store("other").await.unwrap());
+        for store in [&one, &other] {
+            store.set("a".to_owned(), b"1".to_vec()).await.unwrap();
+            // Its file is measured.
+            drop(store.inner().room(0).unwrap());
+        }
+        let left = account.room();
+        let (room, claim) = one.inner().room(left - 1000).unwrap();
+        assert_eq!((room.left, account.room()), (left - 1000, 1000));
+        let (rest, rest_claimed) = other.inner().room(left).unwrap();
+        assert_eq!((rest.left, account.room()), (1000, 0));
+        drop((claim, rest_claimed));
+        assert_eq!(account.room(), left);
     }
 }
