@@ -24,6 +24,9 @@ const LINE_OVERHEAD_BYTES: usize = 128;
 /// The most bytes of a text that is not a guest's own line, and of a call stack.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
+/// Where lines of an access log come from.
+const ACCESS: &str = "access";
+
 /// An app's log. Cheap to clone; saying something never blocks.
 #[derive(Clone)]
 pub struct AppLog(pub(super) Arc<App>);
@@ -110,11 +113,7 @@ impl AppLog {
             let _ = write!(text, " cut off: {why}");
         }
         let component = component.as_deref().map(ToOwned::to_owned);
-        self.push(LogLine {
-            component,
-            stream: "access".to_owned(),
-            ..of_request(cut(text, TEXT_BYTES_MAX), Some(*id))
-        });
+        self.push(LogLine { component, stream: ACCESS.to_owned(), ..of_request(cut(text, TEXT_BYTES_MAX), Some(*id)) });
     }
 
     /// The last lines, the oldest first: all that was said before this call. Blocks while it reads.
@@ -157,7 +156,7 @@ impl AppLog {
         }
         let frames: usize = line.backtrace.iter().map(String::len).sum();
         let bytes = line.text.len() + frames + LINE_OVERHEAD_BYTES;
-        if !app.quota.take(bytes as u64, Instant::now()) {
+        if !app.quota.take(bytes as u64, line.stream == ACCESS, Instant::now()) {
             self.lost(&app.over_quota);
         } else if !app.queue.push(app, line, bytes) {
             self.lost(&app.too_fast);

@@ -11,21 +11,29 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct LogQuota {
     bytes_per_hour: AtomicU64,
-    /// When the hour began, and what was said in it.
-    hour: Mutex<(Option<Instant>, u64)>,
+    hour: Mutex<Hour>,
     refused: AtomicU64,
     /// Bytes of lines of the tenant's apps that wait to be written.
     pub(super) waiting_bytes: AtomicUsize,
+}
+
+/// What was said in an hour.
+#[derive(Debug, Default)]
+struct Hour {
+    /// When it began.
+    since: Option<Instant>,
+    bytes: u64,
+    /// What of it were lines of access logs.
+    of_access: u64,
 }
 
 impl LogQuota {
     /// A quota of so many bytes.
     #[must_use]
     pub fn new(bytes_per_hour: u64) -> Arc<Self> {
-        let hour = Mutex::new((None, 0));
         Arc::new(Self {
             bytes_per_hour: AtomicU64::new(bytes_per_hour),
-            hour,
+            hour: Mutex::default(),
             refused: AtomicU64::new(0),
             waiting_bytes: AtomicUsize::new(0),
         })
@@ -48,19 +56,22 @@ impl LogQuota {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes` of the hour that `now` is in; all of them or none.
-    pub(super) fn take(&self, bytes: u64, now: Instant) -> bool {
+    /// Takes `bytes` of the hour that `now` is in; all of them or none. Lines of access logs have half of it at most: clients decide how many
+    /// there are, and what the apps say must not be lost for them.
+    pub(super) fn take(&self, bytes: u64, is_access: bool, now: Instant) -> bool {
         let max = self.bytes_per_hour();
         if max == u64::MAX {
             return true;
         }
         let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
-        if hour.0.is_none_or(|begun| now.saturating_duration_since(begun) >= HOUR) {
-            *hour = (Some(now), 0);
+        if hour.since.is_none_or(|since| now.saturating_duration_since(since) >= HOUR) {
+            *hour = Hour { since: Some(now), ..Hour::default() };
         }
-        let fits = hour.1.saturating_add(bytes) <= max;
+        let of_access = hour.of_access.saturating_add(if is_access { bytes } else { 0 });
+        let fits = hour.bytes.saturating_add(bytes) <= max && (!is_access || of_access <= max / 2);
         if fits {
-            hour.1 += bytes;
+            hour.bytes += bytes;
+            hour.of_access = of_access;
         } else {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -75,11 +86,20 @@ mod tests {
     #[test]
     fn an_hour_has_so_many_bytes_and_the_next_one_again() {
         let (quota, now) = (LogQuota::new(100), Instant::now());
-        assert!(quota.take(60, now) && quota.take(40, now));
-        assert!(!quota.take(1, now + HOUR - Duration::from_secs(1)));
-        assert!(quota.take(100, now + HOUR));
+        let take = |bytes: u64, now: Instant| quota.take(bytes, false, now);
+        assert!(take(60, now) && take(40, now));
+        assert!(!take(1, now + HOUR - Duration::from_secs(1)));
+        assert!(take(100, now + HOUR));
         quota.set(150);
-        assert!(quota.take(50, now + HOUR) && !quota.take(1, now + HOUR));
+        assert!(take(50, now + HOUR) && !take(1, now + HOUR));
         assert_eq!(quota.refused(), 2);
+    }
+
+    #[test]
+    fn requests_leave_half_of_it_to_what_apps_say() {
+        let (quota, now) = (LogQuota::new(100), Instant::now());
+        assert!(quota.take(50, true, now) && !quota.take(1, true, now) && quota.take(50, false, now));
+        let later = now + HOUR;
+        assert!(quota.take(80, false, later) && !quota.take(21, true, later) && quota.take(20, true, later));
     }
 }
