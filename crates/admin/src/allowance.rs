@@ -1,5 +1,5 @@
-//! How much of the API the holders of tenants' tokens may take, so that one tenant leaves the others and the node's own admins their part: of
-//! connections, of actions, and of lines of the audit log.
+//! How much of the API the holders of tenants' tokens may take, so that one tenant leaves the others their part, all tenants leave the node's own
+//! admins theirs, and a stolen token leaves its tenant a way to revoke it: of connections, of actions, and of lines of the audit log.
 //!
 //! The holder of the node's token is not bounded here.
 
@@ -7,13 +7,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use isomer_api::{Problem, ProblemKind, TenantName};
+use isomer_api::{Problem, ProblemKind, TenantName, TokenId, TokenInfo};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::refusals::Refusals;
 
 /// Requests of one tenant at once, logs that are followed included.
 pub(crate) const REQUESTS_OF_TENANT_MAX: u32 = 16;
+
+/// Requests with one token at once. What is left of the tenant's can be used with another token, to revoke this one.
+pub(crate) const REQUESTS_OF_TOKEN_MAX: u32 = 12;
+
+/// Requests of all tenants at once. What is left of the connections is for the node's own admins.
+pub(crate) const REQUESTS_OF_TENANTS_MAX: u32 = 96;
+
+/// Actions of all tenants that go on at once; further ones wait. What is left of the places for actions is for the node's own admins.
+pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: u32 = 48;
 
 /// Actions of one tenant in [`PERIOD`]: two lines of the audit log each. A release of as many parts as there may be is one deployment.
 pub(crate) const ACTIONS_OF_TENANT_MAX: u32 = 20_000;
@@ -22,52 +31,105 @@ pub(crate) const ACTIONS_OF_TENANT_MAX: u32 = 20_000;
 const PERIOD: Duration = Duration::from_secs(3600);
 
 /// What tenants take of the API now.
+#[derive(Debug)]
+pub(crate) struct Allowances {
+    all: Arc<Mutex<All>>,
+    /// A permit for each action of a tenant that goes on.
+    actions: Arc<Semaphore>,
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct Allowances(Arc<Mutex<HashMap<TenantName, Taken>>>);
+struct All {
+    requests: u32,
+    of_tenants: HashMap<TenantName, Taken>,
+}
 
 /// What one tenant takes.
 #[derive(Debug)]
 struct Taken {
-    requests: u32,
+    /// Requests with each of its tokens.
+    requests: HashMap<TokenId, u32>,
     since: Instant,
     actions: u32,
     refusals: Refusals,
-    /// One permit: for the largest bodies, of which a tenant has one in memory at a time.
+    turns: Turns,
+}
+
+/// One permit of each.
+#[derive(Debug, Clone)]
+struct Turns {
+    /// For the largest bodies: a tenant has one in memory at a time, from its first byte until what is asked for is done.
     largest: Arc<Semaphore>,
+    /// For questions about a release: all revisions of the tenant are looked through for an answer.
+    questions: Arc<Semaphore>,
+}
+
+/// The right to have one of the largest bodies, and to ask about a release, until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    _largest: Option<OwnedSemaphorePermit>,
+    _question: Option<OwnedSemaphorePermit>,
 }
 
 /// One of a tenant's requests. Over when dropped.
 #[derive(Debug)]
 pub(crate) struct RequestPlace {
-    all: Arc<Mutex<HashMap<TenantName, Taken>>>,
+    all: Arc<Mutex<All>>,
     tenant: TenantName,
-    largest: Arc<Semaphore>,
+    token: TokenId,
+    actions: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl RequestPlace {
-    /// Waits until the tenant reads no other of the largest bodies.
-    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits until the tenant has no other of the largest bodies, if this one is large, and asks no other question about a release, if this is one.
+    pub(crate) async fn turn(&self, is_large: bool, is_question: bool) -> Turn {
+        let Turns { largest, questions } = self.turns.clone();
+        // They are never closed.
+        let question = if is_question { questions.acquire_owned().await.ok() } else { None };
+        let largest = if is_large { largest.acquire_owned().await.ok() } else { None };
+        Turn { _largest: largest, _question: question }
+    }
+
+    /// Waits until tenants have room for one more action.
+    pub(crate) async fn action(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
-        self.largest.clone().acquire_owned().await.ok()
+        self.actions.clone().acquire_owned().await.ok()
+    }
+}
+
+impl Default for Allowances {
+    fn default() -> Self {
+        let actions = Arc::new(Semaphore::new(ACTIONS_OF_TENANTS_AT_ONCE_MAX as usize));
+        Self { all: Arc::default(), actions }
     }
 }
 
 impl Allowances {
-    /// Counts a request of a tenant, which is an action or not.
+    /// Counts a request with a tenant's token, which is an action or not.
     ///
     /// # Errors
     /// When there are too many.
-    pub(crate) fn enter(&self, tenant: &TenantName, is_action: bool) -> Result<RequestPlace, Problem> {
-        self.enter_at(tenant, is_action, Instant::now())
+    pub(crate) fn enter(&self, token: &TokenInfo, is_action: bool) -> Result<RequestPlace, Problem> {
+        self.enter_at(token, is_action, Instant::now())
     }
 
-    fn enter_at(&self, tenant: &TenantName, is_action: bool, now: Instant) -> Result<RequestPlace, Problem> {
-        let mut all = lock(&self.0);
-        let taken = Self::of(&mut all, tenant, now);
-        if taken.requests >= REQUESTS_OF_TENANT_MAX {
-            let title =
-                format!("tenant `{tenant}` has {REQUESTS_OF_TENANT_MAX} requests at the node's admin API already");
-            return Err(Problem::new(ProblemKind::Quota, title).hint("ask again when one of them is over"));
+    fn enter_at(&self, token: &TokenInfo, is_action: bool, now: Instant) -> Result<RequestPlace, Problem> {
+        let TokenInfo { tenant, name, id, .. } = token;
+        let too_many = |of: String, max: u32| {
+            let title = format!("{of} {max} requests at the node's admin API already");
+            Err(Problem::new(ProblemKind::Quota, title).hint("ask again when one of them is over"))
+        };
+        let mut all = lock(&self.all);
+        if all.requests >= REQUESTS_OF_TENANTS_MAX {
+            return too_many("all tenants together have".to_owned(), REQUESTS_OF_TENANTS_MAX);
+        }
+        let taken = all.of(tenant, now);
+        if taken.requests() >= REQUESTS_OF_TENANT_MAX {
+            return too_many(format!("tenant `{tenant}` has"), REQUESTS_OF_TENANT_MAX);
+        }
+        if taken.requests.get(id).is_some_and(|requests| *requests >= REQUESTS_OF_TOKEN_MAX) {
+            return too_many(format!("token `{name}` of tenant `{tenant}` has"), REQUESTS_OF_TOKEN_MAX);
         }
         if now.saturating_duration_since(taken.since) >= PERIOD {
             (taken.since, taken.actions) = (now, 0);
@@ -79,63 +141,145 @@ impl Allowances {
             }
             taken.actions += 1;
         }
-        taken.requests += 1;
-        Ok(RequestPlace { all: self.0.clone(), tenant: tenant.clone(), largest: taken.largest.clone() })
+        *taken.requests.entry(id.clone()).or_default() += 1;
+        let turns = taken.turns.clone();
+        all.requests += 1;
+        let (tenant, token, actions) = (tenant.clone(), id.clone(), self.actions.clone());
+        Ok(RequestPlace { all: self.all.clone(), tenant, token, actions, turns })
     }
 
     /// Says whether the audit log tells of a request of the tenant that was refused, and how many it did not tell of since the last one.
     pub(crate) fn tell(&self, tenant: &TenantName) -> Option<u64> {
-        Self::of(&mut lock(&self.0), tenant, Instant::now()).refusals.tell()
+        lock(&self.all).of(tenant, Instant::now()).refusals.tell()
     }
+}
 
-    fn of<'a>(all: &'a mut HashMap<TenantName, Taken>, tenant: &TenantName, now: Instant) -> &'a mut Taken {
-        if !all.contains_key(tenant) {
+impl All {
+    fn of(&mut self, tenant: &TenantName, now: Instant) -> &mut Taken {
+        if !self.of_tenants.contains_key(tenant) {
             // Those of tenants that asked for nothing in the last hour say nothing any more.
-            all.retain(|_, taken| taken.requests > 0 || now.saturating_duration_since(taken.since) < PERIOD);
+            let is_of_use = |taken: &Taken| taken.requests() > 0 || now.saturating_duration_since(taken.since) < PERIOD;
+            self.of_tenants.retain(|_, taken| is_of_use(taken));
         }
-        all.entry(tenant.clone()).or_insert_with(|| Taken {
-            requests: 0,
+        self.of_tenants.entry(tenant.clone()).or_insert_with(|| Taken {
+            requests: HashMap::new(),
             since: now,
             actions: 0,
             refusals: Refusals::new(),
-            largest: Arc::new(Semaphore::new(1)),
+            turns: Turns { largest: Arc::new(Semaphore::new(1)), questions: Arc::new(Semaphore::new(1)) },
         })
+    }
+}
+
+impl Taken {
+    fn requests(&self) -> u32 {
+        self.requests.values().sum()
     }
 }
 
 impl Drop for RequestPlace {
     fn drop(&mut self) {
-        if let Some(taken) = lock(&self.all).get_mut(&self.tenant) {
-            taken.requests = taken.requests.saturating_sub(1);
+        let mut all = lock(&self.all);
+        all.requests = all.requests.saturating_sub(1);
+        let Some(taken) = all.of_tenants.get_mut(&self.tenant) else { return };
+        if let Some(requests) = taken.requests.get_mut(&self.token) {
+            *requests = requests.saturating_sub(1);
+            if *requests == 0 {
+                taken.requests.remove(&self.token);
+            }
         }
     }
 }
 
-fn lock(all: &Mutex<HashMap<TenantName, Taken>>) -> MutexGuard<'_, HashMap<TenantName, Taken>> {
+fn lock(all: &Mutex<All>) -> MutexGuard<'_, All> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
+    fn token(tenant: &str, number: u8) -> TokenInfo {
+        TokenInfo {
+            name: "ci".parse().unwrap(),
+            id: [number; 8].into(),
+            tenant: tenant.parse().unwrap(),
+            role: isomer_api::Role::Read,
+            created_at: 1,
+            expires_at: None,
+        }
+    }
+
+    fn is_refused(entered: Result<RequestPlace, Problem>, who: &str) -> bool {
+        entered.is_err_and(|problem| problem.kind == ProblemKind::Quota && problem.title.contains(who))
+    }
+
     #[test]
-    fn a_tenant_has_so_many_requests_at_once() {
-        let (all, acme, other) = (Allowances::default(), "acme".parse().unwrap(), "other".parse().unwrap());
-        let mut places: Vec<_> = (0..REQUESTS_OF_TENANT_MAX).map(|_| all.enter(&acme, false).unwrap()).collect();
-        assert_eq!(all.enter(&acme, true).unwrap_err().kind, ProblemKind::Quota);
-        all.enter(&other, true).unwrap();
+    fn a_tenant_has_so_many_requests_at_once_and_each_of_its_tokens_fewer() {
+        let all = Allowances::default();
+        let (acme, other_token, rival) = (token("acme", 1), token("acme", 2), token("rival", 3));
+        let mut places: Vec<_> = (0..REQUESTS_OF_TOKEN_MAX).map(|_| all.enter(&acme, false).unwrap()).collect();
+        assert!(is_refused(all.enter(&acme, true), "token `ci`"));
+        let left = REQUESTS_OF_TENANT_MAX - REQUESTS_OF_TOKEN_MAX;
+        let others: Vec<_> = (0..left).map(|_| all.enter(&other_token, true).unwrap()).collect();
+        assert!(is_refused(all.enter(&other_token, true), "tenant `acme`"));
+        all.enter(&rival, true).unwrap();
+        drop(others);
+        all.enter(&other_token, true).unwrap();
         places.pop();
         all.enter(&acme, false).unwrap();
     }
 
     #[test]
+    fn all_tenants_leave_the_nodes_admins_their_part() {
+        let all = Allowances::default();
+        let names = (0..REQUESTS_OF_TENANTS_MAX).map(|number| format!("t{}", number / REQUESTS_OF_TOKEN_MAX));
+        let mut places: Vec<_> = names.map(|name| all.enter(&token(&name, 1), false).unwrap()).collect();
+        assert!(is_refused(all.enter(&token("late", 1), false), "all tenants"));
+        places.pop();
+        all.enter(&token("late", 1), false).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_action_of_a_tenant_waits_for_those_of_others() {
+        let all = Allowances::default();
+        let place = all.enter(&token("acme", 1), true).unwrap();
+        let mut actions = Vec::new();
+        for _ in 0..ACTIONS_OF_TENANTS_AT_ONCE_MAX {
+            actions.push(place.action().await.unwrap());
+        }
+        let mut waiting = std::pin::pin!(place.action());
+        assert!((&mut waiting).now_or_never().is_none());
+        actions.pop();
+        assert!(waiting.await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_tenant_has_one_large_body_and_asks_one_question_at_a_time() {
+        let all = Allowances::default();
+        let [deploys, asks] = [true, false].map(|is_action| all.enter(&token("acme", 1), is_action).unwrap());
+        let large = deploys.turn(true, false).await;
+        assert!(deploys.turn(false, false).now_or_never().is_some(), "a small one does not wait");
+        assert!(deploys.turn(true, false).now_or_never().is_none());
+        let small = asks.turn(false, true).await;
+        assert!(asks.turn(false, true).now_or_never().is_none());
+        drop(small);
+        assert!(asks.turn(true, true).now_or_never().is_none());
+        drop(large);
+        let _both = asks.turn(true, true).await;
+        let rival = all.enter(&token("rival", 2), false).unwrap();
+        assert!(rival.turn(true, true).now_or_never().is_some());
+    }
+
+    #[test]
     fn a_tenant_has_so_many_actions_in_an_hour() {
-        let (all, acme, now) = (Allowances::default(), "acme".parse().unwrap(), Instant::now());
+        let (all, acme, now) = (Allowances::default(), token("acme", 1), Instant::now());
         for _ in 0..ACTIONS_OF_TENANT_MAX {
             drop(all.enter_at(&acme, true, now).unwrap());
         }
-        assert_eq!(all.enter_at(&acme, true, now).unwrap_err().kind, ProblemKind::Quota);
+        assert!(is_refused(all.enter_at(&acme, true, now), "20000"));
         all.enter_at(&acme, false, now).unwrap();
         all.enter_at(&acme, true, now + PERIOD).unwrap();
     }
@@ -144,11 +288,12 @@ mod tests {
     fn what_no_tenant_takes_is_forgotten() {
         let (all, now) = (Allowances::default(), Instant::now());
         for number in 0..100 {
-            drop(all.enter_at(&format!("t{number}").parse().unwrap(), true, now).unwrap());
+            drop(all.enter_at(&token(&format!("t{number}"), 1), true, now).unwrap());
         }
-        let held = all.enter_at(&"held".parse().unwrap(), true, now).unwrap();
-        drop(all.enter_at(&"new".parse().unwrap(), true, now + PERIOD).unwrap());
-        assert_eq!(lock(&all.0).len(), 2);
+        let held = all.enter_at(&token("held", 1), true, now).unwrap();
+        drop(all.enter_at(&token("new", 1), true, now + PERIOD).unwrap());
+        assert_eq!(lock(&all.all).of_tenants.len(), 2);
         drop(held);
+        assert_eq!(lock(&all.all).requests, 0);
     }
 }

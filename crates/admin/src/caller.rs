@@ -106,6 +106,7 @@ mod tests {
             tenant: "acme".parse().unwrap(),
             role,
             created_at: 1,
+            expires_at: None,
         })
     }
 

@@ -112,7 +112,7 @@ fn is_port(text: &str) -> bool {
 
 /// What a request showed opens nothing, or nothing any more.
 pub(crate) fn unknown_token() -> Problem {
-    unauthorized("this node has no such token")
+    unauthorized("this node has no such token, or it has expired")
 }
 
 fn unauthorized(title: &str) -> Problem {
@@ -135,7 +135,14 @@ mod tests {
         let (name, tenant) = ("ci".parse().unwrap(), "acme".parse().unwrap());
         let token = Token::parse(&tenants_token()).unwrap();
         let own: TokenId = "1111111111111111".parse().unwrap();
-        let info = isomer_api::TokenInfo { name, id: own.clone(), tenant, role: isomer_api::Role::Read, created_at: 1 };
+        let info = isomer_api::TokenInfo {
+            name,
+            id: own.clone(),
+            tenant,
+            role: isomer_api::Role::Read,
+            created_at: 1,
+            expires_at: None,
+        };
         (own == *id).then(|| KeptToken { info, digest: token.digest() })
     }
 

@@ -345,9 +345,17 @@ pub(crate) fn all() -> Vec<Operation> {
 fn create_token(admin: Arc<dyn Admin>, named: &Named, new: NewToken) -> Result<(Reply<MadeToken>, Value), Problem> {
     let failed = |error: crate::token::TokenError| Problem::new(ProblemKind::Failed, error.to_string());
     let tenant = named.tenant()?;
+    let created_at = now_ms() / 1000;
+    // A token that expires is none that makes itself a successor.
+    let expires_with = match named.caller()? {
+        Caller::Tenant(token) => token.expires_at,
+        Caller::Node => None,
+    };
+    let asked = new.expires_in_s.map(|seconds| created_at.saturating_add(seconds));
+    let expires_at = asked.into_iter().chain(expires_with).min();
     let (token, id) = Token::of_tenant().map_err(failed)?;
-    let details = json!({ "name": new.name, "role": new.role, "id": id });
-    let info = TokenInfo { name: new.name, id, tenant, role: new.role, created_at: now_ms() / 1000 };
+    let details = json!({ "name": new.name, "role": new.role, "id": id, "expires_at": expires_at });
+    let info = TokenInfo { name: new.name, id, tenant, role: new.role, created_at, expires_at };
     let kept = admin.add_token(KeptToken { info, digest: token.digest() });
     let reply = kept.map(move |kept| Ok(MadeToken { info: kept?, token: token.reveal().to_owned() }));
     Ok((reply.boxed(), details))

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::address::AdminAddress;
 use crate::admin::Admin;
-use crate::allowance::Allowances;
+use crate::allowance::{Allowances, REQUESTS_OF_TENANTS_MAX};
 use crate::audit::{AuditLog, Who};
 use crate::guard::Guard;
 use crate::listener::{AdminSocket, ListenError, Listener, Stream};
@@ -42,10 +42,15 @@ pub struct AdminLimits {
     pub grace: Duration,
 }
 
+/// Open connections of an admin API, unless it is told otherwise.
+const CONNECTIONS_MAX: usize = 128;
+
+const _: () = assert!((REQUESTS_OF_TENANTS_MAX as usize) < CONNECTIONS_MAX, "the node's admins have connections left");
+
 impl Default for AdminLimits {
     fn default() -> Self {
         Self {
-            connections_max: 128,
+            connections_max: CONNECTIONS_MAX,
             headers_max: 64,
             head_bytes_max: 32 << 10,
             head_timeout: Duration::from_secs(15),

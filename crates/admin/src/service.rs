@@ -11,16 +11,16 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::StreamExt as _;
 use http::{StatusCode, header};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::Incoming;
-use isomer_api::{AppName, Problem, ProblemKind, RevisionId, TenantName};
+use isomer_api::{AppName, KeptToken, Problem, ProblemKind, RevisionId, TenantName, TokenId};
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::admin::Admin;
-use crate::allowance::{Allowances, RequestPlace};
+use crate::allowance::{ACTIONS_OF_TENANTS_AT_ONCE_MAX, Allowances, RequestPlace, Turn};
 use crate::audit::{AuditLog, Credential, Entry, Phase, Who, now_ms};
 use crate::body;
 use crate::caller::Caller;
@@ -63,6 +63,12 @@ pub(crate) struct Service {
 /// The most actions that go on at once. Further ones wait.
 pub(crate) const ACTIONS_MAX: u32 = 64;
 
+const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "the node's admins have places of their own");
+
+/// How often it is looked whether the token with which a log is followed was revoked or has expired: else a log without lines would be
+/// followed with it for ever, and count as a request of its tenant.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer(pub(crate) Who);
@@ -86,21 +92,23 @@ impl Service {
             }
             false => Problem::new(ProblemKind::NotFound, format!("there is nothing at `{shown}`")),
         };
-        let (_, checked) = self.guard.check(request.uri(), request.headers(), |id| self.admin.kept_token(id));
+        let (_, checked) = self.guard.check(request.uri(), request.headers(), |id| kept(&*self.admin, id));
         refuse(&checked.err().unwrap_or(problem))
     }
 
     /// Whether the caller may ask for this now; with its place among its tenant's requests, if it is a tenant's.
     fn admit(&self, operation: &Operation, named: &Named, caller: &Caller) -> Result<Option<RequestPlace>, Problem> {
         operation.rule.check(caller, named)?;
-        let place = |tenant| self.allowances.enter(tenant, operation.changes);
-        caller.tenant().map(place).transpose()
+        match caller {
+            Caller::Node => Ok(None),
+            Caller::Tenant(token) => self.allowances.enter(token, operation.changes).map(Some),
+        }
     }
 
     async fn answer(self: Arc<Self>, index: usize, named: Option<Named>, request: Request) -> Response {
         let operation = &self.operations[index];
         let Peer(mut who) = request.extensions().get::<Peer>().cloned().unwrap_or(Peer(Who::default()));
-        let (credential, checked) = self.guard.check(request.uri(), request.headers(), |id| self.admin.kept_token(id));
+        let (credential, checked) = self.guard.check(request.uri(), request.headers(), |id| kept(&*self.admin, id));
         who.token = credential;
         if let Ok(Caller::Tenant(token)) = &checked {
             who.tenant_token = Some(token.clone());
@@ -119,12 +127,11 @@ impl Service {
             Err(problem) => Err(problem),
             Ok(place) => match self.given_in_turn(operation, request, place.as_ref()).await {
                 Err(problem) => Err(problem),
-                // It may have been revoked while the body came.
+                // It may have been revoked or have expired while the body came.
                 Ok(_) if !is_open(&*self.admin, caller.as_ref()) => Err(guard::unknown_token()),
                 Ok((given, overflow, turn)) => {
                     let work = (operation.run)(self.admin.clone(), &named, given);
-                    drop(turn);
-                    work.map(|work| (work, overflow, place))
+                    work.map(|work| (work, overflow, place.map(|place| (place, turn))))
                 }
             },
         };
@@ -142,13 +149,17 @@ impl Service {
         };
         if !operation.changes {
             return match finished(work.answer).await {
-                Ok(answer) => self.respond(answer, caller, place),
+                Ok(answer) => self.respond(answer, caller, place.map(|(place, _)| place)),
                 Err(problem) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
             };
         }
         // In a task of its own: a client that goes away does not cut off what was begun, nor what is told of it.
         let (places, admin, asker) = (self.places.clone(), self.admin.clone(), caller.clone());
         let done = tokio::spawn(async move {
+            let of_tenants = match &place {
+                Some((place, _)) => place.action().await,
+                None => None,
+            };
             let action = places.acquire_owned().await.map_err(|_| stopping())?;
             if !is_open(&*admin, asker.as_ref()) {
                 let problem = guard::unknown_token();
@@ -156,7 +167,7 @@ impl Service {
                 return Err(problem);
             }
             let done = record.tell(work, overflow).await;
-            drop((action, place));
+            drop((action, of_tenants, place));
             done
         });
         match done.await {
@@ -166,16 +177,19 @@ impl Service {
         }
     }
 
-    /// The query and the body; where it may be one of the largest, and a tenant's, when it is that tenant's turn.
+    /// The query and the body. One about a release, of a tenant, waits for its turn, and has it until that is dropped.
     async fn given_in_turn(
         &self,
         operation: &Operation,
         request: Request,
         place: Option<&RequestPlace>,
-    ) -> Result<(Given, body::Overflow, Option<OwnedSemaphorePermit>), Problem> {
+    ) -> Result<(Given, body::Overflow, Turn), Problem> {
         let turn = match (place, &operation.input) {
-            (Some(place), Input::Json { bytes_max, .. }) if *bytes_max > QUESTION_BYTES_MAX => place.turn().await,
-            _ => None,
+            (Some(place), Input::Json { bytes_max, .. }) if *bytes_max > QUESTION_BYTES_MAX => {
+                let is_large = request.body().size_hint().upper().is_none_or(|bytes| bytes > QUESTION_BYTES_MAX);
+                place.turn(is_large, !operation.changes).await
+            }
+            _ => Turn::default(),
         };
         let (given, overflow) = self.given(operation, request).await?;
         Ok((given, overflow, turn))
@@ -199,7 +213,7 @@ impl Service {
         Ok((Given { uri: parts.uri, body }, overflow))
     }
 
-    /// `place` is held for as long as there are lines to come, which end when the caller's token is revoked.
+    /// `place` is held for as long as there are lines to come, which end when the caller's token opens nothing any more.
     fn respond(&self, answer: Answer, caller: Option<Caller>, place: Option<RequestPlace>) -> Response {
         match answer {
             Answer::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),
@@ -209,13 +223,19 @@ impl Service {
             }
             Answer::Lines(lines) => {
                 let mut running = self.running.clone();
-                let stopped = async move {
-                    // Nothing is ever sent: it ends when its sender goes away.
-                    let _ = running.changed().await;
+                let (admin, asker) = (self.admin.clone(), caller.clone());
+                let ended = async move {
+                    let closed = closed(admin, asker);
+                    tokio::select! {
+                        // Nothing is ever sent: it ends when its sender goes away.
+                        _ = running.changed() => {}
+                        () = closed => {}
+                    }
                 };
                 let admin = self.admin.clone();
+                // A line that comes before that is noticed is not for this caller any more, either.
                 let lines = lines.take_while(move |_| std::future::ready(is_open(&*admin, caller.as_ref())));
-                let lines = lines.take_until(Box::pin(stopped)).map(move |line| {
+                let lines = lines.take_until(Box::pin(ended)).map(move |line| {
                     let _held = &place;
                     let mut text = serde_json::to_vec(&line).expect("a line is plain data");
                     text.push(b'\n');
@@ -318,12 +338,27 @@ async fn finished(answer: BoxFuture<'static, Result<Answer, Problem>>) -> Result
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(failed()))
 }
 
-/// Returns whether what the caller showed still opens something: a tenant's token may have been revoked since.
+/// What is kept of a tenant's token, unless it has expired.
+fn kept(admin: &dyn Admin, id: &TokenId) -> Option<KeptToken> {
+    admin.kept_token(id).filter(|kept| !kept.info.is_expired_at(now_ms() / 1000))
+}
+
+/// Returns whether what the caller showed still opens something: a tenant's token may have been revoked or have expired since.
 fn is_open(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
     match caller {
         Some(Caller::Node) => true,
-        Some(Caller::Tenant(token)) => admin.kept_token(&token.id).is_some(),
+        Some(Caller::Tenant(token)) => kept(admin, &token.id).is_some(),
         None => false,
+    }
+}
+
+/// Resolves when what the caller showed opens nothing any more.
+async fn closed(admin: Arc<dyn Admin>, caller: Option<Caller>) {
+    if matches!(caller, Some(Caller::Node)) {
+        return std::future::pending().await;
+    }
+    while is_open(&*admin, caller.as_ref()) {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -356,6 +356,7 @@ mod tests {
             tenant: "acme".parse().unwrap(),
             role: isomer_api::Role::Read,
             created_at: 1,
+            expires_at: None,
         };
         let kept = KeptToken { info, digest: token.digest() };
         assert!(is_kept(&kept, &given));

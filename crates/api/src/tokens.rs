@@ -64,6 +64,9 @@ pub struct NewToken {
     pub name: TokenName,
     /// What its holder may do.
     pub role: Role,
+    /// Seconds after which it opens nothing any more; absent: never. One that is made with a token that expires does not outlive that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<u64>,
 }
 
 /// What is told of a token.
@@ -79,6 +82,17 @@ pub struct TokenInfo {
     pub role: Role,
     /// When it was made: seconds since 1970, UTC.
     pub created_at: u64,
+    /// From when on it opens nothing any more: seconds since 1970, UTC. Absent: it does not expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+}
+
+impl TokenInfo {
+    /// Returns whether it opens nothing any more at this time, in seconds since 1970.
+    #[must_use]
+    pub fn is_expired_at(&self, now: u64) -> bool {
+        self.expires_at.is_some_and(|expires_at| now >= expires_at)
+    }
 }
 
 /// A token that was made. Only this answer tells the token itself.
@@ -139,11 +153,17 @@ mod tests {
             tenant: "acme".parse().unwrap(),
             role: Role::Deploy,
             created_at: 1,
+            expires_at: Some(3),
         };
         let made = MadeToken { info: info.clone(), token: "hush".to_owned() };
         let kept = KeptToken { info, digest: Digest::from([0xab; 32]) };
         assert!(!format!("{made:?}").contains("hush") && !format!("{kept:?}").contains("abab"));
         let text = serde_json::to_string(&kept).unwrap();
         assert_eq!(serde_json::from_str::<KeptToken>(&text).unwrap(), kept);
+        assert_eq!([1, 2, 3, 4].map(|now| kept.info.is_expired_at(now)), [false, false, true, true]);
+        let of_before = text.replace(",\"expires_at\":3", "");
+        assert!(
+            of_before != text && !serde_json::from_str::<KeptToken>(&of_before).unwrap().info.is_expired_at(u64::MAX)
+        );
     }
 }

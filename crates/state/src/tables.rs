@@ -283,6 +283,7 @@ mod tests {
             tenant: tenant.clone(),
             role: isomer_api::Role::Read,
             created_at: 1,
+            expires_at: None,
         };
         state.add_token(&KeptToken { info, digest: Digest::from([1; 32]) }).unwrap();
         drop(state);

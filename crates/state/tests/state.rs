@@ -237,6 +237,7 @@ fn token(of: &str, name: &str, number: u8) -> KeptToken {
         tenant: tenant(of),
         role: Role::Deploy,
         created_at: 7,
+        expires_at: None,
     };
     KeptToken { info, digest: Digest::from([number; 32]) }
 }
@@ -291,4 +292,10 @@ fn parts_of_a_tenant_are_those_of_its_own_revisions() {
     assert_eq!(left("other", &[0, 1, 2, 3, 4]), digests(&[1, 2, 4]));
     assert_eq!(left("nobody", &[0, 1]), digests(&[0, 1]));
     assert_eq!(left("acme", &[]), digests(&[]));
+    let of = |of: &str, without: Option<u8>, most: usize| {
+        state.parts_of(&tenant(of), without.map(revision).as_ref(), most).unwrap()
+    };
+    assert_eq!(of("acme", None, 10), digests(&[0, 1, 2]));
+    assert_eq!((of("acme", Some(1), 10), of("acme", Some(2), 10)), (digests(&[0, 2]), digests(&[0, 1])));
+    assert_eq!((of("acme", None, 0).len(), of("nobody", None, 10)), (2, digests(&[])), "one revision is enough");
 }

@@ -326,7 +326,11 @@ impl Admin for Fake {
         let to_come = futures::stream::unfold(self.lines.subscribe(), |mut lines| async move {
             lines.recv().await.ok().map(|line| (line, lines))
         });
-        let lines: LogLines = if query.follow { Box::pin(there.chain(to_come)) } else { Box::pin(there) };
+        let lines: LogLines = match (query.follow, app.as_str()) {
+            (true, "silent") => Box::pin(there.chain(futures::stream::pending())),
+            (true, _) => Box::pin(there.chain(to_come)),
+            (false, _) => Box::pin(there),
+        };
         let access = if query.access { " access" } else { "" };
         self.answer(format!("logs {tenant} {app} {}{access}", query.follow), lines)
     }

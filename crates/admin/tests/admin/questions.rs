@@ -49,7 +49,7 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
         client.apps(Some(&acme)).await.unwrap()[1].failure.as_deref(),
         Some("its store `orders` cannot be opened")
     );
-    let new = NewToken { name: "ci".parse().unwrap(), role: Role::Deploy };
+    let new = NewToken { name: "ci".parse().unwrap(), role: Role::Deploy, expires_in_s: None };
     let made = client.create_token(&acme, &new).await.unwrap();
     assert_eq!((made.info.name.as_str(), made.info.role), ("ci", Role::Deploy));
     assert_eq!(client.tokens(&acme).await.unwrap(), [made.info]);

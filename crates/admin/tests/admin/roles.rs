@@ -124,13 +124,46 @@ async fn a_revoked_token_opens_nothing_and_ends_what_it_follows() {
     let mut lines = client.logs(&acme, &shop, &query).await.unwrap();
     served.fake.lines.send(line("before")).unwrap();
     assert_eq!(lines.next().await.unwrap().unwrap().text, "before");
+    let mut silent = client.logs(&acme, &"silent".parse().unwrap(), &query).await.unwrap();
     // Its own holder may revoke it.
     client.revoke_token(&acme, &"desk".parse().unwrap()).await.unwrap();
     served.fake.lines.send(line("after")).unwrap();
     assert!(lines.next().await.is_none());
+    // Also where no line comes: else it would be a request of the tenant for ever.
+    assert!(silent.next().await.is_none());
     for path in ["/v1/apps", "/v1/tenants/acme", "/v1/openapi.json"] {
         assert_eq!(served.ask_with(&token, "GET", path, "").await.status, 401, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_opens_nothing_and_makes_no_successor() {
+    let served = Served::tcp().await;
+    let make = async |with: Option<&str>, name: &str, expires_in_s: Option<u64>| {
+        let body = json!({ "name": name, "role": "admin", "expires_in_s": expires_in_s }).to_string();
+        let path = "/v1/tenants/acme/tokens";
+        let made = match with {
+            Some(token) => served.ask_with(token, "POST", path, &body).await,
+            None => served.ask("POST", path, &body).await,
+        };
+        assert_eq!(made.status, 200, "{made:?}");
+        let made = made.json();
+        (made["token"].as_str().unwrap().to_owned(), made["expires_at"].as_u64(), made["created_at"].as_u64().unwrap())
+    };
+    let opens = async |token: &str| served.ask_with(token, "GET", "/v1/tenants/acme", "").await.status;
+    let (token, expires_at, made_at) = make(None, "for-an-hour", Some(3600)).await;
+    assert_eq!((expires_at, opens(&token).await), (Some(made_at + 3600), 200));
+    for (name, asked) in [("without-end", None), ("longer", Some(7200))] {
+        assert_eq!(make(Some(&token), name, asked).await.1, expires_at, "it ends with the token that made it");
+    }
+    assert!(make(Some(&token), "shorter", Some(60)).await.1 < expires_at);
+    let (token, _, _) = make(None, "over", Some(0)).await;
+    assert_eq!(opens(&token).await, 401);
+    let (token, expires_at, _) = make(None, "for-ever", Some(u64::MAX)).await;
+    assert_eq!((expires_at, opens(&token).await), (Some(u64::MAX), 200));
+    assert_eq!(make(None, "unsaid", None).await.1, None);
+    let kept = served.ask("GET", "/v1/tenants/acme/tokens", "").await.json();
+    assert_eq!(kept.as_array().unwrap().len(), 7, "it is listed until it is revoked");
 }
 
 /// One that is revoked while its request is on the way does nothing, however long that takes.
@@ -200,7 +233,7 @@ async fn the_audit_log_names_the_token() {
             line("logs", "refused"),
         ]
     );
-    assert_eq!(lines[0]["details"], json!({ "name": "ci", "role": "deploy", "id": id }));
+    assert_eq!(lines[0]["details"], json!({ "name": "ci", "role": "deploy", "id": id, "expires_at": null }));
     assert_eq!((&lines[0]["token"], lines[0].get("tenant_token")), (&json!("valid"), None));
     for line in &lines[2..] {
         assert_eq!(line["token"], "tenant");
@@ -231,11 +264,29 @@ async fn a_tenant_leaves_others_their_part_of_the_api() {
     let query = LogQuery { lines: Some(0), follow: true, ..LogQuery::default() };
     let (tenant, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
     let mut followed = Vec::new();
-    for _ in 0..16 {
+    for _ in 0..12 {
         followed.push(acme.logs(&tenant, &shop, &query).await.unwrap());
     }
     let refused = acme.tenant(&tenant).await.unwrap_err();
+    assert!(refused.to_string().contains("token `ci` of tenant `acme` has 12 requests"), "{refused}");
+    // With another token, what holds them can be revoked.
+    let desk = served.client_with(&served.tenant_token("acme", "desk", Role::Admin).await);
+    for _ in 0..4 {
+        followed.push(desk.logs(&tenant, &shop, &query).await.unwrap());
+    }
+    let refused = desk.tenant(&tenant).await.unwrap_err();
     assert!(refused.to_string().contains("16 requests"), "{refused}");
+    drop(followed.pop());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while let Err(refused) = desk.revoke_token(&tenant, &"ci".parse().unwrap()).await {
+        // That it ended is noticed a moment later.
+        assert!(std::time::Instant::now() < until, "{refused}");
+        tokio::task::yield_now().await;
+    }
+    for lines in &mut followed[..12] {
+        assert!(lines.next().await.is_none());
+    }
+    desk.tenant(&tenant).await.unwrap();
     assert_eq!(served.ask_with(&rival, "GET", "/v1/tenants/rival", "").await.status, 200);
     assert_eq!(served.ask("GET", "/v1/tenants/acme", "").await.status, 200);
 }

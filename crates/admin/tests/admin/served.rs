@@ -93,7 +93,7 @@ impl Served {
 
     /// Makes a token of a tenant, with the node's own.
     pub(crate) async fn tenant_token(&self, tenant: &str, name: &str, role: Role) -> String {
-        let new = NewToken { name: name.parse().unwrap(), role };
+        let new = NewToken { name: name.parse().unwrap(), role, expires_in_s: None };
         self.client().create_token(&tenant.parse().unwrap(), &new).await.unwrap().token
     }
 

@@ -1,11 +1,13 @@
 //! `isomer tokens`: the tokens of a tenant. A token is shown once, when it is created: on standard output, or in a file that only its owner can read.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use isomer_admin::Token;
 use isomer_api::{NewToken, Role, TokenInfo, TokenName};
+use isomer_manifest::parse_duration;
 use serde_json::json;
 
 use crate::console::{Console, print};
@@ -37,6 +39,9 @@ struct Create {
     /// tokens, removing apps).
     #[arg(long, value_name = "ROLE")]
     role: Role,
+    /// How long it opens something, as `30d` or `12h`. Without this, until it is revoked.
+    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    expires: Option<Duration>,
     /// Write it to this new file instead of standard output.
     #[arg(long, value_name = "FILE")]
     to_file: Option<PathBuf>,
@@ -61,6 +66,16 @@ struct Revoke {
     of: TenantFlags,
 }
 
+/// How long a token may last: as durations of a manifest, in days too.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    let duration = match days {
+        Some(days) => Duration::from_secs(u64::from(days) * 24 * 3600),
+        None => parse_duration(text).map_err(|_| "write `30d`, `12h` or `90m`".to_owned())?,
+    };
+    if duration < Duration::from_secs(1) { Err("a token lasts for a second at least".to_owned()) } else { Ok(duration) }
+}
+
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     match &arguments.command {
         Command::Create(create) => make(create, console),
@@ -75,10 +90,12 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
                 return Ok(());
             }
             let row = |token: &TokenInfo| {
-                let TokenInfo { name, id, role, created_at, .. } = token;
-                [name.to_string(), role.to_string(), id.to_string(), minute(*created_at)]
+                let TokenInfo { name, id, role, created_at, expires_at, .. } = token;
+                let expires = expires_at.map_or_else(|| "never".to_owned(), minute);
+                [name.to_string(), role.to_string(), id.to_string(), minute(*created_at), expires]
             };
-            print(&table(["TOKEN", "ROLE", "ID", "CREATED (UTC)"], &tokens.iter().map(row).collect::<Vec<_>>()))
+            let head = ["TOKEN", "ROLE", "ID", "CREATED (UTC)", "EXPIRES (UTC)"];
+            print(&table(head, &tokens.iter().map(row).collect::<Vec<_>>()))
         }
         Command::Revoke(Revoke { name, of: TenantFlags { tenant, node } }) => {
             node.ask(console, async |client| client.revoke_token(tenant, name).await.map_err(refused(console)))?;
@@ -92,14 +109,15 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
 }
 
 fn make(create: &Create, console: &Console) -> Result<(), Fail> {
-    let Create { name, role, to_file, of: TenantFlags { tenant, node } } = create;
+    let Create { name, role, expires, to_file, of: TenantFlags { tenant, node } } = create;
     if let Some(path) = to_file.as_ref().filter(|path| path.exists()) {
         // Before it is created: a token that cannot be shown would have to be revoked.
         return Err(Fail::usage(format!("`{}` is there already", path.display()), "name a file that is not there yet"));
     }
-    let new = NewToken { name: name.clone(), role: *role };
+    let new = NewToken { name: name.clone(), role: *role, expires_in_s: expires.map(|expires| expires.as_secs()) };
     let made = node.ask(console, async |client| client.create_token(tenant, &new).await.map_err(refused(console)))?;
-    let said = format!("created token {name} of {tenant} with the role {role}");
+    let until = made.info.expires_at.map_or_else(String::new, |at| format!(" until {} UTC", minute(at)));
+    let said = format!("created token {name} of {tenant} with the role {role}{until}");
     let Some(path) = to_file else {
         if node.json {
             return print(&format!("{:#}\n", json!(made)));

@@ -279,6 +279,14 @@ fn tokens_are_made_listed_and_revoked() {
         remote.asked(),
         ["add-token acme ci deploy", "add-token acme desk read", "tokens acme", "revoke-token acme ci",]
     );
+    let said = remote.run(&["tokens", "create", "short", "--role", "read", "--tenant", "acme", "--expires", "30d"]);
+    let listed = remote.run(&["tokens", "list", "--tenant", "acme"]);
+    let expires = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().ends_with("never");
+    assert!(said.contains(" until 2") && expires("desk") && !expires("short"), "{said}{listed}");
+    for wrong in ["soon", "0s", "d", "30"] {
+        let said = remote.run(&["tokens", "create", "x", "--role", "read", "--expires", wrong]);
+        assert!(said.starts_with("exit code: 2"), "{said}");
+    }
     let said = remote.run(&["tokens", "create", "x", "--role", "root"]);
     assert!(said.starts_with("exit code: 2") && said.contains("`read`, `deploy` or `admin`"), "{said}");
 }

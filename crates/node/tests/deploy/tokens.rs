@@ -20,6 +20,7 @@ fn info(tenant: &TenantName, name: &str, number: u8) -> TokenInfo {
         tenant: tenant.clone(),
         role: Role::Deploy,
         created_at: 7,
+        expires_at: None,
     }
 }
 
@@ -82,6 +83,34 @@ async fn a_tenant_deploys_what_it_has_sent_and_does_not_learn_what_others_have()
     refused(node.host.clone().swap(acme.clone(), owner.clone(), shop.clone(), swap()), ProblemKind::Conflict).await;
     upload(&node, &acme, &other.bytes[&part.digest], &part.digest).await.unwrap();
     node.host.clone().swap(acme, owner, shop, swap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revisions_of_a_tenant_have_so_many_bytes_of_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let caller = holder(&make(&node, "acme").await);
+    let (first, second) = (custom("env-print", "", ""), custom("env-print", "", "").file("static/a", "text"));
+    for (digest, bytes) in &second.bytes {
+        upload(&node, &caller, bytes, digest).await.unwrap();
+    }
+    let at = |release: &TestRelease| under(release.clone(), &["shop.acme.example"]);
+    deploy(&node, &caller, &app("shop"), &at(&first)).await.unwrap();
+    // As if its component were that large.
+    let digest = first.release.components["it"].digest.to_string();
+    let path = folder.path().join("blobs").join(&digest[..2]).join(&digest);
+    let blob = std::fs::File::options().write(true).open(path).unwrap();
+    blob.set_len((16 << 30) + 1).unwrap();
+    let mut other = at(&second);
+    other.release.components = at(&custom("http-hello", "", "")).release.components;
+    let part = custom("http-hello", "", "").bytes.into_values().next().unwrap();
+    upload(&node, &caller, &part, &other.release.components["it"].digest).await.unwrap();
+    let problem = refused(deploy(&node, &caller, &app("shop"), &other), ProblemKind::Quota).await;
+    assert!(problem.title.contains("more than 16 GiB of parts"), "{problem:?}");
+    // That is between tenants and those who run the node.
+    node.deploy_as(&tenant("acme"), &app("other"), &under(other.clone(), &["other.acme.example"])).await.unwrap();
+    // What adds nothing takes no room.
+    deploy(&node, &caller, &app("shop"), &other).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
