@@ -237,13 +237,12 @@ impl Token {
     /// # Errors
     /// When there is such a file, or it cannot be written.
     pub fn write_new(&self, path: &Path) -> Result<(), TokenError> {
+        let failed = |source| TokenError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
-        let opened = options.write(true).create_new(true).mode(0o600).open(path);
-        let written = opened.and_then(|mut file| {
-            writeln!(file, "{}", self.0)?;
-            file.sync_all()
-        });
-        written.map_err(|source| TokenError::Io { path: path.to_owned(), source })
+        let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        let written = writeln!(file, "{}", self.0).and_then(|()| file.sync_all());
+        // A part of it would be in the way of the next one.
+        written.inspect_err(|_| drop(std::fs::remove_file(path))).map_err(failed)
     }
 
     /// The value of the header that it travels in.
