@@ -14,6 +14,7 @@ use isomer_manifest::ComponentName;
 use crate::inputs::Scope;
 use crate::process::run_quietly;
 use crate::record::{Inputs, Record};
+use crate::watch::FILES_MAX;
 use crate::{BuildError, Progress, Reporter, ToolchainError};
 
 /// What is known after a run.
@@ -36,6 +37,9 @@ pub(crate) fn build(
     report: Reporter<'_>,
 ) -> Result<(Outcome, Result<(), BuildError>), BuildError> {
     let (app_dir, wasm) = (scope.app_dir, scope.wasm);
+    if scope.has_too_many() {
+        return Err(BuildError::TooManyFiles { component: component.clone(), most: FILES_MAX });
+    }
     let before = scope.snapshot();
     report(Progress::Step(&format!("$ {command}")));
     let mut shell = if cfg!(windows) { Command::new("cmd") } else { Command::new("sh") };

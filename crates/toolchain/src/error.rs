@@ -189,6 +189,14 @@ pub enum BuildError {
         /// The last lines of its output; they were reported when they were printed.
         output: String,
     },
+    /// A command may read more files than are looked at, so it would not run again when one of the others changes.
+    #[error("component `{component}`: its command may read {most} files or more, and so many are not looked at")]
+    TooManyFiles {
+        /// The component.
+        component: ComponentName,
+        /// How many are.
+        most: usize,
+    },
     /// The file is not there.
     #[error("component `{component}`: there is no file `{}`", path.display())]
     NoFile {
@@ -212,6 +220,9 @@ impl BuildError {
             Self::NoPackage { .. } => vec!["`cargo` names the folder that has the package's Cargo.toml".to_owned()],
             Self::Artifact { .. } => {
                 vec!["a component's package has a library with `crate-type = [\"cdylib\"]`, or one program".to_owned()]
+            }
+            Self::TooManyFiles { .. } => {
+                vec!["name what it reads: `inputs = [\"src\", \"package.json\"]`, relative to isomer.toml".to_owned()]
             }
             Self::NoFile { made_by: Some(command), .. } => {
                 vec![format!("`wasm` names the file that `{command}` makes, relative to isomer.toml")]

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use isomer_manifest::{App, ComponentName, Source};
 
 use crate::record::{Inputs, Record, Stamp};
-use crate::watch::walk;
+use crate::watch::{FILES_MAX, walk};
 
 /// What a command may read, and what of that does not count.
 pub(crate) struct Scope<'a> {
@@ -48,6 +48,11 @@ impl<'a> Scope<'a> {
     pub(crate) fn snapshot(&self) -> Inputs {
         let counts = |path: &PathBuf| path != self.wasm && !self.foreign.contains(path);
         self.files().into_iter().filter(counts).map(|path| (path.clone(), Stamp::of(&path))).collect()
+    }
+
+    /// Are there so many that not all are looked at?
+    pub(crate) fn has_too_many(&self) -> bool {
+        self.files().len() >= FILES_MAX
     }
 
     /// Has a file appeared since that the record does not know?
@@ -144,6 +149,18 @@ fn matches_name(pattern: &[char], name: &[char]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_are_not_looked_at_are_not_passed_over() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let scope = |inputs| Scope { app_dir: dir.path(), wasm: Path::new("a.wasm"), inputs, foreign: BTreeSet::new() };
+        for number in 0..FILES_MAX {
+            assert!(!scope(None).has_too_many());
+            std::fs::write(dir.path().join(format!("{number}.txt")), "").expect("written");
+        }
+        assert!(scope(None).has_too_many());
+        assert!(!scope(Some(&["1.txt".into()])).has_too_many());
+    }
 
     #[test]
     fn patterns_match_names_and_folders() {

@@ -22,6 +22,15 @@ pub type Reporter<'a> = &'a mut dyn FnMut(Progress<'_>);
 /// Lines of a program's output that its error keeps: the last ones say what went wrong.
 const OUTPUT_LINES_MAX: usize = 400;
 
+/// How often a program that prints nothing is asked whether it has ended. (Mostly the end of its output tells.)
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a line of a program that has ended is waited for, where a process that it has started keeps its output open.
+const LAST_LINE_MAX: Duration = Duration::from_millis(200);
+
+/// How long the output of a program that has ended is read at most.
+const LAST_LINES_MAX: Duration = Duration::from_secs(2);
+
 /// Run a program to its end, stdout and stderr both reported line by line. A failing status is an error.
 pub fn run(command: &mut Command, report: Reporter<'_>) -> Result<(), ToolchainError> {
     run_within(command, None, report)
@@ -54,7 +63,7 @@ pub(crate) fn run_quietly(
     let mut child = spawn(command.stdout(writer.try_clone()?).stderr(writer))?;
     let lines = lines(reader);
     let deadline = time.map(|time| Instant::now() + time);
-    let (ended, output) = collect(&lines, deadline, report);
+    let (ended, output) = collect(&lines, &mut child, deadline, report)?;
     if !ended {
         stop(&mut child);
         return Ok((None, output));
@@ -81,7 +90,7 @@ pub(crate) fn capture(command: &mut Command, report: Reporter<'_>) -> std::io::R
         stdout.read_to_end(&mut bytes).map(|_| bytes)
     });
     let lines = lines(reader);
-    let (_, stderr) = collect(&lines, None, report);
+    let (_, stderr) = collect(&lines, &mut child, None, report)?;
     let stdout = reading.join().expect("reading a pipe does not panic")?;
     let status = child.wait()?;
     Ok(Captured { status, stdout: String::from_utf8_lossy(&stdout).into_owned(), stderr })
@@ -95,40 +104,59 @@ fn spawn(command: &mut Command) -> std::io::Result<Child> {
     child
 }
 
-/// The lines of a pipe, as they come.
+/// The lines of a pipe, as they come. It is read to its end, wanted or not: a process in the background must not fail for want of a reader.
 fn lines(reader: PipeReader) -> Receiver<String> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-            if sender.send(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned()).is_err() {
-                return;
-            }
+            let _ = sender.send(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned());
         }
     });
     lines
 }
 
-/// Report lines until the pipe is closed (true) or the deadline has come (false).
-fn collect(lines: &Receiver<String>, deadline: Option<Instant>, report: Reporter<'_>) -> (bool, String) {
+/// Reports lines until the pipe is closed or the program has ended (true), or the deadline has come (false). A process that the program leaves in
+/// the background may keep the pipe open for as long as it lives.
+fn collect(
+    lines: &Receiver<String>,
+    child: &mut Child,
+    deadline: Option<Instant>,
+    report: Reporter<'_>,
+) -> std::io::Result<(bool, String)> {
     let mut last = std::collections::VecDeque::new();
+    // When enough was read of a program that has ended.
+    let mut enough = None;
     let ended = loop {
-        let received = match deadline {
-            None => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(deadline) => lines.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+        let now = Instant::now();
+        let left = |until: Instant| until.saturating_duration_since(now);
+        let wait = match (enough, deadline) {
+            (Some(enough), _) => LAST_LINE_MAX.min(left(enough)),
+            (None, Some(deadline)) => ASK_EVERY.min(left(deadline)),
+            (None, None) => ASK_EVERY,
         };
-        match received {
+        match lines.recv_timeout(wait) {
             Ok(line) => {
                 report(Progress::Output(&line));
                 if last.len() == OUTPUT_LINES_MAX {
                     last.pop_front();
                 }
                 last.push_back(line);
+                if enough.is_some_and(|enough| now >= enough) {
+                    break true;
+                }
             }
             Err(RecvTimeoutError::Disconnected) => break true,
-            Err(RecvTimeoutError::Timeout) => break false,
+            Err(RecvTimeoutError::Timeout) if enough.is_some() => break true,
+            Err(RecvTimeoutError::Timeout) => {
+                if child.try_wait()?.is_some() {
+                    enough = Some(now + LAST_LINES_MAX);
+                } else if deadline.is_some_and(|deadline| now >= deadline) {
+                    break false;
+                }
+            }
         }
     };
-    (ended, Vec::from(last).join("\n"))
+    Ok((ended, Vec::from(last).join("\n")))
 }
 
 fn stop(child: &mut Child) {
@@ -190,6 +218,23 @@ mod tests {
         let time = Some(Duration::from_millis(50));
         let error = run_within(&mut shell("echo started; exec sleep 600"), time, &mut |_| {}).expect_err("it hangs");
         assert!(matches!(error, ToolchainError::TimedOut { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn what_a_program_leaves_in_the_background_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let lives = dir.path().join("lives");
+        std::fs::write(&lives, "").expect("written");
+        // It keeps the output open, and ends with the test.
+        let script = format!("while [ -e '{}' ]; do sleep 0.02; done & echo started", lives.display());
+        let mut lines = Vec::new();
+        let time = Some(Duration::from_secs(60));
+        let ran = run_within(&mut shell(&script), time, &mut |progress| {
+            if let Progress::Output(line) = progress {
+                lines.push(line.to_owned());
+            }
+        });
+        assert!(ran.is_ok() && lines == ["started"], "{ran:?} {lines:?}");
     }
 
     #[test]

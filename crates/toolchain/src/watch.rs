@@ -22,8 +22,8 @@ const IGNORED_DIRS: [&str; 4] = [".isomer", ".git", "node_modules", "__pycache__
 /// A file that marks a folder of things that can be made again, such as Cargo's `target`.
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
-/// Files that one command's app may have; more are not looked at.
-const FILES_MAX: usize = 50_000;
+/// Files of a folder that are looked at. A command that may read more is refused (`BuildError::TooManyFiles`).
+pub(crate) const FILES_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
 
 /// Folders below the wanted ones that are watched; changes in more are not seen.
 const DIRS_MAX: usize = 50_000;
