@@ -1,16 +1,17 @@
 //! The network of this process, and a command's way out over HTTP, which tells the person in front what was denied and which flag would
 //! allow it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use isomer_capabilities::outbound::{HostRule, OutboundClient, OutboundNetwork, OutboundPolicy};
-use isomer_manifest::{Diagnostic, OutboundHost, Spanned};
+use isomer_manifest::{Diagnostic, HostFile, OutboundHost, SourceFile, Spanned};
 use isomer_runtime::guest::{Outbound, Outgoing};
 use isomer_runtime::{Denials, HttpError, RequestOptions, WasiBody};
 
 use crate::console::Console;
+use crate::fail::Fail;
 
 /// What requests are sent through: with the authorities that `SSL_CERT_FILE` names, which other programs read, too. If they cannot be
 /// read, `warn` is told, and the public ones alone are trusted: most apps need no others.
@@ -30,6 +31,27 @@ pub(crate) fn network(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
             network
         }
     }
+}
+
+/// The network, which also trusts the authorities that a node file names. The file's paths start at `dir`.
+///
+/// # Errors
+/// When they cannot be read, with the place in the node file.
+pub(crate) fn with_authority(
+    network: OutboundNetwork,
+    file: &HostFile,
+    dir: &Path,
+    source: &SourceFile,
+) -> Result<OutboundNetwork, Fail> {
+    let Some(written) = &file.outbound_authority else { return Ok(network) };
+    let trusted = network.authorities().with_file(&dir.join(&written.value), &written.value);
+    let trusted = trusted.map_err(|error| {
+        let finding = Diagnostic::error(error.to_string()).code("unreadable-file").at(written.span, "");
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let finding = cause.into_iter().fold(finding, Diagnostic::note);
+        Fail::manifest(vec![finding.hint("the path starts at the node file's folder")], source)
+    })?;
+    Ok(network.trusting(trusted))
 }
 
 /// Sends what the flags allow.

@@ -27,11 +27,15 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(crate) struct Config {
     pub(crate) file: HostFile,
     folder: PathBuf,
+    /// Its text, if there is such a file.
+    source: Option<SourceFile>,
 }
 
 impl Config {
     pub(crate) fn read(path: Option<&Path>) -> Result<Self, Fail> {
-        let Some(path) = path else { return Ok(Self { file: HostFile::default(), folder: PathBuf::new() }) };
+        let Some(path) = path else {
+            return Ok(Self { file: HostFile::default(), folder: PathBuf::new(), source: None });
+        };
         let text = std::fs::read_to_string(path).map_err(|error| {
             let error = anyhow::Error::new(error).context(format!("cannot read the node file `{}`", path.display()));
             Fail::Usage(error)
@@ -43,7 +47,8 @@ impl Config {
         if !unread.is_empty() {
             return Err(Fail::manifest(unread, &source));
         }
-        Ok(Self { file: file.host, folder: path.parent().map(Path::to_owned).unwrap_or_default() })
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { file: file.host, folder, source: Some(source) })
     }
 }
 
@@ -58,7 +63,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(arguments: &Arguments, config: &Config, console: &Console) -> Result<Self, Fail> {
-        let Config { file, folder } = config;
+        let Config { file, folder, .. } = config;
         let written = file.data.as_ref().map(|path| folder.join(&path.value));
         let data = arguments
             .data
@@ -85,19 +90,19 @@ impl Settings {
             tenancy.disk_reserve_bytes = bytes;
         }
         tenancy.times_max = TimesMax::of(&file.limits);
-        tenancy.network = network(file, folder, console)?;
+        tenancy.network = network(config, console)?;
         let grace = arguments.grace.map(Duration::from_secs).or(file.grace).unwrap_or(GRACE);
         Ok(Self { data, listening, admin, grace, tenancy })
     }
 }
 
 /// What apps' requests are sent through: with the authorities that the environment and the node file name.
-fn network(file: &HostFile, folder: &Path, console: &Console) -> Result<OutboundNetwork, Fail> {
+fn network(config: &Config, console: &Console) -> Result<OutboundNetwork, Fail> {
     let network = outbound::network(|warning| console.say(&console.renderer().diagnostic(&warning)));
-    let Some(written) = &file.outbound_authority else { return Ok(network) };
-    let path = folder.join(&written.value);
-    let trusted = network.authorities().with_file(&path, &path).map_err(|error| Fail::Usage(error.into()))?;
-    Ok(network.trusting(trusted))
+    match &config.source {
+        Some(source) => outbound::with_authority(network, &config.file, &config.folder, source),
+        None => Ok(network),
+    }
 }
 
 fn admin_address(written: &LinkAddress, folder: &Path) -> Result<AdminAddress, Fail> {

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_front::Limits;
 use isomer_manifest::{Diagnostic, LinkAddress, NodeFile, SourceFile, Spanned, parse_node_file};
 use isomer_node::member::{Member, MemberOptions, TlsFiles};
@@ -16,6 +15,7 @@ use crate::app_dir::{self, AppDir, shown};
 use crate::console::Console;
 use crate::fail::Fail;
 use crate::not_started::Attempt;
+use crate::outbound;
 use crate::serving::{Premises, ServeFlags, describe, listen, open_data};
 use crate::stop_signals::StopSignals;
 
@@ -57,7 +57,7 @@ pub(crate) async fn run(
         tls,
         front,
         limits: Limits::default(),
-        network: authorities(&config, premises.network.clone())?,
+        network: outbound::with_authority(premises.network.clone(), &config.file.host, &config.dir, &config.source)?,
         environment: app.values.environment.clone(),
         given_clock_and_random: premises.given_clock_and_random,
         grace: premises.grace,
@@ -87,17 +87,6 @@ fn read(path: &Path) -> Result<Config, Fail> {
     let file = parse_node_file(&source).map_err(Fail::Manifest)?;
     let dir = path.parent().map(Path::to_owned).unwrap_or_default();
     Ok(Config { source, dir, file })
-}
-
-/// The network, which trusts the authorities that the node file names, too.
-fn authorities(config: &Config, network: OutboundNetwork) -> Result<OutboundNetwork, Fail> {
-    let Some(written) = &config.file.host.outbound_authority else { return Ok(network) };
-    let trusted = network.authorities().with_file(&config.dir.join(&written.value), &written.value);
-    let trusted = trusted.map_err(|error| {
-        let error = Diagnostic::error(error.to_string()).code("unreadable-file").at(written.span, "");
-        Fail::manifest(vec![error.hint("the path starts at the node file's folder")], &config.source)
-    })?;
-    Ok(network.trusting(trusted))
 }
 
 fn has_routes(plan: &Plan, group: &str) -> bool {

@@ -239,6 +239,15 @@ fn a_bad_node_file() {
 }
 
 #[test]
+fn an_authority_that_cannot_be_read_is_shown_with_its_place() {
+    let workspace = Workspace::new();
+    workspace.write("node.toml", "[outbound]\nauthority = \"missing.pem\"\n");
+    let said = workspace.run(&["node", "--config", "node.toml", "--data", "data"]);
+    assert!(said.starts_with("exit code: 2") && said.contains("--> node.toml:2:"), "{said}");
+    assert!(said.contains("missing.pem") && said.contains("the path starts at the node file's folder"), "{said}");
+}
+
+#[test]
 fn a_token_that_others_can_read() {
     use std::os::unix::fs::PermissionsExt as _;
     let workspace = Workspace::new();
