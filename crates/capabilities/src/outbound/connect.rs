@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,6 +26,10 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses of a name that are tried; further ones are not.
 const ADDRESSES_MAX: usize = 16;
 
+/// Sessions of TLS that are kept to be resumed, of all components together. Each has a ticket and a chain of certificates, which are the server's
+/// choice, of 64 KiB each at most, and are not charged. Where there are more, those of the server that was added first are forgotten.
+const SESSIONS_MAX: usize = 256;
+
 /// A stream of bytes to a server.
 pub(super) enum Connection {
     Plain(TcpStream),
@@ -40,6 +45,7 @@ pub(super) fn tls_config(roots: &Arc<RootCertStore>) -> ClientConfig {
         .with_root_certificates(roots.clone())
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     config
 }
 
