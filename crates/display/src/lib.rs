@@ -1,4 +1,4 @@
-//! Values as messages show them to people: sizes, and how a process ended.
+//! Values as messages show them to people: sizes, how a process ended, and text from outside.
 //!
 //! The one place that decides these words, so that every message of the platform says the same. Pure: it knows no other crate, and
 //! what is shown here is never parsed (sizes in a manifest are written by `isomer_manifest::show_size`).
@@ -6,6 +6,8 @@
 
 mod ended;
 mod size;
+mod text;
 
 pub use ended::{Ended, signal_of_shell};
 pub use size::{Size, size};
+pub use text::{cut, escaped, escaped_json, is_deceptive};

@@ -110,8 +110,8 @@ fn preferred(headers: &HeaderMap) -> Option<Coding> {
 }
 
 fn is_transformable(status: StatusCode, headers: &HeaderMap) -> bool {
-    let is_coded =
-        headers.get(CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let mut codings = headers.get_all(CONTENT_ENCODING).into_iter();
+    let is_coded = codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let is_part = status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE);
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let is_fixed =

@@ -168,11 +168,19 @@ fn drop_all(headers: &mut HeaderMap, is_trusted: bool) {
     if is_trusted {
         return;
     }
-    headers.remove(REAL_IP);
-    let family = headers.keys().filter(|name| name.as_str().starts_with(FAMILY)).cloned().collect::<Vec<_>>();
-    for name in family {
+    let dropped = headers.keys().filter(|name| is_of_family(name.as_str())).cloned().collect::<Vec<_>>();
+    for name in dropped {
         headers.remove(name);
     }
+}
+
+/// Returns whether a field is of this family. Frameworks that hand fields to an app as variables (CGI) take `_` for `-`.
+fn is_of_family(name: &str) -> bool {
+    let same = |text: &str, other: &str| {
+        text.len() == other.len()
+            && text.bytes().zip(other.bytes()).all(|(one, other)| one == other || (one == b'_' && other == b'-'))
+    };
+    name.get(..FAMILY.len()).is_some_and(|start| same(start, FAMILY)) || same(name, REAL_IP.as_str())
 }
 
 /// One element of `Forwarded` (RFC 7239, section 4).
@@ -322,6 +330,9 @@ mod tests {
             ("x-forwarded-host", "bank.example"),
             ("x-forwarded-port", "443"),
             ("x-real-ip", "198.51.100.1"),
+            ("x_forwarded_for", "198.51.100.1"),
+            ("x-forwarded_host", "bank.example"),
+            ("x_real-ip", "198.51.100.1"),
         ];
         let direct = "for=203.0.113.9;host=\"shop.example:8080\";proto=http";
         for fields in [&own[..], &[]] {

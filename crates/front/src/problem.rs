@@ -12,6 +12,10 @@ use serde_json::json;
 
 use crate::door::Refusal;
 
+/// More fields than `limits.headers` allows. Over HTTP/1.1 hyper says so itself.
+pub(crate) const FIELDS: Problem =
+    Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has more header fields than are allowed");
+
 /// When a client that was refused for load should come back.
 const RETRY_AFTER_LOAD: Duration = Duration::from_secs(1);
 

@@ -181,6 +181,7 @@ impl Front {
             log,
             requests: Arc::default(),
             requests_max: limits.requests_max,
+            headers_max: limits.headers_max,
             body_pace: limits.body_timeout,
             load_timeout: limits.load_timeout,
         };

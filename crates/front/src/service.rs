@@ -25,8 +25,8 @@ use crate::incoming::{LimitedBody, Verdict};
 use crate::outgoing::{AccessLine, Admitted, Coded, OutgoingBody, Unfinished};
 use crate::path;
 use crate::problem::{
-    ASTERISK, BODY_TOO_LARGE, CODING, HOST, INSECURE, METHOD, MISDIRECTED, NOT_FOUND, NOT_LOADED, OVERLOADED, Problem,
-    SCHEME,
+    ASTERISK, BODY_TOO_LARGE, CODING, FIELDS, HOST, INSECURE, METHOD, MISDIRECTED, NOT_FOUND, NOT_LOADED, OVERLOADED,
+    Problem, SCHEME,
 };
 use crate::server::BODY_WINDOW_BYTES;
 use crate::site::{Site, Target};
@@ -44,6 +44,7 @@ pub(crate) struct Service {
     pub(crate) log: Log,
     pub(crate) requests: Arc<AtomicUsize>,
     pub(crate) requests_max: usize,
+    pub(crate) headers_max: usize,
     pub(crate) body_pace: Duration,
     pub(crate) load_timeout: Duration,
 }
@@ -95,6 +96,9 @@ impl Service {
             Ok(admitted) => admitted,
             Err(refused) => return finish(access, OVERLOADED.response(id), refused),
         };
+        if request.headers().len() > self.headers_max {
+            return finish(access, FIELDS.response(id), admitted);
+        }
         let origin = admitted.connection.ends().map(|ends| Origin::of(request.headers(), ends, trusted));
         if let Some(line) = &mut access {
             line.record.client = origin.as_ref().map(|origin| origin.client);

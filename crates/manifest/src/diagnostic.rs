@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::bounds::bounded;
 use crate::source::{Position, SourceFile, Span};
 
 /// How bad it is.
@@ -66,6 +67,7 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, message: String) -> Self {
+        let message = bounded(message);
         Self { severity, code: None, message, label: None, related: vec![], notes: vec![], hints: vec![] }
     }
 
@@ -109,21 +111,21 @@ impl Diagnostic {
     /// Say more.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+        self.notes.push(bounded(note));
         self
     }
 
     /// Say what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        self.hints.push(bounded(hint));
         self
     }
 
     /// Say what to do, if anything is known.
     #[must_use]
     pub fn hint_if(mut self, hint: Option<String>) -> Self {
-        self.hints.extend(hint);
+        self.hints.extend(hint.map(bounded));
         self
     }
 
@@ -150,7 +152,7 @@ impl Diagnostic {
 }
 
 fn label(span: Span, text: String) -> Option<Label> {
-    (!span.is_none()).then_some(Label { source: None, span, text, hidden: None })
+    (!span.is_none()).then(|| Label { source: None, span, text: bounded(text), hidden: None })
 }
 
 impl fmt::Display for Diagnostic {
@@ -274,7 +276,7 @@ impl Hinted {
     /// One more hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        self.hints.push(bounded(hint));
         self
     }
 

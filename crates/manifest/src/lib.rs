@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod diagnostic;
 mod directory;
 mod invalid;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::de::DeTable;
 
+use crate::bounds::{self, FINDINGS_MAX, Findings};
 use crate::diagnostic::Diagnostic;
 use crate::lower::{Places, lower};
 use crate::model::App;
@@ -31,26 +32,28 @@ pub struct Parsed {
 /// # Errors
 /// All that is wrong, as far as it can be found in one run, and the warnings, in the order of the file.
 pub fn parse(source: &SourceFile) -> Result<Parsed, Vec<Diagnostic>> {
-    let (app, mut found) = read(source.text());
-    found = found.into_iter().map(|diagnostic| diagnostic.in_source(source)).collect();
-    found.sort_by_key(|diagnostic| diagnostic.label.as_ref().map(|label| label.span));
+    let (app, found) = read(source.text());
+    let found = found.finish(source);
     match app {
         Some(app) if !found.iter().any(Diagnostic::is_error) => Ok(Parsed { app, warnings: found }),
         _ => Err(found),
     }
 }
 
-fn read(text: &str) -> (Option<App>, Vec<Diagnostic>) {
+fn read(text: &str) -> (Option<App>, Findings) {
     let (mut table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         return (None, syntax_errors(text, &errors));
+    }
+    if let Err(too_much) = bounds::check(table.get_ref()) {
+        return (None, Findings::from(vec![*too_much]));
     }
     let places = places(table.get_ref());
     let mut found = structure::check(text, table.get_mut(), &SCHEMA, "the manifest");
     match RawManifest::deserialize(toml::de::Deserializer::from(table)) {
         Ok(raw) => {
             let (app, meaning) = lower(raw, &places);
-            found.extend(meaning);
+            found.append(meaning);
             (Some(app), found)
         }
         Err(error) => {
@@ -62,10 +65,13 @@ fn read(text: &str) -> (Option<App>, Vec<Diagnostic>) {
     }
 }
 
+/// Syntax errors whose lines are looked up: each is counted from the beginning of the file.
+const SYNTAX_ERRORS_MAX: usize = 4 * FINDINGS_MAX;
+
 /// The first error of each line: what follows on the same line is mostly its consequence.
-pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
+pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings {
     let mut found: BTreeMap<usize, Diagnostic> = BTreeMap::new();
-    for error in errors {
+    for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
         let mut span = error.span().map(Span::from).unwrap_or_default();
         // An error at the end, or of no length, still points at something.
         span.start = span.start.min(text.len());
@@ -98,7 +104,11 @@ pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagn
             .hint_if(hint.map(str::to_owned));
         found.entry(line).or_insert(diagnostic);
     }
-    found.into_values().collect()
+    let mut found = Findings::from(found.into_values().collect::<Vec<_>>());
+    for _ in errors.iter().skip(SYNTAX_ERRORS_MAX) {
+        found.push(Diagnostic::error("further syntax errors"));
+    }
+    found
 }
 
 /// The keys of the manifest and of the tables in it, three deep: `components.cart.wasm`.

@@ -8,12 +8,19 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use anstyle::{AnsiColor, Style};
+use isomer_display::is_deceptive;
 use unicode_width::UnicodeWidthStr;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Hinted, Label, Severity};
 use crate::source::{SourceFile, Span};
 
 const TAB: &str = "    ";
+
+/// Bytes of a line that are shown of the place that is meant, at most.
+const SHOWN_BYTES: usize = 400;
+
+/// Bytes of a line that are shown before and after it.
+const SHOWN_BESIDE_BYTES: usize = 200;
 
 /// Renders diagnostics and chains of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,9 +147,17 @@ impl Renderer {
         let start = source.floor(label.span.start).min(line.end);
         // A place of several lines is underlined to the end of its first.
         let end = source.floor(label.span.end.max(start)).clamp(start, line.end);
-        let before = shown(source, line.start..start, label.hidden);
-        let meant = shown(source, start..end, label.hidden);
-        let after = shown(source, end..line.end, label.hidden);
+        // Of a long line only what stands around the place.
+        let first = source.floor(start.saturating_sub(SHOWN_BESIDE_BYTES)).max(line.start);
+        let last = source.floor(end.min(start + SHOWN_BYTES));
+        let after = source.floor((last + SHOWN_BESIDE_BYTES).min(line.end));
+        let cut = |is_cut: bool| if is_cut { "…" } else { "" };
+        let before = format!("{}{}", cut(first > line.start), shown(source, first..start, label.hidden));
+        let meant = format!("{}{}", shown(source, start..last, label.hidden), cut(last < end));
+        let after = match last < end {
+            true => String::new(),
+            false => format!("{}{}", shown(source, last..after, label.hidden), cut(after < line.end)),
+        };
         let underline = mark.to_string().repeat(meant.width().max(1));
         let text = clean(&label.text);
 
@@ -189,8 +204,7 @@ fn clean_line(text: &str) -> String {
     for character in text.chars() {
         match character {
             '\t' => clean.push_str(TAB),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => clean.push('\u{fffd}'),
-            other if other.is_control() => clean.push('\u{fffd}'),
+            other if is_deceptive(other) => clean.push('\u{fffd}'),
             other => clean.push(other),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
-use isomer_display::size;
+use isomer_display::{escaped, size};
 use isomer_runtime::foreign::{NAME_BYTES_MAX, TEXT_BYTES_MAX, cut};
 use isomer_runtime::output::Stream;
 use isomer_runtime::{Failure, RequestId};
@@ -272,7 +272,7 @@ impl Record {
                 let name = style(colour_of(component));
                 let mark = if *stream == Stream::Stderr { "!" } else { "|" };
                 let request = request.map_or_else(String::new, |id| format!(" {dim}{}{dim:#}", short(id)));
-                write!(text, "{name}{component}{name:#}{request} {mark} {}", printable(line))
+                write!(text, "{name}{component}{name:#}{request} {mark} {}", escaped(line))
             }
             Self::Access(access) => {
                 let status = style(colour_of_status(access.status));
@@ -287,14 +287,14 @@ impl Record {
                     "{status}{}{status:#} {} {} {dim}{} {took:.1} ms {}{dim:#}",
                     access.status,
                     access.method,
-                    printable(&access.target),
+                    escaped(&access.target),
                     size(access.body_bytes),
                     short(access.id),
                 )
                 .and_then(|()| match &access.cut_off {
                     Some(why) => {
                         let error = style(AnsiColor::Red.on_default());
-                        write!(text, " {error}cut off{error:#}: {}", printable(why))
+                        write!(text, " {error}cut off{error:#}: {}", escaped(why))
                     }
                     None => Ok(()),
                 })
@@ -302,14 +302,14 @@ impl Record {
             Self::Failed { component, request, reason, backtrace, broken } => {
                 let error = style(AnsiColor::Red.on_default().bold());
                 let cut = if *broken { " (its response was cut off)" } else { "" };
-                let reason = printable(reason);
+                let reason = escaped(reason);
                 write!(text, "{error}error{error:#} request {request} in `{component}`: {reason}{cut}")
                     .and_then(|()| write_frames(&mut text, backtrace))
             }
             Self::CallFailed { component, request, reason, backtrace } => {
                 let error = style(AnsiColor::Red.on_default().bold());
                 let request = request.map_or_else(String::new, |id| format!(" of request {id}"));
-                let reason = printable(reason);
+                let reason = escaped(reason);
                 write!(text, "{error}error{error:#} call{request} to `{component}`: {reason}")
                     .and_then(|()| write_frames(&mut text, backtrace))
             }
@@ -321,7 +321,7 @@ impl Record {
                 // Who looks at these wants to know which part to ask for more or less of.
                 let target = target.as_deref().filter(|_| *level >= Level::Debug);
                 let target = target.map_or_else(String::new, |target| format!("{target}: "));
-                label.and_then(|()| write!(text, "{target}{}", printable(note)))
+                label.and_then(|()| write!(text, "{target}{}", escaped(note)))
             }
         };
         debug_assert!(printed.is_ok(), "writing to a string cannot fail");
@@ -331,22 +331,7 @@ impl Record {
 
 /// A call stack, a frame a line.
 fn write_frames(text: &mut String, frames: &[String]) -> std::fmt::Result {
-    frames.iter().enumerate().try_for_each(|(number, frame)| write!(text, "\n    {number:>3}: {}", printable(frame)))
-}
-
-/// A guest decides what is in its output, but not what it does to the terminal: control characters are shown, not obeyed.
-fn printable(text: &str) -> String {
-    if !text.chars().any(|character| character.is_control() && character != '\t') {
-        return text.to_owned();
-    }
-    text.chars()
-        .flat_map(|character| {
-            let control = character.is_control() && character != '\t';
-            let escaped = control.then(|| character.escape_default());
-            let plain = (!control).then_some(character);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
+    frames.iter().enumerate().try_for_each(|(number, frame)| write!(text, "\n    {number:>3}: {}", escaped(frame)))
 }
 
 /// The first half is enough to tell requests on a screen apart.

@@ -5,7 +5,7 @@ use serde_json::Value;
 /// A crate and the crates of this project that it may depend on, itself or through others. A crate that is not listed here
 /// does not belong to the project yet: add it together with its place in ARCHITECTURE.md.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("isomer-manifest", &[]),
+    ("isomer-manifest", &["isomer-display"]),
     ("isomer-wit", &[]),
     ("isomer-wire", &[]),
     ("isomer-api", &[]),

@@ -1,11 +1,12 @@
 //! `isomer apps`: what a node serves.
 
 use isomer_api::{AppInfo, AppState, TenantName};
+use isomer_display::escaped;
 
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
-use crate::remote::show::{escaped, list, minute, of_tenant, table};
+use crate::remote::show::{list, minute, of_tenant, table};
 
 /// List the apps of a node.
 #[derive(clap::Args)]

@@ -6,6 +6,7 @@ use isomer_admin::{Client, ClientError};
 use isomer_api::{
     AppName, Deployed, HostPattern, Message, Problem, ProblemKind, StoreChange, TenantChange, TenantName,
 };
+use isomer_display::escaped;
 use isomer_manifest::MONOLITH;
 
 use crate::app_dir::{self, AppDir};
@@ -13,7 +14,7 @@ use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, is_missing, refused};
 use crate::remote::release::Packed;
-use crate::remote::show::{escaped, list, minute, of_tenant};
+use crate::remote::show::{list, minute, of_tenant};
 use crate::remote::upload::upload;
 use crate::values::ValueFlags;
 

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use futures::StreamExt as _;
 use isomer_api::{LogLine, LogQuery};
+use isomer_display::{escaped, escaped_json};
 
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{AppFlags, refused};
-use crate::remote::show::{escaped, instant};
+use crate::remote::show::instant;
 
 /// Show the last lines of an app's log, and with `-f` new ones as they come.
 #[derive(clap::Args)]
@@ -34,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         while let Some(line) = lines.next().await {
             let line = line.map_err(refused(console))?;
             print(&match node.json {
-                true => format!("{}\n", serde_json::to_string(&line).expect("a line is plain data")),
+                true => escaped_json(&serde_json::to_string(&line).expect("a line is plain data")) + "\n",
                 false => shown(&line),
             })?;
         }

@@ -1,11 +1,12 @@
 //! `isomer revisions`: what an app was.
 
 use isomer_api::{Actor, Changes, How, Message, Origin, RevisionInfo};
+use isomer_display::escaped;
 
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{AppFlags, refused};
-use crate::remote::show::{escaped, list, minute, size, table};
+use crate::remote::show::{list, minute, size, table};
 
 /// List the revisions of an app that its node keeps, the newest first.
 #[derive(clap::Args)]

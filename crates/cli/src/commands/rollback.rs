@@ -2,12 +2,13 @@
 
 use isomer_admin::Client;
 use isomer_api::{Message, RevisionId, RevisionInfo, Rollback};
+use isomer_display::escaped;
 
 use crate::commands::deploy;
 use crate::console::Console;
 use crate::fail::{FAILED, Fail};
 use crate::remote::node::{AppFlags, refused};
-use crate::remote::show::{escaped, list, minute, of_tenant};
+use crate::remote::show::{list, minute, of_tenant};
 
 /// Go back to an earlier revision of an app. Its stores stay as they are, unless `--to-snapshot` brings them back too.
 #[derive(clap::Args)]

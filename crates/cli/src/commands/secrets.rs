@@ -8,12 +8,13 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use isomer_admin::SECRET_BYTES_MAX;
 use isomer_api::TenantName;
+use isomer_display::escaped;
 use serde_json::json;
 
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{TenantFlags, refused};
-use crate::remote::show::{escaped, of_tenant};
+use crate::remote::show::of_tenant;
 
 /// Set, remove or list the secrets of a tenant.
 #[derive(clap::Args)]

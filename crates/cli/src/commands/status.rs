@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use isomer_api::NodeStatus;
+use isomer_display::escaped;
 
 use crate::console::{Console, print};
 use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
-use crate::remote::show::{escaped, list, size, span};
+use crate::remote::show::{list, size, span};
 
 /// Show the state of a node: what it serves and what it uses.
 #[derive(clap::Args)]

@@ -1,5 +1,6 @@
 //! What differs between two texts, line by line, shortly.
 
+use isomer_display::is_deceptive;
 /// Lines of a difference that are shown.
 const LINES_MAX: usize = 24;
 
@@ -55,7 +56,7 @@ impl Detail {
     /// A line as it may be shown.
     fn shown(self, line: &str) -> String {
         // What comes from outside moves no cursor.
-        let line: String = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+        let line: String = line.chars().map(|c| if is_deceptive(c) { '\u{fffd}' } else { c }).collect();
         match line.char_indices().nth(LINE_CHARS_MAX) {
             Some((end, _)) if self == Self::Short => format!("{}…", &line[..end]),
             _ => line,

@@ -10,8 +10,8 @@ use isomer_api::{AppName, Problem, ProblemKind, TenantName};
 
 use crate::console::Console;
 use crate::fail::{FAILED, Fail};
-use crate::remote::show::escaped;
 use crate::user_dirs;
+use isomer_display::escaped;
 
 /// The environment variable that names the node.
 const NODE_VARIABLE: &str = "ISOMER_NODE";

@@ -18,7 +18,7 @@ use crate::app_dir::AppDir;
 use crate::fail::Fail;
 use crate::values::ENV_FILE;
 
-/// What is not sent from the app's folder. Variables of this machine (`.env`, `.env.local`) are not either.
+/// What is not sent from the app's folder. Values of this machine (`.env`, `.env.local`) are not either, from no folder.
 const LEFT_OUT: [&str; 3] = [".isomer", ".git", "target"];
 
 /// A release with the bytes that it is made of.
@@ -115,11 +115,12 @@ fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), Fail> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
         let path = folder.join(entry.file_name());
-        is_empty = false;
-        // The app's folder itself was granted.
-        if folder.as_os_str().is_empty() && is_left_out(&entry.file_name()) {
+        // Where the app's folder itself was granted, and values of this machine wherever they are.
+        let name = entry.file_name();
+        if (folder.as_os_str().is_empty() && LEFT_OUT.iter().any(|left_out| name == *left_out)) || has_values(&name) {
             continue;
         }
+        is_empty = false;
         let kind = entry.file_type().with_context(|| format!("cannot read `{}`", path.display()))?;
         if kind.is_dir() {
             walk(root, &path, paths)?;
@@ -138,11 +139,10 @@ fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), Fail> {
     Ok(())
 }
 
-fn is_left_out(name: &OsStr) -> bool {
-    let variables = ENV_FILE.as_bytes();
-    let is_variables =
-        |name: &[u8]| name == variables || (name.starts_with(variables) && name.get(variables.len()) == Some(&b'.'));
-    LEFT_OUT.iter().any(|left_out| name == *left_out) || is_variables(name.as_encoded_bytes())
+/// Returns whether a file of this name has values of this machine: `.env`, `.env.local`.
+fn has_values(name: &OsStr) -> bool {
+    let after = name.as_encoded_bytes().strip_prefix(ENV_FILE.as_bytes());
+    after.is_some_and(|after| after.is_empty() || after.starts_with(b"."))
 }
 
 fn leads_to_file(root: &Path, path: &Path) -> Result<bool, Fail> {

@@ -5,21 +5,6 @@ use std::fmt::Write as _;
 use isomer_api::TenantName;
 use unicode_width::UnicodeWidthStr as _;
 
-/// A text that somebody else wrote, so that a terminal shows it and does not obey it: control characters, and those that
-/// turn the direction of writing, are escaped.
-pub(crate) fn escaped(text: &str) -> String {
-    let turns = |character: char| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if (character.is_control() && character != '\t') || turns(character) {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-    }
-    out
-}
-
 /// Rows under a head, in columns as wide as they have to be.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(|title| title.width());
@@ -130,12 +115,6 @@ mod tests {
             assert_eq!(minute(seconds), date);
         }
         assert_eq!(instant(1_709_164_801_007), "2024-02-29 00:00:01.007");
-    }
-
-    #[test]
-    fn a_terminal_is_not_told_what_to_do() {
-        let text = escaped("a\u{1b}[2J\r\n\u{9b}1m\u{202e}b\tü");
-        assert_eq!(text, "a\\u{1b}[2J\\r\\n\\u{9b}1m\\u{202e}b\tü");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::bounds::Findings;
 use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
 use crate::model::{App, Component, Route};
@@ -19,6 +20,9 @@ use crate::structure::nearest;
 
 /// What errors call it.
 const HEALTH: &str = "the path of a request";
+
+/// Names that a hint lists, at most.
+const NAMED_MAX: usize = 20;
 
 /// The keys that were written, before anything wrong was taken out, and where they stand.
 #[derive(Debug, Default)]
@@ -48,10 +52,10 @@ impl Places {
 }
 
 /// The app, to be used only if no error was found, and what was found.
-pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Vec<Diagnostic>) {
+pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Findings) {
     let components = raw.components.unwrap_or_default();
     let declared = places.keys_of(&["components"]).map(str::to_owned).collect();
-    let mut lowering = Lowering { declared, places, found: vec![] };
+    let mut lowering = Lowering { declared, places, found: Findings::default() };
     let (name, version, health) = lowering.app(raw.app.unwrap_or_default());
     let secrets = lowering.secrets(raw.secrets);
     let sql = lowering.sql(raw.sql);
@@ -69,7 +73,7 @@ struct Lowering<'a> {
     /// The names under `[components]`, legal or not: a reference to one with an error of its own is no second error.
     declared: BTreeSet<String>,
     places: &'a Places,
-    found: Vec<Diagnostic>,
+    found: Findings,
 }
 
 impl Lowering<'_> {
@@ -147,6 +151,10 @@ impl Lowering<'_> {
     fn component_named(&mut self, name: Spanned<NameText>, what: &str) -> Option<Spanned<ComponentName>> {
         let text = name.value.0;
         if !self.declared.contains(&text) {
+            if self.found.is_full() {
+                self.report(Diagnostic::error("unknown component"));
+                return None;
+            }
             let mut diagnostic = Diagnostic::error(format!("{what} names `{text}`, and there is no such component"))
                 .code("unknown-component")
                 .at(name.span, "not a component of this app");
@@ -155,8 +163,9 @@ impl Lowering<'_> {
                 Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
                 None if self.declared.is_empty() => diagnostic,
                 None => {
-                    let known: Vec<&str> = self.declared.iter().map(String::as_str).collect();
-                    diagnostic.hint(format!("the components are `{}`", known.join("`, `")))
+                    let known: Vec<&str> = self.declared.iter().map(String::as_str).take(NAMED_MAX).collect();
+                    let more = if self.declared.len() > NAMED_MAX { ", …" } else { "" };
+                    diagnostic.hint(format!("the components are `{}`{more}", known.join("`, `")))
                 }
             };
             self.report(diagnostic);

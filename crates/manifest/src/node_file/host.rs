@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bounds::Findings;
 use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
 use crate::listen::{parse_listen, with_host};
@@ -129,7 +130,7 @@ pub(super) fn read(
     admin: RawAdmin,
     outbound: RawOutbound,
     limits: Option<RawHostLimits>,
-    found: &mut Vec<Diagnostic>,
+    found: &mut Findings,
 ) -> HostFile {
     let (node, front, limits) = (node.unwrap_or_default(), front.unwrap_or_default(), limits.unwrap_or_default());
     let names_no_proxies = front.trusted_proxies.is_empty();
@@ -175,7 +176,7 @@ fn tls(raw: RawFrontTls) -> FrontTls {
 }
 
 struct Reader<'a> {
-    found: &'a mut Vec<Diagnostic>,
+    found: &'a mut Findings,
 }
 
 impl Reader<'_> {

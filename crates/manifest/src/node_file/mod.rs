@@ -21,6 +21,7 @@ pub use host::{FrontTls, HostFile, HostLimits};
 pub use network::Network;
 pub(crate) use raw::RawNodeFile;
 
+use crate::bounds::Findings;
 use crate::diagnostic::Diagnostic;
 use crate::invalid::InvalidText;
 use crate::listen::with_host;
@@ -77,19 +78,15 @@ pub struct Tls {
 /// # Errors
 /// All that is wrong, in the order of the file.
 pub fn parse_node_file(source: &SourceFile) -> Result<NodeFile, Vec<Diagnostic>> {
-    let mut found = vec![];
+    let mut found = Findings::default();
     let file = read(source.text(), &mut found);
-    match file {
-        Some(file) if found.is_empty() => Ok(file),
-        _ => {
-            found = found.into_iter().map(|diagnostic| diagnostic.in_source(source)).collect();
-            found.sort_by_key(|diagnostic| diagnostic.label.as_ref().map(|label| label.span));
-            Err(found)
-        }
+    match (file, found.finish(source)) {
+        (Some(file), found) if found.is_empty() => Ok(file),
+        (_, found) => Err(found),
     }
 }
 
-fn read(text: &str, found: &mut Vec<Diagnostic>) -> Option<NodeFile> {
+fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     let (mut table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         *found = syntax_errors(text, &errors);
@@ -150,7 +147,7 @@ fn read(text: &str, found: &mut Vec<Diagnostic>) -> Option<NodeFile> {
         let addresses = texts.into_iter().filter_map(|text| address(text, span)).collect();
         peers.insert(group.map(|text| text.0), Spanned::new(addresses, span));
     }
-    found.extend(empty);
+    empty.into_iter().for_each(|diagnostic| found.push(diagnostic));
     let tls = raw.tls.and_then(|raw| tls(raw.value));
     Some(NodeFile { host, listen, peers, tls, for_host, for_group })
 }

@@ -1,0 +1,96 @@
+//! Text that somebody else wrote, so that a terminal shows it and does not obey it.
+
+/// Returns whether a character, shown on a terminal or in a log, could move the cursor, reorder or hide what stands beside it: control
+/// characters (with those of C1) except the tab, marks and overrides of the direction of writing (Unicode Standard Annex 9), separators of lines and
+/// paragraphs, and the invisible tag characters.
+#[must_use]
+pub fn is_deceptive(character: char) -> bool {
+    match character {
+        '\t' => false,
+        '\u{061c}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}'
+        | '\u{e0000}'..='\u{e007f}' => true,
+        other => other.is_control(),
+    }
+}
+
+/// Escapes [deceptive](is_deceptive) characters: `\u{202e}` instead of the character.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    if !text.contains(is_deceptive) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_deceptive(character) {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Escapes [deceptive](is_deceptive) characters of a JSON text, as JSON does (RFC 8259, section 7); its line endings stay.
+#[must_use]
+pub fn escaped_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character != '\n' && is_deceptive(character) {
+            // Outside of its strings JSON has no other characters than ASCII, and inside of them control characters are escaped already.
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Cuts a text at a character's end so that it has at most `bytes_max` bytes, and marks that with `…`.
+#[must_use]
+pub fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub('…'.len_utf8())));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        for deceptive in
+            ["\u{1b}[2J", "\u{9b}", "\u{202e}", "\u{2066}", "\u{061c}", "\u{2028}", "\u{e0041}", "\r", "\n", "\u{7f}"]
+        {
+            let shown = escaped(deceptive);
+            assert!(shown.starts_with('\\'), "{shown}");
+            assert!(!shown.contains(is_deceptive), "{shown}");
+        }
+        for plain in ["tab\there", "Grüße", "日本語", "👩\u{200d}🚀", "עברית"] {
+            assert_eq!(escaped(plain), plain);
+        }
+    }
+
+    #[test]
+    fn json_stays_the_same_json() {
+        assert_eq!(
+            escaped_json("{\"a\":\"ü\u{9b}\u{202e}\u{e0041}\"}\n"),
+            "{\"a\":\"ü\\u009b\\u202e\\udb40\\udc41\"}\n"
+        );
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("short".to_owned(), 5), "short");
+        assert_eq!(cut("längere".to_owned(), 5), "l…");
+        assert_eq!(cut("longer".to_owned(), 5), "lo…");
+    }
+}
