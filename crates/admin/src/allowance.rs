@@ -24,11 +24,25 @@ pub(crate) const REQUESTS_OF_TENANTS_MAX: u32 = 96;
 /// Actions of all tenants that go on at once; further ones wait. What is left of the places for actions is for the node's own admins.
 pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: u32 = 48;
 
-/// Actions of one tenant in [`PERIOD`]: two lines of the audit log each. A release of as many parts as there may be is one deployment.
-pub(crate) const ACTIONS_OF_TENANT_MAX: u32 = 20_000;
+/// Parts that a tenant uploads in [`PERIOD`]: two short lines of the audit log each. A release may have half as many.
+pub(crate) const UPLOADS_OF_TENANT_MAX: u32 = 20_000;
+
+/// Other actions of a tenant in [`PERIOD`]: two lines of the audit log each, with what was asked for and why it failed.
+pub(crate) const CHANGES_OF_TENANT_MAX: u32 = 2_000;
 
 /// What actions are counted over.
 const PERIOD: Duration = Duration::from_secs(3600);
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// It changes nothing.
+    Question,
+    /// It is an action: a part of a release comes.
+    Upload,
+    /// Another action.
+    Change,
+}
 
 /// What tenants take of the API now.
 #[derive(Debug)]
@@ -50,7 +64,8 @@ struct Taken {
     /// Requests with each of its tokens.
     requests: HashMap<TokenId, u32>,
     since: Instant,
-    actions: u32,
+    uploads: u32,
+    changes: u32,
     refusals: Refusals,
     turns: Turns,
 }
@@ -106,15 +121,15 @@ impl Default for Allowances {
 }
 
 impl Allowances {
-    /// Counts a request with a tenant's token, which is an action or not.
+    /// Counts a request with a tenant's token.
     ///
     /// # Errors
     /// When there are too many.
-    pub(crate) fn enter(&self, token: &TokenInfo, is_action: bool) -> Result<RequestPlace, Problem> {
-        self.enter_at(token, is_action, Instant::now())
+    pub(crate) fn enter(&self, token: &TokenInfo, asks: Asks) -> Result<RequestPlace, Problem> {
+        self.enter_at(token, asks, Instant::now())
     }
 
-    fn enter_at(&self, token: &TokenInfo, is_action: bool, now: Instant) -> Result<RequestPlace, Problem> {
+    fn enter_at(&self, token: &TokenInfo, asks: Asks, now: Instant) -> Result<RequestPlace, Problem> {
         let TokenInfo { tenant, name, id, .. } = token;
         let too_many = |of: String, max: u32| {
             let title = format!("{of} {max} requests at the node's admin API already");
@@ -132,14 +147,19 @@ impl Allowances {
             return too_many(format!("token `{name}` of tenant `{tenant}` has"), REQUESTS_OF_TOKEN_MAX);
         }
         if now.saturating_duration_since(taken.since) >= PERIOD {
-            (taken.since, taken.actions) = (now, 0);
+            (taken.since, taken.uploads, taken.changes) = (now, 0, 0);
         }
-        if is_action {
-            if taken.actions >= ACTIONS_OF_TENANT_MAX {
-                let title = format!("tenant `{tenant}` has changed {ACTIONS_OF_TENANT_MAX} things in this hour");
+        let (counted, max, what) = match asks {
+            Asks::Question => (None, 0, ""),
+            Asks::Upload => (Some(&mut taken.uploads), UPLOADS_OF_TENANT_MAX, "uploaded"),
+            Asks::Change => (Some(&mut taken.changes), CHANGES_OF_TENANT_MAX, "changed"),
+        };
+        if let Some(counted) = counted {
+            if *counted >= max {
+                let title = format!("tenant `{tenant}` has {what} {max} things in this hour");
                 return Err(Problem::new(ProblemKind::Quota, title).hint("ask again in an hour"));
             }
-            taken.actions += 1;
+            *counted += 1;
         }
         *taken.requests.entry(id.clone()).or_default() += 1;
         let turns = taken.turns.clone();
@@ -164,7 +184,8 @@ impl All {
         self.of_tenants.entry(tenant.clone()).or_insert_with(|| Taken {
             requests: HashMap::new(),
             since: now,
-            actions: 0,
+            uploads: 0,
+            changes: 0,
             refusals: Refusals::new(),
             turns: Turns { largest: Arc::new(Semaphore::new(1)), questions: Arc::new(Semaphore::new(1)) },
         })
@@ -220,32 +241,33 @@ mod tests {
     fn a_tenant_has_so_many_requests_at_once_and_each_of_its_tokens_fewer() {
         let all = Allowances::default();
         let (acme, other_token, rival) = (token("acme", 1), token("acme", 2), token("rival", 3));
-        let mut places: Vec<_> = (0..REQUESTS_OF_TOKEN_MAX).map(|_| all.enter(&acme, false).unwrap()).collect();
-        assert!(is_refused(all.enter(&acme, true), "token `ci`"));
+        let mut places: Vec<_> =
+            (0..REQUESTS_OF_TOKEN_MAX).map(|_| all.enter(&acme, Asks::Question).unwrap()).collect();
+        assert!(is_refused(all.enter(&acme, Asks::Change), "token `ci`"));
         let left = REQUESTS_OF_TENANT_MAX - REQUESTS_OF_TOKEN_MAX;
-        let others: Vec<_> = (0..left).map(|_| all.enter(&other_token, true).unwrap()).collect();
-        assert!(is_refused(all.enter(&other_token, true), "tenant `acme`"));
-        all.enter(&rival, true).unwrap();
+        let others: Vec<_> = (0..left).map(|_| all.enter(&other_token, Asks::Change).unwrap()).collect();
+        assert!(is_refused(all.enter(&other_token, Asks::Change), "tenant `acme`"));
+        all.enter(&rival, Asks::Change).unwrap();
         drop(others);
-        all.enter(&other_token, true).unwrap();
+        all.enter(&other_token, Asks::Change).unwrap();
         places.pop();
-        all.enter(&acme, false).unwrap();
+        all.enter(&acme, Asks::Question).unwrap();
     }
 
     #[test]
     fn all_tenants_leave_the_nodes_admins_their_part() {
         let all = Allowances::default();
         let names = (0..REQUESTS_OF_TENANTS_MAX).map(|number| format!("t{}", number / REQUESTS_OF_TOKEN_MAX));
-        let mut places: Vec<_> = names.map(|name| all.enter(&token(&name, 1), false).unwrap()).collect();
-        assert!(is_refused(all.enter(&token("late", 1), false), "all tenants"));
+        let mut places: Vec<_> = names.map(|name| all.enter(&token(&name, 1), Asks::Question).unwrap()).collect();
+        assert!(is_refused(all.enter(&token("late", 1), Asks::Question), "all tenants"));
         places.pop();
-        all.enter(&token("late", 1), false).unwrap();
+        all.enter(&token("late", 1), Asks::Question).unwrap();
     }
 
     #[tokio::test]
     async fn an_action_of_a_tenant_waits_for_those_of_others() {
         let all = Allowances::default();
-        let place = all.enter(&token("acme", 1), true).unwrap();
+        let place = all.enter(&token("acme", 1), Asks::Change).unwrap();
         let mut actions = Vec::new();
         for _ in 0..ACTIONS_OF_TENANTS_AT_ONCE_MAX {
             actions.push(place.action().await.unwrap());
@@ -259,7 +281,7 @@ mod tests {
     #[tokio::test]
     async fn a_tenant_has_one_large_body_and_asks_one_question_at_a_time() {
         let all = Allowances::default();
-        let [deploys, asks] = [true, false].map(|is_action| all.enter(&token("acme", 1), is_action).unwrap());
+        let [deploys, asks] = [Asks::Change, Asks::Question].map(|asks| all.enter(&token("acme", 1), asks).unwrap());
         let large = deploys.turn(true, false).await;
         assert!(deploys.turn(false, false).now_or_never().is_some(), "a small one does not wait");
         assert!(deploys.turn(true, false).now_or_never().is_none());
@@ -269,29 +291,33 @@ mod tests {
         assert!(asks.turn(true, true).now_or_never().is_none());
         drop(large);
         let _both = asks.turn(true, true).await;
-        let rival = all.enter(&token("rival", 2), false).unwrap();
+        let rival = all.enter(&token("rival", 2), Asks::Question).unwrap();
         assert!(rival.turn(true, true).now_or_never().is_some());
     }
 
     #[test]
     fn a_tenant_has_so_many_actions_in_an_hour() {
         let (all, acme, now) = (Allowances::default(), token("acme", 1), Instant::now());
-        for _ in 0..ACTIONS_OF_TENANT_MAX {
-            drop(all.enter_at(&acme, true, now).unwrap());
+        for (asks, max) in [(Asks::Change, CHANGES_OF_TENANT_MAX), (Asks::Upload, UPLOADS_OF_TENANT_MAX)] {
+            for _ in 0..max {
+                drop(all.enter_at(&acme, asks, now).unwrap());
+            }
+            assert!(is_refused(all.enter_at(&acme, asks, now), &max.to_string()));
         }
-        assert!(is_refused(all.enter_at(&acme, true, now), "20000"));
-        all.enter_at(&acme, false, now).unwrap();
-        all.enter_at(&acme, true, now + PERIOD).unwrap();
+        all.enter_at(&acme, Asks::Question, now).unwrap();
+        for asks in [Asks::Change, Asks::Upload] {
+            all.enter_at(&acme, asks, now + PERIOD).unwrap();
+        }
     }
 
     #[test]
     fn what_no_tenant_takes_is_forgotten() {
         let (all, now) = (Allowances::default(), Instant::now());
         for number in 0..100 {
-            drop(all.enter_at(&token(&format!("t{number}"), 1), true, now).unwrap());
+            drop(all.enter_at(&token(&format!("t{number}"), 1), Asks::Change, now).unwrap());
         }
-        let held = all.enter_at(&token("held", 1), true, now).unwrap();
-        drop(all.enter_at(&token("new", 1), true, now + PERIOD).unwrap());
+        let held = all.enter_at(&token("held", 1), Asks::Change, now).unwrap();
+        drop(all.enter_at(&token("new", 1), Asks::Change, now + PERIOD).unwrap());
         assert_eq!(lock(&all.all).of_tenants.len(), 2);
         drop(held);
         assert_eq!(lock(&all.all).requests, 0);

@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
 use crate::admin::Admin;
-use crate::allowance::{ACTIONS_OF_TENANTS_AT_ONCE_MAX, Allowances, RequestPlace, Turn};
+use crate::allowance::{ACTIONS_OF_TENANTS_AT_ONCE_MAX, Allowances, Asks, RequestPlace, Turn};
 use crate::audit::{AuditLog, Credential, Entry, Phase, Who, now_ms};
 use crate::body;
 use crate::caller::Caller;
@@ -101,7 +101,14 @@ impl Service {
         operation.rule.check(caller, named)?;
         match caller {
             Caller::Node => Ok(None),
-            Caller::Tenant(token) => self.allowances.enter(token, operation.changes).map(Some),
+            Caller::Tenant(token) => {
+                let asks = match (operation.changes, &operation.input) {
+                    (false, _) => Asks::Question,
+                    (true, Input::Stream { .. }) => Asks::Upload,
+                    (true, _) => Asks::Change,
+                };
+                self.allowances.enter(token, asks).map(Some)
+            }
         }
     }
 
