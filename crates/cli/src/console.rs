@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use isomer_manifest::Renderer;
 
-use crate::fail::Fail;
+use crate::fail::{FAILED, Fail};
 
 /// How often a spinner turns.
 const SPIN_EVERY: Duration = Duration::from_millis(80);
@@ -86,6 +86,21 @@ impl Console {
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         Some(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// Goes on only if a person agrees to lose what cannot be recovered, now or by `--yes`, which `command` has.
+    ///
+    /// # Errors
+    /// When they do not, or where there is no terminal to ask.
+    pub(crate) fn agree(&self, question: &str, yes: bool, command: &str) -> Result<(), Fail> {
+        if yes {
+            return Ok(());
+        }
+        match self.confirm(question) {
+            Some(true) => Ok(()),
+            Some(false) => Err(Fail::Exit(FAILED)),
+            None => Err(Fail::usage("removing data has to be confirmed, and there is no terminal", command)),
+        }
     }
 }
 

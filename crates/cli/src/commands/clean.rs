@@ -41,7 +41,12 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     let held = open_data(&own)?;
     let mut removed = vec!["built components", "compiled code"];
     if arguments.data {
-        agreed(arguments, &own, console)?;
+        let of_app = match arguments.path.as_os_str().to_str() {
+            Some(".") | None => String::new(),
+            Some(path) => format!(" {path}"),
+        };
+        let question = format!("remove all stores in {}?", app_dir::shown(&own));
+        console.agree(&question, arguments.yes, &format!("isomer clean{of_app} --data --yes"))?;
         removed.push("data");
     }
     isomer_toolchain::clean(&app)?;
@@ -61,19 +66,6 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
 /// Tells a program what was removed.
 fn told(folder: &Path, removed: &[&str]) -> Result<(), Fail> {
     print(&format!("{:#}\n", json!({ "folder": app_dir::shown(folder), "removed": removed })))
-}
-
-fn agreed(arguments: &Arguments, own: &Path, console: &Console) -> Result<(), Fail> {
-    if arguments.yes {
-        return Ok(());
-    }
-    match console.confirm(&format!("remove all stores in {}?", app_dir::shown(own))) {
-        Some(true) => Ok(()),
-        Some(false) => Err(Fail::Exit(crate::fail::FAILED)),
-        None => {
-            Err(Fail::usage("removing data has to be confirmed, and there is no terminal", "isomer clean --data --yes"))
-        }
-    }
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {

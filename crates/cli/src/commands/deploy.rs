@@ -121,6 +121,9 @@ pub(crate) fn say(
         "revision {} of {name}{whose} serves under {under}{before}  ({how}{took_ms} ms)",
         revision.short()
     ));
+    if hosts.is_empty() {
+        console.say("no request reaches it: give it a host name with --host HOST");
+    }
     let revisions = format!("isomer revisions {name}{}", of_tenant(tenant));
     for store in stores {
         say_store(store, &revisions, console);

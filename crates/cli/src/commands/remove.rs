@@ -3,6 +3,7 @@
 use crate::console::{Console, print};
 use crate::fail::{FAILED, Fail};
 use crate::remote::node::{AppFlags, refused};
+use crate::remote::show::of_tenant;
 
 /// Remove an app from a node. Its data stays for the next deployment under its name, unless `--data` removes it too.
 #[derive(clap::Args)]
@@ -12,18 +13,17 @@ pub(crate) struct Arguments {
     /// Remove its stores and its log too. They cannot be recovered.
     #[arg(long)]
     data: bool,
-    /// Don't ask.
+    /// Do not ask. Needed for `--data` where there is no terminal.
     #[arg(long)]
     yes: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
     let AppFlags { app, tenant, node } = &arguments.app;
-    let question = match arguments.data {
-        true => format!("remove {app} of {tenant} and all its data? It cannot be brought back."),
-        false => format!("remove {app} of {tenant}? Its data stays."),
-    };
-    if !arguments.yes && console.confirm(&question) == Some(false) {
+    if arguments.data {
+        let question = format!("remove {app} of {tenant} and all its data? It cannot be recovered.");
+        console.agree(&question, arguments.yes, &format!("isomer remove {app}{} --data --yes", of_tenant(tenant)))?;
+    } else if !arguments.yes && console.confirm(&format!("remove {app} of {tenant}? Its data stays.")) == Some(false) {
         return Err(Fail::Exit(FAILED));
     }
     node.ask(console, async |client| client.remove(tenant, app, arguments.data).await.map_err(refused(console)))?;

@@ -97,6 +97,10 @@ async fn find(client: &Client, flags: &AppFlags, text: &str, console: &Console) 
     let found: Vec<&RevisionId> = revisions.iter().map(|info| &info.revision).filter(begins).collect();
     let hint = format!("isomer revisions {app}{}", of_tenant(tenant));
     match found.as_slice() {
+        [] if text.len() < DIGITS_MIN => Err(Fail::usage(
+            format!("`{}` is too short: at least {DIGITS_MIN} digits of a revision", escaped(text)),
+            hint,
+        )),
         [revision] => Ok((*revision).clone()),
         [] => Err(Fail::usage(format!("no revision of `{app}` begins with `{}`", escaped(text)), hint)),
         _ => Err(Fail::usage(format!("several revisions of `{app}` begin with `{text}`"), hint)),

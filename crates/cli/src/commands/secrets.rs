@@ -87,6 +87,9 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             if node.json {
                 return print(&format!("{:#}\n", json!(info.secrets)));
             }
+            if info.secrets.is_empty() {
+                console.say(&format!("no secrets; isomer secrets set NAME{} makes one", of_tenant(tenant)));
+            }
             print(&info.secrets.iter().map(|name| escaped(name) + "\n").collect::<String>())?;
         }
     }

@@ -106,9 +106,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         }
         Command::Remove(Remove { tenant, yes, node }) => {
             let question = format!("remove tenant `{tenant}` with its secrets and all that is left of its data?");
-            if !yes && console.confirm(&question) == Some(false) {
-                return Err(Fail::Exit(crate::fail::FAILED));
-            }
+            console.agree(&question, *yes, &format!("isomer tenant remove {tenant} --yes"))?;
             node.ask(console, async |client| client.remove_tenant(tenant).await.map_err(refused(console)))?;
             match node.json {
                 true => print(&format!("{:#}\n", serde_json::json!({ "removed": tenant }))),

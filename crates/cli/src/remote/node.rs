@@ -168,7 +168,7 @@ pub(crate) fn refused(console: &Console) -> impl Fn(ClientError) -> Fail + Copy 
     move |error| match error {
         ClientError::Problem(problem) => said(&console, problem),
         ClientError::Unreachable { .. } => {
-            Fail::hinted(error, ["is it running? isomer node; or name another one: --node NODE"])
+            Fail::hinted(error, ["is it running? isomer node --data DIR starts one; or name another one: --node NODE"])
         }
         ClientError::NotANode { .. } => Fail::hinted(error, ["name the address of its admin API: --node NODE"]),
         ClientError::Broken { .. } => Fail::Error(error.into()),

@@ -9,6 +9,7 @@ use std::path::{Component as PathComponent, Path, PathBuf};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use isomer_admin::TOKEN_FILE;
 use isomer_api::deploy::PARTS_MAX;
 use isomer_api::{Digest, HostPattern, Part, PartPath, Release};
 use isomer_node::revision::Components;
@@ -139,8 +140,11 @@ fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Returns whether a file of this name has values of this machine: `.env`, `.env.local`.
+/// Returns whether a file of this name has values of this machine: `.env`, `.env.local`, the token of a node whose data directory lies here.
 fn has_values(name: &OsStr) -> bool {
+    if name == TOKEN_FILE {
+        return true;
+    }
     let after = name.as_encoded_bytes().strip_prefix(ENV_FILE.as_bytes());
     after.is_some_and(|after| after.is_empty() || after.starts_with(b"."))
 }

@@ -95,7 +95,7 @@ fn an_app_goes_from_new_to_removed() {
     assert_eq!(isomer(&["apps"])[0]["state"], "loaded");
     isomer(&["logs", "shop"]);
 
-    isomer(&["remove", "shop", "--data"]);
+    isomer(&["remove", "shop", "--data", "--yes"]);
     assert_ne!(answer(&running).0, 200);
     assert_eq!(isomer(&["apps"]), Value::Array(Vec::new()));
     let audit = std::fs::read_to_string(workspace.path("data/audit.log")).unwrap();

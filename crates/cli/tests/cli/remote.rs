@@ -112,8 +112,21 @@ fn a_quota_that_is_none() {
 #[test]
 fn a_tenant_is_removed() {
     let remote = Remote::new();
-    assert_run!(remote.workspace, remote.run(&["tenant", "remove", "acme"]));
+    assert_run!(remote.workspace, remote.run(&["tenant", "remove", "acme", "--yes"]));
     assert_eq!(remote.asked(), ["remove-tenant acme"]);
+}
+
+#[test]
+fn data_is_removed_by_nobody_who_was_not_asked() {
+    let remote = Remote::new();
+    for (arguments, command) in [
+        (&["remove", "shop", "--data", "--tenant", "acme"][..], "isomer remove shop --tenant acme --data --yes"),
+        (&["tenant", "remove", "acme"], "isomer tenant remove acme --yes"),
+    ] {
+        let said = remote.run(arguments);
+        assert!(said.starts_with("exit code: 2") && said.contains(command), "{said}");
+    }
+    assert_eq!(remote.asked(), Vec::<String>::new());
 }
 
 #[test]
@@ -161,8 +174,10 @@ fn rollback() {
     remote.run(&["rollback", "shop", "010101"]);
     assert_eq!(remote.asked(), ["revisions default shop", "rollback default shop 010101010101"]);
     let said = remote.run(&["rollback", "shop", "77"]);
+    assert!(said.contains("`77` is too short: at least 4 digits"), "{said}");
+    let said = remote.run(&["rollback", "shop", "7777"]);
     assert!(
-        said.contains("no revision of `shop` begins with `77`") && said.contains("isomer revisions shop"),
+        said.contains("no revision of `shop` begins with `7777`") && said.contains("isomer revisions shop"),
         "{said}"
     );
 }
@@ -183,7 +198,7 @@ fn rollback_to_a_snapshot_says_what_it_loses() {
 fn stop_start_and_remove() {
     let remote = Remote::new();
     let said: Vec<String> =
-        [&["stop", "shop"][..], &["start", "shop"], &["remove", "shop"], &["remove", "shop", "--data"]]
+        [&["stop", "shop"][..], &["start", "shop"], &["remove", "shop"], &["remove", "shop", "--data", "--yes"]]
             .iter()
             .map(|arguments| remote.run(arguments))
             .collect();
@@ -373,8 +388,8 @@ fn deploy_of_a_folder_elsewhere() {
 fn deploy_of_the_whole_folder_leaves_out_what_is_of_this_machine() {
     let remote = Remote::of(Workspace::ping_pong("grants.dirs = [{ host = \".\", guest = \"/app\" }]\n"));
     let (left_out, sent) = (
-        [".env", ".env.local", ".git/config", "target/debug/x"],
-        [".environment", "deep/.env", "isomer.toml", "page.html", "ping.wasm"],
+        [".env", ".env.local", ".git/config", "target/debug/x", "deep/.env", "deep/.env.local", "node/admin.token"],
+        [".environment", "deep/target", "isomer.toml", "page.html", "ping.wasm"],
     );
     for path in left_out.iter().chain(&sent).filter(|path| !remote.workspace.path(path).exists()) {
         remote.workspace.write(path, "A=1");

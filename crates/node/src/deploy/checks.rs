@@ -88,8 +88,10 @@ pub(super) fn check_hosts(
     let Some(foreign) = wanted.iter().find(|host| !is_own(host)) else { return Ok(()) };
     let title =
         format!("a token of tenant `{tenant}` deploys under the tenant's own host names, and `{foreign}` is none");
+    // The command replaces the list, so it says the whole of it.
+    let hosts = own.iter().chain([foreign]).map(|host| format!(" --host '{host}'")).collect::<String>();
     Err(Problem::new(ProblemKind::Forbidden, title)
-        .hint(format!("whoever runs the node can give it to the tenant: isomer tenant set {tenant} --host HOST")))
+        .hint(format!("an admin of the node can give it to the tenant: isomer tenant set {tenant}{hosts}")))
 }
 
 /// Whether the release is no larger than a node takes.
