@@ -15,6 +15,8 @@ pub struct LogQuota {
     refused: AtomicU64,
     /// Bytes of lines of the tenant's apps that wait to be written.
     pub(super) waiting_bytes: AtomicUsize,
+    /// How many these are.
+    pub(super) waiting_lines: AtomicUsize,
 }
 
 /// What was said in an hour.
@@ -36,6 +38,7 @@ impl LogQuota {
             hour: Mutex::default(),
             refused: AtomicU64::new(0),
             waiting_bytes: AtomicUsize::new(0),
+            waiting_lines: AtomicUsize::new(0),
         })
     }
 

@@ -23,6 +23,9 @@ use super::segments::Position;
 /// Messages that may wait; lines are bounded by their bytes too.
 const QUEUE_MAX: usize = 16 << 10;
 
+/// Lines of one tenant that may wait: short ones have few bytes, and must not take all places of the queue.
+const LINES_OF_TENANT_MAX: usize = QUEUE_MAX / 4;
+
 /// Messages that are taken together.
 const BATCH_MAX: usize = 1024;
 
@@ -105,7 +108,9 @@ impl Queue {
         let of_app = app.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let of_tenant = app.quota.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let of_all = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let fits = of_app <= self.limits.waiting_bytes_of_app
+        let lines = app.quota.waiting_lines.fetch_add(1, Ordering::Relaxed) + 1;
+        let fits = lines <= LINES_OF_TENANT_MAX
+            && of_app <= self.limits.waiting_bytes_of_app
             && of_tenant <= self.limits.waiting_bytes_of_tenant
             && of_all <= self.limits.waiting_bytes;
         let sent = fits && self.messages.try_send(Message::Line(app.clone(), line, bytes)).is_ok();
@@ -128,6 +133,7 @@ impl Queue {
     fn no_longer_waits(&self, app: &App, bytes: usize) {
         app.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         app.quota.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        app.quota.waiting_lines.fetch_sub(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -320,6 +326,23 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn lines_of_one_tenant_leave_places_in_the_queue() {
+        let folder = tempfile::tempdir().unwrap();
+        let (messages, received) = sync_channel(QUEUE_MAX);
+        let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
+        let queue = Arc::new(Queue { messages, waiting_bytes, lossy, limits: AppLogLimits::default(), room });
+        let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
+        let of = |name: &str| logs.open(folder.path().join(name), &LogQuota::new(u64::MAX)).0;
+        let (loud, other) = (of("loud"), of("other"));
+        let push = |app: &Arc<App>| queue.push(app, node_line(String::new()), 1);
+        assert_eq!((0..QUEUE_MAX).filter(|_| push(&loud)).count(), LINES_OF_TENANT_MAX);
+        assert!(push(&other));
+        let Ok(Message::Line(app, _, bytes)) = received.recv() else { panic!("it is a line") };
+        queue.no_longer_waits(&app, bytes);
+        assert!(push(&loud) && !push(&loud));
+    }
 
     #[test]
     fn a_log_that_cannot_say_what_it_lost_is_lossy_once() {
