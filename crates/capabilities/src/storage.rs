@@ -4,6 +4,8 @@
 //! scan of the tenant's folders, then from each store after each of its writes. Counted is what a file takes on disk (its blocks), not its
 //! length: key-value stores make their files long ahead of time without filling them.
 //!
+//! What the node itself keeps for the tenant ([`StorageAccount::charge`]) is one number, too.
+//!
 //! Granted folders, which guests write past every engine of ours, are one number each: what was found in them last. What guests have claimed
 //! since then ([`StorageAccount::claim`]) counts as used until the next look. A folder that cannot be counted, for whatever reason, counts as
 //! all there is: else whoever makes one has no limit.
@@ -29,6 +31,8 @@ pub struct StorageAccount {
     /// See [`StorageAccount::lend`].
     lent: AtomicU64,
     used: AtomicU64,
+    /// The part of [`Self::used`] that the node itself keeps for the tenant.
+    charged: Mutex<u64>,
     refused: AtomicU64,
     files: Mutex<PathMap<u64>>,
     /// Folders all of whose files are known.
@@ -75,6 +79,7 @@ impl StorageAccount {
             limit: AtomicU64::new(limit),
             lent: AtomicU64::new(0),
             used: AtomicU64::new(0),
+            charged: Mutex::default(),
             refused: AtomicU64::new(0),
             files: Mutex::default(),
             scanned: Mutex::default(),
@@ -138,6 +143,25 @@ impl StorageAccount {
     pub fn used(&self) -> u64 {
         let used = self.used.load(Ordering::Relaxed);
         if self.is_limited() && !locked(&self.uncounted).is_empty() { used.max(self.bound()) } else { used }
+    }
+
+    /// Sets the bytes that the node itself keeps for the tenant, beside the tenant's own files. `bytes` is called while no other call of this is
+    /// under way, so that the last one counts what there is last.
+    pub fn charge(&self, bytes: impl FnOnce() -> u64) {
+        let mut charged = locked(&self.charged);
+        let before = std::mem::replace(&mut *charged, bytes());
+        // The lock is held: the sum is right before and after.
+        if *charged >= before {
+            self.used.fetch_add(*charged - before, Ordering::Relaxed);
+        } else {
+            self.used.fetch_sub(before - *charged, Ordering::Relaxed);
+        }
+    }
+
+    /// The most that could be charged now: what is, and what is left.
+    pub fn charges_max(&self) -> u64 {
+        let charged = *locked(&self.charged);
+        charged.saturating_add(self.room())
     }
 
     /// How many writes were refused for the limit.
@@ -289,7 +313,7 @@ impl StorageAccount {
     }
 
     /// Counts a write that was refused.
-    pub(crate) fn refuse(&self) {
+    pub fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -518,6 +542,20 @@ mod tests {
         assert_eq!((account.room(), account.full("disk", |_| "limit")), (0, "disk"));
         account.set_limit(0);
         assert_eq!(account.full("disk", |_| "limit"), "limit");
+    }
+
+    #[test]
+    fn what_the_node_keeps_counts_until_it_is_given_back() {
+        let account = StorageAccount::new(1000);
+        account.charge(|| 600);
+        assert_eq!((account.used(), account.room(), account.charges_max()), (600, 400, 1000));
+        assert!(!account.claim(401) && account.claim(400));
+        assert_eq!(account.charges_max(), 600);
+        account.settle(400);
+        account.charge(|| 1200);
+        assert!(account.is_over() && account.charges_max() == 1200, "what is there stays");
+        account.charge(|| 0);
+        assert_eq!((account.used(), account.charges_max()), (0, 1000));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use isomer_api::{AppName, HostPattern, TenantName, TokenName};
+use isomer_display::size;
 
 /// Why the state refuses, or fails.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +106,16 @@ pub enum StateError {
         tenant: TenantName,
         /// The quota.
         apps_max: u32,
+    },
+    /// The tenant's revisions would take more of the disk than they may.
+    #[error("the revisions of tenant `{tenant}` would take {} of its storage, and there is room for {}", size(*charge), size(*max))]
+    NoRoom {
+        /// Whose.
+        tenant: TenantName,
+        /// What they would be charged with.
+        charge: u64,
+        /// What they may be.
+        max: u64,
     },
     /// More of something than is kept.
     #[error("more than {max} {what}")]

@@ -93,6 +93,10 @@ pub struct Taking {
     pub deployment: Deployment,
     /// What the revision is made of.
     pub contents: Contents,
+    /// Bytes of the disk that the tenant is charged with for as long as one of its apps has the revision.
+    pub charge: u64,
+    /// The most that all revisions of the tenant may be charged with. One that adds nothing is taken where they have more already.
+    pub charges_max: u64,
     /// Secrets of the tenant without which it does not start.
     pub secrets: BTreeSet<String>,
 }

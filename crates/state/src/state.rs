@@ -24,7 +24,7 @@ use crate::model::{
     App, Contents, Deployment, HOSTS_MAX, REVISIONS_MAX, References, SECRETS_MAX, Secret, Secrets, TOKENS_MAX, Taking,
     Tenant,
 };
-use crate::tables::{self, APPS, PACKAGES, PARTS, Parts, SECRETS, TENANTS, TOKENS, decode, encode};
+use crate::tables::{self, APPS, CHARGES, PACKAGES, PARTS, Parts, SECRETS, TENANTS, TOKENS, decode, encode};
 
 /// How long a change whose commit failed waits until the database may be opened again, to learn whether it was made.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
@@ -46,6 +46,7 @@ struct Seen {
     apps: BTreeMap<AppKey, Arc<App>>,
     tokens: HashMap<TokenId, KeptToken>,
     revisions: HashMap<RevisionId, usize>,
+    charges: HashMap<RevisionId, u64>,
     hosts: Hosts,
 }
 
@@ -111,6 +112,24 @@ impl State {
     pub fn counts(&self) -> (usize, usize) {
         let seen = self.seen();
         (seen.tenants.len(), seen.apps.len())
+    }
+
+    /// Whether some app has a revision.
+    #[must_use]
+    pub fn has_revision(&self, revision: &RevisionId) -> bool {
+        self.seen().revisions.contains_key(revision)
+    }
+
+    /// What a tenant is charged with for the revisions of its apps: for each once, however many of its apps have it.
+    #[must_use]
+    pub fn charged(&self, tenant: &TenantName) -> u64 {
+        self.seen().charged(tenant, None)
+    }
+
+    /// The same, once `app` has taken a revision into service that is charged with `charge`.
+    #[must_use]
+    pub fn charged_with(&self, tenant: &TenantName, app: &AppName, revision: &RevisionId, charge: u64) -> u64 {
+        self.seen().charged(tenant, Some((app, revision, charge)))
     }
 
     /// An app.
@@ -391,14 +410,18 @@ impl State {
     /// An app takes a revision into service: it, its contents and the host names, at once. An app that was stopped serves again.
     ///
     /// # Errors
-    /// As [`State::check`], when a secret that it needs is gone, and when the disk fails.
+    /// As [`State::check`], when a secret that it needs is gone or the tenant's revisions would be charged with too much, and when the disk fails.
     pub fn take_over(&self, taking: Taking) -> Result<Arc<App>, StateError> {
         let _changing = self.changing()?;
-        let Taking { tenant, app: name, hosts, deployment, contents, secrets } = taking;
+        let Taking { tenant, app: name, hosts, deployment, contents, charge, charges_max, secrets } = taking;
         self.check(&tenant, &name, hosts.as_deref())?;
         // One may have been removed since somebody looked.
         if let Some(name) = secrets.difference(&self.tenant(&tenant)?.secrets).next() {
             return Err(StateError::NoSecret { tenant, name: name.clone() });
+        }
+        let charged = self.charged_with(&tenant, &name, &deployment.revision, charge);
+        if charged > charges_max && charged > self.charged(&tenant) {
+            return Err(StateError::NoRoom { tenant, charge: charged, max: charges_max });
         }
         let before = self.app(&tenant, &name).ok();
         let hosts =
@@ -414,10 +437,12 @@ impl State {
             tables.open_table(PACKAGES)?.insert(revision.as_str(), package.as_slice())?;
             let parts = Parts { blobs: blobs.clone(), code: code.clone() };
             tables.open_table(PARTS)?.insert(revision.as_str(), encode(&parts).as_slice())?;
+            tables.open_table(CHARGES)?.insert(revision.as_str(), charge)?;
             forget(tables, &counts)?;
             tables.open_table(APPS)?.insert((tenant.as_str(), name.as_str()), encode(&app).as_slice())?;
             Ok(())
         })?;
+        self.seen_anew().charges.insert(revision, charge);
         Ok(self.see_app((tenant, name), before, Some(app), counts).expect("it is there"))
     }
 
@@ -513,7 +538,10 @@ impl State {
         seen.reclaim(&claim, hosts, after.as_ref().map_or(&[], |after| after.hosts.as_slice()));
         for (revision, count) in counts {
             match count {
-                0 => drop(seen.revisions.remove(&revision)),
+                0 => {
+                    seen.revisions.remove(&revision);
+                    seen.charges.remove(&revision);
+                }
                 count => drop(seen.revisions.insert(revision, count)),
             }
         }
@@ -605,6 +633,7 @@ impl From<tables::Read> for Seen {
             apps: read.apps.into_iter().map(|(key, app)| (key, Arc::new(app))).collect(),
             tokens: read.tokens,
             revisions: read.revisions,
+            charges: read.charges,
             hosts,
         }
     }
@@ -625,6 +654,28 @@ impl Seen {
         let from = self.apps.range((tenant.clone(), first)..);
         let tenant = tenant.clone();
         from.take_while(move |((of, _), _)| *of == tenant).map(|((_, name), app)| (name, app))
+    }
+
+    /// What a tenant's revisions are charged with; with `taking`, once that app has taken that revision into service with that charge.
+    fn charged(&self, tenant: &TenantName, taking: Option<(&AppName, &RevisionId, u64)>) -> u64 {
+        let mut revisions = BTreeSet::new();
+        for (app, known) in self.apps_of(tenant) {
+            let history = known.history.iter().map(|deployment| &deployment.revision);
+            match taking {
+                // It comes first, and the last one makes room for it.
+                Some((taker, revision, _)) if taker == app => {
+                    revisions.extend(history.filter(|it| *it != revision).take(REVISIONS_MAX - 1));
+                }
+                _ => revisions.extend(history),
+            }
+        }
+        let mut sum = 0_u64;
+        if let Some((_, revision, charge)) = taking {
+            revisions.remove(revision);
+            sum = charge;
+        }
+        let charge = |revision: &&RevisionId| self.charges.get(*revision).copied().unwrap_or(0);
+        revisions.iter().map(charge).fold(sum, u64::saturating_add)
     }
 
     fn tokens_of(&self, tenant: &TenantName) -> impl Iterator<Item = &KeptToken> {
@@ -678,9 +729,11 @@ impl Seen {
 /// Removes revisions that nobody has any more.
 fn forget(tables: &WriteTransaction, counts: &HashMap<RevisionId, usize>) -> Result<(), StateError> {
     let (mut packages, mut parts) = (tables.open_table(PACKAGES)?, tables.open_table(PARTS)?);
+    let mut charges = tables.open_table(CHARGES)?;
     for (revision, _) in counts.iter().filter(|(_, count)| **count == 0) {
         packages.remove(revision.as_str())?;
         parts.remove(revision.as_str())?;
+        charges.remove(revision.as_str())?;
     }
     Ok(())
 }

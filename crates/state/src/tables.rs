@@ -31,6 +31,8 @@ pub(crate) const PACKAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::n
 /// Tokens of tenants, by their ids. A file of an earlier version has no such table.
 pub(crate) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 pub(crate) const PARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("parts");
+/// Bytes of the disk that each revision is charged with. A file of an earlier version has no such table, and its revisions are charged with none.
+pub(crate) const CHARGES: TableDefinition<'_, &str, u64> = TableDefinition::new("charges");
 
 /// What a revision refers to.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub(crate) struct Read {
     pub(crate) tokens: HashMap<TokenId, KeptToken>,
     /// How many apps have each revision in their history.
     pub(crate) revisions: HashMap<RevisionId, usize>,
+    /// What each revision is charged with.
+    pub(crate) charges: HashMap<RevisionId, u64>,
 }
 
 /// The most memory that the database keeps pages in: what is read often is in [`Read`].
@@ -111,6 +115,7 @@ fn make(database: &redb::Database) -> Result<(), StateError> {
         change.open_table(PACKAGES)?;
         change.open_table(TOKENS)?;
         change.open_table(PARTS)?;
+        change.open_table(CHARGES)?;
     }
     Ok(change.commit()?)
 }
@@ -169,6 +174,16 @@ pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
                 if all.tenants.contains_key(&token.info.tenant) {
                     all.tokens.insert(decode_name(id.value())?, token);
                 }
+            }
+        }
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match tables.open_table(CHARGES) {
+        Ok(charges) => {
+            for entry in charges.iter()? {
+                let (revision, bytes) = entry?;
+                all.charges.insert(decode_name(revision.value())?, bytes.value());
             }
         }
         Err(redb::TableError::TableDoesNotExist(_)) => {}

@@ -42,6 +42,8 @@ fn taking(of: &str, name: &str, number: u8, hosts: Option<&[&str]>) -> Taking {
             replacement: None,
         },
         contents: contents(number),
+        charge: 100,
+        charges_max: u64::MAX,
         secrets: BTreeSet::new(),
     }
 }
@@ -298,4 +300,40 @@ fn parts_of_a_tenant_are_those_of_its_own_revisions() {
     assert_eq!(of("acme", None, 10), digests(&[0, 1, 2]));
     assert_eq!((of("acme", Some(1), 10), of("acme", Some(2), 10)), (digests(&[0, 2]), digests(&[0, 1])));
     assert_eq!((of("acme", None, 0).len(), of("nobody", None, 10)), (2, digests(&[])), "one revision is enough");
+}
+
+#[test]
+fn a_tenant_is_charged_with_each_of_its_revisions_once_and_with_no_more_than_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    let state = with_tenants(&path, &["acme", "rival"]);
+    let take = |of: &str, name: &str, number: u8, charges_max: u64| {
+        state.take_over(Taking { charges_max, ..taking(of, name, number, None) })
+    };
+    take("acme", "shop", 1, 100).unwrap();
+    take("acme", "other", 1, 100).unwrap();
+    take("rival", "shop", 1, 100).unwrap();
+    assert_eq!((state.charged(&tenant("acme")), state.charged(&tenant("rival"))), (100, 100));
+    let refused = take("acme", "shop", 2, 199).unwrap_err();
+    assert!(matches!(refused, StateError::NoRoom { charge: 200, max: 199, .. }), "{refused}");
+    assert!(!state.has_revision(&revision(2)) && state.package(&revision(2)).unwrap().is_none());
+    take("acme", "shop", 2, 200).unwrap();
+    // What adds nothing is taken, however much there is.
+    take("acme", "shop", 1, 0).unwrap();
+    assert_eq!(state.charged(&tenant("acme")), 200);
+    let most = u8::try_from(REVISIONS_MAX).unwrap();
+    for number in 3..=most {
+        take("acme", "shop", number, u64::MAX).unwrap();
+    }
+    assert_eq!(state.charged(&tenant("acme")), 1000);
+    // The oldest one makes room, which is revision 2: the first one was taken again after it.
+    assert_eq!(state.charged_with(&tenant("acme"), &app("shop"), &revision(most + 1), 100), 1000);
+    take("acme", "shop", most + 1, 0).unwrap();
+    drop(state);
+    let state = State::open(&path).unwrap();
+    assert_eq!((state.charged(&tenant("acme")), state.has_revision(&revision(2))), (1000, false));
+    state.remove_app(&tenant("acme"), &app("shop")).unwrap();
+    assert_eq!(state.charged(&tenant("acme")), 100, "another app has the first revision");
+    state.remove_app(&tenant("acme"), &app("other")).unwrap();
+    assert_eq!((state.charged(&tenant("acme")), state.charged(&tenant("rival"))), (0, 100));
 }

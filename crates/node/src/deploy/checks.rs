@@ -110,11 +110,11 @@ pub(super) fn check_size(release: &Release) -> Result<(), Problem> {
 }
 
 /// Whether a release's files lie in no more folders than there may be, and no file is a folder, too. `granted` are folders that are made beside
-/// those that it names.
+/// those that it names. Returns how many folders there are.
 ///
 /// # Errors
 /// When there are too many, or a path is both.
-pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Result<(), Problem> {
+pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Result<usize, Problem> {
     let files: HashSet<&str> = release.files.keys().map(PartPath::as_str).collect();
     // One that names a file is no folder, and is refused when it is opened.
     let granted = granted.iter().filter_map(|path| path.to_str()).filter(|path| !files.contains(path));
@@ -132,7 +132,7 @@ pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Resu
         }
     }
     match files.iter().find(|file| folders.contains(*file)) {
-        None => Ok(()),
+        None => Ok(folders.len()),
         Some(file) => {
             Err(Problem::new(ProblemKind::Refused, format!("`{file}` is a file of the release and a folder of it")))
         }

@@ -178,8 +178,20 @@ impl Host {
         .await
     }
 
-    /// All steps. Nothing of the app has changed if one of them fails.
+    /// All steps, and after one that refuses the revision, removing what was laid out for it.
     async fn bring(self: &Arc<Self>, bringing: Bringing) -> Result<Deployed, Problem> {
+        let (host, revision) = (self.clone(), bringing.revision.clone());
+        let attempt = self.blocking(move || Ok(host.attempts.begin(&revision))).await?;
+        let brought = self.carry_out(bringing).await;
+        if let Err(problem) = &brought {
+            let (host, problem) = (self.clone(), problem.clone());
+            self.blocking(move || Ok(host.clear_up(attempt, &problem))).await?;
+        }
+        brought
+    }
+
+    /// All steps. Nothing of the app has changed if one of them fails.
+    async fn carry_out(self: &Arc<Self>, bringing: Bringing) -> Result<Deployed, Problem> {
         takeover::finish_first(self, &bringing.tenant, &bringing.app).await?;
         if bringing.before.is_none() {
             self.make_way(&Subject::app(&bringing.tenant, &bringing.app)).await?;
@@ -199,15 +211,19 @@ impl Host {
         let host = self.clone();
         let (revision, release) = (bringing.revision.clone(), bringing.release.clone());
         let granted = release::folders_read(&package.app());
-        self.blocking(move || {
-            let (revisions, reserve) = (host.dir.revisions(), host.reserve());
-            let laid_out = release::lay_out(&revisions, &revision, &release, &granted, &host.blobs, reserve);
-            laid_out.map_err(|error| match error.kind() {
-                io::ErrorKind::StorageFull => problems::no_room(reserve),
-                _ => problems::failed(&error),
+        let key = (bringing.tenant.clone(), bringing.app.clone());
+        let (contents, charge) = self
+            .blocking(move || {
+                let charge = host.charge_of((&key.0, &key.1, &revision), &release, &granted, &contents)?;
+                let (revisions, reserve) = (host.dir.revisions(), host.reserve());
+                let laid_out = release::lay_out(&revisions, &revision, &release, &granted, &host.blobs, reserve);
+                laid_out.map_err(|error| match error.kind() {
+                    io::ErrorKind::StorageFull => problems::no_room(reserve),
+                    _ => problems::failed(&error),
+                })?;
+                Ok((contents, charge))
             })
-        })
-        .await?;
+            .await?;
         self.step(Step::LaidOut);
         let Bringing { caller, how, message, tenant, app, release, revision, before, snapshot, begun, changing } =
             bringing;
@@ -249,6 +265,8 @@ impl Host {
             hosts: release.hosts,
             deployment,
             contents,
+            charge: charge.bytes,
+            charges_max: charge.all_max,
         };
         let key = (&tenant, &app, &revision, &package);
         let was_stopped = before.as_ref().is_some_and(|before| before.stopped);
@@ -349,8 +367,14 @@ impl Host {
 
     /// Why the state does not take an app, for an admin. A quota that is reached so counts like the others.
     pub(crate) fn refused_by_state(&self, error: StateError) -> Problem {
-        if let StateError::TooManyApps { tenant, .. } = &error {
-            self.tenancy.refuse_app(tenant);
+        match &error {
+            StateError::TooManyApps { tenant, .. } => self.tenancy.refuse_app(tenant),
+            StateError::NoRoom { tenant, .. } => {
+                if let Some(storage) = self.storage(tenant) {
+                    storage.refuse();
+                }
+            }
+            _ => {}
         }
         problems::of_state(error)
     }

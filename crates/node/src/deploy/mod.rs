@@ -5,6 +5,8 @@
 //! | [`steps`] | the steps of a deployment, and what they promise |
 //! | [`deployment`] | carrying them out |
 //! | `checks` | what is checked before that |
+//! | `attempts` | removing what was laid out for a revision that is refused |
+//! | `charge` | what a tenant is charged with for a revision |
 //! | `changes` | what differs from what served before |
 //! | `trial` | a revision that is tried out before anything of it counts |
 //! | `health` | whether a revision works that was started |
@@ -21,7 +23,9 @@
 //! | `kept` | what the state keeps of a revision |
 //! | [`sweep`] | removing what nothing refers to |
 
+pub(crate) mod attempts;
 mod changes;
+mod charge;
 mod checks;
 pub(crate) mod child;
 pub mod compilers;

@@ -112,6 +112,7 @@ impl Takeover<'_> {
                 return Err(problem);
             }
         };
+        host.charge(tenant);
         host.step(Step::Recorded);
         let (data, folder, account) = (staged.data.clone(), staged.folder.clone(), staged.account.clone());
         let switched = host.blocking(move || staged.switch().map_err(|error| problems::failed(&error))).await;

@@ -45,6 +45,7 @@ use isomer_runtime::code::{CodeCache, CodeError, Key};
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_state::{BlobError, Blobs, State, StateError};
 
+use crate::deploy::attempts::Attempts;
 use crate::deploy::flights::Flights;
 use crate::deploy::sandbox::Confinement;
 use crate::deploy::steps::Busy;
@@ -109,6 +110,7 @@ pub struct Host {
     pub(crate) shelf: Arc<OnDisk>,
     pub(crate) tenancy: Tenancy,
     pub(crate) busy: Busy,
+    pub(crate) attempts: Attempts,
     pub(crate) uploads: Uploads,
     pub(crate) withheld: Withheld,
     turns: Turns,
@@ -177,7 +179,10 @@ impl Host {
         let tenancy = Tenancy::new(engine, cache, options.log, shelf.clone(), options.tenancy);
         for (name, tenant) in state.tenants() {
             match tenancy.set_tenant(&name, &tenant.quotas) {
-                Ok(()) => resources.add(&name, &tenancy),
+                Ok(()) => {
+                    resources.add(&name, &tenancy);
+                    resources.charge(&name, &state);
+                }
                 Err(error) => tracing::error!(tenant = %name, %error, "a tenant's apps are not served"),
             }
         }
@@ -195,6 +200,7 @@ impl Host {
             shelf,
             tenancy,
             busy: Busy::default(),
+            attempts: Attempts::default(),
             uploads: Uploads::default(),
             withheld: Withheld::new(unfinished),
             turns: Turns::default(),
@@ -274,6 +280,18 @@ impl Host {
     /// What a tenant uses of the disk, and may use.
     pub(crate) fn storage(&self, tenant: &TenantName) -> Option<Arc<StorageAccount>> {
         self.resources.get(tenant).map(|resources| resources.storage.clone())
+    }
+
+    /// Counts what the state keeps of a tenant's revisions as used, after it has changed.
+    pub(crate) fn charge(&self, tenant: &TenantName) {
+        self.resources.charge(tenant, &self.state);
+    }
+
+    /// The most that a tenant's revisions may be charged with now. Blocks.
+    pub(crate) fn charges_max(&self, tenant: &TenantName) -> u64 {
+        let Some(resources) = self.resources.get(tenant) else { return u64::MAX };
+        resources.count(&self.dir.tenant(tenant.as_str()));
+        resources.storage.charges_max()
     }
 
     pub(crate) fn step(&self, step: Step) {

@@ -26,6 +26,9 @@ pub(crate) fn of_state(error: StateError) -> Problem {
         StateError::HasApps { .. } => Problem::new(ProblemKind::Conflict, title).hint("remove its apps first"),
         StateError::TooManyApps { tenant, .. } => Problem::quota(Quota::Apps, title)
             .hint(format!("remove one, or allow more with `isomer tenant set {tenant} --apps N`")),
+        StateError::NoRoom { tenant, .. } => Problem::quota(Quota::Storage, title)
+            .hint("deploy fewer files and folders, or shorter paths; or remove apps that are not needed any more")
+            .hint(format!("or allow more with `isomer tenant set {tenant} --storage SIZE`")),
         StateError::Unsettled { .. } => failed(&error).hint(
             "the change was made as a whole or not at all: look which, before you make it again, when the disk works",
         ),

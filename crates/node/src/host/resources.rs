@@ -9,6 +9,7 @@ use isomer_api::TenantName;
 use isomer_capabilities::StorageAccount;
 use isomer_disk::Reserve;
 use isomer_observe::LogQuota;
+use isomer_state::State;
 
 use crate::tenancy::Tenancy;
 
@@ -83,6 +84,13 @@ impl AllResources {
 
     pub(super) fn get(&self, tenant: &TenantName) -> Option<Arc<Resources>> {
         self.of_tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
+    }
+
+    /// Counts what the state keeps of the tenant's revisions as used.
+    pub(super) fn charge(&self, tenant: &TenantName, state: &State) {
+        if let Some(resources) = self.get(tenant) {
+            resources.storage.charge(|| state.charged(tenant));
+        }
     }
 
     pub(super) fn remove(&self, tenant: &TenantName) {

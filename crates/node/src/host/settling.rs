@@ -56,7 +56,9 @@ impl Host {
         right: &Arc<R>,
         change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, Problem> {
-        self.try_record(change).await.map_err(|unrecorded| match unrecorded {
+        let recorded = self.try_record(change).await;
+        self.charge(&subject.tenant);
+        recorded.map_err(|unrecorded| match unrecorded {
             Unrecorded::Refused(error) => self.refused_by_state(error),
             Unrecorded::Unknown(problem) => {
                 self.settle_later(subject.clone(), right.clone(), |_| ());
@@ -83,6 +85,7 @@ impl Host {
     pub(super) fn take_tenant(&self, name: &TenantName, tenant: &Tenant) -> Result<(), InvalidHostRule> {
         self.tenancy.set_tenant(name, &tenant.quotas)?;
         self.resources.add(name, &self.tenancy);
+        self.charge(name);
         Ok(())
     }
 
@@ -102,6 +105,7 @@ impl Host {
     }
 
     async fn settle_app(self: &Arc<Self>, tenant: &TenantName, app: &AppName) {
+        self.charge(tenant);
         let Ok(recorded) = self.state.app(tenant, app) else {
             drop(self.tenancy.remove(tenant, app));
             return;

@@ -405,3 +405,85 @@ async fn an_upload_leaves_the_reserve_free_and_the_node_can_still_be_changed() {
     assert!(node.host.clone().tenant(other).await.is_ok());
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_release_takes_beside_its_parts_is_its_tenants_storage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = TestNode::open_warm(folder.path()).await;
+    let (tenant, app) = shop();
+    // Many files with one content, and with long paths.
+    let long = |revision: &str| {
+        let mut made = release(revision).file("a", "text");
+        let part = made.release.files.values().next().unwrap().clone();
+        let above = "x".repeat(250);
+        let paths = (0..2000).map(|number| format!("{above}/{above}/{number}").parse().unwrap());
+        made.release.files.extend(paths.map(|path| (path, part.clone())));
+        made
+    };
+    let usage = async |node: &TestNode| node.host.clone().tenant(shop().0).await.unwrap().usage;
+    node.deploy(&release("one")).await.unwrap();
+    keep(folder.path());
+    let before = usage(&node).await.storage_bytes;
+    node.deploy(&release("two").file("static/page.html", "text")).await.unwrap();
+    assert_eq!(usage(&node).await.storage_bytes, before, "what is usual is not charged");
+    node.deploy(&long("three")).await.unwrap();
+    let charged = usage(&node).await.storage_bytes - before;
+    assert!(charged > 1 << 20, "{charged}");
+    node.stop().await;
+    node = TestNode::open(folder.path()).await;
+    assert_eq!(usage(&node).await.storage_bytes, before + charged, "it is known after a restart");
+    let quotas = QuotaChange { storage_bytes: Some(before + charged + charged / 2), ..QuotaChange::default() };
+    let change = TenantChange { quotas, ..TenantChange::default() };
+    node.host.clone().set_tenant(tenant.clone(), change).await.unwrap();
+    let count = || std::fs::read_dir(folder.path().join("revisions")).unwrap().count();
+    let laid_out = count();
+    let problem = refused(node.deploy(&long("four")), ProblemKind::Quota).await;
+    assert!(problem.title.contains("of its storage"), "{problem:?}");
+    assert_eq!((count(), node.serving().await.as_str()), (laid_out, "three"), "nothing of it was made");
+    let now = usage(&node).await;
+    assert_eq!((now.storage_bytes, now.refused.get(&Quota::Storage)), (before + charged, Some(&1)));
+    // What is there can be gone back to, and what is small deployed.
+    node.host.clone().rollback(Caller::Node, tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
+    node.deploy(&release("five")).await.unwrap();
+    assert_eq!(usage(&node).await.storage_bytes, before + charged);
+    node.host.clone().remove(tenant, app, true).await.unwrap();
+    assert_eq!(usage(&node).await.storage_bytes, 0, "it is given back");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_revision_leaves_the_reserve_free_and_a_kept_one_needs_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    for revision in ["one", "two"] {
+        node.deploy(&release(revision)).await.unwrap();
+    }
+    keep(folder.path());
+    node.stop().await;
+    let node = TestNode::reserving(folder.path(), u64::MAX, None, FileStorage::new).await;
+    // All its parts are there, and nothing has to be compiled.
+    let problem = refused(node.deploy(&release("three")), ProblemKind::Failed).await;
+    assert!(problem.title.contains("no room left but what the node keeps free"), "{problem:?}");
+    assert_eq!(node.serving().await, "two");
+    let (tenant, app) = shop();
+    node.host.clone().rollback(Caller::Node, tenant, app, Rollback::default()).await.unwrap();
+    assert_eq!(node.serving().await, "one");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_the_files_of_a_revision_that_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let count = || std::fs::read_dir(folder.path().join("revisions")).unwrap().count();
+    let sick = || custom("http-trap", "", "").healthy_at("/trap").file("static/a", "text");
+    for _ in 0..2 {
+        refused(node.deploy(&sick()), ProblemKind::Refused).await;
+        assert_eq!(count(), 0);
+    }
+    node.deploy(&release("one").file("static/a", "text")).await.unwrap();
+    refused(node.deploy(&sick()), ProblemKind::Refused).await;
+    keep(folder.path());
+    assert_eq!((count(), node.serving().await.as_str()), (1, "one"));
+    node.stop().await;
+}

@@ -1,0 +1,98 @@
+//! Revisions that are being brought into service. What was laid out for one that is refused after that is removed at once: `sweep` would do so after
+//! hours only, and a tenant that has thousands refused in an hour would fill the disk with their folders.
+//!
+//! Apps may be given the same revision at the same time, so it is removed by the last one that ends, while no other can begin.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use isomer_api::{Problem, ProblemKind, RevisionId};
+
+use crate::host::{Host, removals};
+
+type Counts = HashMap<RevisionId, usize>;
+
+/// How many deployments each revision is being brought into service by.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts(Arc<Mutex<Counts>>);
+
+/// A deployment that brings a revision into service, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    counts: Arc<Mutex<Counts>>,
+    revision: RevisionId,
+}
+
+impl Attempts {
+    /// Waits while another one of the revision is being removed. Blocks.
+    pub(super) fn begin(&self, revision: &RevisionId) -> Attempt {
+        *lock(&self.0).entry(revision.clone()).or_default() += 1;
+        Attempt { counts: self.0.clone(), revision: revision.clone() }
+    }
+}
+
+impl Attempt {
+    /// Ends it; calls `remove` if there is no other of the revision, which cannot begin before that is done. Blocks.
+    fn end<T>(self, remove: impl FnOnce(&RevisionId) -> T) -> Option<T> {
+        let counts = self.counts.clone();
+        let counts = lock(&counts);
+        let removed = (counts.get(&self.revision) == Some(&1)).then(|| remove(&self.revision));
+        // Before this is dropped, which takes the lock.
+        drop(counts);
+        removed
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.counts);
+        if let Some(count) = counts.get_mut(&self.revision) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.revision);
+            }
+        }
+    }
+}
+
+fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Host {
+    /// Removes what was laid out for a revision that no app has, after `problem`. Where the node itself failed it is not known whether some app has
+    /// it: then `sweep` removes it. Blocks.
+    pub(super) fn clear_up(&self, attempt: Attempt, problem: &Problem) {
+        if !matches!(problem.kind, ProblemKind::Refused | ProblemKind::Quota) {
+            return;
+        }
+        let moved = attempt.end(|revision| match self.state.has_revision(revision) {
+            true => Ok(None),
+            false => removals::move_to_trash(&self.dir, &self.dir.revisions().join(revision.as_str())),
+        });
+        match moved {
+            Some(Ok(moved)) => removals::discard(moved),
+            Some(Err(error)) => tracing::warn!(%error, "files of a revision that was refused are removed later"),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_attempt_removes_what_was_laid_out() {
+        let (attempts, revision) = (Attempts::default(), RevisionId::from([1; 16]));
+        let [first, second] = [attempts.begin(&revision), attempts.begin(&revision)];
+        let other = attempts.begin(&RevisionId::from([2; 16]));
+        let mut removed = 0;
+        first.end(|_| removed += 1);
+        assert_eq!(removed, 0, "another one needs it");
+        second.end(|_| removed += 1);
+        assert_eq!(removed, 1);
+        drop(other);
+        assert!(lock(&attempts.0).is_empty());
+    }
+}

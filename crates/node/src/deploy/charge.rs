@@ -1,0 +1,107 @@
+//! What a tenant is charged with for the revisions of its apps, and whether there is room for one more.
+//!
+//! A revision takes room on the node's disk beside its parts: its release and package in the node's state, and the folders and names in which its
+//! files are laid out. A release of small or equal files with long paths takes far more of that than of anything else, so it counts as used of
+//! the tenant's quota `storage`, from before it is written until no app of the tenant has the revision any more. The first
+//! [`UNCHARGED_BYTES_MAX`] of each revision do not: a tenant whose stores are full has to be able to deploy what makes room in them.
+//!
+//! A limit of its own was rejected: whoever runs a node decides how much of the disk a tenant has by one number.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use isomer_api::{AppName, PartPath, Problem, Release, RevisionId, TenantName};
+use isomer_state::{Contents, StateError};
+
+use super::checks::check_tree;
+use crate::host::{Host, problems};
+
+/// The bytes of a revision that no tenant is charged with. With the quota `apps` and the revisions that are kept of each app, they are bounded.
+const UNCHARGED_BYTES_MAX: u64 = 256 << 10;
+
+/// What a folder takes on usual file systems.
+const FOLDER_BYTES: u64 = 4096;
+
+/// What an entry of a folder takes beside its name.
+const ENTRY_BYTES: u64 = 32;
+
+/// The smallest page of the state's database.
+const PAGE_BYTES: u64 = 4096;
+
+/// A digest in the state, with what it takes to tell it from the next.
+const DIGEST_BYTES: u64 = 68;
+
+/// What a tenant is charged with for a revision, and for all of them at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Charge {
+    pub(super) bytes: u64,
+    pub(super) all_max: u64,
+}
+
+impl Host {
+    /// What `tenant` is to be charged with for a revision that `app` is to take into service. Blocks.
+    ///
+    /// # Errors
+    /// When there is no room for it, in the tenant's quota or on the disk beside its reserve.
+    pub(super) fn charge_of(
+        &self,
+        (tenant, app, revision): (&TenantName, &AppName, &RevisionId),
+        release: &Release,
+        granted: &BTreeSet<PathBuf>,
+        contents: &Contents,
+    ) -> Result<Charge, Problem> {
+        let bytes = bytes_of(release, check_tree(release, granted)?, contents);
+        if !self.state.has_revision(revision) && self.reserve().room() < bytes {
+            return Err(problems::no_room(self.reserve()));
+        }
+        let charge = Charge { bytes: bytes.saturating_sub(UNCHARGED_BYTES_MAX), all_max: self.charges_max(tenant) };
+        let charged = self.state.charged_with(tenant, app, revision, charge.bytes);
+        if charged > charge.all_max && charged > self.state.charged(tenant) {
+            let error = StateError::NoRoom { tenant: tenant.clone(), charge: charged, max: charge.all_max };
+            return Err(self.refused_by_state(error));
+        }
+        Ok(charge)
+    }
+}
+
+/// What a revision takes of the disk beside its parts, whose files are laid out under other names.
+fn bytes_of(release: &Release, folders: usize, contents: &Contents) -> u64 {
+    // The database keeps a large value in a page of its own, whose size is a power of two.
+    let in_state = |bytes: u64| bytes.next_power_of_two().max(PAGE_BYTES);
+    let digests = contents.blobs.len() as u64 * DIGEST_BYTES;
+    let names = release.files.keys().map(|path| name_of(path).len() as u64 + ENTRY_BYTES).sum::<u64>();
+    in_state(contents.package.len() as u64) + in_state(digests) + folders as u64 * FOLDER_BYTES + names
+}
+
+fn name_of(path: &PartPath) -> &str {
+    path.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_api::{Digest, Part};
+
+    use super::*;
+
+    #[test]
+    fn paths_and_folders_are_what_a_revision_takes() {
+        let part = Part { digest: Digest::from([1; 32]), bytes: 1 };
+        let release = |files: usize, path: &str| Release {
+            manifest: String::new(),
+            shape: "monolith".to_owned(),
+            components: [("c".to_owned(), part.clone())].into(),
+            files: (0..files).map(|number| (format!("{number}{path}").parse().unwrap(), part.clone())).collect(),
+            folders: BTreeSet::new(),
+            hosts: None,
+            message: None,
+        };
+        let taken = |release: &Release| {
+            let package = serde_json::to_vec(release).unwrap();
+            let contents = Contents { package, blobs: [part.digest.clone()].into(), ..Contents::default() };
+            bytes_of(release, check_tree(release, &BTreeSet::new()).unwrap(), &contents)
+        };
+        assert!(taken(&release(100, ".html")) < UNCHARGED_BYTES_MAX, "what is usual is not charged");
+        let long = format!("/{}/{}", "x".repeat(250), "y".repeat(250));
+        assert!(taken(&release(4000, &long)) > 4000 * (500 + 2 * FOLDER_BYTES));
+    }
+}
