@@ -4,11 +4,12 @@
 //! The holder of the node's token is not bounded here.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use isomer_api::{Problem, ProblemKind, TenantName, TokenId, TokenInfo};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::refusals::Refusals;
 
@@ -18,10 +19,12 @@ pub(crate) const REQUESTS_OF_TENANT_MAX: u32 = 16;
 /// Requests with one token at once. What is left of the tenant's can be used with another token, to revoke this one.
 pub(crate) const REQUESTS_OF_TOKEN_MAX: u32 = 12;
 
-/// Requests of all tenants at once. What is left of the connections is for the node's own admins.
+/// Requests of all tenants at once. What is left of the connections is for the node's own admins. A tenant has no more of them than [`is_fair`] lets
+/// it have.
 pub(crate) const REQUESTS_OF_TENANTS_MAX: u32 = 96;
 
-/// Actions of all tenants that go on at once; further ones wait. What is left of the places for actions is for the node's own admins.
+/// Actions of all tenants that go on at once; further ones wait, and those of a tenant that has more than its share ([`is_fair`]). What is left of the
+/// places for actions is for the node's own admins.
 pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: u32 = 48;
 
 /// Parts that a tenant uploads in [`PERIOD`]: two short lines of the audit log each. A release may have half as many.
@@ -45,16 +48,23 @@ pub(crate) enum Asks {
 }
 
 /// What tenants take of the API now.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Allowances {
-    all: Arc<Mutex<All>>,
-    /// A permit for each action of a tenant that goes on.
-    actions: Arc<Semaphore>,
+    all: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    all: Mutex<All>,
+    /// An action of a tenant is over.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct All {
     requests: u32,
+    /// Actions that go on.
+    running: u32,
     of_tenants: HashMap<TenantName, Taken>,
 }
 
@@ -66,6 +76,8 @@ struct Taken {
     since: Instant,
     uploads: u32,
     changes: u32,
+    /// Actions that go on.
+    running: u32,
     refusals: Refusals,
     turns: Turns,
 }
@@ -89,11 +101,23 @@ pub(crate) struct Turn {
 /// One of a tenant's requests. Over when dropped.
 #[derive(Debug)]
 pub(crate) struct RequestPlace {
-    all: Arc<Mutex<All>>,
+    all: Arc<Shared>,
     tenant: TenantName,
     token: TokenId,
-    actions: Arc<Semaphore>,
     turns: Turns,
+}
+
+/// One of a tenant's actions that go on. Over when dropped.
+#[derive(Debug)]
+pub(crate) struct ActionPlace {
+    all: Arc<Shared>,
+    tenant: TenantName,
+}
+
+/// Whether a tenant that has `own` of some places may have one more, `free` of which nobody has: always a first one, and no more than half of what is
+/// left then. So there is something left for the next tenant, whatever those before it have taken.
+fn is_fair(own: u32, free: u32) -> bool {
+    free > 0 && (own == 0 || own.saturating_mul(2) < free)
 }
 
 impl RequestPlace {
@@ -106,17 +130,29 @@ impl RequestPlace {
         Turn { _largest: largest, _question: question }
     }
 
-    /// Waits until tenants have room for one more action.
-    pub(crate) async fn action(&self) -> Option<OwnedSemaphorePermit> {
-        // It is never closed.
-        self.actions.clone().acquire_owned().await.ok()
+    /// Waits until the tenant may have one more action.
+    pub(crate) async fn action(&self) -> ActionPlace {
+        loop {
+            let mut ended = pin!(self.all.ended.notified());
+            // From now on: one that ends before it is looked is not missed.
+            ended.as_mut().enable();
+            if let Some(place) = self.action_now() {
+                return place;
+            }
+            ended.await;
+        }
     }
-}
 
-impl Default for Allowances {
-    fn default() -> Self {
-        let actions = Arc::new(Semaphore::new(ACTIONS_OF_TENANTS_AT_ONCE_MAX as usize));
-        Self { all: Arc::default(), actions }
+    fn action_now(&self) -> Option<ActionPlace> {
+        let mut all = self.all.lock();
+        let free = ACTIONS_OF_TENANTS_AT_ONCE_MAX.saturating_sub(all.running);
+        let taken = all.of(&self.tenant, Instant::now());
+        if !is_fair(taken.running, free) {
+            return None;
+        }
+        taken.running += 1;
+        all.running += 1;
+        Some(ActionPlace { all: self.all.clone(), tenant: self.tenant.clone() })
     }
 }
 
@@ -135,7 +171,8 @@ impl Allowances {
             let title = format!("{of} {max} requests at the node's admin API already");
             Err(Problem::new(ProblemKind::Quota, title).hint("ask again when one of them is over"))
         };
-        let mut all = lock(&self.all);
+        let mut all = self.all.lock();
+        let free = REQUESTS_OF_TENANTS_MAX.saturating_sub(all.requests);
         if all.requests >= REQUESTS_OF_TENANTS_MAX {
             return too_many("all tenants together have".to_owned(), REQUESTS_OF_TENANTS_MAX);
         }
@@ -145,6 +182,12 @@ impl Allowances {
         }
         if taken.requests.get(id).is_some_and(|requests| *requests >= REQUESTS_OF_TOKEN_MAX) {
             return too_many(format!("token `{name}` of tenant `{tenant}` has"), REQUESTS_OF_TOKEN_MAX);
+        }
+        if !is_fair(taken.requests(), free) {
+            let title = format!(
+                "tenant `{tenant}` has its share of the requests at the node's admin API: others need the rest"
+            );
+            return Err(Problem::new(ProblemKind::Quota, title).hint("ask again when one of its requests is over"));
         }
         if now.saturating_duration_since(taken.since) >= PERIOD {
             (taken.since, taken.uploads, taken.changes) = (now, 0, 0);
@@ -164,13 +207,13 @@ impl Allowances {
         *taken.requests.entry(id.clone()).or_default() += 1;
         let turns = taken.turns.clone();
         all.requests += 1;
-        let (tenant, token, actions) = (tenant.clone(), id.clone(), self.actions.clone());
-        Ok(RequestPlace { all: self.all.clone(), tenant, token, actions, turns })
+        let (tenant, token) = (tenant.clone(), id.clone());
+        Ok(RequestPlace { all: self.all.clone(), tenant, token, turns })
     }
 
     /// Says whether the audit log tells of a request of the tenant that was refused, and how many it did not tell of since the last one.
     pub(crate) fn tell(&self, tenant: &TenantName) -> Option<u64> {
-        lock(&self.all).of(tenant, Instant::now()).refusals.tell()
+        self.all.lock().of(tenant, Instant::now()).refusals.tell()
     }
 }
 
@@ -178,7 +221,9 @@ impl All {
     fn of(&mut self, tenant: &TenantName, now: Instant) -> &mut Taken {
         if !self.of_tenants.contains_key(tenant) {
             // Those of tenants that asked for nothing in the last hour say nothing any more.
-            let is_of_use = |taken: &Taken| taken.requests() > 0 || now.saturating_duration_since(taken.since) < PERIOD;
+            let is_of_use = |taken: &Taken| {
+                taken.requests() > 0 || taken.running > 0 || now.saturating_duration_since(taken.since) < PERIOD
+            };
             self.of_tenants.retain(|_, taken| is_of_use(taken));
         }
         self.of_tenants.entry(tenant.clone()).or_insert_with(|| Taken {
@@ -186,6 +231,7 @@ impl All {
             since: now,
             uploads: 0,
             changes: 0,
+            running: 0,
             refusals: Refusals::new(),
             turns: Turns { largest: Arc::new(Semaphore::new(1)), questions: Arc::new(Semaphore::new(1)) },
         })
@@ -200,7 +246,7 @@ impl Taken {
 
 impl Drop for RequestPlace {
     fn drop(&mut self) {
-        let mut all = lock(&self.all);
+        let mut all = self.all.lock();
         all.requests = all.requests.saturating_sub(1);
         let Some(taken) = all.of_tenants.get_mut(&self.tenant) else { return };
         if let Some(requests) = taken.requests.get_mut(&self.token) {
@@ -212,8 +258,23 @@ impl Drop for RequestPlace {
     }
 }
 
-fn lock(all: &Mutex<All>) -> MutexGuard<'_, All> {
-    all.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for ActionPlace {
+    fn drop(&mut self) {
+        {
+            let mut all = self.all.lock();
+            all.running = all.running.saturating_sub(1);
+            if let Some(taken) = all.of_tenants.get_mut(&self.tenant) {
+                taken.running = taken.running.saturating_sub(1);
+            }
+        }
+        self.all.ended.notify_waiters();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -257,25 +318,71 @@ mod tests {
     #[test]
     fn all_tenants_leave_the_nodes_admins_their_part() {
         let all = Allowances::default();
-        let names = (0..REQUESTS_OF_TENANTS_MAX).map(|number| format!("t{}", number / REQUESTS_OF_TOKEN_MAX));
+        let names = (0..REQUESTS_OF_TENANTS_MAX).map(|number| format!("t{number}"));
         let mut places: Vec<_> = names.map(|name| all.enter(&token(&name, 1), Asks::Question).unwrap()).collect();
         assert!(is_refused(all.enter(&token("late", 1), Asks::Question), "all tenants"));
         places.pop();
         all.enter(&token("late", 1), Asks::Question).unwrap();
     }
 
-    #[tokio::test]
-    async fn an_action_of_a_tenant_waits_for_those_of_others() {
+    #[test]
+    fn half_of_what_is_left_is_a_fair_share() {
+        assert!(
+            is_fair(0, 1) && !is_fair(0, 0) && is_fair(1, 3) && !is_fair(1, 2) && is_fair(15, 31) && !is_fair(15, 30)
+        );
+        assert!(!is_fair(u32::MAX, u32::MAX));
+        // Tenants that take all they may, one after the other.
+        let mut free = 96;
+        let takes = |free: &mut u32| {
+            let mut own = 0;
+            while own < REQUESTS_OF_TENANT_MAX && is_fair(own, *free) {
+                (own, *free) = (own + 1, *free - 1);
+            }
+            own
+        };
+        let shares: Vec<_> = (0..11).map(|_| takes(&mut free)).collect();
+        assert!(free > 0, "{shares:?}");
+        assert!(shares.is_sorted_by(|one, next| one >= next) && shares[0] == REQUESTS_OF_TENANT_MAX, "{shares:?}");
+    }
+
+    #[test]
+    fn greedy_tenants_leave_the_next_one_something() {
         let all = Allowances::default();
-        let place = all.enter(&token("acme", 1), Asks::Change).unwrap();
-        let mut actions = Vec::new();
-        for _ in 0..ACTIONS_OF_TENANTS_AT_ONCE_MAX {
-            actions.push(place.action().await.unwrap());
+        let mut places = Vec::new();
+        for number in 0..10 {
+            let tokens = [token(&format!("t{number}"), 1), token(&format!("t{number}"), 2)];
+            for token in &tokens {
+                while let Ok(place) = all.enter(token, Asks::Question) {
+                    places.push(place);
+                }
+            }
         }
-        let mut waiting = std::pin::pin!(place.action());
+        assert!(is_refused(all.enter(&token("t9", 1), Asks::Question), "its share"));
+        all.enter(&token("late", 1), Asks::Question).unwrap();
+        drop(places);
+    }
+
+    #[tokio::test]
+    async fn an_action_of_a_tenant_waits_while_it_has_its_share() {
+        let all = Allowances::default();
+        let tenant = |name: &str| all.enter(&token(name, 1), Asks::Change).unwrap();
+        let takes = |place: &RequestPlace| -> Vec<_> { std::iter::from_fn(|| place.action().now_or_never()).collect() };
+        let (acme, rival, third, late) = (tenant("acme"), tenant("rival"), tenant("third"), tenant("late"));
+        let mut of_acme = takes(&acme);
+        assert_eq!(of_acme.len(), 16);
+        let held = (takes(&rival), takes(&third));
+        let of_late = takes(&late);
+        assert!(!of_late.is_empty(), "three others leave it some");
+        let mut waiting = pin!(acme.action());
         assert!((&mut waiting).now_or_never().is_none());
-        actions.pop();
-        assert!(waiting.await.is_some());
+        // One that is over is not enough: it would have more than half of what is left.
+        of_acme.pop();
+        assert!((&mut waiting).now_or_never().is_none());
+        of_acme.clear();
+        drop((held, of_late));
+        waiting.await;
+        let all = all.all.lock();
+        assert_eq!((all.running, all.of_tenants.values().map(|taken| taken.running).sum::<u32>()), (0, 0));
     }
 
     #[tokio::test]
@@ -318,8 +425,8 @@ mod tests {
         }
         let held = all.enter_at(&token("held", 1), Asks::Change, now).unwrap();
         drop(all.enter_at(&token("new", 1), Asks::Change, now + PERIOD).unwrap());
-        assert_eq!(lock(&all.all).of_tenants.len(), 2);
+        assert_eq!(all.all.lock().of_tenants.len(), 2);
         drop(held);
-        assert_eq!(lock(&all.all).requests, 0);
+        assert_eq!(all.all.lock().requests, 0);
     }
 }

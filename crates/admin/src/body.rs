@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
@@ -61,28 +61,44 @@ pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Resu
     tokio::time::timeout(pace, reading).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-/// The body as it comes. It ends with an error after `bytes_max` bytes, or when there is none for as long as `pace`.
+/// An upload that goes on has to be no slower than this, but for its first moments: it holds one of few places.
+const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
+
+/// How long to wait for the next bytes of an upload of which `bytes` have come, and were `waited` for altogether: `pace` at most, and no longer than
+/// the slowest upload takes for as many, and `pace` more. `None` when that time is over.
+fn patience(pace: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
+    let earned = Duration::from_millis(bytes.saturating_mul(1000) / UPLOAD_BYTES_PER_SECOND_MIN);
+    let left = pace.saturating_add(earned).checked_sub(waited).filter(|left| !left.is_zero())?;
+    Some(left.min(pace))
+}
+
+/// The body as it comes. It ends with an error after `bytes_max` bytes, when there is none for as long as `pace`, or when they come slower than
+/// [`UPLOAD_BYTES_PER_SECOND_MIN`]. The time until somebody asks for the next ones does not count.
 ///
 /// # Errors
 /// When it is said to have more bytes.
 pub(crate) fn stream(body: Incoming, bytes_max: u64, pace: Duration, overflow: Overflow) -> Result<Body, Problem> {
     check_announced(&body, bytes_max)?;
-    let state = Some((body.into_data_stream(), bytes_max));
-    let next = move |state: Option<(BodyDataStream<Incoming>, u64)>| {
+    let state = Some((body.into_data_stream(), bytes_max, Duration::ZERO));
+    let next = move |state: Option<(BodyDataStream<Incoming>, u64, Duration)>| {
         let overflow = overflow.clone();
         async move {
-            let (mut data, left) = state?;
+            let (mut data, left, waited) = state?;
             let cut_off = |why: u8, text: &'static str| {
                 overflow.0.store(why, Ordering::Release);
                 Some((Err(io::Error::other(text)), None))
             };
-            match tokio::time::timeout(pace, data.next()).await {
+            let Some(patience) = patience(pace, bytes_max - left, waited) else {
+                return cut_off(TOO_SLOW, "it does not come fast enough");
+            };
+            let since = Instant::now();
+            match tokio::time::timeout(patience, data.next()).await {
                 Err(_) => cut_off(TOO_SLOW, "it did not come in time"),
                 Ok(None) => None,
                 Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
                 Ok(Some(Ok(piece))) => match left.checked_sub(piece.len() as u64) {
                     None => cut_off(TOO_LARGE, "it is too large"),
-                    Some(left) => Some((Ok(piece), Some((data, left)))),
+                    Some(left) => Some((Ok(piece), Some((data, left, waited + since.elapsed())))),
                 },
             }
         }
@@ -97,4 +113,22 @@ fn check_announced(body: &Incoming, bytes_max: u64) -> Result<(), Problem> {
 
 fn broken_off() -> Problem {
     Problem::new(ProblemKind::BadRequest, "the body broke off")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_has_to_keep_the_pace() {
+        let (pace, second) = (Duration::from_secs(30), Duration::from_secs(1));
+        assert_eq!(patience(pace, 0, Duration::ZERO), Some(pace));
+        assert_eq!(patience(pace, 1, 29 * second), Some(second), "a byte now and then is not enough");
+        assert_eq!(patience(pace, 10, 31 * second), None);
+        let bytes = 100 * UPLOAD_BYTES_PER_SECOND_MIN;
+        assert_eq!(patience(pace, bytes, 100 * second), Some(pace));
+        assert_eq!(patience(pace, bytes, 110 * second), Some(20 * second));
+        assert_eq!(patience(pace, bytes, 130 * second), None);
+        assert_eq!(patience(pace, u64::MAX, second), Some(pace));
+    }
 }

@@ -1,8 +1,11 @@
 //! What a request gives an operation: names out of its path, its query, its body. Everything is checked here, before a node sees it.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderMap, Uri};
 use isomer_api::{AppName, Digest, InvalidName, Problem, ProblemKind, TenantName, TokenName};
-use serde::de::DeserializeOwned;
+use serde::de::value::{Error as ValueError, MapDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
 use crate::admin::Body;
 use crate::caller::Caller;
@@ -106,23 +109,17 @@ pub(crate) enum GivenBody {
 }
 
 impl Given {
-    /// The query as an object: what looks like a number or a truth value is one, as no name does.
+    /// The query. What a parameter's text means says the type that it is read as: a tenant may be called `true`.
     pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, Problem> {
         let refused =
             |why: String| Problem::new(ProblemKind::BadRequest, "the query is not one of this operation").detail(why);
-        let mut fields = serde_json::Map::new();
+        let mut fields = BTreeMap::new();
         for (name, text) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
-            let value = match (text.as_ref(), text.parse::<u64>()) {
-                ("true", _) => true.into(),
-                ("false", _) => false.into(),
-                (_, Ok(number)) => number.into(),
-                (text, Err(_)) => text.into(),
-            };
-            if fields.insert(name.to_string(), value).is_some() {
+            if fields.insert(name.into_owned(), Text(text.into_owned())).is_some() {
                 return Err(refused("a parameter is there twice".to_owned()));
             }
         }
-        serde_json::from_value(fields.into()).map_err(|error| refused(error.to_string()))
+        Q::deserialize(MapDeserializer::new(fields.into_iter())).map_err(|error: ValueError| refused(error.to_string()))
     }
 
     pub(crate) fn json<Q: DeserializeOwned>(&self) -> Result<Q, Problem> {
@@ -154,6 +151,56 @@ impl Given {
     }
 }
 
+/// The text of a parameter, which is read as what it is to be.
+struct Text(String);
+
+impl IntoDeserializer<'_, ValueError> for Text {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Text {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_string(self.0)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.0.parse() {
+            Ok(value) => visitor.visit_bool(value),
+            Err(_) => visitor.visit_string(self.0),
+        }
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.0.parse() {
+            Ok(value) => visitor.visit_u64(value),
+            Err(_) => visitor.visit_string(self.0),
+        }
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.deserialize_u64(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct enum identifier ignored_any
+    }
+}
+
 /// Refuses a body that is said to be of another type than JSON: a form of a browser can be nothing else.
 pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     let said = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -176,6 +223,12 @@ mod tests {
     fn a_query_is_read_whole() {
         let query = given("lines=7&follow=true").query::<isomer_api::LogQuery>().unwrap();
         assert_eq!((query.lines, query.follow), (Some(7), true));
+        // Names that look like something else.
+        for name in ["true", "false"] {
+            let query = given(&format!("tenant={name}")).query::<crate::operations::AppsQuery>().unwrap();
+            assert_eq!(query.tenant.unwrap().as_str(), name);
+        }
+        assert!(given("tenant=7").query::<crate::operations::AppsQuery>().is_err());
         for bad in ["lines=-1", "lines=x", "follow=yes", "folow=true", "lines=1&lines=2"] {
             let problem = given(bad).query::<isomer_api::LogQuery>().unwrap_err();
             assert_eq!(problem.kind, ProblemKind::BadRequest, "{bad}");

@@ -28,6 +28,7 @@ pub mod audit;
 mod body;
 pub mod caller;
 pub mod client;
+mod connections;
 mod exchange;
 mod given;
 mod guard;

@@ -121,7 +121,7 @@ pub(crate) enum Answer {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AppsQuery {
     /// Those of this tenant; all where absent.
-    tenant: Option<TenantName>,
+    pub(crate) tenant: Option<TenantName>,
 }
 
 /// How an app is removed.

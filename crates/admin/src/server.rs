@@ -1,6 +1,7 @@
 //! The server: connections and their limits, and stopping without hurting an action.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -8,13 +9,14 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::address::AdminAddress;
 use crate::admin::Admin;
 use crate::allowance::{Allowances, REQUESTS_OF_TENANTS_MAX};
 use crate::audit::{AuditLog, Who};
+use crate::connections::{Connections, Source};
 use crate::guard::Guard;
 use crate::listener::{AdminSocket, ListenError, Listener, Stream};
 use crate::operations;
@@ -26,8 +28,14 @@ use crate::token::Token;
 /// What the admin API takes on.
 #[derive(Debug, Clone)]
 pub struct AdminLimits {
-    /// Open connections. Further ones wait in the kernel's queue.
+    /// Open connections on which a request was accepted. Where all have one in progress, a further one waits.
     pub connections_max: usize,
+    /// How long a request waits for a place then.
+    pub place_timeout: Duration,
+    /// Open connections on which no request was accepted yet: for a further one, another of these is closed.
+    pub strangers_max: usize,
+    /// How long such a connection may be open.
+    pub stranger_timeout: Duration,
     /// Header fields of a request.
     pub headers_max: usize,
     /// Bytes of a request's head.
@@ -45,12 +53,21 @@ pub struct AdminLimits {
 /// Open connections of an admin API, unless it is told otherwise.
 const CONNECTIONS_MAX: usize = 128;
 
+/// Open connections on which no request was accepted yet.
+const STRANGERS_MAX: usize = 64;
+
+/// How long a connection that is closed for another may take to write what is left of an answer.
+const EVICTED_MAX: Duration = Duration::from_secs(1);
+
 const _: () = assert!((REQUESTS_OF_TENANTS_MAX as usize) < CONNECTIONS_MAX, "the node's admins have connections left");
 
 impl Default for AdminLimits {
     fn default() -> Self {
         Self {
             connections_max: CONNECTIONS_MAX,
+            place_timeout: Duration::from_secs(30),
+            strangers_max: STRANGERS_MAX,
+            stranger_timeout: Duration::from_secs(5),
             headers_max: 64,
             head_bytes_max: 32 << 10,
             head_timeout: Duration::from_secs(15),
@@ -129,42 +146,75 @@ impl AdminServer {
             .header_read_timeout(limits.head_timeout)
             .max_headers(limits.headers_max)
             .max_buf_size(limits.head_bytes_max);
-        let connections = Arc::new(Semaphore::new(limits.connections_max));
-        let graceful = GracefulShutdown::new();
+        let connections = Connections::new(limits.connections_max, limits.strangers_max, limits.place_timeout);
+        // Its senders are gone when no connection is open.
+        let (open, mut none_open) = mpsc::channel::<Infallible>(1);
+        let (stopping, stopping_seen) = watch::channel(());
         let (cut_off, cut_off_seen) = watch::channel(());
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
-                accepted = accept(&self.listener, &connections) => accepted,
+                accepted = accept(&self.listener) => accepted,
                 () = &mut stop => break,
             };
-            let Some((stream, who, place)) = accepted else { continue };
+            let Some((stream, who)) = accepted else { continue };
+            let Some(place) = connections.enter(Source::of(&who)) else { continue };
             let service = service.clone();
+            let on = place.clone();
             let answer = service_fn(move |mut request| {
                 let service = service.clone();
                 request.extensions_mut().insert(Peer(who.clone()));
+                request.extensions_mut().insert(on.clone());
                 async move { Ok::<_, Infallible>(service.call(request).await) }
             });
             let socket = TokioIo::new(Paced::new(stream, limits.write_timeout));
-            let connection = graceful.watch(protocol.serve_connection(socket, answer));
-            let mut cut_off = cut_off_seen.clone();
+            let connection = protocol.serve_connection(socket, answer);
+            let (mut cut_off, mut stopping, open) = (cut_off_seen.clone(), stopping_seen.clone(), open.clone());
             tokio::spawn(async move {
-                tokio::select! {
-                    ended = connection => if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection of the admin API ended");
-                    },
-                    _ = cut_off.changed() => {}
+                let _open = open;
+                let mut connection = pin!(connection);
+                let mut late = pin!(tokio::time::sleep(limits.stranger_timeout));
+                let (mut is_known, mut is_evicted, mut is_stopping) = (false, false, false);
+                loop {
+                    tokio::select! {
+                        ended = &mut connection => {
+                            if let Err(error) = ended {
+                                tracing::debug!(%error, "a connection of the admin API ended");
+                            }
+                            break;
+                        }
+                        _ = cut_off.changed() => break,
+                        _ = stopping.changed(), if !is_stopping => {
+                            is_stopping = true;
+                            connection.as_mut().graceful_shutdown();
+                        }
+                        was_strangers = place.evicted(), if !is_evicted => {
+                            if was_strangers {
+                                break;
+                            }
+                            is_evicted = true;
+                            connection.as_mut().graceful_shutdown();
+                            late.as_mut().reset(Instant::now() + EVICTED_MAX);
+                        }
+                        () = &mut late, if is_evicted || !is_known => {
+                            if is_evicted || place.is_strangers() {
+                                break;
+                            }
+                            is_known = true;
+                        }
+                    }
                 }
-                drop(place);
             });
         }
+        drop(open);
         drop(self.listener);
         // Ends the logs that are followed.
         drop(running);
         let finished = async {
             // All places are free when no action goes on.
             let _ = actions.acquire_many(ACTIONS_MAX).await;
-            graceful.shutdown().await;
+            drop(stopping);
+            let _ = none_open.recv().await;
         };
         if tokio::time::timeout(limits.grace, finished).await.is_err() {
             tracing::warn!("actions of admins were cut off when their time to finish was over");
@@ -173,11 +223,10 @@ impl AdminServer {
     }
 }
 
-/// The next connection, once there is a place for it. `None` after an error that passes.
-async fn accept(listener: &Listener, places: &Arc<Semaphore>) -> Option<(Stream, Who, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
+/// The next connection. `None` after an error that passes.
+async fn accept(listener: &Listener) -> Option<(Stream, Who)> {
     match listener.accept().await {
-        Ok((stream, who)) => Some((stream, who, place)),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection of an admin");
             // Most likely out of descriptors: they come back when connections end.

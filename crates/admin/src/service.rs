@@ -24,6 +24,7 @@ use crate::allowance::{ACTIONS_OF_TENANTS_AT_ONCE_MAX, Allowances, Asks, Request
 use crate::audit::{AuditLog, Credential, Entry, Phase, Who, now_ms};
 use crate::body;
 use crate::caller::Caller;
+use crate::connections::{Connection, Held};
 use crate::given::{Given, GivenBody, Named, check_json, names_of};
 use crate::guard::{self, Guard};
 use crate::operations::{Answer, Input, Operation, QUESTION_BYTES_MAX, Work};
@@ -130,6 +131,16 @@ impl Service {
             named.caller = Some(caller);
             Ok(place)
         });
+        let connection = request.extensions().get::<Arc<Connection>>().cloned();
+        let (checked, in_progress) = match (checked, connection) {
+            (Ok(place), Some(connection)) => match connection.accept().await {
+                Ok(in_progress) => (Ok(place), Some(in_progress)),
+                Err(problem) => (Err(problem), None),
+            },
+            (checked, _) => (checked, None),
+        };
+        // Until its answer is out, its connection is not closed for another.
+        let held = |answer: Response| answer.map(|body| Held { body, _request: in_progress }.boxed_unsync());
         let work = match checked {
             Err(problem) => Err(problem),
             Ok(place) => match self.given_in_turn(operation, request, place.as_ref()).await {
@@ -151,20 +162,20 @@ impl Service {
                 {
                     record.refused(&problem).await;
                 }
-                return refuse_to(caller.as_ref(), problem);
+                return held(refuse_to(caller.as_ref(), problem));
             }
         };
         if !operation.changes {
-            return match finished(work.answer).await {
+            return held(match finished(work.answer).await {
                 Ok(answer) => self.respond(answer, caller, place.map(|(place, _)| place)),
                 Err(problem) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
-            };
+            });
         }
         // In a task of its own: a client that goes away does not cut off what was begun, nor what is told of it.
         let (places, admin, asker) = (self.places.clone(), self.admin.clone(), caller.clone());
         let done = tokio::spawn(async move {
             let of_tenants = match &place {
-                Some((place, _)) => place.action().await,
+                Some((place, _)) => Some(place.action().await),
                 None => None,
             };
             let action = places.acquire_owned().await.map_err(|_| stopping())?;
@@ -177,11 +188,11 @@ impl Service {
             drop((action, of_tenants, place));
             done
         });
-        match done.await {
+        held(match done.await {
             Ok(Ok(answer)) => self.respond(answer, caller, None),
             Ok(Err(problem)) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
             Err(_) => refuse(&failed()),
-        }
+        })
     }
 
     /// The query and the body. One about a release, of a tenant, waits for its turn, and has it until that is dropped.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use isomer_admin::AdminLimits;
+use isomer_api::Role;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::fake::line;
 use crate::served::{PATIENCE, Served, answer_of};
@@ -108,14 +110,32 @@ async fn a_client_that_does_not_read_is_cut_off() {
     drop(deaf);
 }
 
+/// A connection on which this has been sent, and the answer has begun to come.
+async fn after(served: &Served, token: &str, method_and_path: &str) -> TcpStream {
+    let mut stream = served.connect().await;
+    let request = format!("{method_and_path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut first)).await.unwrap().unwrap();
+    stream
+}
+
+async fn read_to_its_end(mut stream: TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // It may be reset.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it is closed");
+    bytes
+}
+
 #[tokio::test]
-async fn connections_beyond_the_limit_wait() {
+async fn a_request_waits_while_all_connections_have_one() {
     let served = Served::with_limits(AdminLimits { connections_max: 2, ..AdminLimits::default() }).await;
-    let kept = [served.connect().await, served.connect().await];
+    let (token, follow) = (served.token_text(), "GET /v1/tenants/acme/apps/shop/logs?lines=0&follow=true");
+    let kept = [after(&served, &token, follow).await, after(&served, &token, follow).await];
+    served.fake.take_asked();
     let mut waits = served.connect().await;
     let request = format!(
-        "GET /v1/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {}\r\n\r\n",
-        served.token_text()
+        "GET /v1/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
     );
     waits.write_all(request.as_bytes()).await.unwrap();
     // Both places are taken, so this can only be answered after one of them was given back.
@@ -124,4 +144,108 @@ async fn connections_beyond_the_limit_wait() {
     assert!(early.is_err() && served.fake.asked().is_empty());
     drop(kept);
     assert_eq!(answer_of(waits).await.status, 200);
+}
+
+#[tokio::test]
+async fn connections_without_a_request_keep_nobody_out() {
+    let limits = AdminLimits {
+        connections_max: 2,
+        strangers_max: 4,
+        // None of them ends for another reason.
+        stranger_timeout: PATIENCE * 10,
+        head_timeout: PATIENCE * 10,
+        ..AdminLimits::default()
+    };
+    let served = Served::with_limits(limits).await;
+    let token = served.token_text();
+    let follow = "GET /v1/tenants/acme/apps/shop/logs?lines=0&follow=true";
+    let mut followed = after(&served, &token, follow).await;
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        // Nothing; half a head; a token that is none.
+        idle.push(served.connect().await);
+        let mut half = served.connect().await;
+        half.write_all(b"GET /v1/status HTTP/1.1\r\n").await.unwrap();
+        idle.push(half);
+        idle.push(after(&served, "none", "GET /v1/status").await);
+    }
+    assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
+    // So it is with those that had a request, and wait for the next.
+    for _ in 0..5 {
+        idle.push(after(&served, &token, "GET /v1/status").await);
+        assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
+    }
+    read_to_its_end(idle.swap_remove(0)).await;
+    let had_one = read_to_its_end(idle.pop().unwrap()).await;
+    assert!(!had_one.is_empty(), "its answer was written first");
+    // One with a request in progress is none of these.
+    served.fake.lines.send(line("still here")).unwrap();
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("still here") {
+        let read = tokio::time::timeout(PATIENCE, followed.read_buf(&mut seen)).await.unwrap().unwrap();
+        assert_ne!(read, 0, "it was closed");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_without_an_accepted_request_ends_soon() {
+    let limits = AdminLimits {
+        stranger_timeout: Duration::from_millis(100),
+        head_timeout: PATIENCE * 10,
+        ..AdminLimits::default()
+    };
+    let served = Served::with_limits(limits).await;
+    let follow = "GET /v1/tenants/acme/apps/shop/logs?lines=0&follow=true";
+    let mut followed = after(&served, &served.token_text(), follow).await;
+    read_to_its_end(served.connect().await).await;
+    read_to_its_end(after(&served, "none", "GET /v1/status").await).await;
+    served.fake.lines.send(line("still here")).unwrap();
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("still here") {
+        let read = tokio::time::timeout(PATIENCE, followed.read_buf(&mut seen)).await.unwrap().unwrap();
+        assert_ne!(read, 0, "it was closed");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_only_drips_is_ended() {
+    let served = Served::with_limits(AdminLimits { body_timeout: Duration::from_millis(500), ..quick() }).await;
+    let mut slow = served.connect().await;
+    let head = format!(
+        "PUT /v1/blobs/{} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-length: 1000000\r\n\r\n",
+        "0".repeat(64),
+        served.token_text()
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let (mut reads, mut writes) = slow.into_split();
+    // Each byte comes long before the next has to.
+    let dripping = tokio::spawn(async move {
+        while writes.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let mut first = [0; 12];
+    tokio::time::timeout(PATIENCE, reads.read_exact(&mut first)).await.expect("it is ended").unwrap();
+    assert_eq!(&first, b"HTTP/1.1 400");
+    drop(reads);
+    tokio::time::timeout(PATIENCE, dripping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn tenants_that_follow_all_they_may_leave_the_next_one_something() {
+    let served = Served::tcp().await;
+    let mut followed = Vec::new();
+    for tenant in 0..10 {
+        for number in 0..2 {
+            let token = served.tenant_token(&format!("t{tenant}"), &format!("n{number}"), Role::Read).await;
+            for _ in 0..12 {
+                let path = format!("GET /v1/tenants/t{tenant}/apps/shop/logs?lines=0&follow=true");
+                followed.push(after(&served, &token, &path).await);
+            }
+        }
+    }
+    let token = served.tenant_token("late", "desk", Role::Read).await;
+    assert_eq!(served.ask_with(&token, "GET", "/v1/tenants/late", "").await.status, 200);
+    assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
+    drop(followed);
 }
