@@ -271,7 +271,7 @@ impl Record {
             Self::Output { component, stream, request, line } => {
                 let name = style(colour_of(component));
                 let mark = if *stream == Stream::Stderr { "!" } else { "|" };
-                let request = request.map_or_else(String::new, |id| format!(" {dim}{}{dim:#}", short(id)));
+                let request = request.map_or_else(String::new, |id| format!(" {dim}{id}{dim:#}"));
                 write!(text, "{name}{component}{name:#}{request} {mark} {}", escaped(line))
             }
             Self::Access(access) => {
@@ -289,7 +289,7 @@ impl Record {
                     access.method,
                     escaped(&access.target),
                     size(access.body_bytes),
-                    short(access.id),
+                    access.id,
                 )
                 .and_then(|()| match &access.cut_off {
                     Some(why) => {
@@ -332,11 +332,6 @@ impl Record {
 /// A call stack, a frame a line.
 fn write_frames(text: &mut String, frames: &[String]) -> std::fmt::Result {
     frames.iter().enumerate().try_for_each(|(number, frame)| write!(text, "\n    {number:>3}: {}", escaped(frame)))
-}
-
-/// The first half is enough to tell requests on a screen apart.
-fn short(id: RequestId) -> String {
-    id.to_string()[..8].to_owned()
 }
 
 fn colour_of_status(status: u16) -> Style {
@@ -385,7 +380,7 @@ mod tests {
     fn a_guest_cannot_write_to_the_terminal() {
         let at = UNIX_EPOCH + Duration::from_millis(3_723_004);
         let text = output("a\u{1b}[2Jb\rc").to_text(at, None, false);
-        assert_eq!(text, "01:02:03.004 cart 12345678 | a\\u{1b}[2Jb\\rc");
+        assert_eq!(text, "01:02:03.004 cart 123456789abcdef0 | a\\u{1b}[2Jb\\rc");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     serve: ServeFlags,
     /// Run only this group of the shape. The others run elsewhere; `--config FILE` names the node file with their addresses and with this
     /// group's own settings.
-    #[arg(long, value_name = "GROUP", requires = "config")]
+    #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     #[command(flatten)]
     values: ValueFlags,
