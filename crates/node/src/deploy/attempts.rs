@@ -18,14 +18,14 @@ pub(crate) struct Attempts(Arc<Mutex<Counts>>);
 
 /// A deployment that brings a revision into service, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Attempt {
+struct Attempt {
     counts: Arc<Mutex<Counts>>,
     revision: RevisionId,
 }
 
 impl Attempts {
     /// Waits while another one of the revision is being removed. Blocks.
-    pub(super) fn begin(&self, revision: &RevisionId) -> Attempt {
+    fn begin(&self, revision: &RevisionId) -> Attempt {
         *lock(&self.0).entry(revision.clone()).or_default() += 1;
         Attempt { counts: self.0.clone(), revision: revision.clone() }
     }
@@ -60,9 +60,25 @@ fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
 }
 
 impl Host {
+    /// Does `work`, which brings a revision into service, and clears up if it is refused.
+    pub(super) async fn attempt<T>(
+        self: &Arc<Self>,
+        revision: RevisionId,
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let host = self.clone();
+        let attempt = self.blocking(move || Ok(host.attempts.begin(&revision))).await?;
+        let done = work.await;
+        if let Err(problem) = &done {
+            let (host, problem) = (self.clone(), problem.clone());
+            self.blocking(move || Ok(host.clear_up(attempt, &problem))).await?;
+        }
+        done
+    }
+
     /// Removes what was laid out for a revision that no app has, after `problem`. Where the node itself failed it is not known whether some app has
     /// it: then `sweep` removes it. Blocks.
-    pub(super) fn clear_up(&self, attempt: Attempt, problem: &Problem) {
+    fn clear_up(&self, attempt: Attempt, problem: &Problem) {
         if !matches!(problem.kind, ProblemKind::Refused | ProblemKind::Quota) {
             return;
         }

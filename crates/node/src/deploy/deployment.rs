@@ -180,14 +180,7 @@ impl Host {
 
     /// All steps, and after one that refuses the revision, removing what was laid out for it.
     async fn bring(self: &Arc<Self>, bringing: Bringing) -> Result<Deployed, Problem> {
-        let (host, revision) = (self.clone(), bringing.revision.clone());
-        let attempt = self.blocking(move || Ok(host.attempts.begin(&revision))).await?;
-        let brought = self.carry_out(bringing).await;
-        if let Err(problem) = &brought {
-            let (host, problem) = (self.clone(), problem.clone());
-            self.blocking(move || Ok(host.clear_up(attempt, &problem))).await?;
-        }
-        brought
+        self.attempt(bringing.revision.clone(), self.carry_out(bringing)).await
     }
 
     /// All steps. Nothing of the app has changed if one of them fails.
@@ -369,11 +362,7 @@ impl Host {
     pub(crate) fn refused_by_state(&self, error: StateError) -> Problem {
         match &error {
             StateError::TooManyApps { tenant, .. } => self.tenancy.refuse_app(tenant),
-            StateError::NoRoom { tenant, .. } => {
-                if let Some(storage) = self.storage(tenant) {
-                    storage.refuse();
-                }
-            }
+            StateError::NoRoom { tenant, .. } => self.refuse_storage(tenant),
             _ => {}
         }
         problems::of_state(error)

@@ -287,6 +287,13 @@ impl Host {
         self.resources.charge(tenant, &self.state);
     }
 
+    /// Counts a deployment that was refused as the tenant's storage is used up.
+    pub(crate) fn refuse_storage(&self, tenant: &TenantName) {
+        if let Some(storage) = self.storage(tenant) {
+            storage.refuse();
+        }
+    }
+
     /// The most that a tenant's revisions may be charged with now. Blocks.
     pub(crate) fn charges_max(&self, tenant: &TenantName) -> u64 {
         let Some(resources) = self.resources.get(tenant) else { return u64::MAX };
