@@ -39,7 +39,7 @@ struct Create {
     /// tokens, removing apps).
     #[arg(long, value_name = "ROLE")]
     role: Role,
-    /// How long it opens something, as `30d` or `12h`. Without this, until it is revoked.
+    /// How long it is valid, as `30d` or `12h` [default: until it is revoked].
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     expires: Option<Duration>,
     /// Write it to this new file instead of standard output.

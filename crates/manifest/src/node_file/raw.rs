@@ -49,7 +49,7 @@ pub(crate) struct RawHost {
     /// Its data directory.
     #[schemars(extend("examples" = ["/var/lib/isomer"]))]
     pub(crate) data: Option<Spanned<PathText>>,
-    /// How long requests that run may go on when the node is told to stop.
+    /// How long running requests may take when the node is told to stop.
     #[schemars(extend("default" = "30s"))]
     pub(crate) grace: Option<Spanned<DurationText>>,
 }
@@ -116,7 +116,7 @@ pub(crate) struct RawAdmin {
     #[schemars(required)]
     #[schemars(extend("examples" = ["127.0.0.1:7171"]))]
     pub(crate) listen: Option<Spanned<AddressText>>,
-    /// Listen on an address that others reach. The admin API speaks without encryption: whoever can read the connection has the token.
+    /// Listen on an address that others reach. The admin API is not encrypted: anyone who can read the connection gets the token.
     #[serde(default)]
     pub(crate) remote: bool,
     /// Names under which it may be asked, beside addresses and `localhost`: those of a proxy in front of it.
