@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use isomer_manifest::{App, ComponentName, Diagnostic, Grants, MANIFEST_FILE, SourceFile};
+use isomer_manifest::{App, ComponentName, Diagnostic, Grants, MANIFEST_FILE, SourceFile, Span};
 use isomer_node::revision::Components;
-use isomer_toolchain::{BuildError, Built, Profile, Progress as BuildProgress, build_app_as};
+use isomer_toolchain::{BuildError, Built, Profile, Progress as BuildProgress, build_app_as, missing_sources};
 
 use crate::console::Console;
 use crate::fail::Fail;
@@ -96,31 +96,82 @@ impl AppDir {
     }
 
     /// Brings all components up to date.
+    ///
+    /// # Errors
+    /// When a source is missing (then nothing is built), when one cannot be built, or when the manifest names a folder of migrations that is
+    /// not there (afterwards: a command may make it).
     pub(crate) fn build_as(&self, profile: Profile, console: &Console) -> Result<Vec<Built>, Fail> {
+        let missing = missing_sources(&self.app, &self.dir);
+        if !missing.is_empty() {
+            let missing = missing.iter().filter_map(|error| self.missing_source(error)).collect();
+            return Err(Fail::manifest(missing, &self.source));
+        }
         let progress = console.progress();
         progress.step("looking at the components");
         let mut report = |step: BuildProgress<'_>| match step {
             BuildProgress::Step(text) => progress.step(text),
             BuildProgress::Output(text) => progress.line(text),
         };
-        build_app_as(&self.app, &self.dir, profile, &mut report).map_err(|error| self.not_built(error))
+        let built = build_app_as(&self.app, &self.dir, profile, &mut report).map_err(|error| self.not_built(error))?;
+        self.check_migrations()?;
+        Ok(built)
     }
 
-    /// Why the components are not up to date. A source that is not there is the manifest's mistake, and is told with its place.
+    /// A store whose migrations are not there would be opened without its tables.
+    fn check_migrations(&self) -> Result<(), Fail> {
+        let mut found = Vec::new();
+        for (name, store) in &self.app.sql {
+            let Some(folder) = &store.migrations else { continue };
+            let folder = self.dir.join(folder);
+            if !folder.is_dir() {
+                let problem = if folder.exists() { "is no folder" } else { "is not there" };
+                found.push(
+                    Diagnostic::error(format!("the migrations of the SQL store `{name}`: `{}` {problem}", folder.display()))
+                        .code("missing-folder")
+                        .at(store.migrations_at, "")
+                        .hint("make the folder, with its `.sql` files, or correct `migrations`, which is relative to isomer.toml"),
+                );
+            }
+        }
+        if found.is_empty() { Ok(()) } else { Err(Fail::manifest(found, &self.source)) }
+    }
+
+    /// Why the components are not up to date. A source that is not there is the manifest's mistake, and is told with its place; so is a command
+    /// that fails, which need not be one.
     fn not_built(&self, error: BuildError) -> Fail {
+        if let Some(finding) = self.missing_source(&error) {
+            return Fail::manifest(vec![finding], &self.source);
+        }
         let hints = error.hints();
-        let (component, found) = match &error {
+        match &error {
+            BuildError::Command { component, .. } => {
+                let finding =
+                    Diagnostic::error(error.to_string()).code("command-failed").at(self.source_at(component), "");
+                let finding = hints.into_iter().fold(finding, Diagnostic::hint);
+                Fail::Located(vec![finding.in_source(&self.source)])
+            }
+            _ => Fail::hinted(error, hints),
+        }
+    }
+
+    /// The finding about a source that is not there, if the error is one.
+    fn missing_source(&self, error: &BuildError) -> Option<Diagnostic> {
+        let (component, found) = match error {
             BuildError::NoFile { component, .. } => (component, None),
             // Where there is no package at all, Cargo has nothing to add.
             BuildError::NoPackage { component, dir, output } => {
                 (component, dir.join("Cargo.toml").is_file().then_some(output.trim()))
             }
-            _ => return Fail::hinted(error, hints),
+            _ => return None,
         };
-        let at = self.app.components.get(component).map(|component| component.source.span).unwrap_or_default();
-        let finding = Diagnostic::error(error.to_string()).code("missing-source").at(at, "");
+        let finding = Diagnostic::error(error.to_string()).code("missing-source").at(self.source_at(component), "");
         let finding = found.filter(|text| !text.is_empty()).into_iter().fold(finding, Diagnostic::note);
-        Fail::manifest(vec![hints.into_iter().fold(finding, Diagnostic::hint)], &self.source)
+        Some(error.hints().into_iter().fold(finding, Diagnostic::hint))
+    }
+
+    /// Where the source of a component stands in the manifest.
+    fn source_at(&self, component: &ComponentName) -> Span {
+        self.app.components.get(component).map(|component| component.source.span).unwrap_or_default()
     }
 }
 

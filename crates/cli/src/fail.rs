@@ -27,6 +27,8 @@ pub(crate) enum Fail {
     Usage(anyhow::Error),
     /// The manifest (or the plan made from it) is wrong, with places.
     Manifest(Vec<Diagnostic>),
+    /// What the manifest names did not work, with places. The manifest itself may be right.
+    Located(Vec<Diagnostic>),
     /// What another process of this program had to say of its end.
     Said {
         /// Rendered already.
@@ -92,6 +94,7 @@ impl Fail {
             Self::Error(error) => (renderer.error(error.as_ref()), FAILED),
             Self::Usage(error) => (renderer.error(error.as_ref()), USAGE),
             Self::Manifest(findings) => (renderer.diagnostics(findings), USAGE),
+            Self::Located(findings) => (renderer.diagnostics(findings), FAILED),
             Self::Said { text, code } => (text.clone(), *code),
             Self::Exit(code) => (String::new(), *code),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ComponentName, StoreName, kebab};
-use crate::source::Spanned;
+use crate::source::{Span, Spanned};
 
 /// The shape that every app has: all components in one group.
 pub const MONOLITH: &str = "monolith";
@@ -276,6 +276,9 @@ pub enum SecretSource {
 pub struct SqlStore {
     /// `migrations = "DIR"`: `.sql` files, applied once each, in the order of their names.
     pub migrations: Option<PathBuf>,
+    /// Where `migrations` stands in the manifest.
+    #[serde(skip)]
+    pub migrations_at: Span,
     /// `statement_timeout = "5s"`.
     pub statement_timeout: Option<Duration>,
 }

@@ -109,6 +109,26 @@ pub fn build_app_as(
     Ok(builder.built)
 }
 
+/// Sources that are not there, in the order of the components: folders without a Cargo package, and files. A file that a command of another
+/// component may make is none of them.
+pub fn missing_sources(app: &App, app_dir: &Path) -> Vec<BuildError> {
+    let sources = || app.components.iter().map(|(name, component)| (name, &component.source.value));
+    let has_command = sources().any(|(_, source)| matches!(source, Source::Command { .. }));
+    let missing = sources().filter_map(|(name, source)| match source {
+        Source::Cargo(dir) => {
+            let (component, dir) = (name.clone(), app_dir.join(dir));
+            let is_missing = !dir.join("Cargo.toml").exists();
+            is_missing.then(|| BuildError::NoPackage { component, dir, output: String::new() })
+        }
+        Source::Wasm(wasm) if !has_command => {
+            let (component, path) = (name.clone(), app_dir.join(wasm));
+            (!path.is_file()).then(|| BuildError::NoFile { component, path, made_by: None })
+        }
+        Source::Wasm(_) | Source::Command { .. } => None,
+    });
+    missing.collect()
+}
+
 /// The toolchain of this process: looking for it starts programs, which a development server would do for each edit.
 fn toolchain(chosen: Option<Origin>, report: Reporter<'_>) -> Result<GuestToolchain, BuildError> {
     static FOUND: Mutex<Option<(Option<Origin>, GuestToolchain)>> = Mutex::new(None);

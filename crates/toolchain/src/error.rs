@@ -237,7 +237,12 @@ impl BuildError {
                         .to_owned(),
                 ]
             }
-            Self::Cargo { .. } | Self::Dependency { .. } | Self::Command { .. } | Self::Path(_) => Vec::new(),
+            Self::Command { output, .. } => {
+                let printed =
+                    if output.trim().is_empty() { "it printed nothing" } else { "what it printed stands above" };
+                vec![format!("{printed}; a shell runs it in the folder of isomer.toml")]
+            }
+            Self::Cargo { .. } | Self::Dependency { .. } | Self::Path(_) => Vec::new(),
         }
     }
 

@@ -24,7 +24,7 @@ mod record;
 mod variables;
 mod watch;
 
-pub use build::{Built, build_app, build_app_as, clean};
+pub use build::{Built, build_app, build_app_as, clean, missing_sources};
 pub use error::{BuildError, PathError, ToolchainError};
 pub use guest::{GuestToolchain, Origin, TARGET};
 pub use process::{Progress, Reporter, run};

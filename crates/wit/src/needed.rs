@@ -3,9 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use wit_parser::{PackageName, SourceMap, UnresolvedPackageGroup};
+use wit_parser::{AstItem, PackageName, SourceMap, UnresolvedPackageGroup};
 
 use crate::{Package, packages};
+
+/// Namespaces of which all packages are the platform's, or stand in the app's `wit/deps`.
+const NAMESPACES: [&str; 2] = ["isomer", "wasi"];
+
+/// Names that are longer are not compared with others.
+const NEAR_BYTES_MAX: usize = 64;
 
 /// Why it cannot be said what an app needs.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +23,35 @@ pub enum NeedError {
         /// What the parser says, with its place.
         problem: String,
     },
+    /// The platform has no such package, and nobody else has brought it.
+    #[error("{place}: there is no package `{wanted}`")]
+    NoPackage {
+        /// Where it is used: file, line and column.
+        place: String,
+        /// The package.
+        wanted: String,
+        /// What was meant, perhaps.
+        near: Option<String>,
+    },
+    /// The package has no such interface or world.
+    #[error("{place}: `{package}` has no {kind} `{name}`")]
+    NoItem {
+        /// Where it is used: file, line and column.
+        place: String,
+        /// The package.
+        package: String,
+        /// `interface` or `world`.
+        kind: &'static str,
+        /// What it does not have.
+        name: String,
+        /// What it has of this kind.
+        has: Vec<String>,
+    },
     /// The platform has the package in other versions only.
-    #[error("`{wanted}` is used, and the platform has {}", list(has))]
+    #[error("{place}: `{wanted}` is used, and the platform has {}", list(has))]
     OtherVersion {
+        /// Where it is used: file, line and column.
+        place: String,
         /// The package.
         wanted: String,
         /// The package in the versions that there are.
@@ -32,6 +64,15 @@ impl NeedError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Text { .. } => None,
+            Self::NoPackage { near: Some(near), .. } => Some(format!("did you mean `{near}`?")),
+            Self::NoPackage { near: None, .. } => Some(
+                "`isomer wit --list` names those of the platform; a package of others belongs into wit/deps".to_owned(),
+            ),
+            Self::NoItem { name, has, .. } => match nearest(name, has.iter().map(String::as_str)) {
+                Some(near) => Some(format!("did you mean `{near}`?")),
+                None if has.is_empty() => None,
+                None => Some(format!("it has {}", list(has))),
+            },
             Self::OtherVersion { has, .. } => Some(format!("write {}", list(has))),
         }
     }
@@ -41,7 +82,7 @@ impl NeedError {
 /// what it uses is needed, and what it has is not.
 ///
 /// # Errors
-/// When a file is no WIT, or a package is wanted in a version that there is not.
+/// When a file is no WIT, or a package, a version of it, or one of its interfaces or worlds is wanted that there is not.
 pub fn needed(wit: &Path) -> Result<Vec<&'static Package>, NeedError> {
     let mut wanted: BTreeSet<PackageName> = BTreeSet::new();
     let mut given: BTreeSet<PackageName> = BTreeSet::new();
@@ -57,35 +98,85 @@ pub fn needed(wit: &Path) -> Result<Vec<&'static Package>, NeedError> {
         }
     }
     given.extend(roots.iter().flat_map(|group| group.names()));
-    let mut left: Vec<PackageName> = roots.iter().flat_map(|group| group.uses()).collect();
+    let mut left: Vec<Use> = roots.iter().flat_map(Group::uses).collect();
     let mut found = BTreeMap::new();
-    while let Some(name) = left.pop() {
-        if given.contains(&name) || !wanted.insert(name.clone()) {
+    while let Some(used) = left.pop() {
+        if given.contains(&used.package) {
             continue;
         }
-        if let Some(package) = package(&name)? {
-            left.extend(
-                parse(package.files.iter().map(|file| (PathBuf::from(file.name), file.text.to_owned())))?.uses(),
-            );
+        let Some(package) = package(&used)? else { continue };
+        let text = parse(package.files.iter().map(|file| (PathBuf::from(file.name), file.text.to_owned())))?;
+        used.check(package, &text)?;
+        if wanted.insert(used.package) {
+            left.extend(text.uses());
             found.insert((package.name, package.version), package);
         }
     }
     Ok(found.into_values().collect())
 }
 
-/// The platform's package of this name; none where it has none. What is not the platform's is for others to bring.
-fn package(name: &PackageName) -> Result<Option<&'static Package>, NeedError> {
+/// The platform's package that is used; none where it has none. What is not the platform's is for others to bring.
+fn package(used: &Use) -> Result<Option<&'static Package>, NeedError> {
+    let name = &used.package;
     let of_name = format!("{}:{}", name.namespace, name.name);
     let version = name.version.as_ref().map(ToString::to_string);
     let known: Vec<&Package> = packages().iter().filter(|package| package.name == of_name).collect();
     let exact = known.iter().find(|package| version.as_deref() == Some(package.version));
     match exact {
         Some(package) => Ok(Some(package)),
-        None if known.is_empty() => Ok(None),
+        None if known.is_empty() && !NAMESPACES.contains(&name.namespace.as_str()) => Ok(None),
+        None if known.is_empty() => {
+            Err(NeedError::NoPackage { place: used.place(), wanted: name.to_string(), near: near_package(&name.name) })
+        }
         None => Err(NeedError::OtherVersion {
+            place: used.place(),
             wanted: name.to_string(),
             has: known.iter().map(|package| package.id()).collect(),
         }),
+    }
+}
+
+/// The platform's package with a name like this one, in whichever namespace.
+fn near_package(name: &str) -> Option<String> {
+    let names = || packages().iter().filter_map(|package| Some((package.name, package.name.split_once(':')?.1)));
+    let near = nearest(name, names().map(|(_, name)| name))?;
+    names().find(|(_, name)| *name == near).map(|(package, _)| package.to_owned())
+}
+
+/// What a package's text uses of another package.
+struct Use {
+    package: PackageName,
+    items: Vec<Item>,
+}
+
+/// An interface or world of another package.
+struct Item {
+    name: String,
+    is_world: bool,
+    place: String,
+}
+
+impl Use {
+    /// Where it is used first.
+    fn place(&self) -> String {
+        self.items.first().map(|item| item.place.clone()).unwrap_or_default()
+    }
+
+    /// Returns an error if the package does not have all that is used of it.
+    fn check(&self, package: &Package, text: &Group) -> Result<(), NeedError> {
+        for item in &self.items {
+            let has = if item.is_world { text.worlds() } else { text.interfaces() };
+            if !has.contains(&item.name) {
+                return Err(NeedError::NoItem {
+                    place: item.place.clone(),
+                    package: package.id(),
+                    kind: if item.is_world { "world" } else { "interface" },
+                    name: item.name.clone(),
+                    has,
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -97,11 +188,34 @@ impl Group {
         std::iter::once(&self.0.main).chain(&self.0.nested).map(|package| package.name.clone())
     }
 
-    /// The packages that it refers to and does not have.
-    fn uses(&self) -> Vec<PackageName> {
+    /// What it refers to and does not have.
+    fn uses(&self) -> Vec<Use> {
         let own: BTreeSet<PackageName> = self.names().collect();
-        let all = std::iter::once(&self.0.main).chain(&self.0.nested);
-        all.flat_map(|package| package.foreign_deps.keys().cloned()).filter(|name| !own.contains(name)).collect()
+        let mut uses = Vec::new();
+        for package in std::iter::once(&self.0.main).chain(&self.0.nested) {
+            for (name, items) in package.foreign_deps.iter().filter(|(name, _)| !own.contains(*name)) {
+                let items = items.iter().map(|(name, (item, _))| {
+                    let (is_world, span) = match *item {
+                        AstItem::Interface(id) => (false, package.interfaces[id].span),
+                        AstItem::World(id) => (true, package.worlds[id].span),
+                    };
+                    Item { name: name.clone(), is_world, place: self.0.source_map.render_location(span) }
+                });
+                uses.push(Use { package: name.clone(), items: items.collect() });
+            }
+        }
+        uses
+    }
+
+    /// The names of the main package's interfaces; those of other packages have none here.
+    fn interfaces(&self) -> Vec<String> {
+        self.0.main.interfaces.iter().filter_map(|(_, interface)| interface.name.clone()).collect()
+    }
+
+    /// The names of the main package's worlds.
+    fn worlds(&self) -> Vec<String> {
+        let names = self.0.main.worlds.iter().map(|(_, world)| world.name.clone());
+        names.filter(|name| !name.is_empty()).collect()
     }
 }
 
@@ -138,4 +252,15 @@ fn parse(files: impl IntoIterator<Item = (PathBuf, String)>) -> Result<Group, Ne
 fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     quoted.join(" or ")
+}
+
+/// The one of `candidates` that was meant, if one is near: as `isomer_manifest::nearest`, which this crate must not know.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = (name.chars().count() / 3).max(1);
+    candidates
+        .filter(|candidate| name.len().max(candidate.len()) <= NEAR_BYTES_MAX)
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
 }

@@ -81,8 +81,44 @@ fn a_version_that_there_is_not_is_told_with_those_that_there_are() {
         .expect("written");
     let error = needed(dir.path()).expect_err("there is no such version");
     assert!(error.to_string().contains("`wasi:keyvalue@0.2.0-draft2`"), "{error}");
+    assert!(error.to_string().contains("a.wit:2:32: "), "{error}");
     fs::write(dir.path().join("a.wit"), "package my:app;\nworld {").expect("written");
     assert!(needed(dir.path()).expect_err("no WIT").to_string().contains("a.wit"));
+}
+
+#[test]
+fn names_that_the_platform_does_not_have_are_told_with_their_place() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (line, said, hint) in [
+        (
+            "import isomer:sql/stor@0.1.0;",
+            "a.wit:3:21: `isomer:sql@0.1.0` has no interface `stor`",
+            "did you mean `store`?",
+        ),
+        (
+            "import isomer:sql/sqlite@0.1.0;",
+            "a.wit:3:21: `isomer:sql@0.1.0` has no interface `sqlite`",
+            "it has `types` or `store`",
+        ),
+        (
+            "import isomer:sqlx/store@0.1.0;",
+            "a.wit:3:22: there is no package `isomer:sqlx@0.1.0`",
+            "did you mean `isomer:sql`?",
+        ),
+        ("import wasi:nn/graph@0.1.0;", "there is no package `wasi:nn@0.1.0`", "`isomer wit --list`"),
+        ("include isomer:sql/imprts@0.1.0;", "`isomer:sql@0.1.0` has no world `imprts`", "did you mean `imports`?"),
+    ] {
+        let text = format!("package my:app;\nworld w {{\n  {line}\n}}\n");
+        fs::write(dir.path().join("a.wit"), text).expect("written");
+        let error = needed(dir.path()).expect_err(line);
+        assert!(error.to_string().contains(said), "{line}: {error}");
+        assert!(error.hint().is_some_and(|it| it.contains(hint)), "{line}: {:?}", error.hint());
+    }
+    // Whatever has another namespace is for others to bring.
+    let text = "package my:app;\nworld w { import acme:sql/store; include wasi:config/imports@0.2.0-rc.1; }\n";
+    fs::write(dir.path().join("a.wit"), text).expect("written");
+    let found: Vec<String> = needed(dir.path()).expect("needed").into_iter().map(Package::id).collect();
+    assert_eq!(found, ["wasi:config@0.2.0-rc.1"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use isomer_display::size;
 use isomer_toolchain::Built;
 use serde_json::{Value, json};
 
-use crate::app_dir::AppDir;
+use crate::app_dir::{self, AppDir};
 use crate::console::{Console, print};
 use crate::fail::Fail;
 
@@ -57,12 +57,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
 
 fn table(sized: &[(&Built, u64)]) -> String {
     let widest = sized.iter().map(|(built, _)| built.component.as_str().len()).max().unwrap_or(0);
+    let paths: Vec<String> = sized.iter().map(|(built, _)| app_dir::shown(&built.wasm_path)).collect();
+    let longest = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
-    for (built, bytes) in sized {
+    for ((built, bytes), path) in sized.iter().zip(&paths) {
         let name = built.component.as_str();
         let state = if built.changed { "changed" } else { "fresh" };
         let took = built.took.map(seconds).unwrap_or_default();
-        let line = format!("{name:<widest$}  {:>9}  {state:<7}  {took}", size(*bytes));
+        let line = format!("{name:<widest$}  {:>9}  {state:<7}  {path:<longest$}  {took}", size(*bytes));
         let _ = writeln!(out, "{}", line.trim_end());
     }
     out

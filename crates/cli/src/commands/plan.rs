@@ -8,7 +8,7 @@ use crate::app_dir::{self, AppDir};
 use crate::console::{Console, print};
 use crate::fail::Fail;
 
-/// Explain how an app would run: groups, seams, grants, and what is missing.
+/// Explain how an app would run: groups, seams, grants, and what is missing. Builds what has changed, as `build` does, and changes nothing else.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.

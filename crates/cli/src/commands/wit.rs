@@ -34,7 +34,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     if arguments.list {
         return print(&packages().iter().map(|package| package.id() + "\n").collect::<String>());
     }
-    let wit = app_dir::find(&arguments.path)?.join(WIT);
+    // As a person would write it, for places in messages.
+    let wit = PathBuf::from(app_dir::shown(&app_dir::find(&arguments.path)?.join(WIT)));
     let deps = wit.join("deps");
     let wanted = needed(&wit).map_err(cannot_tell)?;
     let removed = remove_unneeded(&deps, &wanted)?;

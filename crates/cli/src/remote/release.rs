@@ -12,6 +12,7 @@ use bytes::Bytes;
 use isomer_admin::TOKEN_FILE;
 use isomer_api::deploy::PARTS_MAX;
 use isomer_api::{Digest, HostPattern, Part, PartPath, Release};
+use isomer_manifest::Diagnostic;
 use isomer_node::revision::Components;
 use sha2::Digest as _;
 
@@ -84,7 +85,11 @@ fn paths(app: &AppDir) -> Result<Paths, Fail> {
     let mut paths = Paths::default();
     let root = app.dir.canonicalize().with_context(|| format!("cannot open `{}`", app.dir.display()))?;
     for folder in folders {
-        walk(&root, &own(folder)?, &mut paths)?;
+        let own = own(folder)?;
+        if !root.join(&own).is_dir() {
+            return Err(missing(app, folder));
+        }
+        walk(&root, &own, &mut paths)?;
     }
     let hosts = app.app.components.values().flat_map(|component| &component.grants.http);
     for authority in hosts.filter_map(|host| host.value.authority.as_ref()) {
@@ -96,6 +101,17 @@ fn paths(app: &AppDir) -> Result<Paths, Fail> {
         }
     }
     Ok(paths)
+}
+
+/// Why a granted folder that is to be sent cannot be: it is not there. Those of migrations were looked for when the app was built.
+fn missing(app: &AppDir, folder: &Path) -> Fail {
+    let grants = app.app.components.values().flat_map(|component| &component.grants.dirs);
+    let at = grants.filter(|grant| !grant.value.write && grant.value.host == folder).map(|grant| grant.span).next();
+    let finding = Diagnostic::error(format!("the granted folder `{}` is not there", folder.display()))
+        .code("missing-folder")
+        .at(at.unwrap_or_default(), "")
+        .hint("make it, or correct `host`, which is relative to isomer.toml");
+    Fail::manifest(vec![finding], &app.source)
 }
 
 /// A path that the manifest names, which must be one of the app's folder.

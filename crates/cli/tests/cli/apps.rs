@@ -90,6 +90,10 @@ fn wit_writes_the_platforms_packages_once() {
     workspace.write("wit/app.wit", "package my:app;\nworld w { import isomer:secrets/store@0.1.0; }\n");
     let other = workspace.run(&["wit"]);
     assert!(other.contains("removed wit/deps/isomer-sql-0.1.0") && other.contains("isomer-secrets-0.1.0"), "{other}");
+    workspace.write("wit/app.wit", "package my:app;\nworld w { import isomer:sql/stor@0.1.0; }\n");
+    let wrong = workspace.run(&["wit"]);
+    assert!(wrong.starts_with("exit code: 1\n") && wrong.contains("error: wit/app.wit:2:29: "), "{wrong}");
+    assert!(wrong.contains("hint: did you mean `store`?"), "{wrong}");
     let listed = workspace.run(&["wit", "--list"]);
     assert!(listed.contains("wasi:keyvalue@0.2.0-draft2\n"), "{listed}");
 }

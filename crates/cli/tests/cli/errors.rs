@@ -134,6 +134,41 @@ fn source_command_that_fails() {
 }
 
 #[test]
+fn sources_are_all_looked_at_before_a_command_runs() {
+    let more = "\n[components.other]\ncargo = \"udir\"\n\n[components.third]\ncargo = \"vdir\"";
+    let workspace =
+        Workspace::with_manifest(&manifest(&format!("command = \"touch ran; false\"\nwasm = \"hello.wasm\"\n{more}")));
+    let said = workspace.run(&["build"]);
+    assert!(said.starts_with("exit code: 2\n") && said.contains("udir`") && said.contains("vdir`"), "{said}");
+    assert!(said.contains("isomer.toml:11:9") && !workspace.path("ran").exists(), "{said}");
+}
+
+#[test]
+fn source_that_a_command_of_another_component_makes() {
+    let workspace = Workspace::with_manifest(&manifest(
+        "command = \"cp given.wasm hello.wasm; cp given.wasm other.wasm\"\nwasm = \"hello.wasm\"\n\n\
+         [components.other]\nwasm = \"other.wasm\"",
+    ));
+    workspace.guest("http-hello", "given.wasm");
+    let said = workspace.run(&["build"]);
+    assert!(said.starts_with("exit code: 0\n"), "{said}");
+}
+
+#[test]
+fn migrations_that_are_not_there() {
+    let workspace = Workspace::with_manifest(&manifest(
+        "wasm = \"hello.wasm\"\ngrants = { sql = [\"s\"] }\n\n[sql.s]\nmigrations = \"nodir\"",
+    ));
+    workspace.guest("http-hello", "hello.wasm");
+    let plan = workspace.run(&["plan"]);
+    for arguments in [&["run", "--listen", "127.0.0.1:0"][..], &["deploy"]] {
+        let said = workspace.run(arguments);
+        assert!(said.starts_with("exit code: 2\n") && said.contains("isomer.toml:11:14"), "{arguments:?}: {said}");
+    }
+    assert_run!(workspace, plan);
+}
+
+#[test]
 fn source_command_that_is_killed() {
     // As the system does it where memory runs out: the command itself, or the last one of the shell's.
     for (command, ended) in [
@@ -158,6 +193,8 @@ fn granted_directory_that_is_not_there() {
         "wasm = \"hello.wasm\"\ngrants = { dirs = [{ host = \"nowhere\", guest = \"/data\" }] }",
     ));
     workspace.guest("dirs-probe", "hello.wasm");
+    let deploy = workspace.run(&["deploy"]);
+    assert!(deploy.starts_with("exit code: 2\n") && deploy.contains("isomer.toml:8:20"), "{deploy}");
     assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0"]));
 }
 

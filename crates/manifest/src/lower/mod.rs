@@ -103,12 +103,21 @@ impl Lowering<'_> {
         if let Some(written) = raw.version {
             match written.value.0.parse() {
                 Ok(parsed) => version = parsed,
-                Err(error) => self.report(
-                    Diagnostic::error(format!("`{}` is not a version: {error}", written.value.0))
+                Err(error) => {
+                    let text = &written.value.0;
+                    let longer = [".0", ".0.0"].map(|end| format!("{text}{end}"));
+                    let meant = longer.into_iter().find(|text| text.parse::<semver::Version>().is_ok());
+                    // Of one that only lacks numbers, the parser says nothing more.
+                    let problem = if meant.is_some() || text.is_empty() { String::new() } else { error.to_string() };
+                    self.report(
+                        Diagnostic::error(format!(
+                            "`{text}` is not a version: a version has three numbers, for example `0.1.0`"
+                        ))
                         .code("bad-version")
-                        .at(written.span, "")
-                        .hint("a version has three numbers, for example `0.1.0`"),
-                ),
+                        .at(written.span, problem)
+                        .hint_if(meant.map(|meant| format!("write `{meant}`"))),
+                    );
+                }
             }
         }
         let name = raw.name.unwrap_or_else(|| Spanned::unwritten(NameText("app".to_owned())));

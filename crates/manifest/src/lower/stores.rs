@@ -89,6 +89,7 @@ impl Lowering<'_> {
             }
             let timeout = raw.statement_timeout.map(|text| text.map(|text| text.0));
             let store = SqlStore {
+                migrations_at: raw.migrations.as_ref().map(|path| path.span).unwrap_or_default(),
                 migrations: raw.migrations.map(|path| path.value.0.into()),
                 statement_timeout: self.quantity("statement_timeout", timeout, parse_duration),
             };

@@ -88,7 +88,7 @@ pub(super) fn check_folders(app: &App, release: &Release) -> Result<(), Problem>
         {
             let message =
                 format!("the migrations of `{name}` lie in `{}`, outside of the app's folder", folder.display());
-            found.push(Diagnostic::error(message).code("outside-of-folder").in_file().hint(HINT));
+            found.push(Diagnostic::error(message).code("outside-of-folder").at(store.migrations_at, "").hint(HINT));
         }
     }
     if found.is_empty() {

@@ -4,7 +4,8 @@ mod http;
 
 use wasip3::http::types::{ErrorCode, Request, Response};
 
-wit_bindgen::generate!({ path: "../wit", world: "app:greeter/front" });
+// `generate_all`: also of what the world imports from other packages, such as those of the platform in `wit/deps`.
+wit_bindgen::generate!({ path: "../wit", world: "app:greeter/front", generate_all });
 
 use app::greeter::greetings::{self, Refusal};
 

@@ -1,6 +1,7 @@
 //! Makes greetings: implements `app:greeter/greetings`.
 
-wit_bindgen::generate!({ path: "../wit", world: "app:greeter/greeter" });
+// `generate_all`: also of what the world imports from other packages, such as those of the platform in `wit/deps`.
+wit_bindgen::generate!({ path: "../wit", world: "app:greeter/greeter", generate_all });
 
 use exports::app::greeter::greetings::{Guest, Refusal};
 
