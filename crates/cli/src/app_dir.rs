@@ -117,7 +117,7 @@ impl AppDir {
         Ok(built)
     }
 
-    /// A store whose migrations are not there would be opened without its tables.
+    /// Otherwise only the start of the app would find it, without the place.
     fn check_migrations(&self) -> Result<(), Fail> {
         let mut found = Vec::new();
         for (name, store) in &self.app.sql {

@@ -11,16 +11,16 @@ use crate::diagnostic::Diagnostic;
 use crate::source::{SourceFile, Span};
 
 /// Keys and list entries of a file, at all depths.
-pub const ENTRIES_MAX: usize = 4096;
+pub(crate) const ENTRIES_MAX: usize = 4096;
 
 /// Bytes of a key.
-pub const KEY_BYTES_MAX: usize = 256;
+pub(crate) const KEY_BYTES_MAX: usize = 256;
 
 /// Problems that are reported at once.
-pub const FINDINGS_MAX: usize = 100;
+pub(crate) const FINDINGS_MAX: usize = 100;
 
 /// Bytes of each text of a message: what is wrong, what is said at a place, a note, a hint.
-pub const TEXT_BYTES_MAX: usize = 4096;
+pub(crate) const TEXT_BYTES_MAX: usize = 4096;
 
 /// Bytes of a name for which, and among which, a similar one is looked for, and how many are compared.
 pub(crate) const NEAR_BYTES_MAX: usize = 64;
