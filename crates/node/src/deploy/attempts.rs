@@ -71,7 +71,11 @@ impl Host {
         let done = work.await;
         if let Err(problem) = &done {
             let (host, problem) = (self.clone(), problem.clone());
-            self.blocking(move || Ok(host.clear_up(attempt, &problem))).await?;
+            let clear_up = move || {
+                host.clear_up(attempt, &problem);
+                Ok(())
+            };
+            self.blocking(clear_up).await?;
         }
         done
     }
