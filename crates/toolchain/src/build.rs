@@ -122,7 +122,7 @@ pub fn missing_sources(app: &App, app_dir: &Path) -> Vec<BuildError> {
         }
         Source::Wasm(wasm) if !has_command => {
             let (component, path) = (name.clone(), app_dir.join(wasm));
-            (!path.is_file()).then(|| BuildError::NoFile { component, path, made_by: None })
+            (!path.is_file()).then_some(BuildError::NoFile { component, path, made_by: None })
         }
         Source::Wasm(_) | Source::Command { .. } => None,
     });
