@@ -15,9 +15,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("isomer-disk", &["isomer-display"]),
     ("isomer-state", &["isomer-api", "isomer-disk", "isomer-display"]),
     ("isomer-link", &["isomer-display", "isomer-wire"]),
-    ("isomer-plan", &["isomer-manifest", "isomer-wire"]),
+    ("isomer-plan", &["isomer-display", "isomer-manifest", "isomer-wire"]),
     ("isomer-toolchain", &["isomer-display", "isomer-manifest"]),
-    ("isomer-seam", &["isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
+    ("isomer-seam", &["isomer-display", "isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"]),
     (
         "isomer-runtime",
         &["isomer-api", "isomer-disk", "isomer-display", "isomer-manifest", "isomer-plan", "isomer-wire", "isomer-wit"],
