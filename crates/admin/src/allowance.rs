@@ -114,7 +114,7 @@ pub(crate) struct ActionPlace {
     tenant: TenantName,
 }
 
-/// Whether a tenant that has `own` of some places may have one more, `free` of which nobody has: always a first one, and no more than half of what is
+/// Whether a tenant that has `own` of some places may have one more while `free` of them are left: always a first one, and no more than half of what is
 /// left then. So there is something left for the next tenant, whatever those before it have taken.
 fn is_fair(own: u32, free: u32) -> bool {
     free > 0 && (own == 0 || own.saturating_mul(2) < free)

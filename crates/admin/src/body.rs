@@ -73,7 +73,7 @@ fn patience(pace: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
 }
 
 /// The body as it comes. It ends with an error after `bytes_max` bytes, when there is none for as long as `pace`, or when they come slower than
-/// [`UPLOAD_BYTES_PER_SECOND_MIN`]. The time until somebody asks for the next ones does not count.
+/// [`UPLOAD_BYTES_PER_SECOND_MIN`]. The time until the node asks for the next bytes does not count.
 ///
 /// # Errors
 /// When it is said to have more bytes.

@@ -245,7 +245,7 @@ impl Service {
                 let ended = async move {
                     let closed = closed(admin, asker);
                     tokio::select! {
-                        // Nothing is ever sent: it ends when its sender goes away.
+                        // Nothing is ever sent: it ends when its sender is dropped.
                         _ = running.changed() => {}
                         () = closed => {}
                     }

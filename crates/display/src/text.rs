@@ -1,4 +1,4 @@
-//! Text that somebody else wrote, so that a terminal shows it and does not obey it.
+//! Text from outside (guests, clients, other people), made safe to show on a terminal.
 
 /// Returns whether a character, shown on a terminal or in a log, could move the cursor, reorder or hide what stands beside it: control
 /// characters (with those of C1) except the tab, marks and overrides of the direction of writing (Unicode Standard Annex 9), separators of lines and

@@ -1,4 +1,4 @@
-//! How much a file may say, so that reading it takes little time and memory whoever wrote it.
+//! How much a file may say, so that reading it takes little time and memory, also where a hostile tenant wrote it.
 //!
 //! A manifest comes with each deployment, from tenants that may be hostile. Its size is bounded by the admin API; what is checked here
 //! keeps the work and the messages in proportion to that size: some checks compare each entry with all others, and a message repeats the

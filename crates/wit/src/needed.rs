@@ -23,7 +23,7 @@ pub enum NeedError {
         /// What the parser says, with its place.
         problem: String,
     },
-    /// The platform has no such package, and nobody else has brought it.
+    /// Neither the platform nor `wit/deps` has such a package.
     #[error("{place}: there is no package `{wanted}`")]
     NoPackage {
         /// Where it is used: file, line and column.

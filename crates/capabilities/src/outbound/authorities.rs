@@ -18,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::connect;
 
-/// Bytes of a file of authorities that whoever runs the process names: a system's bundle has a tenth of that.
+/// Bytes of a file of authorities that the process's operator names: a system's bundle has a tenth of that.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Bytes of one that an app brings: twice what all public ones take.

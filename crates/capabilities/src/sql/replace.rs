@@ -223,7 +223,7 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Finishes the replacements that lie in the folders `drafts/STORE/NUMBER`, of stores in the folder `sql` that nobody has open: those of a process
+/// Finishes the replacements that lie in the folders `drafts/STORE/NUMBER`, of stores in the folder `sql` that no process has open: those of a process
 /// that was killed meanwhile. Nothing is recorded of them, so a store that has its file was not replaced, and what was to replace it is
 /// removed; one that has none was between the two renames. Blocks.
 ///

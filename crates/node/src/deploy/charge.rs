@@ -5,7 +5,7 @@
 //! the tenant's quota `storage`, from before it is written until no app of the tenant has the revision any more. The first
 //! [`UNCHARGED_BYTES_MAX`] of each revision do not: a tenant whose stores are full has to be able to deploy what makes room in them.
 //!
-//! A limit of its own was rejected: whoever runs a node decides how much of the disk a tenant has by one number.
+//! A limit of its own was rejected: a node's operator decides how much of the disk a tenant has by one number.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
-//! Apps that do not serve although nobody has stopped them: their stores may be half replaced, or it cannot be found out whether they are.
+//! Apps that do not serve although they were not stopped: their stores may be half replaced, or it cannot be found out whether they are.
 //!
-//! They are looked at again by whoever changes one, and every minute; see [`crate::deploy::takeover::finish`].
+//! They are looked at again when one is changed, and every minute; see [`crate::deploy::takeover::finish`].
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -142,7 +142,7 @@ async fn a_client_that_gets_no_body_keeps_no_guest_for_as_long_as_a_stream_may_t
             let answer = connection.ask(Method::HEAD, &target).await;
             assert_eq!((answer.status.as_u16(), answer.text()), (200, ""), "{guest} {lines}");
             let id = node.event("access", |event| event["target"] == target.as_str()).await["request"].clone();
-            // One that shares its instance is told that nobody reads; any other goes on writing, until its request must be over.
+            // One that shares its instance is told that its response is not read any more; any other goes on writing, until its request must be over.
             if !lines.contains("concurrency") {
                 let failed = node.event("failed", |event| event["request"] == id).await;
                 assert!(failed["reason"].as_str().is_some_and(|it| it.contains("deadline of 1000 ms")), "{failed}");
