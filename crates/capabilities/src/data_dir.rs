@@ -4,7 +4,7 @@
 //! Two locks see to it. `LOCK` is held by the process that opened the directory. `MEMBERS` is shared by the processes that
 //! it started, so that whoever opens the directory after a process that was killed waits until the last of its members is gone.
 //!
-//! The layout is documented in `docs/data-directory.md`; this file is the only one that knows it.
+//! The layout is documented in `docs/reference/data-directory.md`; this file is the only one that knows it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};

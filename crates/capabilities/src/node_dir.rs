@@ -1,7 +1,7 @@
 //! A node's data directory: what it keeps about itself, and the data of all tenants' apps, under one path, open in one process at a time.
 //!
 //! It differs from an app's own data directory ([`crate::DataDir`]) by having many apps in it. The layout is documented in
-//! `docs/data-directory.md`; this file is the only one that knows it. Names of tenants and apps are labels as in a host name, so none
+//! `docs/reference/data-directory.md`; this file is the only one that knows it. Names of tenants and apps are labels as in a host name, so none
 //! of them leads elsewhere.
 
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! The reference of the command line, `docs/reference/cli.md`, out of the command line's own definition. A test keeps the file
-//! up to date; `ISOMER_BLESS=1` writes it.
+//! Generates `docs/reference/cli.md`, `exit-codes.md` and `environment.md` from the definition of the command line. A test compares
+//! the files; `ISOMER_BLESS=1` writes them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ error.
 ";
 
 const EXIT_CODES: &str = "\
-## Exit codes
+# Exit codes
 
 | code | meaning |
 | --- | --- |
@@ -26,7 +26,15 @@ const EXIT_CODES: &str = "\
 | 2 | the command line, the manifest or the file that was named is wrong; nothing was run |
 | 130 | `isomer run` and `isomer dev` were stopped a second time before they had ended, `isomer exec` with Ctrl-C |
 | other | `isomer exec` ends with the code of the component |
+";
 
+const ENVIRONMENT: &str = "\
+# Environment variables
+
+Generated from the program.
+
+| variable | meaning |
+| --- | --- |
 ";
 
 fn markdown() -> String {
@@ -36,8 +44,13 @@ fn markdown() -> String {
     for subcommand in command.get_subcommands().filter(|it| it.get_name() != "help" && !it.is_hide_set()) {
         describe(&mut out, subcommand, "isomer");
     }
-    out.push_str(EXIT_CODES);
-    out.push_str("## Environment variables\n\n| variable | meaning |\n| --- | --- |\n");
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+fn environment_markdown() -> String {
+    let mut out = ENVIRONMENT.to_owned();
     for variable in VARIABLES {
         let _ = writeln!(out, "| `{}` | {} |", variable.name, variable.about);
     }
@@ -97,16 +110,20 @@ fn meaning(argument: &Arg) -> String {
 
 #[test]
 fn the_reference_is_up_to_date() {
-    let generated = markdown();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
-    if std::env::var_os("ISOMER_BLESS").is_some() {
-        std::fs::write(&path, &generated).expect("the file can be written");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
+    let pages =
+        [("cli.md", markdown()), ("exit-codes.md", EXIT_CODES.to_owned()), ("environment.md", environment_markdown())];
+    for (file, generated) in pages {
+        let path = folder.join(file);
+        if std::env::var_os("ISOMER_BLESS").is_some() {
+            std::fs::write(&path, &generated).expect("the file can be written");
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == generated,
+            "`docs/reference/{file}` differs from what the program generates; write it with `ISOMER_BLESS=1 cargo test -p isomer`"
+        );
     }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == generated,
-        "`docs/reference/cli.md` is not what the program gives; write it with `ISOMER_BLESS=1 cargo test -p isomer`"
-    );
 }
 
 /// What has nothing of its own to print: the output is the guest's, or a script.

@@ -14,7 +14,7 @@ pub fn reference_markdown() -> String {
         "<!-- Generated from crates/manifest/src/raw.rs. Do not edit. -->\n\
          # Keys of `isomer.toml`\n\n\
          Paths are relative to the manifest's folder. Unknown keys are errors. Editors can check and complete manifests with the \
-         [JSON Schema](../isomer.schema.json) made from the same source.\n\n",
+         [JSON Schema](isomer.schema.json) made from the same source.\n\n",
     );
     let units =
         |units: &[(&str, u64)]| units.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -39,10 +39,10 @@ pub fn node_reference_markdown() -> String {
     let mut out = String::from(
         "<!-- Generated from crates/manifest/src/node_file/raw.rs. Do not edit. -->\n\
          # Keys of a node file\n\n\
-         `isomer node --config FILE` reads it ([the front door](../front-door.md)): what a node needs that hosts apps. So does \
+         `isomer node --config FILE` reads it ([the front door](front-door.md)): what a node needs that hosts apps. So does \
          `isomer run --group GROUP --config FILE`: what a group needs on a machine of its own ([running in several \
-         processes](../processes.md)). Each reads its own tables, and says so if there are others. Paths are relative to the file's folder. Unknown keys are errors. \
-         Editors can check and complete such files with the [JSON Schema](../isomer.node.schema.json) made from the same source.\n\n\
+         processes](../guides/split-into-processes.md)). Each reads its own tables, and says so if there are others. Paths are relative to the file's folder. Unknown keys are errors. \
+         Editors can check and complete such files with the [JSON Schema](isomer.node.schema.json) made from the same source.\n\n\
          - An *address* is `HOST:PORT`, or `unix:PATH` for a socket of the file system.\n\
          - A *size* is a whole number and a unit, for example `\"64KiB\"`; a *duration* likewise, for example `\"30s\"`.\n",
     );

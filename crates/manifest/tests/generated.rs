@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 #[test]
 fn the_json_schema_is_up_to_date() {
-    up_to_date("isomer.schema.json", &isomer_manifest::schema_json());
+    up_to_date("reference/isomer.schema.json", &isomer_manifest::schema_json());
 }
 
 #[test]
@@ -14,12 +14,12 @@ fn the_reference_is_up_to_date() {
 
 #[test]
 fn the_json_schema_of_node_files_is_up_to_date() {
-    up_to_date("isomer.node.schema.json", &isomer_manifest::node_schema_json());
+    up_to_date("reference/isomer.node.schema.json", &isomer_manifest::node_schema_json());
 }
 
 #[test]
 fn the_reference_of_node_files_is_up_to_date() {
-    up_to_date("reference/node.md", &isomer_manifest::node_reference_markdown());
+    up_to_date("reference/node-file.md", &isomer_manifest::node_reference_markdown());
 }
 
 fn up_to_date(file: &str, generated: &str) {

@@ -3,7 +3,7 @@
 //!
 //! A [`FrameReader`] takes pieces of any size and never holds more than the head's and the body's limits allow, whatever the
 //! sender says. It reserves memory for what has come and a little more, not for what was announced. Every way in which bytes can
-//! be no frame is a variant of [`FrameError`] that names the field. `docs/wire.md` has both layouts, byte by byte.
+//! be no frame is a variant of [`FrameError`] that names the field. `docs/reference/wire.md` has both layouts, byte by byte.
 
 /// The version of both heads: the first byte of each. A frame of another version is refused unread.
 pub const VERSION: u8 = 2;

@@ -118,7 +118,7 @@ proptest! {
     }
 }
 
-/// Where each field of a request's head begins, as `docs/wire.md` says.
+/// Where each field of a request's head begins, as `docs/reference/wire.md` says.
 #[test]
 fn the_layout_of_a_request_is_as_documented() {
     let frame = frame();

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: which benchmarks there are, and running those that are asked for.
 //!
 //! They measure and never judge: nothing fails because it is slow. What is compared is measured in the same run, in turn,
-//! several times; `docs/benchmarks.md` says how to read it.
+//! several times; `docs/reference/benchmarks.md` says how to read it.
 
 mod boutique;
 mod fused;

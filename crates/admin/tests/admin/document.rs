@@ -30,13 +30,13 @@ pub(crate) fn with_ids() -> Vec<(String, String, String)> {
 #[test]
 fn the_document_is_up_to_date() {
     let generated = format!("{:#}\n", isomer_admin::openapi::document());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/admin-api.openapi.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/admin-api.openapi.json");
     if std::env::var_os("ISOMER_BLESS").is_some() {
         std::fs::write(&path, &generated).unwrap();
     }
     assert!(
         std::fs::read_to_string(&path).unwrap_or_default() == generated,
-        "`docs/admin-api.openapi.json` is not what the program gives; write it with `ISOMER_BLESS=1 cargo test -p isomer-admin`"
+        "`docs/reference/admin-api.openapi.json` is not what the program gives; write it with `ISOMER_BLESS=1 cargo test -p isomer-admin`"
     );
 }
 

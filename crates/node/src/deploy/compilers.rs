@@ -394,7 +394,7 @@ impl Compilers {
         self.told.call_once(|| match confinement {
             Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compilers are confined"),
             Some(confinement) => {
-                tracing::warn!(%confinement, "compilers are not confined as they should be: see docs/security.md, The compiler");
+                tracing::warn!(%confinement, "compilers are not confined as they should be: see docs/concepts/security.md, The compiler");
             }
             None => tracing::warn!("a compiler does not say how it is confined"),
         });

@@ -2,7 +2,7 @@
 
 /// One attack.
 pub(crate) struct Attack {
-    /// Its name, also in `docs/security.md`.
+    /// Its name, also in `docs/reference/attacks.md`.
     pub(crate) name: &'static str,
     /// Which attacks are made together.
     pub(crate) kind: &'static str,

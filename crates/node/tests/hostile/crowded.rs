@@ -19,7 +19,7 @@ use crate::harness::{one, until, within};
 use crate::stage;
 use crate::world::World;
 
-/// The attack's name, also in `docs/security.md`.
+/// The attack's name, also in `docs/reference/attacks.md`.
 pub(crate) const NAME: &str = "everything that there is, by all tenants but one";
 
 /// Tenants that hold what they get.

@@ -16,7 +16,7 @@ const OVERSHOOT_BYTES_MAX: u64 = 1 << 20;
 
 /// An attack, and what its guest is told.
 pub(crate) struct OnDisk {
-    /// Its name, also in `docs/security.md`.
+    /// Its name, also in `docs/reference/attacks.md`.
     pub(crate) name: &'static str,
     pub(crate) ask: Ask,
     says: &'static str,

@@ -68,7 +68,7 @@ struct Hoard {
     at_once: usize,
 }
 
-/// All of them; the names are also in `docs/security.md`.
+/// All of them; the names are also in `docs/reference/attacks.md`.
 const HOARDS: &[Hoard] = &[
     Hoard { name: "fields in many requests", ask: Ask::Get("kept-fields"), http2: false, at_once: AT_ONCE },
     Hoard { name: "values behind handles", ask: Ask::Get("kept-values"), http2: false, at_once: 32 },

@@ -9,14 +9,14 @@
 //! | `tenants` | an attacker and a neighbour as tenants with quotas |
 //! | `disk` | attacks by files in granted folders |
 //! | `crowded` | all tenants but one hold what they can |
-//! | `table` | that `docs/security.md` names them all |
+//! | `table` | that `docs/reference/attacks.md` names them all |
 //! | `vitals` | what a process has: descriptors, threads, memory |
 //!
 //! After each attack the node must be well, the neighbour must have had right answers all the while, the log must name the error,
 //! the process must have no more descriptors and threads than before, and the next guest in the same place must find nothing of
 //! what the one before it had.
 //!
-//! A hole that is found becomes an entry here first. `docs/security.md` has the table of all of them; a test compares.
+//! A hole that is found becomes an entry here first. `docs/reference/attacks.md` has the table of all of them; a test compares.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures of a measured process are said")]
 

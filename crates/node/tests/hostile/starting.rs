@@ -21,7 +21,7 @@ pub(crate) struct Start {
     log: &'static str,
 }
 
-/// All of them; the names are also in `docs/security.md`.
+/// All of them; the names are also in `docs/reference/attacks.md`.
 pub(crate) const STARTS: &[Start] = &[
     Start {
         name: "endless loop in the start function",
@@ -86,7 +86,7 @@ struct Refused {
     says: &'static str,
 }
 
-/// All of them; the names are also in `docs/security.md`.
+/// All of them; the names are also in `docs/reference/attacks.md`.
 const REFUSED: &[Refused] = &[
     Refused {
         name: "table bomb at the start",

@@ -1,4 +1,4 @@
-//! The table in `docs/security.md` and the corpus name the same attacks.
+//! The table in `docs/reference/attacks.md` and the corpus name the same attacks.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ const END: &str = "<!-- end of attacks -->";
 
 #[test]
 fn the_table_of_attacks_is_that_of_the_tests() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/security.md"))
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/attacks.md"))
         .expect("the page is there");
     let (_, rest) = page.split_once(BEGIN).expect("the table begins");
     let (table, _) = rest.split_once(END).expect("the table ends");

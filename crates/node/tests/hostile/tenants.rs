@@ -88,7 +88,7 @@ async fn a_tenant_reaches_its_own_quotas_and_nobody_elses_answers() {
     assert_eq!(world.get("neighbour.test", "/list-all").await.ok(), "n\n");
 }
 
-/// An attack on the next one in the same place; its name is also in `docs/security.md`.
+/// An attack on the next one in the same place; its name is also in `docs/reference/attacks.md`.
 pub(crate) const HANDED_ON: &str = "memories handed on";
 
 #[tokio::test(flavor = "multi_thread")]

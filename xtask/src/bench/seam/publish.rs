@@ -23,10 +23,10 @@ const PUBLISHED: [&str; 10] = [
 ];
 
 const PICTURES: [(&str, &str, &str); 2] = [
-    ("seam-calls", "docs/seam-calls.svg", "Time of a call: functions that block"),
-    ("seam-async", "docs/seam-async.svg", "Time of a call: async funcs, one in flight"),
+    ("seam-calls", "docs/reference/seam-calls.svg", "Time of a call: functions that block"),
+    ("seam-async", "docs/reference/seam-async.svg", "Time of a call: async funcs, one in flight"),
 ];
-const NUMBERS: &str = "docs/benchmarks.json";
+const NUMBERS: &str = "docs/reference/benchmarks.json";
 
 const LEGEND: &str = "Logarithmic, each panel with a scale of its own; the dot is the median of the rounds, the bar their range. \
                       In the same pairs: Isomer's way, and what stands beside it.";
