@@ -4,28 +4,28 @@
 //! The holder of the node's token is not bounded here.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use isomer_api::{Problem, ProblemKind, TenantName, TokenId, TokenInfo};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use isomer_transport::{FairLimiter, FairPermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::refusals::Refusals;
 
 /// Requests of one tenant at once, logs that are followed included.
-pub(crate) const REQUESTS_OF_TENANT_MAX: u32 = 16;
+pub(crate) const REQUESTS_OF_TENANT_MAX: usize = 16;
 
 /// Requests with one token at once. What is left of the tenant's can be used with another token, to revoke this one.
-pub(crate) const REQUESTS_OF_TOKEN_MAX: u32 = 12;
+pub(crate) const REQUESTS_OF_TOKEN_MAX: usize = 12;
 
 /// Requests of all tenants at once. What is left of the connections is for the node's own admins. A tenant has no more of them than [`is_fair`] lets
 /// it have.
-pub(crate) const REQUESTS_OF_TENANTS_MAX: u32 = 96;
+pub(crate) const REQUESTS_OF_TENANTS_MAX: usize = 96;
 
 /// Actions of all tenants that go on at once; further ones wait, and those of a tenant that has more than its share ([`is_fair`]). What is left of the
 /// places for actions is for the node's own admins.
-pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: u32 = 48;
+pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: usize = 48;
 
 /// Parts that a tenant uploads in [`PERIOD`]: two short lines of the audit log each. A release may have half as many.
 pub(crate) const UPLOADS_OF_TENANT_MAX: u32 = 20_000;
@@ -48,23 +48,22 @@ pub(crate) enum Asks {
 }
 
 /// What tenants take of the API now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Allowances {
-    all: Arc<Shared>,
+    all: Arc<Mutex<All>>,
+    /// Actions that are running.
+    actions: FairLimiter<TenantName>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    all: Mutex<All>,
-    /// An action of a tenant is over.
-    ended: Notify,
+impl Default for Allowances {
+    fn default() -> Self {
+        Self { all: Arc::default(), actions: FairLimiter::new(ACTIONS_OF_TENANTS_AT_ONCE_MAX, is_fair) }
+    }
 }
 
 #[derive(Debug, Default)]
 struct All {
-    requests: u32,
-    /// Actions that go on.
-    running: u32,
+    requests: usize,
     of_tenants: HashMap<TenantName, Taken>,
 }
 
@@ -72,12 +71,10 @@ struct All {
 #[derive(Debug)]
 struct Taken {
     /// Requests with each of its tokens.
-    requests: HashMap<TokenId, u32>,
+    requests: HashMap<TokenId, usize>,
     since: Instant,
     uploads: u32,
     changes: u32,
-    /// Actions that go on.
-    running: u32,
     refusals: Refusals,
     turns: Turns,
 }
@@ -101,22 +98,16 @@ pub(crate) struct Turn {
 /// One of a tenant's requests. Over when dropped.
 #[derive(Debug)]
 pub(crate) struct RequestPlace {
-    all: Arc<Shared>,
+    all: Arc<Mutex<All>>,
+    actions: FairLimiter<TenantName>,
     tenant: TenantName,
     token: TokenId,
     turns: Turns,
 }
 
-/// One of a tenant's actions that go on. Over when dropped.
-#[derive(Debug)]
-pub(crate) struct ActionPlace {
-    all: Arc<Shared>,
-    tenant: TenantName,
-}
-
 /// Whether a tenant that has `own` of some places may have one more while `free` of them are left: always a first one, and no more than half of what is
 /// left then. So there is something left for the next tenant, whatever those before it have taken.
-fn is_fair(own: u32, free: u32) -> bool {
+fn is_fair(own: usize, free: usize) -> bool {
     free > 0 && (own == 0 || own.saturating_mul(2) < free)
 }
 
@@ -130,29 +121,9 @@ impl RequestPlace {
         Turn { _largest: largest, _question: question }
     }
 
-    /// Waits until the tenant may have one more action.
-    pub(crate) async fn action(&self) -> ActionPlace {
-        loop {
-            let mut ended = pin!(self.all.ended.notified());
-            // From now on: one that ends before it is looked is not missed.
-            ended.as_mut().enable();
-            if let Some(place) = self.action_now() {
-                return place;
-            }
-            ended.await;
-        }
-    }
-
-    fn action_now(&self) -> Option<ActionPlace> {
-        let mut all = self.all.lock();
-        let free = ACTIONS_OF_TENANTS_AT_ONCE_MAX.saturating_sub(all.running);
-        let taken = all.of(&self.tenant, Instant::now());
-        if !is_fair(taken.running, free) {
-            return None;
-        }
-        taken.running += 1;
-        all.running += 1;
-        Some(ActionPlace { all: self.all.clone(), tenant: self.tenant.clone() })
+    /// Waits until the tenant may run one more action. It runs until the permit is dropped.
+    pub(crate) async fn action(&self) -> FairPermit<TenantName> {
+        self.actions.acquire(&self.tenant).await
     }
 }
 
@@ -167,11 +138,11 @@ impl Allowances {
 
     fn enter_at(&self, token: &TokenInfo, asks: Asks, now: Instant) -> Result<RequestPlace, Problem> {
         let TokenInfo { tenant, name, id, .. } = token;
-        let too_many = |of: String, max: u32| {
+        let too_many = |of: String, max: usize| {
             let title = format!("{of} {max} requests at the node's admin API already");
             Err(Problem::new(ProblemKind::Quota, title).hint("ask again when one of them is over"))
         };
-        let mut all = self.all.lock();
+        let mut all = lock(&self.all);
         let free = REQUESTS_OF_TENANTS_MAX.saturating_sub(all.requests);
         if all.requests >= REQUESTS_OF_TENANTS_MAX {
             return too_many("all tenants together have".to_owned(), REQUESTS_OF_TENANTS_MAX);
@@ -208,12 +179,12 @@ impl Allowances {
         let turns = taken.turns.clone();
         all.requests += 1;
         let (tenant, token) = (tenant.clone(), id.clone());
-        Ok(RequestPlace { all: self.all.clone(), tenant, token, turns })
+        Ok(RequestPlace { all: self.all.clone(), actions: self.actions.clone(), tenant, token, turns })
     }
 
     /// Says whether the audit log tells of a request of the tenant that was refused, and how many it did not tell of since the last one.
     pub(crate) fn tell(&self, tenant: &TenantName) -> Option<u64> {
-        self.all.lock().of(tenant, Instant::now()).refusals.tell()
+        lock(&self.all).of(tenant, Instant::now()).refusals.tell()
     }
 }
 
@@ -221,9 +192,7 @@ impl All {
     fn of(&mut self, tenant: &TenantName, now: Instant) -> &mut Taken {
         if !self.of_tenants.contains_key(tenant) {
             // Those of tenants that asked for nothing in the last hour say nothing any more.
-            let is_of_use = |taken: &Taken| {
-                taken.requests() > 0 || taken.running > 0 || now.saturating_duration_since(taken.since) < PERIOD
-            };
+            let is_of_use = |taken: &Taken| taken.requests() > 0 || now.saturating_duration_since(taken.since) < PERIOD;
             self.of_tenants.retain(|_, taken| is_of_use(taken));
         }
         self.of_tenants.entry(tenant.clone()).or_insert_with(|| Taken {
@@ -231,7 +200,6 @@ impl All {
             since: now,
             uploads: 0,
             changes: 0,
-            running: 0,
             refusals: Refusals::new(),
             turns: Turns { largest: Arc::new(Semaphore::new(1)), questions: Arc::new(Semaphore::new(1)) },
         })
@@ -239,14 +207,14 @@ impl All {
 }
 
 impl Taken {
-    fn requests(&self) -> u32 {
+    fn requests(&self) -> usize {
         self.requests.values().sum()
     }
 }
 
 impl Drop for RequestPlace {
     fn drop(&mut self) {
-        let mut all = self.all.lock();
+        let mut all = lock(&self.all);
         all.requests = all.requests.saturating_sub(1);
         let Some(taken) = all.of_tenants.get_mut(&self.tenant) else { return };
         if let Some(requests) = taken.requests.get_mut(&self.token) {
@@ -258,27 +226,14 @@ impl Drop for RequestPlace {
     }
 }
 
-impl Drop for ActionPlace {
-    fn drop(&mut self) {
-        {
-            let mut all = self.all.lock();
-            all.running = all.running.saturating_sub(1);
-            if let Some(taken) = all.of_tenants.get_mut(&self.tenant) {
-                taken.running = taken.running.saturating_sub(1);
-            }
-        }
-        self.all.ended.notify_waiters();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, All> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(all: &Mutex<All>) -> MutexGuard<'_, All> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use futures::FutureExt as _;
 
     use super::*;
@@ -330,10 +285,10 @@ mod tests {
         assert!(
             is_fair(0, 1) && !is_fair(0, 0) && is_fair(1, 3) && !is_fair(1, 2) && is_fair(15, 31) && !is_fair(15, 30)
         );
-        assert!(!is_fair(u32::MAX, u32::MAX));
+        assert!(!is_fair(usize::MAX, usize::MAX));
         // Tenants that take all they may, one after the other.
         let mut free = 96;
-        let takes = |free: &mut u32| {
+        let takes = |free: &mut usize| {
             let mut own = 0;
             while own < REQUESTS_OF_TENANT_MAX && is_fair(own, *free) {
                 (own, *free) = (own + 1, *free - 1);
@@ -381,8 +336,7 @@ mod tests {
         of_acme.clear();
         drop((held, of_late));
         waiting.await;
-        let all = all.all.lock();
-        assert_eq!((all.running, all.of_tenants.values().map(|taken| taken.running).sum::<u32>()), (0, 0));
+        assert_eq!((all.actions.in_use(), all.actions.tenants()), (0, 0));
     }
 
     #[tokio::test]
@@ -425,8 +379,8 @@ mod tests {
         }
         let held = all.enter_at(&token("held", 1), Asks::Change, now).unwrap();
         drop(all.enter_at(&token("new", 1), Asks::Change, now + PERIOD).unwrap());
-        assert_eq!(all.all.lock().of_tenants.len(), 2);
+        assert_eq!(lock(&all.all).of_tenants.len(), 2);
         drop(held);
-        assert_eq!(all.all.lock().requests, 0);
+        assert_eq!(lock(&all.all).requests, 0);
     }
 }

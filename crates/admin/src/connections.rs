@@ -7,7 +7,6 @@
 //! have a request in progress, the next one waits.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +15,7 @@ use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
 use isomer_api::{Problem, ProblemKind};
+use isomer_transport::ClientNetwork;
 use tokio::sync::Notify;
 
 use crate::audit::Who;
@@ -24,19 +24,15 @@ use crate::audit::Who;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     /// An address, or a network of IPv6 in which one host may have all addresses.
-    Address(IpAddr),
+    Network(ClientNetwork),
     /// A user of this machine.
     User(u32),
 }
 
 impl Source {
     pub(crate) fn of(who: &Who) -> Self {
-        match who.peer.map(|peer| peer.ip().to_canonical()) {
-            Some(IpAddr::V6(address)) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self::Address(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-            }
-            Some(address) => Self::Address(address),
+        match who.peer {
+            Some(peer) => Self::Network(ClientNetwork::of(peer.ip())),
             None => Self::User(who.uid.unwrap_or_default()),
         }
     }
@@ -261,7 +257,7 @@ mod tests {
     use super::*;
 
     fn address(last: u8) -> Source {
-        Source::Address([192, 0, 2, last].into())
+        Source::Network(ClientNetwork::of([192, 0, 2, last].into()))
     }
 
     fn is_evicted(connection: &Connection) -> bool {

@@ -6,7 +6,7 @@
 //! | [`address`] | where the API is reached |
 //! | `operations` | what it offers: the table that everything else is made of |
 //! | [`openapi`] | that table as a document |
-//! | [`server`], `listener`, `paced` | connections and their limits |
+//! | [`server`], `listener` | connections and their limits |
 //! | `service`, `given`, `body` | answering a request |
 //! | `guard`, [`token`] | who asks |
 //! | [`caller`] | what each may ask |
@@ -36,7 +36,6 @@ mod listener;
 pub mod node_address;
 pub mod openapi;
 mod operations;
-mod paced;
 mod refusals;
 pub mod server;
 mod service;

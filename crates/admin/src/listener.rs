@@ -1,9 +1,12 @@
 //! Where the admin API listens, and who connects.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use isomer_transport::{Acceptor, SocketFile, SocketFileError, socket_file};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::address::AdminAddress;
@@ -65,12 +68,6 @@ pub(crate) enum Stream {
     Unix(UnixStream),
 }
 
-/// The file of a Unix socket. It is removed with this, if it is still the same.
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    inode: u64,
-}
-
 impl Listener {
     /// Listens; also on an address that others reach if `remote`.
     ///
@@ -91,16 +88,14 @@ impl Listener {
                 Ok((Self::Tcp(listener), AdminAddress::Tcp(bound)))
             }
             AdminAddress::Unix(path) => {
-                if !is_free(path).await.map_err(failed)? {
-                    return Err(ListenError::NoSocket { address: address.clone() });
-                }
-                let listener = UnixListener::bind(path).map_err(failed)?;
-                // Whoever connected before this is refused by its user, as everybody is.
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-                let inode = std::fs::metadata(path).map_err(failed)?.ino();
-                let absolute = std::path::absolute(path).map_err(failed)?;
-                let file = SocketFile { path: absolute.clone(), inode };
-                Ok((Self::Unix { listener, _file: Some(file) }, AdminAddress::Unix(absolute)))
+                let (listener, file) = SocketFile::listen(path).await.map_err(|error| match error {
+                    SocketFileError::InUse => ListenError::InUse { address: address.clone() },
+                    SocketFileError::NotASocket => ListenError::NoSocket { address: address.clone() },
+                    SocketFileError::Io(source) => failed(source),
+                    other => failed(io::Error::other(other)),
+                })?;
+                let address = AdminAddress::Unix(file.path().to_owned());
+                Ok((Self::Unix { listener, _file: Some(file) }, address))
             }
         }
     }
@@ -128,9 +123,13 @@ impl Listener {
             }
         }
     }
+}
 
-    /// The next connection, and who is at its other end.
-    pub(crate) async fn accept(&self) -> io::Result<(Stream, Who)> {
+impl Acceptor for Listener {
+    type Connection = (Stream, Who);
+
+    /// Returns the next connection, and who is at its other end.
+    async fn accept(&mut self) -> io::Result<(Stream, Who)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -140,8 +139,7 @@ impl Listener {
             Self::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 let peer = stream.peer_cred()?;
-                let own = rustix::process::geteuid().as_raw();
-                if peer.uid() != own && peer.uid() != 0 {
+                if !socket_file::is_trusted_user(peer.uid()) {
                     let user = peer.uid();
                     return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("user {user} may not ask")));
                 }
@@ -151,32 +149,33 @@ impl Listener {
     }
 }
 
-/// Makes room for a socket: one that nobody listens on any more is removed. Not if there is anything else.
-async fn is_free(path: &Path) -> io::Result<bool> {
-    let metadata = match std::fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(error),
-    };
-    if !metadata.file_type().is_socket() {
-        return Ok(false);
-    }
-    match UnixStream::connect(path).await {
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)?;
-            Ok(true)
+/// Makes the same call, whichever kind of stream it is.
+macro_rules! on_stream {
+    ($self:ident, $call:ident($($argument:expr),*)) => {
+        match $self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).$call($($argument),*),
+            Self::Unix(stream) => Pin::new(stream).$call($($argument),*),
         }
-        Err(error) => Err(error),
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_read(cx, buf))
     }
 }
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_own = std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode);
-        if is_own {
-            let _ = std::fs::remove_file(&self.path);
-        }
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        on_stream!(self, poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_shutdown(cx))
     }
 }
 
@@ -207,32 +206,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_is_its_owners_and_goes_away_with_it() {
+    async fn the_user_at_the_other_end_of_a_socket_is_known() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("admin.sock");
-        let address = AdminAddress::Unix(path.clone());
-        let (listener, _) = Listener::open(&address, false).await.unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let address = AdminAddress::Unix(dir.path().join("admin.sock"));
+        let (mut listener, _) = Listener::open(&address, false).await.unwrap();
         assert!(matches!(refused(&address).await, ListenError::InUse { .. }));
-        drop(listener);
-        assert!(!path.exists());
-        // One that was left behind, as by a kill.
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let (listener, _) = Listener::open(&address, false).await.unwrap();
-        let stream = UnixStream::connect(&path);
+        let stream = UnixStream::connect(dir.path().join("admin.sock"));
         let (accepted, stream) = tokio::join!(listener.accept(), stream);
         let (_, who) = accepted.unwrap();
-        assert_eq!(who.uid, Some(rustix::process::geteuid().as_raw()));
+        assert_eq!(who.uid, Some(socket_file::current_user()));
         assert_eq!(who.pid, Some(std::process::id().cast_signed()));
         drop(stream);
     }
 
     #[tokio::test]
-    async fn what_is_no_socket_stays() {
+    async fn a_file_that_is_no_socket_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("precious");
         std::fs::write(&path, "data").unwrap();
-        assert!(matches!(refused(&AdminAddress::Unix(path.clone())).await, ListenError::NoSocket { .. }));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "data");
+        assert!(matches!(refused(&AdminAddress::Unix(path)).await, ListenError::NoSocket { .. }));
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use isomer_transport::{ResourceShortage, WriteTimeout, accept_until};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
@@ -20,7 +21,6 @@ use crate::connections::{Connections, Source};
 use crate::guard::Guard;
 use crate::listener::{AdminSocket, ListenError, Listener, Stream};
 use crate::operations;
-use crate::paced::Paced;
 use crate::refusals::Refusals;
 use crate::service::{ACTIONS_MAX, Peer, Service};
 use crate::token::Token;
@@ -59,7 +59,7 @@ const STRANGERS_MAX: usize = 64;
 /// How long a connection that is closed for another may take to write what is left of an answer.
 const EVICTED_MAX: Duration = Duration::from_secs(1);
 
-const _: () = assert!((REQUESTS_OF_TENANTS_MAX as usize) < CONNECTIONS_MAX, "the node's admins have connections left");
+const _: () = assert!(REQUESTS_OF_TENANTS_MAX < CONNECTIONS_MAX, "the node's admins have connections left");
 
 impl Default for AdminLimits {
     fn default() -> Self {
@@ -127,7 +127,7 @@ impl AdminServer {
     pub async fn serve(self, service: AdminService, stop: impl Future<Output = ()>) {
         let AdminService { admin, token, audit, hosts, limits } = service;
         let (running, watched) = watch::channel(());
-        let actions = Arc::new(Semaphore::new(ACTIONS_MAX as usize));
+        let actions = Arc::new(Semaphore::new(ACTIONS_MAX));
         let service = Arc::new(Service {
             operations: operations::all(),
             admin,
@@ -151,14 +151,9 @@ impl AdminServer {
         let (open, mut none_open) = mpsc::channel::<Infallible>(1);
         let (stopping, stopping_seen) = watch::channel(());
         let (cut_off, cut_off_seen) = watch::channel(());
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            let accepted = tokio::select! {
-                accepted = accept(&self.listener) => accepted,
-                () = &mut stop => break,
-            };
-            let Some((stream, who)) = accepted else { continue };
-            let Some(place) = connections.enter(Source::of(&who)) else { continue };
+        let mut listener = self.listener;
+        let serve = |(stream, who): (Stream, Who)| {
+            let Some(place) = connections.enter(Source::of(&who)) else { return };
             let service = service.clone();
             let on = place.clone();
             let answer = service_fn(move |mut request| {
@@ -167,7 +162,7 @@ impl AdminServer {
                 request.extensions_mut().insert(on.clone());
                 async move { Ok::<_, Infallible>(service.call(request).await) }
             });
-            let socket = TokioIo::new(Paced::new(stream, limits.write_timeout));
+            let socket = TokioIo::new(WriteTimeout::new(stream, limits.write_timeout));
             let connection = protocol.serve_connection(socket, answer);
             let (mut cut_off, mut stopping, open) = (cut_off_seen.clone(), stopping_seen.clone(), open.clone());
             tokio::spawn(async move {
@@ -205,14 +200,15 @@ impl AdminServer {
                     }
                 }
             });
-        }
+        };
+        accept_until(&mut listener, stop, &mut ResourceShortage::waiting(), serve).await;
         drop(open);
-        drop(self.listener);
+        drop(listener);
         // Ends the logs that are followed.
         drop(running);
         let finished = async {
             // All places are free when no action goes on.
-            let _ = actions.acquire_many(ACTIONS_MAX).await;
+            let _ = actions.acquire_many(ACTIONS_MAX as u32).await;
             drop(stopping);
             let _ = none_open.recv().await;
         };
@@ -222,19 +218,3 @@ impl AdminServer {
         drop(cut_off);
     }
 }
-
-/// The next connection. `None` after an error that passes.
-async fn accept(listener: &Listener) -> Option<(Stream, Who)> {
-    match listener.accept().await {
-        Ok(accepted) => Some(accepted),
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection of an admin");
-            // Most likely out of descriptors: they come back when connections end.
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
-/// How long to wait after a failed `accept`.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

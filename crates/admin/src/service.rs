@@ -62,7 +62,7 @@ pub(crate) struct Service {
 }
 
 /// The most actions that go on at once. Further ones wait.
-pub(crate) const ACTIONS_MAX: u32 = 64;
+pub(crate) const ACTIONS_MAX: usize = 64;
 
 const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "the node's admins have places of their own");
 

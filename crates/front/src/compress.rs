@@ -5,10 +5,9 @@
 //!
 //! It works on the executor's threads, in short turns, so that requests of others are not held up by many responses of one tenant.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -17,6 +16,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body::{Body as _, Frame};
 use isomer_runtime::{Account, HostMemory, HttpError, ResponseBody};
+use isomer_transport::{FairLimiter, FairPermit};
 use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::encoding::Coding;
@@ -42,14 +42,9 @@ const ZSTD_WINDOW_LOG: u32 = 17;
 const GZIP_BYTES: usize = 512 << 10;
 const ZSTD_BYTES: usize = 1536 << 10;
 
-static COMPRESSORS: Mutex<Compressors> = Mutex::new(Compressors { all: 0, of_tenants: BTreeMap::new() });
-
-/// How many there are.
-struct Compressors {
-    all: usize,
-    /// Of those that have some.
-    of_tenants: BTreeMap<Arc<str>, usize>,
-}
+/// The compressors of the process, by tenant.
+static COMPRESSORS: LazyLock<FairLimiter<Arc<str>>> =
+    LazyLock::new(|| FairLimiter::new(COMPRESSORS_MAX, |own, free| own < free));
 
 /// A body that is compressed while it is read.
 pub(crate) struct Compressed {
@@ -72,12 +67,7 @@ pub(crate) struct Compressor {
     encoder: Encoder,
     account: Arc<Account>,
     _memory: HostMemory,
-    _permit: Permit,
-}
-
-/// One of [`COMPRESSORS_MAX`].
-struct Permit {
-    tenant: Arc<str>,
+    _permit: FairPermit<Arc<str>>,
 }
 
 enum Encoder {
@@ -88,7 +78,7 @@ enum Encoder {
 impl Compressor {
     /// Sets one aside; `None` where there is no room for it.
     pub(crate) fn reserve(coding: Coding, account: &Arc<Account>) -> Option<Box<Self>> {
-        let permit = Permit::take(account.tenant())?;
+        let permit = COMPRESSORS.try_acquire(account.tenant())?;
         let bytes = match coding {
             Coding::Gzip => GZIP_BYTES,
             Coding::Zstd => ZSTD_BYTES,
@@ -186,36 +176,6 @@ impl Compressed {
     }
 }
 
-impl Permit {
-    fn take(tenant: &Arc<str>) -> Option<Self> {
-        let mut compressors = Self::all();
-        let own = compressors.of_tenants.get(tenant).copied().unwrap_or_default();
-        if own >= COMPRESSORS_MAX - compressors.all {
-            return None;
-        }
-        compressors.all += 1;
-        compressors.of_tenants.insert(tenant.clone(), own + 1);
-        Some(Self { tenant: tenant.clone() })
-    }
-
-    fn all() -> MutexGuard<'static, Compressors> {
-        COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut compressors = Self::all();
-        compressors.all -= 1;
-        if let Some(own) = compressors.of_tenants.get_mut(&self.tenant) {
-            *own -= 1;
-            if *own == 0 {
-                compressors.of_tenants.remove(&self.tenant);
-            }
-        }
-    }
-}
-
 impl Encoder {
     fn new(coding: Coding) -> io::Result<Self> {
         Ok(match coding {
@@ -300,20 +260,5 @@ mod tests {
             assert!(bytes.len() * 20 < text.len(), "{coding:?}: {} bytes", bytes.len());
             assert!(decoded(coding, &bytes) == text.as_bytes(), "{coding:?}");
         }
-    }
-
-    #[test]
-    fn a_tenant_has_no_more_compressors_than_it_leaves_to_others() {
-        let all = |tenant: &str| {
-            let tenant = tenant.into();
-            std::iter::from_fn(|| Permit::take(&tenant)).collect::<Vec<_>>()
-        };
-        let (greedy, second) = (all("greedy"), all("second"));
-        assert_eq!((greedy.len(), second.len()), (COMPRESSORS_MAX / 2, COMPRESSORS_MAX / 4));
-        let third = all("third");
-        assert!(!third.is_empty());
-        drop((greedy, second, third));
-        assert_eq!(all("greedy").len(), COMPRESSORS_MAX / 2, "they are given back");
-        assert!(Permit::all().of_tenants.is_empty());
     }
 }

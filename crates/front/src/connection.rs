@@ -18,13 +18,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use isomer_transport::AcceptedTcp;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::deadline::{self, WatchedTasks};
 use crate::forwarded::Ends;
-use crate::listener::Accepted;
 use crate::outgoing::OutgoingBody;
 use crate::places::Place;
 use crate::proxy::{self, Told};
@@ -36,6 +36,9 @@ use crate::traffic::{InProgress, Traffic, idle, quiet};
 
 /// How long a connection that nobody uses may take to end in order. Reaching it closes the connection.
 const END_MAX: Duration = LINGER_MAX.saturating_mul(2);
+
+/// An accepted connection, with the certificates of its listener.
+type Accepted = AcceptedTcp<Option<Arc<Certificates>>>;
 
 /// What a front door is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +99,7 @@ impl Protocol {
         }
     }
 
-    async fn converse(self: Arc<Self>, Accepted { stream, peer, tls }: Accepted, place: &Place) {
+    async fn converse(self: Arc<Self>, AcceptedTcp { stream, peer, settings: tls }: Accepted, place: &Place) {
         // Nagle's algorithm makes keep-alive clients wait for their own delayed acknowledgements.
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr().unwrap_or(peer);

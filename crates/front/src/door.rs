@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use isomer_transport::Permit;
 
-use crate::admission::Place;
 use crate::site::Site;
 
 /// Decides who serves a request. Asked for every request, before anything is set aside for it: must not block.
@@ -29,7 +29,7 @@ pub trait Door: Send + Sync + 'static {
 /// One site for every host name.
 impl Door for ArcSwap<Site> {
     fn enter(&self, _: &str) -> Result<Entered, Refusal> {
-        Ok(Entered { place: Place::uncounted(), site: Entering::Ready(self.load_full()) })
+        Ok(Entered { place: None, site: Entering::Ready(self.load_full()) })
     }
 
     fn enter_unnamed(&self) -> Result<Entered, Refusal> {
@@ -39,8 +39,8 @@ impl Door for ArcSwap<Site> {
 
 /// A request that was let in.
 pub struct Entered {
-    /// Counts the request among those of its tenant for as long as it lives.
-    pub place: Place,
+    /// Counts the request among those of its tenant until the response has been sent; none where they are not counted.
+    pub place: Option<Permit>,
     /// What serves it.
     pub site: Entering,
 }

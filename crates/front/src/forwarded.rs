@@ -15,9 +15,9 @@ use std::sync::OnceLock;
 use http::header::{FORWARDED, HeaderName};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue};
+use isomer_transport::IpNetwork;
 
 use crate::host;
-use crate::source::Network;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -78,7 +78,7 @@ impl Ends {
 
 impl Origin {
     /// Reads where a request comes from that arrived over a connection between `ends`.
-    pub(crate) fn of(headers: &HeaderMap, ends: &Ends, trusted: &[Network]) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, ends: &Ends, trusted: &[IpNetwork]) -> Self {
         let direct = Self { client: ends.client, scheme: None, host: None };
         if !ends.is_trusted {
             return direct;
@@ -95,7 +95,7 @@ impl Origin {
         }
     }
 
-    fn of_list(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> Self {
+    fn of_list(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNetwork]) -> Self {
         let (mut client, mut hops) = (peer, 0);
         for entry in entries(headers, &FOR).take(HOPS_MAX) {
             let Some(address) = address(entry) else { break };
@@ -110,7 +110,7 @@ impl Origin {
         Self { client, scheme: of_client.and_then(|proto| scheme(proto)), host: None }
     }
 
-    fn of_forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> Self {
+    fn of_forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNetwork]) -> Self {
         let mut origin = Self { client: peer, scheme: None, host: None };
         for element in elements(headers).take(HOPS_MAX) {
             let pairs = || split(element, b';').filter_map(|pair| pair.split_once('='));
@@ -280,7 +280,7 @@ fn proved_host(text: &str) -> Option<HeaderValue> {
     host::normal(&authority).is_some().then(|| value(authority.as_str()))
 }
 
-fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
+fn is_trusted(address: IpAddr, trusted: &[IpNetwork]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
@@ -299,7 +299,7 @@ mod tests {
         for (name, text) in fields {
             headers.append(*name, HeaderValue::from_bytes(text.as_bytes()).expect("a value"));
         }
-        let trusted = [Network { address: "10.0.0.0".parse().expect("an address"), prefix: 8 }];
+        let trusted = [IpNetwork { address: "10.0.0.0".parse().expect("an address"), prefix: 8 }];
         let client: IpAddr = client.parse().expect("an address");
         let ends = Ends::new(client, is_trusted(client.to_canonical(), &trusted), "127.0.0.1:80".parse().expect("one"));
         let origin = Origin::of(&headers, &ends, &trusted);

@@ -3,9 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`server`] | the front door as a whole: its limits, from the first connection to the end of the last |
-//! | `listener` | taking connections, and letting go of a listener without losing one |
 //! | [`places`] | how many connections there may be, and which one is closed for a new one |
-//! | [`source`] | where connections come from |
 //! | `proxy` | whose connection it is, where a trusted proxy says so |
 //! | `connection` | one connection: handshake, version of HTTP, requests, end |
 //! | `service` | one request: admission, host, route, guest, answer |
@@ -13,7 +11,6 @@
 //! | `path` | paths in the one form in which they are compared with routes |
 //! | `forwarded` | whose request it is, and the fields in which a guest is told so |
 //! | [`door`] | who answers for a host: asked for every request |
-//! | [`admission`] | how many requests a tenant may have at once, and how fast they may come |
 //! | [`site`] | what is served: routes and their targets, swapped as a whole |
 //! | [`probe`] | a request of the platform's own: does a site work? |
 //! | `incoming` | the request's body: its size and its pace |
@@ -32,7 +29,6 @@
 //!
 //! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends is answered or closed.
 
-pub mod admission;
 mod compress;
 mod connection;
 mod deadline;
@@ -42,7 +38,6 @@ mod events;
 mod forwarded;
 mod host;
 mod incoming;
-mod listener;
 mod outgoing;
 mod path;
 pub mod places;
@@ -53,16 +48,14 @@ pub mod server;
 mod service;
 pub mod site;
 mod socket;
-pub mod source;
 pub mod tls;
 mod trace;
 mod traffic;
 
-pub use admission::{Admission, AdmissionCounts, AdmissionLimits, Place};
 pub use door::{Door, Entered, Entering, Refusal};
+pub use isomer_transport::IpNetwork;
 pub use places::{ConnectionCounts, Connections};
 pub use probe::{ProbeError, probe};
 pub use server::{Front, FrontError, Limits, Proxies, bind};
 pub use site::{Site, StreamLimits, Target};
-pub use source::Network;
 pub use tls::{CertificateFiles, Certificates, Loaded, TlsError, TlsSettings};

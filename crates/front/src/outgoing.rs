@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,8 +12,8 @@ use isomer_observe::Log;
 use isomer_observe::record::Access;
 use isomer_runtime::output::OutputSink;
 use isomer_runtime::{Failure, HttpError, RequestId, ResponseBody};
+use isomer_transport::Permit;
 
-use crate::admission::Place;
 use crate::compress::{Compressed, Compressor};
 use crate::deadline;
 use crate::events::EventClock;
@@ -293,26 +292,12 @@ impl Drop for AccessLine {
     }
 }
 
-/// One of the requests that the process has taken on. The place is free again when this is dropped.
+/// What a request holds until its response has been sent.
 pub(crate) struct Admitted {
-    places: Arc<AtomicUsize>,
+    /// One of the requests of the front door; none for a request that is refused because there are too many.
+    pub(crate) _permit: Option<Permit>,
     /// Held for as long as its connection is in use.
     pub(crate) connection: InProgress,
-    /// Its place among those of its tenant, once it is known whose it is.
-    pub(crate) place: Option<Place>,
-}
-
-impl Admitted {
-    /// Takes a place, if fewer than `max` are taken.
-    pub(crate) fn enter(places: &Arc<AtomicUsize>, max: usize, connection: InProgress) -> Result<Self, Self> {
-        let before = places.fetch_add(1, Ordering::AcqRel);
-        let admitted = Self { places: places.clone(), connection, place: None };
-        if before < max { Ok(admitted) } else { Err(admitted) }
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.places.fetch_sub(1, Ordering::AcqRel);
-    }
+    /// One of the requests of its tenant, once it is known whose it is.
+    pub(crate) place: Option<Permit>,
 }

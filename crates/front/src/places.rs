@@ -16,9 +16,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use isomer_transport::{ClientNetwork, IpNetwork};
 use tokio::sync::Notify;
 
-use crate::source::{Network, Source};
 use crate::traffic::{Traffic, now_ms};
 
 /// How long no connection to close is looked for after none was found: each look is at all connections.
@@ -54,7 +54,7 @@ pub(crate) struct Places {
     max: usize,
     per_source_max: usize,
     /// Networks of trusted proxies: their connections count for the front door only, until it is known whose they are.
-    uncounted: Vec<Network>,
+    uncounted: Vec<IpNetwork>,
     registry: Mutex<Registry>,
     /// Notified when the last place is free again.
     empty: Notify,
@@ -74,7 +74,7 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Client {
     /// All connections of one source.
-    Source(Source),
+    Source(ClientNetwork),
     /// One connection of a trusted proxy, by its id: whose it is is not known.
     Proxied(u64),
 }
@@ -114,7 +114,7 @@ enum Seen {
 }
 
 impl Places {
-    pub(crate) fn new(max: usize, per_source_max: usize, uncounted: Vec<Network>) -> Arc<Self> {
+    pub(crate) fn new(max: usize, per_source_max: usize, uncounted: Vec<IpNetwork>) -> Arc<Self> {
         Arc::new(Self {
             max,
             per_source_max,
@@ -132,7 +132,7 @@ impl Places {
         let mut registry = self.lock();
         let id = registry.next_id;
         let client = match self.is_counted(address) {
-            true => Client::Source(Source::of(address)),
+            true => Client::Source(ClientNetwork::of(address)),
             false => Client::Proxied(id),
         };
         if !self.make_room(&mut registry, client) {
@@ -309,7 +309,7 @@ impl Place {
     /// Counts the connection for another source from now on, as a proxy said. `false` if that source has no place.
     pub(crate) fn move_to(&self, address: IpAddr) -> bool {
         // Whoever a trusted proxy names is a client, in a trusted network too.
-        let client = Client::Source(Source::of(address));
+        let client = Client::Source(ClientNetwork::of(address));
         let mut registry = self.places.lock();
         let Some((before, since_ms)) = registry.open.get(&self.id).copied() else { return false };
         if before == client {
@@ -344,7 +344,7 @@ mod tests {
     }
 
     fn places(max: usize, per_source_max: usize) -> Arc<Places> {
-        let proxy = Network { address: ip("10.0.0.9"), prefix: 32 };
+        let proxy = IpNetwork { address: ip("10.0.0.9"), prefix: 32 };
         Places::new(max, per_source_max, vec![proxy])
     }
 

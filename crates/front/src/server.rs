@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_observe::Log;
+use isomer_transport::{AcceptedTcp, IpNetwork, Limiter, ResourceShortage, TcpListeners, accept_until};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::connection::{Phase, Protocol};
 use crate::door::Door;
-use crate::listener::{Accepted, Listener, Listeners, Shortage, is_the_connections};
 use crate::places::{Connections, Places};
 use crate::service::Service;
-use crate::source::Network;
 use crate::tls::Certificates;
 
 /// What the front door takes on. Reaching one is answered or closed, never waited for without end.
@@ -91,7 +90,7 @@ impl Limits {
 pub struct Proxies {
     /// Where they are. Their connections are not counted for their source, since they are of many clients, and what they say of a
     /// request's client in `X-Forwarded-For` or `Forwarded` is believed.
-    pub trusted: Vec<Network>,
+    pub trusted: Vec<IpNetwork>,
     /// Do they say whose each connection is, by the PROXY protocol? Then it is counted for that source, and a connection of theirs that
     /// does not begin with it is closed.
     pub proxy_protocol: bool,
@@ -130,7 +129,7 @@ pub enum FrontError {
 
 /// An open front door: one listener or several, with TLS or without.
 pub struct Front {
-    listeners: Listeners,
+    listeners: TcpListeners<Option<Arc<Certificates>>>,
     service: Arc<Service>,
     limits: Limits,
     proxies: Proxies,
@@ -179,15 +178,14 @@ impl Front {
         let service = Service {
             door,
             log,
-            requests: Arc::default(),
-            requests_max: limits.requests_max,
+            requests: Limiter::new(limits.requests_max),
             headers_max: limits.headers_max,
             body_pace: limits.body_timeout,
             load_timeout: limits.load_timeout,
         };
         let places = Places::new(limits.connections_max, limits.connections_per_source_max, Vec::new());
         Self {
-            listeners: Listeners::default(),
+            listeners: TcpListeners::default(),
             service: Arc::new(service),
             limits,
             proxies: Proxies::default(),
@@ -208,7 +206,7 @@ impl Front {
     /// # Errors
     /// When it is no socket that listens.
     pub fn and_on(mut self, listener: std::net::TcpListener, tls: Option<Arc<Certificates>>) -> io::Result<Self> {
-        self.listeners.push(Listener::new(listener, tls, false)?);
+        self.listeners.push(listener, tls, false)?;
         Ok(self)
     }
 
@@ -222,7 +220,7 @@ impl Front {
         listener: std::net::TcpListener,
         tls: Option<Arc<Certificates>>,
     ) -> io::Result<Self> {
-        self.listeners.push(Listener::new(listener, tls, true)?);
+        self.listeners.push(listener, tls, true)?;
         Ok(self)
     }
 
@@ -251,26 +249,18 @@ impl Front {
         let idle_grace = limits.idle_grace;
         let (phase, seen) = watch::channel(Phase::Serving);
         let protocol = Protocol::new(service, limits, proxies, seen);
-        let take = |accepted: Accepted| match places.take(accepted.peer.ip()) {
+        let serve = |accepted: AcceptedTcp<_>| match places.take(accepted.peer.ip()) {
             Some(place) => drop(tokio::spawn(protocol.clone().run(accepted, place))),
             None => tracing::debug!(peer = %accepted.peer, "a connection was refused: there is no place for it"),
         };
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            tokio::select! {
-                // What is taken after the stop is told that its answer is the last one.
-                biased;
-                () = &mut stop => break,
-                accepted = listeners.accept() => match accepted {
-                    Ok(accepted) => take(accepted),
-                    Err(error) if is_the_connections(&error) => {}
-                    Err(error) => Shortage::while_serving(&places).pass(&error).await,
-                },
-            }
-        }
+        // Connections that are accepted after the stop are told that their next response is the last one.
+        accept_until(&mut listeners, stop, &mut ResourceShortage::closing(|| places.evict_any()), serve).await;
         phase.send_replace(Phase::Draining);
         let finished = async {
-            listeners.close(take, Shortage::while_draining(&places, idle_grace)).await;
+            // Idle connections are closed in order when their clients have been silent for `idle_grace`, which frees their descriptors.
+            // Only those that do not end so are closed before their time.
+            let mut shortage = ResourceShortage::closing_after(idle_grace.saturating_mul(3), || places.evict_any());
+            listeners.drain(&mut shortage, serve).await;
             places.all_free().await;
         };
         let left = match tokio::time::timeout(grace, finished).await {

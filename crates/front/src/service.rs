@@ -1,7 +1,6 @@
 //! One request: is there room, whose is it, who answers it, what comes back.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use hyper::body::Incoming;
 use isomer_observe::Log;
 use isomer_observe::record::Access;
 use isomer_runtime::{Failure, RequestId, has_no_content, is_event_stream};
+use isomer_transport::{IpNetwork, Limiter};
 
 use crate::compress::Compressor;
 use crate::door::{Door, Entered, Entering, Refusal};
@@ -30,7 +30,6 @@ use crate::problem::{
 };
 use crate::server::BODY_WINDOW_BYTES;
 use crate::site::{Site, Target};
-use crate::source::Network;
 use crate::tls::Secured;
 use crate::trace;
 use crate::traffic::{InProgress, Traffic};
@@ -42,8 +41,7 @@ pub(crate) const HEALTH_PATH: &str = "/.isomer/health";
 pub(crate) struct Service {
     pub(crate) door: Arc<dyn Door>,
     pub(crate) log: Log,
-    pub(crate) requests: Arc<AtomicUsize>,
-    pub(crate) requests_max: usize,
+    pub(crate) requests: Limiter,
     pub(crate) headers_max: usize,
     pub(crate) body_pace: Duration,
     pub(crate) load_timeout: Duration,
@@ -55,7 +53,7 @@ impl Service {
         &self,
         mut request: Request<Incoming>,
         connection: InProgress,
-        trusted: &[Network],
+        trusted: &[IpNetwork],
     ) -> Response<OutgoingBody> {
         root(request.uri_mut());
         let is_head = request.method() == Method::HEAD;
@@ -81,7 +79,7 @@ impl Service {
         &self,
         mut request: Request<Incoming>,
         connection: InProgress,
-        trusted: &[Network],
+        trusted: &[IpNetwork],
         verdict: Verdict,
     ) -> Response<OutgoingBody> {
         let (start, id) = (Instant::now(), trace::request_id());
@@ -92,10 +90,10 @@ impl Service {
             }
             response.map(|body| OutgoingBody::own(body, admitted, access))
         };
-        let mut admitted = match Admitted::enter(&self.requests, self.requests_max, connection) {
-            Ok(admitted) => admitted,
-            Err(refused) => return finish(access, OVERLOADED.response(id), refused),
-        };
+        let mut admitted = Admitted { _permit: self.requests.try_acquire(), connection, place: None };
+        if admitted._permit.is_none() {
+            return finish(access, OVERLOADED.response(id), admitted);
+        }
         if request.headers().len() > self.headers_max {
             return finish(access, FIELDS.response(id), admitted);
         }
@@ -202,7 +200,7 @@ impl Service {
                 (entered?, authority)
             }
         };
-        admitted.place = Some(entered.place);
+        admitted.place = entered.place;
         let site = match entered.site {
             Entering::Ready(site) => site,
             Entering::Loading(loading) => {

@@ -19,9 +19,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use isomer_transport::WriteTimeout;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::traffic::Traffic;
 
@@ -33,12 +34,9 @@ const LINGER_BYTES_MAX: usize = 16 << 20;
 
 /// A connection whose peer has to read.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: WriteTimeout<TcpStream>,
     /// Read already, to be read again.
     ahead: Bytes,
-    stall_max: Duration,
-    /// Running while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
     lingering: Option<Lingering>,
 }
 
@@ -67,27 +65,15 @@ pub(crate) enum Version {
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, stall_max: Duration) -> Self {
-        Self { stream, ahead: Bytes::new(), stall_max, stalled: None, lingering: None }
+    pub(crate) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
+        let stream = WriteTimeout::new(stream, write_timeout);
+        Self { stream, ahead: Bytes::new(), lingering: None }
     }
 
     /// Has `bytes` read next.
     pub(crate) fn unread(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.ahead.is_empty(), "what was read ahead is read before more is");
         self.ahead = bytes.into();
-    }
-
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let until = Instant::now() + self.stall_max;
-        let sleep = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        match sleep.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"))),
-            Poll::Pending => Poll::Pending,
-        }
     }
 
     /// Reads until the peer has closed its side or one of the limits is reached.
@@ -135,8 +121,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(cx, written)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -144,8 +129,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.watch(cx, written)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,18 +1,18 @@
 //! The client's side of one connection: its task, and calls over it.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, StatusCode};
+use isomer_transport::Limiter;
 use isomer_wire::frame::Head as _;
 use isomer_wire::{Answer, CallError, FrameReader, Reply};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
-use crate::budget::Budget;
 use crate::cork::{Cork, CorkHandle, cork};
 use crate::frame::Frame;
 use crate::keep_alive::KeepAlive;
@@ -27,7 +27,7 @@ pub(crate) struct Channel {
     /// Calls in flight that the server takes.
     pub(crate) calls_max: usize,
     /// Room for the answers' images that are being read. Shared with the peer's other connections.
-    answers: Arc<Budget>,
+    answers: Limiter,
     /// Told by the first call that finds the connection over. Each connection has its own, so that what is told late is not heard
     /// by its successor.
     pub(crate) is_over: Notify,
@@ -56,7 +56,7 @@ impl Channel {
     pub(crate) async fn open(
         stream: Stream,
         limits: &PeerLimits,
-        answers: Arc<Budget>,
+        answers: Limiter,
         tasks: &mut JoinSet<()>,
     ) -> Result<(Self, oneshot::Receiver<String>), String> {
         let is_clear_tcp = matches!(stream, Stream::Tcp(_));
@@ -112,7 +112,7 @@ impl Channel {
             let piece = piece.map_err(|error| lost(&error))?;
             reader.push(&piece).map_err(|error| refused(format!("its answer is none: {error}")))?;
             if let (None, Some(head)) = (&room, reader.head()) {
-                let taken = Budget::take(&self.answers, head.body_bytes()).ok_or_else(|| {
+                let taken = self.answers.try_acquire_many(head.body_bytes()).ok_or_else(|| {
                     let reason = "too many bytes of answers are being read".to_owned();
                     Lost { error: CallError::Overloaded, reason, not_run: false, is_over: false }
                 })?;

@@ -2,21 +2,22 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
+use isomer_transport::socket_file;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::address::Address;
 use crate::stream::Stream;
 use crate::tls::{self, Tls};
-use crate::unix;
 
 /// Connects to `address`: with TLS where there is some, unless it is a Unix socket.
 pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Stream, String> {
     let (host, port) = match address {
         Address::Unix(path) => {
-            return unix::connect(path).await.map(Stream::Unix).map_err(|error| words(&error));
+            return connect_unix(path).await.map(Stream::Unix).map_err(|error| words(&error));
         }
         Address::Tcp { host, port } => (host, *port),
     };
@@ -38,6 +39,17 @@ pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Stre
         }
     }
     Err(reason)
+}
+
+/// Connects to the socket `path`, if it is held by this process's user or by root: any other holder would be sent all calls.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(path).await?;
+    let holder = stream.peer_cred()?.uid();
+    if socket_file::is_trusted_user(holder) {
+        return Ok(stream);
+    }
+    let user = socket_file::current_user();
+    Err(io::Error::other(format!("its socket is held by user {holder}, and this process's is {user}")))
 }
 
 async fn secure(stream: TcpStream, host: &str, tls: &Tls) -> Result<Stream, String> {

@@ -13,20 +13,18 @@
 //! new calls and ends with its last one, beside its successor.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use isomer_transport::{Backoff, Jitter, Limiter};
 use isomer_wire::{Answer, CallError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::Address;
-use crate::budget::Budget;
 use crate::channel::{Channel, Lost};
 use crate::connect::connect;
 use crate::frame::Frame;
 use crate::limits::PeerLimits;
-use crate::random::{Random, doubled};
 use crate::tls::Tls;
 
 /// How an address is doing.
@@ -44,15 +42,16 @@ pub(crate) enum State {
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
     /// Room for answers, shared by all addresses of the group.
-    answers: Arc<Budget>,
+    answers: Limiter,
     state: watch::Sender<State>,
-    in_flight: AtomicUsize,
+    /// Calls in flight.
+    calls: Limiter,
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: Address, answers: Arc<Budget>) -> Self {
+    pub(crate) fn new(address: Address, answers: Limiter) -> Self {
         let state = watch::Sender::new(State::Connecting);
-        Self { address, answers, state, in_flight: AtomicUsize::new(0) }
+        Self { address, answers, state, calls: Limiter::new(usize::MAX) }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -76,7 +75,7 @@ impl Endpoint {
 
     /// Calls in flight.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.calls.in_use()
     }
 
     /// Makes one attempt at a call: waits for a connection that is being made, and not for one that cannot be.
@@ -94,9 +93,13 @@ impl Endpoint {
                 }
             }
         };
-        let place = Place::take(&self.in_flight, limits.calls_max.min(channel.calls_max))?;
+        let max = limits.calls_max.min(channel.calls_max);
+        let permit = self.calls.try_acquire_within(1, max).ok_or_else(|| {
+            let reason = format!("{max} calls are in flight already");
+            Lost { error: CallError::Overloaded, reason, not_run: true, is_over: false }
+        })?;
         let answered = channel.call(frame, limits.image_bytes_max).await;
-        drop(place);
+        drop(permit);
         if answered.as_ref().is_err_and(|lost| lost.is_over) {
             self.leave(&channel);
         }
@@ -118,7 +121,8 @@ impl Endpoint {
     }
 
     /// Keeps a connection for ever.
-    pub(crate) async fn run(self: Arc<Self>, tls: Option<Tls>, limits: PeerLimits, random: Arc<Random>) {
+    pub(crate) async fn run(self: Arc<Self>, tls: Option<Tls>, limits: PeerLimits, jitter: Arc<Jitter>) {
+        let backoff = Backoff { first: limits.backoff_min, max: limits.backoff_max };
         let mut connections = JoinSet::new();
         let mut failures = 0;
         loop {
@@ -151,31 +155,11 @@ impl Endpoint {
             };
             failures += 1;
             self.state.send_replace(State::Down(reason.into()));
-            sleep(random.jitter(doubled(limits.backoff_min, failures, limits.backoff_max))).await;
+            sleep(jitter.spread(backoff.pause(failures))).await;
         }
     }
 }
 
 fn down(reason: &str) -> Lost {
     Lost { error: CallError::Unreachable, reason: reason.to_owned(), not_run: true, is_over: false }
-}
-
-/// A call's place among those in flight.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(in_flight: &'a AtomicUsize, max: usize) -> Result<Self, Lost> {
-        let place = Self(in_flight);
-        if in_flight.fetch_add(1, Ordering::Relaxed) < max {
-            return Ok(place);
-        }
-        let reason = format!("{max} calls are in flight already");
-        Err(Lost { error: CallError::Overloaded, reason, not_run: true, is_over: false })
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

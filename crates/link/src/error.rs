@@ -4,6 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use isomer_transport::SocketFileError;
+
 use crate::address::Address;
 
 /// Why a side of a link cannot be set up.
@@ -116,6 +118,24 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// Reads why the socket at `address` cannot be listened on.
+    pub(crate) fn from_socket(error: SocketFileError, address: &Address) -> Self {
+        let address = address.clone();
+        match error {
+            SocketFileError::InUse => Self::InUse { address },
+            SocketFileError::NotASocket => match address {
+                Address::Unix(path) => Self::NotASocket { path },
+                address => Self::InUse { address },
+            },
+            SocketFileError::OpenFolder { folder, mode } => Self::OpenFolder { folder, mode },
+            SocketFileError::ForeignFolder { folder, owner, user } => Self::ForeignFolder { folder, owner, user },
+            SocketFileError::Io(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Self::NotAllowed { address, source }
+            }
+            SocketFileError::Io(source) => Self::Listen { address, source },
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

@@ -1,12 +1,11 @@
 //! Asking once whether somebody serves at an address: for whoever started the process there.
 
-use std::sync::Arc;
 use std::time::Instant;
 
+use isomer_transport::Limiter;
 use tokio::task::JoinSet;
 
 use crate::address::Address;
-use crate::budget::Budget;
 use crate::channel::Channel;
 use crate::connect::connect;
 use crate::limits::PeerLimits;
@@ -22,7 +21,7 @@ pub async fn health(address: &Address, tls: Option<&Tls>, deadline: Instant) -> 
     let asked = async {
         let stream = connect(address, tls).await?;
         let limits = PeerLimits::default();
-        let answers = Arc::new(Budget::new(limits.answers_bytes_max));
+        let answers = Limiter::new(limits.answers_bytes_max);
         let (channel, _ended) = Channel::open(stream, &limits, answers, &mut tasks).await?;
         channel.ask().await.map_err(|lost| lost.reason)
     };

@@ -34,7 +34,6 @@ pub mod peer;
 pub mod server;
 pub mod tls;
 
-mod budget;
 mod channel;
 mod connect;
 mod connection;
@@ -43,10 +42,8 @@ mod endpoint;
 mod frame;
 mod keep_alive;
 mod payload;
-mod random;
 mod serving;
 mod stream;
-mod unix;
 mod writing;
 
 pub use address::Address;

@@ -16,18 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use isomer_transport::{Backoff, Jitter, Limiter};
 use isomer_wire::{Answer, Call, CallError, CallFailure, Callee, Request};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::address::Address;
-use crate::budget::Budget;
 use crate::channel::Lost;
 use crate::endpoint::{Endpoint, State};
 use crate::error::LinkError;
 use crate::frame::Frame;
 use crate::limits::PeerLimits;
-use crate::random::{Random, doubled};
 use crate::tls::Tls;
 
 /// The most addresses of one group.
@@ -44,7 +43,7 @@ struct Group {
     name: String,
     endpoints: Vec<Arc<Endpoint>>,
     limits: PeerLimits,
-    random: Arc<Random>,
+    jitter: Arc<Jitter>,
 }
 
 impl Peer {
@@ -64,15 +63,15 @@ impl Peer {
         if let Some(address) = addresses.iter().find(|address| tls.is_none() && !address.is_local()) {
             return Err(LinkError::Cleartext { address: address.clone() });
         }
-        let random = Arc::new(Random::new());
-        let answers = Arc::new(Budget::new(limits.answers_bytes_max));
+        let jitter = Arc::new(Jitter::new());
+        let answers = Limiter::new(limits.answers_bytes_max);
         let endpoint = |address| Arc::new(Endpoint::new(address, answers.clone()));
         let endpoints: Vec<_> = addresses.into_iter().map(endpoint).collect();
         let mut connections = JoinSet::new();
         for endpoint in &endpoints {
-            connections.spawn(endpoint.clone().run(tls.clone(), limits.clone(), random.clone()));
+            connections.spawn(endpoint.clone().run(tls.clone(), limits.clone(), jitter.clone()));
         }
-        let group = Group { name: name.to_owned(), endpoints, limits, random };
+        let group = Group { name: name.to_owned(), endpoints, limits, jitter };
         Ok(Self { group: Arc::new(group), _connections: connections })
     }
 
@@ -180,7 +179,7 @@ impl Group {
         self.less_loaded(all().filter(is_new).filter(ready))
             .or_else(|| self.less_loaded(all().filter(is_new).filter(alive)))
             .or_else(|| self.less_loaded(all().filter(alive)))
-            .unwrap_or_else(|| self.random.below(self.endpoints.len()))
+            .unwrap_or_else(|| self.jitter.below(self.endpoints.len()))
     }
 
     /// Of two at random, the one with fewer calls in flight.
@@ -189,10 +188,10 @@ impl Group {
         if count == 0 {
             return None;
         }
-        let first = self.random.below(count);
+        let first = self.jitter.below(count);
         let mut chosen = among.clone().nth(first)?;
         if count > 1 {
-            let second = (first + 1 + self.random.below(count - 1)) % count;
+            let second = (first + 1 + self.jitter.below(count - 1)) % count;
             let other = among.clone().nth(second)?;
             if self.endpoints[other].in_flight() < self.endpoints[chosen].in_flight() {
                 chosen = other;
@@ -218,8 +217,8 @@ impl Group {
         if lost.not_run && (has_other || (lost.is_over && !endpoint.is_down())) {
             return Some(Duration::ZERO);
         }
-        let pause = doubled(self.limits.retry_pause, attempt, self.limits.backoff_max);
-        is_idempotent.then(|| self.random.jitter(pause))
+        let backoff = Backoff { first: self.limits.retry_pause, max: self.limits.backoff_max };
+        is_idempotent.then(|| self.jitter.spread(backoff.pause(attempt)))
     }
 
     /// An address that is not connected, and why.

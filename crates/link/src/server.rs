@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_transport::{Acceptor, ResourceShortage, SocketFile, accept_until};
 use isomer_wire::Callee;
 use tokio::net::UnixListener;
 use tokio::net::{TcpListener, lookup_host};
@@ -20,7 +21,6 @@ use crate::limits::ServerLimits;
 use crate::serving::Serving;
 use crate::stream::Stream;
 use crate::tls::{self, Tls};
-use crate::unix::{self, SocketFile};
 
 /// Answers others' calls at one address.
 pub struct Server {
@@ -52,7 +52,12 @@ impl Server {
     ) -> Result<Self, LinkError> {
         let (listener, address) = match address {
             Address::Unix(path) => {
-                let (listener, file) = unix::listen(path)?;
+                if !path.is_absolute() || path.file_name().is_none() {
+                    let problem = "it is no file's absolute path";
+                    return Err(LinkError::Address { text: address.to_string(), problem });
+                }
+                let listened = SocketFile::listen_locked(path).await;
+                let (listener, file) = listened.map_err(|error| LinkError::from_socket(error, address))?;
                 (Listener::Unix { listener, _file: file }, address.clone())
             }
             Address::Tcp { host, port } => {
@@ -73,17 +78,12 @@ impl Server {
     /// Serves until `stop` resolves, then takes no more connections and calls, and lets those that run finish for up to
     /// `grace`. Returns how many connections were cut off at its end; the calls that ran for them are cancelled.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
-        let places = Arc::new(Semaphore::new(self.serving.limits.connections_max));
+        let permits = Arc::new(Semaphore::new(self.serving.limits.connections_max));
         let (stopping, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept(&places) => accepted,
-                Some(_) = connections.join_next() => continue,
-                () = &mut stop => break,
-            };
-            let Some((incoming, place)) = accepted else { continue };
+        let mut acceptor = LinkAcceptor { listener: self.listener, permits };
+        let serve = |(incoming, permit): (Incoming, OwnedSemaphorePermit)| {
+            while connections.try_join_next().is_some() {}
             let (serving, stopped) = (self.serving.clone(), stopped.clone());
             connections.spawn(async move {
                 let handshake = tokio::time::timeout(serving.limits.handshake_timeout, incoming.secure());
@@ -92,10 +92,11 @@ impl Server {
                     Ok(Err(reason)) => tracing::debug!(reason, "a peer was not let in"),
                     Err(_) => tracing::debug!("a peer did not begin"),
                 }
-                drop(place);
+                drop(permit);
             });
-        }
-        drop(self.listener);
+        };
+        accept_until(&mut acceptor, stop, &mut ResourceShortage::waiting(), serve).await;
+        drop(acceptor);
         stopping.send_replace(true);
         let _ = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
         let cut_off = connections.len();
@@ -143,34 +144,29 @@ impl Incoming {
     }
 }
 
-impl Listener {
-    /// The next connection, once there is a place for it. `None` after an error that passes.
-    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(Incoming, OwnedSemaphorePermit)> {
-        let place = places.clone().acquire_owned().await.ok()?;
-        let accepted = match self {
-            Self::Tcp(listener, acceptor) => listener.accept().await.map(|(stream, _)| {
+/// A listener that accepts no more connections than there are permits: further ones wait in the kernel's queue.
+struct LinkAcceptor {
+    listener: Listener,
+    permits: Arc<Semaphore>,
+}
+
+impl Acceptor for LinkAcceptor {
+    type Connection = (Incoming, OwnedSemaphorePermit);
+
+    async fn accept(&mut self) -> io::Result<Self::Connection> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let incoming = match &self.listener {
+            Listener::Tcp(listener, acceptor) => {
+                let (stream, _) = listener.accept().await?;
                 // Nagle's algorithm would hold an answer back until the last one is acknowledged.
                 let _ = stream.set_nodelay(true);
                 match acceptor {
                     Some(acceptor) => Incoming::Tls(stream, acceptor.clone()),
                     None => Incoming::Clear(Stream::Tcp(stream)),
                 }
-            }),
-            Self::Unix { listener, .. } => {
-                listener.accept().await.map(|(stream, _)| Incoming::Clear(Stream::Unix(stream)))
             }
+            Listener::Unix { listener, .. } => Incoming::Clear(Stream::Unix(listener.accept().await?.0)),
         };
-        match accepted {
-            Ok(incoming) => Some((incoming, place)),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                // Most likely out of descriptors: they come back when connections end.
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                None
-            }
-        }
+        Ok((incoming, permit))
     }
 }
-
-/// How long to wait after a failed `accept`.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

@@ -11,11 +11,11 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Method, Request as HttpRequest, Response, StatusCode};
 use isomer_display::size;
+use isomer_transport::{Limiter, Permit};
 use isomer_wire::frame::Head as _;
 use isomer_wire::{Answer, Call, CallError, CallFailure, Callee, FrameReader, Reply, Request};
 use tokio::time::{Instant, timeout_at};
 
-use crate::budget::{Budget, Taken};
 use crate::channel::next;
 use crate::limits::ServerLimits;
 use crate::payload::Payload;
@@ -25,16 +25,16 @@ use crate::writing::Writing;
 pub(crate) struct Serving {
     callee: Arc<dyn Callee>,
     pub(crate) limits: ServerLimits,
-    calls: Arc<Budget>,
-    images: Arc<Budget>,
-    answers: Arc<Budget>,
+    calls: Limiter,
+    images: Limiter,
+    answers: Limiter,
 }
 
 impl Serving {
     pub(crate) fn new(callee: Arc<dyn Callee>, limits: ServerLimits) -> Self {
-        let calls = Arc::new(Budget::new(limits.calls_max));
-        let images = Arc::new(Budget::new(limits.images_bytes_max));
-        let answers = Arc::new(Budget::new(limits.images_bytes_max));
+        let calls = Limiter::new(limits.calls_max);
+        let images = Limiter::new(limits.images_bytes_max);
+        let answers = Limiter::new(limits.images_bytes_max);
         Self { callee, limits, calls, images, answers }
     }
 }
@@ -43,8 +43,8 @@ impl Serving {
 pub(crate) struct Ready {
     call: Call,
     respond: SendResponse<Payload>,
-    place: Taken,
-    image: Taken,
+    place: Permit,
+    image: Permit,
 }
 
 /// Takes one stream as far as it goes without the callee: to a call, or to an answer that needs none.
@@ -67,7 +67,7 @@ pub(crate) async fn take(
 }
 
 async fn take_call(serving: &Serving, mut body: RecvStream, mut respond: SendResponse<Payload>) -> Option<Ready> {
-    let Some(place) = Budget::take(&serving.calls, 1) else {
+    let Some(place) = serving.calls.try_acquire() else {
         let reason = format!("{} calls are in flight already", serving.limits.calls_max);
         send(&mut respond, Err(CallFailure::overloaded(reason)));
         return None;
@@ -101,7 +101,7 @@ pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) -> Option<Writing> 
     };
     drop(image);
     let (mut reply, mut body) = Reply::of(answer);
-    let room = Budget::take(&serving.answers, body.len());
+    let room = serving.answers.try_acquire_many(body.len());
     if room.is_none() {
         let reason = format!("answers of {} are being written", size(serving.limits.images_bytes_max));
         // Its few bytes are bounded by the number of calls.
@@ -113,7 +113,7 @@ pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) -> Option<Writing> 
 }
 
 /// Reads a call. Without one there is a failure to answer with, or nobody to answer.
-async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Taken), Option<CallFailure>> {
+async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Permit), Option<CallFailure>> {
     let limits = &serving.limits;
     let refused = |error| Some(CallFailure::refused(format!("the call is none: {error}")));
     let mut reader = FrameReader::<Request>::new(limits.image_bytes_max);
@@ -138,7 +138,7 @@ async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Taken),
         {
             begun = Instant::now();
             end = end.min(begun + head.remaining);
-            images = Some(Budget::take(&serving.images, head.body_bytes()).ok_or_else(|| {
+            images = Some(serving.images.try_acquire_many(head.body_bytes()).ok_or_else(|| {
                 Some(CallFailure::overloaded(format!("images of {} are held", size(limits.images_bytes_max))))
             })?);
         }

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use h2::{Reason, SendStream};
+use isomer_transport::Permit;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::budget::Taken;
 use crate::payload::Payload;
 
 /// A call's place, and its answer's room if it takes any.
-pub(crate) type Held = (Taken, Option<Taken>);
+pub(crate) type Held = (Permit, Option<Permit>);
 
 /// What is known of an answer that is being written.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isomer_front::{
-    CertificateFiles, Certificates, Door, Front, FrontError, Limits, Loaded, Network, Proxies, TlsError, TlsSettings,
+    CertificateFiles, Certificates, Door, Front, FrontError, IpNetwork, Limits, Loaded, Proxies, TlsError, TlsSettings,
     bind,
 };
 use isomer_manifest::{FrontTls, HostFile, HostLimits};
@@ -137,7 +137,7 @@ fn settings(tls: &FrontTls, folder: &Path) -> TlsSettings {
 }
 
 fn proxies(file: &HostFile) -> Proxies {
-    let network = |written: &isomer_manifest::Network| Network { address: written.address, prefix: written.prefix };
+    let network = |written: &isomer_manifest::Network| IpNetwork { address: written.address, prefix: written.prefix };
     let trusted = file.trusted_proxies.iter().map(|written| network(&written.value)).collect();
     Proxies { trusted, proxy_protocol: file.proxy_protocol }
 }

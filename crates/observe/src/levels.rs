@@ -29,6 +29,7 @@ pub const PARTS: &[&str] = &[
     "sqlite-heap",
     "state",
     "toolchain",
+    "transport",
     "wire",
     "wit",
 ];

@@ -4,14 +4,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use isomer_front::{Limits, Network, Proxies};
+use isomer_front::{IpNetwork, Limits, Proxies};
 
 use crate::client::{Http1, Http2, connect_from, head, secure};
 use crate::world::{Setup, TestFront, Tls, WAITS, within};
 
 /// The proxy is 127.0.0.2.
 fn behind_a_proxy(proxy_protocol: bool, tls: Option<&Tls>) -> TestFront {
-    let proxy = Network { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), prefix: 32 };
+    let proxy = IpNetwork { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), prefix: 32 };
     let proxies = Proxies { trusted: vec![proxy], proxy_protocol };
     let limits = Limits { connections_per_source_max: 1, ..Limits::default() };
     Setup { limits, proxies, tls: tls.map(|tls| tls.certificates.clone()), ..Setup::default() }.start()
@@ -53,7 +53,7 @@ async fn connections_count_for_the_client_that_the_proxy_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_front_door_closes_the_connections_of_the_proxys_greedy_client_and_no_others() {
-    let proxy = Network { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), prefix: 32 };
+    let proxy = IpNetwork { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), prefix: 32 };
     let proxies = Proxies { trusted: vec![proxy], proxy_protocol: true };
     let limits = Limits { connections_max: 8, connections_per_source_max: 8, ..Limits::default() };
     let front = Setup { limits, proxies, ..Setup::default() }.start();

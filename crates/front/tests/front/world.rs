@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use isomer_front::{
-    CertificateFiles, Certificates, Connections, Door, Entered, Entering, Front, Limits, Place, Proxies, Refusal,
-    TlsSettings,
+    CertificateFiles, Certificates, Connections, Door, Entered, Entering, Front, Limits, Proxies, Refusal, TlsSettings,
 };
 use isomer_observe::{Format, Log};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -81,7 +80,7 @@ impl Door for Refuses {
             let _ = go_on.wait_for(|go_on| *go_on).await;
             Err(Refusal::Broken)
         };
-        Ok(Entered { place: Place::uncounted(), site: Entering::Loading(Box::pin(loading)) })
+        Ok(Entered { place: None, site: Entering::Loading(Box::pin(loading)) })
     }
 }
 

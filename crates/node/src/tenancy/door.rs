@@ -32,7 +32,7 @@ impl Tenancy {
             return Err(Refusal::Stopped);
         }
         let now = Instant::now();
-        let place = app.tenant.admission.enter(now)?;
+        let permit = app.tenant.admission.enter(now)?;
         app.tenant.account.begin().map_err(|retry_after| Refusal::Cpu { retry_after })?;
         let since = now.saturating_duration_since(inner.began);
         app.use_at(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
@@ -40,6 +40,6 @@ impl Tenancy {
             Some(site) => Entering::Ready(site),
             None => inner.load(app)?,
         };
-        Ok(Entered { place, site })
+        Ok(Entered { place: Some(permit), site })
     }
 }

@@ -28,6 +28,7 @@
 //! long because all that others may ask of a tenancy is one type's functions, each with what it promises; what they are made of lies in
 //! the files above.
 
+mod admission;
 mod app;
 mod door;
 mod hold;

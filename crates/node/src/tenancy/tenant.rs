@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use isomer_api::{Quota, Quotas, TenantName, Usage};
 use isomer_capabilities::StorageAccount;
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
-use isomer_front::{Admission, AdmissionLimits};
 use isomer_observe::LogQuota;
 use isomer_runtime::{Account, AccountLimits};
+
+use super::admission::{Admission, AdmissionLimits};
 
 /// One tenant. All its apps hold the same one.
 pub(super) struct Tenant {

@@ -4,10 +4,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::http::Method;
-use isomer_front::{Admission, AdmissionLimits, Door, Entered, Entering, Place, Refusal, Site};
+use isomer_front::{Door, Entered, Entering, Refusal, Site};
+use isomer_transport::Limiter;
 use tokio::sync::oneshot;
 
 use crate::harness::body::whole;
@@ -21,7 +22,7 @@ type Coming = oneshot::Receiver<Result<Arc<Site>, Refusal>>;
 enum Behind {
     Site(Arc<Site>),
     /// The same, counted.
-    Counted(Arc<Admission>, Arc<Site>),
+    Counted(Limiter, Arc<Site>),
     /// Comes when it is sent.
     Loading(Mutex<Option<Coming>>),
     Refused(Refusal),
@@ -46,17 +47,20 @@ impl Door for Names {
     fn enter(&self, host: &str) -> Result<Entered, Refusal> {
         self.asked.lock().unwrap().push(host.to_owned());
         let (place, site) = match self.hosts.get(host) {
-            Some(Behind::Site(site)) => (Place::uncounted(), Entering::Ready(site.clone())),
-            Some(Behind::Counted(admission, site)) => (admission.enter(Instant::now())?, Entering::Ready(site.clone())),
+            Some(Behind::Site(site)) => (None, Entering::Ready(site.clone())),
+            Some(Behind::Counted(limiter, site)) => {
+                let permit = limiter.try_acquire().ok_or(Refusal::Concurrency)?;
+                (Some(permit), Entering::Ready(site.clone()))
+            }
             Some(Behind::Loading(site)) => {
                 let site = site.lock().unwrap().take().ok_or(Refusal::Loading)?;
                 let loading = async { site.await.unwrap_or(Err(Refusal::Broken)) };
-                (Place::uncounted(), Entering::Loading(Box::pin(loading)))
+                (None, Entering::Loading(Box::pin(loading)))
             }
             Some(Behind::Refused(refusal)) => return Err(refusal.clone()),
             None => {
                 let site = self.any.clone().ok_or(Refusal::NoHost)?;
-                (Place::uncounted(), Entering::Ready(site))
+                (None, Entering::Ready(site))
             }
         };
         Ok(Entered { place, site })
@@ -181,10 +185,9 @@ async fn each_refusal_is_a_problem_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_is_held_until_the_answer_has_been_read() {
     let (_kept, stream) = site(&one("http-stream", "")).await;
-    let limits = AdmissionLimits { concurrent: 1, per_second: u32::MAX, burst: 1 };
-    let admission = Admission::new(limits, Instant::now());
+    let limiter = Limiter::new(1);
     let (front, _) = before([
-        ("one.example", Behind::Counted(admission.clone(), stream.clone())),
+        ("one.example", Behind::Counted(limiter.clone(), stream.clone())),
         ("other.example", Behind::Site(stream)),
     ])
     .await;
@@ -199,14 +202,12 @@ async fn a_place_is_held_until_the_answer_has_been_read() {
         assert_eq!(second.exchange(other).await.ok(), "other");
         // Once it is over, by itself or since its client went away, the next one is let in.
         drop((piece, running, connection));
-        let free = async || (admission.counts().in_flight == 0).then_some(());
+        let free = async || (limiter.in_use() == 0).then_some(());
         until("the place to be free", free).await;
         let next = ask("one.example/echo").body(whole("next")).expect("a valid request");
         assert_eq!(second.exchange(next).await.ok(), "next");
         until("the place to be free", free).await;
     }
-    let counts = admission.counts();
-    assert_eq!((counts.requests, counts.refused_concurrent), (6, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

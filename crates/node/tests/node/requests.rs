@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::http::Method;
 use arc_swap::ArcSwap;
-use isomer_front::{Front, Limits, Network, Proxies, bind};
+use isomer_front::{Front, IpNetwork, Limits, Proxies, bind};
 use isomer_observe::{Format, Log};
 
 use crate::harness::body::whole;
@@ -17,7 +17,7 @@ use crate::harness::{one, start};
 /// A front door before `guest` alone, which trusts these proxies.
 async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront) {
     let (kept, site) = site(&one(guest, "")).await;
-    let network = |text: &&str| Network { address: text.parse().expect("an address"), prefix: 32 };
+    let network = |text: &&str| IpNetwork { address: text.parse().expect("an address"), prefix: 32 };
     let proxies = Proxies { trusted: trusted.iter().map(network).collect(), proxy_protocol: false };
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("port 0 is always free");

@@ -1,30 +1,30 @@
-//! How many requests a tenant may have in flight, and how fast they may come. Decided before a request costs anything.
+//! How many requests a tenant may have in flight, and at which rate. Decided before a request costs anything.
 //!
-//! A limit of `u32::MAX` is none: then requests of several threads do not even meet at the bucket's lock.
+//! A limit of `u32::MAX` is no limit: requests on different threads then do not even contend for the bucket's lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::door::Refusal;
+use isomer_front::Refusal;
+use isomer_transport::{Limiter, Permit};
 
-/// What a tenant's requests may be.
+/// The limits of a tenant's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AdmissionLimits {
+pub(super) struct AdmissionLimits {
     /// Requests in flight.
-    pub concurrent: u32,
-    /// Requests a second, in the long run.
-    pub per_second: u32,
+    pub(super) concurrent: u32,
+    /// Requests per second, in the long run.
+    pub(super) per_second: u32,
     /// Requests at once after a pause.
-    pub burst: u32,
+    pub(super) burst: u32,
 }
 
 /// A tenant's requests: a counter of those in flight and a token bucket.
 #[derive(Debug)]
-pub struct Admission {
-    concurrent_max: AtomicU32,
-    in_flight: AtomicU32,
-    /// Is there no rate to keep to?
+pub(super) struct Admission {
+    in_flight: Limiter,
+    /// Whether the rate is unlimited.
     any_rate: AtomicBool,
     bucket: Mutex<Bucket>,
     requests: AtomicU64,
@@ -40,39 +40,26 @@ struct Bucket {
     at: Instant,
 }
 
-/// One request's place. Dropping it gives the place back.
-#[derive(Debug)]
-pub struct Place(Option<Arc<Admission>>);
-
-impl Place {
-    /// One among as many as come: nothing is counted.
-    #[must_use]
-    pub fn uncounted() -> Self {
-        Self(None)
-    }
-}
-
-/// What has been counted since the start.
+/// Counts of a tenant's requests since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AdmissionCounts {
+pub(super) struct AdmissionCounts {
     /// Requests in flight now.
-    pub in_flight: u32,
-    /// All that came.
-    pub requests: u64,
-    /// Those that were refused since too many were in flight.
-    pub refused_concurrent: u64,
-    /// Those that were refused since they came too fast.
-    pub refused_rate: u64,
+    pub(super) in_flight: u32,
+    /// All requests.
+    pub(super) requests: u64,
+    /// Requests that were refused because too many were in flight.
+    pub(super) refused_concurrent: u64,
+    /// Requests that were refused because of the rate.
+    pub(super) refused_rate: u64,
 }
 
 impl Admission {
-    /// With a full bucket.
+    /// Starts with a full bucket.
     #[must_use]
-    pub fn new(limits: AdmissionLimits, now: Instant) -> Arc<Self> {
+    pub(super) fn new(limits: AdmissionLimits, now: Instant) -> Arc<Self> {
         let burst = f64::from(limits.burst.max(1));
         Arc::new(Self {
-            concurrent_max: AtomicU32::new(limits.concurrent),
-            in_flight: AtomicU32::new(0),
+            in_flight: Limiter::new(requests_max(limits)),
             any_rate: AtomicBool::new(limits.per_second == u32::MAX),
             bucket: Mutex::new(Bucket { per_second: f64::from(limits.per_second), burst, tokens: burst, at: now }),
             requests: AtomicU64::new(0),
@@ -81,9 +68,9 @@ impl Admission {
         })
     }
 
-    /// Other limits from now on. Requests in flight stay.
-    pub fn set_limits(&self, limits: AdmissionLimits) {
-        self.concurrent_max.store(limits.concurrent, Ordering::Relaxed);
+    /// Changes the limits. Requests in flight stay.
+    pub(super) fn set_limits(&self, limits: AdmissionLimits) {
+        self.in_flight.set_max(requests_max(limits));
         self.any_rate.store(limits.per_second == u32::MAX, Ordering::Relaxed);
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         bucket.per_second = f64::from(limits.per_second);
@@ -91,34 +78,31 @@ impl Admission {
         bucket.tokens = bucket.tokens.min(bucket.burst);
     }
 
-    /// A place for a request that comes at `now`.
+    /// Admits a request that arrives at `now`. It is in flight until the permit is dropped.
     ///
     /// # Errors
     /// [`Refusal::Concurrency`] or [`Refusal::Rate`].
-    pub fn enter(self: &Arc<Self>, now: Instant) -> Result<Place, Refusal> {
+    pub(super) fn enter(&self, now: Instant) -> Result<Permit, Refusal> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Some(self.clone()));
-        // Whoever comes in beside one who is refused may be refused for it; nobody is let in for it.
-        if before >= self.concurrent_max.load(Ordering::Relaxed) {
+        let Some(permit) = self.in_flight.try_acquire() else {
             self.refused_concurrent.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal::Concurrency);
-        }
+        };
         if self.any_rate.load(Ordering::Relaxed) {
-            return Ok(place);
+            return Ok(permit);
         }
         if let Err(retry_after) = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
             self.refused_rate.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal::Rate { retry_after });
         }
-        Ok(place)
+        Ok(permit)
     }
 
-    /// What has been counted.
+    /// Returns the counts.
     #[must_use]
-    pub fn counts(&self) -> AdmissionCounts {
+    pub(super) fn counts(&self) -> AdmissionCounts {
         AdmissionCounts {
-            in_flight: self.in_flight.load(Ordering::Relaxed),
+            in_flight: u32::try_from(self.in_flight.in_use()).unwrap_or(u32::MAX),
             requests: self.requests.load(Ordering::Relaxed),
             refused_concurrent: self.refused_concurrent.load(Ordering::Relaxed),
             refused_rate: self.refused_rate.load(Ordering::Relaxed),
@@ -127,7 +111,7 @@ impl Admission {
 }
 
 impl Bucket {
-    /// Takes one token, or says how long until there is one.
+    /// Takes one token, or returns how long it takes until there is one.
     fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = self.at.max(now);
@@ -136,18 +120,14 @@ impl Bucket {
             self.tokens -= 1.0;
             return Ok(());
         }
-        // A rate of 0 never has one: a long time says so well enough.
+        // At a rate of 0 there never is one; an hour tells the client enough.
         let seconds = (1.0 - self.tokens) / self.per_second.max(1e-4);
         Err(Duration::from_secs_f64(seconds.min(3600.0)))
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(admission) = &self.0 {
-            admission.in_flight.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
+fn requests_max(limits: AdmissionLimits) -> usize {
+    usize::try_from(limits.concurrent).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -157,7 +137,7 @@ mod tests {
     const LIMITS: AdmissionLimits = AdmissionLimits { concurrent: 2, per_second: 10, burst: 3 };
 
     #[test]
-    fn places_come_back() {
+    fn a_finished_request_makes_room_for_another() {
         let now = Instant::now();
         let admission = Admission::new(LIMITS, now);
         let first = admission.enter(now).unwrap();
@@ -182,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_all_come_in_and_a_rate_may_be_set() {
+    fn a_rate_can_be_set_where_there_was_none() {
         let now = Instant::now();
         let admission = Admission::new(AdmissionLimits { concurrent: u32::MAX, per_second: u32::MAX, burst: 1 }, now);
         for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! Where connections come from: the unit in which they are counted, and the networks that are trusted.
+//! Where connections come from: the unit in which they are counted, and networks of addresses.
 //!
 //! One client usually has a whole /64 of IPv6 addresses and can use a new one for every connection, so these are counted as one source.
 //! An IPv4 address mapped into IPv6, as a dual-stack listener reports it, is the IPv4 address.
@@ -8,12 +8,14 @@ use std::net::{IpAddr, Ipv6Addr};
 /// The bits of an IPv6 address that name the network of one client.
 const IPV6_CLIENT_BITS: u8 = 64;
 
-/// A source of connections: an IPv4 address, or the /64 of an IPv6 address.
+/// The network that connections of one client come from: an IPv4 address, or the /64 of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Source(IpAddr);
+pub struct ClientNetwork(IpAddr);
 
-impl Source {
-    pub(crate) fn of(address: IpAddr) -> Self {
+impl ClientNetwork {
+    /// Returns the network of a client at `address`.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) => Self(IpAddr::V6(masked_v6(address, IPV6_CLIENT_BITS))),
             address => Self(address),
@@ -21,17 +23,17 @@ impl Source {
     }
 }
 
-/// The addresses that share the first `prefix` bits of `address`.
+/// A network: the addresses that share the first `prefix` bits of `address`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
+pub struct IpNetwork {
     /// One of the addresses.
     pub address: IpAddr,
     /// Bits of it that all of them share: at most 32 of an IPv4 address, 128 of an IPv6 address.
     pub prefix: u8,
 }
 
-impl Network {
-    /// Is `address` one of them?
+impl IpNetwork {
+    /// Returns whether `address` is one of them.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -56,8 +58,8 @@ fn masked_v6(address: Ipv6Addr, prefix: u8) -> Ipv6Addr {
 mod tests {
     use super::*;
 
-    fn source(text: &str) -> Source {
-        Source::of(text.parse().expect("an address"))
+    fn source(text: &str) -> ClientNetwork {
+        ClientNetwork::of(text.parse().expect("an address"))
     }
 
     #[test]
@@ -80,7 +82,7 @@ mod tests {
             ("::1", 128, "::1", "::2"),
             ("::", 0, "2001:db8::1", "192.0.2.1"),
         ] {
-            let network = Network { address: network.parse().expect("an address"), prefix };
+            let network = IpNetwork { address: network.parse().expect("an address"), prefix };
             assert!(network.contains(inside.parse().expect("an address")), "{network:?} {inside}");
             assert!(!network.contains(outside.parse().expect("an address")), "{network:?} {outside}");
         }

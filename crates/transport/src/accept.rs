@@ -1,0 +1,146 @@
+//! The accept loop.
+//!
+//! An error of `accept` is either about the one connection that it would have returned, which is then gone, or about the process: most
+//! likely it has no descriptor left. The connection then stays in the kernel's queue and is accepted when a descriptor is free again.
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The pause after a failed `accept`. Descriptors become free when connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Something that connections come from.
+pub trait Acceptor {
+    /// An accepted connection.
+    type Connection;
+
+    /// Returns the next connection. Dropping the future loses none.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+}
+
+/// Hands every connection of `acceptor` to `serve` until `stop` resolves. A connection that is accepted after that is never handed over.
+pub async fn accept_until<A: Acceptor>(
+    acceptor: &mut A,
+    stop: impl Future<Output = ()>,
+    shortage: &mut ResourceShortage<impl FnMut() -> bool>,
+    mut serve: impl FnMut(A::Connection),
+) {
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => return,
+            accepted = acceptor.accept() => accepted,
+        };
+        match accepted {
+            Ok(connection) => serve(connection),
+            Err(error) if is_of_connection(&error) => {}
+            Err(error) => shortage.pause(&error).await,
+        }
+    }
+}
+
+/// Returns whether an error of `accept` is about the one connection that it would have returned.
+pub fn is_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// What a server does while the process lacks what a further connection needs.
+pub struct ResourceShortage<F> {
+    /// Closes a connection that can be spared, and returns whether there was one.
+    close_one: F,
+    /// When connections are closed at the earliest.
+    from: Instant,
+}
+
+impl ResourceShortage<fn() -> bool> {
+    /// Waits until connections end by themselves.
+    #[must_use]
+    pub fn waiting() -> Self {
+        Self { close_one: || false, from: Instant::now() }
+    }
+}
+
+impl<F: FnMut() -> bool> ResourceShortage<F> {
+    /// Calls `close_one` on each shortage. It closes a connection that can be spared, and returns whether there was one.
+    pub fn closing(close_one: F) -> Self {
+        Self { close_one, from: Instant::now() }
+    }
+
+    /// Does the same, but not before `delay` has passed.
+    pub fn closing_after(delay: Duration, close_one: F) -> Self {
+        Self { close_one, from: Instant::now() + delay }
+    }
+
+    /// Logs `error`, closes a connection where that is possible, and waits a moment.
+    pub async fn pause(&mut self, error: &io::Error) {
+        let closed = Instant::now() >= self.from && (self.close_one)();
+        tracing::warn!(%error, closed, "cannot accept a connection");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Gives these results, then nothing more.
+    struct Script(VecDeque<io::Result<u32>>);
+
+    impl Acceptor for Script {
+        type Connection = u32;
+
+        async fn accept(&mut self) -> io::Result<u32> {
+            match self.0.pop_front() {
+                Some(result) => result,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_loop_survives_errors_and_ends_with_stop() {
+        let aborted = Err(io::ErrorKind::ConnectionAborted.into());
+        let no_descriptors = Err(io::Error::from_raw_os_error(24));
+        let mut script = Script([Ok(1), aborted, Ok(2), no_descriptors, Ok(3), Ok(4)].into());
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (mut served, mut closed, mut stop) = (Vec::new(), 0, Some(stop));
+        let mut shortage = ResourceShortage::closing(|| {
+            closed += 1;
+            true
+        });
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        accept_until(&mut script, stopped, &mut shortage, |connection| {
+            served.push(connection);
+            if connection == 3 {
+                stop.take().map(|stop| stop.send(()));
+            }
+        })
+        .await;
+        assert_eq!((served, closed), (vec![1, 2, 3], 1), "one error was of the process");
+        assert_eq!(script.0.len(), 1, "no connection is accepted after the stop");
+    }
+
+    #[tokio::test]
+    async fn connections_are_spared_until_the_delay_has_passed() {
+        let error = io::Error::from_raw_os_error(24);
+        let mut closed = 0;
+        ResourceShortage::closing_after(Duration::from_secs(3600), || {
+            closed += 1;
+            true
+        })
+        .pause(&error)
+        .await;
+        assert_eq!(closed, 0);
+    }
+}

@@ -1,0 +1,219 @@
+//! The file of a Unix socket: mode 0600, never taken from a process that lives, and removed with its listener.
+//!
+//! A socket's file outlives a process that was killed. Such a file is removed when a process listens there again, if no process accepts
+//! connections on it. Two processes that start at once could both find it so; where that matters, a lock file next to the socket is held
+//! for as long as the server lives ([`SocketFile::listen_locked`]). The system releases it however a process ends.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{UnixListener, UnixStream};
+
+/// Why a process cannot listen on a Unix socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketFileError {
+    /// Another process listens there.
+    #[error("another process listens there")]
+    InUse,
+    /// There is a file that is no socket.
+    #[error("there is a file already, and it is not a socket")]
+    NotASocket,
+    /// Other users can enter or read the folder.
+    #[error("other users can enter `{folder}` (mode {mode:03o})")]
+    OpenFolder {
+        /// The socket's folder.
+        folder: PathBuf,
+        /// The permissions of the folder.
+        mode: u32,
+    },
+    /// The folder belongs to another user, who could put a socket of their own there.
+    #[error("`{folder}` belongs to user {owner}, and this process's user is {user}")]
+    ForeignFolder {
+        /// The socket's folder.
+        folder: PathBuf,
+        /// The owner of the folder.
+        owner: u32,
+        /// The effective user of this process.
+        user: u32,
+    },
+    /// The operating system refuses it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The file of a Unix socket on which this process listens. Removed when this is dropped, if it is still the same file.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+    /// Unlocked after the file is removed.
+    _lock: Option<File>,
+}
+
+impl SocketFile {
+    /// Listens on the socket `path`, which is made accessible to this process's user only.
+    ///
+    /// # Errors
+    /// When another process listens there, there is a file that is no socket, or the system refuses it.
+    pub async fn listen(path: &Path) -> Result<(UnixListener, Self), SocketFileError> {
+        let path = std::path::absolute(path)?;
+        Self::bind(path, None).await
+    }
+
+    /// Does the same in a folder that only this process's user can enter, and holds a lock while it listens. The folder is created if it is
+    /// missing.
+    ///
+    /// # Errors
+    /// As [`SocketFile::listen`], and when other users can enter the folder.
+    pub async fn listen_locked(path: &Path) -> Result<(UnixListener, Self), SocketFileError> {
+        let path = std::path::absolute(path)?;
+        make_private_folder(path.parent().unwrap_or(Path::new("/")))?;
+        let mut lock_path = path.as_os_str().to_owned();
+        lock_path.push(".lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(lock_path)?;
+        match lock.try_lock() {
+            Ok(()) => Self::bind(path, Some(lock)).await,
+            Err(TryLockError::WouldBlock) => Err(SocketFileError::InUse),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    async fn bind(path: PathBuf, lock: Option<File>) -> Result<(UnixListener, Self), SocketFileError> {
+        remove_stale(&path).await?;
+        let listener = UnixListener::bind(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => SocketFileError::InUse,
+            _ => error.into(),
+        })?;
+        // Users that connect before this are refused by their identity, as all others are.
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        let inode = fs::metadata(&path)?.ino();
+        Ok((listener, Self { path, inode, _lock: lock }))
+    }
+
+    /// Returns the absolute path of the socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_own = fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode);
+        if is_own {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Returns whether a process of `user` may be at the other end of a Unix socket: this process's own user, or root.
+#[must_use]
+pub fn is_trusted_user(user: u32) -> bool {
+    is_trusted(user, current_user())
+}
+
+/// Returns the effective user of this process.
+#[must_use]
+pub fn current_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn is_trusted(peer: u32, own: u32) -> bool {
+    peer == own || peer == 0
+}
+
+fn make_private_folder(folder: &Path) -> Result<(), SocketFileError> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+        _ => {}
+    }
+    let metadata = fs::metadata(folder)?;
+    let (owner, user) = (metadata.uid(), current_user());
+    if owner != user {
+        return Err(SocketFileError::ForeignFolder { folder: folder.to_owned(), owner, user });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(SocketFileError::OpenFolder { folder: folder.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// Removes the file of a socket on which no process listens any more.
+async fn remove_stale(path: &Path) -> Result<(), SocketFileError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketFileError::NotASocket),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(SocketFileError::InUse),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(fs::remove_file(path)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_and_the_own_user_are_trusted() {
+        let trusted = [(7, 7), (0, 7), (0, 0), (8, 7), (7, 0)].map(|(peer, own)| is_trusted(peer, own));
+        assert_eq!(trusted, [true, true, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn the_file_is_private_and_removed_with_the_listener() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("a.sock");
+        let (listener, file) = SocketFile::listen(&path).await.expect("it listens");
+        assert_eq!(fs::metadata(&path).expect("it is there").mode() & 0o777, 0o600);
+        assert!(matches!(SocketFile::listen(&path).await, Err(SocketFileError::InUse)));
+        drop((listener, file));
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_stale_file_is_replaced_and_a_successors_file_stays() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("a.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("it listens"));
+        let (listener, file) = SocketFile::listen(&path).await.expect("the file is stale");
+        drop(listener);
+        let successor = SocketFile::listen(&path).await.expect("no process listens");
+        drop(file);
+        assert!(path.exists());
+        drop(successor);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_stays() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("precious");
+        fs::write(&path, "data").expect("it is written");
+        assert!(matches!(SocketFile::listen(&path).await, Err(SocketFileError::NotASocket)));
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "data");
+    }
+
+    #[tokio::test]
+    async fn a_locked_socket_needs_a_private_folder_and_has_one_holder() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folder = dir.path().join("private");
+        let path = folder.join("a.sock");
+        let held = SocketFile::listen_locked(&path).await.expect("the folder is created");
+        // A process that starts at the same time finds the lock, whatever becomes of the file.
+        fs::remove_file(&path).expect("it is there");
+        assert!(matches!(SocketFile::listen_locked(&path).await, Err(SocketFileError::InUse)));
+        drop(held);
+        drop(SocketFile::listen_locked(&path).await.expect("the lock is free"));
+        fs::set_permissions(&folder, Permissions::from_mode(0o750)).expect("it is ours");
+        assert!(matches!(SocketFile::listen_locked(&path).await, Err(SocketFileError::OpenFolder { mode: 0o750, .. })));
+    }
+}

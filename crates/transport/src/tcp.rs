@@ -1,0 +1,202 @@
+//! TCP listeners that drain without losing a connection.
+//!
+//! A connection is the client's before it is ours: the kernel finishes its handshake and puts it into the listener's queue, and resets
+//! what is still in the queue when the listener is closed. So a listener that no other process holds is closed in three steps: the kernel
+//! begins no further handshake ([`refuse_handshakes`]), handshakes that have begun get time to finish, and the queue is emptied. A
+//! listener that another process holds too, as a service manager does, is only let go: what is in its queue waits for the next process.
+//!
+//! While the process has no descriptor for a connection, the connection stays in the queue ([`ResourceShortage`]).
+//!
+//! | rejected | why |
+//! | --- | --- |
+//! | emptying the queue, then closing | a connection that is made between the two is reset |
+//! | `shutdown` of the listener | Linux resets what is in the queue, too |
+//! | a second listener on the port (`SO_REUSEPORT`) | there is no process that would serve it |
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use crate::accept::{Acceptor, ResourceShortage, is_of_connection};
+
+/// How long TCP handshakes that have begun may take to finish when draining begins: a packet to the client and back.
+const HANDSHAKES_MAX: Duration = Duration::from_millis(250);
+
+/// The same over the loopback interface, where only the kernel takes part.
+const LOOPBACK_HANDSHAKES_MAX: Duration = Duration::from_millis(20);
+
+/// An accepted connection.
+pub struct AcceptedTcp<T> {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// What its listener was added with.
+    pub settings: T,
+}
+
+/// Listeners that are accepted from in rotation, each with settings for its connections.
+pub struct TcpListeners<T> {
+    all: Vec<Listener<T>>,
+    /// The one that is polled first. It changes with each connection, so a busy listener does not starve the others.
+    first: usize,
+}
+
+struct Listener<T> {
+    socket: TcpListener,
+    address: SocketAddr,
+    settings: T,
+    /// Whether another process holds it, too, and serves what is in its queue.
+    shared: bool,
+}
+
+impl<T> Default for TcpListeners<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), first: 0 }
+    }
+}
+
+impl<T: Clone> TcpListeners<T> {
+    /// Adds a listening socket. It is `shared` if another process holds it, too, and accepts from it later. Needs tokio's runtime.
+    ///
+    /// # Errors
+    /// When `socket` does not listen.
+    pub fn push(&mut self, socket: std::net::TcpListener, settings: T, shared: bool) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let socket = TcpListener::from_std(socket)?;
+        let address = socket.local_addr()?;
+        self.all.push(Listener { socket, address, settings, shared });
+        Ok(())
+    }
+
+    /// Returns the addresses of the listeners, in the order in which they were added.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.all.iter().map(|listener| listener.address)
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<AcceptedTcp<T>>> {
+        for number in 0..self.all.len() {
+            let listener = &self.all[self.first.wrapping_add(number) % self.all.len()];
+            if let Poll::Ready(accepted) = listener.socket.poll_accept(cx) {
+                let settings = listener.settings.clone();
+                return Poll::Ready(accepted.map(|(stream, peer)| AcceptedTcp { stream, peer, settings }));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Stops listening, and hands every connection to `serve` that this process is the only one to serve. Takes as long as connections
+    /// wait for which there is no descriptor.
+    pub async fn drain(
+        mut self,
+        shortage: &mut ResourceShortage<impl FnMut() -> bool>,
+        mut serve: impl FnMut(AcceptedTcp<T>),
+    ) where
+        T: Send + Sync,
+    {
+        self.all.retain(|listener| !listener.shared);
+        let mut wait = Duration::ZERO;
+        for listener in &self.all {
+            if refuse_handshakes(&listener.socket) {
+                let is_loopback = listener.address.ip().to_canonical().is_loopback();
+                wait = wait.max(if is_loopback { LOOPBACK_HANDSHAKES_MAX } else { HANDSHAKES_MAX });
+            }
+        }
+        let until = Instant::now() + wait;
+        while let Ok(accepted) = tokio::time::timeout_at(until, self.accept()).await {
+            match accepted {
+                Ok(accepted) => serve(accepted),
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => shortage.pause(&error).await,
+            }
+        }
+        for listener in self.all {
+            listener.empty(shortage, &mut serve).await;
+        }
+    }
+}
+
+impl<T: Clone + Send + Sync> Acceptor for TcpListeners<T> {
+    type Connection = AcceptedTcp<T>;
+
+    async fn accept(&mut self) -> io::Result<AcceptedTcp<T>> {
+        self.first = self.first.wrapping_add(1);
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+}
+
+impl<T: Clone> Listener<T> {
+    /// Hands over what is left in the queue, and closes the listener.
+    async fn empty(
+        self,
+        shortage: &mut ResourceShortage<impl FnMut() -> bool>,
+        serve: &mut impl FnMut(AcceptedTcp<T>),
+    ) {
+        let Self { socket, settings, .. } = self;
+        // The kernel itself is asked: tokio only knows what its last look at all sockets has found.
+        let Ok(socket) = socket.into_std() else { return };
+        // The look comes first: without a free descriptor `accept` fails even if nothing waits.
+        while is_readable(&socket) {
+            match socket.accept() {
+                Ok((stream, peer)) => {
+                    let ready = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                    match ready {
+                        Ok(stream) => serve(AcceptedTcp { stream, peer, settings: settings.clone() }),
+                        Err(error) => tracing::warn!(%error, "cannot take a connection from the queue"),
+                    }
+                }
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => shortage.pause(&error).await,
+            }
+        }
+    }
+}
+
+/// Returns whether a connection waits in the queue.
+fn is_readable(socket: &std::net::TcpListener) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::IN)];
+    match poll(&mut polled, Some(&Timespec::default())) {
+        Ok(number) => number > 0,
+        // `accept` returns what is wrong.
+        Err(_) => true,
+    }
+}
+
+/// Makes the kernel drop the first packet of every further handshake, so that clients try again until the port is closed or another
+/// process listens there. Returns whether it can.
+#[cfg(target_os = "linux")]
+fn refuse_handshakes(socket: &TcpListener) -> bool {
+    use socket2::{SockFilter, SockRef};
+
+    // A filter of classic BPF sees a segment from its TCP header on. Its flags are byte 13; a handshake begins with SYN without ACK.
+    const LOAD_BYTE: u16 = 0x30; // BPF_LD | BPF_B | BPF_ABS
+    const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
+    const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    let filter = [
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    let attached = SockRef::from(socket).attach_filter(&filter);
+    if let Err(error) = &attached {
+        tracing::debug!(%error, "connections that are made while the listener closes may be reset");
+    }
+    attached.is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_handshakes(_: &TcpListener) -> bool {
+    false
+}
