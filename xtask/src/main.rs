@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod bench;
+mod book;
 mod browser;
 mod demo;
 mod project;
@@ -29,6 +30,7 @@ Tasks:
   demo [ISOMER RUN'S OPTIONS]    build Isomer and the boutique, and run it
   test [--no-browser]            format, lints, tidy, all tests
   tidy                           layers, file headers and lengths, words, links
+  book                           build the documentation as a book
   bench [NAME…] [--quick] [--json FILE] [--publish] [--kept]
                                  benchmarks, in release mode
   soak [--long] [--seed N]       a node under good and hostile tenants, with deployments going on
@@ -59,6 +61,10 @@ fn run(arguments: Vec<String>) -> Result<()> {
         ["test"] => test::run(&project, true),
         ["test", "--no-browser"] => test::run(&project, false),
         ["tidy"] => tidy::run(&project),
+        ["book"] => {
+            book::install(&project)?;
+            book::build(&project)
+        }
         ["bench", options @ ..] => bench::run(&project, options),
         ["soak", options @ ..] => soak::run(&project, options),
         _ => bail!("no such task: `{}`\n\n{USAGE}", words.join(" ")),

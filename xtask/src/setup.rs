@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use isomer_toolchain::{GuestToolchain, Progress};
 
+use crate::book;
 use crate::project::{self, Project, find_program};
 
 /// What it is set up for.
@@ -39,6 +40,7 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
         Purpose::Test => {
             rust_component("rustfmt")?;
             rust_component("clippy")?;
+            book::install(project)?;
             if browser().is_none() {
                 apt_install(&["chromium"])?;
             }

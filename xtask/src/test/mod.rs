@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::project::{self, Project, find_program};
 use crate::setup::{self, Purpose};
 use crate::steps::Steps;
-use crate::{browser, tidy};
+use crate::{book, browser, tidy};
 
 pub(crate) fn run(project: &Project, in_browser: bool) -> Result<()> {
     let mut steps = Steps::default();
@@ -19,6 +19,9 @@ pub(crate) fn run(project: &Project, in_browser: bool) -> Result<()> {
     steps.run("setup", || setup::run_for(project, purpose));
     steps.run("format", || format(project));
     steps.run("tidy", || tidy::run(project));
+    if in_browser {
+        steps.run("the documentation as a book", || book::build(project));
+    }
     if find_program("cargo-deny").is_some() {
         steps.run("licences and advisories", || {
             project::run(&mut project.cargo(&["deny", "--log-level", "error", "check"]))

@@ -1,4 +1,4 @@
-//! Rules of single files: a header, a length, no words of unfinished work, links that lead somewhere.
+//! Rules of single files: a header, a length, no words of unfinished work.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,29 +24,33 @@ const NOT_OURS: &[&str] = &["crates/wit/wit/wasi-", "LICENSE"];
 
 const TEXT: &[&str] = &["rs", "md", "toml", "wit", "cjs", "sh", "yml"];
 
-pub(super) fn check(project: &Project) -> Result<Vec<String>> {
+/// The paths of all files that are committed or would be, from the root of the repository.
+pub(super) fn listed(project: &Project) -> Result<Vec<String>> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(&project.root)
         .output()
         .context("`git` cannot be run")?;
     ensure!(output.status.success(), "`git ls-files` failed: {}", String::from_utf8_lossy(&output.stderr));
+    let paths = String::from_utf8_lossy(&output.stdout);
+    Ok(paths.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect())
+}
+
+pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     let mut problems = Vec::new();
-    for path in String::from_utf8_lossy(&output.stdout).split('\0') {
-        let extension = Path::new(path).extension().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_empty() || !TEXT.contains(&&*extension) || NOT_OURS.iter().any(|other| path.starts_with(other)) {
+    for path in listed(project)? {
+        let extension = Path::new(&path).extension().unwrap_or_default().to_string_lossy().into_owned();
+        if !TEXT.contains(&&*extension) || NOT_OURS.iter().any(|other| path.starts_with(other)) {
             continue;
         }
-        // A file that was removed and not yet committed is listed, too.
-        let Ok(text) = std::fs::read_to_string(project.root.join(path)) else { continue };
-        let exists = |link: &str| project.root.join(path).parent().is_some_and(|dir| dir.join(link).exists());
-        problems
-            .extend(problems_of(path, &extension, &text, &exists).iter().map(|problem| format!("{path}: {problem}")));
+        // Git lists a removed file until its removal is committed.
+        let Ok(text) = std::fs::read_to_string(project.root.join(&path)) else { continue };
+        problems.extend(problems_of(&path, &extension, &text).iter().map(|problem| format!("{path}: {problem}")));
     }
     Ok(problems)
 }
 
-fn problems_of(path: &str, extension: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
+fn problems_of(path: &str, extension: &str, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let lines = text.lines().count();
     if extension == "rs" {
@@ -68,20 +72,7 @@ fn problems_of(path: &str, extension: &str, text: &str, exists: &dyn Fn(&str) ->
             problems.push(format!("line {number} has the words of unfinished work `{word}`"));
         }
     }
-    if extension == "md" {
-        problems.extend(
-            links(text).into_iter().filter(|link| !exists(link)).map(|link| format!("link `{link}` leads nowhere")),
-        );
-    }
     problems
-}
-
-/// The targets of a Markdown text's links to files, without their anchors.
-fn links(text: &str) -> Vec<String> {
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
-    let is_file = |target: &&str| !target.contains("://") && !target.starts_with(['#', '<']) && !target.contains(' ');
-    let paths = targets.filter(is_file).filter_map(|target| target.split('#').next());
-    paths.filter(|path| !path.is_empty() && !path.starts_with("mailto:")).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -90,7 +81,7 @@ mod tests {
 
     fn found(path: &str, text: &str) -> String {
         let extension = path.rsplit('.').next().unwrap_or_default();
-        problems_of(path, extension, text, &|link| link == "there.md").join("; ")
+        problems_of(path, extension, text).join("; ")
     }
 
     #[test]
@@ -102,7 +93,5 @@ mod tests {
         assert_eq!(found("a.rs", &format!("//! A file, {LONG_BECAUSE} of tables.\n{}", "\n".repeat(600))), "");
         assert!(found("a.rs", &format!("//! A file.\n// {}: more\n", UNFINISHED[0])).contains("line 2"));
         assert!(found("ARCHITECTURE.md", &"\n".repeat(501)).contains("too many"));
-        assert_eq!(found("a.md", "[a](there.md#part) [b](https://example.com) [c](#part)"), "");
-        assert!(found("a.md", "[a](gone.md)").contains("`gone.md` leads nowhere"));
     }
 }

@@ -1,8 +1,10 @@
 //! `cargo xtask tidy`: rules of the tree that no compiler checks. The same runs as an ordinary test.
 
+mod entry_points;
 mod files;
 mod layers;
 mod manifests;
+mod pages;
 
 use anyhow::{Result, bail};
 
@@ -12,6 +14,8 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     let mut problems = layers::check(project.packages());
     problems.extend(manifests::check(project)?);
     problems.extend(files::check(project)?);
+    problems.extend(pages::check(project)?);
+    problems.extend(entry_points::check(project)?);
     for problem in &problems {
         eprintln!("tidy: {problem}");
     }

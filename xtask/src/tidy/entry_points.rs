@@ -1,0 +1,77 @@
+//! Checks the table "Entry points" of ARCHITECTURE.md: each row names three functions or types by file and name, and all of them exist.
+
+use anyhow::{Context as _, Result};
+
+use crate::project::Project;
+
+const PAGE: &str = "ARCHITECTURE.md";
+const HEADING: &str = "## Entry points";
+
+/// How many entry points a row names.
+const PER_ROW: usize = 3;
+
+/// What a Rust item with a name starts with.
+const ITEMS: [&str; 6] = ["fn", "struct", "enum", "trait", "type", "mod"];
+
+pub(super) fn check(project: &Project) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(project.root.join(PAGE)).with_context(|| format!("`{PAGE}` cannot be read"))?;
+    Ok(problems(&text, &|path| std::fs::read_to_string(project.root.join(path)).ok()))
+}
+
+fn problems(page: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let Some((_, rest)) = page.split_once(HEADING) else {
+        return vec![format!("{PAGE}: has no section `{HEADING}`")];
+    };
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    let mut problems = Vec::new();
+    for row in rows {
+        let points: Vec<(&str, &str)> =
+            row.split('`').skip(1).step_by(2).filter_map(|code| code.rsplit_once("::")).collect();
+        if points.len() != PER_ROW {
+            let count = points.len();
+            problems.push(format!("{PAGE}: a row has {count} entry points instead of {PER_ROW}: {row}"));
+        }
+        for (path, name) in points {
+            match read(path) {
+                None => problems.push(format!("{PAGE}: entry point `{path}::{name}`: the file does not exist")),
+                Some(source) if !defines(&source, name) => {
+                    problems.push(format!("{PAGE}: entry point `{path}::{name}`: the file does not define it"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    problems
+}
+
+/// Whether a Rust source defines an item of this name.
+fn defines(source: &str, name: &str) -> bool {
+    ITEMS.iter().any(|item| {
+        let definition = format!("{item} {name}");
+        source.match_indices(&definition).any(|(start, _)| {
+            let next = source[start + definition.len()..].chars().next();
+            next.is_none_or(|next| !next.is_alphanumeric() && next != '_')
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_must_name_three_items_that_exist() {
+        let read = |path: &str| (path == "a.rs").then(|| "pub fn one() {}\nstruct Two;\nfn three<T>() {}\n".to_owned());
+        let found = |row: &str| {
+            let page =
+                format!("# Map\n\n{HEADING}\n\n| for | start |\n| --- | --- |\n{row}\n\n## Next\n\n| `x.rs::y` |\n");
+            problems(&page, &read).join("; ")
+        };
+        assert_eq!(found("| all | `a.rs::one`, `a.rs::Two`, `a.rs::three` |"), "");
+        assert!(found("| all | `a.rs::one`, `a.rs::Two` |").contains("2 entry points"));
+        assert!(found("| all | `b.rs::one`, `a.rs::Two`, `a.rs::three` |").contains("does not exist"));
+        assert!(found("| all | `a.rs::on`, `a.rs::Two`, `a.rs::three` |").contains("does not define it"));
+        assert!(problems("# Map\n", &read).join("; ").contains("no section"));
+    }
+}
