@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use isomer_manifest::{App, Grants, OutboundHost, SecretSource, StoreName};
+use isomer_manifest::{OutboundHost, SecretSource, StoreName};
 use isomer_runtime::folders::FolderStorage;
 use isomer_runtime::guest::Outbound;
 use isomer_runtime::{Denials, Provider};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use crate::engines::Engines;
+use crate::grants::{AppGrants, ComponentGrants};
 use crate::host::{ConfigProvider, GrantTable, KeyValueProvider, SecretsProvider, SqlProvider};
 use crate::kv::KvError;
 use crate::outbound::{AuthorityError, AuthorityFiles, HostRule, OutboundClient, OutboundPolicy, Outgoing};
@@ -73,12 +74,12 @@ pub enum CapabilityError {
 }
 
 impl Capabilities {
-    /// Open all that the components of `app` were granted. An app without stores has no thread, file or folder of its own. Where the
+    /// Opens all that the components of an app were granted. An app without stores has no thread, file or folder of its own. Where the
     /// place is for a trial ([`Place::on_trial`]), nothing that is written to a store gets there.
     ///
     /// # Errors
     /// The first thing that can't be opened or read.
-    pub async fn open(app: &App, place: &Place, engines: &Engines) -> Result<Self, CapabilityError> {
+    pub async fn open(app: &AppGrants, place: &Place, engines: &Engines) -> Result<Self, CapabilityError> {
         let secrets = read_secrets(app, place)?;
         let (kv, sql) = (engines.kv(place), engines.sql(place));
         count_data(place, engines).await?;
@@ -89,40 +90,35 @@ impl Capabilities {
         let (mut config_grants, mut secret_grants) = (GrantTable::new(by), GrantTable::new(by));
         let mut outbound: BTreeMap<String, Arc<dyn Outbound>> = BTreeMap::new();
         let mut authorities = AuthorityFiles::new(engines.network.authorities(), &place.account);
-        for (component, it) in &app.components {
-            let (component, grants) = (component.as_str(), &it.grants);
+        for (component, grants) in &app.components {
+            let component = component.as_str();
             let mut stores = BTreeMap::new();
             for name in &grants.kv {
                 let store = match &trial {
-                    None => kv.store(name.value.as_str()).await,
-                    Some((trial, _)) => kv.store_on_trial(name.value.as_str(), trial).await,
+                    None => kv.store(name.as_str()).await,
+                    Some((trial, _)) => kv.store_on_trial(name.as_str(), trial).await,
                 };
-                let store = store.map_err(|source| CapabilityError::Kv { store: name.value.clone(), source })?;
-                stores.insert(name.value.to_string(), store);
+                let store = store.map_err(|source| CapabilityError::Kv { store: name.clone(), source })?;
+                stores.insert(name.to_string(), store);
             }
             kv_grants.insert(component, stores);
             let mut stores = BTreeMap::new();
             for name in &grants.sql {
-                let timeout = app.sql.get(&name.value).cloned().unwrap_or_default();
-                let max = place.statement_time_max;
-                let cut = (max < timeout.statement_timeout()).then_some(max);
                 let settings = SqlSettings {
-                    migrations: schemas::migrations(app, place, &name.value)?,
-                    statement_time: cut.or(timeout.statement_timeout),
+                    migrations: schemas::migrations(app, place, name)?,
+                    statement_time: app.statement_time(name, place.statement_time_max),
                 };
                 let store = match &trial {
-                    None => sql.open(name.value.as_str(), settings).await,
-                    Some((_, trial)) => sql.open_on_trial(name.value.as_str(), settings, trial).await,
+                    None => sql.open(name.as_str(), settings).await,
+                    Some((_, trial)) => sql.open_on_trial(name.as_str(), settings, trial).await,
                 };
                 let store = store.map_err(|error| error.shown_in(&place.files))?;
-                stores.insert(name.value.to_string(), store);
+                stores.insert(name.to_string(), store);
             }
             sql_grants.insert(component, stores);
-            config_grants.insert(component, grants.config.iter().map(|(k, v)| (k.clone(), v.to_string())).collect());
-            let of_component = grants
-                .secrets
-                .iter()
-                .filter_map(|name| secrets.get(&name.value).map(|secret| (name.value.to_string(), secret.clone())));
+            config_grants.insert(component, grants.config.clone());
+            let of_component =
+                grants.secrets.iter().filter_map(|name| secrets.get(name).map(|secret| (name.clone(), secret.clone())));
             secret_grants.insert(component, of_component.collect());
             outbound
                 .insert(component.to_owned(), Arc::new(client(component, grants, place, engines, &mut authorities)?));
@@ -141,7 +137,7 @@ impl Capabilities {
     ///
     /// # Errors
     /// The first thing that can't be opened or read; this revision's capabilities are as they were.
-    pub async fn next(&self, app: &App, files: &Path) -> Result<Self, CapabilityError> {
+    pub async fn next(&self, app: &AppGrants, files: &Path) -> Result<Self, CapabilityError> {
         Self::open(app, &self.place.with_files(files), &self.engines).await
     }
 
@@ -190,17 +186,17 @@ async fn count_data(place: &Place, engines: &Engines) -> Result<(), CapabilityEr
 /// The way out of a component.
 fn client(
     component: &str,
-    grants: &Grants,
+    grants: &ComponentGrants,
     place: &Place,
     engines: &Engines,
     authorities: &mut AuthorityFiles<'_>,
 ) -> Result<OutboundClient, CapabilityError> {
-    let rules = grants.http.iter().map(|host| HostRule::from(&host.value)).collect();
+    let rules = grants.http.iter().map(HostRule::from).collect();
     let mut trusted = Vec::new();
     for host in &grants.http {
-        let Some(file) = &host.value.authority else { continue };
+        let Some(file) = &host.authority else { continue };
         let path = place.files.read_only(file).map_err(|source| CapabilityError::AuthorityOutside { source })?;
-        trusted.push((HostRule::from(&host.value), authorities.get(path, &place.files.shown(file))?));
+        trusted.push((HostRule::from(host), authorities.get(path, &place.files.shown(file))?));
     }
     let (network, policy) =
         (engines.network.clone(), OutboundPolicy::new(component, rules).granted_by(place.granted_by));
@@ -211,10 +207,9 @@ fn client(
     Ok(client.trusting(trusted).charging(place.account.clone()))
 }
 
-fn read_secrets(app: &App, place: &Place) -> Result<Secrets, SecretError> {
-    // Only secrets that somebody was granted: an app must not fail for one that nobody uses.
-    let granted = |name: &str| app.components.values().any(|it| it.grants.secrets.iter().any(|it| it.value == *name));
-    let origins = app.secrets.iter().filter(|(name, _)| granted(name));
+fn read_secrets(app: &AppGrants, place: &Place) -> Result<Secrets, SecretError> {
+    // Only secrets that a component was granted: an app must not fail for one that no component uses.
+    let origins = app.secrets.iter().filter(|(name, _)| app.uses_secret(name));
     let origins = origins.map(|(name, source)| (name.to_string(), SecretOrigin::from(source)));
     match (&place.secrets, &place.files) {
         (SecretValues::Given(given), files) => Secrets::of_tenant(origins, given, |path| files.read_only(path).ok()),

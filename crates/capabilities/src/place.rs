@@ -6,10 +6,11 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isomer_manifest::{App, DirGrant};
+use isomer_manifest::DirGrant;
 use isomer_runtime::Account;
 
 use crate::data_dir::make_private_dir;
+use crate::grants::AppGrants;
 use crate::outbound::TenantHosts;
 use crate::secrets::{Secret, SecretValues};
 use crate::storage::Claim;
@@ -148,9 +149,8 @@ impl Place {
 
     /// The app's folders that components of `app` may write, as far as they are there.
     #[must_use]
-    pub fn writable_folders(&self, app: &App) -> Vec<PathBuf> {
-        let grants = app.components.values().flat_map(|component| &component.grants.dirs);
-        let folders: BTreeSet<_> = grants.filter_map(|grant| self.files.writable(&grant.value)).collect();
+    pub fn writable_folders(&self, app: &AppGrants) -> Vec<PathBuf> {
+        let folders: BTreeSet<_> = app.dirs().filter_map(|grant| self.files.writable(grant)).collect();
         folders.into_iter().filter(|folder| folder.is_dir()).collect()
     }
 
@@ -161,7 +161,7 @@ impl Place {
     ///
     /// # Panics
     /// Never: it does nothing where the place is for no trial.
-    pub fn copy_folders(&self, app: &App, deadline: Instant) -> io::Result<()> {
+    pub fn copy_folders(&self, app: &AppGrants, deadline: Instant) -> io::Result<()> {
         let Some(trial) = &self.trial else { return Ok(()) };
         let dirs = trial.dirs();
         make_private_dir(&dirs)?;
@@ -314,6 +314,7 @@ fn folder_name(path: &Path) -> Result<String, OutsideError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grants::ComponentGrants;
 
     fn grant(host: &str, write: bool) -> DirGrant {
         DirGrant { host: host.into(), guest: "/data".to_owned(), write }
@@ -349,9 +350,10 @@ mod tests {
         let hosts = Arc::new(TenantHosts::new(None).unwrap());
         let storage = Arc::new(StorageAccount::new(1 << 20));
         let place = Place::of_tenant(&data, &dir.path().join("files"), storage.clone(), hosts, BTreeMap::new());
-        let manifest = "[app]\nname = \"a\"\nversion = \"1.0.0\"\n[components.c]\nwasm = \"c.wasm\"\n\
-                        grants.dirs = [{ host = \"notes\", guest = \"/n\", write = true }, { host = \"new\", guest = \"/m\", write = true }]\n";
-        let app = isomer_manifest::parse(&isomer_manifest::SourceFile::new("isomer.toml", manifest)).unwrap().app;
+        let dirs = vec![grant("notes", true), grant("new", true)];
+        let component = isomer_manifest::ComponentName::new("c").unwrap();
+        let grants = ComponentGrants { dirs, ..ComponentGrants::default() };
+        let app = AppGrants { components: BTreeMap::from([(component, grants)]), ..AppGrants::default() };
         let (notes, _) = place.directory(&grant("notes", true)).unwrap();
         std::fs::write(notes.join("mine"), "text").unwrap();
         let reading = place.on_trial(&trial, TrialFolders::ReadOnly);

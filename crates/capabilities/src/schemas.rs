@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use isomer_manifest::{App, StoreName};
+use isomer_manifest::StoreName;
 
 use crate::app::CapabilityError;
 use crate::engines::Engines;
+use crate::grants::AppGrants;
 use crate::place::Place;
 use crate::sql::{Replacement, Replacing, Schema, SqlOpenError, snapshot_name};
 
@@ -17,7 +18,7 @@ use crate::sql::{Replacement, Replacing, Schema, SqlOpenError, snapshot_name};
 /// # Errors
 /// When a store cannot be opened, or one of the app's own migrations was changed after it had been applied.
 pub async fn schemas(
-    app: &App,
+    app: &AppGrants,
     place: &Place,
     engines: &Engines,
 ) -> Result<BTreeMap<StoreName, Schema>, CapabilityError> {
@@ -38,7 +39,7 @@ pub async fn schemas(
 /// # Errors
 /// The first thing that fails. The stores go on as they were then; what lies in `folder` is for the caller to remove.
 pub async fn replace(
-    app: &App,
+    app: &AppGrants,
     place: &Place,
     engines: &Engines,
     snapshot: Option<&Path>,
@@ -68,13 +69,12 @@ pub async fn replace(
 }
 
 /// The SQL stores that some component was granted, each once.
-fn stores(app: &App) -> BTreeSet<&StoreName> {
-    app.components.values().flat_map(|component| &component.grants.sql).map(|name| &name.value).collect()
+fn stores(app: &AppGrants) -> BTreeSet<&StoreName> {
+    app.components.values().flat_map(|grants| &grants.sql).collect()
 }
 
 /// The folder of a store's migrations, if it has one.
-pub(crate) fn migrations(app: &App, place: &Place, name: &StoreName) -> Result<Option<PathBuf>, CapabilityError> {
-    let folder = app.sql.get(name).and_then(|store| store.migrations.as_ref());
-    let folder = folder.map(|folder| place.files.read_only(folder)).transpose();
+pub(crate) fn migrations(app: &AppGrants, place: &Place, name: &StoreName) -> Result<Option<PathBuf>, CapabilityError> {
+    let folder = app.migrations(name).map(|folder| place.files.read_only(folder)).transpose();
     folder.map_err(|source| CapabilityError::Migrations { store: name.clone(), source })
 }

@@ -1,7 +1,8 @@
 //! The level of the program's own log: `--log` of commands that serve, `ISOMER_LOG` for every command.
 
 use anyhow::Context as _;
-use isomer_observe::{Format, Levels, Log};
+use isomer_observe::{Format, Log};
+use isomer_telemetry::{InvalidLevels, Levels};
 
 use crate::console::Console;
 use crate::fail::Fail;
@@ -39,7 +40,7 @@ pub(crate) fn of_command(console: &Console) -> Result<Option<Log>, Fail> {
 
 fn of_environment() -> Result<Option<Levels>, Fail> {
     let Some(text) = std::env::var_os(LOG_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let levels = text.to_string_lossy().parse().map_err(|error: isomer_observe::InvalidLevels| {
+    let levels = text.to_string_lossy().parse().map_err(|error: InvalidLevels| {
         Fail::usage(format!("{LOG_VARIABLE}: {error}"), format!("unset {LOG_VARIABLE}, or set it to `info`"))
     })?;
     Ok(Some(levels))

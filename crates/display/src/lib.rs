@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod ended;
+pub mod excerpt;
 mod size;
 mod text;
 

@@ -57,5 +57,5 @@ pub use isomer_transport::IpNetwork;
 pub use places::{ConnectionCounts, Connections};
 pub use probe::{ProbeError, probe};
 pub use server::{Front, FrontError, Limits, Proxies, bind};
-pub use site::{Site, StreamLimits, Target};
+pub use site::{Site, SiteOwner, StreamLimits, Target};
 pub use tls::{CertificateFiles, Certificates, Loaded, TlsError, TlsSettings};

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use isomer_observe::Log;
-use isomer_observe::record::Access;
-use isomer_runtime::output::OutputSink;
-use isomer_runtime::{Failure, HttpError, RequestId, ResponseBody};
+use isomer_observe::{AppLog, Log};
+use isomer_runtime::{Failure, HttpError, ResponseBody};
+use isomer_telemetry::{AccessRecord, Event, RequestId};
 use isomer_transport::Permit;
 
 use crate::compress::{Compressed, Compressor};
@@ -76,11 +75,13 @@ enum Inner {
 impl Unfinished {
     /// Says in the app's log that the response was cut off.
     fn tell(&self, failure: &Failure) {
-        let sink: &dyn OutputSink = match self.site.log() {
-            Some(log) => log,
-            None => &self.log,
-        };
-        sink.broken(&self.component, self.id, failure);
+        self.site.events(&self.log).emit(Event::RequestFailed {
+            component: &self.component,
+            request: self.id,
+            reason: failure,
+            backtrace: failure.backtrace(),
+            response_cut_off: true,
+        });
     }
 }
 
@@ -268,15 +269,17 @@ impl Body for OutgoingBody {
 
 /// A line of the access log, written when it is dropped: with the response's body.
 pub(crate) struct AccessLine {
-    pub(crate) record: Access,
+    pub(crate) record: AccessRecord,
     pub(crate) start: Instant,
     pub(crate) log: Log,
+    /// The app's own access log.
+    pub(crate) app_log: Option<AppLog>,
 }
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
         let record = &mut self.record;
-        self.log.access(Access {
+        let record = AccessRecord {
             id: record.id,
             method: std::mem::take(&mut record.method),
             target: std::mem::take(&mut record.target),
@@ -285,10 +288,11 @@ impl Drop for AccessLine {
             took: self.start.elapsed(),
             component: record.component.take(),
             host: record.host.take(),
-            owner: record.owner.take(),
+            app: record.app.take(),
             client: record.client,
             cut_off: record.cut_off.take(),
-        });
+        };
+        self.log.access(record, self.app_log.as_ref());
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use isomer_runtime::Failure;
+use isomer_telemetry::RequestId;
 
 use crate::site::Site;
 use crate::trace;
@@ -72,7 +73,7 @@ pub async fn probe(site: &Site, host: &str, path: &str, allowed: Duration) -> Re
     let Some(target) = site.find(path) else { return Err(ProbeError::NoRoute { path: path.to_owned() }) };
     let wrong = || ProbeError::Uri { host: host.to_owned(), path: path.to_owned() };
     let uri = Uri::builder().scheme("http").authority(host).path_and_query(path).build().map_err(|_| wrong())?;
-    let id = trace::request_id();
+    let id = RequestId::random();
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     let http = Request::builder().method(Method::GET).uri(uri).header("traceparent", trace::traceparent(None, id));
     let http = http.body(body).map_err(|_| wrong())?;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use isomer_api::Quota;
-use isomer_runtime::{Failure, RequestId};
+use isomer_runtime::Failure;
+use isomer_telemetry::RequestId;
 use isomer_wire::CallError;
 use serde_json::json;
 

@@ -11,8 +11,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use isomer_observe::Log;
-use isomer_observe::record::Access;
-use isomer_runtime::{Failure, RequestId, has_no_content, is_event_stream};
+use isomer_runtime::{Failure, has_no_content, is_event_stream};
+use isomer_telemetry::{AccessRecord, Event, RequestId};
 use isomer_transport::{IpNetwork, Limiter};
 
 use crate::compress::Compressor;
@@ -82,7 +82,7 @@ impl Service {
         trusted: &[IpNetwork],
         verdict: Verdict,
     ) -> Response<OutgoingBody> {
-        let (start, id) = (Instant::now(), trace::request_id());
+        let (start, id) = (Instant::now(), RequestId::random());
         let mut access = self.log.wants_access().then(|| self.access_line(&request, id, start));
         let finish = |mut access: Option<Box<AccessLine>>, response: Response<Bytes>, admitted: Admitted| {
             if let Some(line) = &mut access {
@@ -114,7 +114,10 @@ impl Service {
             Err(problem) => return finish(access, problem.response(id), admitted),
         };
         if let Some(line) = &mut access {
-            line.record.owner = site.owner().cloned();
+            if let Some(owner) = site.owner() {
+                line.record.app = Some(owner.app.clone());
+                line.app_log.clone_from(&owner.access_log);
+            }
         }
         if let (Some(origin), Some(ends)) = (origin, admitted.connection.ends()) {
             origin.write(request.headers_mut(), ends, &scheme, &authority);
@@ -164,10 +167,13 @@ impl Service {
                 finish(access, problem.response(id), admitted)
             }
             (None, Err(failure)) => {
-                match site.log() {
-                    Some(log) => log.failed(&target.component, id, &failure),
-                    None => self.log.failed(&target.component, id, &failure),
-                }
+                site.events(&self.log).emit(Event::RequestFailed {
+                    component: &target.component,
+                    request: id,
+                    reason: &failure,
+                    backtrace: failure.backtrace(),
+                    response_cut_off: false,
+                });
                 finish(access, Problem::from_failure(&failure).response(id), admitted)
             }
         }
@@ -255,7 +261,7 @@ impl Service {
     }
 
     fn access_line(&self, request: &Request<Incoming>, id: RequestId, start: Instant) -> Box<AccessLine> {
-        let record = Access {
+        let record = AccessRecord {
             id,
             method: request.method().to_string(),
             target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
@@ -264,11 +270,11 @@ impl Service {
             took: Duration::ZERO,
             component: None,
             host: None,
-            owner: None,
+            app: None,
             client: None,
             cut_off: None,
         };
-        Box::new(AccessLine { record, start, log: self.log.clone() })
+        Box::new(AccessLine { record, start, log: self.log.clone(), app_log: None })
     }
 }
 

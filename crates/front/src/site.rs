@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_observe::AppLog;
-use isomer_observe::record::Owner;
+use isomer_observe::{AppLog, Log};
 use isomer_runtime::GroupHandle;
+use isomer_telemetry::{AppIdentity, EventSink};
 
 use crate::path;
 
@@ -44,8 +44,18 @@ pub struct Site {
     exact: BTreeMap<String, Target>,
     /// Longest first.
     prefixes: Vec<(String, Target)>,
-    owner: Option<Owner>,
-    log: Option<AppLog>,
+    owner: Option<SiteOwner>,
+}
+
+/// The app that a site belongs to, on a node of several tenants, and its logs.
+#[derive(Debug, Clone)]
+pub struct SiteOwner {
+    /// The app.
+    pub app: AppIdentity,
+    /// The log that the site's failures are written to, instead of the node's.
+    pub log: AppLog,
+    /// The app's own access log, in which its requests are listed in addition to the node's.
+    pub access_log: Option<AppLog>,
 }
 
 impl Site {
@@ -54,19 +64,27 @@ impl Site {
         Self::default()
     }
 
-    /// Says whose it is, and where its failures are told: in a log of its own, no longer in the node's.
+    /// Sets the app that the site belongs to.
     #[must_use]
-    pub fn owned_by(self, owner: Owner, log: AppLog) -> Self {
-        Self { owner: Some(owner), log: Some(log), ..self }
+    pub fn owned_by(self, owner: SiteOwner) -> Self {
+        Self { owner: Some(owner), ..self }
     }
 
     /// Its own log, on a node of several tenants.
     pub(crate) fn log(&self) -> Option<&AppLog> {
-        self.log.as_ref()
+        self.owner.as_ref().map(|owner| &owner.log)
     }
 
-    /// Whose it is, on a node of several tenants.
-    pub fn owner(&self) -> Option<&Owner> {
+    /// Returns what receives the site's events: its own log, or else the node's.
+    pub(crate) fn events<'a>(&'a self, node: &'a Log) -> &'a dyn EventSink {
+        match &self.owner {
+            Some(owner) => &owner.log,
+            None => node,
+        }
+    }
+
+    /// The app that the site belongs to, on a node of several tenants.
+    pub fn owner(&self) -> Option<&SiteOwner> {
         self.owner.as_ref()
     }
 

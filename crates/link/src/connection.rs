@@ -57,8 +57,8 @@ pub(crate) async fn serve(stream: Stream, serving: Arc<Serving>, stop: watch::Re
     });
     let mut connection = match timeout(limits.handshake_timeout, handshake).await {
         Ok(Some(Ok(connection))) => connection,
-        Ok(Some(Err(error))) => return tracing::debug!(%error, "a peer does not speak HTTP/2"),
-        Ok(None) | Err(_) => return tracing::debug!("a peer did not begin"),
+        Ok(Some(Err(error))) => return isomer_telemetry::debug!(%error, "a peer does not speak HTTP/2"),
+        Ok(None) | Err(_) => return isomer_telemetry::debug!("a peer did not begin"),
     };
     let ping_pong = connection.ping_pong().expect("it is taken once");
     let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout);
@@ -88,7 +88,7 @@ impl Turns {
         let mut is_stopping = false;
         poll_fn(move |cx| {
             if self.keep_alive.poll_dead(cx).is_ready() {
-                tracing::debug!("a peer does not answer any more");
+                isomer_telemetry::debug!("a peer does not answer any more");
                 return Poll::Ready(());
             }
             if !is_stopping && stop.as_mut().poll(cx).is_ready() {
@@ -105,7 +105,7 @@ impl Turns {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => self.take(request, respond, cx),
                 Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(%error, "a connection ended");
+                    isomer_telemetry::debug!(%error, "a connection ended");
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
@@ -119,7 +119,7 @@ impl Turns {
         }
         match self.handle.poll_drain(cx) {
             Poll::Ready(Err(error)) => {
-                tracing::debug!(%error, "a connection ended");
+                isomer_telemetry::debug!(%error, "a connection ended");
                 Poll::Ready(())
             }
             _ => Poll::Pending,

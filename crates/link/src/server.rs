@@ -89,8 +89,8 @@ impl Server {
                 let handshake = tokio::time::timeout(serving.limits.handshake_timeout, incoming.secure());
                 match handshake.await {
                     Ok(Ok(stream)) => connection::serve(stream, serving, stopped).await,
-                    Ok(Err(reason)) => tracing::debug!(reason, "a peer was not let in"),
-                    Err(_) => tracing::debug!("a peer did not begin"),
+                    Ok(Err(reason)) => isomer_telemetry::debug!(reason, "a peer was not let in"),
+                    Err(_) => isomer_telemetry::debug!("a peer did not begin"),
                 }
                 drop(permit);
             });

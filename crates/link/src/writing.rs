@@ -94,7 +94,7 @@ impl Writing {
             }
             let before = std::mem::replace(&mut written_bytes, self.progress.written_bytes.load(Ordering::Relaxed));
             if before == written_bytes || Instant::now() >= self.end {
-                tracing::debug!("a peer does not read its answer");
+                isomer_telemetry::debug!("a peer does not read its answer");
                 return self.stream.send_reset(Reason::CANCEL);
             }
         }

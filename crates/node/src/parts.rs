@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isomer_capabilities::{Capabilities, CapabilityError, CapabilityLimits, DataDir, Engines, Place};
-use isomer_manifest::{App, Component, ComponentName};
+use isomer_capabilities::{
+    AppGrants, Capabilities, CapabilityError, CapabilityLimits, ComponentGrants, DataDir, Engines, Place,
+};
+use isomer_manifest::ComponentName;
 use isomer_observe::Log;
 use isomer_runtime::Provider;
 use isomer_runtime::guest::{Directory, OwnerSettings};
-use isomer_runtime::output::OutputSink;
+use isomer_telemetry::EventSink;
 
 /// Why a grant could not be made good.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +34,7 @@ pub enum PartsError {
 
 /// The platform's side of an app.
 pub struct Parts {
-    sink: Arc<dyn OutputSink>,
+    sink: Arc<dyn EventSink>,
     capabilities: Capabilities,
 }
 
@@ -41,7 +43,7 @@ impl Parts {
     ///
     /// # Errors
     /// As [`Parts::open_at`].
-    pub async fn open(app: &App, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, PartsError> {
+    pub async fn open(app: &AppGrants, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, PartsError> {
         let engines = Engines::new(CapabilityLimits::default());
         Self::open_at(app, &Place::of_process(app_dir, data), &engines, Arc::new(log)).await
     }
@@ -52,10 +54,10 @@ impl Parts {
     /// # Errors
     /// When a store cannot be opened or migrated, or a secret cannot be read.
     pub async fn open_at(
-        app: &App,
+        app: &AppGrants,
         place: &Place,
         engines: &Engines,
-        sink: Arc<dyn OutputSink>,
+        sink: Arc<dyn EventSink>,
     ) -> Result<Self, PartsError> {
         Ok(Self { sink, capabilities: Capabilities::open(app, place, engines).await? })
     }
@@ -64,12 +66,12 @@ impl Parts {
     ///
     /// # Errors
     /// As [`Parts::open_at`]; these parts are as they were.
-    pub async fn next(&self, app: &App, app_dir: &Path) -> Result<Self, PartsError> {
+    pub async fn next(&self, app: &AppGrants, app_dir: &Path) -> Result<Self, PartsError> {
         Ok(Self { sink: self.sink.clone(), capabilities: self.capabilities.next(app, app_dir).await? })
     }
 
     /// Where guests' output goes.
-    pub fn sink(&self) -> Arc<dyn OutputSink> {
+    pub fn sink(&self) -> Arc<dyn EventSink> {
         self.sink.clone()
     }
 
@@ -82,9 +84,9 @@ impl Parts {
     ///
     /// # Errors
     /// When a granted directory is not there.
-    pub fn owners(&self, app: &App, components: &[ComponentName]) -> Result<Vec<OwnerSettings>, PartsError> {
+    pub fn owners(&self, app: &AppGrants, components: &[ComponentName]) -> Result<Vec<OwnerSettings>, PartsError> {
         let known = components.iter().filter_map(|name| app.components.get_key_value(name));
-        let owners = known.map(|(name, component)| self.owner(name, component));
+        let owners = known.map(|(name, grants)| self.owner(name, grants));
         let mut owners = owners.collect::<Result<Vec<_>, _>>()?;
         // One storage for all: who writes is not told apart in a store that several share.
         let folders = owners.iter().flat_map(|owner| &owner.directories).filter(|directory| directory.write);
@@ -96,9 +98,9 @@ impl Parts {
         Ok(owners)
     }
 
-    fn owner(&self, name: &ComponentName, component: &Component) -> Result<OwnerSettings, PartsError> {
-        let config = component.grants.config.iter();
-        let directories = self.directories(name, component)?;
+    fn owner(&self, name: &ComponentName, grants: &ComponentGrants) -> Result<OwnerSettings, PartsError> {
+        let config = grants.config.iter();
+        let directories = self.directories(name, grants)?;
         Ok(OwnerSettings {
             component: name.as_str().into(),
             environment: config.map(|(key, value)| (key.clone(), value.clone())).collect(),
@@ -109,7 +111,7 @@ impl Parts {
         })
     }
 
-    fn directories(&self, name: &ComponentName, component: &Component) -> Result<Vec<Directory>, PartsError> {
+    fn directories(&self, name: &ComponentName, grants: &ComponentGrants) -> Result<Vec<Directory>, PartsError> {
         let open = |grant: &isomer_manifest::DirGrant| {
             let opened = self.capabilities.place().directory(grant);
             let (host, write) = opened.map_err(|source| PartsError::Directory {
@@ -119,6 +121,6 @@ impl Parts {
             })?;
             Ok(Directory { host, guest: grant.guest.clone(), write })
         };
-        component.grants.dirs.iter().map(|grant| open(&grant.value)).collect()
+        grants.dirs.iter().map(open).collect()
     }
 }

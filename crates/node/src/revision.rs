@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use isomer_front::{Site, StreamLimits, Target};
-use isomer_manifest::{App, ComponentName, Diagnostic, Route};
-use isomer_observe::AppLog;
-use isomer_observe::record::Owner;
+use isomer_front::{Site, SiteOwner, StreamLimits, Target};
+use isomer_manifest::{ComponentName, Diagnostic, Route};
 use isomer_runtime::code::{CodeCache, CodeError};
 use isomer_runtime::engine::{Engine, PoolSizes, SlotsError};
 use isomer_runtime::group::GroupError;
@@ -67,8 +65,8 @@ pub struct StartOptions {
     pub peers: Peers,
     /// Who pays for the guests.
     pub account: Arc<Account>,
-    /// Whose app it is, and its own log; for a process's one app there is none.
-    pub owner: Option<(Owner, AppLog)>,
+    /// The app and its logs; `None` for the only app of a process.
+    pub owner: Option<SiteOwner>,
     /// Is the first instance of each group made before it is said to have started? Else with the first request, which then is the one to
     /// hear that it cannot be made.
     pub warm_up: bool,
@@ -184,7 +182,6 @@ pub struct Revision {
 /// What a package is started with.
 struct Starting<'a> {
     package: &'a Package,
-    app: &'a App,
     engine: &'a Engine,
     cache: &'a CodeCache,
     parts: &'a Parts,
@@ -195,7 +192,7 @@ struct Starting<'a> {
 }
 
 impl Revision {
-    /// Maps the package's code, links its groups to `parts` (which were opened for [`Package::app`]) and starts them. `progress` is told
+    /// Maps the package's code, links its groups to `parts` (which were opened for [`Package::grants`]) and starts them. `progress` is told
     /// each step.
     ///
     /// # Errors
@@ -208,9 +205,8 @@ impl Revision {
         options: &StartOptions,
         progress: &(dyn Fn(Step<'_>) + Sync),
     ) -> Result<Self, RevisionError> {
-        let app = &package.app();
         let given = GivenClockAndRandom::default();
-        let starting = Starting { package, app, engine, cache, parts, options, progress, given };
+        let starting = Starting { package, engine, cache, parts, options, progress, given };
         let entrances = seams::entrances(&package.groups);
         let mut made = Vec::with_capacity(package.groups.len());
         for packed in &package.groups {
@@ -219,7 +215,7 @@ impl Revision {
         }
         let graph = Graph::new(package.identity(), made);
         let mut site = match &options.owner {
-            Some((owner, log)) => Site::new().owned_by(owner.clone(), log.clone()),
+            Some(owner) => Site::new().owned_by(owner.clone()),
             None => Site::new(),
         };
         for (index, packed) in package.groups.iter().enumerate() {
@@ -283,7 +279,7 @@ impl Starting<'_> {
         let skeletons = seams::skeletons(packed);
         let used = !handlers.is_empty() || !skeletons.is_empty();
         let settings = GroupSettings {
-            owners: self.parts.owners(self.app, &packed.components)?,
+            owners: self.parts.owners(self.package.grants(), &packed.components)?,
             sink: self.parts.sink(),
             account: self.options.account.clone(),
             slots: packed.note.slots(),

@@ -10,7 +10,7 @@ mod kept;
 
 use std::time::{Duration, Instant};
 
-use isomer_runtime::output::{OutputSink as _, Stream};
+use isomer_telemetry::{Event, EventSink as _, StandardStream};
 use kept::{ALL, Acknowledged, Kept};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -66,7 +66,8 @@ async fn what_is_acknowledged_is_kept_while_files_cannot_grow_and_all_works_agai
             }
         }
         let said = format!("said in round {round}");
-        kept.log.line("c", Stream::Stdout, None, said.as_bytes());
+        let (stream, line) = (StandardStream::Stdout, said.as_bytes());
+        kept.log.emit(Event::OutputLine { component: "c", stream, request: None, line });
         let last = kept.log.last(3).unwrap();
         assert!(last.iter().any(|line| line.text == said), "{at}: {last:?}");
         kept.check(&at, dir.path(), &acknowledged).await;

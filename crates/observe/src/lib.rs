@@ -1,22 +1,22 @@
-//! What people and machines see of a running app: one stream of lines.
+//! The log of a process: receives what the platform emits ([`isomer_telemetry`]), formats it and stores it.
 //!
-//! Guests' output, the access log, failures with their call stacks and the platform's own messages become [`record`]s, are rendered
-//! for people or as JSON, and leave through one bounded queue that a thread of its own empties. Nothing on a request's path waits for
-//! a terminal or a pipe: when the queue is full, lines are counted instead, and the count is told.
+//! Guests' output, the access log, failures with their call stacks and the platform's own messages become records, are formatted for
+//! people or as JSON, and are written by one thread behind one bounded queue. Nothing on a request's path waits for a terminal or a
+//! pipe: when the queue is full, records are dropped and counted, and the count is logged.
 //!
-//! On a node of several tenants each app also has a log of its own, on disk ([`app`]).
-//!
-//! This crate knows what a request and a component are called, and nothing of how they are served.
+//! On a node of several tenants each app also has a log of its own on disk ([`app_log`]).
 
-pub mod app;
-mod bridge;
-mod levels;
+pub mod app_log;
+mod events;
+mod json;
 mod log;
 mod member;
-pub mod record;
+mod member_log;
+mod queue;
+mod record;
+mod text;
 
-pub use app::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
-pub use bridge::listen_to_events;
-pub use levels::{InvalidLevels, Levels, PARTS};
+pub use app_log::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
+pub use events::listen_to_events;
 pub use log::{Format, Log};
-pub use member::MemberLog;
+pub use member_log::MemberLog;

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt as _, StreamExt as _};
 use isomer_api::LogLine;
 use isomer_observe::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
-use isomer_runtime::output::{OutputSink as _, Stream};
-use isomer_runtime::{Failure, RequestId};
+use isomer_telemetry::{Event, EventSink as _, RequestId, StandardStream};
 use tempfile::TempDir;
 
 /// The longest that a test waits for anything.
@@ -53,7 +52,8 @@ impl Setup {
 }
 
 fn say(log: &AppLog, text: &str) {
-    log.line("cart", Stream::Stdout, None, text.as_bytes());
+    let (stream, line) = (StandardStream::Stdout, text.as_bytes());
+    log.emit(Event::OutputLine { component: "cart", stream, request: None, line });
 }
 
 fn last(log: &AppLog, lines: usize) -> Vec<LogLine> {
@@ -104,12 +104,16 @@ fn what_is_said_is_read_by_its_fields() {
     let it = setup(|_| {});
     let id = RequestId::from_raw(0xab).expect("not zero");
     let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
-    it.log.line("cart", Stream::Stderr, Some(id), b"two\xff");
+    let (stream, line) = (StandardStream::Stderr, b"two\xff");
+    it.log.emit(Event::OutputLine { component: "cart", stream, request: Some(id), line });
     it.log.note("a revision took over");
-    let trap = Failure::Trap { reason: "unreachable".into(), backtrace: vec!["cart::add".into(), "cart::main".into()] };
-    it.log.failed("cart", id, &trap);
-    it.log.broken("cart", id, &Failure::NoResponse);
-    it.log.call_failed("mail", None, &Failure::NoResponse);
+    let failed = |reason, backtrace, response_cut_off| {
+        it.log.emit(Event::RequestFailed { component: "cart", request: id, reason, backtrace, response_cut_off });
+    };
+    failed(&"the guest trapped", &["cart::add".to_owned(), "cart::main".to_owned()], false);
+    failed(&"no response", &[], true);
+    let reason = &"the guest trapped";
+    it.log.emit(Event::CallFailed { component: "mail", request: None, reason, backtrace: &[] });
     it.log.refused("cart", id, 413, "the request's body is too large");
     let lines = last(&it.log, 10);
     let said: Vec<_> = lines
@@ -125,9 +129,9 @@ fn what_is_said_is_read_by_its_fields() {
         [
             ("stderr", Some("cart"), id, "two\u{fffd}"),
             ("node", None, None, "a revision took over"),
-            ("node", Some("cart"), id, "the guest trapped: unreachable"),
-            ("node", Some("cart"), id, "the handler ended without a response (its response was cut off)"),
-            ("node", Some("mail"), None, "the handler ended without a response"),
+            ("node", Some("cart"), id, "the guest trapped"),
+            ("node", Some("cart"), id, "no response (its response was cut off)"),
+            ("node", Some("mail"), None, "the guest trapped"),
             ("node", Some("cart"), id, "answered with 413: the request's body is too large"),
         ]
     );
@@ -137,10 +141,10 @@ fn what_is_said_is_read_by_its_fields() {
 
 #[test]
 fn a_request_is_in_the_access_log_of_its_app() {
-    use isomer_observe::record::{Access, Owner};
     use isomer_observe::{Format, Log};
+    use isomer_telemetry::{AccessRecord, AppIdentity};
     let it = setup(|_| {});
-    let access = |target: &str| Access {
+    let access = |target: &str| AccessRecord {
         id: RequestId::from_raw(0xab).expect("not zero"),
         method: "GET".to_owned(),
         target: target.to_owned(),
@@ -149,15 +153,15 @@ fn a_request_is_in_the_access_log_of_its_app() {
         took: Duration::from_micros(1_500),
         component: Some("cart".into()),
         host: Some("shop.example".to_owned()),
-        owner: Some(Owner { tenant: "acme".into(), app: "shop".into(), access: Some(it.log.clone()) }),
+        app: Some(AppIdentity { tenant: "acme".into(), app: "shop".into() }),
         client: Some([192, 0, 2, 7].into()),
         cut_off: Some("its body was not finished".to_owned()),
     };
     let quiet = Log::start(std::io::sink(), Format::Json, false).expect("a thread");
-    quiet.access(access("/unseen"));
+    quiet.access(access("/unseen"), Some(&it.log));
     let log = Log::start(std::io::sink(), Format::Json, true).expect("a thread");
-    log.access(access("/cart?a=\u{1b}[2J"));
-    log.access(access(&"x".repeat(1 << 20)));
+    log.access(access("/cart?a=\u{1b}[2J"), Some(&it.log));
+    log.access(access(&"x".repeat(1 << 20)), Some(&it.log));
     let lines = last(&it.log, 10);
     let said = |line: &LogLine| (line.stream.clone(), line.component.clone(), line.request.clone(), line.text.clone());
     let text = "404 GET /cart?a=\u{1b}[2J 12 B 1.5 ms shop.example from 192.0.2.7 cut off: its body was not finished";

@@ -17,19 +17,8 @@ use http_body_util::{BodyExt as _, Empty};
 use isomer_runtime::code::{Code, CodeCache, Key};
 use isomer_runtime::engine::{Engine, PoolSizes, Slots};
 use isomer_runtime::guest::OwnerSettings;
-use isomer_runtime::output::{OutputSink, Stream};
-use isomer_runtime::{
-    Account, Failure, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Request, RequestId,
-};
-
-struct Nowhere;
-
-impl OutputSink for Nowhere {
-    fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
-    fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
-    fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
-    fn denied(&self, _: &str, _: &str) {}
-}
+use isomer_runtime::{Account, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Request};
+use isomer_telemetry::{DiscardEvents, RequestId};
 
 /// What the process takes of the system.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +69,7 @@ fn print_times(what: &str, mut times: Vec<Duration>) {
 fn settings(account: &Arc<Account>, requests_per_instance_max: u32) -> GroupSettings {
     GroupSettings {
         owners: vec![OwnerSettings { component: "hello".into(), ..OwnerSettings::default() }],
-        sink: Arc::new(Nowhere),
+        sink: Arc::new(DiscardEvents),
         account: account.clone(),
         slots: Slots { memories: 1, tables: 1, stacks: 2 },
         state_bytes: 0,

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
+use isomer_telemetry::{Event, RequestId};
 use isomer_wire::CallFailure;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
@@ -119,7 +120,7 @@ impl Alone {
         };
         let id = scope.id;
         let failed = |failure: Failure| {
-            self.maker.template.sink.call_failed(&entry.component, id, &failure);
+            self.report_failed_call(&entry.component, id, &failure);
             failure.to_call_failure()
         };
         let (slot, idle) = self.pool.take(until.deadline).await.map_err(|failure| failure.to_call_failure())?;
@@ -182,6 +183,11 @@ impl Alone {
         let id = instance.store.data().scope().and_then(|scope| scope.id);
         let failure = instance.failure(error, until.allowed);
         instance.store.data_mut().end_request();
-        self.maker.template.sink.call_failed(&entry.component, id, &failure);
+        self.report_failed_call(&entry.component, id, &failure);
+    }
+
+    fn report_failed_call(&self, component: &str, request: Option<RequestId>, failure: &Failure) {
+        let (reason, backtrace) = (failure, failure.backtrace());
+        self.maker.template.sink.emit(Event::CallFailed { component, request, reason, backtrace });
     }
 }

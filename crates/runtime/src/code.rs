@@ -255,7 +255,7 @@ impl CodeCache {
                 None
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a note of compiled code cannot be read");
+                isomer_telemetry::warn!(path = %path.display(), %error, "a note of compiled code cannot be read");
                 None
             }
         }
@@ -278,7 +278,7 @@ impl CodeCache {
         let path = self.path(key, "code");
         let component = component
             .inspect_err(|error| {
-                tracing::debug!(path = %path.display(), %error, "compiled code is not used");
+                isomer_telemetry::debug!(path = %path.display(), %error, "compiled code is not used");
                 // Another version's: gone, it is missed and made again. What could not even be read may be whole.
                 if error.downcast_ref::<io::Error>().is_none() {
                     let _ = fs::remove_file(&path);
@@ -300,7 +300,7 @@ impl CodeCache {
                 None
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "compiled code cannot be read");
+                isomer_telemetry::warn!(path = %path.display(), %error, "compiled code cannot be read");
                 None
             }
         }
@@ -332,7 +332,7 @@ impl CodeCache {
 
     /// Removes a file that is not what was written.
     fn refuse(&self, path: &Path) {
-        tracing::warn!(path = %path.display(), "compiled code was changed by somebody else, or sealed with another key: it is removed, and compiled again");
+        isomer_telemetry::warn!(path = %path.display(), "compiled code was changed by somebody else, or sealed with another key: it is removed, and compiled again");
         let _ = fs::remove_file(path);
     }
 
@@ -376,12 +376,12 @@ impl CodeCache {
         });
         let is_written = kept.is_ok();
         if let Err(error) = kept {
-            tracing::warn!(folder = %self.folder.display(), %error, "cannot keep compiled code");
+            isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot keep compiled code");
         }
         if !self.is_kept
             && let Err(error) = self.remove_unused(SystemTime::now(), BYTES_MAX)
         {
-            tracing::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
+            isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
         }
         // Mapped from the file it takes no memory but what is used of it, and that can be had again.
         let mapped = if is_written { self.load(engine, key) } else { None };

@@ -8,8 +8,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use isomer_telemetry::{Event, EventSink};
+
 use crate::foreign;
-use crate::output::OutputSink;
 
 /// For how long a line that was said is not said again.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -19,7 +20,7 @@ const LINES_MAX: usize = 32;
 
 /// The denials of one group.
 pub struct Denials {
-    sink: Arc<dyn OutputSink>,
+    sink: Arc<dyn EventSink>,
     said: Mutex<Said>,
     hasher: RandomState,
 }
@@ -34,7 +35,7 @@ struct Said {
 }
 
 impl Denials {
-    pub(crate) fn new(sink: Arc<dyn OutputSink>) -> Arc<Self> {
+    pub(crate) fn new(sink: Arc<dyn EventSink>) -> Arc<Self> {
         Arc::new(Self { sink, said: Mutex::default(), hasher: RandomState::new() })
     }
 
@@ -59,28 +60,25 @@ impl Denials {
             std::mem::take(&mut said.untold)
         };
         if untold > 0 {
-            self.sink.denied(component, &format!("{untold} more requests for what is not granted were denied"));
+            let text = format!("{untold} more requests for what is not granted were denied");
+            self.sink.emit(Event::AccessDenied { component, text: &text });
         }
-        self.sink.denied(component, &text);
+        self.sink.emit(Event::AccessDenied { component, text: &text });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Failure;
-    use crate::guest::RequestId;
-    use crate::output::Stream;
 
     #[derive(Default)]
     struct Lines(Mutex<Vec<String>>);
 
-    impl OutputSink for Lines {
-        fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
-        fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
-        fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
-        fn denied(&self, component: &str, text: &str) {
-            self.0.lock().unwrap().push(format!("{component} {text}"));
+    impl EventSink for Lines {
+        fn emit(&self, event: Event<'_>) {
+            if let Event::AccessDenied { component, text } = event {
+                self.0.lock().unwrap().push(format!("{component} {text}"));
+            }
         }
     }
 

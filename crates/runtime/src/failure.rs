@@ -9,9 +9,12 @@ use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure};
 
 use crate::account::OutOfMemory;
-use crate::foreign::{self, FRAME_BYTES_MAX};
+use crate::foreign;
 use crate::limits::RefusedBy;
 use crate::sizes::Dimension;
+
+/// The maximum length of one frame of a guest's call stack: a function's name, which the guest's author chose.
+const FRAME_BYTES_MAX: usize = 512;
 
 /// What went wrong. The `Display` is for logs; the detail (a backtrace) never goes to a client.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use isomer_telemetry::{EventSink, RequestId};
 use isomer_wire::CallFailure;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::WasiBody;
@@ -16,10 +17,9 @@ use crate::engine::{Engine, STACK_RESIDENT_BYTES};
 use crate::failure::Failure;
 use crate::folders::GrantedFolders;
 use crate::graph::Graph;
-use crate::guest::{OwnerSettings, RequestId, Template};
+use crate::guest::{OwnerSettings, Template};
 use crate::heads::fields_bytes;
 use crate::link::{Import, LinkError, Provider, linker};
-use crate::output::OutputSink;
 use crate::pool::PoolLimits;
 use crate::scope::{Scope, Until};
 use crate::serve::{HandlerExport, InstanceMaker};
@@ -42,7 +42,7 @@ pub struct GroupSettings {
     /// Its components, in any order.
     pub owners: Vec<OwnerSettings>,
     /// Where their output goes.
-    pub sink: Arc<dyn OutputSink>,
+    pub sink: Arc<dyn EventSink>,
     /// Who pays for its instances.
     pub account: Arc<Account>,
     /// What one instance takes of the engine's pool. Memories and tables are what the code itself says.

@@ -5,12 +5,12 @@
 //! Contexts are made when they are first needed, so an instance whose components print nothing and read no environment pays nothing.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
+use isomer_telemetry::{EventSink, StandardStream};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -26,31 +26,9 @@ use crate::heads::{self, FIELDS_BYTES_MAX, HANDLE_BYTES};
 use crate::hooks::{Hooks, NOBODY};
 use crate::limits::MemoryLimiter;
 use crate::open_files::OpenFile;
-use crate::output::{CurrentRequest, LineWriter, OutputSink, Stream};
+use crate::output::{CurrentRequest, LineWriter};
 use crate::scope::{Scope, Until};
 use crate::wire::Answers;
-
-/// Identifies a request in logs, errors and the guests' output: 16 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(std::num::NonZeroU64);
-
-impl RequestId {
-    /// `None` for zero.
-    pub fn from_raw(raw: u64) -> Option<Self> {
-        std::num::NonZeroU64::new(raw).map(Self)
-    }
-
-    /// The number itself.
-    pub fn get(self) -> u64 {
-        self.0.get()
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
 
 /// What a response to an outgoing request is made of: its head and body, and the work that has to be polled until it is over.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), HttpError>>);
@@ -118,7 +96,7 @@ pub(crate) struct Template {
     pub(crate) owners: Box<[OwnerSettings]>,
     /// The owners' directories, as far as they are open.
     pub(crate) folders: GrantedFolders,
-    pub(crate) sink: Arc<dyn OutputSink>,
+    pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) denials: Arc<Denials>,
     /// Who pays.
     pub(crate) account: Arc<Account>,
@@ -325,7 +303,7 @@ impl Guest {
         self.hooks.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()).and_then(|value| value.to_str().ok())
     }
 
-    pub(crate) fn sink(&self) -> &dyn OutputSink {
+    pub(crate) fn sink(&self) -> &dyn EventSink {
         &*self.template.sink
     }
 
@@ -414,7 +392,7 @@ impl Guest {
             let writer = |stream| {
                 LineWriter::new(owner.component.clone(), stream, self.request.clone(), self.template.sink.clone())
             };
-            let (stdout, stderr) = (writer(Stream::Stdout), writer(Stream::Stderr));
+            let (stdout, stderr) = (writer(StandardStream::Stdout), writer(StandardStream::Stderr));
             builder.stdout(stdout.clone()).stderr(stderr.clone()).envs(&owner.environment).args(&owner.arguments);
             self.writers.extend([stdout, stderr]);
         }

@@ -59,7 +59,6 @@ pub mod engine;
 pub mod exec;
 mod failure;
 pub mod folders;
-pub mod foreign;
 mod given;
 pub mod graph;
 pub mod group;
@@ -89,6 +88,8 @@ mod tasks;
 mod wasi;
 pub mod wire;
 
+use isomer_display::excerpt as foreign;
+
 pub use account::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory};
 pub use body::{ResponseBody, has_no_content, is_event_stream};
 pub use code::{Code, CodeCache};
@@ -97,7 +98,8 @@ pub use failure::{Failure, RoomLimit};
 pub use given::GivenClockAndRandom;
 pub use graph::{Entrance, Graph, GroupHandle};
 pub use group::{Group, GroupSettings, Handler, Request};
-pub use guest::{Guest, RequestId};
+pub use guest::Guest;
+pub use isomer_telemetry::RequestId;
 pub use lanes::priority::prefer_latency;
 pub use link::{Import, Owner, Provider};
 pub use skeleton::Skeleton;

@@ -10,42 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use isomer_telemetry::{Event, EventSink, RequestId, StandardStream};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-
-use crate::failure::Failure;
-use crate::guest::RequestId;
 
 /// A line longer than this is handed on in pieces.
 pub const LINE_BYTES_MAX: usize = 8 << 10;
 
 /// Bytes that a guest may write in one call.
 const WRITE_BYTES_MAX: usize = 64 << 10;
-
-/// Which of the two streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// Takes the lines that guests print. Called on the request's path: must not block.
-pub trait OutputSink: Send + Sync + 'static {
-    /// One line (without its newline) of what `component` printed, while serving `request` if that is known.
-    fn line(&self, component: &str, stream: Stream, request: Option<RequestId>, line: &[u8]);
-
-    /// A request failed when the head of its response was already sent: the client sees a response that is cut off.
-    fn broken(&self, component: &str, request: RequestId, failure: &Failure);
-
-    /// A call to `component` across a seam failed in it. Its caller, which has a log of its own, is told less.
-    fn call_failed(&self, component: &str, request: Option<RequestId>, failure: &Failure);
-
-    /// `component` was denied something; `text` says what and how to grant it. Bounded in length and number (see `denials`).
-    fn denied(&self, component: &str, text: &str);
-}
 
 /// The request that an instance serves now, as the writers see it. Zero: none, or several at once.
 #[derive(Debug, Default)]
@@ -67,23 +41,26 @@ pub(crate) struct LineWriter(Arc<Shared>);
 
 struct Shared {
     component: Arc<str>,
-    stream: Stream,
+    stream: StandardStream,
     request: Arc<CurrentRequest>,
-    sink: Arc<dyn OutputSink>,
+    sink: Arc<dyn EventSink>,
     line: Mutex<Vec<u8>>,
 }
 
 impl LineWriter {
     pub(crate) fn new(
         component: Arc<str>,
-        stream: Stream,
+        stream: StandardStream,
         request: Arc<CurrentRequest>,
-        sink: Arc<dyn OutputSink>,
+        sink: Arc<dyn EventSink>,
     ) -> Self {
         Self(Arc::new(Shared { component, stream, request, sink, line: Mutex::new(Vec::new()) }))
     }
 
     fn push(&self, bytes: &[u8]) {
+        if !self.0.sink.is_enabled() {
+            return;
+        }
         let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             match piece.strip_suffix(b"\n") {
@@ -121,7 +98,8 @@ impl LineWriter {
 
     fn emit(&self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        self.0.sink.line(&self.0.component, self.0.stream, self.0.request.get(), line);
+        let Shared { component, stream, request, sink, .. } = &*self.0;
+        sink.emit(Event::OutputLine { component, stream: *stream, request: request.get(), line });
     }
 }
 
@@ -184,22 +162,17 @@ mod tests {
     #[derive(Default)]
     struct Lines(Mutex<Vec<String>>);
 
-    impl OutputSink for Lines {
-        fn line(&self, component: &str, _: Stream, request: Option<RequestId>, line: &[u8]) {
+    impl EventSink for Lines {
+        fn emit(&self, event: Event<'_>) {
+            let Event::OutputLine { component, request, line, .. } = event else { return };
             let request = request.map_or_else(|| "-".to_owned(), |id| id.to_string());
             self.0.lock().unwrap().push(format!("{component} {request} {}", String::from_utf8_lossy(line)));
         }
-
-        fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
-
-        fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
-
-        fn denied(&self, _: &str, _: &str) {}
     }
 
     fn writer() -> (LineWriter, Arc<Lines>, Arc<CurrentRequest>) {
         let (sink, request) = (Arc::new(Lines::default()), Arc::new(CurrentRequest::default()));
-        (LineWriter::new("cart".into(), Stream::Stdout, request.clone(), sink.clone()), sink, request)
+        (LineWriter::new("cart".into(), StandardStream::Stdout, request.clone(), sink.clone()), sink, request)
     }
 
     #[test]

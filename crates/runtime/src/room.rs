@@ -377,7 +377,7 @@ impl Claim {
                     pool.stacks()
                 )
             });
-            tracing::error!(
+            isomer_telemetry::error!(
                 %error, tenant = %self.account.tenant(), slots = ?self.slots, ?counted, ?taken,
                 "the engine's pool is full although the count says otherwise"
             );

@@ -1,14 +1,13 @@
 //! What a request takes along the whole chain of calls that it causes.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use isomer_telemetry::RequestId;
 use isomer_wire::Context;
 
 use crate::graph::Graph;
-use crate::guest::RequestId;
 
 /// The same for all stores that work for one request.
 #[derive(Debug, Default)]
@@ -43,14 +42,9 @@ impl Scope {
     pub(crate) fn context(&self, deadline: Instant) -> Context {
         Context {
             deadline,
-            request: self.id.map_or_else(random, RequestId::get),
+            request: self.id.unwrap_or_else(RequestId::random).get(),
             traceparent: self.traceparent.as_ref().and_then(|value| Some(value.to_str().ok()?.into())),
             revision: self.graph.as_ref().map(|graph| graph.revision()).unwrap_or_default(),
         }
     }
-}
-
-/// A number that is not 0: unique enough for logs, and no secret.
-pub(crate) fn random() -> u64 {
-    RandomState::new().build_hasher().finish() | 1
 }

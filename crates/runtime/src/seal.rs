@@ -51,7 +51,7 @@ impl SealKey {
         match read_key(path) {
             Ok(Some(key)) => return Ok(Self::new(&key)),
             Ok(None) => {
-                tracing::warn!(path = %path.display(), "the key of compiled code is damaged or not private: it is replaced");
+                isomer_telemetry::warn!(path = %path.display(), "the key of compiled code is damaged or not private: it is replaced");
                 fs::remove_file(path)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

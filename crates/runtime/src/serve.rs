@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 use isomer_display::size;
+use isomer_telemetry::{Event, RequestId};
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, ComponentExportIndex, InstancePre, Resource, TypedFunc};
 use wasmtime::{AsContextMut as _, Store, StoreContextMut, Trap, UpdateDeadline};
@@ -22,7 +23,7 @@ use crate::failure::{Failure, RoomLimit, backtrace};
 use crate::foreign;
 use crate::graph::Graph;
 use crate::group::Request;
-use crate::guest::{COMPONENT_HANDLES_MAX, Guest, RequestId, Template};
+use crate::guest::{COMPONENT_HANDLES_MAX, Guest, Template};
 use crate::idle::{Idle, IdleSince};
 use crate::limits::RefusedBy;
 use crate::room::Claim;
@@ -345,7 +346,13 @@ impl Instance {
 /// A failure goes to the client if the head is still open, else to the log.
 fn report(head: Head, component: &str, id: RequestId, failure: Failure, guest: &Guest) {
     if let Some(Err(failure)) = head.send(Err(failure)) {
-        guest.sink().broken(component, id, &failure);
+        guest.sink().emit(Event::RequestFailed {
+            component,
+            request: id,
+            reason: &failure,
+            backtrace: failure.backtrace(),
+            response_cut_off: true,
+        });
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use isomer_telemetry::{Event, RequestId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use wasmtime::Trap;
 
@@ -23,7 +24,6 @@ use crate::body::{ResponseBody, Rest, Signals};
 use crate::failure::{Failure, backtrace};
 use crate::graph::Graph;
 use crate::group::Request;
-use crate::guest::RequestId;
 use crate::idle::{Evicted, Idle, IdleSince, now};
 use crate::lanes::Metered;
 use crate::pool::{IDLE_MAX, PoolLimits};
@@ -338,7 +338,13 @@ impl SharedInstances {
             };
             one.signals.fail(&failure);
             if let Some(Err(failure)) = one.head.send(Err(failure)) {
-                guest.sink().broken(&one.component, id, &failure);
+                guest.sink().emit(Event::RequestFailed {
+                    component: &one.component,
+                    request: id,
+                    reason: &failure,
+                    backtrace: failure.backtrace(),
+                    response_cut_off: true,
+                });
             }
         }
     }

@@ -154,7 +154,7 @@ fn settle(target: &Target, answer: Answer) -> wasmtime::Result<AnswerValue> {
     match answer {
         Ok(image) => Ok((Ok(image),)),
         Err(CallFailure::Lost { error, reason, .. }) if target.catches => {
-            tracing::debug!(seam = &*target.seam, %reason, "the caller gets a lost call as a value");
+            isomer_telemetry::debug!(seam = &*target.seam, %reason, "the caller gets a lost call as a value");
             Ok((Err(match error {
                 CallError::Unreachable => LostValue::Unreachable,
                 CallError::Deadline => LostValue::Deadline,

@@ -14,7 +14,8 @@ mod sql;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isomer_runtime::{Guest, Owner, foreign};
+use isomer_display::excerpt;
+use isomer_runtime::{Guest, Owner};
 
 use crate::place::GrantedBy;
 
@@ -83,7 +84,7 @@ impl<T> OwnerGrants<T> {
     /// What was granted by this name. If nothing was, `Err` says so, and so does the app's log, with the line to paste.
     fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<&T, String> {
         self.granted.get(name).ok_or_else(|| {
-            let (component, name) = (&self.component, foreign::name(name));
+            let (component, name) = (&self.component, excerpt::name(name));
             let way = match self.by {
                 GrantedBy::Manifest => format!("write `grants.{key} = [\"{name}\"]` under `[components.{component}]`"),
                 GrantedBy::Flags => {

@@ -28,7 +28,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::Uri;
 use http::uri::Scheme;
-use isomer_runtime::{Account, Denials, foreign};
+use isomer_display::excerpt;
+use isomer_runtime::{Account, Denials};
 use rustls::RootCertStore;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
@@ -318,7 +319,7 @@ impl OutboundClient {
         self.tell(&format_args!(
             "an HTTP request to `{host}:{port}` was denied; to grant it, {}",
             self.policy.way_to_grant(host, *port, false),
-            host = foreign::cut(host, HOST_BYTES_MAX),
+            host = excerpt::cut(host, HOST_BYTES_MAX),
         ));
         Err(Error::HttpRequestDenied)
     }
@@ -341,7 +342,7 @@ impl OutboundClient {
             self.tell(&format_args!(
                 "an HTTP request to `{host}:{port}` was denied: it leads to loopback or a private network; to grant it, {}",
                 self.policy.way_to_grant(host, *port, matches!(host, Host::Name(_))),
-                host = foreign::cut(host, HOST_BYTES_MAX),
+                host = excerpt::cut(host, HOST_BYTES_MAX),
             ));
             return Err(Error::DestinationIpProhibited);
         }
@@ -373,7 +374,7 @@ impl OutboundClient {
         tenant.refuse();
         self.tell(&format_args!(
             "an HTTP request to `{host}:{port}` was denied by the tenant's quota `outbound-hosts`",
-            host = foreign::cut(host, HOST_BYTES_MAX),
+            host = excerpt::cut(host, HOST_BYTES_MAX),
         ));
         Error::HttpRequestDenied
     }

@@ -99,7 +99,7 @@ impl OutboundPolicy {
 
     /// How to grant `host` and `port`, from the verb on. `private`: although a name leads to a private address.
     pub(super) fn way_to_grant(&self, host: &Host, port: u16, private: bool) -> String {
-        let host = super::foreign::cut(host, super::HOST_BYTES_MAX);
+        let host = super::excerpt::cut(host, super::HOST_BYTES_MAX);
         let host = match port {
             80 | 443 => host,
             _ => format!("{host}:{port}"),

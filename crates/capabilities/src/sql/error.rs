@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use isomer_display::excerpt;
 use isomer_display::size;
-use isomer_runtime::{OutOfMemory, foreign};
+use isomer_runtime::OutOfMemory;
 use rusqlite::ffi::ErrorCode;
 
 use crate::InvalidStoreName;
@@ -232,7 +233,7 @@ impl SqlError {
             other => return Self::Store(other.to_string()),
         };
         // It may repeat parts of the statement.
-        let message = foreign::cut(message.unwrap_or_else(|| format!("{code:?}")), foreign::TEXT_BYTES_MAX);
+        let message = excerpt::cut(message.unwrap_or_else(|| format!("{code:?}")), excerpt::TEXT_BYTES_MAX);
         match code {
             ErrorCode::ConstraintViolation => Self::Constraint(message),
             ErrorCode::OperationInterrupted => Self::Timeout,

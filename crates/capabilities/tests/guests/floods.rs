@@ -188,7 +188,7 @@ async fn an_app_costs_what_it_uses_and_can_be_opened_again_at_once() {
     let tenant = node.tenant("a", 1 << 30);
     let (dir, data) = (node.dir.path(), tenant.dir.join("apps"));
     let open = async |grants: &str| {
-        let app = super::app(&format!("[components.probe]\nwasm = \"probe.wasm\"\n{grants}"));
+        let app = super::grants(&format!("[components.probe]\nwasm = \"probe.wasm\"\n{grants}"));
         Capabilities::open(&app, &tenant.place(), &node.engines).await.unwrap()
     };
     let idle = open("grants.config = { A = \"b\" }\ngrants.http = [\"a.example\"]").await;
@@ -199,7 +199,7 @@ async fn an_app_costs_what_it_uses_and_can_be_opened_again_at_once() {
         let first = open(grants).await;
         assert_eq!(node.engines.open_stores(), 3, "round {round}");
         // The next revision shares what is open; a store that it no longer has is closed with the old one.
-        let app = super::app("[components.probe]\nwasm = \"probe.wasm\"\ngrants.kv = [\"one\"]");
+        let app = super::grants("[components.probe]\nwasm = \"probe.wasm\"\ngrants.kv = [\"one\"]");
         let next = first.next(&app, &tenant.dir.join("files")).await.unwrap();
         drop(first);
         let again = open(grants).await;

@@ -13,27 +13,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use isomer_capabilities::{Capabilities, CapabilityError, CapabilityLimits, DataDir, Engines, Place};
-use isomer_manifest::{App, SourceFile};
+use isomer_capabilities::{AppGrants, Capabilities, CapabilityError, CapabilityLimits, DataDir, Engines, Place};
+use isomer_manifest::{DirGrant, SourceFile};
 use isomer_runtime::engine::{Engine, Slots};
 use isomer_runtime::guest::{Directory, OwnerSettings};
-use isomer_runtime::output::{OutputSink, Stream};
-use isomer_runtime::{
-    Account, Failure, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Provider, Request, RequestId,
-};
+use isomer_runtime::{Account, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Provider, Request};
+use isomer_telemetry::{DiscardEvents, RequestId};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::component::Component;
-
-/// Output of guests is of no interest here.
-struct Nowhere;
-
-impl OutputSink for Nowhere {
-    fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
-    fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
-    fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
-    fn denied(&self, _: &str, _: &str) {}
-}
 
 /// A guest as the only component of an app, called `probe`.
 struct Probe {
@@ -42,9 +30,9 @@ struct Probe {
     _home: Option<(DataDir, TempDir)>,
 }
 
-fn app(manifest: &str) -> App {
+fn grants(manifest: &str) -> AppGrants {
     let text = format!("[app]\nname = \"test\"\nversion = \"0.1.0\"\n{manifest}");
-    isomer_manifest::parse(&SourceFile::new("isomer.toml", text)).unwrap().app
+    (&isomer_manifest::parse(&SourceFile::new("isomer.toml", text)).unwrap().app).into()
 }
 
 /// Each guest is compiled once.
@@ -71,17 +59,15 @@ impl Probe {
 
     /// The guest as an app at `place`.
     async fn at(guest: &str, grants: &str, place: &Place, engines: &Engines) -> Result<Self, CapabilityError> {
-        let app = app(&format!("[components.probe]\nwasm = \"probe.wasm\"\n{grants}"));
+        let app = self::grants(&format!("[components.probe]\nwasm = \"probe.wasm\"\n{grants}"));
         let capabilities = Capabilities::open(&app, place, engines).await?;
         let (engine, component) = compiled(guest);
-        let grants = app.components.values().flat_map(|component| &component.grants.dirs);
-        let directories: Vec<_> = grants
-            .map(|grant| Directory {
-                host: place.files.directory(&grant.value).unwrap(),
-                guest: grant.value.guest.clone(),
-                write: grant.value.write,
-            })
-            .collect();
+        let directory = |grant: &DirGrant| Directory {
+            host: place.files.directory(grant).unwrap(),
+            guest: grant.guest.clone(),
+            write: grant.write,
+        };
+        let directories: Vec<_> = app.dirs().map(directory).collect();
         let folders = directories.iter().map(|directory| directory.host.clone()).collect();
         let owner = OwnerSettings {
             component: "probe".into(),
@@ -104,7 +90,7 @@ impl Probe {
         let handlers = [Handler { interface: export.clone(), export }];
         let settings = GroupSettings {
             owners: vec![owner],
-            sink: Arc::new(Nowhere),
+            sink: Arc::new(DiscardEvents),
             account: Account::unlimited(),
             slots: Slots { memories: 1, tables: 1, stacks: 2 },
             state_bytes: 0,
@@ -275,7 +261,7 @@ async fn owners_are_told_apart_and_unequal_ones_never_share() {
     let data = DataDir::open(Path::new(&dir.path().join("data"))).unwrap();
     let engines = Engines::new(CapabilityLimits::default());
     let place = Place::of_process(dir.path(), &data);
-    let capabilities = Capabilities::open(&app(manifest), &place, &engines).await.unwrap();
+    let capabilities = Capabilities::open(&grants(manifest), &place, &engines).await.unwrap();
     let engine = Engine::on_demand().unwrap();
     let id = "wasi:keyvalue/store@0.2.0-draft2";
     let link = |owner: &Owner| {

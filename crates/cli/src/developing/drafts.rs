@@ -111,7 +111,7 @@ impl Drafts {
         console: &Console,
     ) -> anyhow::Result<()> {
         let copies = Copies::of(stores.data, store);
-        let schema = match schemas::schemas(only, stores.place, stores.engines).await {
+        let schema = match schemas::schemas(&only.into(), stores.place, stores.engines).await {
             Ok(mut found) => found.remove(store),
             Err(error) => {
                 let error = anyhow::Error::new(error);
@@ -202,7 +202,7 @@ impl Copies {
     async fn replace(&self, app: &App, stores: &Stores<'_>, from: Option<&Path>) -> Result<(), CapabilityError> {
         let folder = self.at(self.numbers().last().map_or(1, |last| last + 1));
         let deadline = Instant::now() + TIME_MAX;
-        let replaced = schemas::replace(app, stores.place, stores.engines, from, &folder, deadline).await;
+        let replaced = schemas::replace(&app.into(), stores.place, stores.engines, from, &folder, deadline).await;
         let switched = replaced.and_then(|mut replacing| {
             let failed = |source| SqlOpenError::Io { path: folder.clone(), source };
             replacing.iter_mut().try_for_each(|store| store.switch().map_err(failed)).map_err(CapabilityError::Sql)

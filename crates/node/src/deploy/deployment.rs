@@ -12,7 +12,7 @@ use isomer_api::{
     Swap, TenantName,
 };
 use isomer_capabilities::sql::{Schema, SqlOpenError};
-use isomer_capabilities::{CapabilityError, schemas};
+use isomer_capabilities::{AppGrants, CapabilityError, schemas};
 use isomer_manifest::StoreName;
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
@@ -203,7 +203,7 @@ impl Host {
         self.step(Step::Packed);
         let host = self.clone();
         let (revision, release) = (bringing.revision.clone(), bringing.release.clone());
-        let granted = release::folders_read(&package.app());
+        let granted = release::folders_read(package.grants());
         let key = (bringing.tenant.clone(), bringing.app.clone());
         let (contents, charge) = self
             .blocking(move || {
@@ -234,7 +234,7 @@ impl Host {
         };
         let started = trial.carry_out(self).await?;
         self.step(Step::Healthy);
-        let schemas = schemas::schemas(&package.app(), &stock.place, self.tenancy.stores()).await;
+        let schemas = schemas::schemas(package.grants(), &stock.place, self.tenancy.stores()).await;
         let schemas = schemas.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))?;
         let now_s = now_s();
         // What served before may be damaged, which is no reason to keep it.
@@ -254,7 +254,7 @@ impl Host {
         let taking = Taking {
             tenant: tenant.clone(),
             app: app.clone(),
-            secrets: release::secrets_needed(&package.app(), &release).map(ToOwned::to_owned).collect(),
+            secrets: release::secrets_needed(&package.grants().secrets, &release).map(ToOwned::to_owned).collect(),
             hosts: release.hosts,
             deployment,
             contents,
@@ -386,7 +386,7 @@ impl Host {
         self.check_kept(caller, release, before.as_deref())?;
         let (manifest, warnings) = child::read_manifest(&release.manifest)?;
         release::check_folders(&manifest, release)?;
-        check_tree(release, &release::folders_read(&manifest))?;
+        check_tree(release, &release::folders_read(&AppGrants::from(&manifest)))?;
         release::check_secrets(&manifest, release, tenant, &own.secrets)?;
         Ok(Checked { warnings, cut: self.tenancy.times_max().warnings(&manifest) })
     }

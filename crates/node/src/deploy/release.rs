@@ -1,12 +1,13 @@
 //! A release as it was sent: what it is called, what of it is looked at before a compiler sees it, how its files lie on disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component as PathPart, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use isomer_api::{PartPath, Problem, ProblemKind, Release, RevisionId, TenantName};
+use isomer_capabilities::AppGrants;
 use isomer_disk::Reserve;
 use isomer_disk::tree::remove;
 use isomer_manifest::{App, Diagnostic, Renderer, SecretSource, SourceFile, Spanned};
@@ -125,9 +126,8 @@ fn is_path_of_part(path: &Path) -> bool {
 
 /// The folders that components only read, in the app's folder. Those that may be written lie with the app's data, and are made there when they
 /// are first granted.
-pub(super) fn folders_read(app: &App) -> BTreeSet<PathBuf> {
-    let grants = app.components.values().flat_map(|component| &component.grants.dirs);
-    grants.filter(|grant| !grant.value.write).filter_map(|grant| inside(&grant.value.host)).collect()
+pub(super) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
+    grants.dirs().filter(|grant| !grant.write).filter_map(|grant| inside(&grant.host)).collect()
 }
 
 /// Whether the tenant has all secrets that the manifest names. One that is a file of the release needs no tenant.
@@ -140,7 +140,7 @@ pub(super) fn check_secrets(
     tenant: &TenantName,
     given: &BTreeSet<String>,
 ) -> Result<(), Problem> {
-    let missing = secrets_needed(app, release).filter(|name| !given.contains(*name)).collect::<Vec<_>>();
+    let missing = secrets_needed(&app.secrets, release).filter(|name| !given.contains(*name)).collect::<Vec<_>>();
     if missing.is_empty() {
         return Ok(());
     }
@@ -153,14 +153,17 @@ pub(super) fn check_secrets(
 }
 
 /// The secrets that the tenant must have: those of the manifest that are no files of the release.
-pub(super) fn secrets_needed<'a>(app: &'a App, release: &Release) -> impl Iterator<Item = &'a str> {
+pub(super) fn secrets_needed<'a>(
+    secrets: &'a BTreeMap<String, SecretSource>,
+    release: &Release,
+) -> impl Iterator<Item = &'a str> {
     let is_sent = |source: &SecretSource| match source {
         SecretSource::Env(_) => false,
         SecretSource::File(path) => {
             inside(path).is_some_and(|path| release.files.keys().any(|sent| Path::new(sent.as_str()) == path))
         }
     };
-    app.secrets.iter().filter(move |(_, source)| !is_sent(source)).map(|(name, _)| name.as_str())
+    secrets.iter().filter(move |(_, source)| !is_sent(source)).map(|(name, _)| name.as_str())
 }
 
 /// Where the files of a revision's app folder lie.
@@ -394,7 +397,7 @@ mod tests {
         let grants =
             "grants.dirs = [{ host = \"./a/b\", guest = \"/b\" }, { host = \"w\", guest = \"/w\", write = true }]";
         let release = release(grants, &[]);
-        let (granted, revision) = (folders_read(&app(&release)), revision_of(&release));
+        let (granted, revision) = (folders_read(&AppGrants::from(&app(&release))), revision_of(&release));
         assert_eq!(granted, [PathBuf::from("a/b")].into());
         lay_out(folder.path(), &revision, &release, &granted, &blobs, &no_reserve(folder.path())).unwrap();
         let files = files_of(folder.path(), &revision);

@@ -203,8 +203,8 @@ impl Takeover<'_> {
         let serves = self.before.is_some_and(|before| !before.stopped);
         let deadline = Instant::now() + if serves { HELD_MAX } else { UNHELD_MAX };
         let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.as_path());
-        let (app, stores) = (stock.package.app(), host.tenancy.stores());
-        let replacing = schemas::replace(&app, &stock.place, stores, from, &staged.folder, deadline).await;
+        let (grants, stores) = (stock.package.grants(), host.tenancy.stores());
+        let replacing = schemas::replace(grants, &stock.place, stores, from, &staged.folder, deadline).await;
         staged.replacing = replacing.map_err(|error| not_replaced(&error, self.tenant, self.app))?;
         let about = About {
             taken_at: self.now_s,

@@ -23,7 +23,6 @@ use isomer_api::{AppName, HostPattern, Problem, ProblemKind, Quota, RevisionId, 
 use isomer_capabilities::sql::snapshot_name;
 use isomer_capabilities::{FileCopyError, TrialFolders};
 use isomer_display::size;
-use isomer_manifest::App;
 
 use super::deployment::not_started;
 use super::fresh::fresh_folder;
@@ -66,7 +65,7 @@ enum Failed {
 impl Trial<'_> {
     /// Starts it and asks for its health. Gives it if it can serve as it is.
     pub(super) async fn carry_out(self, host: &Arc<Host>) -> Result<Option<Started>, Problem> {
-        if !writes(&self.package.app()) {
+        if !self.package.grants().can_write() {
             return Ok(Some(self.tried(host, self.stock).await?.made_of(self.inputs)));
         }
         let (data, account) = (host.dir.app(self.tenant.as_str(), self.app.as_str()), self.stock.place.storage.clone());
@@ -77,7 +76,8 @@ impl Trial<'_> {
             Err(Failed::Preparation(problem)) => return Err(problem),
             Err(Failed::Revision(problem)) => problem,
         };
-        if self.stock.place.writable_folders(&self.package.app()).is_empty() || reading.quota == Some(Quota::Storage) {
+        if self.stock.place.writable_folders(self.package.grants()).is_empty() || reading.quota == Some(Quota::Storage)
+        {
             return Err(reading);
         }
         match self.attempt(host, TrialFolders::Copied).await {
@@ -109,7 +109,7 @@ impl Trial<'_> {
         if folders == TrialFolders::Copied {
             let (place, package) = (stock.place.clone(), package.clone());
             let copied = host.blocking(move || {
-                let copied = place.copy_folders(&package.app(), Instant::now() + COPY_MAX);
+                let copied = place.copy_folders(package.grants(), Instant::now() + COPY_MAX);
                 copied.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))
             });
             copied.await.map_err(Failed::Preparation)?;
@@ -170,12 +170,4 @@ impl Trial<'_> {
         // It is in the log.
         let _ = removed.await;
     }
-}
-
-/// Does some component of the app write to a store or a folder?
-fn writes(app: &App) -> bool {
-    app.components.values().any(|component| {
-        let grants = &component.grants;
-        !grants.kv.is_empty() || !grants.sql.is_empty() || grants.dirs.iter().any(|grant| grant.value.write)
-    })
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use isomer_api::{AppName, Problem, ProblemKind, RevisionId, TenantChange, TenantInfo, TenantName};
+use isomer_capabilities::AppGrants;
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
 use isomer_display::size;
 use isomer_state::{Secret, StateError, Tenant};
@@ -76,12 +77,12 @@ impl From<StateError> for Refused {
 /// The components of a kept revision that were granted the secret, in backticks.
 fn used_by(kept: &[u8], secret: &str) -> Result<Vec<String>, Problem> {
     let kept = Kept::read(kept)?;
-    let app = match Package::from_bytes(kept.package) {
-        Ok(package) => package.app(),
+    let grants = match Package::from_bytes(kept.package) {
+        Ok(package) => package.grants().clone(),
         // Of another version of this program.
-        Err(_) => child::read_manifest(&kept.release()?.manifest)?.0,
+        Err(_) => AppGrants::from(&child::read_manifest(&kept.release()?.manifest)?.0),
     };
-    let granted = app.components.iter().filter(|(_, it)| it.grants.secrets.iter().any(|name| name.value == *secret));
+    let granted = grants.components.iter().filter(|(_, it)| it.secrets.iter().any(|name| name == secret));
     Ok(granted.map(|(component, _)| format!("`{component}`")).collect())
 }
 

@@ -14,6 +14,7 @@ mod identity;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use isomer_capabilities::AppGrants;
 use isomer_manifest::{App, ComponentName, MONOLITH};
 use isomer_plan::{Group as PlannedGroup, Plan, PlanOptions};
 use isomer_runtime::code::{Code, CodeCache, Key};
@@ -256,10 +257,10 @@ impl Package {
         self.app.health.as_deref()
     }
 
-    /// The app as far as it matters for what its components are given: grants, limits, settings of stores.
+    /// What the app's components were granted.
     #[must_use]
-    pub fn app(&self) -> App {
-        self.app.app()
+    pub fn grants(&self) -> &AppGrants {
+        &self.app.grants
     }
 
     /// The names of its compiled code.

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use isomer_api::RevisionId;
+use isomer_display::excerpt::cut;
 use isomer_front::{Entering, Refusal};
-use isomer_runtime::foreign::cut;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 

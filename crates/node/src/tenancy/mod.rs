@@ -54,15 +54,14 @@ use isomer_api::{AppName, AppState, HostPattern, Problem, Quotas, RevisionId, Te
 use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_capabilities::{CapabilityLimits, Engines, Place, StorageAccount};
-use isomer_front::Site;
+use isomer_front::{Site, SiteOwner};
 use isomer_manifest::HostLimits;
-use isomer_observe::record::Owner;
 use isomer_observe::{AppLog, Log, LogQuota};
 use isomer_runtime::Graph;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::machine::Machine;
-use isomer_runtime::output::OutputSink;
+use isomer_telemetry::{AppIdentity, EventSink};
 use isomer_wire::Callee;
 
 use crate::package::Package;
@@ -696,12 +695,12 @@ impl Inner {
             outbound: tenant.outbound.clone(),
             ..place.clone()
         };
-        let sink: Arc<dyn OutputSink> = match log {
+        let sink: Arc<dyn EventSink> = match log {
             Some(log) => Arc::new(log.clone()),
             None => Arc::new(self.log.clone()),
         };
-        let parts = Parts::open_at(&package.app(), &place, &self.stores, sink).await?;
-        let owner = || Owner { tenant: tenant.name.shared(), app: name.shared(), access: access.clone() };
+        let parts = Parts::open_at(package.grants(), &place, &self.stores, sink).await?;
+        let identity = || AppIdentity { tenant: tenant.name.shared(), app: name.shared() };
         let options = StartOptions {
             requests_per_instance_max: self.options.requests_per_instance_max,
             instances_max: self.options.instances_max,
@@ -709,7 +708,7 @@ impl Inner {
             stream_max: self.options.times_max.stream,
             peers,
             account: tenant.account.clone(),
-            owner: log.as_ref().map(|log| (owner(), log.clone())),
+            owner: log.as_ref().map(|log| SiteOwner { app: identity(), log: log.clone(), access_log: access.clone() }),
             warm_up,
         };
         let revision = Revision::start(package, &self.engine, &self.cache, &parts, &options, progress).await?;

@@ -12,8 +12,8 @@ use isomer_capabilities::kv::{Kv, KvLimits, KvStore};
 use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, SqlStore, Value};
 use isomer_observe::{AppLog, AppLogLimits, AppLogs, LogQuota};
 use isomer_runtime::code::{CodeCache, Key};
-use isomer_runtime::output::{OutputSink as _, Stream};
 use isomer_state::{Blobs, Secret, State};
+use isomer_telemetry::{Event, EventSink as _, StandardStream};
 use sha2::{Digest as _, Sha256};
 
 /// All kinds of things that are kept.
@@ -108,7 +108,9 @@ impl Kept {
                 write().map_err(|error: std::io::Error| text(&error))
             }
             "log" => {
-                self.log.line("c", Stream::Stdout, None, &vec![b'x'; bytes.min(4000)]);
+                let line = vec![b'x'; bytes.min(4000)];
+                let stream = StandardStream::Stdout;
+                self.log.emit(Event::OutputLine { component: "c", stream, request: None, line: &line });
                 // Waits until it is written. A line is not acknowledged: it may be lost, and that is told.
                 let _ = self.log.last(1);
                 Err("not acknowledged".to_owned())

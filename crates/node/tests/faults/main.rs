@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use isomer_observe::AppLog;
-use isomer_runtime::output::{OutputSink as _, Stream};
+use isomer_telemetry::{Event, EventSink as _, StandardStream};
 use kept::{ALL, Acknowledged, Kept};
 use system::{Fault, Faults};
 
@@ -106,7 +106,8 @@ impl Tried<'_> {
 }
 
 fn recover_log(at: &str, log: &AppLog, said: &str, until: Instant) {
-    log.line("c", Stream::Stdout, None, said.as_bytes());
+    let (stream, line) = (StandardStream::Stdout, said.as_bytes());
+    log.emit(Event::OutputLine { component: "c", stream, request: None, line });
     let last = log.last(5).unwrap_or_else(|error| panic!("{at}: {error}"));
     assert!(last.iter().any(|line| line.text == said) && Instant::now() < until, "{at}: {last:?}");
 }

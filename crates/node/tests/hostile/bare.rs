@@ -48,7 +48,7 @@ impl Bare {
         let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
         let Made { package, code, .. } = package(manifest, components, engine).expect("the app can be made");
         let parts =
-            Parts::open(&package.app(), folder.path(), &data, log.clone()).await.expect("it is granted nothing");
+            Parts::open(package.grants(), folder.path(), &data, log.clone()).await.expect("it is granted nothing");
         let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
         let options = StartOptions {
             instances_max: Some(1),

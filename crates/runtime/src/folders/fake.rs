@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use isomer_telemetry::DiscardEvents;
 use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::{Descriptor, Dir, OpenMode};
@@ -14,9 +15,7 @@ use wasmtime_wasi::filesystem::{Descriptor, Dir, OpenMode};
 use super::{FolderStorage, Handle};
 use crate::account::{Account, AccountLimits};
 use crate::denials::Denials;
-use crate::failure::Failure;
-use crate::guest::{Guest, OwnerSettings, RequestId, Template};
-use crate::output::{OutputSink, Stream};
+use crate::guest::{Guest, OwnerSettings, Template};
 
 pub(super) struct Fake {
     pub(super) account: Arc<Account>,
@@ -79,20 +78,11 @@ impl FolderStorage for Fake {
     }
 }
 
-struct Unheard;
-
-impl OutputSink for Unheard {
-    fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
-    fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
-    fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
-    fn denied(&self, _: &str, _: &str) {}
-}
-
 /// A store whose guest writes to this storage, for its account.
 pub(super) fn store(storage: &Arc<Fake>) -> Store<Guest> {
     let mut config = Config::new();
     config.wasm_component_model_async(true).concurrency_support(true);
-    let sink = Arc::new(Unheard);
+    let sink = Arc::new(DiscardEvents);
     let limit = storage.clone() as Arc<dyn FolderStorage>;
     let template = Template {
         owners: Box::new([OwnerSettings { storage: Some(limit), ..OwnerSettings::default() }]),

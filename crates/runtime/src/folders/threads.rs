@@ -133,7 +133,7 @@ impl FileThreads {
         while let Some((account, Job { account: payer, work })) = self.next() {
             let begun = processor_time();
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                tracing::error!("work on a file panicked");
+                isomer_telemetry::error!("work on a file panicked");
             }
             payer.charge_cpu(processor_time().saturating_sub(begun));
             self.state().turns.end(account);
@@ -171,7 +171,7 @@ impl Starting {
         let started = std::thread::Builder::new().name("isomer-files".into()).spawn(|| files.work());
         match started {
             Ok(_) => std::mem::forget(self),
-            Err(error) => tracing::warn!(%error, "no thread can be started for files"),
+            Err(error) => isomer_telemetry::warn!(%error, "no thread can be started for files"),
         }
     }
 }

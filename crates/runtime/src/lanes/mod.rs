@@ -231,7 +231,7 @@ impl<V> Drop for Contained<V> {
     fn drop(&mut self) {
         let value = self.0.take();
         if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
-            tracing::error!("dropping a guest panicked");
+            isomer_telemetry::error!("dropping a guest panicked");
         }
     }
 }

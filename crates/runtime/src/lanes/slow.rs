@@ -58,7 +58,7 @@ pub(super) fn push(account: AccountId, runnable: Runnable, executor: Handle) {
     };
     LANE.ready.notify_one();
     if must_start && let Err(error) = std::thread::Builder::new().name("isomer-slow".into()).spawn(|| LANE.work()) {
-        tracing::warn!(%error, "no thread can be started for guests that compute for long");
+        isomer_telemetry::warn!(%error, "no thread can be started for guests that compute for long");
         LANE.give_up();
     }
 }
@@ -71,7 +71,7 @@ impl SlowLane {
     /// The life of one thread.
     fn work(&self) {
         if let Err(error) = priority::lower() {
-            tracing::debug!(%error, "the priority of a thread cannot be lowered");
+            isomer_telemetry::debug!(%error, "the priority of a thread cannot be lowered");
         }
         while let Some((account, job)) = self.next() {
             let used = job.run();
@@ -124,7 +124,7 @@ impl Job {
         let before = crate::meter::processor_time();
         // A guest's panic is delivered to the task that waits for it. Any other one must not end this thread, which is counted.
         if catch_unwind(AssertUnwindSafe(|| self.runnable.run())).is_err() {
-            tracing::error!("a panic in the slow lane outside of any guest");
+            isomer_telemetry::error!("a panic in the slow lane outside of any guest");
         }
         crate::meter::processor_time().saturating_sub(before)
     }

@@ -15,21 +15,11 @@ use isomer_runtime::code::Code;
 use isomer_runtime::engine::{Engine, PoolSizes, Slots};
 use isomer_runtime::group::GroupError;
 use isomer_runtime::guest::OwnerSettings;
-use isomer_runtime::output::{OutputSink, Stream};
 use isomer_runtime::{
-    Account, AccountLimits, Failure, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Request,
-    RequestId,
+    Account, AccountLimits, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Request,
 };
+use isomer_telemetry::{DiscardEvents, RequestId};
 use wasmtime::component::Component;
-
-struct Nowhere;
-
-impl OutputSink for Nowhere {
-    fn line(&self, _: &str, _: Stream, _: Option<RequestId>, _: &[u8]) {}
-    fn broken(&self, _: &str, _: RequestId, _: &Failure) {}
-    fn call_failed(&self, _: &str, _: Option<RequestId>, _: &Failure) {}
-    fn denied(&self, _: &str, _: &str) {}
-}
 
 /// An engine whose pool must never be full while the runtime counts it as not full: the test fails at its end if it was.
 pub(crate) struct TestEngine(Engine);
@@ -158,7 +148,7 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
     let export = "wasi:http/incoming-handler@0.2.6".to_owned();
     let settings = GroupSettings {
         owners: vec![OwnerSettings { component: "guest".into(), ..OwnerSettings::default() }],
-        sink: Arc::new(Nowhere),
+        sink: Arc::new(DiscardEvents),
         account: bounds.account.clone(),
         slots,
         state_bytes: bounds.state_bytes,

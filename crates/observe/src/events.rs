@@ -5,15 +5,15 @@
 
 use std::fmt::{Debug, Write as _};
 
-use isomer_runtime::foreign;
+use isomer_display::excerpt;
+use isomer_telemetry::{Level, Levels, PLATFORM_TARGET};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
-use crate::levels::ALL;
 use crate::log::Log;
-use crate::record::Level;
 
 /// From now on, events of this process's crates are lines of `log`, as far as its levels ask for them. The first call in a process counts.
 pub fn listen_to_events(log: Log) {
@@ -22,8 +22,27 @@ pub fn listen_to_events(log: Log) {
 }
 
 fn subscriber(log: Log) -> impl Subscriber + Send + Sync {
-    let targets = log.levels().targets();
+    let targets = targets(log.levels());
     tracing_subscriber::registry().with(Bridge(log).with_filter(targets))
+}
+
+/// Converts the levels to a filter that `tracing` caches for each place that emits an event.
+fn targets(levels: &Levels) -> Targets {
+    let platform = Targets::new()
+        .with_default(LevelFilter::OFF)
+        .with_target(PLATFORM_TARGET, level_filter(levels.default_level()));
+    levels.directives().fold(platform, |targets, (target, level)| targets.with_target(target, level_filter(level)))
+}
+
+fn level_filter(level: Option<Level>) -> LevelFilter {
+    match level {
+        None => LevelFilter::OFF,
+        Some(Level::Error) => LevelFilter::ERROR,
+        Some(Level::Warning) => LevelFilter::WARN,
+        Some(Level::Info) => LevelFilter::INFO,
+        Some(Level::Debug) => LevelFilter::DEBUG,
+        Some(Level::Trace) => LevelFilter::TRACE,
+    }
 }
 
 struct Bridge(Log);
@@ -31,19 +50,12 @@ struct Bridge(Log);
 impl<S: Subscriber> Layer<S> for Bridge {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        if !metadata.target().starts_with(ALL) {
+        if !metadata.target().starts_with(PLATFORM_TARGET) {
             return;
         }
-        let level = match *metadata.level() {
-            tracing::Level::ERROR => Level::Error,
-            tracing::Level::WARN => Level::Warning,
-            tracing::Level::INFO => Level::Info,
-            tracing::Level::DEBUG => Level::Debug,
-            tracing::Level::TRACE => Level::Trace,
-        };
         let mut text = Text::default();
         event.record(&mut text);
-        self.0.event(level, metadata.target(), text.message + &text.fields);
+        self.0.message_of(metadata.target(), (*metadata.level()).into(), text.message + &text.fields);
     }
 }
 
@@ -62,11 +74,11 @@ impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let written = match field.name() {
             "message" => {
-                self.message = foreign::cut(format_args!("{value:?}"), foreign::TEXT_BYTES_MAX);
+                self.message = excerpt::cut(format_args!("{value:?}"), excerpt::TEXT_BYTES_MAX);
                 Ok(())
             }
             name => {
-                write!(self.fields, " ({name}: {})", foreign::cut(format_args!("{value:?}"), foreign::TEXT_BYTES_MAX))
+                write!(self.fields, " ({name}: {})", excerpt::cut(format_args!("{value:?}"), excerpt::TEXT_BYTES_MAX))
             }
         };
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
@@ -113,6 +125,24 @@ mod tests {
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
         // Without the time of day.
         text.lines().map(|line| line.get(13..).unwrap_or(line).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_most_specific_directive_applies() {
+        let levels: Levels = "warn, front=debug,isomer_runtime::code=trace,cli=off,isomer-node=error".parse().unwrap();
+        let targets = targets(&levels);
+        let enables = |target: &str, level| targets.would_enable(target, &level);
+        assert!(enables("isomer_front::connection", tracing::Level::DEBUG));
+        assert!(!enables("isomer_front::connection", tracing::Level::TRACE));
+        assert!(enables("isomer_runtime::code", tracing::Level::TRACE));
+        assert!(enables("isomer_runtime::lanes", tracing::Level::WARN));
+        assert!(!enables("isomer_runtime::lanes", tracing::Level::INFO));
+        assert!(!enables("isomer::serving", tracing::Level::ERROR));
+        assert!(!enables("isomer_node::host", tracing::Level::WARN));
+        // Third-party crates.
+        for target in ["h2::codec", "hyper", "rustls::client", "wasmtime"] {
+            assert!(!enables(target, tracing::Level::ERROR), "{target}");
+        }
     }
 
     #[test]

@@ -8,15 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use isomer_api::LogLine;
-use isomer_runtime::foreign::cut;
-use isomer_runtime::output::{OutputSink, Stream};
-use isomer_runtime::{Failure, RequestId};
+use isomer_display::excerpt::cut;
+use isomer_telemetry::{AccessRecord, Event, EventSink, RequestId};
 
-use super::follow::{self, Followed, Follower};
+use super::follower::{self, Followed, Follower};
 use super::quota::LogQuota;
 use super::segments::{Segments, last_lines};
 use super::writer::Queue;
-use crate::record::Access;
 
 /// What a line takes beside its text: names, time, quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
@@ -86,11 +84,6 @@ impl AppLog {
         self.push(node_line(cut(text, TEXT_BYTES_MAX)));
     }
 
-    /// A request that got no answer from its guest.
-    pub fn failed(&self, component: &str, request: RequestId, failure: &Failure) {
-        self.push_failure(component, Some(request), failure, "");
-    }
-
     /// A request that the front door refused on the app's behalf.
     pub fn refused(&self, component: &str, request: RequestId, status: u16, why: &str) {
         let text = format!("answered with {status}: {why}");
@@ -98,8 +91,9 @@ impl AppLog {
     }
 
     /// A request that the app answered, in its access log.
-    pub fn answered(&self, access: &Access) {
-        let Access { id, method, target, status, body_bytes, took, component, host, client, cut_off, .. } = access;
+    pub(crate) fn access(&self, access: &AccessRecord) {
+        let AccessRecord { id, method, target, status, body_bytes, took, component, host, client, cut_off, .. } =
+            access;
         let took_ms = took.as_secs_f64() * 1e3;
         let mut text = format!("{status} {method} {target} {body_bytes} B {took_ms:.1} ms");
         if let Some(host) = host {
@@ -130,7 +124,7 @@ impl AppLog {
     /// # Errors
     /// When the files cannot be read, the log is closed, or too many follow it.
     pub fn follow(&self, lines: usize) -> Result<(Vec<LogLine>, Followed), AppLogError> {
-        let (follower, followed) = follow::pair(self);
+        let (follower, followed) = follower::pair(self);
         let end = self.0.queue.end(&self.0, Some(follower))?;
         Ok((self.read(lines, end)?, followed))
     }
@@ -168,13 +162,6 @@ impl AppLog {
             self.0.queue.note_loss(&self.0);
         }
     }
-
-    fn push_failure(&self, component: &str, request: Option<RequestId>, failure: &Failure, end: &str) {
-        let text = format!("{failure}{end}");
-        let line = of_request(cut(text, TEXT_BYTES_MAX), request);
-        let backtrace = frames(failure.backtrace());
-        self.push(LogLine { component: Some(component.to_owned()), backtrace, ..line });
-    }
 }
 
 impl std::fmt::Debug for AppLog {
@@ -183,24 +170,27 @@ impl std::fmt::Debug for AppLog {
     }
 }
 
-impl OutputSink for AppLog {
-    fn line(&self, component: &str, stream: Stream, request: Option<RequestId>, line: &[u8]) {
-        let stream = if stream == Stream::Stdout { "stdout" } else { "stderr" };
-        let text = String::from_utf8_lossy(line).into_owned();
-        let line = of_request(text, request);
-        self.push(LogLine { component: Some(component.to_owned()), stream: stream.to_owned(), ..line });
-    }
-
-    fn broken(&self, component: &str, request: RequestId, failure: &Failure) {
-        self.push_failure(component, Some(request), failure, " (its response was cut off)");
-    }
-
-    fn call_failed(&self, component: &str, request: Option<RequestId>, failure: &Failure) {
-        self.push_failure(component, request, failure, "");
-    }
-
-    fn denied(&self, component: &str, text: &str) {
-        self.push(LogLine { component: Some(component.to_owned()), ..node_line(cut(text, TEXT_BYTES_MAX)) });
+impl EventSink for AppLog {
+    fn emit(&self, event: Event<'_>) {
+        let named = |component: &str, line: LogLine| LogLine { component: Some(component.to_owned()), ..line };
+        match event {
+            Event::OutputLine { component, stream, request, line } => {
+                let line = of_request(String::from_utf8_lossy(line).into_owned(), request);
+                self.push(named(component, LogLine { stream: stream.name().to_owned(), ..line }));
+            }
+            Event::RequestFailed { component, request, reason, backtrace, response_cut_off } => {
+                let cut_off = if response_cut_off { " (its response was cut off)" } else { "" };
+                let line = of_request(cut(format_args!("{reason}{cut_off}"), TEXT_BYTES_MAX), Some(request));
+                self.push(named(component, LogLine { backtrace: frames(backtrace), ..line }));
+            }
+            Event::CallFailed { component, request, reason, backtrace } => {
+                let line = of_request(cut(reason, TEXT_BYTES_MAX), request);
+                self.push(named(component, LogLine { backtrace: frames(backtrace), ..line }));
+            }
+            Event::AccessDenied { component, text } => {
+                self.push(named(component, node_line(cut(text, TEXT_BYTES_MAX))));
+            }
+        }
     }
 }
 

@@ -14,16 +14,16 @@
 //!
 //! A line is one JSON object ([`isomer_api::LogLine`]), so no text that a guest writes can look like a line that it did not write.
 
-mod app_log;
-mod follow;
+mod follower;
+mod log;
 mod quota;
 mod segments;
 mod writer;
 
 use std::time::Duration;
 
-pub use app_log::{AppLog, AppLogError};
-pub use follow::Followed;
+pub use follower::Followed;
+pub use log::{AppLog, AppLogError};
 pub use quota::LogQuota;
 pub use writer::AppLogs;
 

@@ -1,20 +1,16 @@
-//! Text that a guest, a client or another process wrote, on its way into a message of the host: an error, a line of a log.
+//! Excerpts of text that a guest, a client or another process wrote, for messages of the platform: errors and log records.
 //!
-//! It is cut here and nowhere else, before it is copied: formatting stops at the limit, so a text of megabytes costs no more than its
-//! beginning.
+//! Text is cut before it is copied: formatting stops at the limit, so a text of megabytes costs no more than its beginning.
 
 use std::fmt::{self, Display, Write as _};
 
-/// Bytes of a name (of a store, a host, a method) in a message. What is longer is no name that anything has.
+/// The maximum length of a name (of a store, a host, a method) in a message. No valid name is longer.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// Bytes of a whole message, and of a text that somebody else worded (the reason of an error).
+/// The maximum length of a message, and of a text in it that the platform did not write (the reason of an error).
 pub const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// Bytes of one frame of a guest's call stack: a function's name, which the guest's author chose.
-pub(crate) const FRAME_BYTES_MAX: usize = 512;
-
-/// The beginning of what `text` displays, of at most `bytes_max` bytes, and `…` where that is not all.
+/// Returns the first `bytes_max` bytes of what `text` displays, followed by `…` if there are more. Does not split a character.
 #[must_use]
 pub fn cut(text: impl Display, bytes_max: usize) -> String {
     let mut bounded = Bounded { text: String::new(), bytes_max };
@@ -24,13 +20,13 @@ pub fn cut(text: impl Display, bytes_max: usize) -> String {
     bounded.text
 }
 
-/// The beginning of a name, for a message.
+/// Returns the beginning of a name, for a message.
 #[must_use]
 pub fn name(text: &str) -> String {
     cut(text, NAME_BYTES_MAX)
 }
 
-/// Refuses what goes beyond its limit, which ends the formatting.
+/// A string that fails to take more than `bytes_max` bytes, which ends the formatting.
 struct Bounded {
     text: String,
     bytes_max: usize,
@@ -53,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits_is_left_as_it_is_and_the_rest_is_cut_between_characters() {
+    fn long_texts_are_cut_between_characters() {
         assert_eq!(cut("four", 4), "four");
         assert_eq!(cut("five and", 4), "five…");
         assert_eq!(cut("ééé", 5), "éé…");
@@ -61,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_any_length_costs_its_beginning_only() {
+    fn formatting_stops_at_the_limit() {
         struct Endless;
         impl Display for Endless {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use futures::Stream;
 use isomer_api::LogLine;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::app_log::{AppLog, node_line};
+use super::log::{AppLog, node_line};
 
 /// Lines that may wait for one who follows.
 const WAITING_LINES_MAX: usize = 1024;

@@ -15,8 +15,8 @@ use std::time::Instant;
 use isomer_api::LogLine;
 
 use super::AppLogLimits;
-use super::app_log::{App, AppLog, AppLogError, Written, node_line};
-use super::follow::Follower;
+use super::follower::Follower;
+use super::log::{App, AppLog, AppLogError, Written, node_line};
 use super::quota::LogQuota;
 use super::segments::Position;
 

@@ -1,0 +1,134 @@
+//! What the components of an app were granted: the input of all capabilities.
+//!
+//! Capabilities need nothing else of an app. How its components are built, linked and routed is not part of it, so it can be kept with a
+//! revision and loaded without the manifest.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use isomer_manifest::{
+    App, ComponentName, DirGrant, Grants as WrittenGrants, OutboundHost, SecretSource, Spanned, SqlStore, StoreName,
+};
+use serde::{Deserialize, Serialize};
+
+/// The grants of an app's components, and the app's declarations of the secrets and SQL stores that they name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppGrants {
+    /// The grants of each component.
+    pub components: BTreeMap<ComponentName, ComponentGrants>,
+    /// The source of each secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// The settings of SQL stores. A store without settings has the defaults.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sql: BTreeMap<StoreName, SqlStore>,
+}
+
+/// What one component was granted. The default is nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentGrants {
+    /// Key-value stores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kv: Vec<StoreName>,
+    /// SQL stores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sql: Vec<StoreName>,
+    /// Hosts that it may send HTTP requests to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<OutboundHost>,
+    /// Configuration values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// Names of secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// Folders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dirs: Vec<DirGrant>,
+}
+
+impl AppGrants {
+    /// Returns whether a component was granted the secret `name`.
+    #[must_use]
+    pub fn uses_secret(&self, name: &str) -> bool {
+        self.components.values().any(|grants| grants.secrets.iter().any(|granted| granted == name))
+    }
+
+    /// Returns whether a component may write to a store or a folder.
+    #[must_use]
+    pub fn can_write(&self) -> bool {
+        let can_write = |grants: &ComponentGrants| {
+            !grants.kv.is_empty() || !grants.sql.is_empty() || grants.dirs.iter().any(|grant| grant.write)
+        };
+        self.components.values().any(can_write)
+    }
+
+    /// Returns all folders that were granted. A folder that several components were granted is listed several times.
+    pub fn dirs(&self) -> impl Iterator<Item = &DirGrant> {
+        self.components.values().flat_map(|grants| &grants.dirs)
+    }
+
+    /// Returns the migrations of a SQL store, as written in the manifest.
+    pub(crate) fn migrations(&self, store: &StoreName) -> Option<&PathBuf> {
+        self.sql.get(store)?.migrations.as_ref()
+    }
+
+    /// Returns the time limit of a SQL store's statements, of at most `max`; `None` for the platform's default.
+    pub(crate) fn statement_time(&self, store: &StoreName, max: Duration) -> Option<Duration> {
+        let written = self.sql.get(store).and_then(|settings| settings.statement_timeout);
+        let effective = written.unwrap_or(SqlStore::STATEMENT_TIMEOUT_DEFAULT);
+        if max < effective { Some(max) } else { written }
+    }
+}
+
+impl From<&App> for AppGrants {
+    fn from(app: &App) -> Self {
+        let components = app.components.iter().map(|(name, component)| (name.clone(), (&component.grants).into()));
+        Self { components: components.collect(), secrets: app.secrets.clone(), sql: app.sql.clone() }
+    }
+}
+
+impl From<&WrittenGrants> for ComponentGrants {
+    fn from(grants: &WrittenGrants) -> Self {
+        fn values<T: Clone>(spanned: &[Spanned<T>]) -> Vec<T> {
+            spanned.iter().map(|it| it.value.clone()).collect()
+        }
+        Self {
+            kv: values(&grants.kv),
+            sql: values(&grants.sql),
+            http: values(&grants.http),
+            config: grants.config.clone(),
+            secrets: values(&grants.secrets),
+            dirs: values(&grants.dirs),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(grants: ComponentGrants) -> AppGrants {
+        let name = ComponentName::new("cart").unwrap();
+        AppGrants { components: BTreeMap::from([(name, grants)]), ..AppGrants::default() }
+    }
+
+    #[test]
+    fn folders_that_are_only_read_and_outbound_hosts_are_nothing_to_write_to() {
+        let dir = |write| DirGrant { host: "notes".into(), guest: "/notes".to_owned(), write };
+        let store = StoreName::new("carts").unwrap();
+        assert!(!with(ComponentGrants::default()).can_write());
+        assert!(!with(ComponentGrants { dirs: vec![dir(false)], ..ComponentGrants::default() }).can_write());
+        assert!(with(ComponentGrants { dirs: vec![dir(false), dir(true)], ..ComponentGrants::default() }).can_write());
+        assert!(with(ComponentGrants { kv: vec![store.clone()], ..ComponentGrants::default() }).can_write());
+        assert!(with(ComponentGrants { sql: vec![store], ..ComponentGrants::default() }).can_write());
+    }
+
+    #[test]
+    fn secrets_are_used_by_components_not_by_declarations() {
+        let mut grants = with(ComponentGrants { secrets: vec!["key".to_owned()], ..ComponentGrants::default() });
+        grants.secrets.insert("other".to_owned(), SecretSource::Env("OTHER".to_owned()));
+        assert!(grants.uses_secret("key") && !grants.uses_secret("other"));
+    }
+}

@@ -1,0 +1,54 @@
+//! The log of one member, in the log of the process that supervises it.
+//!
+//! A member writes its log as JSON lines to a pipe. Each line is parsed back into the record that it was, and written with its original
+//! time and the member's name. Other text, such as the message of a panic, is logged as a warning.
+
+use std::time::SystemTime;
+
+use isomer_telemetry::Level;
+
+use crate::json;
+use crate::log::Log;
+use crate::member::MemberName;
+use crate::record::LogRecord;
+
+/// Writes to the supervisor's log under the name of one member.
+#[derive(Clone)]
+pub struct MemberLog {
+    log: Log,
+    member: MemberName,
+}
+
+impl Log {
+    /// Returns the log of the member `name`. `width` is the length of the longest name of all members, in characters.
+    pub fn member(&self, name: &str, width: usize) -> MemberLog {
+        MemberLog { log: self.clone(), member: MemberName { name: name.into(), width } }
+    }
+}
+
+impl MemberLog {
+    /// Writes a line of the member's own log.
+    pub fn relay(&self, line: &str) {
+        match json::parse(line) {
+            Some((at, record)) => self.log.push(at, Some(self.member.clone()), record),
+            None => self.warn(line),
+        }
+    }
+
+    /// Writes a message about the member that an operator should know.
+    pub fn note(&self, text: impl Into<String>) {
+        self.push(Level::Info, text.into());
+    }
+
+    /// Writes a message about the member that an operator should look at.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.push(Level::Warning, text.into());
+    }
+
+    fn push(&self, level: Level, text: String) {
+        if self.log.levels().includes(level) {
+            let record = LogRecord::message(level, None, text);
+            self.log.push(SystemTime::now(), Some(self.member.clone()), record);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The bounds of the queue of records: how many may wait to be written, and whose.
+//!
+//! Each bound leaves room for others: guests' output for failures and messages, guests and clients for the platform, and each tenant
+//! for the other tenants.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::record::LogRecord;
+
+/// The maximum number of records that wait to be written. Further records are dropped and counted.
+pub(crate) const RECORDS_MAX: usize = 8192;
+
+/// The number of waiting records past which guests' output is dropped, so that messages about a guest that prints without end are kept.
+pub(crate) const OUTPUT_RECORDS_MAX: usize = RECORDS_MAX / 2;
+
+/// The maximum size of all waiting records, which bounds the memory when the reader of the log is slow or has stopped.
+pub(crate) const BYTES_MAX: usize = 16 << 20;
+
+/// The part of [`BYTES_MAX`] that guests' output, failures, the access log and debug messages may occupy.
+pub(crate) const GUEST_BYTES_MAX: usize = BYTES_MAX / 2;
+
+/// The part of [`BYTES_MAX`] that records about one tenant may occupy.
+const TENANT_BYTES_MAX: usize = BYTES_MAX / 16;
+
+/// Counters of tenants. A tenant's counter is chosen by a hash of its name, so that counting takes no lock; tenants may share one.
+const TENANT_COUNTERS: usize = 64;
+
+/// Counts the records that wait to be written, and those that were dropped.
+pub(crate) struct QueueCounters {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+    guest_bytes: AtomicUsize,
+    tenant_bytes: [AtomicUsize; TENANT_COUNTERS],
+    dropped: AtomicU64,
+}
+
+/// What a record counts for while it waits.
+pub(crate) struct RecordWeight {
+    bytes: usize,
+    is_output: bool,
+    is_of_guest: bool,
+    /// The index of the tenant's counter.
+    tenant: Option<usize>,
+}
+
+impl RecordWeight {
+    pub(crate) fn of(record: &LogRecord) -> Self {
+        let hash = |name: &str| name.bytes().fold(7, |sum: usize, byte| sum.wrapping_mul(31) + usize::from(byte));
+        Self {
+            bytes: record.bytes(),
+            is_output: matches!(record, LogRecord::Output { .. }),
+            is_of_guest: record.is_of_guest(),
+            tenant: record.tenant().map(|tenant| hash(tenant) % TENANT_COUNTERS),
+        }
+    }
+}
+
+impl Default for QueueCounters {
+    fn default() -> Self {
+        Self {
+            records: 0.into(),
+            bytes: 0.into(),
+            guest_bytes: 0.into(),
+            tenant_bytes: [const { AtomicUsize::new(0) }; TENANT_COUNTERS],
+            dropped: 0.into(),
+        }
+    }
+}
+
+impl QueueCounters {
+    /// Counts a record and returns whether it is within all bounds. The caller subtracts one that is not, too.
+    pub(crate) fn add(&self, weight: &RecordWeight) -> bool {
+        let add = |counter: &AtomicUsize| counter.fetch_add(weight.bytes, Ordering::Relaxed) + weight.bytes;
+        let mut fits = self.records.fetch_add(1, Ordering::Relaxed) < OUTPUT_RECORDS_MAX || !weight.is_output;
+        fits &= add(&self.bytes) <= BYTES_MAX;
+        if weight.is_of_guest {
+            fits &= add(&self.guest_bytes) <= GUEST_BYTES_MAX;
+        }
+        if let Some(tenant) = weight.tenant {
+            fits &= add(&self.tenant_bytes[tenant]) <= TENANT_BYTES_MAX;
+        }
+        fits
+    }
+
+    /// Takes back what [`Self::add`] counted: the record was written or dropped.
+    pub(crate) fn subtract(&self, weight: &RecordWeight) {
+        let subtract = |counter: &AtomicUsize| counter.fetch_sub(weight.bytes, Ordering::Relaxed);
+        self.records.fetch_sub(1, Ordering::Relaxed);
+        subtract(&self.bytes);
+        if weight.is_of_guest {
+            subtract(&self.guest_bytes);
+        }
+        if let Some(tenant) = weight.tenant {
+            subtract(&self.tenant_bytes[tenant]);
+        }
+    }
+
+    pub(crate) fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many records were dropped since the last call.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn guest_bytes(&self) -> usize {
+        self.guest_bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_about_one_tenant_leave_room_for_those_about_others() {
+        let counters = QueueCounters::default();
+        let of = |tenant| RecordWeight { bytes: 4 << 10, is_output: false, is_of_guest: true, tenant: Some(tenant) };
+        let fill = |tenant| (0..RECORDS_MAX).take_while(|_| counters.add(&of(tenant))).count();
+        assert_eq!(fill(1), TENANT_BYTES_MAX / (4 << 10));
+        assert_eq!(fill(2), TENANT_BYTES_MAX / (4 << 10));
+    }
+
+    #[test]
+    fn output_leaves_room_for_other_records() {
+        let counters = QueueCounters::default();
+        let weight = |is_output| RecordWeight { bytes: 1, is_output, is_of_guest: true, tenant: None };
+        let output = (0..RECORDS_MAX).take_while(|_| counters.add(&weight(true))).count();
+        assert_eq!(output, OUTPUT_RECORDS_MAX);
+        assert!(counters.add(&weight(false)));
+    }
+
+    #[test]
+    fn what_was_added_is_subtracted() {
+        let counters = QueueCounters::default();
+        let weight = RecordWeight { bytes: 10, is_output: true, is_of_guest: true, tenant: Some(3) };
+        counters.add(&weight);
+        counters.subtract(&weight);
+        let tenant = counters.tenant_bytes[3].load(Ordering::Relaxed);
+        assert_eq!((counters.bytes(), counters.guest_bytes(), tenant), (0, 0, 0));
+        counters.count_dropped();
+        assert_eq!((counters.take_dropped(), counters.take_dropped()), (1, 0));
+    }
+}

@@ -1,0 +1,97 @@
+//! What happens while apps are served, and the trait that receives it.
+//!
+//! An event borrows what it is about: emitting one to a sink that ignores it allocates nothing. A sink runs on the request's path and
+//! must not block. It copies what it keeps, within its own bounds.
+
+use std::fmt::Display;
+
+use crate::RequestId;
+
+/// One of the two output streams of a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandardStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl StandardStream {
+    /// Returns the name that logs show: `stdout` or `stderr`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// Something that happened while an app was served. `component` is always the name of the component that it happened in.
+#[derive(Clone, Copy)]
+pub enum Event<'a> {
+    /// A component printed a line.
+    OutputLine {
+        /// The component.
+        component: &'a str,
+        /// The stream that it printed to.
+        stream: StandardStream,
+        /// The request that the instance served at that time, if it is known.
+        request: Option<RequestId>,
+        /// The line without its newline: any bytes, of bounded length.
+        line: &'a [u8],
+    },
+    /// A request failed.
+    RequestFailed {
+        /// The component that handled the request.
+        component: &'a str,
+        /// The request.
+        request: RequestId,
+        /// Why it failed. May be long: sinks shorten it.
+        reason: &'a dyn Display,
+        /// The guest's call stack, the innermost frame first; empty if there is none.
+        backtrace: &'a [String],
+        /// Whether the head of the response was already sent, so that the client sees a response that is cut off.
+        response_cut_off: bool,
+    },
+    /// A call across a seam failed in the component that was called. The caller is told less, and reports its own failure.
+    CallFailed {
+        /// The component that was called.
+        component: &'a str,
+        /// The request that the call was made for, if it is known.
+        request: Option<RequestId>,
+        /// Why it failed. May be long: sinks shorten it.
+        reason: &'a dyn Display,
+        /// The guest's call stack, the innermost frame first; empty if there is none.
+        backtrace: &'a [String],
+    },
+    /// A component used something that it has no grant for. Emitters bound the number and length of these events.
+    AccessDenied {
+        /// The component.
+        component: &'a str,
+        /// What was denied, and how to grant it.
+        text: &'a str,
+    },
+}
+
+/// Receives events. Called on the request's path: must not block.
+pub trait EventSink: Send + Sync + 'static {
+    /// Returns whether events are received at all. Emitters may skip work that only serves an event.
+    fn is_enabled(&self) -> bool {
+        true
+    }
+
+    /// Receives an event.
+    fn emit(&self, event: Event<'_>);
+}
+
+/// A sink that ignores all events.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DiscardEvents;
+
+impl EventSink for DiscardEvents {
+    fn is_enabled(&self) -> bool {
+        false
+    }
+
+    fn emit(&self, _: Event<'_>) {}
+}

@@ -1,0 +1,57 @@
+//! Random numbers for identities.
+
+use std::cell::RefCell;
+
+/// Bytes that a thread takes from the system's generator at once, so that most requests make no system call for their ids.
+const BATCH_BYTES: usize = 1024;
+
+/// Random bytes of one thread, of which the first `used` were handed out.
+struct Batch {
+    bytes: [u8; BATCH_BYTES],
+    used: usize,
+}
+
+/// Returns a number from the system's generator: cheap, and not predictable from earlier numbers.
+pub(crate) fn random_u64() -> u64 {
+    thread_local! {
+        static BATCH: RefCell<Batch> = const { RefCell::new(Batch { bytes: [0; BATCH_BYTES], used: BATCH_BYTES }) };
+    }
+    BATCH.with_borrow_mut(|batch| {
+        if batch.used == BATCH_BYTES {
+            getrandom::fill(&mut batch.bytes).expect("the system has random numbers");
+            batch.used = 0;
+        }
+        let bytes = batch.bytes[batch.used..].first_chunk().copied().expect("the batch size is a multiple of 8 bytes");
+        batch.used += size_of::<u64>();
+        u64::from_ne_bytes(bytes)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_cannot_be_derived_from_earlier_ones() {
+        // More than a batch.
+        let numbers: Vec<u64> = (0..1000).map(|_| random_u64()).collect();
+        assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
+        // A generator that steps through a sequence reveals its step, however it mixes the state (here: SplitMix64).
+        let unmixed = |mixed: u64| {
+            let inverse = |mut z: u64, shift: u32| {
+                let seen = z;
+                for _ in 0..64 / shift {
+                    z = seen ^ (z >> shift);
+                }
+                z
+            };
+            let z = inverse(mixed, 31).wrapping_mul(0x3196_42b2_d24d_8ec3);
+            inverse(inverse(z, 27).wrapping_mul(0x96de_1b17_3f11_9089), 30)
+        };
+        let steps: BTreeSet<u64> =
+            numbers.windows(2).map(|pair| unmixed(pair[1]).wrapping_sub(unmixed(pair[0]))).collect();
+        assert_eq!(steps.len(), numbers.len() - 1, "the difference of two numbers predicts the next one");
+    }
+}
