@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use isomer_capabilities::outbound::Reach;
+use isomer_console::Console;
 use isomer_manifest::{Diagnostic, DirGrant, Grants, OutboundHost, Spanned, is_environment_name};
 use isomer_runtime::exec::{SocketPolicy, SocketUse};
 
 use crate::address_flags::described;
-use crate::console::Console;
 
 /// What a component that is run from its file may reach. Nothing, unless a flag says so.
 #[derive(clap::Args, Debug, Clone, Default)]
@@ -153,7 +153,7 @@ impl SocketPolicy for TellingSockets {
         Box::pin(async move {
             let is_allowed = allows.await;
             if !is_allowed && is_new(&told, address) {
-                console.say(&console.renderer().diagnostic(&denied(address, purpose)));
+                console.message(&console.renderer().diagnostic(&denied(address, purpose)));
             }
             is_allowed
         })

@@ -1,11 +1,9 @@
 //! The level of the program's own log: `--log` of commands that serve, `ISOMER_LOG` for every command.
 
 use anyhow::Context as _;
+use isomer_console::{CommandError, Console};
 use isomer_observe::{Format, Log};
 use isomer_telemetry::{InvalidLevels, Levels};
-
-use crate::console::Console;
-use crate::fail::Fail;
 
 /// The environment variable that says what `--log` says.
 const LOG_VARIABLE: &str = "ISOMER_LOG";
@@ -21,7 +19,7 @@ pub(crate) struct LogFlag {
 
 impl LogFlag {
     /// What the flag says, else what the environment says.
-    pub(crate) fn levels(&self) -> Result<Levels, Fail> {
+    pub(crate) fn levels(&self) -> Result<Levels, CommandError> {
         match &self.log {
             Some(levels) => Ok(levels.clone()),
             None => Ok(of_environment()?.unwrap_or_default()),
@@ -30,7 +28,7 @@ impl LogFlag {
 }
 
 /// The log of a command that does not serve: only where the environment asks for one, on standard error.
-pub(crate) fn of_command(console: &Console) -> Result<Option<Log>, Fail> {
+pub(crate) fn of_command(console: &Console) -> Result<Option<Log>, CommandError> {
     let Some(levels) = of_environment()? else { return Ok(None) };
     let format = Format::Text { colour: console.colour() };
     let log = Log::start(std::io::stderr(), format, false).context("cannot start the log")?.with_levels(levels);
@@ -38,10 +36,10 @@ pub(crate) fn of_command(console: &Console) -> Result<Option<Log>, Fail> {
     Ok(Some(log))
 }
 
-fn of_environment() -> Result<Option<Levels>, Fail> {
+fn of_environment() -> Result<Option<Levels>, CommandError> {
     let Some(text) = std::env::var_os(LOG_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let levels = text.to_string_lossy().parse().map_err(|error: InvalidLevels| {
-        Fail::usage(format!("{LOG_VARIABLE}: {error}"), format!("unset {LOG_VARIABLE}, or set it to `info`"))
+        CommandError::usage(format!("{LOG_VARIABLE}: {error}"), format!("unset {LOG_VARIABLE}, or set it to `info`"))
     })?;
     Ok(Some(levels))
 }

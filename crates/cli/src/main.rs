@@ -4,35 +4,24 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or the manifest is wrong.
 
 mod address_flags;
-mod app_dir;
 mod commands;
-mod console;
-mod developing;
 mod doctor;
 mod environment;
-mod fail;
 mod grant_flags;
 mod hosting;
 mod log_flag;
-mod not_started;
-mod outbound;
-mod processes;
 #[cfg(test)]
 mod reference;
-mod rehearsal;
 mod remote;
-mod service_manager;
-mod serving;
-mod stop_signals;
+mod reporting_outbound;
+mod serve_flags;
 mod user_dirs;
-mod values;
-mod wasm_file;
+mod value_flags;
 
+use isomer_console::Console;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-
-use crate::console::Console;
 
 /// A request makes many small allocations in the engine's bookkeeping. Without huge pages: clearing them cost a third of a start.
 #[global_allocator]
@@ -87,11 +76,11 @@ impl Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let console = Console::new();
+    let console = Console::open();
     let log = if arguments.command.logs_itself() { Ok(None) } else { log_flag::of_command(&console) };
     let log = match log {
         Ok(log) => log,
-        Err(fail) => return fail.report(&console),
+        Err(error) => return console.report(&error),
     };
     let done = match arguments.command {
         Command::New(arguments) => commands::new::run(&arguments, &console),
@@ -127,6 +116,6 @@ fn main() -> ExitCode {
     }
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fail) => fail.report(&console),
+        Err(error) => console.report(&error),
     }
 }

@@ -1,10 +1,9 @@
 //! `isomer apps`: what a node serves.
 
 use isomer_api::{AppInfo, AppState, TenantName};
+use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
 
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
 use crate::remote::show::{list, minute, of_tenant, table};
 
@@ -18,7 +17,7 @@ pub(crate) struct Arguments {
     node: NodeFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let apps = arguments
         .node
         .ask(console, async |client| client.apps(arguments.tenant.as_ref()).await.map_err(refused(console)))?;
@@ -28,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     }
     if apps.is_empty() {
         let of = arguments.tenant.as_ref().map(of_tenant).unwrap_or_default();
-        console.say(&format!("no apps; isomer deploy APP{of}"));
+        console.message(&format!("no apps; isomer deploy APP{of}"));
         return Ok(());
     }
     let row = |app: &AppInfo| {
@@ -47,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     for AppInfo { tenant, name, failure, .. } in &apps {
         if let Some(failure) = failure {
             let of = of_tenant(tenant);
-            console.say(&format!(
+            console.message(&format!(
                 "{name} of {tenant} cannot be loaded, and answers 500: {}; isomer logs {name}{of} has more",
                 escaped(failure)
             ));

@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use isomer_console::{CommandError, Console, print};
 use isomer_display::size;
+use isomer_project::{AppDir, shown};
 use isomer_toolchain::Built;
 use serde_json::{Value, json};
-
-use crate::app_dir::{self, AppDir};
-use crate::console::{Console, print};
-use crate::fail::Fail;
 
 /// Build an app's components; only what has changed is built again.
 #[derive(clap::Args)]
@@ -24,10 +22,10 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let began = Instant::now();
     let app = AppDir::open(&arguments.path)?;
-    app.say_warnings(console);
+    app.print_warnings(console);
     let built = app.build(console)?;
     let sized = built.iter().map(|built| {
         let metadata = std::fs::metadata(&built.wasm_path);
@@ -50,14 +48,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     } else {
         print(&table(&sized))?;
         let changed = built.iter().filter(|built| built.changed).count();
-        console.say(&format!("{changed} of {} changed ({})", built.len(), seconds(began.elapsed())));
+        console.message(&format!("{changed} of {} changed ({})", built.len(), seconds(began.elapsed())));
     }
     Ok(())
 }
 
 fn table(sized: &[(&Built, u64)]) -> String {
     let widest = sized.iter().map(|(built, _)| built.component.as_str().len()).max().unwrap_or(0);
-    let paths: Vec<String> = sized.iter().map(|(built, _)| app_dir::shown(&built.wasm_path)).collect();
+    let paths: Vec<String> = sized.iter().map(|(built, _)| shown(&built.wasm_path)).collect();
     let longest = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for ((built, bytes), path) in sized.iter().zip(&paths) {

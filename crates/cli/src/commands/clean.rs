@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use isomer_serve::open_data;
 use serde_json::json;
 
-use crate::app_dir::{self, AppDir};
-use crate::console::{Console, print};
-use crate::fail::Fail;
-use crate::serving::open_data;
+use isomer_console::{CommandError, Console, print};
+use isomer_project::{AppDir, find_app_dir, shown};
 
 /// Remove what builds and runs have left in an app's `.isomer`: built components and compiled code, and with `--data` its data, too.
 #[derive(clap::Args)]
@@ -27,14 +26,14 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
-    let app = app_dir::find(&arguments.path)?;
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+    let app = find_app_dir(&arguments.path)?;
     let own = app.join(AppDir::OWN_DIR);
     if !own.exists() {
         if arguments.json {
             return told(&own, &[]);
         }
-        console.say("there is nothing to remove");
+        console.message("there is nothing to remove");
         return Ok(());
     }
     // The revision that serves it needs what is there.
@@ -45,8 +44,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             Some(".") | None => String::new(),
             Some(path) => format!(" {path}"),
         };
-        let question = format!("remove all stores in {}?", app_dir::shown(&own));
-        console.agree(&question, arguments.yes, &format!("isomer clean{of_app} --data --yes"))?;
+        let question = format!("remove all stores in {}?", shown(&own));
+        console.confirm_removal(&question, arguments.yes, &format!("isomer clean{of_app} --data --yes"))?;
         removed.push("data");
     }
     isomer_toolchain::clean(&app)?;
@@ -58,14 +57,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     if arguments.json {
         return told(&own, &removed);
     }
-    console.say(&format!("removed from {}: {}", app_dir::shown(&own), removed.join(", ")));
-    console.say("what Cargo has built stays: cargo clean");
+    console.message(&format!("removed from {}: {}", shown(&own), removed.join(", ")));
+    console.message("what Cargo has built stays: cargo clean");
     Ok(())
 }
 
 /// Tells a program what was removed.
-fn told(folder: &Path, removed: &[&str]) -> Result<(), Fail> {
-    print(&format!("{:#}\n", json!({ "folder": app_dir::shown(folder), "removed": removed })))
+fn told(folder: &Path, removed: &[&str]) -> Result<(), CommandError> {
+    print(&format!("{:#}\n", json!({ "folder": shown(folder), "removed": removed })))
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {

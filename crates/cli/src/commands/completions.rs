@@ -2,9 +2,7 @@
 
 use clap::Command;
 use clap_complete::Shell;
-
-use crate::console::print;
-use crate::fail::Fail;
+use isomer_console::{CommandError, print};
 
 /// Print a script that makes a shell complete isomer's commands and flags.
 #[derive(clap::Args)]
@@ -25,7 +23,7 @@ const INSTALL: &str = "To install it for this user:
 Make the folder first if it is not there. zsh needs `fpath+=(~/.zfunc)` before `compinit` in ~/.zshrc,
 elvish needs `use isomer` in ~/.config/elvish/rc.elv.";
 
-pub(crate) fn run(arguments: &Arguments, command: &Command) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, command: &Command) -> Result<(), CommandError> {
     print(&script(arguments.shell, command))
 }
 

@@ -6,17 +6,17 @@ use isomer_admin::{Client, ClientError};
 use isomer_api::{
     AppName, Deployed, HostPattern, Message, Problem, ProblemKind, StoreChange, TenantChange, TenantName,
 };
+use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
 use isomer_manifest::MONOLITH;
+use isomer_project::{AppDir, read_components, shown};
+use isomer_serve::revision_error;
 
-use crate::app_dir::{self, AppDir};
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, is_missing, refused};
 use crate::remote::release::Packed;
 use crate::remote::show::{list, minute, of_tenant};
 use crate::remote::upload::upload;
-use crate::values::ValueFlags;
+use crate::value_flags::ValueFlags;
 
 /// Build an app and deploy it to a node: only what the node lacks is uploaded, and it goes live after its health check has passed.
 #[derive(clap::Args)]
@@ -45,22 +45,22 @@ pub(crate) struct Arguments {
     node: NodeFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
-    let app = AppDir::open_with(&arguments.path, &arguments.values)?;
-    app.say_warnings(console);
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+    let app = AppDir::open_with(&arguments.path, &arguments.values.sources())?;
+    app.print_warnings(console);
     for (key, file) in &app.values.from_variables {
-        console.say(&format!("config {key} has the value of {}", app_dir::shown(file)));
+        console.message(&format!("config {key} has the value of {}", shown(file)));
     }
     let name = match &arguments.name {
         Some(name) => name.clone(),
         None => app.app.name.parse().map_err(|error: isomer_api::InvalidName| {
-            Fail::usage(error.to_string(), "give it another one for the node: --as NAME")
+            CommandError::usage(error.to_string(), "give it another one for the node: --as NAME")
         })?,
     };
-    let components = app_dir::read(&app.build(console)?)?;
+    let components = read_components(&app.build(console)?)?;
     // What is wrong with it is told here, where the manifest is.
     isomer_node::revision::plan(&app.app, &components, &arguments.shape)
-        .map_err(|error| Fail::revision(error, Some(&app.source)))?;
+        .map_err(|error| revision_error(error, Some(&app.source)))?;
     let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
     let mut packed = Packed::new(&app, components, &arguments.shape, hosts)?;
     packed.release.message.clone_from(&arguments.message);
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
 }
 
 /// Makes the default tenant if need be. Others are made by who decides what they may use.
-async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<(), Fail> {
+async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<(), CommandError> {
     match client.tenant(tenant).await {
         Ok(_) => Ok(()),
         Err(error) if !is_missing(&error) => Err(refused(console)(error)),
@@ -98,9 +98,9 @@ pub(crate) fn say(
     name: &AppName,
     json: bool,
     console: &Console,
-) -> Result<(), Fail> {
+) -> Result<(), CommandError> {
     for warning in &deployed.warnings {
-        console.say(&warning.lines().map(|line| escaped(line) + "\n").collect::<String>());
+        console.message(&warning.lines().map(|line| escaped(line) + "\n").collect::<String>());
     }
     if json {
         let mut value = serde_json::to_value(deployed).expect("an answer is plain data");
@@ -117,12 +117,12 @@ pub(crate) fn say(
         None => String::new(),
     };
     let how = if *compiled { "compiled, " } else { "" };
-    console.say(&format!(
+    console.message(&format!(
         "revision {} of {name}{whose} serves under {under}{before}  ({how}{took_ms} ms)",
         revision.short()
     ));
     if hosts.is_empty() {
-        console.say("no request reaches it: give it a host name with --host HOST");
+        console.message("no request reaches it: give it a host name with --host HOST");
     }
     let revisions = format!("isomer revisions {name}{}", of_tenant(tenant));
     for store in stores {
@@ -138,14 +138,14 @@ fn say_store(change: &StoreChange, revisions: &str, console: &Console) {
     let kept = format!("; a snapshot of before is kept: {revisions}");
     let saved = if change.snapshot { kept.as_str() } else { "" };
     if let Some(at) = change.restored_to {
-        console.say(&format!("store {name} is as it was at {} UTC{saved}", minute(at)));
+        console.message(&format!("store {name} is as it was at {} UTC{saved}", minute(at)));
     }
     if !change.migrated.is_empty() {
         let saved = if change.restored_to.is_none() { saved } else { "" };
-        console.say(&format!("store {name} was migrated by {}{saved}", files(&change.migrated)));
+        console.message(&format!("store {name} was migrated by {}{saved}", files(&change.migrated)));
     }
     if !change.newer.is_empty() {
         let newer = files(&change.newer);
-        console.say(&format!("store {name} stays as it is: its schema is newer than this revision's ({newer})"));
+        console.message(&format!("store {name} stays as it is: its schema is newer than this revision's ({newer})"));
     }
 }

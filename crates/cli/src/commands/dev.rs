@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use isomer_console::{CommandError, Console};
+use isomer_dev::{DevSession, DevSettings};
+use isomer_project::AppDir;
+use isomer_serve::{AppServer, ServeContext, ServeResources};
 use isomer_toolchain::Profile;
 
-use crate::app_dir::AppDir;
-use crate::console::Console;
-use crate::developing::session::{Session, Settings};
-use crate::fail::Fail;
-use crate::serving::{Premises, ServeFlags, Server};
-use crate::values::ValueFlags;
+use crate::serve_flags::ServeFlags;
+use crate::value_flags::ValueFlags;
 
 /// Run an app, and build and replace it whenever its sources change.
 #[derive(clap::Args)]
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     values: ValueFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One may be busy with compiling while the others serve.
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)))
@@ -49,24 +49,24 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     done
 }
 
-async fn develop(arguments: &Arguments, console: Console) -> Result<(), Fail> {
+async fn develop(arguments: &Arguments, console: Console) -> Result<(), CommandError> {
     let began = Instant::now();
-    let app = AppDir::open_with(&arguments.path, &arguments.values)?;
-    let data = arguments.serve.data.clone().unwrap_or_else(|| app.dir.join(".isomer"));
-    let mut premises = Premises::new(&arguments.serve, console)?;
-    premises.source_lines = true;
-    let opened = premises.open(&arguments.serve, &data).await?;
-    let server = Server::new(premises, opened, &arguments.serve, None)?;
-    let (serving, workshop) = server.split()?;
+    let values = arguments.values.sources();
+    let app = AppDir::open_with(&arguments.path, &values)?;
+    let options = arguments.serve.options()?;
+    let mut context = ServeContext::new(&options, console)?;
+    context.source_lines = true;
+    let resources = ServeResources::open(&options, &options.data_dir(&app)).await?;
+    let (serving, revisions) = AppServer::new(context, resources, &options, None)?.split()?;
     // On a task of its own, so that requests are answered and signals obeyed while a revision is made.
     let serving = tokio::spawn(serving);
-    let settings = Settings {
-        shape: arguments.serve.shape.clone(),
-        values: arguments.values.clone(),
+    let settings = DevSettings {
+        shape: options.shape,
+        values,
         profile: if arguments.release { Profile::Release } else { Profile::Dev },
         recreate_stores: arguments.recreate_stores,
     };
-    let session = Session::new(&app, settings, workshop, console)?;
+    let session = DevSession::new(&app, settings, revisions, console)?;
     let developing = tokio::spawn(session.run(began));
     tokio::select! {
         ended = serving => ended.context("the server ended unexpectedly")??,

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::address_flags;
-use crate::app_dir::AppDir;
-use crate::console::{Console, print};
 use crate::doctor::{Finding, State, disk, port, system, toolchain};
-use crate::fail::Fail;
+use isomer_console::{CommandError, Console, print};
+use isomer_project::AppDir;
 
 /// Check what building and running needs: toolchain, port, data directory, limits of the system.
 #[derive(clap::Args)]
@@ -29,7 +28,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let app = AppDir::open(&arguments.path).ok();
     let here = if arguments.path.is_dir() { arguments.path.clone() } else { PathBuf::from(".") };
     let dir = app.as_ref().map_or(here, |app| app.dir.clone());
@@ -52,5 +51,5 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         let widest = findings.iter().map(|finding| finding.about.len()).max().unwrap_or(0);
         print(&findings.iter().map(|finding| finding.line(widest, console.stdout_colour())).collect::<String>())?;
     }
-    if failed { Err(Fail::Exit(1)) } else { Ok(()) }
+    if failed { Err(CommandError::ExitCode(1)) } else { Ok(()) }
 }

@@ -4,18 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use isomer_console::{CommandError, Console, FAILED};
 use isomer_manifest::Diagnostic;
+use isomer_project::{WasiVersion, WasmFile};
 use isomer_runtime::code::{CodeCache, CodeError};
-use isomer_runtime::exec::{CommandError, CommandSettings, Program};
+use isomer_runtime::exec::{CommandError as ProgramError, CommandSettings, Generation, Program};
 use isomer_runtime::guest::Directory;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::console::Console;
-use crate::fail::Fail;
 use crate::grant_flags::GrantFlags;
-use crate::outbound::TellingOutbound;
+use crate::reporting_outbound::ReportingOutbound;
 use crate::user_dirs;
-use crate::wasm_file::WasmFile;
 
 /// The exit code of a program that was stopped with Ctrl-C, as shells have it: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
@@ -33,9 +32,12 @@ pub(crate) struct Arguments {
     grants: GrantFlags,
 }
 
-pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), CommandError> {
     let file = WasmFile::open(&arguments.file)?;
-    let generation = file.command()?;
+    let generation = match file.command()? {
+        WasiVersion::P2 => Generation::P2,
+        WasiVersion::P3 => Generation::P3,
+    };
     let grants = arguments.grants.grants();
     // Programs that look at their own name expect one as a shell would find it.
     let name = file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy().into_owned();
@@ -51,7 +53,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
                 write: dir.value.write,
             })
             .collect(),
-        outbound: Some(Arc::new(TellingOutbound::new(&name, &grants.http, console))),
+        outbound: Some(Arc::new(ReportingOutbound::new(&name, &grants.http, console))),
         sockets: Some(Arc::new(arguments.grants.sockets(console))),
     };
     let cache = cache(console);
@@ -66,7 +68,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
     let outcome = runtime.block_on(async {
         // Before the command prints anything: from then on a caller may stop it.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
-        Ok::<_, Fail>(tokio::select! {
+        Ok::<_, CommandError>(tokio::select! {
             outcome = program.run(settings) => Some(outcome),
             _ = interrupt.recv() => None,
         })
@@ -74,15 +76,15 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Fail> {
     // A thread may still wait for input that nobody reads any more.
     runtime.shutdown_background();
     match outcome {
-        None => Err(Fail::Exit(INTERRUPTED)),
+        None => Err(CommandError::ExitCode(INTERRUPTED)),
         Some(Ok(0)) => Ok(()),
-        Some(Ok(code)) => Err(Fail::Exit(code)),
-        Some(Err(CommandError::Trap(failure))) => {
-            console.say(&console.renderer().error(&failure));
+        Some(Ok(code)) => Err(CommandError::ExitCode(code)),
+        Some(Err(ProgramError::Trap(failure))) => {
+            console.message(&console.renderer().error(&failure));
             for frame in failure.backtrace() {
-                console.say(&format!("    at {frame}"));
+                console.message(&format!("    at {frame}"));
             }
-            Err(Fail::Exit(1))
+            Err(CommandError::ExitCode(FAILED))
         }
         Some(Err(error)) => Err(error.into()),
     }
@@ -97,7 +99,7 @@ fn cache(console: &Console) -> Option<CodeCache> {
             Some(source) => warning.note(source.to_string()),
             None => warning,
         };
-        console.say(&console.renderer().diagnostic(&warning));
+        console.message(&console.renderer().diagnostic(&warning));
     };
     opened.inspect_err(warn).ok()
 }

@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 
 use futures::StreamExt as _;
 use isomer_api::{LogLine, LogQuery};
+use isomer_console::{CommandError, Console, print};
 use isomer_display::{escaped, escaped_json};
 
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{AppFlags, refused};
 use crate::remote::show::instant;
 
@@ -27,7 +26,7 @@ pub(crate) struct Arguments {
     lines: u32,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let query = LogQuery { lines: Some(arguments.lines), follow: arguments.follow, access: arguments.access };
     node.ask(console, async |client| {

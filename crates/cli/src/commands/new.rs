@@ -6,11 +6,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use isomer_console::{CommandError, Console, print};
 use isomer_manifest::check_name;
 
 use crate::commands::wit;
-use crate::console::{Console, print};
-use crate::fail::Fail;
 
 /// What stands for the app's name in a template's files.
 const NAME: &str = "{{name}}";
@@ -64,18 +63,18 @@ impl Template {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let Arguments { name, template, json } = arguments;
     check_name("an app's name", name).map_err(|invalid| {
         let hint = match &invalid.suggestion {
             Some(suggestion) => format!("isomer new {suggestion}"),
             None => invalid.hint(),
         };
-        Fail::usage(invalid.to_string(), hint)
+        CommandError::usage(invalid.to_string(), hint)
     })?;
     let folder = Path::new(name);
     if is_taken(folder)? {
-        return Err(Fail::usage(
+        return Err(CommandError::usage(
             format!("`{name}` exists and is not an empty folder"),
             "choose another name, or empty the folder first",
         ));
@@ -92,12 +91,12 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     if *json {
         return print(&format!("{:#}\n", serde_json::json!({ "app": name, "folder": name })));
     }
-    console.say(&format!("made {name}; next:\n\n    cd {name}\n    isomer dev"));
+    console.message(&format!("made {name}; next:\n\n    cd {name}\n    isomer dev"));
     Ok(())
 }
 
 /// Is there something that would be lost or mixed up with the new app?
-fn is_taken(folder: &Path) -> Result<bool, Fail> {
+fn is_taken(folder: &Path) -> Result<bool, CommandError> {
     match fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.next().is_some()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

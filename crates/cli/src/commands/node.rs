@@ -8,26 +8,23 @@ use std::time::Instant;
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use isomer_admin::{AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, ListenError, Token};
+use isomer_console::{CommandError, Console, print};
 use isomer_manifest::Hinted;
 use isomer_node::deploy::{ChildLimits, CompilerOptions};
 use isomer_node::host::{Host, HostError, HostOptions};
 use isomer_node::listening::{Listened, ListeningError};
 use isomer_observe::{Format, Log};
+use isomer_serve::{StopSignals, data_dir_error, listen_error, report_cut_off, service_manager};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::address_flags;
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::hosting::hangups::{Hangups, tell};
 use crate::hosting::inherited::Inherited;
 use crate::hosting::settings::{Config, Settings};
 use crate::log_flag::LogFlag;
 use crate::remote::node::URL_FILE;
-use crate::service_manager;
-use crate::serving::{cannot_listen, cannot_use_data, say_ended};
-use crate::stop_signals::StopSignals;
 
 /// Run a node: a server for the apps of many tenants. Apps are deployed to it while it runs, and it serves them again after a restart.
 #[derive(clap::Args)]
@@ -58,7 +55,7 @@ pub(crate) struct Arguments {
     pub(crate) grace: Option<u64>,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     // While there is no other thread.
     let inherited = Inherited::take()?;
     // First of all: how many apps are kept in memory is reckoned from it.
@@ -84,7 +81,12 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
 }
 
-async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, began: Instant) -> Result<(), Fail> {
+async fn serve(
+    arguments: &Arguments,
+    inherited: Inherited,
+    console: Console,
+    began: Instant,
+) -> Result<(), CommandError> {
     let config = Config::read(arguments.config.as_deref())?;
     let Settings { data, mut listening, admin, grace, tenancy } = Settings::new(arguments, &config, &console)?;
     listening.inherit(inherited.front);
@@ -108,7 +110,7 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
     let admins = admins.map_err(cannot_listen_to_admins)?;
     let token = Token::of_node(host.dir()).map_err(|error| {
         let hint = error.hint();
-        Fail::hinted(error, hint)
+        CommandError::hinted(error, hint)
     })?;
     let audit = AuditLog::open(host.dir())?;
     let speaks_tls = listening.speaks_tls();
@@ -145,7 +147,7 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
         })
         .await?;
     hangups.abort();
-    say_ended(&log, cut_off);
+    report_cut_off(&log, cut_off);
     Ok(())
 }
 
@@ -164,7 +166,7 @@ fn say_ready(
     admin: &AdminAddress,
     data: &Path,
     began: Instant,
-) -> Result<(), Fail> {
+) -> Result<(), CommandError> {
     let took_ms = began.elapsed().as_secs_f64() * 1e3;
     service_manager::keep_alive();
     let url = |(address, tls): &(SocketAddr, bool)| format!("{}://{address}", if *tls { "https" } else { "http" });
@@ -183,36 +185,37 @@ fn say_ready(
         return print(&format!("{line}\n"));
     }
     let (urls, admin) = (urls.join(" and "), admin.url());
-    console.say(&format!("the node serves at {urls}, its admin API at {admin}  ({took_ms:.0} ms; Ctrl-C stops it)"));
+    console
+        .message(&format!("the node serves at {urls}, its admin API at {admin}  ({took_ms:.0} ms; Ctrl-C stops it)"));
     Ok(())
 }
 
 /// Puts the address of the admin API where clients on this machine find it: they name the data directory.
-fn write_url(data: &Path, url: &str) -> Result<(), Fail> {
+fn write_url(data: &Path, url: &str) -> Result<(), CommandError> {
     let (path, new) = (data.join(URL_FILE), data.join(format!("{URL_FILE}.new")));
     let written = std::fs::write(&new, format!("{url}\n")).and_then(|()| std::fs::rename(&new, &path));
     Ok(written.with_context(|| format!("cannot write `{}`", path.display()))?)
 }
 
-fn cannot_open(error: HostError) -> Fail {
+fn cannot_open(error: HostError) -> CommandError {
     match error {
-        HostError::Dir(error) => cannot_use_data(error),
+        HostError::Dir(error) => data_dir_error(error),
         error => error.into(),
     }
 }
 
-fn cannot_listen_to_clients(error: ListeningError) -> Fail {
+fn cannot_listen_to_clients(error: ListeningError) -> CommandError {
     match error {
-        ListeningError::Front(error) => cannot_listen(error),
+        ListeningError::Front(error) => listen_error(error),
         ListeningError::Tls(error) => {
             let hint = error.hint();
-            Fail::hinted(error, hint)
+            CommandError::hinted(error, hint)
         }
         error => error.into(),
     }
 }
 
-fn cannot_listen_to_admins(error: ListenError) -> Fail {
+fn cannot_listen_to_admins(error: ListenError) -> CommandError {
     let hint = match &error {
         ListenError::Remote { .. } => {
             "listen on a loopback address or a Unix socket and go through a tunnel (ssh -L), or write `remote = true` into [admin] of the node file"

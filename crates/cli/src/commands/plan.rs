@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
+use isomer_console::{CommandError, Console, print};
 use isomer_manifest::{Diagnostic, MONOLITH};
-
-use crate::app_dir::{self, AppDir};
-use crate::console::{Console, print};
-use crate::fail::Fail;
+use isomer_project::{AppDir, read_components};
+use isomer_serve::revision_error;
 
 /// Explain how an app would run: groups, seams, grants, and what is missing. Builds what has changed, as `build` does, and changes nothing else.
 #[derive(clap::Args)]
@@ -22,13 +21,13 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let app = AppDir::open(&arguments.path)?;
-    app.say_warnings(console);
+    app.print_warnings(console);
     let built = app.build(console)?;
-    let components = app_dir::read(&built)?;
+    let components = read_components(&built)?;
     let plan = isomer_node::revision::plan(&app.app, &components, &arguments.shape);
-    let plan = plan.map_err(|error| Fail::revision(error, Some(&app.source)))?;
+    let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
     let located = |finding: &Diagnostic| finding.clone().in_source(&app.source);
     let warnings: Vec<_> = plan.warnings.iter().map(located).collect();
     if arguments.json {
@@ -47,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         print(&plan.explain())?;
     }
     if !warnings.is_empty() {
-        console.say(&console.renderer().diagnostics(&warnings));
+        console.message(&console.renderer().diagnostics(&warnings));
     }
     Ok(())
 }

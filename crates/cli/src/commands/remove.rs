@@ -1,9 +1,8 @@
 //! `isomer remove`: takes an app from a node.
 
-use crate::console::{Console, print};
-use crate::fail::{FAILED, Fail};
 use crate::remote::node::{AppFlags, refused};
 use crate::remote::show::of_tenant;
+use isomer_console::{CommandError, Console, FAILED, print};
 
 /// Remove an app from a node. Its data stays for the next deployment under its name, unless `--data` removes it too.
 #[derive(clap::Args)]
@@ -18,20 +17,24 @@ pub(crate) struct Arguments {
     yes: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     if arguments.data {
         let question = format!("remove {app} of {tenant} and all its data? It cannot be recovered.");
-        console.agree(&question, arguments.yes, &format!("isomer remove {app}{} --data --yes", of_tenant(tenant)))?;
+        console.confirm_removal(
+            &question,
+            arguments.yes,
+            &format!("isomer remove {app}{} --data --yes", of_tenant(tenant)),
+        )?;
     } else if !arguments.yes && console.confirm(&format!("remove {app} of {tenant}? Its data stays.")) == Some(false) {
-        return Err(Fail::Exit(FAILED));
+        return Err(CommandError::ExitCode(FAILED));
     }
     node.ask(console, async |client| client.remove(tenant, app, arguments.data).await.map_err(refused(console)))?;
     if node.json {
         let removed = serde_json::json!({ "tenant": tenant, "removed": app, "data": arguments.data });
         return print(&format!("{removed:#}\n"));
     }
-    console.say(&match arguments.data {
+    console.message(&match arguments.data {
         true => format!("{app} of {tenant} is removed, with its data"),
         false => format!("{app} of {tenant} is removed; its data stays for the next deployment under this name"),
     });

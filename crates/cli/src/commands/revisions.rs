@@ -1,10 +1,9 @@
 //! `isomer revisions`: what an app was.
 
 use isomer_api::{Actor, Changes, How, Message, Origin, RevisionInfo};
+use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
 
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{AppFlags, refused};
 use crate::remote::show::{list, minute, size, table};
 
@@ -15,7 +14,7 @@ pub(crate) struct Arguments {
     app: AppFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let revisions = node.ask(console, async |client| client.revisions(tenant, app).await.map_err(refused(console)))?;
     if node.json {

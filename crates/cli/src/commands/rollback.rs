@@ -2,11 +2,10 @@
 
 use isomer_admin::Client;
 use isomer_api::{Message, RevisionId, RevisionInfo, Rollback};
+use isomer_console::{CommandError, Console, FAILED};
 use isomer_display::escaped;
 
 use crate::commands::deploy;
-use crate::console::Console;
-use crate::fail::{FAILED, Fail};
 use crate::remote::node::{AppFlags, refused};
 use crate::remote::show::{list, minute, of_tenant};
 
@@ -32,7 +31,7 @@ pub(crate) struct Arguments {
 /// The fewest digits that stand for a revision.
 const DIGITS_MIN: usize = 4;
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let deployed = node.ask(console, async |client| {
         let mut revision = match &arguments.revision {
@@ -57,17 +56,20 @@ async fn agreed(
     arguments: &Arguments,
     revision: Option<RevisionId>,
     console: &Console,
-) -> Result<RevisionId, Fail> {
+) -> Result<RevisionId, CommandError> {
     let AppFlags { app, tenant, .. } = &arguments.app;
     let revisions = client.revisions(tenant, app).await.map_err(refused(console))?;
     let wanted = |info: &&RevisionInfo| revision.as_ref().map_or(!info.current, |revision| info.revision == *revision);
     let hint = format!("isomer revisions {app}{}", of_tenant(tenant));
     let Some(info) = revisions.iter().find(wanted) else {
-        return Err(Fail::usage(format!("`{app}` has no such revision"), hint));
+        return Err(CommandError::usage(format!("`{app}` has no such revision"), hint));
     };
     let Some(snapshot) = &info.snapshot else {
         let short = info.revision.short();
-        return Err(Fail::usage(format!("there is no snapshot of the stores as revision {short} left them"), hint));
+        return Err(CommandError::usage(
+            format!("there is no snapshot of the stores as revision {short} left them"),
+            hint,
+        ));
     };
     let stores = list(snapshot.stores.iter().map(|store| escaped(&store.store)));
     let lost =
@@ -75,11 +77,11 @@ async fn agreed(
     if !arguments.yes {
         match console.confirm(&format!("bring back {lost}?")) {
             Some(true) => {}
-            Some(false) => return Err(Fail::Exit(FAILED)),
+            Some(false) => return Err(CommandError::ExitCode(FAILED)),
             None => {
                 let hint =
                     format!("isomer rollback {app} {}{} --to-snapshot --yes", info.revision.short(), of_tenant(tenant));
-                return Err(Fail::usage(format!("this would bring back {lost}"), hint));
+                return Err(CommandError::usage(format!("this would bring back {lost}"), hint));
             }
         }
     }
@@ -87,7 +89,7 @@ async fn agreed(
 }
 
 /// The one revision that begins so.
-async fn find(client: &Client, flags: &AppFlags, text: &str, console: &Console) -> Result<RevisionId, Fail> {
+async fn find(client: &Client, flags: &AppFlags, text: &str, console: &Console) -> Result<RevisionId, CommandError> {
     if let Ok(revision) = text.parse() {
         return Ok(revision);
     }
@@ -97,12 +99,12 @@ async fn find(client: &Client, flags: &AppFlags, text: &str, console: &Console) 
     let found: Vec<&RevisionId> = revisions.iter().map(|info| &info.revision).filter(begins).collect();
     let hint = format!("isomer revisions {app}{}", of_tenant(tenant));
     match found.as_slice() {
-        [] if text.len() < DIGITS_MIN => Err(Fail::usage(
+        [] if text.len() < DIGITS_MIN => Err(CommandError::usage(
             format!("`{}` is too short: at least {DIGITS_MIN} digits of a revision", escaped(text)),
             hint,
         )),
         [revision] => Ok((*revision).clone()),
-        [] => Err(Fail::usage(format!("no revision of `{app}` begins with `{}`", escaped(text)), hint)),
-        _ => Err(Fail::usage(format!("several revisions of `{app}` begin with `{text}`"), hint)),
+        [] => Err(CommandError::usage(format!("no revision of `{app}` begins with `{}`", escaped(text)), hint)),
+        _ => Err(CommandError::usage(format!("several revisions of `{app}` begin with `{text}`"), hint)),
     }
 }

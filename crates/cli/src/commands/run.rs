@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use isomer_console::{CommandError, Console};
 use isomer_manifest::{App, MONOLITH};
+use isomer_project::{AppDir, ValueSources, WasmFile, is_component, read_components};
+use isomer_serve::{
+    AppServer, RevisionSource, ServeContext, ServeResources, ShapeApp, apply_test_secrets, revision_error, run_group,
+    run_member, run_shape,
+};
 
-use crate::app_dir::{self, AppDir};
-use crate::console::Console;
-use crate::fail::Fail;
 use crate::grant_flags::GrantFlags;
-use crate::processes::{alone, member, supervisor};
-use crate::rehearsal::secrets;
-use crate::serving::{Premises, ServeFlags, Server, Subject};
+use crate::serve_flags::ServeFlags;
 use crate::user_dirs;
-use crate::values::ValueFlags;
-use crate::wasm_file::WasmFile;
+use crate::value_flags::ValueFlags;
 
 /// Build an app and run it: in one process, or in one for each group of its shape. Or run a single HTTP component.
 #[derive(clap::Args)]
@@ -39,11 +39,11 @@ pub(crate) struct Arguments {
     grants: GrantFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     if arguments.member {
-        return member::run();
+        return run_member();
     }
-    if arguments.serve.rehearse.is_some() {
+    if arguments.serve.is_test_mode() {
         end_with_standard_input();
     }
     let runtime =
@@ -63,79 +63,79 @@ fn end_with_standard_input() {
     });
 }
 
-async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
-    if app_dir::is_component(&arguments.path) {
+async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CommandError> {
+    if is_component(&arguments.path) {
         single(arguments, console, began).await
     } else {
         app(arguments, console, began).await
     }
 }
 
-async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
+async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CommandError> {
     if let Some(flag) = arguments.grants.first() {
-        return Err(Fail::usage(
+        return Err(CommandError::usage(
             format!("`{flag}` is for a component that is run from its file"),
             "an app's grants are written in its isomer.toml: [components.NAME.grants]",
         ));
     }
-    let mut values = arguments.values.clone();
+    let mut values = arguments.values.sources();
     let node_file = arguments.group.as_ref().map(|group| node_file(group, &mut values)).transpose()?;
     let mut app = AppDir::open_with(&arguments.path, &values)?;
-    app.say_warnings(&console);
-    let flags = &arguments.serve;
-    secrets::take(&mut app.app, flags.given_secrets.as_deref())?;
+    app.print_warnings(&console);
+    let options = arguments.serve.options()?;
+    let test_secrets = options.test_mode.as_ref().and_then(|test| test.secrets.as_deref());
+    apply_test_secrets(&mut app.app, test_secrets)?;
     if let (Some(group), Some(config)) = (&arguments.group, &node_file) {
-        return alone::run(&app, group, config, flags, console, began).await;
+        return run_group(&app, group, config, &options, console, began).await;
     }
-    let data = flags.data.clone().unwrap_or_else(|| app.dir.join(".isomer"));
-    let premises = Premises::new(flags, console)?;
-    let opened = premises.open(flags, &data).await?;
-    let components = app_dir::read(&app.build(&console)?)?;
-    // Alone, it is one process anyway, and looking would cost a start some of its time.
-    if flags.shape != MONOLITH {
-        let plan = isomer_node::revision::plan(&app.app, &components, &flags.shape);
-        let plan = plan.map_err(|error| Fail::revision(error, Some(&app.source)))?;
+    let context = ServeContext::new(&options, console)?;
+    let resources = ServeResources::open(&options, &options.data_dir(&app)).await?;
+    let components = read_components(&app.build(&console)?)?;
+    // The monolith has one process; planning here as well would make its start slower.
+    if options.shape != MONOLITH {
+        let plan = isomer_node::revision::plan(&app.app, &components, &options.shape);
+        let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
         if plan.processes().len() > 1 {
-            premises.say_warnings(&plan, Some(&app.source));
+            context.print_warnings(&plan, &app.source);
             let manifest = app.manifest()?;
-            let subject = supervisor::Subject {
+            let app = ShapeApp {
                 app_dir: app.dir.clone(),
                 manifest: &manifest,
                 environment: &app.values.environment,
                 components: &components,
                 plan: &plan,
             };
-            return supervisor::run(premises, opened, subject, began).await;
+            return run_shape(context, resources, app, began).await;
         }
     }
-    let server = Server::new(premises, opened, flags, None)?;
-    serve_here(server, &Subject::new(&app, components), began).await
+    let server = AppServer::new(context, resources, &options, None)?;
+    serve_here(server, &RevisionSource::new(&app, components), began).await
 }
 
 /// The node file of a group, among what `--config` gives.
-fn node_file(group: &str, values: &mut ValueFlags) -> Result<PathBuf, Fail> {
+fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CommandError> {
     values.take_node_file().ok_or_else(|| {
-        Fail::usage(
+        CommandError::usage(
             format!("group `{group}` has no node file, which says where the other groups are"),
             format!("isomer run --group {group} --config FILE"),
         )
     })
 }
 
-/// Serves a revision of `subject` in this process.
-async fn serve_here(mut server: Server, subject: &Subject, began: Instant) -> Result<(), Fail> {
-    let plan = server.workshop.take_over(subject).await?;
-    let (serving, workshop) = server.split()?;
-    workshop.say_ready(&plan, began)?;
+/// Serves a revision of `source` from this process.
+async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Instant) -> Result<(), CommandError> {
+    let plan = server.revisions.take_over(source).await?;
+    let (serving, revisions) = server.split()?;
+    revisions.report_ready(&plan, began)?;
     serving.await?;
-    drop(workshop);
+    drop(revisions);
     Ok(())
 }
 
 /// Without a manifest nothing can be stored, so the data directory is one that goes away, unless one is named.
-async fn single(arguments: &Arguments, console: Console, began: Instant) -> Result<(), Fail> {
+async fn single(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CommandError> {
     if let Some(group) = &arguments.group {
-        return Err(Fail::usage(
+        return Err(CommandError::usage(
             format!("`--group {group}` is for an app, and `{}` is a component", arguments.path.display()),
             "name the app's folder",
         ));
@@ -143,10 +143,11 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
     let file = WasmFile::open(&arguments.path)?;
     file.check_http()?;
     let mut grants = arguments.grants.grants();
-    grants.config.extend(arguments.values.for_file()?);
+    grants.config.extend(arguments.values.sources().for_file()?);
     let app = App::single(&file.path, grants);
     let name = app.components.keys().next().expect("it has the one component").clone();
-    let (data, kept) = match &arguments.serve.data {
+    let options = arguments.serve.options()?;
+    let (data, kept) = match &options.data {
         Some(data) => (data.clone(), None),
         None => {
             let kept = tempfile::Builder::new().prefix("isomer-").tempdir().context("cannot make a folder for data")?;
@@ -154,13 +155,13 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
         }
     };
     let cache = user_dirs::cache().filter(|_| kept.is_some()).map(|cache| cache.join("run"));
-    let premises = Premises::new(&arguments.serve, console)?;
-    let opened = premises.open(&arguments.serve, &data).await?;
-    let server = Server::new(premises, opened, &arguments.serve, cache.as_deref())?;
+    let context = ServeContext::new(&options, console)?;
+    let resources = ServeResources::open(&options, &data).await?;
+    let server = AppServer::new(context, resources, &options, cache.as_deref())?;
     let dir = std::env::current_dir().context("cannot tell the working directory")?;
     let components = [(name, file.bytes.into())].into();
-    let subject = Subject { app, dir, source: None, components, environment: BTreeMap::new() };
-    serve_here(server, &subject, began).await?;
+    let source = RevisionSource { app, dir, source: None, components, environment: BTreeMap::new() };
+    serve_here(server, &source, began).await?;
     drop(kept);
     Ok(())
 }

@@ -8,11 +8,10 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use isomer_admin::SECRET_BYTES_MAX;
 use isomer_api::TenantName;
+use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
 use serde_json::json;
 
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{TenantFlags, refused};
 use crate::remote::show::of_tenant;
 
@@ -63,7 +62,7 @@ struct List {
     of: TenantFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     match &arguments.command {
         Command::Set(Set { name, from_file, of: TenantFlags { tenant, node } }) => {
             let value = value(name, tenant, from_file.as_ref(), console)?;
@@ -71,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "set": name })));
             }
-            console.say(&format!("secret {name} of {tenant} is set; apps see it from their next request on"));
+            console.message(&format!("secret {name} of {tenant} is set; apps see it from their next request on"));
         }
         Command::Remove(Remove { name, force, of: TenantFlags { tenant, node } }) => {
             node.ask(console, async |client| {
@@ -80,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "removed": name })));
             }
-            console.say(&format!("secret {name} of {tenant} is removed"));
+            console.message(&format!("secret {name} of {tenant} is removed"));
         }
         Command::List(List { of: TenantFlags { tenant, node } }) => {
             let info = node.ask(console, async |client| client.tenant(tenant).await.map_err(refused(console)))?;
@@ -88,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
                 return print(&format!("{:#}\n", json!(info.secrets)));
             }
             if info.secrets.is_empty() {
-                console.say(&format!("no secrets; isomer secrets set NAME{} makes one", of_tenant(tenant)));
+                console.message(&format!("no secrets; isomer secrets set NAME{} makes one", of_tenant(tenant)));
             }
             print(&info.secrets.iter().map(|name| escaped(name) + "\n").collect::<String>())?;
         }
@@ -96,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
     Ok(())
 }
 
-fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, Fail> {
+fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, CommandError> {
     let mut value = Vec::new();
     // One byte more than there may be, so that too much is seen.
     let most = SECRET_BYTES_MAX + 2;
@@ -107,7 +106,7 @@ fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Cons
         }
         None => {
             if std::io::stdin().is_terminal() {
-                console.say(&format!("type the value of {name}, then Enter and Ctrl-D; it is shown as you type"));
+                console.message(&format!("type the value of {name}, then Enter and Ctrl-D; it is shown as you type"));
             }
             std::io::stdin().take(most).read_to_end(&mut value).context("cannot read standard input")?;
         }
@@ -122,11 +121,11 @@ fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Cons
         let of = of_tenant(tenant);
         let hint =
             format!("write it to standard input, or name its file: isomer secrets set {name}{of} --from-file FILE");
-        return Err(Fail::usage("the value is empty", hint));
+        return Err(CommandError::usage("the value is empty", hint));
     }
     if value.len() as u64 > SECRET_BYTES_MAX {
         let title = format!("the value is longer than {}", isomer_display::size(SECRET_BYTES_MAX));
-        return Err(Fail::usage(title, "keep a key here, and the rest in a store"));
+        return Err(CommandError::usage(title, "keep a key here, and the rest in a store"));
     }
     Ok(value)
 }

@@ -1,8 +1,7 @@
 //! `isomer start`: serves an app again.
 
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{AppFlags, refused};
+use isomer_console::{CommandError, Console, print};
 
 /// Serve a stopped app of a node again.
 #[derive(clap::Args)]
@@ -11,13 +10,13 @@ pub(crate) struct Arguments {
     app: AppFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let info = node.ask(console, async |client| client.start(tenant, app).await.map_err(refused(console)))?;
     if node.json {
         let value = serde_json::to_value(&info).expect("an answer is plain data");
         return print(&format!("{value:#}\n"));
     }
-    console.say(&format!("{app} of {tenant} serves again"));
+    console.message(&format!("{app} of {tenant} serves again"));
     Ok(())
 }

@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use isomer_api::NodeStatus;
+use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
 
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
 use crate::remote::show::{list, size, span};
 
@@ -17,7 +16,7 @@ pub(crate) struct Arguments {
     node: NodeFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let (address, status) = arguments.node.ask(console, async |client| {
         Ok((client.node().to_string(), client.status().await.map_err(refused(console))?))
     })?;

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use isomer_api::{Message, Release, Swap};
+use isomer_console::{CommandError, Console};
+use isomer_project::WasmFile;
 
 use crate::commands::deploy;
-use crate::console::Console;
-use crate::fail::Fail;
 use crate::remote::node::{AppFlags, refused};
 use crate::remote::release::keep;
 use crate::remote::upload::upload;
-use crate::wasm_file::WasmFile;
 
 /// Replace components of an app while it serves; the others stay as they are.
 #[derive(clap::Args)]
@@ -26,14 +25,14 @@ pub(crate) struct Arguments {
     message: Option<Message>,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let mut bytes = BTreeMap::new();
     let mut components = BTreeMap::new();
     for (name, path) in &arguments.components {
         let part = keep(&mut bytes, WasmFile::open(path)?.bytes.into());
         if components.insert(name.clone(), part).is_some() {
-            return Err(Fail::usage(format!("component `{name}` is named twice"), "name each component once"));
+            return Err(CommandError::usage(format!("component `{name}` is named twice"), "name each component once"));
         }
     }
     let deployed = node.ask(console, async |client| {

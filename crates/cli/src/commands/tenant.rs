@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 use isomer_api::{HostPattern, QuotaChange, TenantChange, TenantInfo, TenantName};
+use isomer_console::{CommandError, Console, print};
 
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
 use crate::remote::show::{UNLIMITED, cores, count_quota, list, size, size_quota};
 
@@ -91,7 +90,7 @@ struct Remove {
 /// How "none at all" is written where a list is replaced.
 const NONE: &str = "none";
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     match &arguments.command {
         Command::Set(set) => {
             let change = set.change()?;
@@ -106,12 +105,12 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         }
         Command::Remove(Remove { tenant, yes, node }) => {
             let question = format!("remove tenant `{tenant}` with its secrets and all that is left of its data?");
-            console.agree(&question, *yes, &format!("isomer tenant remove {tenant} --yes"))?;
+            console.confirm_removal(&question, *yes, &format!("isomer tenant remove {tenant} --yes"))?;
             node.ask(console, async |client| client.remove_tenant(tenant).await.map_err(refused(console)))?;
             match node.json {
                 true => print(&format!("{:#}\n", serde_json::json!({ "removed": tenant }))),
                 false => {
-                    console.say(&format!("tenant {tenant} is removed"));
+                    console.message(&format!("tenant {tenant} is removed"));
                     Ok(())
                 }
             }
@@ -120,7 +119,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
 }
 
 impl Set {
-    fn change(&self) -> Result<TenantChange, Fail> {
+    fn change(&self) -> Result<TenantChange, CommandError> {
         let quotas = QuotaChange {
             memory_bytes: self.memory,
             cpu_ms_per_second: self.cpu,
@@ -132,7 +131,7 @@ impl Set {
             apps: self.apps,
             log_bytes_per_hour: self.log,
         };
-        let parse = |text: String| text.parse::<HostPattern>().map_err(|error| Fail::Usage(error.into()));
+        let parse = |text: String| text.parse::<HostPattern>().map_err(|error| CommandError::Usage(error.into()));
         let hosts = replacement(&self.hosts).map(|hosts| hosts.into_iter().map(parse).collect::<Result<Vec<_>, _>>());
         Ok(TenantChange { quotas, hosts: hosts.transpose()? })
     }
@@ -147,7 +146,7 @@ fn replacement(given: &[String]) -> Option<Vec<String>> {
     }
 }
 
-fn show(tenant: &TenantInfo, json: bool) -> Result<(), Fail> {
+fn show(tenant: &TenantInfo, json: bool) -> Result<(), CommandError> {
     if json {
         let value = serde_json::to_value(tenant).expect("an answer is plain data");
         return print(&format!("{value:#}\n"));

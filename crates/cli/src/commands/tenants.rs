@@ -1,9 +1,8 @@
 //! `isomer tenants`: who a node serves, and what each uses.
 
 use isomer_api::TenantInfo;
+use isomer_console::{CommandError, Console, print};
 
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{NodeFlags, refused};
 use crate::remote::show::{list, size, size_quota, table};
 
@@ -14,14 +13,14 @@ pub(crate) struct Arguments {
     node: NodeFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let tenants = arguments.node.ask(console, async |client| client.tenants().await.map_err(refused(console)))?;
     if arguments.node.json {
         let value = serde_json::to_value(&tenants).expect("an answer is plain data");
         return print(&format!("{value:#}\n"));
     }
     if tenants.is_empty() {
-        console.say("no tenants; isomer tenant set NAME makes one");
+        console.message("no tenants; isomer tenant set NAME makes one");
         return Ok(());
     }
     let row = |tenant: &TenantInfo| {

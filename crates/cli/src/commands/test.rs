@@ -1,22 +1,20 @@
-//! `isomer test`: plays an app's own requests against it in every shape.
+//! `isomer test`: runs an app's own scripts of requests against it, in each of its shapes.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use isomer_app_test::{
+    AppProcess, AppProcessSetup, Detail, ScriptRun, StubServer, passed, read_scripts, report_json, report_text,
+    run_script,
+};
+use isomer_console::{CommandError, Console, FAILED, print};
 use isomer_manifest::MONOLITH;
+use isomer_project::{AppDir, read_components};
+use isomer_serve::revision_error;
 
-use crate::app_dir::{self, AppDir};
-use crate::console::{Console, print};
-use crate::fail::{FAILED, Fail};
-use crate::rehearsal::diff::Detail;
-use crate::rehearsal::play::play;
-use crate::rehearsal::report::{self, Run};
-use crate::rehearsal::running::{Running, Setup};
-use crate::rehearsal::script;
-use crate::rehearsal::stubs::StubServer;
-use crate::values::ValueFlags;
+use crate::value_flags::ValueFlags;
 
-/// Play the requests of `tests/*.toml` against the app, in each of its shapes, and check the answers.
+/// Send the requests of `tests/*.toml` to the app, in each of its shapes, and check the responses.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
@@ -38,22 +36,23 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
-    let app = AppDir::open_with(&arguments.path, &arguments.values)?;
-    app.say_warnings(console);
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+    let values = arguments.values.sources();
+    let app = AppDir::open_with(&arguments.path, &values)?;
+    app.print_warnings(console);
     let secrets = app.app.secrets.keys().map(String::as_str).collect();
-    let scripts = script::read_all(&app.dir, &arguments.files, &secrets)?;
-    let components = app_dir::read(&app.build(console)?)?;
+    let scripts = read_scripts(&app.dir, &arguments.files, &secrets)?;
+    let components = read_components(&app.build(console)?)?;
     let shapes = shapes(arguments, &app);
-    // All that is wrong is said before anything is run.
+    // Report all mistakes before anything is run.
     for shape in &shapes {
         let planned = isomer_node::revision::plan(&app.app, &components, shape);
-        planned.map_err(|error| Fail::revision(error, Some(&app.source)))?;
+        planned.map_err(|error| revision_error(error, Some(&app.source)))?;
     }
     let detail = if arguments.verbose { Detail::Whole } else { Detail::Short };
-    // Where `isomer run` has it too.
+    // The same folder that `isomer run` uses.
     let code = app.dir.join(".isomer/cache");
-    let mut runs: Vec<Run<'_>> = Vec::with_capacity(scripts.len() * shapes.len());
+    let mut runs: Vec<ScriptRun<'_>> = Vec::with_capacity(scripts.len() * shapes.len());
     for script in &scripts {
         let first = runs.len();
         for shape in &shapes {
@@ -61,31 +60,32 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             progress.step(format!("{} in shape {shape}", script.source.name()));
             let stubs =
                 StubServer::start(&script.stubs).context("cannot listen for requests to hosts that have stubs")?;
-            let setup = Setup {
+            let setup = AppProcessSetup {
                 app_dir: &app.path,
                 shape,
                 code: &code,
-                values: &arguments.values,
-                given_clock_and_random: script.same_answers,
+                values: &values,
+                deterministic: script.same_answers,
                 secrets: &script.secrets,
                 stubs: stubs.as_ref(),
             };
-            let running = Running::start(&setup)?;
+            let process = AppProcess::start(&setup)?;
             let reference = runs.get(first).filter(|_| script.same_answers);
-            let played = play(script, running.address, reference.map(|run| (run.shape, &run.played)), detail);
-            let log = running.stop();
+            let reference = reference.map(|run: &ScriptRun<'_>| (run.shape, &run.result));
+            let result = run_script(script, process.address(), reference, detail);
+            let log = process.stop();
             let unknown = stubs.map(|stubs| stubs.unknown()).unwrap_or_default();
-            runs.push(Run { script, shape, played, log, unknown });
+            runs.push(ScriptRun { script, shape, result, log, unknown });
         }
     }
     print(&match arguments.json {
-        true => format!("{:#}\n", report::for_programs(&app.app.name, &runs)),
-        false => report::for_people(&runs, arguments.verbose),
+        true => format!("{:#}\n", report_json(&app.app.name, &runs)),
+        false => report_text(&runs, arguments.verbose),
     })?;
-    if report::passed(&runs) { Ok(()) } else { Err(Fail::Exit(FAILED)) }
+    if passed(&runs) { Ok(()) } else { Err(CommandError::ExitCode(FAILED)) }
 }
 
-/// The shapes to be played, each once; the monolith, with which others are compared, before them.
+/// The shapes to run, each once. The monolith comes first: the others are compared with it.
 fn shapes(arguments: &Arguments, app: &AppDir) -> Vec<String> {
     let mut shapes = match arguments.shapes.as_slice() {
         [] => app.app.shapes.keys().cloned().collect(),

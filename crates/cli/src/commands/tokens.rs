@@ -7,11 +7,10 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use isomer_admin::Token;
 use isomer_api::{NewToken, Role, TokenInfo, TokenName};
+use isomer_console::{CommandError, Console, print};
 use isomer_manifest::parse_duration;
 use serde_json::json;
 
-use crate::console::{Console, print};
-use crate::fail::Fail;
 use crate::remote::node::{TenantFlags, refused};
 use crate::remote::show::{minute, of_tenant, table};
 
@@ -76,7 +75,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     if duration < Duration::from_secs(1) { Err("a token lasts for a second at least".to_owned()) } else { Ok(duration) }
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     match &arguments.command {
         Command::Create(create) => make(create, console),
         Command::List(List { of: TenantFlags { tenant, node } }) => {
@@ -86,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             }
             if tokens.is_empty() {
                 let of = of_tenant(tenant);
-                console.say(&format!("no tokens; create one: isomer tokens create NAME --role ROLE{of}"));
+                console.message(&format!("no tokens; create one: isomer tokens create NAME --role ROLE{of}"));
                 return Ok(());
             }
             let row = |token: &TokenInfo| {
@@ -102,17 +101,20 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "revoked": name })));
             }
-            console.say(&format!("token {name} of {tenant} is revoked"));
+            console.message(&format!("token {name} of {tenant} is revoked"));
             Ok(())
         }
     }
 }
 
-fn make(create: &Create, console: &Console) -> Result<(), Fail> {
+fn make(create: &Create, console: &Console) -> Result<(), CommandError> {
     let Create { name, role, expires, to_file, of: TenantFlags { tenant, node } } = create;
     if let Some(path) = to_file.as_ref().filter(|path| path.exists()) {
         // Before it is created: a token that cannot be shown would have to be revoked.
-        return Err(Fail::usage(format!("`{}` is there already", path.display()), "name a file that is not there yet"));
+        return Err(CommandError::usage(
+            format!("`{}` is there already", path.display()),
+            "name a file that is not there yet",
+        ));
     }
     let new = NewToken { name: name.clone(), role: *role, expires_in_s: expires.map(|expires| expires.as_secs()) };
     let made = node.ask(console, async |client| client.create_token(tenant, &new).await.map_err(refused(console)))?;
@@ -122,17 +124,17 @@ fn make(create: &Create, console: &Console) -> Result<(), Fail> {
         if node.json {
             return print(&format!("{:#}\n", json!(made)));
         }
-        console.say(&format!("{said}; it is shown only this once"));
+        console.message(&format!("{said}; it is shown only this once"));
         return print(&format!("{}\n", made.token));
     };
     let token = Token::parse(&made.token).context("the node's response is not a token")?;
     token.write_new(path).map_err(|error| {
         let hint = format!("revoke it, and create another one: isomer tokens revoke {name}{}", of_tenant(tenant));
-        Fail::hinted(error, [hint])
+        CommandError::hinted(error, [hint])
     })?;
     if node.json {
         return print(&format!("{:#}\n", json!(made.info)));
     }
-    console.say(&format!("{said}; it is in {}", path.display()));
+    console.message(&format!("{said}; it is in {}", path.display()));
     Ok(())
 }

@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use isomer_console::{CommandError, Console, print};
+use isomer_project::{find_app_dir, shown};
 use isomer_wit::{NeedError, Package, needed, packages, remove_unneeded, write_deps};
 use serde_json::json;
-
-use crate::app_dir;
-use crate::console::{Console, print};
-use crate::fail::Fail;
 
 /// Where an app keeps its own WIT.
 const WIT: &str = "wit";
@@ -26,7 +24,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     if arguments.list && arguments.json {
         let ids: Vec<String> = packages().iter().map(|package| package.id()).collect();
         return print(&format!("{:#}\n", json!(ids)));
@@ -35,41 +33,41 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Fail> 
         return print(&packages().iter().map(|package| package.id() + "\n").collect::<String>());
     }
     // As a person would write it, for places in messages.
-    let wit = PathBuf::from(app_dir::shown(&app_dir::find(&arguments.path)?.join(WIT)));
+    let wit = PathBuf::from(shown(&find_app_dir(&arguments.path)?.join(WIT)));
     let deps = wit.join("deps");
     let wanted = needed(&wit).map_err(cannot_tell)?;
     let removed = remove_unneeded(&deps, &wanted)?;
     let written = write_deps(&deps, wanted.iter().copied())?;
     if arguments.json {
-        let shown = |paths: &[PathBuf]| paths.iter().map(|path| app_dir::shown(path)).collect::<Vec<_>>();
+        let shown = |paths: &[PathBuf]| paths.iter().map(|path| shown(path)).collect::<Vec<_>>();
         return print(&format!("{:#}\n", json!({ "written": shown(&written), "removed": shown(&removed) })));
     }
     for folder in &removed {
-        console.say(&format!("removed {}, which no world of the app uses", app_dir::shown(folder)));
+        console.message(&format!("removed {}, which no world of the app uses", shown(folder)));
     }
     for file in &written {
-        console.say(&format!("wrote {}", app_dir::shown(file)));
+        console.message(&format!("wrote {}", shown(file)));
     }
     if wanted.is_empty() {
-        console.say(&format!(
+        console.message(&format!(
             "no world in {} uses a package of the platform; `isomer wit --list` names them",
-            app_dir::shown(&wit)
+            shown(&wit)
         ));
     } else if removed.is_empty() && written.is_empty() {
-        console.say(&format!("{} is up to date", app_dir::shown(&deps)));
+        console.message(&format!("{} is up to date", shown(&deps)));
     }
     Ok(())
 }
 
 /// Writes what the worlds in the app's folder use.
-pub(crate) fn write(app: &Path) -> Result<(), Fail> {
+pub(crate) fn write(app: &Path) -> Result<(), CommandError> {
     let wit = app.join(WIT);
     let wanted: Vec<&Package> = needed(&wit).map_err(cannot_tell)?;
     write_deps(&wit.join("deps"), wanted)?;
     Ok(())
 }
 
-fn cannot_tell(error: NeedError) -> Fail {
+fn cannot_tell(error: NeedError) -> CommandError {
     let hint = error.hint();
-    Fail::hinted(error, hint)
+    CommandError::hinted(error, hint)
 }

@@ -6,10 +6,10 @@ use isomer_node::deploy::sandbox::Confinement;
 use isomer_node::deploy::{ChildLimits, CompilerOptions, Compilers};
 use isomer_runtime::engine::PoolSizes;
 use isomer_runtime::machine::{Bound, Capacity, Machine};
+use isomer_supervisor::{SOCKET_PATH_BYTES_MAX, socket_folders};
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
-use crate::processes::home;
 
 const MAPS: &str = "mappings";
 const FILES: &str = "open files";
@@ -71,7 +71,7 @@ fn judge_node(machine: &Machine) -> Finding {
 
 /// Is there a folder for the sockets by which the processes of a shape find each other?
 pub(crate) fn sockets() -> Finding {
-    judge_sockets(home::folders().next().map(|folder| folder.display().to_string()))
+    judge_sockets(socket_folders().next().map(|folder| folder.display().to_string()))
 }
 
 fn judge_sockets(folder: Option<String>) -> Finding {
@@ -79,7 +79,7 @@ fn judge_sockets(folder: Option<String>) -> Finding {
         Some(folder) => Finding::ok(SOCKETS, format!("in `{folder}`, for shapes of several processes")),
         None => Finding::warn(
             SOCKETS,
-            format!("no folder has a path short enough (a socket's may have {} bytes)", home::SOCKET_PATH_BYTES_MAX),
+            format!("no folder has a path short enough (a socket's may have {} bytes)", SOCKET_PATH_BYTES_MAX),
             "before `isomer run` in a shape of several processes: export TMPDIR=/tmp",
         ),
     }

@@ -51,7 +51,7 @@ impl Hangups {
                     "`{}` has changed: addresses, paths and limits are taken from it at the next start",
                     path.display()
                 )),
-                Err(fail) => self.log.error(fail.in_words(&Renderer::plain()).0.trim_end().to_owned()),
+                Err(fail) => self.log.error(fail.render(&Renderer::plain()).0.trim_end().to_owned()),
             }
         }
         self.log.note("read again: certificates and the node file; the audit log is open again");

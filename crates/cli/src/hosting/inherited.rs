@@ -9,11 +9,10 @@ use std::os::unix::net::UnixListener;
 
 use anyhow::Context as _;
 use isomer_admin::AdminSocket;
+use isomer_console::CommandError;
 use isomer_node::listening::Secured;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
-
-use crate::fail::Fail;
 
 /// What a service manager has handed over.
 #[derive(Debug, Default)]
@@ -35,7 +34,7 @@ impl Inherited {
     ///
     /// # Errors
     /// When there is something that is not known what for, or that does not listen.
-    pub(crate) fn take() -> Result<Self, Fail> {
+    pub(crate) fn take() -> Result<Self, CommandError> {
         // SAFETY: the environment is changed, which no other thread may look at meanwhile. `isomer node` calls this first of all, before
         // it starts its executor, its log or anything else that has a thread.
         #[expect(unsafe_code, reason = "children must not take the sockets for theirs")]
@@ -53,9 +52,10 @@ impl Inherited {
         Ok(inherited)
     }
 
-    fn add(&mut self, name: &str, descriptor: OwnedFd) -> Result<(), Fail> {
+    fn add(&mut self, name: &str, descriptor: OwnedFd) -> Result<(), CommandError> {
         let hint = "name each socket by what it is for: FileDescriptorName=http, https or admin";
-        let refuse = |problem: &str| Fail::usage(format!("the service manager's socket `{name}` {problem}"), hint);
+        let refuse =
+            |problem: &str| CommandError::usage(format!("the service manager's socket `{name}` {problem}"), hint);
         let socket =
             listening(descriptor).with_context(|| format!("cannot use the service manager's socket `{name}`"))?;
         match (name, socket) {

@@ -6,15 +6,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use isomer_admin::AdminAddress;
 use isomer_capabilities::outbound::OutboundNetwork;
+use isomer_console::{CommandError, Console};
 use isomer_manifest::{HostFile, LinkAddress, SourceFile, parse_listen, parse_node_file};
 use isomer_node::listening::Listening;
 use isomer_node::tenancy::{TenancyOptions, TimesMax};
+use isomer_project::shown;
+use isomer_serve::network;
 
-use crate::app_dir::shown;
 use crate::commands::node::Arguments;
-use crate::console::Console;
-use crate::fail::Fail;
-use crate::outbound;
 use crate::user_dirs;
 
 /// Where the front door listens unless it is told otherwise.
@@ -32,20 +31,20 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub(crate) fn read(path: Option<&Path>) -> Result<Self, Fail> {
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self, CommandError> {
         let Some(path) = path else {
             return Ok(Self { file: HostFile::default(), folder: PathBuf::new(), source: None });
         };
         let text = std::fs::read_to_string(path).map_err(|error| {
             let error = anyhow::Error::new(error).context(format!("cannot read the node file `{}`", path.display()));
-            Fail::Usage(error)
+            CommandError::Usage(error)
         })?;
         let path = path.canonicalize().with_context(|| format!("cannot resolve `{}`", path.display()))?;
         let source = SourceFile::new(shown(&path), text);
-        let file = parse_node_file(&source).map_err(Fail::Manifest)?;
+        let file = parse_node_file(&source).map_err(CommandError::Manifest)?;
         let unread = file.unread_by_host();
         if !unread.is_empty() {
-            return Err(Fail::manifest(unread, &source));
+            return Err(CommandError::manifest(unread, &source));
         }
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         Ok(Self { file: file.host, folder, source: Some(source) })
@@ -62,15 +61,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(arguments: &Arguments, config: &Config, console: &Console) -> Result<Self, Fail> {
+    pub(crate) fn new(arguments: &Arguments, config: &Config, console: &Console) -> Result<Self, CommandError> {
         let Config { file, folder, .. } = config;
         let written = file.data.as_ref().map(|path| folder.join(&path.value));
-        let data = arguments
-            .data
-            .clone()
-            .or(written)
-            .or_else(user_dirs::node_data)
-            .ok_or_else(|| Fail::usage("there is no folder to keep the node's data in", "name one: --data DIR"))?;
+        let data = arguments.data.clone().or(written).or_else(user_dirs::node_data).ok_or_else(|| {
+            CommandError::usage("there is no folder to keep the node's data in", "name one: --data DIR")
+        })?;
         let mut listening = Listening::of(file, folder);
         if !arguments.listen.is_empty() {
             listening.plain.clone_from(&arguments.listen);
@@ -97,20 +93,20 @@ impl Settings {
 }
 
 /// What apps' requests are sent through: with the authorities that the environment and the node file name.
-fn network(config: &Config, console: &Console) -> Result<OutboundNetwork, Fail> {
-    let network = outbound::network(|warning| console.say(&console.renderer().diagnostic(&warning)));
+fn network(config: &Config, console: &Console) -> Result<OutboundNetwork, CommandError> {
+    let network = network::from_environment(|warning| console.message(&console.renderer().diagnostic(&warning)));
     match &config.source {
-        Some(source) => outbound::with_authority(network, &config.file, &config.folder, source),
+        Some(source) => network::with_authority(network, &config.file, &config.folder, source),
         None => Ok(network),
     }
 }
 
-fn admin_address(written: &LinkAddress, folder: &Path) -> Result<AdminAddress, Fail> {
+fn admin_address(written: &LinkAddress, folder: &Path) -> Result<AdminAddress, CommandError> {
     if let LinkAddress::Unix(path) = written {
         return Ok(AdminAddress::Unix(folder.join(path)));
     }
     parse_listen(&written.to_string()).map(AdminAddress::Tcp).map_err(|error| {
         let hint = error.hint();
-        Fail::usage(error.to_string(), hint)
+        CommandError::usage(error.to_string(), hint)
     })
 }

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use isomer_admin::{Client, ClientError, NodeAddress, TOKEN_FILE, Token, TokenError};
 use isomer_api::{AppName, Problem, ProblemKind, TenantName};
+use isomer_console::{CommandError, Console, FAILED};
 
-use crate::console::Console;
-use crate::fail::{FAILED, Fail};
 use crate::user_dirs;
 use isomer_display::escaped;
 
@@ -61,17 +60,17 @@ pub(crate) struct TenantFlags {
 
 impl NodeFlags {
     /// Runs a conversation with the node.
-    pub(crate) fn ask<T, F: Future<Output = Result<T, Fail>>>(
+    pub(crate) fn ask<T, F: Future<Output = Result<T, CommandError>>>(
         &self,
         console: &Console,
         conversation: impl FnOnce(Client) -> F,
-    ) -> Result<T, Fail> {
+    ) -> Result<T, CommandError> {
         let client = self.client(console)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.context("cannot start the executor")?.block_on(conversation(client))
     }
 
-    fn client(&self, console: &Console) -> Result<Client, Fail> {
+    fn client(&self, console: &Console) -> Result<Client, CommandError> {
         let named = self.node.clone().or_else(|| variable(NODE_VARIABLE));
         let (node, data) = match named.as_deref() {
             None => (NodeAddress::from(&isomer_admin::AdminAddress::default()), None),
@@ -89,7 +88,7 @@ impl NodeFlags {
             }
             (Some(file), _) => Token::read(file).map_err(no_token)?,
             (None, Some(text)) => Token::parse(&text).ok_or_else(|| {
-                Fail::usage(
+                CommandError::usage(
                     format!("`{TOKEN_VARIABLE}` is no token"),
                     "a token is what a node's `admin.token` holds, or what `isomer tokens create` has shown",
                 )
@@ -97,7 +96,7 @@ impl NodeFlags {
             (None, None) => found_token(&node, data.as_deref())?,
         };
         if !node.is_local() {
-            console.say(&format!("the token goes to `{node}` without encryption"));
+            console.message(&format!("the token goes to `{node}` without encryption"));
         }
         Ok(Client::new(node, token))
     }
@@ -117,10 +116,10 @@ fn without_scheme(text: &str) -> Option<NodeAddress> {
 }
 
 /// The node with this data directory.
-fn of_directory(text: &str) -> Result<NodeAddress, Fail> {
+fn of_directory(text: &str) -> Result<NodeAddress, CommandError> {
     let path = Path::new(text);
     if !path.is_dir() {
-        return Err(Fail::usage(
+        return Err(CommandError::usage(
             format!("`{}` is neither the address of a node nor a data directory", escaped(text)),
             "write `HOST:PORT`, `unix:PATH` or the folder that the node keeps its data in",
         ));
@@ -129,15 +128,15 @@ fn of_directory(text: &str) -> Result<NodeAddress, Fail> {
     let url = std::fs::read_to_string(&file).map_err(|error| {
         let error = anyhow::Error::new(error).context(format!("cannot read `{}`", file.display()));
         let hint = "no node has this data directory, or none ran with it yet: isomer node --data DIR";
-        Fail::Error(isomer_manifest::Hinted::new(error.into_boxed_dyn_error(), hint).into())
+        CommandError::Failed(isomer_manifest::Hinted::new(error.into_boxed_dyn_error(), hint).into())
     })?;
     NodeAddress::parse(url.trim())
         .with_context(|| format!("`{}` holds no address", file.display()))
-        .map_err(Fail::Error)
+        .map_err(CommandError::Failed)
 }
 
 /// The token of the node with this data directory; else that of the user's own node.
-fn found_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, Fail> {
+fn found_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CommandError> {
     let ways = "name its file (--token-file FILE), or put it into the variable ISOMER_TOKEN; it is `admin.token` in the node's data directory";
     if let Some(data) = data {
         return Token::read_own(&data.join(TOKEN_FILE)).map_err(no_token);
@@ -145,16 +144,16 @@ fn found_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, Fail> {
     let own = user_dirs::node_data().filter(|_| node.is_local()).map(|data| data.join(TOKEN_FILE));
     match own.filter(|file| file.exists()) {
         Some(file) => Token::read_own(&file).map_err(no_token),
-        None => Err(Fail::usage(format!("there is no token for the node at `{node}`"), ways)),
+        None => Err(CommandError::usage(format!("there is no token for the node at `{node}`"), ways)),
     }
 }
 
-fn no_token(error: TokenError) -> Fail {
+fn no_token(error: TokenError) -> CommandError {
     let hint = error.hint();
     match error {
         // The hint is for those who run the node.
-        TokenError::Open { .. } => Fail::hinted(error, hint),
-        _ => Fail::Error(error.into()),
+        TokenError::Open { .. } => CommandError::hinted(error, hint),
+        _ => CommandError::Failed(error.into()),
     }
 }
 
@@ -163,20 +162,21 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Why a node did not do what it was asked for, in its own words.
-pub(crate) fn refused(console: &Console) -> impl Fn(ClientError) -> Fail + Copy + use<> {
+pub(crate) fn refused(console: &Console) -> impl Fn(ClientError) -> CommandError + Copy + use<> {
     let console = *console;
     move |error| match error {
         ClientError::Problem(problem) => said(&console, problem),
-        ClientError::Unreachable { .. } => {
-            Fail::hinted(error, ["is it running? isomer node --data DIR starts one; or name another one: --node NODE"])
-        }
-        ClientError::NotANode { .. } => Fail::hinted(error, ["name the address of its admin API: --node NODE"]),
-        ClientError::Broken { .. } => Fail::Error(error.into()),
+        ClientError::Unreachable { .. } => CommandError::hinted(
+            error,
+            ["is it running? isomer node --data DIR starts one; or name another one: --node NODE"],
+        ),
+        ClientError::NotANode { .. } => CommandError::hinted(error, ["name the address of its admin API: --node NODE"]),
+        ClientError::Broken { .. } => CommandError::Failed(error.into()),
     }
 }
 
 /// A node's problem for a person: what it has to say in more lines comes first.
-fn said(console: &Console, problem: Problem) -> Fail {
+fn said(console: &Console, problem: Problem) -> CommandError {
     let Problem { kind, title, detail, hints, .. } = problem;
     let detail = detail.map(|detail| detail.lines().map(|line| escaped(line) + "\n").collect::<String>());
     let mut error = Said { title: escaped(&title), cause: None };
@@ -187,8 +187,8 @@ fn said(console: &Console, problem: Problem) -> Fail {
         None => {}
     }
     let hints = hints.iter().map(|hint| escaped(hint));
-    let (said, _) = Fail::hinted(error, hints).in_words(&console.renderer());
-    Fail::Said { text: text + &said, code: FAILED }
+    let (said, _) = CommandError::hinted(error, hints).render(&console.renderer());
+    CommandError::Rendered { text: text + &said, code: FAILED }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -12,13 +12,11 @@ use bytes::Bytes;
 use isomer_admin::TOKEN_FILE;
 use isomer_api::deploy::PARTS_MAX;
 use isomer_api::{Digest, HostPattern, Part, PartPath, Release};
+use isomer_console::CommandError;
 use isomer_manifest::Diagnostic;
 use isomer_node::revision::Components;
+use isomer_project::{AppDir, ENV_FILE};
 use sha2::Digest as _;
-
-use crate::app_dir::AppDir;
-use crate::fail::Fail;
-use crate::values::ENV_FILE;
 
 /// What is not sent from the app's folder. Values of this machine (`.env`, `.env.local`) are not either, from no folder.
 const LEFT_OUT: [&str; 3] = [".isomer", ".git", "target"];
@@ -35,7 +33,7 @@ impl Packed {
         components: Components,
         shape: &str,
         hosts: Option<Vec<HostPattern>>,
-    ) -> Result<Self, Fail> {
+    ) -> Result<Self, CommandError> {
         let mut bytes = BTreeMap::new();
         let components =
             components.into_iter().map(|(name, wasm)| (name.to_string(), keep(&mut bytes, Bytes::from_owner(wasm))));
@@ -49,7 +47,7 @@ impl Packed {
             let content = std::fs::read(&whole).with_context(|| format!("cannot read `{}`", whole.display()))?;
             files.insert(name, keep(&mut bytes, content.into()));
             if files.len() + folders.len() > PARTS_MAX {
-                return Err(Fail::usage(
+                return Err(CommandError::usage(
                     format!("the folders that the app is granted hold more than {PARTS_MAX} files and empty folders"),
                     "grant the folders that are needed, not one above them",
                 ));
@@ -77,7 +75,7 @@ struct Paths {
     empty: BTreeSet<PathBuf>,
 }
 
-fn paths(app: &AppDir) -> Result<Paths, Fail> {
+fn paths(app: &AppDir) -> Result<Paths, CommandError> {
     let granted = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let granted = granted.filter(|grant| !grant.value.write).map(|grant| &grant.value.host);
     let migrations = app.app.sql.values().filter_map(|store| store.migrations.as_ref());
@@ -104,20 +102,20 @@ fn paths(app: &AppDir) -> Result<Paths, Fail> {
 }
 
 /// Why a granted folder that is to be sent cannot be: it is not there. Those of migrations were looked for when the app was built.
-fn missing(app: &AppDir, folder: &Path) -> Fail {
+fn missing(app: &AppDir, folder: &Path) -> CommandError {
     let grants = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let at = grants.filter(|grant| !grant.value.write && grant.value.host == folder).map(|grant| grant.span).next();
     let finding = Diagnostic::error(format!("the granted folder `{}` is not there", folder.display()))
         .code("missing-folder")
         .at(at.unwrap_or_default(), "")
         .hint("make it, or correct `host`, which is relative to isomer.toml");
-    Fail::manifest(vec![finding], &app.source)
+    CommandError::manifest(vec![finding], &app.source)
 }
 
 /// A path that the manifest names, which must be one of the app's folder.
-fn own(path: &Path) -> Result<PathBuf, Fail> {
+fn own(path: &Path) -> Result<PathBuf, CommandError> {
     inside(path).ok_or_else(|| {
-        Fail::usage(
+        CommandError::usage(
             format!("`{}` is not in the app's folder", path.display()),
             "on a node an app has its own folder only: move it there, and write a relative path",
         )
@@ -125,7 +123,7 @@ fn own(path: &Path) -> Result<PathBuf, Fail> {
 }
 
 /// All files below a folder, and the folders that hold nothing. A link is followed if it leads to a file of the app's folder.
-fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), Fail> {
+fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), CommandError> {
     let whole = root.join(folder);
     let mut is_empty = true;
     let entries = std::fs::read_dir(&whole).with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
@@ -165,13 +163,13 @@ fn has_values(name: &OsStr) -> bool {
     after.is_some_and(|after| after.is_empty() || after.starts_with(b"."))
 }
 
-fn leads_to_file(root: &Path, path: &Path) -> Result<bool, Fail> {
+fn leads_to_file(root: &Path, path: &Path) -> Result<bool, CommandError> {
     let whole = root.join(path);
     let goal = whole.canonicalize().with_context(|| format!("cannot follow the link `{}`", whole.display()))?;
     if goal.starts_with(root) && goal.is_file() {
         return Ok(true);
     }
-    Err(Fail::usage(
+    Err(CommandError::usage(
         format!("`{}` is no file of the app's folder", path.display()),
         "links may lead to files of the app's folder; sockets, devices and links to folders cannot be sent",
     ))
@@ -190,7 +188,7 @@ fn inside(path: &Path) -> Option<PathBuf> {
     Some(inside)
 }
 
-fn part_path(path: &Path) -> Result<PartPath, Fail> {
+fn part_path(path: &Path) -> Result<PartPath, CommandError> {
     let text = path.to_str().with_context(|| format!("the name of `{}` is not UTF-8", path.display()))?;
-    text.parse().map_err(|error: isomer_api::InvalidName| Fail::Usage(error.into()))
+    text.parse().map_err(|error: isomer_api::InvalidName| CommandError::Usage(error.into()))
 }

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use isomer_admin::{BLOB_BYTES_MAX, Client};
 use isomer_api::{Digest, Release};
+use isomer_console::{CommandError, Console};
 
-use crate::console::Console;
-use crate::fail::Fail;
 use crate::remote::node::refused;
 use crate::remote::show::size;
 
@@ -17,10 +16,10 @@ pub(crate) async fn upload(
     release: &Release,
     bytes: &BTreeMap<Digest, Bytes>,
     console: &Console,
-) -> Result<usize, Fail> {
+) -> Result<usize, CommandError> {
     let largest = bytes.values().map(Bytes::len).max().unwrap_or(0) as u64;
     if largest > BLOB_BYTES_MAX {
-        return Err(Fail::usage(
+        return Err(CommandError::usage(
             format!("a part of the app has {}, and a node takes {} at most", size(largest), size(BLOB_BYTES_MAX)),
             "make it smaller: strip debug information, or serve large files from elsewhere",
         ));

@@ -50,14 +50,14 @@ fn a_mistake_is_shown_and_the_last_revision_goes_on() {
     let mut server = workspace.serve(&["dev"]);
     workspace.write("hello.wasm", "not a component");
     server.wait_for_log("this is not WebAssembly");
-    server.wait_for_log("the last revision still serves");
+    server.wait_for_log("the previous revision still serves");
     assert_eq!(server.get("/").1, "hello from WASI 0.3\n");
     workspace.write("isomer.toml", format!("{MANIFEST}rotes = []\n"));
     server.wait_for_log("rotes");
     assert_eq!(server.get("/").1, "hello from WASI 0.3\n");
     workspace.guest("http-hello", "hello.wasm");
     workspace.write("isomer.toml", MANIFEST);
-    server.wait_for_log("the sources are again those of the revision that serves");
+    server.wait_for_log("the sources are the same again as those of the serving revision");
     workspace.guest("http-hello-p2", "hello.wasm");
     workspace.write("isomer.toml", MANIFEST);
     assert_eq!(server.event()["event"], "replaced");
@@ -128,7 +128,7 @@ fn a_missing_variable_says_how_to_start_again_and_may_come_from_the_file_of_vari
     let mut server = workspace.serve(&["dev"]);
     assert_eq!(server.get("/?name=token"), (200, "first".to_owned()));
     std::fs::remove_file(workspace.path(".env")).unwrap();
-    let said = server.wait_for_log("the last revision still serves");
+    let said = server.wait_for_log("the previous revision still serves");
     assert!(said.contains("start again with ISOMER_TEST_TOKEN=…") && !said.contains("waiting for a change"), "{said}");
     workspace.write(".env", "ISOMER_TEST_TOKEN='second'\n");
     assert_eq!(server.event()["event"], "replaced");

@@ -79,7 +79,7 @@ fn a_process_that_is_killed_is_started_again() {
     signal("KILL", killed);
     server.wait_for_log(&format!("process {killed} was killed by SIGKILL (possibly out of memory)"));
     assert_eq!(get_again(&server, "/greet?name=ann"), "pong to ann (count 1)\n");
-    let again = server.wait_for_log("answers again (process ");
+    let again = server.wait_for_log("is ready again (process ");
     assert!(again.contains(r#""group":"back""#), "{again}");
     assert_eq!(server.stop(), Some(0));
 }
@@ -183,7 +183,7 @@ fn who_dies_again_and_again_ends_all() {
     let mut process = server.process_of("back");
     for _ in 0..8 {
         signal("KILL", process);
-        let again = server.wait_for_log("answers again (process ");
+        let again = server.wait_for_log("is ready again (process ");
         let (_, number) = again.split_once("(process ").unwrap();
         process = number.split(')').next().unwrap().parse().unwrap();
     }

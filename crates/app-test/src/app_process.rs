@@ -1,0 +1,198 @@
+//! The app in one shape: a process of this program that serves it, with an empty data directory.
+//!
+//! The process ends when its standard input does, so it never outlives the process that started it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use isomer_console::{CommandError, FAILED};
+use isomer_project::ValueSources;
+
+use crate::secrets;
+use crate::stubs::StubServer;
+
+/// How long a start may take. Compiling a large app takes minutes.
+const START_MAX: Duration = Duration::from_secs(600);
+
+/// How long running requests may take when the process is stopped, in seconds.
+const GRACE_S: &str = "5";
+
+/// How long the process may take to stop before it is killed.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// How long the log of a process that has ended is still read: a process that it has started may hold it open.
+const LOG_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The number of lines that are kept of each end of the log.
+const LINES_MAX: usize = 200;
+
+/// The data directory, in the folder that is removed with the process.
+const DATA: &str = "data";
+
+/// The folder of secrets, in the same folder.
+const SECRETS: &str = "secrets";
+
+/// How often the process is checked for its end.
+const CHECK_EVERY: Duration = Duration::from_millis(5);
+
+/// What to run.
+pub struct AppProcessSetup<'a> {
+    /// The app's folder, or its component's file.
+    pub app_dir: &'a Path,
+    /// The shape to run it in.
+    pub shape: &'a str,
+    /// The folder of compiled code.
+    pub code: &'a Path,
+    /// Values from outside of the manifest.
+    pub values: &'a ValueSources,
+    /// Whether clock and randomness follow from the request and the component.
+    pub deterministic: bool,
+    /// Values of secrets, by name.
+    pub secrets: &'a BTreeMap<String, String>,
+    /// The server for hosts that have stubs.
+    pub stubs: Option<&'a StubServer>,
+}
+
+/// A process that serves the app. Dropping it stops the process.
+pub struct AppProcess {
+    child: Child,
+    address: SocketAddr,
+    log: Receiver<Vec<String>>,
+    /// Removed when the process has ended.
+    _data: tempfile::TempDir,
+}
+
+impl AppProcess {
+    /// Starts the app and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it does not start: the error is what the process has printed.
+    pub fn start(setup: &AppProcessSetup<'_>) -> Result<Self, CommandError> {
+        let data =
+            tempfile::Builder::new().prefix("isomer-test-").tempdir().context("cannot make a folder for data")?;
+        let program = std::env::current_exe().context("cannot tell the path of this program")?;
+        let mut command = Command::new(program);
+        command.arg("run").arg(setup.app_dir).args(["--shape", setup.shape, "--listen", "127.0.0.1:0"]);
+        command.args(["--grace", GRACE_S]).arg("--data").arg(data.path().join(DATA)).arg("--test-mode").arg(setup.code);
+        command.args(setup.values.arguments());
+        if setup.deterministic {
+            command.arg("--deterministic");
+        }
+        if !setup.secrets.is_empty() {
+            let folder = data.path().join(SECRETS);
+            secrets::write(&folder, setup.secrets)?;
+            command.arg("--test-secrets").arg(folder);
+        }
+        for stub in setup.stubs.into_iter().flat_map(StubServer::flags) {
+            command.args(["--stub", &stub]);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot start the app's process")?;
+        let events = lines(child.stdout.take().context("the app's process has no output")?);
+        let log = both_ends(child.stderr.take().context("the app's process has no log")?);
+        let ready = events.recv_timeout(START_MAX);
+        let address = ready.ok().and_then(|line| {
+            let event: serde_json::Value = serde_json::from_str(&line).ok()?;
+            event["url"].as_str()?.strip_prefix("http://")?.parse().ok()
+        });
+        let process =
+            Self { child, address: address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), log, _data: data };
+        match address {
+            Some(_) => Ok(process),
+            None => Err(process.start_error()),
+        }
+    }
+
+    /// The address of the front door.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops the app and returns its log.
+    pub fn stop(mut self) -> Vec<String> {
+        self.end();
+        self.log_lines()
+    }
+
+    /// The error of an app that has not started: what it has printed.
+    fn start_error(mut self) -> CommandError {
+        let code = self.end().unwrap_or(FAILED);
+        let text: String = self.log_lines().into_iter().map(|line| line + "\n").collect();
+        CommandError::Rendered { text, code: if code == 0 { FAILED } else { code } }
+    }
+
+    /// The log of a process that has ended.
+    fn log_lines(&self) -> Vec<String> {
+        self.log.recv_timeout(LOG_WAIT_MAX).unwrap_or_default()
+    }
+
+    /// Ends the process. Returns its exit code, unless it had to be killed.
+    fn end(&mut self) -> Option<u8> {
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + STOP_MAX;
+        while Instant::now() < deadline {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.code().and_then(|code| code.try_into().ok()),
+                Ok(None) => std::thread::sleep(CHECK_EVERY),
+                Err(_) => break,
+            }
+        }
+        // Fails only for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        None
+    }
+}
+
+impl Drop for AppProcess {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The lines of a pipe. A thread reads them, so the writer never waits.
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// The first and the last lines of a pipe, sent once when it ends.
+fn both_ends(pipe: impl Read + Send + 'static) -> Receiver<Vec<String>> {
+    let (sender, receiver) = channel();
+    let lines = lines(pipe);
+    std::thread::spawn(move || {
+        let mut first: Vec<String> = Vec::new();
+        let (mut last, mut lost) = (VecDeque::new(), 0);
+        for line in lines {
+            if first.len() < LINES_MAX {
+                first.push(line);
+                continue;
+            }
+            if last.len() == LINES_MAX {
+                last.pop_front();
+                lost += 1;
+            }
+            last.push_back(line);
+        }
+        if lost > 0 {
+            first.push(format!("… {lost} lines"));
+        }
+        first.extend(last);
+        // An error means that the log is not wanted.
+        let _ = sender.send(first);
+    });
+    receiver
+}

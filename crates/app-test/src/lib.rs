@@ -1,0 +1,37 @@
+//! `isomer test`: running an app's own scripts of requests against it, in each of its shapes.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `script` | a file of cases: requests and what is expected of the responses; its mistakes, with places |
+//! | `variables` | `${name}` in requests and expectations |
+//! | `secrets` | secrets that a script gives the app |
+//! | `stubs` | responses of hosts on the internet, as a script has them |
+//! | `client` | a small HTTP client: a connection for each request, cookies kept |
+//! | `app_process` | the app in one shape: a process that serves it, with an empty data directory |
+//! | `checks` | a response against what was expected, and against that of another shape |
+//! | `diff` | the lines in which two texts differ |
+//! | `script_run` | a script in one shape, from the first case to the last |
+//! | `report` | the report of all runs, for people and as JSON |
+//!
+//! The app is run by the same program, with `isomer run --test-mode`, so what is tested is what will serve. This crate knows neither the
+//! engine nor the node.
+
+#![forbid(unsafe_code)]
+
+mod app_process;
+mod checks;
+mod client;
+mod diff;
+mod report;
+mod script;
+mod script_run;
+mod secrets;
+mod stubs;
+mod variables;
+
+pub use app_process::{AppProcess, AppProcessSetup};
+pub use diff::Detail;
+pub use report::{ScriptRun, passed, report_json, report_text};
+pub use script::{Case, Script, read_scripts};
+pub use script_run::{ScriptResult, run_script};
+pub use stubs::{Stub, StubServer, parse_stub};

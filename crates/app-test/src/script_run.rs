@@ -1,0 +1,165 @@
+//! Running a script against the app in one shape, case by case, as one visitor.
+
+use std::net::SocketAddr;
+
+use crate::checks::{self, Mismatch};
+use crate::client::{TestClient, TestRequest, TestResponse};
+use crate::diff::{self, Detail};
+use crate::script::{Body, Case, Script};
+use crate::variables::{self, Variables};
+
+/// The result of a script in one shape.
+pub struct ScriptResult {
+    /// The response to each case; `None` if there was none.
+    responses: Vec<Option<TestResponse>>,
+    /// The cases that failed, in their order.
+    pub(crate) failed: Vec<FailedCase>,
+}
+
+/// A case that failed.
+pub(crate) struct FailedCase {
+    /// Its index in the script.
+    pub(crate) number: usize,
+    /// The status of the response, if there was one.
+    pub(crate) status: Option<u16>,
+    pub(crate) mismatches: Vec<Mismatch>,
+    /// The request and the response, line by line; empty unless everything is shown.
+    pub(crate) transcript: Vec<String>,
+}
+
+/// Runs a script against the front door at `address`. A failed case does not end it: later ones may say more. `reference` is the name of
+/// another shape with the script's result there: the responses must be the same.
+pub fn run_script(
+    script: &Script,
+    address: SocketAddr,
+    reference: Option<(&str, &ScriptResult)>,
+    detail: Detail,
+) -> ScriptResult {
+    let mut client = TestClient::new(address);
+    let mut variables = Variables::new();
+    let mut result = ScriptResult { responses: Vec::with_capacity(script.cases.len()), failed: Vec::new() };
+    for (number, case) in script.cases.iter().enumerate() {
+        let mut transcript = Vec::new();
+        let (response, mut mismatches) = match case.request(number, script, &variables) {
+            Ok(request) => {
+                let response = client.send(&request);
+                if detail == Detail::Whole {
+                    transcript = self::transcript(&request, response.as_ref().ok());
+                }
+                match response {
+                    Ok(response) => (Some(response), Vec::new()),
+                    Err(error) => (None, vec![Mismatch::new(format!("no response: {error}"))]),
+                }
+            }
+            Err(unknown) => (None, vec![no_value(&unknown)]),
+        };
+        if let Some(response) = &response {
+            mismatches.extend(
+                checks::check(&case.expect, response, &variables, detail)
+                    .unwrap_or_else(|unknown| vec![no_value(&unknown)]),
+            );
+            for (name, capture) in &case.capture {
+                match checks::captured(capture, response, &client) {
+                    Some(value) => drop(variables.insert(name.clone(), value)),
+                    None => mismatches.push(Mismatch::new(format!("the response has nothing for `${{{name}}}`"))),
+                }
+            }
+            if let Some((shape, reference)) = reference.filter(|_| case.compare)
+                && let Some(Some(expected)) = reference.responses.get(number)
+            {
+                mismatches.extend(checks::difference(shape, expected, response, detail));
+            }
+        }
+        if !mismatches.is_empty() {
+            let status = response.as_ref().map(|response| response.status);
+            result.failed.push(FailedCase { number, status, mismatches, transcript });
+        }
+        result.responses.push(response);
+    }
+    result
+}
+
+/// The request and the response, line by line.
+fn transcript(request: &TestRequest, response: Option<&TestResponse>) -> Vec<String> {
+    let mut text = format!("{} {}\n", request.method, request.target);
+    let add = |text: &mut String, headers: &[(String, String)], body: &[u8]| {
+        headers.iter().for_each(|(name, value)| *text += &format!("{name}: {value}\n"));
+        *text += &format!("\n{}\n", String::from_utf8_lossy(body));
+    };
+    add(&mut text, &request.headers, &request.body);
+    let mut lines = vec!["sent".to_owned()];
+    lines.extend(diff::beginning(text.trim_end(), Detail::Whole));
+    if let Some(response) = response {
+        let mut text = format!("{}\n", response.status);
+        add(&mut text, &response.headers, &response.body);
+        lines.push("received".to_owned());
+        lines.extend(diff::beginning(text.trim_end(), Detail::Whole));
+    }
+    lines
+}
+
+fn no_value(variable: &str) -> Mismatch {
+    Mismatch::new(format!("`${{{variable}}}` has no value: the case that captures it failed"))
+}
+
+impl Case {
+    /// The request, with variables replaced by their values.
+    fn request(&self, number: usize, script: &Script, variables: &Variables) -> Result<TestRequest, String> {
+        let target = variables::filled(&self.target, variables, percent_encoded)?;
+        let mut headers = vec![("traceparent".to_owned(), traceparent(script.source.name(), number))];
+        let mut own_headers = Vec::new();
+        for (name, value) in &self.headers {
+            own_headers.push((name.clone(), variables::plain(value, variables)?));
+        }
+        let (kind, body) = match &self.body {
+            Body::Nothing => (None, String::new()),
+            Body::Text(text) => (None, variables::plain(text, variables)?),
+            Body::Json(value) => (Some("application/json"), variables::json(value, variables)?.to_string()),
+            Body::Form(fields) => {
+                let field = |(name, value): (&String, &String)| {
+                    let value = variables::plain(value, variables)?;
+                    Ok(format!("{}={}", percent_encoded(name), percent_encoded(&value)))
+                };
+                let fields = fields.iter().map(field).collect::<Result<Vec<_>, String>>()?;
+                (Some("application/x-www-form-urlencoded"), fields.join("&"))
+            }
+        };
+        headers.extend(kind.map(|kind| ("content-type".to_owned(), kind.to_owned())));
+        headers.retain(|(name, _)| !own_headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
+        headers.extend(own_headers);
+        Ok(TestRequest { method: self.method.clone(), target, headers, body: body.into_bytes() })
+    }
+}
+
+/// The `traceparent` of a case. It is the same in every run, as a deterministic clock and deterministic randomness follow from it. Only the
+/// name of the file counts: its path as it is shown depends on the working directory.
+fn traceparent(file: &str, number: usize) -> String {
+    let file = file.rsplit('/').next().unwrap_or(file);
+    // FNV-1a.
+    let hash = file
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let number = number as u64 + 1;
+    format!("00-{hash:016x}{number:016x}-{number:016x}-01")
+}
+
+/// Encodes everything but unreserved characters (RFC 3986, section 2.3).
+fn percent_encoded(text: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encoded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_has_the_same_trace_in_every_working_directory() {
+        assert_eq!(traceparent("tests/shop.toml", 3), traceparent("/home/ada/shop/tests/shop.toml", 3));
+        assert_ne!(traceparent("tests/shop.toml", 3), traceparent("tests/shop.toml", 4));
+        assert_ne!(traceparent("tests/shop.toml", 3), traceparent("tests/cart.toml", 3));
+    }
+}

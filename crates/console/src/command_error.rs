@@ -1,0 +1,76 @@
+//! Why a command failed: what is printed, and the exit code.
+
+use isomer_manifest::{Diagnostic, Hinted, Renderer, SourceFile};
+
+/// The exit code of a failure.
+pub const FAILED: u8 = 1;
+
+/// The exit code of a process that a second signal ended at once, as shells report Ctrl-C (128 + SIGINT).
+pub const INTERRUPTED: u8 = 130;
+
+/// The exit code of a wrong command line or manifest. clap uses the same.
+const USAGE: u8 = 2;
+
+/// Why a command failed.
+pub enum CommandError {
+    /// A chain of causes, with hints in it.
+    Failed(anyhow::Error),
+    /// The command line is wrong.
+    Usage(anyhow::Error),
+    /// The manifest (or the plan made from it) is wrong; each finding has its place.
+    Manifest(Vec<Diagnostic>),
+    /// Something that the manifest names did not work. The manifest itself may be right.
+    Located(Vec<Diagnostic>),
+    /// The error of another process of this program.
+    Rendered {
+        /// The message, rendered by that process.
+        text: String,
+        /// Its exit code.
+        code: u8,
+    },
+    /// An exit code without a message: a guest's own, or that of an interrupted process.
+    ExitCode(u8),
+}
+
+impl CommandError {
+    /// Findings about the manifest `source`.
+    pub fn manifest(findings: Vec<Diagnostic>, source: &SourceFile) -> Self {
+        Self::Manifest(findings.into_iter().map(|finding| finding.in_source(source)).collect())
+    }
+
+    /// An error with hints that say how to fix it.
+    pub fn hinted<E>(error: E, hints: impl IntoIterator<Item = impl Into<String>>) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let mut hints = hints.into_iter();
+        match hints.next() {
+            None => Self::Failed(error.into()),
+            Some(first) => Self::Failed(hints.fold(Hinted::new(error, first), Hinted::hint).into()),
+        }
+    }
+
+    /// A wrong command line, with a hint that says what to write.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let message: anyhow::Error = anyhow::anyhow!(message.into());
+        Self::Usage(Hinted::new(message.into_boxed_dyn_error(), hint.into()).into())
+    }
+
+    /// The message for people, and the exit code.
+    pub fn render(&self, renderer: &Renderer) -> (String, u8) {
+        match self {
+            Self::Failed(error) => (renderer.error(error.as_ref()), FAILED),
+            Self::Usage(error) => (renderer.error(error.as_ref()), USAGE),
+            Self::Manifest(findings) => (renderer.diagnostics(findings), USAGE),
+            Self::Located(findings) => (renderer.diagnostics(findings), FAILED),
+            Self::Rendered { text, code } => (text.clone(), *code),
+            Self::ExitCode(code) => (String::new(), *code),
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for CommandError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}

@@ -1,0 +1,183 @@
+//! The terminal: messages, progress and questions on standard error, results on standard output.
+
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use isomer_manifest::Renderer;
+
+use crate::command_error::{CommandError, FAILED};
+
+/// How often a spinner moves.
+const SPIN_EVERY: Duration = Duration::from_millis(80);
+
+/// Standard error, where messages for people go.
+#[derive(Clone, Copy)]
+pub struct Console {
+    colour: bool,
+    terminal: bool,
+}
+
+impl Console {
+    /// Looks at standard error and the environment to decide on colours and progress.
+    pub fn open() -> Self {
+        let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+        Self { colour, terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// Returns whether messages may have colours.
+    pub fn colour(&self) -> bool {
+        self.colour
+    }
+
+    /// Returns whether standard output may have colours.
+    pub fn stdout_colour(&self) -> bool {
+        anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+    }
+
+    /// The renderer of diagnostics and errors.
+    pub fn renderer(&self) -> Renderer {
+        Renderer::new(self.colour)
+    }
+
+    /// Prints a message, with a newline if it has none. Errors (a closed pipe) are ignored.
+    pub fn message(&self, text: &str) {
+        let mut out = anstream::stderr().lock();
+        let _ = out.write_all(text.as_bytes());
+        if !text.ends_with('\n') {
+            let _ = out.write_all(b"\n");
+        }
+    }
+
+    /// Prints why a command failed and returns its exit code.
+    pub fn report(&self, error: &CommandError) -> ExitCode {
+        let (text, code) = error.render(&self.renderer());
+        if !text.is_empty() {
+            self.message(&text);
+        }
+        ExitCode::from(code)
+    }
+
+    /// A line that shows the current step, removed when the returned value is dropped. Shows nothing without a terminal.
+    pub fn progress(&self) -> Progress {
+        if !self.terminal {
+            return Progress(None);
+        }
+        let bar = ProgressBar::new_spinner();
+        let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(SPIN_EVERY);
+        Progress(Some(bar))
+    }
+
+    /// A progress bar for an upload of `bytes`. Shows nothing without a terminal or without bytes to send.
+    pub fn upload(&self, bytes: u64) -> Upload {
+        if !self.terminal || bytes == 0 {
+            return Upload(None);
+        }
+        let bar = ProgressBar::new(bytes);
+        let style = ProgressStyle::with_template("uploading {bar:30.cyan} {binary_bytes} of {binary_total_bytes}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Upload(Some(Arc::new(Bar(bar))))
+    }
+
+    /// Returns whether there is a terminal on which a question can be answered.
+    pub fn is_interactive(&self) -> bool {
+        self.terminal && std::io::stdin().is_terminal()
+    }
+
+    /// Asks a question that is answered with yes or no. Returns `None` without a terminal.
+    pub fn confirm(&self, question: &str) -> Option<bool> {
+        if !self.is_interactive() {
+            return None;
+        }
+        let mut out = anstream::stderr().lock();
+        let _ = write!(out, "{question} [y/N] ").and_then(|()| out.flush());
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        Some(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// Asks for confirmation before data is removed, unless `yes` (the flag `--yes`) is set. `command` is the command line with
+    /// that flag, for the hint.
+    ///
+    /// # Errors
+    /// If the answer is no, or if there is no terminal to ask on.
+    pub fn confirm_removal(&self, question: &str, yes: bool, command: &str) -> Result<(), CommandError> {
+        if yes {
+            return Ok(());
+        }
+        match self.confirm(question) {
+            Some(true) => Ok(()),
+            Some(false) => Err(CommandError::ExitCode(FAILED)),
+            None => Err(CommandError::usage("removing data must be confirmed, and there is no terminal", command)),
+        }
+    }
+}
+
+/// Prints a result on standard output. A closed pipe is no error: the reader has seen enough.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn print(text: &str) -> Result<(), CommandError> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The progress bar of an upload, removed when the last clone is dropped.
+#[derive(Clone)]
+pub struct Upload(Option<Arc<Bar>>);
+
+struct Bar(ProgressBar);
+
+impl Upload {
+    /// Counts `bytes` more as sent.
+    pub fn advance(&self, bytes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.0.inc(bytes);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A line that shows the current step, removed when dropped.
+pub struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// Shows `text` as the current step.
+    pub fn step(&self, text: impl Into<String>) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(text.into());
+        }
+    }
+
+    /// Prints a line above the current step.
+    pub fn line(&self, text: &str) {
+        match &self.0 {
+            Some(bar) => bar.println(text),
+            None => {
+                let _ = writeln!(anstream::stderr().lock(), "{text}");
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

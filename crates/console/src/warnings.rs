@@ -1,0 +1,47 @@
+//! Warnings of something that is done again and again: printed once until they change.
+
+use isomer_manifest::Diagnostic;
+
+use crate::console::Console;
+
+/// Prints warnings unless the same ones were printed last.
+#[derive(Debug, Default)]
+pub struct WarningPrinter {
+    printed: String,
+}
+
+impl WarningPrinter {
+    /// Prints `warnings`, which replace the previous ones, if they differ from them.
+    pub fn print(&mut self, console: &Console, warnings: &[Diagnostic]) {
+        if let Some(text) = self.changed(console.renderer().diagnostics(warnings), warnings.is_empty()) {
+            console.message(&text);
+        }
+    }
+
+    /// The text to print, if there is one that was not printed last.
+    fn changed(&mut self, text: String, is_empty: bool) -> Option<String> {
+        let text = if is_empty { String::new() } else { text };
+        if self.printed == text {
+            return None;
+        }
+        self.printed.clone_from(&text);
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_printed_again_only_after_it_has_changed() {
+        let mut printer = WarningPrinter::default();
+        let mut changed = |text: &str| printer.changed(text.to_owned(), text.is_empty());
+        assert_eq!(changed(""), None);
+        assert_eq!(changed("a").as_deref(), Some("a"));
+        assert_eq!(changed("a"), None);
+        assert_eq!(changed("b").as_deref(), Some("b"));
+        assert_eq!(changed(""), None);
+        assert_eq!(changed("b").as_deref(), Some("b"));
+    }
+}

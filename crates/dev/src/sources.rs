@@ -1,0 +1,82 @@
+//! What a revision is made from: which files are watched, and whether they have changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use isomer_manifest::{App, SecretSource};
+use isomer_project::{AppDir, Components};
+use isomer_toolchain::{Profile, WatchSet, watch_paths};
+
+/// All that a revision is made from. Equal snapshots make equal revisions.
+#[derive(PartialEq)]
+pub(crate) struct SourceSnapshot {
+    manifest: String,
+    app: App,
+    environment: BTreeMap<String, String>,
+    components: Components,
+    migrations: BTreeMap<PathBuf, Vec<u8>>,
+    files: BTreeMap<PathBuf, Option<Stamp>>,
+}
+
+/// The modification time and the size of a file.
+type Stamp = (Option<SystemTime>, u64);
+
+impl SourceSnapshot {
+    /// The sources of `app` as they are now, with its built components.
+    pub(crate) fn of(app: &AppDir, components: Components) -> Self {
+        Self {
+            manifest: app.source.text().to_owned(),
+            app: app.app.clone(),
+            environment: app.values.environment.clone(),
+            migrations: migrations(&app.app, &app.dir),
+            files: stamps(app),
+            components,
+        }
+    }
+
+    /// The snapshot without migrations: it differs from every one of an app that has some.
+    pub(crate) fn without_migrations(self) -> Self {
+        Self { migrations: BTreeMap::new(), ..self }
+    }
+}
+
+/// What is to be watched for an app, and after a failure.
+pub(crate) fn watch_set(app: &AppDir, profile: Profile, has_failed: bool) -> WatchSet {
+    let mut wanted = watch_paths(&app.app, &app.dir, profile);
+    if has_failed {
+        wanted.add_packages(&app.dir);
+    }
+    for file in app.values.files.iter().cloned().chain(files(app)) {
+        wanted.add(file);
+    }
+    wanted
+}
+
+/// Files that a revision reads when it is started, beside components and migrations: secrets, and certificate authorities of its hosts.
+fn files(app: &AppDir) -> impl Iterator<Item = PathBuf> + '_ {
+    let secrets = app.app.secrets.values().filter_map(|source| match source {
+        SecretSource::File(path) => Some(path),
+        SecretSource::Env(_) => None,
+    });
+    let hosts = app.app.components.values().flat_map(|component| &component.grants.http);
+    let authorities = hosts.filter_map(|host| host.value.authority.as_ref());
+    secrets.chain(authorities).map(|path| app.dir.join(path))
+}
+
+/// How these files are now. Secrets are not kept for this.
+fn stamps(app: &AppDir) -> BTreeMap<PathBuf, Option<Stamp>> {
+    let stamp = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.modified().ok(), found.len()));
+    files(app).map(|path| (path.clone(), stamp(&path))).collect()
+}
+
+/// The files of the folders of migrations. A file that cannot be read is reported when they are applied.
+pub(crate) fn migrations(app: &App, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let folders = app.sql.values().filter_map(|store| store.migrations.as_ref());
+    let files = folders.flat_map(|folder| std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten());
+    let is_migration = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sql")) && path.is_file()
+    };
+    let paths = files.map(|file| file.path()).filter(is_migration);
+    paths.filter_map(|path| Some((path.clone(), std::fs::read(&path).ok()?))).collect()
+}

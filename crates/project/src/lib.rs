@@ -1,0 +1,22 @@
+//! An app on this machine: its folder, its manifest, its built components, and values that come from outside of the manifest.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `app_dir` | finding, reading and building an app ([`AppDir`]) |
+//! | `wasm_file` | a component in a file without a manifest ([`WasmFile`]) |
+//! | `values` | config values and variables from flags, files and `.env` ([`ValueSources`], [`Values`]) |
+//! | `paths` | how paths are shown to people |
+//!
+//! The crate knows neither the engine nor the node: `isomer plan` and `isomer build` need nothing above it.
+
+#![forbid(unsafe_code)]
+
+mod app_dir;
+mod paths;
+mod values;
+mod wasm_file;
+
+pub use app_dir::{AppDir, Components, find_app_dir, is_component, read_components};
+pub use paths::shown;
+pub use values::{ENV_FILE, ValueSources, Values, toml_to_json};
+pub use wasm_file::{WasiVersion, WasmFile};

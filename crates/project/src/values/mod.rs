@@ -1,0 +1,454 @@
+//! Values of an app's config and secrets that come from outside of its manifest: flags, files, `.env`.
+//!
+//! Config: `--config` counts before `--config-file`, that before `--env-file` (or the app's `.env`), that before isomer.toml. The process's
+//! environment is no source: an app's `HOME` or `PATH` is not the user's. Secrets with `{ env = "NAME" }`: the process's environment counts before
+//! `--env-file` or `.env`.
+//!
+//! Files of variables have many things for many programs, so of those only keys are taken that a component has in its `config`. What a flag
+//! or a file of config names is meant: a key that no component has is an error, unless there is only one component.
+
+mod dotenv;
+mod manifest_text;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use isomer_console::CommandError;
+use isomer_manifest::{App, ComponentName, SourceFile, is_environment_name};
+
+use crate::paths::shown;
+use manifest_text::{Chosen, with_values};
+
+/// The file of variables that is read without being named.
+pub const ENV_FILE: &str = ".env";
+
+/// The largest file of values that is read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Where values come from besides the manifest, as flags name them.
+#[derive(Debug, Clone, Default)]
+pub struct ValueSources {
+    /// `KEY=VALUE` or `COMPONENT.KEY=VALUE`, each from a `--config`. A later one replaces an earlier one.
+    pub config: Vec<String>,
+    /// Files of config values: TOML, JSON or variables. A later one replaces an earlier one.
+    pub config_files: Vec<PathBuf>,
+    /// Files of variables, read instead of the app's `.env`. A later one replaces an earlier one.
+    pub env_files: Vec<PathBuf>,
+}
+
+/// A file of variables, and what it sets.
+type FileVariables = (PathBuf, BTreeMap<String, String>);
+
+/// What the flags and files say for an app.
+#[derive(Debug, Default)]
+pub struct Values {
+    /// Config values that differ from the manifest's, by component and key.
+    pub config: BTreeMap<(ComponentName, String), String>,
+    /// Variables for secrets.
+    pub environment: BTreeMap<String, String>,
+    /// Files that were read, or would have been.
+    pub files: Vec<PathBuf>,
+    /// Config keys whose values a file of variables has, as `COMPONENT.KEY`, and which file.
+    pub from_variables: Vec<(String, PathBuf)>,
+}
+
+/// A value as it is given: for one component, or for all that have the key.
+#[derive(Debug, PartialEq, Eq)]
+struct Given {
+    component: Option<String>,
+    key: String,
+    value: String,
+}
+
+impl Values {
+    /// Gives the app its values.
+    pub fn apply(&self, app: &mut App) {
+        for ((component, key), value) in &self.config {
+            if let Some(component) = app.components.get_mut(component) {
+                component.grants.config.insert(key.clone(), value.clone());
+            }
+        }
+    }
+
+    /// The manifest's text for others, with these values in it.
+    pub fn manifest(&self, source: &SourceFile) -> anyhow::Result<String> {
+        if self.config.is_empty() {
+            return Ok(source.text().to_owned());
+        }
+        Ok(with_values(source.text(), &self.config)?)
+    }
+}
+
+impl ValueSources {
+    /// The values for an app, which lies in this folder.
+    pub fn read(&self, dir: &Path, app: &App) -> Result<Values, CommandError> {
+        let mut values = Values::default();
+        let mut chosen = Chosen::new();
+        let mut of_variables = BTreeMap::new();
+        for (path, variables) in self.variables(Some(dir), &mut values.files)? {
+            for (name, component) in &app.components {
+                for key in component.grants.config.keys().filter(|key| variables.contains_key(*key)) {
+                    let place = (name.clone(), key.clone());
+                    of_variables.insert(place.clone(), (variables[key].clone(), path.clone()));
+                    chosen.insert(place, variables[key].clone());
+                }
+            }
+            values.environment.extend(variables);
+        }
+        for path in &self.config_files {
+            values.files.push(absolute(path));
+            for given in read_config(path)? {
+                choose(given, app, &mut chosen)?;
+            }
+        }
+        for text in &self.config {
+            choose(Given::parse(text)?, app, &mut chosen)?;
+        }
+        // Some may have another value by now: a flag counts before a file of variables.
+        of_variables.retain(|place, (value, _)| chosen.get(place) == Some(&*value));
+        let named = of_variables.into_iter().map(|((component, key), (_, path))| (format!("{component}.{key}"), path));
+        values.from_variables = named.collect();
+        chosen.retain(|(component, key), value| app.components[component].grants.config.get(key) != Some(value));
+        values.config = chosen;
+        Ok(values)
+    }
+
+    /// The values for an app that is a component without a manifest: all that is named, as [`ValueSources::for_file`].
+    pub fn read_for_component(&self, app: &App) -> Result<Values, CommandError> {
+        let component = app.components.keys().next().expect("it has the one component");
+        let config = self.for_file()?.into_iter().map(|(key, value)| ((component.clone(), key), value)).collect();
+        let files = self.env_files.iter().chain(&self.config_files).map(|path| absolute(path)).collect();
+        Ok(Values { config, files, ..Values::default() })
+    }
+
+    /// The values for a component without a manifest: all of them.
+    pub fn for_file(&self) -> Result<BTreeMap<String, String>, CommandError> {
+        let mut values = BTreeMap::new();
+        for (_, variables) in self.variables(None, &mut Vec::new())? {
+            values.extend(variables);
+        }
+        let of_files = self.config_files.iter().map(|path| read_config(path)).collect::<Result<Vec<_>, _>>()?;
+        let of_flags = self.config.iter().map(|text| Given::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        for Given { component, key, value } in of_files.into_iter().flatten().chain(of_flags) {
+            if let Some(component) = component {
+                return Err(CommandError::usage(
+                    format!("`{component}.{key}` names a component, and there is only one, without a name"),
+                    format!("write `{key}={value}`"),
+                ));
+            }
+            values.insert(key, value);
+        }
+        Ok(values)
+    }
+
+    /// The one value of `--config` that is no `K=V`: with `--group` it is the node file.
+    pub fn take_node_file(&mut self) -> Option<PathBuf> {
+        let at = self.config.iter().position(|text| Given::parse(text).is_err() && !text.contains('='))?;
+        Some(self.config.remove(at).into())
+    }
+
+    /// The flags, for another process of this program.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        for text in &self.config {
+            arguments.extend(["--config".into(), text.into()]);
+        }
+        for (flag, files) in [("--config-file", &self.config_files), ("--env-file", &self.env_files)] {
+            for file in files {
+                arguments.extend([flag.into(), file.into()]);
+            }
+        }
+        arguments
+    }
+
+    /// The variables of each file, those that count later after the others.
+    fn variables(&self, dir: Option<&Path>, files: &mut Vec<PathBuf>) -> Result<Vec<FileVariables>, CommandError> {
+        if !self.env_files.is_empty() {
+            files.extend(self.env_files.iter().map(|path| absolute(path)));
+            return self
+                .env_files
+                .iter()
+                .map(|path| Ok((path.clone(), parse_variables(path, &read(path)?)?)))
+                .collect();
+        }
+        let Some(own) = dir.map(|dir| dir.join(ENV_FILE)) else { return Ok(Vec::new()) };
+        files.push(own.clone());
+        // A folder of this name is not ours.
+        if !own.is_file() {
+            return Ok(Vec::new());
+        }
+        let variables = parse_variables(&own, &read(&own)?)?;
+        Ok(vec![(own, variables)])
+    }
+}
+
+impl Given {
+    fn parse(text: &str) -> Result<Self, CommandError> {
+        let hint = "write `--config KEY=VALUE`, or `--config COMPONENT.KEY=VALUE` for one component; a file of values is `--config-file FILE`";
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(CommandError::usage(format!("`--config {text}` gives no value"), hint));
+        };
+        let (component, key) = match name.split_once('.') {
+            Some((component, key)) => (Some(component.to_owned()), key),
+            None => (None, name),
+        };
+        Self::checked(component, key, value.to_owned()).map_err(|problem| CommandError::usage(problem, hint))
+    }
+
+    fn checked(component: Option<String>, key: &str, value: String) -> Result<Self, String> {
+        if !is_environment_name(key) {
+            return Err(format!("`{key}` is no config key: letters, digits and `_`, not beginning with a digit"));
+        }
+        if value.contains('\0') {
+            return Err(format!("the value of `{key}` has a NUL character"));
+        }
+        Ok(Self { component, key: key.to_owned(), value })
+    }
+}
+
+/// Gives the value to those that it is for.
+fn choose(given: Given, app: &App, chosen: &mut Chosen) -> Result<(), CommandError> {
+    let Given { component, key, value } = given;
+    if let Some(component) = component {
+        let known = app.components.keys().find(|name| name.as_str() == component);
+        let known = known.ok_or_else(|| {
+            let names: Vec<&str> = app.components.keys().map(ComponentName::as_str).collect();
+            CommandError::usage(
+                format!("`{component}.{key}` names a component that the app does not have"),
+                format!("its components are: {}", names.join(", ")),
+            )
+        })?;
+        chosen.insert((known.clone(), key), value);
+        return Ok(());
+    }
+    let has_key = |name: &&ComponentName| app.components[*name].grants.config.contains_key(&key);
+    let mut takers: Vec<&ComponentName> = app.components.keys().filter(has_key).collect();
+    if takers.is_empty() && app.components.len() == 1 {
+        takers.extend(app.components.keys());
+    }
+    if takers.is_empty() {
+        let example = app.components.keys().next().map_or("COMPONENT", ComponentName::as_str);
+        return Err(CommandError::usage(
+            format!("no component has `{key}` in its `config`"),
+            format!(
+                "name the component: `{example}.{key}=…`, or write it into isomer.toml: grants.config.{key} = \"…\""
+            ),
+        ));
+    }
+    for taker in takers {
+        chosen.insert((taker.clone(), key.clone()), value.clone());
+    }
+    Ok(())
+}
+
+/// The values of a file of config.
+fn read_config(path: &Path) -> Result<Vec<Given>, CommandError> {
+    let text = read(path)?;
+    let invalid = |problem: String| {
+        CommandError::usage(
+            format!("`{}` is no file of config: {problem}", shown(path)),
+            "write `KEY = \"VALUE\"` lines, and a table `[COMPONENT]` for what is one component's own",
+        )
+    };
+    let is_variables = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ENV_FILE));
+    let table: serde_json::Value = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?,
+        Some("env") => serde_json::to_value(parse_variables(path, &text)?)?,
+        _ if is_variables => serde_json::to_value(parse_variables(path, &text)?)?,
+        _ => {
+            let table: toml::Table = text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+            toml_to_json(&toml::Value::Table(table))
+        }
+    };
+    let serde_json::Value::Object(table) = table else { return Err(invalid("it is no object".to_owned())) };
+    let mut given = Vec::new();
+    for (name, value) in table {
+        let serde_json::Value::Object(own) = value else {
+            let value = plain(&name, &value).map_err(&invalid)?;
+            given.push(Given::checked(None, &name, value).map_err(&invalid)?);
+            continue;
+        };
+        for (key, value) in own {
+            let value = plain(&key, &value).map_err(&invalid)?;
+            given.push(Given::checked(Some(name.clone()), &key, value).map_err(&invalid)?);
+        }
+    }
+    Ok(given)
+}
+
+/// A value of TOML as JSON. Dates and times, which JSON lacks, become strings.
+pub fn toml_to_json(value: &toml::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        toml::Value::String(text) => Value::from(text.as_str()),
+        toml::Value::Integer(number) => Value::from(*number),
+        toml::Value::Float(number) => Value::from(*number),
+        toml::Value::Boolean(truth) => Value::from(*truth),
+        toml::Value::Datetime(time) => Value::from(time.to_string()),
+        toml::Value::Array(items) => items.iter().map(toml_to_json).collect(),
+        toml::Value::Table(fields) => fields.iter().map(|(key, value)| (key.clone(), toml_to_json(value))).collect(),
+    }
+}
+
+/// Config values are texts: of others, those that have one way to be written.
+fn plain(key: &str, value: &serde_json::Value) -> Result<String, String> {
+    match value {
+        serde_json::Value::String(text) => Ok(text.clone()),
+        serde_json::Value::Number(number) => Ok(number.to_string()),
+        serde_json::Value::Bool(is) => Ok(is.to_string()),
+        _ => Err(format!("`{key}` is no text, number or truth value")),
+    }
+}
+
+fn parse_variables(path: &Path, text: &str) -> Result<BTreeMap<String, String>, CommandError> {
+    dotenv::parse(text).map_err(|error| {
+        CommandError::usage(
+            format!("`{}`, {error}", shown(path)),
+            "lines are `NAME=VALUE`; quote a value with blanks at its ends, `#` or several lines",
+        )
+    })
+}
+
+fn read(path: &Path) -> Result<String, CommandError> {
+    let unreadable = |error| {
+        CommandError::Usage(
+            anyhow::Error::new(error).context(format!("cannot read the file of values `{}`", shown(path))),
+        )
+    };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+        let hint = "name a file of values, or a smaller one";
+        return Err(CommandError::usage(format!("`{}` has more than {FILE_BYTES_MAX} bytes", shown(path)), hint));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "[app]\nname = \"a\"\nversion = \"1.0.0\"\n\
+        [components.one]\nwasm = \"1.wasm\"\ngrants.config = { LEVEL = \"manifest\", OWN = \"1\" }\n\
+        [components.two]\nwasm = \"2.wasm\"\ngrants.config = { LEVEL = \"manifest\" }\n";
+
+    struct Case {
+        dir: tempfile::TempDir,
+        flags: ValueSources,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            Self { dir: tempfile::tempdir().expect("a folder"), flags: ValueSources::default() }
+        }
+
+        fn file(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.dir.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        }
+
+        fn values(&self) -> Result<(App, Values), CommandError> {
+            let source = SourceFile::new("isomer.toml", MANIFEST);
+            let app = isomer_manifest::parse(&source).unwrap_or_else(|found| panic!("{found:?}")).app;
+            let values = self.flags.read(self.dir.path(), &app)?;
+            let mut changed = app;
+            values.apply(&mut changed);
+            let text = values.manifest(&source)?;
+            let written = isomer_manifest::parse(&SourceFile::new("isomer.toml", text));
+            assert_eq!(written.unwrap_or_else(|found| panic!("{found:?}")).app, changed);
+            Ok((changed, values))
+        }
+
+        fn environment(&self) -> BTreeMap<String, String> {
+            self.values().unwrap_or_else(|fail| panic!("{}", said(&fail))).1.environment
+        }
+
+        fn of(&self, component: &str, key: &str) -> String {
+            let (app, _) = self.values().unwrap_or_else(|fail| panic!("{}", said(&fail)));
+            app.components[component].grants.config.get(key).cloned().unwrap_or_default()
+        }
+    }
+
+    fn said(fail: &CommandError) -> String {
+        fail.render(&isomer_manifest::Renderer::plain()).0
+    }
+
+    #[test]
+    fn each_source_counts_before_those_below_it() {
+        let mut case = Case::new();
+        assert_eq!(case.of("one", "LEVEL"), "manifest");
+        case.file(".env", "LEVEL=dotenv\nTOKEN=t\nUNKNOWN=x\n");
+        assert_eq!((case.of("one", "LEVEL"), case.of("two", "LEVEL")), ("dotenv".to_owned(), "dotenv".to_owned()));
+        assert_eq!(case.of("one", "UNKNOWN"), "", "what no component has goes to none");
+        assert_eq!(case.environment()["TOKEN"], "t");
+        case.flags.env_files = vec![case.file("first.env", "LEVEL=1\n"), case.file("second.env", "LEVEL=2\n")];
+        assert_eq!(case.of("one", "LEVEL"), "2");
+        assert!(!case.environment().contains_key("TOKEN"), "`.env` is not read then");
+        case.flags.config_files = vec![case.file("values.toml", "LEVEL = 3\n[two]\nLEVEL = \"own\"\n")];
+        assert_eq!((case.of("one", "LEVEL"), case.of("two", "LEVEL")), ("3".to_owned(), "own".to_owned()));
+        case.flags.config_files.push(case.file("values.json", "{\"one\": {\"LEVEL\": true}}"));
+        assert_eq!((case.of("one", "LEVEL"), case.of("two", "LEVEL")), ("true".to_owned(), "own".to_owned()));
+        case.flags.config = vec!["LEVEL=flag".to_owned(), "two.NEW=a=b".to_owned()];
+        assert_eq!((case.of("one", "LEVEL"), case.of("two", "LEVEL")), ("flag".to_owned(), "flag".to_owned()));
+        assert_eq!((case.of("two", "NEW"), case.of("one", "NEW")), ("a=b".to_owned(), String::new()));
+        assert_eq!(case.of("one", "OWN"), "1");
+    }
+
+    #[test]
+    fn a_value_is_said_to_come_from_the_file_that_it_comes_from() {
+        let mut case = Case::new();
+        case.flags.env_files = vec![case.file("first.env", "LEVEL=1\nOWN=2\n"), case.file("second.env", "LEVEL=2\n")];
+        case.flags.config = vec!["two.LEVEL=flag".to_owned()];
+        let values = case.values().unwrap_or_else(|fail| panic!("{}", said(&fail))).1;
+        let of = |file: usize| case.flags.env_files[file].clone();
+        assert_eq!(values.from_variables, [("one.LEVEL".to_owned(), of(1)), ("one.OWN".to_owned(), of(0))]);
+    }
+
+    #[test]
+    fn a_component_without_a_manifest_has_all_that_is_named() {
+        let mut case = Case::new();
+        let app = App::single(Path::new("hello.wasm"), isomer_manifest::Grants::default());
+        case.flags.env_files = vec![case.file("own.env", "A=1\nB=2\n")];
+        case.flags.config_files = vec![case.file("values.toml", "B = 3\nDAY = 2026-01-01\n")];
+        let values = case.flags.read_for_component(&app).unwrap_or_else(|fail| panic!("{}", said(&fail)));
+        let config: Vec<_> = values.config.iter().map(|((_, key), value)| format!("{key}={value}")).collect();
+        assert_eq!(config, ["A=1", "B=3", "DAY=2026-01-01"]);
+        assert_eq!(values.files.len(), 2);
+    }
+
+    #[test]
+    fn what_is_meant_for_nobody_is_refused() {
+        for (flag, problem) in [
+            ("TYPO=1", "no component has `TYPO`"),
+            ("three.LEVEL=1", "`three.LEVEL` names a component"),
+            ("LEVEL", "gives no value"),
+            ("A-B=1", "is no config key"),
+        ] {
+            let mut case = Case::new();
+            case.flags.config = vec![flag.to_owned()];
+            let said = said(&case.values().err().unwrap_or(CommandError::ExitCode(0)));
+            assert!(said.contains(problem), "{flag}: {said}");
+        }
+        let mut case = Case::new();
+        case.file(".env", "A=1\nnonsense\n");
+        assert!(said(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("line 2"));
+        case.flags.env_files = vec![case.dir.path().join("missing.env")];
+        assert!(said(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("missing.env"));
+        case.flags.env_files = Vec::new();
+        case.flags.config_files = vec![case.file("list.toml", "LEVEL = [1]\n")];
+        std::fs::remove_file(case.dir.path().join(".env")).expect("removed");
+        assert!(said(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("`LEVEL` is no text"));
+    }
+
+    #[test]
+    fn a_node_file_is_told_from_a_value() {
+        let mut flags =
+            ValueSources { config: vec!["A=1".to_owned(), "node.toml".to_owned()], ..ValueSources::default() };
+        assert_eq!(flags.take_node_file(), Some("node.toml".into()));
+        assert_eq!((flags.take_node_file(), flags.config), (None, vec!["A=1".to_owned()]));
+    }
+}

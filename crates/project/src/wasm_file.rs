@@ -1,0 +1,112 @@
+//! A component in a file of its own, without a manifest: what it is, and which command is for it.
+
+use std::path::{Path, PathBuf};
+
+use isomer_console::CommandError;
+use isomer_manifest::Hinted;
+use isomer_plan::ComponentType;
+
+/// A version of WASI that a component is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WasiVersion {
+    /// WASI 0.2.
+    P2,
+    /// WASI 0.3.
+    P3,
+}
+
+/// A file that holds a component.
+pub struct WasmFile {
+    /// The file's path, as it was given.
+    pub path: PathBuf,
+    /// The component.
+    pub bytes: Vec<u8>,
+    kind: Kind,
+}
+
+/// What a component is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Command(WasiVersion),
+    Http,
+    Library,
+}
+
+impl WasmFile {
+    /// Reads the file; what is no component is refused, saying what it is instead.
+    pub fn open(path: &Path) -> Result<Self, CommandError> {
+        let cannot_read = |source: std::io::Error| {
+            let error = anyhow::Error::new(source).context(format!("cannot read `{}`", path.display()));
+            CommandError::Usage(error)
+        };
+        let bytes = std::fs::read(path).map_err(cannot_read)?;
+        let ty = isomer_seam::component_type(&bytes).map_err(|error| {
+            let hint = error.hint();
+            let named = NotAComponent { path: path.to_owned(), source: error };
+            match hint {
+                Some(hint) => CommandError::Usage(Hinted::new(named, hint).into()),
+                None => CommandError::Usage(named.into()),
+            }
+        })?;
+        Ok(Self { path: path.to_owned(), bytes, kind: kind(&ty) })
+    }
+
+    /// The generation of the command that it is.
+    pub fn command(&self) -> Result<WasiVersion, CommandError> {
+        let file = self.path.display();
+        match self.kind {
+            Kind::Command(generation) => Ok(generation),
+            Kind::Http => Err(CommandError::usage(
+                format!("`{file}` answers HTTP requests; it is no command"),
+                format!("isomer run {file}"),
+            )),
+            Kind::Library => Err(CommandError::usage(
+                format!("`{file}` is no command: it does not export `wasi:cli/run`"),
+                "components that only export interfaces run as part of an app: see `isomer new`",
+            )),
+        }
+    }
+
+    /// Refuses what has no HTTP handler.
+    pub fn check_http(&self) -> Result<(), CommandError> {
+        let file = self.path.display();
+        match self.kind {
+            Kind::Http => Ok(()),
+            Kind::Command(_) => Err(CommandError::usage(
+                format!("`{file}` is a command; it does not answer HTTP requests"),
+                format!("isomer exec {file}"),
+            )),
+            Kind::Library => Err(CommandError::usage(
+                format!(
+                    "`{file}` does not answer HTTP requests: it exports neither `wasi:http/handler` nor `wasi:http/incoming-handler`"
+                ),
+                "components that only export interfaces run as part of an app: see `isomer new`",
+            )),
+        }
+    }
+}
+
+/// A file that is something else.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot run `{}`", path.display())]
+struct NotAComponent {
+    path: PathBuf,
+    source: isomer_seam::SeamError,
+}
+
+fn kind(ty: &ComponentType) -> Kind {
+    let exports = |path: &str, minor: u64| {
+        ty.exports.keys().any(|id| {
+            id.path() == path && id.version.as_ref().is_some_and(|version| version.major == 0 && version.minor == minor)
+        })
+    };
+    if exports("wasi:http/handler", 3) || exports("wasi:http/incoming-handler", 2) {
+        Kind::Http
+    } else if exports("wasi:cli/run", 3) {
+        Kind::Command(WasiVersion::P3)
+    } else if exports("wasi:cli/run", 2) {
+        Kind::Command(WasiVersion::P2)
+    } else {
+        Kind::Library
+    }
+}

@@ -1,0 +1,240 @@
+//! What every kind of serving needs: options, a log, the console, and the messages about its state.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use isomer_capabilities::outbound::OutboundNetwork;
+use isomer_console::{CommandError, Console, print};
+use isomer_manifest::SourceFile;
+use isomer_node::Step;
+use isomer_observe::{Format, Log};
+use isomer_plan::Plan;
+use isomer_project::AppDir;
+use isomer_supervisor::ReadyMember;
+use isomer_telemetry::Levels;
+use serde_json::{Value, json};
+
+use crate::{network, service_manager};
+
+/// How an app is served.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// The app's shape.
+    pub shape: String,
+    /// The address of the front door.
+    pub listen: SocketAddr,
+    /// The data directory; `None` for `.isomer` in the app's folder.
+    pub data: Option<PathBuf>,
+    /// Whether a line of JSON on standard output reports that the app is ready, and the log is JSON.
+    pub json: bool,
+    /// Whether every request is logged.
+    pub access_log: bool,
+    /// The levels of the platform's own log.
+    pub log_levels: Levels,
+    /// How long running requests may take after the signal to stop.
+    pub grace: Duration,
+    /// Set if the process serves a test.
+    pub test_mode: Option<TestMode>,
+}
+
+/// How an app is served for `isomer test`.
+#[derive(Debug, Clone, Default)]
+pub struct TestMode {
+    /// The folder of compiled code.
+    pub code: PathBuf,
+    /// Whether clock and randomness follow from the request and the component.
+    pub deterministic: bool,
+    /// A folder with files of secrets, named like them, which replace those of the manifest.
+    pub secrets: Option<PathBuf>,
+    /// The addresses to which requests to some hosts are sent, by host.
+    pub stubs: BTreeMap<String, SocketAddr>,
+}
+
+impl ServeOptions {
+    /// The data directory for `app`.
+    pub fn data_dir(&self, app: &AppDir) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| app.dir.join(AppDir::OWN_DIR))
+    }
+}
+
+/// What a process that serves has: its options, its log, the console, the network.
+pub struct ServeContext {
+    /// Standard error.
+    pub console: Console,
+    /// The log of the process and of the app.
+    pub log: Log,
+    /// How long running requests may take after the signal to stop.
+    pub grace: Duration,
+    /// Set if the process serves a test.
+    pub test_mode: Option<TestMode>,
+    /// What outgoing requests are sent through.
+    pub network: OutboundNetwork,
+    /// Whether call stacks name lines of sources.
+    pub source_lines: bool,
+    json: bool,
+}
+
+impl ServeContext {
+    /// Starts the log and reads the network's certificate authorities.
+    ///
+    /// # Errors
+    /// If the log cannot be started.
+    pub fn new(options: &ServeOptions, console: Console) -> Result<Self, CommandError> {
+        let format = if options.json { Format::Json } else { Format::Text { colour: console.colour() } };
+        let log = Log::start(std::io::stderr(), format, options.access_log).context("cannot start the log")?;
+        let log = log.with_levels(options.log_levels.clone());
+        isomer_observe::listen_to_events(log.clone());
+        let stubs = options.test_mode.as_ref().map(|test| test.stubs.clone()).unwrap_or_default();
+        let network = network::from_environment(|warning| console.message(&console.renderer().diagnostic(&warning)));
+        Ok(Self {
+            console,
+            log,
+            grace: options.grace,
+            test_mode: options.test_mode.clone(),
+            network: network.with_stubs(stubs),
+            source_lines: false,
+            json: options.json,
+        })
+    }
+
+    /// Whether clock and randomness follow from the request and the component.
+    pub fn is_deterministic(&self) -> bool {
+        self.test_mode.as_ref().is_some_and(|test| test.deterministic)
+    }
+
+    /// Reports that the app is ready at `url`, to people or programs and to the service manager. `members` are its processes if there are
+    /// several.
+    ///
+    /// # Errors
+    /// If standard output cannot be written to.
+    pub fn report_ready(
+        &self,
+        plan: &Plan,
+        url: &str,
+        members: &[ReadyMember<'_>],
+        began: Instant,
+    ) -> Result<(), CommandError> {
+        let took = began.elapsed();
+        notify_ready(url);
+        if self.json || self.test_mode.is_some() {
+            let mut line = event("ready", plan, url, took);
+            if !members.is_empty() {
+                let member = |it: &ReadyMember<'_>| json!({ "group": it.name, "pid": it.pid });
+                line["processes"] = members.iter().map(member).collect();
+            }
+            return print(&format!("{line}\n"));
+        }
+        let shown = |member: &ReadyMember<'_>| match member.pid {
+            Some(pid) => format!("{} (process {pid})", member.name),
+            None => member.name.to_owned(),
+        };
+        let processes = match members {
+            [] => String::new(),
+            all => format!(", in {} processes: {}", all.len(), all.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        };
+        let (Plan { app, version, .. }, took_ms) = (plan, milliseconds(took));
+        self.console
+            .message(&format!("{app} {version} serves at {url}{processes}  ({took_ms:.0} ms; Ctrl-C stops it)"));
+        Ok(())
+    }
+
+    /// Reports that a new revision has taken over.
+    ///
+    /// # Errors
+    /// If standard output cannot be written to.
+    pub fn report_replaced(&self, plan: &Plan, url: &str, began: Instant) -> Result<(), CommandError> {
+        let took = began.elapsed();
+        if self.json {
+            return print(&format!("{}\n", event("replaced", plan, url, took)));
+        }
+        self.console.message(&format!("the new revision serves at {url}  ({:.0} ms)", milliseconds(took)));
+        Ok(())
+    }
+
+    /// Reports that one group of a shape is ready: its front door at `url` if it has one, and its link to other groups at `link`.
+    ///
+    /// # Errors
+    /// If standard output cannot be written to.
+    pub fn report_group_ready(
+        &self,
+        plan: &Plan,
+        group: &str,
+        url: Option<&str>,
+        link: Option<&str>,
+        began: Instant,
+    ) -> Result<(), CommandError> {
+        let took_ms = milliseconds(began.elapsed());
+        let Plan { app, version, shape, .. } = plan;
+        notify_ready(url.or(link).unwrap_or_default());
+        if self.json {
+            let line = json!({
+                "event": "ready",
+                "url": url,
+                "link": link,
+                "app": app,
+                "version": version,
+                "shape": shape,
+                "group": group,
+                "pid": std::process::id(),
+                "took_ms": took_ms,
+            });
+            return print(&format!("{line}\n"));
+        }
+        let addresses = [url.map(|url| format!("serves at {url}")), link.map(|link| format!("takes calls at {link}"))];
+        let addresses = addresses.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+        self.console
+            .message(&format!("group {group} of {app} {version} {addresses}  ({took_ms:.0} ms; Ctrl-C stops it)"));
+        Ok(())
+    }
+
+    /// Prints the warnings of a plan that was made from the manifest `source`.
+    pub fn print_warnings(&self, plan: &Plan, source: &SourceFile) {
+        if !plan.warnings.is_empty() {
+            let warnings = plan.warnings.iter().map(|warning| warning.clone().in_source(source));
+            self.console.message(&self.console.renderer().diagnostics(&warnings.collect::<Vec<_>>()));
+        }
+    }
+}
+
+/// Logs how many connections were closed because their time to finish was over, and waits until the log is written.
+pub fn report_cut_off(log: &Log, connections: usize) {
+    if connections > 0 {
+        log.warn(format!("{connections} connections were cut off when their time to finish was over"));
+    }
+    log.flush();
+}
+
+/// Describes a step of making a revision, for a progress line.
+pub(crate) fn describe(step: Step<'_>) -> String {
+    match step {
+        Step::Plan => "planning".to_owned(),
+        Step::Compose(group) => format!("composing group {group}"),
+        Step::Compile(group) => format!("compiling group {group}"),
+        Step::Start(group) => format!("starting group {group}"),
+    }
+}
+
+fn event(name: &str, plan: &Plan, url: &str, took: Duration) -> Value {
+    json!({
+        "event": name,
+        "url": url,
+        "app": plan.app,
+        "version": plan.version,
+        "shape": plan.shape,
+        "pid": std::process::id(),
+        "took_ms": milliseconds(took),
+    })
+}
+
+fn milliseconds(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e3
+}
+
+/// Reports to the service manager, if there is one, that the process serves.
+fn notify_ready(address: &str) {
+    service_manager::ready(&format!("serving at {address}"));
+    service_manager::keep_alive();
+}

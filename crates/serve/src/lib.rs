@@ -1,0 +1,44 @@
+//! Serving an app from this machine: what `isomer run` and `isomer dev` have in common.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `context` | options, log and console of a process that serves, and what it reports ([`ServeContext`]) |
+//! | `resources` | what can be in use by other processes: the port and the data directory ([`ServeResources`]) |
+//! | `revision_starter` | serving from this process: one revision after another takes over ([`AppServer`], [`RevisionStarter`]) |
+//! | `shape` | serving from several processes: the supervisor's side ([`run_shape`]) |
+//! | `member` | serving from several processes: one member's side ([`run_member`]) |
+//! | `member_order` | what the supervisor tells a member to run |
+//! | `single_group` | one group of a shape, whose other groups run on other machines ([`run_group`]) |
+//! | `start_error` | why an app was not started, with hints ([`StartAttempt`], [`revision_error`]) |
+//! | `network` | the network that outgoing requests use |
+//! | `test_secrets` | secrets that a test gives an app |
+//! | `stop_signals`, `service_manager` | SIGTERM and Ctrl-C; systemd's notifications |
+//!
+//! The port and the data directory are opened before anything is built, so an error about them comes at once; connections that are
+//! made meanwhile wait. What a revision has opened (stores, secrets) is passed on to the next one, because a store can be open only
+//! once.
+
+#![forbid(unsafe_code)]
+
+mod context;
+mod member;
+mod member_order;
+pub mod network;
+mod resources;
+mod revision_starter;
+pub mod service_manager;
+mod shape;
+mod single_group;
+mod start_error;
+mod stop_signals;
+mod test_secrets;
+
+pub use context::{ServeContext, ServeOptions, TestMode, report_cut_off};
+pub use member::run_member;
+pub use resources::{ServeResources, data_dir_error, listen_error, open_data};
+pub use revision_starter::{AppServer, RevisionSource, RevisionStarter};
+pub use shape::{ShapeApp, run_shape};
+pub use single_group::run_group;
+pub use start_error::{StartAttempt, revision_error};
+pub use stop_signals::{Stop, StopSignals};
+pub use test_secrets::apply_test_secrets;

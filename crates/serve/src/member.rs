@@ -1,0 +1,101 @@
+//! One group of a shape in a process of its own: a member that a supervisor has started.
+//!
+//! It runs what its order says, and ends when the control channel does.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use isomer_capabilities::DataDir;
+use isomer_console::CommandError;
+use isomer_front::Limits;
+use isomer_manifest::{ComponentName, LinkAddress, Renderer, SourceFile};
+use isomer_node::member::{Member, MemberOptions};
+use isomer_observe::{Format, Log};
+use isomer_project::Components;
+use isomer_runtime::code::CodeCache;
+use isomer_supervisor::{ControlChannel, MemberMessage};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::context::report_cut_off;
+use crate::member_order::MemberOrder;
+use crate::network;
+use crate::start_error::StartAttempt;
+use crate::test_secrets::apply_test_secrets;
+
+/// Runs as a member until the supervisor says stop. Errors are sent to the supervisor.
+///
+/// # Errors
+/// If this process was not started by a supervisor, or if the group cannot be served.
+pub fn run_member() -> Result<(), CommandError> {
+    let (control, order, listener) = ControlChannel::open(|order: &MemberOrder| order.private_dir.clone())
+        .context("`--member` is only for processes that `isomer run` starts itself")?;
+    let renderer = Renderer::new(order.colour);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
+    runtime.block_on(serve(&control, &order, listener)).map_err(|error| {
+        let (text, code) = error.render(&renderer);
+        control.send(&MemberMessage::Failed { text, code });
+        CommandError::ExitCode(code)
+    })
+}
+
+async fn serve(
+    control: &ControlChannel,
+    order: &MemberOrder,
+    listener: Option<TcpListener>,
+) -> Result<(), CommandError> {
+    // A terminal or a service manager sends these signals to all processes. Only the supervisor obeys them: here they do nothing
+    // from now on.
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        drop(signal(kind).context("cannot listen for the signals to stop")?);
+    }
+    let log = Log::start(std::io::stdout(), Format::Json, order.access_log).context("cannot start the log")?;
+    let log = log.with_levels(order.log.parse().context("cannot read the supervisor's log levels")?);
+    isomer_observe::listen_to_events(log.clone());
+    let source = SourceFile::new(order.manifest.0.as_str(), order.manifest.1.as_str());
+    let mut app = isomer_manifest::parse(&source).map_err(CommandError::Manifest)?.app;
+    apply_test_secrets(&mut app, order.test_secrets.as_deref())?;
+    let components = read_components(order)?;
+    let data = DataDir::open_as_member(&order.data)?;
+    let cache = CodeCache::open(&order.cache)?;
+    let endpoint = |socket: &PathBuf| LinkAddress::Unix(socket.clone());
+    let options = MemberOptions {
+        shape: order.shape.clone(),
+        group: order.group.clone(),
+        listen: order.sockets.get(&order.group).map(endpoint),
+        peers: order.sockets.iter().map(|(group, socket)| (group.clone(), vec![endpoint(socket)])).collect(),
+        tls: None,
+        front: listener,
+        limits: Limits::default(),
+        // The supervisor has already printed the warnings about it.
+        network: network::from_environment(|_| ()).with_stubs(order.stubs.clone()),
+        environment: order.environment.clone(),
+        given_clock_and_random: order.deterministic,
+        grace: Duration::from_secs(order.grace_s),
+    };
+    let made = Member::make(&app, &order.app_dir, &components, options, &data, &cache, &log, &|_| {}).await;
+    let attempt = StartAttempt { app: &app, dir: &order.app_dir, source: Some(&source), data: &data };
+    let member = made.map_err(|error| attempt.member_failed(error))?;
+    let linked = member.linked();
+    let mut serving = std::pin::pin!(member.serve(control.stopped()));
+    let cut_off = tokio::select! {
+        cut_off = &mut serving => cut_off,
+        () = linked => {
+            control.send(&MemberMessage::Ready);
+            serving.await
+        }
+    };
+    report_cut_off(&log, cut_off);
+    Ok(())
+}
+
+fn read_components(order: &MemberOrder) -> Result<Components, CommandError> {
+    let read = |(name, path): (&String, &PathBuf)| -> Result<_, CommandError> {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read component `{name}` from `{}`", path.display()))?;
+        Ok((ComponentName::new(name)?, bytes.into()))
+    };
+    order.components.iter().map(read).collect()
+}

@@ -1,0 +1,48 @@
+//! The network that apps' outgoing requests use: its certificate authorities.
+
+use std::path::{Path, PathBuf};
+
+use isomer_capabilities::outbound::OutboundNetwork;
+use isomer_console::CommandError;
+use isomer_manifest::{Diagnostic, HostFile, SourceFile};
+
+/// The network, trusting the public certificate authorities and those that `SSL_CERT_FILE` names, which other programs read, too. If that
+/// file cannot be read, `warn` is called, and only the public ones are trusted: most apps need no others.
+pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
+    let network = OutboundNetwork::default();
+    let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        return network;
+    };
+    match network.authorities().with_file(&path, &path) {
+        Ok(trusted) => network.trusting(trusted),
+        Err(error) => {
+            let mut warning = Diagnostic::warning(error.to_string());
+            if let Some(cause) = std::error::Error::source(&error) {
+                warning = warning.note(cause.to_string());
+            }
+            warn(warning.hint("`SSL_CERT_FILE` in the environment names it; only public authorities are trusted now"));
+            network
+        }
+    }
+}
+
+/// Makes `network` trust the certificate authorities that a node file names. Its relative paths start at `dir`.
+///
+/// # Errors
+/// If they cannot be read, with the place in the node file.
+pub fn with_authority(
+    network: OutboundNetwork,
+    file: &HostFile,
+    dir: &Path,
+    source: &SourceFile,
+) -> Result<OutboundNetwork, CommandError> {
+    let Some(written) = &file.outbound_authority else { return Ok(network) };
+    let trusted = network.authorities().with_file(&dir.join(&written.value), &written.value);
+    let trusted = trusted.map_err(|error| {
+        let finding = Diagnostic::error(error.to_string()).code("unreadable-file").at(written.span, "");
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let finding = cause.into_iter().fold(finding, Diagnostic::note);
+        CommandError::manifest(vec![finding.hint("the path starts at the node file's folder")], source)
+    })?;
+    Ok(network.trusting(trusted))
+}

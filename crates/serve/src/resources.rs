@@ -1,0 +1,76 @@
+//! What can be in use by other processes: the front door's port and the data directory.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use isomer_capabilities::{DataDir, DataDirError};
+use isomer_console::CommandError;
+use isomer_front::FrontError;
+use isomer_manifest::Hinted;
+
+use crate::context::ServeOptions;
+
+/// The port and the data directory of a process that serves.
+pub struct ServeResources {
+    /// The front door's socket, which listens already.
+    pub listener: TcpListener,
+    /// Its URL.
+    pub url: String,
+    /// The data directory, locked.
+    pub data: DataDir,
+    /// The folder of compiled code.
+    pub code: PathBuf,
+}
+
+impl ServeResources {
+    /// Starts to listen, and locks the data directory `data`.
+    ///
+    /// # Errors
+    /// If the port or the data directory is in use or cannot be used.
+    pub async fn open(options: &ServeOptions, data: &Path) -> Result<Self, CommandError> {
+        let (listener, url) = listen(options.listen).await?;
+        let data = open_data(data)?;
+        let code = options.test_mode.as_ref().map_or_else(|| data.cache(), |test| test.code.clone());
+        Ok(Self { listener, url, data, code })
+    }
+}
+
+/// Starts to listen at the front door's address. Returns the socket and its URL.
+pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, String), CommandError> {
+    let listener = isomer_front::bind(address).await.map_err(listen_error)?;
+    let address = listener.local_addr().context("cannot read the address of the front door's socket")?;
+    Ok((listener, format!("http://{address}")))
+}
+
+/// Adds hints to the error of a front door that cannot listen.
+pub fn listen_error(error: FrontError) -> CommandError {
+    match &error {
+        FrontError::InUse { address } => {
+            let hint = format!(
+                "stop that process, or listen elsewhere: --listen {}:0 lets the system choose a port",
+                address.ip()
+            );
+            Hinted::new(error, hint).into()
+        }
+        FrontError::Listen { .. } => error.into(),
+    }
+}
+
+/// Opens the data directory, which is made if it does not exist, and locks it.
+///
+/// # Errors
+/// If another process uses it, or if it cannot be written to.
+pub fn open_data(data: &Path) -> Result<DataDir, CommandError> {
+    DataDir::open(data).map_err(data_dir_error)
+}
+
+/// Adds hints to the error of a data directory that cannot be used.
+pub fn data_dir_error(error: DataDirError) -> CommandError {
+    match &error {
+        DataDirError::Io { .. } => {
+            CommandError::hinted(error, ["name a folder that this user can write to: --data DIR"])
+        }
+        _ => error.into(),
+    }
+}

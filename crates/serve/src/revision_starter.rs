@@ -1,0 +1,181 @@
+//! Serving an app from this process: one revision after another is made and takes over.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use isomer_capabilities::{DataDir, Engines, GrantedBy, Place};
+use isomer_console::{CommandError, WarningPrinter};
+use isomer_front::Limits;
+use isomer_manifest::{App, SourceFile};
+use isomer_node::{Made, MakeOptions, Node, NodeOptions, Peers, SoleApp, Step, TenancyOptions};
+use isomer_plan::Plan;
+use isomer_project::{AppDir, Components};
+use isomer_runtime::code::CodeCache;
+
+use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
+use crate::resources::ServeResources;
+use crate::start_error::{StartAttempt, missing_variable, revision_error};
+use crate::stop_signals::StopSignals;
+
+/// What a revision is made from: an app with its components' bytes.
+pub struct RevisionSource {
+    /// The app.
+    pub app: App,
+    /// The folder at which relative paths start.
+    pub dir: PathBuf,
+    /// The manifest, if there is one.
+    pub source: Option<SourceFile>,
+    /// The components' bytes.
+    pub components: Components,
+    /// Variables for secrets, used if the process's environment lacks them.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl RevisionSource {
+    /// The source of a revision of `app`.
+    pub fn new(app: &AppDir, components: Components) -> Self {
+        let environment = app.values.environment.clone();
+        Self { app: app.app.clone(), dir: app.dir.clone(), source: Some(app.source.clone()), components, environment }
+    }
+}
+
+/// A front door that listens, with the means to make revisions of the app behind it.
+pub struct AppServer {
+    node: Node,
+    /// Makes revisions and lets them take over.
+    pub revisions: RevisionStarter,
+}
+
+/// Makes revisions of an app and lets them take over.
+pub struct RevisionStarter {
+    context: ServeContext,
+    shape: String,
+    url: String,
+    sole: SoleApp,
+    data: DataDir,
+    missing_variable: Option<String>,
+    warnings: WarningPrinter,
+}
+
+impl AppServer {
+    /// Starts the front door, without a revision behind it. `cache` is the folder of compiled code if it is not the one of
+    /// `resources`.
+    ///
+    /// # Errors
+    /// If the engine or the code cache cannot be opened.
+    pub fn new(
+        context: ServeContext,
+        resources: ServeResources,
+        options: &ServeOptions,
+        cache: Option<&Path>,
+    ) -> Result<Self, CommandError> {
+        let ServeResources { listener, url, data, code } = resources;
+        let node_options = NodeOptions { listen: options.listen, limits: Limits::default(), grace: context.grace };
+        let cache = CodeCache::open(cache.unwrap_or(&code))?;
+        let running = TenancyOptions {
+            network: context.network.clone(),
+            source_lines: context.source_lines,
+            ..TenancyOptions::default()
+        };
+        let sole = SoleApp::new(cache, context.log.clone(), running);
+        let sole = sole.map_err(|error| revision_error(error, None))?;
+        let node = Node::open_on(listener, node_options, sole.door(), context.log.clone())?;
+        let shape = options.shape.clone();
+        let (missing_variable, warnings) = (None, WarningPrinter::default());
+        Ok(Self { node, revisions: RevisionStarter { context, shape, url, sole, data, missing_variable, warnings } })
+    }
+
+    /// Splits the server into the future that serves until a signal stops it, and the maker of revisions, so that each can run on a
+    /// task of its own. From then on the signals to stop are handled by the future; before, they end the process at once.
+    ///
+    /// # Errors
+    /// If signals cannot be listened for.
+    pub fn split(
+        self,
+    ) -> anyhow::Result<(impl Future<Output = Result<(), CommandError>> + Send + 'static, RevisionStarter)> {
+        let (node, signals, log) = (self.node, StopSignals::listen()?, self.revisions.context.log.clone());
+        let serving = async move {
+            let cut_off = signals.stop(|stop| node.serve(stop)).await?;
+            report_cut_off(&log, cut_off);
+            Ok(())
+        };
+        Ok((serving, self.revisions))
+    }
+}
+
+impl RevisionStarter {
+    /// Makes a revision of `source`, which then takes over. If this fails, the previous revision continues to serve.
+    ///
+    /// # Errors
+    /// If the revision cannot be planned, made or started.
+    pub async fn take_over(&mut self, source: &RevisionSource) -> Result<Plan, CommandError> {
+        let options = MakeOptions {
+            shape: self.shape.clone(),
+            process: None,
+            given_clock_and_random: self.context.is_deterministic(),
+        };
+        let progress = self.context.console.progress();
+        let report = |step: Step<'_>| progress.step(describe(step));
+        self.sole.set_environment(source.environment.clone());
+        let failed = |error| revision_error(error, source.source.as_ref());
+        let granted_by = if source.source.is_some() { GrantedBy::Manifest } else { GrantedBy::Flags };
+        let sole = self.sole.clone().granted_by(granted_by);
+        let made = sole.make(&source.app, &source.components, &options, &report).map_err(failed)?;
+        let Made { package, plan, code, .. } = made;
+        let started = sole.start(package, &source.dir, &self.data, Peers::new(), &report).await;
+        let started = started.map_err(|error| {
+            self.missing_variable = missing_variable(&error).map(str::to_owned);
+            let RevisionSource { app, dir, source, .. } = source;
+            StartAttempt { app, dir, source: source.as_ref(), data: &self.data }.failed(error)
+        })?;
+        drop((code, progress));
+        self.sole.take_over(started);
+        if let Some(source) = &source.source {
+            let warnings: Vec<_> = plan.warnings.iter().map(|warning| warning.clone().in_source(source)).collect();
+            self.warnings.print(&self.context.console, &warnings);
+        }
+        Ok(plan)
+    }
+
+    /// Forgets [`RevisionStarter::missing_variable`], before another revision is made.
+    pub fn clear_missing_variable(&mut self) {
+        self.missing_variable = None;
+    }
+
+    /// The environment variable that was missing when the last revision was started. No change of a source file can add it.
+    pub fn missing_variable(&self) -> Option<&str> {
+        self.missing_variable.as_deref()
+    }
+
+    /// The storage engines of the revisions.
+    pub fn stores(&self) -> &Engines {
+        self.sole.stores()
+    }
+
+    /// Where the files and stores of an app in `dir` lie.
+    pub fn place(&self, dir: &Path) -> Place {
+        self.sole.place(dir, &self.data)
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &DataDir {
+        &self.data
+    }
+
+    /// Reports that the app is ready.
+    ///
+    /// # Errors
+    /// If standard output cannot be written to.
+    pub fn report_ready(&self, plan: &Plan, began: Instant) -> Result<(), CommandError> {
+        self.context.report_ready(plan, &self.url, &[], began)
+    }
+
+    /// Reports that a new revision has taken over.
+    ///
+    /// # Errors
+    /// If standard output cannot be written to.
+    pub fn report_replaced(&self, plan: &Plan, began: Instant) -> Result<(), CommandError> {
+        self.context.report_replaced(plan, &self.url, began)
+    }
+}

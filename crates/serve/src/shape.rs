@@ -1,0 +1,171 @@
+//! A shape of several processes on one machine: this process supervises, a member runs each group of the shape.
+//!
+//! All members serve the same revision, also those that are started again after the sources have changed: the supervisor keeps the
+//! manifest's text and the components' bytes that it planned with, in its private folder.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use isomer_console::{CommandError, Console, FAILED, INTERRUPTED};
+use isomer_manifest::{Diagnostic, SourceFile};
+use isomer_observe::Log;
+use isomer_plan::Plan;
+use isomer_project::Components;
+use isomer_supervisor::{MemberFailure, MemberSpec, Outcome, PrivateDir, ProcessEnd, ReadyMember, Reporter};
+
+use crate::context::ServeContext;
+use crate::member_order::MemberOrder;
+use crate::resources::ServeResources;
+use crate::stop_signals::StopSignals;
+
+/// What a member may take to stop in addition to the time that its requests have.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
+/// An app whose shape has several processes.
+pub struct ShapeApp<'a> {
+    /// The app's folder.
+    pub app_dir: PathBuf,
+    /// The manifest, with values from outside of it.
+    pub manifest: &'a SourceFile,
+    /// Variables for secrets, used if the process's environment lacks them.
+    pub environment: &'a BTreeMap<String, String>,
+    /// The components' bytes.
+    pub components: &'a Components,
+    /// The plan, whose groups are run.
+    pub plan: &'a Plan,
+}
+
+/// Runs every group of the plan in a process of its own until a signal stops them.
+///
+/// # Errors
+/// If a member cannot be started or ends too often.
+pub async fn run_shape(
+    context: ServeContext,
+    resources: ServeResources,
+    app: ShapeApp<'_>,
+    began: Instant,
+) -> Result<(), CommandError> {
+    let private_dir = PrivateDir::create()?;
+    let members = members(&context, &resources, &app, &private_dir)?;
+    let mut signals = StopSignals::listen()?;
+    let mut reporter = ShapeReporter { context: &context, plan: app.plan, url: &resources.url, began };
+    let stop_timeout = context.grace + STOP_MARGIN;
+    let next_signal = async || signals.next().await;
+    let outcome = isomer_supervisor::run(members, resources.listener, stop_timeout, next_signal, &mut reporter).await?;
+    context.log.flush();
+    drop(private_dir);
+    match outcome {
+        Outcome::Stopped => Ok(()),
+        Outcome::Killed => Err(CommandError::ExitCode(INTERRUPTED)),
+        Outcome::Failed(failure) => Err(failed(&context.console, &app.plan.shape, failure)),
+    }
+}
+
+struct ShapeReporter<'a> {
+    context: &'a ServeContext,
+    plan: &'a Plan,
+    url: &'a str,
+    began: Instant,
+}
+
+impl Reporter for ShapeReporter<'_> {
+    type Error = CommandError;
+
+    fn ready(&mut self, members: &[ReadyMember<'_>]) -> Result<(), CommandError> {
+        self.context.report_ready(self.plan, self.url, members, self.began)
+    }
+
+    fn member_failed(&mut self, text: &str) {
+        self.context.console.message(text);
+    }
+}
+
+fn failed(console: &Console, shape: &str, failure: MemberFailure) -> CommandError {
+    match failure {
+        MemberFailure::NotStarted { member, source } => {
+            anyhow::Error::new(source).context(format!("cannot start a process for group `{member}`")).into()
+        }
+        MemberFailure::NeverReady { member, end: ProcessEnd { error: Some((text, code)), .. } } => {
+            let text = format!("{text}note: reported by group `{member}` of shape `{shape}`\n");
+            CommandError::Rendered { text, code }
+        }
+        MemberFailure::NeverReady { member, end } => {
+            let error = Diagnostic::error(format!("group `{member}` {} before it was ready", end.describe()));
+            rendered(console, end.last_lines.into_iter().fold(error, Diagnostic::note))
+        }
+        MemberFailure::TooOften { member, times, window, end } => {
+            let (how, window) = (end.describe(), window.as_secs());
+            let error = Diagnostic::error(format!(
+                "group `{member}` ended {times} times within {window} s; the last time it {how}"
+            ));
+            let reported = end.error.iter().flat_map(|(text, _)| text.lines().map(str::to_owned));
+            let notes = end.last_lines.iter().cloned().chain(reported);
+            rendered(console, notes.fold(error, Diagnostic::note))
+        }
+    }
+}
+
+fn rendered(console: &Console, error: Diagnostic) -> CommandError {
+    CommandError::Rendered { text: console.renderer().diagnostic(&error), code: FAILED }
+}
+
+/// A member for each group of the plan.
+fn members(
+    context: &ServeContext,
+    resources: &ServeResources,
+    app: &ShapeApp<'_>,
+    private_dir: &PrivateDir,
+) -> Result<Vec<MemberSpec>, CommandError> {
+    let mut components = BTreeMap::new();
+    for (name, bytes) in app.components {
+        components.insert(name.to_string(), private_dir.write(&format!("{name}.wasm"), bytes)?);
+    }
+    let processes = app.plan.processes();
+    let front = front_group(app.plan);
+    let sockets = processes.keys().enumerate();
+    let sockets = sockets.map(|(number, group)| ((*group).to_owned(), private_dir.socket(number)));
+    let sockets: BTreeMap<_, _> = sockets.collect();
+    let width = processes.keys().map(|group| group.chars().count()).max().unwrap_or(0);
+    let test_mode = context.test_mode.clone().unwrap_or_default();
+    let member = |group: &&str| {
+        let order = MemberOrder {
+            shape: app.plan.shape.clone(),
+            group: (*group).to_owned(),
+            app_dir: app.app_dir.clone(),
+            manifest: (app.manifest.name().to_owned(), app.manifest.text().to_owned()),
+            environment: app.environment.clone(),
+            components: components.clone(),
+            data: resources.data.path().to_owned(),
+            cache: resources.code.clone(),
+            sockets: sockets.clone(),
+            private_dir: private_dir.path().to_owned(),
+            log: context.log.levels().to_string(),
+            access_log: context.log.wants_access(),
+            grace_s: context.grace.as_secs(),
+            colour: context.console.colour(),
+            deterministic: test_mode.deterministic,
+            test_secrets: test_mode.secrets.clone(),
+            stubs: test_mode.stubs.clone(),
+        };
+        let arguments = ["run", "--member", "--shape", &order.shape, "--group", &order.group].map(Into::into);
+        MemberSpec {
+            name: (*group).to_owned(),
+            // For people who look at the list of processes; what counts is the order.
+            arguments: arguments.into_iter().chain([app.app_dir.clone().into_os_string()]).collect(),
+            order: serde_json::to_vec(&order).expect("an order is plain data"),
+            has_front_door: *group == front,
+            log: Log::member(&context.log, group, width),
+        }
+    };
+    Ok(processes.keys().map(member).collect())
+}
+
+/// The group that gets the front door: the one with routes, of which a plan has at most one. Without routes the first group gets it, so
+/// that the platform's own responses are served.
+fn front_group(plan: &Plan) -> &str {
+    let processes = plan.processes();
+    let with_routes = processes.iter().find(|(_, groups)| groups.iter().any(|group| !group.handlers.is_empty()));
+    let front = with_routes.map(|(front, _)| *front).or_else(|| processes.keys().next().copied());
+    front.unwrap_or_default()
+}

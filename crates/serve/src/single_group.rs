@@ -1,0 +1,137 @@
+//! One group of a shape on this machine, while the other groups run elsewhere: a node file says where.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use isomer_console::{CommandError, Console};
+use isomer_front::Limits;
+use isomer_manifest::{Diagnostic, LinkAddress, NodeFile, SourceFile, Spanned, parse_node_file};
+use isomer_node::member::{Member, MemberOptions, TlsFiles};
+use isomer_node::membership;
+use isomer_plan::Plan;
+use isomer_project::{AppDir, read_components, shown};
+use isomer_runtime::code::CodeCache;
+
+use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
+use crate::network;
+use crate::resources::{listen, open_data};
+use crate::start_error::{StartAttempt, revision_error};
+use crate::stop_signals::StopSignals;
+
+/// A node file and the folder in which it lies.
+struct NodeConfig {
+    source: SourceFile,
+    dir: PathBuf,
+    file: NodeFile,
+}
+
+/// Builds the app and serves `group` until a signal stops it. `config` is the node file.
+///
+/// # Errors
+/// If the node file is wrong, or if the group cannot be built, started or reached.
+pub async fn run_group(
+    app: &AppDir,
+    group: &str,
+    config: &Path,
+    options: &ServeOptions,
+    console: Console,
+    began: Instant,
+) -> Result<(), CommandError> {
+    let config = read(config)?;
+    let components = read_components(&app.build(&console)?)?;
+    let plan = isomer_node::revision::plan(&app.app, &components, &options.shape);
+    let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
+    membership::check_group(&plan, group).map_err(|error| CommandError::Manifest(vec![*error]))?;
+    membership::check(&app.app, &plan, group, &config.file)
+        .map_err(|found| CommandError::manifest(found, &config.source))?;
+    let tls = tls_files(&config)?;
+    let context = ServeContext::new(options, console)?;
+    let (front, url) = match has_routes(&plan, group) {
+        true => listen(options.listen).await.map(|(listener, url)| (Some(listener), Some(url)))?,
+        false => (None, None),
+    };
+    let data = open_data(&options.data_dir(app))?;
+    let cache = CodeCache::open(&data.cache())?;
+    let network = network::with_authority(context.network.clone(), &config.file.host, &config.dir, &config.source)?;
+    let member_options = MemberOptions {
+        shape: options.shape.clone(),
+        group: group.to_owned(),
+        listen: config.file.listen.as_ref().map(|at| resolve(&config.dir, &at.value)),
+        peers: peers(&config),
+        tls,
+        front,
+        limits: Limits::default(),
+        network,
+        environment: app.values.environment.clone(),
+        given_clock_and_random: context.is_deterministic(),
+        grace: context.grace,
+    };
+    let made = {
+        let progress = console.progress();
+        let report = |step: isomer_node::Step<'_>| progress.step(describe(step));
+        Member::make(&app.app, &app.dir, &components, member_options, &data, &cache, &context.log, &report).await
+    };
+    let attempt = StartAttempt { app: &app.app, dir: &app.dir, source: Some(&app.source), data: &data };
+    let member = made.map_err(|error| attempt.member_failed(error))?;
+    context.print_warnings(&plan, &app.source);
+    let signals = StopSignals::listen()?;
+    context.report_group_ready(&plan, group, url.as_deref(), member.link_address().as_deref(), began)?;
+    let cut_off = signals.stop(|stop| member.serve(stop)).await?;
+    report_cut_off(&context.log, cut_off);
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<NodeConfig, CommandError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let error = anyhow::Error::new(error).context(format!("cannot read the node file `{}`", path.display()));
+        CommandError::Usage(error)
+    })?;
+    let path = path.canonicalize().with_context(|| format!("cannot resolve `{}`", path.display()))?;
+    let source = SourceFile::new(shown(&path), text);
+    let file = parse_node_file(&source).map_err(CommandError::Manifest)?;
+    let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+    Ok(NodeConfig { source, dir, file })
+}
+
+fn has_routes(plan: &Plan, group: &str) -> bool {
+    plan.processes().get(group).is_some_and(|groups| groups.iter().any(|it| !it.handlers.is_empty()))
+}
+
+/// The address with a socket's relative path resolved against the node file's folder.
+fn resolve(dir: &Path, address: &LinkAddress) -> LinkAddress {
+    match address {
+        LinkAddress::Unix(path) => LinkAddress::Unix(dir.join(path)),
+        tcp @ LinkAddress::Tcp { .. } => tcp.clone(),
+    }
+}
+
+fn peers(config: &NodeConfig) -> BTreeMap<String, Vec<LinkAddress>> {
+    let addresses = |at: &Spanned<Vec<LinkAddress>>| at.value.iter().map(|it| resolve(&config.dir, it)).collect();
+    config.file.peers.iter().map(|(group, at)| (group.value.clone(), addresses(at))).collect()
+}
+
+/// The files of certificates and keys, after checking that each can be read.
+fn tls_files(config: &NodeConfig) -> Result<Option<TlsFiles>, CommandError> {
+    let Some(tls) = &config.file.tls else { return Ok(None) };
+    let mut found = vec![];
+    let mut checked = |what: &str, written: &Spanned<PathBuf>| {
+        let path = config.dir.join(&written.value);
+        if let Err(error) = std::fs::File::open(&path) {
+            found.push(
+                Diagnostic::error(format!("cannot read the {what} `{}`: {error}", path.display()))
+                    .code("unreadable-file")
+                    .at(written.span, "")
+                    .hint("check the path, which starts at the node file's folder, and its permissions"),
+            );
+        }
+        path
+    };
+    let files = TlsFiles {
+        certificate: checked("certificate", &tls.certificate),
+        key: checked("key", &tls.key),
+        authority: checked("authority's certificate", &tls.authority),
+    };
+    if found.is_empty() { Ok(Some(files)) } else { Err(CommandError::manifest(found, &config.source)) }
+}

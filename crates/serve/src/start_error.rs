@@ -1,0 +1,132 @@
+//! Why an app was not planned or started, with hints: in this process, or as one group of a shape.
+
+use std::path::Path;
+
+use isomer_capabilities::secrets::SecretError;
+use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
+use isomer_capabilities::{CapabilityError, DataDir};
+use isomer_console::CommandError;
+use isomer_manifest::{App, Diagnostic, Hinted, SourceFile};
+use isomer_node::RevisionError;
+use isomer_node::member::MemberError;
+use isomer_node::parts::PartsError;
+use isomer_node::tenancy::TenancyError;
+
+/// The hint added to findings about a manifest if there is none.
+const NO_MANIFEST: &str = "a component that is run from its file has no manifest: `isomer new` makes an app with one";
+
+/// Turns the error of planning or making a revision into the command's error. Findings of the plan have places in the manifest `source`, if
+/// there is one.
+pub fn revision_error(error: RevisionError, source: Option<&SourceFile>) -> CommandError {
+    match error {
+        RevisionError::Plan(findings) => match source {
+            Some(source) => CommandError::manifest(findings, source),
+            None => CommandError::Manifest(findings.into_iter().map(|finding| finding.hint(NO_MANIFEST)).collect()),
+        },
+        RevisionError::Component { source: ref reason, .. } | RevisionError::Compose { source: ref reason, .. } => {
+            let hint = reason.hint();
+            CommandError::hinted(error, hint)
+        }
+        error => error.into(),
+    }
+}
+
+/// An app that was to be started, for errors.
+#[derive(Clone, Copy)]
+pub struct StartAttempt<'a> {
+    /// The app.
+    pub app: &'a App,
+    /// The folder at which relative paths start.
+    pub dir: &'a Path,
+    /// The manifest, if there is one.
+    pub source: Option<&'a SourceFile>,
+    /// The data directory.
+    pub data: &'a DataDir,
+}
+
+impl StartAttempt<'_> {
+    /// Turns the error of a start in this process into the command's error.
+    pub fn failed(self, error: TenancyError) -> CommandError {
+        match error {
+            TenancyError::Parts(error) | TenancyError::Revision(RevisionError::Parts(error)) => self.without(error),
+            TenancyError::Revision(error) => revision_error(error, self.source),
+            error => error.into(),
+        }
+    }
+
+    /// Turns the error of a member's start into the command's error.
+    pub fn member_failed(self, error: MemberError) -> CommandError {
+        match error {
+            MemberError::Revision(error) => self.failed(TenancyError::Revision(error)),
+            MemberError::Start(error) => self.failed(error),
+            MemberError::Link(error) => {
+                let hint = error.hint();
+                CommandError::hinted(error, hint)
+            }
+            error => error.into(),
+        }
+    }
+
+    /// Adds the place or a hint to what is missing. A missing folder that is granted is a mistake in the manifest (or in a flag); a store
+    /// whose migrations were changed can be recreated if its data may be lost.
+    fn without(self, error: PartsError) -> CommandError {
+        if let Some(variable) = of_parts(&error) {
+            let hint = format!(
+                "start again with {variable}=… in front of the command, or write {variable}=… into the app's .env"
+            );
+            return Hinted::new(error, hint).into();
+        }
+        match &error {
+            PartsError::Directory { component, path, source } if is_not_there(source) => {
+                let finding = Diagnostic::error(format!(
+                    "component `{component}` is granted the folder `{}`, which is not there",
+                    path.display()
+                ))
+                .code("missing-folder");
+                let dirs = self.app.components.get(component).map(|it| it.grants.dirs.as_slice()).unwrap_or_default();
+                let at = dirs.iter().find(|grant| self.dir.join(&grant.value.host) == *path).map(|grant| grant.span);
+                match self.source {
+                    Some(source) => {
+                        let hint = format!(
+                            "make it: mkdir -p {}; or correct `host`, which is relative to isomer.toml",
+                            path.display()
+                        );
+                        CommandError::manifest(vec![finding.at(at.unwrap_or_default(), "").hint(hint)], source)
+                    }
+                    None => {
+                        CommandError::Manifest(vec![finding.hint("name a folder that is there: --dir HOST::GUEST")])
+                    }
+                }
+            }
+            PartsError::Capability(CapabilityError::Sql(
+                SqlOpenError::MigrationChanged { store, .. }
+                | SqlOpenError::MigrationMissing { store, .. }
+                | SqlOpenError::MigrationOutOfOrder { store, .. },
+            )) => {
+                let files = self.data.sql().join(snapshot_name(store));
+                let hint = format!("or, if its data may be lost, start with an empty store: rm {}*", files.display());
+                Hinted::new(error, hint).into()
+            }
+            _ => error.into(),
+        }
+    }
+}
+
+/// The environment variable of a secret that is not set, if that is the error.
+pub(crate) fn missing_variable(error: &TenancyError) -> Option<&str> {
+    match error {
+        TenancyError::Parts(error) | TenancyError::Revision(RevisionError::Parts(error)) => of_parts(error),
+        _ => None,
+    }
+}
+
+fn of_parts(error: &PartsError) -> Option<&str> {
+    match error {
+        PartsError::Capability(CapabilityError::Secret(SecretError::Unset { variable, .. })) => Some(variable),
+        _ => None,
+    }
+}
+
+fn is_not_there(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}

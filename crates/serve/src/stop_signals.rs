@@ -1,0 +1,66 @@
+//! The signals that stop a process that serves: the first one stops it in order, the second one at once.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use anyhow::Context as _;
+use isomer_console::{CommandError, INTERRUPTED};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::service_manager;
+
+/// SIGTERM and SIGINT (Ctrl-C). Listened for before the app is reported as ready, so that a caller that has read this report can stop
+/// the process in order.
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Starts to listen. From then on the signals no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for the signals to stop");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Resolves at the next signal.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {},
+            _ = self.interrupt.recv() => {},
+        }
+    }
+
+    /// Runs the future that `serve` returns, which is passed a future that resolves at the first signal. At the second signal the
+    /// future is dropped.
+    ///
+    /// # Errors
+    /// [`INTERRUPTED`], at the second signal.
+    pub async fn stop<F: Future>(mut self, serve: impl FnOnce(Stop) -> F) -> Result<F::Output, CommandError> {
+        let (first, stop) = tokio::sync::oneshot::channel();
+        let second = async {
+            self.next().await;
+            service_manager::stopping();
+            let _ = first.send(());
+            self.next().await;
+        };
+        tokio::select! {
+            served = serve(Stop(stop)) => Ok(served),
+            () = second => Err(CommandError::ExitCode(INTERRUPTED)),
+        }
+    }
+}
+
+/// Resolves at the first signal to stop.
+pub struct Stop(tokio::sync::oneshot::Receiver<()>);
+
+impl Future for Stop {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(context).map(drop)
+    }
+}

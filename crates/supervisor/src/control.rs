@@ -1,0 +1,145 @@
+//! The control channel between supervisor and member: a socket pair, one end of which is the member's standard input.
+//!
+//! First comes one byte, together with the front door's listening socket if the member gets it (`SCM_RIGHTS`, unix(7)); then lines in both
+//! directions. When the supervisor's end closes, the member ends.
+
+use std::io::{self, BufReader, IoSlice, IoSliceMut, Write as _};
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::messages::{MemberMessage, SupervisorMessage};
+
+/// The exit code of a member whose supervisor has ended.
+const ABANDONED: i32 = 1;
+
+/// Sends the front door's socket, or that there is none.
+pub(crate) fn send_listener(channel: &UnixStream, listener: Option<&TcpListener>) -> io::Result<()> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = listener.map(|listener| [listener.as_fd()]);
+    if let Some(descriptors) = &descriptors {
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    sendmsg(channel, &[IoSlice::new(b"\n")], &mut ancillary, SendFlags::empty())?;
+    Ok(())
+}
+
+fn receive_listener(channel: &UnixStream) -> io::Result<Option<TcpListener>> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let received = recvmsg(channel, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    Ok(descriptors.flatten().next().map(TcpListener::from))
+}
+
+/// A member's end of the control channel.
+pub struct ControlChannel {
+    sender: Mutex<UnixStream>,
+    stop: watch::Receiver<bool>,
+}
+
+impl ControlChannel {
+    /// Takes the channel from standard input; returns it with the member's order and the front door's socket, if it gets one. From
+    /// then on this process ends when the channel does, after removing the supervisor's private folder, which `private_dir` takes
+    /// from the order.
+    ///
+    /// # Errors
+    /// If standard input is not such a channel.
+    pub fn open<O: DeserializeOwned>(
+        private_dir: impl FnOnce(&O) -> PathBuf,
+    ) -> io::Result<(Arc<Self>, O, Option<TcpListener>)> {
+        let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let listener = receive_listener(&channel)?;
+        let sender = Mutex::new(channel.try_clone()?);
+        let mut lines = BufReader::new(channel);
+        let order: O = read(&mut lines)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let (stop_sender, stop) = watch::channel(false);
+        let private_dir = private_dir(&order);
+        // A thread and not a task: it must see the end of the channel even when the executor is busy.
+        std::thread::Builder::new().name("isomer-control".into()).spawn(move || {
+            while let Ok(Some(SupervisorMessage::Stop)) = read(&mut lines) {
+                let _ = stop_sender.send(true);
+            }
+            abandoned(&private_dir)
+        })?;
+        Ok((Arc::new(Self { sender, stop }), order, listener))
+    }
+
+    /// Sends a message to the supervisor. Errors are ignored: without its supervisor, this process ends anyway.
+    pub fn send(&self, message: &MemberMessage) {
+        let mut line = serde_json::to_vec(message).expect("a message is plain data");
+        line.push(b'\n');
+        let _ = self.sender.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
+    }
+
+    /// Resolves when the supervisor asks the member to stop.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stop = self.stop.clone();
+        async move {
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                // The channel's thread ends the process.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Ends this process because its supervisor has ended.
+fn abandoned(private_dir: &Path) -> ! {
+    // All members try this; it does not matter which one succeeds.
+    let _ = std::fs::remove_dir_all(private_dir);
+    std::process::exit(ABANDONED)
+}
+
+/// The next line; `None` at the end of the channel.
+fn read<T: DeserializeOwned>(lines: &mut impl io::BufRead) -> io::Result<Option<T>> {
+    let mut line = String::new();
+    if lines.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_str(&line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn a_listening_socket_is_passed_on_and_accepts_connections() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        send_listener(&ours, Some(&listener)).unwrap();
+        send_listener(&ours, None).unwrap();
+        drop(listener);
+        let received = receive_listener(&theirs).unwrap().expect("it was sent");
+        assert_eq!(received.local_addr().unwrap(), address);
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        received.accept().unwrap().0.write_all(b"hello").unwrap();
+        let mut bytes = [0; 5];
+        client.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"hello");
+        assert!(receive_listener(&theirs).unwrap().is_none());
+        drop(ours);
+        assert_eq!(receive_listener(&theirs).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -1,0 +1,28 @@
+//! The messages between supervisor and member: one JSON object a line.
+//!
+//! The first line to a member is its order, which this crate passes on without reading it.
+
+use serde::{Deserialize, Serialize};
+
+/// A message to a member, after its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SupervisorMessage {
+    /// Accept no new requests, finish those that run, then end.
+    Stop,
+}
+
+/// A message from a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberMessage {
+    /// The member serves.
+    Ready,
+    /// The member ends because of an error.
+    Failed {
+        /// The error, rendered for people.
+        text: String,
+        /// The exit code for this error.
+        code: u8,
+    },
+}

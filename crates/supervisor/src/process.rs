@@ -1,0 +1,200 @@
+//! One member as seen from the supervisor: its process, its messages, its output, and its end.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use isomer_display::Ended;
+use isomer_observe::MemberLog;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::control::send_listener;
+use crate::messages::{MemberMessage, SupervisorMessage};
+
+/// Longer lines are split. The lines of the log itself are far shorter.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// Lines of standard error that are kept, to be shown if the member ends too often.
+const LAST_LINES_MAX: usize = 20;
+
+/// How long the pipes of a member that has ended are still read: a process that it has started may hold them open.
+const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What happened to a member.
+pub(crate) enum MemberEvent {
+    Ready,
+    Ended(ProcessEnd),
+}
+
+/// How a member's process ended.
+#[derive(Debug)]
+pub struct ProcessEnd {
+    /// The process's exit status, or why it is unknown.
+    pub status: io::Result<ExitStatus>,
+    /// The error that the member itself reported, rendered for people, and its exit code.
+    pub error: Option<(String, u8)>,
+    /// The last lines of its standard error.
+    pub last_lines: Vec<String>,
+}
+
+impl ProcessEnd {
+    /// Describes the end for people, beginning with the verb.
+    pub fn describe(&self) -> String {
+        match &self.status {
+            Ok(status) => Ended::from(*status).to_string(),
+            Err(error) => format!("ended in an unknown way ({error})"),
+        }
+    }
+}
+
+/// A member's running process. Dropping it kills the process.
+pub(crate) struct MemberProcess {
+    pub(crate) pid: u32,
+    requests: UnboundedSender<ProcessRequest>,
+}
+
+enum ProcessRequest {
+    Send(SupervisorMessage),
+    Kill,
+}
+
+impl MemberProcess {
+    /// Starts this program with `arguments` and sends it its order and, if there is one, the front door's socket. `events` receives
+    /// everything that happens to it, with this `number`; its end comes last.
+    pub(crate) fn start(
+        arguments: &[OsString],
+        order: &[u8],
+        listener: Option<&TcpListener>,
+        number: usize,
+        log: MemberLog,
+        events: UnboundedSender<(usize, MemberEvent)>,
+    ) -> io::Result<Self> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        let mut process = Command::new(this_program()?)
+            .arg0("isomer")
+            .args(arguments)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Not in the terminal's foreground group: its Ctrl-C is for the supervisor.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let pid = process.id().expect("it was not waited for yet");
+        send_listener(&ours, listener)?;
+        ours.set_nonblocking(true)?;
+        let (messages, control) = UnixStream::from_std(ours)?.into_split();
+        let (requests, requested) = unbounded_channel();
+        let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+        let order = [order, b"\n"].concat();
+        tokio::spawn(async move {
+            let messages = read_messages(BufReader::new(messages), || {
+                let _ = events.send((number, MemberEvent::Ready));
+            });
+            let relayed = async {
+                let log = &log;
+                let out = read_lines(stdout, |line| log.relay(&line));
+                let mut last_lines = VecDeque::new();
+                let err = read_lines(stderr, |line| {
+                    log.warn(line.as_str());
+                    last_lines.truncate(LAST_LINES_MAX - 1);
+                    last_lines.push_front(line);
+                });
+                let (error, (), ()) = futures::join!(messages, out, err);
+                (error, last_lines.into_iter().rev().collect::<Vec<_>>())
+            };
+            let mut relayed = std::pin::pin!(relayed);
+            let mut ended = std::pin::pin!(run(&mut process, control, order, requested));
+            // Both at once until the process has ended; then what is left in the pipes.
+            let (status, rest) = tokio::select! {
+                status = &mut ended => (status, tokio::time::timeout(PIPES_WAIT_MAX, relayed).await.ok()),
+                rest = &mut relayed => (ended.await, Some(rest)),
+            };
+            let (error, last_lines) = rest.unwrap_or_default();
+            let _ = events.send((number, MemberEvent::Ended(ProcessEnd { status, error, last_lines })));
+        });
+        Ok(Self { pid, requests })
+    }
+
+    /// Asks the member to drain and end.
+    pub(crate) fn stop(&self) {
+        let _ = self.requests.send(ProcessRequest::Send(SupervisorMessage::Stop));
+    }
+
+    pub(crate) fn kill(&self) {
+        let _ = self.requests.send(ProcessRequest::Kill);
+    }
+}
+
+/// Sends `unsent` and further messages to the process until it ends.
+async fn run(
+    process: &mut Child,
+    mut control: OwnedWriteHalf,
+    mut unsent: Vec<u8>,
+    mut requests: UnboundedReceiver<ProcessRequest>,
+) -> io::Result<ExitStatus> {
+    loop {
+        tokio::select! {
+            status = process.wait() => return status,
+            written = control.write(&unsent), if !unsent.is_empty() => {
+                // A process that does not read has ended or is about to be killed.
+                let written = written.unwrap_or(unsent.len());
+                unsent.drain(..written);
+            }
+            request = requests.recv() => match request {
+                Some(ProcessRequest::Send(message)) => {
+                    unsent.extend(serde_json::to_vec(&message).expect("a message is plain data"));
+                    unsent.push(b'\n');
+                }
+                // `None`: the [`MemberProcess`] was dropped.
+                Some(ProcessRequest::Kill) | None => {
+                    process.kill().await?;
+                }
+            },
+        }
+    }
+}
+
+/// Reads a member's messages to the end, calls `ready` for each [`MemberMessage::Ready`], and returns the error that it reported, if
+/// it did.
+async fn read_messages(mut channel: impl AsyncBufRead + Unpin, mut ready: impl FnMut()) -> Option<(String, u8)> {
+    let mut error = None;
+    let mut line = String::new();
+    while let Ok(1..) = (&mut channel).take(LINE_BYTES_MAX).read_line(&mut line).await {
+        match serde_json::from_str(&line) {
+            Ok(MemberMessage::Ready) => ready(),
+            Ok(MemberMessage::Failed { text, code }) => error = Some((text, code)),
+            Err(_) => {}
+        }
+        line.clear();
+    }
+    error
+}
+
+/// Calls `each` for every line of a pipe.
+async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, mut each: impl FnMut(String)) {
+    let Some(pipe) = pipe else { return };
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while let Ok(1..) = (&mut pipe).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
+        let text = String::from_utf8_lossy(&line);
+        each(text.trim_end_matches(['\n', '\r']).to_owned());
+        line.clear();
+    }
+}
+
+/// This very program, even if its file has been replaced since it was started: member and supervisor must be the same version.
+fn this_program() -> io::Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
+}

@@ -1,0 +1,370 @@
+//! What to do next so that all members are as they should be. Pure: no process, no clock.
+//!
+//! Events (a member is ready, a member ended, a signal asks to stop) only change what is known. Then [`Reconciler::next`] compares what
+//! is known with the goal and returns what to do; called again without a new event, it returns nothing. So the result does not
+//! depend on the order of events, on two that come at once, or on one that comes twice.
+//!
+//! | goal | what holds when nothing is left to do |
+//! | --- | --- |
+//! | [`Goal::Serve`] | every member runs; those that ended wait for their restart |
+//! | [`Goal::Stop`] | the front door's member has drained and ended, then the others have ended; those that took too long were killed |
+//! | [`Goal::Kill`] | no member runs |
+//!
+//! Rejected: a task per member that restarts it by itself. Stopping in order, giving up together and announcing readiness once need
+//! one place that sees all members, and two tasks that decide about the same process would contradict each other.
+
+use std::time::{Duration, Instant};
+
+use crate::restarts::Restarts;
+
+/// What all members together should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goal {
+    Serve,
+    Stop,
+    Kill,
+}
+
+/// What is known about a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MemberState {
+    /// Does not run, and is started at `due`.
+    Down { due: Instant },
+    /// Its process runs and has not reported that it is ready.
+    Starting,
+    /// It serves.
+    Ready,
+    /// Does not run and is not started again.
+    Ended,
+}
+
+/// What to do about one member, by its number, or about all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Start(usize),
+    /// Ask the member to drain and end.
+    Stop(usize),
+    Kill(usize),
+    /// Report that all members are ready, for the first time.
+    Announce,
+}
+
+/// What follows from the end of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndOutcome {
+    /// The member was asked to end.
+    Expected,
+    /// The member is started again after this time.
+    Restart(Duration),
+    /// The member ended before all were ready. It is not started again: it would fail in the same way.
+    NeverReady,
+    /// The member ended too often.
+    TooOften,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// Whether it has the front door.
+    front: bool,
+    state: MemberState,
+    restarts: Restarts,
+    /// When it was asked to stop.
+    stop_sent: Option<Instant>,
+    killed: bool,
+}
+
+/// What is known about all members, and what is wanted of them.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    members: Vec<Member>,
+    goal: Goal,
+    announced: bool,
+    /// How long a member may take to stop.
+    stop_timeout: Duration,
+}
+
+impl Reconciler {
+    /// Creates the state in which all members are to be started. `fronts` says of each whether it has the front door.
+    pub(crate) fn new(fronts: impl IntoIterator<Item = bool>, stop_timeout: Duration, now: Instant) -> Self {
+        let member = |front| Member {
+            front,
+            state: MemberState::Down { due: now },
+            restarts: Restarts::default(),
+            stop_sent: None,
+            killed: false,
+        };
+        Self { members: fronts.into_iter().map(member).collect(), goal: Goal::Serve, announced: false, stop_timeout }
+    }
+
+    /// Records that the member serves.
+    pub(crate) fn ready(&mut self, member: usize) {
+        let member = &mut self.members[member];
+        if member.state == MemberState::Starting {
+            member.state = MemberState::Ready;
+        }
+    }
+
+    /// Records that the member's process has ended.
+    pub(crate) fn ended(&mut self, member: usize, now: Instant) -> EndOutcome {
+        let (goal, announced) = (self.goal, self.announced);
+        let member = &mut self.members[member];
+        member.killed = false;
+        member.state = MemberState::Ended;
+        if goal != Goal::Serve {
+            return EndOutcome::Expected;
+        }
+        if !announced {
+            self.goal = Goal::Kill;
+            return EndOutcome::NeverReady;
+        }
+        match member.restarts.after_end(now) {
+            Some(pause) => {
+                member.state = MemberState::Down { due: now + pause };
+                EndOutcome::Restart(pause)
+            }
+            None => {
+                self.goal = Goal::Stop;
+                EndOutcome::TooOften
+            }
+        }
+    }
+
+    /// Records a signal to stop. The second one kills all members.
+    pub(crate) fn stop(&mut self) {
+        self.goal = if self.goal == Goal::Serve { Goal::Stop } else { Goal::Kill };
+    }
+
+    /// Records that a process could not be started: all members are killed.
+    pub(crate) fn give_up(&mut self) {
+        self.goal = Goal::Kill;
+    }
+
+    pub(crate) fn goal(&self) -> Goal {
+        self.goal
+    }
+
+    /// Returns whether all members have ended for good.
+    pub(crate) fn is_over(&self) -> bool {
+        self.goal != Goal::Serve && self.members.iter().all(|member| member.state == MemberState::Ended)
+    }
+
+    /// Returns what to do now. It counts as done when this returns.
+    pub(crate) fn next(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.goal != Goal::Serve {
+            for member in self.members.iter_mut().filter(|member| matches!(member.state, MemberState::Down { .. })) {
+                member.state = MemberState::Ended;
+            }
+        }
+        let front_runs = self.members.iter().any(|member| member.front && member.state != MemberState::Ended);
+        for (number, member) in self.members.iter_mut().enumerate() {
+            let runs = matches!(member.state, MemberState::Starting | MemberState::Ready);
+            let late = member.stop_sent.is_some_and(|sent| now >= sent + self.stop_timeout);
+            // A member that has not started to serve has no requests to finish. The exception is a front door that restarts after all
+            // were announced as ready: clients are connected to its socket already.
+            let unneeded = member.state == MemberState::Starting && !(member.front && self.announced);
+            match self.goal {
+                Goal::Serve => {
+                    if matches!(member.state, MemberState::Down { due } if due <= now) {
+                        member.state = MemberState::Starting;
+                        actions.push(Action::Start(number));
+                    }
+                }
+                Goal::Stop if runs && !member.killed && (late || unneeded) => {
+                    member.killed = true;
+                    actions.push(Action::Kill(number));
+                }
+                Goal::Stop => {
+                    if runs && member.stop_sent.is_none() && !member.killed && (member.front || !front_runs) {
+                        member.stop_sent = Some(now);
+                        actions.push(Action::Stop(number));
+                    }
+                }
+                Goal::Kill => {
+                    if runs && !member.killed {
+                        member.killed = true;
+                        actions.push(Action::Kill(number));
+                    }
+                }
+            }
+        }
+        let all_ready = self.members.iter().all(|member| member.state == MemberState::Ready);
+        if self.goal == Goal::Serve && !self.announced && all_ready {
+            self.announced = true;
+            actions.push(Action::Announce);
+        }
+        actions
+    }
+
+    /// When [`Reconciler::next`] must be called again even if nothing has happened.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let due = |member: &Member| match (self.goal, member.state) {
+            (Goal::Serve, MemberState::Down { due }) => Some(due),
+            (Goal::Stop, MemberState::Ready | MemberState::Starting) if !member.killed => {
+                member.stop_sent.map(|sent| sent + self.stop_timeout)
+            }
+            _ => None,
+        };
+        self.members.iter().filter_map(due).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Action::{Announce, Kill, Start, Stop};
+    use super::*;
+
+    const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Three members, of which the second has the front door, all ready.
+    fn serving(now: Instant) -> Reconciler {
+        let mut all = Reconciler::new([false, true, false], STOP_TIMEOUT, now);
+        assert_eq!(all.next(now), [Start(0), Start(1), Start(2)]);
+        assert_eq!(all.next(now), []);
+        all.ready(0);
+        all.ready(2);
+        assert_eq!(all.next(now), []);
+        all.ready(1);
+        assert_eq!(all.next(now), [Announce]);
+        assert_eq!(all.next(now), []);
+        all
+    }
+
+    #[test]
+    fn a_member_that_ends_is_started_again_after_its_pause() {
+        let now = Instant::now();
+        let mut all = serving(now);
+        let EndOutcome::Restart(pause) = all.ended(2, now) else { panic!("it is to be started again") };
+        assert_eq!(all.next(now), []);
+        assert_eq!(all.due(), Some(now + pause));
+        assert_eq!(all.next(now + pause), [Start(2)]);
+        all.ready(2);
+        assert_eq!(all.next(now + pause), [], "it is announced once");
+    }
+
+    #[test]
+    fn the_front_door_stops_first_and_the_others_wait_for_it() {
+        let now = Instant::now();
+        let mut all = serving(now);
+        all.stop();
+        assert_eq!(all.next(now), [Stop(1)]);
+        assert_eq!(all.next(now), []);
+        assert!(!all.is_over());
+        assert_eq!(all.ended(1, now), EndOutcome::Expected);
+        assert_eq!(all.next(now), [Stop(0), Stop(2)]);
+        all.ended(0, now);
+        all.ended(2, now);
+        assert_eq!(all.next(now), []);
+        assert!(all.is_over());
+    }
+
+    #[test]
+    fn a_member_that_does_not_stop_in_time_is_killed() {
+        let now = Instant::now();
+        let mut all = serving(now);
+        all.stop();
+        all.next(now);
+        assert_eq!(all.due(), Some(now + STOP_TIMEOUT));
+        assert_eq!(all.next(now + STOP_TIMEOUT), [Kill(1)]);
+        assert_eq!((all.next(now + STOP_TIMEOUT), all.due()), (vec![], None));
+    }
+
+    #[test]
+    fn a_second_signal_kills_all() {
+        let now = Instant::now();
+        let mut all = serving(now);
+        all.stop();
+        all.next(now);
+        all.stop();
+        assert_eq!(all.next(now), [Kill(0), Kill(1), Kill(2)]);
+        assert_eq!(all.next(now), []);
+    }
+
+    #[test]
+    fn a_pending_restart_does_not_delay_the_stop() {
+        let now = Instant::now();
+        let mut all = serving(now);
+        all.ended(1, now);
+        all.stop();
+        assert_eq!(all.next(now), [Stop(0), Stop(2)]);
+    }
+
+    #[test]
+    fn a_restarting_front_door_serves_waiting_connections_before_it_stops() {
+        let now = Instant::now();
+        let mut all = serving(now);
+        let EndOutcome::Restart(pause) = all.ended(1, now) else { panic!("it is to be started again") };
+        assert_eq!(all.next(now + pause), [Start(1)]);
+        all.stop();
+        assert_eq!(all.next(now + pause), [Stop(1)]);
+        assert_eq!(all.due(), Some(now + pause + STOP_TIMEOUT));
+        assert_eq!(all.next(now + pause + STOP_TIMEOUT), [Kill(1)]);
+        // Before all were announced as ready, no client can be connected.
+        let mut all = Reconciler::new([true, false], STOP_TIMEOUT, now);
+        all.next(now);
+        all.stop();
+        assert_eq!(all.next(now), [Kill(0), Kill(1)]);
+    }
+
+    #[test]
+    fn an_end_before_all_are_ready_stops_all_and_so_do_too_many_ends() {
+        let now = Instant::now();
+        let mut all = Reconciler::new([true, false], STOP_TIMEOUT, now);
+        all.next(now);
+        assert_eq!(all.ended(1, now), EndOutcome::NeverReady);
+        assert_eq!(all.next(now), [Kill(0)]);
+        let mut all = serving(now);
+        let mut outcomes = (0..100).map(|_| {
+            let outcome = all.ended(0, now);
+            all.next(now + STOP_TIMEOUT);
+            outcome
+        });
+        assert!(outcomes.by_ref().any(|outcome| outcome == EndOutcome::TooOften));
+        assert_eq!(all.goal(), Goal::Stop);
+    }
+
+    /// In any order of events, no member is started while it runs, and none is started after a stop.
+    #[test]
+    fn no_member_runs_twice() {
+        for seed in 0..500_u64 {
+            let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+            let mut roll = |below: u64| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                random % below
+            };
+            let mut now = Instant::now();
+            let mut all = Reconciler::new([true, false, false], STOP_TIMEOUT, now);
+            let mut running = [false; 3];
+            let mut stopped = false;
+            for _ in 0..200 {
+                let member = usize::try_from(roll(3)).expect("small");
+                match roll(20) {
+                    0..6 => all.ready(member),
+                    6..10 if running[member] => {
+                        running[member] = false;
+                        all.ended(member, now);
+                    }
+                    10 if roll(5) == 0 => {
+                        all.stop();
+                        stopped = true;
+                    }
+                    _ => now += Duration::from_millis(roll(3000)),
+                }
+                for action in all.next(now) {
+                    match action {
+                        Start(member) => {
+                            assert!(!running[member] && !stopped, "seed {seed}");
+                            running[member] = true;
+                        }
+                        Stop(member) | Kill(member) => assert!(running[member], "seed {seed}"),
+                        Announce => assert_eq!(running, [true; 3], "seed {seed}"),
+                    }
+                }
+                assert!(all.next(now).is_empty(), "seed {seed}: nothing new, nothing to do");
+                assert!(!all.is_over() || running == [false; 3], "seed {seed}");
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The event loop of the supervisor: starts and stops members as `reconcile` decides.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use isomer_observe::MemberLog;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::process::{MemberEvent, MemberProcess, ProcessEnd};
+use crate::reconcile::{Action, EndOutcome, Goal, Reconciler};
+use crate::restarts::{RESTARTS_MAX, WINDOW};
+
+/// A process to run.
+pub struct MemberSpec {
+    /// Its name, for people.
+    pub name: String,
+    /// The arguments of its command line.
+    pub arguments: Vec<OsString>,
+    /// The first line that it is sent: JSON, without a line ending.
+    pub order: Vec<u8>,
+    /// Whether it gets the front door's listening socket, stops first, and is given time to finish requests.
+    pub has_front_door: bool,
+    /// Where its output goes.
+    pub log: MemberLog,
+}
+
+/// A member that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadyMember<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its process, unless it has just ended.
+    pub pid: Option<u32>,
+}
+
+/// Receives what people should be told while members run.
+pub trait Reporter {
+    /// What ends the supervisor if a report fails.
+    type Error;
+
+    /// Reports that all members are ready. Called once.
+    fn ready(&mut self, members: &[ReadyMember<'_>]) -> Result<(), Self::Error>;
+
+    /// Reports an error that made a member end; the member is started again. `text` is rendered for people.
+    fn member_failed(&mut self, text: &str);
+}
+
+/// How the supervisor's work ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All members were stopped in order, after a signal.
+    Stopped,
+    /// All members were killed, after a second signal.
+    Killed,
+    /// A member failed, and all others were stopped.
+    Failed(MemberFailure),
+}
+
+/// A failure of one member that stopped all.
+#[derive(Debug)]
+pub enum MemberFailure {
+    /// Its process could not be started.
+    NotStarted {
+        /// The member's name.
+        member: String,
+        /// What the system reports.
+        source: io::Error,
+    },
+    /// It ended before all members were ready.
+    NeverReady {
+        /// The member's name.
+        member: String,
+        /// How it ended.
+        end: ProcessEnd,
+    },
+    /// It ended too often.
+    TooOften {
+        /// The member's name.
+        member: String,
+        /// How often it ended within `window`.
+        times: usize,
+        /// The time within which that counts.
+        window: Duration,
+        /// How it ended the last time.
+        end: ProcessEnd,
+    },
+}
+
+/// Runs `members` until `next_signal` resolves: then they are stopped, the one with the front door first. A member that takes longer than
+/// `stop_timeout` is killed; so are all members at the second signal.
+///
+/// # Errors
+/// If a report fails. All members are killed then.
+pub async fn run<R: Reporter>(
+    members: Vec<MemberSpec>,
+    listener: TcpListener,
+    stop_timeout: Duration,
+    mut next_signal: impl AsyncFnMut(),
+    reporter: &mut R,
+) -> Result<Outcome, R::Error> {
+    let (events, mut happened) = unbounded_channel();
+    let fronts = members.iter().map(|member| member.has_front_door);
+    let mut supervisor = Supervisor {
+        reconciler: Reconciler::new(fronts, stop_timeout, Instant::now()),
+        members: members.into_iter().map(|spec| Member { spec, process: None, ended_before: false }).collect(),
+        listener: Some(listener),
+        events,
+        failure: None,
+    };
+    loop {
+        for action in supervisor.reconciler.next(Instant::now()) {
+            match action {
+                Action::Announce => {
+                    let members = supervisor.members.iter();
+                    let ready = members.map(|it| ReadyMember { name: &it.spec.name, pid: it.pid() });
+                    reporter.ready(&ready.collect::<Vec<_>>())?;
+                }
+                action => supervisor.act(action),
+            }
+        }
+        if supervisor.reconciler.is_over() {
+            break;
+        }
+        let due = supervisor.reconciler.due();
+        tokio::select! {
+            () = next_signal() => supervisor.reconciler.stop(),
+            event = next(&mut happened) => supervisor.learn(event, reporter),
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
+        }
+    }
+    Ok(match supervisor.failure {
+        Some(failure) => Outcome::Failed(failure),
+        None if supervisor.reconciler.goal() == Goal::Kill => Outcome::Killed,
+        None => Outcome::Stopped,
+    })
+}
+
+async fn next(events: &mut UnboundedReceiver<(usize, MemberEvent)>) -> (usize, MemberEvent) {
+    match events.recv().await {
+        Some(event) => event,
+        // Cannot happen: the supervisor holds a sender.
+        None => std::future::pending().await,
+    }
+}
+
+struct Member {
+    spec: MemberSpec,
+    process: Option<MemberProcess>,
+    /// Whether it has ended since it was last ready.
+    ended_before: bool,
+}
+
+impl Member {
+    fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+}
+
+struct Supervisor {
+    reconciler: Reconciler,
+    members: Vec<Member>,
+    /// Closed before the first member is stopped.
+    listener: Option<TcpListener>,
+    events: UnboundedSender<(usize, MemberEvent)>,
+    /// The first failure, if it is a failure that ends all.
+    failure: Option<MemberFailure>,
+}
+
+impl Supervisor {
+    fn act(&mut self, action: Action) {
+        if self.reconciler.goal() != Goal::Serve {
+            self.listener = None;
+        }
+        match action {
+            Action::Start(number) => {
+                let member = &mut self.members[number];
+                let MemberSpec { name, arguments, order, has_front_door, log } = &member.spec;
+                let listener = self.listener.as_ref().filter(|_| *has_front_door);
+                match MemberProcess::start(arguments, order, listener, number, log.clone(), self.events.clone()) {
+                    Ok(process) => member.process = Some(process),
+                    Err(source) => {
+                        let failure = MemberFailure::NotStarted { member: name.clone(), source };
+                        self.failure.get_or_insert(failure);
+                        self.reconciler.ended(number, Instant::now());
+                        self.reconciler.give_up();
+                    }
+                }
+            }
+            Action::Stop(number) => {
+                if let Some(process) = &self.members[number].process {
+                    process.stop();
+                }
+            }
+            Action::Kill(number) => {
+                let member = &self.members[number];
+                if self.reconciler.goal() == Goal::Stop {
+                    member.spec.log.warn("did not stop in time and is killed");
+                }
+                if let Some(process) = &member.process {
+                    process.kill();
+                }
+            }
+            Action::Announce => {}
+        }
+    }
+
+    fn learn(&mut self, (number, event): (usize, MemberEvent), reporter: &mut impl Reporter) {
+        let member = &mut self.members[number];
+        let log = &member.spec.log;
+        match event {
+            MemberEvent::Ready => {
+                self.reconciler.ready(number);
+                if std::mem::take(&mut member.ended_before) {
+                    let pid = member.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
+                    log.note(format!("is ready again{pid}"));
+                }
+            }
+            MemberEvent::Ended(end) => {
+                let pid = member.pid().map_or_else(String::new, |pid| format!(" {pid}"));
+                member.process = None;
+                member.ended_before = true;
+                let name = member.spec.name.clone();
+                match self.reconciler.ended(number, Instant::now()) {
+                    EndOutcome::Expected => {}
+                    EndOutcome::Restart(pause) => {
+                        if let Some((text, _)) = &end.error {
+                            reporter.member_failed(text);
+                        }
+                        let (how, pause) = (end.describe(), pause.as_millis());
+                        log.warn(format!("process{pid} {how}; it is started again in {pause} ms"));
+                    }
+                    EndOutcome::NeverReady => {
+                        self.failure.get_or_insert(MemberFailure::NeverReady { member: name, end });
+                    }
+                    EndOutcome::TooOften => {
+                        let times = RESTARTS_MAX + 1;
+                        self.failure.get_or_insert(MemberFailure::TooOften {
+                            member: name,
+                            times,
+                            window: WINDOW,
+                            end,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
