@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: rules of the tree that no compiler checks. The same runs as an ordinary test.
 
+mod cycles;
 mod entry_points;
 mod files;
 mod layers;
@@ -13,6 +14,7 @@ use crate::project::Project;
 pub(crate) fn run(project: &Project) -> Result<()> {
     let mut problems = layers::check(project.packages());
     problems.extend(manifests::check(project)?);
+    problems.extend(cycles::check(project)?);
     problems.extend(files::check(project)?);
     problems.extend(pages::check(project)?);
     problems.extend(entry_points::check(project)?);
@@ -23,6 +25,11 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         0 => Ok(()),
         count => bail!("the tree is not tidy: {count} problems"),
     }
+}
+
+/// Prints the import cycles of one crate, `isomer-node` or `node`, with the references that make them.
+pub(crate) fn show_cycles(project: &Project, crate_name: &str) -> Result<()> {
+    cycles::show(project, crate_name)
 }
 
 #[cfg(test)]

@@ -1,0 +1,113 @@
+//! No import cycles: the modules of a crate form a hierarchy, so that each can be read after those that it uses.
+//!
+//! The rule, for every crate of the workspace and every folder of modules in it:
+//!
+//! - A module and all modules below it count as one. What is compared are the modules of one folder, its siblings: `a` refers to
+//!   `b` if any file of `a` names an item that a file of `b` defines, by `use` or by a path that begins with `crate`, `self` or
+//!   `super`.
+//! - A parent's file (`mod.rs`, `lib.rs`, `main.rs`) belongs to all of its children: it may use them, and they may use the items that it
+//!   defines itself. What a parent only imports or re-exports counts where it is defined, so that `use super::Name` hides nothing.
+//! - Code behind `#[cfg(test)]` does not count.
+//! - Siblings that refer to each other in a circle are refused.
+//!
+//! `cycles.txt` lists the modules that are still in a cycle. The list may only shrink: a module in a cycle that is not listed is a
+//! problem, and so is a listed one that no longer is in one.
+//!
+//! A small parser reads the paths. The compiler's own knowledge (rust-analyzer as a library) would add a minute to the build of
+//! this program, and says the same about this tree.
+
+mod graph;
+mod source;
+mod tokens;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::project::Project;
+use graph::{Cycle, Graph, Reference};
+
+/// The modules that are still in a cycle: `crate module`, one a line.
+const KNOWN: &str = include_str!("../../../cycles.txt");
+/// References of a cycle that are printed; a large one has hundreds.
+const REFERENCES_SHOWN: usize = 40;
+
+pub(super) fn check(project: &Project) -> Result<Vec<String>> {
+    let mut found = BTreeSet::new();
+    let mut problems = Vec::new();
+    let known: BTreeSet<String> = entries(KNOWN).collect();
+    for package in project.packages() {
+        let name = package["name"].as_str().context("a package has a name")?;
+        for root in roots(package) {
+            for cycle in Graph::read(&root)?.cycles() {
+                let entries = cycle.modules.iter().map(|module| format!("{name} {module}"));
+                let new: Vec<String> = entries.clone().filter(|entry| !known.contains(entry)).collect();
+                found.extend(entries);
+                if !new.is_empty() {
+                    problems.push(describe(project, name, &cycle, REFERENCES_SHOWN));
+                }
+            }
+        }
+    }
+    problems.extend(
+        known
+            .difference(&found)
+            .map(|entry| format!("`{entry}` is in no cycle any more: remove the line from xtask/cycles.txt")),
+    );
+    Ok(problems)
+}
+
+/// Prints every cycle of a crate, listed in `cycles.txt` or not, with the references to cut.
+pub(super) fn show(project: &Project, crate_name: &str) -> Result<()> {
+    let names = [crate_name.to_owned(), format!("isomer-{crate_name}")];
+    let package = project
+        .packages()
+        .iter()
+        .find(|package| names.iter().any(|name| package["name"] == name.as_str()))
+        .with_context(|| format!("no crate `{crate_name}` in the workspace"))?;
+    let mut count = 0;
+    for root in roots(package) {
+        for cycle in Graph::read(&root)?.cycles() {
+            count += 1;
+            println!("{}", describe(project, crate_name, &cycle, usize::MAX));
+        }
+    }
+    println!("{crate_name}: {count} cycles");
+    Ok(())
+}
+
+/// A cycle and at most `shown` of its references, each with its place.
+fn describe(project: &Project, crate_name: &str, Cycle { modules, references }: &Cycle, shown: usize) -> String {
+    let mut text = format!("crate `{crate_name}`: these modules import each other in a circle: {}", modules.join(", "));
+    for Reference { from, to, file, line, path } in references.iter().take(shown) {
+        let file = file.strip_prefix(&project.root).unwrap_or(file);
+        text.push_str(&format!("\n    {from} → {to}: {}:{line} `{path}`", file.display()));
+    }
+    if let Some(more @ 1..) = references.len().checked_sub(shown) {
+        text.push_str(&format!(
+            "\n    and {more} more references; `cargo xtask tidy --cycles CRATE` prints a crate's cycles"
+        ));
+    }
+    text
+}
+
+/// The files with which the compiler begins: of the library and of each program.
+fn roots(package: &Value) -> Vec<PathBuf> {
+    let targets = package["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_product = |target: &&Value| {
+        target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "lib" || kind == "bin"))
+    };
+    targets
+        .iter()
+        .filter(is_product)
+        .filter_map(|target| target["src_path"].as_str())
+        .map(|path| Path::new(path).to_owned())
+        .collect()
+}
+
+fn entries(text: &str) -> impl Iterator<Item = String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(str::to_owned)
+}

@@ -1,0 +1,335 @@
+//! Reads one file: its child modules, what it imports under which name, what it defines, and every path that it mentions.
+//!
+//! Code behind `#[cfg(test)]` is left out: tests may use whatever they like.
+
+use std::collections::BTreeSet;
+
+use super::tokens::{Token, tokens};
+
+/// What one source file says about modules.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    /// Child modules in files of their own.
+    pub children: Vec<String>,
+    /// Names that `use` brings into this file, with the path that each stands for.
+    pub imports: Vec<(String, Vec<String>)>,
+    /// Paths imported with `*`.
+    pub globs: Vec<Mention>,
+    /// Names of the items defined here.
+    pub defines: BTreeSet<String>,
+    /// All identifiers; they show what of a glob import is in use.
+    pub idents: BTreeSet<String>,
+    /// All paths that begin with `crate`, `self` or `super`, and those of `use` declarations.
+    pub mentions: Vec<Mention>,
+}
+
+/// A path and the line where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mention {
+    pub path: Vec<String>,
+    pub line: usize,
+}
+
+/// Keywords that begin an item.
+const ITEM_KEYWORDS: [&str; 13] = [
+    "mod",
+    "use",
+    "fn",
+    "impl",
+    "struct",
+    "enum",
+    "trait",
+    "const",
+    "static",
+    "type",
+    "async",
+    "unsafe",
+    "macro_rules",
+];
+/// Keywords that are followed by the name of what they define.
+const DEFINING: [&str; 7] = ["fn", "struct", "enum", "trait", "const", "static", "type"];
+
+impl Source {
+    pub(super) fn parse(text: &str) -> Self {
+        let tokens = without_tests(tokens(text));
+        let mut reader = Reader { tokens: &tokens, at: 0, inline: Vec::new(), depth: 0, source: Self::default() };
+        reader.run();
+        reader.source
+    }
+}
+
+struct Reader<'a> {
+    tokens: &'a [Token],
+    at: usize,
+    /// The depths of braces at which modules written inside this file are open. Their `super` is this file.
+    inline: Vec<usize>,
+    depth: usize,
+    source: Source,
+}
+
+impl Reader<'_> {
+    fn ident(&self, ahead: usize) -> Option<&str> {
+        self.tokens.get(self.at + ahead)?.ident()
+    }
+
+    fn is(&self, ahead: usize, punct: char) -> bool {
+        self.tokens.get(self.at + ahead).is_some_and(|token| token.is(punct))
+    }
+
+    /// Is the token at `at + ahead` the beginning of `::`?
+    fn is_path_separator(&self, ahead: usize) -> bool {
+        self.is(ahead, ':') && self.is(ahead + 1, ':')
+    }
+
+    fn run(&mut self) {
+        while let Some(token) = self.tokens.get(self.at) {
+            if token.is('{') {
+                self.depth += 1;
+            } else if token.is('}') {
+                self.depth = self.depth.saturating_sub(1);
+                self.inline.pop_if(|depth| *depth == self.depth);
+            }
+            let Some(word) = token.ident() else {
+                self.at += 1;
+                continue;
+            };
+            let (word, line) = (word.to_owned(), token.line);
+            self.source.idents.insert(word.clone());
+            match word.as_str() {
+                // The path of a visibility names no item that is used.
+                "pub" if self.is(1, '(') => self.skip_to(')'),
+                "mod" => self.module(),
+                "use" => {
+                    self.at += 1;
+                    self.use_tree(&mut Vec::new());
+                }
+                "crate" | "self" | "super" if self.is_path_separator(1) && !self.continues_path() => {
+                    let path = self.path();
+                    self.mention(path, line);
+                }
+                _ => {
+                    if DEFINING.contains(&word.as_str())
+                        && let Some(name) = self.ident(1).map(str::to_owned)
+                    {
+                        self.source.defines.insert(name);
+                    }
+                    self.at += 1;
+                }
+            }
+        }
+    }
+
+    fn skip_to(&mut self, punct: char) {
+        while self.at < self.tokens.len() && !self.is(0, punct) {
+            self.at += 1;
+        }
+    }
+
+    /// `mod name;` or `mod name { … }`.
+    fn module(&mut self) {
+        if let Some(name) = self.ident(1).map(str::to_owned) {
+            if self.is(2, ';') {
+                self.source.children.push(name);
+            } else if self.is(2, '{') {
+                self.source.defines.insert(name);
+                self.inline.push(self.depth);
+            }
+        }
+        self.at += 1;
+    }
+
+    fn continues_path(&self) -> bool {
+        self.at >= 2 && self.tokens[self.at - 1].is(':') && self.tokens[self.at - 2].is(':')
+    }
+
+    /// `a::b::c`, from the current identifier on.
+    fn path(&mut self) -> Vec<String> {
+        let mut path = Vec::new();
+        while let Some(segment) = self.ident(0).map(str::to_owned) {
+            self.source.idents.insert(segment.clone());
+            path.push(segment);
+            self.at += 1;
+            if !(self.is_path_separator(0) && self.ident(2).is_some()) {
+                break;
+            }
+            self.at += 2;
+        }
+        path
+    }
+
+    /// `a::{b, c as d, e::*}`: imports under `prefix`, up to the `,`, `}` or `;` behind it.
+    fn use_tree(&mut self, prefix: &mut Vec<String>) {
+        let length = prefix.len();
+        let line = self.tokens.get(self.at).map_or(0, |token| token.line);
+        prefix.extend(self.path());
+        if self.is_path_separator(0) {
+            self.at += 2;
+        }
+        if self.is(0, '*') {
+            self.at += 1;
+            let path = self.outside_inline(prefix.clone());
+            self.source.globs.push(Mention { path, line });
+        } else if self.is(0, '{') {
+            self.at += 1;
+            while self.at < self.tokens.len() && !self.is(0, '}') {
+                let begin = self.at;
+                self.use_tree(prefix);
+                // Always forward, whatever the text is.
+                if self.is(0, ',') || self.at == begin {
+                    self.at += 1;
+                }
+            }
+            self.at += 1;
+        } else if let Some(last) = prefix.last().cloned() {
+            let mut path = prefix.clone();
+            let mut name = last;
+            if name == "self" && path.len() > 1 {
+                path.pop();
+                name = path.last().cloned().unwrap_or_default();
+            }
+            // `path()` has stopped before `as`, which no `::` precedes.
+            if self.ident(0) == Some("as") {
+                name = self.ident(1).unwrap_or("_").to_owned();
+                self.at += 2;
+            }
+            let in_file = self.outside_inline(path.clone());
+            if self.inline.is_empty() {
+                self.source.imports.push((name, in_file.clone()));
+            }
+            self.source.mentions.push(Mention { path: in_file, line });
+        }
+        prefix.truncate(length);
+    }
+
+    fn mention(&mut self, path: Vec<String>, line: usize) {
+        let path = self.outside_inline(path);
+        self.source.mentions.push(Mention { path, line });
+    }
+
+    /// The path as the file itself would write it: each module written inside the file takes one `super` away.
+    fn outside_inline(&self, mut path: Vec<String>) -> Vec<String> {
+        let supers = path.iter().take_while(|segment| *segment == "super").count();
+        path.drain(..supers.min(self.inline.len()));
+        if supers > 0 && supers <= self.inline.len() {
+            path.insert(0, "self".to_owned());
+        }
+        path
+    }
+}
+
+/// Drops each item, field or statement that `#[cfg(test)]` stands before.
+fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
+    let mut kept = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while at < tokens.len() {
+        if is_cfg_test(&tokens[at..]) {
+            at = end_of_item(&tokens, at);
+        } else {
+            kept.push(tokens[at].clone());
+            at += 1;
+        }
+    }
+    kept
+}
+
+fn is_cfg_test(tokens: &[Token]) -> bool {
+    let words = |token: &Token| token.ident().map(str::to_owned);
+    tokens.len() >= 7
+        && tokens[0].is('#')
+        && tokens[1].is('[')
+        && words(&tokens[2]).as_deref() == Some("cfg")
+        && tokens[3].is('(')
+        && words(&tokens[4]).as_deref() == Some("test")
+        && tokens[5].is(')')
+        && tokens[6].is(']')
+}
+
+/// The index behind what the attribute at `at` belongs to.
+fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
+    // The attributes.
+    while at + 1 < tokens.len() && tokens[at].is('#') && tokens[at + 1].is('[') {
+        at += 1;
+        at = closing(tokens, at) + 1;
+    }
+    let mut words = tokens[at.min(tokens.len())..].iter().take(6).map_while(|token| {
+        // `pub(in a)` before the keyword.
+        token.ident().or(Some("").filter(|_| token.is('(') || token.is(')')))
+    });
+    let is_item = words.any(|word| ITEM_KEYWORDS.contains(&word));
+    while at < tokens.len() {
+        let token = &tokens[at];
+        if token.is('{') || token.is('(') || token.is('[') {
+            let end = closing(tokens, at);
+            at = end + 1;
+            if token.is('{') && is_item && !tokens.get(at).is_some_and(|next| next.is(';')) {
+                return at;
+            }
+        } else if token.is('}') || token.is(')') || token.is(']') {
+            return at;
+        } else if token.is(';') || token.is(',') && !is_item {
+            return at + 1;
+        } else {
+            at += 1;
+        }
+    }
+    at
+}
+
+/// The index of the bracket that closes the one at `at`.
+fn closing(tokens: &[Token], at: usize) -> usize {
+    let mut depth = 0usize;
+    for (index, token) in tokens.iter().enumerate().skip(at) {
+        if token.is('{') || token.is('(') || token.is('[') {
+            depth += 1;
+        } else if token.is('}') || token.is(')') || token.is(']') {
+            depth = depth.saturating_sub(1);
+            if depth == 0 {
+                return index;
+            }
+        }
+    }
+    tokens.len().saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mentions(text: &str) -> Vec<String> {
+        Source::parse(text).mentions.iter().map(|mention| mention.path.join("::")).collect()
+    }
+
+    #[test]
+    fn imports_and_paths_are_found() {
+        let text = "use crate::a::{self, b as c, d::{E, F}};\nuse super::g;\nfn h(x: &crate::i::J) -> super::K {}\n";
+        let expected =
+            ["crate::a", "crate::a::b", "crate::a::d::E", "crate::a::d::F", "super::g", "crate::i::J", "super::K"];
+        assert_eq!(mentions(text), expected);
+        let source = Source::parse(text);
+        let names: Vec<&str> = source.imports.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a", "c", "E", "F", "g"]);
+        assert!(source.defines.contains("h"));
+    }
+
+    #[test]
+    fn tests_and_visibilities_do_not_count() {
+        assert_eq!(
+            mentions("pub(in crate::a) struct B;\n#[cfg(test)]\nmod tests { use crate::c; }\nuse crate::d;"),
+            ["crate::d"]
+        );
+        assert_eq!(mentions("#[cfg(test)]\nuse crate::{a, b};\nuse crate::c;"), ["crate::c"]);
+        assert_eq!(mentions("struct A { #[cfg(test)] b: crate::B, c: crate::C }"), ["crate::C"]);
+        assert_eq!(
+            mentions("#[cfg(test)]\n#[must_use]\nfn a(b: [u8; 3]) { crate::c() }\nfn d() { crate::e() }"),
+            ["crate::e"]
+        );
+    }
+
+    #[test]
+    fn modules_in_a_file_are_part_of_it() {
+        let source = Source::parse("mod a;\nmod b { use super::c; use super::super::d; }\nuse super::e;");
+        assert_eq!(source.children, ["a"]);
+        let paths: Vec<String> = source.mentions.iter().map(|mention| mention.path.join("::")).collect();
+        assert_eq!(paths, ["self::c", "super::d", "super::e"]);
+    }
+}
