@@ -1,34 +1,63 @@
-//! `cargo xtask demo`: from a fresh clone to a shop that can be opened in a browser.
+//! `cargo xtask demo`: from a new clone to a shop that can be opened in a browser.
+//!
+//! The time to the first page is the compiler's. So `isomer` is built with the profile `demo` (`Cargo.toml` says what that costs), and
+//! the shop's components are built at the same time, with the processor time that the engine's build leaves over.
 
-use std::process::Command;
+use std::process::{Child, Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
+use isomer_manifest::SourceFile;
 
-use crate::project::{self, Project, show};
+use crate::project::{self, Project, find_program, show};
 use crate::setup::{self, Purpose};
+
+/// The task that builds the components, in a process of its own: only a process can have a lower priority.
+pub(crate) const COMPONENTS_TASK: &str = "demo-components";
+
+/// Added to the niceness of the components' build. They take a tenth of the engine's time and are needed after it: at the same
+/// priority they delay it, and the end of its build, which keeps one processor busy, leaves the others idle.
+const NICENESS: &str = "10";
 
 pub(crate) fn run(project: &Project, options: &[&str]) -> Result<()> {
     setup::run_for(project, Purpose::Demo)?;
-    project::run(&mut project.cargo(&["build", "--release", "--package", "isomer"]))?;
-    let isomer = project.target.join("release/isomer");
-    // Builds the components first, where they are not up to date.
-    let mut command = project.command(&isomer);
+    let components = start_components()?;
+    let engine = project::run(&mut project.cargo(&["build", "--profile", "demo", "--locked", "--package", "isomer"]));
+    let components = wait(components);
+    engine.and(components)?;
+    let mut command = project.command(project.target.join("demo/isomer"));
     command.arg("run").arg(project.boutique()).args(options);
     println!("$ {}", show(&command));
-    hand_over(command)
+    project::hand_over(&mut command)
 }
 
-/// The shop takes the place of this process, so that signals reach it alone.
-#[cfg(unix)]
-fn hand_over(mut command: Command) -> Result<()> {
-    use std::os::unix::process::CommandExt as _;
-    Err(command.exec()).with_context(|| format!("`{}` cannot be run", show(&command)))
+/// Starts this program again with [`COMPONENTS_TASK`].
+fn start_components() -> Result<Child> {
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let mut command = match find_program("nice") {
+        Some(nice) => {
+            let mut command = Command::new(nice);
+            command.args(["-n", NICENESS]).arg(this);
+            command
+        }
+        None => Command::new(this),
+    };
+    command.arg(COMPONENTS_TASK).spawn().with_context(|| format!("cannot run `{}`", show(&command)))
 }
 
-/// The shop runs until it ends.
-#[cfg(not(unix))]
-fn hand_over(mut command: Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("`{}` cannot be run", show(&command)))?;
-    anyhow::ensure!(status.success(), "`{}` failed ({status})", show(&command));
+fn wait(mut components: Child) -> Result<()> {
+    let status = components.wait().context("cannot wait for the build of the components")?;
+    ensure!(status.success(), "the shop's components do not build ({status})");
+    Ok(())
+}
+
+/// Builds the shop's components where `isomer run` expects them.
+pub(crate) fn build_components(project: &Project) -> Result<()> {
+    let dir = project.boutique();
+    let path = dir.join("isomer.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let Ok(parsed) = isomer_manifest::parse(&SourceFile::new(path.display().to_string(), text)) else {
+        bail!("`{}` has errors; `isomer plan` lists them", path.display());
+    };
+    isomer_toolchain::build_app(&parsed.app, &dir, &mut setup::show_progress)?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 /// The checked-out repository.
-pub(crate) struct Project {
+pub struct Project {
     /// The repository's folder.
     pub root: PathBuf,
     /// Cargo's target folder.
@@ -18,8 +18,11 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Ask cargo.
-    pub(crate) fn find() -> Result<Self> {
+    /// Asks cargo for the workspace's folders and packages.
+    ///
+    /// # Errors
+    /// When `cargo metadata` fails.
+    pub fn find() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().context("no repository here")?;
         let output = Command::new("cargo")
             .args(["metadata", "--no-deps", "--format-version", "1"])
@@ -38,36 +41,39 @@ impl Project {
     }
 
     /// The workspace's packages, as `cargo metadata` describes them.
-    pub(crate) fn packages(&self) -> &[Value] {
+    pub fn packages(&self) -> &[Value] {
         self.metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// A command that runs in the repository's folder.
-    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    /// Returns a command that runs in the repository's folder.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
-        // Told by the cargo that runs this program; another cargo must find out for itself.
+        // Set by the cargo that runs this program; another cargo must find out for itself.
         for variable in ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
             command.env_remove(variable);
         }
         command
     }
 
-    /// `cargo` with these arguments.
-    pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
+    /// Returns a command of cargo with these arguments.
+    pub fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("cargo");
         command.args(arguments);
         command
     }
 
-    /// The folder of the example app.
-    pub(crate) fn boutique(&self) -> PathBuf {
+    /// Returns the folder of the example app.
+    pub fn boutique(&self) -> PathBuf {
         self.root.join("examples/boutique")
     }
 }
 
-/// Show a command, run it with this program's own output, and fail if it does.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+/// Prints a command and runs it with this program's own output.
+///
+/// # Errors
+/// When it cannot be started, and when it fails.
+pub fn run(command: &mut Command) -> Result<()> {
     let line = show(command);
     println!("$ {line}");
     let status = command.status().with_context(|| format!("`{line}` cannot be run"))?;
@@ -75,14 +81,32 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The command as a person would type it.
-pub(crate) fn show(command: &Command) -> String {
+/// Replaces this process by the command, so that signals reach that alone. Returns only if it cannot be started.
+///
+/// # Errors
+/// When the command cannot be started, and when it fails on a system that replaces no processes.
+#[cfg(unix)]
+pub fn hand_over(command: &mut Command) -> Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    Err(command.exec()).with_context(|| format!("cannot run `{}`", show(command)))
+}
+
+/// Runs the command until it ends: this system replaces no processes.
+#[cfg(not(unix))]
+pub fn hand_over(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run `{}`", show(command)))?;
+    ensure!(status.success(), "`{}` failed ({status})", show(command));
+    Ok(())
+}
+
+/// Returns the command as a person would type it.
+pub fn show(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Is there such a program in the search path?
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+/// Returns the path of a program in the search path.
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: installs what is missing, says what it does, and leaves alone what is there.
+//! `cargo xtask setup`: installs the missing programs and shows every command that it runs.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,30 +9,22 @@ use isomer_toolchain::{GuestToolchain, Progress};
 use crate::book;
 use crate::project::{self, Project, find_program};
 
-/// What it is set up for.
+/// What the machine is set up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Running the tests, those in a browser too.
+    /// Running the tests, including those in a browser.
     Test,
     /// Running the demo.
     Demo,
-    /// Running benchmarks, those beside wasmtime's own command line or the others only.
-    Bench { wasmtime: bool },
 }
 
-/// Drives a browser that is installed already.
+/// The version of the library that drives an installed browser.
 const PLAYWRIGHT_VERSION: &str = "1.58.2";
 
-/// The engine's own command line, which benchmarks compare with.
-const WASMTIME_VERSION: &str = "48.0.8";
-
-/// As much of it as serving components takes, in both generations of WASI.
-const WASMTIME_FEATURES: &str =
-    "run,serve,compile,component-model,component-model-async,parallel-compilation,pooling-allocator";
-
-/// Names of programs that the browser test can drive.
+/// Programs that the browser test can drive.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
+/// Installs what is missing for the purpose.
 pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
     guest_toolchain()?;
     match purpose {
@@ -49,26 +41,22 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
             }
             playwright(project)?;
         }
-        Purpose::Bench { wasmtime } => {
-            if find_program("wrk").is_none() {
-                apt_install(&["wrk"])?;
-            }
-            if wasmtime {
-                install_wasmtime(project)?;
-            }
-        }
     }
     Ok(())
 }
 
-/// As [`run_for`], as a task of its own.
+/// Runs `cargo xtask setup`.
 pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<()> {
     run_for(project, purpose)?;
-    println!("everything is there");
+    println!("everything is installed");
     Ok(())
 }
 
-fn guest_toolchain() -> Result<()> {
+/// Finds the guest toolchain, or installs it.
+///
+/// # Errors
+/// When it is missing and cannot be installed.
+pub fn guest_toolchain() -> Result<()> {
     match GuestToolchain::find_or_install(&mut show_progress) {
         Ok(toolchain) => {
             println!("guest toolchain: {}", toolchain.describe());
@@ -81,7 +69,7 @@ fn guest_toolchain() -> Result<()> {
     }
 }
 
-/// Shows what an installation does.
+/// Prints the steps of an installation and the output of its programs.
 pub(crate) fn show_progress(progress: Progress<'_>) {
     match progress {
         Progress::Step(step) => println!("{step}"),
@@ -98,16 +86,20 @@ fn rust_component(name: &str) -> Result<()> {
     run_command(Command::new("rustup").args(["component", "add", name]))
 }
 
-/// The browser that tests use.
+/// Returns the browser that the tests use.
 pub(crate) fn browser() -> Option<PathBuf> {
     BROWSERS.iter().find_map(|name| find_program(name))
 }
 
-fn apt_install(packages: &[&str]) -> Result<()> {
+/// Installs packages of Debian, with `sudo` unless this process is root.
+///
+/// # Errors
+/// When this system has no apt, and when apt fails.
+pub fn apt_install(packages: &[&str]) -> Result<()> {
     if find_program("apt-get").is_none() {
-        bail!("install {} first: there is no apt here to do it", packages.join(" and "));
+        bail!("install {} first: this system has no apt", packages.join(" and "));
     }
-    let id = Command::new("id").arg("-u").output().context("`id` cannot be run")?;
+    let id = Command::new("id").arg("-u").output().context("cannot run `id`")?;
     let is_root = id.stdout.trim_ascii() == b"0";
     let apt_get = |arguments: &[&str]| {
         let mut command = Command::new(if is_root { "apt-get" } else { "sudo" });
@@ -122,7 +114,7 @@ fn apt_install(packages: &[&str]) -> Result<()> {
     run_command(apt_get(&install).stdout(Stdio::null()))
 }
 
-/// The folder that has the browser driver in its `node_modules`.
+/// Returns the folder that has the browser driver in its `node_modules`.
 pub(crate) fn playwright_dir(project: &Project) -> PathBuf {
     project.cache.join(format!("playwright-{PLAYWRIGHT_VERSION}"))
 }
@@ -132,10 +124,10 @@ fn playwright(project: &Project) -> Result<()> {
     if dir.join("node_modules/playwright-core/package.json").is_file() {
         return Ok(());
     }
-    // Made beside its place and renamed: an interrupted download is begun anew.
+    // Downloaded into a temporary folder and renamed: an interrupted download starts again.
     let partial = project.cache.join(format!("playwright-{PLAYWRIGHT_VERSION}.partial"));
     let _left_over = std::fs::remove_dir_all(&partial);
-    std::fs::create_dir_all(&partial).with_context(|| format!("`{}` cannot be made", partial.display()))?;
+    std::fs::create_dir_all(&partial).with_context(|| format!("cannot create `{}`", partial.display()))?;
     let package = format!("playwright-core@{PLAYWRIGHT_VERSION}");
     run_command(
         Command::new("npm")
@@ -144,26 +136,7 @@ fn playwright(project: &Project) -> Result<()> {
             .arg(&package)
             .env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"),
     )?;
-    std::fs::rename(&partial, &dir).with_context(|| format!("`{}` cannot be put in its place", dir.display()))
-}
-
-/// Where `wasmtime` for benchmarks is installed.
-pub(crate) fn wasmtime_program(project: &Project) -> PathBuf {
-    project.cache.join(format!("wasmtime-{WASMTIME_VERSION}")).join("bin/wasmtime")
-}
-
-fn install_wasmtime(project: &Project) -> Result<()> {
-    let program = wasmtime_program(project);
-    if program.is_file() {
-        return Ok(());
-    }
-    let root = project.cache.join(format!("wasmtime-{WASMTIME_VERSION}"));
-    let package = format!("wasmtime-cli@{WASMTIME_VERSION}");
-    let mut command = Command::new("cargo");
-    command.args(["install", "--locked", &package, "--no-default-features", "--features", WASMTIME_FEATURES, "--root"]);
-    // Built as this project's own release is: else the two would differ by their compiler's settings.
-    command.arg(root).env("CARGO_PROFILE_RELEASE_LTO", "thin").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "4");
-    run_command(&mut command)
+    std::fs::rename(&partial, &dir).with_context(|| format!("cannot rename `{}`", dir.display()))
 }
 
 fn run_command(command: &mut Command) -> Result<()> {

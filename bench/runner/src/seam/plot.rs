@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::report::show;
+use crate::report::show;
 
 /// One panel.
 pub(super) struct Panel {

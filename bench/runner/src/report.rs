@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 /// One quantity, measured several times.
-pub(super) struct Series {
+pub(crate) struct Series {
     pub what: String,
     pub unit: &'static str,
     pub samples: Vec<f64>,
 }
 
 /// Whom it was measured of.
-pub(super) struct Subject {
+pub(crate) struct Subject {
     pub name: String,
     /// The command that was run.
     pub command: String,
@@ -18,7 +18,7 @@ pub(super) struct Subject {
 }
 
 /// Two subjects side by side.
-pub(super) struct Comparison {
+pub(crate) struct Comparison {
     pub what: String,
     /// The median of the ratios of the same rounds, so that what slows the machine for a while counts on both sides.
     pub ratio: f64,
@@ -28,7 +28,7 @@ pub(super) struct Comparison {
 
 /// The outcome of one benchmark.
 #[derive(Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     pub subjects: Vec<Subject>,
     pub comparisons: Vec<Comparison>,
     /// Targets that are no ratios, and what else is worth a word.
@@ -36,11 +36,11 @@ pub(super) struct Report {
 }
 
 impl Series {
-    pub(super) fn new(what: impl Into<String>, unit: &'static str) -> Self {
+    pub(crate) fn new(what: impl Into<String>, unit: &'static str) -> Self {
         Self { what: what.into(), unit, samples: Vec::new() }
     }
 
-    pub(super) fn percentile(&self, p: f64) -> f64 {
+    pub(crate) fn percentile(&self, p: f64) -> f64 {
         percentile(&self.samples, p)
     }
 
@@ -74,7 +74,7 @@ impl Report {
     ///
     /// # Panics
     /// When there is no such subject: names are written in this program.
-    pub(super) fn compare(&mut self, one: &str, other: &str, what: &str, target: &'static str) {
+    pub(crate) fn compare(&mut self, one: &str, other: &str, what: &str, target: &'static str) {
         let samples = |name: &str| {
             let subject = self.subjects.iter().find(|subject| subject.name == name);
             &subject.expect("benchmarks name subjects that they measure").series(what).samples
@@ -85,7 +85,7 @@ impl Report {
     }
 
     /// The table.
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut rows: Vec<Vec<String>> = Vec::new();
         if let Some(first) = self.subjects.first() {
             let heads = first.series.iter().map(|series| format!("{} [{}]", series.what, series.unit));
@@ -106,7 +106,7 @@ impl Report {
         text
     }
 
-    pub(super) fn to_json(&self, name: &str) -> Value {
+    pub(crate) fn to_json(&self, name: &str) -> Value {
         let subjects = self.subjects.iter().map(|subject| {
             let series: Vec<Value> = subject.series.iter().map(Series::to_json).collect();
             json!({ "name": subject.name, "command": subject.command, "series": series })
@@ -131,7 +131,7 @@ fn percentile(samples: &[f64], p: f64) -> f64 {
 }
 
 /// Three digits or all before the point.
-pub(super) fn show(value: f64) -> String {
+pub(crate) fn show(value: f64) -> String {
     match value.abs() {
         0.0 => "0.00".to_owned(),
         0.0..0.01 => format!("{value:.5}"),

@@ -5,12 +5,14 @@ use isomer_bench_node::load::{Load, Until, each_once};
 use isomer_bench_node::node::Launch;
 use isomer_bench_node::{Bundle, Node, Target, Template, Usage, block_on, soak};
 
-use super::super::http;
-use super::super::lab::{Lab, make_dir};
-use super::super::report::{Report, Series, Subject, show as number};
-use super::super::server::Server;
 use super::cold::without_instances;
+use super::fleet::Fleet;
 use super::peers;
+use crate::files::make_dir;
+use crate::http;
+use crate::lab::Lab;
+use crate::report::{Report, Series, Subject, show as number};
+use crate::server::Server;
 
 /// So many apps are loaded at most for this: more say no more.
 const LOADED_MAX: usize = 2_000;
@@ -24,8 +26,7 @@ const MANY: f64 = 10_000.0;
 /// What one more takes.
 type Each = [f64; 5];
 
-pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
-    let fleet = lab.fleet()?;
+pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let (distinct, shared) = (fleet.distinct(), fleet.shared());
     let mut subjects = Vec::new();
     let mut add = |name: &str, command: String, rows: &[Each]| {
@@ -135,7 +136,7 @@ fn live_instances(lab: &Lab) -> Result<(String, Vec<Each>)> {
         }
         Ok(rows)
     })?;
-    Ok((crate::project::show(&launch.command()), rows))
+    Ok((xtask::project::show(&launch.command()), rows))
 }
 
 /// What each of `count` takes between two moments, or of nothing before.

@@ -13,9 +13,9 @@ mod ways;
 use anyhow::Result;
 use isomer_bench_workload::{Mode, What};
 
-use super::lab::Lab;
-use super::report::{Report, Series, Subject};
-pub(super) use publish::publish;
+use crate::lab::Lab;
+use crate::report::{Report, Series, Subject};
+pub(crate) use publish::publish;
 use runs::Call;
 use ways::Way;
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 /// The file of results.
-pub(super) struct Results {
+pub(crate) struct Results {
     path: PathBuf,
     benches: Vec<Value>,
 }
@@ -18,7 +18,7 @@ impl Results {
     ///
     /// # Errors
     /// When there is a file, and it is none of results: it is not overwritten.
-    pub(super) fn open(path: PathBuf) -> Result<Self> {
+    pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let benches = match std::fs::read_to_string(&path) {
             Ok(text) => read(&text).with_context(|| format!("`{}` holds no results; remove it", path.display()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -27,12 +27,12 @@ impl Results {
         Ok(Self { path, benches })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Puts in a benchmark's outcome, with what it depends on, and writes the file.
-    pub(super) fn put(&mut self, mut bench: Value, quick: bool) -> Result<()> {
+    pub(crate) fn put(&mut self, mut bench: Value, quick: bool) -> Result<()> {
         let at_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         bench["run"] = json!({ "at_s": at_s, "quick": quick, "machine": machine() });
         replace(&mut self.benches, bench);
@@ -41,13 +41,13 @@ impl Results {
     }
 
     /// The outcome of this benchmark, if it was measured.
-    pub(super) fn bench(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn bench(&self, name: &str) -> Option<&Value> {
         self.benches.iter().find(|bench| bench["name"] == name)
     }
 
     /// What others may want of these benchmarks, as JSON with a benchmark a line: medians and their range, without the single
     /// samples and this machine's paths. What was not measured is as it was `before`.
-    pub(super) fn published(&self, names: &[&str], before: &Self) -> String {
+    pub(crate) fn published(&self, names: &[&str], before: &Self) -> String {
         let known = |name: &&str| self.bench(name).or_else(|| before.bench(name)).cloned();
         let mut benches: Vec<Value> = names.iter().filter_map(known).collect();
         for bench in &mut benches {
@@ -84,7 +84,7 @@ fn remove(object: &mut Value, key: &str) {
 }
 
 /// Written beside its place and renamed: a run that is broken off leaves the earlier results.
-pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension("partial");
     std::fs::write(&partial, text).with_context(|| format!("`{}` cannot be written", partial.display()))?;
     std::fs::rename(&partial, path).with_context(|| format!("`{}` cannot be put in its place", path.display()))

@@ -1,19 +1,19 @@
-//! What benchmarks work with: the programs, built; the components; a folder for what they write.
+//! What benchmarks work with: the programs, the components, and a folder for what they write.
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use xtask::project::{self, Project};
 
-use super::Options;
-use super::node::Fleet;
-use super::server::{Launch, Says, Server};
-use crate::project::{self, Project};
-use crate::setup;
+use crate::files::{bench_dir, file_name, make_dir, make_empty_dir};
+use crate::needs::{self, Need};
+use crate::options::Options;
+use crate::server::{Launch, Says, Server};
 
 /// How much is measured.
-pub(super) struct Effort {
+#[derive(Clone)]
+pub(crate) struct Effort {
     /// How often each subject has its turn.
     pub rounds: u32,
     /// How long a load goes on, in seconds.
@@ -65,105 +65,100 @@ const QUICK: Effort = Effort {
 /// As many apps as a node is to hold.
 const LONG_APPS: u32 = 10_000;
 
-pub(super) struct Lab {
-    /// For files that are made on the way; emptied before. Results lie beside it.
+/// The programs to measure, and where to put files. A benchmark sees those programs that it lists as its needs.
+#[derive(Clone)]
+pub(crate) struct Lab {
+    /// For files that are made on the way; emptied before. Results lie next to it.
     pub dir: PathBuf,
     /// The repository's example app.
     pub boutique: PathBuf,
     pub effort: Effort,
     isomer: PathBuf,
     wasmtime: PathBuf,
-    /// Where the programs are that are measured beside.
+    /// The folder of the programs that are built from this workspace.
     programs: PathBuf,
-    fleet: OnceCell<Fleet>,
+    /// What the current benchmark may use.
+    needs: &'static [Need],
 }
 
-/// The engine's own server is started as its documentation says it is fastest: instances out of a pool, components compiled
-/// before. Everything else that matters is on by default: WASI 0.3, and its handlers' instances are reused.
+/// The engine's own server is started as its documentation says it is fastest: instances from a pool, components compiled
+/// before. Everything else that matters is on by default: WASI 0.3, and the reuse of its handlers' instances.
 const WASMTIME_FLAGS: [&str; 5] =
     ["serve", "--allow-precompiled", "-Scli", "-Opooling-allocator=y", "--addr=127.0.0.1:0"];
 
 impl Lab {
-    /// Builds what is measured; with `calls`, also what makes calls in other ways.
-    pub(super) fn prepare(project: &Project, options: &Options, calls: bool) -> Result<Self> {
-        let release = project.target.join("release");
+    /// Empties the working folder and chooses the effort. The programs were built before.
+    pub(crate) fn prepare(project: &Project, options: &Options) -> Result<Self> {
+        let programs = project.target.join("release");
         let isomer = match &options.isomer {
             Some(program) => std::path::absolute(program)?,
-            None => release.join("isomer"),
+            None => programs.join("isomer"),
         };
-        // Each by itself: built together, they would have each other's features.
-        let isomer_too = options.isomer.is_none().then_some("isomer");
-        let beside = ["isomer-bench-programs", "isomer-bench-grpc", "isomer-bench-dynamic"];
-        let packages = isomer_too.into_iter().chain(beside.into_iter().take(if calls { 3 } else { 1 }));
-        for package in packages.filter(|_| !options.built) {
-            project::run(&mut project.cargo(&["build", "--release", "--locked", "--package", package]))?;
-        }
-        let dir = dir(project).join("work");
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir).with_context(|| format!("`{}` cannot be emptied", dir.display()))?;
-        }
-        make_dir(&dir)?;
+        let dir = bench_dir(project).join("work");
+        make_empty_dir(&dir)?;
         let mut effort = if options.quick { QUICK } else { FULL };
         let long = options.long.then_some(LONG_APPS);
         effort.apps = options.apps.or(long).unwrap_or(effort.apps);
-        let wasmtime = setup::wasmtime_program(project);
-        Ok(Self {
-            dir,
-            boutique: project.boutique(),
-            effort,
-            isomer,
-            wasmtime,
-            programs: release,
-            fleet: OnceCell::new(),
-        })
+        let wasmtime = needs::wasmtime_program(project);
+        Ok(Self { dir, boutique: project.boutique(), effort, isomer, wasmtime, programs, needs: &[] })
     }
 
-    pub(super) fn start(&self, mut launch: Launch) -> Result<Server> {
+    /// Returns the same for a benchmark with these needs.
+    pub(crate) fn with(&self, needs: &'static [Need]) -> Self {
+        Self { needs, ..self.clone() }
+    }
+
+    /// # Panics
+    /// If the benchmark does not list the need: it would fail on a machine where nothing was installed before.
+    fn require(&self, need: Need) {
+        assert!(self.needs.contains(&need), "the benchmark does not list {need:?} among its needs");
+    }
+
+    pub(crate) fn start(&self, mut launch: Launch) -> Result<Server> {
         Server::start(&mut launch, &self.dir)
     }
 
     /// Starts a server that was started before.
-    pub(super) fn start_again(&self, launch: &mut Launch) -> Result<Server> {
+    pub(crate) fn start_again(&self, launch: &mut Launch) -> Result<Server> {
         Server::start(launch, &self.dir)
     }
 
-    /// Many apps, deployed to a node when they are first asked for.
-    pub(super) fn fleet(&self) -> Result<&Fleet> {
-        if self.fleet.get().is_none() {
-            let _set_once = self.fleet.set(Fleet::deploy(self)?);
-        }
-        self.fleet.get().context("the fleet was just deployed")
-    }
-
     /// The program to measure.
-    pub(super) fn isomer_program(&self) -> &Path {
+    pub(crate) fn isomer_program(&self) -> &Path {
         &self.isomer
     }
 
+    /// `wrk`, which generates load.
+    pub(crate) fn wrk(&self) -> Command {
+        self.require(Need::Wrk);
+        Command::new("wrk")
+    }
+
     /// A native server.
-    pub(super) fn native(&self) -> Launch {
-        Launch { name: "native hyper", says: Says::Stdout, command: self.program("native_hello") }
+    pub(crate) fn native(&self) -> Launch {
+        Launch { name: "native hyper", says: Says::Stdout, command: self.program(Need::Programs, "native_hello") }
     }
 
     /// A program that was built to be measured beside.
-    pub(super) fn program(&self, name: &str) -> Command {
+    pub(crate) fn program(&self, need: Need, name: &str) -> Command {
+        self.require(need);
         Command::new(self.programs.join(name))
     }
 
     /// Isomer, with an app's folder or a component's file. Data and compiled code of each `name` are its own.
-    pub(super) fn isomer(&self, name: &'static str, what: &Path) -> Launch {
+    pub(crate) fn isomer(&self, name: &'static str, what: &Path) -> Launch {
         self.isomer_run(name, name, what)
     }
 
     /// Isomer, with an app's folder, in a shape.
-    pub(super) fn isomer_in_shape(&self, name: &'static str, app: &Path, shape: &str) -> Launch {
+    pub(crate) fn isomer_in_shape(&self, name: &'static str, app: &Path, shape: &str) -> Launch {
         let mut launch = self.isomer(name, app);
         launch.command.args(["--shape", shape]);
         launch
     }
 
     /// Isomer, with one group of an app's shape, as on a machine of its own.
-    pub(super) fn isomer_group(
+    pub(crate) fn isomer_group(
         &self,
         name: &'static str,
         app: &Path,
@@ -183,19 +178,20 @@ impl Lab {
     }
 
     /// The engine's own server, with a component that [`Lab::precompiled`] made.
-    pub(super) fn wasmtime(&self, name: &'static str, precompiled: &Path, flags: &[&str]) -> Launch {
+    pub(crate) fn wasmtime(&self, name: &'static str, precompiled: &Path, flags: &[&str]) -> Launch {
+        self.require(Need::Wasmtime);
         let mut command = Command::new(&self.wasmtime);
         command.args(WASMTIME_FLAGS).args(flags).arg(precompiled);
         Launch { name, says: Says::Stderr, command }
     }
 
     /// Builds an app's components, so that starting it does not.
-    pub(super) fn build_app(&self, dir: &Path) -> Result<()> {
+    pub(crate) fn build_app(&self, dir: &Path) -> Result<()> {
         project::run(Command::new(&self.isomer).arg("build").arg(dir))
     }
 
     /// Two test guests that call each other, as an app.
-    pub(super) fn ping_pong(&self) -> Result<PathBuf> {
+    pub(crate) fn ping_pong(&self) -> Result<PathBuf> {
         let manifest = "[app]\nname = \"ping-pong\"\nversion = \"0.1.0\"\n\n\
                         [components.ping]\nwasm = \"ping.wasm\"\nroutes = [\"/...\"]\n\n\
                         [components.pong]\nwasm = \"pong.wasm\"\n";
@@ -203,7 +199,7 @@ impl Lab {
     }
 
     /// An app made of test guests, each as a file: (guest, file without its extension).
-    pub(super) fn app(&self, name: &str, manifest: &str, guests: &[(&str, &str)]) -> Result<PathBuf> {
+    pub(crate) fn app(&self, name: &str, manifest: &str, guests: &[(&str, &str)]) -> Result<PathBuf> {
         let dir = self.dir.join(name);
         make_dir(&dir)?;
         for (guest, file) in guests {
@@ -216,23 +212,24 @@ impl Lab {
     }
 
     /// An app's components as one that any host runs.
-    pub(super) fn composed(&self, app: &Path) -> Result<PathBuf> {
+    pub(crate) fn composed(&self, app: &Path) -> Result<PathBuf> {
         let out = app.join("composed.wasm");
-        project::run(self.program("compose").arg(app).arg(&out))?;
+        project::run(self.program(Need::Programs, "compose").arg(app).arg(&out))?;
         Ok(out)
     }
 
     /// A component, compiled by the engine's own command line.
-    pub(super) fn precompiled(&self, wasm: &Path) -> Result<PathBuf> {
+    pub(crate) fn precompiled(&self, wasm: &Path) -> Result<PathBuf> {
         self.compiled(wasm, "cwasm", &[])
     }
 
     /// As [`Lab::precompiled`], so that what runs can be stopped: for servers with `-Wtimeout`.
-    pub(super) fn precompiled_to_be_stopped(&self, wasm: &Path) -> Result<PathBuf> {
+    pub(crate) fn precompiled_to_be_stopped(&self, wasm: &Path) -> Result<PathBuf> {
         self.compiled(wasm, "stoppable.cwasm", &["-Wepoch-interruption=y"])
     }
 
     fn compiled(&self, wasm: &Path, extension: &str, flags: &[&str]) -> Result<PathBuf> {
+        self.require(Need::Wasmtime);
         let stem = wasm.file_stem().context("a component has a file name")?;
         let out = self.dir.join(stem).with_extension(extension);
         project::run(
@@ -249,18 +246,4 @@ impl Lab {
     fn data(&self, name: &str) -> PathBuf {
         self.dir.join("data").join(file_name(name))
     }
-}
-
-/// A name as part of a file's name.
-pub(super) fn file_name(name: &str) -> String {
-    name.replace([' ', '/', ','], "-")
-}
-
-/// The folder of everything that benchmarks write.
-pub(super) fn dir(project: &Project) -> PathBuf {
-    project.target.join("bench")
-}
-
-pub(super) fn make_dir(dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(dir).with_context(|| format!("`{}` cannot be made", dir.display()))
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::http;
-use super::lab::Lab;
-use super::report::{Report, Series, Subject};
-use super::server::Launch;
+use crate::http;
+use crate::lab::Lab;
+use crate::report::{Report, Series, Subject};
+use crate::server::Launch;
 
-pub(super) fn run(lab: &Lab) -> Result<Report> {
+pub(crate) fn run(lab: &Lab) -> Result<Report> {
     let hello = isomer_test_guests::path("http-hello");
     let compiled = lab.precompiled(&hello)?;
     lab.build_app(&lab.boutique)?;

@@ -7,11 +7,11 @@
 
 use anyhow::Result;
 
-use super::http;
-use super::lab::Lab;
-use super::report::{Report, Series, Subject};
+use crate::http;
+use crate::lab::Lab;
+use crate::report::{Report, Series, Subject};
 
-pub(super) fn run(lab: &Lab) -> Result<Report> {
+pub(crate) fn run(lab: &Lab) -> Result<Report> {
     let app = lab.ping_pong()?;
     let composed = lab.composed(&app)?;
     let compiled = lab.precompiled(&composed)?;

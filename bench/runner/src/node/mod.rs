@@ -21,14 +21,14 @@ mod start;
 
 use isomer_bench_node::load::percentile;
 
-use super::report::Series;
+use crate::report::Series;
 
-pub(super) use cold::run as cold;
-pub(super) use fleet::{Fleet, run as deploy};
-pub(super) use hosts::run as hosts;
-pub(super) use memory::run as memory;
-pub(super) use neighbours::run as neighbours;
-pub(super) use start::run as start;
+pub(crate) use cold::run as cold;
+pub(crate) use fleet::{Fleet, run as deploy};
+pub(crate) use hosts::run as hosts;
+pub(crate) use memory::run as memory;
+pub(crate) use neighbours::run as neighbours;
+pub(crate) use start::run as start;
 
 /// Series for the distribution of times.
 fn times() -> Vec<Series> {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long one request took.
-pub(super) struct Timing {
+pub(crate) struct Timing {
     /// From the request's first byte to the answer's first.
     pub first_byte: Duration,
     /// From the request's first byte to the answer's last.
@@ -20,12 +20,12 @@ pub(super) struct Timing {
 }
 
 /// GET `path`; anything but 200 is an error.
-pub(super) fn get(address: SocketAddr, path: &str) -> Result<Timing> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<Timing> {
     Ok(exchange(address, path)?.0)
 }
 
 /// GET `path`; gives the first line of the body that has a `{`.
-pub(super) fn get_json_line(address: SocketAddr, path: &str) -> Result<String> {
+pub(crate) fn get_json_line(address: SocketAddr, path: &str) -> Result<String> {
     let answer = exchange(address, path)?.1;
     let text = String::from_utf8_lossy(&answer);
     let line = text.lines().find(|line| line.starts_with('{'));

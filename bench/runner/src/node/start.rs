@@ -3,14 +3,14 @@
 use anyhow::Result;
 use isomer_bench_node::{Connection, Node, Template, block_on, load};
 
-use super::super::http;
-use super::super::lab::Lab;
-use super::super::report::{Report, Series, Subject};
-use super::super::server::Launch;
+use super::fleet::Fleet;
 use super::peers;
+use crate::http;
+use crate::lab::Lab;
+use crate::report::{Report, Series, Subject};
+use crate::server::Launch;
 
-pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
-    let fleet = lab.fleet()?;
+pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let all = format!("isomer node, {} apps and {} tenants", fleet.apps, fleet.apps);
     let killed = format!("{all}, after kill -9");
     let template = Template::load()?;
@@ -22,7 +22,7 @@ pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
     let subject =
         |name: &str, command: &str| Subject { name: name.to_owned(), command: command.to_owned(), series: series() };
     let mut subjects = vec![subject(&all, &fleet.command()), subject(&killed, &fleet.command())];
-    subjects.extend(servers.iter().map(|launch| subject(launch.name, &crate::project::show(&launch.command))));
+    subjects.extend(servers.iter().map(|launch| subject(launch.name, &xtask::project::show(&launch.command))));
     for round in 0..=lab.effort.node_starts {
         let first = fleet.start(None)?;
         let stopped_before = measure(&first, fleet)?;
@@ -57,7 +57,7 @@ pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
 }
 
 /// Milliseconds to the ready line and to the end of the first answer, mebibytes after it.
-fn measure(node: &Node, fleet: &super::Fleet) -> Result<[f64; 3]> {
+fn measure(node: &Node, fleet: &Fleet) -> Result<[f64; 3]> {
     let targets = fleet.distinct();
     block_on(async {
         let target = &targets[targets.len() / 2];

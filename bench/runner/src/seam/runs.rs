@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use isomer_bench_workload::{Mode, What, Work, expected};
 use serde_json::Value;
 
-use super::super::http;
 use super::ways::Way;
+use crate::http;
 
 /// No run makes more calls: their expected answers are computed, too.
 const CALLS_MAX: u32 = 20_000_000;

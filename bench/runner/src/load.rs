@@ -1,17 +1,16 @@
 //! Load on servers, and what they do under it: requests a second, latency, processor time, memory.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::lab::Lab;
-use super::report::{Series, Subject};
-use super::server::Server;
+use crate::lab::Lab;
+use crate::report::{Series, Subject};
+use crate::server::Server;
 
 /// Connections of a load, each with one request in flight.
-pub(super) const CONNECTIONS: u32 = 32;
+pub(crate) const CONNECTIONS: u32 = 32;
 const THREADS_MAX: u32 = 2;
 
 /// Prints the result as JSON.
@@ -21,7 +20,7 @@ const SHOP: &str = include_str!("shop.lua");
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     /// This path, again and again.
     Path(&'static str),
     /// Shopping: all kinds of requests to the boutique.
@@ -29,7 +28,7 @@ pub(super) enum Ask {
 }
 
 /// One line of a comparison: a server under a kind of load.
-pub(super) struct Run<'a> {
+pub(crate) struct Run<'a> {
     pub name: &'static str,
     pub server: &'a Server,
     pub ask: Ask,
@@ -37,7 +36,7 @@ pub(super) struct Run<'a> {
 }
 
 /// Puts each in turn under load, one at a time, several times over (A B C A B C …).
-pub(super) fn side_by_side(lab: &Lab, runs: &[Run<'_>]) -> Result<Vec<Subject>> {
+pub(crate) fn side_by_side(lab: &Lab, runs: &[Run<'_>]) -> Result<Vec<Subject>> {
     let mut subjects: Vec<Subject> = runs.iter().map(|run| subject(run.name, &run.server.line)).collect();
     for run in runs {
         load(lab, run, lab.effort.warm_up_s)?;
@@ -84,7 +83,8 @@ fn load(lab: &Lab, run: &Run<'_>, seconds: u32) -> Result<Load> {
         Ask::Path(path) => (script(lab, "report.lua", REPORT)?, path),
         Ask::Shop => (script(lab, "shop.lua", &format!("{SHOP}\n{REPORT}"))?, "/"),
     };
-    let output = Command::new("wrk")
+    let output = lab
+        .wrk()
         .args(["--threads", &THREADS_MAX.min(run.connections).to_string()])
         .args(["--connections", &run.connections.to_string()])
         .args(["--duration", &format!("{seconds}s"), "--timeout", "10s", "--script"])

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use isomer_bench_node::node::Launch;
 use isomer_bench_node::soak::{self, Settings};
 
-use crate::project::{self, Project};
+use xtask::project::{self, Project};
+
+use crate::files;
 
 pub(crate) const USAGE: &str = "soak [--long] [--seed N] [--requests N] [--isomer PROGRAM] [--built]";
 
@@ -45,10 +47,7 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
         settings.requests = requests;
     }
     let dir = project.target.join("soak");
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("`{}` cannot be emptied", dir.display()))?;
-    }
-    std::fs::create_dir_all(&dir).with_context(|| format!("`{}` cannot be made", dir.display()))?;
+    files::make_empty_dir(&dir)?;
     println!("seed {seed}; the node's log: {}", dir.join("node.log").display());
     let node = Launch::new(program, &dir).start()?;
     let summary = isomer_bench_node::block_on(soak::run(&node, &settings, &mut |line| println!("{line}")))?;

@@ -8,11 +8,11 @@ use anyhow::{Result, ensure};
 use isomer_bench_node::load::percentile;
 use isomer_bench_node::{Load, Outcome, Target, Template, block_on, numbered};
 
-use super::super::lab::Lab;
-use super::super::load::CONNECTIONS;
-use super::super::report::{Report, Series, Subject};
 use super::fleet::Fleet;
 use super::{ms, peers};
+use crate::lab::Lab;
+use crate::load::CONNECTIONS;
+use crate::report::{Report, Series, Subject};
 
 const ONE: &str = "isomer node, one host name";
 const FRESH: &str = "isomer node, a fresh instance for each";
@@ -26,8 +26,7 @@ struct Line<'a> {
     cpu: Box<dyn Fn() -> Result<Duration> + 'a>,
 }
 
-pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
-    let fleet = lab.fleet()?;
+pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let all: Arc<[Target]> = fleet.all_hosts().into();
     let many = format!("isomer node, {} host names of {} apps", all.len(), fleet.apps);
     let node = fleet.start(Some(&format!("[limits]\napps_loaded = {}\n", fleet.apps + 100)))?;

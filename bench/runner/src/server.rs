@@ -11,28 +11,28 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::lab::file_name;
-use crate::project::show;
+use crate::files::file_name;
+use xtask::project::show;
 
 /// Ticks a second in `/proc/PID/stat`: a constant of Linux's interface with programs, whatever the kernel's own.
 const TICKS_PER_S: f64 = 100.0;
 
 /// Where a server says its place, in the first line that has one.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Says {
+pub(crate) enum Says {
     Stdout,
     Stderr,
 }
 
 /// How to start a server.
-pub(super) struct Launch {
+pub(crate) struct Launch {
     pub name: &'static str,
     pub says: Says,
     pub command: Command,
 }
 
 /// A server that runs, until this is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     pub name: &'static str,
     /// Where it is reached by HTTP, or by whatever it speaks.
     pub address: SocketAddr,
@@ -47,7 +47,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts a server and waits until it says its place. What it says besides is added to `NAME.log` in `logs`.
-    pub(super) fn start(launch: &mut Launch, logs: &Path) -> Result<Self> {
+    pub(crate) fn start(launch: &mut Launch, logs: &Path) -> Result<Self> {
         let Launch { name, says, command } = launch;
         let line = show(command);
         let log = logs.join(format!("{}.log", file_name(name)));
@@ -79,12 +79,12 @@ impl Server {
     }
 
     /// The number of its process.
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Time on processors since the start, in its own code and the kernel's.
-    pub(super) fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         let mut ticks = 0;
         for process in self.processes()? {
             ticks += cpu_ticks(&process.stat).context("`/proc/PID/stat` has another form")?;
@@ -93,7 +93,7 @@ impl Server {
     }
 
     /// Resident memory, in mebibytes. What processes share counts in each of them.
-    pub(super) fn resident_mib(&self) -> Result<f64> {
+    pub(crate) fn resident_mib(&self) -> Result<f64> {
         let mut kib = 0;
         for process in self.processes()? {
             let status = std::fs::read_to_string(format!("/proc/{}/status", process.id))

@@ -2,10 +2,10 @@
 
 use anyhow::{Context as _, Result};
 
-use super::lab::Lab;
-use super::load::{Ask, CONNECTIONS, Run, side_by_side};
-use super::report::Report;
-use super::server::Server;
+use crate::lab::Lab;
+use crate::load::{Ask, CONNECTIONS, Run, side_by_side};
+use crate::report::Report;
+use crate::server::Server;
 
 /// Shapes of the app, each with the names of its lines in the table.
 const SHAPES: [Lines; 4] = [
@@ -41,7 +41,7 @@ const PAPER: [&str; 5] = [
     "    10,000 requests a second over a cluster's network there, one machine here: compare the ratios of the rows, not the rows",
 ];
 
-pub(super) fn run(lab: &Lab) -> Result<Report> {
+pub(crate) fn run(lab: &Lab) -> Result<Report> {
     lab.build_app(&lab.boutique)?;
     let mut servers: Vec<Server> = Vec::new();
     for Lines { shape, .. } in &SHAPES {

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::super::lab::{Lab, file_name};
-use super::super::report::{Series, Subject};
-use super::super::server::{Launch, Says, Server};
-use crate::project;
+use crate::files::file_name;
+use crate::lab::Lab;
+use crate::needs::Need;
+use crate::report::{Series, Subject};
+use crate::server::{Launch, Says, Server};
+use xtask::project;
 
 pub(super) const FUSED: &str = "fused";
 pub(super) const COMPOSED: &str = "wasmtime composition";
@@ -82,7 +84,7 @@ impl Way {
 pub(super) fn all(lab: &Lab) -> Result<Vec<Way>> {
     let app = app(lab)?;
     let composed = lab.precompiled(&lab.composed(&app)?)?;
-    let mut dynamic = lab.program("isomer-bench-dynamic");
+    let mut dynamic = lab.program(Need::Dynamic, "isomer-bench-dynamic");
     dynamic.arg(app.join("caller.wasm")).arg(app.join("callee.wasm"));
     let mut ways = vec![
         alone(FUSED, lab.start(lab.isomer(FUSED, &app))?),
@@ -104,7 +106,7 @@ pub(super) fn loaded(lab: &Lab) -> Result<Vec<Way>> {
 
 fn remote(lab: &Lab, app: &Path) -> Result<Vec<Way>> {
     let certificates = lab.dir.join("certificates");
-    project::run(lab.program("certificates").arg(&certificates))?;
+    project::run(lab.program(Need::Programs, "certificates").arg(&certificates))?;
     Ok(vec![
         alone(UNIX, lab.start(lab.isomer_in_shape(UNIX, app, "split"))?),
         grpc(lab, UNIX_GRPC, Place::Unix, None)?,
@@ -156,7 +158,7 @@ fn grpc(lab: &Lab, name: &'static str, place: Place, certificates: Option<&Path>
         }
         lab.start(Launch { name, says: Says::Stdout, command })
     };
-    let program = || lab.program("isomer-bench-grpc");
+    let program = || lab.program(Need::Grpc, "isomer-bench-grpc");
     let mut command = program();
     command.arg("callee");
     let socket = lab.dir.join("grpc.sock");

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::super::results::{self, Results};
 use super::plot::{Line, Panel, svg};
 use super::ways;
-use crate::project::Project;
+use crate::results::{self, Results};
+use xtask::project::Project;
 
 /// Those whose numbers are published: what the documentation speaks of.
 const PUBLISHED: [&str; 10] = [
@@ -35,7 +35,7 @@ const LEGEND: &str = "Logarithmic, each panel with a scale of its own; the dot i
 ///
 /// # Errors
 /// When they cannot be written.
-pub(in super::super) fn publish(project: &Project, results: &Results) -> Result<()> {
+pub(crate) fn publish(project: &Project, results: &Results) -> Result<()> {
     for (bench, path, title) in PICTURES {
         if let Some(bench) = results.bench(bench) {
             write(project, path, &svg(title, LEGEND, &panels(bench)))?;

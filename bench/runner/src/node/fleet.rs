@@ -14,10 +14,11 @@ use isomer_bench_node::node::Launch;
 use isomer_bench_node::{Admin, Bundle, Node, Target, Template, block_on, numbered, soak};
 use tokio::task::JoinSet;
 
-use super::super::lab::{Lab, make_dir};
-use super::super::report::{Report, Series, Subject};
 use super::{add_times, times};
-use crate::project::show;
+use crate::files::make_dir;
+use crate::lab::Lab;
+use crate::report::{Report, Series, Subject};
+use xtask::project::show;
 
 /// The tenant of all distinct apps.
 const OWNER: &str = "fleet";
@@ -33,7 +34,7 @@ const FRESH_HOST: &str = "fresh.fleet.test";
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A data directory with everything deployed, its node stopped.
-pub(in super::super) struct Fleet {
+pub(crate) struct Fleet {
     pub apps: u32,
     launch: Launch,
     distinct: Deployments,
@@ -49,7 +50,7 @@ struct Deployments {
 
 impl Fleet {
     /// Deploys it.
-    pub(in super::super) fn deploy(lab: &Lab) -> Result<Self> {
+    pub(crate) fn deploy(lab: &Lab) -> Result<Self> {
         let dir = lab.dir.join("fleet");
         make_dir(&dir)?;
         let launch = Launch::new(lab.isomer_program(), &dir);
@@ -192,8 +193,7 @@ fn hosts_of(number: u32, apps: u32) -> Vec<String> {
 }
 
 /// What deploying took.
-pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
-    let fleet = lab.fleet()?;
+pub(crate) fn run(_lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let subject = |name: &str, Deployments { ms, took }: &Deployments| {
         let mut per_s = Series::new("deployments", "1/s");
         per_s.samples.push(ms.len() as f64 / took.as_secs_f64());

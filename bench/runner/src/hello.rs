@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
-use super::lab::Lab;
-use super::load::{Ask, CONNECTIONS, Run, side_by_side};
-use super::report::Report;
+use crate::lab::Lab;
+use crate::load::{Ask, CONNECTIONS, Run, side_by_side};
+use crate::report::Report;
 
 const PATH: Ask = Ask::Path("/");
 
 /// A WASI 0.3 handler, beside the engine's own server and a native one.
-pub(super) fn p3(lab: &Lab) -> Result<Report> {
+pub(crate) fn p3(lab: &Lab) -> Result<Report> {
     let hello = isomer_test_guests::path("http-hello");
     let compiled = lab.precompiled(&hello)?;
     let isomer = lab.start(lab.isomer("isomer", &hello))?;
@@ -36,7 +36,7 @@ pub(super) fn p3(lab: &Lab) -> Result<Report> {
 const REUSE_AS_ISOMER: &[&str] = &["--max-instance-reuse-count=10000"];
 
 /// A WASI 0.2 handler, with a fresh instance for each request and with instances that are used again.
-pub(super) fn p2(lab: &Lab) -> Result<Report> {
+pub(crate) fn p2(lab: &Lab) -> Result<Report> {
     let hello = isomer_test_guests::path("http-hello-p2");
     let compiled = lab.precompiled(&hello)?;
     let manifest = "[app]\nname = \"hello\"\nversion = \"0.1.0\"\n\n\
@@ -62,7 +62,7 @@ pub(super) fn p2(lab: &Lab) -> Result<Report> {
 }
 
 /// A component that asks another for its answer, fused; beside its own plain answer and a component of its own.
-pub(super) fn front_calls_back(lab: &Lab) -> Result<Report> {
+pub(crate) fn front_calls_back(lab: &Lab) -> Result<Report> {
     let app = lab.ping_pong()?;
     let composed = lab.precompiled(&lab.composed(&app)?)?;
     let hello = lab.start(lab.isomer("isomer", &isomer_test_guests::path("http-hello")))?;

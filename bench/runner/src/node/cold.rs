@@ -7,9 +7,10 @@ use anyhow::{Result, ensure};
 use isomer_bench_node::load::each_once;
 use isomer_bench_node::{Node, Target, block_on};
 
-use super::super::lab::Lab;
-use super::super::report::{Report, Subject};
+use super::fleet::Fleet;
 use super::{add_times, ms, times};
+use crate::lab::Lab;
+use crate::report::{Report, Subject};
 
 /// How long idle instances may take to be dropped.
 const IDLE_PATIENCE: Duration = Duration::from_secs(180);
@@ -20,8 +21,7 @@ const LOADED: &str = "loaded, without an instance";
 const DROPPED: &str = "from disk, after being dropped";
 const WARM: &str = "not the first";
 
-pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
-    let fleet = lab.fleet()?;
+pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let mut subjects: Vec<Subject> = [FROM_DISK, KNOWN_CODE, LOADED, DROPPED, WARM]
         .map(|name| Subject { name: name.to_owned(), command: fleet.command(), series: times() })
         .into();
@@ -65,7 +65,7 @@ pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
 const LATEST: usize = 200;
 
 /// Each app again after a memory of few apps has dropped it.
-fn dropped(fleet: &super::Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f64>> {
+fn dropped(fleet: &Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f64>> {
     let few = (distinct.len() / 4).clamp(2, 256);
     let node = fleet.start(Some(&format!("[limits]\napps_loaded = {few}\n")))?;
     let outcome = block_on(async {

@@ -13,9 +13,10 @@ use isomer_bench_node::soak::tally::Tally;
 use isomer_bench_node::{Bundle, Load, Node, Target, Template, block_on, numbered, soak};
 use tokio::task::JoinSet;
 
-use super::super::lab::{Lab, make_dir};
-use super::super::report::{Report, Subject};
 use super::{add_times, ms, times};
+use crate::files::make_dir;
+use crate::lab::Lab;
+use crate::report::{Report, Subject};
 
 /// Requests a second to the good app, over so many connections.
 const PER_SECOND: f64 = 400.0;
@@ -34,11 +35,11 @@ const BESIDE: [(&str, &str); 6] = [
     ("beside all hostile tenants", ""),
 ];
 
-pub(in super::super) fn run(lab: &Lab) -> Result<Report> {
+pub(crate) fn run(lab: &Lab) -> Result<Report> {
     let dir = lab.dir.join("neighbours");
     make_dir(&dir)?;
     let launch = Launch::new(lab.isomer_program(), &dir);
-    let command = crate::project::show(&launch.command());
+    let command = xtask::project::show(&launch.command());
     let names = std::iter::once(ALONE).chain(BESIDE.map(|(name, _)| name));
     let mut subjects: Vec<Subject> =
         names.map(|name| Subject { name: name.to_owned(), command: command.clone(), series: times() }).collect();

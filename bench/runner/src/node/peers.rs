@@ -5,9 +5,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use isomer_bench_node::Template;
 
-use super::super::lab::Lab;
-use super::super::server::{Launch, Says};
-use crate::project::find_program;
+use crate::lab::Lab;
+use crate::server::{Launch, Says};
+use xtask::project::find_program;
 
 /// The program of the server for Node.js.
 const HELLO_JS: &str = include_str!("hello.js");

@@ -1,0 +1,190 @@
+//! `cargo xtask bench`: the list of benchmarks, and running those that were named.
+//!
+//! They measure and never judge: nothing fails because it is slow. Subjects that are compared are measured in the same run, alternately and
+//! several times; `docs/reference/benchmarks.md` explains how to read the results.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use xtask::project::Project;
+
+use crate::lab::Lab;
+use crate::needs::{self, Need};
+use crate::node::{self, Fleet};
+use crate::options::Options;
+use crate::report::Report;
+use crate::results::Results;
+use crate::{boutique, files, fused, hello, seam, start};
+
+/// A benchmark.
+struct Bench {
+    name: &'static str,
+    /// What it measures.
+    about: &'static str,
+    needs: &'static [Need],
+    run: Run,
+}
+
+/// How a benchmark is run.
+#[derive(Clone, Copy)]
+enum Run {
+    Alone(fn(&Lab) -> Result<Report>),
+    /// With many apps deployed to a node, once for all benchmarks of a run.
+    WithFleet(fn(&Lab, &Fleet) -> Result<Report>),
+}
+
+use Need::{Dynamic, Grpc, Isomer, Programs, Wasmtime, Wrk};
+use Run::{Alone, WithFleet};
+
+/// Every benchmark, in the order in which they run.
+const BENCHES: &[Bench] = &[
+    bench("hello-p3", "hello over HTTP, WASI 0.3", &[Isomer, Wrk, Wasmtime, Programs], Alone(hello::p3)),
+    bench("hello-p2", "hello over HTTP, WASI 0.2", &[Isomer, Wrk, Wasmtime], Alone(hello::p2)),
+    bench(
+        "front-calls-back",
+        "a component that calls another, fused",
+        &[Isomer, Wrk, Wasmtime, Programs],
+        Alone(hello::front_calls_back),
+    ),
+    bench("fused-call", "a call between fused components", &[Isomer, Wasmtime, Programs], Alone(fused::run)),
+    bench(
+        "start",
+        "start of a process to its first response, first request, memory",
+        &[Isomer, Wasmtime, Programs],
+        Alone(start::run),
+    ),
+    bench(
+        "seam-calls",
+        "one call of a blocking function, by every way of crossing a seam",
+        &[Isomer, Wasmtime, Programs, Grpc, Dynamic],
+        Alone(seam::calls),
+    ),
+    bench(
+        "seam-async",
+        "one call of an async func, by every way of crossing a seam",
+        &[Isomer, Wasmtime, Programs, Grpc, Dynamic],
+        Alone(seam::async_calls),
+    ),
+    bench(
+        "seam-load",
+        "calls per second and CPU per call, 1, 16 and 256 in flight",
+        &[Isomer, Programs, Grpc],
+        Alone(seam::load),
+    ),
+    bench("boutique", "the example app under load, by shape", &[Isomer, Wrk], Alone(boutique::run)),
+    bench(
+        "node-deploy",
+        "deploying distinct apps to a node, and one app for many tenants",
+        &[Isomer],
+        WithFleet(node::deploy),
+    ),
+    bench(
+        "node-start",
+        "start of a node with many apps to the first response of one",
+        &[Isomer, Wasmtime],
+        WithFleet(node::start),
+    ),
+    bench("node-cold", "an app's first request: from disk, loaded, after eviction", &[Isomer], WithFleet(node::cold)),
+    bench("node-memory", "memory of a loaded app and of a live instance", &[Isomer, Wasmtime], WithFleet(node::memory)),
+    bench(
+        "node-hosts",
+        "requests per second over a thousand host names, fresh instances per second",
+        &[Isomer, Wasmtime],
+        WithFleet(node::hosts),
+    ),
+    bench("node-neighbours", "a good app's latency next to hostile tenants", &[Isomer], Alone(node::neighbours)),
+];
+
+const fn bench(name: &'static str, about: &'static str, needs: &'static [Need], run: Run) -> Bench {
+    Bench { name, about, needs, run }
+}
+
+impl Bench {
+    /// Is it named by its full name, or by the part of it before a `-`, which names every benchmark that begins with it?
+    fn is_named(&self, name: &str) -> bool {
+        self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+}
+
+pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
+    let options = parse(arguments)?;
+    let path = options.json.clone().unwrap_or_else(|| files::bench_dir(project).join("results.json"));
+    files::make_dir(path.parent().unwrap_or(&path))?;
+    let mut results = Results::open(path)?;
+    if !options.kept {
+        measure(project, &options, &mut results)?;
+    }
+    if options.publish {
+        seam::publish(project, &results)?;
+    }
+    Ok(())
+}
+
+fn parse(arguments: &[&str]) -> Result<Options> {
+    let known: String = BENCHES.iter().map(|Bench { name, about, .. }| format!("\n  {name:<18}{about}")).collect();
+    Options::parse(arguments, |name| BENCHES.iter().any(|bench| bench.is_named(name)), &known)
+}
+
+fn measure(project: &Project, options: &Options, results: &mut Results) -> Result<()> {
+    let is_chosen = |bench: &&Bench| options.names.is_empty() || options.names.iter().any(|name| bench.is_named(name));
+    let chosen: Vec<&Bench> = BENCHES.iter().filter(is_chosen).collect();
+    if !options.built {
+        needs::provide(project, &needs_of(&chosen, options))?;
+    }
+    let lab = Lab::prepare(project, options)?;
+    let mut fleet = None;
+    let mut summary = String::new();
+    for Bench { name, about, needs, run } in chosen {
+        println!("\n── {name}: {about}");
+        let lab = lab.with(needs);
+        let report = match run {
+            Alone(run) => run(&lab),
+            WithFleet(run) => {
+                if fleet.is_none() {
+                    fleet = Some(Fleet::deploy(&lab)?);
+                }
+                fleet.as_ref().context("deployed").and_then(|fleet| run(&lab, fleet))
+            }
+        };
+        let report = report.with_context(|| format!("cannot measure `{name}`"))?;
+        let table = report.table();
+        println!("{table}");
+        summary.push_str(&format!("\n── {name}: {about}\n{table}"));
+        results.put(report.to_json(name), options.quick)?;
+    }
+    println!("\n══ Median (minimum–maximum) of several rounds; ratios are medians of the rounds' ratios\n{summary}");
+    println!("as JSON, with the results of earlier runs: {}", results.path().display());
+    Ok(())
+}
+
+/// What the chosen benchmarks need, without `isomer` if one is given.
+fn needs_of(chosen: &[&Bench], options: &Options) -> BTreeSet<Need> {
+    let needs = chosen.iter().flat_map(|bench| bench.needs).copied();
+    needs.filter(|need| *need != Isomer || options.isomer.is_none()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_stand_for_several() {
+        let named = |name: &str| BENCHES.iter().filter(|bench| bench.is_named(name)).count();
+        assert_eq!([named("seam"), named("seam-load"), named("start"), named("sea")], [3, 1, 1, 0]);
+        assert_eq!(parse(&["seam", "boutique"]).unwrap().names, ["seam", "boutique"]);
+        let unknown = parse(&["hallo"]).unwrap_err().to_string();
+        assert!(unknown.contains("`hallo`") && unknown.contains("front-calls-back"), "{unknown}");
+    }
+
+    #[test]
+    fn a_benchmark_installs_only_what_it_needs() {
+        let needs = |name: &str, options: &Options| {
+            let chosen: Vec<&Bench> = BENCHES.iter().filter(|bench| bench.is_named(name)).collect();
+            needs_of(&chosen, options).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(needs("node-neighbours", &Options::default()), [Isomer]);
+        let given = Options { isomer: Some("isomer".into()), ..Options::default() };
+        assert_eq!(needs("node-neighbours", &given), []);
+        assert_eq!(needs("seam-load", &Options::default()), [Isomer, Programs, Grpc]);
+    }
+}

@@ -1,0 +1,29 @@
+//! Folders and file names of what benchmarks write.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use xtask::project::Project;
+
+/// Returns the folder of everything that benchmarks write.
+pub(crate) fn bench_dir(project: &Project) -> PathBuf {
+    project.target.join("bench")
+}
+
+/// Creates a folder and its parents.
+pub(crate) fn make_dir(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))
+}
+
+/// Removes a folder with its contents, if it exists, and creates it again.
+pub(crate) fn make_empty_dir(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty `{}`", dir.display()))?;
+    }
+    make_dir(dir)
+}
+
+/// Turns the name of a measured program into a part of a file name.
+pub(crate) fn file_name(name: &str) -> String {
+    name.replace([' ', '/', ','], "-")
+}

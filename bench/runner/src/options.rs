@@ -1,0 +1,94 @@
+//! The options of `cargo xtask bench`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+/// The command line of `cargo xtask bench`.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Options {
+    /// The benchmarks to run, by name; all of them if empty.
+    pub names: Vec<String>,
+    /// The file that results are kept in, as JSON.
+    pub json: Option<PathBuf>,
+    /// Measure little, to see that everything works.
+    pub quick: bool,
+    /// Give nodes as many apps as a node must be able to hold.
+    pub long: bool,
+    /// The number of apps that a node has.
+    pub apps: Option<u32>,
+    /// Write the part of the results that `docs/` shows.
+    pub publish: bool,
+    /// Measure nothing: publish what earlier runs measured.
+    pub kept: bool,
+    /// The `isomer` program to measure instead of building one.
+    pub isomer: Option<PathBuf>,
+    /// Build nothing: use the programs of an earlier run.
+    pub built: bool,
+}
+
+/// Nodes have no fewer apps: percentiles of fewer mean nothing.
+const APPS_MIN: u32 = 10;
+
+impl Options {
+    /// Parses the arguments. `is_benchmark` tells whether a word names benchmarks.
+    ///
+    /// # Errors
+    /// For an unknown word, and an option without its value. The message of the first lists `known`, the benchmarks.
+    pub(crate) fn parse(arguments: &[&str], is_benchmark: impl Fn(&str) -> bool, known: &str) -> Result<Self> {
+        let mut options = Self::default();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let mut value = || rest.next().with_context(|| format!("`{argument}` needs a value"));
+            match *argument {
+                "--quick" => options.quick = true,
+                "--long" => options.long = true,
+                "--built" => options.built = true,
+                "--publish" => options.publish = true,
+                "--kept" => options.kept = true,
+                "--json" => options.json = Some(value()?.into()),
+                "--isomer" => options.isomer = Some(value()?.into()),
+                "--apps" => {
+                    let number = value()?.parse().ok().filter(|number| *number >= APPS_MIN);
+                    options.apps =
+                        Some(number.with_context(|| format!("`--apps` needs a number of at least {APPS_MIN}"))?);
+                }
+                name if is_benchmark(name) => options.names.push(name.to_owned()),
+                unknown => bail!("unknown benchmark or option: `{unknown}`\n\nBenchmarks:{known}\n\n{HELP}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+const HELP: &str = "\
+Options:
+  --quick           measure little, to see that everything works
+  --apps N          number of apps on a node, and of tenants with one app [default: 200; 40 with --quick]
+  --long            10,000 of them; takes hours
+  --json FILE       where results are kept, as JSON [default: bench/results.json in the target folder]
+  --isomer PROGRAM  measure this program instead of building one
+  --built           build nothing, use the programs of an earlier run
+  --publish         write the part of the results that the documentation shows
+  --kept            measure nothing: publish what earlier runs measured";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Options> {
+        Options::parse(arguments, |name| ["hello", "start"].contains(&name), "\n  hello\n  start")
+    }
+
+    #[test]
+    fn options_and_names_are_told_apart() {
+        let options = parse(&["hello", "--quick", "--json", "a.json", "start"]).unwrap();
+        assert_eq!(options.names, ["hello", "start"]);
+        assert!(options.quick && options.json == Some("a.json".into()) && options.isomer.is_none());
+        let unknown = parse(&["hallo"]).unwrap_err().to_string();
+        assert!(unknown.contains("`hallo`") && unknown.contains("start"), "{unknown}");
+        assert!(parse(&["--json"]).is_err());
+        assert_eq!(parse(&["--apps", "1000"]).unwrap().apps, Some(1000));
+        assert!(parse(&["--apps", "many"]).is_err() && parse(&["--apps", "1"]).is_err());
+    }
+}

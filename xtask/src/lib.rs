@@ -1,0 +1,70 @@
+//! The project's own tasks: `cargo xtask TASK`.
+//!
+//! Every task with logic that a shell script could have is here. The crate must stay quick to build: it is the first thing that a new
+//! clone compiles. So it depends on the guest toolchain and on nothing else of the platform; a task that needs the engine runs the built
+//! `isomer`, and the benchmarks are a program of their own (`bench/runner`), which uses this crate as a library.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
+
+mod book;
+mod browser;
+mod demo;
+pub mod project;
+pub mod setup;
+mod steps;
+mod test;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+use crate::project::Project;
+use crate::setup::Purpose;
+
+const USAGE: &str = "\
+Usage: cargo xtask TASK
+
+Tasks:
+  setup [--for test|demo|bench]  install what is missing, showing each command (default: test)
+  demo [OPTION OF ISOMER RUN…]   build Isomer and the boutique, and run it
+  test [--no-browser]            check format, lints and tidiness, run all tests
+  tidy [--cycles CRATE]          check layers, import cycles, file headers and lengths, words, links;
+                                 or print the import cycles of one crate
+  book                           build the documentation as a book
+  bench [NAME…] [--quick] [--json FILE] [--publish] [--kept]
+                                 run benchmarks, in release mode
+  soak [--long] [--seed N]       run a node under well-behaved and hostile tenants while apps are deployed
+";
+
+/// Runs the task that the command line names.
+///
+/// # Errors
+/// When there is no such task, or when it fails.
+pub fn run(arguments: &[&str]) -> Result<()> {
+    let project = Project::find()?;
+    match arguments {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        ["setup"] | ["setup", "--for", "test"] => setup::run(&project, Purpose::Test),
+        ["setup", "--for", "demo"] => setup::run(&project, Purpose::Demo),
+        ["setup", "--for", "bench"] => run_benchmarks(&project, &["setup"]),
+        ["demo", options @ ..] => demo::run(&project, options),
+        [demo::COMPONENTS_TASK] => demo::build_components(&project),
+        ["test"] => test::run(&project, true),
+        ["test", "--no-browser"] => test::run(&project, false),
+        ["tidy"] => tidy::run(&project),
+        ["tidy", "--cycles", crate_name] => tidy::show_cycles(&project, crate_name),
+        ["book"] => {
+            book::install(&project)?;
+            book::build(&project)
+        }
+        ["bench" | "soak", ..] => run_benchmarks(&project, arguments),
+        _ => bail!("unknown task: `{}`\n\n{USAGE}", arguments.join(" ")),
+    }
+}
+
+/// Hands over to the program of benchmarks. It is built with the profile of this one, and what it measures in release mode.
+fn run_benchmarks(project: &Project, arguments: &[&str]) -> Result<()> {
+    let mut command = project.cargo(&["run", "--quiet", "--locked", "--package", "isomer-bench-runner", "--"]);
+    project::hand_over(command.args(arguments))
+}
