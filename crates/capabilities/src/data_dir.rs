@@ -6,11 +6,12 @@
 //!
 //! The layout is documented in `docs/reference/data-directory.md`; this file is the only one that knows it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::private_files::{make_private_dir, private_file, sync_dir};
 use crate::sql::finish_drafts;
 
 const LOCK_FILE: &str = "LOCK";
@@ -177,39 +178,10 @@ pub(crate) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error
     move |source| DataDirError::Io { path, action, source }
 }
 
-/// Make the entries of a directory durable: a file that was synced is lost with its name otherwise.
-pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// Make an empty file that only its owner may read, unless it is there.
-pub(crate) fn make_private_file(path: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    private_file(&mut options);
-    options.open(path).map(drop)
-}
-
-fn private_file(options: &mut OpenOptions) {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    #[cfg(not(unix))]
-    let _ = options;
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

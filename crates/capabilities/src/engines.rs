@@ -9,7 +9,7 @@ use isomer_runtime::Account;
 use crate::kv::{Kv, KvEngine, KvLimits};
 use crate::outbound::{OutboundLimits, OutboundNetwork};
 use crate::sql::{Sql, SqlEngine, SqlLimits};
-use crate::{Place, StorageAccount};
+use crate::{AppResources, StorageAccount};
 
 /// Limits of the capabilities.
 #[derive(Debug, Clone, Default)]
@@ -45,16 +45,16 @@ impl Engines {
         Self { kv: KvEngine::new(limits.kv), sql: SqlEngine::new(limits.sql), network }
     }
 
-    /// The key-value stores of a place.
+    /// The key-value stores of a resources.
     #[must_use]
-    pub fn kv(&self, place: &Place) -> Kv {
-        self.kv.stores(&place.kv, place.storage.clone(), &place.account)
+    pub fn kv(&self, resources: &AppResources) -> Kv {
+        self.kv.stores(&resources.kv, resources.storage.clone(), &resources.account)
     }
 
-    /// The SQL stores of a place.
+    /// The SQL stores of a resources.
     #[must_use]
-    pub fn sql(&self, place: &Place) -> Sql {
-        self.sql.stores(&place.sql, place.storage.clone(), &place.account)
+    pub fn sql(&self, resources: &AppResources) -> Sql {
+        self.sql.stores(&resources.sql, resources.storage.clone(), &resources.account)
     }
 
     /// Resolves when no store below `dir` is open: those whose apps are gone have been closed and synced. A store that is in use

@@ -48,6 +48,16 @@ pub struct ComponentGrants {
     pub dirs: Vec<DirGrant>,
 }
 
+/// Where the grants of an app come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GrantedBy {
+    /// Its `isomer.toml`.
+    #[default]
+    Manifest,
+    /// Flags of the command line. A component that is run from its file has no manifest.
+    Flags,
+}
+
 impl AppGrants {
     /// Returns whether a component was granted the secret `name`.
     #[must_use]

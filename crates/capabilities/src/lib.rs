@@ -10,35 +10,40 @@
 
 #![forbid(unsafe_code)]
 
-mod app;
+mod app_files;
 mod cache_budget;
+mod capabilities;
 pub mod data_dir;
 mod engines;
+mod error;
 mod file_copy;
 mod grants;
 pub mod host;
 pub mod kv;
 pub mod node_dir;
-mod on_trial;
 mod open_files;
 pub mod outbound;
 mod path_map;
-mod place;
 mod pool;
+mod private_files;
+mod resources;
 pub mod schemas;
 pub mod secrets;
 pub mod sql;
 mod storage;
+mod store_handle;
 mod store_name;
 mod threads;
 mod watched_folders;
 
-pub use app::{Capabilities, CapabilityError};
+pub use app_files::{AppFiles, OutsideError};
+pub use capabilities::Capabilities;
 pub use data_dir::{DataDir, DataDirError};
 pub use engines::{CapabilityLimits, Engines};
+pub use error::CapabilityError;
 pub use file_copy::FileCopyError;
-pub use grants::{AppGrants, ComponentGrants};
+pub use grants::{AppGrants, ComponentGrants, GrantedBy};
 pub use node_dir::NodeDir;
-pub use place::{AppFiles, GrantedBy, OutsideError, Place, TrialFolders, TrialPlace};
-pub use storage::{Loan, StorageAccount};
+pub use resources::{AppResources, CandidateFolders, CandidateResources};
+pub use storage::{StorageAccount, StorageLoan};
 pub use store_name::{InvalidStoreName, check_store_name};

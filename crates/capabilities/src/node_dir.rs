@@ -7,7 +7,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::data_dir::{DataDirError, failed, lock_dir, make_private_dir, sync_dir};
+use crate::data_dir::{DataDirError, failed, lock_dir};
+use crate::private_files::{make_private_dir, sync_dir};
 
 /// An open data directory of a node. The lock is held until it is dropped.
 #[derive(Debug)]

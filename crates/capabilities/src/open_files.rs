@@ -3,7 +3,7 @@
 //! A store is found by its file. Its last handle may be dropped anywhere; the file is then closed on a thread of the pool, and
 //! whoever opens the store meanwhile waits for that.
 //!
-//! Something that was to be done to a file and failed ([`Held::fail`]) is done again before the file is opened next. So the file is
+//! Something that was to be done to a file and failed ([`FileHold::fail`]) is done again before the file is opened next. So the file is
 //! not used half done, and works again as soon as the disk does.
 
 use std::collections::HashMap;
@@ -15,16 +15,16 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::pool::locked;
 
-/// Slots that may be unused before they are looked through.
+/// FileSlots that may be unused before they are looked through.
 const UNUSED_SLOTS_MAX: usize = 64;
 
 /// The open files of stores of the kind `T`.
 pub(crate) struct OpenFiles<T> {
-    slots: Mutex<Slots<T>>,
+    slots: Mutex<FileSlots<T>>,
 }
 
-struct Slots<T> {
-    of_files: HashMap<PathBuf, Arc<Slot<T>>>,
+struct FileSlots<T> {
+    of_files: HashMap<PathBuf, Arc<FileSlot<T>>>,
     look_through_at: usize,
 }
 
@@ -44,15 +44,15 @@ impl Unfinished {
     }
 }
 
-struct Slot<T> {
-    /// Held while the file is opened, or kept from being opened.
-    known: Arc<tokio::sync::Mutex<Known<T>>>,
+struct FileSlot<T> {
+    /// FileHold while the file is opened, or kept from being opened.
+    known: Arc<tokio::sync::Mutex<FileState<T>>>,
     /// Taken by whoever has the file open, until it is closed.
     file: Arc<Semaphore>,
 }
 
 /// What is known of a file.
-struct Known<T> {
+struct FileState<T> {
     /// The store, while it is open.
     store: Weak<T>,
     unfinished: Option<Unfinished>,
@@ -64,15 +64,15 @@ pub(crate) struct OpenPermit {
 }
 
 /// Keeps the file from being opened while this lives. Handles that are open stay open.
-pub(crate) struct Held<T> {
+pub(crate) struct FileHold<T> {
     /// The store, if it is open.
     pub(crate) store: Option<Arc<T>>,
-    known: OwnedMutexGuard<Known<T>>,
+    known: OwnedMutexGuard<FileState<T>>,
     /// Taken where the file is not open.
     _closed: Option<OwnedSemaphorePermit>,
 }
 
-impl<T> Held<T> {
+impl<T> FileHold<T> {
     /// What is to be done before the file may be opened, where something failed earlier.
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
         self.known.unfinished.clone()
@@ -86,7 +86,7 @@ impl<T> Held<T> {
     /// From now on, the file may be opened only after `unfinished` was done. Handles that are open are not given to anyone any more; the
     /// caller sees to it that they no longer have the file open.
     pub(crate) fn fail(mut self, unfinished: Unfinished) {
-        *self.known = Known { store: Weak::new(), unfinished: Some(unfinished) };
+        *self.known = FileState { store: Weak::new(), unfinished: Some(unfinished) };
     }
 }
 
@@ -99,7 +99,7 @@ impl OpenPermit {
 
 impl<T> Default for OpenFiles<T> {
     fn default() -> Self {
-        Self { slots: Mutex::new(Slots { of_files: HashMap::new(), look_through_at: UNUSED_SLOTS_MAX }) }
+        Self { slots: Mutex::new(FileSlots { of_files: HashMap::new(), look_through_at: UNUSED_SLOTS_MAX }) }
     }
 }
 
@@ -118,12 +118,12 @@ impl<T> OpenFiles<T> {
         }
         let permit = slot.file.clone().acquire_owned().await.expect("the semaphore is never closed");
         let opened = open(OpenPermit { _permit: Some(permit) }, known.unfinished.clone()).await?;
-        *known = Known { store: Arc::downgrade(&opened), unfinished: None };
+        *known = FileState { store: Arc::downgrade(&opened), unfinished: None };
         Ok((opened, false))
     }
 
     /// Keeps everybody from opening the file `path`, once it is open or closed and nothing in between.
-    pub(crate) async fn hold(&self, path: &Path) -> Held<T> {
+    pub(crate) async fn hold(&self, path: &Path) -> FileHold<T> {
         let slot = self.slot(path);
         let known = slot.known.clone().lock_owned().await;
         let store = known.store.upgrade();
@@ -131,7 +131,7 @@ impl<T> OpenFiles<T> {
             None => Some(slot.file.clone().acquire_owned().await.expect("the semaphore is never closed")),
             Some(_) => None,
         };
-        Held { store, known, _closed }
+        FileHold { store, known, _closed }
     }
 
     /// Resolves when no file below `dir` is open.
@@ -154,12 +154,12 @@ impl<T> OpenFiles<T> {
         locked(&self.slots).of_files.values().filter(|slot| slot.file.available_permits() == 0).count()
     }
 
-    fn below(&self, dir: &Path) -> Vec<Arc<Slot<T>>> {
+    fn below(&self, dir: &Path) -> Vec<Arc<FileSlot<T>>> {
         let slots = locked(&self.slots);
         slots.of_files.iter().filter(|(path, _)| path.starts_with(dir)).map(|(_, slot)| slot.clone()).collect()
     }
 
-    fn slot(&self, path: &Path) -> Arc<Slot<T>> {
+    fn slot(&self, path: &Path) -> Arc<FileSlot<T>> {
         let mut slots = locked(&self.slots);
         if let Some(slot) = slots.of_files.get(path) {
             return slot.clone();
@@ -168,14 +168,14 @@ impl<T> OpenFiles<T> {
             slots.of_files.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_used());
             slots.look_through_at = 2 * slots.of_files.len() + UNUSED_SLOTS_MAX;
         }
-        let known = Arc::new(tokio::sync::Mutex::new(Known { store: Weak::new(), unfinished: None }));
-        let slot = Arc::new(Slot { known, file: Arc::new(Semaphore::new(1)) });
+        let known = Arc::new(tokio::sync::Mutex::new(FileState { store: Weak::new(), unfinished: None }));
+        let slot = Arc::new(FileSlot { known, file: Arc::new(Semaphore::new(1)) });
         slots.of_files.insert(path.to_owned(), slot.clone());
         slot
     }
 }
 
-impl<T> Slot<T> {
+impl<T> FileSlot<T> {
     /// Returns whether the file is open, locked, or has an unfinished replacement.
     fn is_used(&self) -> bool {
         self.file.available_permits() == 0 || self.known.try_lock().map_or(true, |known| known.unfinished.is_some())

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use isomer_manifest::StoreName;
 
-use crate::app::CapabilityError;
 use crate::engines::Engines;
+use crate::error::CapabilityError;
 use crate::grants::AppGrants;
-use crate::place::Place;
+use crate::resources::AppResources;
 use crate::sql::{Replacement, Replacing, Schema, SqlOpenError, snapshot_name};
 
 /// How the schemas of the SQL stores that `app` was granted relate to its migrations; those with migrations only. Changes nothing.
@@ -19,14 +19,14 @@ use crate::sql::{Replacement, Replacing, Schema, SqlOpenError, snapshot_name};
 /// When a store cannot be opened, or one of the app's own migrations was changed after it had been applied.
 pub async fn schemas(
     app: &AppGrants,
-    place: &Place,
+    resources: &AppResources,
     engines: &Engines,
 ) -> Result<BTreeMap<StoreName, Schema>, CapabilityError> {
-    let sql = engines.sql(place);
+    let sql = engines.sql(resources);
     let mut found = BTreeMap::new();
     for name in stores(app) {
-        if let Some(folder) = migrations(app, place, name)? {
-            let schema = sql.schema(name.as_str(), folder).await.map_err(|error| error.shown_in(&place.files))?;
+        if let Some(folder) = migrations(app, resources, name)? {
+            let schema = sql.schema(name.as_str(), folder).await.map_err(|error| error.shown_in(&resources.files))?;
             found.insert(name.clone(), schema);
         }
     }
@@ -40,17 +40,17 @@ pub async fn schemas(
 /// The first thing that fails. The stores go on as they were then; what lies in `folder` is for the caller to remove.
 pub async fn replace(
     app: &AppGrants,
-    place: &Place,
+    resources: &AppResources,
     engines: &Engines,
     snapshot: Option<&Path>,
     folder: &Path,
     deadline: Instant,
 ) -> Result<Vec<Replacing>, CapabilityError> {
-    let sql = engines.sql(place);
+    let sql = engines.sql(resources);
     let mut replacing = Vec::new();
-    let shown = |error: SqlOpenError| error.shown_in(&place.files);
+    let shown = |error: SqlOpenError| error.shown_in(&resources.files);
     for name in stores(app) {
-        let migrations = migrations(app, place, name)?;
+        let migrations = migrations(app, resources, name)?;
         let saved = snapshot.map(|snapshot| snapshot.join(snapshot_name(name.as_str()))).filter(|file| file.exists());
         let by = match (saved, migrations) {
             (Some(file), folder) => Replacement::Restored(file, folder),
@@ -74,7 +74,11 @@ fn stores(app: &AppGrants) -> BTreeSet<&StoreName> {
 }
 
 /// The folder of a store's migrations, if it has one.
-pub(crate) fn migrations(app: &AppGrants, place: &Place, name: &StoreName) -> Result<Option<PathBuf>, CapabilityError> {
-    let folder = app.migrations(name).map(|folder| place.files.read_only(folder)).transpose();
+pub(crate) fn migrations(
+    app: &AppGrants,
+    resources: &AppResources,
+    name: &StoreName,
+) -> Result<Option<PathBuf>, CapabilityError> {
+    let folder = app.migrations(name).map(|folder| resources.files.read_only(folder)).transpose();
     folder.map_err(|source| CapabilityError::Migrations { store: name.clone(), source })
 }

@@ -110,11 +110,11 @@ impl StorageAccount {
     /// Lets `bytes` more than the limit be used until the loan is dropped: for copies that last no longer than that, where something else
     /// of the tenant's can be removed if they become permanent. The reserve of the disk is not lent.
     #[must_use]
-    pub fn lend(self: &Arc<Self>, bytes: u64) -> Loan {
+    pub fn lend(self: &Arc<Self>, bytes: u64) -> StorageLoan {
         // Never above what an integer holds: a limit that is none stays none.
         let bytes = bytes.min(LOAN_BYTES_MAX);
         self.lent.fetch_add(bytes, Ordering::Relaxed);
-        Loan { account: self.clone(), bytes }
+        StorageLoan { account: self.clone(), bytes }
     }
 
     /// Whether more is used than may be.
@@ -372,12 +372,12 @@ const LOAN_BYTES_MAX: u64 = 1 << 60;
 
 /// What was lent to an account, until this is dropped.
 #[derive(Debug)]
-pub struct Loan {
+pub struct StorageLoan {
     account: Arc<StorageAccount>,
     bytes: u64,
 }
 
-impl Drop for Loan {
+impl Drop for StorageLoan {
     fn drop(&mut self) {
         self.account.lent.fetch_sub(self.bytes, Ordering::Relaxed);
     }

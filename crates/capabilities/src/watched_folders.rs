@@ -41,15 +41,15 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct WatchedFolders {
-    shared: Arc<Shared>,
+    shared: Arc<FolderCounts>,
     lane: Lane,
 }
 
-struct Shared {
+struct FolderCounts {
     folders: Vec<PathBuf>,
     account: Arc<StorageAccount>,
-    last: Mutex<Option<Counted>>,
-    counting: Mutex<Counting>,
+    last: Mutex<Option<LastCount>>,
+    counting: Mutex<CountState>,
     /// The number of the count that ended last.
     counted: watch::Sender<u64>,
     /// What was claimed for writes that are over, and not counted yet.
@@ -57,7 +57,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Counting {
+struct CountState {
     /// The number of the count that began last.
     begun: u64,
     is_running: bool,
@@ -65,20 +65,20 @@ struct Counting {
     again: bool,
 }
 
-struct Counted {
+struct LastCount {
     at: Instant,
     took: Duration,
 }
 
 /// A count that was asked for. However it ends, it is over.
-struct Count {
-    shared: Arc<Shared>,
+struct RequestedCount {
+    shared: Arc<FolderCounts>,
     is_over: bool,
 }
 
 impl WatchedFolders {
     pub(crate) fn new(folders: Vec<PathBuf>, account: Arc<StorageAccount>, lane: Lane) -> Self {
-        let shared = Shared {
+        let shared = FolderCounts {
             folders,
             account,
             last: Mutex::default(),
@@ -151,7 +151,7 @@ impl Drop for WatchedFolders {
     }
 }
 
-impl Shared {
+impl FolderCounts {
     /// Has the folders counted in the background, unless they are being counted.
     fn start_any_count(self: &Arc<Self>, lane: &Lane) {
         let counting = locked(&self.counting);
@@ -171,10 +171,10 @@ impl Shared {
         }
     }
 
-    fn begin(self: &Arc<Self>, mut counting: MutexGuard<'_, Counting>, lane: &Lane) {
+    fn begin(self: &Arc<Self>, mut counting: MutexGuard<'_, CountState>, lane: &Lane) {
         (counting.is_running, counting.begun) = (true, counting.begun + 1);
         drop(counting);
-        let count = Count { shared: self.clone(), is_over: false };
+        let count = RequestedCount { shared: self.clone(), is_over: false };
         lane.spawn(move || count.run());
     }
 
@@ -201,7 +201,7 @@ impl Shared {
             }
         }
         self.settle(written);
-        *locked(&self.last) = Some(Counted { at: Instant::now(), took: begun.elapsed() });
+        *locked(&self.last) = Some(LastCount { at: Instant::now(), took: begun.elapsed() });
     }
 
     fn settle(&self, bytes: u64) {
@@ -210,7 +210,7 @@ impl Shared {
     }
 }
 
-impl Count {
+impl RequestedCount {
     fn run(mut self) {
         while !self.is_over {
             self.shared.count();
@@ -227,7 +227,7 @@ impl Count {
     }
 }
 
-impl Drop for Count {
+impl Drop for RequestedCount {
     fn drop(&mut self) {
         // It was not run, or ended by a panic.
         if !self.is_over {
@@ -240,7 +240,7 @@ impl Drop for Count {
     }
 }
 
-impl Drop for Shared {
+impl Drop for FolderCounts {
     fn drop(&mut self) {
         // Nothing, unless no thread could be had for the last count.
         self.settle(self.written.load(Ordering::Acquire));
@@ -294,7 +294,7 @@ mod tests {
         let Bench { dir: _dir, account, folders, .. } = bench();
         // Not for its age.
         folders.count().await;
-        let counted = Counted { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
+        let counted = LastCount { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
         *locked(&folders.shared.last) = Some(counted);
         let mut counted = folders.shared.counted.subscribe();
         let mut claims = 0;

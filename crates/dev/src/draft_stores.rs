@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
-use isomer_capabilities::{CapabilityError, DataDir, Engines, Place, schemas};
+use isomer_capabilities::{AppResources, CapabilityError, DataDir, Engines, schemas};
 use isomer_console::Console;
 use isomer_manifest::{App, StoreName};
 
@@ -47,7 +47,7 @@ pub(crate) struct DraftStores {
 /// Where the things of the app are.
 pub(crate) struct StoreContext<'a> {
     pub(crate) engines: &'a Engines,
-    pub(crate) place: &'a Place,
+    pub(crate) place: &'a AppResources,
     pub(crate) data: &'a DataDir,
 }
 
@@ -159,7 +159,7 @@ fn is_draft(error: &anyhow::Error) -> bool {
 }
 
 /// The names and texts of an app's migrations, in short.
-fn texts(app: &App, place: &Place) -> u64 {
+fn texts(app: &App, place: &AppResources) -> u64 {
     let isomer_capabilities::AppFiles::Anywhere(dir) = &place.files else { return 0 };
     let mut hasher = DefaultHasher::new();
     for (path, text) in crate::sources::migrations(app, dir) {

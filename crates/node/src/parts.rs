@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isomer_capabilities::{
-    AppGrants, Capabilities, CapabilityError, CapabilityLimits, ComponentGrants, DataDir, Engines, Place,
+    AppGrants, AppResources, Capabilities, CapabilityError, CapabilityLimits, ComponentGrants, DataDir, Engines,
 };
 use isomer_manifest::ComponentName;
 use isomer_observe::Log;
@@ -45,7 +45,7 @@ impl Parts {
     /// As [`Parts::open_at`].
     pub async fn open(app: &AppGrants, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, PartsError> {
         let engines = Engines::new(CapabilityLimits::default());
-        Self::open_at(app, &Place::of_process(app_dir, data), &engines, Arc::new(log)).await
+        Self::open_at(app, &AppResources::of_process(app_dir, data), &engines, Arc::new(log)).await
     }
 
     /// Opens what the components of `app` were granted at `place`, with the engines that all apps of the process share. The guests'
@@ -55,7 +55,7 @@ impl Parts {
     /// When a store cannot be opened or migrated, or a secret cannot be read.
     pub async fn open_at(
         app: &AppGrants,
-        place: &Place,
+        place: &AppResources,
         engines: &Engines,
         sink: Arc<dyn EventSink>,
     ) -> Result<Self, PartsError> {
@@ -113,10 +113,10 @@ impl Parts {
 
     fn directories(&self, name: &ComponentName, grants: &ComponentGrants) -> Result<Vec<Directory>, PartsError> {
         let open = |grant: &isomer_manifest::DirGrant| {
-            let opened = self.capabilities.place().directory(grant);
+            let opened = self.capabilities.resources().directory(grant);
             let (host, write) = opened.map_err(|source| PartsError::Directory {
                 component: name.clone(),
-                path: self.capabilities.place().files.shown(&grant.host),
+                path: self.capabilities.resources().files.shown(&grant.host),
                 source,
             })?;
             Ok(Directory { host, guest: grant.guest.clone(), write })

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isomer_api::{AppName, HostPattern, RevisionId, TenantName};
-use isomer_capabilities::{DataDir, Engines, GrantedBy, Place};
+use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
 use isomer_observe::Log;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::PoolSizes;
@@ -70,9 +70,9 @@ impl SoleApp {
 
     /// Where the app's things are: relative paths of its manifest start at `dir`, its data lies in `data`.
     #[must_use]
-    pub fn place(&self, dir: &Path, data: &DataDir) -> Place {
+    pub fn place(&self, dir: &Path, data: &DataDir) -> AppResources {
         let environment = self.environment.clone();
-        Place { granted_by: self.granted_by, environment, ..Place::of_process(dir, data) }
+        AppResources { granted_by: self.granted_by, environment, ..AppResources::of_process(dir, data) }
     }
 
     /// Who is asked for each request.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use isomer_capabilities::{DataDir, Engines, GrantedBy, Place};
+use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
 use isomer_console::{CommandError, WarningPrinter};
 use isomer_front::Limits;
 use isomer_manifest::{App, SourceFile};
@@ -154,7 +154,7 @@ impl RevisionStarter {
     }
 
     /// Where the files and stores of an app in `dir` lie.
-    pub fn place(&self, dir: &Path) -> Place {
+    pub fn place(&self, dir: &Path) -> AppResources {
         self.sole.place(dir, &self.data)
     }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use isomer_display::excerpt;
 use isomer_runtime::{Guest, Owner};
 
-use crate::place::GrantedBy;
+use crate::grants::GrantedBy;
 
 pub use config::ConfigProvider;
 pub use keyvalue::KeyValueProvider;

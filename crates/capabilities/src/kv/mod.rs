@@ -10,9 +10,9 @@
 //!
 //! The invariant to keep: a reply to a write is sent only after the commit that holds it has returned.
 
+mod candidate;
 mod entry;
 mod store;
-mod trial;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -23,9 +23,9 @@ use isomer_display::size;
 use isomer_runtime::{Account, OutOfMemory};
 
 use crate::cache_budget::CacheBudget;
-use crate::data_dir::{make_private_dir, make_private_file, sync_dir};
 use crate::open_files::{OpenFiles, OpenPermit};
 use crate::pool::{Lane, LaneBounds, Pool, PoolError, PoolSize};
+use crate::private_files::{make_private_dir, make_private_file, sync_dir};
 use crate::{InvalidStoreName, StorageAccount, check_store_name};
 
 pub use entry::{Delta, KeyPage};

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use isomer_disk::Database;
 
 use super::entry::{self, Delta, KeyPage, Versioned};
-use super::writer::{self, Room, Waiting, Write, Written};
+use super::writer::{self, StoreRoom, Write, WriteOutcome, WriteQueue};
 use super::{Kv, KvError, KvLimits};
 use crate::StorageAccount;
 use crate::cache_budget::CacheShare;
-use crate::on_trial::OnTrial;
 use crate::open_files::OpenPermit;
 use crate::pool::{Lane, locked};
 use crate::storage::Claim;
+use crate::store_handle::StoreHandle;
 
 /// Numeric cursors that a store remembers.
 const CURSORS_MAX: usize = 4096;
@@ -27,14 +27,14 @@ const COMPACT_BYTES_MIN: u64 = 1 << 20;
 
 /// A store. Clones are handles of the same one; the last to be dropped has it closed, on a thread of the pool.
 #[derive(Clone)]
-pub struct KvStore(OnTrial<Inner, Kv>);
+pub struct KvStore(StoreHandle<Inner, Kv>);
 
 pub(crate) struct Inner {
     pub(super) name: String,
     pub(super) limits: Arc<KvLimits>,
     pub(super) lane: Lane,
     pub(super) account: Arc<StorageAccount>,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: WriteQueue,
     cursors: Mutex<Cursors>,
     /// There until this is dropped.
     open: Option<Open>,
@@ -57,7 +57,7 @@ impl Inner {
         lane: Lane,
         account: Arc<StorageAccount>,
     ) -> Arc<Self> {
-        let (waiting, cursors) = (Waiting::default(), Mutex::default());
+        let (waiting, cursors) = (WriteQueue::default(), Mutex::default());
         Arc::new(Self { name: name.to_owned(), limits, lane, account, waiting, cursors, open: Some(open) })
     }
 
@@ -75,13 +75,13 @@ impl Inner {
 
     /// What may be added to the store of `wanted` bytes; `None`: there is no limit. It is claimed until the claim is dropped, which is after it was
     /// measured: so writes of the tenant's other stores do not have it, too.
-    pub(super) fn room(&self, wanted: u64) -> Option<(Room, Option<Claim<'_>>)> {
+    pub(super) fn room(&self, wanted: u64) -> Option<(StoreRoom, Option<Claim<'_>>)> {
         let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
         let file = self.account.measure(file);
         let full = self.account.full(KvError::DiskFull, |limit| KvError::Quota { limit });
         let left = wanted.min(self.account.room());
         let claim = Claim::new(&self.account, left);
-        Some((Room { left: if claim.is_some() { left } else { 0 }, file, full }, claim))
+        Some((StoreRoom { left: if claim.is_some() { left } else { 0 }, file, full }, claim))
     }
 
     /// Takes note of what the file takes now.
@@ -159,12 +159,12 @@ struct Cursors {
 
 impl KvStore {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self(OnTrial::serving(inner))
+        Self(StoreHandle::serving(inner))
     }
 
-    /// As a revision on trial has it, whose own stores are `stores`.
-    pub(super) fn on_trial(self, stores: Kv) -> Self {
-        Self(OnTrial::trying(self.inner().clone(), stores))
+    /// As a candidate revision has it, whose own stores are `stores`.
+    pub(super) fn for_candidate(self, stores: Kv) -> Self {
+        Self(StoreHandle::candidate(self.inner().clone(), stores))
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
@@ -257,8 +257,8 @@ impl KvStore {
     pub async fn increment(&self, key: String, delta: Delta) -> Result<i128, KvError> {
         self.check_key(&key)?;
         match writer::write(&self.0.writing().await?, Write::Increment { key, delta }).await? {
-            Written::Number(sum) => Ok(sum),
-            Written::Done | Written::Changed(_) => Err(KvError::storage("an increment gave no number")),
+            WriteOutcome::Number(sum) => Ok(sum),
+            WriteOutcome::Done | WriteOutcome::Changed(_) => Err(KvError::storage("an increment gave no number")),
         }
     }
 
@@ -284,8 +284,8 @@ impl KvStore {
         self.check_value(&key, &value)?;
         let swap = Write::Swap { key: key.clone(), expected: version, value };
         match writer::write(&self.0.writing().await?, swap).await? {
-            Written::Changed(version) => Ok(Swap::Changed(Cas { key, version })),
-            Written::Done | Written::Number(_) => Ok(Swap::Swapped),
+            WriteOutcome::Changed(version) => Ok(Swap::Changed(Cas { key, version })),
+            WriteOutcome::Done | WriteOutcome::Number(_) => Ok(Swap::Swapped),
         }
     }
 

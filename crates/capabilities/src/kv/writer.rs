@@ -31,7 +31,7 @@ pub(super) enum Write {
 }
 
 /// What a write gave.
-pub(super) enum Written {
+pub(super) enum WriteOutcome {
     Done,
     Number(i128),
     /// The entry of a swap had changed: its version now.
@@ -40,19 +40,19 @@ pub(super) enum Written {
 
 /// The writes of a store that wait.
 #[derive(Default)]
-pub(super) struct Waiting {
-    queue: Mutex<Queue>,
+pub(super) struct WriteQueue {
+    queue: Mutex<QueueState>,
 }
 
 #[derive(Default)]
-struct Queue {
-    writes: VecDeque<Request>,
+struct QueueState {
+    writes: VecDeque<QueuedWrite>,
     last: u64,
     /// Is a job on its way that takes them?
     taken: bool,
 }
 
-struct Request {
+struct QueuedWrite {
     /// In the order in which they came.
     number: u64,
     write: Write,
@@ -61,10 +61,10 @@ struct Request {
     reply: Reply,
 }
 
-type Reply = oneshot::Sender<Result<Written, KvError>>;
+type Reply = oneshot::Sender<Result<WriteOutcome, KvError>>;
 
 /// What may be added to a store.
-pub(super) struct Room {
+pub(super) struct StoreRoom {
     /// Bytes that its tenant has left, as far as they are wanted.
     pub(super) left: u64,
     /// Bytes that its file takes; below half of which nothing is added but what finds a place in the file.
@@ -73,7 +73,7 @@ pub(super) struct Room {
     pub(super) full: KvError,
 }
 
-pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<Written, KvError> {
+pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<WriteOutcome, KvError> {
     let bytes = write.bytes();
     let charge = store.lane.account().charge_host_memory(bytes)?;
     if !store.account.begin_waiting(bytes, store.limits.waiting_bytes_max) {
@@ -88,10 +88,10 @@ pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<Written, K
         }
         queue.last += 1;
         let number = queue.last;
-        queue.writes.push_back(Request { number, write, bytes, charge, reply });
+        queue.writes.push_back(QueuedWrite { number, write, bytes, charge, reply });
         (!std::mem::replace(&mut queue.taken, true), number)
     };
-    let mut waited = Waited { store, number, is_over: false };
+    let mut waited = WaitingCaller { store, number, is_over: false };
     if is_first {
         Turn::start(store.clone());
     }
@@ -101,13 +101,13 @@ pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<Written, K
 }
 
 /// A write that is waited for. Dropping this takes it out of the queue: nothing was promised.
-struct Waited<'a> {
+struct WaitingCaller<'a> {
     store: &'a Inner,
     number: u64,
     is_over: bool,
 }
 
-impl Drop for Waited<'_> {
+impl Drop for WaitingCaller<'_> {
     fn drop(&mut self) {
         if self.is_over {
             return;
@@ -190,7 +190,7 @@ impl Drop for Turn {
 }
 
 /// Writes what waits, and gives each caller's answer.
-fn write_group(store: &Inner) -> Vec<(Reply, Result<Written, KvError>)> {
+fn write_group(store: &Inner) -> Vec<(Reply, Result<WriteOutcome, KvError>)> {
     let (mut group, mut bytes) = (Vec::new(), 0);
     {
         let mut queue = locked(&store.waiting.queue);
@@ -207,7 +207,7 @@ fn write_group(store: &Inner) -> Vec<(Reply, Result<Written, KvError>)> {
         return Vec::new();
     }
     let (mut writes, mut replies, mut charges) = (Vec::new(), Vec::new(), Vec::new());
-    for Request { write, reply, charge, .. } in group {
+    for QueuedWrite { write, reply, charge, .. } in group {
         writes.push(write);
         replies.push(reply);
         charges.push(charge);
@@ -235,8 +235,8 @@ fn write_group(store: &Inner) -> Vec<(Reply, Result<Written, KvError>)> {
 fn commit(
     database: &Database,
     writes: Vec<Write>,
-    room: Option<Room>,
-) -> Result<Vec<Result<Written, KvError>>, KvError> {
+    room: Option<StoreRoom>,
+) -> Result<Vec<Result<WriteOutcome, KvError>>, KvError> {
     // redb's default durability is `Immediate`: `commit` returns after the sync.
     let transaction = database.begin_write().map_err(KvError::storage)?;
     let mut results = Vec::with_capacity(writes.len());
@@ -282,7 +282,7 @@ fn commit(
     Ok(results)
 }
 
-impl Room {
+impl StoreRoom {
     /// May `adds` more bytes be written? A file less than half of which is in use has place for them that was paid for.
     fn fits(&self, change: &Change<'_>, adds: u64) -> bool {
         adds == 0 || change.added + adds <= self.left || 2 * (change.bytes + adds) <= self.file
@@ -316,33 +316,33 @@ impl Change<'_> {
         Ok(())
     }
 
-    fn apply(&mut self, write: Write) -> Result<Written, KvError> {
+    fn apply(&mut self, write: Write) -> Result<WriteOutcome, KvError> {
         match write {
             Write::Set(pairs) => {
                 for (key, value) in pairs {
                     self.put(&key, &value)?;
                 }
-                Ok(Written::Done)
+                Ok(WriteOutcome::Done)
             }
             Write::Delete(keys) => {
                 for key in keys {
                     self.remove(&key)?;
                 }
-                Ok(Written::Done)
+                Ok(WriteOutcome::Done)
             }
             Write::Increment { key, delta } => {
                 let old = entry::read_for_write(&self.entries, &key)?;
                 let new = delta.add_to(&key, old.as_ref().map_or(b"0", |old| &old.value))?;
                 self.put(&key, new.to_string().as_bytes())?;
-                Ok(Written::Number(new))
+                Ok(WriteOutcome::Number(new))
             }
             Write::Swap { key, expected, value } => {
                 let current = entry::version_for_write(&self.entries, &key)?;
                 if current != expected {
-                    return Ok(Written::Changed(current));
+                    return Ok(WriteOutcome::Changed(current));
                 }
                 self.put(&key, &value)?;
-                Ok(Written::Done)
+                Ok(WriteOutcome::Done)
             }
         }
     }

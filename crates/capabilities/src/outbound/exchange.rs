@@ -1,6 +1,6 @@
 //! One request and its response over one connection, HTTP/1.1 or HTTP/2, both bodies streamed.
 //!
-//! A connection whose exchange is over on both sides is [kept](super::kept) for the next one, of HTTP/2, too: streams side by side
+//! A connection whose exchange is over on both sides is [kept](super::idle_connections) for the next one, of HTTP/2, too: streams side by side
 //! would share a window, and a guest that does not read its response would hold up another's.
 
 use std::net::IpAddr;
@@ -25,8 +25,8 @@ use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error;
 
 use super::connect::Connection;
-use super::kept::Kept;
-use super::sending::{self, Over, Request, Sending};
+use super::idle_connections::IdleConnections;
+use super::sending::{self, BodyEnd, OutboundBody, OutboundRequest};
 use super::{Destination, Outgoing};
 use crate::pool::locked;
 
@@ -61,8 +61,8 @@ pub(super) struct Line {
 }
 
 enum Sender {
-    Http1(http1::SendRequest<Sending>),
-    Http2(http2::SendRequest<Sending>),
+    Http1(http1::SendRequest<OutboundBody>),
+    Http2(http2::SendRequest<OutboundBody>),
 }
 
 /// Why an exchange came to nothing.
@@ -70,7 +70,7 @@ pub(super) enum Failed {
     /// For good.
     Finally(Error),
     /// The connection was kept and turned out to be closed; the server has done nothing about this request.
-    Unsent(Box<Request>),
+    Unsent(Box<OutboundRequest>),
 }
 
 impl Line {
@@ -136,8 +136,8 @@ impl Line {
 
     fn send(
         &mut self,
-        request: Request,
-    ) -> BoxFuture<'static, Result<http::Response<Incoming>, TrySendError<Request>>> {
+        request: OutboundRequest,
+    ) -> BoxFuture<'static, Result<http::Response<Incoming>, TrySendError<OutboundRequest>>> {
         match &mut self.sender {
             Sender::Http1(sender) => sender.try_send_request(request).boxed(),
             Sender::Http2(sender) => sender.try_send_request(request).boxed(),
@@ -145,7 +145,7 @@ impl Line {
     }
 
     /// The request as its version of HTTP wants it.
-    fn addressed(&self, mut request: Request) -> Result<Request, Error> {
+    fn addressed(&self, mut request: OutboundRequest) -> Result<OutboundRequest, Error> {
         match &self.sender {
             Sender::Http1(_) => to_origin_form(&mut request)?,
             // The authority of the URI takes the place of this header.
@@ -159,12 +159,12 @@ impl Line {
 pub(super) struct Exchange {
     pub(super) to: Destination,
     pub(super) timeouts: Timeouts,
-    pub(super) kept: Arc<Kept>,
+    pub(super) kept: Arc<IdleConnections>,
 }
 
 impl Exchange {
     /// Sends `request`; the response once its head has come. `again` says that the line was used before.
-    pub(super) async fn run(&self, mut line: Line, request: Request, again: bool) -> Result<Outgoing, Failed> {
+    pub(super) async fn run(&self, mut line: Line, request: OutboundRequest, again: bool) -> Result<Outgoing, Failed> {
         let uri = request.uri().clone();
         let over = request.body().over();
         let request = line.addressed(request).map_err(Failed::Finally)?;
@@ -241,8 +241,8 @@ struct End {
     line: Line,
     to: Destination,
     /// The request's body.
-    over: Over,
-    keep: Arc<Kept>,
+    over: BodyEnd,
+    keep: Arc<IdleConnections>,
     kept: Arc<AtomicBool>,
     done: oneshot::Sender<()>,
     runtime: tokio::runtime::Handle,
@@ -251,7 +251,7 @@ struct End {
 impl End {
     /// Keeps the connection if the request was sent to its end, too, and the exchange was polled until now.
     fn reached(self) {
-        if self.over.is_over() && !self.done.is_closed() && !self.line.is_closed() {
+        if self.over.is_reached() && !self.done.is_closed() && !self.line.is_closed() {
             self.kept.store(true, Ordering::Release);
             self.line.rest();
             self.keep.put(&self.runtime, self.to, self.line);
@@ -261,7 +261,7 @@ impl End {
 }
 
 /// A server takes only the path; the host that was checked stands in the `Host` header, whatever was there before.
-fn to_origin_form(request: &mut Request) -> Result<(), Error> {
+fn to_origin_form(request: &mut OutboundRequest) -> Result<(), Error> {
     let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::HttpRequestUriInvalid)?;
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());

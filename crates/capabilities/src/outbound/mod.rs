@@ -14,7 +14,7 @@ mod address;
 mod authorities;
 mod connect;
 mod exchange;
-mod kept;
+mod idle_connections;
 mod policy;
 mod resolve;
 mod sending;
@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use exchange::{Exchange, Failed, Line, Permit};
-use kept::Kept;
+use idle_connections::IdleConnections;
 use policy::Host;
 
 pub use address::Reach;
@@ -163,7 +163,7 @@ pub struct OutboundClient {
     policy: Arc<OutboundPolicy>,
     tenant: Option<Arc<TenantHosts>>,
     connections: Arc<Semaphore>,
-    kept: Arc<Kept>,
+    kept: Arc<IdleConnections>,
     /// Hosts for which further authorities are trusted.
     trusted: Arc<[(HostRule, Authorities)]>,
     denials: Option<Arc<Denials>>,
@@ -199,7 +199,7 @@ impl OutboundClient {
         connections: Arc<Semaphore>,
         idle: Arc<Semaphore>,
     ) -> Self {
-        let kept = Kept::new(network.limits.idle_max, network.limits.idle_time, idle);
+        let kept = IdleConnections::new(network.limits.idle_max, network.limits.idle_time, idle);
         Self { network, policy: Arc::new(policy), tenant, connections, kept, trusted: Arc::new([]), denials: None }
     }
 

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::address::Reach;
-use crate::place::GrantedBy;
+use crate::grants::GrantedBy;
 
 /// One granted host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,19 +24,19 @@ const END_WAIT: Duration = Duration::from_millis(100);
 const SMALL_BODY_BYTES: usize = 64 << 10;
 
 /// A request as it is sent.
-pub(super) type Request = http::Request<Sending>;
+pub(super) type OutboundRequest = http::Request<OutboundBody>;
 
 /// The body of a request.
-pub(super) struct Sending {
+pub(super) struct OutboundBody {
     /// What was taken of it before it was sent.
-    taken: Taken,
+    taken: BodyStart,
     rest: WasiBody,
-    over: Over,
+    over: BodyEnd,
 }
 
 /// The beginning of a body.
 #[derive(Default)]
-struct Taken {
+struct BodyStart {
     data: BytesMut,
     /// What came behind these bytes: more than is held back, trailers, or an error.
     next: Option<Result<Frame<Bytes>, Error>>,
@@ -46,18 +46,18 @@ struct Taken {
 
 /// Tells that a body is over: it was sent, or its sender was dropped.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Over(Arc<AtomicBool>);
+pub(super) struct BodyEnd(Arc<AtomicBool>);
 
-impl Over {
-    pub(super) fn is_over(&self) -> bool {
+impl BodyEnd {
+    pub(super) fn is_reached(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
 /// The request with its length said as far as it is known.
-pub(super) async fn prepare(request: http::Request<WasiBody>) -> Request {
+pub(super) async fn prepare(request: http::Request<WasiBody>) -> OutboundRequest {
     let (mut parts, rest) = request.into_parts();
-    let mut body = Sending { taken: Taken::default(), rest, over: Over::default() };
+    let mut body = OutboundBody { taken: BodyStart::default(), rest, over: BodyEnd::default() };
     let is_open = !parts.headers.contains_key(header::CONTENT_LENGTH)
         && !body.is_end_stream()
         && body.size_hint().exact().is_none();
@@ -80,17 +80,17 @@ fn nothing() -> WasiBody {
 }
 
 /// May it be sent again, though a server may have seen it? It changes nothing, and there is nothing to send a second time.
-pub(super) fn is_repeatable(request: &Request) -> bool {
+pub(super) fn is_repeatable(request: &OutboundRequest) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_end_stream()
 }
 
 /// The same request again, of one that [may be sent again](is_repeatable).
-pub(super) fn repeated(parts: http::request::Parts) -> Request {
-    let taken = Taken { ended: true, ..Taken::default() };
-    http::Request::from_parts(parts, Sending { taken, rest: nothing(), over: Over::default() })
+pub(super) fn repeated(parts: http::request::Parts) -> OutboundRequest {
+    let taken = BodyStart { ended: true, ..BodyStart::default() };
+    http::Request::from_parts(parts, OutboundBody { taken, rest: nothing(), over: BodyEnd::default() })
 }
 
-impl Sending {
+impl OutboundBody {
     /// Takes what comes until its end, but no more than [`SMALL_BODY_BYTES`] and a piece. What was taken stays if this is dropped.
     async fn take(&mut self) {
         loop {
@@ -111,18 +111,18 @@ impl Sending {
     }
 
     /// Tells when it is over.
-    pub(super) fn over(&self) -> Over {
+    pub(super) fn over(&self) -> BodyEnd {
         self.over.clone()
     }
 }
 
-impl Drop for Sending {
+impl Drop for OutboundBody {
     fn drop(&mut self) {
         self.over.0.store(true, Ordering::Release);
     }
 }
 
-impl Body for Sending {
+impl Body for OutboundBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -141,15 +141,15 @@ impl Body for Sending {
     }
 
     fn is_end_stream(&self) -> bool {
-        let Taken { data, next, ended } = &self.taken;
+        let BodyStart { data, next, ended } = &self.taken;
         data.is_empty() && next.is_none() && (*ended || self.rest.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.taken {
             // Trailers need chunks, and an error is no end.
-            Taken { data, next: None, ended: true } => SizeHint::with_exact(data.len() as u64),
-            Taken { data, next: None, ended: false } if data.is_empty() => self.rest.size_hint(),
+            BodyStart { data, next: None, ended: true } => SizeHint::with_exact(data.len() as u64),
+            BodyStart { data, next: None, ended: false } if data.is_empty() => self.rest.size_hint(),
             // Only bodies of unknown length were looked into.
             _ => SizeHint::new(),
         }

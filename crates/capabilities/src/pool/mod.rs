@@ -7,7 +7,7 @@
 //! (`running.rs`).
 //!
 //! When a caller stops waiting, its job is taken out of the queue and dropped; if it runs already, it is told to end
-//! ([`must_end`]). A job that panics gives its caller an error and does not affect other jobs.
+//! ([`interruption`]). A job that panics gives its caller an error and does not affect other jobs.
 //!
 //! A job runs inside its caller's runtime: where memory is short, it drops idle instances of guests, whose resources may have
 //! tasks, timers and sockets there.
@@ -30,7 +30,7 @@ use isomer_runtime::Account;
 use tokio::sync::oneshot;
 
 pub(crate) use lanes::{LaneBounds, PoolSize};
-pub(crate) use running::{MustEnd, caller_is_gone, charge, cpu_retry_after, must_end};
+pub(crate) use running::{Interruption, caller_is_gone, charge, cpu_retry_after, interruption};
 
 use crate::threads::{SystemThreads, ThreadSource};
 use lanes::{Job, Lanes};
@@ -52,7 +52,7 @@ pub(crate) enum PoolError {
 
 /// Threads. Dropping the last handle finishes what waits, so that files are closed on return.
 pub(crate) struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
 }
 
 /// One tenant's way into a pool. Clones, and lanes of the same number, are the same one.
@@ -64,18 +64,18 @@ pub(crate) struct Lane {
     bounds: LaneBounds,
 }
 
-struct Shared {
+struct PoolShared {
     name: &'static str,
     source: Arc<dyn ThreadSource>,
     idle_time: Duration,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Work is there, or the pool is closed.
     ready: Condvar,
     /// A thread has ended.
     ended: Condvar,
 }
 
-struct State {
+struct PoolState {
     lanes: Lanes,
     threads: HashSet<ThreadId>,
     starting: usize,
@@ -84,8 +84,8 @@ struct State {
 }
 
 /// A job that is waited for. Dropping this takes it out of the queue, or tells it to end.
-struct Waited<'a> {
-    shared: &'a Shared,
+struct WaitingCaller<'a> {
+    shared: &'a PoolShared,
     lane: u64,
     job: u64,
     call: Arc<Call>,
@@ -106,9 +106,9 @@ impl Pool {
         idle_time: Duration,
     ) -> Arc<Self> {
         let lanes = Lanes::new(size);
-        let state = Mutex::new(State { lanes, threads: HashSet::new(), starting: 0, idle: 0, closed: false });
+        let state = Mutex::new(PoolState { lanes, threads: HashSet::new(), starting: 0, idle: 0, closed: false });
         let (ready, ended) = (Condvar::new(), Condvar::new());
-        Arc::new(Self { shared: Arc::new(Shared { name, source, idle_time, state, ready, ended }) })
+        Arc::new(Self { shared: Arc::new(PoolShared { name, source, idle_time, state, ready, ended }) })
     }
 
     /// Returns when no thread is left: soon, where the idle time is zero and there is no work.
@@ -128,7 +128,7 @@ impl Pool {
 
 impl Lane {
     /// Runs `job` on one of the threads. Where this is dropped before it is done, the job is taken out of the queue, or
-    /// [`must_end`] tells it to end.
+    /// [`interruption`] tells it to end.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
@@ -143,7 +143,7 @@ impl Lane {
         let call = Arc::new(Call::default());
         let job = Job::new(work, self.account.clone(), Some(call.clone()));
         let job = self.pool.shared.push(self.number, self.bounds, job)?;
-        let mut waited = Waited { shared: &self.pool.shared, lane: self.number, job, call, is_over: false };
+        let mut waited = WaitingCaller { shared: &self.pool.shared, lane: self.number, job, call, is_over: false };
         let result = result.await;
         waited.is_over = true;
         result.map_err(|_| PoolError::Abandoned)
@@ -166,7 +166,7 @@ impl Lane {
     }
 }
 
-impl Drop for Waited<'_> {
+impl Drop for WaitingCaller<'_> {
     fn drop(&mut self) {
         if self.is_over {
             return;
@@ -178,7 +178,7 @@ impl Drop for Waited<'_> {
     }
 }
 
-impl Shared {
+impl PoolShared {
     /// Returns the number of the job.
     fn push(self: &Arc<Self>, lane: u64, bounds: LaneBounds, job: Job) -> Result<u64, PoolError> {
         let (pushed, starts) = {
@@ -269,7 +269,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl PoolState {
     /// Counts one more thread as starting, if there is work for it.
     fn starts_thread(&mut self) -> bool {
         let threads = self.threads.len() + self.starting;
@@ -397,15 +397,15 @@ mod tests {
         threads.fail(true);
         assert_eq!(lane.run(|| 1).await, Err(PoolError::Abandoned));
         // A job whose drop comes back to its lane finds no lock held.
-        struct Again(Lane, mpsc::Sender<()>);
-        impl Drop for Again {
+        struct RespawnOnDrop(Lane, mpsc::Sender<()>);
+        impl Drop for RespawnOnDrop {
             fn drop(&mut self) {
                 self.0.spawn(|| ());
                 self.1.send(()).unwrap();
             }
         }
         let (dropped, drops) = mpsc::channel();
-        let again = Again(lane.clone(), dropped);
+        let again = RespawnOnDrop(lane.clone(), dropped);
         lane.spawn(move || drop(again));
         drops.recv().unwrap();
         threads.fail(false);
@@ -476,7 +476,7 @@ mod tests {
         let (started, starts) = mpsc::channel();
         let mut running = Box::pin(lane.run(move || {
             started.send(()).unwrap();
-            while must_end().is_none() {
+            while interruption().is_none() {
                 std::thread::yield_now();
             }
         }));

@@ -1,7 +1,7 @@
 //! What runs on a thread of a pool: who pays for it, and who waits for it.
 //!
 //! The processor time of a job is that of its thread, by the thread's own clock. It is charged when the job is over, and meanwhile
-//! whenever the job calls [`charge`]. A job that may take long asks [`must_end`] again and again.
+//! whenever the job calls [`charge`]. A job that may take long asks [`interruption`] again and again.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Call {
 
 /// Why a job must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MustEnd {
+pub(crate) enum Interruption {
     /// Its caller is gone: the request was cancelled, or its time is up.
     CallerGone,
     /// Its tenant owes more processor time than it may.
@@ -96,12 +96,12 @@ pub(crate) fn caller_is_gone() -> bool {
 }
 
 /// Must the job of this thread end, by what has been charged?
-pub(crate) fn must_end() -> Option<MustEnd> {
+pub(crate) fn interruption() -> Option<Interruption> {
     if caller_is_gone() {
-        return Some(MustEnd::CallerGone);
+        return Some(Interruption::CallerGone);
     }
     let must_stop = RUNNING.with_borrow(|running| running.as_ref().is_some_and(|it| it.account.must_stop()));
-    must_stop.then_some(MustEnd::OutOfCpu)
+    must_stop.then_some(Interruption::OutOfCpu)
 }
 
 /// How long until the account of the job on this thread has processor time again; `None` where it has some.

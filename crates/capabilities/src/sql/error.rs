@@ -8,7 +8,7 @@ use isomer_runtime::OutOfMemory;
 use rusqlite::ffi::ErrorCode;
 
 use crate::InvalidStoreName;
-use crate::place::AppFiles;
+use crate::app_files::AppFiles;
 use crate::pool::PoolError;
 
 /// A statement or transaction failed. The cases are those of `isomer:sql/types.error`.

@@ -13,19 +13,19 @@
 //!
 //! The invariant to keep: a change is acknowledged after `COMMIT` has returned, and `COMMIT` returns after the sync.
 
-mod asked;
 mod authorizer;
+mod candidate;
 mod error;
 mod functions;
 mod memory;
 mod migrations;
+mod pending;
 mod replace;
 mod sections;
 mod session;
 mod store;
 #[cfg(test)]
 mod tests;
-mod trial;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -20,16 +20,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::candidate::beside;
 use super::memory;
 use super::migrations::{Migrations, Schema};
 use super::session::{Access, Opening, Session};
 use super::store::Inner;
-use super::trial::beside;
 use super::{Sql, SqlOpenError};
-use crate::data_dir::{make_private_dir, make_private_file, sync_dir};
 use crate::file_copy::FileCopyError;
-use crate::open_files::{Held, Unfinished};
+use crate::open_files::{FileHold, Unfinished};
 use crate::pool::locked;
+use crate::private_files::{make_private_dir, make_private_file, sync_dir};
 use crate::storage::bytes_on_disk;
 use crate::{StorageAccount, check_store_name};
 
@@ -65,7 +65,7 @@ struct Paused {
     store: Option<Arc<Inner>>,
     permits: Vec<OwnedSemaphorePermit>,
     /// Nobody opens it meanwhile, if it was not open. There until this is dropped.
-    held: Option<Held<Inner>>,
+    held: Option<FileHold<Inner>>,
     /// What has to be done before the store may be used, where the switch failed.
     unfinished: Option<Unfinished>,
 }

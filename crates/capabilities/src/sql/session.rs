@@ -24,7 +24,7 @@ use super::functions;
 use super::memory;
 use super::{Rows, RowsCharge, SqlError, SqlLimits, VALUE_OVERHEAD_BYTES, Value};
 use crate::StorageAccount;
-use crate::pool::{self, MustEnd, locked};
+use crate::pool::{self, Interruption, locked};
 use crate::storage::written_by_thread;
 
 /// Instructions of SQLite's machine between two looks at the clock.
@@ -134,7 +134,7 @@ struct Guard {
     writes: Option<Writes>,
     cpu_look_at: Instant,
     /// Why the statement was told to end, where its time was not up.
-    must_end: Option<MustEnd>,
+    interruption: Option<Interruption>,
     payer: Arc<Account>,
 }
 
@@ -150,14 +150,14 @@ struct Writes {
 impl Guard {
     fn new(payer: &Arc<Account>) -> Self {
         let (mode, payer) = (Mode::Internal, payer.clone());
-        let (deadline, denied, writes, must_end) = (None, None, None, None);
-        Self { mode, deadline, denied, writes, cpu_look_at: Instant::now(), must_end, payer }
+        let (deadline, denied, writes, interruption) = (None, None, None, None);
+        Self { mode, deadline, denied, writes, cpu_look_at: Instant::now(), interruption, payer }
     }
 
     /// From now on, callbacks are for a statement of this kind.
     fn begin(&mut self, mode: Mode, deadline: Option<Instant>, writes: Option<Writes>) {
         (self.mode, self.deadline, self.writes) = (mode, deadline, writes);
-        (self.denied, self.must_end) = (None, None);
+        (self.denied, self.interruption) = (None, None);
         self.cpu_look_at = Instant::now() + CPU_LOOK;
     }
 
@@ -175,14 +175,14 @@ impl Guard {
                 self.payer.make_room(memory::ROOM_BYTES);
             }
             match self.mode {
-                Mode::Guest => self.must_end = pool::must_end(),
+                Mode::Guest => self.interruption = pool::interruption(),
                 Mode::Migration | Mode::Look => self.pause(),
                 Mode::Internal => {}
             }
         } else if self.mode == Mode::Guest && pool::caller_is_gone() {
-            self.must_end = Some(MustEnd::CallerGone);
+            self.interruption = Some(Interruption::CallerGone);
         }
-        if self.must_end.is_some() {
+        if self.interruption.is_some() {
             return true;
         }
         let Some(writes) = self.writes.as_mut().filter(|writes| now >= writes.look_at) else { return false };
@@ -458,7 +458,7 @@ impl Session {
             None
         };
         if mode == Mode::Guest
-            && let Some(MustEnd::OutOfCpu) = pool::must_end()
+            && let Some(Interruption::OutOfCpu) = pool::interruption()
         {
             return Err(SqlError::Cpu);
         }
@@ -475,9 +475,9 @@ impl Session {
     }
 
     fn error(&self, error: &rusqlite::Error) -> SqlError {
-        let (denied, wrote_too_much, must_end) = {
+        let (denied, wrote_too_much, interruption) = {
             let mut guard = locked(&self.guard);
-            (guard.denied.take(), guard.writes.as_ref().is_some_and(|writes| writes.reached), guard.must_end)
+            (guard.denied.take(), guard.writes.as_ref().is_some_and(|writes| writes.reached), guard.interruption)
         };
         match error.sqlite_error_code() {
             Some(ErrorCode::OutOfMemory) if isomer_sqlite_heap::refusal() == Some(Refusal::Payer) => {
@@ -487,7 +487,7 @@ impl Session {
                 "the statement needs more than {} of memory, or more than there is",
                 size(self.opening.limits.statement_memory_max)
             )),
-            Some(ErrorCode::OperationInterrupted) if must_end == Some(MustEnd::OutOfCpu) => SqlError::Cpu,
+            Some(ErrorCode::OperationInterrupted) if interruption == Some(Interruption::OutOfCpu) => SqlError::Cpu,
             Some(ErrorCode::OperationInterrupted) if wrote_too_much => SqlError::TooLarge(format!(
                 "the statement writes more than {}, temporary files included",
                 size(self.opening.limits.statement_writes_max)

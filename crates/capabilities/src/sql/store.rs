@@ -7,22 +7,22 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
-use super::asked::Asked;
+use super::candidate::CandidateStores;
 use super::memory;
 use super::migrations::{Migrations, Schema};
+use super::pending::PendingStatement;
 use super::session::{Access, Opening, ReadOutcome, Session};
-use super::trial::TrialStores;
-use super::writer::{self, Transaction, Waiting, Writer};
+use super::writer::{self, Transaction, WaitingCount, Writer};
 use super::{Rows, SqlError, SqlLimits, SqlOpenError, SqlSettings, Value};
 use crate::StorageAccount;
-use crate::data_dir::{make_private_dir, sync_dir};
-use crate::on_trial::OnTrial;
 use crate::open_files::OpenPermit;
 use crate::pool::{Lane, locked};
+use crate::private_files::{make_private_dir, sync_dir};
+use crate::store_handle::StoreHandle;
 
 /// A store. Clones are handles of the same one; the last to be dropped has it closed, on a thread of the pool.
 #[derive(Clone)]
-pub struct SqlStore(OnTrial<Inner, TrialStores>);
+pub struct SqlStore(StoreHandle<Inner, CandidateStores>);
 
 pub(crate) struct Inner {
     pub(super) name: String,
@@ -82,8 +82,8 @@ impl Inner {
     }
 
     /// Charges the tenant for a statement.
-    pub(super) fn ask(&self, statement: String, parameters: Vec<Value>) -> Result<Asked, SqlError> {
-        Asked::new(statement, parameters, &self.limits, &self.opening.account, self.lane.account())
+    pub(super) fn ask(&self, statement: String, parameters: Vec<Value>) -> Result<PendingStatement, SqlError> {
+        PendingStatement::new(statement, parameters, &self.limits, &self.opening.account, self.lane.account())
     }
 
     pub(super) fn writer(&self) -> &Writer {
@@ -145,12 +145,12 @@ impl Drop for Inner {
 
 impl SqlStore {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self(OnTrial::serving(inner))
+        Self(StoreHandle::serving(inner))
     }
 
-    /// As a revision on trial has it.
-    pub(super) fn on_trial(self, trial: TrialStores) -> Self {
-        Self(OnTrial::trying(self.inner().clone(), trial))
+    /// As a candidate revision has it.
+    pub(super) fn for_candidate(self, candidate: CandidateStores) -> Self {
+        Self(StoreHandle::candidate(self.inner().clone(), candidate))
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
@@ -203,7 +203,7 @@ impl SqlStore {
         let asked = Arc::new(self.inner().ask(statement, parameters)?);
         let inner = self.0.reading();
         let reader = {
-            let _waiting = Waiting::begin(&inner.waiting, inner.limits.waiting_reads_max)?;
+            let _waiting = WaitingCount::begin(&inner.waiting, inner.limits.waiting_reads_max)?;
             inner.reading.clone().acquire_owned().await
         };
         let (store, read) = (inner.clone(), asked.clone());

@@ -145,7 +145,7 @@ async fn a_switch_that_failed_is_done_when_the_store_is_opened_next() {
         assert!(insert(&old, 2).await.is_err() && query(&old, "n").await.is_err(), "it would be in the old file");
     }
     let trial = stores.engine.stores(&stores.dir.path().join("trial"), stores.account.clone(), &Account::unlimited());
-    assert!(stores.sql().open_on_trial("s", SqlSettings::default(), &trial).await.is_err());
+    assert!(stores.sql().open_candidate("s", SqlSettings::default(), &trial).await.is_err());
     fs::rename(&away, &folder).unwrap();
     let new = stores.open().await.unwrap();
     assert_eq!(query(&new, "m").await.unwrap(), numbers(&[7]));

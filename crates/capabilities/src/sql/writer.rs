@@ -1,6 +1,6 @@
 //! Whose turn it is to write to a store, and the transactions that keep their turn.
 //!
-//! A slot (a fair semaphore of one) says whose turn it is. Who has it holds the writing connection as a [`Lease`], which travels into the job on the
+//! A slot (a fair semaphore of one) says whose turn it is. Who has it holds the writing connection as a [`WriterLease`], which travels into the job on the
 //! pool and comes back when the job has done with it, so a caller that goes away in the middle frees nothing too early. A
 //! transaction keeps its lease, but no thread, until it ends: by `commit` or `rollback`, by the drop of its handle, or by its deadline.
 
@@ -24,7 +24,7 @@ pub(super) struct Writer {
 }
 
 /// The writing connection of a store, in somebody's hands.
-struct Lease {
+struct WriterLease {
     /// There until this is dropped, unless it has to be opened first.
     session: Option<Session>,
     // Its drop may close the store, so it comes before the slot is free: then there is nobody to take it.
@@ -36,12 +36,12 @@ struct Lease {
 /// An open transaction. Dropping it rolls it back. Clones are handles of the same one.
 #[derive(Clone)]
 pub struct Transaction {
-    open: Arc<Open>,
+    open: Arc<OpenTransaction>,
 }
 
-struct Open {
+struct OpenTransaction {
     /// `None` once it has ended.
-    lease: Mutex<Option<Lease>>,
+    lease: Mutex<Option<WriterLease>>,
     /// Held by the step that runs: steps run in the order in which they came.
     step: Arc<Semaphore>,
     expired: AtomicBool,
@@ -79,7 +79,7 @@ pub(super) async fn begin(store: &Arc<Inner>) -> Result<Transaction, SqlError> {
     };
     let begun = store.lane.run(begin).await??;
     let deadline = Instant::now() + store.limits.transaction_time;
-    let open = Arc::new(Open {
+    let open = Arc::new(OpenTransaction {
         lease: Mutex::new(Some(begun)),
         step: Arc::new(Semaphore::new(1)),
         expired: AtomicBool::new(false),
@@ -93,7 +93,7 @@ pub(super) async fn begin(store: &Arc<Inner>) -> Result<Transaction, SqlError> {
 }
 
 /// Ends the transaction at its deadline, if it is open by then.
-async fn expire(open: Weak<Open>, deadline: Instant) {
+async fn expire(open: Weak<OpenTransaction>, deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;
     let Some(open) = open.upgrade() else { return };
     // What runs ends at the same deadline.
@@ -106,20 +106,20 @@ async fn expire(open: Weak<Open>, deadline: Instant) {
     }
 }
 
-async fn lease(store: &Arc<Inner>) -> Result<Lease, SqlError> {
+async fn lease(store: &Arc<Inner>) -> Result<WriterLease, SqlError> {
     let writer = store.writer();
-    let _waiting = Waiting::begin(&writer.waiting, store.limits.waiting_writes_max)?;
+    let _waiting = WaitingCount::begin(&writer.waiting, store.limits.waiting_writes_max)?;
     match tokio::time::timeout(store.limits.wait_time, writer.slot.clone().acquire_owned()).await {
         Ok(Ok(slot)) => {
             let session = locked(&writer.session).take();
-            Ok(Lease { session, store: store.clone(), slot: Some(slot), rolled_back: false })
+            Ok(WriterLease { session, store: store.clone(), slot: Some(slot), rolled_back: false })
         }
         Ok(Err(_)) => Err(lost()),
         Err(_) => Err(SqlError::Overloaded),
     }
 }
 
-impl Lease {
+impl WriterLease {
     /// The connection. Blocks: one that is not open is opened.
     fn connected(&mut self) -> Result<&Session, SqlError> {
         let session = match self.session.take() {
@@ -135,7 +135,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for WriterLease {
     /// Gives the connection back as it was: what is open is rolled back, on a thread of the pool, or here if that had none.
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
@@ -151,16 +151,16 @@ impl Drop for Lease {
 }
 
 /// Counts those that wait for their turn, also when they stop waiting.
-pub(super) struct Waiting<'a>(&'a AtomicUsize);
+pub(super) struct WaitingCount<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingCount<'a> {
     pub(super) fn begin(count: &'a AtomicUsize, max: usize) -> Result<Self, SqlError> {
         let waiting = Self(count);
         if count.fetch_add(1, Ordering::Relaxed) >= max { Err(SqlError::Overloaded) } else { Ok(waiting) }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -222,14 +222,14 @@ impl Transaction {
     }
 }
 
-impl Open {
+impl OpenTransaction {
     /// Why nobody takes this transaction's steps any more.
     fn gone(&self) -> SqlError {
         if self.expired.load(Ordering::Acquire) { SqlError::Timeout } else { ended() }
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenTransaction {
     fn drop(&mut self) {
         if let Some(expiry) = self.expiry.get() {
             expiry.abort();

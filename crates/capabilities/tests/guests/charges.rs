@@ -28,7 +28,7 @@ fn endless_time() -> CapabilityLimits {
 }
 
 async fn open(node: &Node, tenant: &Tenant, store: &str) -> SqlStore {
-    node.engines.sql(&tenant.place()).open(store, SqlSettings::default()).await.unwrap()
+    node.engines.sql(&tenant.resources()).open(store, SqlSettings::default()).await.unwrap()
 }
 
 fn charged(node: &Node, name: &str, limits: AccountLimits) -> Tenant {
@@ -68,7 +68,7 @@ async fn an_endless_statement_is_ended_when_its_tenant_owes_too_much_processor_t
 async fn key_value_work_is_charged() {
     let node = Node::new(CapabilityLimits::default());
     let (tenant, other) = (node.tenant("a", 1 << 30), node.tenant("b", 1 << 30));
-    let store = node.engines.kv(&tenant.place()).store("one").await.unwrap();
+    let store = node.engines.kv(&tenant.resources()).store("one").await.unwrap();
     let before = tenant.account.used().cpu;
     for number in 0..20_u8 {
         store.set(format!("k{number}"), vec![number; 1 << 20]).await.unwrap();
@@ -176,7 +176,7 @@ async fn values_that_wait_to_be_written_are_charged() {
     let node = Node::new(CapabilityLimits::default());
     let limits = AccountLimits { memory_bytes: 4 << 20, cpu_per_second: Duration::MAX };
     let tenant = charged(&node, "a", limits);
-    let store = node.engines.kv(&tenant.place()).store("one").await.unwrap();
+    let store = node.engines.kv(&tenant.resources()).store("one").await.unwrap();
     assert_eq!(store.set("k".to_owned(), vec![1; 5 << 20]).await, Err(KvError::Memory { limit: 4 << 20 }));
     store.set("k".to_owned(), vec![1; 3 << 20]).await.unwrap();
     assert_eq!(tenant.account.used().host_bytes, 0);

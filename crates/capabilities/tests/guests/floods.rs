@@ -30,7 +30,7 @@ async fn statements_without_end_leave_threads_to_others() {
     let (greedy, modest) = (node.tenant("a", 1 << 30), node.tenant("b", 1 << 30));
     let mut floods = Vec::new();
     for store in ["one", "two", "three", "four"] {
-        let store = node.engines.sql(&greedy.place()).open(store, SqlSettings::default()).await.unwrap();
+        let store = node.engines.sql(&greedy.resources()).open(store, SqlSettings::default()).await.unwrap();
         // All of them together take minutes of the two threads.
         for _ in 0..50 {
             let store = store.clone();
@@ -38,7 +38,7 @@ async fn statements_without_end_leave_threads_to_others() {
         }
     }
     let answered = async {
-        let store = node.engines.sql(&modest.place()).open("one", SqlSettings::default()).await.unwrap();
+        let store = node.engines.sql(&modest.resources()).open("one", SqlSettings::default()).await.unwrap();
         store.execute("CREATE TABLE t (i INTEGER)".to_owned(), vec![]).await.unwrap();
         for number in 0..20 {
             store.execute("INSERT INTO t VALUES (?)".to_owned(), vec![Value::Integer(number)]).await.unwrap();
@@ -63,14 +63,14 @@ async fn a_flood_of_writes_is_bounded_and_others_are_answered() {
     limits.kv.waiting_bytes_max = 4 << 20;
     let node = Node::new(limits);
     let (greedy, modest) = (node.tenant("a", 1 << 30), node.tenant("b", 1 << 30));
-    let store = node.engines.kv(&greedy.place()).store("one").await.unwrap();
+    let store = node.engines.kv(&greedy.resources()).store("one").await.unwrap();
     let mut floods = tokio::task::JoinSet::new();
     for number in 0..400 {
         let store = store.clone();
         floods.spawn(async move { store.set(format!("k{number}"), vec![1; 100_000]).await });
     }
     let answered = async {
-        let store = node.engines.kv(&modest.place()).store("one").await.unwrap();
+        let store = node.engines.kv(&modest.resources()).store("one").await.unwrap();
         for number in 0..10_u8 {
             store.set("k".to_owned(), vec![number]).await.unwrap();
             assert_eq!(store.get("k".to_owned()).await.unwrap(), Some(vec![number]));
@@ -189,7 +189,7 @@ async fn an_app_costs_what_it_uses_and_can_be_opened_again_at_once() {
     let (dir, data) = (node.dir.path(), tenant.dir.join("apps"));
     let open = async |grants: &str| {
         let app = super::grants(&format!("[components.probe]\nwasm = \"probe.wasm\"\n{grants}"));
-        Capabilities::open(&app, &tenant.place(), &node.engines).await.unwrap()
+        Capabilities::open(&app, &tenant.resources(), &node.engines).await.unwrap()
     };
     let idle = open("grants.config = { A = \"b\" }\ngrants.http = [\"a.example\"]").await;
     assert!(!data.exists() && descriptors(dir) == 0 && node.engines.open_stores() == 0);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use isomer_capabilities::{AppGrants, Capabilities, CapabilityError, CapabilityLimits, DataDir, Engines, Place};
+use isomer_capabilities::{AppGrants, AppResources, Capabilities, CapabilityError, CapabilityLimits, DataDir, Engines};
 use isomer_manifest::{DirGrant, SourceFile};
 use isomer_runtime::engine::{Engine, Slots};
 use isomer_runtime::guest::{Directory, OwnerSettings};
@@ -53,17 +53,22 @@ impl Probe {
         std::fs::write(dir.path().join("secret.txt"), "from a file\n").unwrap();
         let data = DataDir::open(&dir.path().join("data")).unwrap();
         let engines = Engines::new(CapabilityLimits::default());
-        let probe = Self::at(guest, grants, &Place::of_process(dir.path(), &data), &engines).await.unwrap();
+        let probe = Self::at(guest, grants, &AppResources::of_process(dir.path(), &data), &engines).await.unwrap();
         Self { _home: Some((data, dir)), ..probe }
     }
 
-    /// The guest as an app at `place`.
-    async fn at(guest: &str, grants: &str, place: &Place, engines: &Engines) -> Result<Self, CapabilityError> {
+    /// The guest as an app at `resources`.
+    async fn at(
+        guest: &str,
+        grants: &str,
+        resources: &AppResources,
+        engines: &Engines,
+    ) -> Result<Self, CapabilityError> {
         let app = self::grants(&format!("[components.probe]\nwasm = \"probe.wasm\"\n{grants}"));
-        let capabilities = Capabilities::open(&app, place, engines).await?;
+        let capabilities = Capabilities::open(&app, resources, engines).await?;
         let (engine, component) = compiled(guest);
         let directory = |grant: &DirGrant| Directory {
-            host: place.files.directory(grant).unwrap(),
+            host: resources.files.directory(grant).unwrap(),
             guest: grant.guest.clone(),
             write: grant.write,
         };
@@ -260,8 +265,8 @@ async fn owners_are_told_apart_and_unequal_ones_never_share() {
     let manifest = "[components.a]\nwasm = \"a.wasm\"\ngrants.kv = [\"one\"]\n[components.b]\nwasm = \"b.wasm\"\n";
     let data = DataDir::open(Path::new(&dir.path().join("data"))).unwrap();
     let engines = Engines::new(CapabilityLimits::default());
-    let place = Place::of_process(dir.path(), &data);
-    let capabilities = Capabilities::open(&grants(manifest), &place, &engines).await.unwrap();
+    let resources = AppResources::of_process(dir.path(), &data);
+    let capabilities = Capabilities::open(&grants(manifest), &resources, &engines).await.unwrap();
     let engine = Engine::on_demand().unwrap();
     let id = "wasi:keyvalue/store@0.2.0-draft2";
     let link = |owner: &Owner| {

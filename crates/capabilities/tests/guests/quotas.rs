@@ -27,7 +27,7 @@ async fn fill(store: &isomer_capabilities::kv::KvStore) -> (Vec<String>, KvError
 async fn a_full_key_value_store_refuses_by_name_and_takes_again_after_deleting() {
     let node = Node::new(CapabilityLimits::default());
     let (tenant, other) = (node.tenant("a", 8 * MIB), node.tenant("b", 8 * MIB));
-    let kv = node.engines.kv(&tenant.place());
+    let kv = node.engines.kv(&tenant.resources());
     let store = kv.store("one").await.unwrap();
     let (keys, refused) = fill(&store).await;
     assert_eq!(refused, KvError::Quota { limit: 8 * MIB });
@@ -41,7 +41,7 @@ async fn a_full_key_value_store_refuses_by_name_and_takes_again_after_deleting()
     // Another store of the tenant has no room either, another tenant's has.
     let second = kv.store("two").await.unwrap();
     assert!(matches!(second.set("k".to_owned(), vec![1; 1 << 20]).await, Err(KvError::Quota { .. })));
-    let others = node.engines.kv(&other.place()).store("one").await.unwrap();
+    let others = node.engines.kv(&other.resources()).store("one").await.unwrap();
     others.set("k".to_owned(), vec![1; 1 << 20]).await.unwrap();
     assert_eq!(other.storage.refused(), 0);
     store.delete_many(keys.clone()).await.unwrap();
@@ -58,8 +58,8 @@ async fn a_full_key_value_store_refuses_by_name_and_takes_again_after_deleting()
 async fn what_is_used_is_known_without_opening_and_shrinks_when_a_store_is_closed() {
     let node = Node::new(CapabilityLimits::default());
     let tenant = node.tenant("a", 32 * MIB);
-    let (place, dir) = (tenant.place(), tenant.dir.join("apps"));
-    let store = node.engines.kv(&place).store("one").await.unwrap();
+    let (resources, dir) = (tenant.resources(), tenant.dir.join("apps"));
+    let store = node.engines.kv(&resources).store("one").await.unwrap();
     let (keys, _) = fill(&store).await;
     let full = tenant.storage.used();
     let fresh = StorageAccount::new(u64::MAX);
@@ -80,7 +80,7 @@ async fn execute(store: &SqlStore, statement: &str) -> Result<u64, SqlError> {
 async fn a_full_sql_store_refuses_by_name_and_takes_again_after_deleting() {
     let node = Node::new(CapabilityLimits::default());
     let tenant = node.tenant("a", 12 * MIB);
-    let store = node.engines.sql(&tenant.place()).open("one", SqlSettings::default()).await.unwrap();
+    let store = node.engines.sql(&tenant.resources()).open("one", SqlSettings::default()).await.unwrap();
     execute(&store, "CREATE TABLE t (v BLOB)").await.unwrap();
     let insert =
         async || store.execute("INSERT INTO t VALUES (zeroblob(?))".to_owned(), vec![Value::Integer(256 << 10)]).await;
@@ -121,7 +121,7 @@ async fn a_full_sql_store_refuses_by_name_and_takes_again_after_deleting() {
     )
     .unwrap();
     let settings = SqlSettings { migrations: Some(folder), ..SqlSettings::default() };
-    let refused = node.engines.sql(&tenant.place()).open("two", settings).await.err().unwrap().to_string();
+    let refused = node.engines.sql(&tenant.resources()).open("two", settings).await.err().unwrap().to_string();
     assert!(refused.contains("1.sql") && refused.contains("quota `storage`"), "{refused}");
 }
 
@@ -132,7 +132,7 @@ async fn a_statement_may_not_fill_the_disk_with_temporary_files() {
     limits.sql.statement_time = Duration::from_secs(60);
     let node = Node::new(limits);
     let tenant = node.tenant("a", 1 << 30);
-    let store = node.engines.sql(&tenant.place()).open("one", SqlSettings::default()).await.unwrap();
+    let store = node.engines.sql(&tenant.resources()).open("one", SqlSettings::default()).await.unwrap();
     let sort = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000) \
                 SELECT max(r) FROM (SELECT i, randomblob(1000) AS r FROM n ORDER BY r LIMIT -1 OFFSET 1)";
     let refused = store.query(sort.to_owned(), vec![]).await;

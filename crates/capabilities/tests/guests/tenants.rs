@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use isomer_capabilities::outbound::TenantHosts;
 use isomer_capabilities::secrets::Secret;
-use isomer_capabilities::{CapabilityLimits, Engines, Place, StorageAccount};
+use isomer_capabilities::{AppResources, CapabilityLimits, Engines, StorageAccount};
 use isomer_runtime::Account;
 use tempfile::TempDir;
 
@@ -45,16 +45,16 @@ impl Node {
     }
 
     pub(crate) async fn start(&self, guest: &str, grants: &str, tenant: &Tenant) -> Probe {
-        Probe::at(guest, grants, &tenant.place(), &self.engines).await.unwrap()
+        Probe::at(guest, grants, &tenant.resources(), &self.engines).await.unwrap()
     }
 }
 
 impl Tenant {
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn resources(&self) -> AppResources {
         let (storage, hosts) = (self.storage.clone(), self.hosts.clone());
         let (data, files) = (self.dir.join("apps/a"), self.dir.join("files"));
-        let place = Place::of_tenant(&data, &files, storage, hosts, self.secrets.clone());
-        Place { account: self.account.clone(), ..place }
+        let resources = AppResources::of_tenant(&data, &files, storage, hosts, self.secrets.clone());
+        AppResources { account: self.account.clone(), ..resources }
     }
 }
 
@@ -304,7 +304,7 @@ async fn secrets_are_the_tenants_and_never_the_machines() {
         "{ file = \"../../../secret.txt\" }".to_owned(),
         "{ file = \"/proc/self/environ\" }".to_owned(),
     ] {
-        let refused = Probe::at("secret-probe", &secret(&source), &tenant.place(), &node.engines).await;
+        let refused = Probe::at("secret-probe", &secret(&source), &tenant.resources(), &node.engines).await;
         let refused = refused.err().unwrap_or_else(|| panic!("{source} was read")).to_string();
         assert!(refused.contains("`key`") && !refused.contains(CANARY), "{source}: {refused}");
     }

@@ -1,7 +1,7 @@
 //! Outbound HTTP against real sockets on loopback, with a resolver of the tests' own.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod kept;
+mod idle_connections;
 mod server;
 
 use std::collections::{HashMap, VecDeque};

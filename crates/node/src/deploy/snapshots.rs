@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use isomer_api::{RevisionId, SnapshotInfo, StoreSnapshot};
-use isomer_capabilities::{Loan, StorageAccount};
+use isomer_capabilities::{StorageAccount, StorageLoan};
 use isomer_disk::tree;
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +108,7 @@ pub(crate) fn sweep(data: &Path, account: &StorageAccount, now: SystemTime, age_
 
 /// Lets the tenant use, until what is returned is dropped, as much more as its app's snapshots take that may be given up: all but `kept`.
 /// Blocks.
-pub(crate) fn lend(data: &Path, account: &Arc<StorageAccount>, kept: Option<&Path>) -> Loan {
+pub(crate) fn lend(data: &Path, account: &Arc<StorageAccount>, kept: Option<&Path>) -> StorageLoan {
     let folders = ids(data).into_iter().map(|id| folder(data).join(id)).filter(|folder| Some(folder.as_path()) != kept);
     account.lend(folders.map(|folder| account.used_in(&folder)).sum())
 }

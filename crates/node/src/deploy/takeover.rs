@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use isomer_api::{AppName, Problem, ProblemKind, Quota, RevisionId, StoreChange, StoreSnapshot, TenantName};
 use isomer_capabilities::sql::{Replacing, SqlOpenError, roll_forward, snapshot_name};
-use isomer_capabilities::{CapabilityError, Loan, NodeDir, StorageAccount, schemas};
+use isomer_capabilities::{CapabilityError, NodeDir, StorageAccount, StorageLoan, schemas};
 use isomer_state::{App, State, Taking};
 
 use super::snapshots::{self, About, SNAPSHOT_AGE_MAX, Snapshot};
@@ -131,7 +131,7 @@ impl Takeover<'_> {
     }
 
     /// Notes the replacement and makes the new files. The room of older snapshots is lent for that: they are given up later, if it was needed.
-    async fn prepare(&self, id: &str, data: PathBuf) -> Result<(Staged, Loan), Problem> {
+    async fn prepare(&self, id: &str, data: PathBuf) -> Result<(Staged, StorageLoan), Problem> {
         let Self { host, tenant, app, .. } = self;
         let subject = Subject::app(tenant, app);
         let (reading, of, text) = (Arc::clone(host), subject.clone(), id.to_owned());

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use isomer_api::{AppName, HostPattern, Problem, ProblemKind, Quota, RevisionId, TenantName};
 use isomer_capabilities::sql::snapshot_name;
-use isomer_capabilities::{FileCopyError, TrialFolders};
+use isomer_capabilities::{CandidateFolders, FileCopyError};
 use isomer_display::size;
 
 use super::deployment::not_started;
@@ -71,7 +71,7 @@ impl Trial<'_> {
         let (data, account) = (host.dir.app(self.tenant.as_str(), self.app.as_str()), self.stock.place.storage.clone());
         let kept = self.snapshot.map(|snapshot| snapshot.folder.clone());
         let _loan = host.blocking(move || Ok(snapshots::lend(&data, &account, kept.as_deref()))).await?;
-        let reading = match self.attempt(host, TrialFolders::ReadOnly).await {
+        let reading = match self.attempt(host, CandidateFolders::ReadOnly).await {
             Ok(()) => return Ok(None),
             Err(Failed::Preparation(problem)) => return Err(problem),
             Err(Failed::Revision(problem)) => problem,
@@ -80,7 +80,7 @@ impl Trial<'_> {
         {
             return Err(reading);
         }
-        match self.attempt(host, TrialFolders::Copied).await {
+        match self.attempt(host, CandidateFolders::Copied).await {
             Ok(()) => Ok(None),
             Err(Failed::Revision(problem)) => Err(problem),
             // It may be healthy with folders that it can write; that cannot be tried.
@@ -92,7 +92,7 @@ impl Trial<'_> {
     }
 
     /// Tries it out in a new folder, of which nothing is left afterwards.
-    async fn attempt(&self, host: &Arc<Host>, folders: TrialFolders) -> Result<(), Failed> {
+    async fn attempt(&self, host: &Arc<Host>, folders: CandidateFolders) -> Result<(), Failed> {
         let above = host.dir.trials();
         let made = host.blocking(move || fresh_folder(&above, "").map_err(|error| problems::failed(&error))).await;
         let folder = made.map_err(Failed::Preparation)?;
@@ -101,12 +101,12 @@ impl Trial<'_> {
         outcome
     }
 
-    async fn attempt_in(&self, host: &Arc<Host>, folder: &Path, folders: TrialFolders) -> Result<(), Failed> {
+    async fn attempt_in(&self, host: &Arc<Host>, folder: &Path, folders: CandidateFolders) -> Result<(), Failed> {
         let Stock { package, place, log, access } = self.stock;
-        let place = place.on_trial(folder, folders);
+        let place = place.for_candidate(folder, folders);
         let stock = Stock { package: package.clone(), place, log: log.clone(), access: access.clone() };
         self.bring_snapshot(host, folder).await.map_err(Failed::Preparation)?;
-        if folders == TrialFolders::Copied {
+        if folders == CandidateFolders::Copied {
             let (place, package) = (stock.place.clone(), package.clone());
             let copied = host.blocking(move || {
                 let copied = place.copy_folders(package.grants(), Instant::now() + COPY_MAX);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use isomer_api::{AppName, Problem, ProblemKind, Release, RevisionId, TenantName};
 use isomer_capabilities::secrets::{Secret, SecretValues};
-use isomer_capabilities::{AppFiles, GrantedBy, NodeDir, Place};
+use isomer_capabilities::{AppFiles, AppResources, GrantedBy, NodeDir};
 use isomer_observe::{AppLog, AppLogs};
 use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
@@ -67,7 +67,7 @@ impl OnDisk {
         let text = |value: &isomer_state::Secret| String::from_utf8_lossy(value.reveal()).into_owned();
         let secrets = secrets.iter().map(|(name, value)| (name.clone(), Secret::new(text(value))));
         let data = self.dir.app(tenant.as_str(), app.as_str());
-        let place = Place {
+        let place = AppResources {
             kv: data.join("kv"),
             sql: data.join("sql"),
             files: AppFiles::Own {
@@ -80,7 +80,7 @@ impl OnDisk {
             outbound: None,
             secrets: SecretValues::Given(secrets.collect()),
             environment: Arc::default(),
-            trial: None,
+            candidate: None,
             granted_by: GrantedBy::Manifest,
         };
         let access = if self.access_log { Some(self.access_of(tenant, app)?) } else { None };

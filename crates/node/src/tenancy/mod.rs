@@ -53,7 +53,7 @@ use futures::future::BoxFuture;
 use isomer_api::{AppName, AppState, HostPattern, Problem, Quotas, RevisionId, TenantName, Usage};
 use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_capabilities::outbound::OutboundNetwork;
-use isomer_capabilities::{CapabilityLimits, Engines, Place, StorageAccount};
+use isomer_capabilities::{AppResources, CapabilityLimits, Engines, StorageAccount};
 use isomer_front::{Site, SiteOwner};
 use isomer_manifest::HostLimits;
 use isomer_observe::{AppLog, Log, LogQuota};
@@ -145,7 +145,7 @@ pub struct Stock {
     /// Its package.
     pub package: Arc<Package>,
     /// What it finds on this node. What its tenant may use of it is not looked at: that is known here.
-    pub place: Place,
+    pub place: AppResources,
     /// Its own log; what its guests say goes into the node's where it has none.
     pub log: Option<AppLog>,
     /// Its own access log, where requests are logged.
@@ -688,7 +688,7 @@ impl Inner {
     ) -> Result<Loaded, TenancyError> {
         let Making { tenant, name, stock, peers, warm_up } = making;
         let Stock { package, place, log, access } = stock;
-        let place = Place {
+        let place = AppResources {
             storage: tenant.storage.clone(),
             account: tenant.account.clone(),
             statement_time_max: self.options.times_max.statement,

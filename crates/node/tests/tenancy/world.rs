@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use isomer_api::{AppName, HostPattern, Quotas, RevisionId, TenantName, Usage};
 use isomer_capabilities::outbound::TenantHosts;
 use isomer_capabilities::secrets::SecretValues;
-use isomer_capabilities::{AppFiles, GrantedBy, Place, StorageAccount};
+use isomer_capabilities::{AppFiles, AppResources, GrantedBy, StorageAccount};
 use isomer_front::Limits;
 use isomer_manifest::App;
 use isomer_node::revision::{Components, engine};
@@ -92,11 +92,11 @@ impl TestShelf {
         self.packages.lock().unwrap().remove(&(tenant.to_owned(), app.to_owned()));
     }
 
-    fn place(&self, tenant: &str, app: &str) -> Place {
+    fn place(&self, tenant: &str, app: &str) -> AppResources {
         let folder = self.folder.lock().unwrap().join(tenant).join(app);
         let files = AppFiles::Own { files: folder.join("files"), writable: folder.join("dirs") };
         std::fs::create_dir_all(folder.join("files")).unwrap();
-        Place {
+        AppResources {
             kv: folder.join("kv"),
             sql: folder.join("sql"),
             files,
@@ -106,7 +106,7 @@ impl TestShelf {
             outbound: Some(Arc::new(TenantHosts::new(None).unwrap())),
             secrets: SecretValues::Given(Default::default()),
             environment: Arc::default(),
-            trial: None,
+            candidate: None,
             granted_by: GrantedBy::Manifest,
         }
     }

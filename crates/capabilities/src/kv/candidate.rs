@@ -1,8 +1,8 @@
-//! A store as a revision on trial has it: before it takes over, nothing that it writes may be there.
+//! A store as a candidate revision has it: before it takes over, nothing that it writes may be there.
 //!
 //! What such a revision reads comes from the store, until it writes first: then the entries are copied, with their versions, into a store
-//! of the trial's own, within the tenant's quota of storage and [`COPY_TIME`], and all goes there from then on. The copy goes with the
-//! trial.
+//! of the candidate's own, within the tenant's quota of storage and [`COPY_TIME`], and all goes there from then on. The copy goes with the
+//! candidate.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -14,15 +14,15 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 use super::entry::{ENTRIES, META, entry_bytes};
 use super::store::Inner;
 use super::{CACHE_BYTES_MIN, Kv, KvError, KvStore, open_file};
-use crate::on_trial::Copier;
 use crate::storage::Claim;
+use crate::store_handle::StoreCopier;
 use crate::{StorageAccount, check_store_name};
 
 /// How long a copy may take: a check of a revision's health waits for it, and gives up sooner.
 const COPY_TIME: Duration = Duration::from_secs(60);
 
-/// The stores of a trial, into which those are copied that it writes to.
-impl Copier<Inner> for Kv {
+/// The stores of a candidate, into which those are copied that it writes to.
+impl StoreCopier<Inner> for Kv {
     type Error = KvError;
 
     async fn copy(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, KvError> {
@@ -33,17 +33,17 @@ impl Copier<Inner> for Kv {
 }
 
 impl Kv {
-    /// The store `name` for a revision on trial, whose own stores are `trial`: the store itself is not changed, nor made if it is not
+    /// The store `name` for a candidate revision, whose own stores are `candidate`: the store itself is not changed, nor made if it is not
     /// there.
     ///
     /// # Errors
     /// As [`Kv::store`].
-    pub(crate) async fn store_on_trial(&self, name: &str, trial: &Self) -> Result<KvStore, KvError> {
+    pub(crate) async fn candidate_store(&self, name: &str, candidate: &Self) -> Result<KvStore, KvError> {
         check_store_name(name)?;
         if !self.path_of(name).exists() {
-            return trial.store(name).await;
+            return candidate.store(name).await;
         }
-        Ok(self.store(name).await?.on_trial(trial.clone()))
+        Ok(self.store(name).await?.for_candidate(candidate.clone()))
     }
 }
 
@@ -85,7 +85,7 @@ fn copy_entries<'a>(
                 return Err(KvError::Quota { limit: account.limit() });
             }
             if Instant::now() >= deadline {
-                return Err(KvError::storage("copying it for a revision on trial takes too long"));
+                return Err(KvError::storage("copying it for a candidate revision takes too long"));
             }
             entries.insert(key.value(), stored.value()).map_err(KvError::storage)?;
         }

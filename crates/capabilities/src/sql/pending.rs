@@ -12,26 +12,26 @@ use super::{SqlError, SqlLimits, Value};
 use crate::StorageAccount;
 
 /// A statement and what it is charged for.
-pub(super) struct Asked {
+pub(super) struct PendingStatement {
     pub(super) statement: String,
     pub(super) parameters: Vec<Value>,
-    _waiting: Waiting,
+    _waiting: StatementBytes,
     _charge: HostMemory,
 }
 
 /// Its part of the tenant's bytes that wait.
-struct Waiting {
+struct StatementBytes {
     storage: Arc<StorageAccount>,
     bytes: usize,
 }
 
-impl Drop for Waiting {
+impl Drop for StatementBytes {
     fn drop(&mut self) {
         self.storage.statements.end(self.bytes);
     }
 }
 
-impl Asked {
+impl PendingStatement {
     /// Checks the sizes and charges them.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Asked {
         if !storage.statements.begin(bytes, limits.tenant_waiting_bytes_max) {
             return Err(SqlError::Overloaded);
         }
-        let waiting = Waiting { storage: storage.clone(), bytes };
+        let waiting = StatementBytes { storage: storage.clone(), bytes };
         let charge = account.charge_host_memory(bytes)?;
         Ok(Self { statement, parameters, _waiting: waiting, _charge: charge })
     }

@@ -8,21 +8,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use isomer_manifest::{OutboundHost, SecretSource, StoreName};
+use isomer_manifest::{OutboundHost, SecretSource};
 use isomer_runtime::folders::FolderStorage;
 use isomer_runtime::guest::Outbound;
 use isomer_runtime::{Denials, Provider};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
+use crate::app_files::AppFiles;
 use crate::engines::Engines;
+use crate::error::CapabilityError;
 use crate::grants::{AppGrants, ComponentGrants};
 use crate::host::{ConfigProvider, GrantTable, KeyValueProvider, SecretsProvider, SqlProvider};
-use crate::kv::KvError;
-use crate::outbound::{AuthorityError, AuthorityFiles, HostRule, OutboundClient, OutboundPolicy, Outgoing};
-use crate::place::{AppFiles, OutsideError, Place};
+use crate::outbound::{AuthorityFiles, HostRule, OutboundClient, OutboundPolicy, Outgoing};
+use crate::resources::AppResources;
 use crate::schemas;
 use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
-use crate::sql::{SqlOpenError, SqlSettings};
+use crate::sql::SqlSettings;
 use crate::watched_folders::WatchedFolders;
 
 /// The capabilities of an app. Dropping it, and the groups that were linked with it, closes the stores, each in the
@@ -31,72 +32,33 @@ pub struct Capabilities {
     providers: Vec<Arc<dyn Provider>>,
     outbound: BTreeMap<String, Arc<dyn Outbound>>,
     engines: Engines,
-    place: Place,
-}
-
-/// The capabilities of an app can't be made ready.
-#[derive(Debug, thiserror::Error)]
-pub enum CapabilityError {
-    /// A key-value store can't be opened.
-    #[error("the key-value store `{store}` can't be opened: {source}")]
-    Kv {
-        /// Its name.
-        store: StoreName,
-        /// Why.
-        source: KvError,
-    },
-    /// A SQL store can't be opened or migrated.
-    #[error(transparent)]
-    Sql(#[from] SqlOpenError),
-    /// A secret can't be read.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The certificate authorities for a granted host can't be read.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// The certificate authorities for a granted host aren't the app's own.
-    #[error("the certificate authorities for a granted host can't be read")]
-    AuthorityOutside {
-        /// Why.
-        source: OutsideError,
-    },
-    /// What the app has on disk can't be counted.
-    #[error("the app's folders can't be read")]
-    Count(#[source] std::io::Error),
-    /// The migrations of a SQL store aren't the app's own.
-    #[error("the migrations of the SQL store `{store}` can't be read")]
-    Migrations {
-        /// Its name.
-        store: StoreName,
-        /// Why.
-        source: OutsideError,
-    },
+    resources: AppResources,
 }
 
 impl Capabilities {
     /// Opens all that the components of an app were granted. An app without stores has no thread, file or folder of its own. Where the
-    /// place is for a trial ([`Place::on_trial`]), nothing that is written to a store gets there.
+    /// resources is for a candidate ([`AppResources::for_candidate`]), nothing that is written to a store gets there.
     ///
     /// # Errors
     /// The first thing that can't be opened or read.
-    pub async fn open(app: &AppGrants, place: &Place, engines: &Engines) -> Result<Self, CapabilityError> {
-        let secrets = read_secrets(app, place)?;
-        let (kv, sql) = (engines.kv(place), engines.sql(place));
-        count_data(place, engines).await?;
-        let trial = place.trial.as_ref().map(|trial| place.within(&trial.folder));
-        let trial = trial.as_ref().map(|place| (engines.kv(place), engines.sql(place)));
-        let by = place.granted_by;
+    pub async fn open(app: &AppGrants, resources: &AppResources, engines: &Engines) -> Result<Self, CapabilityError> {
+        let secrets = read_secrets(app, resources)?;
+        let (kv, sql) = (engines.kv(resources), engines.sql(resources));
+        count_data(resources, engines).await?;
+        let candidate = resources.candidate.as_ref().map(|candidate| resources.within(&candidate.folder));
+        let candidate = candidate.as_ref().map(|resources| (engines.kv(resources), engines.sql(resources)));
+        let by = resources.granted_by;
         let (mut kv_grants, mut sql_grants) = (GrantTable::new(by), GrantTable::new(by));
         let (mut config_grants, mut secret_grants) = (GrantTable::new(by), GrantTable::new(by));
         let mut outbound: BTreeMap<String, Arc<dyn Outbound>> = BTreeMap::new();
-        let mut authorities = AuthorityFiles::new(engines.network.authorities(), &place.account);
+        let mut authorities = AuthorityFiles::new(engines.network.authorities(), &resources.account);
         for (component, grants) in &app.components {
             let component = component.as_str();
             let mut stores = BTreeMap::new();
             for name in &grants.kv {
-                let store = match &trial {
+                let store = match &candidate {
                     None => kv.store(name.as_str()).await,
-                    Some((trial, _)) => kv.store_on_trial(name.as_str(), trial).await,
+                    Some((candidate, _)) => kv.candidate_store(name.as_str(), candidate).await,
                 };
                 let store = store.map_err(|source| CapabilityError::Kv { store: name.clone(), source })?;
                 stores.insert(name.to_string(), store);
@@ -105,14 +67,14 @@ impl Capabilities {
             let mut stores = BTreeMap::new();
             for name in &grants.sql {
                 let settings = SqlSettings {
-                    migrations: schemas::migrations(app, place, name)?,
-                    statement_time: app.statement_time(name, place.statement_time_max),
+                    migrations: schemas::migrations(app, resources, name)?,
+                    statement_time: app.statement_time(name, resources.statement_time_max),
                 };
-                let store = match &trial {
+                let store = match &candidate {
                     None => sql.open(name.as_str(), settings).await,
-                    Some((_, trial)) => sql.open_on_trial(name.as_str(), settings, trial).await,
+                    Some((_, candidate)) => sql.open_candidate(name.as_str(), settings, candidate).await,
                 };
-                let store = store.map_err(|error| error.shown_in(&place.files))?;
+                let store = store.map_err(|error| error.shown_in(&resources.files))?;
                 stores.insert(name.to_string(), store);
             }
             sql_grants.insert(component, stores);
@@ -120,8 +82,10 @@ impl Capabilities {
             let of_component =
                 grants.secrets.iter().filter_map(|name| secrets.get(name).map(|secret| (name.clone(), secret.clone())));
             secret_grants.insert(component, of_component.collect());
-            outbound
-                .insert(component.to_owned(), Arc::new(client(component, grants, place, engines, &mut authorities)?));
+            outbound.insert(
+                component.to_owned(),
+                Arc::new(client(component, grants, resources, engines, &mut authorities)?),
+            );
         }
         let providers: Vec<Arc<dyn Provider>> = vec![
             Arc::new(KeyValueProvider::new(kv_grants)),
@@ -129,7 +93,7 @@ impl Capabilities {
             Arc::new(ConfigProvider::new(config_grants)),
             Arc::new(SecretsProvider::new(secret_grants)),
         ];
-        Ok(Self { providers, outbound, engines: engines.clone(), place: place.clone() })
+        Ok(Self { providers, outbound, engines: engines.clone(), resources: resources.clone() })
     }
 
     /// The capabilities of the next revision of the app, whose files lie in `files`: stores that are open stay open and are
@@ -138,21 +102,21 @@ impl Capabilities {
     /// # Errors
     /// The first thing that can't be opened or read; this revision's capabilities are as they were.
     pub async fn next(&self, app: &AppGrants, files: &Path) -> Result<Self, CapabilityError> {
-        Self::open(app, &self.place.with_files(files), &self.engines).await
+        Self::open(app, &self.resources.with_files(files), &self.engines).await
     }
 
     /// The tenant's storage, as far as guests write to `folders`. `None`: there is no limit, or no folder.
     pub fn watch_folders(&self, folders: Vec<PathBuf>) -> Option<Arc<dyn FolderStorage>> {
-        if folders.is_empty() || matches!(self.place.files, AppFiles::Anywhere(_)) {
+        if folders.is_empty() || matches!(self.resources.files, AppFiles::Anywhere(_)) {
             return None;
         }
-        let lane = self.engines.kv.lane(&self.place.storage, &self.place.account);
-        Some(Arc::new(WatchedFolders::new(folders, self.place.storage.clone(), lane)))
+        let lane = self.engines.kv.lane(&self.resources.storage, &self.resources.account);
+        Some(Arc::new(WatchedFolders::new(folders, self.resources.storage.clone(), lane)))
     }
 
     /// Where they lie.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn resources(&self) -> &AppResources {
+        &self.resources
     }
 
     /// The interfaces of these capabilities, for linking the app's groups.
@@ -169,10 +133,11 @@ impl Capabilities {
 
 /// Counts what the app has on disk, the first time that it is opened. Folders that cannot be counted count as full, and that is no reason not
 /// to open the app: it may be the one to put them in order.
-async fn count_data(place: &Place, engines: &Engines) -> Result<(), CapabilityError> {
-    let AppFiles::Own { writable, .. } = &place.files else { return Ok(()) };
-    let (account, stores, writable) = (place.storage.clone(), [place.kv.clone(), place.sql.clone()], writable.clone());
-    let lane = engines.kv.lane(&account, &place.account);
+async fn count_data(resources: &AppResources, engines: &Engines) -> Result<(), CapabilityError> {
+    let AppFiles::Own { writable, .. } = &resources.files else { return Ok(()) };
+    let (account, stores, writable) =
+        (resources.storage.clone(), [resources.kv.clone(), resources.sql.clone()], writable.clone());
+    let lane = engines.kv.lane(&account, &resources.account);
     let counted = lane.run(move || {
         stores.iter().try_for_each(|folder| account.scan_once(folder))?;
         if let Err(error) = account.scan_folders_once(&writable) {
@@ -187,7 +152,7 @@ async fn count_data(place: &Place, engines: &Engines) -> Result<(), CapabilityEr
 fn client(
     component: &str,
     grants: &ComponentGrants,
-    place: &Place,
+    resources: &AppResources,
     engines: &Engines,
     authorities: &mut AuthorityFiles<'_>,
 ) -> Result<OutboundClient, CapabilityError> {
@@ -195,26 +160,26 @@ fn client(
     let mut trusted = Vec::new();
     for host in &grants.http {
         let Some(file) = &host.authority else { continue };
-        let path = place.files.read_only(file).map_err(|source| CapabilityError::AuthorityOutside { source })?;
-        trusted.push((HostRule::from(host), authorities.get(path, &place.files.shown(file))?));
+        let path = resources.files.read_only(file).map_err(|source| CapabilityError::AuthorityOutside { source })?;
+        trusted.push((HostRule::from(host), authorities.get(path, &resources.files.shown(file))?));
     }
     let (network, policy) =
-        (engines.network.clone(), OutboundPolicy::new(component, rules).granted_by(place.granted_by));
-    let client = match &place.outbound {
+        (engines.network.clone(), OutboundPolicy::new(component, rules).granted_by(resources.granted_by));
+    let client = match &resources.outbound {
         Some(tenant) => OutboundClient::of_tenant(network, policy, tenant.clone()),
         None => OutboundClient::new(network, policy),
     };
-    Ok(client.trusting(trusted).charging(place.account.clone()))
+    Ok(client.trusting(trusted).charging(resources.account.clone()))
 }
 
-fn read_secrets(app: &AppGrants, place: &Place) -> Result<Secrets, SecretError> {
+fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets, SecretError> {
     // Only secrets that a component was granted: an app must not fail for one that no component uses.
     let origins = app.secrets.iter().filter(|(name, _)| app.uses_secret(name));
     let origins = origins.map(|(name, source)| (name.to_string(), SecretOrigin::from(source)));
-    match (&place.secrets, &place.files) {
+    match (&resources.secrets, &resources.files) {
         (SecretValues::Given(given), files) => Secrets::of_tenant(origins, given, |path| files.read_only(path).ok()),
         (SecretValues::FromManifest, AppFiles::Anywhere(base)) => {
-            let more = |name: &str| place.environment.get(name).map(Into::into);
+            let more = |name: &str| resources.environment.get(name).map(Into::into);
             Secrets::read(origins, base, |name| std::env::var_os(name).or_else(|| more(name)))
         }
         // The environment and the files of the machine are no tenant's.

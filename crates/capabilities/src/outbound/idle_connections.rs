@@ -20,8 +20,8 @@ use crate::pool::locked;
 const IDLE_BYTES: usize = 128 << 10;
 
 /// The idle connections of a component.
-pub(super) struct Kept {
-    idle: Mutex<Idle>,
+pub(super) struct IdleConnections {
+    idle: Mutex<IdleLines>,
     component_max: usize,
     time: Duration,
     tenant: Arc<Semaphore>,
@@ -29,14 +29,14 @@ pub(super) struct Kept {
 }
 
 #[derive(Default)]
-struct Idle {
+struct IdleLines {
     /// The one that was used last is the last.
-    lines: Vec<Waiting>,
+    lines: Vec<IdleConnection>,
     /// Does a task close those that are no longer needed?
     watched: bool,
 }
 
-struct Waiting {
+struct IdleConnection {
     to: Destination,
     line: Line,
     since: Instant,
@@ -44,7 +44,7 @@ struct Waiting {
     _memory: Option<HostMemory>,
 }
 
-impl Kept {
+impl IdleConnections {
     /// At most `component_max`, each for at most `time`, and no more than `tenant` has permits for.
     pub(super) fn new(component_max: usize, time: Duration, tenant: Arc<Semaphore>) -> Arc<Self> {
         let (idle, account) = (Mutex::default(), OnceLock::new());
@@ -61,7 +61,7 @@ impl Kept {
     pub(super) fn take(&self, to: &Destination, time: Duration, allowed: impl Fn(IpAddr) -> bool) -> Option<Line> {
         let mut idle = locked(&self.idle);
         self.close_old(&mut idle);
-        let fits = |it: &Waiting| it.to == *to && it.since.elapsed() < time && allowed(it.line.address());
+        let fits = |it: &IdleConnection| it.to == *to && it.since.elapsed() < time && allowed(it.line.address());
         let at = idle.lines.iter().rposition(fits)?;
         Some(idle.lines.remove(at).line)
     }
@@ -84,7 +84,7 @@ impl Kept {
             },
             None => None,
         };
-        idle.lines.push(Waiting { to, line, since: Instant::now(), _place: place, _memory: memory });
+        idle.lines.push(IdleConnection { to, line, since: Instant::now(), _place: place, _memory: memory });
         if !std::mem::replace(&mut idle.watched, true) {
             let (kept, mut until) = (Arc::downgrade(self), Instant::now() + self.time);
             runtime.spawn(async move {
@@ -104,7 +104,7 @@ impl Kept {
         }
     }
 
-    fn close_old(&self, idle: &mut Idle) {
+    fn close_old(&self, idle: &mut IdleLines) {
         idle.lines.retain(|it| !it.line.is_closed() && it.since.elapsed() < self.time);
     }
 }

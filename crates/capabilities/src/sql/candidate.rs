@@ -1,9 +1,9 @@
-//! A store as a revision on trial has it: before it takes over, nothing that it writes may be there.
+//! A store as a candidate revision has it: before it takes over, nothing that it writes may be there.
 //!
 //! What such a revision reads comes from the store. What it writes goes to a copy, which is made when it writes first (or at once, where
 //! it has migrations that are pending: these run on the copy), and which it reads from then on. The copy is one state of the store, made
 //! page by page by SQLite's backup while others go on writing, within the tenant's quota of storage and [`SqlLimits::copy_time`], by
-//! connections with the bounds of all others. It goes with the trial.
+//! connections with the bounds of all others. It goes with the candidate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use super::session::{Access, Session};
 use super::store::Inner;
 use super::{Sql, SqlError, SqlOpenError, SqlSettings, SqlStore};
 use crate::check_store_name;
-use crate::data_dir::{make_private_dir, make_private_file};
-use crate::on_trial::Copier;
 use crate::pool;
+use crate::private_files::{make_private_dir, make_private_file};
 use crate::storage::Claim;
+use crate::store_handle::StoreCopier;
 
 /// Pages that are copied between two looks at the clock.
 const PAGES_PER_STEP: i32 = 1024;
 
-/// The stores of a trial, into which those are copied that it writes to.
-pub(super) struct TrialStores {
+/// The stores of a candidate, into which those are copied that it writes to.
+pub(super) struct CandidateStores {
     stores: Sql,
     settings: SqlSettings,
 }
 
-impl Copier<Inner> for TrialStores {
+impl StoreCopier<Inner> for CandidateStores {
     type Error = SqlError;
 
     async fn copy(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, SqlError> {
@@ -39,21 +39,21 @@ impl Copier<Inner> for TrialStores {
 }
 
 impl Sql {
-    /// The store `name` for a revision on trial, whose own stores are `trial`: the store itself is not changed, nor made if it is not
+    /// The store `name` for a candidate revision, whose own stores are `candidate`: the store itself is not changed, nor made if it is not
     /// there.
     ///
     /// # Errors
     /// As [`Sql::open`], and when a copy is needed for which there is no room or no time.
-    pub(crate) async fn open_on_trial(
+    pub(crate) async fn open_candidate(
         &self,
         name: &str,
         settings: SqlSettings,
-        trial: &Self,
+        candidate: &Self,
     ) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
-        // Where the trial has one of its own already, that is the store's counterpart.
-        if trial.path_of(name).exists() || !self.is_there(name).await {
-            return trial.open(name, settings).await;
+        // Where the candidate has one of its own already, that is the store's counterpart.
+        if candidate.path_of(name).exists() || !self.is_there(name).await {
+            return candidate.open(name, settings).await;
         }
         let of_store = SqlSettings { migrations: None, ..settings.clone() };
         let store = self.open(name, of_store.clone()).await?;
@@ -62,9 +62,9 @@ impl Sql {
             None => super::Schema::default(),
         };
         if !schema.pending.is_empty() {
-            return copy_of(store.inner(), trial, settings).await;
+            return copy_of(store.inner(), candidate, settings).await;
         }
-        Ok(store.on_trial(TrialStores { stores: trial.clone(), settings: of_store }))
+        Ok(store.for_candidate(CandidateStores { stores: candidate.clone(), settings: of_store }))
     }
 }
 

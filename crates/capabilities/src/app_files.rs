@@ -1,0 +1,172 @@
+//! What the paths of a manifest mean: the files and folders that an app may reach.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use isomer_manifest::DirGrant;
+
+use crate::private_files::make_private_dir;
+
+/// What the paths of a manifest mean.
+#[derive(Debug, Clone)]
+pub enum AppFiles {
+    /// They start at this folder and may lead anywhere: the app is of whoever runs the process.
+    Anywhere(PathBuf),
+    /// They lead to the revision's own files and to the app's own folders, and nowhere else: the app is a tenant's.
+    Own {
+        /// The revision's files, which are only read.
+        files: PathBuf,
+        /// Folders that components may write to. Each is empty when it is first granted, and kept from revision to revision.
+        writable: PathBuf,
+    },
+}
+
+/// Longest name of a folder, in bytes: that of file systems.
+const FOLDER_NAME_BYTES_MAX: usize = 255;
+
+/// A path of a manifest leads out of what is the app's own.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is not one of the app's own files and folders", path.display())]
+pub struct OutsideError {
+    /// As the manifest has it.
+    pub path: PathBuf,
+}
+
+impl AppFiles {
+    /// The folder of a grant with `write`, whether it is there or not; `None` where the app belongs to the user who runs the process.
+    pub(crate) fn writable(&self, grant: &DirGrant) -> Option<PathBuf> {
+        match self {
+            Self::Own { writable, .. } if grant.write => Some(writable.join(folder_name(&grant.host).ok()?)),
+            _ => None,
+        }
+    }
+
+    /// How an error names a path of the manifest: where it leads, to whoever runs the process; as written, to a tenant, whom a
+    /// node's folders do not concern.
+    #[must_use]
+    pub fn shown(&self, path: &Path) -> PathBuf {
+        match self {
+            Self::Anywhere(base) => base.join(path),
+            Self::Own { .. } => path.to_owned(),
+        }
+    }
+
+    /// The path of a file or folder that the manifest names and that is only read.
+    ///
+    /// # Errors
+    /// When it is not the app's own.
+    pub fn read_only(&self, path: &Path) -> Result<PathBuf, OutsideError> {
+        match self {
+            Self::Anywhere(base) => Ok(base.join(path)),
+            Self::Own { files, .. } => below(files, path),
+        }
+    }
+
+    /// The folder of a grant, with all links resolved. One that may be written is made where the app is a tenant's.
+    ///
+    /// # Errors
+    /// When it is not there, or not the app's own.
+    pub fn directory(&self, grant: &DirGrant) -> io::Result<PathBuf> {
+        let outside = |error| io::Error::new(io::ErrorKind::PermissionDenied, error);
+        let (path, base) = match self {
+            Self::Anywhere(base) => (base.join(&grant.host), None),
+            Self::Own { files, .. } if !grant.write => (below(files, &grant.host).map_err(outside)?, Some(files)),
+            Self::Own { writable, .. } => {
+                let path = writable.join(folder_name(&grant.host).map_err(outside)?);
+                make_private_dir(&path)?;
+                (path, Some(writable))
+            }
+        };
+        let real = path.canonicalize()?;
+        if let Some(base) = base
+            && !real.starts_with(base.canonicalize()?)
+        {
+            // A link stands where a folder should.
+            return Err(outside(OutsideError { path: grant.host.clone() }));
+        }
+        std::fs::read_dir(&real)?;
+        Ok(real)
+    }
+}
+
+/// `path` below `base`, unless it is absolute or goes up.
+fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
+    let mut joined = base.to_owned();
+    for part in path.components() {
+        match part {
+            Component::Normal(part) => joined.push(part),
+            Component::CurDir => {}
+            _ => return Err(OutsideError { path: path.to_owned() }),
+        }
+    }
+    Ok(joined)
+}
+
+/// The name of the folder for what a manifest calls `path`. Folders that components may write lie side by side, whatever their
+/// paths: were one inside of another, who may write the outer one could put a link in place of the inner one.
+fn folder_name(path: &Path) -> Result<String, OutsideError> {
+    let outside = || OutsideError { path: path.to_owned() };
+    let relative = below(Path::new(""), path)?;
+    let text = relative.to_str().ok_or_else(outside)?;
+    let mut name = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '%' => name.push_str("%25"),
+            '/' | '\\' => name.push_str("%2F"),
+            '\0' => return Err(outside()),
+            other => name.push(other),
+        }
+    }
+    // The app's folder itself.
+    if name.is_empty() {
+        name.push('%');
+    }
+    if name.len() > FOLDER_NAME_BYTES_MAX { Err(outside()) } else { Ok(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(host: &str, write: bool) -> DirGrant {
+        DirGrant { host: host.into(), guest: "/data".to_owned(), write }
+    }
+
+    #[test]
+    fn a_tenants_paths_lead_to_its_own_files_and_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = AppFiles::Own { files: dir.path().join("files"), writable: dir.path().join("dirs") };
+        std::fs::create_dir_all(dir.path().join("files/templates")).unwrap();
+        for path in ["/etc", "..", "../dirs", "templates/../../dirs", "a/../../b"] {
+            assert!(own.read_only(Path::new(path)).is_err(), "{path}");
+            for write in [true, false] {
+                let refused = own.directory(&grant(path, write)).unwrap_err();
+                assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{path}: {refused}");
+            }
+        }
+        assert_eq!(own.directory(&grant("missing", false)).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(own.directory(&grant("./templates", false)).unwrap().ends_with("files/templates"));
+        assert!(!dir.path().join("dirs").exists(), "made with the first that is granted");
+        let names = ["data", "data/inner", "data%2Finner", "templates", "."];
+        let folders: std::collections::BTreeSet<_> =
+            names.iter().map(|name| own.directory(&grant(name, true)).unwrap()).collect();
+        assert_eq!(folders.len(), names.len(), "each has one of its own");
+        let real = dir.path().join("dirs").canonicalize().unwrap();
+        assert!(folders.iter().all(|folder| folder.parent() == Some(&real)), "side by side: {folders:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_place_of_a_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = AppFiles::Own { files: dir.path().join("files"), writable: dir.path().join("dirs") };
+        for folder in ["files", "dirs", "secret"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            std::os::unix::fs::symlink("../secret", dir.path().join(folder).join("data")).unwrap();
+        }
+        for write in [true, false] {
+            let refused = own.directory(&grant("data", write)).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{refused}");
+        }
+    }
+}
