@@ -25,7 +25,8 @@ Usage: cargo xtask TASK
 Tasks:
   setup [--for test|demo|bench]  install what is missing, showing each command (default: test)
   demo [OPTION OF ISOMER RUN…]   build Isomer and the boutique, and run it
-  test [--no-browser]            check format, lints and tidiness, run all tests
+  test [--no-browser] [--long] [--jobs N]
+                                 check format, lints and tidiness, run all tests; with --long the full soaks
   tidy [--cycles CRATE]          check layers, import cycles, file headers and lengths, words, links;
                                  or print the import cycles of one crate
   book                           build the documentation as a book
@@ -50,8 +51,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         ["setup", "--for", "bench"] => run_benchmarks(&project, &["setup"]),
         ["demo", options @ ..] => demo::run(&project, options),
         [demo::COMPONENTS_TASK] => demo::build_components(&project),
-        ["test"] => test::run(&project, true),
-        ["test", "--no-browser"] => test::run(&project, false),
+        ["test", options @ ..] => test::run(&project, options),
         ["tidy"] => tidy::run(&project),
         ["tidy", "--cycles", crate_name] => tidy::show_cycles(&project, crate_name),
         ["book"] => {

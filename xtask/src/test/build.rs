@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -30,19 +30,41 @@ pub(crate) struct Built {
 /// A program that runs tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TestProgram {
+    /// The package's name: `isomer-node`.
+    pub package: String,
     /// The target's name: `deploy` of `tests/deploy/main.rs`.
     pub target: String,
     /// `test`, `lib`, `bin`, `example`.
     pub kind: String,
+    /// The path of the program.
     pub executable: PathBuf,
+    /// The package's folder.
+    pub dir: PathBuf,
 }
 
-/// Builds everything that `cargo test` runs.
+impl TestProgram {
+    /// Returns a name that no other program has: `isomer-node/deploy`, or `isomer-node/lib` for the unit tests of a library.
+    pub(crate) fn id(&self) -> String {
+        let target = if self.kind == "test" { &self.target } else { &self.kind };
+        format!("{}/{target}", self.package)
+    }
+
+    /// Returns the command that runs it alone.
+    pub(crate) fn command_line(&self) -> String {
+        let target = match self.kind.as_str() {
+            "lib" => "--lib".to_owned(),
+            kind => format!("--{kind} {}", self.target),
+        };
+        format!("cargo test --package {} {target}", self.package)
+    }
+}
+
+/// Builds all test programs.
 pub(crate) fn run(project: &Project) -> Result<Built> {
     let is_terminal = std::io::stderr().is_terminal();
     let format = if is_terminal { "json-diagnostic-rendered-ansi" } else { "json" };
-    let mut command = test(project);
-    command.args(["--no-run", "--message-format", format]);
+    let mut command = cargo_test(project);
+    command.args(["--workspace", "--no-run", "--message-format", format]);
     let line = project::show(&command);
     println!("$ {line}");
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("`{line}` cannot be run"))?;
@@ -57,9 +79,9 @@ pub(crate) fn run(project: &Project) -> Result<Built> {
     Ok(Built { lints: messages.lints, tests: messages.tests, isomer })
 }
 
-/// `cargo test` of the whole workspace, on what [`run`] builds. The caller adds which tests to run.
-pub(crate) fn test(project: &Project) -> Command {
-    let mut command = project.cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+/// Returns `cargo test` with the compiler that [`run`] uses. The caller adds what to test.
+pub(crate) fn cargo_test(project: &Project) -> Command {
+    let mut command = project.cargo(&["test", "--locked", "--no-fail-fast"]);
     if !std::io::stderr().is_terminal() {
         command.arg("--quiet");
     }
@@ -115,16 +137,35 @@ impl Messages {
         let target = artifact["target"]["name"].as_str().unwrap_or_default().to_owned();
         let kind = artifact["target"]["kind"][0].as_str().unwrap_or_default().to_owned();
         if artifact["profile"]["test"] == true {
-            self.tests.push(TestProgram { target, kind, executable });
+            let manifest = Path::new(artifact["manifest_path"].as_str().unwrap_or_default());
+            let dir = manifest.parent().unwrap_or(Path::new("")).to_owned();
+            let package = package_name(artifact["package_id"].as_str().unwrap_or_default()).to_owned();
+            self.tests.push(TestProgram { package, target, kind, executable, dir });
         } else if (target.as_str(), kind.as_str()) == ("isomer", "bin") {
             self.isomer = Some(executable);
         }
     }
 }
 
+/// The name in a package's ID: `path+file:///work/crates/node#isomer-node@0.1.0`, or `…/crates/isomer-node#0.1.0` where the folder has the
+/// package's name.
+fn package_name(id: &str) -> &str {
+    let (path, fragment) = id.rsplit_once('#').unwrap_or((id, ""));
+    match fragment.split_once('@') {
+        Some((name, _)) => name,
+        None => path.rsplit('/').next().unwrap_or_default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packages_are_named_by_their_ids() {
+        assert_eq!(package_name("path+file:///work/crates/node#isomer-node@0.1.0"), "isomer-node");
+        assert_eq!(package_name("path+file:///work/xtask#0.1.0"), "xtask");
+    }
 
     #[test]
     fn lints_are_kept_once_and_programs_are_found() {
@@ -140,7 +181,8 @@ mod tests {
         let artifact = |kind: &str, name: &str, test: bool, executable: &str| {
             format!(
                 r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"{name}"}},
-                "profile":{{"test":{test}}},"executable":{executable}}}"#
+                "profile":{{"test":{test}}},"executable":{executable},
+                "package_id":"path+file:///w/crates/node#isomer-node@0.1.0","manifest_path":"/w/crates/node/Cargo.toml"}}"#
             )
         };
         messages.take(&artifact("lib", "isomer_node", false, "null"));
@@ -149,10 +191,14 @@ mod tests {
         assert_eq!(messages.lints, ["warning: used `unwrap()`\n"]);
         assert_eq!(messages.isomer, Some("/t/debug/isomer".into()));
         let deploy = TestProgram {
+            package: "isomer-node".to_owned(),
+            dir: "/w/crates/node".into(),
             target: "deploy".to_owned(),
             kind: "test".to_owned(),
             executable: "/t/debug/deps/deploy-1".into(),
         };
+        assert_eq!(deploy.id(), "isomer-node/deploy");
+        assert_eq!(deploy.command_line(), "cargo test --package isomer-node --test deploy");
         assert_eq!(messages.tests, [deploy]);
     }
 }

@@ -1,8 +1,8 @@
-//! The tests that use guests, once more with the guests that the other toolchain makes.
+//! The tests that depend on guests, repeated with the guests that the other toolchain makes.
 //!
 //! Guests can be made by the default Rust toolchain with rustup's target, or by the one that is put together from Debian's
 //! packages; they differ in their C library and in what they import. All tests run with the first of them that is installed. Those
-//! that use guests run with the other one, too:
+//! whose result depends on the guest are repeated with the other one:
 //!
 //! - where it is installed, always;
 //! - where it is not, on continuous integration (`CI` is set), which installs it. Where the machine does not allow that (no Debian,
@@ -14,16 +14,24 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use isomer_toolchain::{GuestToolchain, Origin, ToolchainError};
 
-use super::build::{self, Built, TestProgram};
-use crate::project::{self, Project};
+use super::build::{Built, TestProgram};
+use super::programs::{self, Settings};
+use crate::project::Project;
 use crate::setup;
 use crate::steps::Steps;
+
+/// Chooses the guest toolchain.
+const VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
 
 /// What the sources of a test name that uses guests: the test guests, the example shop, or building an app at all.
 const SIGNS: [&str; 3] = ["isomer_test_guests::", "examples/boutique", "build_app("];
 
+/// What a test program says in its header whose guests are only payload: a node that deploys, restarts or evicts them does the same
+/// whatever they import. Parted, so that this file does not find itself.
+const ANY_GUEST: &str = concat!("any guest ", "toolchain will do");
+
 /// Runs them with each toolchain that [`GuestToolchain::find`] does not choose.
-pub(crate) fn run(project: &Project, steps: &mut Steps, built: &Built) {
+pub(crate) fn run(project: &Project, steps: &mut Steps, built: &Built, settings: &Settings) {
     // An error has failed the tests already.
     let (Ok(None), Ok(first)) = (Origin::chosen(), GuestToolchain::find()) else { return };
     for origin in Origin::ALL.into_iter().filter(|origin| *origin != first.origin()) {
@@ -32,7 +40,13 @@ pub(crate) fn run(project: &Project, steps: &mut Steps, built: &Built) {
             Ok(toolchain) => {
                 steps.run(&name, || {
                     println!("guest toolchain: {}", toolchain.describe());
-                    with(project, origin, &built.tests)
+                    let programs = depending_on_guests(project, &built.tests)?;
+                    let variables = [settings.variables.as_slice(), &[(VARIABLE, origin.name().to_owned())]].concat();
+                    programs::run(
+                        project,
+                        &programs,
+                        &Settings { jobs: settings.jobs, variables, label: origin.name() },
+                    )
                 });
             }
             Err(reason) => steps.skip(&name, reason),
@@ -62,37 +76,27 @@ fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
 }
 
-fn with(project: &Project, origin: Origin, tests: &[TestProgram]) -> Result<()> {
-    let mut command = build::test(project);
-    for target in using_guests(project, tests)? {
-        command.args(["--test", &target]);
-    }
-    command.env("ISOMER_GUEST_TOOLCHAIN", origin.name());
-    project::run(&mut command)
-}
-
-/// The names of the integration tests that use guests: the compiler notes which files each of them is made of.
-fn using_guests(project: &Project, tests: &[TestProgram]) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for TestProgram { target, kind, executable } in tests {
-        if kind == "test" && uses_guests(&project.root, &executable.with_extension("d"))? {
-            names.push(target.clone());
+/// The programs whose result depends on what the guest toolchain makes: those that use guests, but for those that say
+/// that any guest will do.
+fn depending_on_guests<'a>(project: &Project, tests: &'a [TestProgram]) -> Result<Vec<&'a TestProgram>> {
+    let mut programs = Vec::new();
+    for program in tests.iter().filter(|program| program.kind == "test") {
+        if depends_on_guests(&project.root, &program.executable.with_extension("d"))? {
+            programs.push(program);
         }
     }
-    names.sort();
-    names.dedup();
-    Ok(names)
+    Ok(programs)
 }
 
-/// Does one of the files that a dep-info file lists bear a sign of guests? Its paths begin at the workspace's root.
-fn uses_guests(root: &Path, dep_info: &Path) -> Result<bool> {
-    let text = std::fs::read_to_string(dep_info).with_context(|| format!("`{}` cannot be read", dep_info.display()))?;
+/// Does the program that a dep-info file describes use guests, and does none of its sources have the sign of [`ANY_GUEST`]? The
+/// compiler notes which files a program is made of; their paths begin at the workspace's root.
+fn depends_on_guests(root: &Path, dep_info: &Path) -> Result<bool> {
+    let text = std::fs::read_to_string(dep_info).with_context(|| format!("cannot read `{}`", dep_info.display()))?;
     // The rules without sources, one for each source: `path:`.
-    let sources = text.lines().filter_map(|line| line.strip_suffix(':'));
-    Ok(sources.map(|path| path.replace("\\ ", " ")).any(|path| {
-        let source = std::fs::read_to_string(root.join(path)).unwrap_or_default();
-        SIGNS.iter().any(|sign| source.contains(sign))
-    }))
+    let paths = text.lines().filter_map(|line| line.strip_suffix(':')).map(|path| path.replace("\\ ", " "));
+    let sources: Vec<String> = paths.map(|path| std::fs::read_to_string(root.join(path)).unwrap_or_default()).collect();
+    let has = |sign: &str| sources.iter().any(|source| source.contains(sign));
+    Ok(SIGNS.iter().any(|sign| has(sign)) && !has(ANY_GUEST))
 }
 
 #[cfg(test)]
@@ -100,18 +104,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_uses_guests_if_one_of_its_sources_does() {
-        let here = env!("CARGO_MANIFEST_DIR");
+    fn a_test_depends_on_guests_if_one_of_its_sources_does() {
         let dir = std::env::temp_dir().join(format!("isomer-xtask-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary folder");
         let dep_info = dir.join("test-1.d");
-        let is_found = |source: &str| {
-            let rules = format!("/t/test-1: {source}\n\n{source}:\n\n# env-dep:CARGO_MANIFEST_DIR=/x\n");
-            std::fs::write(&dep_info, rules).expect("written");
-            uses_guests(Path::new(here), &dep_info).expect("it is there")
+        let is_found = |text: &str| {
+            std::fs::write(dir.join("a.rs"), text).expect("written");
+            std::fs::write(&dep_info, "/t/test-1: a.rs\n\na.rs:\n\n# env-dep:CARGO_MANIFEST_DIR=/x\n")
+                .expect("written");
+            depends_on_guests(&dir, &dep_info).expect("it is there")
         };
-        assert!(is_found("src/test/guests.rs"), "it names the signs");
-        assert!(!is_found("src/steps.rs"));
+        assert!(is_found(SIGNS[0]));
+        assert!(!is_found("no sign"));
+        assert!(!is_found(&format!("//! The guests are payload: {ANY_GUEST}.\n{}", SIGNS[0])));
         std::fs::remove_dir_all(&dir).expect("removed");
     }
 }

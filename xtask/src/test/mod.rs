@@ -2,18 +2,56 @@
 
 mod build;
 mod guests;
+mod programs;
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::project::{self, Project, find_program};
 use crate::setup::{self, Purpose};
 use crate::steps::Steps;
 use crate::{book, browser, tidy};
+use programs::Settings;
 
-pub(crate) fn run(project: &Project, in_browser: bool) -> Result<()> {
+/// The command line of `cargo xtask test`.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    in_browser: bool,
+    /// Run the soaks and random tests at their full length.
+    long: bool,
+    /// The number of test programs that run at once.
+    jobs: usize,
+}
+
+impl Options {
+    fn parse(arguments: &[&str]) -> Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut options = Self { in_browser: true, long: false, jobs: processors };
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match *argument {
+                "--no-browser" => options.in_browser = false,
+                "--long" => options.long = true,
+                "--jobs" => {
+                    let jobs = rest.next().and_then(|jobs| jobs.parse().ok()).filter(|jobs| *jobs > 0);
+                    options.jobs = jobs.context("`--jobs` needs a number of at least 1")?;
+                }
+                unknown => {
+                    bail!("unknown option: `{unknown}`\n\nUsage: cargo xtask test [--no-browser] [--long] [--jobs N]")
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
+    let Options { in_browser, long, jobs } = Options::parse(arguments)?;
+    // Read by the tests that have a short and a long form.
+    let variables = long.then(|| ("ISOMER_LONG", "1".to_owned())).into_iter().collect();
+    let settings = Settings { jobs, variables, label: "all" };
     let mut steps = Steps::default();
     let purpose = if in_browser { Purpose::Test } else { Purpose::Demo };
     steps.run("setup", || setup::run_for(project, purpose));
@@ -34,8 +72,9 @@ pub(crate) fn run(project: &Project, in_browser: bool) -> Result<()> {
             ensure!(built.lints.is_empty(), "{} lints", built.lints.len());
             Ok(())
         });
-        steps.run("tests", || project::run(&mut build::test(project)));
-        guests::run(project, &mut steps, built);
+        steps.run("tests", || programs::run(project, &built.tests.iter().collect::<Vec<_>>(), &settings));
+        steps.run("tests in the documentation", || documentation_tests(project));
+        guests::run(project, &mut steps, built, &settings);
     } else {
         steps.skip("clippy, tests", "the build failed");
     }
@@ -47,6 +86,53 @@ pub(crate) fn run(project: &Project, in_browser: bool) -> Result<()> {
         _ => {}
     }
     steps.finish()
+}
+
+/// Runs the examples in doc comments. `rustdoc` compiles a crate to look for them, so only crates with an example are passed to it.
+fn documentation_tests(project: &Project) -> Result<()> {
+    let mut command = build::cargo_test(project);
+    command.arg("--doc");
+    let mut count = 0;
+    for package in project.packages() {
+        let manifest = package["manifest_path"].as_str().context("a package has a manifest")?;
+        let sources = Path::new(manifest).with_file_name("src");
+        if has_example(&sources)? {
+            command.args(["--package", package["name"].as_str().context("a package has a name")?]);
+            count += 1;
+        }
+    }
+    match count {
+        0 => Ok(()),
+        _ => project::run(&mut command),
+    }
+}
+
+/// Does a doc comment of a file below `dir` have a block of code that is not marked as text?
+fn has_example(dir: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read `{}`", dir.display()))? {
+        let path = entry?.path();
+        let is_found = match path.is_dir() {
+            true => has_example(&path)?,
+            false => {
+                path.extension().is_some_and(|extension| extension == "rs") && {
+                    let text = std::fs::read_to_string(&path)?;
+                    let lines = text.lines().map(str::trim_start);
+                    let comments =
+                        lines.filter_map(|line| line.strip_prefix("//!").or_else(|| line.strip_prefix("///")));
+                    // The line that begins a block, and not the one that ends it.
+                    comments
+                        .map(str::trim_start)
+                        .filter(|line| line.starts_with("```"))
+                        .step_by(2)
+                        .any(|line| line != "```text")
+                }
+            }
+        };
+        if is_found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn format(project: &Project) -> Result<()> {

@@ -1,0 +1,205 @@
+//! Runs test programs, several at a time.
+//!
+//! `cargo test` runs them one after another, so a program that waits (for a timeout, a restart, a drained connection) leaves the
+//! processors idle: on two of them a third of the time. Here as many programs run at once as there are processors, the longest of the
+//! last run first. Every program runs, whatever fails. Each writes its output to a file; that of a failed one is printed whole.
+//!
+//! cargo-nextest was rejected: it starts a process for each test, and these programs share compiled components among their tests.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::build::TestProgram;
+use crate::project::Project;
+
+/// The time after which a program is killed. The longest takes two minutes on two processors.
+const TIME_MAX: Duration = Duration::from_secs(20 * 60);
+/// How often a running program is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How test programs are run.
+pub(crate) struct Settings {
+    /// The number of programs that run at once.
+    pub jobs: usize,
+    /// Variables that every program gets.
+    pub variables: Vec<(&'static str, String)>,
+    /// Distinguishes the output files and durations of this run from those of another one of the same programs.
+    pub label: &'static str,
+}
+
+/// The result of one program.
+struct Finished<'a> {
+    program: &'a TestProgram,
+    log: PathBuf,
+    time: Duration,
+    /// Why it failed.
+    failure: Option<String>,
+}
+
+/// Runs all programs.
+///
+/// # Errors
+/// When one failed, after all have run; the message names each.
+pub(crate) fn run(project: &Project, programs: &[&TestProgram], settings: &Settings) -> Result<()> {
+    let logs = project.target.join("test-output").join(settings.label);
+    std::fs::create_dir_all(&logs).with_context(|| format!("cannot create `{}`", logs.display()))?;
+    let durations_file = logs.join("durations.json");
+    let durations = read_durations(&durations_file);
+    let queue = Mutex::new(in_order(programs, &durations).into_iter());
+    let finished = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..settings.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let Some(program) = queue.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
+                    let done = run_one(program, &logs, settings);
+                    // Printed under the lock, so that the output of one program stays together.
+                    let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.print();
+                    finished.push(done);
+                }
+            });
+        }
+    });
+    let finished = finished.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ensure!(finished.len() == programs.len(), "{} of {} programs were run", finished.len(), programs.len());
+    write_durations(&durations_file, &finished)?;
+    let failed: Vec<String> = finished
+        .iter()
+        .filter_map(|done| Some(format!("\n  {}: {}", done.program.command_line(), done.failure.as_ref()?)))
+        .collect();
+    ensure!(failed.is_empty(), "{} of {} test programs failed:{}", failed.len(), finished.len(), failed.concat());
+    Ok(())
+}
+
+fn run_one<'a>(program: &'a TestProgram, logs: &Path, settings: &Settings) -> Finished<'a> {
+    let log = logs.join(format!("{}.log", program.id().replace('/', "-")));
+    let begin = Instant::now();
+    let failure = run_to_end(program, &log, settings).unwrap_or_else(|error| Some(format!("{error:#}")));
+    Finished { program, log, time: begin.elapsed(), failure }
+}
+
+/// Returns why the program failed, or `None`.
+fn run_to_end(program: &TestProgram, log: &Path, settings: &Settings) -> Result<Option<String>> {
+    let output = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
+    let mut command = Command::new(&program.executable);
+    // As cargo runs it: in the folder of its package.
+    command.current_dir(&program.dir).env("CARGO_MANIFEST_DIR", &program.dir);
+    command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
+    let mut child = command.spawn().with_context(|| format!("cannot run `{}`", program.executable.display()))?;
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok((!status.success()).then(|| status.to_string()));
+        }
+        if begin.elapsed() > TIME_MAX {
+            kill(&mut child);
+            return Ok(Some(format!("killed after {} s", TIME_MAX.as_secs())));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn kill(child: &mut Child) {
+    // Both fail only if it has ended meanwhile.
+    let _killed = child.kill();
+    let _waited = child.wait();
+}
+
+impl Finished<'_> {
+    fn print(&self) {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let result = if self.failure.is_some() { "FAILED" } else { "ok" };
+        let count = passed(&text).map(|count| format!("  {count} tests")).unwrap_or_default();
+        println!("{result:<8}{:>7.1} s  {}{count}", self.time.as_secs_f64(), self.program.id());
+        if let Some(failure) = &self.failure {
+            println!("{text}\n── end of the output of {} ({failure})", self.program.id());
+        }
+    }
+}
+
+/// The number of tests that passed, out of the last line of the test harness.
+fn passed(output: &str) -> Option<u32> {
+    let line = output.lines().rev().find(|line| line.starts_with("test result: "))?;
+    let before = line.split_once(" passed")?.0;
+    before.rsplit(' ').next()?.parse().ok()
+}
+
+/// Seconds that each program took, by [`TestProgram::id`].
+type Durations = BTreeMap<String, f64>;
+
+/// The programs of which nothing is known first, as they may be long; then the longest first.
+fn in_order<'a>(programs: &[&'a TestProgram], durations: &Durations) -> Vec<&'a TestProgram> {
+    let mut ordered = programs.to_vec();
+    let seconds = |program: &TestProgram| durations.get(&program.id()).copied().unwrap_or(f64::MAX);
+    ordered.sort_by(|a, b| seconds(b).total_cmp(&seconds(a)));
+    ordered
+}
+
+/// What the last run measured; nothing if there was none.
+fn read_durations(path: &Path) -> Durations {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let entries = json.as_object().into_iter().flatten();
+    entries.filter_map(|(name, seconds)| Some((name.clone(), seconds.as_f64()?))).collect()
+}
+
+fn write_durations(path: &Path, finished: &[Finished<'_>]) -> Result<()> {
+    let durations: Durations = finished.iter().map(|done| (done.program.id(), done.time.as_secs_f64())).collect();
+    let text = serde_json::to_string_pretty(&durations)?;
+    std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(target: &str) -> TestProgram {
+        TestProgram {
+            package: "isomer-node".to_owned(),
+            target: target.to_owned(),
+            kind: "test".to_owned(),
+            executable: format!("/t/{target}").into(),
+            dir: "/t".into(),
+        }
+    }
+
+    #[test]
+    fn unknown_programs_run_first_and_then_the_longest() {
+        let [short, long, new] = ["short", "long", "new"].map(program);
+        let durations = [(short.id(), 1.0), (long.id(), 9.0)].into_iter().collect();
+        let order: Vec<String> =
+            in_order(&[&short, &long, &new], &durations).iter().map(|program| program.target.clone()).collect();
+        assert_eq!(order, ["new", "long", "short"]);
+    }
+
+    #[test]
+    fn the_number_of_passed_tests_is_read() {
+        let line = "test result: ok. 14 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.04s";
+        assert_eq!(passed(&format!("running 14 tests\n\n{line}\n")), Some(14));
+        assert_eq!(passed("no harness\n"), None);
+    }
+
+    #[test]
+    fn a_program_that_fails_or_cannot_be_run_is_reported() {
+        let logs = std::env::temp_dir().join(format!("isomer-xtask-programs-{}", std::process::id()));
+        std::fs::create_dir_all(&logs).expect("a temporary folder");
+        let settings = Settings { jobs: 1, variables: Vec::new(), label: "test" };
+        let failure = |executable: &str| {
+            let program = TestProgram { executable: executable.into(), dir: "/".into(), ..program("a") };
+            run_one(&program, &logs, &settings).failure
+        };
+        assert_eq!(failure("/bin/true"), None);
+        assert!(failure("/bin/false").expect("it fails").contains("exit status: 1"));
+        assert!(failure("/no/such/program").expect("it fails").contains("cannot run"));
+        std::fs::remove_dir_all(&logs).expect("removed");
+    }
+}
