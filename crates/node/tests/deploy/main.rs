@@ -1,6 +1,7 @@
 //! Deploying to a node: what a compiling child takes, what a deployment changes, what is left when the process is killed.
 //!
 //! The compiling child is a program of its own, `program.rs`: it must have one thread when it confines itself.
+//! The guests are payload: any guest toolchain will do.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "what could not be checked is said")]
 

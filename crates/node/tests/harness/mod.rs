@@ -1,7 +1,7 @@
 //! A node inside the test: an app from a manifest's text, made of the test guests, on a port that the system chose.
 //!
 //! In the manifests of the tests `wasm = "NAME"` names a guest. Data lies in a folder of its own that goes with the node; compiled
-//! code is kept between runs. Nothing here sleeps: what takes time is waited for, and [`within`] ends a wait that goes on too long.
+//! code is kept between runs. The guests are payload: any guest toolchain will do. Nothing here sleeps: what takes time is waited for, and [`within`] ends a wait that goes on too long.
 
 pub(crate) mod body;
 pub(crate) mod client;
