@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use isomer_toolchain::{GuestToolchain, Progress};
+use isomer_toolchain::{GuestToolchain, Progress, SystemPackages};
 
 use crate::book;
 use crate::project::{self, Project, find_program};
@@ -57,7 +57,7 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<()> {
 /// # Errors
 /// When it is missing and cannot be installed.
 pub fn guest_toolchain() -> Result<()> {
-    match GuestToolchain::find_or_install(&mut show_progress) {
+    match GuestToolchain::find_or_install(SystemPackages::Install, &mut show_progress) {
         Ok(toolchain) => {
             println!("guest toolchain: {}", toolchain.describe());
             Ok(())

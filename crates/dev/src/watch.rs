@@ -1,6 +1,6 @@
 //! Seeing that files have changed.
 //!
-//! The system tells of changes in folders that exist. Which these are depends on what is there (see `isomer_toolchain::Lookout`): so where
+//! The system tells of changes in folders that exist. Which these are depends on what is there (see `isomer_toolchain::WatchFolders`): so where
 //! something on the way to a watched file has appeared, disappeared or been renamed, everything is watched again, before anything is read. The new
 //! watcher is there before the old one is dropped, so there is no moment in which a change is not seen.
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use isomer_console::CommandError;
-use isomer_toolchain::{Lookout, WatchSet};
+use isomer_toolchain::{WatchFolders, WatchSet};
 use notify::event::ModifyKind;
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
@@ -28,7 +28,7 @@ pub(crate) struct FileWatcher {
 }
 
 struct WatchedFolders {
-    lookout: Arc<Lookout>,
+    folders: Arc<WatchFolders>,
     _watcher: RecommendedWatcher,
 }
 
@@ -57,12 +57,12 @@ impl FileWatcher {
     /// after that is seen.
     pub(crate) fn refresh(&mut self) -> Result<(), CommandError> {
         for _ in 0..ATTEMPTS_MAX {
-            let lookout = self.wanted.lookout();
+            let folders = self.wanted.folders();
             let was_stale = self.is_stale.swap(false, Ordering::SeqCst);
-            if !was_stale && self.watched.as_ref().is_some_and(|watched| *watched.lookout == lookout) {
+            if !was_stale && self.watched.as_ref().is_some_and(|watched| *watched.folders == folders) {
                 return Ok(());
             }
-            self.watched = Some(self.watched(lookout)?);
+            self.watched = Some(self.watched(folders)?);
         }
         // It will be looked at once more.
         self.changed.notify_one();
@@ -74,9 +74,9 @@ impl FileWatcher {
         self.changed.notified().await;
     }
 
-    fn watched(&self, lookout: Lookout) -> Result<WatchedFolders, CommandError> {
-        let lookout = Arc::new(lookout);
-        let (known, changed, is_stale) = (lookout.clone(), self.changed.clone(), self.is_stale.clone());
+    fn watched(&self, folders: WatchFolders) -> Result<WatchedFolders, CommandError> {
+        let folders = Arc::new(folders);
+        let (known, changed, is_stale) = (folders.clone(), self.changed.clone(), self.is_stale.clone());
         let told = move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if event.need_rescan() {
@@ -100,12 +100,12 @@ impl FileWatcher {
             }
         };
         let mut watcher = notify::recommended_watcher(told).context("cannot watch files")?;
-        for dir in &lookout.dirs {
+        for dir in &folders.dirs {
             if let Err(error) = watcher.watch(dir, RecursiveMode::NonRecursive) {
                 self.unwatched(error, dir)?;
             }
         }
-        Ok(WatchedFolders { lookout, _watcher: watcher })
+        Ok(WatchedFolders { folders, _watcher: watcher })
     }
 
     fn unwatched(&self, error: notify::Error, dir: &Path) -> Result<(), CommandError> {

@@ -1,8 +1,8 @@
-//! Which of Debian's packages make a guest toolchain: read from apt's own metadata, so that no version is written down here.
+//! Which of Debian's packages make a guest toolchain: read from apt's own metadata, so that no version is hard-coded here.
 
 use std::process::{Command, Stdio};
 
-use crate::ToolchainError;
+use crate::error::ToolchainError;
 
 /// The oldest compiler that builds today's bindings.
 const RUSTC_MINOR_MIN: u32 = 87;
@@ -14,11 +14,11 @@ pub(crate) struct Packages {
     pub unpack: Vec<String>,
     /// Installed: shared libraries and the linker.
     pub install: Vec<String>,
-    /// LLVM's major version: the suffix of the linker's programs.
+    /// LLVM's major version, which is the suffix of the linker's programs.
     pub llvm: u32,
 }
 
-/// Ask apt.
+/// Returns the packages, as apt knows them.
 pub(crate) fn packages() -> Result<Packages, ToolchainError> {
     resolve(&|name| {
         let output = Command::new("apt-cache")
@@ -30,7 +30,7 @@ pub(crate) fn packages() -> Result<Packages, ToolchainError> {
     })
 }
 
-/// What apt says about the version of a package that it would install.
+/// apt's metadata of the version of a package that it would install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stanza {
     version: String,
@@ -38,7 +38,7 @@ struct Stanza {
 }
 
 impl Stanza {
-    /// The first stanza of `apt-cache show`.
+    /// Parses the first stanza of `apt-cache show`.
     fn parse(text: &str) -> Option<Self> {
         let stanza = text.split("\n\n").next()?;
         let field = |name: &str| {
@@ -56,7 +56,7 @@ impl Stanza {
     }
 }
 
-/// Follow the metadata from the compiler to its standard library, LLVM and linker.
+/// Follows the metadata from the compiler to its standard library, LLVM and linker.
 fn resolve(show: &dyn Fn(&str) -> Result<Option<Stanza>, ToolchainError>) -> Result<Packages, ToolchainError> {
     let find = |name: &str| {
         show(name)?.ok_or_else(|| ToolchainError::Apt {

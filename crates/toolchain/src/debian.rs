@@ -1,12 +1,12 @@
-//! A guest toolchain put together from Debian's packages, for places where rustup's server cannot be reached.
+//! A guest toolchain assembled from Debian's packages, for machines that cannot reach rustup's server.
 //!
-//! Why: Debian has no package of the standard library for the guest target, but it has a compiler (`rustc-web`, kept new in
-//! the security repository for browsers), the standard library's source, a linker for WebAssembly and WASI's C library. So the
-//! compiler is unpacked (not installed: it conflicts with rustup's), the standard library is built once, and its files are laid
+//! Debian has no package of the standard library for the guest target, but it has a compiler (`rustc-web`, which the security
+//! repository keeps recent for browsers), the standard library's source, a linker for WebAssembly and WASI's C library. So the
+//! compiler is unpacked (not installed: it conflicts with rustup's), the standard library is built once, and its files are put
 //! into the compiler's folder, where an ordinary `cargo build --target` finds them. `wasm-component-ld`, which turns modules
 //! into components, comes with rustup's own toolchain.
 //!
-//! Everything is made in a folder beside the final one, tried out there, and renamed at the end.
+//! Everything is made in a folder next to the final one, tried out there, and renamed at the end.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -14,35 +14,45 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::apt::{self, Packages};
+use crate::error::{PathError, ToolchainError};
 use crate::files::{at, make_dir, remove, rename};
-use crate::guest::{command, guest_dir, rustc_print};
-use crate::process::run;
-use crate::{GuestToolchain, Origin, PathError, Progress, Reporter, TARGET, ToolchainError};
+use crate::guest::{GuestToolchain, command, guest_dir, rustc_print};
+use crate::origin::{Origin, TARGET};
+use crate::process::{Progress, Reporter, run};
 
 /// The name under which rustup knows the toolchain.
 const RUSTUP_NAME: &str = "isomer-guest";
 
-/// Makes the toolchain in its folder, unless it is whole.
-pub(crate) fn install(report: Reporter<'_>) -> Result<GuestToolchain, ToolchainError> {
+/// Whether an installation may install packages of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemPackages {
+    /// They are installed with apt, as root or by `sudo` if it needs no password.
+    Install,
+    /// They must be installed already: nothing runs as root.
+    Require,
+}
+
+/// Makes the toolchain in its folder, unless it is complete.
+pub(crate) fn install(system: SystemPackages, report: Reporter<'_>) -> Result<GuestToolchain, ToolchainError> {
     if !Path::new("/etc/debian_version").exists() || !Path::new("/usr/bin/apt-get").exists() {
         return Err(ToolchainError::NotDebian);
     }
     let dir = guest_dir().ok_or(ToolchainError::NoCacheDir)?;
-    install_in(&dir, report)?;
+    install_in(&dir, system, report)?;
     GuestToolchain::ready_in(&dir).ok_or(ToolchainError::NotInstalled { origin: Origin::Debian })
 }
 
-/// Makes the toolchain in `dir`, unless it is whole, and links it in rustup.
-fn install_in(dir: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
+/// Makes the toolchain in `dir`, unless it is complete, and links it in rustup.
+fn install_in(dir: &Path, system: SystemPackages, report: Reporter<'_>) -> Result<(), ToolchainError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     make_dir(parent)?;
-    // One installation at a time; whoever waited finds it done. Released when the file is closed.
-    let lock_path = beside(dir, "lock");
+    // One installation at a time; a second one finds the toolchain complete. Released when the file is closed.
+    let lock_path = sibling(dir, "lock");
     let lock = File::create(&lock_path).map_err(at(&lock_path, "made"))?;
     lock.lock().map_err(at(&lock_path, "locked"))?;
     if GuestToolchain::ready_in(dir).is_none() {
-        let packages = install_packages(report)?;
-        let work = beside(dir, "work");
+        let packages = install_packages(system, report)?;
+        let work = sibling(dir, "work");
         // Left over from an interrupted installation.
         remove(&work)?;
         make_dir(&work)?;
@@ -57,28 +67,33 @@ fn install_in(dir: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
 }
 
 /// `guest-toolchain` → `guest-toolchain.lock`.
-fn beside(dir: &Path, suffix: &str) -> PathBuf {
+fn sibling(dir: &Path, suffix: &str) -> PathBuf {
     let mut name = dir.file_name().unwrap_or_default().to_owned();
     name.push(".");
     name.push(suffix);
     dir.with_file_name(name)
 }
 
-/// Install the linker and its library, where they are missing; the packages to unpack.
-fn install_packages(report: Reporter<'_>) -> Result<Packages, ToolchainError> {
+/// Installs the linker and its library if they are missing and if that is allowed. Returns the packages to unpack.
+fn install_packages(system: SystemPackages, report: Reporter<'_>) -> Result<Packages, ToolchainError> {
     let packages = match apt::packages() {
         Ok(packages) if all_installed(&packages.install) => return Ok(packages),
         known => known,
     };
-    let Some(prefix) = root_prefix() else {
-        let hint = match &packages {
-            Ok(packages) => format!("sudo apt-get install {}", packages.install.join(" ")),
-            Err(_) => "sudo apt-get update".to_owned(),
+    let prefix = match system {
+        SystemPackages::Install => root_prefix(),
+        SystemPackages::Require => None,
+    };
+    let Some(prefix) = prefix else {
+        // Without the packages' names there is no list of packages yet, or an old one.
+        let (problem, hint) = match &packages {
+            Ok(packages) => {
+                let names = packages.install.join(" ");
+                (format!("must install {names} first"), format!("sudo apt-get install --no-install-recommends {names}"))
+            }
+            Err(_) => ("has no list of the packages that are needed".to_owned(), "sudo apt-get update".to_owned()),
         };
-        return Err(ToolchainError::Apt {
-            problem: "needs root, and `sudo` would ask for a password".to_owned(),
-            hint,
-        });
+        return Err(ToolchainError::Apt { problem, hint });
     };
     let apt_get = |arguments: &[&str]| {
         let mut words = prefix.iter().map(String::as_str).chain(["apt-get"]);
@@ -102,7 +117,7 @@ fn all_installed(names: &[String]) -> bool {
     })
 }
 
-/// What goes before a command that needs root: nothing, or `sudo`; `None` where neither works without a person.
+/// The words before a command that needs root: none, or `sudo`. Returns `None` if `sudo` would ask for a password.
 fn root_prefix() -> Option<Vec<String>> {
     let works = |program: &str, arguments: &[&str]| {
         Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()
@@ -115,7 +130,7 @@ fn root_prefix() -> Option<Vec<String>> {
     sudo.status.success().then(|| vec!["sudo".to_owned(), "-n".to_owned(), "DEBIAN_FRONTEND=noninteractive".to_owned()])
 }
 
-/// Download and unpack the packages; lay the compiler, its libraries, the linkers and the C library out as a toolchain.
+/// Downloads and unpacks the packages, and arranges the compiler, its libraries, the linkers and the C library as a toolchain.
 fn assemble(work: &Path, packages: &Packages, report: Reporter<'_>) -> Result<PathBuf, ToolchainError> {
     let downloads = work.join("packages");
     make_dir(&downloads)?;
@@ -166,7 +181,7 @@ fn assemble(work: &Path, packages: &Packages, report: Reporter<'_>) -> Result<Pa
     Ok(stage)
 }
 
-/// Build the standard library and lay it into the toolchain. With bitcode, so that guests may be built with LTO.
+/// Builds the standard library and puts it into the toolchain. With bitcode, so that guests may be built with LTO.
 fn build_std(work: &Path, stage: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
     report(Progress::Step(&format!("building the standard library for {TARGET} (about two minutes)")));
     let seed = seed(work)?;
@@ -186,7 +201,7 @@ fn build_std(work: &Path, stage: &Path, report: Reporter<'_>) -> Result<(), Tool
     Ok(())
 }
 
-/// Build a program the way that users will.
+/// Builds a program as users will.
 fn try_out(work: &Path, stage: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
     report(Progress::Step("trying it out"));
     remove(&work.join("target"))?;
@@ -196,7 +211,7 @@ fn try_out(work: &Path, stage: &Path, report: Reporter<'_>) -> Result<(), Toolch
     if program.exists() { Ok(()) } else { Err(ToolchainError::Missing { path: program, of: "after building it" }) }
 }
 
-/// A package with a library and a program that do nothing of note.
+/// Makes a package with a library and a program that do almost nothing.
 fn seed(work: &Path) -> Result<PathBuf, PathError> {
     let dir = work.join("seed");
     make_dir(&dir.join("src"))?;
@@ -221,7 +236,7 @@ fn cargo(work: &Path, stage: &Path, manifest: &Path) -> Command {
     command
 }
 
-/// Lets people write `cargo +isomer-guest`. Nothing here depends on it.
+/// Makes `cargo +isomer-guest` work. Nothing here depends on it.
 fn link(dir: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
     let linked =
         Command::new("rustup").args(["which", "rustc", "--toolchain", RUSTUP_NAME]).stderr(Stdio::null()).output();
@@ -239,7 +254,7 @@ fn host_triple() -> Result<String, ToolchainError> {
     Ok(host.expect("`rustc -vV` names the host").to_owned())
 }
 
-/// The files of a folder, by name.
+/// Returns the files of a folder, by name.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, PathError> {
     let entries = fs::read_dir(dir).map_err(at(dir, "read"))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -247,7 +262,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, PathError> {
     Ok(paths)
 }
 
-/// The first entry that is wanted, at most `depth` folders down.
+/// Returns the first entry with a name that is `wanted`, at most `depth` folders down.
 fn find(dir: &Path, depth: usize, wanted: &dyn Fn(&str) -> bool, of: &'static str) -> Result<PathBuf, ToolchainError> {
     let mut level = vec![dir.to_owned()];
     for _ in 0..depth {

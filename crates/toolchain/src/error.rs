@@ -1,4 +1,4 @@
-//! What can go wrong while installing or building, each with the way out.
+//! Errors of installing and building, with hints.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -6,59 +6,58 @@ use std::process::ExitStatus;
 use isomer_display::Ended;
 use isomer_manifest::ComponentName;
 
-use crate::guest::ORIGIN_VARIABLE;
-use crate::{Origin, TARGET};
+use crate::origin::{ORIGIN_VARIABLE, Origin, TARGET};
 
 /// A failure to find or install a guest toolchain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ToolchainError {
-    /// No Rust at all.
+    /// Rust is not installed.
     #[error("`rustc` and `cargo` cannot be run")]
     NoRust(#[source] std::io::Error),
-    /// Rust is there, its guest target is not.
-    #[error("no Rust toolchain here can build for `{TARGET}`")]
+    /// Rust is installed, but not for the guest target.
+    #[error("no Rust toolchain for `{TARGET}` is installed")]
     NoGuestTarget,
     /// The toolchain of one origin is not installed.
     #[error("{}", match origin {
         Origin::Rustup => format!("the default Rust toolchain has no target `{TARGET}`"),
-        Origin::Debian => "no guest toolchain made from Debian's packages is installed".to_owned(),
+        Origin::Debian => "no guest toolchain assembled from Debian's packages is installed".to_owned(),
     })]
     NotInstalled {
-        /// Which.
+        /// The origin.
         origin: Origin,
     },
     /// `ISOMER_GUEST_TOOLCHAIN` names no origin.
     #[error("{ORIGIN_VARIABLE} is `{name}`, not `{}` or `{}`", Origin::Rustup.name(), Origin::Debian.name())]
     UnknownOrigin {
-        /// Its value.
+        /// The variable's value.
         name: String,
     },
     /// Debian's packages cannot be used on another system.
     #[error("this is not Debian")]
     NotDebian,
-    /// There is no place for a toolchain.
+    /// There is no folder for a toolchain.
     #[error("no cache folder: HOME is not set")]
     NoCacheDir,
-    /// Neither rustup nor Debian's packages gave a toolchain.
+    /// Neither rustup nor Debian's packages could install a toolchain.
     #[error("no Rust toolchain for `{TARGET}` could be installed: {rustup}; {debian}")]
     CannotInstall {
         /// Why not with rustup.
         rustup: String,
         /// Why not from Debian's packages.
         debian: String,
-        /// What somebody could do by hand.
+        /// What to do by hand.
         hints: Vec<String>,
     },
     /// A package is missing or too old.
     #[error("apt {problem}")]
     Apt {
-        /// What is wrong, from the verb on.
+        /// What is wrong, beginning with the verb.
         problem: String,
-        /// What somebody could do by hand.
+        /// What to do by hand.
         hint: String,
     },
-    /// Something that the packages or the default toolchain should have is not there.
+    /// A file that the packages or the default toolchain should contain is missing.
     #[error("`{}` is missing {of}", path.display())]
     Missing {
         /// The file.
@@ -71,7 +70,7 @@ pub enum ToolchainError {
     CannotRun {
         /// The whole command.
         command: String,
-        /// Why not.
+        /// Why not: the system's error.
         source: std::io::Error,
     },
     /// A program failed.
@@ -89,23 +88,23 @@ pub enum ToolchainError {
     TimedOut {
         /// The whole command.
         command: String,
-        /// The time that it had.
+        /// Its time limit.
         seconds: u64,
         /// The last lines of its output.
         output: String,
     },
-    /// A file or folder.
+    /// An i/o error of a file or folder.
     #[error(transparent)]
     Path(#[from] PathError),
 }
 
 impl ToolchainError {
-    /// Returns whether an installation failed for want of something that the machine does not have or allow (another system,
-    /// no root, no network), not because something is broken.
-    pub fn is_for_want_of_means(&self) -> bool {
+    /// Returns whether an installation failed because the machine lacks or forbids something (another system, no root, no network), rather
+    /// than because something is broken.
+    pub fn is_unsupported_machine(&self) -> bool {
         match self {
             Self::NotDebian | Self::NoCacheDir | Self::Apt { .. } | Self::TimedOut { .. } => true,
-            // Both do nothing here but download and install.
+            // These programs do nothing here but download and install.
             Self::CommandFailed { command, .. } | Self::CannotRun { command, .. } => {
                 ["rustup ", "apt-get ", "sudo "].iter().any(|program| command.starts_with(program))
             }
@@ -113,17 +112,18 @@ impl ToolchainError {
         }
     }
 
-    /// What the user can do about it: one line each.
+    /// Returns hints for the user, one line each.
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::NoRust(_) => vec!["install Rust: https://rustup.rs".to_owned()],
-            Self::NoGuestTarget | Self::NotInstalled { origin: Origin::Rustup } => {
-                vec![format!("rustup target add {TARGET}")]
+            Self::NoGuestTarget => {
+                vec![format!("rustup target add {TARGET}"), "without rustup's server: isomer doctor --fix".to_owned()]
             }
+            Self::NotInstalled { origin: Origin::Rustup } => vec![format!("rustup target add {TARGET}")],
             Self::NotInstalled { origin: Origin::Debian } => {
-                vec![format!("`{ORIGIN_VARIABLE}=debian isomer build` in an app's folder installs it")]
+                vec![format!("{ORIGIN_VARIABLE}=debian isomer doctor --fix")]
             }
-            Self::UnknownOrigin { .. } => vec![format!("unset {ORIGIN_VARIABLE} to use whichever is installed")],
+            Self::UnknownOrigin { .. } => vec![format!("unset {ORIGIN_VARIABLE} to use the one that is installed")],
             Self::CannotInstall { hints, .. } => hints.clone(),
             Self::Apt { hint, .. } => vec![hint.clone()],
             Self::Missing { .. } | Self::CannotRun { .. } | Self::CommandFailed { .. } | Self::TimedOut { .. } => {
@@ -138,17 +138,17 @@ impl ToolchainError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The guest toolchain.
+    /// No guest toolchain.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
-    /// `cargo = "DIR"` is no package.
+    /// The folder of `cargo = "DIR"` is not a package.
     #[error("component `{component}`: `{}` is not the folder of a Cargo package", dir.display())]
     NoPackage {
         /// The component.
         component: ComponentName,
         /// The folder.
         dir: PathBuf,
-        /// What cargo says about it.
+        /// Cargo's output.
         output: String,
     },
     /// The compiler found errors.
@@ -167,14 +167,14 @@ pub enum BuildError {
         /// The last lines of cargo's output; they were reported when they were printed.
         output: String,
     },
-    /// The package makes no component, or several.
+    /// The package makes no component, or more than one.
     #[error("component `{component}`: package `{package}` {problem}")]
     Artifact {
         /// The component.
         component: ComponentName,
         /// The Cargo package.
         package: String,
-        /// What it makes instead, from the verb on.
+        /// What it makes instead, beginning with the verb.
         problem: String,
     },
     /// `command = "…"` failed.
@@ -184,20 +184,22 @@ pub enum BuildError {
         component: ComponentName,
         /// The command.
         command: String,
-        /// How it ended, from the verb on.
+        /// How it ended, beginning with the verb.
         status: String,
         /// The last lines of its output; they were reported when they were printed.
         output: String,
     },
-    /// A command may read more files than are looked at, so it would not run again when one of the others changes.
-    #[error("component `{component}`: its command may read {most} files or more, and so many are not looked at")]
+    /// A command may read more files than are checked for changes.
+    #[error(
+        "component `{component}`: its command may read {most} files or more, which is too many to check for changes"
+    )]
     TooManyFiles {
         /// The component.
         component: ComponentName,
-        /// How many are.
+        /// The most files that are checked.
         most: usize,
     },
-    /// The file is not there.
+    /// The file does not exist.
     #[error("component `{component}`: there is no file `{}`", path.display())]
     NoFile {
         /// The component.
@@ -207,13 +209,13 @@ pub enum BuildError {
         /// The command that should have made it.
         made_by: Option<String>,
     },
-    /// A file or folder.
+    /// An i/o error of a file or folder.
     #[error(transparent)]
     Path(#[from] PathError),
 }
 
 impl BuildError {
-    /// What the user can do about it: one line each.
+    /// Returns hints for the user, one line each.
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Toolchain(error) => error.hints(),
@@ -230,7 +232,7 @@ impl BuildError {
             Self::NoFile { made_by: None, .. } => {
                 vec!["`wasm` names a component that is already built, relative to isomer.toml".to_owned()]
             }
-            // Cargo says it among much else, and ends with an exit code itself.
+            // Cargo prints this among much else, and itself ends with an exit code.
             Self::Cargo { output, .. } | Self::Dependency { output, .. } if output.contains("(signal: 9, SIGKILL") => {
                 vec![
                     "a compiler was killed by SIGKILL (possibly out of memory): CARGO_BUILD_JOBS=1 needs less"
@@ -238,15 +240,14 @@ impl BuildError {
                 ]
             }
             Self::Command { output, .. } => {
-                let printed =
-                    if output.trim().is_empty() { "it printed nothing" } else { "what it printed stands above" };
-                vec![format!("{printed}; a shell runs it in the folder of isomer.toml")]
+                let printed = if output.trim().is_empty() { "it printed nothing" } else { "its output is above" };
+                vec![format!("{printed}; it is run by a shell, in the folder of isomer.toml")]
             }
             Self::Cargo { .. } | Self::Dependency { .. } | Self::Path(_) => Vec::new(),
         }
     }
 
-    /// What the compiler or command printed last, where one ran.
+    /// Returns the last output of the compiler or command, if one was run.
     pub fn output(&self) -> Option<&str> {
         match self {
             Self::NoPackage { output, .. }
@@ -261,15 +262,15 @@ impl BuildError {
     }
 }
 
-/// An i/o failure with the path that it was about.
+/// An i/o error with its path.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` cannot be {action}", path.display())]
 pub struct PathError {
     /// The file or folder.
     pub path: PathBuf,
-    /// What was tried, as a past participle: `read`, `written`.
+    /// The failed action as a past participle: `read`, `written`.
     pub action: &'static str,
-    /// Why it failed.
+    /// The system's error.
     pub source: std::io::Error,
 }
 

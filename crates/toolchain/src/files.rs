@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::PathError;
+use crate::error::PathError;
 
 /// Turns an i/o error into one that names the path.
 pub(crate) fn at(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> PathError {

@@ -3,42 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde::{Deserialize, Serialize};
+use crate::error::ToolchainError;
+use crate::origin::{ORIGIN_VARIABLE, Origin, TARGET};
 
-use crate::ToolchainError;
-
-/// The Rust target that guests are built for. WASI 0.3 guests are built for it too: their bindings import 0.3 interfaces.
-pub const TARGET: &str = "wasm32-wasip2";
-
-/// Environment variable: the folder of the toolchain that is put together from Debian's packages.
+/// The environment variable for the folder of the toolchain that is assembled from Debian's packages.
 const DIR_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN_DIR";
 
-/// Environment variable: the toolchain to use, by [`Origin::name`]. Unset: the first of [`Origin::ALL`] that is ready.
-pub(crate) const ORIGIN_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
-
-/// Where a guest toolchain comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Origin {
-    /// The default Rust toolchain, with the target that rustup adds to it.
-    Rustup,
-    /// Debian's packages, put together in a folder.
-    Debian,
-}
-
 impl Origin {
-    /// Every origin, in order of preference.
-    pub const ALL: [Self; 2] = [Self::Rustup, Self::Debian];
-
-    /// Returns the name that `ISOMER_GUEST_TOOLCHAIN` takes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rustup => "rustup",
-            Self::Debian => "debian",
-        }
-    }
-
-    /// Returns the origin that `ISOMER_GUEST_TOOLCHAIN` names; `None` where it is unset or empty.
+    /// Returns the origin that `ISOMER_GUEST_TOOLCHAIN` names, or `None` if it is unset or empty.
+    ///
+    /// # Errors
+    /// If it names none.
     pub fn chosen() -> Result<Option<Self>, ToolchainError> {
         match std::env::var_os(ORIGIN_VARIABLE).filter(|name| !name.is_empty()) {
             None => Ok(None),
@@ -55,15 +30,18 @@ impl Origin {
 /// A Rust toolchain that has the guest target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestToolchain {
-    /// The folder of the toolchain that rustup is told to use; `None` for the default one.
+    /// The folder of the toolchain that rustup uses; `None` for the default toolchain.
     dir: Option<PathBuf>,
-    /// `rustc`'s own line about its version.
+    /// The output of `rustc --version`.
     version: String,
 }
 
 impl GuestToolchain {
-    /// Finds a toolchain that is ready: the one that `ISOMER_GUEST_TOOLCHAIN` names, else the default one, else the one made
-    /// from Debian's packages. Changes nothing.
+    /// Finds an installed toolchain: the one that `ISOMER_GUEST_TOOLCHAIN` names, else the default one, else the one assembled from Debian's
+    /// packages. Changes nothing.
+    ///
+    /// # Errors
+    /// If there is none; the error's hints say how to install one.
     pub fn find() -> Result<Self, ToolchainError> {
         match Origin::chosen()? {
             Some(origin) => Self::find_from(origin),
@@ -71,7 +49,7 @@ impl GuestToolchain {
         }
     }
 
-    /// As [`GuestToolchain::find`], whatever the environment says.
+    /// As [`GuestToolchain::find`], ignoring the environment.
     pub(crate) fn find_any() -> Result<Self, ToolchainError> {
         let mut found = Self::find_from(Origin::Rustup);
         if matches!(found, Err(ToolchainError::NotInstalled { .. })) {
@@ -84,6 +62,9 @@ impl GuestToolchain {
     }
 
     /// Finds the toolchain of this origin. Changes nothing.
+    ///
+    /// # Errors
+    /// If it is not installed.
     pub fn find_from(origin: Origin) -> Result<Self, ToolchainError> {
         let missing = ToolchainError::NotInstalled { origin };
         match origin {
@@ -97,16 +78,16 @@ impl GuestToolchain {
         }
     }
 
-    /// Returns where it comes from.
+    /// Returns where the toolchain comes from.
     pub fn origin(&self) -> Origin {
         if self.dir.is_none() { Origin::Rustup } else { Origin::Debian }
     }
 
-    /// Returns the target folder for this toolchain's artifacts, given the one for all: a folder in it for each toolchain but
-    /// the default one.
+    /// Returns the target folder for this toolchain's artifacts, given the `shared` one: each toolchain except the default one gets a
+    /// folder in it.
     ///
-    /// Cargo gives a component one file name whatever compiles it, so two toolchains that share a folder write over each
-    /// other's components: every switch builds them again, and builds at the same time read the wrong ones.
+    /// Cargo gives a component the same file name with every compiler, so two toolchains that share a folder overwrite each other's
+    /// components: every switch builds them again, and simultaneous builds read the wrong ones.
     pub fn target_dir(&self, shared: &Path) -> PathBuf {
         match self.origin() {
             Origin::Rustup => shared.to_owned(),
@@ -114,22 +95,22 @@ impl GuestToolchain {
         }
     }
 
-    /// The toolchain in `dir`, if it is whole.
+    /// Returns the toolchain in `dir` if it is complete.
     pub(crate) fn ready_in(dir: &Path) -> Option<Self> {
         if !has_std(&dir.join("lib/rustlib").join(TARGET).join("lib")) {
             return None;
         }
-        // Fails where a library that it needs has been removed or replaced since.
+        // Fails if a library that it needs has been removed or replaced.
         let version = rustc_print(Some(dir), &["--version"]).ok()?;
         Some(Self { dir: Some(dir.to_owned()), version })
     }
 
-    /// A `cargo` command that uses this toolchain. The caller adds `build --target` [`TARGET`] and the rest.
+    /// Returns a `cargo` command that uses this toolchain. The caller adds its arguments, such as `build --target` [`TARGET`].
     pub fn cargo_command(&self) -> Command {
         command("cargo", self.dir.as_deref())
     }
 
-    /// One line about it for a person.
+    /// Describes the toolchain for people, on one line.
     pub fn describe(&self) -> String {
         match &self.dir {
             None => format!("{} with {TARGET}", self.version),
@@ -137,16 +118,16 @@ impl GuestToolchain {
         }
     }
 
-    /// `rustc`'s version line.
+    /// Returns the output of `rustc --version`.
     pub fn version(&self) -> &str {
         &self.version
     }
 }
 
-/// Where the toolchain made from Debian's packages lies: `ISOMER_GUEST_TOOLCHAIN_DIR`, else in the user's cache folder.
+/// The folder of the toolchain assembled from Debian's packages: `ISOMER_GUEST_TOOLCHAIN_DIR`, else in the user's cache folder.
 pub(crate) fn guest_dir() -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os(DIR_VARIABLE).filter(|dir| !dir.is_empty()) {
-        // Rustup takes a toolchain's folder only as an absolute path.
+        // rustup accepts the folder of a toolchain only as an absolute path.
         return std::path::absolute(dir).ok();
     }
     Some(cache_dir()?.join("guest-toolchain"))
@@ -159,14 +140,14 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     Some(cache.join("isomer"))
 }
 
-/// A program of a Rust toolchain: rustup's proxy picks the toolchain by the environment.
+/// Returns a command that runs a program of a Rust toolchain: rustup's proxy selects the toolchain by the environment.
 pub(crate) fn command(program: &str, dir: Option<&Path>) -> Command {
     let mut command = Command::new(program);
     if let Some(dir) = dir {
         command.env("RUSTUP_TOOLCHAIN", dir);
     }
-    // What an outer cargo tells the programs that it runs is not meant for this one, nor is a wrapper of the outer one's compiler: it would
-    // compile an app's packages by another toolchain than their dependencies.
+    // Variables that an outer Cargo sets for the programs that it runs are not meant for this one. A wrapper of the outer compiler would
+    // compile an app's packages with another toolchain than their dependencies.
     for variable in [
         "CARGO",
         "RUSTC",
@@ -182,18 +163,18 @@ pub(crate) fn command(program: &str, dir: Option<&Path>) -> Command {
     command
 }
 
-/// What `rustc` prints, without the final newline.
+/// Returns the output of `rustc`, without the final newline.
 pub(crate) fn rustc_print(dir: Option<&Path>, arguments: &[&str]) -> Result<String, ToolchainError> {
     let output =
         command("rustc", dir).args(arguments).stderr(Stdio::null()).output().map_err(ToolchainError::NoRust)?;
     if !output.status.success() {
-        let problem = format!("`rustc {}` gave {}", arguments.join(" "), output.status);
+        let problem = format!("`rustc {}` ended with {}", arguments.join(" "), output.status);
         return Err(ToolchainError::NoRust(std::io::Error::other(problem)));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
-/// Is the standard library there?
+/// Returns whether the folder has the standard library.
 fn has_std(libdir: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(libdir) else { return false };
     entries.flatten().any(|entry| {
@@ -208,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_known_by_name_only() {
+    fn origins_are_parsed_by_name() {
         for origin in Origin::ALL {
             assert_eq!(Origin::parse(origin.name()).expect("its own name"), origin);
         }

@@ -1,7 +1,7 @@
-//! Which files a command may read: those that the manifest names as its `inputs`, else every file of the app's folder.
+//! The files that a command may read: those that the manifest names as its `inputs`, else every file in the app's folder.
 //!
-//! Files that a *later* component's command makes are no inputs of an earlier one's: two commands that see each other's products
-//! would rebuild each other without end. The other way round they are, as a command may well use what one before it has made.
+//! The products of a *later* component's command are no inputs of an earlier one's command: two commands that see each other's products
+//! would rebuild each other without end. Products of an earlier command are inputs of a later one, which may use them.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -11,18 +11,18 @@ use isomer_manifest::{App, ComponentName, Source};
 use crate::record::{Inputs, Record, Stamp};
 use crate::watch::{FILES_MAX, walk};
 
-/// What a command may read, and what of that does not count.
-pub(crate) struct Scope<'a> {
+/// The files that a command may read, and those among them that do not count.
+pub(crate) struct CommandScope<'a> {
     pub(crate) app_dir: &'a Path,
-    /// The file that it makes.
+    /// The component that the command makes.
     pub(crate) wasm: &'a Path,
     inputs: Option<&'a [PathBuf]>,
-    /// What later components' commands make.
+    /// The products of later components' commands.
     pub(crate) foreign: BTreeSet<PathBuf>,
 }
 
-impl<'a> Scope<'a> {
-    /// That of component `name`, which makes `wasm`. `record` gives the record of another component's last build.
+impl<'a> CommandScope<'a> {
+    /// The scope of the command of component `name`, which makes `wasm`. `record` returns the record of another component's last build.
     pub(crate) fn of(
         name: &ComponentName,
         inputs: Option<&'a [PathBuf]>,
@@ -32,7 +32,7 @@ impl<'a> Scope<'a> {
         record: impl Fn(&ComponentName) -> Option<Record>,
     ) -> Self {
         let mut foreign = BTreeSet::new();
-        // What is named is meant.
+        // Inputs that the manifest names count in any case.
         if inputs.is_none() {
             for (other, component) in app.components.iter().filter(|(other, _)| *other > name) {
                 if let Source::Command { wasm, .. } = &component.source.value {
@@ -44,18 +44,18 @@ impl<'a> Scope<'a> {
         Self { app_dir, wasm, inputs, foreign }
     }
 
-    /// The files, with their stamps. A file that is named and is not there counts, too: it must not appear.
+    /// Returns the files with their stamps. A named file that does not exist is included: it must not appear.
     pub(crate) fn snapshot(&self) -> Inputs {
         let counts = |path: &PathBuf| path != self.wasm && !self.foreign.contains(path);
         self.files().into_iter().filter(counts).map(|path| (path.clone(), Stamp::of(&path))).collect()
     }
 
-    /// Are there so many that not all are looked at?
+    /// Returns whether there are more files than are looked at.
     pub(crate) fn has_too_many(&self) -> bool {
         self.files().len() >= FILES_MAX
     }
 
-    /// Has a file appeared since that the record does not know?
+    /// Returns whether there is a file that the record does not have.
     pub(crate) fn has_new_files(&self, record: &Record) -> bool {
         self.files().iter().any(|path| {
             path != self.wasm
@@ -84,11 +84,11 @@ impl<'a> Scope<'a> {
 
 /// One of a command's `inputs`.
 pub(crate) enum Input {
-    /// A file, or a folder with all that is below it.
+    /// A file, or a folder with everything below it.
     Path(PathBuf),
     /// Files below a folder.
     Pattern {
-        /// The folder: all that stands before the first part with a wildcard.
+        /// The folder: the parts before the first one with a wildcard.
         base: PathBuf,
         /// The parts from there on.
         rest: Vec<String>,
@@ -114,7 +114,7 @@ fn is_wild(part: &Component<'_>) -> bool {
     part.as_os_str().to_string_lossy().contains(['*', '?'])
 }
 
-/// `**` is any number of folders, `*` any text of a name, `?` one character of it.
+/// Matches a path: `**` stands for any number of folders, `*` for any text within a name, `?` for one character.
 fn matches(pattern: &[String], path: &Path) -> bool {
     let names: Vec<String> = path.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     matches_names(pattern, &names)
@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn files_that_are_not_looked_at_are_not_passed_over() {
         let dir = tempfile::tempdir().expect("a folder");
-        let scope = |inputs| Scope { app_dir: dir.path(), wasm: Path::new("a.wasm"), inputs, foreign: BTreeSet::new() };
+        let scope =
+            |inputs| CommandScope { app_dir: dir.path(), wasm: Path::new("a.wasm"), inputs, foreign: BTreeSet::new() };
         for number in 0..FILES_MAX {
             assert!(!scope(None).has_too_many());
             std::fs::write(dir.path().join(format!("{number}.txt")), "").expect("written");

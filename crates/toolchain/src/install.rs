@@ -3,48 +3,60 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::process::run_within;
-use crate::{GuestToolchain, Origin, Progress, Reporter, TARGET, ToolchainError, debian};
+use crate::debian::{self, SystemPackages};
+use crate::error::ToolchainError;
+use crate::guest::GuestToolchain;
+use crate::origin::{Origin, TARGET};
+use crate::process::{Progress, Reporter, run_within};
 
-/// A download that takes longer is given up: where there is no way out, some networks never answer.
-const RUSTUP_TIME: Duration = Duration::from_secs(120);
+/// How long `rustup` may take. Some networks without internet access never refuse a connection.
+const RUSTUP_TIME_MAX: Duration = Duration::from_secs(120);
 
 impl GuestToolchain {
-    /// Finds a toolchain, or installs one: the one that `ISOMER_GUEST_TOOLCHAIN` names, else any. What is done is reported;
-    /// nothing is reported where one is ready.
-    pub fn find_or_install(report: Reporter<'_>) -> Result<Self, ToolchainError> {
+    /// Finds a toolchain, or installs one: the one that `ISOMER_GUEST_TOOLCHAIN` names, else any. Every step of an installation is
+    /// reported; nothing is reported if a toolchain is installed already. Packages of the system are installed only if `system` allows it.
+    ///
+    /// # Errors
+    /// If none can be installed; the error's hints say what to do by hand.
+    pub fn find_or_install(system: SystemPackages, report: Reporter<'_>) -> Result<Self, ToolchainError> {
         match Origin::chosen()? {
-            Some(origin) => Self::find_or_install_from(origin, report),
+            Some(origin) => Self::find_or_install_from(origin, system, report),
             None => match Self::find_any() {
-                Err(ToolchainError::NoGuestTarget) => Self::install(report),
+                Err(ToolchainError::NoGuestTarget) => Self::install(system, report),
                 found => found,
             },
         }
     }
 
     /// Finds the toolchain of this origin, or installs it.
-    pub fn find_or_install_from(origin: Origin, report: Reporter<'_>) -> Result<Self, ToolchainError> {
+    ///
+    /// # Errors
+    /// If it cannot be installed.
+    pub fn find_or_install_from(
+        origin: Origin,
+        system: SystemPackages,
+        report: Reporter<'_>,
+    ) -> Result<Self, ToolchainError> {
         match Self::find_from(origin) {
             Err(ToolchainError::NotInstalled { .. }) => {}
             found => return found,
         }
-        report(Progress::Step(&format!("no guest toolchain by {} here: installing it", origin.name())));
+        report(Progress::Step(&format!("installing a guest toolchain from {}", origin.name())));
         match origin {
             Origin::Rustup => add_target(report).and_then(|()| Self::find_from(origin)),
-            Origin::Debian => debian::install(report),
+            Origin::Debian => debian::install(system, report),
         }
     }
 
-    /// Installs one: `rustup target add`, else from Debian's packages (which needs root or sudo where the linker is not
-    /// installed yet). Harmless to repeat; an interrupted installation is begun anew.
-    pub(crate) fn install(report: Reporter<'_>) -> Result<Self, ToolchainError> {
-        report(Progress::Step(&format!("no Rust toolchain for {TARGET} here: installing one")));
+    /// Installs one: `rustup target add`, else from Debian's packages. May be repeated: an interrupted installation starts again.
+    fn install(system: SystemPackages, report: Reporter<'_>) -> Result<Self, ToolchainError> {
+        report(Progress::Step(&format!("installing a Rust toolchain for {TARGET}")));
         let rustup = match add_target(report) {
             Ok(()) => return Self::find_any(),
             Err(error) => error,
         };
         report(Progress::Step(&format!("{rustup}; trying Debian's packages")));
-        debian::install(report).map_err(|debian| {
+        debian::install(system, report).map_err(|debian| {
             let mut hints = vec![format!("rustup target add {TARGET}")];
             hints.extend(debian.hints());
             hints.dedup();
@@ -54,10 +66,10 @@ impl GuestToolchain {
 }
 
 fn add_target(report: Reporter<'_>) -> Result<(), ToolchainError> {
-    // Rustup's own retries and the error's trace of a developer's machine say nothing to the user.
     let mut command = Command::new("rustup");
+    // Without rustup's own backtrace, which does not help users.
     command.args(["target", "add", TARGET]).env("RUST_BACKTRACE", "0");
-    run_within(&mut command, Some(RUSTUP_TIME), report)?;
+    run_within(&mut command, Some(RUSTUP_TIME_MAX), report)?;
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).stderr(Stdio::null()).output();
     match installed {
         Ok(output) if String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim() == TARGET) => Ok(()),
@@ -65,7 +77,7 @@ fn add_target(report: Reporter<'_>) -> Result<(), ToolchainError> {
     }
 }
 
-/// An error and its causes on one line.
+/// The error and its causes on one line.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,32 +1,52 @@
-//! The guest toolchain, and building an app's components with it.
+//! The guest toolchain, and building an app's components.
 //!
-//! Owns: finding or installing a Rust compiler for [`TARGET`] ([`GuestToolchain`]), and turning each component's source of
-//! a manifest into a file of bytes ([`build_app`]) without doing again what has not changed. Used by the command line and by
-//! the project's own tasks. It knows nothing of what the bytes mean: no component is parsed here.
+//! Owns: finding and installing a Rust compiler for [`TARGET`] ([`GuestToolchain`]), and turning each component's source in a
+//! manifest into a file of bytes ([`build_app`]) without repeating what has not changed. Used by the command line and by the
+//! project's own tasks. The crate does not look into the bytes: no component is parsed here.
 //!
-//! Invariant: whatever is installed or built here is put in its place by one rename, so an interruption leaves either the
-//! old state or the new one.
+//! | file | what it owns |
+//! | --- | --- |
+//! | `build` | building an app: the list of builders, and which files to watch |
+//! | `builder` | the trait `Builder`, with one implementation for each kind of source |
+//! | `cargo_builder`, `command_builder`, `file_builder` | the builders |
+//! | `cargo` | running Cargo, and reading what it has made and from what |
+//! | `inputs`, `record`, `variables`, `profile` | what a component was built from, so that it is built again only if that has changed |
+//! | `watch` | the folders that a development server watches |
+//! | `guest`, `origin` | finding the guest toolchain |
+//! | `install`, `debian`, `apt` | installing it |
+//! | `process`, `files`, `error` | running programs, writing files, errors with hints |
+//!
+//! Invariants:
+//! - What is installed or built here is put in its place by one rename, so an interruption leaves either the old state or the new one.
+//! - Building installs nothing. Installing runs nothing as root unless its caller allows it ([`SystemPackages`]).
 #![forbid(unsafe_code)]
 
 mod apt;
 mod build;
-mod cargo_source;
-mod command_source;
+mod builder;
+mod cargo;
+mod cargo_builder;
+mod command_builder;
 mod debian;
 mod error;
+mod file_builder;
 mod files;
 mod guest;
 mod inputs;
 mod install;
+mod origin;
 mod process;
 mod profile;
 mod record;
 mod variables;
 mod watch;
 
-pub use build::{Built, build_app, build_app_as, clean, missing_sources};
+pub use build::{build_app, build_app_as, clean, missing_sources, watch_paths};
+pub use builder::Built;
+pub use debian::SystemPackages;
 pub use error::{BuildError, PathError, ToolchainError};
-pub use guest::{GuestToolchain, Origin, TARGET};
+pub use guest::GuestToolchain;
+pub use origin::{Origin, TARGET};
 pub use process::{Progress, Reporter, run};
 pub use profile::Profile;
-pub use watch::{Lookout, WatchSet, watch_paths};
+pub use watch::{WatchFolders, WatchSet};

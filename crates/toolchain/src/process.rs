@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use crate::ToolchainError;
+use crate::error::ToolchainError;
 
 /// What goes on while something is installed or built, for the caller to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,11 @@ use isomer_manifest::{ComponentName, Source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::error::PathError;
 use crate::files::{at, make_dir, replace};
+use crate::origin::Origin;
+use crate::profile::Profile;
 use crate::variables::Variables;
-use crate::{Origin, PathError, Profile};
 
 /// Where an app's components and records lie, in its folder.
 pub(crate) const BUILD_DIR: &str = ".isomer/build";

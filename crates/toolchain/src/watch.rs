@@ -1,7 +1,7 @@
 //! Which files a development server watches.
 //!
 //! What is *wanted* ([`WatchSet`]) are paths as the manifest and Cargo write them: they may not be there yet, may be removed and made
-//! anew, and may lead over symbolic links. What can be *watched* are folders that exist. A [`Lookout`] translates: for every wanted path
+//! anew, and may lead over symbolic links. What can be *watched* are folders that exist. A [`WatchFolders`] translates: for every wanted path
 //! it names each folder in which a lookup of that path takes a step that can change, which is where a missing part would appear, where
 //! a link lies and where it leads. It is true until one of these steps changes, and then it is made anew.
 
@@ -9,12 +9,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-
-use isomer_manifest::{App, MANIFEST_FILE, Source};
-
-use crate::Profile;
-use crate::inputs::Input;
-use crate::record::{BUILD_DIR, Record, cargo_dir};
 
 /// Folders of tools: nothing in them is a source.
 const IGNORED_DIRS: [&str; 4] = [".isomer", ".git", "node_modules", "__pycache__"];
@@ -39,64 +33,35 @@ const DEPTH_MIN: usize = 2;
 pub struct WatchSet {
     trees: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
-    made: BTreeSet<PathBuf>,
+    products: BTreeSet<PathBuf>,
 }
 
 /// The folders to watch for a [`WatchSet`], as long as nothing has changed in them, and which changes count.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Lookout {
+pub struct WatchFolders {
     /// Folders to watch, each without what is below it. All exist, and none of the paths has a link in it.
     pub dirs: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
     /// Folders and links on the way to what is wanted.
     steps: BTreeSet<PathBuf>,
     trees: BTreeSet<PathBuf>,
-    made: BTreeSet<PathBuf>,
-}
-
-/// The watch set of an app: its manifest, its packages, the files outside of them that went into the last build, what a command reads (or the
-/// whole folder where that is not known), its migrations, and whether the folders are there that it is granted.
-pub fn watch_paths(app: &App, app_dir: &Path, profile: Profile) -> WatchSet {
-    let mut set = WatchSet { files: BTreeSet::from([app_dir.join(MANIFEST_FILE)]), ..WatchSet::default() };
-    let build_dir = app_dir.join(BUILD_DIR);
-    for (name, component) in &app.components {
-        match &component.source.value {
-            Source::Wasm(wasm) => drop(set.files.insert(app_dir.join(wasm))),
-            Source::Cargo(dir) => {
-                set.trees.insert(app_dir.join(dir));
-                let record = Record::load(&cargo_dir(&build_dir, profile), name);
-                let inputs = record.into_iter().flat_map(|record| record.inputs);
-                // Configuration that might appear anywhere above the app is not waited for.
-                let is_near = |path: &Path| path.starts_with(app_dir) || path.parent().is_some_and(Path::is_dir);
-                let inputs = inputs.filter(|(path, stamp)| stamp.is_some() || is_near(path));
-                set.files.extend(inputs.map(|(path, _)| path));
-            }
-            Source::Command { wasm, inputs, .. } => {
-                match inputs {
-                    None => drop(set.trees.insert(app_dir.to_owned())),
-                    Some(inputs) => set.trees.extend(inputs.iter().map(|input| match Input::new(app_dir, input) {
-                        Input::Path(path) => path,
-                        Input::Pattern { base, .. } => base,
-                    })),
-                }
-                set.made.insert(app_dir.join(wasm));
-                set.made.extend(Record::load(&build_dir, name).into_iter().flat_map(|record| record.made));
-            }
-        }
-    }
-    for store in app.sql.values() {
-        set.trees.extend(store.migrations.as_ref().map(|dir| app_dir.join(dir)));
-    }
-    // As files: what lies in them is the component's business, but without them it does not start.
-    let granted = app.components.values().flat_map(|component| &component.grants.dirs);
-    set.files.extend(granted.map(|grant| app_dir.join(&grant.value.host)));
-    set
+    products: BTreeSet<PathBuf>,
 }
 
 impl WatchSet {
-    /// Watches this file, too.
+    /// Adds a file.
     pub fn add(&mut self, file: PathBuf) {
         self.files.insert(file);
+    }
+
+    /// Adds everything below a folder.
+    pub(crate) fn add_tree(&mut self, folder: PathBuf) {
+        self.trees.insert(folder);
+    }
+
+    /// Adds a file that builds make: its changes do not count.
+    pub(crate) fn add_product(&mut self, file: PathBuf) {
+        self.products.insert(file);
     }
 
     /// Watches the sources of all Cargo packages below `dir`, too. For a build that failed: which of them it has read is not known.
@@ -110,27 +75,27 @@ impl WatchSet {
     }
 
     /// Where to look now. Reads folders and links.
-    pub fn lookout(&self) -> Lookout {
-        let mut lookout = Lookout::default();
+    pub fn folders(&self) -> WatchFolders {
+        let mut folders = WatchFolders::default();
         for file in &self.files {
-            if let Some(found) = lookout.trace(file) {
-                lookout.files.insert(found);
+            if let Some(found) = folders.trace(file) {
+                folders.files.insert(found);
             }
         }
         for tree in &self.trees {
-            match lookout.trace(tree) {
-                Some(found) if found.is_dir() => lookout.tree(&found),
-                Some(found) => drop(lookout.files.insert(found)),
+            match folders.trace(tree) {
+                Some(found) if found.is_dir() => folders.tree(&found),
+                Some(found) => drop(folders.files.insert(found)),
                 None => {}
             }
         }
-        let made = self.made.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
-        lookout.made = made.collect();
-        lookout
+        let products = self.products.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
+        folders.products = products.collect();
+        folders
     }
 }
 
-impl Lookout {
+impl WatchFolders {
     /// Does a change of `path` call for a build? `appeared` says that something of this name was made, removed or renamed.
     pub fn counts(&self, path: &Path, appeared: bool) -> bool {
         if self.files.contains(path) || (appeared && self.steps.contains(path)) {
@@ -140,7 +105,7 @@ impl Lookout {
         let is_in = |root: &PathBuf| {
             path.starts_with(root) && !path.ancestors().take_while(|dir| dir != root).any(is_tools_dir)
         };
-        !is_passing(path) && !self.made.contains(path) && self.trees.iter().any(is_in)
+        !is_passing(path) && !self.products.contains(path) && self.trees.iter().any(is_in)
     }
 
     /// Follows `path` through all folders and links, each of which is watched from then on. Returns where it ends; `None` where it does
@@ -256,26 +221,26 @@ mod tests {
         (dir, path)
     }
 
-    fn watching(file: &Path) -> Lookout {
+    fn watching(file: &Path) -> WatchFolders {
         let mut set = WatchSet::default();
         set.add(file.to_owned());
-        set.lookout()
+        set.folders()
     }
 
     #[test]
     fn what_is_missing_is_waited_for_where_it_would_appear() {
         let (_kept, dir) = folder();
         let wanted = dir.join("dist/deep/k.wasm");
-        let lookout = watching(&wanted);
-        assert!(lookout.dirs.contains(&dir) && lookout.counts(&dir.join("dist"), true));
-        assert!(!lookout.counts(&dir.join("other"), true));
+        let folders = watching(&wanted);
+        assert!(folders.dirs.contains(&dir) && folders.counts(&dir.join("dist"), true));
+        assert!(!folders.counts(&dir.join("other"), true));
         fs::create_dir(dir.join("dist")).expect("made");
-        let lookout = watching(&wanted);
-        assert!(lookout.dirs.contains(&dir.join("dist")) && lookout.counts(&dir.join("dist/deep"), true));
+        let folders = watching(&wanted);
+        assert!(folders.dirs.contains(&dir.join("dist")) && folders.counts(&dir.join("dist/deep"), true));
         // Whatever is renamed or removed above it takes it along.
-        assert!(lookout.dirs.contains(&dir) && lookout.counts(&dir.join("dist"), true));
+        assert!(folders.dirs.contains(&dir) && folders.counts(&dir.join("dist"), true));
         assert!(
-            !lookout.counts(&dir.join("dist"), false),
+            !folders.counts(&dir.join("dist"), false),
             "that something in it was written is not told of the folder"
         );
     }
@@ -290,11 +255,11 @@ mod tests {
         // A link to a file by way of a link to a folder.
         symlink("../built/current/k.wasm", dir.join("app/k.wasm")).expect("linked");
         symlink("1", dir.join("built/current")).expect("linked");
-        let lookout = watching(&dir.join("app/k.wasm"));
-        assert!(lookout.counts(&dir.join("built/1/k.wasm"), false), "{lookout:?}");
+        let folders = watching(&dir.join("app/k.wasm"));
+        assert!(folders.counts(&dir.join("built/1/k.wasm"), false), "{folders:?}");
         for step in ["app/k.wasm", "built/current"] {
-            assert!(lookout.counts(&dir.join(step), true), "{step}: {lookout:?}");
-            assert!(lookout.dirs.contains(dir.join(step).parent().expect("a folder")), "{step}");
+            assert!(folders.counts(&dir.join(step), true), "{step}: {folders:?}");
+            assert!(folders.dirs.contains(dir.join(step).parent().expect("a folder")), "{step}");
         }
         symlink("loop", dir.join("loop")).expect("linked");
         assert!(watching(&dir.join("loop/x")).dirs.contains(&dir), "a loop is a link that leads nowhere");
@@ -310,12 +275,12 @@ mod tests {
         fs::write(dir.join("else/shared"), "").expect("written");
         symlink(dir.join("else/shared"), dir.join("app/src/shared")).expect("linked");
         let set = WatchSet { trees: BTreeSet::from([dir.join("app")]), ..WatchSet::default() };
-        let lookout = set.lookout();
-        assert!(lookout.counts(&dir.join("app/src/deep/new"), true) && lookout.counts(&dir.join("else/shared"), false));
-        assert!(lookout.dirs.contains(&dir.join("app/src/deep")));
+        let folders = set.folders();
+        assert!(folders.counts(&dir.join("app/src/deep/new"), true) && folders.counts(&dir.join("else/shared"), false));
+        assert!(folders.dirs.contains(&dir.join("app/src/deep")));
         for tools in ["app/target/x", "app/.git"] {
-            assert!(!lookout.dirs.contains(&dir.join(tools)) && !lookout.counts(&dir.join(tools).join("f"), true));
+            assert!(!folders.dirs.contains(&dir.join(tools)) && !folders.counts(&dir.join(tools).join("f"), true));
         }
-        assert!(!lookout.counts(&dir.join("app/src/.#main.rs"), true));
+        assert!(!folders.counts(&dir.join("app/src/.#main.rs"), true));
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use isomer_manifest::{App, SourceFile};
-use isomer_toolchain::{BuildError, Built, Lookout, Profile, Progress, build_app, build_app_as, clean, watch_paths};
+use isomer_toolchain::{
+    BuildError, Built, Profile, Progress, WatchFolders, build_app, build_app_as, clean, watch_paths,
+};
 
 /// An app in a temporary folder.
 struct Fixture {
@@ -66,8 +68,8 @@ impl Fixture {
     }
 
     /// Where a development server looks.
-    fn watched(&self) -> Lookout {
-        watch_paths(&self.app(), &self.path(), Profile::Release).lookout()
+    fn watched(&self) -> WatchFolders {
+        watch_paths(&self.app(), &self.path(), Profile::Release).folders()
     }
 
     /// How often a command of these has run that writes a line for each run.
@@ -476,7 +478,7 @@ fn an_error_names_the_one_package_that_did_not_build() {
     assert!(!app.watched().counts(&shared, false), "there is no record that names it");
     let mut wanted = watch_paths(&app.app(), &app.path(), Profile::Release);
     wanted.add_packages(&app.path());
-    assert!(wanted.lookout().counts(&shared, false) && !wanted.lookout().counts(&app.path().join("README.md"), true));
+    assert!(wanted.folders().counts(&shared, false) && !wanted.folders().counts(&app.path().join("README.md"), true));
     app.edit("shared/src/lib.rs", "neither is this\n");
     let error = app.build().0.expect_err("what they depend on does not compile");
     assert_eq!(

@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use isomer_toolchain::{GuestToolchain, Origin, ToolchainError};
+use isomer_toolchain::{GuestToolchain, Origin, SystemPackages, ToolchainError};
 
 use super::build::{Built, TestProgram};
 use super::programs::{self, Settings};
@@ -64,8 +64,8 @@ fn find(origin: Origin, steps: &mut Steps) -> Result<GuestToolchain, String> {
         }
         found => return found.map_err(|error| error.to_string()),
     }
-    match GuestToolchain::find_or_install_from(origin, &mut setup::show_progress) {
-        Err(error) if error.is_for_want_of_means() => Err(format!("cannot be installed here: {error}")),
+    match GuestToolchain::find_or_install_from(origin, SystemPackages::Install, &mut setup::show_progress) {
+        Err(error) if error.is_unsupported_machine() => Err(format!("cannot be installed here: {error}")),
         result => steps
             .run(&format!("guest toolchain by {name}"), || result.context("it cannot be installed"))
             .ok_or_else(|| "its installation failed".to_owned()),

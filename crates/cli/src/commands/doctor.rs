@@ -1,20 +1,20 @@
-//! `isomer doctor`: is everything there that building and running an app needs?
+//! `isomer doctor`: checks for everything that building and running an app needs.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use isomer_console::{CommandError, Console, FAILED, print};
+use isomer_project::AppDir;
 use serde_json::json;
 
 use crate::address_flags;
-use crate::doctor::{Finding, State, disk, port, system, toolchain};
-use isomer_console::{CommandError, Console, print};
-use isomer_project::AppDir;
+use crate::doctor::{CheckState, Finding, disk, port, system, toolchain};
 
 /// Check what building and running needs: toolchain, port, data directory, limits of the system.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP. Without an app there, what every app
-    /// needs is checked.
+    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP. Without an app, only what
+    /// every app needs is checked.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// The address that `run` will listen on.
@@ -23,12 +23,19 @@ pub(crate) struct Arguments {
     /// Where data is kept [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Install the toolchain that builds components if it is missing. Runs nothing as root: for packages of the system, the command that
+    /// installs them is printed.
+    #[arg(long)]
+    fix: bool,
     /// Print the findings as JSON on standard output.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+    if arguments.fix {
+        toolchain::install_guests(console)?;
+    }
     let app = AppDir::open(&arguments.path).ok();
     let here = if arguments.path.is_dir() { arguments.path.clone() } else { PathBuf::from(".") };
     let dir = app.as_ref().map_or(here, |app| app.dir.clone());
@@ -43,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         system::compilers(),
     ]);
     findings.push(system::sockets());
-    let failed = findings.iter().any(|finding| finding.state == State::Fail);
+    let failed = findings.iter().any(|finding| finding.state == CheckState::Fail);
     if arguments.json {
         let checks = findings.iter().map(Finding::to_json).collect::<serde_json::Value>();
         print(&format!("{:#}\n", json!({ "ok": !failed, "checks": checks })))?;
@@ -51,5 +58,5 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         let widest = findings.iter().map(|finding| finding.about.len()).max().unwrap_or(0);
         print(&findings.iter().map(|finding| finding.line(widest, console.stdout_colour())).collect::<String>())?;
     }
-    if failed { Err(CommandError::ExitCode(1)) } else { Ok(()) }
+    if failed { Err(CommandError::ExitCode(FAILED)) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! The data directory and the disk that it is on.
+//! Checks of the data directory and the disk that it is on.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -10,13 +10,13 @@ use super::Finding;
 const DATA: &str = "data";
 const SPACE: &str = "disk";
 
-/// With less than this, stores will soon refuse to write.
+/// With less free space than this, stores will soon refuse to write.
 const SPACE_BYTES_WARN: u64 = 1 << 30;
 
-/// With less than this, a build or the first write fails.
+/// With less free space than this, a build or the first write fails.
 const SPACE_BYTES_FAIL: u64 = 64 << 20;
 
-/// Is the data directory there, whose is it, and can it be written?
+/// Checks that the data directory can be written, and that no other process uses it.
 pub(crate) fn data_directory(dir: &Path) -> Vec<Finding> {
     let shown = dir.display();
     let elsewhere = "name another folder: --data DIR";
@@ -43,11 +43,11 @@ pub(crate) fn data_directory(dir: &Path) -> Vec<Finding> {
     findings
 }
 
-/// How much is free on the data directory's disk?
+/// Checks the free space on the data directory's disk.
 pub(crate) fn space(dir: &Path) -> Finding {
     let hint = "free some space, or name a folder on another disk: --data DIR";
     match fs4::available_space(existing(dir)) {
-        Err(error) => Finding::warn(SPACE, format!("the free space cannot be told: {error}"), hint),
+        Err(error) => Finding::warn(SPACE, format!("the free space cannot be determined: {error}"), hint),
         Ok(free) => {
             let found = format!("{} free", size(free));
             match free {
@@ -59,18 +59,18 @@ pub(crate) fn space(dir: &Path) -> Finding {
     }
 }
 
-/// The nearest folder that exists.
+/// Returns the nearest folder above that exists.
 fn existing(dir: &Path) -> std::path::PathBuf {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     absolute.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Can a file be made in `dir`? The file has no name, so nothing is left of it.
+/// Checks that a file can be made in `dir`. The file has no name, so nothing is left behind.
 fn writable(dir: &Path) -> std::io::Result<()> {
     tempfile::tempfile_in(dir).map(drop)
 }
 
-/// The process that has the data directory open. It keeps the lock file locked, with its id in it.
+/// Returns the process that has the data directory open: it holds a lock on the lock file, which contains its id.
 fn holder(dir: &Path) -> Option<String> {
     let path = dir.join("LOCK");
     let lock = File::open(&path).ok()?;
@@ -84,32 +84,35 @@ fn holder(dir: &Path) -> Option<String> {
 mod tests {
     use isomer_capabilities::DataDir;
 
-    use super::super::State;
+    use super::super::CheckState;
     use super::*;
 
-    fn states(dir: &Path) -> Vec<(State, String)> {
+    fn states(dir: &Path) -> Vec<(CheckState, String)> {
         data_directory(dir).into_iter().map(|finding| (finding.state, finding.found)).collect()
     }
 
     #[test]
-    fn a_directory_is_missing_free_or_in_use() {
+    fn a_data_directory_is_missing_free_or_in_use() {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("a/b");
         let missing = states(&dir);
-        assert!(missing.len() == 1 && missing[0].0 == State::Ok && missing[0].1.contains("first run"), "{missing:?}");
+        assert!(
+            missing.len() == 1 && missing[0].0 == CheckState::Ok && missing[0].1.contains("first run"),
+            "{missing:?}"
+        );
         assert!(!home.path().join("a").exists(), "a check changes nothing");
         let open = DataDir::open(&dir).unwrap();
         let used = states(&dir);
         let process = format!("process {}", std::process::id());
-        assert!(used.len() == 2 && used[1].0 == State::Warn && used[1].1.ends_with(&process), "{used:?}");
+        assert!(used.len() == 2 && used[1].0 == CheckState::Warn && used[1].1.ends_with(&process), "{used:?}");
         drop(open);
         assert_eq!(states(&dir).len(), 1);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 5, "LOCK, MEMBERS, kv, sql, cache");
     }
 
     #[test]
-    fn a_place_that_cannot_be_written_fails() {
+    fn an_unwritable_data_directory_fails() {
         let found = states(Path::new("/proc/isomer-data"));
-        assert_eq!(found[0].0, State::Fail, "{found:?}");
+        assert_eq!(found[0].0, CheckState::Fail, "{found:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The checks of `isomer doctor`, each a [`Finding`]: what was looked at, what was found, and what to do about it. They change
+//! The checks of `isomer doctor`. Each returns a [`Finding`]: what was checked, what was found, and what to do about it. They change
 //! nothing.
 
 pub(crate) mod disk;
@@ -9,21 +9,22 @@ pub(crate) mod toolchain;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-/// How good it is.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// As it should be.
+pub(crate) enum CheckState {
+    /// Everything is in order.
     Ok,
-    /// Something will not work, or only up to a point.
+    /// Something will not work, or only with restrictions.
     Warn,
     /// Apps cannot be built or run.
     Fail,
 }
 
-/// What one check found.
+/// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
-    pub(crate) state: State,
+    pub(crate) state: CheckState,
+    /// What was checked.
     pub(crate) about: &'static str,
     pub(crate) found: String,
     pub(crate) hint: Option<String>,
@@ -31,37 +32,37 @@ pub(crate) struct Finding {
 
 impl Finding {
     pub(crate) fn ok(about: &'static str, found: impl Into<String>) -> Self {
-        Self { state: State::Ok, about, found: found.into(), hint: None }
+        Self { state: CheckState::Ok, about, found: found.into(), hint: None }
     }
 
     pub(crate) fn warn(about: &'static str, found: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { state: State::Warn, about, found: found.into(), hint: Some(hint.into()) }
+        Self { state: CheckState::Warn, about, found: found.into(), hint: Some(hint.into()) }
     }
 
     pub(crate) fn fail(about: &'static str, found: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { state: State::Fail, about, found: found.into(), hint: Some(hint.into()) }
+        Self { state: CheckState::Fail, about, found: found.into(), hint: Some(hint.into()) }
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let state = self.state.word();
+        let state = self.state.name();
         let Self { about, found, hint, .. } = self;
         json!({ "state": state, "about": about, "found": found, "hint": hint })
     }
 
-    /// The finding for people, with the names of all padded to `widest`.
+    /// The finding for people, with its name padded to `widest` characters.
     pub(crate) fn line(&self, widest: usize, colour: bool) -> String {
-        let word = self.state.word();
-        let word = match (colour, self.state.style()) {
-            (true, style) => format!("{style}{word:<4}{style:#}"),
-            (false, _) => format!("{word:<4}"),
+        let name = self.state.name();
+        let name = match (colour, self.state.style()) {
+            (true, style) => format!("{style}{name:<4}{style:#}"),
+            (false, _) => format!("{name:<4}"),
         };
         let hint = self.hint.as_ref().map(|hint| format!("      {:widest$}  hint: {hint}\n", "")).unwrap_or_default();
-        format!("{word}  {:<widest$}  {}\n{hint}", self.about, self.found)
+        format!("{name}  {:<widest$}  {}\n{hint}", self.about, self.found)
     }
 }
 
-impl State {
-    fn word(self) -> &'static str {
+impl CheckState {
+    fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warn => "warn",
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_aligned_and_the_way_out_stands_below() {
+    fn lines_are_aligned_and_the_hint_is_below() {
         let found = Finding::warn("port", "`127.0.0.1:1` is taken", "isomer run --listen 127.0.0.1:0");
         assert_eq!(
             found.line(6, false),

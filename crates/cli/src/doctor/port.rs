@@ -1,4 +1,4 @@
-//! Is the port free, and if not, who has it?
+//! Checks that the port is free, and finds the process that uses it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,21 +11,21 @@ const ABOUT: &str = "port";
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
-/// Can `address` be listened on?
+/// Checks that `address` can be listened on.
 pub(crate) fn free(address: SocketAddr) -> Finding {
     let hint = format!("listen elsewhere: --listen {}", SocketAddr::new(address.ip(), 0));
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok(ABOUT, format!("{address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            let who = owner(address.port()).unwrap_or_else(|| "another process".to_owned());
-            Finding::warn(ABOUT, format!("{address} is used by {who}"), hint)
+            let process = process_on(address.port()).unwrap_or_else(|| "another process".to_owned());
+            Finding::warn(ABOUT, format!("{address} is used by {process}"), hint)
         }
         Err(error) => Finding::warn(ABOUT, format!("{address} cannot be listened on: {error}"), hint),
     }
 }
 
-/// Who listens on `port`: `nginx (process 123)`. Other users' processes cannot be looked into.
-fn owner(port: u16) -> Option<String> {
+/// Returns the process that listens on `port`: `nginx (process 123)`. Processes of other users are not visible.
+fn process_on(port: u16) -> Option<String> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     let inode = tables.iter().find_map(|table| listening_inode(table, port))?;
     let socket = format!("socket:[{inode}]");
@@ -39,7 +39,7 @@ fn owner(port: u16) -> Option<String> {
     Some(format!("{} (process {})", name.trim(), process.file_name().to_string_lossy()))
 }
 
-/// The inode of the socket that listens on `port`, in a table as the kernel prints it.
+/// Returns the inode of the socket that listens on `port` from a table of the kernel.
 fn listening_inode(table: &str, port: u16) -> Option<&str> {
     let port = format!(":{port:04X}");
     table.lines().skip(1).find_map(|line| {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_is_told_with_its_owner() {
+    fn a_used_port_is_reported_with_its_process() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let found = free(address);
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn only_listening_sockets_of_that_port_count() {
+    fn only_listening_sockets_of_the_port_count() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             \x20  0: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 11 1\n\
             \x20  1: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 22 1\n";

@@ -1,4 +1,4 @@
-//! Limits of the system that many instances or connections run into.
+//! Checks of the system's limits that many instances or connections reach.
 
 use std::fs;
 
@@ -17,16 +17,16 @@ const SOCKETS: &str = "sockets";
 const NODE: &str = "node";
 const COMPILERS: &str = "compilers";
 
-/// Apps that a node is built to keep loaded at once. It works with fewer: the others come from disk when they are asked.
+/// The number of apps that a node should be able to keep loaded. It works with fewer: the others are loaded from disk by their next request.
 const APPS_WANTED: u64 = 5_000;
 
-/// Linux' default. Every instance takes some mappings, so less than this is few instances.
+/// Linux' default. Every instance needs some mappings, so a lower limit means few instances.
 const MAP_COUNT_MIN: u64 = 65_530;
 
-/// A connection takes one; the front door accepts ten thousand.
+/// A connection needs one descriptor; the front door accepts ten thousand connections.
 const OPEN_FILES_MIN: u64 = 10_240;
 
-/// `vm.max_map_count`.
+/// Checks `vm.max_map_count`.
 pub(crate) fn map_count() -> Finding {
     let text = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     judge_map_count(text.trim().parse().ok())
@@ -37,14 +37,14 @@ fn judge_map_count(count: Option<u64>) -> Finding {
         Some(count) if count >= MAP_COUNT_MIN => Finding::ok(MAPS, format!("vm.max_map_count is {count}")),
         Some(count) => Finding::warn(
             MAPS,
-            format!("vm.max_map_count is {count}: few instances can run at once"),
+            format!("vm.max_map_count is {count}: only few instances can run at once"),
             format!("sudo sysctl vm.max_map_count={}", MAP_COUNT_MIN * 4),
         ),
         None => Finding::ok(MAPS, "this system has no limit that can be read"),
     }
 }
 
-/// How many apps and instances a node on this machine has room for.
+/// Checks how many apps and instances a node on this machine has room for.
 pub(crate) fn node() -> Finding {
     // A node raises its soft limit to the hard one.
     judge_node(&Machine { descriptors: getrlimit(Resource::Nofile).maximum, ..Machine::read() })
@@ -60,7 +60,7 @@ fn judge_node(machine: &Machine) -> Finding {
         Bound::AddressSpace => "address space",
     };
     let found = format!(
-        "`isomer node` can keep {loaded_apps} apps loaded, with {instances} live instances; what there is least of: {least}"
+        "`isomer node` can keep {loaded_apps} apps loaded, with {instances} live instances; the scarcest resource is {least}"
     );
     if loaded_apps >= APPS_WANTED && instances == u64::from(sizes.instances()) {
         Finding::ok(NODE, found)
@@ -69,7 +69,7 @@ fn judge_node(machine: &Machine) -> Finding {
     }
 }
 
-/// Is there a folder for the sockets by which the processes of a shape find each other?
+/// Checks that there is a folder for the sockets of a shape's processes.
 pub(crate) fn sockets() -> Finding {
     judge_sockets(socket_folders().next().map(|folder| folder.display().to_string()))
 }
@@ -85,7 +85,7 @@ fn judge_sockets(folder: Option<String>) -> Finding {
     }
 }
 
-/// How well this system lets a node's compilers be confined: by one that is started for it, and does nothing.
+/// Checks how well a node's compilers can be confined on this system, by starting one that does nothing.
 pub(crate) fn compilers() -> Finding {
     let compilers = Compilers::new(CompilerOptions::new(ChildLimits::default()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -98,22 +98,22 @@ pub(crate) fn compilers() -> Finding {
 fn judge_compilers(found: Result<Confinement, String>) -> Finding {
     match found {
         Ok(confinement) if confinement.is_sufficient() => {
-            Finding::ok(COMPILERS, format!("a node's are confined by {confinement}"))
+            Finding::ok(COMPILERS, format!("a node's compilers are confined by {confinement}"))
         }
         Ok(confinement) => Finding::warn(
             COMPILERS,
-            format!("a node's are not confined as they should be: {confinement}"),
+            format!("a node's compilers are not confined enough: {confinement}"),
             "run nodes on Linux 5.13 or later, with `landlock` among the `lsm=` of its command line",
         ),
         Err(error) => Finding::warn(
             COMPILERS,
             format!("a node could not compile anything: {error}"),
-            "it starts this program again: look whether the system forbids that",
+            "a node starts this program again: check whether the system forbids that",
         ),
     }
 }
 
-/// The soft limit of open files.
+/// Checks the soft limit of open files.
 pub(crate) fn open_files() -> Finding {
     judge_open_files(&fs::read_to_string("/proc/self/limits").unwrap_or_default())
 }
@@ -124,7 +124,7 @@ fn judge_open_files(limits: &str) -> Finding {
     match soft.parse::<u64>() {
         Ok(soft) if soft < OPEN_FILES_MIN => Finding::warn(
             FILES,
-            format!("{soft} at once: that many connections, files and stores"),
+            format!("{soft} at once, for connections, files and stores"),
             "before `isomer run`: ulimit -n 65536",
         ),
         Ok(soft) => Finding::ok(FILES, format!("{soft} at once")),
@@ -136,33 +136,33 @@ fn judge_open_files(limits: &str) -> Finding {
 mod tests {
     use isomer_node::deploy::sandbox::Layer;
 
-    use super::super::State;
+    use super::super::CheckState;
     use super::*;
 
     #[test]
-    fn low_limits_are_told() {
+    fn low_limits_are_reported() {
         let few = Machine { descriptors: Some(1024), ..Machine::default() };
         let found = judge_node(&few);
-        assert_eq!(found.state, State::Warn);
+        assert_eq!(found.state, CheckState::Warn);
         assert!(found.hint.is_some_and(|hint| hint.contains("ulimit -n")), "{}", found.found);
-        assert_eq!(judge_node(&Machine::default()).state, State::Ok);
+        assert_eq!(judge_node(&Machine::default()).state, CheckState::Ok);
         let mut confinement = Confinement::default();
         for layer in [Layer::Landlock, Layer::Seccomp] {
-            assert_eq!(judge_compilers(Ok(confinement.clone())).state, State::Warn, "{confinement}");
+            assert_eq!(judge_compilers(Ok(confinement.clone())).state, CheckState::Warn, "{confinement}");
             confinement.held.insert(layer, "as it should be".to_owned());
         }
-        assert_eq!(judge_compilers(Ok(confinement)).state, State::Ok);
-        assert_eq!(judge_compilers(Err("no".to_owned())).state, State::Warn);
-        assert_eq!(judge_sockets(None).state, State::Warn);
-        assert_eq!(judge_sockets(Some("/tmp".to_owned())).state, State::Ok);
-        assert_eq!(judge_map_count(Some(65_530)).state, State::Ok);
-        assert_eq!(judge_map_count(Some(1_000)).state, State::Warn);
-        assert_eq!(judge_map_count(None).state, State::Ok);
+        assert_eq!(judge_compilers(Ok(confinement)).state, CheckState::Ok);
+        assert_eq!(judge_compilers(Err("no".to_owned())).state, CheckState::Warn);
+        assert_eq!(judge_sockets(None).state, CheckState::Warn);
+        assert_eq!(judge_sockets(Some("/tmp".to_owned())).state, CheckState::Ok);
+        assert_eq!(judge_map_count(Some(65_530)).state, CheckState::Ok);
+        assert_eq!(judge_map_count(Some(1_000)).state, CheckState::Warn);
+        assert_eq!(judge_map_count(None).state, CheckState::Ok);
         let limits = |soft: &str| {
             format!("Limit      Soft Limit  Hard Limit  Units\nMax open files   {soft}   1048576   files\n")
         };
-        assert_eq!(judge_open_files(&limits("1024")).state, State::Warn);
-        assert_eq!(judge_open_files(&limits("1048576")).state, State::Ok);
-        assert_eq!(judge_open_files(&limits("unlimited")).state, State::Ok);
+        assert_eq!(judge_open_files(&limits("1024")).state, CheckState::Warn);
+        assert_eq!(judge_open_files(&limits("1048576")).state, CheckState::Ok);
+        assert_eq!(judge_open_files(&limits("unlimited")).state, CheckState::Ok);
     }
 }

@@ -1,12 +1,13 @@
-//! Can components be built here?
+//! Checks that components can be built.
 
 use std::process::Command;
 
-use isomer_toolchain::{GuestToolchain, TARGET, ToolchainError};
+use isomer_console::{CommandError, Console};
+use isomer_toolchain::{GuestToolchain, Progress, SystemPackages, TARGET, ToolchainError};
 
 use super::Finding;
 
-/// Rust itself.
+/// Checks that Rust is installed.
 pub(crate) fn rust() -> Finding {
     const ABOUT: &str = "rust";
     match Command::new("rustc").arg("--version").output() {
@@ -26,7 +27,7 @@ pub(crate) fn rust() -> Finding {
     }
 }
 
-/// The target that components are built for.
+/// Checks that a toolchain for the target of components is installed.
 pub(crate) fn guests() -> Finding {
     const ABOUT: &str = "components";
     match GuestToolchain::find() {
@@ -35,8 +36,24 @@ pub(crate) fn guests() -> Finding {
             let hint = error.hints().into_iter().next().unwrap_or_else(|| format!("rustup target add {TARGET}"));
             match error {
                 ToolchainError::UnknownOrigin { .. } => Finding::fail(ABOUT, error.to_string(), hint),
-                _ => Finding::warn(ABOUT, format!("{error}; `isomer build` will try to install it"), hint),
+                _ => Finding::warn(ABOUT, error.to_string(), format!("{hint} (`isomer doctor --fix` runs it)")),
             }
+        }
+    }
+}
+
+/// Installs a toolchain for components if there is none. Nothing runs as root: packages of the system that are missing are an error with
+/// the command that installs them.
+pub(crate) fn install_guests(console: &Console) -> Result<(), CommandError> {
+    let mut report = |progress: Progress<'_>| match progress {
+        Progress::Step(step) => console.message(step),
+        Progress::Output(line) => console.message(&format!("    {line}")),
+    };
+    match GuestToolchain::find_or_install(SystemPackages::Require, &mut report) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let hints = error.hints();
+            Err(CommandError::hinted(error, hints))
         }
     }
 }

@@ -1,11 +1,11 @@
-//! `isomer doctor`: every line says how it stands, and failures are the exit code.
+//! `isomer doctor`: the state of each check, and the exit code of failures.
 
 use std::net::TcpListener;
 
 use crate::support::Workspace;
 
 #[test]
-fn all_that_is_checked_is_said() {
+fn every_check_is_reported() {
     let workspace = Workspace::ping_pong("");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -28,7 +28,7 @@ fn all_that_is_checked_is_said() {
 }
 
 #[test]
-fn what_cannot_work_fails() {
+fn an_unusable_data_directory_fails() {
     let workspace = Workspace::new();
     let said = workspace.run(&["doctor", "--data", "/proc/nowhere"]);
     assert!(said.starts_with("exit code: 1\n"), "{said}");

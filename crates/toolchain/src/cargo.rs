@@ -1,4 +1,4 @@
-//! Components made by Cargo: one invocation for all packages of a workspace.
+//! Running Cargo: once for all packages of a workspace. What it has made, and from which files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,30 +8,33 @@ use isomer_manifest::ComponentName;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::error::{BuildError, PathError, ToolchainError};
 use crate::files::at;
-use crate::process::{Captured, capture, command_line};
+use crate::guest::GuestToolchain;
+use crate::origin::TARGET;
+use crate::process::{Captured, Progress, Reporter, capture, command_line};
+use crate::profile::Profile;
 use crate::variables::{self, Variables};
-use crate::{BuildError, GuestToolchain, PathError, Profile, Progress, Reporter, TARGET, ToolchainError};
 
 /// A component and the folder of its package.
-pub(crate) struct Wanted {
+pub(crate) struct CargoPackage {
     pub component: ComponentName,
     pub dir: PathBuf,
-    /// Is it to be built? A component that is up to date is only named to Cargo together with others of its workspace: which
-    /// features dependencies are built with depends on all packages that are selected, and another selection builds them anew.
+    /// Whether it must be built. A component that is up to date is passed to Cargo only together with others of its workspace: the features
+    /// of dependencies depend on all packages that are selected, and another selection would build them again.
     pub stale: bool,
 }
 
-/// What Cargo made of it.
+/// The component that Cargo made from a package.
 pub(crate) struct Artifact {
     pub component: ComponentName,
     /// The component in Cargo's target folder.
     pub wasm: PathBuf,
-    /// All files that went into it.
+    /// All files from which it was made.
     pub inputs: Vec<PathBuf>,
-    /// The variables of the environment that went into it.
+    /// The environment variables that its build has read.
     pub variables: Variables,
-    /// Was it to be built?
+    /// Whether it had to be built.
     pub stale: bool,
 }
 
@@ -49,7 +52,7 @@ struct Package {
     manifest_path: PathBuf,
 }
 
-/// A line of `cargo build --message-format json` that tells of an artifact; other lines lack the fields.
+/// A line of `cargo build --message-format json`. Lines that are not about an artifact lack the fields.
 #[derive(Deserialize)]
 struct Message {
     reason: String,
@@ -59,9 +62,9 @@ struct Message {
     filenames: Vec<PathBuf>,
 }
 
-/// Build those that are stale, workspace by workspace.
+/// Builds the stale packages, workspace by workspace.
 pub(crate) fn build(
-    wanted: Vec<Wanted>,
+    wanted: Vec<CargoPackage>,
     toolchain: &GuestToolchain,
     profile: Profile,
     report: Reporter<'_>,
@@ -79,7 +82,7 @@ pub(crate) fn build(
             }
         }
         if here.is_empty() {
-            let Wanted { component, dir, .. } = elsewhere.swap_remove(first);
+            let CargoPackage { component, dir, .. } = elsewhere.swap_remove(first);
             let output = "the folder's Cargo.toml has no [package]".to_owned();
             return Err(BuildError::NoPackage { component, dir, output });
         }
@@ -89,7 +92,7 @@ pub(crate) fn build(
     Ok(artifacts)
 }
 
-fn metadata(wanted: &Wanted, toolchain: &GuestToolchain) -> Result<Metadata, BuildError> {
+fn metadata(wanted: &CargoPackage, toolchain: &GuestToolchain) -> Result<Metadata, BuildError> {
     let manifest = wanted.dir.join("Cargo.toml");
     let mut command = toolchain.cargo_command();
     command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]).arg(&manifest);
@@ -107,7 +110,7 @@ fn captured(command: &mut std::process::Command, report: Reporter<'_>) -> Result
     capture(command, report).map_err(|source| ToolchainError::CannotRun { command: line, source })
 }
 
-/// The package whose manifest lies in `dir`.
+/// Returns the package whose manifest is in `dir`.
 fn package_in(metadata: &Metadata, dir: &Path) -> Option<Package> {
     let manifest = dir.join("Cargo.toml").canonicalize().ok()?;
     let same = |package: &&Package| package.manifest_path.canonicalize().is_ok_and(|path| path == manifest);
@@ -116,7 +119,7 @@ fn package_in(metadata: &Metadata, dir: &Path) -> Option<Package> {
 
 fn build_workspace(
     metadata: &Metadata,
-    wanted: Vec<(Wanted, Package)>,
+    wanted: Vec<(CargoPackage, Package)>,
     toolchain: &GuestToolchain,
     profile: Profile,
     report: Reporter<'_>,
@@ -140,7 +143,7 @@ fn build_workspace(
         return Err(not_built(wanted, stderr));
     }
     let made = components_made(&stdout);
-    // All lie in the profile's folder.
+    // All are in the profile's folder.
     let folder = made.values().flatten().find_map(|wasm| wasm.parent());
     let variables = folder.map(variables::of_artifacts).unwrap_or_default();
     wanted
@@ -161,8 +164,8 @@ fn build_workspace(
         .collect()
 }
 
-/// Cargo has failed: with its last words, which name the packages that did not build.
-fn not_built(wanted: Vec<(Wanted, Package)>, output: String) -> BuildError {
+/// The error of a failed run. Its last output names the packages that could not be built.
+fn not_built(wanted: Vec<(CargoPackage, Package)>, output: String) -> BuildError {
     let failed = failed_packages(&output);
     let own = wanted.iter().filter(|(_, package)| failed.contains(&package.name));
     let components: Vec<_> = own.map(|(wanted, _)| wanted.component.clone()).collect();
@@ -176,7 +179,7 @@ fn not_built(wanted: Vec<(Wanted, Package)>, output: String) -> BuildError {
     BuildError::Cargo { components: stale.map(|(wanted, _)| wanted.component).collect(), output }
 }
 
-/// The packages that Cargo says it could not build, in its order. Nothing else tells: where one has failed, others were only broken off.
+/// Returns the packages that Cargo reports as failed, in its order. Others were only interrupted.
 fn failed_packages(output: &str) -> Vec<String> {
     const SIGNS: [&str; 2] = ["error: could not compile `", "error: failed to run custom build command for `"];
     let mut failed = Vec::new();
@@ -191,9 +194,9 @@ fn failed_packages(output: &str) -> Vec<String> {
     failed
 }
 
-/// Where Cargo builds this workspace. A target folder outside of it (`CARGO_TARGET_DIR`) may be shared, and Cargo tells packages
-/// apart by their path inside of their workspace: of two apps of the same layout, one would get the other's component when its
-/// files are the older ones. So each workspace has a folder of its own there.
+/// Returns the target folder of this workspace. A target folder outside of the workspace (`CARGO_TARGET_DIR`) may be shared, and Cargo
+/// distinguishes packages by their path within their workspace: of two apps with the same layout, one would get the other's component if
+/// its files are older. So each workspace gets its own folder there.
 fn target_dir(metadata: &Metadata) -> PathBuf {
     if metadata.target_directory.starts_with(&metadata.workspace_root) {
         return metadata.target_directory.clone();
@@ -203,7 +206,7 @@ fn target_dir(metadata: &Metadata) -> PathBuf {
     metadata.target_directory.join("apps").join(name)
 }
 
-/// The `.wasm` files that each package made.
+/// Returns the `.wasm` files that each package made.
 fn components_made(messages: &str) -> BTreeMap<String, Vec<PathBuf>> {
     let mut made: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for message in messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()) {
@@ -216,17 +219,17 @@ fn components_made(messages: &str) -> BTreeMap<String, Vec<PathBuf>> {
     made
 }
 
-/// Everything that Cargo would look at: the sources that it wrote down, the manifests, the lock file, the configuration.
+/// Returns everything that Cargo would look at: the sources in its dep-info file, the manifests, the lock file, the configuration.
 fn inputs(wasm: &Path, package: &Package, metadata: &Metadata) -> Result<Vec<PathBuf>, PathError> {
     let dep_info = wasm.with_extension("d");
     let text = fs::read_to_string(&dep_info).map_err(at(&dep_info, "read"))?;
     let mut inputs: BTreeSet<PathBuf> = dependencies(&text).into_iter().collect();
-    // What build scripts made is made again from their own inputs.
+    // What build scripts have made is made again from their own inputs.
     inputs.retain(|path| !path.starts_with(&metadata.target_directory));
     let root = &metadata.workspace_root;
     let mut dirs = BTreeSet::new();
     for source in &inputs {
-        // A file that appears beside an interface's text belongs to its package, and only the folder tells of it.
+        // A file that appears next to a WIT file belongs to its package, and only a change of the folder shows it.
         if source.extension().is_some_and(|extension| extension == "wit") {
             dirs.extend(source.parent().map(Path::to_owned));
         }
@@ -242,13 +245,13 @@ fn inputs(wasm: &Path, package: &Package, metadata: &Metadata) -> Result<Vec<Pat
     Ok(inputs.into_iter().collect())
 }
 
-/// Cargo's own folder, which has the user's configuration.
+/// Returns Cargo's own folder, which has the user's configuration.
 fn cargo_home() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("CARGO_HOME").or_else(|| Some(variable("HOME")?.join(".cargo")))
 }
 
-/// The right-hand side of a dep-info file's first rule, in make's syntax: blanks part the paths, `\ ` is a blank in one.
+/// Returns the right-hand side of a dep-info file's first rule, in make's syntax: blanks separate paths, `\ ` is a blank in a path.
 fn dependencies(text: &str) -> Vec<PathBuf> {
     let Some((_, list)) = text.lines().next().and_then(|line| line.split_once(": ")) else { return Vec::new() };
     let mut paths = Vec::new();
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_packages_that_failed_are_read_off_cargos_words() {
+    fn failed_packages_are_found_in_the_output_of_cargo() {
         let output = "error[E0425]: cannot find value `could not compile `x``\n   --> src/lib.rs:1:1\n\
                       error: could not compile `shop-cart` (lib) due to 1 previous error\n\
                       warning: build failed, waiting for other jobs to finish...\n\
