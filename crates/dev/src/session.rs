@@ -227,7 +227,7 @@ impl DevSession {
         if shape == MONOLITH {
             return Ok(());
         }
-        let plan = isomer_node::revision::plan(&app.app, components, shape);
+        let plan = isomer_apps::plan(&app.app, components, shape);
         let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
         match plan.processes().len() {
             0 | 1 => Ok(()),

@@ -11,8 +11,9 @@ use isomer_api::{
     RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenId, TokenInfo, TokenName,
 };
 
-use super::tenants::SecretChange;
-use super::{Host, problems};
+use crate::node::Node;
+use crate::problems;
+use crate::tenants::SecretChange;
 
 /// Begins with the first poll and not before: until then the audit log may still refuse the action, or it may wait for its place.
 fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Reply<T> {
@@ -32,7 +33,7 @@ fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send 
     })
 }
 
-impl Admin for Host {
+impl Admin for Node {
     fn status(self: Arc<Self>) -> Reply<NodeStatus> {
         carried_out(async move { Ok(self.node_status()) })
     }

@@ -12,16 +12,19 @@ use isomer_api::{
 use isomer_observe::AppLogError;
 use isomer_state::{App, StateError};
 
-use super::{Host, problems, removals};
-use crate::deploy::{Step, snapshots, takeover};
-use crate::notes::Subject;
+use crate::deployment::takeover;
+use crate::intents::ChangeTarget;
+use crate::node::Node;
+use crate::revisions::snapshots;
+use crate::steps::ChangeStep;
+use crate::{problems, removals};
 
 /// Lines of a log that are given where none are asked for, and at most.
 const LINES_DEFAULT: u32 = 100;
 const LINES_MAX: u32 = 10_000;
 
-impl Host {
-    pub(super) fn all_apps(&self, tenant: Option<&TenantName>) -> Result<Vec<AppInfo>, Problem> {
+impl Node {
+    pub(crate) fn all_apps(&self, tenant: Option<&TenantName>) -> Result<Vec<AppInfo>, Problem> {
         let Some(tenant) = tenant else {
             let apps = self.state.apps().into_iter();
             return Ok(apps.map(|(tenant, name, app)| self.app_info(&tenant, &name, &app)).collect());
@@ -31,12 +34,12 @@ impl Host {
         Ok(apps.map(|(name, app)| self.app_info(tenant, &name, &app)).collect())
     }
 
-    pub(super) fn one_app(&self, tenant: &TenantName, name: &AppName) -> Result<AppInfo, Problem> {
+    pub(crate) fn one_app(&self, tenant: &TenantName, name: &AppName) -> Result<AppInfo, Problem> {
         let app = self.state.app(tenant, name).map_err(problems::of_state)?;
         Ok(self.app_info(tenant, name, &app))
     }
 
-    pub(super) fn revisions_of(&self, tenant: &TenantName, name: &AppName) -> Result<Vec<RevisionInfo>, Problem> {
+    pub(crate) fn revisions_of(&self, tenant: &TenantName, name: &AppName) -> Result<Vec<RevisionInfo>, Problem> {
         let app = self.state.app(tenant, name).map_err(problems::of_state)?;
         let snapshots = snapshots::all(&self.dir.app(tenant.as_str(), name.as_str()));
         let of =
@@ -52,21 +55,21 @@ impl Host {
         Ok(app.history.iter().enumerate().map(info).collect())
     }
 
-    pub(super) async fn take_blob(
+    pub(crate) async fn take_blob(
         self: &Arc<Self>,
         caller: Caller,
         digest: Digest,
         mut body: Body,
     ) -> Result<(), Problem> {
-        let mut coming = caller.tenant().map(|tenant| self.uploads.begin(tenant)).transpose()?;
+        let mut pending = caller.tenant().map(|tenant| self.uploads.begin(tenant)).transpose()?;
         let (blobs, wanted) = (self.blobs.clone(), digest.clone());
         let mut upload = self.blocking(move || blobs.upload(&wanted).map_err(problems::of_blob)).await?;
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(|error| {
                 Problem::new(ProblemKind::BadRequest, "the upload was broken off").detail(error.to_string())
             })?;
-            if let Some(coming) = &mut coming {
-                coming.add(bytes.len() as u64)?;
+            if let Some(pending) = &mut pending {
+                pending.add(bytes.len() as u64)?;
             }
             let reserve = self.reserve().clone();
             let write = move || {
@@ -78,95 +81,96 @@ impl Host {
             upload = self.blocking(write).await?;
         }
         self.blocking(move || upload.finish().map_err(problems::of_blob)).await?;
-        if let Some(coming) = coming {
-            coming.kept(digest);
+        if let Some(pending) = pending {
+            pending.kept(digest);
         }
         Ok(())
     }
 
-    pub(super) async fn set_stopped(
+    pub(crate) async fn set_stopped(
         self: &Arc<Self>,
         tenant: TenantName,
         name: AppName,
         stopped: bool,
     ) -> Result<AppInfo, Problem> {
-        let changing = Arc::new(self.busy.begin(&tenant, &name)?);
+        let changing = Arc::new(self.app_locks.begin(&tenant, &name)?);
         if !stopped {
             takeover::finish_first(self, &tenant, &name).await?;
         }
         let key = (tenant.clone(), name.clone());
-        let set = move |host: &Self| host.state.set_stopped(&key.0, &key.1, stopped);
-        let app = self.record(&Subject::app(&tenant, &name), &changing, set).await?;
-        self.step(Step::Recorded);
+        let set = move |node: &Self| node.state.set_stopped(&key.0, &key.1, stopped);
+        let app = self.record(&ChangeTarget::app(&tenant, &name), &changing, set).await?;
+        self.step(ChangeStep::Recorded);
         // A tenancy that does not know the app has nothing to stop.
         if stopped {
             let _ = self.tenancy.stop(&tenant, &name);
         } else {
             let _ = self.tenancy.resume(&tenant, &name);
         }
-        self.step(Step::TookOver);
+        self.step(ChangeStep::TookOver);
         Ok(self.app_info(&tenant, &name, &app))
     }
 
-    pub(super) async fn remove_app(
+    pub(crate) async fn remove_app(
         self: &Arc<Self>,
         tenant: TenantName,
         name: AppName,
         data: bool,
     ) -> Result<(), Problem> {
-        let changing = Arc::new(self.busy.begin(&tenant, &name)?);
+        let changing = Arc::new(self.app_locks.begin(&tenant, &name)?);
         self.state.app(&tenant, &name).map_err(problems::of_state)?;
-        let subject = Subject::app(&tenant, &name);
+        let subject = ChangeTarget::app(&tenant, &name);
         if !data {
             // What is kept is not half replaced.
             takeover::finish_first(self, &tenant, &name).await?;
         }
-        let (host, of) = (self.clone(), subject.clone());
+        let (node, of) = (self.clone(), subject.clone());
         let noted = self.blocking(move || {
-            let notes = removals::notes(&host.dir);
+            let notes = removals::notes(&node.dir);
             // One of an attempt whose outcome was not known means nothing any more.
             let noted = if data { notes.write(&of, "") } else { notes.forget(&of) };
             noted.map_err(|error| problems::failed(&error))
         });
         noted.await?;
         if data {
-            self.step(Step::RemovalNoted);
+            self.step(ChangeStep::RemovalNoted);
         }
         let (key, of) = ((tenant.clone(), name.clone()), subject.clone());
-        let remove = move |host: &Self| {
-            host.state.remove_app(&key.0, &key.1).inspect_err(|error| {
+        let remove = move |node: &Self| {
+            node.state.remove_app(&key.0, &key.1).inspect_err(|error| {
                 // It stays, and so does its data, whoever removes it later without. Where that is not known, the note is needed.
                 if data && !matches!(error, StateError::Unsettled { .. }) {
-                    let _ = removals::notes(&host.dir).forget(&of);
+                    let _ = removals::notes(&node.dir).forget(&of);
                 }
             })
         };
         self.record(&subject, &changing, remove).await?;
-        self.step(Step::Forgotten);
+        self.step(ChangeStep::Forgotten);
         self.tenancy.remove(&tenant, &name);
-        self.step(Step::Unloaded);
+        self.step(ChangeStep::Unloaded);
         if data {
             self.remove_data(&subject, Duration::MAX).await?;
-            self.step(Step::DataRemoved);
+            self.step(ChangeStep::DataRemoved);
         }
         Ok(())
     }
 
-    pub(super) async fn lines_of(
+    pub(crate) async fn lines_of(
         self: &Arc<Self>,
         tenant: TenantName,
         name: AppName,
         query: LogQuery,
     ) -> Result<LogLines, Problem> {
-        let host = self.clone();
+        let node = self.clone();
         self.blocking(move || {
-            host.state.app(&tenant, &name).map_err(problems::of_state)?;
-            if query.access && !host.shelf.access_log {
+            node.state.app(&tenant, &name).map_err(problems::of_state)?;
+            if query.access && !node.repository.access_log {
                 let problem = Problem::new(ProblemKind::NotFound, "the node writes no access log");
                 return Err(problem.hint("it does so when it is started with `isomer node --access-log`"));
             }
-            let shelf = &host.shelf;
-            let log = if query.access { shelf.access_of(&tenant, &name)? } else { shelf.log_of(&tenant, &name)? };
+            let repository = &node.repository;
+            let log =
+                if query.access { repository.access_of(&tenant, &name)? } else { repository.log_of(&tenant, &name)? };
             let lines = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX) as usize;
             let failed = |error: AppLogError| match &error {
                 AppLogError::Read { .. } => problems::failed(&error),

@@ -6,9 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use isomer_api::{Problem, ProblemKind, RevisionId};
-
-use crate::host::{Host, removals};
+use isomer_api::RevisionId;
 
 type Counts = HashMap<RevisionId, usize>;
 
@@ -18,14 +16,14 @@ pub(crate) struct Attempts(Arc<Mutex<Counts>>);
 
 /// A deployment that brings a revision into service, until this is dropped.
 #[derive(Debug)]
-struct Attempt {
+pub(crate) struct Attempt {
     counts: Arc<Mutex<Counts>>,
     revision: RevisionId,
 }
 
 impl Attempts {
     /// Waits while another one of the revision is being removed. Blocks.
-    fn begin(&self, revision: &RevisionId) -> Attempt {
+    pub(crate) fn begin(&self, revision: &RevisionId) -> Attempt {
         *lock(&self.0).entry(revision.clone()).or_default() += 1;
         Attempt { counts: self.0.clone(), revision: revision.clone() }
     }
@@ -33,7 +31,7 @@ impl Attempts {
 
 impl Attempt {
     /// Ends it; calls `remove` if there is no other of the revision, which cannot begin before that is done. Blocks.
-    fn end<T>(self, remove: impl FnOnce(&RevisionId) -> T) -> Option<T> {
+    pub(crate) fn end<T>(self, remove: impl FnOnce(&RevisionId) -> T) -> Option<T> {
         let counts = self.counts.clone();
         let counts = lock(&counts);
         let removed = (counts.get(&self.revision) == Some(&1)).then(|| remove(&self.revision));
@@ -57,45 +55,6 @@ impl Drop for Attempt {
 
 fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
     counts.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Host {
-    /// Does `work`, which brings a revision into service, and clears up if it is refused.
-    pub(super) async fn attempt<T>(
-        self: &Arc<Self>,
-        revision: RevisionId,
-        work: impl Future<Output = Result<T, Problem>>,
-    ) -> Result<T, Problem> {
-        let host = self.clone();
-        let attempt = self.blocking(move || Ok(host.attempts.begin(&revision))).await?;
-        let done = work.await;
-        if let Err(problem) = &done {
-            let (host, problem) = (self.clone(), problem.clone());
-            let clear_up = move || {
-                host.clear_up(attempt, &problem);
-                Ok(())
-            };
-            self.blocking(clear_up).await?;
-        }
-        done
-    }
-
-    /// Removes what was laid out for a revision that no app has, after `problem`. Where the node itself failed it is not known whether some app has
-    /// it: then `sweep` removes it. Blocks.
-    fn clear_up(&self, attempt: Attempt, problem: &Problem) {
-        if !matches!(problem.kind, ProblemKind::Refused | ProblemKind::Quota) {
-            return;
-        }
-        let moved = attempt.end(|revision| match self.state.has_revision(revision) {
-            true => Ok(None),
-            false => removals::move_to_trash(&self.dir, &self.dir.revisions().join(revision.as_str())),
-        });
-        match moved {
-            Some(Ok(moved)) => removals::discard(moved),
-            Some(Err(error)) => tracing::warn!(%error, "files of a revision that was refused are removed later"),
-            None => {}
-        }
-    }
 }
 
 #[cfg(test)]

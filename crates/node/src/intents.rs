@@ -1,12 +1,12 @@
-//! Notes: what is to be done with the data of an app or of a tenant, written down before it is begun, so that neither a process that ends nor a disk
+//! IntentLog: what is to be done with the data of an app or of a tenant, written down before it is begun, so that neither a process that ends nor a disk
 //! that fails leaves it half done for good.
 //!
 //! A note is a file `TENANT` or `TENANT.APP` in the folder of its kind: data that is to be removed, stores that are to be replaced. Only what is on
 //! disk counts: a note is carried out after it was found there while its app or tenant could not be changed by others, never by a list that was made
 //! earlier.
 //!
-//! Invariants: a note is there as a whole or not at all, and it is synced, with its folder, when [`Notes::write`] returns. Its end is synced when
-//! [`Notes::forget`] returns: what is done after that is not undone by a note that comes back with a loss of power.
+//! Invariants: a note is there as a whole or not at all, and it is synced, with its folder, when [`IntentLog::write`] returns. Its end is synced when
+//! [`IntentLog::forget`] returns: what is done after that is not undone by a note that comes back with a loss of power.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -18,14 +18,14 @@ use isomer_capabilities::NodeDir;
 
 /// What is noted or changed: an app, or a tenant as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Subject {
+pub(crate) struct ChangeTarget {
     /// Whose.
     pub(crate) tenant: TenantName,
     /// Which of its apps; none: the tenant itself.
     pub(crate) app: Option<AppName>,
 }
 
-impl Subject {
+impl ChangeTarget {
     pub(crate) fn app(tenant: &TenantName, app: &AppName) -> Self {
         Self { tenant: tenant.clone(), app: Some(app.clone()) }
     }
@@ -56,7 +56,7 @@ impl Subject {
     }
 }
 
-impl fmt::Display for Subject {
+impl fmt::Display for ChangeTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.app {
             Some(app) => write!(f, "app `{app}` of tenant `{}`", self.tenant),
@@ -67,11 +67,11 @@ impl fmt::Display for Subject {
 
 /// The notes of a kind. All functions block.
 #[derive(Debug, Clone)]
-pub(crate) struct Notes {
+pub(crate) struct IntentLog {
     folder: PathBuf,
 }
 
-impl Notes {
+impl IntentLog {
     /// Those in `folder`, which is made with the first of them.
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder }
@@ -81,7 +81,7 @@ impl Notes {
     ///
     /// # Errors
     /// When the disk fails. There is no note then.
-    pub(crate) fn write(&self, subject: &Subject, text: &str) -> io::Result<()> {
+    pub(crate) fn write(&self, subject: &ChangeTarget, text: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         // Not the name of a note: none begins with a dot.
         let beside = self.folder.join(format!(".{}", subject.file_name()));
@@ -98,7 +98,7 @@ impl Notes {
     ///
     /// # Errors
     /// When there is one that cannot be read.
-    pub(crate) fn read(&self, subject: &Subject) -> io::Result<Option<String>> {
+    pub(crate) fn read(&self, subject: &ChangeTarget) -> io::Result<Option<String>> {
         none_if_missing(fs::read_to_string(self.path(subject)))
     }
 
@@ -106,7 +106,7 @@ impl Notes {
     ///
     /// # Errors
     /// When that cannot be found out.
-    pub(crate) fn has(&self, subject: &Subject) -> io::Result<bool> {
+    pub(crate) fn has(&self, subject: &ChangeTarget) -> io::Result<bool> {
         self.path(subject).try_exists()
     }
 
@@ -114,11 +114,11 @@ impl Notes {
     ///
     /// # Errors
     /// When that cannot be read.
-    pub(crate) fn all(&self) -> io::Result<Vec<Subject>> {
+    pub(crate) fn all(&self) -> io::Result<Vec<ChangeTarget>> {
         let Some(entries) = none_if_missing(fs::read_dir(&self.folder))? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for entry in entries {
-            found.extend(entry?.file_name().to_str().and_then(Subject::of_file));
+            found.extend(entry?.file_name().to_str().and_then(ChangeTarget::of_file));
         }
         found.sort_unstable();
         Ok(found)
@@ -128,13 +128,13 @@ impl Notes {
     ///
     /// # Errors
     /// When the disk fails. It may be gone, or come back with a loss of power.
-    pub(crate) fn forget(&self, subject: &Subject) -> io::Result<()> {
+    pub(crate) fn forget(&self, subject: &ChangeTarget) -> io::Result<()> {
         none_if_missing(fs::remove_file(self.path(subject)))?;
         // Where it was not there, too: whoever removed it may have failed to sync that.
         none_if_missing(sync(&self.folder)).map(drop)
     }
 
-    fn path(&self, subject: &Subject) -> PathBuf {
+    fn path(&self, subject: &ChangeTarget) -> PathBuf {
         self.folder.join(subject.file_name())
     }
 }
@@ -158,9 +158,9 @@ mod tests {
     #[test]
     fn notes_are_found_by_what_they_are_about() {
         let folder = tempfile::tempdir().unwrap();
-        let notes = Notes::new(folder.path().join("kind"));
+        let notes = IntentLog::new(folder.path().join("kind"));
         let tenant: TenantName = "acme".parse().unwrap();
-        let subjects = [Subject::tenant(&tenant), Subject::app(&tenant, &"new".parse().unwrap())];
+        let subjects = [ChangeTarget::tenant(&tenant), ChangeTarget::app(&tenant, &"new".parse().unwrap())];
         assert_eq!(notes.all().unwrap(), []);
         for subject in &subjects {
             notes.forget(subject).unwrap();
@@ -179,8 +179,8 @@ mod tests {
     #[test]
     fn a_note_that_was_not_written_whole_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let notes = Notes::new(folder.path().join("kind"));
-        let subject = Subject::tenant(&"acme".parse().unwrap());
+        let notes = IntentLog::new(folder.path().join("kind"));
+        let subject = ChangeTarget::tenant(&"acme".parse().unwrap());
         // As a process that was killed has left it.
         fs::create_dir(&notes.folder).unwrap();
         fs::write(notes.folder.join(".acme"), "12").unwrap();

@@ -1,49 +1,55 @@
-//! A node: one process that runs an app. The place where the parts are put together.
+//! A node: a server for the apps of many tenants, with its directory, its state, and what its admins may ask.
 //!
-//! A [`Package`] is what lies on disk of an app's revision: making one plans, composes and compiles. Starting it gives a
-//! [`Revision`]: mapped code, linked groups, routes. A [`Tenancy`] knows tenants and
-//! their apps, keeps in memory what is used, and lets one revision take over from another; a [`Node`] is a front door before it.
+//! What serves lies below, in `isomer-apps`; this crate administers it. [`Node`] is where to start reading: its fields are what a node has.
+//! What is done with them is in `impl Node` blocks, each in the file for its subject.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`package`] | what lies on disk of a revision, and how it is made from an app and its components' bytes |
-//! | `composition` | a group's composition, compiled once |
-//! | [`revision`] | from a package to something that serves |
-//! | [`tenancy`] | tenants, their apps, and which of these are in memory |
-//! | [`host`] | a node of many tenants: its directory, its state, what its admins may ask |
-//! | [`deploy`] | from an uploaded release to a revision that serves, so that one whole revision always does |
-//! | [`sole`] | the one app of a process, as a tenancy |
-//! | [`seams`] | where calls lead that leave a composition |
-//! | `notes` | what is to be done with data, written down before it is begun |
-//! | [`parts`] | what the platform gives an app: stores, secrets, ways out, by its grants |
-//! | `places` | places for work that tenants ask for, shared fairly |
-//! | [`listening`] | the front door of a node that hosts apps: listeners, certificates, limits |
-//! | [`member`] | one group of a shape in a process of its own |
-//! | [`membership`] | whether a node file says what a group needs |
-//! | [`node`] | the running process: front door, stopping |
-//!
-//! Invariant: a revision that cannot be made changes nothing of the one that serves.
+//! | `node` | the node and what its parts share |
+//! | `opening` | opening a node's directory |
+//! | `admin` | the admin API's functions, and the tasks that carry them out |
+//! | `apps`, `tenants`, `tokens` | administering these |
+//! | `deployment` | from an uploaded release to a revision that serves, so that one whole revision always does |
+//! | [`compiler`] | child processes that compile what was uploaded |
+//! | [`revisions`] | what is kept of revisions on disk |
+//! | `repository` | where an app that is not in memory comes from |
+//! | `uploads` | what tenants have sent and not deployed yet |
+//! | `tenant_resources` | what a tenant's apps share of the disk |
+//! | `removals`, `trash` | data that is to be removed |
+//! | `replacements`, `suspended_apps` | stores that are half replaced, and the apps that do not serve until they are whole |
+//! | `settlement` | recording changes, and those of which it is not known whether they were recorded |
+//! | `maintenance` | what the node does every minute and every hour |
+//! | `intents` | what is to be done with data, written down before it is begun |
+//! | `locks`, `attempts` | what is being changed or deployed now |
+//! | [`steps`] | the steps of every change |
+//! | `problems` | errors as admins see them |
+//! | [`listeners`] | the front door's listeners, certificates and limits |
 
-mod composition;
-pub mod deploy;
-pub mod host;
-pub mod listening;
-pub mod member;
-pub mod membership;
-pub mod node;
-mod notes;
-pub mod package;
-pub mod parts;
-mod places;
-pub mod revision;
-pub mod seams;
-pub mod sole;
-pub mod tenancy;
+mod admin;
+mod apps;
+mod attempts;
+pub mod compiler;
+mod deployment;
+mod intents;
+pub mod listeners;
+mod locks;
+mod maintenance;
+mod node;
+mod opening;
+mod problems;
+mod removals;
+mod replacements;
+mod repository;
+pub mod revisions;
+mod settlement;
+pub mod steps;
+mod suspended_apps;
+mod tenant_resources;
+mod tenants;
+mod tokens;
+mod trash;
+mod unique_folder;
+mod uploads;
 
 pub use node::{Node, NodeError, NodeOptions};
-pub use package::{Made, MakeOptions, Package, PackageError};
-pub use parts::{Parts, PartsError};
-pub use revision::{Revision, RevisionError, StartOptions, Step};
-pub use seams::Peers;
-pub use sole::SoleApp;
-pub use tenancy::{MemoryBounds, Tenancy, TenancyOptions};
+pub use steps::ChangeStep;

@@ -13,7 +13,7 @@ use isomer_observe::Log;
 
 /// Where and how a node listens to the clients of its apps.
 #[derive(Debug, Default)]
-pub struct Listening {
+pub struct ListenerOptions {
     /// Addresses without TLS.
     pub plain: Vec<SocketAddr>,
     /// Addresses with TLS.
@@ -21,7 +21,7 @@ pub struct Listening {
     /// Certificates for those.
     pub tls: Option<TlsSettings>,
     /// Sockets that listen already and are held by a service manager, too: with or without TLS.
-    pub inherited: Vec<(std::net::TcpListener, Secured)>,
+    pub inherited: Vec<(std::net::TcpListener, Encryption)>,
     /// Proxies in front of it.
     pub proxies: Proxies,
     /// What the front door takes on.
@@ -30,7 +30,7 @@ pub struct Listening {
 
 /// Does a listener speak TLS?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Secured {
+pub enum Encryption {
     /// It does.
     Tls,
     /// It does not.
@@ -38,7 +38,7 @@ pub enum Secured {
 }
 
 /// A front door that listens.
-pub struct Listened {
+pub struct OpenListeners {
     /// Serves.
     pub front: Front,
     /// Its certificates, to be read again when they have changed, and what was read first.
@@ -47,7 +47,7 @@ pub struct Listened {
 
 /// Why a node does not listen.
 #[derive(Debug, thiserror::Error)]
-pub enum ListeningError {
+pub enum ListenerError {
     /// An address.
     #[error(transparent)]
     Front(#[from] FrontError),
@@ -62,7 +62,7 @@ pub enum ListeningError {
     },
 }
 
-impl Listening {
+impl ListenerOptions {
     /// What `file` says, whose paths begin at `folder`.
     #[must_use]
     pub fn of(file: &HostFile, folder: &Path) -> Self {
@@ -77,7 +77,7 @@ impl Listening {
     }
 
     /// Serves at these sockets of a service manager; where there are any, at no address beside them.
-    pub fn inherit(&mut self, sockets: Vec<(std::net::TcpListener, Secured)>) {
+    pub fn inherit(&mut self, sockets: Vec<(std::net::TcpListener, Encryption)>) {
         if !sockets.is_empty() {
             self.plain.clear();
             self.secured.clear();
@@ -85,9 +85,9 @@ impl Listening {
         self.inherited = sockets;
     }
 
-    /// Which of the addresses of the front door that [`Listening::open`] makes speak TLS, in their order.
+    /// Which of the addresses of the front door that [`ListenerOptions::open`] makes speak TLS, in their order.
     pub fn speaks_tls(&self) -> Vec<bool> {
-        let inherited = self.inherited.iter().map(|(_, secured)| *secured == Secured::Tls);
+        let inherited = self.inherited.iter().map(|(_, secured)| *secured == Encryption::Tls);
         inherited.chain(self.plain.iter().map(|_| false)).chain(self.secured.iter().map(|_| true)).collect()
     }
 
@@ -95,22 +95,22 @@ impl Listening {
     ///
     /// # Errors
     /// When an address cannot be listened on, or the certificates cannot be used.
-    pub async fn open(self, door: Arc<dyn Door>, log: Log) -> Result<Listened, ListeningError> {
+    pub async fn open(self, door: Arc<dyn Door>, log: Log) -> Result<OpenListeners, ListenerError> {
         let certificates = match self.tls {
             Some(settings) => Some(Certificates::load(settings)?),
             None => None,
         };
         let shown = certificates.as_ref().map(|(certificates, _)| certificates.clone());
         if let (Some(&address), None) = (self.secured.first(), &shown) {
-            return Err(ListeningError::NoCertificates { address });
+            return Err(ListenerError::NoCertificates { address });
         }
         let mut front = Front::new(self.limits, door, log).behind(self.proxies);
         for (listener, secured) in self.inherited {
             let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
             let tls = match (secured, &shown) {
-                (Secured::Plain, _) => None,
-                (Secured::Tls, Some(shown)) => Some(shown.clone()),
-                (Secured::Tls, None) => return Err(ListeningError::NoCertificates { address }),
+                (Encryption::Plain, _) => None,
+                (Encryption::Tls, Some(shown)) => Some(shown.clone()),
+                (Encryption::Tls, None) => return Err(ListenerError::NoCertificates { address }),
             };
             front = front.and_on_shared(listener, tls).map_err(|source| FrontError::Listen { address, source })?;
         }
@@ -120,7 +120,7 @@ impl Listening {
             let listener = bind(address).await?;
             front = front.and_on(listener, tls).map_err(|source| FrontError::Listen { address, source })?;
         }
-        Ok(Listened { front, certificates })
+        Ok(OpenListeners { front, certificates })
     }
 }
 

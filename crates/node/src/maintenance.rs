@@ -7,10 +7,12 @@ use futures::StreamExt as _;
 use futures::stream;
 use isomer_api::{AppName, Problem, TenantName};
 
-use super::{Host, problems, removals};
-use crate::deploy::sweep::{self, Swept, UNUSED_MAX};
-use crate::deploy::{release, snapshots, takeover};
-use crate::notes::Subject;
+use crate::deployment::takeover;
+use crate::intents::ChangeTarget;
+use crate::node::Node;
+use crate::revisions::sweep::{self, SweepCounts, UNUSED_MAX};
+use crate::revisions::{release, snapshots};
+use crate::{problems, removals, replacements, trash};
 
 /// How often what could not be finished is tried again.
 const FINISH_EVERY: Duration = Duration::from_secs(60);
@@ -22,42 +24,42 @@ const FINISHED_AT_ONCE_MAX: usize = 16;
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// Begins with them. They end with the node.
-pub(super) fn begin(host: &Arc<Host>) {
-    tokio::spawn(finish_often(Arc::downgrade(host)));
-    tokio::spawn(sweep_often(Arc::downgrade(host)));
+pub(crate) fn begin(node: &Arc<Node>) {
+    tokio::spawn(finish_often(Arc::downgrade(node)));
+    tokio::spawn(sweep_often(Arc::downgrade(node)));
 }
 
-impl Host {
-    /// Tries again what is noted and could not be finished: removals of data, and take-overs that have left stores half replaced; what is withheld
+impl Node {
+    /// Tries again what is noted and could not be finished: removals of data, and take-overs that have left stores half replaced; what is suspended
     /// for that serves then. Done every minute by itself. What cannot be finished now is logged.
     pub async fn finish_noted(self: &Arc<Self>) {
-        let host = self.clone();
+        let node = self.clone();
         let noted = self.blocking(move || {
-            let mut taken_over = host.withheld.all();
-            match takeover::unfinished(&host.dir) {
+            let mut taken_over = node.suspended.all();
+            match replacements::unfinished(&node.dir) {
                 Ok(unfinished) => taken_over.extend(unfinished),
                 Err(error) => tracing::error!(%error, "unfinished take-overs cannot be read: it is tried again later"),
             }
-            Ok((removals::noted(&host.dir), taken_over))
+            Ok((removals::noted(&node.dir), taken_over))
         });
         let (removed, taken_over) = noted.await.unwrap_or_default();
         stream::iter(removed).for_each_concurrent(FINISHED_AT_ONCE_MAX, |subject| self.try_removal(subject)).await;
         let finish = |(tenant, app): (TenantName, AppName)| async move {
             // One that is being changed sees to it.
-            let Ok(_changing) = self.busy.begin(&tenant, &app) else { return };
+            let Ok(_changing) = self.app_locks.begin(&tenant, &app) else { return };
             takeover::finish(self, &tenant, &app).await;
         };
         stream::iter(taken_over).for_each_concurrent(FINISHED_AT_ONCE_MAX, finish).await;
     }
 
-    async fn try_removal(self: &Arc<Self>, subject: Subject) {
+    async fn try_removal(self: &Arc<Self>, subject: ChangeTarget) {
         // No other change of the same name may be going on.
         let done = match &subject.app {
-            Some(app) => match self.busy.begin(&subject.tenant, app) {
+            Some(app) => match self.app_locks.begin(&subject.tenant, app) {
                 Ok(_changing) => self.finish_removal(&subject).await,
                 Err(_) => return,
             },
-            None => match self.turns.take(&subject.tenant).await {
+            None => match self.tenant_locks.take(&subject.tenant).await {
                 Ok(_turn) => self.finish_removal(&subject).await,
                 Err(_) => return,
             },
@@ -71,15 +73,15 @@ impl Host {
     ///
     /// # Errors
     /// When something cannot be read or removed.
-    pub async fn sweep(self: &Arc<Self>, unused_max: Duration) -> Result<Swept, Problem> {
-        let host = self.clone();
+    pub async fn sweep(self: &Arc<Self>, unused_max: Duration) -> Result<SweepCounts, Problem> {
+        let node = self.clone();
         self.blocking(move || {
-            let (shelf, now) = (&host.shelf, SystemTime::now());
-            let swept = sweep::sweep(&host.state, &host.blobs, &shelf.cache, &host.dir, now, unused_max);
+            let (repository, now) = (&node.repository, SystemTime::now());
+            let swept = sweep::sweep(&node.state, &node.blobs, &repository.cache, &node.dir, now, unused_max);
             // What could not be removed when it was to be.
-            removals::clean(&host.dir);
-            release::sweep_unfinished(&host.dir.revisions(), now, unused_max);
-            host.sweep_snapshots(now);
+            trash::clean(&node.dir);
+            release::sweep_unfinished(&node.dir.revisions(), now, unused_max);
+            node.sweep_snapshots(now);
             swept.map_err(|error| problems::failed(&*error))
         })
         .await
@@ -93,7 +95,7 @@ impl Host {
                 continue;
             }
             // One that is being changed sees to its own.
-            let Ok(_changing) = self.busy.begin(&tenant, &app) else { continue };
+            let Ok(_changing) = self.app_locks.begin(&tenant, &app) else { continue };
             let swept = snapshots::sweep(&data, &resources.storage, now, snapshots::SNAPSHOT_AGE_MAX);
             if let Err(error) = swept {
                 tracing::warn!(%tenant, %app, %error, "old snapshots cannot be removed");
@@ -103,32 +105,32 @@ impl Host {
 }
 
 /// What was noted was just tried by the start; what it moved to the trash may take long to remove.
-async fn finish_often(host: Weak<Host>) {
+async fn finish_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(FINISH_EVERY);
     let mut is_clean = false;
     for round in 0_u64.. {
         // The first tick is at once.
         tick.tick().await;
-        let Some(host) = host.upgrade() else { return };
+        let Some(node) = node.upgrade() else { return };
         if round > 0 {
-            host.finish_noted().await;
+            node.finish_noted().await;
         }
         if !is_clean {
-            let dir = host.dir.clone();
-            is_clean = host.blocking(move || Ok(!removals::clean(&dir))).await.unwrap_or(false);
+            let dir = node.dir.clone();
+            is_clean = node.blocking(move || Ok(!trash::clean(&dir))).await.unwrap_or(false);
         }
     }
 }
 
-async fn sweep_often(host: Weak<Host>) {
+async fn sweep_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     // The first tick is at once: a node that starts has enough to do.
     tick.tick().await;
     loop {
         tick.tick().await;
-        let Some(host) = host.upgrade() else { return };
-        match host.sweep(UNUSED_MAX).await {
-            Ok(swept) if swept == Swept::default() => {}
+        let Some(node) = node.upgrade() else { return };
+        match node.sweep(UNUSED_MAX).await {
+            Ok(swept) if swept == SweepCounts::default() => {}
             Ok(swept) => tracing::info!(?swept, "removed what nothing refers to"),
             Err(problem) => tracing::warn!(%problem, "cannot remove what nothing refers to"),
         }

@@ -3,8 +3,13 @@
 use std::path::Path;
 
 use isomer_api::{Problem, ProblemKind, Quota};
+use isomer_apps::tenancy::TenancyError;
+use isomer_apps::{AppCapabilityError, RevisionError};
+use isomer_capabilities::CapabilityError;
+use isomer_capabilities::sql::SqlOpenError;
 use isomer_disk::Reserve;
 use isomer_display::size;
+use isomer_manifest::Renderer;
 use isomer_state::{BlobError, StateError};
 
 /// Of the state.
@@ -88,6 +93,37 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> Problem {
     }
     tracing::error!(%error, causes = causes.join(": "), "an admin's request failed");
     if causes.is_empty() { problem } else { problem.detail(causes.join("\n")) }
+}
+
+/// Why a revision cannot be made, for an admin.
+pub(crate) fn refused_by(error: &RevisionError) -> Problem {
+    let render = Renderer::plain();
+    let problem = Problem::new(ProblemKind::Refused, error.to_string());
+    match error {
+        RevisionError::Plan(found) => problem.detail(render.diagnostics(found)),
+        error => match std::error::Error::source(error) {
+            Some(source) => problem.detail(render.error(source)),
+            None => problem,
+        },
+    }
+}
+
+/// Why a revision did not start, for an admin.
+pub(crate) fn not_started(error: &TenancyError) -> Problem {
+    match error {
+        TenancyError::Revision(error) => problems::refused_by(error),
+        TenancyError::Repository(problem) => problem.clone(),
+        TenancyError::Capabilities(AppCapabilityError::Capability(
+            error @ CapabilityError::Sql(SqlOpenError::NoRoom { .. }),
+        )) => Problem::quota(Quota::Storage, error.to_string()),
+        error => {
+            let problem = Problem::new(ProblemKind::Refused, error.to_string());
+            match std::error::Error::source(error) {
+                Some(source) => problem.detail(source.to_string()),
+                None => problem,
+            }
+        }
+    }
 }
 
 #[cfg(test)]

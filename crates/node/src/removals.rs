@@ -1,47 +1,48 @@
 //! Data that is to be removed: noted before anything else is done, so that a process that is killed in between leaves none of it behind.
 //!
-//! A [note](crate::notes) lies in `removals/` of the node's directory. Whoever finds one looks whether the tenant or app is still there: then its
+//! A [note](crate::intents) lies in `removals/` of the node's directory. Whoever finds one looks whether the tenant or app is still there: then its
 //! removal was not recorded, and the note means nothing; else its data goes. A start does that, whoever makes something of the same name, and
 //! the node every minute. (Removing whatever data has no tenant was rejected: a node that was given the wrong state would then remove all
 //! data there is.)
 //!
 //! Data goes in two steps: it is moved to `trash/`, which is a rename and done at once, and what is in the trash is removed, which takes as
 //! long as the tenant has made it take. Nothing in the trash belongs to anybody, so failing to remove it hinders nothing: it is logged
-//! and tried again ([`clean`]), by this process and by every later one.
+//! and tried again ([`clean`](crate::trash::clean)), by this process and by every later one.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use isomer_api::{Problem, ProblemKind};
 use isomer_capabilities::NodeDir;
-use isomer_disk::tree;
 use isomer_observe::AppLog;
 use isomer_state::State;
 
-use super::{Host, problems};
-use crate::deploy::{Step, takeover};
-use crate::notes::{Notes, Subject};
+use crate::intents::{ChangeTarget, IntentLog};
+use crate::node::Node;
+use crate::problems;
+use crate::replacements;
+use crate::steps::ChangeStep;
+use crate::trash::{discard, move_to_trash};
 
 /// How long requests in flight of what was removed are waited for where no client waits for the removal. It is tried again after that.
 const CLOSED_MAX: Duration = Duration::from_secs(10);
 
-impl Host {
+impl Node {
     /// Finishes a removal that is noted, if one is. Nobody else changes the app or tenant meanwhile.
     ///
     /// # Errors
     /// When it cannot be finished now: the note is still there.
-    pub(super) async fn finish_removal(self: &Arc<Self>, subject: &Subject) -> Result<(), Problem> {
-        let (host, of) = (self.clone(), subject.clone());
+    pub(super) async fn finish_removal(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), Problem> {
+        let (node, of) = (self.clone(), subject.clone());
         let is_gone = self.blocking(move || {
-            let (notes, failed) = (notes(&host.dir), |error: io::Error| problems::failed(&error));
+            let (notes, failed) = (notes(&node.dir), |error: io::Error| problems::failed(&error));
             if !notes.has(&of).map_err(failed)? {
                 return Ok(false);
             }
-            let is_gone = !is_recorded(&host.state, &of);
+            let is_gone = !is_recorded(&node.state, &of);
             if !is_gone {
                 notes.forget(&of).map_err(failed)?;
             }
@@ -54,7 +55,7 @@ impl Host {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub(crate) async fn make_way(self: &Arc<Self>, subject: &Subject) -> Result<(), Problem> {
+    pub(crate) async fn make_way(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), Problem> {
         self.finish_removal(subject).await.map_err(|problem| {
             tracing::error!(%problem, "data of an earlier {subject} cannot be removed");
             let title = format!("data of an earlier {subject} is still there, and cannot be removed");
@@ -67,29 +68,33 @@ impl Host {
     ///
     /// # Errors
     /// When it cannot be moved out of the way: the note is still there.
-    pub(super) async fn remove_data(self: &Arc<Self>, subject: &Subject, patience: Duration) -> Result<(), Problem> {
+    pub(super) async fn remove_data(
+        self: &Arc<Self>,
+        subject: &ChangeTarget,
+        patience: Duration,
+    ) -> Result<(), Problem> {
         let (data, stores) = (subject.data(&self.dir), self.tenancy.stores());
         if tokio::time::timeout(patience, stores.closed(&data)).await.is_err() {
             let title = format!("requests of an earlier {subject} still use its stores");
             return Err(Problem::new(ProblemKind::Conflict, title));
         }
-        let (host, of) = (self.clone(), subject.clone());
+        let (node, of) = (self.clone(), subject.clone());
         let moved = self.blocking(move || {
             // These requests may have said something until now.
-            host.logs_of(&of).iter().for_each(AppLog::close);
-            let moved = set_aside(&host.dir, &of).map_err(|error| problems::failed(&error))?;
-            if let Some(storage) = host.storage(&of.tenant) {
-                storage.forget(&of.data(&host.dir));
+            node.logs_of(&of).iter().for_each(AppLog::close);
+            let moved = set_aside(&node.dir, &of).map_err(|error| problems::failed(&error))?;
+            if let Some(storage) = node.storage(&of.tenant) {
+                storage.forget(&of.data(&node.dir));
             }
             // It is about data that is gone. What fails is found to be about nothing later.
-            let _ = takeover::forget_all(&host.dir, &of);
+            let _ = replacements::forget_all(&node.dir, &of);
             Ok(moved)
         });
         let moved = moved.await?;
         if tokio::time::timeout(patience, stores.forget(&data)).await.is_err() {
             tracing::error!("a store of an earlier {subject} is in use although it is closed");
         }
-        self.step(Step::DataSetAside);
+        self.step(ChangeStep::DataSetAside);
         self.blocking(move || {
             discard(moved);
             Ok(())
@@ -98,24 +103,24 @@ impl Host {
     }
 
     /// The logs of an app, or of all of a tenant's. Blocks.
-    fn logs_of(&self, subject: &Subject) -> Vec<AppLog> {
+    fn logs_of(&self, subject: &ChangeTarget) -> Vec<AppLog> {
         match &subject.app {
             Some(app) => {
-                let (shelf, tenant) = (&self.shelf, &subject.tenant);
-                [shelf.log_of(tenant, app), shelf.access_of(tenant, app)].into_iter().flatten().collect()
+                let (repository, tenant) = (&self.repository, &subject.tenant);
+                [repository.log_of(tenant, app), repository.access_of(tenant, app)].into_iter().flatten().collect()
             }
-            None => self.shelf.logs_of(&subject.tenant),
+            None => self.repository.logs_of(&subject.tenant),
         }
     }
 }
 
 /// The notes of data that is to be removed.
-pub(crate) fn notes(dir: &NodeDir) -> Notes {
-    Notes::new(dir.path().join("removals"))
+pub(crate) fn notes(dir: &NodeDir) -> IntentLog {
+    IntentLog::new(dir.path().join("removals"))
 }
 
 /// What there are notes about; none where they cannot be read, which is logged. Blocks.
-pub(super) fn noted(dir: &NodeDir) -> Vec<Subject> {
+pub(super) fn noted(dir: &NodeDir) -> Vec<ChangeTarget> {
     notes(dir).all().unwrap_or_else(|error| {
         tracing::error!(%error, "unfinished removals cannot be read: it is tried again later");
         Vec::new()
@@ -140,7 +145,7 @@ pub(super) fn recover(dir: &NodeDir, state: &State) {
 ///
 /// # Errors
 /// When the data could not be moved: the note is still there.
-fn set_aside(dir: &NodeDir, subject: &Subject) -> io::Result<Option<PathBuf>> {
+fn set_aside(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<Option<PathBuf>> {
     let data = subject.data(dir);
     let moved = move_to_trash(dir, &data)?;
     if let Some(above) = data.parent().filter(|above| above.is_dir()) {
@@ -150,63 +155,22 @@ fn set_aside(dir: &NodeDir, subject: &Subject) -> io::Result<Option<PathBuf>> {
     Ok(moved)
 }
 
-fn is_recorded(state: &State, subject: &Subject) -> bool {
+fn is_recorded(state: &State, subject: &ChangeTarget) -> bool {
     match &subject.app {
         Some(app) => state.app(&subject.tenant, app).is_ok(),
         None => state.tenant(&subject.tenant).is_ok(),
     }
 }
 
-/// Moves a file or folder of the node's directory to the trash, and says where it lies there; `None` if it was not there. Where it cannot
-/// be moved, as a mount point, it is removed where it is.
-pub(crate) fn move_to_trash(dir: &NodeDir, path: &Path) -> io::Result<Option<PathBuf>> {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let goal = dir.trash().join(format!("{now:x}-{}", NUMBERS.fetch_add(1, Ordering::Relaxed)));
-    match fs::rename(path, &goal) {
-        Ok(()) => File::open(dir.trash())?.sync_all().map(|()| Some(goal)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if matches!(error.kind(), io::ErrorKind::CrossesDevices | io::ErrorKind::ResourceBusy) => {
-            tree::remove_if_there(path).map(|()| None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes what was moved to the trash. If that fails, it is logged, and [`clean`] tries again.
-pub(crate) fn discard(moved: Option<PathBuf>) {
-    if let Some(path) = moved
-        && let Err(error) = tree::remove_if_there(&path)
-    {
-        tracing::warn!(path = %path.display(), %error, "removed data still takes space: it is tried again later");
-    }
-}
-
-/// Removes all that is in the trash. Blocks for as long as that takes. Whether something is left.
-pub(crate) fn clean(dir: &NodeDir) -> bool {
-    let mut is_left = false;
-    let mut failed = |error: &io::Error| {
-        is_left = true;
-        tracing::warn!(%error, "removed data still takes space: it is tried again later");
-    };
-    match fs::read_dir(dir.trash()) {
-        Ok(entries) => {
-            for entry in entries {
-                if let Err(error) = entry.and_then(|entry| tree::remove_if_there(&entry.path())) {
-                    failed(&error);
-                }
-            }
-        }
-        Err(error) => failed(&error),
-    }
-    is_left
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use isomer_api::{AppName, TenantChange, TenantName};
+    use isomer_disk::tree;
 
     use super::*;
+    use crate::trash::clean;
 
     #[test]
     fn data_goes_only_with_its_app_or_tenant() {
@@ -220,7 +184,7 @@ mod tests {
             fs::create_dir_all(dir.app(tenant.as_str(), "shop").join("kv")).unwrap();
             fs::create_dir_all(dir.app(tenant.as_str(), "other").join("kv")).unwrap();
         }
-        for subject in [Subject::tenant(&here), Subject::app(&here, &app), Subject::tenant(&gone)] {
+        for subject in [ChangeTarget::tenant(&here), ChangeTarget::app(&here, &app), ChangeTarget::tenant(&gone)] {
             notes(&dir).write(&subject, "").unwrap();
         }
         recover(&dir, &state);
@@ -238,7 +202,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(folder.path()).unwrap();
         let state = State::open(&dir.state()).unwrap();
-        let subjects = ["first", "second"].map(|name| Subject::tenant(&name.parse().unwrap()));
+        let subjects = ["first", "second"].map(|name| ChangeTarget::tenant(&name.parse().unwrap()));
         for subject in &subjects {
             fs::create_dir_all(subject.data(&dir).join("apps/shop/kv")).unwrap();
             notes(&dir).write(subject, "").unwrap();

@@ -2,13 +2,16 @@
 //!
 //! A package that another version of the program made, or whose code was lost, is made anew from the release that it came from, by a
 //! child as at its deployment: so neither an upgrade nor an emptied cache needs anybody to deploy anything again. That is done once, whoever
-//! waits for it and however long (see [`Flights`]).
+//! waits for it and however long (see [`CompileJobs`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use isomer_api::{AppName, Problem, ProblemKind, Release, RevisionId, TenantName};
+use isomer_apps::Package;
+use isomer_apps::fair_semaphore::FairPermit as CompilePermit;
+use isomer_apps::tenancy::{AppRepository, LaunchSpec, RepositoryError};
 use isomer_capabilities::secrets::{Secret, SecretValues};
 use isomer_capabilities::{AppFiles, AppResources, GrantedBy, NodeDir};
 use isomer_observe::{AppLog, AppLogs};
@@ -16,17 +19,15 @@ use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, Contents, State};
 
-use super::problems;
-use super::resources::AllResources;
-use crate::deploy::flights::{Asker, Flights};
-use crate::deploy::kept::{self, Kept};
-use crate::deploy::{Compilers, Made, Order, release};
-use crate::package::Package;
-use crate::places::Place as CompilerPlace;
-use crate::tenancy::{Shelf, ShelfError, Stock, Taken};
+use crate::compiler::jobs::{CompileJobs, CompileReason};
+use crate::compiler::{CompileOutput, CompileRequest, Compilers};
+use crate::problems;
+use crate::revisions::record::{self, RevisionRecord};
+use crate::revisions::release;
+use crate::tenant_resources::ResourcesByTenant;
 
 /// A release that was compiled.
-pub(crate) struct Compiled {
+pub(crate) struct CompiledRelease {
     pub(crate) package: Arc<Package>,
     pub(crate) contents: Contents,
     /// Was anything compiled for it?
@@ -36,31 +37,31 @@ pub(crate) struct Compiled {
 }
 
 /// What lies on disk of a node's apps.
-pub(crate) struct OnDisk {
-    pub(super) dir: Arc<NodeDir>,
-    pub(super) state: Arc<State>,
-    pub(super) blobs: Blobs,
-    pub(super) cache: CodeCache,
-    pub(super) compilers: Arc<Compilers>,
-    pub(super) flights: Flights<Arc<Compiled>>,
-    pub(super) resources: Arc<AllResources>,
-    pub(super) logs: AppLogs,
+pub(crate) struct DiskRepository {
+    pub(crate) dir: Arc<NodeDir>,
+    pub(crate) state: Arc<State>,
+    pub(crate) blobs: Blobs,
+    pub(crate) cache: CodeCache,
+    pub(crate) compilers: Arc<Compilers>,
+    pub(crate) jobs: CompileJobs<Arc<CompiledRelease>>,
+    pub(crate) resources: Arc<ResourcesByTenant>,
+    pub(crate) logs: AppLogs,
     /// Are requests logged?
-    pub(super) access_log: bool,
-    /// Names this program and its engine: see [`Kept::maker`].
-    pub(super) maker: Key,
-    pub(super) runtime: tokio::runtime::Handle,
+    pub(crate) access_log: bool,
+    /// Names this program and its engine: see [`RevisionRecord::maker`].
+    pub(crate) maker: Key,
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
-impl OnDisk {
+impl DiskRepository {
     /// What a package of the app is started from. Blocks.
-    pub(crate) fn stock(
+    pub(crate) fn spec(
         &self,
         tenant: &TenantName,
         app: &AppName,
         revision: &RevisionId,
         package: Arc<Package>,
-    ) -> Result<Stock, Problem> {
+    ) -> Result<LaunchSpec, Problem> {
         let resources = self.resources.get(tenant).ok_or_else(|| Problem::not_found("tenant", tenant))?;
         resources.count(&self.dir.tenant(tenant.as_str()));
         let secrets = self.state.secrets(tenant).map_err(problems::of_state)?;
@@ -84,16 +85,16 @@ impl OnDisk {
             granted_by: GrantedBy::Manifest,
         };
         let access = if self.access_log { Some(self.access_of(tenant, app)?) } else { None };
-        Ok(Stock { package, place, log: Some(self.log_of(tenant, app)?), access })
+        Ok(LaunchSpec { package, place, log: Some(self.log_of(tenant, app)?), access })
     }
 
     /// The app's own log.
-    pub(super) fn log_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
+    pub(crate) fn log_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
         self.log_in("log", tenant, app)
     }
 
     /// The app's access log, a file beside its own log: requests do not push out what the app says.
-    pub(super) fn access_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
+    pub(crate) fn access_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
         self.log_in("access", tenant, app)
     }
 
@@ -103,7 +104,7 @@ impl OnDisk {
     }
 
     /// The logs of all of a tenant's apps that have some on disk, those that are no more too. Blocks.
-    pub(super) fn logs_of(&self, tenant: &TenantName) -> Vec<AppLog> {
+    pub(crate) fn logs_of(&self, tenant: &TenantName) -> Vec<AppLog> {
         let folders = std::fs::read_dir(self.dir.tenant(tenant.as_str()).join("apps"));
         let names = folders.into_iter().flatten().flatten().map(|folder| folder.file_name());
         let apps = names.filter_map(|name| name.to_str()?.parse::<AppName>().ok());
@@ -113,7 +114,7 @@ impl OnDisk {
 
     /// The package, if this program can start it and its code is there. Blocks.
     pub(crate) fn usable(&self, bytes: &[u8]) -> Result<Option<Package>, Problem> {
-        let kept = Kept::read(bytes)?;
+        let kept = RevisionRecord::read(bytes)?;
         if kept.maker != self.maker.as_str().as_bytes() {
             return Ok(None);
         }
@@ -127,35 +128,35 @@ impl OnDisk {
         tenant: &TenantName,
         revision: &RevisionId,
         release: &Release,
-        asker: Asker,
-    ) -> Result<Arc<Compiled>, Problem> {
-        let (shelf, of) = (self.clone(), (tenant.clone(), revision.clone(), release.clone()));
-        let compile = move |place: CompilerPlace| async move {
+        asker: CompileReason,
+    ) -> Result<Arc<CompiledRelease>, Problem> {
+        let (repository, of) = (self.clone(), (tenant.clone(), revision.clone(), release.clone()));
+        let compile = move |permit: CompilePermit| async move {
             let (tenant, revision, release) = of;
-            let compiled = shelf.compile_now(place, &tenant, &release).await?;
+            let compiled = repository.compile_now(permit, &tenant, &release).await?;
             // Whoever waited for it may be gone: what is known of a revision that apps have is up to date all the same. Where it cannot be
             // written, what was made serves, and is made once more after a restart.
-            let kept = shelf.blocking({
+            let kept = repository.blocking({
                 let compiled = compiled.clone();
-                move |shelf| shelf.state.renew(&revision, &compiled.contents).map_err(problems::of_state)
+                move |repository| repository.state.renew(&revision, &compiled.contents).map_err(problems::of_state)
             });
             if let Err(problem) = kept.await {
                 tracing::warn!(%tenant, %problem, "what was compiled anew cannot be noted");
             }
             Ok(compiled)
         };
-        let ask = || self.compilers.ask(tenant).map_err(Problem::from);
-        self.flights.join(revision, tenant, asker, ask, compile).await
+        let ask = || self.compilers.request_permit(tenant).map_err(Problem::from);
+        self.jobs.join(revision, tenant, asker, ask, compile).await
     }
 
     async fn compile_now(
         &self,
-        place: CompilerPlace,
+        permit: CompilePermit,
         tenant: &TenantName,
         release: &Release,
-    ) -> Result<Arc<Compiled>, Problem> {
+    ) -> Result<Arc<CompiledRelease>, Problem> {
         let components = release.components.iter();
-        let order = Order {
+        let order = CompileRequest {
             tenant: tenant.clone(),
             manifest: release.manifest.clone(),
             shape: release.shape.clone(),
@@ -163,10 +164,10 @@ impl OnDisk {
             cache: self.cache.clone(),
             maker: self.maker.clone(),
         };
-        let made = self.compilers.make_on(place, &order).await.map_err(Problem::from)?;
-        let Made { package, code, compiled, warnings } = made;
-        let contents = kept::contents(&self.maker, release, &package.to_bytes(), code);
-        Ok(Arc::new(Compiled { package: Arc::new(package), contents, compiled, warnings }))
+        let made = self.compilers.make_on(permit, &order).await.map_err(Problem::from)?;
+        let CompileOutput { package, code, compiled, warnings } = made;
+        let contents = record::contents(&self.maker, release, &package.to_bytes(), code);
+        Ok(Arc::new(CompiledRelease { package: Arc::new(package), contents, compiled, warnings }))
     }
 
     /// For what reads and syncs files.
@@ -174,18 +175,23 @@ impl OnDisk {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let shelf = self.clone();
+        let repository = self.clone();
         let failed = |_| Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
-        self.runtime.spawn_blocking(move || work(&shelf)).await.unwrap_or_else(failed)
+        self.runtime.spawn_blocking(move || work(&repository)).await.unwrap_or_else(failed)
     }
 }
 
-impl Shelf for OnDisk {
-    fn take(self: Arc<Self>, tenant: TenantName, app: AppName, revision: RevisionId) -> BoxFuture<'static, Taken> {
+impl AppRepository for DiskRepository {
+    fn take(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        revision: RevisionId,
+    ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
         Box::pin(async move {
             self.taken(tenant, app, revision).await.map_err(|problem| match problem.kind {
-                ProblemKind::Unavailable => ShelfError::Busy(problem.into()),
-                _ => ShelfError::Failed(whole(&problem).into()),
+                ProblemKind::Unavailable => RepositoryError::AppLocks(problem.into()),
+                _ => RepositoryError::Failed(whole(&problem).into()),
             })
         })
     }
@@ -207,30 +213,35 @@ fn whole(problem: &Problem) -> String {
     }
 }
 
-impl OnDisk {
-    async fn taken(self: Arc<Self>, tenant: TenantName, app: AppName, revision: RevisionId) -> Result<Stock, Problem> {
+impl DiskRepository {
+    async fn taken(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        revision: RevisionId,
+    ) -> Result<LaunchSpec, Problem> {
         let wanted = revision.clone();
-        let found = self.blocking(move |shelf| {
-            let bytes = shelf.state.package(&wanted).map_err(problems::of_state)?;
+        let found = self.blocking(move |repository| {
+            let bytes = repository.state.package(&wanted).map_err(problems::of_state)?;
             let bytes = bytes.ok_or_else(|| Problem::not_found("revision", &wanted))?;
-            match shelf.usable(&bytes)? {
-                Some(package) => Ok(Found::Package(Arc::new(package))),
-                None => Ok(Found::Release(Box::new(Kept::read(&bytes)?.release()?))),
+            match repository.usable(&bytes)? {
+                Some(package) => Ok(StoredRevision::Package(Arc::new(package))),
+                None => Ok(StoredRevision::Release(Box::new(RevisionRecord::read(&bytes)?.release()?))),
             }
         });
         let package = match found.await? {
-            Found::Package(package) => package,
-            Found::Release(release) => {
+            StoredRevision::Package(package) => package,
+            StoredRevision::Release(release) => {
                 tracing::info!(%tenant, %app, %revision, "an app's code is made anew");
-                self.compile(&tenant, &revision, &release, Asker::Load).await?.package.clone()
+                self.compile(&tenant, &revision, &release, CompileReason::Load).await?.package.clone()
             }
         };
-        self.blocking(move |shelf| shelf.stock(&tenant, &app, &revision, package)).await
+        self.blocking(move |repository| repository.spec(&tenant, &app, &revision, package)).await
     }
 }
 
 /// What the state has of a revision.
-enum Found {
+enum StoredRevision {
     Package(Arc<Package>),
     /// Its code is another version's, or lost.
     Release(Box<Release>),

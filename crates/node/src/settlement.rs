@@ -1,7 +1,7 @@
 //! Recording changes; and those of which it is not known whether they were recorded: the disk failed at them and cannot be read, or the
 //! node itself did.
 //!
-//! Every change of an app, a tenant or a secret goes through [`Host::record`] or [`Host::try_record`]. Where its outcome is not known, neither is
+//! Every change of an app, a tenant or a secret goes through [`Node::record`] or [`Node::try_record`]. Where its outcome is not known, neither is
 //! assumed: what is in memory serves as before, nobody changes the app or tenant, and nothing is removed that either outcome needs, until the
 //! state can be read again; then what is in memory is brought into line with it, as a start would do.
 
@@ -12,37 +12,38 @@ use isomer_api::{AppName, Problem, TenantName};
 use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_state::{StateError, Tenant};
 
-use super::{Host, problems};
-use crate::deploy::takeover;
-use crate::notes::Subject;
+use crate::intents::ChangeTarget;
+use crate::node::Node;
+use crate::problems;
+use crate::replacements;
 
 /// How often it is tried to read the state.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
 /// Why it cannot be said that a change was recorded.
-pub(crate) enum Unrecorded {
+pub(crate) enum RecordError {
     /// It was not.
     Refused(StateError),
     /// It may have been.
     Unknown(Problem),
 }
 
-impl Host {
+impl Node {
     /// Records a change, where it may block.
     ///
     /// # Errors
-    /// When it was not recorded, or may have been: the caller then calls [`Host::settle_later`].
+    /// When it was not recorded, or may have been: the caller then calls [`Node::settle_later`].
     pub(crate) async fn try_record<T: Send + 'static>(
         self: &Arc<Self>,
         change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
-    ) -> Result<T, Unrecorded> {
-        let host = self.clone();
-        match self.blocking(move || Ok(change(&host))).await {
+    ) -> Result<T, RecordError> {
+        let node = self.clone();
+        match self.blocking(move || Ok(change(&node))).await {
             Ok(Ok(recorded)) => Ok(recorded),
-            Ok(Err(error @ StateError::Unsettled { .. })) => Err(Unrecorded::Unknown(problems::of_state(error))),
-            Ok(Err(error)) => Err(Unrecorded::Refused(error)),
+            Ok(Err(error @ StateError::Unsettled { .. })) => Err(RecordError::Unknown(problems::of_state(error))),
+            Ok(Err(error)) => Err(RecordError::Refused(error)),
             // It panicked, before the change was recorded or after that.
-            Err(problem) => Err(Unrecorded::Unknown(problem)),
+            Err(problem) => Err(RecordError::Unknown(problem)),
         }
     }
 
@@ -52,15 +53,15 @@ impl Host {
     /// When it was not recorded, or may have been.
     pub(crate) async fn record<T: Send + 'static, R: Send + Sync + 'static>(
         self: &Arc<Self>,
-        subject: &Subject,
+        subject: &ChangeTarget,
         right: &Arc<R>,
         change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, Problem> {
         let recorded = self.try_record(change).await;
         self.charge(&subject.tenant);
         recorded.map_err(|unrecorded| match unrecorded {
-            Unrecorded::Refused(error) => self.refused_by_state(error),
-            Unrecorded::Unknown(problem) => {
+            RecordError::Refused(error) => self.refused_by_state(error),
+            RecordError::Unknown(problem) => {
                 self.settle_later(subject.clone(), right.clone(), |_| ());
                 problem
             }
@@ -71,7 +72,7 @@ impl Host {
     /// returns are dropped after that.
     pub(crate) fn settle_later<T: Send + 'static>(
         self: &Arc<Self>,
-        subject: Subject,
+        subject: ChangeTarget,
         right: impl Send + 'static,
         first: impl FnOnce(&Self) -> T + Send + 'static,
     ) {
@@ -82,7 +83,7 @@ impl Host {
     }
 
     /// Has the tenant's apps have what is recorded of it, from now on.
-    pub(super) fn take_tenant(&self, name: &TenantName, tenant: &Tenant) -> Result<(), InvalidHostRule> {
+    pub(crate) fn take_tenant(&self, name: &TenantName, tenant: &Tenant) -> Result<(), InvalidHostRule> {
         self.tenancy.set_tenant(name, &tenant.quotas)?;
         self.resources.add(name, &self.tenancy);
         self.charge(name);
@@ -90,17 +91,25 @@ impl Host {
     }
 
     /// Nothing is served of the tenant any more, and what it has sent is not its own.
-    pub(super) fn unload_tenant(&self, name: &TenantName) {
+    pub(crate) fn unload_tenant(&self, name: &TenantName) {
         self.tenancy.remove_tenant(name);
         self.uploads.forget(name);
     }
 
     /// Has a tenant's apps loaded anew by their next requests: those in memory, or on their way there, have the secrets that they began with.
-    pub(super) fn reload_apps(&self, tenant: &TenantName) {
+    pub(crate) fn reload_apps(&self, tenant: &TenantName) {
         self.tenancy.inputs_changed(tenant);
         for (app, _) in self.state.apps_of(tenant) {
             // A tenancy that does not know the app has nothing of it in memory.
             let _ = self.tenancy.unload(tenant, &app);
+        }
+    }
+
+    /// Serves an app again whose stores could not be finished or looked at before, and are whole now; unless an admin has stopped it.
+    pub(crate) fn resume_suspended(&self, tenant: &TenantName, app: &AppName) {
+        if self.suspended.remove(tenant, app) && self.state.app(tenant, app).is_ok_and(|app| !app.stopped) {
+            // A tenancy that does not know the app has nothing to resume.
+            let _ = self.tenancy.resume(tenant, app);
         }
     }
 
@@ -110,12 +119,12 @@ impl Host {
             drop(self.tenancy.remove(tenant, app));
             return;
         };
-        let (host, key) = (self.clone(), (tenant.clone(), app.clone()));
-        let is_pending = self.blocking(move || Ok(takeover::is_pending(&host.dir, &host.state, &key.0, &key.1)));
+        let (node, key) = (self.clone(), (tenant.clone(), app.clone()));
+        let is_pending = self.blocking(move || Ok(replacements::is_pending(&node.dir, &node.state, &key.0, &key.1)));
         // As a start has it: stores that are half replaced must not be written.
         let is_pending = is_pending.await.unwrap_or(true);
         if is_pending {
-            self.withheld.insert(tenant, app);
+            self.suspended.insert(tenant, app);
         }
         let is_stopped = recorded.stopped || is_pending;
         let put = self.tenancy.put(tenant, app, &recorded.current().revision, &recorded.hosts, is_stopped);
@@ -138,31 +147,31 @@ impl Host {
 }
 
 async fn settle<T: Send + 'static>(
-    host: Weak<Host>,
-    subject: Subject,
+    node: Weak<Node>,
+    subject: ChangeTarget,
     right: impl Send + 'static,
-    first: impl FnOnce(&Host) -> T + Send + 'static,
+    first: impl FnOnce(&Node) -> T + Send + 'static,
 ) {
-    let host = loop {
+    let node = loop {
         tokio::time::sleep(TRY_EVERY).await;
         // When the node is gone, the next start settles it.
-        let Some(host) = host.upgrade() else { return };
-        let reading = host.clone();
-        if host.blocking(move || Ok(reading.state.reread())).await.is_ok_and(|read| read.is_ok()) {
-            break host;
+        let Some(node) = node.upgrade() else { return };
+        let reading = node.clone();
+        if node.blocking(move || Ok(reading.state.reread())).await.is_ok_and(|read| read.is_ok()) {
+            break node;
         }
     };
-    let settling = host.clone();
-    let kept = host.blocking(move || Ok(first(&settling))).await;
+    let settling = node.clone();
+    let kept = node.blocking(move || Ok(first(&settling))).await;
     match &subject.app {
-        Some(app) => host.settle_app(&subject.tenant, app).await,
-        None => host.settle_tenant(&subject.tenant),
+        Some(app) => node.settle_app(&subject.tenant, app).await,
+        None => node.settle_tenant(&subject.tenant),
     }
-    if let Err(problem) = host.finish_removal(&subject).await {
+    if let Err(problem) = node.finish_removal(&subject).await {
         tracing::error!(%problem, "the removal of {subject} cannot be finished: it is tried again later");
     }
-    if host.state.tenant(&subject.tenant).is_err() {
-        host.resources.remove(&subject.tenant);
+    if node.state.tenant(&subject.tenant).is_err() {
+        node.resources.remove(&subject.tenant);
     }
     tracing::warn!("what was recorded of {subject} is known again, and holds");
     drop((kept, right));

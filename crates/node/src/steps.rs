@@ -5,7 +5,7 @@
 //!      ─► healthy ─► recorded (one transaction) ─► took over ─► the old one drains by itself
 //! ```
 //!
-//! Where its stores are replaced (migrations, a return to a snapshot) there are steps more around *recorded*: see [`super::takeover`].
+//! Where its stores are replaced (migrations, a return to a snapshot) there are steps more around *recorded*: see [`crate::deployment::takeover`].
 //!
 //! Everything before *recorded* makes things that nobody refers to: who fails or is killed there has changed nothing, and `sweep`
 //! removes what is left. Everything after it only brings the running process into line with what is recorded, which a restart does too.
@@ -14,15 +14,10 @@
 //!
 //! Deployments of one app come one after the other; a second one is told so at once, as it would be about a state that it has not seen.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use isomer_api::{AppName, Problem, ProblemKind, TenantName};
-
 /// What has just been done, for whoever watches. All that happens to an app, a secret or a tenant passes these; tests end the process at
 /// each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
+pub enum ChangeStep {
     /// The release is all there and may run.
     Checked,
     /// There is a package of it, and its code.
@@ -57,7 +52,7 @@ pub enum Step {
     DataRemoved,
 }
 
-impl Step {
+impl ChangeStep {
     /// All there are.
     pub const ALL: [Self; 16] = [
         Self::Checked,
@@ -77,49 +72,4 @@ impl Step {
         Self::DataSetAside,
         Self::DataRemoved,
     ];
-}
-
-/// The apps that are being changed.
-#[derive(Debug, Default)]
-pub(crate) struct Busy(Arc<Mutex<HashSet<(TenantName, AppName)>>>);
-
-/// An app is being changed for as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Changing {
-    busy: Arc<Mutex<HashSet<(TenantName, AppName)>>>,
-    app: (TenantName, AppName),
-}
-
-impl Busy {
-    /// From now on, nobody else changes the app.
-    pub(crate) fn begin(&self, tenant: &TenantName, app: &AppName) -> Result<Changing, Problem> {
-        let app = (tenant.clone(), app.clone());
-        if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(app.clone()) {
-            let title = format!("app `{}` of tenant `{tenant}` is being deployed or changed by somebody else", app.1);
-            return Err(Problem::new(ProblemKind::Conflict, title).hint("try again when that is done"));
-        }
-        Ok(Changing { busy: self.0.clone(), app })
-    }
-}
-
-impl Drop for Changing {
-    fn drop(&mut self) {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.app);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_changes_an_app_and_others_change_others() {
-        let busy = Busy::default();
-        let (tenant, shop): (TenantName, AppName) = ("acme".parse().unwrap(), "shop".parse().unwrap());
-        let first = busy.begin(&tenant, &shop).unwrap();
-        assert_eq!(busy.begin(&tenant, &shop).unwrap_err().kind, ProblemKind::Conflict);
-        busy.begin(&tenant, &"other".parse().unwrap()).unwrap();
-        drop(first);
-        busy.begin(&tenant, &shop).unwrap();
-    }
 }

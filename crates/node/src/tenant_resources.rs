@@ -6,25 +6,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use isomer_api::TenantName;
+use isomer_apps::Tenancy;
 use isomer_capabilities::StorageAccount;
 use isomer_disk::Reserve;
 use isomer_observe::LogQuota;
 use isomer_state::State;
 
-use crate::tenancy::Tenancy;
-
 /// Of one tenant.
 #[derive(Debug)]
-pub(super) struct Resources {
-    pub(super) storage: Arc<StorageAccount>,
-    pub(super) log: Arc<LogQuota>,
+pub(crate) struct TenantResources {
+    pub(crate) storage: Arc<StorageAccount>,
+    pub(crate) log: Arc<LogQuota>,
     /// Set when what the tenant has on disk was counted: at its first use, since a node of many tenants starts sooner without.
     counted: OnceLock<()>,
 }
 
-impl Resources {
+impl TenantResources {
     /// Counts what lies in the tenant's folder, the first time. Blocks.
-    pub(super) fn count(&self, folder: &Path) {
+    pub(crate) fn count(&self, folder: &Path) {
         self.counted.get_or_init(|| {
             if let Err(error) = count_apps(&self.storage, folder) {
                 tracing::warn!(%error, folder = %folder.display(), "cannot count what a tenant has on disk");
@@ -56,44 +55,44 @@ fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Of all tenants.
 #[derive(Debug)]
-pub(super) struct AllResources {
-    of_tenants: RwLock<HashMap<TenantName, Arc<Resources>>>,
+pub(crate) struct ResourcesByTenant {
+    of_tenants: RwLock<HashMap<TenantName, Arc<TenantResources>>>,
     /// What none of them may use of the disk.
     reserve: Arc<Reserve>,
 }
 
-impl AllResources {
-    pub(super) fn new(reserve: Reserve) -> Self {
+impl ResourcesByTenant {
+    pub(crate) fn new(reserve: Reserve) -> Self {
         Self { of_tenants: RwLock::default(), reserve: Arc::new(reserve) }
     }
 
     /// What tenants may not use of the disk.
-    pub(super) fn reserve(&self) -> &Arc<Reserve> {
+    pub(crate) fn reserve(&self) -> &Arc<Reserve> {
         &self.reserve
     }
 
     /// Takes note of a tenant that `tenancy` knows. One that was made anew has nothing of its predecessor.
-    pub(super) fn add(&self, tenant: &TenantName, tenancy: &Tenancy) {
+    pub(crate) fn add(&self, tenant: &TenantName, tenancy: &Tenancy) {
         let (Some(storage), Some(log)) = (tenancy.storage(tenant), tenancy.log_quota(tenant)) else { return };
         storage.set_reserve(self.reserve.clone());
         let mut all = self.of_tenants.write().unwrap_or_else(PoisonError::into_inner);
         if all.get(tenant).is_none_or(|known| !Arc::ptr_eq(&known.storage, &storage)) {
-            all.insert(tenant.clone(), Arc::new(Resources { storage, log, counted: OnceLock::new() }));
+            all.insert(tenant.clone(), Arc::new(TenantResources { storage, log, counted: OnceLock::new() }));
         }
     }
 
-    pub(super) fn get(&self, tenant: &TenantName) -> Option<Arc<Resources>> {
+    pub(crate) fn get(&self, tenant: &TenantName) -> Option<Arc<TenantResources>> {
         self.of_tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
     /// Counts what the state keeps of the tenant's revisions as used.
-    pub(super) fn charge(&self, tenant: &TenantName, state: &State) {
+    pub(crate) fn charge(&self, tenant: &TenantName, state: &State) {
         if let Some(resources) = self.get(tenant) {
             resources.storage.charge(|| state.charged(tenant));
         }
     }
 
-    pub(super) fn remove(&self, tenant: &TenantName) {
+    pub(crate) fn remove(&self, tenant: &TenantName) {
         self.of_tenants.write().unwrap_or_else(PoisonError::into_inner).remove(tenant);
     }
 }

@@ -1,21 +1,22 @@
 //! Tenants: quotas, own host names, secrets; what they use.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_api::{AppName, Problem, ProblemKind, RevisionId, TenantChange, TenantInfo, TenantName};
+use isomer_apps::Package;
 use isomer_capabilities::AppGrants;
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
 use isomer_display::size;
 use isomer_state::{Secret, StateError, Tenant};
-use tokio::sync::OwnedMutexGuard;
 
-use super::{Host, problems, removals};
-use crate::deploy::kept::Kept;
-use crate::deploy::{Step, child};
-use crate::notes::Subject;
-use crate::package::Package;
+use crate::intents::ChangeTarget;
+use crate::node::Node;
+use crate::revisions::record::RevisionRecord;
+use crate::revisions::release::read_manifest;
+use crate::steps::ChangeStep;
+use crate::{problems, removals};
 
 /// The most bytes of a secret's value.
 const SECRET_BYTES_MAX: usize = 64 << 10;
@@ -23,38 +24,8 @@ const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The most bytes of a secret's name.
 const SECRET_NAME_BYTES_MAX: usize = 128;
 
-/// How long a change of a tenant waits for the one before it.
-const TURN_MAX: Duration = Duration::from_secs(30);
-
-/// Whose turn it is to change a tenant or its secrets. Changes of one come one after the other, so that what is in memory is what is recorded, and
-/// a tenant that is made again does not find its data removed under it. (One turn for all tenants was rejected: a removal waits for
-/// requests in flight, and others' tenants are not to wait for these.)
-#[derive(Default)]
-pub(super) struct Turns(Mutex<HashMap<TenantName, Weak<tokio::sync::Mutex<()>>>>);
-
-impl Turns {
-    /// # Errors
-    /// When the change before takes longer than [`TURN_MAX`].
-    pub(super) async fn take(&self, tenant: &TenantName) -> Result<OwnedMutexGuard<()>, Problem> {
-        let turn = {
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| turn.strong_count() > 0);
-            turns.get(tenant).and_then(Weak::upgrade).unwrap_or_else(|| {
-                let turn = Arc::default();
-                turns.insert(tenant.clone(), Arc::downgrade(&turn));
-                turn
-            })
-        };
-        tokio::time::timeout(TURN_MAX, turn.lock_owned()).await.map_err(|_| {
-            let title = format!("tenant `{tenant}` is being changed by somebody else");
-            Problem::new(ProblemKind::Conflict, title)
-                .hint("try again when that is done; if the disk has failed, the node's log says so")
-        })
-    }
-}
-
 /// What is to become of a secret.
-pub(super) enum SecretChange {
+pub(crate) enum SecretChange {
     Set(Vec<u8>),
     /// One that is in use only by force.
     Remove {
@@ -76,33 +47,33 @@ impl From<StateError> for Refused {
 
 /// The components of a kept revision that were granted the secret, in backticks.
 fn used_by(kept: &[u8], secret: &str) -> Result<Vec<String>, Problem> {
-    let kept = Kept::read(kept)?;
+    let kept = RevisionRecord::read(kept)?;
     let grants = match Package::from_bytes(kept.package) {
         Ok(package) => package.grants().clone(),
         // Of another version of this program.
-        Err(_) => AppGrants::from(&child::read_manifest(&kept.release()?.manifest)?.0),
+        Err(_) => AppGrants::from(&read_manifest(&kept.release()?.manifest)?.0),
     };
     let granted = grants.components.iter().filter(|(_, it)| it.secrets.iter().any(|name| name == secret));
     Ok(granted.map(|(component, _)| format!("`{component}`")).collect())
 }
 
-impl Host {
-    pub(super) fn all_tenants(&self) -> Vec<TenantInfo> {
+impl Node {
+    pub(crate) fn all_tenants(&self) -> Vec<TenantInfo> {
         self.state.tenants().into_iter().map(|(name, tenant)| self.tenant_info(name, &tenant)).collect()
     }
 
-    pub(super) fn one_tenant(&self, name: &TenantName) -> Result<TenantInfo, Problem> {
+    pub(crate) fn one_tenant(&self, name: &TenantName) -> Result<TenantInfo, Problem> {
         let tenant = self.state.tenant(name).map_err(problems::of_state)?;
         Ok(self.tenant_info(name.clone(), &tenant))
     }
 
-    pub(super) async fn change_tenant(
+    pub(crate) async fn change_tenant(
         self: &Arc<Self>,
         name: TenantName,
         change: TenantChange,
     ) -> Result<TenantInfo, Problem> {
-        let turn = Arc::new(self.turns.take(&name).await?);
-        let subject = Subject::tenant(&name);
+        let turn = Arc::new(self.tenant_locks.take(&name).await?);
+        let subject = ChangeTarget::tenant(&name);
         if self.state.tenant(&name).is_err() {
             self.make_way(&subject).await?;
         }
@@ -114,44 +85,44 @@ impl Host {
         };
         TenantHosts::new(quotas.outbound_hosts.as_deref()).map_err(wrong)?;
         let of = name.clone();
-        let tenant = self.record(&subject, &turn, move |host| host.state.set_tenant(&of, change)).await?;
-        self.step(Step::Recorded);
+        let tenant = self.record(&subject, &turn, move |node| node.state.set_tenant(&of, change)).await?;
+        self.step(ChangeStep::Recorded);
         self.take_tenant(&name, &tenant).map_err(wrong)?;
-        self.step(Step::TookOver);
-        let host = self.clone();
-        self.blocking(move || Ok(host.tenant_info(name, &tenant))).await
+        self.step(ChangeStep::TookOver);
+        let node = self.clone();
+        self.blocking(move || Ok(node.tenant_info(name, &tenant))).await
     }
 
-    pub(super) async fn drop_tenant(self: &Arc<Self>, name: &TenantName) -> Result<(), Problem> {
-        let turn = Arc::new(self.turns.take(name).await?);
-        let subject = Subject::tenant(name);
+    pub(crate) async fn drop_tenant(self: &Arc<Self>, name: &TenantName) -> Result<(), Problem> {
+        let turn = Arc::new(self.tenant_locks.take(name).await?);
+        let subject = ChangeTarget::tenant(name);
         self.state.tenant(name).map_err(problems::of_state)?;
-        let (host, of) = (self.clone(), subject.clone());
-        self.blocking(move || removals::notes(&host.dir).write(&of, "").map_err(|error| problems::failed(&error)))
+        let (node, of) = (self.clone(), subject.clone());
+        self.blocking(move || removals::notes(&node.dir).write(&of, "").map_err(|error| problems::failed(&error)))
             .await?;
-        self.step(Step::RemovalNoted);
+        self.step(ChangeStep::RemovalNoted);
         let of = subject.clone();
-        let remove = move |host: &Self| {
-            host.state.remove_tenant(&of.tenant).inspect_err(|error| {
+        let remove = move |node: &Self| {
+            node.state.remove_tenant(&of.tenant).inspect_err(|error| {
                 // It stays, and so does its data. If the note does too, the next start removes it. Where that is not known, it is needed.
                 if !matches!(error, StateError::Unsettled { .. }) {
-                    let _ = removals::notes(&host.dir).forget(&of);
+                    let _ = removals::notes(&node.dir).forget(&of);
                 }
             })
         };
         self.record(&subject, &turn, remove).await?;
-        self.step(Step::Forgotten);
+        self.step(ChangeStep::Forgotten);
         self.unload_tenant(name);
-        self.step(Step::Unloaded);
+        self.step(ChangeStep::Unloaded);
         // Apps that were removed without their data: their requests in flight may still write.
         let removed = self.remove_data(&subject, Duration::MAX).await;
         self.resources.remove(name);
         removed?;
-        self.step(Step::DataRemoved);
+        self.step(ChangeStep::DataRemoved);
         Ok(())
     }
 
-    pub(super) async fn change_secret(
+    pub(crate) async fn change_secret(
         self: &Arc<Self>,
         tenant: &TenantName,
         name: String,
@@ -173,31 +144,31 @@ impl Host {
             }
             SecretChange::Set(_) | SecretChange::Remove { .. } => {}
         }
-        let turn = Arc::new(self.turns.take(tenant).await?);
+        let turn = Arc::new(self.tenant_locks.take(tenant).await?);
         let of = tenant.clone();
-        let record = move |host: &Self| match change {
-            SecretChange::Set(value) => host.state.set_secret(&of, &name, &Secret::new(value)).map(Ok),
+        let record = move |node: &Self| match change {
+            SecretChange::Set(value) => node.state.set_secret(&of, &name, &Secret::new(value)).map(Ok),
             SecretChange::Remove { force } => {
-                let is_set = host.state.tenant(&of).is_ok_and(|tenant| tenant.secrets.contains(&name));
+                let is_set = node.state.tenant(&of).is_ok_and(|tenant| tenant.secrets.contains(&name));
                 let looked =
-                    if force || !is_set { Ok(HashMap::new()) } else { host.check_unused(&of, &name, &HashMap::new()) };
+                    if force || !is_set { Ok(HashMap::new()) } else { node.check_unused(&of, &name, &HashMap::new()) };
                 let looked = match looked {
                     Ok(looked) => looked,
                     Err(problem) => return Ok(Err(problem)),
                 };
                 // All changes of the node wait for this: only what took over meanwhile is looked at.
-                let may = || if force { Ok(()) } else { host.check_unused(&of, &name, &looked).map(drop) };
-                match host.state.remove_secret(&of, &name, || may().map_err(Refused::ByUse)) {
+                let may = || if force { Ok(()) } else { node.check_unused(&of, &name, &looked).map(drop) };
+                match node.state.remove_secret(&of, &name, || may().map_err(Refused::ByUse)) {
                     Ok(()) => Ok(Ok(())),
                     Err(Refused::ByUse(problem)) => Ok(Err(problem)),
                     Err(Refused::ByState(error)) => Err(error),
                 }
             }
         };
-        self.record(&Subject::tenant(tenant), &turn, record).await??;
-        self.step(Step::Recorded);
+        self.record(&ChangeTarget::tenant(tenant), &turn, record).await??;
+        self.step(ChangeStep::Recorded);
         self.reload_apps(tenant);
-        self.step(Step::TookOver);
+        self.step(ChangeStep::TookOver);
         Ok(())
     }
 

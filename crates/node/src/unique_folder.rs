@@ -14,7 +14,7 @@ const NAMES_TRIED_MAX: u32 = 100;
 ///
 /// # Errors
 /// When it cannot be made.
-pub(super) fn fresh_folder(above: &Path, prefix: &str) -> io::Result<PathBuf> {
+pub(crate) fn create_unique_folder(above: &Path, prefix: &str) -> io::Result<PathBuf> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     fs::create_dir_all(above)?;
     for _ in 0..NAMES_TRIED_MAX {
@@ -38,7 +38,8 @@ mod tests {
     fn no_two_are_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let above = dir.path().join("new");
-        let made: std::collections::BTreeSet<_> = (0..10).map(|_| fresh_folder(&above, "t-").unwrap()).collect();
+        let made: std::collections::BTreeSet<_> =
+            (0..10).map(|_| create_unique_folder(&above, "t-").unwrap()).collect();
         assert_eq!((made.len(), fs::read_dir(&above).unwrap().count()), (10, 10));
         assert!(made.iter().all(|path| path.file_name().unwrap().to_str().unwrap().starts_with("t-")));
     }

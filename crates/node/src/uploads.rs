@@ -1,6 +1,6 @@
 //! What each tenant has sent of releases, for as long as no revision of its own refers to it.
 //!
-//! Parts are kept once for all tenants. Were a tenant told which parts there are, it could learn what others deploy; could it deploy what
+//! AppCapabilities are kept once for all tenants. Were a tenant told which parts there are, it could learn what others deploy; could it deploy what
 //! it did not send, a digest would be enough to get the bytes. So to a tenant only those parts are there that its own revisions refer to, or
 //! that it has sent itself since the node started. And it may send so much and no more, as parts that nothing refers to are not counted
 //! for its storage. Neither concerns the holder of the node's own token.
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use isomer_api::deploy::PARTS_MAX;
 use isomer_api::{Digest, Problem, ProblemKind, TenantName};
 
-use crate::deploy::deployment::RELEASE_BYTES_MAX;
-use crate::deploy::sweep::UNUSED_MAX;
+use crate::revisions::release::RELEASE_BYTES_MAX;
+use crate::revisions::sweep::UNUSED_MAX;
 
 /// Bytes that a tenant may have sent and not deployed, those on their way included: two releases of the largest size. It gets more
 /// when they are deployed, or are removed as unused.
@@ -42,14 +42,14 @@ struct Sent {
     parts: HashMap<Digest, (Instant, u64)>,
     /// What these have.
     bytes: u64,
-    /// Parts that are on their way, and their bytes so far.
-    coming: usize,
-    coming_bytes: u64,
+    /// AppCapabilities that are on their way, and their bytes so far.
+    pending: usize,
+    pending_bytes: u64,
 }
 
 /// A part on its way. It counts until this is dropped, and longer if it was kept.
 #[derive(Debug)]
-pub(crate) struct Coming {
+pub(crate) struct PendingUpload {
     all: Arc<Mutex<All>>,
     tenant: TenantName,
     bytes: u64,
@@ -60,19 +60,19 @@ impl Uploads {
     ///
     /// # Errors
     /// When the tenant has sent too many.
-    pub(crate) fn begin(&self, tenant: &TenantName) -> Result<Coming, Problem> {
+    pub(crate) fn begin(&self, tenant: &TenantName) -> Result<PendingUpload, Problem> {
         self.begin_at(tenant, Instant::now())
     }
 
-    fn begin_at(&self, tenant: &TenantName, now: Instant) -> Result<Coming, Problem> {
+    fn begin_at(&self, tenant: &TenantName, now: Instant) -> Result<PendingUpload, Problem> {
         let mut all = lock(&self.0);
         all.forget_old(now);
         let sent = all.of_tenants.entry(tenant.clone()).or_default();
-        if sent.parts.len() + sent.coming >= SENT_PARTS_MAX {
+        if sent.parts.len() + sent.pending >= SENT_PARTS_MAX {
             return Err(too_much(format!("{SENT_PARTS_MAX} parts")));
         }
-        sent.coming += 1;
-        Ok(Coming { all: self.0.clone(), tenant: tenant.clone(), bytes: 0 })
+        sent.pending += 1;
+        Ok(PendingUpload { all: self.0.clone(), tenant: tenant.clone(), bytes: 0 })
     }
 
     /// Returns whether the tenant has sent this part.
@@ -110,7 +110,7 @@ impl All {
             sent.parts.retain(|_, (at, _)| now.saturating_duration_since(*at) < UNUSED_MAX);
             sent.bytes = sent.parts.values().map(|(_, bytes)| bytes).sum();
         }
-        self.of_tenants.retain(|_, sent| sent.coming > 0 || !sent.parts.is_empty());
+        self.of_tenants.retain(|_, sent| sent.pending > 0 || !sent.parts.is_empty());
     }
 }
 
@@ -128,7 +128,7 @@ impl Sent {
     }
 }
 
-impl Coming {
+impl PendingUpload {
     /// So many more bytes have come.
     ///
     /// # Errors
@@ -136,10 +136,10 @@ impl Coming {
     pub(crate) fn add(&mut self, bytes: u64) -> Result<(), Problem> {
         let mut all = lock(&self.all);
         let sent = all.of_tenants.entry(self.tenant.clone()).or_default();
-        if sent.bytes.saturating_add(sent.coming_bytes).saturating_add(bytes) > SENT_BYTES_MAX {
+        if sent.bytes.saturating_add(sent.pending_bytes).saturating_add(bytes) > SENT_BYTES_MAX {
             return Err(too_much(format!("{} MiB", SENT_BYTES_MAX >> 20)));
         }
-        sent.coming_bytes += bytes;
+        sent.pending_bytes += bytes;
         self.bytes += bytes;
         Ok(())
     }
@@ -152,11 +152,11 @@ impl Coming {
     }
 }
 
-impl Drop for Coming {
+impl Drop for PendingUpload {
     fn drop(&mut self) {
         if let Some(sent) = lock(&self.all).of_tenants.get_mut(&self.tenant) {
-            sent.coming = sent.coming.saturating_sub(1);
-            sent.coming_bytes = sent.coming_bytes.saturating_sub(self.bytes);
+            sent.pending = sent.pending.saturating_sub(1);
+            sent.pending_bytes = sent.pending_bytes.saturating_sub(self.bytes);
         }
     }
 }
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn what_a_tenant_sent_is_its_own_until_it_is_deployed_or_old() {
         let (uploads, acme, rival) = (Uploads::default(), "acme".parse().unwrap(), "rival".parse().unwrap());
-        let mut coming = uploads.begin(&acme).unwrap();
-        coming.add(7).unwrap();
+        let mut pending = uploads.begin(&acme).unwrap();
+        pending.add(7).unwrap();
         assert!(!uploads.has(&acme, &digest(1)), "it is not whole yet");
-        coming.kept(digest(1));
+        pending.kept(digest(1));
         assert!(uploads.has(&acme, &digest(1)) && !uploads.has(&rival, &digest(1)));
         uploads.deployed(&acme, [digest(1)].iter());
         assert!(!uploads.has(&acme, &digest(1)), "its revision has it");

@@ -11,7 +11,7 @@ mod kept;
 use std::time::{Duration, Instant};
 
 use isomer_telemetry::{Event, EventSink as _, StandardStream};
-use kept::{ALL, Acknowledged, Kept};
+use kept::{ALL, Acknowledged, NodeData};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const SEED: u64 = 0x00d1_5c00;
@@ -35,7 +35,7 @@ async fn what_is_acknowledged_is_kept_while_files_cannot_grow_and_all_works_agai
     let xfsz = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     let _handled = tokio::signal::unix::signal(xfsz).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let kept = Kept::open(dir.path()).await.unwrap();
+    let kept = NodeData::open(dir.path()).await.unwrap();
     let mut acknowledged = Acknowledged::default();
     let (mut random, mut number) = (SEED, 0);
     let mut next = |below: u64| {
@@ -76,5 +76,5 @@ async fn what_is_acknowledged_is_kept_while_files_cannot_grow_and_all_works_agai
         assert!(acknowledged.refused.get(what).is_some_and(|times| *times > 0), "{what} never met the limit");
     }
     drop(kept);
-    Kept::open(dir.path()).await.unwrap().check("after a restart", dir.path(), &acknowledged).await;
+    NodeData::open(dir.path()).await.unwrap().check("after a restart", dir.path(), &acknowledged).await;
 }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use isomer_apps::Progress;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CommandError, Console, print};
 use isomer_manifest::SourceFile;
-use isomer_node::Step;
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_project::AppDir;
@@ -208,12 +208,12 @@ pub fn report_cut_off(log: &Log, connections: usize) {
 }
 
 /// Describes a step of making a revision, for a progress line.
-pub(crate) fn describe(step: Step<'_>) -> String {
+pub(crate) fn describe(step: Progress<'_>) -> String {
     match step {
-        Step::Plan => "planning".to_owned(),
-        Step::Compose(group) => format!("composing group {group}"),
-        Step::Compile(group) => format!("compiling group {group}"),
-        Step::Start(group) => format!("starting group {group}"),
+        Progress::Plan => "planning".to_owned(),
+        Progress::Compose(group) => format!("composing group {group}"),
+        Progress::Compile(group) => format!("compiling group {group}"),
+        Progress::Start(group) => format!("starting group {group}"),
     }
 }
 

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use isomer_apps::member::{Member, MemberOptions};
 use isomer_capabilities::DataDir;
 use isomer_console::CommandError;
 use isomer_front::Limits;
 use isomer_manifest::{ComponentName, LinkAddress, Renderer, SourceFile};
-use isomer_node::member::{Member, MemberOptions};
 use isomer_observe::{Format, Log};
 use isomer_project::Components;
 use isomer_runtime::code::CodeCache;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use isomer_apps::{NewPackage, PackageOptions, Peers, Progress, SingleApp, TenancyOptions};
 use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
 use isomer_console::{CommandError, WarningPrinter};
-use isomer_front::Limits;
+use isomer_front::{Front, FrontError, Limits};
 use isomer_manifest::{App, SourceFile};
-use isomer_node::{Made, MakeOptions, Node, NodeOptions, Peers, SoleApp, Step, TenancyOptions};
 use isomer_plan::Plan;
 use isomer_project::{AppDir, Components};
 use isomer_runtime::code::CodeCache;
@@ -42,7 +42,7 @@ impl RevisionSource {
 
 /// A front door that listens, with the means to make revisions of the app behind it.
 pub struct AppServer {
-    node: Node,
+    front: Front,
     /// Makes revisions and lets them take over.
     pub revisions: RevisionStarter,
 }
@@ -52,7 +52,7 @@ pub struct RevisionStarter {
     context: ServeContext,
     shape: String,
     url: String,
-    sole: SoleApp,
+    sole: SingleApp,
     data: DataDir,
     missing_variable: Option<String>,
     warnings: WarningPrinter,
@@ -71,19 +71,19 @@ impl AppServer {
         cache: Option<&Path>,
     ) -> Result<Self, CommandError> {
         let ServeResources { listener, url, data, code } = resources;
-        let node_options = NodeOptions { listen: options.listen, limits: Limits::default(), grace: context.grace };
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
         let running = TenancyOptions {
             network: context.network.clone(),
             source_lines: context.source_lines,
             ..TenancyOptions::default()
         };
-        let sole = SoleApp::new(cache, context.log.clone(), running);
+        let sole = SingleApp::new(cache, context.log.clone(), running);
         let sole = sole.map_err(|error| revision_error(error, None))?;
-        let node = Node::open_on(listener, node_options, sole.door(), context.log.clone())?;
+        let front = Front::on(listener, Limits::default(), sole.door(), context.log.clone())
+            .map_err(|source| FrontError::Listen { address: options.listen, source })?;
         let shape = options.shape.clone();
         let (missing_variable, warnings) = (None, WarningPrinter::default());
-        Ok(Self { node, revisions: RevisionStarter { context, shape, url, sole, data, missing_variable, warnings } })
+        Ok(Self { front, revisions: RevisionStarter { context, shape, url, sole, data, missing_variable, warnings } })
     }
 
     /// Splits the server into the future that serves until a signal stops it, and the maker of revisions, so that each can run on a
@@ -94,9 +94,10 @@ impl AppServer {
     pub fn split(
         self,
     ) -> anyhow::Result<(impl Future<Output = Result<(), CommandError>> + Send + 'static, RevisionStarter)> {
-        let (node, signals, log) = (self.node, StopSignals::listen()?, self.revisions.context.log.clone());
+        let (front, signals) = (self.front, StopSignals::listen()?);
+        let (log, grace) = (self.revisions.context.log.clone(), self.revisions.context.grace);
         let serving = async move {
-            let cut_off = signals.stop(|stop| node.serve(stop)).await?;
+            let cut_off = signals.stop(|stop| front.serve(stop, grace)).await?;
             report_cut_off(&log, cut_off);
             Ok(())
         };
@@ -110,19 +111,19 @@ impl RevisionStarter {
     /// # Errors
     /// If the revision cannot be planned, made or started.
     pub async fn take_over(&mut self, source: &RevisionSource) -> Result<Plan, CommandError> {
-        let options = MakeOptions {
+        let options = PackageOptions {
             shape: self.shape.clone(),
             process: None,
             given_clock_and_random: self.context.is_deterministic(),
         };
         let progress = self.context.console.progress();
-        let report = |step: Step<'_>| progress.step(describe(step));
+        let report = |step: Progress<'_>| progress.step(describe(step));
         self.sole.set_environment(source.environment.clone());
         let failed = |error| revision_error(error, source.source.as_ref());
         let granted_by = if source.source.is_some() { GrantedBy::Manifest } else { GrantedBy::Flags };
         let sole = self.sole.clone().granted_by(granted_by);
         let made = sole.make(&source.app, &source.components, &options, &report).map_err(failed)?;
-        let Made { package, plan, code, .. } = made;
+        let NewPackage { package, plan, code, .. } = made;
         let started = sole.start(package, &source.dir, &self.data, Peers::new(), &report).await;
         let started = started.map_err(|error| {
             self.missing_variable = missing_variable(&error).map(str::to_owned);

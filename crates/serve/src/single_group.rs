@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use isomer_apps::member::{Member, MemberOptions, TlsFiles};
+use isomer_apps::membership;
 use isomer_console::{CommandError, Console};
 use isomer_front::Limits;
 use isomer_manifest::{Diagnostic, LinkAddress, NodeFile, SourceFile, Spanned, parse_node_file};
-use isomer_node::member::{Member, MemberOptions, TlsFiles};
-use isomer_node::membership;
 use isomer_plan::Plan;
 use isomer_project::{AppDir, read_components, shown};
 use isomer_runtime::code::CodeCache;
@@ -41,7 +41,7 @@ pub async fn run_group(
 ) -> Result<(), CommandError> {
     let config = read(config)?;
     let components = read_components(&app.build(&console)?)?;
-    let plan = isomer_node::revision::plan(&app.app, &components, &options.shape);
+    let plan = isomer_apps::plan(&app.app, &components, &options.shape);
     let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
     membership::check_group(&plan, group).map_err(|error| CommandError::Manifest(vec![*error]))?;
     membership::check(&app.app, &plan, group, &config.file)
@@ -70,7 +70,7 @@ pub async fn run_group(
     };
     let made = {
         let progress = console.progress();
-        let report = |step: isomer_node::Step<'_>| progress.step(describe(step));
+        let report = |step: isomer_apps::Progress<'_>| progress.step(describe(step));
         Member::make(&app.app, &app.dir, &components, member_options, &data, &cache, &context.log, &report).await
     };
     let attempt = StartAttempt { app: &app.app, dir: &app.dir, source: Some(&app.source), data: &data };

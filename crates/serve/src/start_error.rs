@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use isomer_apps::AppCapabilityError;
+use isomer_apps::RevisionError;
+use isomer_apps::member::MemberError;
+use isomer_apps::tenancy::TenancyError;
 use isomer_capabilities::secrets::SecretError;
 use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
 use isomer_capabilities::{CapabilityError, DataDir};
 use isomer_console::CommandError;
 use isomer_manifest::{App, Diagnostic, Hinted, SourceFile};
-use isomer_node::RevisionError;
-use isomer_node::member::MemberError;
-use isomer_node::parts::PartsError;
-use isomer_node::tenancy::TenancyError;
 
 /// The hint added to findings about a manifest if there is none.
 const NO_MANIFEST: &str = "a component that is run from its file has no manifest: `isomer new` makes an app with one";
@@ -48,7 +48,9 @@ impl StartAttempt<'_> {
     /// Turns the error of a start in this process into the command's error.
     pub fn failed(self, error: TenancyError) -> CommandError {
         match error {
-            TenancyError::Parts(error) | TenancyError::Revision(RevisionError::Parts(error)) => self.without(error),
+            TenancyError::Capabilities(error) | TenancyError::Revision(RevisionError::Capabilities(error)) => {
+                self.without(error)
+            }
             TenancyError::Revision(error) => revision_error(error, self.source),
             error => error.into(),
         }
@@ -69,7 +71,7 @@ impl StartAttempt<'_> {
 
     /// Adds the place or a hint to what is missing. A missing folder that is granted is a mistake in the manifest (or in a flag); a store
     /// whose migrations were changed can be recreated if its data may be lost.
-    fn without(self, error: PartsError) -> CommandError {
+    fn without(self, error: AppCapabilityError) -> CommandError {
         if let Some(variable) = of_parts(&error) {
             let hint = format!(
                 "start again with {variable}=… in front of the command, or write {variable}=… into the app's .env"
@@ -77,7 +79,7 @@ impl StartAttempt<'_> {
             return Hinted::new(error, hint).into();
         }
         match &error {
-            PartsError::Directory { component, path, source } if is_not_there(source) => {
+            AppCapabilityError::Directory { component, path, source } if is_not_there(source) => {
                 let finding = Diagnostic::error(format!(
                     "component `{component}` is granted the folder `{}`, which is not there",
                     path.display()
@@ -98,7 +100,7 @@ impl StartAttempt<'_> {
                     }
                 }
             }
-            PartsError::Capability(CapabilityError::Sql(
+            AppCapabilityError::Capability(CapabilityError::Sql(
                 SqlOpenError::MigrationChanged { store, .. }
                 | SqlOpenError::MigrationMissing { store, .. }
                 | SqlOpenError::MigrationOutOfOrder { store, .. },
@@ -115,14 +117,16 @@ impl StartAttempt<'_> {
 /// The environment variable of a secret that is not set, if that is the error.
 pub(crate) fn missing_variable(error: &TenancyError) -> Option<&str> {
     match error {
-        TenancyError::Parts(error) | TenancyError::Revision(RevisionError::Parts(error)) => of_parts(error),
+        TenancyError::Capabilities(error) | TenancyError::Revision(RevisionError::Capabilities(error)) => {
+            of_parts(error)
+        }
         _ => None,
     }
 }
 
-fn of_parts(error: &PartsError) -> Option<&str> {
+fn of_parts(error: &AppCapabilityError) -> Option<&str> {
     match error {
-        PartsError::Capability(CapabilityError::Secret(SecretError::Unset { variable, .. })) => Some(variable),
+        AppCapabilityError::Capability(CapabilityError::Secret(SecretError::Unset { variable, .. })) => Some(variable),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use isomer_node::deploy::{ChildLimits, compile_child};
+use isomer_node::compiler::{ChildLimits, compile_child};
 
 /// Compile what the node says, within these limits.
 #[derive(clap::Args)]

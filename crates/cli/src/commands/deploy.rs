@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     };
     let components = read_components(&app.build(console)?)?;
     // What is wrong with it is told here, where the manifest is.
-    isomer_node::revision::plan(&app.app, &components, &arguments.shape)
+    isomer_apps::plan(&app.app, &components, &arguments.shape)
         .map_err(|error| revision_error(error, Some(&app.source)))?;
     let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
     let mut packed = Packed::new(&app, components, &arguments.shape, hosts)?;

@@ -1,4 +1,4 @@
-//! `isomer node`: a host for the apps of many tenants, that apps are deployed to while it runs.
+//! `isomer node`: a node for the apps of many tenants, that apps are deployed to while it runs.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use futures::FutureExt as _;
 use isomer_admin::{AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, ListenError, Token};
 use isomer_console::{CommandError, Console, print};
 use isomer_manifest::Hinted;
-use isomer_node::deploy::{ChildLimits, CompilerOptions};
-use isomer_node::host::{Host, HostError, HostOptions};
-use isomer_node::listening::{Listened, ListeningError};
+use isomer_node::compiler::{ChildLimits, CompilerOptions};
+use isomer_node::listeners::{ListenerError, OpenListeners};
+use isomer_node::{Node, NodeError, NodeOptions};
 use isomer_observe::{Format, Log};
 use isomer_serve::{StopSignals, data_dir_error, listen_error, report_cut_off, service_manager};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -94,31 +94,31 @@ async fn serve(
     let log = Log::start(std::io::stderr(), format, arguments.access_log).context("cannot start the log")?;
     let log = log.with_levels(arguments.log.levels()?);
     isomer_observe::listen_to_events(log.clone());
-    let options = HostOptions {
+    let options = NodeOptions {
         data,
         log: log.clone(),
         compiler: CompilerOptions::new(ChildLimits::default()),
         tenancy,
         watch: None,
     };
-    let host = tokio::task::block_in_place(|| Host::open(options)).map_err(cannot_open)?;
+    let node = tokio::task::block_in_place(|| Node::open(options)).map_err(cannot_open)?;
     let remote = config.file.admin_remote;
     let admins = match inherited.admin {
         Some(socket) => AdminServer::on(socket, remote),
         None => AdminServer::listen(&admin, remote).await,
     };
     let admins = admins.map_err(cannot_listen_to_admins)?;
-    let token = Token::of_node(host.dir()).map_err(|error| {
+    let token = Token::of_node(node.dir()).map_err(|error| {
         let hint = error.hint();
         CommandError::hinted(error, hint)
     })?;
-    let audit = AuditLog::open(host.dir())?;
+    let audit = AuditLog::open(node.dir())?;
     let speaks_tls = listening.speaks_tls();
-    let Listened { front, certificates } =
-        listening.open(host.door(), log.clone()).await.map_err(cannot_listen_to_clients)?;
+    let OpenListeners { front, certificates } =
+        listening.open(node.door(), log.clone()).await.map_err(cannot_listen_to_clients)?;
     let addresses = front.addresses();
-    host.set_front(addresses.clone(), front.connections());
-    write_url(host.dir(), &admins.address().url())?;
+    node.set_front(addresses.clone(), front.connections());
+    write_url(node.dir(), &admins.address().url())?;
     if let Some((_, loaded)) = &certificates {
         tell(&log, loaded);
     }
@@ -131,10 +131,10 @@ async fn serve(
     };
     let hangups = tokio::spawn(hangups.follow(signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?));
     let doors: Vec<_> = addresses.into_iter().zip(speaks_tls).collect();
-    say_ready(arguments, &console, &doors, admins.address(), host.dir(), began)?;
-    tokio::spawn(check_compilers(host.clone(), log.clone()));
+    say_ready(arguments, &console, &doors, admins.address(), node.dir(), began)?;
+    tokio::spawn(check_compilers(node.clone(), log.clone()));
     let service = AdminService {
-        admin: host.clone(),
+        admin: node.clone(),
         token,
         audit,
         hosts: config.file.admin_hosts.clone(),
@@ -152,8 +152,8 @@ async fn serve(
 }
 
 /// Says how compilers are confined where that is not as it should be, before one is needed.
-async fn check_compilers(host: Arc<Host>, log: Log) {
-    if let Err(error) = host.confinement().await {
+async fn check_compilers(node: Arc<Node>, log: Log) {
+    if let Err(error) = node.confinement().await {
         log.error(format!("no compiler can be started: {error}; `isomer doctor` says more"));
     }
 }
@@ -197,17 +197,17 @@ fn write_url(data: &Path, url: &str) -> Result<(), CommandError> {
     Ok(written.with_context(|| format!("cannot write `{}`", path.display()))?)
 }
 
-fn cannot_open(error: HostError) -> CommandError {
+fn cannot_open(error: NodeError) -> CommandError {
     match error {
-        HostError::Dir(error) => data_dir_error(error),
+        NodeError::Dir(error) => data_dir_error(error),
         error => error.into(),
     }
 }
 
-fn cannot_listen_to_clients(error: ListeningError) -> CommandError {
+fn cannot_listen_to_clients(error: ListenerError) -> CommandError {
     match error {
-        ListeningError::Front(error) => listen_error(error),
-        ListeningError::Tls(error) => {
+        ListenerError::Front(error) => listen_error(error),
+        ListenerError::Tls(error) => {
             let hint = error.hint();
             CommandError::hinted(error, hint)
         }

@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     app.print_warnings(console);
     let built = app.build(console)?;
     let components = read_components(&built)?;
-    let plan = isomer_node::revision::plan(&app.app, &components, &arguments.shape);
+    let plan = isomer_apps::plan(&app.app, &components, &arguments.shape);
     let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
     let located = |finding: &Diagnostic| finding.clone().in_source(&app.source);
     let warnings: Vec<_> = plan.warnings.iter().map(located).collect();

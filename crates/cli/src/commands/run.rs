@@ -93,7 +93,7 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     let components = read_components(&app.build(&console)?)?;
     // The monolith has one process; planning here as well would make its start slower.
     if options.shape != MONOLITH {
-        let plan = isomer_node::revision::plan(&app.app, &components, &options.shape);
+        let plan = isomer_apps::plan(&app.app, &components, &options.shape);
         let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
         if plan.processes().len() > 1 {
             context.print_warnings(&plan, &app.source);

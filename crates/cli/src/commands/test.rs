@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let shapes = shapes(arguments, &app);
     // Report all mistakes before anything is run.
     for shape in &shapes {
-        let planned = isomer_node::revision::plan(&app.app, &components, shape);
+        let planned = isomer_apps::plan(&app.app, &components, shape);
         planned.map_err(|error| revision_error(error, Some(&app.source)))?;
     }
     let detail = if arguments.verbose { Detail::Whole } else { Detail::Short };

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use isomer_node::deploy::sandbox::Confinement;
-use isomer_node::deploy::{ChildLimits, CompilerOptions, Compilers};
+use isomer_node::compiler::sandbox::Confinement;
+use isomer_node::compiler::{ChildLimits, CompilerOptions, Compilers};
 use isomer_runtime::engine::PoolSizes;
 use isomer_runtime::machine::{Bound, Capacity, Machine};
 use isomer_supervisor::{SOCKET_PATH_BYTES_MAX, socket_folders};
@@ -134,7 +134,7 @@ fn judge_open_files(limits: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use isomer_node::deploy::sandbox::Layer;
+    use isomer_node::compiler::sandbox::Layer;
 
     use super::super::CheckState;
     use super::*;

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use anyhow::Context as _;
 use isomer_admin::AdminSocket;
 use isomer_console::CommandError;
-use isomer_node::listening::Secured;
+use isomer_node::listeners::Encryption;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 
@@ -18,7 +18,7 @@ use rustix::net::{AddressFamily, SocketType};
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     /// For the front door, in their order.
-    pub(crate) front: Vec<(TcpListener, Secured)>,
+    pub(crate) front: Vec<(TcpListener, Encryption)>,
     /// For admins.
     pub(crate) admin: Option<AdminSocket>,
 }
@@ -60,8 +60,8 @@ impl Inherited {
             listening(descriptor).with_context(|| format!("cannot use the service manager's socket `{name}`"))?;
         match (name, socket) {
             (_, None) => return Err(refuse("does not listen for connections")),
-            ("http", Some(Listening::Tcp(socket))) => self.front.push((socket, Secured::Plain)),
-            ("https", Some(Listening::Tcp(socket))) => self.front.push((socket, Secured::Tls)),
+            ("http", Some(Listening::Tcp(socket))) => self.front.push((socket, Encryption::Plain)),
+            ("https", Some(Listening::Tcp(socket))) => self.front.push((socket, Encryption::Tls)),
             ("http" | "https", Some(Listening::Unix(_))) => return Err(refuse("is no TCP socket")),
             ("admin", Some(_)) if self.admin.is_some() => return Err(refuse("comes twice")),
             ("admin", Some(Listening::Tcp(socket))) => self.admin = Some(AdminSocket::Tcp(socket)),
@@ -98,8 +98,8 @@ mod tests {
         assert!(inherited.add("https", tcp()).is_ok());
         assert!(inherited.add("http", tcp()).is_ok());
         assert!(inherited.add("admin", unix()).is_ok());
-        let kinds: Vec<Secured> = inherited.front.iter().map(|(_, secured)| *secured).collect();
-        assert_eq!(kinds, [Secured::Tls, Secured::Plain]);
+        let kinds: Vec<Encryption> = inherited.front.iter().map(|(_, secured)| *secured).collect();
+        assert_eq!(kinds, [Encryption::Tls, Encryption::Plain]);
         assert!(matches!(inherited.admin, Some(AdminSocket::Unix(_))));
         std::fs::remove_file(dir.path().join("admin.sock")).unwrap();
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

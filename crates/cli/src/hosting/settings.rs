@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use isomer_admin::AdminAddress;
+use isomer_apps::tenancy::{TenancyOptions, TimeLimits};
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CommandError, Console};
 use isomer_manifest::{HostFile, LinkAddress, SourceFile, parse_listen, parse_node_file};
-use isomer_node::listening::Listening;
-use isomer_node::tenancy::{TenancyOptions, TimesMax};
+use isomer_node::listeners::ListenerOptions;
 use isomer_project::shown;
 use isomer_serve::network;
 
@@ -54,7 +54,7 @@ impl Config {
 /// What it is to do, from flags and file: flags come first.
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
-    pub(crate) listening: Listening,
+    pub(crate) listening: ListenerOptions,
     pub(crate) admin: AdminAddress,
     pub(crate) grace: Duration,
     pub(crate) tenancy: TenancyOptions,
@@ -67,7 +67,7 @@ impl Settings {
         let data = arguments.data.clone().or(written).or_else(user_dirs::node_data).ok_or_else(|| {
             CommandError::usage("there is no folder to keep the node's data in", "name one: --data DIR")
         })?;
-        let mut listening = Listening::of(file, folder);
+        let mut listening = ListenerOptions::of(file, folder);
         if !arguments.listen.is_empty() {
             listening.plain.clone_from(&arguments.listen);
         } else if listening.plain.is_empty() && listening.secured.is_empty() {
@@ -85,7 +85,7 @@ impl Settings {
         if let Some(bytes) = file.limits.disk_reserve {
             tenancy.disk_reserve_bytes = bytes;
         }
-        tenancy.times_max = TimesMax::of(&file.limits);
+        tenancy.time_limits = TimeLimits::of(&file.limits);
         tenancy.network = network(config, console)?;
         let grace = arguments.grace.map(Duration::from_secs).or(file.grace).unwrap_or(GRACE);
         Ok(Self { data, listening, admin, grace, tenancy })

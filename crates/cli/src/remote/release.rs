@@ -12,9 +12,9 @@ use bytes::Bytes;
 use isomer_admin::TOKEN_FILE;
 use isomer_api::deploy::PARTS_MAX;
 use isomer_api::{Digest, HostPattern, Part, PartPath, Release};
+use isomer_apps::Components;
 use isomer_console::CommandError;
 use isomer_manifest::Diagnostic;
-use isomer_node::revision::Components;
 use isomer_project::{AppDir, ENV_FILE};
 use sha2::Digest as _;
 

@@ -1,7 +1,7 @@
 //! A compiling child: reads what was uploaded, so that nobody else has to.
 //!
 //! It limits and confines itself before it reads anything (see `sandbox`), and trusts nothing that it reads: only plain components are taken.
-//! Compiled code, which would be run as it is, and core modules are refused. What it makes goes to the node over the socket that it was given,
+//! CompiledRelease code, which would be run as it is, and core modules are refused. What it makes goes to the node over the socket that it was given,
 //! and nowhere else. One child plans and composes a release; of each composition that was not compiled before, another one, which has seen
 //! nothing else, makes code. So what is kept for certain bytes was made by somebody who knew those bytes alone.
 
@@ -13,15 +13,16 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use isomer_api::{Problem, ProblemKind};
-use isomer_manifest::{App, ComponentName, Parsed, Renderer, SourceFile};
+use isomer_apps::{Components, Package, PackageOptions, Progress, RevisionError};
+use isomer_manifest::{App, ComponentName, Renderer};
 use isomer_runtime::code;
 use isomer_runtime::engine::Engine;
 use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 
-use super::order::{ChildLimits, Doing, Drafted, Word, Work};
+use super::protocol::{ChildLimits, ChildMessage, ChildTask, CompilePhase, PackageDraft};
 use super::sandbox::{self, Layer};
-use crate::package::{MakeOptions, Package};
-use crate::revision::{Components, RevisionError, Step};
+use crate::problems::refused_by;
+use crate::revisions::release::read_manifest;
 
 /// The most bytes of an order.
 const ORDER_BYTES_MAX: u64 = 64 << 20;
@@ -49,8 +50,8 @@ fn live(limits: ChildLimits) -> io::Result<()> {
     let open = || io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let (said, channel) = (open()?, open()?);
     let confinement = sandbox::confine(&Layer::ALL)?;
-    let node = Node(Mutex::new(&channel));
-    node.say(&Word::Confined(confinement))?;
+    let node = NodeChannel(Mutex::new(&channel));
+    node.say(&ChildMessage::Confined(confinement))?;
     obey(BufReader::new(said), &node)
 }
 
@@ -69,20 +70,20 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     Ok(())
 }
 
-fn obey(mut said: BufReader<File>, node: &Node<'_>) -> io::Result<()> {
+fn obey(mut said: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()> {
     let mut line = String::new();
     (&mut said).take(ORDER_BYTES_MAX).read_line(&mut line)?;
-    let work: Work = serde_json::from_str(&line)?;
+    let work: ChildTask = serde_json::from_str(&line)?;
     let inputs = match &work {
-        Work::Nothing => return Ok(()),
-        Work::Compose { components, .. } => {
+        ChildTask::Nothing => return Ok(()),
+        ChildTask::Compose { components, .. } => {
             let read = |(name, bytes): (&String, &u64)| {
-                node.doing(Doing::Reading(name.clone()));
+                node.doing(CompilePhase::Reading(name.clone()));
                 read(&mut said, *bytes)
             };
             components.iter().map(read).collect::<io::Result<Vec<_>>>()?
         }
-        Work::Compile { bytes, .. } => vec![read(&mut said, *bytes)?],
+        ChildTask::Compile { bytes, .. } => vec![read(&mut said, *bytes)?],
     };
     // A thread and not a task: it must see the end of the channel whatever else is being done.
     std::thread::Builder::new().name("isomer-channel".into()).spawn(move || {
@@ -91,13 +92,15 @@ fn obey(mut said: BufReader<File>, node: &Node<'_>) -> io::Result<()> {
         std::process::exit(1)
     })?;
     let outcome = catch_unwind(AssertUnwindSafe(|| match &work {
-        Work::Nothing => Ok(()),
-        Work::Compose { manifest, shape, components } => compose(manifest, shape, components.keys().zip(inputs), node),
-        Work::Compile { group, .. } => compile(group, &inputs[0], node),
+        ChildTask::Nothing => Ok(()),
+        ChildTask::Compose { manifest, shape, components } => {
+            compose(manifest, shape, components.keys().zip(inputs), node)
+        }
+        ChildTask::Compile { group, .. } => compile(group, &inputs[0], node),
     }));
     match outcome {
-        Ok(Err(Failed::Refused(problem))) => node.say(&Word::Refused(problem)),
-        Ok(Err(Failed::Node(error))) => Err(error),
+        Ok(Err(ChildError::Refused(problem))) => node.say(&ChildMessage::Refused(problem)),
+        Ok(Err(ChildError::NodeChannel(error))) => Err(error),
         Ok(Ok(())) => Ok(()),
         // A panic is the end of this revision, and not worth a riddle.
         Err(_) => Err(io::Error::other("it panicked")),
@@ -111,15 +114,15 @@ fn read(said: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The node's end of the channel.
-struct Node<'a>(Mutex<&'a File>);
+struct NodeChannel<'a>(Mutex<&'a File>);
 
-impl Node<'_> {
-    fn say(&self, word: &Word) -> io::Result<()> {
+impl NodeChannel<'_> {
+    fn say(&self, word: &ChildMessage) -> io::Result<()> {
         self.say_with(word, &[])
     }
 
     /// A word, and the bytes that it announces.
-    fn say_with(&self, word: &Word, bytes: &[u8]) -> io::Result<()> {
+    fn say_with(&self, word: &ChildMessage, bytes: &[u8]) -> io::Result<()> {
         let mut line = serde_json::to_vec(word).expect("a word is plain data");
         line.push(b'\n');
         let mut channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,25 +131,25 @@ impl Node<'_> {
     }
 
     /// If the node does not hear it, it is gone, and so will this process be.
-    fn doing(&self, doing: Doing) {
-        let _ = self.say(&Word::Doing(doing));
+    fn doing(&self, doing: CompilePhase) {
+        let _ = self.say(&ChildMessage::Doing(doing));
     }
 }
 
 /// Why nothing came of an order.
-enum Failed {
+enum ChildError {
     Refused(Problem),
     /// The node does not hear.
-    Node(io::Error),
+    NodeChannel(io::Error),
 }
 
-impl From<Problem> for Failed {
+impl From<Problem> for ChildError {
     fn from(problem: Problem) -> Self {
         Self::Refused(problem)
     }
 }
 
-impl From<RevisionError> for Failed {
+impl From<RevisionError> for ChildError {
     fn from(error: RevisionError) -> Self {
         Self::Refused(refused_by(&error))
     }
@@ -156,55 +159,30 @@ fn compose<'a>(
     manifest: &str,
     shape: &str,
     sent: impl Iterator<Item = (&'a String, Vec<u8>)>,
-    node: &Node<'_>,
-) -> Result<(), Failed> {
+    node: &NodeChannel<'_>,
+) -> Result<(), ChildError> {
     let (app, mut warnings) = read_manifest(manifest)?;
     let components = components(&app, sent)?;
-    let progress = |step: Step<'_>| match step {
-        Step::Plan => node.doing(Doing::Planning),
-        Step::Compose(group) => node.doing(Doing::Composing(group.to_owned())),
-        Step::Compile(_) | Step::Start(_) => {}
+    let progress = |step: Progress<'_>| match step {
+        Progress::Plan => node.doing(CompilePhase::Planning),
+        Progress::Compose(group) => node.doing(CompilePhase::Composing(group.to_owned())),
+        Progress::Compile(_) | Progress::Start(_) => {}
     };
-    let options = MakeOptions { shape: shape.to_owned(), ..MakeOptions::default() };
-    let mut composed = |bytes: &[u8]| node.say_with(&Word::Composed(bytes.len() as u64), bytes).map_err(Failed::Node);
+    let options = PackageOptions { shape: shape.to_owned(), ..PackageOptions::default() };
+    let mut composed = |bytes: &[u8]| {
+        node.say_with(&ChildMessage::Composed(bytes.len() as u64), bytes).map_err(ChildError::NodeChannel)
+    };
     let (package, plan) = Package::draft(&app, &components, &options, &progress, &mut composed)?;
     warnings.extend(plan.warnings.iter().map(|warning| Renderer::plain().diagnostic(warning)));
     let package = String::from_utf8(package.to_bytes()).expect("a package is JSON");
-    node.say(&Word::Drafted(Drafted { package, warnings })).map_err(Failed::Node)
+    node.say(&ChildMessage::Drafted(PackageDraft { package, warnings })).map_err(ChildError::NodeChannel)
 }
 
-fn compile(group: &str, composition: &[u8], node: &Node<'_>) -> Result<(), Failed> {
-    node.doing(Doing::Compiling(group.to_owned()));
+fn compile(group: &str, composition: &[u8], node: &NodeChannel<'_>) -> Result<(), ChildError> {
+    node.doing(CompilePhase::Compiling(group.to_owned()));
     let engine = Engine::on_demand().map_err(|error| RevisionError::Engine { source: error.into() })?;
     let code = code::precompile(&engine, composition).map_err(RevisionError::from)?;
-    node.say_with(&Word::Compiled(code.len() as u64), &code).map_err(Failed::Node)
-}
-
-/// The app that a manifest's text describes, and what is to be warned of.
-///
-/// # Errors
-/// With all that is wrong with it, as people read it.
-pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), Problem> {
-    let render = Renderer::plain();
-    match isomer_manifest::parse(&SourceFile::new("isomer.toml", text)) {
-        Ok(Parsed { app, warnings }) => Ok((app, warnings.iter().map(|warning| render.diagnostic(warning)).collect())),
-        Err(found) => {
-            Err(Problem::new(ProblemKind::Refused, "the manifest is wrong").detail(render.diagnostics(&found)))
-        }
-    }
-}
-
-/// Why a revision cannot be made, for an admin.
-pub(super) fn refused_by(error: &RevisionError) -> Problem {
-    let render = Renderer::plain();
-    let problem = Problem::new(ProblemKind::Refused, error.to_string());
-    match error {
-        RevisionError::Plan(found) => problem.detail(render.diagnostics(found)),
-        error => match std::error::Error::source(error) {
-            Some(source) => problem.detail(render.error(source)),
-            None => problem,
-        },
-    }
+    node.say_with(&ChildMessage::Compiled(code.len() as u64), &code).map_err(ChildError::NodeChannel)
 }
 
 /// The components of the app, of those that were sent: all of them, and no other.

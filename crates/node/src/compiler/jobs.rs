@@ -4,7 +4,7 @@
 //! asked for goes on though no request waits any more: the next one uses what comes of it. One that only deployments wait for ends with the last
 //! of them.
 //!
-//! A compile needs one of the compilers' [places](crate::places), and each tenant waits for one in its own right: the first that is granted one
+//! A compile needs one of the compilers' [permits](isomer_apps::fair_semaphore), and each tenant waits for one in its own right: the first that is granted one
 //! starts the compile for all. So a tenant whose queue is long or full delays no other that has the same release, and a full queue is an answer
 //! to the one who asked, not an outcome that others share.
 //!
@@ -19,9 +19,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use isomer_api::{Problem, ProblemKind, RevisionId, TenantName};
+use isomer_apps::fair_semaphore::{FairPermit, PermitRequest};
 use tokio::sync::{mpsc, watch};
-
-use crate::places::{Asked, Place};
 
 /// How long after a failed compile loads of the same release are told of the failure.
 const FAILED_FOR: Duration = Duration::from_secs(30);
@@ -31,7 +30,7 @@ const FAILURES_MAX: usize = 1024;
 
 /// Who asks for a compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asker {
+pub(crate) enum CompileReason {
     /// Somebody who has time, and can be told.
     Deployment,
     /// The load of an app that is deployed already.
@@ -39,33 +38,33 @@ pub(crate) enum Asker {
 }
 
 /// Compiles under way, and those that failed just now. `T` is what a compile gives.
-pub(crate) struct Flights<T>(Arc<Mutex<State<T>>>);
+pub(crate) struct CompileJobs<T>(Arc<Mutex<JobTable<T>>>);
 
-struct State<T> {
-    under_way: HashMap<RevisionId, Flight<T>>,
+struct JobTable<T> {
+    under_way: HashMap<RevisionId, CompileJob<T>>,
     failed: HashMap<RevisionId, (Instant, Problem)>,
 }
 
-struct Flight<T> {
+struct CompileJob<T> {
     told: Arc<watch::Sender<Option<Result<T, Problem>>>>,
     /// Does it go on though nobody waits?
     is_kept: bool,
-    /// Absent once the compile has a place.
-    waiting: Option<Waiting>,
+    /// Absent once the compile has a permit.
+    waiting: Option<PermitWaiters>,
 }
 
-/// Who waits for a place for a compile.
-struct Waiting {
+/// Who waits for a permit for a compile.
+struct PermitWaiters {
     tenants: HashSet<TenantName>,
-    asked: mpsc::UnboundedSender<Asked>,
+    asked: mpsc::UnboundedSender<PermitRequest>,
 }
 
-impl<T: Clone + Send + Sync + 'static> Flights<T> {
+impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { under_way: HashMap::new(), failed: HashMap::new() })))
+        Self(Arc::new(Mutex::new(JobTable { under_way: HashMap::new(), failed: HashMap::new() })))
     }
 
-    /// What the compile of `revision` gives: the one that is under way, or else `compile`, started now. `ask` asks for a place in the name of
+    /// What the compile of `revision` gives: the one that is under way, or else `compile`, started now. `ask` asks for a permit in the name of
     /// `tenant`. Needs tokio's runtime.
     ///
     /// # Errors
@@ -74,28 +73,28 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         &self,
         revision: &RevisionId,
         tenant: &TenantName,
-        asker: Asker,
-        ask: impl FnOnce() -> Result<Asked, Problem>,
-        compile: impl FnOnce(Place) -> F + Send + 'static,
+        reason: CompileReason,
+        ask: impl FnOnce() -> Result<PermitRequest, Problem>,
+        compile: impl FnOnce(FairPermit) -> F + Send + 'static,
     ) -> Result<T, Problem>
     where
         F: Future<Output = Result<T, Problem>> + Send + 'static,
     {
         let mut outcome = {
             let mut state = lock(&self.0);
-            if let Some(flight) = state.under_way.get_mut(revision) {
-                flight.is_kept |= asker == Asker::Load;
-                if let Some(waiting) = &mut flight.waiting
+            if let Some(job) = state.under_way.get_mut(revision) {
+                job.is_kept |= reason == CompileReason::Load;
+                if let Some(waiting) = &mut job.waiting
                     && !waiting.tenants.contains(tenant)
-                    // Where its own queue is full, it waits for the places of the others.
+                    // Where its own queue is full, it waits for the permits of the others.
                     && let Ok(asked) = ask()
                     && waiting.asked.send(asked).is_ok()
                 {
                     waiting.tenants.insert(tenant.clone());
                 }
-                flight.told.subscribe()
+                job.told.subscribe()
             } else {
-                if asker == Asker::Load
+                if reason == CompileReason::Load
                     && let Some((until, problem)) = state.failed.get(revision)
                     && Instant::now() < *until
                 {
@@ -105,11 +104,12 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 let (told, outcome) = watch::channel(None);
                 let (asked, more) = mpsc::unbounded_channel();
                 let told = Arc::new(told);
-                let waiting = Waiting { tenants: HashSet::from([tenant.clone()]), asked };
-                let flight = Flight { told: told.clone(), is_kept: asker == Asker::Load, waiting: Some(waiting) };
-                state.under_way.insert(revision.clone(), flight);
-                let places = Places { first, more };
-                tokio::spawn(fly(self.0.clone(), revision.clone(), told, places, compile));
+                let waiting = PermitWaiters { tenants: HashSet::from([tenant.clone()]), asked };
+                let job =
+                    CompileJob { told: told.clone(), is_kept: reason == CompileReason::Load, waiting: Some(waiting) };
+                state.under_way.insert(revision.clone(), job);
+                let permits = PermitRequests { first, more };
+                tokio::spawn(run_job(self.0.clone(), revision.clone(), told, permits, compile));
                 outcome
             }
         };
@@ -122,48 +122,48 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     }
 }
 
-/// The places that were asked for, for one compile.
-struct Places {
-    first: Asked,
-    more: mpsc::UnboundedReceiver<Asked>,
+/// The permits that were asked for, for one compile.
+struct PermitRequests {
+    first: PermitRequest,
+    more: mpsc::UnboundedReceiver<PermitRequest>,
 }
 
-impl Places {
+impl PermitRequests {
     /// The first that is granted. All others are given up.
-    async fn granted(self) -> Place {
+    async fn granted(self) -> FairPermit {
         let Self { first, mut more } = self;
         let mut waiting = FuturesUnordered::new();
-        waiting.push(first.place());
+        waiting.push(first.granted());
         loop {
             tokio::select! {
                 biased;
-                Some(place) = waiting.next() => return place,
-                Some(asked) = more.recv() => waiting.push(asked.place()),
+                Some(permit) = waiting.next() => return permit,
+                Some(asked) = more.recv() => waiting.push(asked.granted()),
             }
         }
     }
 }
 
-async fn fly<T: Clone + Send + Sync, F: Future<Output = Result<T, Problem>> + Send>(
-    state: Arc<Mutex<State<T>>>,
+async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, Problem>> + Send>(
+    state: Arc<Mutex<JobTable<T>>>,
     revision: RevisionId,
     told: Arc<watch::Sender<Option<Result<T, Problem>>>>,
-    places: Places,
-    compile: impl FnOnce(Place) -> F + Send,
+    permits: PermitRequests,
+    compile: impl FnOnce(FairPermit) -> F + Send,
 ) {
-    // Whatever happens, a flight that is over is not waited for: its sender goes with the last that holds it.
-    let landed = Landed { state: &state, revision: &revision, told: &told };
+    // Whatever happens, a job that is over is not waited for: its sender goes with the last that holds it.
+    let registration = JobRegistration { state: &state, revision: &revision, told: &told };
     let compiled = async {
-        let place = places.granted().await;
-        if let Some(flight) = lock(&state).under_way.get_mut(&revision) {
-            flight.waiting = None;
+        let permit = permits.granted().await;
+        if let Some(job) = lock(&state).under_way.get_mut(&revision) {
+            job.waiting = None;
         }
-        compile(place).await
+        compile(permit).await
     };
     let outcome = tokio::select! {
         biased;
         outcome = compiled => outcome,
-        () = landed.is_given_up() => return,
+        () = registration.abandoned() => return,
     };
     {
         let mut state = lock(&state);
@@ -178,29 +178,29 @@ async fn fly<T: Clone + Send + Sync, F: Future<Output = Result<T, Problem>> + Se
             }
         }
     }
-    drop(landed);
+    drop(registration);
     told.send_replace(Some(outcome));
 }
 
-/// Takes a flight off the list, also if its compile panics.
-struct Landed<'a, T> {
-    state: &'a Mutex<State<T>>,
+/// Takes a job off the list, also if its compile panics.
+struct JobRegistration<'a, T> {
+    state: &'a Mutex<JobTable<T>>,
     revision: &'a RevisionId,
     told: &'a Arc<watch::Sender<Option<Result<T, Problem>>>>,
 }
 
-impl<T> Landed<'_, T> {
-    /// Resolves when no request waits for a flight that is not kept. It is off the list then.
-    async fn is_given_up(&self) {
+impl<T> JobRegistration<'_, T> {
+    /// Resolves when no request waits for a job that is not kept. It is off the list then.
+    async fn abandoned(&self) {
         loop {
             self.told.closed().await;
             let mut state = lock(self.state);
-            if state.under_way.get(self.revision).is_some_and(|flight| flight.is_kept) {
+            if state.under_way.get(self.revision).is_some_and(|job| job.is_kept) {
                 break;
             }
             // No request can join while this holds the lock.
             if self.told.receiver_count() == 0 {
-                self.take_off(&mut state);
+                self.remove_from(&mut state);
                 return;
             }
         }
@@ -208,20 +208,20 @@ impl<T> Landed<'_, T> {
     }
 
     /// Unless that was done, and another one flies by now.
-    fn take_off(&self, state: &mut State<T>) {
-        if state.under_way.get(self.revision).is_some_and(|flight| Arc::ptr_eq(&flight.told, self.told)) {
+    fn remove_from(&self, state: &mut JobTable<T>) {
+        if state.under_way.get(self.revision).is_some_and(|job| Arc::ptr_eq(&job.told, self.told)) {
             state.under_way.remove(self.revision);
         }
     }
 }
 
-impl<T> Drop for Landed<'_, T> {
+impl<T> Drop for JobRegistration<'_, T> {
     fn drop(&mut self) {
-        self.take_off(&mut lock(self.state));
+        self.remove_from(&mut lock(self.state));
     }
 }
 
-fn lock<T>(state: &Mutex<State<T>>) -> MutexGuard<'_, State<T>> {
+fn lock<T>(state: &Mutex<JobTable<T>>) -> MutexGuard<'_, JobTable<T>> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -230,14 +230,14 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::FutureExt as _;
+    use isomer_apps::fair_semaphore::FairSemaphoreLimits;
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::places::PlaceLimits;
 
     /// A compile that waits for a word, and counts.
     #[derive(Clone, Default)]
-    struct Compiler {
+    struct FakeCompiler {
         begun: Arc<AtomicUsize>,
         dropped: Arc<AtomicUsize>,
         go: Arc<Notify>,
@@ -251,12 +251,12 @@ mod tests {
         }
     }
 
-    impl Compiler {
-        async fn compile(self, place: Place, answer: Result<u32, Problem>) -> Result<u32, Problem> {
+    impl FakeCompiler {
+        async fn compile(self, permit: FairPermit, answer: Result<u32, Problem>) -> Result<u32, Problem> {
             let _counted = CountDrop(self.dropped.clone());
             self.begun.fetch_add(1, Ordering::SeqCst);
             self.go.notified().await;
-            drop(place);
+            drop(permit);
             answer
         }
 
@@ -265,38 +265,48 @@ mod tests {
         }
     }
 
-    /// Flights, and the places that they need.
-    struct Airport {
-        flights: Flights<u32>,
-        places: crate::places::Places,
-        compiler: Compiler,
+    /// CompileJobs, and the permits that they need.
+    struct Fixture {
+        jobs: CompileJobs<u32>,
+        permits: isomer_apps::fair_semaphore::FairSemaphore,
+        compiler: FakeCompiler,
     }
 
-    impl Airport {
-        fn new(places: usize, waiting: usize) -> Self {
-            let limits = PlaceLimits { places, of_tenant: places, waiting: 100, waiting_of_tenant: waiting, slow: 0 };
-            Self { flights: Flights::new(), places: crate::places::Places::new(limits), compiler: Compiler::default() }
+    impl Fixture {
+        fn new(permits: usize, waiting: usize) -> Self {
+            let limits =
+                FairSemaphoreLimits { permits, of_tenant: permits, waiting: 100, waiting_of_tenant: waiting, slow: 0 };
+            Self {
+                jobs: CompileJobs::new(),
+                permits: isomer_apps::fair_semaphore::FairSemaphore::new(limits),
+                compiler: FakeCompiler::default(),
+            }
         }
 
-        fn ask(&self, tenant: &str) -> Result<Asked, Problem> {
+        fn ask(&self, tenant: &str) -> Result<PermitRequest, Problem> {
             let full = |_| Problem::new(ProblemKind::Unavailable, "too many wait");
-            self.places.ask(&tenant.parse().unwrap()).map_err(full)
+            self.permits.request(&tenant.parse().unwrap()).map_err(full)
         }
 
-        async fn join(&self, who: (&str, Asker), number: u8, answer: Result<u32, Problem>) -> Result<u32, Problem> {
-            let (compiler, (tenant, asker)) = (self.compiler.clone(), who);
-            let compile = move |place| compiler.compile(place, answer);
+        async fn join(
+            &self,
+            who: (&str, CompileReason),
+            number: u8,
+            answer: Result<u32, Problem>,
+        ) -> Result<u32, Problem> {
+            let (compiler, (tenant, reason)) = (self.compiler.clone(), who);
+            let compile = move |permit| compiler.compile(permit, answer);
             let tenant_name = tenant.parse().unwrap();
-            self.flights.join(&RevisionId::from([number; 16]), &tenant_name, asker, || self.ask(tenant), compile).await
+            self.jobs.join(&RevisionId::from([number; 16]), &tenant_name, reason, || self.ask(tenant), compile).await
         }
 
         fn is_idle(&self) -> bool {
-            lock(&self.flights.0).under_way.is_empty()
+            lock(&self.jobs.0).under_way.is_empty()
         }
     }
 
-    const LOAD: (&str, Asker) = ("t", Asker::Load);
-    const DEPLOYMENT: (&str, Asker) = ("t", Asker::Deployment);
+    const LOAD: (&str, CompileReason) = ("t", CompileReason::Load);
+    const DEPLOYMENT: (&str, CompileReason) = ("t", CompileReason::Deployment);
 
     fn problem() -> Problem {
         Problem::new(ProblemKind::Refused, "no")
@@ -311,33 +321,33 @@ mod tests {
 
     #[tokio::test]
     async fn all_wait_for_one_compile() {
-        let airport = Airport::new(4, 4);
-        let all = [LOAD, DEPLOYMENT, LOAD, ("u", Asker::Load)].map(|who| airport.join(who, 7, Ok(1)));
-        let elsewhere = airport.join(LOAD, 8, Ok(2));
+        let fixture = Fixture::new(4, 4);
+        let all = [LOAD, DEPLOYMENT, LOAD, ("u", CompileReason::Load)].map(|who| fixture.join(who, 7, Ok(1)));
+        let elsewhere = fixture.join(LOAD, 8, Ok(2));
         let go = async {
             settle().await;
-            assert_eq!(airport.compiler.begun(), 2);
-            airport.compiler.go.notify_waiters();
+            assert_eq!(fixture.compiler.begun(), 2);
+            fixture.compiler.go.notify_waiters();
         };
         let (all, elsewhere, ()) = futures::join!(futures::future::join_all(all), elsewhere, go);
         assert!(all.into_iter().all(|outcome| outcome == Ok(1)) && elsewhere == Ok(2));
-        assert_eq!(airport.compiler.begun(), 2);
-        assert!(airport.is_idle());
+        assert_eq!(fixture.compiler.begun(), 2);
+        assert!(fixture.is_idle());
     }
 
     #[tokio::test]
     async fn what_a_load_asked_for_goes_on_without_it() {
-        let airport = Airport::new(1, 4);
-        let compiler = &airport.compiler;
+        let fixture = Fixture::new(1, 4);
+        let compiler = &fixture.compiler;
         for who in [DEPLOYMENT, LOAD] {
-            let mut late = Box::pin(airport.join(who, 7, Ok(1)));
+            let mut late = Box::pin(fixture.join(who, 7, Ok(1)));
             assert!((&mut late).now_or_never().is_none());
             settle().await;
             drop(late);
             settle().await;
         }
         assert_eq!((compiler.begun(), compiler.dropped.load(Ordering::SeqCst)), (2, 1), "the deployment's has ended");
-        let mut next = Box::pin(airport.join(LOAD, 7, Ok(2)));
+        let mut next = Box::pin(fixture.join(LOAD, 7, Ok(2)));
         assert!((&mut next).now_or_never().is_none());
         compiler.go.notify_one();
         assert_eq!((next.await, compiler.begun()), (Ok(1), 2), "the one that was late is used");
@@ -345,36 +355,36 @@ mod tests {
 
     #[tokio::test]
     async fn loads_are_told_of_a_refusal_and_deployments_try_again() {
-        let airport = Airport::new(1, 4);
-        let compiler = &airport.compiler;
+        let fixture = Fixture::new(1, 4);
+        let compiler = &fixture.compiler;
         compiler.go.notify_one();
-        assert_eq!(airport.join(LOAD, 7, Err(problem())).await, Err(problem()));
-        assert_eq!(airport.join(LOAD, 7, Ok(1)).await, Err(problem()));
+        assert_eq!(fixture.join(LOAD, 7, Err(problem())).await, Err(problem()));
+        assert_eq!(fixture.join(LOAD, 7, Ok(1)).await, Err(problem()));
         assert_eq!(compiler.begun(), 1);
         compiler.go.notify_one();
-        assert_eq!(airport.join(DEPLOYMENT, 7, Ok(2)).await, Ok(2));
+        assert_eq!(fixture.join(DEPLOYMENT, 7, Ok(2)).await, Ok(2));
         compiler.go.notify_one();
-        assert_eq!(airport.join(LOAD, 7, Ok(3)).await, Ok(3), "it is forgotten");
+        assert_eq!(fixture.join(LOAD, 7, Ok(3)).await, Ok(3), "it is forgotten");
         // The node's own failures are not the release's.
         let failed = Problem::new(ProblemKind::Failed, "no descriptors");
         compiler.go.notify_one();
-        assert_eq!(airport.join(LOAD, 7, Err(failed.clone())).await, Err(failed));
+        assert_eq!(fixture.join(LOAD, 7, Err(failed.clone())).await, Err(failed));
         compiler.go.notify_one();
-        assert_eq!(airport.join(LOAD, 7, Ok(4)).await, Ok(4));
+        assert_eq!(fixture.join(LOAD, 7, Ok(4)).await, Ok(4));
     }
 
     #[tokio::test]
     async fn a_full_queue_is_the_answer_to_the_one_who_asked_and_to_no_other() {
-        // One place, and a tenant may have one that waits.
-        let airport = Airport::new(1, 1);
-        let compiler = &airport.compiler;
-        let busy = airport.ask("greedy").unwrap().place().now_or_never().unwrap();
-        let mut first = Box::pin(airport.join(("greedy", Asker::Load), 7, Ok(1)));
+        // One permit, and a tenant may have one that waits.
+        let fixture = Fixture::new(1, 1);
+        let compiler = &fixture.compiler;
+        let busy = fixture.ask("greedy").unwrap().granted().now_or_never().unwrap();
+        let mut first = Box::pin(fixture.join(("greedy", CompileReason::Load), 7, Ok(1)));
         assert!((&mut first).now_or_never().is_none());
-        let refused = airport.join(("greedy", Asker::Load), 8, Ok(2)).await.unwrap_err();
+        let refused = fixture.join(("greedy", CompileReason::Load), 8, Ok(2)).await.unwrap_err();
         assert_eq!(refused.kind, ProblemKind::Unavailable);
         // Neither has another tenant to hear of it, nor is it remembered.
-        let mut other = Box::pin(airport.join(("modest", Asker::Load), 8, Ok(3)));
+        let mut other = Box::pin(fixture.join(("modest", CompileReason::Load), 8, Ok(3)));
         assert!((&mut other).now_or_never().is_none());
         drop(busy);
         settle().await;
@@ -384,44 +394,44 @@ mod tests {
         }
         assert_eq!((first.await, other.await), (Ok(1), Ok(3)));
         compiler.go.notify_one();
-        assert_eq!(airport.join(("greedy", Asker::Load), 8, Ok(4)).await, Ok(4));
+        assert_eq!(fixture.join(("greedy", CompileReason::Load), 8, Ok(4)).await, Ok(4));
     }
 
     #[tokio::test]
     async fn the_first_tenant_that_is_granted_a_place_starts_the_compile_for_all() {
-        let airport = Airport::new(1, 100);
-        let compiler = &airport.compiler;
-        let mut busy = airport.ask("greedy").unwrap().place().now_or_never();
+        let fixture = Fixture::new(1, 100);
+        let compiler = &fixture.compiler;
+        let mut busy = fixture.ask("greedy").unwrap().granted().now_or_never();
         // Before its release, the greedy tenant has others in its queue.
-        let queue: Vec<_> = (0..10).map(|_| airport.ask("greedy").unwrap()).collect();
-        let mut greedy = Box::pin(airport.join(("greedy", Asker::Load), 7, Ok(1)));
+        let queue: Vec<_> = (0..10).map(|_| fixture.ask("greedy").unwrap()).collect();
+        let mut greedy = Box::pin(fixture.join(("greedy", CompileReason::Load), 7, Ok(1)));
         assert!((&mut greedy).now_or_never().is_none());
-        let mut modest = Box::pin(airport.join(("modest", Asker::Load), 7, Ok(2)));
+        let mut modest = Box::pin(fixture.join(("modest", CompileReason::Load), 7, Ok(2)));
         assert!((&mut modest).now_or_never().is_none());
         settle().await;
         busy.take();
-        // One place goes to the greedy tenant's queue, the next one to the other tenant.
+        // One permit goes to the greedy tenant's queue, the next one to the other tenant.
         let mut queue = queue.into_iter();
-        drop(queue.next().unwrap().place().now_or_never().expect("it is granted in the order of tenants"));
+        drop(queue.next().unwrap().granted().now_or_never().expect("it is granted in the order of tenants"));
         settle().await;
         assert_eq!(compiler.begun(), 1, "it does not wait for the greedy tenant's other nine");
         compiler.go.notify_one();
         assert_eq!((greedy.await, modest.await), (Ok(1), Ok(1)));
         drop(queue);
-        assert!(airport.ask("greedy").unwrap().place().now_or_never().is_some(), "nothing holds the place");
+        assert!(fixture.ask("greedy").unwrap().granted().now_or_never().is_some(), "nothing holds the permit");
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_no_obstacle() {
-        let airport = Airport::new(1, 1);
+        let fixture = Fixture::new(1, 1);
         let (revision, tenant) = (RevisionId::from([7; 16]), "t".parse().unwrap());
         let join = |panics: bool| {
-            let compile = move |place| async move {
-                let _place: Place = place;
+            let compile = move |permit| async move {
+                let _place: FairPermit = permit;
                 assert!(!panics, "as a test wants it");
                 Ok(1)
             };
-            airport.flights.join(&revision, &tenant, Asker::Load, || airport.ask("t"), compile)
+            fixture.jobs.join(&revision, &tenant, CompileReason::Load, || fixture.ask("t"), compile)
         };
         assert!(join(true).await.is_err_and(|problem| problem.title.contains("unexpectedly")));
         assert_eq!(join(false).await, Ok(1));

@@ -6,11 +6,17 @@
 //! is killed when it takes too long, when nobody waits for it any more, and when this process ends, since its end of the socket then
 //! does. (`PR_SET_PDEATHSIG` was rejected: it follows the thread that made the child, and threads of an executor come and go.)
 //!
-//! A few children run at once, shared fairly among the tenants ([`Places`]); some more orders wait; the others are refused.
+//! A few children run at once, shared fairly among the tenants ([`FairSemaphore`]); some more orders wait; the others are refused.
+
+mod child;
+mod error;
+pub(crate) mod jobs;
+mod protocol;
+pub mod sandbox;
+mod session;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -20,19 +26,22 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use isomer_api::{Problem, ProblemKind, TenantName};
-use isomer_display::{Ended, size};
+use isomer_api::TenantName;
+use isomer_apps::Package;
+use isomer_apps::fair_semaphore::{FairPermit, FairSemaphore, FairSemaphoreLimits, PermitRequest};
+use isomer_display::Ended;
 use isomer_runtime::code::Key;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::child;
-use super::order::{ChildLimits, Doing, Made, Order, Work};
-use super::sandbox::Confinement;
-use super::talk::{Answer, Composition, Purpose, Silence, Talk, blocking, last_words};
-use crate::package::Package;
-use crate::places::{Asked, Place, PlaceLimits, Places};
+use self::sandbox::Confinement;
+use self::session::{ChildSession, Composition, Purpose, SessionError, SessionOutput, blocking, last_words};
+use crate::revisions::release::read_manifest;
+pub use child::compile_child;
+pub use error::CompileError;
+use protocol::ChildTask;
+pub use protocol::{ChildLimits, CompileOutput, CompilePhase, CompileRequest};
 
 /// Counts up when the same composition is compiled differently than before.
 const COMPILED_AS: &[u8] = b"1";
@@ -43,8 +52,8 @@ const TENANTS_WAITING_MIN: usize = 4;
 /// How children are made, and how many.
 #[derive(Debug, Clone)]
 pub struct CompilerOptions {
-    /// The program, which calls [`compile_child`](super::compile_child) with these `limits`.
-    pub program: Program,
+    /// The program, which calls [`compile_child`](compile_child) with these `limits`.
+    pub program: ChildProgram,
     /// What each may use.
     pub limits: ChildLimits,
     /// How long one may take.
@@ -57,7 +66,7 @@ pub struct CompilerOptions {
 
 /// A program with all that it is given.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub struct ChildProgram {
     /// Its file.
     pub path: PathBuf,
     /// Its arguments.
@@ -80,7 +89,7 @@ impl CompilerOptions {
             format!("--files={files}"),
         ];
         Self {
-            program: Program { path: this_program(), arguments: arguments.into(), environment: Vec::new() },
+            program: ChildProgram { path: this_program(), arguments: arguments.into(), environment: Vec::new() },
             limits,
             time_max: Duration::from_secs(300),
             children_max: (processors / 2).max(1),
@@ -95,104 +104,6 @@ fn this_program() -> PathBuf {
     if running.exists() { running.to_owned() } else { std::env::current_exe().unwrap_or_else(|_| running.to_owned()) }
 }
 
-/// Why nothing was compiled.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CompileError {
-    /// The revision cannot be.
-    #[error("{0}")]
-    Refused(Problem),
-    /// Too many wait already, of all or of this tenant's.
-    #[error("{waiting_max} deployments wait for the compiler already")]
-    Overloaded {
-        /// How many may.
-        waiting_max: usize,
-    },
-    /// It took too long.
-    #[error("the compiler was stopped after {} s, while {doing}", after.as_secs())]
-    TimedOut {
-        /// The limit.
-        after: Duration,
-        /// What it was about.
-        doing: Doing,
-    },
-    /// It took too much processor time.
-    #[error("the compiler took more than {cpu_s} s of processor time, while {doing}")]
-    ProcessorTime {
-        /// The limit.
-        cpu_s: u64,
-        /// What it was about.
-        doing: Doing,
-    },
-    /// It took too much memory.
-    #[error("the compiler took more than {} of memory, while {doing}", size(.memory_bytes))]
-    OutOfMemory {
-        /// The limit.
-        memory_bytes: u64,
-        /// What it was about.
-        doing: Doing,
-    },
-    /// It made too much.
-    #[error("the compiler made more than {} of code, while {doing}", size(.file_bytes))]
-    FileTooLarge {
-        /// The limit.
-        file_bytes: u64,
-        /// What it was about.
-        doing: Doing,
-    },
-    /// It ended without an answer.
-    #[error("the compiler {}, while {doing}", Ended::from(*status))]
-    Crashed {
-        /// How.
-        status: ExitStatus,
-        /// What it was about.
-        doing: Doing,
-        /// The end of what it wrote to its standard error.
-        last_words: String,
-    },
-    /// It answered what no compiler answers.
-    #[error("the compiler gave a wrong answer, while {doing}")]
-    Nonsense {
-        /// What it was about.
-        doing: Doing,
-    },
-    /// What it was to read, or what it has made, lies on a disk that fails or is full.
-    #[error("the compiled code cannot be kept")]
-    Disk {
-        /// Why.
-        source: io::Error,
-    },
-    /// It cannot be started, or not be talked to.
-    #[error("the compiler cannot be started")]
-    Start {
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl From<CompileError> for Problem {
-    fn from(error: CompileError) -> Self {
-        let title = error.to_string();
-        match error {
-            CompileError::Refused(problem) => problem,
-            CompileError::Overloaded { .. } => Self::new(ProblemKind::Unavailable, title).hint("try again later"),
-            CompileError::Start { source } | CompileError::Disk { source } => {
-                Self::new(ProblemKind::Failed, title).detail(source.to_string())
-            }
-            // Nothing that a component can make a compiler do to itself.
-            CompileError::Crashed { status, .. } if status.signal() == Some(SIGKILL) => Self::new(ProblemKind::Failed, title)
-                .hint("the machine may have run out of memory: make room, or try again when less is running"),
-            CompileError::Crashed { .. } | CompileError::Nonsense { .. } => Self::new(ProblemKind::Refused, title)
-                .hint("the node's log has what it said; the component may be made to break compilers, or have found a defect of this one"),
-            CompileError::TimedOut { .. }
-            | CompileError::ProcessorTime { .. }
-            | CompileError::OutOfMemory { .. }
-            | CompileError::FileTooLarge { .. } => Self::new(ProblemKind::Refused, title)
-                .hint("make the component smaller, or split it into several"),
-        }
-    }
-}
-
 /// What one child has planned.
 struct Draft {
     package: Package,
@@ -203,7 +114,7 @@ struct Draft {
 #[derive(Debug)]
 pub struct Compilers {
     options: CompilerOptions,
-    places: Places,
+    permits: FairSemaphore,
     started: AtomicU64,
     compiled: AtomicU64,
     told: Once,
@@ -213,14 +124,14 @@ impl Compilers {
     /// None is started before it is needed.
     #[must_use]
     pub fn new(options: CompilerOptions) -> Self {
-        let places = Places::new(PlaceLimits {
-            places: options.children_max,
+        let permits = FairSemaphore::new(FairSemaphoreLimits {
+            permits: options.children_max,
             of_tenant: options.children_max,
             waiting: options.waiting_max,
             waiting_of_tenant: options.waiting_max.div_ceil(TENANTS_WAITING_MIN),
             slow: 0,
         });
-        Self { options, places, started: AtomicU64::new(0), compiled: AtomicU64::new(0), told: Once::new() }
+        Self { options, permits, started: AtomicU64::new(0), compiled: AtomicU64::new(0), told: Once::new() }
     }
 
     /// How many children were started so far.
@@ -240,26 +151,30 @@ impl Compilers {
     /// # Errors
     /// When it cannot be started, or cannot confine itself.
     pub async fn confinement(&self) -> Result<Confinement, CompileError> {
-        let answer = self.employ(&Work::Nothing, Vec::new(), Purpose::Nothing, self.deadline()).await?;
-        answer.confinement.ok_or(CompileError::Nonsense { doing: Doing::Starting })
+        let answer = self.employ(&ChildTask::Nothing, Vec::new(), Purpose::Nothing, self.deadline()).await?;
+        answer.confinement.ok_or(CompileError::Nonsense { doing: CompilePhase::GroupStarter })
     }
 
     /// Plans, composes and compiles what was not compiled before. Dropping the future kills the child.
     ///
     /// # Errors
     /// When the revision cannot be, or the child does not come to an end within its limits.
-    pub async fn make(&self, order: &Order) -> Result<Made, CompileError> {
-        let place = self.ask(&order.tenant)?.place().await;
-        self.make_on(place, order).await
+    pub async fn make(&self, order: &CompileRequest) -> Result<CompileOutput, CompileError> {
+        let permit = self.request_permit(&order.tenant)?.granted().await;
+        self.make_on(permit, order).await
     }
 
-    /// Asks for a place for a tenant's order.
-    pub(crate) fn ask(&self, tenant: &TenantName) -> Result<Asked, CompileError> {
-        self.places.ask(tenant).map_err(|full| CompileError::Overloaded { waiting_max: full.waiting })
+    /// Asks for a permit for a tenant's order.
+    pub(crate) fn request_permit(&self, tenant: &TenantName) -> Result<PermitRequest, CompileError> {
+        self.permits.request(tenant).map_err(|full| CompileError::Overloaded { waiting_max: full.waiting })
     }
 
-    /// As [`Compilers::make`], on a place that was granted. It is free as soon as this ends, however it does.
-    pub(crate) async fn make_on(&self, _place: Place, order: &Order) -> Result<Made, CompileError> {
+    /// As [`Compilers::make`], on a permit that was granted. It is free as soon as this ends, however it does.
+    pub(crate) async fn make_on(
+        &self,
+        _place: FairPermit,
+        order: &CompileRequest,
+    ) -> Result<CompileOutput, CompileError> {
         let deadline = self.deadline();
         let (drafted, compositions) = self.compose(order, deadline).await?;
         let (mut keys, mut compiled) = (Vec::new(), false);
@@ -267,24 +182,28 @@ impl Compilers {
             let key = order.maker.with([COMPILED_AS, composition.digest.as_slice()]);
             let (cache, wanted) = (order.cache.clone(), key.clone());
             if !blocking(move || Ok(cache.has(&wanted))).await? {
-                let group = drafted.package.groups.get(index).map_or("", |group| group.name.as_str());
+                let group = drafted.package.group_names().nth(index).unwrap_or_default();
                 self.compile(order, group, composition, &key, deadline).await?;
                 compiled = true;
             }
             keys.push(key);
         }
         let nonsense = |doing| CompileError::Nonsense { doing };
-        let manifest = child::read_manifest(&order.manifest).map_err(CompileError::Refused)?.0;
+        let manifest = read_manifest(&order.manifest).map_err(CompileError::Refused)?.0;
         let code = keys.iter().map(|key| key.as_str().to_owned()).collect();
-        let package = drafted.package.checked(&manifest, &order.shape, keys).map_err(|unfit| {
-            tracing::warn!(tenant = %order.tenant, %unfit, "a compiler's answer is not taken");
-            nonsense(Doing::Planning)
+        let package = drafted.package.checked(&manifest, &order.shape, keys).map_err(|mismatch| {
+            tracing::warn!(tenant = %order.tenant, %mismatch, "a compiler's answer is not taken");
+            nonsense(CompilePhase::Planning)
         })?;
-        Ok(Made { package, code, compiled, warnings: drafted.warnings })
+        Ok(CompileOutput { package, code, compiled, warnings: drafted.warnings })
     }
 
     /// Has one child plan and compose a release.
-    async fn compose(&self, order: &Order, deadline: Instant) -> Result<(Draft, Vec<Composition>), CompileError> {
+    async fn compose(
+        &self,
+        order: &CompileRequest,
+        deadline: Instant,
+    ) -> Result<(Draft, Vec<Composition>), CompileError> {
         let mut inputs = Vec::new();
         let mut components = BTreeMap::new();
         for (name, path) in &order.components {
@@ -299,31 +218,31 @@ impl Compilers {
             inputs.push((file, bytes));
         }
         let groups_max = components.len();
-        let work = Work::Compose { manifest: order.manifest.clone(), shape: order.shape.clone(), components };
+        let work = ChildTask::Compose { manifest: order.manifest.clone(), shape: order.shape.clone(), components };
         let purpose = Purpose::Compose { cache: order.cache.clone(), groups_max };
         let answer = self.employ(&work, inputs, purpose, deadline).await?;
-        let drafted = answer.drafted.ok_or(CompileError::Nonsense { doing: Doing::Planning })?;
+        let drafted = answer.drafted.ok_or(CompileError::Nonsense { doing: CompilePhase::Planning })?;
         let package = Package::from_bytes(drafted.package.as_bytes());
-        let package = package.map_err(|_| CompileError::Nonsense { doing: Doing::Planning })?;
+        let package = package.map_err(|_| CompileError::Nonsense { doing: CompilePhase::Planning })?;
         Ok((Draft { package, warnings: drafted.warnings }, answer.compositions))
     }
 
     /// Has one child compile one composition, into the cache.
     async fn compile(
         &self,
-        order: &Order,
+        order: &CompileRequest,
         group: &str,
         composition: Composition,
         key: &Key,
         deadline: Instant,
     ) -> Result<(), CompileError> {
-        let work = Work::Compile { group: group.to_owned(), bytes: composition.bytes };
+        let work = ChildTask::Compile { group: group.to_owned(), bytes: composition.bytes };
         let (cache, wanted) = (order.cache.clone(), key.clone());
         let sealing = blocking(move || cache.write_code(&wanted)).await?;
         let inputs = vec![(composition.file, composition.bytes)];
         self.compiled.fetch_add(1, Ordering::Relaxed);
         let answer = self.employ(&work, inputs, Purpose::Compile(Some(sealing)), deadline).await?;
-        let doing = Doing::Compiling(group.to_owned());
+        let doing = CompilePhase::Compiling(group.to_owned());
         let sealing = answer.code.ok_or(CompileError::Nonsense { doing })?;
         let cache = order.cache.clone();
         blocking(move || cache.finish(sealing)).await
@@ -336,18 +255,18 @@ impl Compilers {
     /// Starts a child, gives it its work, and takes what it answers.
     async fn employ(
         &self,
-        work: &Work,
+        work: &ChildTask,
         inputs: Vec<(File, u64)>,
         purpose: Purpose,
         deadline: Instant,
-    ) -> Result<Answer, CompileError> {
-        if !matches!(work, Work::Nothing) {
+    ) -> Result<SessionOutput, CompileError> {
+        if !matches!(work, ChildTask::Nothing) {
             self.started.fetch_add(1, Ordering::Relaxed);
         }
         let start = |source| CompileError::Start { source };
         let (ours, theirs) = StdUnixStream::pair().map_err(start)?;
         ours.set_nonblocking(true).map_err(start)?;
-        let Program { path, arguments, environment } = &self.options.program;
+        let ChildProgram { path, arguments, environment } = &self.options.program;
         let mut child = Command::new(path)
             .args(arguments)
             .env_clear()
@@ -362,7 +281,8 @@ impl Compilers {
             .map_err(start)?;
         let stderr = child.stderr.take();
         let channel = UnixStream::from_std(ours).map_err(start)?;
-        let mut talk = Talk { doing: Doing::Starting, purpose, file_bytes: self.options.limits.file_bytes };
+        let mut talk =
+            ChildSession { doing: CompilePhase::GroupStarter, purpose, file_bytes: self.options.limits.file_bytes };
         let last_words = tokio::spawn(last_words(stderr));
         let told = tokio::time::timeout_at(deadline, async {
             let answer = talk.hold(channel, work, inputs).await;
@@ -379,8 +299,8 @@ impl Compilers {
                 self.tell(answer.confinement.as_ref());
                 Ok(answer)
             }
-            Err(Silence::Refused(error)) => Err(error),
-            Err(Silence::Ended) => {
+            Err(SessionError::Refused(error)) => Err(error),
+            Err(SessionError::Ended) => {
                 let status = status.map_err(start)?;
                 let doing = talk.doing;
                 tracing::warn!(ended = %Ended::from(status), %doing, last_words, "a compiler ended without an answer");
@@ -400,7 +320,7 @@ impl Compilers {
         });
     }
 
-    fn ended(&self, status: ExitStatus, doing: Doing, last_words: String) -> CompileError {
+    fn ended(&self, status: ExitStatus, doing: CompilePhase, last_words: String) -> CompileError {
         let limits = &self.options.limits;
         match status.signal() {
             Some(SIGXCPU) => CompileError::ProcessorTime { cpu_s: limits.cpu_s, doing },
@@ -414,5 +334,4 @@ impl Compilers {
 }
 
 const SIGABRT: i32 = 6;
-const SIGKILL: i32 = 9;
 const SIGXCPU: i32 = 24;

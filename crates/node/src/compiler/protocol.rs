@@ -7,11 +7,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use isomer_api::{Problem, TenantName};
+use isomer_apps::Package;
 use isomer_runtime::code::{CodeCache, Key};
 use serde::{Deserialize, Serialize};
 
 use super::sandbox::Confinement;
-use crate::package::Package;
 
 /// What a child may use. It sets these limits for itself before it reads anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Default for ChildLimits {
 
 /// What is to be made.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct CompileRequest {
     /// Whose release it is: those that wait for a compiler take turns by their tenants.
     pub tenant: TenantName,
     /// The manifest's text.
@@ -53,7 +53,7 @@ pub struct Order {
 /// What one child is to do: the first line that it reads. Then follow bytes, as many as it says here.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Work {
+pub(crate) enum ChildTask {
     /// Nothing: what it says of itself is all that is wanted.
     Nothing,
     /// Plan an app, and compose its groups.
@@ -77,15 +77,15 @@ pub(crate) enum Work {
 /// What a child says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Word {
+pub(crate) enum ChildMessage {
     /// How it confined itself, which it does first.
     Confined(Confinement),
     /// What it begins to do: whatever happens next, happens there.
-    Doing(Doing),
+    Doing(CompilePhase),
     /// A group is composed. So many bytes follow.
     Composed(u64),
     /// All groups are.
-    Drafted(Drafted),
+    Drafted(PackageDraft),
     /// Code. So many bytes follow, and it is done.
     Compiled(u64),
     /// The revision cannot be.
@@ -94,7 +94,7 @@ pub(crate) enum Word {
 
 /// An app that was planned and composed.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Drafted {
+pub(crate) struct PackageDraft {
     /// The package, without the names of its code.
     pub(crate) package: String,
     /// What the manifest and the plan warn of, as people read it.
@@ -104,9 +104,9 @@ pub(crate) struct Drafted {
 /// What a child is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Doing {
+pub enum CompilePhase {
     /// Not even reading yet.
-    Starting,
+    GroupStarter,
     /// Reading a component.
     Reading(String),
     /// Working out who runs where.
@@ -117,10 +117,10 @@ pub enum Doing {
     Compiling(String),
 }
 
-impl fmt::Display for Doing {
+impl fmt::Display for CompilePhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Starting => f.write_str("starting"),
+            Self::GroupStarter => f.write_str("starting"),
             Self::Reading(component) => write!(f, "reading component `{component}`"),
             Self::Planning => f.write_str("planning"),
             Self::Composing(group) => write!(f, "composing {group}"),
@@ -131,7 +131,7 @@ impl fmt::Display for Doing {
 
 /// A revision that can be started.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub struct CompileOutput {
     /// The package.
     pub package: Package,
     /// The names of its compiled code.

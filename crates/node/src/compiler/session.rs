@@ -12,10 +12,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::ChildStderr;
 use tokio::sync::mpsc;
 
-use super::compilers::CompileError;
-use super::deployment::RELEASE_BYTES_MAX;
-use super::order::{Doing, Drafted, Word, Work};
+use super::error::CompileError;
+use super::protocol::{ChildMessage, ChildTask, CompilePhase, PackageDraft};
 use super::sandbox::Confinement;
+use crate::revisions::release::RELEASE_BYTES_MAX;
 
 /// The most bytes of all words of a child.
 const WORDS_BYTES_MAX: u64 = 16 << 20;
@@ -42,9 +42,9 @@ pub(super) enum Purpose {
 
 /// What a child has answered.
 #[derive(Default)]
-pub(super) struct Answer {
+pub(super) struct SessionOutput {
     pub(super) confinement: Option<Confinement>,
-    pub(super) drafted: Option<Drafted>,
+    pub(super) drafted: Option<PackageDraft>,
     pub(super) compositions: Vec<Composition>,
     pub(super) code: Option<Sealing>,
 }
@@ -57,35 +57,35 @@ pub(super) struct Composition {
 }
 
 /// Why there is no answer.
-pub(super) enum Silence {
+pub(super) enum SessionError {
     /// The child has ended, or is about to.
     Ended,
     /// For a reason of its own.
     Refused(CompileError),
 }
 
-impl From<CompileError> for Silence {
+impl From<CompileError> for SessionError {
     fn from(error: CompileError) -> Self {
         Self::Refused(error)
     }
 }
 
 /// One talk.
-pub(super) struct Talk {
+pub(super) struct ChildSession {
     /// What the child says that it does.
-    pub(super) doing: Doing,
+    pub(super) doing: CompilePhase,
     pub(super) purpose: Purpose,
     /// The most bytes of code.
     pub(super) file_bytes: u64,
 }
 
-impl Talk {
+impl ChildSession {
     pub(super) async fn hold(
         &mut self,
         channel: UnixStream,
-        work: &Work,
+        work: &ChildTask,
         inputs: Vec<(File, u64)>,
-    ) -> Result<Answer, Silence> {
+    ) -> Result<SessionOutput, SessionError> {
         let (said, mut to_say) = channel.into_split();
         let mut feeding = std::pin::pin!(feed(&mut to_say, work, inputs));
         let mut listening = std::pin::pin!(self.listen(said));
@@ -94,54 +94,54 @@ impl Talk {
             answer = &mut listening => answer,
             fed = &mut feeding => match fed {
                 // The child would wait for the rest until its time is up, with a place that others wait for.
-                Err(NotFed::Input(source)) => Err(disk(source).into()),
+                Err(FeedError::Input(source)) => Err(disk(source).into()),
                 // Where the child does not read, what it says is its last word.
-                Ok(()) | Err(NotFed::Child) => listening.await,
+                Ok(()) | Err(FeedError::Child) => listening.await,
             },
         }
     }
 
-    async fn listen(&mut self, said: OwnedReadHalf) -> Result<Answer, Silence> {
+    async fn listen(&mut self, said: OwnedReadHalf) -> Result<SessionOutput, SessionError> {
         let mut said = BufReader::new(said);
-        let mut answer = Answer::default();
+        let mut answer = SessionOutput::default();
         let (mut words_left, mut composed_left) = (WORDS_BYTES_MAX, COMPOSED_BYTES_MAX);
         let mut line = String::new();
         loop {
             line.clear();
             let read = (&mut said).take(words_left).read_line(&mut line).await;
             words_left -= line.len() as u64;
-            let Ok(1..) = read else { return Err(Silence::Ended) };
+            let Ok(1..) = read else { return Err(SessionError::Ended) };
             let Ok(word) = serde_json::from_str(&line) else {
                 return Err(CompileError::Nonsense { doing: self.doing.clone() }.into());
             };
             match (word, &mut self.purpose) {
-                (Word::Confined(confinement), purpose) => {
+                (ChildMessage::Confined(confinement), purpose) => {
                     answer.confinement = Some(confinement);
                     if let Purpose::Nothing = purpose {
                         return Ok(answer);
                     }
                 }
-                (Word::Doing(doing), _) => self.doing = doing,
-                (Word::Refused(problem), _) => return Err(CompileError::Refused(problem).into()),
-                (Word::Composed(bytes), Purpose::Compose { cache, groups_max })
+                (ChildMessage::Doing(doing), _) => self.doing = doing,
+                (ChildMessage::Refused(problem), _) => return Err(CompileError::Refused(problem).into()),
+                (ChildMessage::Composed(bytes), Purpose::Compose { cache, groups_max })
                     if answer.compositions.len() < *groups_max && bytes <= composed_left =>
                 {
                     composed_left -= bytes;
                     let cache = cache.clone();
                     let file = blocking(move || cache.scratch()).await?;
-                    let taken = receive(&mut said, bytes, Digested { file, hasher: Sha256::new() }).await?;
+                    let taken = receive(&mut said, bytes, DigestWriter { file, hasher: Sha256::new() }).await?;
                     answer.compositions.push(taken.composition(bytes)?);
                 }
-                (Word::Drafted(drafted), Purpose::Compose { .. }) => {
+                (ChildMessage::Drafted(drafted), Purpose::Compose { .. }) => {
                     answer.drafted = Some(drafted);
                     return Ok(answer);
                 }
-                (Word::Compiled(bytes), Purpose::Compile(_)) if bytes > self.file_bytes => {
+                (ChildMessage::Compiled(bytes), Purpose::Compile(_)) if bytes > self.file_bytes => {
                     let (file_bytes, doing) = (self.file_bytes, self.doing.clone());
                     return Err(CompileError::FileTooLarge { file_bytes, doing }.into());
                 }
-                (Word::Compiled(bytes), Purpose::Compile(sealing)) => {
-                    let sealing = sealing.take().ok_or(Silence::Ended)?;
+                (ChildMessage::Compiled(bytes), Purpose::Compile(sealing)) => {
+                    let sealing = sealing.take().ok_or(SessionError::Ended)?;
                     answer.code = Some(receive(&mut said, bytes, sealing).await?);
                     return Ok(answer);
                 }
@@ -152,7 +152,7 @@ impl Talk {
 }
 
 /// Why a child has not got all that it is to read.
-enum NotFed {
+enum FeedError {
     /// What it is to read cannot be read here.
     Input(io::Error),
     /// It does not read.
@@ -160,10 +160,10 @@ enum NotFed {
 }
 
 /// Gives a child its work, and the bytes that belong to it. The channel stays open after that: its end would be the child's.
-async fn feed(to_say: &mut OwnedWriteHalf, work: &Work, inputs: Vec<(File, u64)>) -> Result<(), NotFed> {
+async fn feed(to_say: &mut OwnedWriteHalf, work: &ChildTask, inputs: Vec<(File, u64)>) -> Result<(), FeedError> {
     let mut line = serde_json::to_vec(work).expect("work is plain data");
     line.push(b'\n');
-    to_say.write_all(&line).await.map_err(|_| NotFed::Child)?;
+    to_say.write_all(&line).await.map_err(|_| FeedError::Child)?;
     let mut piece = Vec::with_capacity(FED_BYTES);
     for (file, bytes) in inputs {
         let mut file = tokio::fs::File::from_std(file);
@@ -172,12 +172,12 @@ async fn feed(to_say: &mut OwnedWriteHalf, work: &Work, inputs: Vec<(File, u64)>
         while left > 0 {
             piece.clear();
             let read =
-                (&mut file).take(left.min(FED_BYTES as u64)).read_buf(&mut piece).await.map_err(NotFed::Input)?;
+                (&mut file).take(left.min(FED_BYTES as u64)).read_buf(&mut piece).await.map_err(FeedError::Input)?;
             if read == 0 {
-                return Err(NotFed::Input(io::ErrorKind::UnexpectedEof.into()));
+                return Err(FeedError::Input(io::ErrorKind::UnexpectedEof.into()));
             }
             left -= read as u64;
-            to_say.write_all(&piece).await.map_err(|_| NotFed::Child)?;
+            to_say.write_all(&piece).await.map_err(|_| FeedError::Child)?;
         }
     }
     Ok(())
@@ -188,7 +188,7 @@ async fn receive<W: Write + Send + 'static>(
     said: &mut BufReader<OwnedReadHalf>,
     mut bytes: u64,
     mut sink: W,
-) -> Result<W, Silence> {
+) -> Result<W, SessionError> {
     let (pieces, mut taken) = mpsc::channel::<Vec<u8>>(PIECES_WAITING_MAX);
     let written = tokio::task::spawn_blocking(move || {
         while let Some(piece) = taken.blocking_recv() {
@@ -201,7 +201,7 @@ async fn receive<W: Write + Send + 'static>(
         let mut piece = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
         match said.take(room).read_buf(&mut piece).await {
             Ok(read @ 1..) => bytes -= read as u64,
-            _ => return Err(Silence::Ended),
+            _ => return Err(SessionError::Ended),
         }
         // It fails where the disk does, which is told below.
         if pieces.send(piece).await.is_err() {
@@ -235,12 +235,12 @@ pub(super) async fn last_words(stderr: Option<ChildStderr>) -> String {
 }
 
 /// A file whose content is digested while it is written.
-struct Digested {
+struct DigestWriter {
     file: File,
     hasher: Sha256,
 }
 
-impl Write for Digested {
+impl Write for DigestWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hasher.update(&bytes[..written]);
@@ -252,7 +252,7 @@ impl Write for Digested {
     }
 }
 
-impl Digested {
+impl DigestWriter {
     fn composition(mut self, bytes: u64) -> Result<Composition, CompileError> {
         self.file.rewind().map_err(disk)?;
         Ok(Composition { file: self.file, bytes, digest: self.hasher.finalize().into() })

@@ -1,11 +1,11 @@
-//! A revision on trial: started beside the one that serves, and asked for its health, before anything of it counts.
+//! A revision on candidate: started beside the one that serves, and asked for its health, before anything of it counts.
 //!
-//! It may write nothing that is the app's, as it may yet be refused. What it writes to stores goes to copies in a folder of the trial, where
+//! It may write nothing that is the app's, as it may yet be refused. What it writes to stores goes to copies in a folder of the candidate, where
 //! its migrations run too. Folders that components may write are only read at first, which costs nothing; if the revision does not start so, or
 //! is not healthy, it is tried once more with copies of them. So one that has stores or such folders is started anew to serve, and what it had
-//! in memory ends with the trial; one that has none serves as it was started.
+//! in memory ends with the candidate; one that has none serves as it was started.
 //!
-//! Copies may take the room of the app's older snapshots (see [`snapshots::lend`]), which stay where they are: the trial itself removes
+//! Copies may take the room of the app's older snapshots (see [`snapshots::lend`]), which stay where they are: the candidate itself removes
 //! nothing.
 //!
 //! | rejected for folders | why |
@@ -20,27 +20,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_api::{AppName, HostPattern, Problem, ProblemKind, Quota, RevisionId, TenantName};
+use isomer_apps::Package;
+use isomer_apps::tenancy::{LaunchSpec, Started};
 use isomer_capabilities::sql::snapshot_name;
 use isomer_capabilities::{CandidateFolders, FileCopyError};
 use isomer_display::size;
 
-use super::deployment::not_started;
-use super::fresh::fresh_folder;
 use super::health;
-use super::snapshots::{self, Snapshot};
-use super::steps::Step;
-use crate::host::{Host, problems};
-use crate::package::Package;
-use crate::tenancy::{Started, Stock};
+use crate::node::Node;
+use crate::problems::{self, not_started};
+use crate::revisions::snapshots::{self, Snapshot};
+use crate::steps::ChangeStep;
+use crate::unique_folder::create_unique_folder;
 
-/// How long the stores of a trial may take to close.
+/// How long the stores of a candidate may take to close.
 const CLOSED_WAIT: Duration = Duration::from_secs(30);
 
 /// How long copying an app's folders may take.
 const COPY_MAX: Duration = Duration::from_secs(60);
 
 /// What is tried out.
-pub(super) struct Trial<'a> {
+pub(super) struct Candidate<'a> {
     pub(super) tenant: &'a TenantName,
     pub(super) app: &'a AppName,
     pub(super) revision: &'a RevisionId,
@@ -49,42 +49,41 @@ pub(super) struct Trial<'a> {
     pub(super) hosts: &'a [HostPattern],
     /// What its stores are to be like; absent leaves them as they are.
     pub(super) snapshot: Option<&'a Snapshot>,
-    pub(super) stock: &'a Stock,
-    /// See [`crate::tenancy::Tenancy::inputs`].
+    pub(super) spec: &'a LaunchSpec,
+    /// See [`isomer_apps::Tenancy::inputs`].
     pub(super) inputs: u64,
 }
 
-/// Why a trial failed.
-enum Failed {
+/// Why a candidate failed.
+enum CandidateError {
     /// The revision does not start, or is not healthy.
     Revision(Problem),
     /// What it needs cannot be made.
     Preparation(Problem),
 }
 
-impl Trial<'_> {
+impl Candidate<'_> {
     /// Starts it and asks for its health. Gives it if it can serve as it is.
-    pub(super) async fn carry_out(self, host: &Arc<Host>) -> Result<Option<Started>, Problem> {
+    pub(super) async fn carry_out(self, node: &Arc<Node>) -> Result<Option<Started>, Problem> {
         if !self.package.grants().can_write() {
-            return Ok(Some(self.tried(host, self.stock).await?.made_of(self.inputs)));
+            return Ok(Some(self.tried(node, self.spec).await?.made_of(self.inputs)));
         }
-        let (data, account) = (host.dir.app(self.tenant.as_str(), self.app.as_str()), self.stock.place.storage.clone());
+        let (data, account) = (node.dir.app(self.tenant.as_str(), self.app.as_str()), self.spec.place.storage.clone());
         let kept = self.snapshot.map(|snapshot| snapshot.folder.clone());
-        let _loan = host.blocking(move || Ok(snapshots::lend(&data, &account, kept.as_deref()))).await?;
-        let reading = match self.attempt(host, CandidateFolders::ReadOnly).await {
+        let _loan = node.blocking(move || Ok(snapshots::lend(&data, &account, kept.as_deref()))).await?;
+        let reading = match self.attempt(node, CandidateFolders::ReadOnly).await {
             Ok(()) => return Ok(None),
-            Err(Failed::Preparation(problem)) => return Err(problem),
-            Err(Failed::Revision(problem)) => problem,
+            Err(CandidateError::Preparation(problem)) => return Err(problem),
+            Err(CandidateError::Revision(problem)) => problem,
         };
-        if self.stock.place.writable_folders(self.package.grants()).is_empty() || reading.quota == Some(Quota::Storage)
-        {
+        if self.spec.place.writable_folders(self.package.grants()).is_empty() || reading.quota == Some(Quota::Storage) {
             return Err(reading);
         }
-        match self.attempt(host, CandidateFolders::Copied).await {
+        match self.attempt(node, CandidateFolders::Copied).await {
             Ok(()) => Ok(None),
-            Err(Failed::Revision(problem)) => Err(problem),
+            Err(CandidateError::Revision(problem)) => Err(problem),
             // It may be healthy with folders that it can write; that cannot be tried.
-            Err(Failed::Preparation(problem)) => {
+            Err(CandidateError::Preparation(problem)) => {
                 let why = problem.detail.unwrap_or(problem.title);
                 Err(reading.hint(format!("while it was tried out it could only read the app's folders, as no copy could be made of them: {why}")))
             }
@@ -92,43 +91,49 @@ impl Trial<'_> {
     }
 
     /// Tries it out in a new folder, of which nothing is left afterwards.
-    async fn attempt(&self, host: &Arc<Host>, folders: CandidateFolders) -> Result<(), Failed> {
-        let above = host.dir.trials();
-        let made = host.blocking(move || fresh_folder(&above, "").map_err(|error| problems::failed(&error))).await;
-        let folder = made.map_err(Failed::Preparation)?;
-        let outcome = self.attempt_in(host, &folder, folders).await;
-        self.clear(host, folder).await;
+    async fn attempt(&self, node: &Arc<Node>, folders: CandidateFolders) -> Result<(), CandidateError> {
+        let above = node.dir.trials();
+        let made =
+            node.blocking(move || create_unique_folder(&above, "").map_err(|error| problems::failed(&error))).await;
+        let folder = made.map_err(CandidateError::Preparation)?;
+        let outcome = self.attempt_in(node, &folder, folders).await;
+        self.clear(node, folder).await;
         outcome
     }
 
-    async fn attempt_in(&self, host: &Arc<Host>, folder: &Path, folders: CandidateFolders) -> Result<(), Failed> {
-        let Stock { package, place, log, access } = self.stock;
+    async fn attempt_in(
+        &self,
+        node: &Arc<Node>,
+        folder: &Path,
+        folders: CandidateFolders,
+    ) -> Result<(), CandidateError> {
+        let LaunchSpec { package, place, log, access } = self.spec;
         let place = place.for_candidate(folder, folders);
-        let stock = Stock { package: package.clone(), place, log: log.clone(), access: access.clone() };
-        self.bring_snapshot(host, folder).await.map_err(Failed::Preparation)?;
+        let spec = LaunchSpec { package: package.clone(), place, log: log.clone(), access: access.clone() };
+        self.bring_snapshot(node, folder).await.map_err(CandidateError::Preparation)?;
         if folders == CandidateFolders::Copied {
-            let (place, package) = (stock.place.clone(), package.clone());
-            let copied = host.blocking(move || {
+            let (place, package) = (spec.place.clone(), package.clone());
+            let copied = node.blocking(move || {
                 let copied = place.copy_folders(package.grants(), Instant::now() + COPY_MAX);
                 copied.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))
             });
-            copied.await.map_err(Failed::Preparation)?;
+            copied.await.map_err(CandidateError::Preparation)?;
         }
-        let started = self.tried(host, &stock).await.map_err(Failed::Revision)?;
+        let started = self.tried(node, &spec).await.map_err(CandidateError::Revision)?;
         // Taking it down takes a while.
-        let ended = host.blocking(move || {
+        let ended = node.blocking(move || {
             drop(started);
             Ok(())
         });
-        ended.await.map_err(Failed::Preparation)
+        ended.await.map_err(CandidateError::Preparation)
     }
 
-    /// Puts copies of the stores of a snapshot where the trial looks for its own first.
-    async fn bring_snapshot(&self, host: &Arc<Host>, folder: &Path) -> Result<(), Problem> {
+    /// Puts copies of the stores of a snapshot where the candidate looks for its own first.
+    async fn bring_snapshot(&self, node: &Arc<Node>, folder: &Path) -> Result<(), Problem> {
         let Some(snapshot) = self.snapshot else { return Ok(()) };
         let (from, to) = (snapshot.folder.clone(), folder.join("sql"));
-        let (stores, account) = (snapshot.about.stores.clone(), self.stock.place.storage.clone());
-        host.blocking(move || {
+        let (stores, account) = (snapshot.about.stores.clone(), self.spec.place.storage.clone());
+        node.blocking(move || {
             std::fs::create_dir_all(&to).map_err(|error| problems::failed(&error))?;
             for store in stores {
                 let name = snapshot_name(&store.store);
@@ -146,11 +151,11 @@ impl Trial<'_> {
         .await
     }
 
-    async fn tried(&self, host: &Arc<Host>, stock: &Stock) -> Result<Started, Problem> {
+    async fn tried(&self, node: &Arc<Node>, spec: &LaunchSpec) -> Result<Started, Problem> {
         let Self { tenant, app, revision, package, hosts, .. } = self;
-        let started = host.tenancy.start(tenant, app, revision, stock, &|_| {}).await;
+        let started = node.tenancy.start(tenant, app, revision, spec, &|_| {}).await;
         let started = started.map_err(|error| not_started(&error))?;
-        host.step(Step::Started);
+        node.step(ChangeStep::Started);
         if let Some(path) = package.health() {
             health::check(started.site(), path, hosts).await?;
         }
@@ -158,15 +163,15 @@ impl Trial<'_> {
     }
 
     /// Removes what it wrote. What cannot be removed goes when the node starts again.
-    async fn clear(&self, host: &Arc<Host>, folder: PathBuf) {
-        let stores = host.tenancy.stores();
+    async fn clear(&self, node: &Arc<Node>, folder: PathBuf) {
+        let stores = node.tenancy.stores();
         if tokio::time::timeout(CLOSED_WAIT, stores.closed(&folder)).await.is_err() {
             tracing::warn!(folder = %folder.display(), "stores of a revision that was tried out are still open");
             return;
         }
-        let account = self.stock.place.storage.clone();
+        let account = self.spec.place.storage.clone();
         let removed =
-            host.blocking(move || snapshots::remove(&folder, &account).map_err(|error| problems::failed(&error)));
+            node.blocking(move || snapshots::remove(&folder, &account).map_err(|error| problems::failed(&error)));
         // It is in the log.
         let _ = removed.await;
     }

@@ -14,7 +14,8 @@ use isomer_api::{AppName, PartPath, Problem, Release, RevisionId, TenantName};
 use isomer_state::{Contents, StateError};
 
 use super::checks::check_tree;
-use crate::host::{Host, problems};
+use crate::node::Node;
+use crate::problems;
 
 /// The bytes of a revision that no tenant is charged with. With the quota `apps` and the revisions that are kept of each app, they are bounded.
 const UNCHARGED_BYTES_MAX: u64 = 256 << 10;
@@ -38,7 +39,7 @@ pub(super) struct Charge {
     pub(super) all_max: u64,
 }
 
-impl Host {
+impl Node {
     /// What `tenant` is to be charged with for a revision that `app` is to take into service. Blocks.
     ///
     /// # Errors

@@ -10,8 +10,9 @@ use isomer_api::{HostPattern, Missing, PartPath, Problem, ProblemKind, Release};
 use isomer_state::App;
 use isomer_state::model::REVISIONS_MAX;
 
-use super::deployment::{RELEASE_BYTES_MAX, parts};
-use crate::host::{Host, problems};
+use crate::node::Node;
+use crate::problems;
+use crate::revisions::release::{RELEASE_BYTES_MAX, parts};
 
 /// The most bytes of parts that all revisions of a tenant have, which its own tokens deploy: sixteen releases of the largest size.
 const KEPT_BYTES_MAX: u64 = 16 * RELEASE_BYTES_MAX;
@@ -19,7 +20,7 @@ const KEPT_BYTES_MAX: u64 = 16 * RELEASE_BYTES_MAX;
 /// The same for the number of parts.
 const KEPT_PARTS_MAX: usize = 10 * PARTS_MAX;
 
-impl Host {
+impl Node {
     /// Which parts of a release the caller has to send. What a tenant has neither deployed nor sent is not there for it.
     pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<Missing, Problem> {
         check_size(release)?;

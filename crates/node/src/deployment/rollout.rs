@@ -8,34 +8,32 @@ use std::time::{Instant, SystemTime};
 use isomer_admin::Caller;
 use isomer_api::deploy::Message;
 use isomer_api::{
-    AppName, Deployed, How, Origin, Part, Problem, ProblemKind, Quota, Release, RevisionId, Rollback, StoreChange,
-    Swap, TenantName,
+    AppName, Deployed, How, Origin, Problem, ProblemKind, Release, RevisionId, Rollback, StoreChange, Swap, TenantName,
 };
-use isomer_capabilities::sql::{Schema, SqlOpenError};
-use isomer_capabilities::{AppGrants, CapabilityError, schemas};
+use isomer_apps::Package;
+use isomer_apps::tenancy::{LaunchSpec, Started, TenancyError};
+use isomer_capabilities::sql::Schema;
+use isomer_capabilities::{AppGrants, schemas};
 use isomer_manifest::StoreName;
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
+use super::candidate::Candidate;
 use super::checks::{check_hosts, check_size, check_tree};
-use super::flights::Asker;
-use super::kept::Kept;
-use super::snapshots::Snapshot;
-use super::steps::{Changing, Step};
 use super::takeover::{self, Takeover};
-use super::trial::Trial;
-use super::{changes, child, release};
-use crate::host::shelf::Compiled;
-use crate::host::{Host, problems};
-use crate::notes::Subject;
-use crate::package::Package;
-use crate::parts::PartsError;
-use crate::tenancy::{Started, Stock, TenancyError};
-
-/// The most bytes of all parts of a release together.
-pub const RELEASE_BYTES_MAX: u64 = 1 << 30;
+use crate::compiler::jobs::CompileReason;
+use crate::intents::ChangeTarget;
+use crate::locks::AppLock;
+use crate::node::Node;
+use crate::problems;
+use crate::repository::CompiledRelease;
+use crate::revisions::changes;
+use crate::revisions::record::RevisionRecord;
+use crate::revisions::release::{self, parts};
+use crate::revisions::snapshots::Snapshot;
+use crate::steps::ChangeStep;
 
 /// A release on its way into service.
-struct Bringing {
+struct Rollout {
     caller: Caller,
     how: How,
     message: Option<Message>,
@@ -48,11 +46,11 @@ struct Bringing {
     /// What its stores are to be like; absent leaves them as they are, but for migrations.
     snapshot: Option<Snapshot>,
     begun: Instant,
-    changing: Arc<Changing>,
+    changing: Arc<AppLock>,
 }
 
 /// What is to be warned of in a release that can be deployed.
-struct Checked {
+struct ReleaseWarnings {
     /// By its manifest alone.
     warnings: Vec<String>,
     /// Times that are longer than the node allows.
@@ -60,12 +58,12 @@ struct Checked {
 }
 
 /// What is started: tenant, app, revision and its package.
-type Key<'a> = (&'a TenantName, &'a AppName, &'a RevisionId, &'a Arc<Package>);
+type RevisionKey<'a> = (&'a TenantName, &'a AppName, &'a RevisionId, &'a Arc<Package>);
 
 /// A package, what is to be kept of it, whether something was compiled for it, and what a child warned of if it needed one.
-type Packed = (Arc<Package>, Contents, bool, Option<Vec<String>>);
+type PreparedPackage = (Arc<Package>, Contents, bool, Option<Vec<String>>);
 
-impl Host {
+impl Node {
     pub(crate) async fn deploy_release(
         self: &Arc<Self>,
         caller: Caller,
@@ -74,12 +72,12 @@ impl Host {
         mut release: Release,
     ) -> Result<Deployed, Problem> {
         let begun = Instant::now();
-        let changing = Arc::new(self.busy.begin(&tenant, &app)?);
+        let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
         check_size(&release)?;
         let before = self.app_before(&tenant, &app)?;
         let revision = release::revision_of(&release);
         let (how, message) = (How::Deploy, release.message.take());
-        self.bring(Bringing {
+        self.bring(Rollout {
             caller,
             how,
             message,
@@ -103,7 +101,7 @@ impl Host {
         rollback: Rollback,
     ) -> Result<Deployed, Problem> {
         let begun = Instant::now();
-        let changing = Arc::new(self.busy.begin(&tenant, &app)?);
+        let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
         let hint = format!("`isomer revisions {app} --tenant {tenant}` lists those that there are");
         let revision = match rollback.revision {
@@ -125,7 +123,7 @@ impl Host {
         let release = self.release_of(&revision).await?;
         let said = before.history.iter().find(|one| one.revision == revision).and_then(|one| one.origin.as_ref());
         let message = rollback.message.or_else(|| said?.message.clone());
-        self.bring(Bringing {
+        self.bring(Rollout {
             caller,
             how: How::Rollback,
             message,
@@ -149,7 +147,7 @@ impl Host {
         swap: Swap,
     ) -> Result<Deployed, Problem> {
         let begun = Instant::now();
-        let changing = Arc::new(self.busy.begin(&tenant, &app)?);
+        let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
         let mut release = self.release_of(&before.current().revision).await?;
         for (name, part) in swap.components {
@@ -162,7 +160,7 @@ impl Host {
         }
         check_size(&release)?;
         let revision = release::revision_of(&release);
-        self.bring(Bringing {
+        self.bring(Rollout {
             caller,
             how: How::Swap,
             message: swap.message,
@@ -179,37 +177,37 @@ impl Host {
     }
 
     /// All steps, and after one that refuses the revision, removing what was laid out for it.
-    async fn bring(self: &Arc<Self>, bringing: Bringing) -> Result<Deployed, Problem> {
-        self.attempt(bringing.revision.clone(), self.carry_out(bringing)).await
+    async fn bring(self: &Arc<Self>, rollout: Rollout) -> Result<Deployed, Problem> {
+        self.attempt(rollout.revision.clone(), self.carry_out(rollout)).await
     }
 
     /// All steps. Nothing of the app has changed if one of them fails.
-    async fn carry_out(self: &Arc<Self>, bringing: Bringing) -> Result<Deployed, Problem> {
-        takeover::finish_first(self, &bringing.tenant, &bringing.app).await?;
-        if bringing.before.is_none() {
-            self.make_way(&Subject::app(&bringing.tenant, &bringing.app)).await?;
+    async fn carry_out(self: &Arc<Self>, rollout: Rollout) -> Result<Deployed, Problem> {
+        takeover::finish_first(self, &rollout.tenant, &rollout.app).await?;
+        if rollout.before.is_none() {
+            self.make_way(&ChangeTarget::app(&rollout.tenant, &rollout.app)).await?;
         }
-        let host = self.clone();
-        let checked = move || host.check(&bringing).map(|checked| (bringing, checked));
-        let (bringing, Checked { warnings, cut }) = self.blocking(checked).await?;
-        self.step(Step::Checked);
-        if let Some(deployed) = self.nothing_to_do(&bringing).await? {
+        let node = self.clone();
+        let checked = move || node.check(&rollout).map(|checked| (rollout, checked));
+        let (rollout, ReleaseWarnings { warnings, cut }) = self.blocking(checked).await?;
+        self.step(ChangeStep::Checked);
+        if let Some(deployed) = self.nothing_to_do(&rollout).await? {
             return Ok(deployed);
         }
-        let (package, contents, compiled, told) = self.packed(&bringing).await?;
+        let (package, contents, compiled, told) = self.packed(&rollout).await?;
         // A child has told these and more.
         let mut warnings = told.unwrap_or(warnings);
         warnings.extend(cut);
-        self.step(Step::Packed);
-        let host = self.clone();
-        let (revision, release) = (bringing.revision.clone(), bringing.release.clone());
+        self.step(ChangeStep::Packed);
+        let node = self.clone();
+        let (revision, release) = (rollout.revision.clone(), rollout.release.clone());
         let granted = release::folders_read(package.grants());
-        let key = (bringing.tenant.clone(), bringing.app.clone());
+        let key = (rollout.tenant.clone(), rollout.app.clone());
         let (contents, charge) = self
             .blocking(move || {
-                let charge = host.charge_of((&key.0, &key.1, &revision), &release, &granted, &contents)?;
-                let (revisions, reserve) = (host.dir.revisions(), host.reserve());
-                let laid_out = release::lay_out(&revisions, &revision, &release, &granted, &host.blobs, reserve);
+                let charge = node.charge_of((&key.0, &key.1, &revision), &release, &granted, &contents)?;
+                let (revisions, reserve) = (node.dir.revisions(), node.reserve());
+                let laid_out = release::lay_out(&revisions, &revision, &release, &granted, &node.blobs, reserve);
                 laid_out.map_err(|error| match error.kind() {
                     io::ErrorKind::StorageFull => problems::no_room(reserve),
                     _ => problems::failed(&error),
@@ -217,24 +215,24 @@ impl Host {
                 Ok((contents, charge))
             })
             .await?;
-        self.step(Step::LaidOut);
-        let Bringing { caller, how, message, tenant, app, release, revision, before, snapshot, begun, changing } =
-            bringing;
-        let (stock, inputs) = self.stock_of(&tenant, &app, &revision, &package).await?;
+        self.step(ChangeStep::LaidOut);
+        let Rollout { caller, how, message, tenant, app, release, revision, before, snapshot, begun, changing } =
+            rollout;
+        let (spec, inputs) = self.launch_spec(&tenant, &app, &revision, &package).await?;
         let hosts = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
-        let trial = Trial {
+        let candidate = Candidate {
             tenant: &tenant,
             app: &app,
             revision: &revision,
             package: &package,
             hosts: release.hosts.as_deref().unwrap_or(hosts),
             snapshot: snapshot.as_ref(),
-            stock: &stock,
+            spec: &spec,
             inputs,
         };
-        let started = trial.carry_out(self).await?;
-        self.step(Step::Healthy);
-        let schemas = schemas::schemas(package.grants(), &stock.place, self.tenancy.stores()).await;
+        let started = candidate.carry_out(self).await?;
+        self.step(ChangeStep::Healthy);
+        let schemas = schemas::schemas(package.grants(), &spec.place, self.tenancy.stores()).await;
         let schemas = schemas.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))?;
         let now_s = now_s();
         // What served before may be damaged, which is no reason to keep it.
@@ -264,14 +262,14 @@ impl Host {
         let key = (&tenant, &app, &revision, &package);
         let was_stopped = before.as_ref().is_some_and(|before| before.stopped);
         let (hosts, stores) = if snapshot.is_some() || schemas.values().any(|schema| !schema.pending.is_empty()) {
-            let (before, stock) = (before.as_deref(), &stock);
+            let (before, spec) = (before.as_deref(), &spec);
             let takeover = Takeover {
-                host: self,
+                node: self,
                 tenant: &tenant,
                 app: &app,
                 changing: &changing,
                 before,
-                stock,
+                spec,
                 snapshot,
                 taking,
                 now_s,
@@ -285,16 +283,16 @@ impl Host {
         } else {
             let started = match started {
                 Some(started) => started,
-                None => self.started_anew(key).await.map_err(|error| not_started(&error))?,
+                None => self.started_anew(key).await.map_err(|error| problems::not_started(&error))?,
             };
-            let subject = Subject::app(&tenant, &app);
-            let recorded = self.record(&subject, &changing, move |host| host.state.take_over(taking)).await?;
-            self.step(Step::Recorded);
+            let subject = ChangeTarget::app(&tenant, &app);
+            let recorded = self.record(&subject, &changing, move |node| node.state.take_over(taking)).await?;
+            self.step(ChangeStep::Recorded);
             self.resume_if(was_stopped, &tenant, &app);
             self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
             (recorded.hosts.clone(), unchanged(schemas))
         };
-        self.step(Step::TookOver);
+        self.step(ChangeStep::TookOver);
         self.uploads.deployed(&tenant, sent.iter());
         Ok(Deployed {
             revision,
@@ -307,29 +305,30 @@ impl Host {
         })
     }
 
-    /// What a revision is started from, and the [inputs](crate::tenancy::Tenancy::inputs) that it was read with.
-    async fn stock_of(
+    /// What a revision is started from, and the [inputs](isomer_apps::Tenancy::inputs) that it was read with.
+    async fn launch_spec(
         self: &Arc<Self>,
         tenant: &TenantName,
         app: &AppName,
         revision: &RevisionId,
         package: &Arc<Package>,
-    ) -> Result<(Stock, u64), Problem> {
+    ) -> Result<(LaunchSpec, u64), Problem> {
         let inputs = self.tenancy.inputs(tenant);
-        let (host, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone(), package.clone()));
-        let stock = self.blocking(move || host.shelf.stock(&key.0, &key.1, &key.2, key.3)).await?;
-        Ok((stock, inputs))
+        let (node, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone(), package.clone()));
+        let spec = self.blocking(move || node.repository.spec(&key.0, &key.1, &key.2, key.3)).await?;
+        Ok((spec, inputs))
     }
 
     /// Starts a revision that was tried out, to serve.
-    async fn started_anew(self: &Arc<Self>, key: Key<'_>) -> Result<Started, TenancyError> {
+    async fn started_anew(self: &Arc<Self>, key: RevisionKey<'_>) -> Result<Started, TenancyError> {
         let (tenant, app, revision, package) = key;
-        let (stock, inputs) = self.stock_of(tenant, app, revision, package).await.map_err(TenancyError::Stock)?;
-        Ok(self.tenancy.start_cold(tenant, app, revision, &stock).await?.made_of(inputs))
+        let (spec, inputs) =
+            self.launch_spec(tenant, app, revision, package).await.map_err(TenancyError::Repository)?;
+        Ok(self.tenancy.start_cold(tenant, app, revision, &spec).await?.made_of(inputs))
     }
 
     /// Has a revision serve that is recorded. One that does not start now is loaded by its next request.
-    async fn serve_recorded(self: &Arc<Self>, key: Key<'_>, recorded: &App) -> Result<(), Problem> {
+    async fn serve_recorded(self: &Arc<Self>, key: RevisionKey<'_>, recorded: &App) -> Result<(), Problem> {
         let (tenant, app, revision, _) = key;
         let served = match self.started_anew(key).await {
             Ok(started) => self.tenancy.take_over(started, &recorded.hosts).map(drop),
@@ -354,8 +353,8 @@ impl Host {
         app: &AppName,
         revision: &RevisionId,
     ) -> Result<Snapshot, Problem> {
-        let (host, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone()));
-        self.blocking(move || takeover::snapshot_of(&host.dir, &key.0, &key.1, &key.2)).await
+        let (node, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone()));
+        self.blocking(move || takeover::snapshot_of(&node.dir, &key.0, &key.1, &key.2)).await
     }
 
     /// Why the state does not take an app, for an admin. A quota that is reached so counts like the others.
@@ -369,8 +368,8 @@ impl Host {
     }
 
     /// The release is all there, its manifest can be read, and the tenant has what it needs. Blocks.
-    fn check(&self, bringing: &Bringing) -> Result<Checked, Problem> {
-        let Bringing { caller, tenant, app, release, before, .. } = bringing;
+    fn check(&self, rollout: &Rollout) -> Result<ReleaseWarnings, Problem> {
+        let Rollout { caller, tenant, app, release, before, .. } = rollout;
         let own = self.state.tenant(tenant).map_err(problems::of_state)?;
         let served = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
         // Before it is looked who else has one: that is not for every tenant to know.
@@ -384,17 +383,17 @@ impl Host {
             return Err(Problem::new(ProblemKind::Conflict, title).detail(shown).hint("send them first"));
         }
         self.check_kept(caller, release, before.as_deref())?;
-        let (manifest, warnings) = child::read_manifest(&release.manifest)?;
+        let (manifest, warnings) = release::read_manifest(&release.manifest)?;
         release::check_folders(&manifest, release)?;
         check_tree(release, &release::folders_read(&AppGrants::from(&manifest)))?;
         release::check_secrets(&manifest, release, tenant, &own.secrets)?;
-        Ok(Checked { warnings, cut: self.tenancy.times_max().warnings(&manifest) })
+        Ok(ReleaseWarnings { warnings, cut: self.tenancy.time_limits().warnings(&manifest) })
     }
 
     /// The same release once more, with the same host names or others: what serves is as it should be.
-    async fn nothing_to_do(self: &Arc<Self>, bringing: &Bringing) -> Result<Option<Deployed>, Problem> {
-        let Bringing { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing, .. } =
-            bringing
+    async fn nothing_to_do(self: &Arc<Self>, rollout: &Rollout) -> Result<Option<Deployed>, Problem> {
+        let Rollout { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing, .. } =
+            rollout
         else {
             return Ok(None);
         };
@@ -404,12 +403,12 @@ impl Host {
         let mut hosts = before.hosts.clone();
         if let Some(wanted) = release.hosts.clone() {
             let key = (tenant.clone(), app.clone());
-            let set = move |host: &Self| host.state.set_hosts(&key.0, &key.1, wanted);
-            let set = self.record(&Subject::app(tenant, app), changing, set).await?;
+            let set = move |node: &Self| node.state.set_hosts(&key.0, &key.1, wanted);
+            let set = self.record(&ChangeTarget::app(tenant, app), changing, set).await?;
             hosts.clone_from(&set.hosts);
-            self.step(Step::Recorded);
+            self.step(ChangeStep::Recorded);
             self.tenancy.set_hosts(tenant, app, &hosts).map_err(|error| problems::failed(&error))?;
-            self.step(Step::TookOver);
+            self.step(ChangeStep::TookOver);
         }
         Ok(Some(Deployed {
             revision: revision.clone(),
@@ -423,22 +422,22 @@ impl Host {
     }
 
     /// The package: the one that is kept, if its code is, or a new one.
-    async fn packed(self: &Arc<Self>, bringing: &Bringing) -> Result<Packed, Problem> {
-        let (host, revision, release) = (self.clone(), bringing.revision.clone(), bringing.release.clone());
-        let known = self.blocking(move || host.known(&revision, &release)).await?;
+    async fn packed(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, Problem> {
+        let (node, revision, release) = (self.clone(), rollout.revision.clone(), rollout.release.clone());
+        let known = self.blocking(move || node.known(&revision, &release)).await?;
         if let Some((package, contents)) = known {
             return Ok((Arc::new(package), contents, false, None));
         }
-        let Bringing { tenant, release, revision, .. } = bringing;
-        let compiled = self.shelf.compile(tenant, revision, release, Asker::Deployment).await?;
-        let Compiled { package, contents, compiled, warnings } = &*compiled;
+        let Rollout { tenant, release, revision, .. } = rollout;
+        let compiled = self.repository.compile(tenant, revision, release, CompileReason::Deployment).await?;
+        let CompiledRelease { package, contents, compiled, warnings } = &*compiled;
         Ok((package.clone(), contents.clone(), *compiled, Some(warnings.clone())))
     }
 
     /// What is kept of a revision that some app has, if it can be started as it is. Blocks.
     fn known(&self, revision: &RevisionId, release: &Release) -> Result<Option<(Package, Contents)>, Problem> {
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
-        let Some(package) = self.shelf.usable(&bytes)? else { return Ok(None) };
+        let Some(package) = self.repository.usable(&bytes)? else { return Ok(None) };
         let code = package.code().map(|key| key.as_str().to_owned()).collect();
         let blobs = parts(release).map(|part| part.digest.clone()).collect();
         Ok(Some((package, Contents { package: bytes, blobs, code })))
@@ -446,10 +445,10 @@ impl Host {
 
     /// The release that a revision was made from.
     pub(crate) async fn release_of(self: &Arc<Self>, revision: &RevisionId) -> Result<Release, Problem> {
-        let (host, revision) = (self.clone(), revision.clone());
+        let (node, revision) = (self.clone(), revision.clone());
         self.blocking(move || {
-            let kept = host.state.package(&revision).map_err(problems::of_state)?;
-            Kept::read(&kept.ok_or_else(|| Problem::not_found("revision", &revision))?)?.release()
+            let kept = node.state.package(&revision).map_err(problems::of_state)?;
+            RevisionRecord::read(&kept.ok_or_else(|| Problem::not_found("revision", &revision))?)?.release()
         })
         .await
     }
@@ -461,34 +460,12 @@ impl Host {
     }
 }
 
-/// Why a revision did not start, for an admin.
-pub(super) fn not_started(error: &TenancyError) -> Problem {
-    match error {
-        TenancyError::Revision(error) => child::refused_by(error),
-        TenancyError::Stock(problem) => problem.clone(),
-        TenancyError::Parts(PartsError::Capability(error @ CapabilityError::Sql(SqlOpenError::NoRoom { .. }))) => {
-            Problem::quota(Quota::Storage, error.to_string())
-        }
-        error => {
-            let problem = Problem::new(ProblemKind::Refused, error.to_string());
-            match std::error::Error::source(error) {
-                Some(source) => problem.detail(source.to_string()),
-                None => problem,
-            }
-        }
-    }
-}
-
 /// Stores whose schema is newer than the revision's.
 fn unchanged(schemas: BTreeMap<StoreName, Schema>) -> Vec<StoreChange> {
     let newer = schemas.into_iter().filter(|(_, schema)| !schema.newer.is_empty());
     newer
         .map(|(store, schema)| StoreChange { store: store.to_string(), newer: schema.newer, ..StoreChange::default() })
         .collect()
-}
-
-pub(super) fn parts(release: &Release) -> impl Iterator<Item = &Part> {
-    release.components.values().chain(release.files.values())
 }
 
 fn took_ms(begun: Instant) -> u64 {

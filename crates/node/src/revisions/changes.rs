@@ -6,7 +6,7 @@ use isomer_api::app::CHANGES_NAMED_MAX;
 use isomer_api::{Changes, Part, Release};
 
 /// What is different in `after`.
-pub(super) fn between(before: &Release, after: &Release) -> Changes {
+pub(crate) fn between(before: &Release, after: &Release) -> Changes {
     let mut changes = Changes {
         manifest: before.manifest != after.manifest,
         shape: before.shape != after.shape,

@@ -9,14 +9,14 @@ use isomer_api::{Problem, ProblemKind, Release};
 use isomer_runtime::code::Key;
 use isomer_state::Contents;
 
-/// Bytes of the maker's name, which come first: see [`Kept::maker`].
+/// Bytes of the maker's name, which come first: see [`RevisionRecord::maker`].
 const MAKER_BYTES: usize = 64;
 
 /// Before the package: its length, as 4 bytes, the lowest first.
 const LENGTH_BYTES: usize = 4;
 
 /// What is kept of a revision.
-pub(crate) struct Kept<'a> {
+pub(crate) struct RevisionRecord<'a> {
     /// Who made the package: a key over the program's version and its engine's settings. Another one's code cannot be run.
     pub(crate) maker: &'a [u8],
     /// The package's bytes.
@@ -24,7 +24,7 @@ pub(crate) struct Kept<'a> {
     release: &'a [u8],
 }
 
-impl<'a> Kept<'a> {
+impl<'a> RevisionRecord<'a> {
     /// Tells the parts of `bytes` apart.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Problem> {
         let (maker, rest) = bytes.split_at_checked(MAKER_BYTES).ok_or_else(damaged)?;
@@ -78,12 +78,15 @@ mod tests {
         };
         let maker = Key::try_from("a".repeat(64)).unwrap();
         let contents = contents(&maker, &release, b"{}", ["key".to_owned()].into());
-        let kept = Kept::read(&contents.package).unwrap();
+        let kept = RevisionRecord::read(&contents.package).unwrap();
         assert_eq!((kept.maker, kept.package), (maker.as_str().as_bytes(), &b"{}"[..]));
         assert_eq!(kept.release().unwrap(), Release { hosts: None, message: None, ..release });
         assert_eq!((contents.blobs.len(), contents.code.len()), (1, 1));
         for length in 0..contents.package.len() {
-            assert!(Kept::read(&contents.package[..length]).and_then(|kept| kept.release()).is_err(), "{length}");
+            assert!(
+                RevisionRecord::read(&contents.package[..length]).and_then(|kept| kept.release()).is_err(),
+                "{length}"
+            );
         }
     }
 }

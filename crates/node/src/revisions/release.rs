@@ -6,15 +6,18 @@ use std::io;
 use std::path::{Component as PathPart, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use isomer_api::{PartPath, Problem, ProblemKind, Release, RevisionId, TenantName};
+use isomer_api::{Part, PartPath, Problem, ProblemKind, Release, RevisionId, TenantName};
 use isomer_capabilities::AppGrants;
 use isomer_disk::Reserve;
 use isomer_disk::tree::remove;
-use isomer_manifest::{App, Diagnostic, Renderer, SecretSource, SourceFile, Spanned};
+use isomer_manifest::{App, Diagnostic, Parsed, Renderer, SecretSource, SourceFile, Spanned};
 use isomer_state::Blobs;
 use sha2::{Digest as _, Sha256};
 
-use super::fresh::fresh_folder;
+use crate::unique_folder::create_unique_folder;
+
+/// The most bytes of all parts of a release together.
+pub const RELEASE_BYTES_MAX: u64 = 1 << 30;
 
 /// What the name of a folder that is not complete begins with.
 const UNFINISHED: &str = ".";
@@ -22,8 +25,8 @@ const UNFINISHED: &str = ".";
 /// Counts up when the same release is to be another revision than before.
 const IDENTITY: &[u8] = b"isomer-revision-1";
 
-/// The name of the revision that a release is: over all that it is made of. Host names are not part of it.
-pub(super) fn revision_of(release: &Release) -> RevisionId {
+/// The name of the revision that a release is: over all that it is made of. Node names are not part of it.
+pub(crate) fn revision_of(release: &Release) -> RevisionId {
     let mut hasher = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_le_bytes());
@@ -52,11 +55,30 @@ pub(super) fn revision_of(release: &Release) -> RevisionId {
     RevisionId::from(id)
 }
 
+/// The parts of a release: its components and files.
+pub(crate) fn parts(release: &Release) -> impl Iterator<Item = &Part> {
+    release.components.values().chain(release.files.values())
+}
+
+/// The app that a manifest's text describes, and what is to be warned of.
+///
+/// # Errors
+/// With all that is wrong with it, as people read it.
+pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), Problem> {
+    let render = Renderer::plain();
+    match isomer_manifest::parse(&SourceFile::new("isomer.toml", text)) {
+        Ok(Parsed { app, warnings }) => Ok((app, warnings.iter().map(|warning| render.diagnostic(warning)).collect())),
+        Err(found) => {
+            Err(Problem::new(ProblemKind::Refused, "the manifest is wrong").detail(render.diagnostics(&found)))
+        }
+    }
+}
+
 /// Whether all paths of the manifest lie in the app's folder.
 ///
 /// # Errors
 /// With the manifest's lines that are wrong.
-pub(super) fn check_folders(app: &App, release: &Release) -> Result<(), Problem> {
+pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), Problem> {
     let source = SourceFile::new("isomer.toml", release.manifest.as_str());
     let mut found = Vec::new();
     for grant in app.components.values().flat_map(|component| &component.grants.dirs) {
@@ -126,7 +148,7 @@ fn is_path_of_part(path: &Path) -> bool {
 
 /// The folders that components only read, in the app's folder. Those that may be written lie with the app's data, and are made there when they
 /// are first granted.
-pub(super) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
+pub(crate) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
     grants.dirs().filter(|grant| !grant.write).filter_map(|grant| inside(&grant.host)).collect()
 }
 
@@ -134,7 +156,7 @@ pub(super) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
 ///
 /// # Errors
 /// With those that it lacks, and how to set them.
-pub(super) fn check_secrets(
+pub(crate) fn check_secrets(
     app: &App,
     release: &Release,
     tenant: &TenantName,
@@ -153,7 +175,7 @@ pub(super) fn check_secrets(
 }
 
 /// The secrets that the tenant must have: those of the manifest that are no files of the release.
-pub(super) fn secrets_needed<'a>(
+pub(crate) fn secrets_needed<'a>(
     secrets: &'a BTreeMap<String, SecretSource>,
     release: &Release,
 ) -> impl Iterator<Item = &'a str> {
@@ -176,7 +198,7 @@ pub(crate) fn files_of(revisions: &Path, revision: &RevisionId) -> PathBuf {
 ///
 /// # Errors
 /// When the disk fails, or has no room but its reserve ([`io::ErrorKind::StorageFull`]).
-pub(super) fn lay_out(
+pub(crate) fn lay_out(
     revisions: &Path,
     revision: &RevisionId,
     release: &Release,
@@ -192,7 +214,7 @@ pub(super) fn lay_out(
         // Marked as used: what nothing refers to is removed only some time after that.
         return File::open(&goal)?.set_modified(SystemTime::now());
     }
-    let temporary = fresh_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;
+    let temporary = create_unique_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;
     let laid_out = fill(&temporary, release, granted, blobs, reserve).and_then(|()| fs::rename(&temporary, &goal));
     match laid_out {
         Ok(()) => File::open(revisions)?.sync_all(),
@@ -280,7 +302,7 @@ fn remove_unfinished_if(revisions: &Path, may: impl Fn(&fs::DirEntry) -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use isomer_api::{Digest, Part};
+    use isomer_api::Digest;
 
     use super::*;
 

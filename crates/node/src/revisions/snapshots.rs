@@ -28,7 +28,7 @@ const ABOUT: &str = "about.json";
 
 /// What a snapshot is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct About {
+pub(crate) struct SnapshotDescription {
     /// When it was taken: seconds since 1970, UTC.
     pub(crate) taken_at: u64,
     /// The revision that served then, if one did.
@@ -41,7 +41,7 @@ pub(crate) struct About {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) folder: PathBuf,
-    pub(crate) about: About,
+    pub(crate) about: SnapshotDescription,
 }
 
 impl Snapshot {
@@ -65,7 +65,7 @@ pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
 }
 
 /// Writes down what the snapshot in `folder` is of. It is synced on return.
-pub(crate) fn describe(folder: &Path, about: &About) -> io::Result<()> {
+pub(crate) fn describe(folder: &Path, about: &SnapshotDescription) -> io::Result<()> {
     let path = folder.join(ABOUT);
     fs::write(&path, serde_json::to_vec(about).expect("it is plain data"))?;
     File::open(&path)?.sync_all()?;
@@ -83,7 +83,7 @@ pub(crate) fn is_of_something(folder: &Path) -> bool {
 }
 
 fn read(folder: &Path) -> Option<Snapshot> {
-    let about: About = serde_json::from_slice(&fs::read(folder.join(ABOUT)).ok()?).ok()?;
+    let about: SnapshotDescription = serde_json::from_slice(&fs::read(folder.join(ABOUT)).ok()?).ok()?;
     (!about.stores.is_empty()).then(|| Snapshot { folder: folder.to_owned(), about })
 }
 
@@ -161,7 +161,7 @@ mod tests {
             let folder = folder(data).join(&id);
             fs::create_dir_all(&folder).unwrap();
             let stores = vec![StoreSnapshot { store: "main".to_owned(), bytes: number.into() }];
-            describe(&folder, &About { taken_at: 7, before: Some(revision(number)), stores }).unwrap();
+            describe(&folder, &SnapshotDescription { taken_at: 7, before: Some(revision(number)), stores }).unwrap();
             made.push(folder);
         }
         assert_eq!(of(data, &revision(1)).unwrap().folder, made[2]);

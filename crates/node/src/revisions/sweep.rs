@@ -14,14 +14,14 @@ use isomer_capabilities::NodeDir;
 use isomer_runtime::code::CodeCache;
 use isomer_state::{Blobs, State};
 
-use crate::host::removals;
+use crate::trash;
 
 /// How long something is kept that nothing refers to.
 pub const UNUSED_MAX: Duration = Duration::from_secs(6 * 3600);
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepCounts {
     /// Uploaded parts.
     pub blobs: usize,
     /// Files of compiled code.
@@ -38,9 +38,9 @@ pub(crate) fn sweep(
     dir: &NodeDir,
     now: SystemTime,
     unused_max: Duration,
-) -> Result<Swept, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<SweepCounts, Box<dyn std::error::Error + Send + Sync>> {
     let needed = state.references()?;
-    Ok(Swept {
+    Ok(SweepCounts {
         blobs: blobs.sweep(&needed.blobs, now, unused_max)?,
         code: cache.sweep(&needed.code, now, unused_max)?,
         revisions: sweep_files(dir, &needed.revisions, now, unused_max)?,
@@ -61,7 +61,7 @@ fn sweep_files(
         let used = entry.metadata()?.modified()?;
         if is_unneeded && now.duration_since(used).is_ok_and(|unused| unused >= unused_max) {
             // By a rename first: a deployment must find all of a revision's files or none.
-            removals::discard(removals::move_to_trash(dir, &entry.path())?);
+            trash::discard(trash::move_to_trash(dir, &entry.path())?);
             removed += 1;
         }
     }

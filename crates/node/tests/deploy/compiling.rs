@@ -9,20 +9,22 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use isomer_api::{Problem, ProblemKind};
-use isomer_node::deploy::{ChildLimits, CompileError, CompilerOptions, Compilers, Doing, Order, Program};
+use isomer_node::compiler::{
+    ChildLimits, ChildProgram, CompileError, CompilePhase, CompileRequest, CompilerOptions, Compilers,
+};
 use isomer_runtime::code::{CodeCache, Key};
 use tempfile::TempDir;
 
 use crate::compiler;
 
 /// An order for one component of these bytes, in a folder of its own.
-fn order(bytes: &[u8]) -> (TempDir, Order) {
+fn order(bytes: &[u8]) -> (TempDir, CompileRequest) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("component");
     fs::write(&path, bytes).unwrap();
     let manifest =
         "[app]\nname = \"test\"\nversion = \"1.2.3\"\n\n[components.it]\nwasm = \"it.wasm\"\nroutes = [\"/...\"]\n";
-    let order = Order {
+    let order = CompileRequest {
         tenant: crate::node::tenant("default"),
         manifest: manifest.to_owned(),
         shape: "monolith".to_owned(),
@@ -42,7 +44,7 @@ fn entries(folder: &TempDir) -> usize {
     fs::read_dir(folder.path().join("cache")).unwrap().count()
 }
 
-async fn refused(compilers: &Compilers, order: &Order) -> Problem {
+async fn refused(compilers: &Compilers, order: &CompileRequest) -> Problem {
     match compilers.make(order).await {
         Err(CompileError::Refused(problem)) => problem,
         other => panic!("{other:?}"),
@@ -74,7 +76,7 @@ async fn a_package_is_made_and_its_code_found_again() {
     assert_eq!(second.package.to_bytes(), first.package.to_bytes());
     assert_eq!((entries(&folder), compilers.started(), compilers.compiled()), (1, 3, 1));
     // The same components in another app: what was compiled of them is the same.
-    let other = Order { manifest: order.manifest.replace("test", "other"), ..order };
+    let other = CompileRequest { manifest: order.manifest.replace("test", "other"), ..order };
     let third = compilers.make(&other).await.unwrap();
     assert!(!third.compiled && third.code == first.code && third.package.name() == "other");
 }
@@ -100,14 +102,16 @@ async fn what_is_no_component_or_fits_nowhere_is_refused_by_name() {
     }
     let (_folder, right) = order(&hello());
     let manifest = right.manifest.replace("1.2.3", "one");
-    let problem = refused(&compilers, &Order { manifest, ..right.clone() }).await;
+    let problem = refused(&compilers, &CompileRequest { manifest, ..right.clone() }).await;
     let detail = problem.detail.unwrap();
     assert!(detail.contains("isomer.toml:3:11") && detail.contains("`one` is not a version"), "{detail}");
     let manifest = format!("{}links.\"a:b/c\" = \"nobody\"\n", right.manifest);
-    assert!(refused(&compilers, &Order { manifest, ..right.clone() }).await.detail.unwrap().contains("`nobody`"));
-    let problem = refused(&compilers, &Order { shape: "round".to_owned(), ..right.clone() }).await;
+    assert!(
+        refused(&compilers, &CompileRequest { manifest, ..right.clone() }).await.detail.unwrap().contains("`nobody`")
+    );
+    let problem = refused(&compilers, &CompileRequest { shape: "round".to_owned(), ..right.clone() }).await;
     assert!(problem.detail.unwrap().contains("`round`"));
-    let problem = refused(&compilers, &Order { components: BTreeMap::new(), ..right.clone() }).await;
+    let problem = refused(&compilers, &CompileRequest { components: BTreeMap::new(), ..right.clone() }).await;
     assert_eq!(problem.title, "the release lacks the bytes of component `it`");
 }
 
@@ -115,7 +119,7 @@ async fn what_is_no_component_or_fits_nowhere_is_refused_by_name() {
 async fn a_bomb_ends_at_each_limit_and_is_named() {
     let (folder, mut order) = order(&bomb());
     order.manifest = order.manifest.replace("routes = [\"/...\"]\n", "");
-    let doing = |doing: &Doing| matches!(doing, Doing::Compiling(group) if group == "monolith");
+    let doing = |doing: &CompilePhase| matches!(doing, CompilePhase::Compiling(group) if group == "monolith");
     let memory = ChildLimits { memory_bytes: 600 << 20, ..ChildLimits::default() };
     match Compilers::new(compiler(memory)).make(&order).await {
         Err(CompileError::OutOfMemory { doing: at, .. }) if doing(&at) => {}
@@ -128,7 +132,7 @@ async fn a_bomb_ends_at_each_limit_and_is_named() {
     }
     let clock = CompilerOptions { time_max: Duration::from_secs(1), ..compiler(ChildLimits::default()) };
     match Compilers::new(clock).make(&order).await {
-        Err(CompileError::TimedOut { doing: at, .. }) if at != Doing::Starting => {}
+        Err(CompileError::TimedOut { doing: at, .. }) if at != CompilePhase::GroupStarter => {}
         other => panic!("clock: {other:?}"),
     }
     assert_eq!(entries(&folder), 0, "nothing is left of it");
@@ -145,11 +149,13 @@ async fn a_child_that_crashes_or_is_not_there_is_told_apart() {
     let (_folder, order) = order(&hello());
     let with = |path: &str, arguments: &[&str]| {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let program = Program { path: path.into(), arguments, environment: Vec::new() };
+        let program = ChildProgram { path: path.into(), arguments, environment: Vec::new() };
         Compilers::new(CompilerOptions { program, ..compiler(ChildLimits::default()) })
     };
     match with("/bin/sh", &["-c", "echo ouch >&2; kill -SEGV $$"]).make(&order).await {
-        Err(CompileError::Crashed { doing: Doing::Starting, last_words, .. }) => assert_eq!(last_words, "ouch\n"),
+        Err(CompileError::Crashed { doing: CompilePhase::GroupStarter, last_words, .. }) => {
+            assert_eq!(last_words, "ouch\n")
+        }
         other => panic!("{other:?}"),
     }
     // As the system does it where memory runs out: no fault of the component.
@@ -171,7 +177,7 @@ async fn what_cannot_be_read_ends_the_compile_at_once_and_frees_its_place() {
     let unreadable = folder.path().join("unreadable");
     fs::create_dir(&unreadable).unwrap();
     fs::write(unreadable.join("file"), "").unwrap();
-    let broken = Order { components: BTreeMap::from([("it".to_owned(), unreadable)]), ..right.clone() };
+    let broken = CompileRequest { components: BTreeMap::from([("it".to_owned(), unreadable)]), ..right.clone() };
     for _ in 0..2 {
         match compilers.make(&broken).await {
             Err(CompileError::Disk { source }) => assert_eq!(source.kind(), std::io::ErrorKind::IsADirectory),
@@ -233,7 +239,7 @@ fn start(channel: UnixStream) -> std::process::Child {
 /// A child that answers what it likes: a shell script in its place.
 fn lying(script: &str) -> Compilers {
     let arguments = vec!["-c".to_owned(), script.to_owned()];
-    let program = Program { path: "/bin/sh".into(), arguments, environment: Vec::new() };
+    let program = ChildProgram { path: "/bin/sh".into(), arguments, environment: Vec::new() };
     Compilers::new(CompilerOptions { program, ..compiler(ChildLimits::default()) })
 }
 
@@ -264,10 +270,10 @@ async fn a_tenant_with_many_orders_waits_for_itself() {
     let options = CompilerOptions { children_max: 1, waiting_max: 8, ..compiler(ChildLimits::default()) };
     let compilers = Compilers::new(options);
     let (_folder, order) = order(&hello());
-    let of = |name: &str| Order { tenant: crate::node::tenant(name), ..order.clone() };
+    let of = |name: &str| CompileRequest { tenant: crate::node::tenant(name), ..order.clone() };
     let (greedy, modest) = (of("greedy"), of("modest"));
     let ended = std::sync::Mutex::new(Vec::new());
-    let make = async |name: &'static str, order: &Order| {
+    let make = async |name: &'static str, order: &CompileRequest| {
         let outcome = compilers.make(order).await;
         ended.lock().unwrap().push((name, outcome.is_ok()));
     };

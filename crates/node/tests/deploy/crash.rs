@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{QuotaChange, Rollback, Swap, TenantChange};
-use isomer_node::deploy::Step;
+use isomer_node::ChangeStep;
 
 use crate::migrating::Migrating;
 use crate::node::{TestNode, Watch, custom, keep, release, shop, tenant};
@@ -21,7 +21,7 @@ const SIGKILL: i32 = 9;
 
 /// What is done to an app that serves `two`, and served `one` before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doing {
+enum CompilePhase {
     Deploy,
     DeployElsewhere,
     Rollback,
@@ -32,10 +32,17 @@ enum Doing {
     Remove,
 }
 
-const ALL: [Doing; 7] =
-    [Doing::Deploy, Doing::DeployElsewhere, Doing::Rollback, Doing::Swap, Doing::Stop, Doing::Start, Doing::Remove];
+const ALL: [CompilePhase; 7] = [
+    CompilePhase::Deploy,
+    CompilePhase::DeployElsewhere,
+    CompilePhase::Rollback,
+    CompilePhase::Swap,
+    CompilePhase::Stop,
+    CompilePhase::Start,
+    CompilePhase::Remove,
+];
 
-impl Doing {
+impl CompilePhase {
     async fn run(self, node: &TestNode) {
         let (tenant, app) = shop();
         let host = node.host.clone();
@@ -92,7 +99,7 @@ async fn crash_child() {
     let (doing, step) = told.split_once(' ').unwrap();
     let migrating = doing.strip_prefix("Migrating");
     let migrating = migrating.map(|name| Migrating::ALL.into_iter().find(|one| format!("{one:?}") == name).unwrap());
-    let last = Step::ALL.into_iter().find(|one| format!("{one:?}") == step).unwrap();
+    let last = ChangeStep::ALL.into_iter().find(|one| format!("{one:?}") == step).unwrap();
     let watch: Watch = Arc::new(move |step| {
         if step == last {
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
@@ -158,11 +165,11 @@ async fn the_old_or_the_new_is_there_after_a_kill_at_any_step() {
     node.host.clone().stop(shop().0, shop().1).await.unwrap();
     node.stop().await;
     for doing in ALL {
-        let base = if doing == Doing::Start { stopped.clone() } else { base.clone() };
+        let base = if doing == CompilePhase::Start { stopped.clone() } else { base.clone() };
         let steps = steps_of(doing, &base, &folder.path().join(format!("{doing:?}"))).await;
         assert!(steps.len() >= 2, "{doing:?}: {steps:?}");
         // What counts is recorded at this step: everything before it leaves the old.
-        let counts = if doing == Doing::Remove { Step::Forgotten } else { Step::Recorded };
+        let counts = if doing == CompilePhase::Remove { ChangeStep::Forgotten } else { ChangeStep::Recorded };
         let counts = steps.iter().position(|step| *step == counts).unwrap();
         for (index, step) in steps.iter().enumerate() {
             let at = format!("{doing:?} killed at {step:?}");
@@ -174,7 +181,7 @@ async fn the_old_or_the_new_is_there_after_a_kill_at_any_step() {
             answers(&node, if is_new { doing.answer() } else { doing.answer_before() }, &at).await;
             assert_eq!(node.host.compilers_started(), 0, "{at}: a restart compiles nothing");
             let kept = dir.join("tenants/default/apps/shop/kv/cart").exists();
-            assert_eq!(kept, !(is_new && doing == Doing::Remove), "{at}: data");
+            assert_eq!(kept, !(is_new && doing == CompilePhase::Remove), "{at}: data");
             if !is_new {
                 // Nothing is in the way of doing it again.
                 doing.run(&node).await;
@@ -186,8 +193,8 @@ async fn the_old_or_the_new_is_there_after_a_kill_at_any_step() {
         }
     }
     // Those that replace stores have a test of their own.
-    let replacing = [Step::Held, Step::Noted, Step::Staged, Step::Switched];
-    let all: Vec<_> = Step::ALL.into_iter().filter(|step| !replacing.contains(step)).collect();
+    let replacing = [ChangeStep::Held, ChangeStep::Noted, ChangeStep::Staged, ChangeStep::Switched];
+    let all: Vec<_> = ChangeStep::ALL.into_iter().filter(|step| !replacing.contains(step)).collect();
     assert_eq!(covered.into_iter().collect::<Vec<_>>(), all, "every step is one that a process was killed at");
 }
 
@@ -252,7 +259,8 @@ async fn secrets_and_tenants_are_as_before_or_as_told_after_a_kill_at_any_step()
         assert!(told.is_done(&node).await);
         node.stop().await;
         let steps = std::mem::take(&mut *seen.lock().unwrap());
-        let counts = steps.iter().position(|step| matches!(step, Step::Recorded | Step::Forgotten)).unwrap();
+        let counts =
+            steps.iter().position(|step| matches!(step, ChangeStep::Recorded | ChangeStep::Forgotten)).unwrap();
         for (index, step) in steps.iter().enumerate() {
             let at = format!("{told:?} killed at {step:?}");
             let dir = folder.path().join(format!("{told:?}-{step:?}"));
@@ -272,7 +280,7 @@ async fn secrets_and_tenants_are_as_before_or_as_told_after_a_kill_at_any_step()
 }
 
 /// The steps that it takes, in their order.
-async fn steps_of(doing: Doing, base: &Path, dir: &Path) -> Vec<Step> {
+async fn steps_of(doing: CompilePhase, base: &Path, dir: &Path) -> Vec<ChangeStep> {
     copy(base, dir);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let watch: Watch = {
@@ -286,7 +294,7 @@ async fn steps_of(doing: Doing, base: &Path, dir: &Path) -> Vec<Step> {
     std::mem::take(&mut *seen.lock().unwrap())
 }
 
-pub(crate) fn kill_at(doing: &str, step: Step, dir: &Path) {
+pub(crate) fn kill_at(doing: &str, step: ChangeStep, dir: &Path) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::crash_child", "--nocapture", "--test-threads=1"])
         .env(VARIABLE, format!("{}\n{doing} {step:?}", dir.display()))

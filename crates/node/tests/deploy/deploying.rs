@@ -117,7 +117,7 @@ async fn a_bad_revision_changes_nothing() {
         assert_eq!(node.host.clone().app(tenant.clone(), app.clone()).await.unwrap(), before);
         assert_eq!(node.serving().await, "one", "{words}");
     }
-    // Parts that were never sent.
+    // AppCapabilities that were never sent.
     let two = release("two");
     let missing = custom("http-hello", "", "");
     let reply = node.host.clone().deploy(Caller::Node, tenant.clone(), app.clone(), missing.release);

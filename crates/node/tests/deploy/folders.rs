@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use isomer_admin::Admin as _;
 use isomer_api::{ProblemKind, QuotaChange, TenantChange};
-use isomer_node::deploy::Step;
+use isomer_node::ChangeStep;
 
 use crate::migrating::{data, refused, same};
 use crate::node::{TestNode, TestRelease, Watch, custom, keep, shop, warm};
@@ -30,7 +30,7 @@ fn counting() -> (Arc<AtomicUsize>, Watch) {
     let started = Arc::new(AtomicUsize::new(0));
     let counter = started.clone();
     let watch = move |step| {
-        if step == Step::Started {
+        if step == ChangeStep::Started {
             counter.fetch_add(1, Ordering::SeqCst);
         }
     };

@@ -19,7 +19,7 @@ mod tokens;
 mod unfinished;
 mod unsettled;
 
-use isomer_node::deploy::{ChildLimits, CompilerOptions, Program};
+use isomer_node::compiler::{ChildLimits, ChildProgram, CompilerOptions};
 
 /// The program of `program.rs`.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_isomer-test-compile-child");
@@ -29,6 +29,6 @@ fn compiler(limits: ChildLimits) -> CompilerOptions {
     let ChildLimits { memory_bytes, cpu_s, file_bytes, files } = limits;
     let numbers = [memory_bytes, cpu_s, file_bytes, files].map(|number| number.to_string());
     let arguments = std::iter::once("child".to_owned()).chain(numbers).collect();
-    let program = Program { path: PROGRAM.into(), arguments, environment: Vec::new() };
+    let program = ChildProgram { path: PROGRAM.into(), arguments, environment: Vec::new() };
     CompilerOptions { program, ..CompilerOptions::new(limits) }
 }

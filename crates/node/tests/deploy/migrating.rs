@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{Problem, ProblemKind, Quota, QuotaChange, Rollback, TenantChange};
-use isomer_node::deploy::Step;
-use isomer_node::deploy::snapshots::SNAPSHOTS_MAX;
-use isomer_node::host::Host;
+use isomer_node::ChangeStep;
+use isomer_node::Node;
+use isomer_node::revisions::snapshots::SNAPSHOTS_MAX;
 
 use crate::crash::{copy, kill_at};
 use crate::node::{Client, TestNode, TestRelease, Watch, custom, keep, shop};
@@ -319,7 +319,7 @@ async fn a_copy_needs_room_in_the_tenants_storage() {
 }
 
 /// Tells what runs at each step, without a way back: a test that waits for it would wait for itself.
-type AtStep = Arc<OnceLock<Box<dyn Fn(Step) + Send + Sync>>>;
+type AtStep = Arc<OnceLock<Box<dyn Fn(ChangeStep) + Send + Sync>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_changes_during_a_deployment_is_served_with_its_new_value() {
@@ -336,8 +336,8 @@ async fn a_secret_that_changes_during_a_deployment_is_served_with_its_new_value(
     };
     let node = TestNode::watched(folder.path(), Some(watch)).await;
     let (tenant, _) = shop();
-    let host: Weak<Host> = Arc::downgrade(&node.host);
-    let changing = Arc::new(Mutex::new(None::<(Step, &'static str)>));
+    let host: Weak<Node> = Arc::downgrade(&node.host);
+    let changing = Arc::new(Mutex::new(None::<(ChangeStep, &'static str)>));
     let (told, key) = (changing.clone(), tenant.clone());
     let change = move |step| {
         // Not held below: setting a secret has steps, too.
@@ -360,7 +360,7 @@ async fn a_secret_that_changes_during_a_deployment_is_served_with_its_new_value(
             format!("grants.secrets = [\"key\"]\ngrants.kv = [\"default\"]\ngrants.config = {{ S = \"{round}\" }}");
         custom("secret-probe", &lines, "[secrets]\nkey = { env = \"KEY\" }")
     };
-    let steps = [(Step::Started, "a"), (Step::Healthy, "b"), (Step::Recorded, "c")];
+    let steps = [(ChangeStep::Started, "a"), (ChangeStep::Healthy, "b"), (ChangeStep::Recorded, "c")];
     for (step, value) in steps {
         for release in [plain(value), with_store(value)] {
             *changing.lock().unwrap() = Some((step, value));
@@ -391,7 +391,7 @@ impl Migrating {
         }
     }
 
-    /// Notes and columns afterwards.
+    /// IntentLog and columns afterwards.
     fn outcome(self) -> (usize, usize) {
         match self {
             Self::Deploy => (3, 3),
@@ -422,10 +422,17 @@ async fn the_old_or_the_new_store_is_there_after_a_kill_at_any_step() {
     let before = data(&base);
     for doing in Migrating::ALL {
         let steps = steps_of(doing, &base, &folder.path().join(format!("{doing:?}"))).await;
-        for step in [Step::Held, Step::Noted, Step::Staged, Step::Recorded, Step::Switched, Step::TookOver] {
+        for step in [
+            ChangeStep::Held,
+            ChangeStep::Noted,
+            ChangeStep::Staged,
+            ChangeStep::Recorded,
+            ChangeStep::Switched,
+            ChangeStep::TookOver,
+        ] {
             assert!(steps.contains(&step), "{doing:?}: {steps:?}");
         }
-        let counts = steps.iter().position(|step| *step == Step::Recorded).unwrap();
+        let counts = steps.iter().position(|step| *step == ChangeStep::Recorded).unwrap();
         for (index, step) in steps.iter().enumerate() {
             let at = format!("{doing:?} killed at {step:?}");
             let dir = folder.path().join(format!("{doing:?}-{step:?}"));
@@ -452,7 +459,7 @@ async fn the_old_or_the_new_store_is_there_after_a_kill_at_any_step() {
     }
 }
 
-async fn steps_of(doing: Migrating, base: &Path, dir: &Path) -> Vec<Step> {
+async fn steps_of(doing: Migrating, base: &Path, dir: &Path) -> Vec<ChangeStep> {
     copy(base, dir);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let watch: Watch = {

@@ -13,12 +13,13 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{AppName, Deployed, Digest, Part, Problem, Release, TenantName};
+use isomer_apps::TenancyOptions;
 use isomer_capabilities::DataDirError;
 use isomer_disk::{FileStorage, Storage};
 use isomer_front::{Front, Limits};
-use isomer_node::deploy::{ChildLimits, Step};
-use isomer_node::host::{Host, HostError, HostOptions};
-use isomer_node::tenancy::TenancyOptions;
+use isomer_node::ChangeStep;
+use isomer_node::compiler::ChildLimits;
+use isomer_node::{Node, NodeError, NodeOptions};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_state::StateError;
@@ -33,11 +34,11 @@ use crate::compiler;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Told of each step.
-pub(crate) type Watch = Arc<dyn Fn(Step) + Send + Sync>;
+pub(crate) type Watch = Arc<dyn Fn(ChangeStep) + Send + Sync>;
 
 /// A node that runs.
 pub(crate) struct TestNode {
-    pub(crate) host: Arc<Host>,
+    pub(crate) host: Arc<Node>,
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<usize>>,
@@ -84,7 +85,7 @@ impl TestNode {
         storage: impl Fn(&Path) -> S,
     ) -> Self {
         let log = Log::start(std::io::sink(), Format::Json, false).unwrap();
-        let options = || HostOptions {
+        let options = || NodeOptions {
             data: dir.to_owned(),
             log: log.clone(),
             compiler: compiler(ChildLimits::default()),
@@ -93,17 +94,17 @@ impl TestNode {
         };
         let until = Instant::now() + PATIENCE;
         let host = loop {
-            match Host::open_over(options(), &storage) {
+            match Node::open_over(options(), &storage) {
                 Ok(host) => break host,
                 // A child that another test starts has this process's locks until it is another program, and what waits for the state to be read
                 // has them a moment longer than the node.
-                Err(HostError::Dir(DataDirError::InUse { .. }) | HostError::State(StateError::InUse { .. }))
+                Err(NodeError::Dir(DataDirError::InUse { .. }) | NodeError::State(StateError::InUse { .. }))
                     if Instant::now() < until =>
                 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 // An engine sets aside a quarter of the address space of a process, which has the nodes of other tests, too, and those that end.
-                Err(HostError::Engine { .. }) if Instant::now() < until => {
+                Err(NodeError::Engine { .. }) if Instant::now() < until => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 Err(error) => panic!("{error:?}"),
@@ -243,7 +244,7 @@ impl TestRelease {
     }
 }
 
-/// Compiled code that is kept between runs of the tests.
+/// CompiledRelease code that is kept between runs of the tests.
 fn code_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept-code")
 }

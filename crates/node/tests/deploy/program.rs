@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::ptr;
 
-use isomer_node::deploy::sandbox::{self, Confinement, Layer};
-use isomer_node::deploy::{ChildLimits, compile_child};
+use isomer_node::compiler::sandbox::{self, Confinement, Layer};
+use isomer_node::compiler::{ChildLimits, compile_child};
 use serde::Serialize;
 
 fn main() -> ExitCode {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use isomer_admin::Admin as _;
 use isomer_api::{ProblemKind, TenantChange};
-use isomer_node::deploy::Step;
+use isomer_node::ChangeStep;
 
 use crate::migrating::{columns, notes, refused, with_migrations, write};
 use crate::node::{TestNode, Watch, keep, shop, tenant};
@@ -45,7 +45,7 @@ fn half_switched(dir: &Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_that_is_kept_is_not_half_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let dir = killed_at(Step::Recorded, folder.path()).await;
+    let dir = killed_at(ChangeStep::Recorded, folder.path()).await;
     half_switched(&dir);
     let obstacle = InTheWay::of(&dir.join(APP).join("sql"));
     let node = TestNode::open(&dir).await;
@@ -66,7 +66,7 @@ async fn data_that_is_kept_is_not_half_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_served_before_it_can_be_read_whose_stores_are_half_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let dir = killed_at(Step::Recorded, folder.path()).await;
+    let dir = killed_at(ChangeStep::Recorded, folder.path()).await;
     half_switched(&dir);
     let obstacle = InTheWay::of(&dir.join("takeovers"));
     let node = TestNode::open(&dir).await;
@@ -95,7 +95,7 @@ async fn nothing_is_served_before_it_can_be_read_whose_stores_are_half_replaced(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stores_of_an_app_that_is_gone_are_replaced_if_that_was_begun() {
     let folder = tempfile::tempdir().unwrap();
-    let killed = killed_at(Step::Recorded, folder.path()).await;
+    let killed = killed_at(ChangeStep::Recorded, folder.path()).await;
     half_switched(&killed);
     for by_start in [true, false] {
         let dir = folder.path().join(format!("start-{by_start}"));
@@ -129,7 +129,7 @@ async fn stores_that_could_not_be_replaced_are_told_of_and_are_no_obstacle_once_
     let watch: Watch = {
         let (sql, is_failing, obstacle) = (data.join("sql"), is_failing.clone(), obstacle.clone());
         Arc::new(move |step| {
-            if step == Step::Recorded && is_failing.swap(false, Ordering::SeqCst) {
+            if step == ChangeStep::Recorded && is_failing.swap(false, Ordering::SeqCst) {
                 *obstacle.lock().unwrap() = Some(InTheWay::of(&sql));
             }
         })

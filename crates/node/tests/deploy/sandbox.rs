@@ -8,8 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use isomer_node::deploy::sandbox::{Confinement, Layer};
-use isomer_node::deploy::{ChildLimits, Compilers};
+use isomer_node::compiler::sandbox::{Confinement, Layer};
+use isomer_node::compiler::{ChildLimits, Compilers};
 use serde::Deserialize;
 
 use crate::{PROGRAM, compiler};

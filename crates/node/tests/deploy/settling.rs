@@ -7,7 +7,7 @@ use std::time::Instant;
 use isomer_admin::Admin as _;
 use isomer_api::{ProblemKind, QuotaChange, TenantChange};
 use isomer_disk::faults::Fault;
-use isomer_node::deploy::Step;
+use isomer_node::ChangeStep;
 
 use crate::crash::copy;
 use crate::node::{TestNode, custom, keep, shop, tenant};
@@ -41,7 +41,7 @@ impl Failing {
 async fn a_secret_that_is_served_is_the_one_that_is_recorded_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
-    let failing = Failing::open(folder.path(), Step::Healthy).await;
+    let failing = Failing::open(folder.path(), ChangeStep::Healthy).await;
     let (host, (tenant, app)) = (failing.node.host.clone(), shop());
     host.clone().set_secret(tenant.clone(), "key".to_owned(), b"first".to_vec()).await.unwrap();
     let secret = custom("secret-probe", "grants.secrets = [\"key\"]", "[secrets]\nkey = { env = \"KEY\" }");
@@ -73,7 +73,7 @@ async fn a_secret_that_is_served_is_the_one_that_is_recorded_wherever_recording_
 async fn quotas_that_are_enforced_are_those_that_are_recorded_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
-    let failing = Failing::open(folder.path(), Step::Healthy).await;
+    let failing = Failing::open(folder.path(), ChangeStep::Healthy).await;
     let host = failing.node.host.clone();
     failing.node.deploy(&crate::node::release("one")).await.unwrap();
     keep(folder.path());
@@ -112,7 +112,7 @@ async fn a_tenant_is_there_with_its_data_or_neither_wherever_recording_its_remov
     for left in 0..OPERATIONS {
         let dir = folder.path().join(left.to_string());
         copy(&base, &dir);
-        let failing = Failing::open(&dir, Step::RemovalNoted).await;
+        let failing = Failing::open(&dir, ChangeStep::RemovalNoted).await;
         let host = failing.node.host.clone();
         // What it has is counted.
         assert!(host.clone().tenant(tenant("guest")).await.unwrap().usage.storage_bytes > 0);

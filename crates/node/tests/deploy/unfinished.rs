@@ -10,13 +10,13 @@ use isomer_api::{AppState, ProblemKind};
 use crate::crash::{copy, kill_at};
 use crate::migrating::{columns, notes, refused, with_migrations, write};
 use crate::node::{TestNode, keep, release, shop};
-use isomer_node::deploy::Step;
+use isomer_node::ChangeStep;
 
 pub(crate) const APP: &str = "tenants/default/apps/shop";
 pub(crate) const NOTE: &str = "takeovers/default.shop";
 
 /// A node's directory whose app was killed at `step` of a deployment with migrations.
-pub(crate) async fn killed_at(step: Step, folder: &Path) -> PathBuf {
+pub(crate) async fn killed_at(step: ChangeStep, folder: &Path) -> PathBuf {
     let base = folder.join("base");
     fs::create_dir(&base).unwrap();
     let node = TestNode::open_warm(&base).await;
@@ -36,18 +36,18 @@ pub(crate) async fn killed_at(step: Step, folder: &Path) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_whose_stores_are_half_replaced_is_refused_until_a_start_finishes_it() {
-    for (step, expected) in [(Step::Staged, (2, 1)), (Step::Recorded, (2, 3))] {
+    for (step, expected) in [(ChangeStep::Staged, (2, 1)), (ChangeStep::Recorded, (2, 3))] {
         let folder = tempfile::tempdir().unwrap();
         let dir = killed_at(step, folder.path()).await;
         assert!(dir.join(NOTE).exists(), "{step:?}");
         // Neither can be finished: one place where files are moved to, or removed from, is no folder.
         let (there, away) = match step {
-            Step::Recorded => (dir.join(APP).join("sql"), dir.join(APP).join("sql-away")),
+            ChangeStep::Recorded => (dir.join(APP).join("sql"), dir.join(APP).join("sql-away")),
             _ => (dir.join(NOTE), dir.join("takeovers/away")),
         };
         let id = fs::read_to_string(dir.join(NOTE)).unwrap();
         fs::rename(&there, &away).unwrap();
-        if step == Step::Recorded {
+        if step == ChangeStep::Recorded {
             fs::write(&there, "").unwrap();
         } else {
             // A note that cannot be read.
@@ -76,7 +76,7 @@ async fn an_app_whose_stores_are_half_replaced_is_refused_until_a_start_finishes
         .await
         .unwrap();
         node.stop().await;
-        if step == Step::Recorded {
+        if step == ChangeStep::Recorded {
             fs::remove_file(&there).unwrap()
         } else {
             fs::remove_dir_all(&there).unwrap()
@@ -95,7 +95,7 @@ async fn an_app_whose_stores_are_half_replaced_is_refused_until_a_start_finishes
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_in_the_way_of_a_half_done_replacement_can_be_removed_while_the_node_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let killed = killed_at(Step::Recorded, folder.path()).await;
+    let killed = killed_at(ChangeStep::Recorded, folder.path()).await;
     for by_start in [true, false] {
         let dir = folder.path().join(format!("start-{by_start}"));
         copy(&killed, &dir);
@@ -125,7 +125,7 @@ async fn what_is_in_the_way_of_a_half_done_replacement_can_be_removed_while_the_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_note_of_a_replacement_that_was_finished_is_no_obstacle() {
     let folder = tempfile::tempdir().unwrap();
-    let dir = killed_at(Step::Recorded, folder.path()).await;
+    let dir = killed_at(ChangeStep::Recorded, folder.path()).await;
     let id = fs::read_to_string(dir.join(NOTE)).unwrap();
     let node = TestNode::open(&dir).await;
     assert_eq!(columns(&node).await, 3);

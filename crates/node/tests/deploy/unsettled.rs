@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use isomer_admin::Admin as _;
 use isomer_api::{Problem, ProblemKind};
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
-use isomer_node::deploy::Step;
+use isomer_node::ChangeStep;
 
 use crate::migrating::{columns, notes, with_migrations, write};
 use crate::node::{TestNode, TestRelease, Watch, keep, release, shop};
@@ -31,7 +31,7 @@ pub(crate) struct Failing {
 }
 
 impl Failing {
-    pub(crate) async fn open(dir: &Path, after: Step) -> Self {
+    pub(crate) async fn open(dir: &Path, after: ChangeStep) -> Self {
         let faults = Faults::default();
         let (left, operations) = (Arc::new(AtomicU64::new(NEVER)), Arc::new(AtomicU64::new(0)));
         let watch: Watch = {
@@ -43,7 +43,7 @@ impl Failing {
                         NEVER => {}
                         left => faults.begin(Fault::Broken, left),
                     }
-                } else if step == Step::Recorded {
+                } else if step == ChangeStep::Recorded {
                     let before = operations.load(Ordering::SeqCst);
                     operations.store(faults.operations() - before, Ordering::SeqCst);
                 }
@@ -68,7 +68,7 @@ impl Failing {
     async fn settled(&self) -> String {
         let (tenant, app) = shop();
         let until = Instant::now() + PATIENCE;
-        // Starting the app would finish a take-over that settling has left.
+        // GroupStarter the app would finish a take-over that settling has left.
         while is_something_in(&self.node.host.dir().join("takeovers")) {
             assert!(Instant::now() < until, "a take-over is not settled");
             tokio::task::yield_now().await;
@@ -93,7 +93,7 @@ fn is_something_in(folder: &Path) -> bool {
 async fn stores_and_revision_are_the_old_or_the_new_ones_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
-    let failing = Failing::open(folder.path(), Step::Staged).await;
+    let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
     failing.node.deploy(&with_migrations(1)).await.unwrap();
     let second = failing.node.deploy(&with_migrations(2)).await.unwrap();
     // Migrations, and the revision's name.
@@ -139,7 +139,7 @@ async fn stores_and_revision_are_the_old_or_the_new_ones_wherever_recording_fail
 async fn the_next_start_settles_what_the_last_process_could_not() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
-    let failing = Failing::open(folder.path(), Step::Staged).await;
+    let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
     failing.node.deploy(&with_migrations(1)).await.unwrap();
     failing.node.deploy(&with_migrations(2)).await.unwrap();
     keep(folder.path());
@@ -148,7 +148,7 @@ async fn the_next_start_settles_what_the_last_process_could_not() {
     // The commit itself: what comes before it is not there in any case.
     let (mut count, mut unsettled) = (2, 0);
     for left in operations.saturating_sub(8)..operations {
-        let failing = Failing::open(folder.path(), Step::Staged).await;
+        let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
         failing.left.store(left, Ordering::SeqCst);
         let deployed = failing.node.deploy(&with_migrations(count + 1)).await;
         // The storage does not work again in this process.
@@ -172,7 +172,7 @@ async fn the_next_start_settles_what_the_last_process_could_not() {
 async fn what_serves_is_what_is_recorded_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
-    let failing = Failing::open(folder.path(), Step::Healthy).await;
+    let failing = Failing::open(folder.path(), ChangeStep::Healthy).await;
     failing.node.deploy(&release("first")).await.unwrap();
     let mut serves = failing.node.deploy(&release("second")).await.unwrap().revision.as_str().to_owned();
     let operations = failing.operations.load(Ordering::SeqCst);
@@ -208,7 +208,7 @@ async fn an_app_is_there_with_its_data_or_neither_wherever_recording_its_removal
     for left in 0..24 {
         let dir = folder.path().join(left.to_string());
         crate::crash::copy(&base, &dir);
-        let failing = Failing::open(&dir, Step::RemovalNoted).await;
+        let failing = Failing::open(&dir, ChangeStep::RemovalNoted).await;
         failing.left.store(left, Ordering::SeqCst);
         let (tenant, app) = shop();
         let removed = failing.node.host.clone().remove(tenant.clone(), app.clone(), true).await;

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) const ALL: [&str; 7] = ["state", "blobs", "audit", "kv", "sql", "code", "log"];
 
 /// What is kept, opened.
-pub(crate) struct Kept {
+pub(crate) struct NodeData {
     state: State,
     tenant: TenantName,
     blobs: Blobs,
@@ -62,7 +62,7 @@ fn key(bytes: &[u8]) -> Key {
     Key::try_from(digest(bytes).as_str().to_owned()).unwrap()
 }
 
-impl Kept {
+impl NodeData {
     /// Opens it as a start of a node does.
     pub(crate) async fn open(dir: &Path) -> Result<Self, Box<dyn Error>> {
         let state = State::open(&dir.join("state.redb"))?;

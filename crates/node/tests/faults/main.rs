@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use isomer_observe::AppLog;
 use isomer_telemetry::{Event, EventSink as _, StandardStream};
-use kept::{ALL, Acknowledged, Kept};
+use kept::{ALL, Acknowledged, NodeData};
 use system::{Fault, Faults};
 
 /// Places of a fault that are tried of each kind of thing, unless it is a long run.
@@ -69,7 +69,7 @@ struct Tried<'a> {
 
 impl Tried<'_> {
     /// Writes that may meet a fault.
-    async fn write(&mut self, kept: &Kept, what: &'static str) {
+    async fn write(&mut self, kept: &NodeData, what: &'static str) {
         for bytes in SIZES {
             self.number += 1;
             let written = tokio::time::timeout(PATIENCE, kept.write(what, self.number, bytes)).await;
@@ -78,7 +78,7 @@ impl Tried<'_> {
     }
 
     /// It works again, soon.
-    async fn recover(&mut self, at: &str, kept: &Kept, what: &'static str) {
+    async fn recover(&mut self, at: &str, kept: &NodeData, what: &'static str) {
         let until = Instant::now() + PATIENCE;
         if what == "log" {
             self.number += 1;
@@ -94,7 +94,7 @@ impl Tried<'_> {
         }
     }
 
-    async fn try_fault(&mut self, kept: &Kept, what: &'static str, fault: Fault, place: u64, seed: u64) -> u64 {
+    async fn try_fault(&mut self, kept: &NodeData, what: &'static str, fault: Fault, place: u64, seed: u64) -> u64 {
         let at = format!("ISOMER_SEED={seed}: {what}, {fault:?} at call {place}");
         self.faults.begin(fault, place);
         self.write(kept, what).await;
@@ -137,7 +137,7 @@ fn failing() {
     let mut random = Random::new();
     let seed = random.0;
     runtime().block_on(async {
-        let mut kept = Kept::open(dir).await.unwrap();
+        let mut kept = NodeData::open(dir).await.unwrap();
         let mut tried = Tried { dir, faults: &faults, acknowledged: Acknowledged::default(), number: 0 };
         for fault in Fault::ALL {
             for what in ALL {
@@ -159,10 +159,10 @@ fn failing() {
                 let at = format!("ISOMER_SEED={seed}: a start, {fault:?} at call {place}");
                 drop(kept);
                 faults.begin(fault, place);
-                let opened = Kept::open(dir).await;
+                let opened = NodeData::open(dir).await;
                 faults.end();
                 drop(opened);
-                kept = Kept::open(dir).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+                kept = NodeData::open(dir).await.unwrap_or_else(|error| panic!("{at}: {error}"));
                 kept.check(&at, dir, &tried.acknowledged).await;
             }
         }
@@ -177,7 +177,7 @@ fn killed() {
     let faults = Faults::install(dir);
     runtime().block_on(async {
         faults.begin(Fault::Killed, place);
-        let kept = Kept::open(dir).await.unwrap();
+        let kept = NodeData::open(dir).await.unwrap();
         for number in 0..2 {
             for what in ALL {
                 let written = kept.write(what, number + place.min(1 << 32) * 10, 20_000).await;
@@ -229,7 +229,7 @@ fn a_process_that_is_killed_at_a_call_leaves_what_it_has_acknowledged() {
             }
         }
         runtime().block_on(async {
-            let kept = Kept::open(dir.path()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+            let kept = NodeData::open(dir.path()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
             kept.check(&at, dir.path(), &acknowledged).await;
             recover_log(&at, &kept.log, "said after it", Instant::now() + PATIENCE);
         });

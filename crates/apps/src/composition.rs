@@ -1,0 +1,150 @@
+//! A group's composition and its compiled code, made once per content.
+//!
+//! What was composed and compiled is kept under a key over the components' bytes, the plan's decisions and the engine's settings. Beside the
+//! code lies a note with all that is needed to use it without composing again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use isomer_manifest::ComponentName;
+use isomer_plan::Group as PlannedGroup;
+use isomer_runtime::code::{Code, CodeCache, CodeError, Key};
+use isomer_runtime::engine::{Engine, Footprint, Slots, SlotsError};
+use isomer_runtime::{Handler, Import, Owner};
+use isomer_seam::Composition;
+use serde::{Deserialize, Serialize};
+
+use crate::error::RevisionError;
+use crate::progress::Progress;
+
+/// The components' bytes, by name.
+pub type Components = BTreeMap<ComponentName, Arc<[u8]>>;
+
+/// Counts up when the same plan and components are composed differently than before.
+const COMPOSED_AS: &[u8] = b"6";
+
+/// What is kept beside a group's compiled code.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GroupMetadata {
+    imports: Vec<StoredImport>,
+    /// Export name and interface, per handler.
+    handlers: Vec<(String, String)>,
+    /// Component and export name, per skeleton.
+    skeletons: Vec<(String, String)>,
+    memories: u32,
+    tables: u32,
+    stacks: u32,
+    /// Bytes of the engine's own data about an instance.
+    state_bytes: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredImport {
+    name: String,
+    interface: String,
+    shared: bool,
+    owners: Vec<String>,
+}
+
+/// A group whose code is there.
+pub(crate) struct CompiledGroup {
+    pub(crate) key: Key,
+    pub(crate) note: GroupMetadata,
+    pub(crate) code: Code,
+    /// Was it compiled for this?
+    pub(crate) compiled: bool,
+}
+
+impl CompiledGroup {
+    /// Composes and compiles `group`, unless that was done before.
+    pub(crate) fn new(
+        group: &PlannedGroup,
+        components: &Components,
+        digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
+        engine: &Engine,
+        cache: &CodeCache,
+        progress: &dyn Fn(Progress<'_>),
+    ) -> Result<Self, RevisionError> {
+        let decisions = serde_json::to_vec(group).expect("a planned group is plain data");
+        let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), COMPOSED_AS, decisions.as_slice()];
+        ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
+        let key = Key::new(engine, ingredients);
+        // A note without its code was cut off, or cleaned up.
+        if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok())
+            && let Some(code) = cache.load(engine, &key)
+        {
+            return Ok(Self { key, note, code, compiled: false });
+        }
+        progress(Progress::Compose(&group.name));
+        let (note, bytes) = compose(group, components)?;
+        progress(Progress::Compile(&group.name));
+        let written = serde_json::to_vec(&note).expect("a note is plain data");
+        let code = cache.compile(engine, &key, &bytes, &written)?;
+        Ok(Self { key, note, code, compiled: true })
+    }
+}
+
+/// Puts a group's components together: what is to be known of the composition, and its bytes.
+pub(crate) fn compose(
+    group: &PlannedGroup,
+    components: &Components,
+) -> Result<(GroupMetadata, Vec<u8>), RevisionError> {
+    let composition = isomer_seam::compose(group, components)
+        .map_err(|source| RevisionError::Compose { group: group.name.clone(), source })?;
+    let Composition { bytes, imports, exports, skeletons } = composition;
+    let Footprint { slots, state_bytes, .. } = Footprint::measure(&bytes).map_err(|error| match error {
+        SlotsError::Invalid(source) => RevisionError::Code(CodeError::Compile { source }),
+        source => RevisionError::TooLarge { group: group.name.clone(), source },
+    })?;
+    let imports = imports.into_iter().map(|import| {
+        let (shared, owners) = match import.owner {
+            isomer_seam::Owner::Component(name) => (false, vec![name.to_string()]),
+            isomer_seam::Owner::Shared(names) => (true, names.iter().map(ToString::to_string).collect()),
+        };
+        StoredImport { name: import.name, interface: import.interface, shared, owners }
+    });
+    let note = GroupMetadata {
+        imports: imports.collect(),
+        handlers: exports.into_iter().map(|export| (export.name, export.interface)).collect(),
+        skeletons: skeletons.into_iter().map(|export| (export.component.to_string(), export.name)).collect(),
+        memories: slots.memories,
+        tables: slots.tables,
+        stacks: slots.stacks,
+        state_bytes,
+    };
+    Ok((note, bytes))
+}
+
+impl GroupMetadata {
+    pub(crate) fn slots(&self) -> Slots {
+        Slots { memories: self.memories, tables: self.tables, stacks: self.stacks }
+    }
+
+    pub(crate) fn state_bytes(&self) -> usize {
+        self.state_bytes
+    }
+
+    pub(crate) fn imports(&self) -> Vec<Import> {
+        let import = |import: &StoredImport| {
+            let mut owners = import.owners.iter().map(|name| Arc::<str>::from(name.as_str()));
+            let owner = match (import.shared, owners.next()) {
+                (false, Some(owner)) => Owner::Component(owner),
+                (_, first) => Owner::Shared(first.into_iter().chain(owners).collect()),
+            };
+            Import { name: import.name.clone(), interface: import.interface.clone(), owner }
+        };
+        self.imports.iter().map(import).collect()
+    }
+
+    pub(crate) fn handlers(&self) -> Vec<Handler> {
+        let handler =
+            |(export, interface): &(String, String)| Handler { export: export.clone(), interface: interface.clone() };
+        self.handlers.iter().map(handler).collect()
+    }
+
+    /// The name of the export over which `component` is called.
+    pub(crate) fn skeleton(&self, component: &ComponentName) -> Option<&str> {
+        let found = self.skeletons.iter().find(|(name, _)| name == component.as_str());
+        found.map(|(_, export)| export.as_str())
+    }
+}

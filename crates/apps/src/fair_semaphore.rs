@@ -1,0 +1,370 @@
+//! FairSemaphore for work that tenants request for, shared fairly.
+//!
+//! There are so many permits. Whoever finds one free takes it; the others wait, and permits that become free go round the tenants that wait,
+//! one each, whatever each of them has waiting. A tenant that holds a permit already gets another only while more than half of all are free, so
+//! a few busy tenants always release_slot some to a tenant that has none.
+//!
+//! Work that queue out to be slow can be moved off its permit ([`FairPermit::hold`]): it goes on, and the permit is free for others. What is slow
+//! still counts against its tenant, and there is a bound for all of it.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use isomer_api::TenantName;
+use tokio::sync::oneshot;
+
+/// How many permits there are, and how many may wait for one.
+#[derive(Debug, Clone, Copy)]
+pub struct FairSemaphoreLimits {
+    /// FairSemaphore.
+    pub permits: usize,
+    /// FairSemaphore that one tenant may hold, slow work included.
+    pub of_tenant: usize,
+    /// Requests for a permit that wait.
+    pub waiting: usize,
+    /// Those of one tenant.
+    pub waiting_of_tenant: usize,
+    /// Work that was moved off its permit because it is slow.
+    pub slow: usize,
+}
+
+/// Too many wait already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{waiting} wait already")]
+pub struct QueueFull {
+    /// How many may.
+    pub waiting: usize,
+}
+
+/// See above. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FairSemaphore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: FairSemaphoreLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    free: usize,
+    slow: usize,
+    waiting: usize,
+    tenants: HashMap<TenantName, TenantPermits>,
+    /// The tenants that wait, in the order in which they get a permit.
+    queue: VecDeque<TenantName>,
+}
+
+/// What a tenant has.
+#[derive(Debug, Default)]
+struct TenantPermits {
+    /// FairSemaphore, and slow work.
+    held: usize,
+    waiting: VecDeque<oneshot::Sender<FairPermit>>,
+}
+
+/// A permit, until it is dropped.
+#[derive(Debug)]
+pub struct FairPermit {
+    shared: Arc<Inner>,
+    tenant: TenantName,
+    is_slow: AtomicBool,
+    /// Is it nobody's any more? Then dropping it changes nothing.
+    is_void: AtomicBool,
+}
+
+/// A permit, or the wait for one. Dropping it gives up either.
+#[derive(Debug)]
+pub struct PermitRequest(oneshot::Receiver<FairPermit>);
+
+impl PermitRequest {
+    /// The permit, when it is there.
+    ///
+    /// # Panics
+    /// Never: whoever waits gets a permit, or is gone.
+    pub async fn granted(self) -> FairPermit {
+        self.0.await.expect("the permits outlive those that wait for them")
+    }
+}
+
+impl FairSemaphore {
+    pub fn new(limits: FairSemaphoreLimits) -> Self {
+        let limits =
+            FairSemaphoreLimits { permits: limits.permits.max(1), of_tenant: limits.of_tenant.max(1), ..limits };
+        let state = State { free: limits.permits, ..State::default() };
+        Self(Arc::new(Inner { limits, state: Mutex::new(state) }))
+    }
+
+    /// Asks for a permit for a tenant.
+    ///
+    /// # Errors
+    /// When it would have to wait, and too many do.
+    pub fn request(&self, tenant: &TenantName) -> Result<PermitRequest, QueueFull> {
+        let shared = &self.0;
+        let (sender, receiver) = oneshot::channel();
+        let mut state = shared.state();
+        let of = state.tenants.entry(tenant.clone()).or_default();
+        of.waiting.push_back(sender);
+        let is_first = of.waiting.len() == 1;
+        state.waiting += 1;
+        if is_first {
+            state.queue.push_back(tenant.clone());
+        }
+        shared.grant(&mut state);
+        // Whoever got its permit waits no longer, and is not counted.
+        if state.exceeded_limit(tenant, &shared.limits).is_some() {
+            state.remove_cancelled();
+        }
+        match state.exceeded_limit(tenant, &shared.limits) {
+            Some(waiting) => {
+                state.cancel_last(tenant);
+                Err(QueueFull { waiting })
+            }
+            None => Ok(PermitRequest(receiver)),
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives free permits to those that wait, as far as they may have them.
+    fn grant(self: &Arc<Self>, state: &mut State) {
+        let mut passed = 0;
+        while state.free > 0
+            && passed < state.queue.len()
+            && let Some(tenant) = state.queue.pop_front()
+        {
+            let (free, limits) = (state.free, self.limits);
+            let Some(of) = state.tenants.get_mut(&tenant) else { continue };
+            let may = of.held < limits.of_tenant && (of.held == 0 || free > limits.permits / 2);
+            if !may {
+                state.queue.push_back(tenant);
+                passed += 1;
+                continue;
+            }
+            let Some(sender) = of.waiting.pop_front() else { continue };
+            state.waiting -= 1;
+            let permit = FairPermit {
+                shared: self.clone(),
+                tenant: tenant.clone(),
+                is_slow: AtomicBool::new(false),
+                is_void: AtomicBool::new(false),
+            };
+            match sender.send(permit) {
+                Ok(()) => {
+                    of.held += 1;
+                    state.free -= 1;
+                    passed = 0;
+                }
+                // It has gone; its permit was never taken, and is not to be given back, which would need the lock.
+                Err(permit) => permit.is_void.store(true, Ordering::Relaxed),
+            }
+            state.requeue(tenant);
+        }
+    }
+}
+
+impl State {
+    /// A tenant that still waits comes last; one that has nothing is forgotten.
+    fn requeue(&mut self, tenant: TenantName) {
+        match self.tenants.get(&tenant) {
+            Some(of) if !of.waiting.is_empty() => self.queue.push_back(tenant),
+            Some(of) if of.held == 0 => drop(self.tenants.remove(&tenant)),
+            _ => {}
+        }
+    }
+
+    /// The bound that is exceeded, if this tenant still waits and more do than may.
+    fn exceeded_limit(&self, tenant: &TenantName, limits: &FairSemaphoreLimits) -> Option<usize> {
+        let of_tenant = self.tenants.get(tenant).map_or(0, |of| of.waiting.len());
+        let of_tenant_is_over = of_tenant > limits.waiting_of_tenant;
+        let is_over = of_tenant > 0 && self.waiting > limits.waiting;
+        of_tenant_is_over.then_some(limits.waiting_of_tenant).or(is_over.then_some(limits.waiting))
+    }
+
+    /// Those that wait no longer take no room in the queue.
+    fn remove_cancelled(&mut self) {
+        for of in self.tenants.values_mut() {
+            let before = of.waiting.len();
+            of.waiting.retain(|sender| !sender.is_closed());
+            self.waiting -= before - of.waiting.len();
+        }
+        self.remove_idle();
+    }
+
+    fn cancel_last(&mut self, tenant: &TenantName) {
+        if let Some(of) = self.tenants.get_mut(tenant)
+            && of.waiting.pop_back().is_some()
+        {
+            self.waiting -= 1;
+            if of.waiting.is_empty() {
+                self.remove_idle();
+            }
+        }
+    }
+
+    /// Tenants that wait for nothing have no turn, and those that hold nothing either are forgotten.
+    fn remove_idle(&mut self) {
+        self.queue.retain(|tenant| self.tenants.get(tenant).is_some_and(|of| !of.waiting.is_empty()));
+        self.tenants.retain(|_, of| of.held > 0 || !of.waiting.is_empty());
+    }
+}
+
+impl FairPermit {
+    /// Does `work` on the permit. If `slow` is over before that, it goes on without the permit, where there is room for that.
+    pub async fn run<T>(self, slow: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => done,
+            () = slow => {
+                self.release_slot();
+                work.await
+            }
+        }
+    }
+
+    /// From now on the work is slow, and its permit is free for others.
+    fn release_slot(&self) {
+        let mut state = self.shared.state();
+        if state.slow < self.shared.limits.slow && !self.is_slow.swap(true, Ordering::Relaxed) {
+            state.slow += 1;
+            state.free += 1;
+            self.shared.grant(&mut state);
+        }
+    }
+}
+
+impl Drop for FairPermit {
+    fn drop(&mut self) {
+        if self.is_void.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut state = self.shared.state();
+        if self.is_slow.load(Ordering::Relaxed) {
+            state.slow -= 1;
+        } else {
+            state.free += 1;
+        }
+        let is_idle = state.tenants.get_mut(&self.tenant).is_some_and(|of| {
+            of.held -= 1;
+            of.held == 0 && of.waiting.is_empty()
+        });
+        if is_idle {
+            state.tenants.remove(&self.tenant);
+        }
+        self.shared.grant(&mut state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    const LIMITS: FairSemaphoreLimits =
+        FairSemaphoreLimits { permits: 8, of_tenant: 4, waiting: 100, waiting_of_tenant: 20, slow: 10 };
+
+    fn tenant(name: &str) -> TenantName {
+        name.parse().unwrap()
+    }
+
+    fn request(permits: &FairSemaphore, name: &str) -> Option<FairPermit> {
+        permits.request(&tenant(name)).unwrap().granted().now_or_never()
+    }
+
+    /// How many permits a tenant gets that asks for as many as it can.
+    fn take_all(permits: &FairSemaphore, name: &str) -> Vec<FairPermit> {
+        (0..10).filter_map(|_| request(permits, name)).collect()
+    }
+
+    #[test]
+    fn greedy_tenants_leave_places_to_the_others() {
+        let permits = FairSemaphore::new(LIMITS);
+        let held = ["a", "b", "c", "d"].map(|name| take_all(&permits, name));
+        assert_eq!(held.each_ref().map(Vec::len), [4, 1, 1, 1]);
+        let last = request(&permits, "e");
+        assert!(last.is_some(), "the fifth has one at once");
+        assert!(request(&permits, "f").is_none());
+        drop((held, last));
+        assert_eq!(take_all(&permits, "f").len(), 4, "all are free again");
+        assert!(permits.0.state().tenants.is_empty() && permits.0.state().queue.is_empty());
+    }
+
+    #[test]
+    fn those_that_wait_take_turns() {
+        let permits = FairSemaphore::new(FairSemaphoreLimits { permits: 1, of_tenant: 1, ..LIMITS });
+        let first = request(&permits, "a").unwrap();
+        let queue = |name: &str| permits.request(&tenant(name)).unwrap();
+        let mut waiting =
+            [("a", queue("a")), ("a", queue("a")), ("b", queue("b")), ("c", queue("c")), ("b", queue("b"))]
+                .map(|(name, asked)| (name, Some(Box::pin(asked.granted()))));
+        let mut permit = Some(first);
+        let mut order = Vec::new();
+        while permit.take().is_some() {
+            for (name, asked) in &mut waiting {
+                if let Some(future) = asked
+                    && let Some(got) = future.now_or_never()
+                {
+                    (permit, *asked) = (Some(got), None);
+                    order.push(*name);
+                    break;
+                }
+            }
+        }
+        assert_eq!(order, ["a", "b", "c", "a", "b"]);
+    }
+
+    #[test]
+    fn queues_are_bounded_and_those_that_are_gone_do_not_count() {
+        let permits =
+            FairSemaphore::new(FairSemaphoreLimits { permits: 1, waiting: 3, waiting_of_tenant: 2, ..LIMITS });
+        let held = request(&permits, "a");
+        let request = |name: &str| permits.request(&tenant(name));
+        let mut waiting = vec![request("a").unwrap(), request("a").unwrap()];
+        assert_eq!(request("a").unwrap_err(), QueueFull { waiting: 2 });
+        waiting.push(request("b").unwrap());
+        assert_eq!(request("b").unwrap_err(), QueueFull { waiting: 3 });
+        waiting.remove(0);
+        waiting.push(request("b").unwrap());
+        drop(waiting);
+        drop(held);
+        assert!(request("c").unwrap().granted().now_or_never().is_some(), "nobody waits any more");
+    }
+
+    #[test]
+    fn slow_work_leaves_its_place_and_still_counts() {
+        let permits = FairSemaphore::new(FairSemaphoreLimits { permits: 2, of_tenant: 2, slow: 3, ..LIMITS });
+        // Slow from the beginning, and never over.
+        let slow = |name: &str| {
+            let permit = request(&permits, name).unwrap_or_else(|| panic!("{name} gets a permit"));
+            let mut work = Box::pin(permit.run(std::future::ready(()), std::future::pending::<()>()));
+            assert!((&mut work).now_or_never().is_none());
+            work
+        };
+        let first = [slow("a"), slow("a")];
+        assert!(request(&permits, "a").is_none(), "it has two that are slow");
+        let third = slow("b");
+        // There is no room for more that is slow: these stay on their permits.
+        let rest = [slow("c"), slow("d")];
+        assert!(request(&permits, "e").is_none());
+        drop((first, third, rest));
+        assert_eq!(take_all(&permits, "a").len(), 1, "all are free: one, and half is kept for others");
+    }
+
+    #[test]
+    fn work_that_is_quick_keeps_its_place() {
+        let permits = FairSemaphore::new(FairSemaphoreLimits { permits: 1, ..LIMITS });
+        let permit = request(&permits, "a").unwrap();
+        let done = permit.run(std::future::pending(), async { request(&permits, "b").is_none() }).now_or_never();
+        assert_eq!(done, Some(true));
+        assert!(request(&permits, "b").is_some());
+    }
+}

@@ -1,0 +1,227 @@
+//! A revision of an app that serves: a package's code, mapped and linked to what the app was granted, with its routes.
+//!
+//! Nothing here is slow: that was done when the [`Package`] was made.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
+
+use isomer_front::{Site, SiteOwner, StreamLimits, Target};
+use isomer_manifest::Route;
+use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::{Engine, PoolSizes};
+use isomer_runtime::{Account, GivenClockAndRandom, Graph, Group, GroupHandle, GroupSettings, Stub};
+use isomer_wire::Callee;
+
+use crate::app_capabilities::AppCapabilities;
+use crate::error::RevisionError;
+use crate::package::{Package, PackedGroup};
+use crate::progress::Progress;
+use crate::seams::{self, LocalCallee, Peers};
+
+/// Requests that an instance serves before it is replaced.
+const REQUESTS_PER_INSTANCE_MAX: u32 = 10_000;
+
+/// Instances of a group that may live at once, where the engine's pool has room for as many.
+const INSTANCES_MAX: u32 = 256;
+
+/// How long an instance lives at most.
+const INSTANCE_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// How long the first instance of a group may take to start.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// How a package is started.
+#[derive(Clone)]
+pub struct StartOptions {
+    /// Requests that one instance serves before it is replaced; 1 gives each request a fresh one.
+    pub requests_per_instance_max: Option<u32>,
+    /// Instances of a group that may live at once; fewer where the engine's pool has no room for as many.
+    pub instances_max: Option<u32>,
+    /// How long a request may take at most, whatever the manifest says.
+    pub deadline_max: Duration,
+    /// The same for a stream of server-sent events.
+    pub stream_max: Duration,
+    /// Who answers for the shape's other processes. Where all run in this one, calls need no peers, and go to them if there are
+    /// some.
+    pub peers: Peers,
+    /// Who pays for the guests.
+    pub account: Arc<Account>,
+    /// The app and its logs; `None` for the only app of a process.
+    pub owner: Option<SiteOwner>,
+    /// Is the first instance of each group made before it is said to have started? Else with the first request, which then is the one to
+    /// hear that it cannot be made.
+    pub warm_up: bool,
+}
+
+impl Default for StartOptions {
+    /// With the platform's own bounds, for nobody in particular.
+    fn default() -> Self {
+        Self {
+            requests_per_instance_max: None,
+            instances_max: None,
+            deadline_max: Duration::MAX,
+            stream_max: Duration::MAX,
+            peers: Peers::new(),
+            account: Account::unlimited(),
+            owner: None,
+            warm_up: true,
+        }
+    }
+}
+
+/// Something that can serve.
+pub struct Revision {
+    site: Arc<Site>,
+    answering: Arc<LocalCallee>,
+    /// How many hold the graph while no request does.
+    holders: usize,
+}
+
+/// What a package is started with.
+struct GroupStarter<'a> {
+    package: &'a Package,
+    engine: &'a Engine,
+    cache: &'a CodeCache,
+    parts: &'a AppCapabilities,
+    options: &'a StartOptions,
+    progress: &'a (dyn Fn(Progress<'_>) + Sync),
+    /// For tests: all groups of the process count calls together.
+    given: GivenClockAndRandom,
+}
+
+impl Revision {
+    /// Maps the package's code, links its groups to `parts` (which were opened for [`Package::grants`]) and starts them. `progress` is told
+    /// each step.
+    ///
+    /// # Errors
+    /// When code is missing, a group cannot be linked, or an instance does not start; nothing of the revision is left then.
+    pub async fn start(
+        package: &Package,
+        engine: &Engine,
+        cache: &CodeCache,
+        parts: &AppCapabilities,
+        options: &StartOptions,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<Self, RevisionError> {
+        let given = GivenClockAndRandom::default();
+        let starting = GroupStarter { package, engine, cache, parts, options, progress, given };
+        let entrances = seams::entrances(&package.groups);
+        let mut made = Vec::with_capacity(package.groups.len());
+        for packed in &package.groups {
+            let stubs = seams::stubs(packed, &entrances, &options.peers, options.deadline_max)?;
+            made.push(starting.group(packed, stubs).await?);
+        }
+        let graph = Graph::new(package.identity(), made);
+        let mut site = match &options.owner {
+            Some(owner) => Site::new().owned_by(owner.clone()),
+            None => Site::new(),
+        };
+        for (index, packed) in package.groups.iter().enumerate() {
+            add_routes(&mut site, packed, &graph.group(index), options);
+        }
+        let answering = Arc::new(LocalCallee { graph, entrances });
+        let holders = Arc::strong_count(&answering.graph);
+        Ok(Self { site: Arc::new(site), answering, holders })
+    }
+
+    /// Names this revision: the same in all processes that were given the same components and the same plan.
+    pub fn identity(&self) -> isomer_wire::Revision {
+        self.answering.graph.revision()
+    }
+
+    /// Answers the calls of the shape's other processes, for as long as somebody holds it.
+    pub fn callee(&self) -> Arc<dyn Callee> {
+        self.answering.clone()
+    }
+
+    /// The routes, for the front door.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Its groups: all that serves in it holds them.
+    pub(crate) fn graph(&self) -> &Arc<Graph> {
+        &self.answering.graph
+    }
+
+    /// Does it serve anything now? Whoever was let in holds the site, and then the graph.
+    pub(crate) fn is_busy(&self) -> bool {
+        if Arc::strong_count(&self.site) > 1 {
+            return true;
+        }
+        // Whoever gave the site back has taken the graph before: a count that does not have the one must have the other.
+        fence(Ordering::Acquire);
+        Arc::strong_count(self.graph()) > self.holders
+    }
+}
+
+/// An engine with a pool of `sizes`: one for all that a process runs. Call stacks have `source_lines` only if they are asked for.
+///
+/// # Errors
+/// When its address space cannot be reserved.
+pub fn engine(sizes: PoolSizes, source_lines: bool) -> Result<Engine, RevisionError> {
+    let engine = if source_lines { Engine::with_source_lines(sizes) } else { Engine::new(sizes) };
+    engine.map_err(|source| RevisionError::Engine { source: source.into() })
+}
+
+impl GroupStarter<'_> {
+    async fn group(&self, packed: &PackedGroup, stubs: Vec<Stub>) -> Result<Group, RevisionError> {
+        let name = &packed.name;
+        let code = self.cache.load(self.engine, &packed.key);
+        let code = code.ok_or_else(|| RevisionError::NoCode { group: name.clone() })?;
+        let handlers = packed.note.handlers();
+        let skeletons = seams::skeletons(packed);
+        let used = !handlers.is_empty() || !skeletons.is_empty();
+        let settings = GroupSettings {
+            owners: self.parts.owners(self.package.grants(), &packed.components)?,
+            sink: self.parts.sink(),
+            account: self.options.account.clone(),
+            slots: packed.note.slots(),
+            state_bytes: packed.note.state_bytes(),
+            memory_bytes: usize::try_from(packed.memory_bytes).unwrap_or(usize::MAX),
+            concurrency: packed.concurrency,
+            instances_max: self.options.instances_max.unwrap_or(INSTANCES_MAX) as usize,
+            requests_per_instance_max: self
+                .options
+                .requests_per_instance_max
+                .or(packed.reuse)
+                .unwrap_or(REQUESTS_PER_INSTANCE_MAX),
+            instance_age_max: INSTANCE_AGE_MAX,
+            stubs,
+            skeletons,
+        };
+        let imports = packed.note.imports();
+        let mut providers = self.parts.providers().to_vec();
+        if self.package.given_clock_and_random {
+            providers.insert(0, Arc::new(self.given.clone()));
+        }
+        let group = Group::new(self.engine, &code, &imports, &handlers, &providers, settings)
+            .map_err(|source| RevisionError::Link { group: name.clone(), source })?;
+        if used && self.options.warm_up {
+            (self.progress)(Progress::Start(name));
+            group.warm_up(START_MAX).await.map_err(|source| RevisionError::Start { group: name.clone(), source })?;
+        }
+        Ok(group)
+    }
+}
+
+fn add_routes(site: &mut Site, packed: &PackedGroup, group: &GroupHandle, options: &StartOptions) {
+    for (index, handler) in packed.handlers.iter().enumerate() {
+        let target = Target {
+            group: group.clone(),
+            handler: index,
+            component: handler.component.as_str().into(),
+            deadline: handler.deadline.min(options.deadline_max),
+            stream: StreamLimits { max: handler.stream_max.min(options.stream_max), idle_max: handler.stream_idle },
+            body_bytes_max: handler.body_bytes_max,
+            compress: handler.compress,
+        };
+        for route in &handler.routes {
+            match route {
+                Route::Exact(path) => site.exact(path.clone(), target.clone()),
+                Route::Prefix(path) => site.prefix(path.clone(), target.clone()),
+            }
+        }
+    }
+}

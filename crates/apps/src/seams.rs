@@ -1,0 +1,96 @@
+//! Where calls that leave a composition lead: a package's stubs and skeletons, with those who answer them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isomer_runtime::{Destination, Entrance, Graph, Skeleton, Stub, Target};
+use isomer_wire::call::Answer;
+use isomer_wire::{Call, CallFailure, Callee, FunctionKey};
+
+use crate::error::RevisionError;
+use crate::package::{PackedFunction, PackedGroup, PackedStub};
+
+/// Who answers for the other processes of a shape, by their names.
+pub type Peers = BTreeMap<String, Arc<dyn Callee>>;
+
+/// Where the functions are that are called from outside their compositions: those of this process by their keys.
+pub(crate) fn entrances(groups: &[PackedGroup]) -> HashMap<FunctionKey, Entrance> {
+    let mut entrances = HashMap::new();
+    for (group, packed) in groups.iter().enumerate() {
+        let functions = packed.skeletons.iter().flat_map(|skeleton| &skeleton.functions);
+        for (function, (key, _)) in functions.enumerate() {
+            entrances.insert(*key, Entrance { group, function });
+        }
+    }
+    entrances
+}
+
+/// The skeletons of a group, in the order that [`entrances`] counts in.
+pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
+    let skeletons = group.skeletons.iter().map(|packed| Skeleton {
+        component: packed.component.as_str().into(),
+        export: group.note.skeleton(&packed.component).unwrap_or_default().to_owned(),
+        functions: packed.functions.iter().map(|(_, is_async)| *is_async).collect(),
+    });
+    skeletons.collect()
+}
+
+/// The stubs of a group, with whoever answers their calls.
+pub(crate) fn stubs(
+    group: &PackedGroup,
+    entrances: &HashMap<FunctionKey, Entrance>,
+    peers: &Peers,
+    deadline_max: Duration,
+) -> Result<Vec<Stub>, RevisionError> {
+    let target = |function: &PackedFunction| -> Result<Target, RevisionError> {
+        Ok(Target {
+            seam: function.seam.as_str().into(),
+            catches: function.catches,
+            idempotent: function.idempotent,
+            allowed: function.allowed.min(deadline_max),
+            callee: destination(function, entrances, peers)?,
+        })
+    };
+    let stub = |packed: &PackedStub| {
+        let targets = packed.functions.iter().map(target);
+        Ok(Stub { component: packed.component.as_str().into(), targets: targets.collect::<Result<_, _>>()? })
+    };
+    group.stubs.iter().map(stub).collect()
+}
+
+/// A remote seam leads to its peer; without one, to the same process if the callee is there. That is how a whole shape runs in
+/// one process.
+fn destination(
+    function: &PackedFunction,
+    entrances: &HashMap<FunctionKey, Entrance>,
+    peers: &Peers,
+) -> Result<Destination, RevisionError> {
+    if let (true, Some(callee)) = (function.remote, peers.get(&function.process)) {
+        return Ok(Destination::Remote { callee: callee.clone(), key: function.key });
+    }
+    match entrances.get(&function.key) {
+        Some(entrance) => Ok(Destination::Local(*entrance)),
+        None => Err(RevisionError::NoPeer { component: function.callee.clone(), process: function.process.clone() }),
+    }
+}
+
+/// Answers the calls of other processes.
+pub(crate) struct LocalCallee {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) entrances: HashMap<FunctionKey, Entrance>,
+}
+
+impl Callee for LocalCallee {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        if call.context.revision != self.graph.revision() {
+            let refused = CallFailure::refused("another revision of the app runs here");
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        match self.entrances.get(&call.function) {
+            Some(entrance) => Box::pin(self.graph.clone().answer(*entrance, call)),
+            None => Box::pin(std::future::ready(Err(CallFailure::refused("there is no such function here")))),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The one app of a process: what `isomer run` and `isomer dev` serve. A tenancy with one tenant, which nothing bounds, and one
+//! app, which answers for every host name and always stays in memory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use isomer_api::{AppName, HostPattern, RevisionId, TenantName};
+use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
+use isomer_observe::Log;
+use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::PoolSizes;
+
+use crate::composition::Components;
+use crate::error::RevisionError;
+use crate::package::{NewPackage, Package, PackageOptions};
+use crate::progress::Progress;
+use crate::revision;
+use crate::seams::Peers;
+use crate::tenancy::{
+    EmptyRepository, LaunchSpec, Retired, Started, Tenancy, TenancyError, TenancyOptions, TimeLimits,
+};
+
+/// What it is called, where it is called anything.
+const NAME: &str = "app";
+
+/// One app with all that it runs in. Cheap to clone.
+#[derive(Clone)]
+pub struct SingleApp {
+    tenancy: Tenancy,
+    tenant: TenantName,
+    name: AppName,
+    granted_by: GrantedBy,
+    environment: Arc<BTreeMap<String, String>>,
+}
+
+/// Where the instances of a group are bounded, the pool has room for as many groups that are all busy. Several such apps find place
+/// in the address space of one process.
+const GROUPS_AT_ONCE: u32 = 16;
+
+impl SingleApp {
+    /// An app that serves nothing yet. Needs tokio's runtime. Of `options`, those count that say how it runs, not how much of it.
+    ///
+    /// # Errors
+    /// When the engine's address space cannot be reserved.
+    pub fn new(cache: CodeCache, log: Log, options: TenancyOptions) -> Result<Self, RevisionError> {
+        let sizes = options.instances_max.map_or_else(PoolSizes::of_one_app, |of_a_group| {
+            PoolSizes::new(of_a_group.saturating_mul(GROUPS_AT_ONCE)).at_most(PoolSizes::of_one_app())
+        });
+        let engine = revision::engine(sizes, options.source_lines)?;
+        let options = TenancyOptions {
+            loaded_max: usize::MAX,
+            memory: None,
+            time_limits: TimeLimits::NONE,
+            is_of_one_app: true,
+            ..options
+        };
+        let tenancy = Tenancy::new(engine, cache, log, Arc::new(EmptyRepository), options);
+        let tenant: TenantName = TenantName::DEFAULT.parse().expect("the default tenant's name is one");
+        tenancy.set_own_tenant(&tenant);
+        let name = NAME.parse().expect("it is a name");
+        Ok(Self { tenancy, tenant, name, granted_by: GrantedBy::Manifest, environment: Arc::default() })
+    }
+
+    /// The same app, whose grants come from where `granted_by` says.
+    #[must_use]
+    pub fn granted_by(self, granted_by: GrantedBy) -> Self {
+        Self { granted_by, ..self }
+    }
+
+    /// Gives revisions that are started from now on these variables for their secrets, where the process's own environment lacks them.
+    pub fn set_environment(&mut self, environment: BTreeMap<String, String>) {
+        self.environment = Arc::new(environment);
+    }
+
+    /// Where the app's things are: relative paths of its manifest start at `dir`, its data lies in `data`.
+    #[must_use]
+    pub fn place(&self, dir: &Path, data: &DataDir) -> AppResources {
+        let environment = self.environment.clone();
+        AppResources { granted_by: self.granted_by, environment, ..AppResources::of_process(dir, data) }
+    }
+
+    /// Who is asked for each request.
+    #[must_use]
+    pub fn door(&self) -> Arc<Tenancy> {
+        Arc::new(self.tenancy.clone())
+    }
+
+    /// The storage engines that its revisions share.
+    #[must_use]
+    pub fn stores(&self) -> &Engines {
+        self.tenancy.stores()
+    }
+
+    /// Makes a package, for the engine that it will run in.
+    ///
+    /// # Errors
+    /// As [`Package::make`].
+    pub fn make(
+        &self,
+        app: &isomer_manifest::App,
+        components: &Components,
+        options: &PackageOptions,
+        progress: &dyn Fn(Progress<'_>),
+    ) -> Result<NewPackage, RevisionError> {
+        Package::make(app, components, options, self.tenancy.engine(), self.tenancy.cache(), progress)
+    }
+
+    /// Starts a package beside the one that serves. Relative paths of its manifest start at `dir`, its data lies in `data`.
+    ///
+    /// # Errors
+    /// As [`Tenancy::start`].
+    pub async fn start(
+        &self,
+        package: Package,
+        dir: &Path,
+        data: &DataDir,
+        peers: Peers,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<Started, TenancyError> {
+        let revision = RevisionId::from(package.identity());
+        let spec = LaunchSpec { package: Arc::new(package), place: self.place(dir, data), log: None, access: None };
+        self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &spec, peers, progress).await
+    }
+
+    /// From now on, new requests go to `started`; those in flight end with the revision that they began with, which is given.
+    ///
+    /// # Panics
+    /// Never: the tenant is not removed.
+    pub fn take_over(&self, started: Started) -> Option<Retired> {
+        let every: HostPattern = "*".parse().expect("it is a pattern");
+        self.tenancy.take_over(started, &[every]).expect("the tenant is not removed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_front::{Door as _, Refusal};
+    use isomer_observe::Format;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn before_the_first_revision_it_is_being_built() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let cache = CodeCache::open(&dir.path().join("cache")).expect("a cache");
+        let log = Log::start(std::io::sink(), Format::Json, false).expect("a log");
+        let options = TenancyOptions { instances_max: Some(1), ..TenancyOptions::unbounded() };
+        let sole = SingleApp::new(cache, log, options).expect("there is address space");
+        assert_eq!(sole.door().enter("any.example").err(), Some(Refusal::NotBuilt));
+    }
+}

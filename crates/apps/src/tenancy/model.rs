@@ -1,0 +1,673 @@
+//! A model of the races of loads, deployments, secrets, stops, holds and evictions: the real decisions, tried out under many schedules.
+//!
+//! `serving.rs` is compiled here a second time, with shuttle's lock and atomics in place of the standard library's: at each of them shuttle decides
+//! which of the tasks goes on, by a seeded random or by few changes of priority (PCT). What surrounds the decisions (a disk, a tenant's count of
+//! inputs, the task of a load) is as small as can be, in the order of the real code; each such function names its original.
+//!
+//! What must always hold is checked by each request: see [`World::request`]. That the model can fail is shown with planted mistakes, which
+//! it must find.
+//!
+//! `ISOMER_LONG=1` tries many more schedules. A failure prints the schedule, which `shuttle::replay` repeats.
+//!
+//! long because the model, what must hold in it and the mistakes that show that it can fail are read together.
+
+mod sync {
+    pub(super) use std::sync::PoisonError;
+
+    pub(super) use shuttle::sync::atomic::{AtomicBool, Ordering};
+    pub(super) use shuttle::sync::{Mutex, MutexGuard};
+    use std::sync::Arc;
+
+    /// As the real one; a schedule changes at each use of the lock.
+    pub(super) struct Slot<T>(Mutex<Option<Arc<T>>>);
+
+    impl<T> Slot<T> {
+        pub(super) fn empty() -> Self {
+            Self(Mutex::new(None))
+        }
+
+        pub(super) fn load(&self) -> Option<Arc<T>> {
+            self.0.lock().unwrap().clone()
+        }
+
+        pub(super) fn read<U>(&self, read: impl FnOnce(&Arc<T>) -> U) -> Option<U> {
+            self.load().as_ref().map(read)
+        }
+
+        pub(super) fn swap(&self, new: Option<Arc<T>>) -> Option<Arc<T>> {
+            std::mem::replace(&mut *self.0.lock().unwrap(), new)
+        }
+
+        pub(super) fn take_if(&self, held: &Arc<T>) -> bool {
+            self.0.lock().unwrap().take_if(|before| Arc::ptr_eq(before, held)).is_some()
+        }
+    }
+}
+
+#[path = "serving.rs"]
+#[allow(dead_code, reason = "what only the real tenancy uses")]
+#[allow(clippy::duplicate_mod, reason = "that is how the real decisions are here")]
+mod serving;
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::hold::is_used;
+use serving::{Awaited, Brought, Ended, Entry, Kinds, Serving, Ticket};
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::sync::atomic::AtomicU64;
+use shuttle::sync::{Condvar, Mutex};
+use shuttle::{Config, Runner, thread};
+
+/// As [`super::loading`] has it.
+const OVERTAKEN_MAX: u32 = 3;
+
+/// Schedules that each scenario is tried under.
+fn schedules() -> usize {
+    if std::env::var_os("ISOMER_LONG").is_some() { 100_000 } else { 1_000 }
+}
+
+/// A revision in memory. Requests find it and go on with its site.
+struct Loaded {
+    site: Arc<Site>,
+    /// How many there are.
+    live: Arc<AtomicUsize>,
+}
+
+/// What requests hold: as a revision's site, and its graph after that.
+struct Site {
+    revision: u32,
+    /// The value of the tenant's secret that it was started with.
+    secret: u32,
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Told once, to all that wait.
+struct Told<T>(Mutex<Option<T>>, Condvar);
+
+impl<T: Clone> Told<T> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(None), Condvar::new()))
+    }
+
+    fn tell(&self, what: T) {
+        *self.0.lock().unwrap() = Some(what);
+        self.1.notify_all();
+    }
+
+    fn wait(&self) -> T {
+        let mut told = self.0.lock().unwrap();
+        while told.is_none() {
+            told = self.1.wait(told).unwrap();
+        }
+        told.clone().unwrap()
+    }
+}
+
+/// Why a request is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Stopped,
+    Loading,
+    Broken,
+}
+
+type Outcome = Result<Arc<Site>, Refusal>;
+
+impl Awaited for Arc<Told<Outcome>> {
+    fn is_lost(&self) -> bool {
+        // Tasks of the model do not end early.
+        false
+    }
+}
+
+struct Model;
+
+impl Kinds for Model {
+    type Revision = u32;
+    type Loaded = Loaded;
+    type Outcome = Arc<Told<Outcome>>;
+    type Hold = Arc<Told<()>>;
+    type Retired = Weak<Site>;
+    type Kept = ();
+
+    fn retire(loaded: &Arc<Loaded>) -> Weak<Site> {
+        Arc::downgrade(&loaded.site)
+    }
+
+    fn is_over(retired: &Weak<Site>) -> bool {
+        retired.strong_count() == 0
+    }
+}
+
+/// What there is of an app besides what serves it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    revision: u32,
+    secret: u32,
+    is_stopped: bool,
+    /// Changes of any kind.
+    changes: u32,
+    stops: u32,
+    /// Ends of stops.
+    resumes: u32,
+}
+
+/// A mistake that is made on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Planted {
+    Nothing,
+    /// What a load brings counts, whatever has changed since it was decided on.
+    NoGeneration,
+    /// A revision takes over with the inputs that it was started with, whatever they are by then.
+    NoInputs,
+    /// Inputs are compared before the lock is taken under which the revision takes over.
+    InputsBeforeLock,
+    /// A secret's change is counted only after the app was unloaded.
+    UnloadedBeforeCounted,
+    /// A load does not wait for the end of a hold.
+    LoadsThroughHolds,
+    /// Data is switched without waiting for the requests in flight.
+    NoDrain,
+    /// Requests are waited for that hold the site, and not those that have only found what served.
+    DrainsSitesOnly,
+    /// It is looked for sites that are held before it is looked for who has found what served.
+    LooksAtSitesFirst,
+    /// Only the requests of what served last are waited for before data is switched.
+    DrainsTheLastOnly,
+    /// A load is decided on while another one is under way.
+    NoSharing,
+}
+
+struct World {
+    serving: Serving<Model>,
+    planted: Planted,
+    /// Whether the first revision cannot be loaded.
+    is_broken: AtomicBool,
+    /// What is recorded: what loads are made of.
+    disk: Mutex<Known>,
+    /// What admins were told.
+    told: Mutex<Known>,
+    /// As `Tenant::inputs`.
+    inputs: AtomicU64,
+    /// How often the app's stores were switched.
+    switches: AtomicUsize,
+    live: Arc<AtomicUsize>,
+    loads: AtomicUsize,
+    evictions: AtomicUsize,
+    tasks: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+impl World {
+    fn new(planted: Planted) -> Arc<Self> {
+        Arc::new(Self {
+            serving: Serving::new(0, ()),
+            planted,
+            is_broken: AtomicBool::new(false),
+            disk: Mutex::new(Known::default()),
+            told: Mutex::new(Known::default()),
+            inputs: AtomicU64::new(0),
+            switches: AtomicUsize::new(0),
+            live: Arc::default(),
+            loads: AtomicUsize::new(0),
+            evictions: AtomicUsize::new(0),
+            tasks: Mutex::new(Vec::new()),
+        })
+    }
+
+    fn spawn(self: &Arc<Self>, task: impl FnOnce(&Arc<Self>) + Send + 'static) {
+        let world = self.clone();
+        let task = thread::spawn(move || task(&world));
+        self.tasks.lock().unwrap().push(task);
+    }
+
+    fn join_all(&self) {
+        while let Some(task) = { self.tasks.lock().unwrap().pop() } {
+            task.join().unwrap();
+        }
+    }
+
+    /// When all tasks have ended: one more request is served as it should be, and nothing is left in memory when the app is stopped.
+    fn end(self: &Arc<Self>) {
+        self.join_all();
+        assert!(self.live.load(Ordering::SeqCst) <= 1, "what does not serve is in memory");
+        self.request();
+        self.join_all();
+        drop(self.serving.lock().stop());
+        assert_eq!(self.live.load(Ordering::SeqCst), 0, "something is left in memory");
+    }
+
+    fn on_disk(&self) -> Known {
+        *self.disk.lock().unwrap()
+    }
+
+    fn record(&self, change: impl FnOnce(&mut Known)) {
+        let mut disk = self.disk.lock().unwrap();
+        change(&mut disk);
+        disk.changes += 1;
+    }
+
+    /// A request, and what must hold for it.
+    fn request(self: &Arc<Self>) {
+        let before = *self.told.lock().unwrap();
+        let mut found_at = None;
+        let outcome = self.enter(&mut found_at);
+        let after = self.on_disk();
+        match outcome {
+            Ok(site) => {
+                let (revision, secret) = (site.revision, site.secret);
+                assert!(
+                    (before.revision..=after.revision).contains(&revision),
+                    "revision {revision} serves, which is not between {} and {}",
+                    before.revision,
+                    after.revision
+                );
+                assert!(secret >= before.secret, "a secret's value is served that was replaced by {}", before.secret);
+                let is_resumed = after.resumes > before.resumes;
+                assert!(!before.is_stopped || is_resumed, "an app serves that is stopped");
+                let switches = found_at.unwrap_or_else(|| self.switches.load(Ordering::SeqCst));
+                thread::yield_now();
+                assert_eq!(switches, self.switches.load(Ordering::SeqCst), "stores are switched under a request");
+            }
+            Err(Refusal::Stopped) => assert!(after.stops > 0, "an app is refused that was not stopped"),
+            Err(Refusal::Loading) => {
+                assert!(after.changes - before.changes > OVERTAKEN_MAX, "a load is given up that was not overtaken");
+            }
+            Err(Refusal::Broken) => {
+                assert!(self.is_broken.load(Ordering::SeqCst) && before.revision == 0, "what serves is not broken");
+            }
+        }
+    }
+
+    /// As `Door::enter`, `Inner::load` and `hold::after`. Says how often stores had been switched when it found what serves.
+    fn enter(self: &Arc<Self>, found_at: &mut Option<usize>) -> Outcome {
+        loop {
+            if self.serving.is_stopped() {
+                return Err(Refusal::Stopped);
+            }
+            // As `App::site`: the request has found it, and is counted a moment later.
+            let site = self.serving.read(|loaded| {
+                *found_at = Some(self.switches.load(Ordering::SeqCst));
+                thread::yield_now();
+                loaded.site.clone()
+            });
+            if let Some(site) = site {
+                return Ok(site);
+            }
+            let begin = |ticket| {
+                let outcome = Told::new();
+                let told = outcome.clone();
+                self.spawn(move |world| told.tell(world.carry_out(ticket)));
+                Ok::<_, Infallible>(outcome)
+            };
+            if self.planted == Planted::NoSharing {
+                let revision = self.on_disk().revision;
+                return Ok(self.make(revision).site.clone());
+            }
+            let Ok(entry) = self.serving.enter(Instant::now(), begin);
+            return match entry {
+                Entry::Stopped => Err(Refusal::Stopped),
+                Entry::Broken => Err(Refusal::Broken),
+                Entry::Ready(loaded) => Ok(loaded.site.clone()),
+                Entry::Loading(outcome) => outcome.wait(),
+                Entry::Held(held) => {
+                    held.wait();
+                    continue;
+                }
+            };
+        }
+    }
+
+    /// As `Begin::carry_out`.
+    fn carry_out(&self, mut ticket: Ticket<Model>) -> Outcome {
+        let mut again = 0..OVERTAKEN_MAX;
+        loop {
+            let brought = match self.make(ticket.revision) {
+                broken if broken.site.revision == 0 && self.is_broken.load(Ordering::SeqCst) => Brought::Failed,
+                loaded => Brought::Loaded(loaded),
+            };
+            while self.planted != Planted::LoadsThroughHolds
+                && let Some(held) = self.serving.held()
+            {
+                held.wait();
+            }
+            if self.planted == Planted::NoGeneration {
+                ticket = ticket.renewed(&self.serving);
+            }
+            let later = |_| Instant::now() + Duration::from_secs(1);
+            let (ended, unused) = self.serving.ended(&ticket, brought, later, || again.next());
+            drop(unused);
+            return match ended {
+                Ended::Serves(loaded) | Ended::Overtaken(loaded) => Ok(loaded.site.clone()),
+                Ended::Again(next, _) => {
+                    ticket = next;
+                    continue;
+                }
+                Ended::Stopped => Err(Refusal::Stopped),
+                Ended::NotNow => Err(Refusal::Loading),
+                Ended::Failed => Err(Refusal::Broken),
+            };
+        }
+    }
+
+    /// As `OnDisk::take` and `Inner::make`.
+    fn make(&self, revision: u32) -> Arc<Loaded> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        let secret = self.on_disk().secret;
+        thread::yield_now();
+        self.live.fetch_add(1, Ordering::SeqCst);
+        Arc::new(Loaded { site: Arc::new(Site { revision, secret }), live: self.live.clone() })
+    }
+
+    /// As `Host::bring`, of an app without stores.
+    fn deploy(&self, revision: u32) {
+        let inputs = self.inputs.load(Ordering::SeqCst);
+        let started = self.make(revision);
+        self.record(|disk| (disk.revision, disk.is_stopped) = (revision, false));
+        self.take_over(started, inputs);
+        self.told.lock().unwrap().revision = revision;
+    }
+
+    /// As `Host::bring` and `Takeover::carry_out`, of an app with stores that are switched; or of one that is refused.
+    fn deploy_with_stores(&self, revision: u32, is_refused: bool) {
+        let hold = Told::new();
+        let holding = self.serving.lock().hold(hold.clone());
+        // As `Held::drained`.
+        let is_busy = |before: &Arc<Loaded>| {
+            let is_held = || Arc::strong_count(&before.site) > 1;
+            match self.planted {
+                Planted::DrainsSitesOnly => is_held(),
+                Planted::LooksAtSitesFirst => {
+                    let is_held = is_held();
+                    thread::yield_now();
+                    is_held || Arc::strong_count(before) > 1
+                }
+                _ => is_used(before, || {
+                    thread::yield_now();
+                    is_held()
+                }),
+            }
+        };
+        while self.planted != Planted::NoDrain
+            && (holding.before.as_ref().is_some_and(is_busy)
+                || (self.planted != Planted::DrainsTheLastOnly && !self.serving.is_drained()))
+        {
+            thread::yield_now();
+        }
+        if !is_refused {
+            self.record(|disk| (disk.revision, disk.is_stopped) = (revision, false));
+            self.switches.fetch_add(1, Ordering::SeqCst);
+            let inputs = self.inputs.load(Ordering::SeqCst);
+            let started = self.make(revision);
+            self.take_over(started, inputs);
+        }
+        // As `Held::drop`.
+        let released = self.serving.lock().release(holding);
+        hold.tell(());
+        drop(released);
+        if !is_refused {
+            self.told.lock().unwrap().revision = revision;
+        }
+    }
+
+    /// As `Tenancy::take_over`.
+    fn take_over(&self, started: Arc<Loaded>, inputs: u64) {
+        let is_current = || inputs == self.inputs.load(Ordering::SeqCst);
+        let revision = started.site.revision;
+        let gone = match self.planted {
+            Planted::NoInputs => self.serving.lock().take_over(revision, started, || true),
+            Planted::InputsBeforeLock => {
+                let is_current = is_current();
+                self.serving.lock().take_over(revision, started, || is_current)
+            }
+            _ => self.serving.lock().take_over(revision, started, is_current),
+        };
+        drop(gone);
+    }
+
+    /// As `Host::change_secret`.
+    fn set_secret(&self) {
+        self.record(|disk| disk.secret += 1);
+        let secret = self.on_disk().secret;
+        let count = || self.inputs.fetch_add(1, Ordering::SeqCst);
+        if self.planted != Planted::UnloadedBeforeCounted {
+            count();
+        }
+        let gone = self.serving.lock().unload();
+        drop(gone);
+        if self.planted == Planted::UnloadedBeforeCounted {
+            count();
+        }
+        self.told.lock().unwrap().secret = secret;
+    }
+
+    /// As `Host::set_stopped`.
+    fn stop(&self) {
+        self.record(|disk| (disk.is_stopped, disk.stops) = (true, disk.stops + 1));
+        let gone = self.serving.lock().stop();
+        drop(gone);
+        self.told.lock().unwrap().is_stopped = true;
+    }
+
+    /// As `Host::set_stopped`.
+    fn start(&self) {
+        self.record(|disk| (disk.is_stopped, disk.resumes) = (false, disk.resumes + 1));
+        let mut told = self.told.lock().unwrap();
+        (told.is_stopped, told.resumes) = (false, told.resumes + 1);
+        drop(told);
+        self.serving.lock().resume();
+    }
+
+    /// As `LoadedApps::drop_oldest`.
+    fn evict(&self) {
+        if let Some(loaded) = self.serving.loaded()
+            && self.serving.evict(&loaded)
+        {
+            self.evictions.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Tries a scenario under many schedules.
+#[allow(clippy::print_stdout, reason = "a test that fails shows its seed")]
+fn try_out(planted: Planted, scenario: fn(&Arc<World>)) {
+    let seed = std::env::var("ISOMER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x150_4e12);
+    println!("ISOMER_SEED={seed}");
+    let run = move || {
+        let world = World::new(planted);
+        scenario(&world);
+        world.end();
+    };
+    let half = schedules() / 2;
+    Runner::new(RandomScheduler::new_from_seed(seed, half), Config::new()).run(run);
+    Runner::new(PctScheduler::new_from_seed(seed, 4, half), Config::new()).run(run);
+}
+
+/// Tries a scenario, then with each of these mistakes, which it must find by what it says.
+fn try_with(scenario: fn(&Arc<World>), planted: &[(Planted, &str)]) {
+    try_out(Planted::Nothing, scenario);
+    for (planted, words) in planted {
+        let outcome = catch_unwind(AssertUnwindSafe(|| try_out(*planted, scenario)));
+        let panic = outcome.expect_err(&format!("{planted:?} is not found"));
+        let said = panic.downcast_ref::<String>().cloned();
+        let said = said.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
+        assert!(said.contains(words), "{planted:?} is found by something else: {said}");
+    }
+}
+
+#[test]
+fn requests_for_an_idle_app_load_it_once() {
+    let scenario = |world: &Arc<World>| {
+        for _ in 0..4 {
+            world.spawn(World::request);
+        }
+        world.join_all();
+        assert_eq!(world.loads.load(Ordering::SeqCst), 1, "loads");
+    };
+    try_with(scenario, &[(Planted::NoSharing, "right: 1")]);
+}
+
+#[test]
+fn an_evicted_app_is_loaded_again_once() {
+    let scenario = |world: &Arc<World>| {
+        for _ in 0..3 {
+            world.spawn(|world| {
+                world.request();
+                world.request();
+            });
+        }
+        world.spawn(|world| {
+            world.evict();
+            thread::yield_now();
+            world.evict();
+        });
+        world.join_all();
+        let (loads, evictions) = (world.loads.load(Ordering::SeqCst), world.evictions.load(Ordering::SeqCst));
+        assert!(loads <= 1 + evictions, "{loads} loads for {evictions} evictions");
+    };
+    try_with(scenario, &[(Planted::NoSharing, "evictions")]);
+}
+
+#[test]
+fn a_request_sees_the_revision_and_the_secret_that_admins_were_told_of() {
+    let scenario = |world: &Arc<World>| {
+        for _ in 0..2 {
+            world.spawn(|world| {
+                world.request();
+                world.request();
+            });
+        }
+        world.spawn(|world| {
+            world.deploy(1);
+            world.request();
+            world.deploy(2);
+        });
+        world.spawn(|world| {
+            world.set_secret();
+            world.request();
+        });
+        world.spawn(|world| world.evict());
+    };
+    let secret = "a secret's value is served that was replaced";
+    let planted = [
+        (Planted::NoGeneration, "revision 0 serves"),
+        (Planted::NoInputs, secret),
+        (Planted::InputsBeforeLock, secret),
+        (Planted::UnloadedBeforeCounted, secret),
+    ];
+    try_with(scenario, &planted);
+}
+
+#[test]
+fn a_stop_wins_over_a_load() {
+    let scenario = |world: &Arc<World>| {
+        for _ in 0..2 {
+            world.spawn(World::request);
+            world.spawn(World::request);
+            world.spawn(|world| {
+                world.stop();
+                world.request();
+            });
+            world.join_all();
+            assert!(world.serving.loaded().is_none(), "an app is in memory that is stopped");
+            world.spawn(World::request);
+            world.start();
+        }
+    };
+    try_with(scenario, &[(Planted::NoGeneration, "in memory that is stopped")]);
+}
+
+#[test]
+fn a_failure_does_not_outlive_what_has_failed() {
+    let scenario = |world: &Arc<World>| {
+        world.is_broken.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            world.spawn(|world| {
+                world.request();
+                world.request();
+            });
+        }
+        world.spawn(|world| {
+            world.deploy(1);
+            world.evict();
+            world.request();
+        });
+    };
+    try_with(scenario, &[(Planted::NoGeneration, "what serves is not broken")]);
+}
+
+#[test]
+fn stores_are_switched_while_nothing_serves() {
+    let scenario = |world: &Arc<World>| {
+        for _ in 0..2 {
+            world.spawn(|world| {
+                world.request();
+                world.request();
+            });
+        }
+        world.spawn(|world| {
+            world.deploy_with_stores(1, true);
+            world.deploy_with_stores(2, false);
+            world.request();
+        });
+        world.spawn(|world| world.set_secret());
+        world.spawn(|world| world.evict());
+    };
+    let switched = "stores are switched under a request";
+    let planted = [
+        (Planted::LoadsThroughHolds, switched),
+        (Planted::NoDrain, switched),
+        (Planted::DrainsTheLastOnly, switched),
+        (Planted::NoGeneration, "revision 0 serves"),
+    ];
+    try_with(scenario, &planted);
+}
+
+#[test]
+fn a_request_that_has_only_found_what_serves_is_waited_for() {
+    let scenario = |world: &Arc<World>| {
+        world.spawn(World::request);
+        world.join_all();
+        for _ in 0..2 {
+            world.spawn(World::request);
+        }
+        world.spawn(|world| world.deploy_with_stores(1, false));
+    };
+    let switched = "stores are switched under a request";
+    try_with(scenario, &[(Planted::DrainsSitesOnly, switched), (Planted::LooksAtSitesFirst, switched)]);
+}
+
+#[test]
+fn all_at_once() {
+    let scenario = |world: &Arc<World>| {
+        for _ in 0..2 {
+            world.spawn(|world| {
+                world.request();
+                world.request();
+            });
+        }
+        world.spawn(|world| {
+            world.deploy(1);
+            world.stop();
+            world.deploy_with_stores(2, false);
+            world.start();
+        });
+        world.spawn(|world| {
+            world.set_secret();
+            world.set_secret();
+        });
+        world.spawn(|world| {
+            world.evict();
+            world.evict();
+        });
+    };
+    try_with(scenario, &[]);
+}

@@ -1,0 +1,88 @@
+//! How long requests and SQL statements may take on a node at most, whatever manifests say.
+//!
+//! A manifest's longer time is cut, so that an app that was written elsewhere can be deployed; its deployment says so. What was
+//! deployed before a maximum was lowered is cut without a word when it is loaded.
+
+use std::time::Duration;
+
+use isomer_manifest::{App, HostLimits, show_duration};
+
+/// The maxima of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// Of a request, from its head to the end of its answer.
+    pub request: Duration,
+    /// Of a stream of server-sent events.
+    pub stream: Duration,
+    /// Of a SQL statement.
+    pub statement: Duration,
+}
+
+const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl TimeLimits {
+    /// What manifests say holds, up to ten years: a clock cannot count without end.
+    pub const NONE: Self = Self { request: TEN_YEARS, stream: TEN_YEARS, statement: TEN_YEARS };
+
+    /// Those of a node file.
+    #[must_use]
+    pub fn of(limits: &HostLimits) -> Self {
+        Self { request: limits.request_deadline(), stream: limits.stream(), statement: limits.statement_timeout() }
+    }
+
+    /// What is cut of what a manifest says, for its author.
+    #[must_use]
+    pub fn warnings(&self, app: &App) -> Vec<String> {
+        let warn = |what: String, said: Duration, max: Duration| {
+            let (said, max) = (show_duration(said), show_duration(max));
+            let key = key(&what);
+            format!(
+                "warning: {what} is {said}, more than this node allows: {max} holds\n\
+                 hint: write {max} or less, or raise `{key}` under `[limits]` in the node file"
+            )
+        };
+        let deadlines = app.components.iter().filter_map(|(name, component)| {
+            let said = component.limits.request_deadline.filter(|said| *said > self.request)?;
+            Some(warn(format!("`request_deadline` of component `{name}`"), said, self.request))
+        });
+        let streams = app.components.iter().filter_map(|(name, component)| {
+            let said = component.limits.stream_max.filter(|said| *said > self.stream)?;
+            Some(warn(format!("`stream` of component `{name}`"), said, self.stream))
+        });
+        let timeouts = app.sql.iter().filter_map(|(name, store)| {
+            let said = store.statement_timeout.filter(|said| *said > self.statement)?;
+            Some(warn(format!("`statement_timeout` of the SQL store `{name}`"), said, self.statement))
+        });
+        deadlines.chain(streams).chain(timeouts).collect()
+    }
+}
+
+/// The key at the beginning of what is said about it.
+fn key(what: &str) -> &str {
+    what.split('`').nth(1).unwrap_or(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_manifest::SourceFile;
+
+    use super::*;
+
+    #[test]
+    fn what_is_longer_than_the_node_allows_is_told() {
+        let manifest = "[app]\nname = \"a\"\nversion = \"1.0.0\"\n[components.c]\nwasm = \"c.wasm\"\ngrants.sql = [\"s\", \"t\"]\n\
+                        limits = { request_deadline = \"1h\", stream = { max = \"48h\" } }\n[sql.s]\nstatement_timeout = \"1h\"\n[sql.t]\nstatement_timeout = \"60s\"\n";
+        let app = isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)).expect("it is right").app;
+        let warnings = TimeLimits::of(&HostLimits::default()).warnings(&app);
+        let starts = [
+            "warning: `request_deadline` of component `c` is 1h, more than this node allows: 10m holds\nhint: write 10m",
+            "warning: `stream` of component `c` is 48h, more than this node allows: 24h holds\nhint: write 24h",
+            "warning: `statement_timeout` of the SQL store `s` is 1h, more than this node allows: 1m holds\nhint: write 1m",
+        ];
+        assert_eq!(warnings.len(), starts.len(), "{warnings:?}");
+        for (warning, start) in warnings.iter().zip(starts) {
+            assert!(warning.starts_with(start), "{warning}");
+        }
+        assert!(TimeLimits::NONE.warnings(&app).is_empty());
+    }
+}

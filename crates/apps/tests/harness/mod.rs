@@ -1,0 +1,370 @@
+//! A node inside the test: an app from a manifest's text, made of the test guests, on a port that the system chose.
+//!
+//! In the manifests of the tests `wasm = "NAME"` names a guest. Data lies in a folder of its own that goes with the node; compiled
+//! code is kept between runs. The guests are payload: any guest toolchain will do. Nothing here sleeps: what takes time is waited for, and [`within`] ends a wait that goes on too long.
+
+pub(crate) mod body;
+pub(crate) mod client;
+pub(crate) mod front;
+pub(crate) mod log;
+pub(crate) mod raw;
+pub(crate) mod tls;
+pub(crate) mod upstream;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use isomer_apps::Components;
+use isomer_apps::tenancy::{Started, TenancyError};
+use isomer_apps::{NewPackage, Package, PackageOptions, Peers, RevisionError, SingleApp, TenancyOptions};
+use isomer_capabilities::DataDir;
+use isomer_front::{Front, Limits, Site};
+use isomer_manifest::{App, Source, SourceFile};
+use isomer_observe::{Format, Log};
+use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::Engine;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use client::{Answer, Connection};
+use log::MemoryLog;
+
+/// The longest that a test waits for anything. Long, because the machine may be busy; a test that is well never waits this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The value of `future`, or a failed test if it takes longer than [`PATIENCE`].
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: nothing happened within {} s", PATIENCE.as_secs()),
+    }
+}
+
+/// Asks again until `condition` gives something, or the test fails after [`PATIENCE`].
+pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+}
+
+/// An engine whose pool must never be full while the runtime counts it as not full: the test fails at its end if it was.
+#[allow(dead_code, reason = "not every test brings its own engine")]
+pub(crate) struct Counted(pub(crate) Engine);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.pool_miscounts(), 0, "the slots of the engine's pool were miscounted");
+        }
+    }
+}
+
+/// How a revision is made and run.
+struct Options {
+    making: PackageOptions,
+    running: TenancyOptions,
+    /// Components that are no guests, by the names that manifests have for them.
+    written: BTreeMap<String, Vec<u8>>,
+}
+
+/// How a node is to be set up.
+pub(crate) struct Setup {
+    manifest: String,
+    limits: Limits,
+    grace: Duration,
+    options: Options,
+    folder: TempDir,
+}
+
+/// A node that serves `manifest` with everything else as it is by default.
+pub(crate) async fn start(manifest: &str) -> TestNode {
+    Setup::new(manifest).start().await
+}
+
+/// The manifest of an app that has one component: the guest `name`, on every path, with these further lines.
+pub(crate) fn one(guest: &str, lines: &str) -> String {
+    format!("[components.{guest}]\nwasm = \"{guest}\"\nroutes = [\"/...\"]\n{lines}\n")
+}
+
+impl Setup {
+    /// `manifest` has the components; `[app]` is added.
+    pub(crate) fn new(manifest: &str) -> Self {
+        Self {
+            manifest: format!("[app]\nname = \"test\"\nversion = \"0.1.0\"\n\n{manifest}"),
+            limits: Limits::default(),
+            grace: PATIENCE,
+            // As few as most tests need: each instance is address space set aside.
+            options: Options {
+                making: PackageOptions::default(),
+                running: TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() },
+                written: BTreeMap::new(),
+            },
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    /// Changes the front door's limits.
+    pub(crate) fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    /// Changes how the revision is made.
+    pub(crate) fn making(mut self, change: impl FnOnce(&mut PackageOptions)) -> Self {
+        change(&mut self.options.making);
+        self
+    }
+
+    /// Changes how the revision is run.
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut TenancyOptions)) -> Self {
+        change(&mut self.options.running);
+        self
+    }
+
+    /// Adds a component that is no guest: `wasm = "NAME"` in the manifest means it.
+    #[allow(dead_code, reason = "not every test binary writes components")]
+    pub(crate) fn component(mut self, name: &str, bytes: Vec<u8>) -> Self {
+        self.options.written.insert(name.to_owned(), bytes);
+        self
+    }
+
+    /// How long the node waits for requests in flight when it stops.
+    pub(crate) fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// The app's folder, which the manifest's paths start at.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the node, or says why its revision cannot be made.
+    pub(crate) async fn try_start(self) -> Result<TestNode, RevisionError> {
+        let memory = MemoryLog::default();
+        let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sole = sole(&self.options, &log);
+        let front = Front::listen(listen, self.limits, sole.door(), log.clone()).await.expect("port 0 is always free");
+        let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
+        let started = revision(&self.manifest, &self.options, &sole, self.folder.path(), &data).await?;
+        sole.take_over(started);
+        let address = front.address();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let serving = tokio::spawn(front.serve(stopped, self.grace));
+        let stop = Some(stop);
+        let Self { options, folder, .. } = self;
+        Ok(TestNode { address, log, memory, sole, options, data, folder, stop, serving })
+    }
+
+    /// What the node would serve, without one.
+    pub(crate) async fn site(self) -> (TempDir, Arc<Site>) {
+        let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
+        let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
+        let sole = sole(&self.options, &log);
+        let started = revision(&self.manifest, &self.options, &sole, self.folder.path(), &data).await;
+        let started = started.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error)));
+        (self.folder, started.site().clone())
+    }
+
+    /// Starts the node.
+    pub(crate) async fn start(self) -> TestNode {
+        match self.try_start().await {
+            Ok(node) => node,
+            Err(RevisionError::Plan(findings)) => panic!("the plan refuses the app: {findings:?}"),
+            Err(error) => panic!("the revision is made: {}", chain(&error)),
+        }
+    }
+}
+
+/// An error with all that caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+fn sole(options: &Options, log: &Log) -> SingleApp {
+    let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
+    SingleApp::new(cache, log.clone(), options.running.clone()).expect("there is address space")
+}
+
+/// Makes a package of `manifest`, as deploying it would, and starts it from its bytes.
+async fn revision(
+    manifest: &str,
+    options: &Options,
+    sole: &SingleApp,
+    folder: &Path,
+    data: &DataDir,
+) -> Result<Started, RevisionError> {
+    let app = parse(manifest);
+    let NewPackage { package, code, .. } =
+        sole.make(&app, &components_with(&app, &options.written), &options.making, &|_| {})?;
+    let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
+    let started = sole.start(package, folder, data, Peers::new(), &|_| {}).await;
+    drop(code);
+    started.map_err(|error| match error {
+        TenancyError::Revision(error) => error,
+        TenancyError::Capabilities(error) => error.into(),
+        error => panic!("the tenant is there: {error}"),
+    })
+}
+
+pub(crate) fn parse(manifest: &str) -> App {
+    let source = SourceFile::new("isomer.toml", manifest);
+    match isomer_manifest::parse(&source) {
+        Ok(parsed) => parsed.app,
+        Err(findings) => panic!("the test's manifest is right: {findings:?}"),
+    }
+}
+
+#[allow(dead_code, reason = "not every test binary uses guests alone")]
+pub(crate) fn components(app: &App) -> Components {
+    components_with(app, &BTreeMap::new())
+}
+
+/// The components of an app: those that are `written`, and guests.
+fn components_with(app: &App, written: &BTreeMap<String, Vec<u8>>) -> Components {
+    let component = |component: &isomer_manifest::Component| match &component.source.value {
+        Source::Wasm(guest) => {
+            let name = guest.to_str().expect("guests have plain names");
+            written.get(name).cloned().unwrap_or_else(|| isomer_test_guests::bytes(name)).into()
+        }
+        other => panic!("the tests' components are guests, not {other:?}"),
+    };
+    app.components.iter().map(|(name, it)| (name.clone(), component(it))).collect()
+}
+
+/// Kept from run to run: what has not changed is not compiled again.
+pub(crate) fn code_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
+}
+
+/// A node that runs.
+pub(crate) struct TestNode {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    log: Log,
+    memory: MemoryLog,
+    sole: SingleApp,
+    options: Options,
+    data: DataDir,
+    folder: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<usize>,
+}
+
+impl TestNode {
+    /// The app's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A new connection for HTTP/1.1.
+    pub(crate) async fn connect(&self) -> Connection {
+        within("connect", Connection::http1(self.address)).await
+    }
+
+    /// A new connection for HTTP/2, known to be so beforehand.
+    pub(crate) async fn connect_http2(&self) -> Connection {
+        within("connect", Connection::http2(self.address)).await
+    }
+
+    /// A new connection whose bytes the test writes itself.
+    pub(crate) async fn connect_raw(&self) -> raw::RawConnection {
+        within("connect", raw::RawConnection::open(self.address)).await
+    }
+
+    /// A GET over a connection of its own.
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.connect().await.get(target).await
+    }
+
+    /// A POST over a connection of its own.
+    pub(crate) async fn post(&self, target: &str, contents: &str) -> Answer {
+        self.connect().await.post(target, contents).await
+    }
+
+    /// Has a revision made from `manifest` take over.
+    pub(crate) async fn take_over(&self, manifest: &str) {
+        let manifest = format!("[app]\nname = \"test\"\nversion = \"0.2.0\"\n\n{manifest}");
+        let made = revision(&manifest, &self.options, &self.sole, self.folder.path(), &self.data).await;
+        self.sole.take_over(made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
+    }
+
+    /// All events of the log until now.
+    pub(crate) fn events(&self) -> Vec<serde_json::Value> {
+        self.log.flush();
+        self.memory.events()
+    }
+
+    /// The events since `position`, which moves on to their end.
+    pub(crate) fn events_since(&self, position: &mut usize) -> Vec<serde_json::Value> {
+        self.log.flush();
+        self.memory.events_since(position)
+    }
+
+    /// Has the warnings of this process come into this node's log; only the first node that asks gets them.
+    pub(crate) fn hear_warnings(&self) {
+        isomer_observe::listen_to_events(self.log.clone());
+    }
+
+    /// The lines that `component` printed until now, to `stream`.
+    pub(crate) fn output(&self, component: &str, stream: &str) -> Vec<String> {
+        let of = |event: &serde_json::Value| {
+            let it = event["event"] == "output" && event["component"] == component && event["stream"] == stream;
+            it.then(|| event["line"].as_str().expect("a line is text").to_owned())
+        };
+        self.events().iter().filter_map(of).collect()
+    }
+
+    /// Waits for an event of this kind (`access`, `failed`, …) for which `wanted` holds.
+    pub(crate) async fn event(&self, kind: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let mut position = 0;
+        until(&format!("an event `{kind}` in the log"), async || {
+            self.events_since(&mut position).into_iter().find(|event| event["event"] == kind && wanted(event))
+        })
+        .await
+    }
+
+    /// Stops, and starts again with `manifest` over the same folder and data.
+    pub(crate) async fn restart(mut self, manifest: &str) -> TestNode {
+        self.tell_to_stop();
+        assert_eq!(within("stop", &mut self.serving).await.expect("the node does not panic"), 0);
+        let Self { sole, data, folder, options, .. } = self;
+        let stores = sole.stores().clone();
+        drop(sole);
+        stores.closed(data.path()).await;
+        drop(data);
+        let setup = Setup::new(manifest);
+        Setup { folder, options, ..setup }.start().await
+    }
+
+    /// Tells the node to stop; it goes on serving what runs.
+    pub(crate) fn tell_to_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Stops and waits for the end: how many connections had to be cut off.
+    pub(crate) async fn stop(mut self) -> usize {
+        self.tell_to_stop();
+        within("stop", &mut self.serving).await.expect("the node does not panic")
+    }
+}

@@ -1,0 +1,73 @@
+//! A server of the test's own, for guests that send requests.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::within;
+
+/// What came with a request.
+pub(crate) type Seen = http::request::AppCapabilities;
+
+/// Answers every request with `upstream` and the request's body, and a POST with 201.
+pub(crate) struct Upstream {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    listening: JoinHandle<()>,
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+impl Upstream {
+    /// Listens on a port of loopback that the system chooses.
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is always free");
+        let address = listener.local_addr().expect("a bound socket has its address");
+        let (saw, seen) = mpsc::unbounded_channel();
+        let listening = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let saw = saw.clone();
+                let answer = service_fn(move |request| answer(request, saw.clone()));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+            }
+        });
+        Self { address, seen, listening }
+    }
+
+    /// The next request that came.
+    pub(crate) async fn seen(&mut self) -> Seen {
+        within("a request to the test's server", self.seen.recv()).await.expect("the server runs")
+    }
+
+    /// Has a request come that was not looked at?
+    pub(crate) fn is_unseen(&mut self) -> bool {
+        self.seen.try_recv().is_err()
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    saw: mpsc::UnboundedSender<Seen>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let status = if head.method == http::Method::POST { 201 } else { 200 };
+    let _ = saw.send(head);
+    let text = if body.is_empty() { Bytes::from_static(b"upstream\n") } else { body };
+    Ok(Response::builder().status(status).body(Full::new(text)).expect("a valid answer"))
+}

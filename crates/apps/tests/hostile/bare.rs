@@ -1,0 +1,94 @@
+//! A node of one app whose first instance is made for the first request, in an engine that the test brings along.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use isomer_apps::Components;
+use isomer_apps::{AppCapabilities, NewPackage, Package, PackageOptions, Revision, RevisionError, StartOptions};
+use isomer_capabilities::DataDir;
+use isomer_front::{Front, Limits};
+use isomer_observe::{Format, Log};
+use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::Engine;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::client::{Answer, Connection};
+use crate::harness::front::TestFront;
+use crate::harness::log::MemoryLog;
+use crate::harness::{Counted, code_folder, parse, until, within};
+
+/// A node that serves until it is dropped.
+pub(crate) struct Bare {
+    front: TestFront,
+    log: Log,
+    memory: MemoryLog,
+    _data: DataDir,
+    _folder: TempDir,
+    _counted: Counted,
+}
+
+/// Composes and compiles the app of `manifest`, whose components are these, by name.
+pub(crate) fn package(
+    manifest: &str,
+    components: &[(&str, Vec<u8>)],
+    engine: &Engine,
+) -> Result<NewPackage, RevisionError> {
+    let app = parse(&format!("[app]\nname = \"test\"\nversion = \"0.1.0\"\n\n{manifest}"));
+    let bytes = |name: &str| components.iter().find(|(of, _)| *of == name).expect("the test has it").1.clone();
+    let components: Components =
+        app.components.keys().map(|name| (name.clone(), bytes(name.as_str()).into())).collect();
+    let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
+    Package::make(&app, &components, &PackageOptions::default(), engine, &cache, &|_| {})
+}
+
+impl Bare {
+    /// Starts one.
+    pub(crate) async fn start(manifest: &str, components: &[(&str, Vec<u8>)], engine: &Engine) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data = DataDir::open(&folder.path().join(".isomer")).expect("a data directory of its own");
+        let memory = MemoryLog::default();
+        let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
+        let NewPackage { package, code, .. } = package(manifest, components, engine).expect("the app can be made");
+        let parts = AppCapabilities::open(package.grants(), folder.path(), &data, log.clone())
+            .await
+            .expect("it is granted nothing");
+        let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
+        let options = StartOptions {
+            instances_max: Some(1),
+            requests_per_instance_max: Some(1),
+            warm_up: false,
+            ..StartOptions::default()
+        };
+        let revision = Revision::start(&package, engine, &cache, &parts, &options, &|_| {}).await;
+        let revision = revision.expect("nothing runs yet");
+        drop(code);
+        let door = Arc::new(ArcSwap::new(revision.site().clone()));
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let front = Front::listen(listen, Limits::default(), door, log.clone()).await.expect("port 0 is always free");
+        Self {
+            front: TestFront::serve(front),
+            log,
+            memory,
+            _data: data,
+            _folder: folder,
+            _counted: Counted(engine.clone()),
+        }
+    }
+
+    /// A GET over a connection of its own.
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        within("connect", Connection::http1(self.front.address)).await.get(target).await
+    }
+
+    /// Waits for what the log says of the failed request `id`.
+    pub(crate) async fn failed(&self, id: &str) -> Value {
+        until("an event `failed` in the log", async || {
+            self.log.flush();
+            let is_it = |event: &Value| event["event"] == "failed" && event["request"] == id;
+            self.memory.events().into_iter().find(is_it)
+        })
+        .await
+    }
+}

@@ -1,0 +1,387 @@
+//! What the host holds for a tenant is charged to it: each attack at as many requests at once as a tenant may have, beside a
+//! neighbour who is served all the while. The process may grow by what the tenants are charged and by [`UNCHARGED_BYTES_MAX`], whatever
+//! the attack is.
+//!
+//! They are made by processes of their own, which are this test program again, since memory that an allocator has once taken it
+//! keeps. An attack on the host's own memory has a process for itself; the others are made one after the other, by one process a kind.
+//! All of them take minutes, so an ordinary run makes every second one of those that share a process: `ISOMER_SEED=N` says which,
+//! `ISOMER_LONG=1` makes all.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::{join, join_all};
+use http::Method;
+use http_body_util::BodyExt as _;
+use isomer_apps::Components;
+
+use crate::corpus::{Ask, CORPUS};
+use crate::disk::{self, ON_DISK};
+use crate::harness::body::{pieces, repeated, whole};
+use crate::harness::{one, within};
+use crate::stage::lay_traps;
+use crate::starting::STARTS;
+use crate::vitals::resident_bytes;
+use crate::wat;
+use crate::world::World;
+
+/// Names the group of attacks that a process is to make.
+const GROUP: &str = "ISOMER_TEST_LEDGER";
+
+/// Which of the attacks that share a process are made: those whose place is as even or odd as this number. All without it.
+const HALF: &str = "ISOMER_TEST_LEDGER_HALF";
+
+/// Processes at once.
+const PROCESSES: usize = 2;
+
+/// What a process may grow by beyond what its tenants are charged: code, the arguments of the calls that the executor's threads are
+/// in (32 MiB each), what connections hold before it is known for whom, the log's queue, what the allocator keeps.
+const UNCHARGED_BYTES_MAX: u64 = 320 << 20;
+
+/// A process that has grown by so much is ended before it hurts the machine.
+const RUNAWAY_BYTES: u64 = 3 << 30;
+
+/// How many requests a tenant may have at once: the quota as it is by default.
+const AT_ONCE: usize = 256;
+
+/// Instances that the node has room for: more than the tenant may have requests, so the tenant's quotas are what ends it.
+const INSTANCES: u32 = 2048;
+
+/// How long a request of the attacker runs that goes on as long as it may.
+const DEADLINE_MS: u64 = 1000;
+
+/// The same where it takes time to hoard.
+const LONG_DEADLINE_MS: u64 = 4000;
+
+/// Bytes of an answer that are looked at.
+const TEXT_BYTES_MAX: usize = 4 << 10;
+
+/// An attack that is made here only, as it takes many requests at once.
+struct Hoard {
+    name: &'static str,
+    ask: Ask,
+    http2: bool,
+    at_once: usize,
+}
+
+/// All of them; the names are also in `docs/reference/attacks.md`.
+const HOARDS: &[Hoard] = &[
+    Hoard { name: "fields in many requests", ask: Ask::Get("kept-fields"), http2: false, at_once: AT_ONCE },
+    Hoard { name: "values behind handles", ask: Ask::Get("kept-values"), http2: false, at_once: 32 },
+    Hoard { name: "names as long as a call can pass", ask: Ask::Get("long-names"), http2: false, at_once: 16 },
+    Hoard { name: GLOBALS, ask: Ask::Get(""), http2: false, at_once: AT_ONCE },
+    Hoard { name: "bodies that no guest reads", ask: Ask::Endless("sleep"), http2: true, at_once: 128 },
+    Hoard { name: "bodies that no client reads", ask: Ask::Unread("body"), http2: true, at_once: 128 },
+];
+
+/// The attack by a component that has globals.
+const GLOBALS: &str = "globals without number";
+
+/// The names of all of them.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    HOARDS.iter().map(|hoard| hoard.name)
+}
+
+/// Any attack, as a crowd of requests.
+struct Crowd {
+    name: &'static str,
+    ask: Ask,
+    http2: bool,
+    at_once: usize,
+    deadline_ms: u64,
+    /// Its component, where that is not the guest of all others.
+    component: Option<Vec<u8>>,
+    /// What none of the answers says.
+    never: &'static [&'static str],
+}
+
+/// All attacks, by the process that makes them.
+fn groups() -> BTreeMap<&'static str, Vec<Crowd>> {
+    let crowd = |name, ask| Crowd {
+        name,
+        ask,
+        http2: false,
+        at_once: AT_ONCE,
+        deadline_ms: DEADLINE_MS,
+        component: None,
+        never: &[],
+    };
+    let mut groups: BTreeMap<&'static str, Vec<Crowd>> = BTreeMap::new();
+    for attack in CORPUS {
+        let group = if attack.kind == "hoards" { attack.name } else { attack.kind };
+        groups.entry(group).or_default().push(Crowd { never: attack.must.never, ..crowd(attack.name, attack.ask) });
+    }
+    for attack in ON_DISK {
+        groups.entry("disk").or_default().push(Crowd { never: &["got "], ..crowd(attack.name, attack.ask) });
+    }
+    for start in STARTS {
+        let component = Some(wat::handler(start.fields, start.body));
+        groups.entry("starts").or_default().push(Crowd { component, ..crowd(start.name, Ask::Get("")) });
+    }
+    for &Hoard { name, ask, http2, at_once } in HOARDS {
+        let component = (name == GLOBALS).then(globals);
+        let deadline_ms = LONG_DEADLINE_MS;
+        groups.insert(name, vec![Crowd { http2, at_once, deadline_ms, component, ..crowd(name, ask) }]);
+    }
+    groups
+}
+
+#[test]
+fn what_the_host_holds_is_charged_to_who_caused_it() {
+    let mut groups = groups();
+    if let Ok(name) = std::env::var(GROUP) {
+        let mut attacks = groups.remove(&*name).expect("a group of the list");
+        if let Ok(half) = std::env::var(HALF)
+            && attacks.len() > 1
+        {
+            let half: usize = half.parse().expect("a number");
+            attacks = attacks.into_iter().skip(half % 2).step_by(2).collect();
+        }
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        return runtime.block_on(suffer(&attacks));
+    }
+    let made: usize = groups.values().map(Vec::len).sum();
+    assert_eq!(made, CORPUS.len() + ON_DISK.len() + STARTS.len() + HOARDS.len(), "each attack is in a group");
+    let half = half();
+    // The longest ones first.
+    let mut names: Vec<&str> = groups.keys().copied().collect();
+    names.sort_by_key(|name| std::cmp::Reverse(groups[name].iter().map(|attack| attack.deadline_ms).sum::<u64>()));
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..PROCESSES {
+            scope.spawn(|| {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(said) = run(name, half) {
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Which half of the attacks that share a process is made; `None`: both.
+fn half() -> Option<u64> {
+    if std::env::var_os("ISOMER_LONG").is_some_and(|value| !value.is_empty() && value != "0") {
+        return None;
+    }
+    let seed = match std::env::var("ISOMER_SEED") {
+        Ok(text) => text.parse().expect("ISOMER_SEED is a number"),
+        Err(_) => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.expect("it is after 1970").as_secs() % 2
+        }
+    };
+    println!("ISOMER_SEED={seed}");
+    Some(seed)
+}
+
+/// Has a process make the attacks of a group. What it said, if it failed.
+fn run(group: &str, half: Option<u64>) -> Result<(), String> {
+    let begun = Instant::now();
+    let made = Command::new(std::env::current_exe().expect("this program"))
+        .envs(half.map(|half| (HALF, half.to_string())))
+        .args(["--exact", "ledger::what_the_host_holds_is_charged_to_who_caused_it", "--nocapture"])
+        .env(GROUP, group)
+        .output();
+    let made = made.expect("this program starts");
+    let said = [made.stdout, made.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    println!("{group} ({:.1} s):\n{said}", begun.elapsed().as_secs_f32());
+    if made.status.success() { Ok(()) } else { Err(format!("{group}: {}\n{said}", made.status)) }
+}
+
+async fn suffer(attacks: &[Crowd]) {
+    let world = Arc::new(World::sized(INSTANCES, |_| {}, |options| options.instances_max = None).await);
+    // It asks as fast as it is answered.
+    world.tenant("neighbour", |quotas| (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX));
+    // What it may have of time and requests must not hide what it does to memory.
+    world.tenant("attacker", |quotas| {
+        (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX);
+        quotas.cpu_ms_per_second = u32::MAX;
+        quotas.storage_bytes = disk::STORAGE_BYTES;
+    });
+    for (number, attack) in attacks.iter().enumerate() {
+        let manifest = one(
+            "hostile",
+            &format!(
+                "grants.kv = [\"default\"]\ngrants.sql = [\"default\"]\ngrants.http = [\"localhost\"]\n{}\n\
+                limits.memory = \"64MiB\"\nlimits.request_deadline = \"{}ms\"\n[sql.default]\nstatement_timeout = \"1h\"",
+                disk::GRANT,
+                attack.deadline_ms
+            ),
+        );
+        let (app, hosts) = (format!("app-{number}"), [host(number)]);
+        lay_traps(&world.folder().join("attacker").join(&app).join("dirs"));
+        let revision = world.make_of("attacker", &app, &manifest, |app| match &attack.component {
+            Some(bytes) => {
+                app.components.keys().map(|name| (name.clone(), bytes.clone().into())).collect::<Components>()
+            }
+            None => crate::harness::components(app),
+        });
+        world.put_made("attacker", &app, &hosts.each_ref().map(String::as_str), &revision);
+    }
+    world.deploy("neighbour", "main", &["neighbour.test"], &one("http-hello", "")).await;
+    // What is made once is made before anything is measured.
+    neighbour_is_served(&world).await;
+    for (number, attack) in attacks.iter().enumerate() {
+        if attack.component.is_none() {
+            world.get(&host(number), "/ok").await;
+        }
+    }
+    let baseline = resident_bytes();
+    for (number, attack) in attacks.iter().enumerate() {
+        bear(&world, attack, &host(number), baseline).await;
+    }
+}
+
+/// The host of the app that makes the attack.
+fn host(number: usize) -> String {
+    format!("attack-{number}.test")
+}
+
+/// Makes an attack beside the neighbour's requests.
+async fn bear(world: &Arc<World>, attack: &Crowd, host: &str, baseline: u64) {
+    let name = attack.name;
+    let watch = Watch::start(world, name, baseline);
+    let over = AtomicBool::new(false);
+    let attacking = async {
+        let outcomes = join_all((0..attack.at_once).map(|_| make(world, attack, host)));
+        let outcomes = within(name, outcomes).await;
+        over.store(true, Ordering::Relaxed);
+        outcomes
+    };
+    let working = async {
+        let mut served = 0;
+        loop {
+            neighbour_is_served(world).await;
+            served += 1;
+            if over.load(Ordering::Relaxed) {
+                return served;
+            }
+        }
+    };
+    let (outcomes, served) = join(attacking, working).await;
+    neighbour_is_served(world).await;
+    let Seen { grown, charged, excess } = watch.stop();
+    let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
+    for Outcome { status, text } in &outcomes {
+        *statuses.entry(*status).or_default() += 1;
+        for never in attack.never {
+            assert!(!text.contains(never), "{name}: says `{never}`: {text}");
+        }
+    }
+    let figures = format!(
+        "{name}: grown {} MiB, charged {} MiB, excess {} MiB, neighbour served {served} times, answers {statuses:?}",
+        grown >> 20,
+        charged >> 20,
+        excess >> 20
+    );
+    println!("{figures}");
+    assert!(excess <= UNCHARGED_BYTES_MAX, "{figures}");
+    // Else nothing was attacked.
+    assert!(statuses.keys().any(|status| ![0, 404, 429, 503].contains(status)), "{figures}");
+}
+
+async fn neighbour_is_served(world: &World) {
+    assert_eq!(world.get("neighbour.test", "/").await.ok(), "hello from WASI 0.3\n");
+}
+
+/// What came of one request. What the node makes of it is looked at elsewhere: here it may be refused, stopped or served.
+struct Outcome {
+    /// 0: none.
+    status: u16,
+    /// The beginning of the answer.
+    text: String,
+}
+
+async fn make(world: &World, attack: &Crowd, host: &str) -> Outcome {
+    let mut connection = world.connect_with(host, attack.http2).await;
+    let mut kept = None;
+    let (method, path, body) = match attack.ask {
+        Ask::Get(path) | Ask::Storm(path, _) | Ask::Unread(path) => (Method::GET, path, whole("")),
+        Ask::Post(path, body) => (Method::POST, path, whole(body)),
+        Ask::Endless(path) => (Method::POST, path, repeated(Bytes::from(vec![b'x'; 16 << 10]), usize::MAX >> 20)),
+        Ask::Stalled(path) => {
+            let (sender, body) = pieces();
+            kept = Some(sender);
+            (Method::POST, path, body)
+        }
+    };
+    let separator = if path.contains('?') { '&' } else { '?' };
+    let target = format!("/{path}{separator}url=localhost:{}", world.address().port());
+    let request = connection.request(method, &target).body(body).expect("a valid request");
+    let mut outcome = Outcome { status: 0, text: String::new() };
+    let Ok(response) = connection.try_send(request).await else { return outcome };
+    outcome.status = response.status().as_u16();
+    if matches!(attack.ask, Ask::Unread(_)) {
+        // The deadline is over.
+        tokio::time::sleep(Duration::from_millis(attack.deadline_ms)).await;
+    }
+    let mut body = response.into_body();
+    while let Some(Ok(frame)) = body.frame().await {
+        let data = frame.into_data().unwrap_or_default();
+        let left = TEXT_BYTES_MAX - outcome.text.len().min(TEXT_BYTES_MAX);
+        outcome.text += &String::from_utf8_lossy(&data[..data.len().min(left)]);
+    }
+    drop(kept);
+    outcome
+}
+
+/// A component with as many globals as its instances may nearly have.
+fn globals() -> Vec<u8> {
+    wat::handler(&"(global (mut v128) (v128.const i64x2 1 1))".repeat(200_000), "")
+}
+
+/// The most that was seen.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// Bytes that the process had more than at the beginning.
+    grown: u64,
+    /// Bytes that the tenants were charged.
+    charged: u64,
+    /// Bytes that the process had grown by more than the most that had been charged until then.
+    excess: u64,
+}
+
+/// A thread that looks at the process's memory all the while.
+struct Watch {
+    seen: Arc<Mutex<Seen>>,
+    over: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Watch {
+    fn start(world: &Arc<World>, attack: &'static str, baseline: u64) -> Self {
+        let (seen, over) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
+        let (world, noted, told) = (world.clone(), seen.clone(), over.clone());
+        let thread = std::thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                let charged: u64 = ["attacker", "neighbour"].map(|it| world.usage(it).memory_bytes).iter().sum();
+                let grown = resident_bytes().saturating_sub(baseline);
+                let mut seen = noted.lock().expect("nobody panics with it");
+                seen.grown = seen.grown.max(grown);
+                seen.charged = seen.charged.max(charged);
+                seen.excess = seen.excess.max(grown.saturating_sub(seen.charged));
+                if grown > RUNAWAY_BYTES {
+                    eprintln!("{attack}: {seen:?}");
+                    std::process::abort();
+                }
+                drop(seen);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { seen, over, thread }
+    }
+
+    fn stop(self) -> Seen {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the watch does not panic");
+        *self.seen.lock().expect("nobody panics with it")
+    }
+}

@@ -1,0 +1,317 @@
+//! Components that do their harm when they are instantiated, or that no compiler would make: written as text.
+//!
+//! And the places that they had, given to the next: a component has all memories and tables of a small pool, and then another one.
+
+use isomer_apps::RevisionError;
+use isomer_runtime::engine::{Engine, PoolSizes};
+
+use crate::bare::{self, Bare};
+use crate::harness::{Setup, chain, one, until};
+use crate::{stage, wat};
+
+/// What a request may take: long enough to start on a busy machine.
+const DEADLINE_MS: u64 = 1000;
+
+/// What is in the text of a module, what comes of a request, and what the log says of it.
+pub(crate) struct Start {
+    pub(crate) name: &'static str,
+    pub(crate) fields: &'static str,
+    pub(crate) body: &'static str,
+    status: u16,
+    log: &'static str,
+}
+
+/// All of them; the names are also in `docs/reference/attacks.md`.
+pub(crate) const STARTS: &[Start] = &[
+    Start {
+        name: "endless loop in the start function",
+        fields: "(start $start) (func $start (loop $again (br $again)))",
+        body: "",
+        status: 500,
+        log: "it has not started within",
+    },
+    Start {
+        name: "trap in the start function",
+        fields: "(start $start) (func $start unreachable)",
+        body: "",
+        status: 500,
+        log: "unreachable",
+    },
+    Start {
+        name: "stack bomb in the start function",
+        fields: "(start $start) (func $start (call $start))",
+        body: "",
+        status: 500,
+        log: "call stack exhausted",
+    },
+    Start {
+        name: "memory bomb at the start",
+        fields: "(memory (export \"memory\") 2000)",
+        body: "",
+        status: 500,
+        log: "it needs more memory than its limit of 64 MiB",
+    },
+    Start {
+        name: "table bomb",
+        // Grows until it is refused, and says how far it came: no further than the pool's tables go.
+        fields: "(table $table 1 funcref)",
+        body:
+            "(loop $again (br_if $again (i32.ne (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1))))
+            (if (i32.gt_u (table.size $table) (i32.const 100000)) (then (local.set $status (i32.const 500))))",
+        status: 200,
+        log: "",
+    },
+    Start {
+        name: "endless loop in WASI 0.2",
+        fields: "",
+        body: "(loop $again (br $again))",
+        status: 504,
+        log: "no answer within the deadline of 1000 ms",
+    },
+    Start { name: "no answer in WASI 0.2", fields: "", body: "(return)", status: 500, log: "" },
+    Start {
+        name: "the same handle given back twice",
+        fields: "",
+        body: "(local.set $made (call $fields)) (drop (call $response (local.get $made)))
+            (drop (call $response (local.get $made)))",
+        status: 500,
+        log: "handle index",
+    },
+];
+
+/// A component that is not even compiled: its bytes, and why it is refused.
+struct Refused {
+    name: &'static str,
+    component: fn() -> Vec<u8>,
+    says: &'static str,
+}
+
+/// All of them; the names are also in `docs/reference/attacks.md`.
+const REFUSED: &[Refused] = &[
+    Refused {
+        name: "table bomb at the start",
+        component: || wat::handler("(table 9000000 funcref)", ""),
+        says: "it begins with a table of 9000000 elements; at most 100000 are allowed",
+    },
+    Refused {
+        name: "many memories",
+        component: || wat::with(&wat::handler("", ""), &many_memories()),
+        says: "memories",
+    },
+    Refused {
+        name: "instances of a module that is handed in",
+        component: || wat::with(&wat::handler("", ""), &handed_in()),
+        says: "memories",
+    },
+    Refused {
+        name: "instance bomb",
+        component: || wat::with(&wat::handler("", ""), &instance_bomb(20)),
+        says: "stacks for 2097155 components",
+    },
+    Refused {
+        name: "import of what joins components",
+        component: || wat::text(r#"(component (import "isomer:link/wire@1.0.0" (instance)))"#),
+        says: "isomer:link/wire",
+    },
+    Refused {
+        name: "export of what joins components",
+        component: || wat::text(r#"(component (instance $it) (export "isomer:link/dispatch@1.0.0" (instance $it)))"#),
+        says: "isomer:link/dispatch",
+    },
+    Refused {
+        name: "import that nothing has",
+        component: || {
+            wat::text(
+                r#"(component (import "evil:host/memory@1.0.0" (instance (export "read" (func (param "at" u32) (result u32))))))"#,
+            )
+        },
+        says: "evil:host/memory",
+    },
+    Refused {
+        name: "import of a core module",
+        component: || wat::text(r#"(component (import "foreign-parts" (core module)))"#),
+        says: "foreign-parts",
+    },
+    Refused { name: "core module in place of a component", component: || wat::text("(module)"), says: "component" },
+    Refused {
+        name: "compiled code in place of a component",
+        component: || b"\x7fELF\x02\x01\x01\0".to_vec(),
+        says: "component",
+    },
+];
+
+/// 270 memories, as three instances of a module with as many as a module may nearly have.
+fn many_memories() -> Vec<u8> {
+    let memories = "(memory 0)".repeat(90);
+    let instances = "(core instance (instantiate $m))".repeat(3);
+    wat::text(&format!("(component (core module $m {memories}) {instances})"))
+}
+
+/// The same number of memories, by a nested component that is given the module, which it imports.
+fn handed_in() -> Vec<u8> {
+    let instances = "(core instance (instantiate $given))".repeat(270);
+    wat::text(&format!(
+        r#"(component
+            (core module $m (memory (export "memory") 0))
+            (component $nested
+                (import "given" (core module $given (export "memory" (memory 0))))
+                {instances})
+            (instance (instantiate $nested (with "given" (core module $m)))))"#
+    ))
+}
+
+/// `2^levels` instances out of a few bytes: each level makes two of the one below.
+fn instance_bomb(levels: u32) -> Vec<u8> {
+    let mut text = String::from("(component (component $c0 (core module $m) (core instance (instantiate $m)))");
+    for level in 1..=levels {
+        let below = level - 1;
+        text += &format!(
+            "(component $c{level} (alias outer 1 $c{below} (component $below))
+                (instance (instantiate $below)) (instance (instantiate $below)))"
+        );
+    }
+    wat::text(&format!("{text} (instance (instantiate $c{levels})))"))
+}
+
+/// The names of all of them.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    STARTS.iter().map(|start| start.name).chain(REFUSED.iter().map(|refused| refused.name))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_held_is_refused_before_it_is_compiled() {
+    let _alone = stage::alone().await;
+    let engine = Engine::on_demand().expect("there is a compiler");
+    for refused in REFUSED {
+        let name = refused.name;
+        let manifest = "[components.hostile]\nwasm = \"hostile.wasm\"\nroutes = [\"/...\"]\n";
+        let told = match bare::package(manifest, &[("hostile", (refused.component)())], &engine) {
+            Ok(_) => panic!("{name}: it was taken"),
+            Err(RevisionError::Plan(findings)) => format!("{findings:?}"),
+            Err(error) => chain(&error),
+        };
+        assert!(told.contains(refused.says), "{name}: no `{}` in {told}", refused.says);
+    }
+}
+
+/// A component on the paths below `/hostile/`, beside a neighbour.
+async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> Bare {
+    let manifest = format!(
+        r#"
+        [components.hostile]
+        wasm = "hostile.wasm"
+        routes = ["/hostile/..."]
+        isolate = true
+        limits.memory = "64MiB"
+        limits.request_deadline = "{deadline_ms}ms"
+        [components.neighbour]
+        wasm = "neighbour.wasm"
+        routes = ["/neighbour/..."]
+        isolate = true
+        "#
+    );
+    let neighbour = isomer_test_guests::bytes("http-hello");
+    Bare::start(&manifest, &[("hostile", component), ("neighbour", neighbour)], engine).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_harms_when_it_starts_costs_its_own_request() {
+    let _alone = stage::alone().await;
+    let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
+    for start in STARTS {
+        let name = start.name;
+        let node = node(wat::handler(start.fields, start.body), DEADLINE_MS, &engine).await;
+        for _ in 0..2 {
+            let answer = node.get("/hostile/").await;
+            assert_eq!(answer.status, start.status, "{name}: {}", answer.text());
+            if start.status != 200 {
+                let id = answer.problem(start.status);
+                let event = node.failed(&id).await;
+                let told = event["reason"].as_str().is_some_and(|reason| reason.contains(start.log));
+                assert!(told, "{name}: the log does not say `{}`: {event}", start.log);
+            }
+            assert_eq!(node.get("/neighbour/").await.ok(), "hello from WASI 0.3\n", "{name}");
+        }
+    }
+}
+
+/// The canary of `guests/hostile` is no proof if it cannot find anything: where an instance is used again, it must.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_canary_finds_what_is_there() {
+    let _alone = stage::alone().await;
+    let node = Setup::new(&one("hostile", "")).options(|options| options.instances_max = Some(1)).start().await;
+    assert!(node.get("/canary").await.ok().starts_with("found=0 "));
+    assert_eq!(node.get("/touch?bytes=4096").await.ok(), "touched=4096\n");
+    let found = node.get("/canary").await;
+    assert!(!found.ok().starts_with("found=0 "), "{}", found.text());
+}
+
+/// Instances that the pool has room for. Each may have four memories and four tables, and one may have all of them.
+pub(crate) const INSTANCES: u32 = 2;
+
+/// All memories of the pool.
+const MEMORIES: usize = 8;
+
+/// All tables of the pool but one, which the tools put into a component for its calls of the host.
+const TABLES: usize = 7;
+
+/// The memories and tables of a component that takes the whole pool.
+fn parts() -> String {
+    let memories = (1..MEMORIES).map(|number| format!("(memory $m{number} 100)"));
+    let tables = (0..TABLES).map(|number| format!("(table $t{number} 20000 funcref)"));
+    format!("(memory $m0 (export \"memory\") 100) {}", memories.chain(tables).collect::<String>())
+}
+
+/// Fills everything that it is given.
+pub(crate) fn filling() -> Vec<u8> {
+    let memories = (0..MEMORIES)
+        .map(|number| format!("(memory.fill $m{number} (i32.const 0) (i32.const 0xA5) (i32.const 6553600))"));
+    let tables =
+        (0..TABLES).map(|number| format!("(table.fill $t{number} (i32.const 0) (ref.func $noted) (i32.const 20000))"));
+    let fields = format!("{} (elem declare func $noted) (func $noted)", parts());
+    wat::handler(&fields, &memories.chain(tables).collect::<String>())
+}
+
+/// Looks at everything that it is given: the status is 500 where a byte is not 0, and 501 where an element is there.
+pub(crate) fn looking() -> Vec<u8> {
+    let memories = (0..MEMORIES).map(|number| {
+        format!(
+            "(local.set $number (i32.const 0))
+            (loop $again
+                (if (i64.ne (i64.load $m{number} (local.get $number)) (i64.const 0))
+                    (then (local.set $status (i32.const 500))))
+                (local.set $number (i32.add (local.get $number) (i32.const 8)))
+                (br_if $again (i32.lt_u (local.get $number) (i32.const 6553600))))"
+        )
+    });
+    let tables = (0..TABLES).map(|number| {
+        format!(
+            "(local.set $number (i32.const 0))
+            (loop $again
+                (if (i32.eqz (ref.is_null (table.get $t{number} (local.get $number))))
+                    (then (local.set $status (i32.const 501))))
+                (local.set $number (i32.add (local.get $number) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $number) (i32.const 20000))))"
+        )
+    });
+    wat::handler(&parts(), &memories.chain(tables).collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_component_in_the_same_place_finds_it_empty() {
+    let _alone = stage::alone().await;
+    let engine = Engine::new(PoolSizes::new(INSTANCES)).expect("there is address space");
+    for round in 0..3 {
+        for (what, component) in [("filled", filling()), ("looked", looking())] {
+            // The neighbour is not asked: all of the pool is the attacker's.
+            let node = node(component, 10_000, &engine).await;
+            until("room in the pool", async || {
+                let answer = node.get("/hostile/").await;
+                let busy = answer.status == 503;
+                assert!(busy || answer.status == 200, "{what}, round {round}: {} {}", answer.status, answer.text());
+                (!busy).then_some(())
+            })
+            .await;
+        }
+    }
+}

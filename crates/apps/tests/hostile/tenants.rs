@@ -1,0 +1,122 @@
+//! Two tenants of one node: one does what harm its quotas allow, and the other must not notice. Each quota is reached in its turn, has its own
+//! error, and is counted for the one who reached it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::{join, join_all};
+use isomer_api::{Quota, Quotas};
+use isomer_apps::Components;
+use isomer_apps::TenancyOptions;
+
+use crate::harness::client::Answer;
+use crate::harness::{one, until};
+use crate::world::World;
+use crate::{stage, starting};
+
+/// What is asked of the attacker, so many times at once, again and again until its quota is reached.
+struct Reach {
+    quota: Quota,
+    /// The quota that is to be reached; the others are as by default.
+    bound: fn(&mut Quotas),
+    target: &'static str,
+    at_once: usize,
+}
+
+const REACHES: &[Reach] = &[
+    Reach { quota: Quota::Cpu, bound: |it| it.cpu_ms_per_second = 50, target: "/loop", at_once: 4 },
+    Reach { quota: Quota::Memory, bound: |it| it.memory_bytes = 8 << 20, target: "/memory", at_once: 2 },
+    Reach { quota: Quota::ConcurrentRequests, bound: |it| it.requests_concurrent = 3, target: "/sleep", at_once: 12 },
+    Reach {
+        quota: Quota::RequestRate,
+        bound: |it| (it.requests_per_second, it.requests_burst) = (5, 5),
+        target: "/ok",
+        at_once: 20,
+    },
+    Reach { quota: Quota::Storage, bound: |it| it.storage_bytes = 4 << 20, target: "/keys?bytes=1048576", at_once: 1 },
+];
+
+/// Does the answer say that `quota` was reached? A guest whose store is full is told so, and tells it on.
+fn names(answer: &Answer, quota: Quota) -> bool {
+    match answer.status.as_u16() {
+        200 => answer.text().contains(&format!("the quota `{}`", quota.name())),
+        429 => {
+            let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
+            problem["quota"] == quota.name()
+        }
+        _ => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_reaches_its_own_quotas_and_nobody_elses_answers() {
+    let _alone = stage::alone().await;
+    let world = World::of(&["attacker", "neighbour"], |_| {}).await;
+    let hostile =
+        one("hostile", "grants.kv = [\"default\"]\nlimits.memory = \"64MiB\"\nlimits.request_deadline = \"2s\"");
+    world.deploy("attacker", "main", &["attacker.test"], &hostile).await;
+    let neighbour = one("kv-probe", "grants.kv = [\"default\"]");
+    world.deploy("neighbour", "main", &["neighbour.test"], &neighbour).await;
+    let mut counted = 0_u64;
+    for Reach { quota, bound, target, at_once } in REACHES {
+        world.tenant("attacker", bound);
+        let before = world.usage("attacker").refused.get(quota).copied().unwrap_or_default();
+        let over = AtomicBool::new(false);
+        let attacking = async {
+            until(&format!("the quota {quota:?}"), async || {
+                let answers = join_all((0..*at_once).map(|_| world.get("attacker.test", target))).await;
+                answers.iter().any(|answer| names(answer, *quota)).then_some(())
+            })
+            .await;
+            over.store(true, Ordering::Relaxed);
+        };
+        let working = async {
+            loop {
+                counted += 1;
+                let answer = world.get("neighbour.test", "/increment?key=n&delta=1").await;
+                assert_eq!(answer.ok(), format!("{counted}\n"), "beside {quota:?}");
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        };
+        join(attacking, working).await;
+        let after = world.usage("attacker").refused.get(quota).copied().unwrap_or_default();
+        assert!(after > before, "{quota:?} was reached and not counted");
+        assert!(world.usage("neighbour").refused.values().all(|refused| *refused == 0), "{quota:?}");
+    }
+    // What one tenant wrote, the other does not find.
+    assert_eq!(world.get("neighbour.test", "/list-all").await.ok(), "n\n");
+}
+
+/// An attack on the next one in the same place; its name is also in `docs/reference/attacks.md`.
+pub(crate) const HANDED_ON: &str = "memories handed on";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_finds_nothing_of_another_one_in_the_same_place() {
+    let _alone = stage::alone().await;
+    let change = |options: &mut TenancyOptions| {
+        options.instances_max = Some(1);
+        options.requests_per_instance_max = Some(1);
+    };
+    let world = World::sized(starting::INSTANCES, |_| {}, change).await;
+    // Each has all memories and tables of the pool, so what one filled is what the next one gets.
+    for (tenant, component) in [("one", starting::filling()), ("other", starting::looking())] {
+        world.tenant(tenant, |quotas| *quotas = Quotas::unlimited());
+        let manifest = one("hostile", "limits.memory = \"64MiB\"\nlimits.request_deadline = \"50s\"");
+        let revision = world.make_of(tenant, "main", &manifest, |app| {
+            app.components.keys().map(|name| (name.clone(), component.clone().into())).collect::<Components>()
+        });
+        world.put_made(tenant, "main", &[&format!("{tenant}.test")], &revision);
+    }
+    for round in 0..3 {
+        for tenant in ["one", "other"] {
+            until("room in the pool", async || {
+                let answer = world.get(&format!("{tenant}.test"), "/").await;
+                let busy = answer.status == 503;
+                assert!(busy || answer.status == 200, "{tenant}, round {round}: {} {}", answer.status, answer.text());
+                (!busy).then_some(())
+            })
+            .await;
+        }
+    }
+}

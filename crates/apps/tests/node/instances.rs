@@ -1,0 +1,206 @@
+//! Which instance serves a request: reused, fresh, replaced, shared, or none free.
+
+use std::collections::BTreeSet;
+
+use ::http::Method;
+use bytes::Bytes;
+use futures::future::join_all;
+
+use crate::harness::body::pieces;
+use crate::harness::{Setup, TestNode, one, until};
+use crate::wat;
+
+/// A node with so many instances that serve so many requests each.
+async fn node(manifest: &str, instances: u32, requests: Option<u32>) -> TestNode {
+    let options = |it: &mut isomer_apps::TenancyOptions| {
+        (it.instances_max, it.requests_per_instance_max) = (Some(instances), requests);
+    };
+    Setup::new(manifest).options(options).start().await
+}
+
+/// Asks a counter so many times, one after the other: instance and count of each answer.
+async fn counts(node: &TestNode, requests: usize) -> Vec<(String, u64)> {
+    let mut connection = node.connect().await;
+    let mut counts = Vec::new();
+    for _ in 0..requests {
+        let answer = connection.get("/").await;
+        let (instance, count) = answer.ok().trim_end().split_once(" count=").expect("what the counter says");
+        counts.push((instance.to_owned(), count.parse().expect("a number")));
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_reused() {
+    let node = node(&one("counter", ""), 1, None).await;
+    let counts = counts(&node, 20).await;
+    for (number, (instance, count)) in counts.iter().enumerate() {
+        assert_eq!((instance, *count), (&counts[0].0, number as u64 + 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_can_have_a_fresh_instance() {
+    // With a single slot, an instance must be gone before the next request gets its own.
+    for lines in ["reuse = false", "reuse = false\nconcurrency = 3"] {
+        let node = node(&one("counter", lines), 1, None).await;
+        let counts = counts(&node, 20).await;
+        assert!(counts.iter().all(|(_, count)| *count == 1), "{counts:?}");
+        let instances: BTreeSet<_> = counts.iter().map(|(instance, _)| instance).collect();
+        assert_eq!(instances.len(), 20);
+    }
+}
+
+/// A handler of WASI 0.2 that answers 200 and the number of requests which its instance has had before, or does not answer where `silent`.
+fn counter2(silent: &str) -> Vec<u8> {
+    let body = format!(
+        "(local.set $status (i32.add (i32.const 200) (global.get $served)))
+        (global.set $served (i32.add (global.get $served) (i32.const 1)))
+        (if {silent} (then (return)))"
+    );
+    wat::handler("(global $served (mut i32) (i32.const 0))", &body)
+}
+
+/// The statuses of so many requests, one after the other.
+async fn statuses(node: &TestNode, requests: usize) -> Vec<u16> {
+    let mut connection = node.connect().await;
+    let mut statuses = Vec::new();
+    for _ in 0..requests {
+        statuses.push(connection.get("/").await.status.as_u16());
+    }
+    statuses
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_of_wasi_0_2_has_a_fresh_instance_for_each_request_unless_it_says_otherwise() {
+    for (lines, expected) in [
+        ("", [200, 200, 200, 200]),
+        ("reuse = false", [200, 200, 200, 200]),
+        ("reuse = true", [200, 201, 202, 203]),
+        ("reuse = 2", [200, 201, 200, 201]),
+    ] {
+        let node = Setup::new(&one("written", lines)).component("written", counter2("(i32.const 0)")).start().await;
+        assert_eq!(statuses(&node, 4).await, expected, "{lines}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_gave_no_response_is_not_used_again() {
+    // As a runtime does that serves one request and then has nothing left to answer with.
+    let silent = counter2("(i32.gt_u (global.get $served) (i32.const 1))");
+    let node = Setup::new(&one("written", "reuse = true")).component("written", silent.clone()).start().await;
+    assert_eq!(statuses(&node, 4).await, [200, 500, 200, 500]);
+    // By itself, every request is answered.
+    let node = Setup::new(&one("written", "")).component("written", silent).start().await;
+    assert_eq!(statuses(&node, 4).await, [200; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_that_a_guest_forgets_cost_no_request() {
+    // Of 2,000 handles, each request leaves 90.
+    let leaks = "(loop $again
+            (drop (call $fields))
+            (local.set $number (i32.add (local.get $number) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $number) (i32.const 90))))";
+    let leaks = wat::handler("", leaks);
+    let written = Setup::new(&one("written", "reuse = true")).component("written", leaks).start().await;
+    assert_eq!(statuses(&written, 50).await, [200; 50]);
+    for lines in ["", "concurrency = 3"] {
+        let node = node(&one("http-trap", lines), 1, None).await;
+        for leak in ["fields=90", "streams=400"] {
+            let mut connection = node.connect().await;
+            let mut served = Vec::new();
+            for _ in 0..50 {
+                served.push(
+                    connection.get(&format!("/leak?{leak}")).await.ok().trim_end().parse::<u32>().expect("a number"),
+                );
+            }
+            let most = served.iter().max().expect("there are some");
+            assert!((5..40).contains(most), "{lines}, {leak}: an instance served {most} requests, of {served:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_replaced_after_its_requests() {
+    for lines in ["reuse = 5", "reuse = 5\nconcurrency = 3"] {
+        let node = node(&one("counter", lines), 1, None).await;
+        let counts = counts(&node, 15).await;
+        let numbers: Vec<_> = counts.iter().map(|(_, count)| *count).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5], "{lines}");
+        let instances: BTreeSet<_> = counts.iter().map(|(instance, _)| instance).collect();
+        assert_eq!(instances.len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_serves_one_request_at_a_time_unless_it_is_told_otherwise() {
+    const AT_ONCE: usize = 8;
+    for (lines, allowed) in [("", 1), ("concurrency = 4", 4)] {
+        let node = node(&one("sleeper", lines), AT_ONCE as u32, None).await;
+        // How many meet is a matter of timing; that they meet at all, and never more than allowed, is not.
+        until("as many at once as are allowed", async || {
+            let answers = join_all((0..AT_ONCE).map(|_| node.get("/?ms=50"))).await;
+            let together = answers.iter().map(|answer| {
+                let (_, together) = answer.ok().trim_end().split_once("together=").expect("what the sleeper says");
+                together.parse::<usize>().expect("a number")
+            });
+            let most = together.max().expect("some answers");
+            assert!(most <= allowed, "{most} at once, not {allowed}");
+            (most == allowed).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_costs_those_who_share_its_instance_and_nobody_else() {
+    let node = node(&one("http-trap", "concurrency = 4"), 2, None).await;
+    let asleep = async |count: usize| {
+        until("requests inside the guest", async || (node.output("http-trap", "stdout").len() == count).then_some(()))
+            .await;
+    };
+    // Four fill the first instance, the fifth is alone in the second.
+    let mut lost = Vec::new();
+    for number in 1..=3 {
+        let request = node.get("/sleep?ms=3600000");
+        let mut request = Box::pin(request);
+        tokio::select! {
+            answer = &mut request => panic!("{answer:?}"),
+            () = asleep(number) => {}
+        }
+        lost.push(request);
+    }
+    let id = node.get("/trap").await.problem(500);
+    node.event("failed", |event| event["request"] == id.as_str()).await;
+    for answer in join_all(lost).await {
+        assert!(answer.status == 500 || answer.status == 503, "{answer:?}");
+        answer.problem(answer.status.as_u16());
+    }
+    assert_eq!(node.get("/").await.ok(), "ok\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_instances_are_busy_a_few_wait_and_the_others_are_told_to_come_back() {
+    for lines in ["", "concurrency = 2"] {
+        let places = if lines.is_empty() { 1 } else { 2 };
+        let node = node(&one("http-stream", lines), 1, None).await;
+        let mut held = Vec::new();
+        for _ in 0..places {
+            let mut connection = node.connect().await;
+            let (sender, body) = pieces();
+            sender.send(Ok(Bytes::from_static(b"begun"))).await.expect("the body is wanted");
+            let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
+            held.push((connection.send(request).await, connection, sender));
+        }
+        // As many as there are places may wait, for a bounded time; all get an answer.
+        for refused in join_all((0..places + 3).map(|_| node.get("/drip?chunks=1"))).await {
+            let id = refused.problem(503);
+            assert_eq!(refused.header("retry-after"), "1");
+            let event = node.event("failed", |event| event["request"] == id.as_str()).await;
+            assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("busy")), "{event}");
+        }
+        drop(held);
+        until("a free instance", async || (node.get("/drip?chunks=1").await.status == 200).then_some(())).await;
+    }
+}

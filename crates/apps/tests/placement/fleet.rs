@@ -1,0 +1,211 @@
+//! An app in one of its shapes: a member for each of the shape's groups, linked as in the product. Only that all of them run in
+//! this process is different.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use isomer_apps::{Components, NewPackage, Package, PackageOptions, RevisionError, SingleApp, TenancyOptions};
+use isomer_capabilities::DataDir;
+use isomer_front::{Front, Limits};
+use isomer_link::{Address, Peer, PeerLimits, Server, ServerLimits};
+use isomer_manifest::{App, SourceFile};
+use isomer_observe::{Format, Log};
+use isomer_plan::{Mode, Plan};
+use isomer_runtime::code::CodeCache;
+use isomer_wire::Callee;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::harness::log::MemoryLog;
+use crate::harness::{PATIENCE, chain, within};
+
+/// As few as the tests need: each instance is address space set aside.
+const INSTANCES_MAX: u32 = 16;
+
+/// How members reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Unix,
+    Tcp,
+}
+
+/// An app as it was built.
+pub(crate) struct Subject {
+    pub(crate) app: App,
+    /// Where relative paths of the manifest start.
+    pub(crate) dir: PathBuf,
+    pub(crate) components: Components,
+}
+
+impl Subject {
+    /// From the text of a manifest.
+    pub(crate) fn app(manifest: &str) -> App {
+        match isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)) {
+            Ok(parsed) => parsed.app,
+            Err(findings) => panic!("the test's manifest is right: {findings:?}"),
+        }
+    }
+
+    /// What is decided for one of its shapes.
+    pub(crate) fn plan(&self, shape: &str) -> Plan {
+        match isomer_apps::plan(&self.app, &self.components, shape) {
+            Ok(plan) => plan,
+            Err(RevisionError::Plan(findings)) => panic!("the plan refuses shape `{shape}`: {findings:#?}"),
+            Err(error) => panic!("the app can be planned: {}", chain(&error)),
+        }
+    }
+}
+
+/// All that a shape needs to run.
+pub(crate) struct Fleet {
+    /// The front door.
+    pub(crate) front: SocketAddr,
+    pub(crate) plan: Plan,
+    /// What calls name as their revision.
+    pub(crate) identity: isomer_wire::Revision,
+    links: BTreeMap<String, Address>,
+    memory: MemoryLog,
+    log: Log,
+    stop: watch::Sender<bool>,
+    members: Vec<JoinHandle<usize>>,
+    _apps: Vec<SingleApp>,
+    _folder: TempDir,
+}
+
+/// How it runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Running<'a> {
+    pub(crate) shape: &'a str,
+    pub(crate) transport: Transport,
+    /// A new instance for each request and each call?
+    pub(crate) fresh: bool,
+    /// Groups that do not run: the test takes their place.
+    pub(crate) without: &'a [&'a str],
+}
+
+impl Fleet {
+    /// Starts the groups of a shape, those first that others call.
+    pub(crate) async fn start(subject: &Subject, running: Running<'_>) -> Self {
+        let plan = subject.plan(running.shape);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let sockets = folder.path().join("links");
+        std::fs::DirBuilder::new().mode(0o700).create(&sockets).expect("a folder of its own");
+        let memory = MemoryLog::default();
+        let log = Log::start(memory.clone(), Format::Json, false).expect("the log starts");
+        let data = DataDir::open(&folder.path().join("data")).expect("a data directory of its own");
+        let cache = CodeCache::open(&code_folder(folder.path())).expect("a folder for compiled code");
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
+        let front = listener.local_addr().expect("it listens");
+        let mut listener = Some(listener);
+        let (stop, stopped) = watch::channel(false);
+        let (mut links, mut members, mut apps) = (BTreeMap::new(), vec![], vec![]);
+        let mut identity = isomer_wire::Revision::default();
+        for group in callees_first(&plan) {
+            if running.without.contains(&&*group) {
+                continue;
+            }
+            let has_routes = plan.processes()[&*group].iter().any(|group| !group.handlers.is_empty());
+            let address = match running.transport {
+                Transport::Unix => Address::Unix(sockets.join(format!("{group}.sock"))),
+                Transport::Tcp => Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 },
+            };
+            let making = PackageOptions {
+                shape: running.shape.to_owned(),
+                process: Some(group.clone()),
+                given_clock_and_random: true,
+            };
+            let running = TenancyOptions {
+                requests_per_instance_max: running.fresh.then_some(1),
+                instances_max: Some(INSTANCES_MAX),
+                ..TenancyOptions::unbounded()
+            };
+            let sole = SingleApp::new(cache.clone(), log.clone(), running).expect("there is address space");
+            let made = sole.make(&subject.app, &subject.components, &making, &|_| {});
+            let NewPackage { package, .. } =
+                made.unwrap_or_else(|error| panic!("group `{group}` is made: {}", chain(&error)));
+            let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
+            identity = package.identity();
+            let peers = links.iter().map(|(group, address)| (String::clone(group), peer(group, address)));
+            let started = sole.start(package, &subject.dir, &data, peers.collect(), &|_| {}).await;
+            let started = started.unwrap_or_else(|error| panic!("group `{group}` starts: {}", chain(&error)));
+            let server = Server::listen(&address, None, ServerLimits::default(), started.callee()).await;
+            let server = server.unwrap_or_else(|error| panic!("group `{group}` listens: {}", chain(&error)));
+            links.insert(group, server.address().clone());
+            members.push(tokio::spawn(server.serve(told_to_stop(&stopped), PATIENCE)));
+            sole.take_over(started);
+            if let Some(listener) = if has_routes { listener.take() } else { None } {
+                let front = Front::on(listener, Limits::default(), sole.door(), log.clone());
+                let front = front.expect("the socket listens already");
+                members.push(tokio::spawn(front.serve(told_to_stop(&stopped), PATIENCE)));
+            }
+            apps.push(sole);
+        }
+        Self { front, identity, plan, links, memory, log, stop, members, _apps: apps, _folder: folder }
+    }
+
+    /// Calls one of the groups, as another group would.
+    pub(crate) fn callee(&self, group: &str) -> Arc<dyn Callee> {
+        peer(group, &self.links[group])
+    }
+
+    /// All events of the log that say that something went wrong, until now.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        self.log.flush();
+        let wrong = |event: &serde_json::Value| !matches!(event["event"].as_str(), Some("output" | "access"));
+        self.memory.events().iter().filter(|event| wrong(event)).map(ToString::to_string).collect()
+    }
+
+    /// Stops all groups, and checks that nothing had to be cut off.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        for member in self.members {
+            let cut_off = within("the end of a group", member).await.expect("no group panics");
+            assert_eq!(cut_off, 0, "connections were cut off");
+        }
+    }
+}
+
+fn peer(group: &str, address: &Address) -> Arc<dyn Callee> {
+    let peer = Peer::new(group, vec![address.clone()], None, PeerLimits::default());
+    Arc::new(peer.unwrap_or_else(|error| panic!("group `{group}` can be called: {}", chain(&error))))
+}
+
+fn told_to_stop(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut stopped = stopped.clone();
+    async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+}
+
+/// The processes of a plan, each after those that it calls.
+fn callees_first(plan: &Plan) -> Vec<String> {
+    let process = |component| plan.group_of(component).expect("every component is in a group").process();
+    let mut waiting: BTreeMap<&str, BTreeSet<&str>> =
+        plan.processes().into_keys().map(|name| (name, BTreeSet::new())).collect();
+    for seam in plan.seams.iter().filter(|seam| seam.mode == Mode::Remote) {
+        waiting.entry(process(&seam.link.importer)).or_default().insert(process(&seam.link.exporter));
+    }
+    let mut ordered = vec![];
+    while !waiting.is_empty() {
+        let ready: Vec<_> = waiting.iter().filter(|(_, calls)| calls.is_empty()).map(|(name, _)| *name).collect();
+        assert!(!ready.is_empty(), "the groups call each other in circles: {waiting:?}");
+        waiting.retain(|name, _| !ready.contains(name));
+        waiting.values_mut().for_each(|calls| calls.retain(|name| !ready.contains(name)));
+        ordered.extend(ready.into_iter().map(str::to_owned));
+    }
+    ordered
+}
+
+/// Kept from run to run: what has not changed is not compiled again. Not so what another seed has made, which nobody asks for
+/// again.
+fn code_folder(temporary: &Path) -> PathBuf {
+    if crate::seed::is_usual() { Path::new(env!("CARGO_TARGET_TMPDIR")).join("code") } else { temporary.join("code") }
+}
+
+/// When calls of the tests must be answered: late enough to be no matter.
+pub(crate) fn deadline() -> std::time::Instant {
+    std::time::Instant::now() + PATIENCE - Duration::from_secs(1)
+}

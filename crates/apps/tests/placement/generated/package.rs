@@ -1,0 +1,206 @@
+//! A package made at random: an interface whose functions give back what they get, a component that has it, one that stands
+//! before it and passes every call on, and one that only says which functions are called.
+//!
+//! ```text
+//! driver ──front──► relay ──echo──► callee
+//! ```
+//!
+//! Both interfaces have the same functions. The driver is never started: the test calls in its place.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::Resolve;
+
+use super::module;
+use super::types::{FLAT_MAX, Type, TypeMaker, flat_all};
+use super::values::{Value, ValueMaker};
+use crate::random::Random;
+
+/// What a function gives back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Gives {
+    /// Nothing.
+    Nothing,
+    /// Its only parameter.
+    Only,
+    /// A tuple of its parameters.
+    All,
+    /// Always the same, whatever it gets.
+    Constant(Type, Value),
+}
+
+/// How an `async func` is implemented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// As if it were synchronous.
+    Blocking,
+    /// As a task with a callback.
+    Callback,
+}
+
+/// A function of both interfaces.
+#[derive(Debug, Clone)]
+pub(crate) struct Function {
+    pub(crate) name: String,
+    pub(crate) parameters: Vec<Type>,
+    pub(crate) gives: Gives,
+    pub(crate) is_async: bool,
+    /// How the relay has it, and how the callee.
+    pub(crate) relay: Style,
+    pub(crate) callee: Style,
+}
+
+impl Function {
+    /// The type of its result.
+    pub(crate) fn result(&self) -> Option<Type> {
+        match &self.gives {
+            Gives::Nothing => None,
+            Gives::Only => Some(self.parameters[0].clone()),
+            Gives::All => Some(Type::Tuple(self.parameters.clone())),
+            Gives::Constant(ty, _) => Some(ty.clone()),
+        }
+    }
+
+    /// What it answers.
+    pub(crate) fn answer(&self, arguments: &[Value]) -> Option<Value> {
+        match &self.gives {
+            Gives::Nothing => None,
+            Gives::Only => Some(arguments[0].clone()),
+            Gives::All => Some(Value::AppCapabilities(arguments.to_vec())),
+            Gives::Constant(_, value) => Some(value.clone()),
+        }
+    }
+
+    /// As WIT declares it.
+    pub(crate) fn declaration(&self) -> String {
+        let parameters = self.parameters.iter().enumerate();
+        let parameters = parameters.map(|(number, ty)| format!("p{number}: {}", ty.reference())).collect::<Vec<_>>();
+        let result = self.result().map(|ty| format!(" -> {}", ty.reference())).unwrap_or_default();
+        let is_async = if self.is_async { "async " } else { "" };
+        format!("{}: {is_async}func({}){result};", self.name, parameters.join(", "))
+    }
+
+    /// What is special about it, in words.
+    pub(crate) fn traits(&self) -> Vec<&'static str> {
+        let flat = flat_all(&self.parameters).len();
+        let result = self.result().map_or(0, |ty| ty.flat().len());
+        let mut traits = vec![
+            match (self.is_async, self.relay, self.callee) {
+                (false, ..) => "sync",
+                (true, Style::Blocking, Style::Blocking) => "both blocking",
+                (true, Style::Callback, Style::Callback) => "both with a callback",
+                (true, Style::Callback, Style::Blocking) => "relay with a callback",
+                (true, Style::Blocking, Style::Callback) => "callee with a callback",
+            },
+            if self.is_async { "async" } else { "sync" },
+            match flat {
+                0 => "no parameters",
+                1..=FLAT_MAX => "in registers",
+                _ => "spilled",
+            },
+            match self.gives {
+                Gives::Nothing => "no result",
+                Gives::Only => "only",
+                Gives::All => "all",
+                Gives::Constant(..) => "constant",
+            },
+            if result > 1 { "result in memory" } else { "result in a register" },
+        ];
+        self.parameters.iter().chain(&self.result()).for_each(|ty| ty.traits(&mut traits));
+        traits
+    }
+
+    fn make(number: usize, maker: &mut TypeMaker, random: &mut Random) -> Self {
+        let is_async = random.one_in(3);
+        let mut style = || if random.one_in(2) { Style::Callback } else { Style::Blocking };
+        let (relay, callee) = (style(), style());
+        let depth = random.between(0, 4);
+        let mut parameters: Vec<_> = (0..random.below(6)).map(|_| maker.make(random, depth)).collect();
+        // A third has more than fit into registers.
+        while number.is_multiple_of(3) && flat_all(&parameters).len() <= FLAT_MAX {
+            parameters.push(maker.make(random, depth + 1));
+        }
+        let gives = match (parameters.len(), random.below(12)) {
+            (_, 0) => Gives::Nothing,
+            (0, _) | (_, 1) => {
+                let ty = maker.make(random, depth + 1);
+                let value = ValueMaker::new(random).make(&ty);
+                Gives::Constant(ty, value)
+            }
+            (1, 2..=8) => Gives::Only,
+            _ => Gives::All,
+        };
+        Self { name: format!("call-{number}"), parameters, gives, is_async, relay, callee }
+    }
+}
+
+/// A package.
+#[derive(Debug)]
+pub(crate) struct Package {
+    /// `test:p3`.
+    pub(crate) name: String,
+    pub(crate) functions: Vec<Function>,
+    wit: String,
+}
+
+/// The version of all packages.
+pub(crate) const VERSION: &str = "0.1.0";
+
+impl Package {
+    /// The package of this number in the tests of a seed.
+    pub(crate) fn make(number: usize, functions: usize, random: &mut Random) -> Self {
+        let mut maker = TypeMaker::default();
+        let functions = (0..functions).map(|number| Function::make(number, &mut maker, random)).collect();
+        Self::of(format!("test:p{number}"), functions, random.one_in(2))
+    }
+
+    /// A package with these functions. Named types are in an interface of their own, or defined by each interface for itself.
+    pub(crate) fn of(name: String, functions: Vec<Function>, shared_types: bool) -> Self {
+        let (mut definitions, mut named) = (String::new(), vec![]);
+        for function in &functions {
+            function.parameters.iter().for_each(|ty| ty.define(&mut definitions, &mut named));
+            if let Gives::Constant(ty, _) = &function.gives {
+                ty.define(&mut definitions, &mut named);
+            }
+        }
+        let declarations: String = functions.iter().map(|function| function.declaration() + "\n").collect();
+        let mut wit = format!("package {name}@{VERSION};\n");
+        let own = if shared_types && !named.is_empty() {
+            let _ = writeln!(wit, "interface types {{\n{definitions}}}");
+            format!("use types.{{{}}};\n", named.join(", "))
+        } else {
+            definitions
+        };
+        for interface in ["echo", "front"] {
+            let _ = writeln!(wit, "interface {interface} {{\n{own}{declarations}}}");
+        }
+        wit.push_str("world driver { import front; }\nworld relay { import echo; export front; }\n");
+        wit.push_str("world callee { export echo; }\n");
+        Self { name, functions, wit }
+    }
+
+    /// An interface with its version.
+    pub(crate) fn interface(&self, name: &str) -> String {
+        format!("{}/{name}@{VERSION}", self.name)
+    }
+
+    /// The component of a world: `driver`, `relay` or `callee`.
+    pub(crate) fn component(&self, world: &str) -> Arc<[u8]> {
+        let text = match world {
+            "driver" => module::driver(self),
+            "relay" => module::relay(self),
+            _ => module::callee(self),
+        };
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("test.wit", &self.wit).unwrap_or_else(|error| panic!("{error}\n{}", self.wit));
+        let selected = resolve.select_world(&[package], Some(world)).expect("the package has the world");
+        let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        wit_component::embed_component_metadata(&mut module, &resolve, selected, StringEncoding::UTF8)
+            .expect("the metadata embeds");
+        let encoder = ComponentEncoder::default().module(&module).expect("the module has metadata").validate(true);
+        let encoded = { encoder }.encode();
+        encoded.unwrap_or_else(|error| panic!("{world}: {error:#}\n{}", self.wit)).into()
+    }
+}

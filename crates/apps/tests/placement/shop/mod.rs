@@ -1,0 +1,109 @@
+//! The shop of `examples/boutique`, in every shape: the same requests, the same answers, byte for byte.
+//!
+//! The monolith's answers are the measure. What the shop says is not written down here, as its pages may change; but how often it
+//! says what is, so that a shop that answers everything in the same wrong way is noticed.
+
+mod play;
+mod script;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use isomer_toolchain::{Progress, build_app};
+
+use crate::fleet::{Running, Subject, Transport};
+use crate::seed;
+use play::{Told, difference, order_number, play, quoted};
+use script::Progress;
+
+/// The shop, built, with the shapes of this test beside its own.
+fn boutique() -> Subject {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
+    let manifest = std::fs::read_to_string(dir.join("isomer.toml")).expect("the shop has a manifest");
+    let all = quoted(&Subject::app(&manifest));
+    let each: String = all.iter().map(|name| format!("{} = [{name}]\n", name.trim_matches('"'))).collect();
+    let all = all.join(", ");
+    let manifest = format!(
+        "{manifest}\n\
+         [shapes.test-payment]\nisolate = [\"payment\"]\n[shapes.test-payment.groups]\nwhole = [{all}]\n\
+         [shapes.test-isolated]\nisolate = [{all}]\n[shapes.test-isolated.groups]\nwhole = [{all}]\n\
+         [shapes.test-micro.groups]\n{each}"
+    );
+    let app = Subject::app(&manifest);
+    let built = build_app(&app, &dir, &mut |_: Progress<'_>| {})
+        .unwrap_or_else(|error| panic!("{}", crate::harness::chain(&error)));
+    let components = built.into_iter().map(|built| {
+        let bytes = std::fs::read(&built.wasm_path).expect("what was built is there");
+        (built.component, Arc::from(bytes))
+    });
+    Subject { app, dir, components: components.collect() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shape_gives_the_monoliths_answers_to_a_day_of_shopping() {
+    let seed = seed::shown();
+    let steps = script::steps(seed);
+    let subject = boutique();
+    let running = |shape, fresh| Running { shape, transport: Transport::Unix, fresh, without: &[] };
+    let monolith = play(&subject, running("monolith", false), &steps, seed).await;
+    check_facts(&steps, &monolith);
+    for shape in ["monolith", "test-payment", "test-isolated", "split", "test-micro"] {
+        for fresh in [false, true] {
+            if (shape, fresh) == ("monolith", false) {
+                continue;
+            }
+            let began = Instant::now();
+            let told = play(&subject, running(shape, fresh), &steps, seed).await;
+            println!("{} requests in shape `{shape}`, fresh: {fresh}, {} ms", steps.len(), began.elapsed().as_millis());
+            if let Some(difference) = difference(&steps, &monolith, &told) {
+                let instances = if fresh { "fresh" } else { "reused" };
+                panic!(
+                    "shape `{shape}` with {instances} instances answers otherwise than the monolith:\n{difference}{}",
+                    seed::again(seed)
+                );
+            }
+        }
+    }
+}
+
+/// What holds for the shop whatever its pages look like.
+fn check_facts(steps: &[Progress], told: &[Told]) {
+    assert_eq!(steps.len(), told.len());
+    assert!(steps.len() >= 450, "only {} requests", steps.len());
+    let mut statuses = BTreeMap::<u16, usize>::new();
+    told.iter().for_each(|told| *statuses.entry(told.status).or_default() += 1);
+    for (status, least) in [(200, 200), (204, 3), (302, 150), (404, 20), (405, 9), (413, 4), (415, 3), (422, 40)] {
+        let seen = statuses.get(&status).copied().unwrap_or(0);
+        assert!(seen >= least, "status {status} was answered {seen} times, not {least}: {statuses:?}");
+    }
+    let pages = steps.iter().zip(told);
+    let placed = pages.filter(|(step, _)| step.places_order).map(|(_, told)| String::from_utf8_lossy(&told.body));
+    let placed: Vec<_> = placed.map(|page| order_number(&page).expect("a page confirms the order")).collect();
+    assert!(placed.len() >= 12, "only {} orders", placed.len());
+    let different: BTreeSet<_> = placed.iter().collect();
+    assert_eq!(different.len(), placed.len(), "two orders have one number: {placed:?}");
+    for (status, least) in [(200, 1_000), (404, 300), (405, 300), (422, 300)] {
+        let pages = steps.iter().zip(told).filter(|(step, told)| told.status == status && step.method != "HEAD");
+        let bytes: usize = pages.clone().map(|(_, told)| told.body.len()).sum();
+        assert!(bytes >= least * pages.count() / 2, "the pages of status {status} are almost empty");
+    }
+}
+
+/// What all of this rests on: one byte, one header or one status that is another is seen.
+#[test]
+fn a_difference_is_found() {
+    let steps = &script::steps(1)[..2];
+    let told = |status, header: &str, body: &str| Told {
+        status,
+        headers: vec![("set-cookie".to_owned(), header.as_bytes().to_vec())],
+        body: body.as_bytes().to_vec(),
+    };
+    let measure = [told(200, "a", "page"), told(200, "a", "page")];
+    assert_eq!(difference(steps, &measure, &measure), None);
+    for other in [told(200, "a", "pagE"), told(200, "a", "page "), told(200, "b", "page"), told(500, "a", "page")] {
+        let found = difference(steps, &measure, &[measure[0].clone(), other]).expect("they differ");
+        assert!(found.starts_with("request 1:"), "{found}");
+    }
+}

@@ -1,0 +1,158 @@
+//! Playing the script against a shop, and holding two of its performances against each other.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::Method;
+use isomer_manifest::{App, Source};
+
+use super::script::Progress;
+use crate::fleet::{Fleet, Running};
+use crate::harness::body::whole;
+use crate::harness::client::{Answer, Connection};
+use crate::random::Random;
+
+/// An answer as far as it must be the same everywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) status: u16,
+    /// In the order in which they came; without the time of day.
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What one visitor's browser knows.
+#[derive(Debug, Default)]
+struct Browser {
+    cookies: BTreeMap<String, String>,
+    order: Option<String>,
+}
+
+impl Browser {
+    fn take_cookies(&mut self, answer: &Answer) {
+        for cookie in answer.headers.get_all("set-cookie") {
+            let cookie = cookie.to_str().expect("cookies are text");
+            let (pair, attributes) = cookie.split_once(';').expect("cookies have attributes");
+            let (name, value) = pair.split_once('=').expect("cookies have a value");
+            if attributes.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+
+    fn cookie(&self) -> String {
+        self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// All answers to the script, from a shop that is started for it.
+///
+/// # Panics
+/// When an answer does not come, or has another status than the script says.
+pub(crate) async fn play(
+    subject: &crate::fleet::Subject,
+    running: Running<'_>,
+    steps: &[Progress],
+    seed: u64,
+) -> Vec<Told> {
+    let fleet = Fleet::start(subject, running).await;
+    let visitors = steps.iter().map(|step| step.visitor).max().map_or(0, |last| last + 1);
+    let mut browsers: Vec<_> = (0..visitors).map(|_| Browser::default()).collect();
+    // Each request says what its clock and its randomness are: they follow from its trace's number.
+    let mut traces = Random::new(seed, 0x7ace);
+    let mut told = Vec::with_capacity(steps.len());
+    for (number, step) in steps.iter().enumerate() {
+        let stranger = browsers.iter().enumerate().filter(|(index, _)| *index != step.visitor);
+        let stranger = stranger.filter_map(|(_, browser)| browser.order.clone()).next().unwrap_or_default();
+        let browser = &mut browsers[step.visitor];
+        let own = browser.order.clone().unwrap_or_default();
+        let none = |order: String| if order.is_empty() { "none".to_owned() } else { order };
+        let target = step.target.replace("{order}", &none(own)).replace("{stranger}", &none(stranger));
+        let mut connection = Connection::http1(fleet.front).await;
+        let method = Method::from_bytes(step.method.as_bytes()).expect("the script's methods are methods");
+        let trace = format!("00-{:016x}{:016x}-00000000000000ff-01", traces.next(), traces.next());
+        let mut request = connection.request(method, &target).header("traceparent", trace);
+        if !browser.cookies.is_empty() {
+            request = request.header("cookie", browser.cookie());
+        }
+        for (name, value) in &step.headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(whole(Bytes::from(step.body.clone()))).expect("the script's requests are requests");
+        let answer = connection.exchange(request).await;
+        let place = || format!("request {number} ({} {target}) in shape `{}`, seed {seed}", step.method, running.shape);
+        if answer.status.as_u16() != step.status {
+            let body = String::from_utf8_lossy(&answer.body);
+            let log = fleet.troubles().join("\n");
+            panic!("{}: status {} instead of {}\n{body}\n{log}", place(), answer.status, step.status);
+        }
+        browser.take_cookies(&answer);
+        if step.places_order {
+            browser.order = Some(order_number(answer.text()).unwrap_or_else(|| panic!("{}: no order", place())));
+        }
+        told.push(tell(answer));
+    }
+    fleet.stop().await;
+    told
+}
+
+/// The number of the order that a page confirms: in the link to its own page.
+pub(crate) fn order_number(page: &str) -> Option<String> {
+    let (_, after) = page.split_once("/orders/")?;
+    let number: String = after.chars().take_while(|it| it.is_ascii_alphanumeric() || *it == '-').collect();
+    (!number.is_empty()).then_some(number)
+}
+
+fn tell(answer: Answer) -> Told {
+    let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
+    let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+    let mut body = answer.body.to_vec();
+    if answer.header("content-type") == "application/problem+json" {
+        // The front door's own words carry the request's number in the log, which is another for each request.
+        let mut problem: serde_json::Value = serde_json::from_slice(&body).expect("a problem is JSON");
+        problem["id"] = "".into();
+        problem["instance"] = "".into();
+        body = problem.to_string().into_bytes();
+    }
+    Told { status: answer.status.as_u16(), headers, body }
+}
+
+/// Where two performances differ, for people; nothing where they do not.
+pub(crate) fn difference(steps: &[Progress], expected: &[Told], found: &[Told]) -> Option<String> {
+    let pairs = steps.iter().zip(expected.iter().zip(found)).enumerate();
+    let (number, (step, (expected, found))) = { pairs }.find(|(_, (_, (expected, found)))| expected != found)?;
+    let mut text = format!("request {number}: {} {} of visitor {}\n", step.method, step.target, step.visitor);
+    if expected.status != found.status {
+        let _ = writeln!(text, "status {} became {}", expected.status, found.status);
+    }
+    if expected.headers != found.headers {
+        let shown = |told: &Told| {
+            let lines = told.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
+            lines.collect::<Vec<_>>().join("\n  ")
+        };
+        let _ = writeln!(text, "headers\n  {}\nbecame\n  {}", shown(expected), shown(found));
+    }
+    if expected.body != found.body {
+        let at = expected.body.iter().zip(&found.body).take_while(|(a, b)| a == b).count();
+        let around = |body: &[u8]| {
+            let part = &body[at.saturating_sub(60).min(body.len())..(at + 100).min(body.len())];
+            String::from_utf8_lossy(part).into_owned()
+        };
+        let (before, after) = (around(&expected.body), around(&found.body));
+        let (had, has) = (expected.body.len(), found.body.len());
+        let _ = writeln!(
+            text,
+            "bodies of {had} and {has} bytes differ from byte {at} on:\n  …{before}…\nbecame\n  …{after}…"
+        );
+    }
+    Some(text)
+}
+
+/// The names of an app's components, as the manifest's lists have them.
+pub(crate) fn quoted(app: &App) -> Vec<String> {
+    let known = app.components.iter().filter(|(_, component)| matches!(component.source.value, Source::Cargo(_)));
+    known.map(|(name, _)| format!("\"{name}\"")).collect()
+}

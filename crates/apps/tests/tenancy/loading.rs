@@ -1,0 +1,213 @@
+//! What is in memory: how it comes there, and what goes.
+
+use bytes::Bytes;
+use futures::future::join_all;
+use http::Method;
+use http_body_util::BodyExt as _;
+use isomer_api::AppState;
+use isomer_apps::{MemoryBounds, TenancyOptions};
+
+use crate::harness::body::pieces;
+use crate::harness::{one, until, within};
+use crate::world::{World, name_in, named};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_app_is_loaded_by_its_first_request() {
+    let world = World::of(&["a"], |_| {}).await;
+    world.put("a", "one", &["one.example"], &named("one"));
+    let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
+    assert_eq!(world.tenancy.state(&tenant, &app), Some(AppState::Idle));
+    assert_eq!((world.tenancy.counts().loaded, world.repository.takes()), (0, 0));
+    for _ in 0..3 {
+        assert_eq!(name_in(&world.get("one.example", "/").await), "one");
+    }
+    assert_eq!(world.tenancy.state(&tenant, &app), Some(AppState::Loaded));
+    let counts = world.tenancy.counts();
+    assert_eq!((counts.loaded, counts.loads, world.repository.takes()), (1, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_used_longest_ago_go_and_come_back_as_they_were() {
+    let world = World::of(&["a", "b"], |options| options.loaded_max = 2).await;
+    world.put("a", "one", &["one.example"], &one("kv-probe", "grants.kv = [\"default\"]"));
+    world.put("b", "two", &["two.example"], &one("kv-probe", "grants.kv = [\"default\"]"));
+    world.put("b", "three", &["three.example"], &named("three"));
+    assert_eq!(world.post("one.example", "/set?key=a", "of one").await.ok(), "set\n");
+    assert_eq!(world.post("two.example", "/set?key=a", "of two").await.ok(), "set\n");
+    assert_eq!(world.get("one.example", "/get?key=a").await.ok(), "of one");
+    // Its guest may still be at work when its answer has been read, and an app that is used does not go.
+    let is_busy = |tenant: &str, app: &str| world.tenancy.is_busy(&tenant.parse().unwrap(), &app.parse().unwrap());
+    until("the guests to be done", async || (!is_busy("a", "one") && !is_busy("b", "two")).then_some(())).await;
+    // Now `two` was used longest ago.
+    assert_eq!(name_in(&world.get("three.example", "/").await), "three");
+    let state = |tenant: &str, app: &str| world.tenancy.state(&tenant.parse().unwrap(), &app.parse().unwrap());
+    assert_eq!(state("a", "one"), Some(AppState::Loaded));
+    assert_eq!(state("b", "two"), Some(AppState::Idle));
+    assert_eq!(world.tenancy.counts().drops, 1);
+    for _ in 0..5 {
+        assert_eq!(world.get("two.example", "/get?key=a").await.ok(), "of two");
+        assert_eq!(world.get("one.example", "/get?key=a").await.ok(), "of one");
+        assert_eq!(name_in(&world.get("three.example", "/").await), "three");
+        assert!(world.tenancy.counts().loaded <= 2);
+    }
+    let counts = world.tenancy.counts();
+    assert_eq!(counts.loads, counts.drops + 2, "{counts:?}");
+    assert!(counts.drops > 10, "{counts:?}");
+    assert!(world.folder().join("a/one/kv").exists(), "each has its own folder");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stampede_loads_once() {
+    const CLIENTS: u32 = 30;
+    // All are let go at once, and none is to be refused for that.
+    let world = World::of(&["a"], |options| options.instances_max = Some(CLIENTS)).await;
+    world.put("a", "one", &["one.example"], &named("one"));
+    world.repository.close();
+    let asked = join_all((0..CLIENTS).map(|_| world.get("one.example", "/")));
+    let opened = async {
+        let all = async || (world.usage("a").requests_now == CLIENTS).then_some(());
+        until("all wait for the same load", all).await;
+        world.repository.open();
+    };
+    let (answers, ()) = futures::join!(asked, opened);
+    answers.iter().for_each(|answer| assert_eq!(name_in(answer), "one"));
+    assert_eq!((world.repository.takes(), world.tenancy.counts().loads), (1, 1));
+    assert_eq!(world.usage("a").requests_now, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_loaded_is_said_once_and_not_tried_in_a_storm() {
+    let world = World::of(&["a"], |_| {}).await;
+    world.put("a", "one", &["one.example"], &named("one"));
+    world.put("a", "two", &["two.example"], &named("two"));
+    world.repository.lose("a", "one");
+    for _ in 0..20 {
+        let answer = world.get("one.example", "/").await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (500, "application/problem+json"));
+        assert!(!answer.text().contains("repository"), "the reason is not for clients: {}", answer.text());
+    }
+    // A second at least lies between two tries.
+    assert!(world.repository.takes() < 10, "{} tries", world.repository.takes());
+    let warnings = world.warnings();
+    assert_eq!(warnings.len(), world.repository.takes(), "{warnings:?}");
+    assert!(warnings[0].contains("app `one` of tenant `a`") && warnings[0].contains("nothing on the repository"));
+    // The others are served, and so is it once there is something to serve.
+    assert_eq!(name_in(&world.get("two.example", "/").await), "two");
+    world.make("a", "one", &named("one"));
+    until("it is tried again", async || (world.get("one.example", "/").await.status == 200).then_some(())).await;
+    world.repository.lose("a", "two");
+    world.deploy("a", "one", &["one.example"], &named("new")).await;
+    assert_eq!(name_in(&world.get("one.example", "/").await), "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_to_do_is_told_and_not_taken_for_a_broken_app() {
+    let world = World::of(&["a"], |_| {}).await;
+    world.put("a", "one", &["one.example"], &named("one"));
+    world.repository.be_busy(3);
+    for _ in 0..3 {
+        let answer = world.get("one.example", "/").await;
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{}", answer.text());
+    }
+    // The very next request tries again, and nothing is said of the app.
+    assert_eq!(name_in(&world.get("one.example", "/").await), "one");
+    assert_eq!((world.repository.takes(), world.warnings()), (4, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_serves_is_not_dropped_for_another() {
+    let world = World::of(&["a"], |options| options.loaded_max = 1).await;
+    world.put("a", "busy", &["busy.example"], &one("http-stream", ""));
+    world.put("a", "next", &["next.example"], &named("next"));
+    let mut connection = world.connect("busy.example").await;
+    let (sender, body) = pieces();
+    let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
+    let mut response = connection.send(request).await;
+    sender.send(Ok(Bytes::from_static(b"begun"))).await.expect("the body is wanted");
+    let first = within("the first piece", response.body_mut().frame()).await.expect("a piece").expect("a frame");
+    assert_eq!(first.into_data().expect("no trailers"), "begun");
+    let refused = world.get("next.example", "/").await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, "1"), "{}", refused.text());
+    assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().drops), (1, 0));
+    sender.send(Ok(Bytes::from_static(b" ended"))).await.expect("the body is wanted");
+    drop(sender);
+    let rest = within("the rest", response.into_body().collect()).await.expect("the whole answer");
+    assert_eq!(rest.to_bytes(), " ended");
+    until("there is room", async || (world.get("next.example", "/").await.status == 200).then_some(())).await;
+    assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().drops), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_memory_is_short_apps_go_though_there_is_room() {
+    let bounds = MemoryBounds { resident_bytes_max: 1, available_bytes_min: 0 };
+    let world = World::of(&["a"], |options| options.memory = Some(bounds)).await;
+    for app in ["one", "two", "three"] {
+        world.put("a", app, &[&format!("{app}.example")], &named(app));
+        assert_eq!(name_in(&world.get(&format!("{app}.example"), "/").await), app);
+    }
+    until("all are dropped", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
+    assert_eq!(name_in(&world.get("two.example", "/").await), "two");
+    let counts = world.tenancy.counts();
+    assert!(counts.drops >= 3 && counts.loads >= 4, "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_is_overtaken_serves_nothing() {
+    let world = World::of(&["a"], |_| {}).await;
+    world.put("a", "one", &["one.example"], &named("old"));
+    world.repository.close();
+    let asked = world.get("one.example", "/");
+    let overtaken = async {
+        until("the load has begun", async || (world.repository.takes() == 1).then_some(())).await;
+        let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
+        world.tenancy.stop(&tenant, &app).unwrap();
+        world.repository.open();
+    };
+    let (answer, ()) = within("the answer", async { futures::join!(asked, overtaken) }).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    until("what was loaded is gone", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
+    assert_eq!(world.tenancy.counts().loads, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_an_overtaken_load_waits_for_the_next() {
+    let world = World::of(&["a"], |_| {}).await;
+    world.put("a", "one", &["one.example"], &named("old"));
+    world.repository.close();
+    let asked = world.get("one.example", "/");
+    let overtaken = async {
+        until("the load has begun", async || (world.repository.takes() == 1).then_some(())).await;
+        world.tenancy.unload(&"a".parse().unwrap(), &"one".parse().unwrap()).unwrap();
+        world.repository.open();
+    };
+    let (answer, ()) = within("the answer", async { futures::join!(asked, overtaken) }).await;
+    assert_eq!(name_in(&answer), "old");
+    assert_eq!((world.repository.takes(), world.tenancy.counts().loads), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_loads_of_many_tenants_keep_nobody_out() {
+    let greedy = (0..10).map(|number| format!("greedy-{number}")).collect::<Vec<_>>();
+    let mut tenants = greedy.iter().map(String::as_str).collect::<Vec<_>>();
+    tenants.push("modest");
+    let world = World::of(&tenants, |_| {}).await;
+    assert!(TenancyOptions::default().loads_max < greedy.len(), "more than there are places");
+    let mut hosts = Vec::new();
+    for tenant in &greedy {
+        for app in ["one", "two", "three"] {
+            let host = format!("{app}.{tenant}.example");
+            world.put(tenant, app, &[&host], &named(app));
+            hosts.push(host);
+        }
+    }
+    world.put("modest", "own", &["own.example"], &named("own"));
+    world.repository.close_but_for("modest");
+    let stuck = join_all(hosts.iter().map(|host| world.get(host, "/")));
+    let served = async {
+        until("all of them are being loaded", async || (world.repository.takes() == hosts.len()).then_some(())).await;
+        assert_eq!(name_in(&world.get("own.example", "/").await), "own");
+        world.repository.open();
+    };
+    let (stuck, ()) = within("all answers", async { futures::join!(stuck, served) }).await;
+    assert!(stuck.iter().all(|answer| answer.status == 200));
+}

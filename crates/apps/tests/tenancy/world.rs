@@ -1,0 +1,307 @@
+//! A node of several tenants, without a disk of its own: the test is the repository that its apps come from.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use isomer_api::{AppName, HostPattern, Quotas, RevisionId, TenantName, Usage};
+use isomer_apps::Components;
+use isomer_apps::revision::engine;
+use isomer_apps::tenancy::{AppRepository, LaunchSpec, RepositoryError, Retired, Started};
+use isomer_apps::{Package, PackageOptions, Tenancy, TenancyOptions};
+use isomer_capabilities::outbound::TenantHosts;
+use isomer_capabilities::secrets::SecretValues;
+use isomer_capabilities::{AppFiles, AppResources, GrantedBy, StorageAccount};
+use isomer_front::Limits;
+use isomer_manifest::App;
+use isomer_observe::{Format, Log};
+use isomer_runtime::Account;
+use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::PoolSizes;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::harness::client::{Answer, Connection};
+use crate::harness::front::{TestFront, front};
+use crate::harness::log::MemoryLog;
+use crate::harness::{Counted, chain, code_folder, components, one, parse, within};
+
+/// Tenants and apps behind a front door.
+pub(crate) struct World {
+    pub(crate) tenancy: Tenancy,
+    pub(crate) repository: Arc<TestShelf>,
+    front: TestFront,
+    memory: MemoryLog,
+    log: Log,
+    folder: TempDir,
+    _counted: Counted,
+}
+
+/// Tenant and app.
+type Name = (String, String);
+
+/// A revision, and its package as bytes.
+type Packed = (RevisionId, Vec<u8>);
+
+/// Where the apps come from: packages by tenant and app, as bytes.
+#[derive(Default)]
+pub(crate) struct TestShelf {
+    packages: Mutex<HashMap<Name, Packed>>,
+    folder: Mutex<PathBuf>,
+    takes: AtomicUsize,
+    closed: Mutex<bool>,
+    /// A tenant whose apps come out all the same.
+    exempt: Mutex<Option<String>>,
+    /// How often it is busy before something comes out.
+    busy: AtomicUsize,
+    opened: Condvar,
+}
+
+impl TestShelf {
+    /// How often something was taken, or tried to be.
+    pub(crate) fn takes(&self) -> usize {
+        self.takes.load(Ordering::SeqCst)
+    }
+
+    /// Nothing comes out until [`TestShelf::open`].
+    pub(crate) fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+    }
+
+    /// As [`TestShelf::close`], for all tenants but one.
+    pub(crate) fn close_but_for(&self, tenant: &str) {
+        *self.exempt.lock().unwrap() = Some(tenant.to_owned());
+        self.close();
+    }
+
+    pub(crate) fn open(&self) {
+        *self.closed.lock().unwrap() = false;
+        self.opened.notify_all();
+    }
+
+    /// The next so many times it has too much to do.
+    pub(crate) fn be_busy(&self, times: usize) {
+        self.busy.store(times, Ordering::SeqCst);
+    }
+
+    /// An app of which nothing is there any more.
+    pub(crate) fn lose(&self, tenant: &str, app: &str) {
+        self.packages.lock().unwrap().remove(&(tenant.to_owned(), app.to_owned()));
+    }
+
+    fn place(&self, tenant: &str, app: &str) -> AppResources {
+        let folder = self.folder.lock().unwrap().join(tenant).join(app);
+        let files = AppFiles::Own { files: folder.join("files"), writable: folder.join("dirs") };
+        std::fs::create_dir_all(folder.join("files")).unwrap();
+        AppResources {
+            kv: folder.join("kv"),
+            sql: folder.join("sql"),
+            files,
+            storage: Arc::new(StorageAccount::unlimited()),
+            account: Account::unlimited(),
+            statement_time_max: Duration::MAX,
+            outbound: Some(Arc::new(TenantHosts::new(None).unwrap())),
+            secrets: SecretValues::Given(Default::default()),
+            environment: Arc::default(),
+            candidate: None,
+            granted_by: GrantedBy::Manifest,
+        }
+    }
+}
+
+impl TestShelf {
+    /// Blocks while the repository is closed.
+    fn take_now(&self, tenant: &TenantName, app: &AppName, revision: &RevisionId) -> Taken {
+        self.takes.fetch_add(1, Ordering::SeqCst);
+        if self.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_ok() {
+            return Err(RepositoryError::Busy("too many wait".into()));
+        }
+        let closed = self.closed.lock().unwrap();
+        let is_exempt = self.exempt.lock().unwrap().as_deref() == Some(tenant.as_str());
+        drop(self.opened.wait_while(closed, |closed| *closed && !is_exempt).unwrap());
+        let packages = self.packages.lock().unwrap();
+        let found = packages.get(&(tenant.to_string(), app.to_string())).filter(|(there, _)| there == revision);
+        let (_, bytes) = found.ok_or_else(|| RepositoryError::Failed("there is nothing on the repository".into()))?;
+        let package = Arc::new(Package::from_bytes(bytes).map_err(|error| RepositoryError::Failed(error.into()))?);
+        Ok(LaunchSpec { package, place: self.place(tenant.as_str(), app.as_str()), log: None, access: None })
+    }
+}
+
+impl AppRepository for TestShelf {
+    fn take(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        revision: RevisionId,
+    ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
+        Box::pin(
+            async move { tokio::task::spawn_blocking(move || self.take_now(&tenant, &app, &revision)).await.unwrap() },
+        )
+    }
+}
+
+impl World {
+    /// With no tenant yet.
+    pub(crate) async fn new(change: impl FnOnce(&mut TenancyOptions)) -> Self {
+        Self::sized(256, |_| {}, change).await
+    }
+
+    /// The same with a pool for so many instances, and a front door with these limits.
+    pub(crate) async fn sized(
+        instances: u32,
+        limit: impl FnOnce(&mut Limits),
+        change: impl FnOnce(&mut TenancyOptions),
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = MemoryLog::default();
+        let log = Log::start(memory.clone(), Format::Json, false).unwrap();
+        let repository = Arc::new(TestShelf { folder: Mutex::new(folder.path().to_owned()), ..TestShelf::default() });
+        let mut options = TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() };
+        change(&mut options);
+        let engine = engine(PoolSizes::new(instances), false).unwrap();
+        let cache = CodeCache::open(&code_folder()).unwrap();
+        let counted = Counted(engine.clone());
+        let tenancy = Tenancy::new(engine, cache, log.clone(), repository.clone(), options);
+        let front = front(Arc::new(tenancy.clone()), limit).await;
+        Self { tenancy, repository, front, memory, log, folder, _counted: counted }
+    }
+
+    /// With these tenants, whose quotas are as by default.
+    pub(crate) async fn of(tenants: &[&str], change: impl FnOnce(&mut TenancyOptions)) -> Self {
+        let world = Self::new(change).await;
+        for tenant in tenants {
+            world.tenant(tenant, |_| {});
+        }
+        world
+    }
+
+    /// Adds a tenant, or changes it.
+    pub(crate) fn tenant(&self, name: &str, change: impl FnOnce(&mut Quotas)) {
+        let mut quotas = Quotas::default();
+        change(&mut quotas);
+        self.tenancy.set_tenant(&name.parse().unwrap(), &quotas).unwrap();
+    }
+
+    pub(crate) fn usage(&self, tenant: &str) -> Usage {
+        self.tenancy.usage(&tenant.parse().unwrap()).expect("the tenant is there")
+    }
+
+    /// A package of an app: `manifest` has its components. It lies on the repository from now on.
+    pub(crate) fn make(&self, tenant: &str, app: &str, manifest: &str) -> RevisionId {
+        self.make_of(tenant, app, manifest, components)
+    }
+
+    /// The same of components that are no guests.
+    pub(crate) fn make_of(
+        &self,
+        tenant: &str,
+        app: &str,
+        manifest: &str,
+        components: impl FnOnce(&App) -> Components,
+    ) -> RevisionId {
+        let manifest = format!("[app]\nname = \"{app}\"\nversion = \"0.1.0\"\n\n{manifest}");
+        let parsed = parse(&manifest);
+        let (engine, cache) = (self.tenancy.engine(), self.tenancy.cache());
+        let made = Package::make(&parsed, &components(&parsed), &PackageOptions::default(), engine, cache, &|_| {});
+        let package = made.unwrap_or_else(|error| panic!("the package is made: {}", chain(&error))).package;
+        // The plan's identity knows nothing of what is granted; a release's would.
+        let revision = revision_of(&manifest);
+        let key = (tenant.to_owned(), app.to_owned());
+        self.repository.packages.lock().unwrap().insert(key, (revision.clone(), package.to_bytes()));
+        revision
+    }
+
+    /// An app that is there and idle, as after a restart.
+    pub(crate) fn put(&self, tenant: &str, app: &str, hosts: &[&str], manifest: &str) {
+        let revision = self.make(tenant, app, manifest);
+        self.put_made(tenant, app, hosts, &revision);
+    }
+
+    /// The same of a package that was made.
+    pub(crate) fn put_made(&self, tenant: &str, app: &str, hosts: &[&str], revision: &RevisionId) {
+        let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
+        self.tenancy.put(&tenant, &app, revision, &patterns(hosts), false).unwrap();
+    }
+
+    /// An app that was started and may take over.
+    pub(crate) async fn start(&self, tenant: &str, app: &str, manifest: &str) -> Started {
+        let revision = self.make(tenant, app, manifest);
+        let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
+        let spec = self.repository.take_now(&tenant, &app, &revision).unwrap();
+        let started = self.tenancy.start(&tenant, &app, &revision, &spec, &|_| {}).await;
+        started.unwrap_or_else(|error| panic!("the revision starts: {}", chain(&error)))
+    }
+
+    /// Starts an app and has it take over.
+    pub(crate) async fn deploy(&self, tenant: &str, app: &str, hosts: &[&str], manifest: &str) -> Option<Retired> {
+        let started = self.start(tenant, app, manifest).await;
+        self.tenancy.take_over(started, &patterns(hosts)).unwrap()
+    }
+
+    /// A connection whose requests are for `host`.
+    pub(crate) async fn connect(&self, host: &str) -> Connection {
+        self.connect_with(host, false).await
+    }
+
+    /// The same over HTTP/2, if asked for.
+    pub(crate) async fn connect_with(&self, host: &str, http2: bool) -> Connection {
+        let stream = within("connect", TcpStream::connect(self.front.address)).await.expect("the front door is open");
+        within("a handshake", Connection::over(stream, http2, host)).await
+    }
+
+    /// A GET for `host` over a connection of its own.
+    pub(crate) async fn get(&self, host: &str, target: &str) -> Answer {
+        self.connect(host).await.get(target).await
+    }
+
+    /// A POST likewise.
+    pub(crate) async fn post(&self, host: &str, target: &str, contents: &str) -> Answer {
+        self.connect(host).await.post(target, contents).await
+    }
+
+    /// The warnings and errors in the log until now.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.log.flush();
+        let events = self.memory.events();
+        let warnings = events.iter().filter(|event| event["event"] == "warning" || event["event"] == "error");
+        warnings.map(|event| event["text"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Where the front door listens.
+    #[allow(dead_code, reason = "tests of hostile guests use it")]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.front.address
+    }
+
+    /// Where everything lies.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+}
+
+/// An app that says who it is.
+pub(crate) fn named(name: &str) -> String {
+    one("env-print", &format!("grants.config = {{ NAME = \"{name}\" }}"))
+}
+
+/// What an app says that was made by [`named`].
+#[track_caller]
+pub(crate) fn name_in(answer: &Answer) -> String {
+    let line = answer.ok().lines().find_map(|line| line.strip_prefix("env=NAME="));
+    line.unwrap_or_else(|| panic!("no name: {}", answer.text())).to_owned()
+}
+
+pub(crate) fn patterns(hosts: &[&str]) -> Vec<HostPattern> {
+    hosts.iter().map(|host| host.parse().unwrap()).collect()
+}
+
+fn revision_of(manifest: &str) -> RevisionId {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    manifest.hash(&mut hasher);
+    RevisionId::from(u128::from(hasher.finish()).to_be_bytes())
+}

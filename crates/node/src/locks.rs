@@ -1,0 +1,83 @@
+//! Locks of what is being changed: of an app, and of a tenant with its secrets.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use isomer_api::{AppName, Problem, ProblemKind, TenantName};
+use tokio::sync::OwnedMutexGuard;
+
+/// How long a change of a tenant waits for the one before it.
+const TURN_MAX: Duration = Duration::from_secs(30);
+
+/// The apps that are being changed.
+#[derive(Debug, Default)]
+pub(crate) struct AppLocks(Arc<Mutex<HashSet<(TenantName, AppName)>>>);
+
+/// An app is being changed for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct AppLock {
+    busy: Arc<Mutex<HashSet<(TenantName, AppName)>>>,
+    app: (TenantName, AppName),
+}
+
+impl AppLocks {
+    /// From now on, nobody else changes the app.
+    pub(crate) fn begin(&self, tenant: &TenantName, app: &AppName) -> Result<AppLock, Problem> {
+        let app = (tenant.clone(), app.clone());
+        if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(app.clone()) {
+            let title = format!("app `{}` of tenant `{tenant}` is being deployed or changed by somebody else", app.1);
+            return Err(Problem::new(ProblemKind::Conflict, title).hint("try again when that is done"));
+        }
+        Ok(AppLock { busy: self.0.clone(), app })
+    }
+}
+
+impl Drop for AppLock {
+    fn drop(&mut self) {
+        self.app_locks.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.app);
+    }
+}
+
+/// Whose turn it is to change a tenant or its secrets. Changes of one come one after the other, so that what is in memory is what is recorded, and
+/// a tenant that is made again does not find its data removed under it. (One turn for all tenants was rejected: a removal waits for
+/// requests in flight, and others' tenants are not to wait for these.)
+#[derive(Default)]
+pub(crate) struct TenantLocks(Mutex<HashMap<TenantName, Weak<tokio::sync::Mutex<()>>>>);
+
+impl TenantLocks {
+    /// # Errors
+    /// When the change before takes longer than [`TURN_MAX`].
+    pub(crate) async fn take(&self, tenant: &TenantName) -> Result<OwnedMutexGuard<()>, Problem> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            turns.get(tenant).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let turn = Arc::default();
+                turns.insert(tenant.clone(), Arc::downgrade(&turn));
+                turn
+            })
+        };
+        tokio::time::timeout(TURN_MAX, turn.lock_owned()).await.map_err(|_| {
+            let title = format!("tenant `{tenant}` is being changed by somebody else");
+            Problem::new(ProblemKind::Conflict, title)
+                .hint("try again when that is done; if the disk has failed, the node's log says so")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_changes_an_app_and_others_change_others() {
+        let busy = AppLocks::default();
+        let (tenant, shop): (TenantName, AppName) = ("acme".parse().unwrap(), "shop".parse().unwrap());
+        let first = busy.begin(&tenant, &shop).unwrap();
+        assert_eq!(busy.begin(&tenant, &shop).unwrap_err().kind, ProblemKind::Conflict);
+        busy.begin(&tenant, &"other".parse().unwrap()).unwrap();
+        drop(first);
+        busy.begin(&tenant, &shop).unwrap();
+    }
+}

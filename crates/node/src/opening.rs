@@ -1,0 +1,114 @@
+//! Opening a node: locks its directory, finishes what an earlier process noted and did not do, and takes all tenants and apps into
+//! memory as names. No app is loaded before its first request, and nothing is compiled.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use isomer_api::{TenantChange, TenantName};
+use isomer_apps::{Tenancy, revision};
+use isomer_capabilities::NodeDir;
+use isomer_disk::{FileStorage, Reserve, Storage};
+use isomer_observe::{AppLogLimits, AppLogs};
+use isomer_runtime::code::{CodeCache, Key};
+use isomer_runtime::engine::PoolSizes;
+use isomer_state::{Blobs, State};
+
+use crate::attempts::Attempts;
+use crate::compiler::Compilers;
+use crate::compiler::jobs::CompileJobs;
+use crate::locks::{AppLocks, TenantLocks};
+use crate::node::{Node, NodeError, NodeOptions};
+use crate::repository::DiskRepository;
+use crate::revisions::release;
+use crate::suspended_apps::SuspendedApps;
+use crate::tenant_resources::ResourcesByTenant;
+use crate::uploads::Uploads;
+use crate::{maintenance, removals, replacements};
+
+impl Node {
+    /// Opens the node's directory. Needs tokio's runtime, and blocks.
+    ///
+    /// # Errors
+    /// When another process has the directory, or something in it cannot be read.
+    pub fn open(options: NodeOptions) -> Result<Arc<Self>, NodeError> {
+        Self::open_over(options, FileStorage::new)
+    }
+
+    /// As [`Node::open`], with the node's state over storage of the caller's own, for tests of a failing disk.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub fn open_over<S: Storage>(
+        options: NodeOptions,
+        storage: impl FnOnce(&Path) -> S,
+    ) -> Result<Arc<Self>, NodeError> {
+        let dir = Arc::new(NodeDir::open(&options.data)?);
+        let is_new = !dir.state().exists();
+        let state = Arc::new(State::open_over(&dir.state(), storage(&dir.state()))?);
+        if is_new {
+            let default = TenantName::DEFAULT.parse().expect("it is a name");
+            state.set_tenant(&default, TenantChange::default())?;
+        }
+        removals::recover(&dir, &state);
+        let unfinished = replacements::recover(&dir, &state);
+        release::remove_unfinished(&dir.revisions());
+        let blobs = Blobs::open(&dir.blobs())?;
+        let cache = CodeCache::open_kept(&dir.cache())?;
+        let compilers = Arc::new(Compilers::new(options.compiler));
+        let engine = revision::engine(PoolSizes::of_a_node(), false).map_err(NodeError::Engine)?;
+        let resources = Arc::new(ResourcesByTenant::new(Reserve::new(dir.path(), options.tenancy.disk_reserve_bytes)));
+        let logs = AppLogs::start(AppLogLimits::default()).map_err(|source| NodeError::Log { source })?;
+        let reserve = resources.reserve().clone();
+        logs.leave_free(move || reserve.room());
+        let repository = Arc::new(DiskRepository {
+            dir: dir.clone(),
+            state: state.clone(),
+            blobs: blobs.clone(),
+            cache: cache.clone(),
+            compilers: compilers.clone(),
+            jobs: CompileJobs::new(),
+            resources: resources.clone(),
+            logs,
+            access_log: options.log.wants_access(),
+            maker: Key::new(&engine, [env!("CARGO_PKG_VERSION").as_bytes()]),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        let tenancy = Tenancy::new(engine, cache, options.log, repository.clone(), options.tenancy);
+        for (name, tenant) in state.tenants() {
+            match tenancy.set_tenant(&name, &tenant.quotas) {
+                Ok(()) => {
+                    resources.add(&name, &tenancy);
+                    resources.charge(&name, &state);
+                }
+                Err(error) => tracing::error!(tenant = %name, %error, "a tenant's apps are not served"),
+            }
+        }
+        for (tenant, name, app) in state.apps() {
+            let is_stopped = app.stopped || unfinished.contains(&(tenant.clone(), name.clone()));
+            let put = tenancy.put(&tenant, &name, &app.current().revision, &app.hosts, is_stopped);
+            if let Err(error) = put {
+                tracing::error!(%tenant, app = %name, %error, "an app is not served");
+            }
+        }
+        let node = Arc::new(Self {
+            dir,
+            state,
+            blobs,
+            repository,
+            tenancy,
+            app_locks: AppLocks::default(),
+            attempts: Attempts::default(),
+            uploads: Uploads::default(),
+            suspended: SuspendedApps::new(unfinished),
+            tenant_locks: TenantLocks::default(),
+            resources,
+            compilers,
+            watch: options.watch,
+            front: OnceLock::new(),
+            opened: Instant::now(),
+        });
+        maintenance::begin(&node);
+        Ok(node)
+    }
+}

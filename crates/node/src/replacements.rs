@@ -1,0 +1,145 @@
+//! PendingReplacement replacements of an app's stores: what a take-over with stores leaves on disk until it is finished.
+//!
+//! See [`crate::deployment::takeover`] for how replacements are made.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use isomer_api::{AppName, TenantName};
+use isomer_capabilities::sql::{roll_forward, snapshot_name};
+use isomer_capabilities::{NodeDir, StorageAccount};
+use isomer_state::State;
+
+use crate::intents::{ChangeTarget, IntentLog};
+use crate::revisions::snapshots;
+
+/// Finishes or clears up what an earlier process has noted. Nothing has the stores open. Gives the apps for which that failed, which are all where
+/// the notes cannot be read: they must not serve before the replacement is finished, or the next start. Blocks.
+pub(crate) fn recover(dir: &NodeDir, state: &State) -> HashSet<(TenantName, AppName)> {
+    if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
+        tracing::error!(%error, "what revisions on trial wrote cannot be removed");
+    }
+    let noted = match unfinished(dir) {
+        Ok(noted) => noted,
+        Err(error) => {
+            tracing::error!(%error, "it cannot be read whose stores are half replaced: no app is served before that");
+            return state.apps().into_iter().map(|(tenant, app, _)| (tenant, app)).collect();
+        }
+    };
+    let mut failed = HashSet::new();
+    for (tenant, app) in noted {
+        if let Err(error) = recover_one(dir, state, &tenant, &app) {
+            tracing::error!(%error, %tenant, %app, "its stores are half replaced: it is not served before that can be finished");
+            failed.insert((tenant, app));
+        }
+    }
+    failed
+}
+
+/// The notes of take-overs: each says which replacement.
+pub(crate) fn notes(dir: &NodeDir) -> IntentLog {
+    IntentLog::new(dir.takeovers())
+}
+
+/// The apps of which something is noted. Blocks.
+///
+/// # Errors
+/// When that cannot be read.
+pub(crate) fn unfinished(dir: &NodeDir) -> io::Result<Vec<(TenantName, AppName)>> {
+    Ok(notes(dir).all()?.into_iter().filter_map(|ChangeTarget { tenant, app }| Some((tenant, app?))).collect())
+}
+
+/// Forgets what is noted of an app, or of all apps of a tenant, whose data is gone. Blocks.
+pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()> {
+    let notes = notes(dir);
+    let is_of =
+        |noted: &ChangeTarget| noted.tenant == subject.tenant && (subject.app.is_none() || noted.app == subject.app);
+    notes.all()?.iter().filter(|noted| is_of(noted)).try_for_each(|noted| notes.forget(noted))
+}
+
+/// Returns whether stores of the app may be half replaced: then it must not serve. Blocks.
+pub(crate) fn is_pending(dir: &NodeDir, state: &State, tenant: &TenantName, app: &AppName) -> bool {
+    let noted = noted(dir, state, &ChangeTarget::app(tenant, app));
+    matches!(noted, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))
+}
+
+/// Has the entries of `folder`, and of all folders from the node's directory to it, survive a loss of power.
+pub(crate) fn sync_up(folder: &Path, top: &Path) -> io::Result<()> {
+    let mut above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
+    above.try_for_each(|above| File::open(above)?.sync_all())
+}
+
+fn recover_one(dir: &NodeDir, state: &State, tenant: &TenantName, app: &AppName) -> io::Result<()> {
+    let subject = ChangeTarget::app(tenant, app);
+    match noted(dir, state, &subject)? {
+        Some(PendingReplacement::Recorded { sql, folder }) => {
+            roll_forward(&sql, &folder)?;
+            sync_up(&sql, dir.path())?;
+        }
+        Some(PendingReplacement::ForNothing { folder }) => snapshots::remove(&folder, &StorageAccount::unlimited())?,
+        Some(PendingReplacement::Done) | None => {}
+    }
+    notes(dir).forget(&subject)
+}
+
+/// What a note means.
+pub(crate) enum PendingReplacement {
+    /// The stores in `sql` are to be replaced by what lies in `folder`.
+    Recorded { sql: PathBuf, folder: PathBuf },
+    /// What lies in `folder` was made for nothing.
+    ForNothing { folder: PathBuf },
+    /// Only the note is left, or nothing was made yet.
+    Done,
+}
+
+/// What is noted of an app.
+pub(crate) fn noted(dir: &NodeDir, state: &State, subject: &ChangeTarget) -> io::Result<Option<PendingReplacement>> {
+    let Some(id) = notes(dir).read(subject)? else { return Ok(None) };
+    // One that was not written whole, by an earlier version: nothing was made.
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(Some(PendingReplacement::Done));
+    }
+    let data = subject.data(dir);
+    let folder = snapshots::folder(&data).join(&id);
+    let recorded = subject.app.as_ref().and_then(|app| state.app(&subject.tenant, app).ok());
+    Ok(Some(match recorded {
+        // Without its folder it was finished before, and only the note was left: see above.
+        Some(app) if app.current().replacement.as_deref() == Some(&id) => {
+            if folder.try_exists()? {
+                PendingReplacement::Recorded { sql: data.join("sql"), folder }
+            } else {
+                PendingReplacement::Done
+            }
+        }
+        // The store itself may lie here, under its snapshot's name.
+        None if is_begun(&folder)? => PendingReplacement::Recorded { sql: data.join("sql"), folder },
+        _ => PendingReplacement::ForNothing { folder },
+    }))
+}
+
+/// Returns whether stores' old files lie in a folder of replacements: they do since the switch.
+fn is_begun(folder: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        // Or their logs, which go first.
+        if entry?.file_name().to_str().is_some_and(|name| name.contains(&snapshot_name(""))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Fails where an earlier note is left: what it is about has to be finished first.
+pub(crate) fn note(dir: &NodeDir, subject: &ChangeTarget, id: &str) -> io::Result<()> {
+    let notes = notes(dir);
+    if notes.has(subject)? {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "an earlier change of its stores is not finished"));
+    }
+    notes.write(subject, id)
+}
