@@ -91,6 +91,8 @@ impl PermitRequest {
 }
 
 impl FairSemaphore {
+    /// A semaphore with all permits free.
+    #[must_use]
     pub fn new(limits: FairSemaphoreLimits) -> Self {
         let limits =
             FairSemaphoreLimits { permits: limits.permits.max(1), of_tenant: limits.of_tenant.max(1), ..limits };

@@ -35,7 +35,7 @@ impl AppLocks {
 
 impl Drop for AppLock {
     fn drop(&mut self) {
-        self.app_locks.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.app);
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.app);
     }
 }
 

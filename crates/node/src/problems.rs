@@ -111,7 +111,7 @@ pub(crate) fn refused_by(error: &RevisionError) -> Problem {
 /// Why a revision did not start, for an admin.
 pub(crate) fn not_started(error: &TenancyError) -> Problem {
     match error {
-        TenancyError::Revision(error) => problems::refused_by(error),
+        TenancyError::Revision(error) => refused_by(error),
         TenancyError::Repository(problem) => problem.clone(),
         TenancyError::Capabilities(AppCapabilityError::Capability(
             error @ CapabilityError::Sql(SqlOpenError::NoRoom { .. }),

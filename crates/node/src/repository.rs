@@ -190,7 +190,7 @@ impl AppRepository for DiskRepository {
     ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
         Box::pin(async move {
             self.taken(tenant, app, revision).await.map_err(|problem| match problem.kind {
-                ProblemKind::Unavailable => RepositoryError::AppLocks(problem.into()),
+                ProblemKind::Unavailable => RepositoryError::Busy(problem.into()),
                 _ => RepositoryError::Failed(whole(&problem).into()),
             })
         })

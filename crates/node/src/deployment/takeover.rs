@@ -356,7 +356,7 @@ async fn finish_noted(node: &Arc<Node>, found: PendingReplacement, subject: Chan
 fn not_replaced(error: &CapabilityError, tenant: &TenantName, app: &AppName) -> Problem {
     match error {
         CapabilityError::Sql(SqlOpenError::NoRoom { .. }) => Problem::quota(Quota::Storage, error.to_string()),
-        CapabilityError::Sql(SqlOpenError::AppLocks { .. }) => Problem::new(ProblemKind::Conflict, error.to_string())
+        CapabilityError::Sql(SqlOpenError::Busy { .. }) => Problem::new(ProblemKind::Conflict, error.to_string())
             .hint(format!("`isomer stop {app} --tenant {tenant}` first, then deploy: nothing waits then, and it may take half an hour")),
         error => {
             let problem = Problem::new(ProblemKind::Refused, error.to_string());
