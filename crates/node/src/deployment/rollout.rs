@@ -10,6 +10,8 @@ use isomer_api::deploy::Message;
 use isomer_api::{
     AppName, Deployed, How, Origin, Problem, ProblemKind, Release, RevisionId, Rollback, StoreChange, Swap, TenantName,
 };
+use isomer_apps::Package;
+use isomer_apps::tenancy::{LaunchSpec, Started, TenancyError};
 use isomer_capabilities::sql::Schema;
 use isomer_capabilities::{AppGrants, schemas};
 use isomer_manifest::StoreName;
