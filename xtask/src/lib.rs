@@ -8,6 +8,7 @@
 mod book;
 mod browser;
 mod demo;
+mod dist;
 pub mod project;
 pub mod setup;
 mod steps;
@@ -30,6 +31,8 @@ Tasks:
   tidy [--cycles CRATE]          check layers, import cycles, file headers and lengths, words, links;
                                  or print the import cycles of one crate
   book                           build the documentation as a book
+  dist [--binary PROGRAM] [--out FOLDER]
+                                 make the release tarball and its checksum
   bench [NAME…] [--quick] [--json FILE] [--publish] [--kept]
                                  run benchmarks, in release mode
   soak [--long] [--seed N]       run a node under well-behaved and hostile tenants while apps are deployed
@@ -51,6 +54,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         ["setup", "--for", "bench"] => run_benchmarks(&project, &["setup"]),
         ["demo", options @ ..] => demo::run(&project, options),
         [demo::COMPONENTS_TASK] => demo::build_components(&project),
+        ["dist", options @ ..] => dist::run(&project, options),
         ["test", options @ ..] => test::run(&project, options),
         ["tidy"] => tidy::run(&project),
         ["tidy", "--cycles", crate_name] => tidy::show_cycles(&project, crate_name),

@@ -64,6 +64,8 @@ enum Command {
     Tokens(commands::tokens::Arguments),
     Completions(commands::completions::Arguments),
     #[command(hide = true)]
+    Manual(commands::manual::Arguments),
+    #[command(hide = true)]
     CompileChild(commands::compile_child::Arguments),
 }
 
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
         Command::Secrets(arguments) => commands::secrets::run(&arguments, &console),
         Command::Tokens(arguments) => commands::tokens::run(&arguments, &console),
         Command::Completions(arguments) => commands::completions::run(&arguments, &Arguments::command()),
+        Command::Manual(arguments) => commands::manual::run(&arguments, Arguments::command()),
         Command::CompileChild(arguments) => return commands::compile_child::run(&arguments),
     };
     if let Some(log) = log {

@@ -10,6 +10,7 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod logs;
+pub(crate) mod manual;
 pub(crate) mod new;
 pub(crate) mod node;
 pub(crate) mod plan;

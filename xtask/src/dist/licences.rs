@@ -1,0 +1,172 @@
+//! The licence texts of the crates that are linked into the program.
+//!
+//! Read from the crates' own sources, as `cargo metadata` names them: each text once, with the crates that it belongs to. cargo-about
+//! was rejected: it takes minutes to install, and its answer for a crate without a file is a template without the copyright line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::project::Project;
+
+/// How the names of files with licence texts begin, in upper case.
+const FILE_NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE", "COPYRIGHT"];
+
+/// A crate and the texts of its licences.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Licensed {
+    name: String,
+    version: String,
+    /// The SPDX expression.
+    expression: String,
+    texts: BTreeSet<String>,
+}
+
+/// Returns the licence texts of everything that `isomer` depends on when it is built for `target`.
+///
+/// # Errors
+/// When a crate has no text and no other crate has the same licence.
+pub(super) fn of_dependencies(project: &Project, target: &str) -> Result<String> {
+    let output = project
+        .cargo(&["metadata", "--locked", "--format-version", "1", "--filter-platform", target])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run `cargo metadata`")?;
+    ensure!(output.status.success(), "`cargo metadata` failed ({})", output.status);
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` printed no JSON")?;
+    let mut licensed = Vec::new();
+    for package in dependencies(&metadata, "isomer")? {
+        licensed.push(read(package)?);
+    }
+    share_texts(&mut licensed)?;
+    Ok(render(&licensed))
+}
+
+/// The packages of others that `root` needs at run time or to be built, but for its tests.
+fn dependencies<'a>(metadata: &'a Value, root: &str) -> Result<Vec<&'a Value>> {
+    let list = |value: &'a Value| value.as_array().map(Vec::as_slice).unwrap_or_default();
+    let packages: BTreeMap<&str, &Value> =
+        list(&metadata["packages"]).iter().filter_map(|package| Some((package["id"].as_str()?, package))).collect();
+    let nodes: BTreeMap<&str, &Value> =
+        list(&metadata["resolve"]["nodes"]).iter().filter_map(|node| Some((node["id"].as_str()?, node))).collect();
+    let root_id = packages.iter().find(|(_, package)| package["name"] == root).map(|(id, _)| *id);
+    let mut open = vec![root_id.with_context(|| format!("no package `{root}`"))?];
+    let mut found = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if !found.insert(id) {
+            continue;
+        }
+        for dependency in nodes.get(id).map(|node| list(&node["deps"])).unwrap_or_default() {
+            let is_needed = list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"] != "dev");
+            open.extend(dependency["pkg"].as_str().filter(|_| is_needed));
+        }
+    }
+    let is_of_others = |package: &&Value| !package["source"].is_null();
+    Ok(found.iter().filter_map(|id| packages.get(id).copied()).filter(is_of_others).collect())
+}
+
+fn read(package: &Value) -> Result<Licensed> {
+    let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
+    let manifest = text("manifest_path");
+    let dir = Path::new(&manifest).parent().unwrap_or(Path::new("/"));
+    let mut texts = BTreeSet::new();
+    for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read `{}`", dir.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
+        if path.is_file() && FILE_NAMES.iter().any(|begin| name.starts_with(begin)) {
+            let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            texts.insert(String::from_utf8_lossy(&bytes).replace('\r', "").trim_matches('\n').to_owned());
+        }
+    }
+    Ok(Licensed { name: text("name"), version: text("version"), expression: text("license"), texts })
+}
+
+/// Gives crates without a text that of another crate with the same licence. Crates of one repository are often published without the file
+/// in its root.
+fn share_texts(licensed: &mut [Licensed]) -> Result<()> {
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for crate_ in licensed.iter().filter(|crate_| !crate_.texts.is_empty()) {
+        known.entry(crate_.expression.clone()).or_insert_with(|| crate_.texts.clone());
+    }
+    for crate_ in licensed.iter_mut().filter(|crate_| crate_.texts.is_empty()) {
+        let Licensed { name, version, expression, .. } = &crate_;
+        let texts = known.get(expression);
+        crate_.texts =
+            texts.cloned().with_context(|| format!("no text of the licence of {name} {version}: `{expression}`"))?;
+    }
+    Ok(())
+}
+
+/// A list of the crates, then each text once, below the crates that have it.
+fn render(licensed: &[Licensed]) -> String {
+    let mut by_text: BTreeMap<&str, Vec<&Licensed>> = BTreeMap::new();
+    let mut sorted: Vec<&Licensed> = licensed.iter().collect();
+    sorted.sort();
+    let mut out = String::from("Isomer contains these crates, under their licences:\n\n");
+    for crate_ in &sorted {
+        out.push_str(&format!("{} {}: {}\n", crate_.name, crate_.version, crate_.expression));
+        for text in &crate_.texts {
+            by_text.entry(text).or_default().push(crate_);
+        }
+    }
+    // In the order of the first crate that has it.
+    let mut texts: Vec<(&str, Vec<&Licensed>)> = by_text.into_iter().collect();
+    texts.sort_by_key(|(text, crates)| (crates.first().copied(), *text));
+    for (text, crates) in texts {
+        let names: Vec<String> = crates.iter().map(|crate_| format!("{} {}", crate_.name, crate_.version)).collect();
+        out.push_str(&format!("\n{}\n{}\n\n{text}\n", "=".repeat(80), names.join(", ")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn licensed(name: &str, expression: &str, texts: &[&str]) -> Licensed {
+        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        Licensed { name: name.to_owned(), version: "1.0.0".to_owned(), expression: expression.to_owned(), texts }
+    }
+
+    #[test]
+    fn a_crate_without_a_text_has_that_of_its_licence() {
+        let mut all = [licensed("a", "MIT", &["MIT, a"]), licensed("b", "MIT", &[])];
+        share_texts(&mut all).expect("there is one");
+        assert_eq!(all[1].texts, all[0].texts);
+        let error = share_texts(&mut [licensed("c", "Zlib", &[])]).expect_err("there is none");
+        assert_eq!(error.to_string(), "no text of the licence of c 1.0.0: `Zlib`");
+    }
+
+    #[test]
+    fn each_text_is_there_once_with_all_its_crates() {
+        let text = render(&[licensed("b", "MIT", &["same"]), licensed("a", "MIT", &["same", "other"])]);
+        assert!(text.contains("a 1.0.0: MIT\nb 1.0.0: MIT\n"), "{text}");
+        assert_eq!(text.matches("\nsame\n").count(), 1, "{text}");
+        assert!(text.contains("\na 1.0.0, b 1.0.0\n\nsame\n"), "{text}");
+    }
+
+    #[test]
+    fn tests_and_own_crates_do_not_count() {
+        let metadata = json!({
+            "packages": [
+                { "id": "isomer", "name": "isomer", "source": null },
+                { "id": "a", "name": "a", "source": "registry" },
+                { "id": "b", "name": "b", "source": "registry" },
+            ],
+            "resolve": { "nodes": [
+                { "id": "isomer", "deps": [
+                    { "pkg": "a", "dep_kinds": [{ "kind": null }] },
+                    { "pkg": "b", "dep_kinds": [{ "kind": "dev" }] },
+                ] },
+                { "id": "a", "deps": [] },
+            ] },
+        });
+        let found = dependencies(&metadata, "isomer").expect("it is there");
+        assert_eq!(found.iter().map(|package| package["name"].as_str()).collect::<Vec<_>>(), [Some("a")]);
+    }
+}

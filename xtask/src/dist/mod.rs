@@ -1,0 +1,145 @@
+//! `cargo xtask dist`: the release tarball and its checksum.
+//!
+//! The tarball `isomer-VERSION-TARGET.tar.gz` holds a folder of that name with the stripped program, completions for each shell, man
+//! pages, the units for systemd, the readme, the changelog, the licence, and the licence texts of every crate that is linked in. Names, order,
+//! owners and times of its entries do not depend on the machine, and neither do paths in the program; the time is that of the commit.
+
+mod archive;
+mod licences;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::project::{self, Project};
+
+/// Each shell that `isomer completions` knows, and the file name that it looks for.
+const COMPLETIONS: [(&str, &str); 5] = [
+    ("bash", "isomer.bash"),
+    ("zsh", "_isomer"),
+    ("fish", "isomer.fish"),
+    ("powershell", "isomer.ps1"),
+    ("elvish", "isomer.elv"),
+];
+
+/// Files of the repository that the tarball holds.
+const TEXTS: [&str; 3] = ["README.md", "CHANGELOG.md", "LICENSE"];
+
+const THIRD_PARTY: &str = "THIRD-PARTY-LICENSES.txt";
+const CHECKSUMS: &str = "SHA256SUMS";
+
+const USAGE: &str = "\
+Usage: cargo xtask dist [--binary PROGRAM] [--out FOLDER]
+
+  --binary PROGRAM  package this program instead of building one
+  --out FOLDER      where to put the tarball and SHA256SUMS [default: dist in the target folder]";
+
+pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
+    let (mut binary, mut out) = (None, project.target.join("dist"));
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value =
+            || rest.next().map(PathBuf::from).with_context(|| format!("`{argument}` needs a value\n\n{USAGE}"));
+        match *argument {
+            "--binary" => binary = Some(std::path::absolute(value()?)?),
+            "--out" => out = std::path::absolute(value()?)?,
+            unknown => bail!("unknown option: `{unknown}`\n\n{USAGE}"),
+        }
+    }
+    let target = host_target()?;
+    let binary = match binary {
+        Some(binary) => binary,
+        None => build(project)?,
+    };
+    let name = archive::name(&version(project)?, &target);
+    let folder = out.join(&name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty `{}`", folder.display()))?;
+    }
+    fill(project, &binary, &target, &folder)?;
+    let tarball = archive::pack(&out, &name, commit_time(project)?)?;
+    let checksums = out.join(CHECKSUMS);
+    std::fs::write(&checksums, archive::checksum_line(&tarball)?).with_context(|| cannot_write(&checksums))?;
+    println!("{}\n{}", tarball.display(), checksums.display());
+    Ok(())
+}
+
+/// Builds the program, without the paths of this machine in it.
+fn build(project: &Project) -> Result<PathBuf> {
+    let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
+    let home = home.context("neither CARGO_HOME nor HOME is set")?;
+    let remap = format!("--remap-path-prefix={}=isomer --remap-path-prefix={home}=cargo", project.root.display());
+    let mut command = project.cargo(&["build", "--profile", "dist", "--locked", "--package", "isomer"]);
+    project::run(command.env("RUSTFLAGS", remap))?;
+    Ok(project.target.join("dist/isomer"))
+}
+
+/// Puts everything into the folder that becomes the tarball.
+fn fill(project: &Project, binary: &Path, target: &str, folder: &Path) -> Result<()> {
+    let dir = |name: &str| -> Result<PathBuf> {
+        let dir = folder.join(name);
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
+        Ok(dir)
+    };
+    let program = dir("")?.join("isomer");
+    // Of a program that the profile has stripped already, this is a copy.
+    project::run(Command::new("strip").arg("--strip-all").arg("-o").arg(&program).arg(binary))?;
+
+    let completions = dir("completions")?;
+    for (shell, file) in COMPLETIONS {
+        let output = Command::new(&program).args(["completions", shell]).output();
+        let output = output.with_context(|| format!("cannot run `{}`", program.display()))?;
+        ensure!(output.status.success(), "`isomer completions {shell}` failed ({})", output.status);
+        let path = completions.join(file);
+        std::fs::write(&path, output.stdout).with_context(|| cannot_write(&path))?;
+    }
+    project::run(Command::new(&program).arg("manual").arg(dir("man/man1")?))?;
+
+    for name in TEXTS {
+        copy(&project.root.join(name), &folder.join(name))?;
+    }
+    let units = dir("systemd")?;
+    let packaging = project.root.join("packaging");
+    for entry in std::fs::read_dir(&packaging).with_context(|| format!("cannot read `{}`", packaging.display()))? {
+        let entry = entry?;
+        copy(&entry.path(), &units.join(entry.file_name()))?;
+    }
+    let path = folder.join(THIRD_PARTY);
+    std::fs::write(&path, licences::of_dependencies(project, target)?).with_context(|| cannot_write(&path))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let done = std::fs::copy(from, to);
+    done.map(drop).with_context(|| format!("cannot copy `{}` to `{}`", from.display(), to.display()))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write `{}`", path.display())
+}
+
+fn version(project: &Project) -> Result<String> {
+    let package = project.packages().iter().find(|package| package["name"] == "isomer");
+    let version = package.and_then(|package| package["version"].as_str());
+    version.map(str::to_owned).context("the workspace has a package `isomer`")
+}
+
+/// The platform that the compiler runs on and builds for.
+fn host_target() -> Result<String> {
+    let text = output_of(Command::new("rustc").arg("-vV"))?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("`rustc -vV` does not name a host")
+}
+
+/// The time of the commit that is checked out, in seconds since 1970.
+fn commit_time(project: &Project) -> Result<u64> {
+    let text = output_of(project.command("git").args(["log", "-1", "--format=%ct"]))?;
+    text.trim().parse().with_context(|| format!("`git log` printed `{}`, not a time", text.trim()))
+}
+
+fn output_of(command: &mut Command) -> Result<String> {
+    let line = project::show(command);
+    let output = command.output().with_context(|| format!("cannot run `{line}`"))?;
+    ensure!(output.status.success(), "`{line}` failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
