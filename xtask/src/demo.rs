@@ -6,7 +6,7 @@
 use std::process::{Child, Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use isomer_manifest::SourceFile;
+use isomer_diagnostics::SourceFile;
 
 use crate::project::{self, Project, find_program, show};
 use crate::setup::{self, Purpose};

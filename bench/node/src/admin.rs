@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use isomer_api::{
-    AppInfo, Deployed, Digest, Missing, NodeStatus, Problem, ProblemKind, Release, RevisionInfo, Rollback, Swap,
-    TenantChange, TenantInfo, routes,
+    ApiProblem, AppInfo, DeployReport, MissingParts, NodeStatus, ProblemKind, Release, RevisionInfo, RollbackRequest,
+    SwapRequest, TenantChange, TenantInfo, routes,
 };
+use isomer_ids::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,7 +40,7 @@ impl Admin {
     ///
     /// # Errors
     /// As all functions here: when there is no answer (the error of a connection), or when the node refuses; then the error is its
-    /// [`Problem`].
+    /// [`ApiProblem`].
     pub async fn status(&self) -> Result<NodeStatus> {
         self.get(routes::STATUS).await
     }
@@ -80,8 +81,8 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::status`].
-    pub async fn deploy(&self, tenant: &str, app: &str, bundle: &Bundle) -> Result<Deployed> {
-        let missing: Missing = self.json("POST", routes::MISSING, &bundle.release).await?;
+    pub async fn deploy(&self, tenant: &str, app: &str, bundle: &Bundle) -> Result<DeployReport> {
+        let missing: MissingParts = self.json("POST", routes::MISSING, &bundle.release).await?;
         for digest in &missing.digests {
             let bytes = bundle.parts.get(digest).context("the node lacks what is no part of the release")?;
             self.put_blob(digest, bytes).await?;
@@ -93,7 +94,7 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::status`].
-    pub async fn deploy_known(&self, tenant: &str, app: &str, release: &Release) -> Result<Deployed> {
+    pub async fn deploy_known(&self, tenant: &str, app: &str, release: &Release) -> Result<DeployReport> {
         self.json("POST", &at(routes::DEPLOY, tenant, app), release).await
     }
 
@@ -101,7 +102,7 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::status`].
-    pub async fn rollback(&self, tenant: &str, app: &str, rollback: &Rollback) -> Result<Deployed> {
+    pub async fn rollback(&self, tenant: &str, app: &str, rollback: &RollbackRequest) -> Result<DeployReport> {
         self.json("POST", &at(routes::ROLLBACK, tenant, app), rollback).await
     }
 
@@ -109,10 +110,10 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::status`].
-    pub async fn swap(&self, tenant: &str, app: &str, component: &str, bytes: &[u8]) -> Result<Deployed> {
+    pub async fn swap(&self, tenant: &str, app: &str, component: &str, bytes: &[u8]) -> Result<DeployReport> {
         let part = part(bytes);
         self.put_blob(&part.digest, bytes).await?;
-        let swap = Swap { components: [(component.to_owned(), part)].into(), message: None };
+        let swap = SwapRequest { components: [(component.to_owned(), part)].into(), message: None };
         self.json("POST", &at(routes::SWAP, tenant, app), &swap).await
     }
 
@@ -174,8 +175,8 @@ impl Admin {
         if (200..300).contains(&answer.status) {
             return Ok(answer);
         }
-        let problem = serde_json::from_slice::<Problem>(&answer.body).unwrap_or_else(|_| {
-            Problem::new(ProblemKind::Failed, format!("status {}: {}", answer.status, answer.text()))
+        let problem = serde_json::from_slice::<ApiProblem>(&answer.body).unwrap_or_else(|_| {
+            ApiProblem::new(ProblemKind::Failed, format!("status {}: {}", answer.status, answer.text()))
         });
         let detail = problem.detail.clone().unwrap_or_default();
         Err(anyhow::Error::new(problem).context(format!("{method} {path} was refused ({}) {detail}", answer.status)))

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use isomer_api::{Digest, HostPattern, Part, Release};
+use isomer_api::{Release, ReleasePart};
+use isomer_ids::{Digest, HostPattern};
 use sha2::{Digest as _, Sha256};
 
 /// A release and the bytes of its parts.
@@ -60,8 +61,8 @@ pub fn manifest(name: &str, more: &str) -> String {
 
 /// What a release says of some bytes.
 #[must_use]
-pub fn part(bytes: &[u8]) -> Part {
-    Part { digest: Digest::from(<[u8; 32]>::from(Sha256::digest(bytes))), bytes: bytes.len() as u64 }
+pub fn part(bytes: &[u8]) -> ReleasePart {
+    ReleasePart { digest: Digest::from(<[u8; 32]>::from(Sha256::digest(bytes))), bytes: bytes.len() as u64 }
 }
 
 #[cfg(test)]

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::Stream;
 use isomer_api::{
-    AppInfo, AppName, Deployed, Digest, KeptToken, LogLine, LogQuery, Missing, NodeStatus, Problem, Release,
-    RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenId, TokenInfo, TokenName,
+    ApiProblem, AppInfo, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, Release, RevisionInfo,
+    RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo,
 };
+use isomer_ids::{AppName, Digest, SecretName, TenantName, TokenId, TokenName};
 
 use crate::caller::Caller;
 
 /// The answer to come. Nothing is begun before it is first polled: the audit log tells of it first. Dropping it later, as when the client goes away, does not undo what was begun.
-pub type Reply<T> = BoxFuture<'static, Result<T, Problem>>;
+pub type Reply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
 
 /// The bytes of an upload, as they arrive.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
@@ -36,16 +37,16 @@ pub trait Admin: Send + Sync + 'static {
     /// Removes a tenant that has no apps, with its secrets and what data there is left.
     fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()>;
     /// Sets a secret: apps see it from their next request on. It is never told again.
-    fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()>;
+    fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> Reply<()>;
     /// Removes a secret. One that a revision in service uses only with `force`.
-    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String, force: bool) -> Reply<()>;
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> Reply<()>;
 
     /// The token of a tenant with this id, as it is kept: asked for each request that has one, so it must not block.
-    fn kept_token(&self, id: &TokenId) -> Option<KeptToken>;
+    fn kept_token(&self, id: &TokenId) -> Option<StoredToken>;
     /// The tokens of a tenant, by name.
     fn tokens(self: Arc<Self>, tenant: TenantName) -> Reply<Vec<TokenInfo>>;
     /// Keeps a token of a tenant.
-    fn add_token(self: Arc<Self>, token: KeptToken) -> Reply<TokenInfo>;
+    fn add_token(self: Arc<Self>, token: StoredToken) -> Reply<TokenInfo>;
     /// Forgets a token of a tenant: from now on it opens nothing.
     fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> Reply<()>;
 
@@ -58,21 +59,33 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Which parts of a release the caller has to send. To a tenant, what others have sent is as if it were not there: else it could learn
     /// who has what, and deploy bytes that it never had.
-    fn missing(self: Arc<Self>, caller: Caller, release: Release) -> Reply<Missing>;
+    fn missing(self: Arc<Self>, caller: Caller, release: Release) -> Reply<MissingParts>;
     /// Takes a part. It is kept only if the bytes have this digest.
     fn put_blob(self: Arc<Self>, caller: Caller, digest: Digest, body: Body) -> Reply<()>;
     /// Checks, compiles, starts and takes into service; or changes nothing.
-    fn deploy(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed>;
+    fn deploy(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        release: Release,
+    ) -> Reply<DeployReport>;
     /// Goes back to an earlier revision, as a deployment of it.
     fn rollback(
         self: Arc<Self>,
         caller: Caller,
         tenant: TenantName,
         app: AppName,
-        rollback: Rollback,
-    ) -> Reply<Deployed>;
+        rollback: RollbackRequest,
+    ) -> Reply<DeployReport>;
     /// Replaces components, as a deployment of a revision with the others as they are.
-    fn swap(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed>;
+    fn swap(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        swap: SwapRequest,
+    ) -> Reply<DeployReport>;
 
     /// Stops serving it. Requests in flight finish.
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo>;
@@ -84,7 +97,7 @@ pub trait Admin: Send + Sync + 'static {
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines>;
 
     /// What a client is told of a problem. The audit log has it as it was.
-    fn shown(&self, problem: Problem) -> Problem {
+    fn shown(&self, problem: ApiProblem) -> ApiProblem {
         problem
     }
 }

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use isomer_api::{Problem, ProblemKind, TenantName, TokenId, TokenInfo};
+use isomer_api::{ApiProblem, ProblemKind, TokenInfo};
+use isomer_ids::{TenantName, TokenId};
 use isomer_transport::{FairLimiter, FairPermit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -132,15 +133,15 @@ impl Allowances {
     ///
     /// # Errors
     /// When there are too many.
-    pub(crate) fn enter(&self, token: &TokenInfo, asks: Asks) -> Result<RequestPlace, Problem> {
+    pub(crate) fn enter(&self, token: &TokenInfo, asks: Asks) -> Result<RequestPlace, ApiProblem> {
         self.enter_at(token, asks, Instant::now())
     }
 
-    fn enter_at(&self, token: &TokenInfo, asks: Asks, now: Instant) -> Result<RequestPlace, Problem> {
+    fn enter_at(&self, token: &TokenInfo, asks: Asks, now: Instant) -> Result<RequestPlace, ApiProblem> {
         let TokenInfo { tenant, name, id, .. } = token;
         let too_many = |of: String, max: usize| {
             let title = format!("{of} {max} requests at the node's admin API already");
-            Err(Problem::new(ProblemKind::Quota, title).hint("ask again when one of them is over"))
+            Err(ApiProblem::new(ProblemKind::Quota, title).hint("ask again when one of them is over"))
         };
         let mut all = lock(&self.all);
         let free = REQUESTS_OF_TENANTS_MAX.saturating_sub(all.requests);
@@ -158,7 +159,7 @@ impl Allowances {
             let title = format!(
                 "tenant `{tenant}` has its share of the requests at the node's admin API: others need the rest"
             );
-            return Err(Problem::new(ProblemKind::Quota, title).hint("ask again when one of its requests is over"));
+            return Err(ApiProblem::new(ProblemKind::Quota, title).hint("ask again when one of its requests is over"));
         }
         if now.saturating_duration_since(taken.since) >= PERIOD {
             (taken.since, taken.uploads, taken.changes) = (now, 0, 0);
@@ -171,7 +172,7 @@ impl Allowances {
         if let Some(counted) = counted {
             if *counted >= max {
                 let title = format!("tenant `{tenant}` has {what} {max} things in this hour");
-                return Err(Problem::new(ProblemKind::Quota, title).hint("ask again in an hour"));
+                return Err(ApiProblem::new(ProblemKind::Quota, title).hint("ask again in an hour"));
             }
             *counted += 1;
         }
@@ -243,13 +244,13 @@ mod tests {
             name: "ci".parse().unwrap(),
             id: [number; 8].into(),
             tenant: tenant.parse().unwrap(),
-            role: isomer_api::Role::Read,
+            role: isomer_api::TokenRole::Read,
             created_at: 1,
             expires_at: None,
         }
     }
 
-    fn is_refused(entered: Result<RequestPlace, Problem>, who: &str) -> bool {
+    fn is_refused(entered: Result<RequestPlace, ApiProblem>, who: &str) -> bool {
         entered.is_err_and(|problem| problem.kind == ProblemKind::Quota && problem.title.contains(who))
     }
 

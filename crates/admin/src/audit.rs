@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use isomer_api::{AppName, RevisionId, TenantName, TokenInfo};
+use isomer_api::TokenInfo;
+use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -57,7 +58,7 @@ pub struct Entry {
     pub problem: Option<String>,
     /// The revision that serves now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub revision: Option<RevisionId>,
+    pub revision: Option<ReleaseDigest>,
     /// So many other requests were refused since the last line, too many to be told of one by one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<u64>,

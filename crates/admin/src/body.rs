@@ -10,7 +10,7 @@ use futures::stream::{self, Stream, StreamExt as _};
 use http_body::Body as _;
 use http_body_util::{BodyDataStream, BodyExt as _};
 use hyper::body::Incoming;
-use isomer_api::{Problem, ProblemKind};
+use isomer_api::{ApiProblem, ProblemKind};
 
 use crate::admin::Body;
 
@@ -23,7 +23,7 @@ const TOO_SLOW: u8 = 2;
 
 impl Overflow {
     /// What the client is told of it.
-    pub(crate) fn problem(&self) -> Option<Problem> {
+    pub(crate) fn problem(&self) -> Option<ApiProblem> {
         match self.0.load(Ordering::Acquire) {
             TOO_LARGE => Some(too_large()),
             TOO_SLOW => Some(too_slow()),
@@ -32,19 +32,19 @@ impl Overflow {
     }
 }
 
-fn too_large() -> Problem {
-    Problem::new(ProblemKind::TooLarge, "the body is larger than this operation takes")
+fn too_large() -> ApiProblem {
+    ApiProblem::new(ProblemKind::TooLarge, "the body is larger than this operation takes")
 }
 
-fn too_slow() -> Problem {
-    Problem::new(ProblemKind::BadRequest, "the body did not come in time")
+fn too_slow() -> ApiProblem {
+    ApiProblem::new(ProblemKind::BadRequest, "the body did not come in time")
 }
 
 /// The whole body.
 ///
 /// # Errors
 /// When it has more bytes than `bytes_max`, does not come within `pace` altogether, or breaks off.
-pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Result<Vec<u8>, ApiProblem> {
     check_announced(&body, bytes_max)?;
     let reading = async {
         let mut data = body.into_data_stream();
@@ -77,7 +77,7 @@ fn patience(pace: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
 ///
 /// # Errors
 /// When it is said to have more bytes.
-pub(crate) fn stream(body: Incoming, bytes_max: u64, pace: Duration, overflow: Overflow) -> Result<Body, Problem> {
+pub(crate) fn stream(body: Incoming, bytes_max: u64, pace: Duration, overflow: Overflow) -> Result<Body, ApiProblem> {
     check_announced(&body, bytes_max)?;
     let state = Some((body.into_data_stream(), bytes_max, Duration::ZERO));
     let next = move |state: Option<(BodyDataStream<Incoming>, u64, Duration)>| {
@@ -107,12 +107,12 @@ pub(crate) fn stream(body: Incoming, bytes_max: u64, pace: Duration, overflow: O
 }
 
 /// Refuses at once what is said to be too large.
-fn check_announced(body: &Incoming, bytes_max: u64) -> Result<(), Problem> {
+fn check_announced(body: &Incoming, bytes_max: u64) -> Result<(), ApiProblem> {
     if body.size_hint().lower() > bytes_max { Err(too_large()) } else { Ok(()) }
 }
 
-fn broken_off() -> Problem {
-    Problem::new(ProblemKind::BadRequest, "the body broke off")
+fn broken_off() -> ApiProblem {
+    ApiProblem::new(ProblemKind::BadRequest, "the body broke off")
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! Every operation has a [`Rule`]. One that says nothing else takes the node's token only.
 
-use isomer_api::{Actor, Problem, ProblemKind, Role, TenantName, TokenInfo};
+use isomer_api::{Actor, ApiProblem, ProblemKind, TokenInfo, TokenRole};
+use isomer_ids::TenantName;
 
 use crate::given::Named;
 
@@ -35,9 +36,9 @@ impl Caller {
     }
 
     /// What it is told of a problem. A failure of the node itself names files and addresses of the node, which no tenant is to learn.
-    pub(crate) fn told(&self, problem: Problem) -> Problem {
+    pub(crate) fn told(&self, problem: ApiProblem) -> ApiProblem {
         match self {
-            Self::Tenant(_) if problem.kind == ProblemKind::Failed => Problem::new(
+            Self::Tenant(_) if problem.kind == ProblemKind::Failed => ApiProblem::new(
                 ProblemKind::Failed,
                 "the node failed at this; those who run it find the reason in its log",
             ),
@@ -52,17 +53,17 @@ pub(crate) enum Rule {
     /// The holder of the node's own token.
     Node,
     /// Also holders of tokens of the tenant in the path, from this role on.
-    Tenant(Role),
+    Tenant(TokenRole),
     /// Also holders of any tenant's token, from this role on. The operation itself gives them what is their tenant's and no more.
-    Own(Role),
+    Own(TokenRole),
 }
 
 impl Rule {
     /// Checks that `caller` may ask for an operation with these names in its path. What it may not is refused in the same words
     /// whether it is there or not.
-    pub(crate) fn check(self, caller: &Caller, named: &Named) -> Result<(), Problem> {
+    pub(crate) fn check(self, caller: &Caller, named: &Named) -> Result<(), ApiProblem> {
         let Caller::Tenant(TokenInfo { tenant, name, role, .. }) = caller else { return Ok(()) };
-        let refused = |why: String| Problem::new(ProblemKind::Forbidden, why);
+        let refused = |why: String| ApiProblem::new(ProblemKind::Forbidden, why);
         match self {
             Self::Node => Err(refused("this takes the node's own token".to_owned())),
             Self::Tenant(_) if !named.tenant().is_ok_and(|named| named == *tenant) => {
@@ -91,15 +92,15 @@ impl Rule {
     }
 }
 
-fn above(role: Role) -> &'static str {
-    if role == Role::Admin { "" } else { " or above" }
+fn above(role: TokenRole) -> &'static str {
+    if role == TokenRole::Admin { "" } else { " or above" }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn caller(role: Role) -> Caller {
+    fn caller(role: TokenRole) -> Caller {
         Caller::Tenant(TokenInfo {
             name: "ci".parse().unwrap(),
             id: [1; 8].into(),
@@ -116,8 +117,8 @@ mod tests {
 
     #[test]
     fn a_tenants_token_opens_what_its_role_and_tenant_allow() {
-        for role in Role::ALL {
-            for needed in Role::ALL {
+        for role in TokenRole::ALL {
+            for needed in TokenRole::ALL {
                 let (own, other) = (Rule::Tenant(needed), of("other"));
                 assert_eq!(own.check(&caller(role), &of("acme")).is_ok(), role >= needed, "{role} {needed}");
                 assert_eq!(Rule::Own(needed).check(&caller(role), &other).is_ok(), role >= needed, "{role} {needed}");
@@ -129,7 +130,7 @@ mod tests {
             assert!(Rule::Node.check(&caller(role), &of("acme")).is_err());
         }
         assert!(
-            Rule::Tenant(Role::Read).check(&caller(Role::Admin), &Named::default()).is_err(),
+            Rule::Tenant(TokenRole::Read).check(&caller(TokenRole::Admin), &Named::default()).is_err(),
             "no tenant in the path"
         );
         assert!(Rule::Node.check(&Caller::Node, &of("acme")).is_ok());
@@ -137,11 +138,12 @@ mod tests {
 
     #[test]
     fn a_tenant_is_not_told_where_the_node_keeps_things() {
-        let problem = Problem::new(ProblemKind::Failed, "cannot write `/var/lib/isomer/state.redb`").detail("errno 5");
-        let told = caller(Role::Admin).told(problem.clone());
+        let problem =
+            ApiProblem::new(ProblemKind::Failed, "cannot write `/var/lib/isomer/state.redb`").detail("errno 5");
+        let told = caller(TokenRole::Admin).told(problem.clone());
         assert!(!format!("{told:?}").contains("/var") && told.detail.is_none());
         assert_eq!(Caller::Node.told(problem.clone()), problem);
-        let refused = Problem::new(ProblemKind::Refused, "no").hint("mend it");
-        assert_eq!(caller(Role::Admin).told(refused.clone()), refused);
+        let refused = ApiProblem::new(ProblemKind::Refused, "no").hint("mend it");
+        assert_eq!(caller(TokenRole::Admin).told(refused.clone()), refused);
     }
 }

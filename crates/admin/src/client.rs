@@ -12,9 +12,10 @@ use http::{Method, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use isomer_api::{
-    AppInfo, AppName, Deployed, Digest, LogLine, LogQuery, MadeToken, Missing, NewToken, NodeStatus, Problem, Release,
-    RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenInfo, TokenName, routes,
+    ApiProblem, AppInfo, CreatedToken, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, Release,
+    RevisionInfo, RollbackRequest, SwapRequest, TenantChange, TenantInfo, TokenInfo, TokenRequest, routes,
 };
+use isomer_ids::{AppName, Digest, TenantName, TokenName};
 
 use crate::node_address::NodeAddress;
 use crate::token::Token;
@@ -34,7 +35,7 @@ pub struct Client {
 pub enum ClientError {
     /// The node said no.
     #[error(transparent)]
-    Problem(Problem),
+    Problem(ApiProblem),
     /// There is nobody.
     #[error("cannot reach the node at `{node}`")]
     Unreachable {
@@ -143,7 +144,7 @@ impl Client {
     }
 
     /// Makes a token of a tenant. It is not told again.
-    pub async fn create_token(&self, tenant: &TenantName, new: &NewToken) -> Result<MadeToken, ClientError> {
+    pub async fn create_token(&self, tenant: &TenantName, new: &TokenRequest) -> Result<CreatedToken, ClientError> {
         self.json(Method::POST, of_tenant(routes::TOKENS, tenant), new).await
     }
 
@@ -154,7 +155,7 @@ impl Client {
     }
 
     /// Which parts of a release are to be sent.
-    pub async fn missing(&self, release: &Release) -> Result<Missing, ClientError> {
+    pub async fn missing(&self, release: &Release) -> Result<MissingParts, ClientError> {
         self.json(Method::POST, routes::MISSING.to_owned(), release).await
     }
 
@@ -176,7 +177,12 @@ impl Client {
     }
 
     /// Deploys a release whose parts the node has.
-    pub async fn deploy(&self, tenant: &TenantName, app: &AppName, release: &Release) -> Result<Deployed, ClientError> {
+    pub async fn deploy(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        release: &Release,
+    ) -> Result<DeployReport, ClientError> {
         self.json(Method::POST, of_app(routes::DEPLOY, tenant, app), release).await
     }
 
@@ -185,13 +191,18 @@ impl Client {
         &self,
         tenant: &TenantName,
         app: &AppName,
-        rollback: &Rollback,
-    ) -> Result<Deployed, ClientError> {
+        rollback: &RollbackRequest,
+    ) -> Result<DeployReport, ClientError> {
         self.json(Method::POST, of_app(routes::ROLLBACK, tenant, app), rollback).await
     }
 
     /// Replaces components whose bytes the node has.
-    pub async fn swap(&self, tenant: &TenantName, app: &AppName, swap: &Swap) -> Result<Deployed, ClientError> {
+    pub async fn swap(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        swap: &SwapRequest,
+    ) -> Result<DeployReport, ClientError> {
         self.json(Method::POST, of_app(routes::SWAP, tenant, app), swap).await
     }
 

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
-use isomer_api::{Problem, ProblemKind};
+use isomer_api::{ApiProblem, ProblemKind};
 use isomer_transport::ClientNetwork;
 use tokio::sync::Notify;
 
@@ -167,10 +167,10 @@ impl Connection {
     ///
     /// # Errors
     /// When there is none in time, or the connection was just closed for another.
-    pub(crate) async fn accept(self: &Arc<Self>) -> Result<InProgress, Problem> {
+    pub(crate) async fn accept(self: &Arc<Self>) -> Result<InProgress, ApiProblem> {
         let full = || {
             let title = format!("all {} connections of the admin API have requests in progress", self.all.accepted_max);
-            Problem::new(ProblemKind::Quota, title).hint("ask again when one of them is over")
+            ApiProblem::new(ProblemKind::Quota, title).hint("ask again when one of them is over")
         };
         {
             let mut registry = self.all.lock();

@@ -3,19 +3,14 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, Uri};
-use isomer_api::{AppName, Digest, InvalidName, Problem, ProblemKind, TenantName, TokenName};
+use isomer_api::{ApiProblem, ProblemKind};
+use isomer_ids::{AppName, Digest, InvalidText, SecretName, TenantName, TokenName};
 use serde::de::value::{Error as ValueError, MapDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
 use crate::admin::Body;
 use crate::caller::Caller;
 use crate::operations::no_body;
-
-/// The most characters of a secret's name.
-const SECRET_NAME_MAX: usize = 64;
-
-/// How a secret's name looks, as a regular expression.
-pub(crate) const SECRET_NAME: &str = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$";
 
 /// The names out of a path, if it is one of this route. `None` inside: one of them is no text.
 pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<Named>> {
@@ -58,42 +53,33 @@ impl Named {
         self.names.iter().find(|(named, _)| named == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn caller(&self) -> Result<Caller, Problem> {
-        self.caller.clone().ok_or_else(|| Problem::new(ProblemKind::Unauthorized, "it is not known who asks"))
+    pub(crate) fn caller(&self) -> Result<Caller, ApiProblem> {
+        self.caller.clone().ok_or_else(|| ApiProblem::new(ProblemKind::Unauthorized, "it is not known who asks"))
     }
 
-    pub(crate) fn token(&self) -> Result<TokenName, Problem> {
+    pub(crate) fn token(&self) -> Result<TokenName, ApiProblem> {
         self.get("token").parse().map_err(invalid)
     }
 
-    pub(crate) fn tenant(&self) -> Result<TenantName, Problem> {
+    pub(crate) fn tenant(&self) -> Result<TenantName, ApiProblem> {
         self.get("tenant").parse().map_err(invalid)
     }
 
-    pub(crate) fn app(&self) -> Result<AppName, Problem> {
+    pub(crate) fn app(&self) -> Result<AppName, ApiProblem> {
         self.get("app").parse().map_err(invalid)
     }
 
-    pub(crate) fn digest(&self) -> Result<Digest, Problem> {
+    pub(crate) fn digest(&self) -> Result<Digest, ApiProblem> {
         self.get("digest").parse().map_err(invalid)
     }
 
-    pub(crate) fn secret(&self) -> Result<String, Problem> {
-        let name = self.get("secret");
-        let is_name = name.len() <= SECRET_NAME_MAX
-            && name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-        if is_name {
-            return Ok(name.to_owned());
-        }
-        let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
-        let rule = "it is a letter, then letters, digits, `_`, `-` or `.`, 64 characters at most";
-        Err(Problem::new(ProblemKind::BadRequest, format!("`{shown}` is not a secret's name: {rule}")))
+    pub(crate) fn secret(&self) -> Result<SecretName, ApiProblem> {
+        self.get("secret").parse().map_err(invalid)
     }
 }
 
-fn invalid(error: InvalidName) -> Problem {
-    Problem::new(ProblemKind::BadRequest, error.to_string())
+fn invalid(error: InvalidText) -> ApiProblem {
+    ApiProblem::new(ProblemKind::BadRequest, error.to_string())
 }
 
 /// A request's query and body.
@@ -110,9 +96,10 @@ pub(crate) enum GivenBody {
 
 impl Given {
     /// The query. What a parameter's text means says the type that it is read as: a tenant may be called `true`.
-    pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, Problem> {
-        let refused =
-            |why: String| Problem::new(ProblemKind::BadRequest, "the query is not one of this operation").detail(why);
+    pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, ApiProblem> {
+        let refused = |why: String| {
+            ApiProblem::new(ProblemKind::BadRequest, "the query is not one of this operation").detail(why)
+        };
         let mut fields = BTreeMap::new();
         for (name, text) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
             if fields.insert(name.into_owned(), Text(text.into_owned())).is_some() {
@@ -122,12 +109,12 @@ impl Given {
         Q::deserialize(MapDeserializer::new(fields.into_iter())).map_err(|error: ValueError| refused(error.to_string()))
     }
 
-    pub(crate) fn json<Q: DeserializeOwned>(&self) -> Result<Q, Problem> {
+    pub(crate) fn json<Q: DeserializeOwned>(&self) -> Result<Q, ApiProblem> {
         let GivenBody::Whole(bytes) = &self.body else {
-            return Err(Problem::new(ProblemKind::BadRequest, "the request has no body"));
+            return Err(ApiProblem::new(ProblemKind::BadRequest, "the request has no body"));
         };
         let refused = |why: String| {
-            Problem::new(ProblemKind::BadRequest, "the body is not what this operation takes").detail(why)
+            ApiProblem::new(ProblemKind::BadRequest, "the body is not what this operation takes").detail(why)
         };
         // Serde takes a list for an object's fields in their order, which nobody should come to rely on.
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
@@ -202,13 +189,13 @@ impl<'de> Deserializer<'de> for Text {
 }
 
 /// Refuses a body that is said to be of another type than JSON: a form of a browser can be nothing else.
-pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiProblem> {
     let said = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err(Problem::new(ProblemKind::BadRequest, "the body has to be `application/json`"))
+    Err(ApiProblem::new(ProblemKind::BadRequest, "the body has to be `application/json`"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, Uri};
-use isomer_api::{KeptToken, Problem, ProblemKind, TokenId};
+use isomer_api::{ApiProblem, ProblemKind, StoredToken};
+use isomer_ids::TokenId;
 
 use crate::audit::Credential;
 use crate::caller::Caller;
@@ -32,8 +33,8 @@ impl Guard {
         &self,
         uri: &Uri,
         headers: &HeaderMap,
-        kept: impl FnOnce(&TokenId) -> Option<KeptToken>,
-    ) -> (Credential, Result<Caller, Problem>) {
+        kept: impl FnOnce(&TokenId) -> Option<StoredToken>,
+    ) -> (Credential, Result<Caller, ApiProblem>) {
         let (credential, caller) = self.credential(headers, kept);
         let checked = self.check_host(uri, headers).and(match credential {
             Credential::Missing => Err(unauthorized("the request has no token")),
@@ -45,7 +46,7 @@ impl Guard {
     fn credential(
         &self,
         headers: &HeaderMap,
-        kept: impl FnOnce(&TokenId) -> Option<KeptToken>,
+        kept: impl FnOnce(&TokenId) -> Option<StoredToken>,
     ) -> (Credential, Option<Caller>) {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -68,8 +69,8 @@ impl Guard {
         }
     }
 
-    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-        let forbidden = |title: String| Problem::new(ProblemKind::Forbidden, title);
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiProblem> {
+        let forbidden = |title: String| ApiProblem::new(ProblemKind::Forbidden, title);
         if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
             return Err(forbidden("the admin API does not answer browsers".to_owned()));
         }
@@ -111,12 +112,12 @@ fn is_port(text: &str) -> bool {
 }
 
 /// What a request showed opens nothing, or nothing any more.
-pub(crate) fn unknown_token() -> Problem {
+pub(crate) fn unknown_token() -> ApiProblem {
     unauthorized("this node has no such token, or it has expired")
 }
 
-fn unauthorized(title: &str) -> Problem {
-    Problem::new(ProblemKind::Unauthorized, title)
+fn unauthorized(title: &str) -> ApiProblem {
+    ApiProblem::new(ProblemKind::Unauthorized, title)
         .hint("name the file of a tenant's token, or `admin.token` of the node's data directory: --token-file FILE, or ISOMER_TOKEN")
 }
 
@@ -131,7 +132,7 @@ mod tests {
     }
 
     /// What the node keeps of the token `isomer_1111111111111111_cd…`.
-    fn kept(id: &TokenId) -> Option<KeptToken> {
+    fn kept(id: &TokenId) -> Option<StoredToken> {
         let (name, tenant) = ("ci".parse().unwrap(), "acme".parse().unwrap());
         let token = Token::parse(&tenants_token()).unwrap();
         let own: TokenId = "1111111111111111".parse().unwrap();
@@ -139,11 +140,11 @@ mod tests {
             name,
             id: own.clone(),
             tenant,
-            role: isomer_api::Role::Read,
+            role: isomer_api::TokenRole::Read,
             created_at: 1,
             expires_at: None,
         };
-        (own == *id).then(|| KeptToken { info, digest: token.digest() })
+        (own == *id).then(|| StoredToken { info, digest: token.digest() })
     }
 
     fn tenants_token() -> String {

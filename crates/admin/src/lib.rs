@@ -48,6 +48,6 @@ pub use caller::Caller;
 pub use client::{Client, ClientError};
 pub use listener::{AdminSocket, ListenError};
 pub use node_address::NodeAddress;
-pub use operations::{BLOB_BYTES_MAX, SECRET_BYTES_MAX};
+pub use operations::BLOB_BYTES_MAX;
 pub use server::{AdminLimits, AdminServer, AdminService};
 pub use token::{TOKEN_FILE, Token, TokenError};

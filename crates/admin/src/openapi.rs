@@ -1,11 +1,11 @@
 //! The API as an OpenAPI 3.1 document, made out of the table of operations and the types that they take and give.
 
 use isomer_display::size;
+use isomer_ids::SECRET_NAME_PATTERN;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::given::SECRET_NAME;
 use crate::operations::{self, Input, Operation, Output, names_in};
 
 const ABOUT: &str = "What a node is told by those who run it. It listens on a Unix socket or on a TCP address of its own, loopback unless it \
@@ -29,7 +29,7 @@ pub fn document() -> Value {
         let path = paths.entry(operation.path).or_insert_with(|| parameters_of(operation.path, &mut generator));
         path[operation.method.as_str().to_ascii_lowercase()] = describe(&operation, &mut generator);
     }
-    let problem = generator.subschema_for::<isomer_api::Problem>();
+    let problem = generator.subschema_for::<isomer_api::ApiProblem>();
     let responses = json!({
         "problem": {
             "description": "It was refused, or failed. `type` says which, and goes with the status: see `ProblemKind`.",
@@ -64,11 +64,11 @@ fn parameters_of(path: &str, generator: &mut SchemaGenerator) -> Value {
 
 fn path_parameter(name: &str, generator: &mut SchemaGenerator) -> Value {
     let schema = match name {
-        "tenant" => generator.subschema_for::<isomer_api::TenantName>().to_value(),
-        "app" => generator.subschema_for::<isomer_api::AppName>().to_value(),
-        "token" => generator.subschema_for::<isomer_api::TokenName>().to_value(),
-        "digest" => generator.subschema_for::<isomer_api::Digest>().to_value(),
-        _ => json!({ "type": "string", "pattern": SECRET_NAME, "description": "The name of a secret." }),
+        "tenant" => generator.subschema_for::<isomer_ids::TenantName>().to_value(),
+        "app" => generator.subschema_for::<isomer_ids::AppName>().to_value(),
+        "token" => generator.subschema_for::<isomer_ids::TokenName>().to_value(),
+        "digest" => generator.subschema_for::<isomer_ids::Digest>().to_value(),
+        _ => json!({ "type": "string", "pattern": SECRET_NAME_PATTERN, "description": "The name of a secret." }),
     };
     json!({ "name": name, "in": "path", "required": true, "schema": schema })
 }

@@ -11,9 +11,11 @@ use futures::future::{BoxFuture, FutureExt as _};
 use http::Method;
 use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
 use isomer_api::{
-    AppInfo, Deployed, KeptToken, LogQuery, MadeToken, Missing, NewToken, NodeStatus, Problem, ProblemKind, Release,
-    RevisionInfo, Role, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenInfo, routes,
+    ApiProblem, AppInfo, CreatedToken, DeployReport, LogQuery, MissingParts, NodeStatus, ProblemKind, Release,
+    RevisionInfo, RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo, TokenRequest,
+    TokenRole, routes,
 };
+use isomer_ids::{SECRET_BYTES_MAX, TenantName};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,9 +26,6 @@ use crate::audit::now_ms;
 use crate::caller::{Caller, Rule};
 use crate::given::{Given, Named};
 use crate::token::Token;
-
-/// The most bytes of a secret's value.
-pub const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// The most bytes of one part of a release.
 pub const BLOB_BYTES_MAX: u64 = 256 << 20;
@@ -59,22 +58,22 @@ pub(crate) struct Operation {
 }
 
 /// Does it: with the names out of the path, and what was given.
-type Run = Box<dyn Fn(Arc<dyn Admin>, &Named, Given) -> Result<Work, Problem> + Send + Sync>;
+type Run = Box<dyn Fn(Arc<dyn Admin>, &Named, Given) -> Result<Work, ApiProblem> + Send + Sync>;
 
 /// Asks the node with names out of the path.
-type Plain<A> = fn(Arc<dyn Admin>, &Named) -> Result<Reply<A>, Problem>;
+type Plain<A> = fn(Arc<dyn Admin>, &Named) -> Result<Reply<A>, ApiProblem>;
 /// Asks it with names and bytes; there is no answer.
-type Empty = fn(Arc<dyn Admin>, &Named, Given) -> Result<Reply<()>, Problem>;
+type Empty = fn(Arc<dyn Admin>, &Named, Given) -> Result<Reply<()>, ApiProblem>;
 /// Asks it with names and a question.
-type Answered<Q, A> = fn(Arc<dyn Admin>, &Named, Q) -> Result<Reply<A>, Problem>;
+type Answered<Q, A> = fn(Arc<dyn Admin>, &Named, Q) -> Result<Reply<A>, ApiProblem>;
 /// Asks it with names and a question, of which the audit log is to say this.
-type Noted<Q, A> = fn(Arc<dyn Admin>, &Named, Q) -> Result<(Reply<A>, Value), Problem>;
+type Noted<Q, A> = fn(Arc<dyn Admin>, &Named, Q) -> Result<(Reply<A>, Value), ApiProblem>;
 
 /// Something that can be begun, once its question was understood.
 pub(crate) struct Work {
     /// What the audit log says was asked for.
     pub(crate) details: Value,
-    pub(crate) answer: BoxFuture<'static, Result<Answer, Problem>>,
+    pub(crate) answer: BoxFuture<'static, Result<Answer, ApiProblem>>,
 }
 
 /// What an operation takes beside the names in its path.
@@ -152,18 +151,18 @@ pub(crate) fn all() -> Vec<Operation> {
             "The node as a whole",
             |admin, _| Ok(admin.status()),
         ),
-        document("openapi", routes::OPENAPI, "This document").open_to(Rule::Own(Role::Read)),
+        document("openapi", routes::OPENAPI, "This document").open_to(Rule::Own(TokenRole::Read)),
         plain::<Vec<TenantInfo>>("tenants", get.clone(), routes::TENANTS, "All tenants, by name", |admin, named| {
             Ok(match named.caller()? {
                 Caller::Node => admin.tenants(),
                 Caller::Tenant(token) => admin.tenant(token.tenant).map(|own| own.map(|own| vec![own])).boxed(),
             })
         })
-        .open_to(Rule::Own(Role::Read)),
+        .open_to(Rule::Own(TokenRole::Read)),
         plain::<TenantInfo>("tenant", get.clone(), routes::TENANT, "A tenant", |admin, named| {
             Ok(admin.tenant(named.tenant()?))
         })
-        .open_to(Rule::Tenant(Role::Read)),
+        .open_to(Rule::Tenant(TokenRole::Read)),
         json_in::<TenantChange, TenantInfo>(
             "set-tenant",
             put.clone(),
@@ -191,7 +190,7 @@ pub(crate) fn all() -> Vec<Operation> {
             |admin, named, given| Ok(admin.set_secret(named.tenant()?, named.secret()?, given.bytes())),
         )
         .takes(Input::Bytes { about: "The value", bytes_max: SECRET_BYTES_MAX })
-        .open_to(Rule::Tenant(Role::Admin))
+        .open_to(Rule::Tenant(TokenRole::Admin))
         .changes(),
         query_only::<RemoveSecretQuery>(
             "remove-secret",
@@ -203,7 +202,7 @@ pub(crate) fn all() -> Vec<Operation> {
                 Ok((admin.remove_secret(named.tenant()?, named.secret()?, query.force), details))
             },
         )
-        .open_to(Rule::Tenant(Role::Admin))
+        .open_to(Rule::Tenant(TokenRole::Admin))
         .changes(),
         plain::<Vec<TokenInfo>>(
             "tokens",
@@ -212,15 +211,15 @@ pub(crate) fn all() -> Vec<Operation> {
             "The tokens of a tenant, by name; never the tokens themselves",
             |admin, named| Ok(admin.tokens(named.tenant()?)),
         )
-        .open_to(Rule::Tenant(Role::Admin)),
-        json_in::<NewToken, MadeToken>(
+        .open_to(Rule::Tenant(TokenRole::Admin)),
+        json_in::<TokenRequest, CreatedToken>(
             "create-token",
             post.clone(),
             routes::TOKENS,
             "Make a token of a tenant: this answer alone tells it, the node keeps its digest",
             create_token,
         )
-        .open_to(Rule::Tenant(Role::Admin))
+        .open_to(Rule::Tenant(TokenRole::Admin))
         .changes(),
         empty(
             "revoke-token",
@@ -229,7 +228,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "Revoke a token of a tenant: it opens nothing from now on",
             |admin, named, _| Ok(admin.revoke_token(named.tenant()?, named.token()?)),
         )
-        .open_to(Rule::Tenant(Role::Admin))
+        .open_to(Rule::Tenant(TokenRole::Admin))
         .changes(),
         query::<AppsQuery, Vec<AppInfo>>(
             "apps",
@@ -241,22 +240,22 @@ pub(crate) fn all() -> Vec<Operation> {
                 match (caller.tenant().cloned(), query.tenant) {
                     (Some(own), Some(asked)) if own != asked => {
                         let why = format!("the token is tenant `{own}`'s, and opens nothing of others");
-                        Err(Problem::new(ProblemKind::Forbidden, why).hint(format!("--tenant {own}")))
+                        Err(ApiProblem::new(ProblemKind::Forbidden, why).hint(format!("--tenant {own}")))
                     }
                     (own, asked) => Ok(admin.apps(own.or(asked))),
                 }
             },
         )
-        .open_to(Rule::Own(Role::Read)),
+        .open_to(Rule::Own(TokenRole::Read)),
         plain::<AppInfo>("app", get.clone(), routes::APP, "An app", |admin, named| {
             Ok(admin.app(named.tenant()?, named.app()?))
         })
-        .open_to(Rule::Tenant(Role::Read)),
+        .open_to(Rule::Tenant(TokenRole::Read)),
         query_only::<RemoveQuery>("remove", delete, routes::APP, "Remove an app", |admin, named, query| {
             let details = json!({ "data": query.data });
             Ok((admin.remove(named.tenant()?, named.app()?, query.data), details))
         })
-        .open_to(Rule::Tenant(Role::Admin))
+        .open_to(Rule::Tenant(TokenRole::Admin))
         .changes(),
         plain::<Vec<RevisionInfo>>(
             "revisions",
@@ -265,15 +264,15 @@ pub(crate) fn all() -> Vec<Operation> {
             "An app's revisions, the newest first",
             |admin, named| Ok(admin.revisions(named.tenant()?, named.app()?)),
         )
-        .open_to(Rule::Tenant(Role::Read)),
-        json_in::<Release, Missing>(
+        .open_to(Rule::Tenant(TokenRole::Read)),
+        json_in::<Release, MissingParts>(
             "missing",
             post.clone(),
             routes::MISSING,
             "Which parts of a release are to be sent: those that the node lacks, and for a tenant's token those that the tenant has not sent itself",
             |admin, named, release| Ok((admin.missing(named.caller()?, release), Value::Null)),
         )
-        .open_to(Rule::Own(Role::Deploy))
+        .open_to(Rule::Own(TokenRole::Deploy))
         .at_most(RELEASE_BYTES_MAX),
         empty(
             "put-blob",
@@ -282,10 +281,10 @@ pub(crate) fn all() -> Vec<Operation> {
             "Upload a part: it is kept only if the bytes have this digest",
             |admin, named, given| Ok(admin.put_blob(named.caller()?, named.digest()?, given.stream())),
         )
-        .open_to(Rule::Own(Role::Deploy))
+        .open_to(Rule::Own(TokenRole::Deploy))
         .takes(Input::Stream { about: "The bytes", bytes_max: BLOB_BYTES_MAX })
         .changes(),
-        json_in::<Release, Deployed>(
+        json_in::<Release, DeployReport>(
             "deploy",
             post.clone(),
             routes::DEPLOY,
@@ -295,10 +294,10 @@ pub(crate) fn all() -> Vec<Operation> {
                 Ok((admin.deploy(named.caller()?, named.tenant()?, named.app()?, release), details))
             },
         )
-        .open_to(Rule::Tenant(Role::Deploy))
+        .open_to(Rule::Tenant(TokenRole::Deploy))
         .at_most(RELEASE_BYTES_MAX)
         .changes(),
-        json_in::<Rollback, Deployed>(
+        json_in::<RollbackRequest, DeployReport>(
             "rollback",
             post.clone(),
             routes::ROLLBACK,
@@ -308,9 +307,9 @@ pub(crate) fn all() -> Vec<Operation> {
                 Ok((admin.rollback(named.caller()?, named.tenant()?, named.app()?, rollback), details))
             },
         )
-        .open_to(Rule::Tenant(Role::Deploy))
+        .open_to(Rule::Tenant(TokenRole::Deploy))
         .changes(),
-        json_in::<Swap, Deployed>(
+        json_in::<SwapRequest, DeployReport>(
             "swap",
             post.clone(),
             routes::SWAP,
@@ -320,7 +319,7 @@ pub(crate) fn all() -> Vec<Operation> {
                 Ok((admin.swap(named.caller()?, named.tenant()?, named.app()?, swap), details))
             },
         )
-        .open_to(Rule::Tenant(Role::Deploy))
+        .open_to(Rule::Tenant(TokenRole::Deploy))
         .changes(),
         plain::<AppInfo>(
             "stop",
@@ -329,21 +328,25 @@ pub(crate) fn all() -> Vec<Operation> {
             "Stop serving an app; requests in flight finish",
             |admin, named| Ok(admin.stop(named.tenant()?, named.app()?)),
         )
-        .open_to(Rule::Tenant(Role::Deploy))
+        .open_to(Rule::Tenant(TokenRole::Deploy))
         .changes(),
         plain::<AppInfo>("start", post, routes::START, "Serve an app again", |admin, named| {
             Ok(admin.start(named.tenant()?, named.app()?))
         })
-        .open_to(Rule::Tenant(Role::Deploy))
+        .open_to(Rule::Tenant(TokenRole::Deploy))
         .changes(),
         lines("logs", get, routes::LOGS, "Lines of an app's log: those that there are, then those that come")
-            .open_to(Rule::Tenant(Role::Read)),
+            .open_to(Rule::Tenant(TokenRole::Read)),
     ]
 }
 
 /// Makes the token here: what does the keeping never sees it. The audit log names its id before it is kept.
-fn create_token(admin: Arc<dyn Admin>, named: &Named, new: NewToken) -> Result<(Reply<MadeToken>, Value), Problem> {
-    let failed = |error: crate::token::TokenError| Problem::new(ProblemKind::Failed, error.to_string());
+fn create_token(
+    admin: Arc<dyn Admin>,
+    named: &Named,
+    new: TokenRequest,
+) -> Result<(Reply<CreatedToken>, Value), ApiProblem> {
+    let failed = |error: crate::token::TokenError| ApiProblem::new(ProblemKind::Failed, error.to_string());
     let tenant = named.tenant()?;
     let created_at = now_ms() / 1000;
     // A token that expires is none that makes itself a successor.
@@ -356,8 +359,8 @@ fn create_token(admin: Arc<dyn Admin>, named: &Named, new: NewToken) -> Result<(
     let (token, id) = Token::of_tenant().map_err(failed)?;
     let details = json!({ "name": new.name, "role": new.role, "id": id, "expires_at": expires_at });
     let info = TokenInfo { name: new.name, id, tenant, role: new.role, created_at, expires_at };
-    let kept = admin.add_token(KeptToken { info, digest: token.digest() });
-    let reply = kept.map(move |kept| Ok(MadeToken { info: kept?, token: token.reveal().to_owned() }));
+    let kept = admin.add_token(StoredToken { info, digest: token.digest() });
+    let reply = kept.map(move |kept| Ok(CreatedToken { info: kept?, token: token.reveal().to_owned() }));
     Ok((reply.boxed(), details))
 }
 

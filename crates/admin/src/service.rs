@@ -15,7 +15,8 @@ use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::Incoming;
-use isomer_api::{AppName, KeptToken, Problem, ProblemKind, RevisionId, TenantName, TokenId};
+use isomer_api::{ApiProblem, ProblemKind, StoredToken};
+use isomer_ids::{AppName, ReleaseDigest, TenantName, TokenId};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
@@ -89,16 +90,16 @@ impl Service {
         let shown: String = path.chars().take(200).collect();
         let problem = match others {
             true => {
-                Problem::new(ProblemKind::BadRequest, format!("`{}` cannot be done to `{shown}`", request.method()))
+                ApiProblem::new(ProblemKind::BadRequest, format!("`{}` cannot be done to `{shown}`", request.method()))
             }
-            false => Problem::new(ProblemKind::NotFound, format!("there is nothing at `{shown}`")),
+            false => ApiProblem::new(ProblemKind::NotFound, format!("there is nothing at `{shown}`")),
         };
         let (_, checked) = self.guard.check(request.uri(), request.headers(), |id| kept(&*self.admin, id));
         refuse(&checked.err().unwrap_or(problem))
     }
 
     /// Whether the caller may ask for this now; with its place among its tenant's requests, if it is a tenant's.
-    fn admit(&self, operation: &Operation, named: &Named, caller: &Caller) -> Result<Option<RequestPlace>, Problem> {
+    fn admit(&self, operation: &Operation, named: &Named, caller: &Caller) -> Result<Option<RequestPlace>, ApiProblem> {
         operation.rule.check(caller, named)?;
         match caller {
             Caller::Node => Ok(None),
@@ -122,7 +123,7 @@ impl Service {
             who.tenant_token = Some(token.clone());
         }
         let caller = checked.as_ref().ok().cloned();
-        let no_text = || Problem::new(ProblemKind::BadRequest, "a name in the path is no text");
+        let no_text = || ApiProblem::new(ProblemKind::BadRequest, "a name in the path is no text");
         let checked = checked.and_then(|caller| if named.is_some() { Ok(caller) } else { Err(no_text()) });
         let mut named = named.unwrap_or_default();
         let record = Record::new(&self, operation, &named, who);
@@ -201,7 +202,7 @@ impl Service {
         operation: &Operation,
         request: Request,
         place: Option<&RequestPlace>,
-    ) -> Result<(Given, body::Overflow, Turn), Problem> {
+    ) -> Result<(Given, body::Overflow, Turn), ApiProblem> {
         let turn = match (place, &operation.input) {
             (Some(place), Input::Json { bytes_max, .. }) if *bytes_max > QUESTION_BYTES_MAX => {
                 let is_large = request.body().size_hint().upper().is_none_or(|bytes| bytes > QUESTION_BYTES_MAX);
@@ -214,7 +215,7 @@ impl Service {
     }
 
     /// The query and the body, within their bounds.
-    async fn given(&self, operation: &Operation, request: Request) -> Result<(Given, body::Overflow), Problem> {
+    async fn given(&self, operation: &Operation, request: Request) -> Result<(Given, body::Overflow), ApiProblem> {
         let (parts, body) = request.into_parts();
         let overflow = body::Overflow::default();
         let body = match operation.input {
@@ -297,7 +298,7 @@ impl Record {
     }
 
     /// It is not begun.
-    async fn refused(mut self, problem: &Problem) {
+    async fn refused(mut self, problem: &ApiProblem) {
         if self.entry.who.token != Credential::Valid {
             // Anybody can send these, or any tenant: they must not fill the disk.
             let told = match &self.entry.who.tenant_token {
@@ -313,13 +314,13 @@ impl Record {
     }
 
     /// Does it, and tells of its begin and its end.
-    async fn tell(mut self, work: Work, overflow: body::Overflow) -> Result<Answer, Problem> {
+    async fn tell(mut self, work: Work, overflow: body::Overflow) -> Result<Answer, ApiProblem> {
         if work.details.to_string().len() <= DETAILS_BYTES_MAX {
             self.entry.details = work.details;
         }
         if let Err(error) = self.service.audit.write(&self.entry).await {
             tracing::error!(%error, cause = %error.source, "an admin's action is not begun");
-            let problem = Problem::new(ProblemKind::Failed, "nothing was done: the audit log cannot be written");
+            let problem = ApiProblem::new(ProblemKind::Failed, "nothing was done: the audit log cannot be written");
             return Err(problem.detail(format!("{error}: {}", error.source)));
         }
         let done = finished(work.answer).await;
@@ -330,7 +331,7 @@ impl Record {
         match &done {
             Ok(Answer::Json(value)) => {
                 self.entry.status = Some(200);
-                self.entry.revision = value["revision"].as_str().and_then(|text| text.parse::<RevisionId>().ok());
+                self.entry.revision = value["revision"].as_str().and_then(|text| text.parse::<ReleaseDigest>().ok());
             }
             Ok(_) => self.entry.status = Some(204),
             Err(problem) => self.ended(problem),
@@ -339,7 +340,7 @@ impl Record {
         done
     }
 
-    fn ended(&mut self, problem: &Problem) {
+    fn ended(&mut self, problem: &ApiProblem) {
         self.entry.status = Some(problem.kind.status());
         self.entry.problem = Some(problem.title.chars().take(PROBLEM_CHARS_MAX).collect());
     }
@@ -352,12 +353,12 @@ impl Record {
 }
 
 /// What was answered. A panic of the node is its failure, not the end of what is told of it.
-async fn finished(answer: BoxFuture<'static, Result<Answer, Problem>>) -> Result<Answer, Problem> {
+async fn finished(answer: BoxFuture<'static, Result<Answer, ApiProblem>>) -> Result<Answer, ApiProblem> {
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(failed()))
 }
 
 /// What is kept of a tenant's token, unless it has expired.
-fn kept(admin: &dyn Admin, id: &TokenId) -> Option<KeptToken> {
+fn kept(admin: &dyn Admin, id: &TokenId) -> Option<StoredToken> {
     admin.kept_token(id).filter(|kept| !kept.info.is_expired_at(now_ms() / 1000))
 }
 
@@ -380,23 +381,23 @@ async fn closed(admin: Arc<dyn Admin>, caller: Option<Caller>) {
     }
 }
 
-fn stopping() -> Problem {
-    Problem::new(ProblemKind::Unavailable, "the node stops")
+fn stopping() -> ApiProblem {
+    ApiProblem::new(ProblemKind::Unavailable, "the node stops")
 }
 
-fn failed() -> Problem {
-    Problem::new(ProblemKind::Failed, "the node failed while it did this").hint("its log says more")
+fn failed() -> ApiProblem {
+    ApiProblem::new(ProblemKind::Failed, "the node failed while it did this").hint("its log says more")
 }
 
 /// Refuses in words for this caller.
-fn refuse_to(caller: Option<&Caller>, problem: Problem) -> Response {
+fn refuse_to(caller: Option<&Caller>, problem: ApiProblem) -> Response {
     match caller {
         Some(caller) => refuse(&caller.told(problem)),
         None => refuse(&problem),
     }
 }
 
-fn refuse(problem: &Problem) -> Response {
+fn refuse(problem: &ApiProblem) -> Response {
     let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let text = serde_json::to_vec(problem).expect("a problem is plain data");
     let mut response = response(status, Some("application/problem+json"), Full::new(text.into()).boxed_unsync());

@@ -2,7 +2,7 @@
 //!
 //! The node's is made when a node starts for the first time: 256 bits of the system's randomness, in a file that only its owner can read. A
 //! tenant's has as many, told once when it is made, behind a public id by which the node finds what it keeps of it: a digest
-//! ([`KeptToken`]). A token travels in the header `Authorization: Bearer …` and nowhere else, and no value of these types shows it when it is
+//! ([`StoredToken`]). A token travels in the header `Authorization: Bearer …` and nowhere else, and no value of these types shows it when it is
 //! printed.
 
 use std::fmt;
@@ -11,7 +11,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use isomer_api::{Digest, KeptToken, TokenId};
+use isomer_api::StoredToken;
+use isomer_ids::{Digest, TokenId};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -265,7 +266,7 @@ pub(crate) fn id_of(given: &[u8]) -> Option<TokenId> {
 }
 
 /// Returns whether `given` is the token that is kept. Takes the same time wherever they differ.
-pub(crate) fn is_kept(kept: &KeptToken, given: &[u8]) -> bool {
+pub(crate) fn is_kept(kept: &StoredToken, given: &[u8]) -> bool {
     digest_of(given).as_str().as_bytes().ct_eq(kept.digest.as_str().as_bytes()).into()
 }
 
@@ -353,11 +354,11 @@ mod tests {
             name: "ci".parse().unwrap(),
             id,
             tenant: "acme".parse().unwrap(),
-            role: isomer_api::Role::Read,
+            role: isomer_api::TokenRole::Read,
             created_at: 1,
             expires_at: None,
         };
-        let kept = KeptToken { info, digest: token.digest() };
+        let kept = StoredToken { info, digest: token.digest() };
         assert!(is_kept(&kept, &given));
         assert!(!serde_json::to_string(&kept).unwrap().contains(&token.reveal()[24..]), "its digest alone is kept");
         let (other, _) = Token::of_tenant().unwrap();

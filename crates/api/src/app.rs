@@ -1,10 +1,10 @@
 //! Apps and their revisions.
 
+use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName, TokenId, TokenName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::Message;
-use crate::names::{AppName, HostPattern, RevisionId, TenantName, TokenId, TokenName};
+use crate::deploy::DeployMessage;
 
 /// An app of a tenant as an admin sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +16,7 @@ pub struct AppInfo {
     /// The host names under which it is served.
     pub hosts: Vec<HostPattern>,
     /// The revision that serves.
-    pub revision: RevisionId,
+    pub revision: ReleaseDigest,
     /// The version that its manifest says.
     pub version: String,
     /// Whether it serves.
@@ -46,7 +46,7 @@ pub enum AppState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionInfo {
     /// Its name.
-    pub revision: RevisionId,
+    pub revision: ReleaseDigest,
     /// The version that its manifest says.
     pub version: String,
     /// When it was deployed last: seconds since 1970, UTC.
@@ -55,7 +55,7 @@ pub struct RevisionInfo {
     pub current: bool,
     /// Where it comes from; absent if an earlier version of the program deployed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
+    pub origin: Option<RevisionOrigin>,
     /// What a rollback to it with its stores would bring back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotInfo>,
@@ -81,23 +81,23 @@ pub struct StoreSnapshot {
 
 /// How a revision came into service last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Origin {
+pub struct RevisionOrigin {
     /// By which operation.
-    pub how: How,
+    pub how: RevisionOperation,
     /// Who asked for it.
     pub by: Actor,
     /// What they said of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<Message>,
+    pub message: Option<DeployMessage>,
     /// What differs from the revision that served before; absent where none did, or it cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub changes: Option<Changes>,
+    pub changes: Option<ReleaseChanges>,
 }
 
 /// The operations that bring a revision into service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum How {
+pub enum RevisionOperation {
     /// `deploy`.
     Deploy,
     /// `swap`.
@@ -121,13 +121,13 @@ pub enum Actor {
     },
 }
 
-/// The most components that [`Changes`] name.
+/// The most components that [`ReleaseChanges`] name.
 pub const CHANGES_NAMED_MAX: usize = 16;
 
 /// What differs between two revisions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Changes {
+pub struct ReleaseChanges {
     /// The manifest.
     pub manifest: bool,
     /// The shape.

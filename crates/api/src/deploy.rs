@@ -11,7 +11,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{Digest, HostPattern, InvalidName, RevisionId};
+use isomer_ids::{Digest, HostPattern, InvalidText, ReleaseDigest};
 
 /// The most parts that a release may have.
 pub const PARTS_MAX: usize = 10_000;
@@ -34,10 +34,10 @@ pub struct Release {
     /// The shape: its groups run in the node's one process.
     pub shape: String,
     /// The components' bytes, by the components' names.
-    pub components: BTreeMap<String, Part>,
+    pub components: BTreeMap<String, ReleasePart>,
     /// Files of the app's folder that it is granted or migrated with, by their paths in it.
     #[serde(default)]
-    pub files: BTreeMap<PartPath, Part>,
+    pub files: BTreeMap<PartPath, ReleasePart>,
     /// Folders that it is granted and that hold nothing: they are there on the node, too.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub folders: BTreeSet<PartPath>,
@@ -46,20 +46,20 @@ pub struct Release {
     pub hosts: Option<Vec<HostPattern>>,
     /// What `isomer revisions` says of it. No part of what the revision is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<Message>,
+    pub message: Option<DeployMessage>,
 }
 
 /// The message of a deployment: text of one line or several, at most 1,000 bytes, without other control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-pub struct Message(String);
+pub struct DeployMessage(String);
 
-/// Why a text is no [`Message`].
+/// Why a text is no [`DeployMessage`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a message has 1 to {MESSAGE_BYTES_MAX} bytes, and no control characters but line breaks and tabs")]
-pub struct InvalidMessage;
+pub struct InvalidDeployMessage;
 
-impl Message {
+impl DeployMessage {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -67,27 +67,27 @@ impl Message {
     }
 }
 
-impl FromStr for Message {
-    type Err = InvalidMessage;
+impl FromStr for DeployMessage {
+    type Err = InvalidDeployMessage;
 
-    fn from_str(text: &str) -> Result<Self, InvalidMessage> {
+    fn from_str(text: &str) -> Result<Self, InvalidDeployMessage> {
         let text = text.trim();
         let is_plain = text.chars().all(|character| !character.is_control() || matches!(character, '\n' | '\t' | '\r'));
         let fits = (1..=MESSAGE_BYTES_MAX).contains(&text.len());
-        if is_plain && fits { Ok(Self(text.to_owned())) } else { Err(InvalidMessage) }
+        if is_plain && fits { Ok(Self(text.to_owned())) } else { Err(InvalidDeployMessage) }
     }
 }
 
-impl TryFrom<String> for Message {
-    type Error = InvalidMessage;
+impl TryFrom<String> for DeployMessage {
+    type Error = InvalidDeployMessage;
 
-    fn try_from(text: String) -> Result<Self, InvalidMessage> {
+    fn try_from(text: String) -> Result<Self, InvalidDeployMessage> {
         text.parse()
     }
 }
 
-impl From<Message> for String {
-    fn from(message: Message) -> Self {
+impl From<DeployMessage> for String {
+    fn from(message: DeployMessage) -> Self {
         message.0
     }
 }
@@ -95,7 +95,7 @@ impl From<Message> for String {
 /// Some bytes that the node keeps by their content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Part {
+pub struct ReleasePart {
     /// Their SHA-256.
     pub digest: Digest,
     /// How many they are.
@@ -122,26 +122,23 @@ impl fmt::Display for PartPath {
 }
 
 impl FromStr for PartPath {
-    type Err = InvalidName;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         let is_plain =
             |name: &str| !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(['\\', '\0', ':']);
         if text.len() <= 1024 && text.split('/').all(is_plain) && !text.chars().any(char::is_control) {
             return Ok(Self(text.to_owned()));
         }
-        Err(InvalidName {
-            text: text.chars().filter(|character| !character.is_control()).take(80).collect(),
-            what: "a path in an app's folder",
-            rule: "it is relative, with `/` between plain names, and does not leave the folder",
-        })
+        let rule = "it must be relative, with `/` between plain names, and stay inside the folder";
+        Err(InvalidText::new("a path in an app's folder", "static/index.html", text, rule))
     }
 }
 
 impl TryFrom<String> for PartPath {
-    type Error = InvalidName;
+    type Error = InvalidText;
 
-    fn try_from(text: String) -> Result<Self, InvalidName> {
+    fn try_from(text: String) -> Result<Self, InvalidText> {
         text.parse()
     }
 }
@@ -154,18 +151,18 @@ impl From<PartPath> for String {
 
 /// What a node lacks of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Missing {
+pub struct MissingParts {
     /// Each once.
     pub digests: Vec<Digest>,
 }
 
 /// A revision serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Deployed {
+pub struct DeployReport {
     /// Its name.
-    pub revision: RevisionId,
+    pub revision: ReleaseDigest,
     /// The one that served before.
-    pub previous: Option<RevisionId>,
+    pub previous: Option<ReleaseDigest>,
     /// The host names under which it is served.
     pub hosts: Vec<HostPattern>,
     /// Was it compiled for this? Not if the node had its code.
@@ -201,27 +198,27 @@ pub struct StoreChange {
 /// Goes back to an earlier revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Rollback {
+pub struct RollbackRequest {
     /// Which; the one that served before this one where absent.
-    pub revision: Option<RevisionId>,
+    pub revision: Option<ReleaseDigest>,
     /// Its SQL stores too, as they were when a revision with migrations took over from it: what was written to them since is not in them
     /// any more. Else they stay as they are.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub to_snapshot: bool,
     /// What `isomer revisions` says of it; else what was said when the revision was deployed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<Message>,
+    pub message: Option<DeployMessage>,
 }
 
 /// Replaces components of the revision that serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Swap {
+pub struct SwapRequest {
     /// Their new bytes, by the components' names. The node must have them (`PUT …/blobs/DIGEST`).
-    pub components: BTreeMap<String, Part>,
+    pub components: BTreeMap<String, ReleasePart>,
     /// What `isomer revisions` says of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<Message>,
+    pub message: Option<DeployMessage>,
 }
 
 #[cfg(test)]
@@ -231,11 +228,11 @@ mod tests {
     #[test]
     fn a_message_is_short_text() {
         assert_eq!(
-            " Fix the cart\n\nIt lost things.\n".parse::<Message>().unwrap().as_str(),
+            " Fix the cart\n\nIt lost things.\n".parse::<DeployMessage>().unwrap().as_str(),
             "Fix the cart\n\nIt lost things."
         );
         for bad in ["", " \n", "a\u{1b}[2Jb", "a\0b", &"x".repeat(MESSAGE_BYTES_MAX + 1)] {
-            assert!(bad.parse::<Message>().is_err(), "{bad:?}");
+            assert!(bad.parse::<DeployMessage>().is_err(), "{bad:?}");
         }
     }
 

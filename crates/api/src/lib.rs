@@ -2,7 +2,6 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`names`] | names of tenants, apps and hosts, digests, revisions: checked when they are read |
 //! | [`quotas`] | what a tenant may use |
 //! | [`tenant`] | tenants: what is told of them, how they are changed |
 //! | [`app`] | apps and their revisions |
@@ -18,7 +17,6 @@
 
 pub mod app;
 pub mod deploy;
-pub mod names;
 pub mod problem;
 pub mod quotas;
 pub mod routes;
@@ -26,11 +24,16 @@ pub mod status;
 pub mod tenant;
 pub mod tokens;
 
-pub use app::{Actor, AppInfo, AppState, Changes, How, Origin, RevisionInfo, SnapshotInfo, StoreSnapshot};
-pub use deploy::{Deployed, Message, Missing, Part, PartPath, Release, Rollback, StoreChange, Swap};
-pub use names::{AppName, Digest, HostPattern, InvalidName, RevisionId, TenantName, TokenId, TokenName};
-pub use problem::{Problem, ProblemKind};
+pub use app::{
+    Actor, AppInfo, AppState, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin, SnapshotInfo,
+    StoreSnapshot,
+};
+pub use deploy::{
+    DeployMessage, DeployReport, MissingParts, PartPath, Release, ReleasePart, RollbackRequest, StoreChange,
+    SwapRequest,
+};
+pub use problem::{ApiProblem, ProblemKind};
 pub use quotas::{Quota, QuotaChange, Quotas};
 pub use status::{LogLine, LogQuery, NodeStatus};
-pub use tenant::{TenantChange, TenantInfo, Usage};
-pub use tokens::{KeptToken, MadeToken, NewToken, Role, TokenInfo};
+pub use tenant::{TenantChange, TenantInfo, TenantUsage};
+pub use tokens::{CreatedToken, StoredToken, TokenInfo, TokenRequest, TokenRole};

@@ -8,7 +8,7 @@ use crate::quotas::Quota;
 /// An error of the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{title}")]
-pub struct Problem {
+pub struct ApiProblem {
     /// What kind it is.
     #[serde(rename = "type")]
     pub kind: ProblemKind,
@@ -70,7 +70,7 @@ impl ProblemKind {
     }
 }
 
-impl Problem {
+impl ApiProblem {
     /// A problem of this kind.
     #[must_use]
     pub fn new(kind: ProblemKind, title: impl Into<String>) -> Self {

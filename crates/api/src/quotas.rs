@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The quotas of a tenant. Reaching one is an error of its own and counts in [`Usage::refused`](crate::Usage::refused).
+/// The quotas of a tenant. Reaching one is an error of its own and counts in [`TenantUsage::refused`](crate::TenantUsage::refused).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quotas {

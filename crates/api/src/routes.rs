@@ -11,7 +11,7 @@ pub const TENANTS: &str = "/v1/tenants";
 pub const TENANT: &str = "/v1/tenants/{tenant}";
 /// `PUT` with the value as the body (64 KiB at most), `DELETE`: nothing.
 pub const SECRET: &str = "/v1/tenants/{tenant}/secrets/{secret}";
-/// `GET`: all [`TokenInfo`](crate::TokenInfo)s of the tenant; `POST` [`NewToken`](crate::NewToken): [`MadeToken`](crate::MadeToken).
+/// `GET`: all [`TokenInfo`](crate::TokenInfo)s of the tenant; `POST` [`TokenRequest`](crate::TokenRequest): [`CreatedToken`](crate::CreatedToken).
 pub const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 /// `DELETE`: nothing.
 pub const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{token}";
@@ -21,15 +21,15 @@ pub const APPS: &str = "/v1/apps";
 pub const APP: &str = "/v1/tenants/{tenant}/apps/{app}";
 /// `GET`: [`RevisionInfo`](crate::RevisionInfo)s, the newest first.
 pub const REVISIONS: &str = "/v1/tenants/{tenant}/apps/{app}/revisions";
-/// `POST` [`Release`](crate::Release): [`Missing`](crate::Missing).
+/// `POST` [`Release`](crate::Release): [`MissingParts`](crate::MissingParts).
 pub const MISSING: &str = "/v1/missing";
 /// `PUT` with the bytes as the body: nothing.
 pub const BLOB: &str = "/v1/blobs/{digest}";
-/// `POST` [`Release`](crate::Release): [`Deployed`](crate::Deployed).
+/// `POST` [`Release`](crate::Release): [`DeployReport`](crate::DeployReport).
 pub const DEPLOY: &str = "/v1/tenants/{tenant}/apps/{app}/deploy";
-/// `POST` [`Rollback`](crate::Rollback): [`Deployed`](crate::Deployed).
+/// `POST` [`RollbackRequest`](crate::RollbackRequest): [`DeployReport`](crate::DeployReport).
 pub const ROLLBACK: &str = "/v1/tenants/{tenant}/apps/{app}/rollback";
-/// `POST` [`Swap`](crate::Swap): [`Deployed`](crate::Deployed).
+/// `POST` [`SwapRequest`](crate::SwapRequest): [`DeployReport`](crate::DeployReport).
 pub const SWAP: &str = "/v1/tenants/{tenant}/apps/{app}/swap";
 /// `POST`: [`AppInfo`](crate::AppInfo).
 pub const STOP: &str = "/v1/tenants/{tenant}/apps/{app}/stop";

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use isomer_ids::{AppName, HostPattern, TenantName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{AppName, HostPattern, TenantName};
 use crate::quotas::{Quota, QuotaChange, Quotas};
 
 /// A tenant as an admin sees it.
@@ -16,7 +16,7 @@ pub struct TenantInfo {
     /// What it may use.
     pub quotas: Quotas,
     /// What it uses.
-    pub usage: Usage,
+    pub usage: TenantUsage,
     /// Its apps, by name.
     pub apps: Vec<AppName>,
     /// Host names that are its own: nobody else's app can be deployed under them, nor under names below a wildcard.
@@ -27,7 +27,7 @@ pub struct TenantInfo {
 
 /// What a tenant uses now, and has used since the node started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Usage {
+pub struct TenantUsage {
     /// Bytes of memory that count for its quota: linear memories and tables of its live instances, and what the node holds for them.
     pub memory_bytes: u64,
     /// The part of it that the node holds: instances and requests themselves, handles, fields, bodies, values on their way.

@@ -1,6 +1,6 @@
 //! Tokens of tenants, beside the node's own: what is told of them, and what a node keeps.
 //!
-//! A token is told once, in the answer that makes it ([`MadeToken`]). A node keeps its digest only ([`KeptToken`]).
+//! A token is told once, in the answer that makes it ([`CreatedToken`]). A node keeps its digest only ([`StoredToken`]).
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,12 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{Digest, InvalidName, TenantName, TokenId, TokenName};
+use isomer_ids::{Digest, InvalidText, TenantName, TokenId, TokenName};
 
 /// What the holder of a tenant's token may do with what is the tenant's. Each role may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Role {
+pub enum TokenRole {
     /// Look: the tenant, its apps, revisions and logs.
     Read,
     /// Also bring revisions into service, stop and start apps.
@@ -22,7 +22,7 @@ pub enum Role {
     Admin,
 }
 
-impl Role {
+impl TokenRole {
     /// All roles, the one that may do least first.
     pub const ALL: [Self; 3] = [Self::Read, Self::Deploy, Self::Admin];
 
@@ -37,33 +37,29 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for TokenRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Role {
-    type Err = InvalidName;
+impl FromStr for TokenRole {
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         let found = Self::ALL.into_iter().find(|role| role.as_str() == text);
-        found.ok_or_else(|| InvalidName {
-            text: text.chars().filter(|character| !character.is_control()).take(80).collect(),
-            what: "a role",
-            rule: "it is `read`, `deploy` or `admin`",
-        })
+        found.ok_or_else(|| InvalidText::new("a role", "read", text, "use `read`, `deploy` or `admin`"))
     }
 }
 
 /// A token that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NewToken {
+pub struct TokenRequest {
     /// Its name: what it is for. The tenant has no other one of this name.
     pub name: TokenName,
     /// What its holder may do.
-    pub role: Role,
+    pub role: TokenRole,
     /// Seconds after which it opens nothing any more; absent: never. One that is made with a token that expires does not outlive that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
@@ -79,7 +75,7 @@ pub struct TokenInfo {
     /// Whose it is.
     pub tenant: TenantName,
     /// What its holder may do.
-    pub role: Role,
+    pub role: TokenRole,
     /// When it was made: seconds since 1970, UTC.
     pub created_at: u64,
     /// From when on it opens nothing any more: seconds since 1970, UTC. Absent: it does not expire.
@@ -97,7 +93,7 @@ impl TokenInfo {
 
 /// A token that was made. Only this answer tells the token itself.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct MadeToken {
+pub struct CreatedToken {
     /// What is told of it from now on.
     #[serde(flatten)]
     pub info: TokenInfo,
@@ -106,15 +102,15 @@ pub struct MadeToken {
 }
 
 /// Without the token.
-impl fmt::Debug for MadeToken {
+impl fmt::Debug for CreatedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MadeToken").field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("CreatedToken").field("info", &self.info).finish_non_exhaustive()
     }
 }
 
 /// What a node keeps of a token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptToken {
+pub struct StoredToken {
     /// What is told of it.
     #[serde(flatten)]
     pub info: TokenInfo,
@@ -123,9 +119,9 @@ pub struct KeptToken {
 }
 
 /// Without the digest.
-impl fmt::Debug for KeptToken {
+impl fmt::Debug for StoredToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeptToken").field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("StoredToken").field("info", &self.info).finish_non_exhaustive()
     }
 }
 
@@ -135,13 +131,15 @@ mod tests {
 
     #[test]
     fn a_role_may_do_what_those_before_it_may() {
-        assert!(Role::ALL.is_sorted() && Role::Read < Role::Deploy && Role::Deploy < Role::Admin);
-        for role in Role::ALL {
-            assert_eq!(role.as_str().parse::<Role>().unwrap(), role);
+        assert!(
+            TokenRole::ALL.is_sorted() && TokenRole::Read < TokenRole::Deploy && TokenRole::Deploy < TokenRole::Admin
+        );
+        for role in TokenRole::ALL {
+            assert_eq!(role.as_str().parse::<TokenRole>().unwrap(), role);
             assert_eq!(serde_json::to_value(role).unwrap(), role.as_str());
         }
         for bad in ["", "root", "Admin", "read "] {
-            assert!(bad.parse::<Role>().is_err(), "{bad}");
+            assert!(bad.parse::<TokenRole>().is_err(), "{bad}");
         }
     }
 
@@ -151,19 +149,19 @@ mod tests {
             name: "ci".parse().unwrap(),
             id: "0123456789abcdef".parse().unwrap(),
             tenant: "acme".parse().unwrap(),
-            role: Role::Deploy,
+            role: TokenRole::Deploy,
             created_at: 1,
             expires_at: Some(3),
         };
-        let made = MadeToken { info: info.clone(), token: "hush".to_owned() };
-        let kept = KeptToken { info, digest: Digest::from([0xab; 32]) };
+        let made = CreatedToken { info: info.clone(), token: "hush".to_owned() };
+        let kept = StoredToken { info, digest: Digest::from([0xab; 32]) };
         assert!(!format!("{made:?}").contains("hush") && !format!("{kept:?}").contains("abab"));
         let text = serde_json::to_string(&kept).unwrap();
-        assert_eq!(serde_json::from_str::<KeptToken>(&text).unwrap(), kept);
+        assert_eq!(serde_json::from_str::<StoredToken>(&text).unwrap(), kept);
         assert_eq!([1, 2, 3, 4].map(|now| kept.info.is_expired_at(now)), [false, false, true, true]);
         let of_before = text.replace(",\"expires_at\":3", "");
         assert!(
-            of_before != text && !serde_json::from_str::<KeptToken>(&of_before).unwrap().info.is_expired_at(u64::MAX)
+            of_before != text && !serde_json::from_str::<StoredToken>(&of_before).unwrap().info.is_expired_at(u64::MAX)
         );
     }
 }

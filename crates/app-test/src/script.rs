@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use isomer_console::CommandError;
-use isomer_manifest::{Diagnostic, OutboundHost, SourceFile, Span, Spanned};
+use isomer_diagnostics::{Diagnostic, SourceFile, Span};
+use isomer_manifest::{OutboundHost, Spanned};
 use isomer_project::{shown, toml_to_json};
 use regex_lite::Regex;
 use serde::Deserialize;
@@ -392,7 +393,7 @@ fn form_value(value: toml::Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use isomer_manifest::Renderer;
+    use isomer_diagnostics::Renderer;
 
     use super::*;
 

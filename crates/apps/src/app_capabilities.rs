@@ -7,7 +7,7 @@ use std::sync::Arc;
 use isomer_capabilities::{
     AppGrants, AppResources, Capabilities, CapabilityError, CapabilityLimits, ComponentGrants, DataDir, Engines,
 };
-use isomer_manifest::ComponentName;
+use isomer_ids::ComponentName;
 use isomer_observe::Log;
 use isomer_runtime::Provider;
 use isomer_runtime::guest::{Directory, OwnerSettings};

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isomer_manifest::ComponentName;
-use isomer_plan::Group as PlannedGroup;
+use isomer_ids::ComponentName;
+use isomer_plan::PlannedGroup;
 use isomer_runtime::code::{Code, CodeCache, CodeError, Key};
 use isomer_runtime::engine::{Engine, Footprint, Slots, SlotsError};
 use isomer_runtime::{Handler, Import, Owner};
@@ -98,8 +98,8 @@ pub(crate) fn compose(
     })?;
     let imports = imports.into_iter().map(|import| {
         let (shared, owners) = match import.owner {
-            isomer_seam::Owner::Component(name) => (false, vec![name.to_string()]),
-            isomer_seam::Owner::Shared(names) => (true, names.iter().map(ToString::to_string).collect()),
+            isomer_seam::ImportOwner::Component(name) => (false, vec![name.to_string()]),
+            isomer_seam::ImportOwner::Shared(names) => (true, names.iter().map(ToString::to_string).collect()),
         };
         StoredImport { name: import.name, interface: import.interface, shared, owners }
     });

@@ -1,6 +1,7 @@
 //! Why a revision cannot be made or started.
 
-use isomer_manifest::{ComponentName, Diagnostic};
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::ComponentName;
 use isomer_runtime::Failure;
 use isomer_runtime::code::CodeError;
 use isomer_runtime::engine::SlotsError;

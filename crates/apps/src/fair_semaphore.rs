@@ -12,7 +12,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use isomer_api::TenantName;
+use isomer_ids::TenantName;
 use tokio::sync::oneshot;
 
 /// How many permits there are, and how many may wait for one.

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isomer_manifest::{App, Component, Diagnostic, LinkAddress, NodeFile, Spanned, nearest};
-use isomer_plan::{Mode, Plan};
+use isomer_diagnostics::{Diagnostic, nearest};
+use isomer_manifest::{App, Component, LinkAddress, NodeFile, Spanned};
+use isomer_plan::{Plan, SeamMode};
 
 /// Who a group has to do with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct PeerGroups {
 pub fn peer_groups(plan: &Plan, group: &str) -> PeerGroups {
     let process = |component| plan.group_of(component).map_or("", |group| group.process());
     let mut found = PeerGroups::default();
-    for seam in plan.seams.iter().filter(|seam| seam.mode == Mode::Remote) {
+    for seam in plan.seams.iter().filter(|seam| seam.mode == SeamMode::Remote) {
         let (from, to) = (process(&seam.link.importer), process(&seam.link.exporter));
         let why = || (seam.link.importer.to_string(), seam.link.exporter.to_string());
         if from == group {

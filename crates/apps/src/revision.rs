@@ -112,7 +112,7 @@ impl Revision {
             let stubs = seams::stubs(packed, &entrances, &options.peers, options.deadline_max)?;
             made.push(starting.group(packed, stubs).await?);
         }
-        let graph = Graph::new(package.identity(), made);
+        let graph = Graph::new(package.plan_digest(), made);
         let mut site = match &options.owner {
             Some(owner) => Site::new().owned_by(owner.clone()),
             None => Site::new(),
@@ -125,9 +125,9 @@ impl Revision {
         Ok(Self { site: Arc::new(site), answering, holders })
     }
 
-    /// Names this revision: the same in all processes that were given the same components and the same plan.
-    pub fn identity(&self) -> isomer_wire::Revision {
-        self.answering.graph.revision()
+    /// Returns the digest of the plan: equal in all processes that were given the same components and the same plan.
+    pub fn plan_digest(&self) -> isomer_ids::PlanDigest {
+        self.answering.graph.plan()
     }
 
     /// Answers the calls of the shape's other processes, for as long as somebody holds it.

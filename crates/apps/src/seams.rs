@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_runtime::{Destination, Entrance, Graph, Skeleton, Stub, Target};
-use isomer_wire::call::Answer;
+use isomer_wire::call::CallResult;
 use isomer_wire::{Call, CallFailure, Callee, FunctionKey};
 
 use crate::error::RevisionError;
@@ -83,8 +83,8 @@ pub(crate) struct LocalCallee {
 }
 
 impl Callee for LocalCallee {
-    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
-        if call.context.revision != self.graph.revision() {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>> {
+        if call.context.plan != self.graph.plan() {
             let refused = CallFailure::refused("another revision of the app runs here");
             return Box::pin(std::future::ready(Err(refused)));
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use isomer_api::{AppName, HostPattern, RevisionId, TenantName};
 use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
+use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_observe::Log;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::PoolSizes;
@@ -118,7 +118,7 @@ impl SingleApp {
         peers: Peers,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Started, TenancyError> {
-        let revision = RevisionId::from(package.identity());
+        let revision = ReleaseDigest::from(package.plan_digest().0);
         let spec = LaunchSpec { package: Arc::new(package), place: self.place(dir, data), log: None, access: None };
         self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &spec, peers, progress).await
     }

@@ -1,6 +1,6 @@
 //! Why the capabilities of an app cannot be opened.
 
-use isomer_manifest::StoreName;
+use isomer_ids::StoreName;
 
 use crate::app_files::OutsideError;
 use crate::kv::KvError;

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use isomer_manifest::{
-    App, ComponentName, DirGrant, Grants as WrittenGrants, OutboundHost, SecretSource, Spanned, SqlStore, StoreName,
-};
+use isomer_ids::{ComponentName, StoreName};
+use isomer_manifest::{App, DirGrant, Grants as WrittenGrants, OutboundHost, SecretSource, Spanned, SqlStoreSettings};
 use serde::{Deserialize, Serialize};
 
 /// The grants of an app's components, and the app's declarations of the secrets and SQL stores that they name.
@@ -22,7 +21,7 @@ pub struct AppGrants {
     pub secrets: BTreeMap<String, SecretSource>,
     /// The settings of SQL stores. A store without settings has the defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub sql: BTreeMap<StoreName, SqlStore>,
+    pub sql: BTreeMap<StoreName, SqlStoreSettings>,
 }
 
 /// What one component was granted. The default is nothing.
@@ -87,7 +86,7 @@ impl AppGrants {
     /// Returns the time limit of a SQL store's statements, of at most `max`; `None` for the platform's default.
     pub(crate) fn statement_time(&self, store: &StoreName, max: Duration) -> Option<Duration> {
         let written = self.sql.get(store).and_then(|settings| settings.statement_timeout);
-        let effective = written.unwrap_or(SqlStore::STATEMENT_TIMEOUT_DEFAULT);
+        let effective = written.unwrap_or(SqlStoreSettings::STATEMENT_TIMEOUT_DEFAULT);
         if max < effective { Some(max) } else { written }
     }
 }

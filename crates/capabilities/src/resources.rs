@@ -203,7 +203,7 @@ mod tests {
         let resources =
             AppResources::of_tenant(&data, &dir.path().join("files"), storage.clone(), hosts, BTreeMap::new());
         let dirs = vec![grant("notes", true), grant("new", true)];
-        let component = isomer_manifest::ComponentName::new("c").unwrap();
+        let component = isomer_ids::ComponentName::new("c").unwrap();
         let grants = ComponentGrants { dirs, ..ComponentGrants::default() };
         let app = AppGrants { components: BTreeMap::from([(component, grants)]), ..AppGrants::default() };
         let (notes, _) = resources.directory(&grant("notes", true)).unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use isomer_manifest::StoreName;
+use isomer_ids::StoreName;
 
 use crate::engines::Engines;
 use crate::error::CapabilityError;

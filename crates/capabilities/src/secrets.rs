@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isomer_display::size;
-
-/// Bytes of a secret.
-pub const SECRET_BYTES_MAX: u64 = 64 << 10;
+use isomer_ids::SECRET_BYTES_MAX;
 
 /// The value of a secret.
 #[derive(Clone, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use isomer_admin::AdminAddress;
-use isomer_manifest::{InvalidText, parse_listen};
+use isomer_ids::InvalidText;
+use isomer_manifest::parse_listen;
 
 /// Reads the value of a `--listen` flag.
 pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 use isomer_capabilities::outbound::Reach;
 use isomer_console::Console;
-use isomer_manifest::{Diagnostic, DirGrant, Grants, OutboundHost, Spanned, is_environment_name};
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::is_environment_name;
+use isomer_manifest::{DirGrant, Grants, OutboundHost, Spanned};
 use isomer_runtime::exec::{SocketPolicy, SocketUse};
 
 use crate::address_flags::described;
@@ -262,7 +264,7 @@ mod tests {
         assert!(is_new(&told, address(1)) && !is_new(&told, address(1)));
         assert_eq!((2..100).filter(|port| is_new(&told, address(*port))).count(), TOLD_MAX - 1);
         let said = |text: &str, purpose| {
-            isomer_manifest::Renderer::plain().diagnostic(&denied(text.parse().expect("an address"), purpose))
+            isomer_diagnostics::Renderer::plain().diagnostic(&denied(text.parse().expect("an address"), purpose))
         };
         assert!(said("[::ffff:10.0.0.1]:5", SocketUse::Connect).contains("--allow 10.0.0.1:5"));
         assert!(said("[::1]:5", SocketUse::Connect).contains("--allow [::1]:5"));

@@ -1,6 +1,6 @@
 //! Why a command failed: what is printed, and the exit code.
 
-use isomer_manifest::{Diagnostic, Hinted, Renderer, SourceFile};
+use isomer_diagnostics::{Diagnostic, Hinted, Renderer, SourceFile};
 
 /// The exit code of a failure.
 pub const FAILED: u8 = 1;

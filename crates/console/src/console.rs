@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use isomer_manifest::Renderer;
+use isomer_diagnostics::Renderer;
 
 use crate::command_error::{CommandError, FAILED};
 

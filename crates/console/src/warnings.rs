@@ -1,6 +1,6 @@
 //! Warnings of something that is done again and again: printed once until they change.
 
-use isomer_manifest::Diagnostic;
+use isomer_diagnostics::Diagnostic;
 
 use crate::console::Console;
 

@@ -23,7 +23,8 @@ use anyhow::Context as _;
 use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
 use isomer_capabilities::{AppResources, CapabilityError, DataDir, Engines, schemas};
 use isomer_console::Console;
-use isomer_manifest::{App, StoreName};
+use isomer_ids::StoreName;
+use isomer_manifest::App;
 
 /// Copies of each kind that are kept of each store. The oldest are removed first.
 const KEPT_MAX: usize = 8;

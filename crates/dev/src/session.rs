@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use isomer_console::{CommandError, Console, WarningPrinter};
-use isomer_manifest::{MONOLITH, StoreName};
+use isomer_ids::StoreName;
+use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, Components, ValueSources, read_components};
 use isomer_serve::{RevisionSource, RevisionStarter, revision_error};
 use isomer_toolchain::Profile;

@@ -119,7 +119,7 @@ impl FileWatcher {
                 let error = anyhow::Error::new(error).context(format!("cannot watch `{}`", dir.display()));
                 let hint = "allow more watches: sudo sysctl fs.inotify.max_user_watches=524288";
                 return Err(CommandError::Failed(
-                    isomer_manifest::Hinted::new(error.into_boxed_dyn_error(), hint).into(),
+                    isomer_diagnostics::Hinted::new(error.into_boxed_dyn_error(), hint).into(),
                 ));
             }
             _ => return Err(anyhow::Error::new(error).context(format!("cannot watch `{}`", dir.display())).into()),

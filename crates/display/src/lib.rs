@@ -11,4 +11,4 @@ mod text;
 
 pub use ended::{Ended, signal_of_shell};
 pub use size::{Size, size};
-pub use text::{cut, escaped, escaped_json, is_deceptive};
+pub use text::{escaped, escaped_json, is_deceptive};

@@ -51,16 +51,6 @@ pub fn escaped_json(json: &str) -> String {
     out
 }
 
-/// Cuts a text at a character's end so that it has at most `bytes_max` bytes, and marks that with `…`.
-#[must_use]
-pub fn cut(mut text: String, bytes_max: usize) -> String {
-    if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub('…'.len_utf8())));
-        text.push('…');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,12 +75,5 @@ mod tests {
             escaped_json("{\"a\":\"ü\u{9b}\u{202e}\u{e0041}\"}\n"),
             "{\"a\":\"ü\\u009b\\u202e\\udb40\\udc41\"}\n"
         );
-    }
-
-    #[test]
-    fn long_texts_are_cut_between_characters() {
-        assert_eq!(cut("short".to_owned(), 5), "short");
-        assert_eq!(cut("längere".to_owned(), 5), "l…");
-        assert_eq!(cut("longer".to_owned(), 5), "lo…");
     }
 }

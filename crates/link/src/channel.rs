@@ -9,7 +9,7 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request, StatusCode};
 use isomer_transport::Limiter;
 use isomer_wire::frame::Head as _;
-use isomer_wire::{Answer, CallError, FrameReader, Reply};
+use isomer_wire::{CallError, CallResult, FrameReader, ReplyHead};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
@@ -95,7 +95,7 @@ impl Channel {
 
     /// Sends a frame and waits for the answer's, with an image of at most `image_bytes_max`. Dropping the future cancels the
     /// call on the other side too.
-    pub(crate) async fn call(&self, frame: &Frame, image_bytes_max: usize) -> Result<Answer, Lost> {
+    pub(crate) async fn call(&self, frame: &Frame, image_bytes_max: usize) -> Result<CallResult, Lost> {
         let Sent { response, is_whole } = self.send(Method::POST, Some(frame))?;
         let response = response.await.map_err(|error| {
             let lost = lost(&error);
@@ -106,7 +106,7 @@ impl Channel {
             return Err(refused(format!("it answered with HTTP status {}", response.status().as_u16())));
         }
         let mut body = response.into_body();
-        let mut reader = FrameReader::<Reply>::new(image_bytes_max);
+        let mut reader = FrameReader::<ReplyHead>::new(image_bytes_max);
         let mut room = None;
         while let Some(piece) = next(&mut body).await {
             let piece = piece.map_err(|error| lost(&error))?;

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use isomer_transport::{Backoff, Jitter, Limiter};
-use isomer_wire::{Answer, CallError};
+use isomer_wire::{CallError, CallResult};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -79,7 +79,7 @@ impl Endpoint {
     }
 
     /// Makes one attempt at a call: waits for a connection that is being made, and not for one that cannot be.
-    pub(crate) async fn call(&self, frame: &Frame, limits: &PeerLimits) -> Result<Answer, Lost> {
+    pub(crate) async fn call(&self, frame: &Frame, limits: &PeerLimits) -> Result<CallResult, Lost> {
         let channel = match self.state() {
             State::Ready(channel) => channel,
             State::Down(reason) => return Err(down(&reason)),

@@ -3,7 +3,7 @@
 use std::time::Instant as StdInstant;
 
 use bytes::Bytes;
-use isomer_wire::Request;
+use isomer_wire::CallHead;
 use tokio::time::Instant;
 
 use crate::payload::Payload;
@@ -11,7 +11,7 @@ use crate::payload::Payload;
 /// A call that was checked.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    pub(crate) request: Request,
+    pub(crate) request: CallHead,
     pub(crate) deadline: StdInstant,
     pub(crate) image: Bytes,
 }
@@ -21,7 +21,7 @@ impl Frame {
     pub(crate) fn payload(&self) -> Payload {
         let remaining = self.deadline.saturating_duration_since(Instant::now().into_std());
         // Less than it was when it was checked.
-        let request = Request { remaining: remaining.min(self.request.remaining), ..self.request.clone() };
+        let request = CallHead { remaining: remaining.min(self.request.remaining), ..self.request.clone() };
         Payload::new(request.head_bytes(), self.image.clone(), |frame| {
             request.encode(frame).expect("the call was checked, and only its time became shorter");
         })

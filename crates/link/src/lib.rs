@@ -10,8 +10,8 @@
 //! | [`health`] | one question: does somebody serve there? |
 //! | [`error`] | why a side cannot be set up, with the way out |
 //!
-//! A call is one HTTP/2 stream: `POST /`, its body a frame of `isomer_wire` ([`isomer_wire::Request`] and the image), answered by
-//! `200` and a frame ([`isomer_wire::Reply`] and the image). What goes with a call stands in the body's binary head and not in
+//! A call is one HTTP/2 stream: `POST /`, its body a frame of `isomer_wire` ([`isomer_wire::CallHead`] and the image), answered by
+//! `200` and a frame ([`isomer_wire::ReplyHead`] and the image). What goes with a call stands in the body's binary head and not in
 //! HTTP's: keys of 16 bytes that change with each call gain nothing by HPACK, and so a call's HTTP head is three bytes, all of
 //! them indices of the static table. `GET /` asks whether the server serves.
 //!

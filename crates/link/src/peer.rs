@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use isomer_transport::{Backoff, Jitter, Limiter};
-use isomer_wire::{Answer, Call, CallError, CallFailure, Callee, Request};
+use isomer_wire::{Call, CallError, CallFailure, CallHead, CallResult, Callee};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -98,7 +98,7 @@ impl Peer {
 }
 
 impl Callee for Peer {
-    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>> {
         let group = self.group.clone();
         Box::pin(async move { group.call(call).await })
     }
@@ -112,7 +112,7 @@ impl fmt::Debug for Peer {
 }
 
 impl Group {
-    async fn call(&self, call: Call) -> Answer {
+    async fn call(&self, call: Call) -> CallResult {
         let deadline = Instant::from_std(call.context.deadline);
         match timeout_at(deadline, self.attempts(call)).await {
             Ok(answer) => answer,
@@ -120,7 +120,7 @@ impl Group {
         }
     }
 
-    async fn attempts(&self, call: Call) -> Answer {
+    async fn attempts(&self, call: Call) -> CallResult {
         let is_idempotent = call.is_idempotent;
         let frame = self.frame(call)?;
         let mut tried = 0_u64;
@@ -161,7 +161,7 @@ impl Group {
             return Err(CallFailure::Lost { error: CallError::Deadline, reason, not_run: true });
         }
         let cannot = |error| CallFailure::refused(format!("`{}` cannot be called: {error}", self.name));
-        let request = Request::of(&call, now).map_err(cannot)?;
+        let request = CallHead::of(&call, now).map_err(cannot)?;
         Ok(Frame { request, deadline, image: call.image.into() })
     }
 
@@ -242,7 +242,7 @@ impl Group {
 }
 
 /// Failures that the server answered with are as good as our own: some of them are worth another attempt.
-fn as_lost(answer: Answer) -> Result<Answer, Lost> {
+fn as_lost(answer: CallResult) -> Result<CallResult, Lost> {
     match answer {
         Err(CallFailure::Lost { error, reason, not_run }) => Err(Lost { error, reason, not_run, is_over: false }),
         answer => Ok(answer),

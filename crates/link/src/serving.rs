@@ -13,7 +13,7 @@ use http::{Method, Request as HttpRequest, Response, StatusCode};
 use isomer_display::size;
 use isomer_transport::{Limiter, Permit};
 use isomer_wire::frame::Head as _;
-use isomer_wire::{Answer, Call, CallError, CallFailure, Callee, FrameReader, Reply, Request};
+use isomer_wire::{Call, CallError, CallFailure, CallHead, CallResult, Callee, FrameReader, ReplyHead};
 use tokio::time::{Instant, timeout_at};
 
 use crate::channel::next;
@@ -100,12 +100,12 @@ pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) -> Option<Writing> 
         _ = reset => return None,
     };
     drop(image);
-    let (mut reply, mut body) = Reply::of(answer);
+    let (mut reply, mut body) = ReplyHead::of(answer);
     let room = serving.answers.try_acquire_many(body.len());
     if room.is_none() {
         let reason = format!("answers of {} are being written", size(serving.limits.images_bytes_max));
         // Its few bytes are bounded by the number of calls.
-        (reply, body) = Reply::of(Err(CallFailure::Lost { error: CallError::Overloaded, reason, not_run: false }));
+        (reply, body) = ReplyHead::of(Err(CallFailure::Lost { error: CallError::Overloaded, reason, not_run: false }));
     }
     // Fails only when nobody is there any more.
     let stream = respond.send_response(Response::new(()), false).ok()?;
@@ -116,7 +116,7 @@ pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) -> Option<Writing> 
 async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Permit), Option<CallFailure>> {
     let limits = &serving.limits;
     let refused = |error| Some(CallFailure::refused(format!("the call is none: {error}")));
-    let mut reader = FrameReader::<Request>::new(limits.image_bytes_max);
+    let mut reader = FrameReader::<CallHead>::new(limits.image_bytes_max);
     let mut images = None;
     let mut begun = Instant::now();
     let mut end = begun + limits.reading_timeout;
@@ -150,14 +150,14 @@ async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Permit)
 }
 
 /// Answers a call that has no place any more.
-fn send(respond: &mut SendResponse<Payload>, answer: Answer) {
-    let (reply, body) = Reply::of(answer);
+fn send(respond: &mut SendResponse<Payload>, answer: CallResult) {
+    let (reply, body) = ReplyHead::of(answer);
     // Both fail only when nobody is there any more.
     if let Ok(mut stream) = respond.send_response(Response::new(()), false) {
         let _ = stream.send_data(payload(&reply, body), true);
     }
 }
 
-fn payload(reply: &Reply, body: Vec<u8>) -> Payload {
-    Payload::new(Reply::FIXED_BYTES, body.into(), |frame| frame.extend_from_slice(&reply.encode()))
+fn payload(reply: &ReplyHead, body: Vec<u8>) -> Payload {
+    Payload::new(ReplyHead::FIXED_BYTES, body.into(), |frame| frame.extend_from_slice(&reply.encode()))
 }

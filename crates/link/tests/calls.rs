@@ -6,6 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use isomer_ids::PlanDigest;
 use isomer_link::{Address, PeerLimits, ServerLimits};
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure, Callee as _};
@@ -35,7 +36,7 @@ async fn a_call_arrives_whole_and_its_answer_too() {
         assert_eq!(got.image, sent.image);
         assert_eq!(got.context.request, sent.context.request);
         assert_eq!(got.context.traceparent, sent.context.traceparent);
-        assert_eq!(got.context.revision, sent.context.revision);
+        assert_eq!(got.context.plan, sent.context.plan);
         // What is left shrinks on the way, and what the way takes is the callee's loss.
         let later = got.context.deadline.saturating_duration_since(sent.context.deadline);
         assert!(later < LONG / 2, "the deadline moved by {later:?}");
@@ -51,7 +52,7 @@ async fn failures_arrive_as_they_are() {
     assert_eq!((error, not_run), (CallError::Refused, true));
     assert!(reason.contains("`cart`") && reason.contains("unknown function"), "{reason}");
     let mut other = call(b"echo".to_vec());
-    other.context.revision = [9; 16];
+    other.context.plan = PlanDigest([9; 16]);
     assert_eq!(lost(peer.call(other).await).0, CallError::Refused);
     match peer.call(call(b"panic".to_vec())).await {
         Err(CallFailure::Trap { reason, .. }) => assert!(reason.contains("panicked"), "{reason}"),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Method, Request as HttpRequest, StatusCode};
 use isomer_link::{Address, ServerLimits, health};
 use isomer_wire::image::IMAGE_BYTES_MAX;
-use isomer_wire::{Answer, CallError, Callee as _, FrameReader, Reply, Request};
+use isomer_wire::{CallError, CallHead, CallResult, Callee as _, FrameReader, ReplyHead};
 use support::server::Running;
 use support::{LONG, call, call_in, lost, peer, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -50,10 +50,10 @@ impl Client {
         Ok((status, bytes))
     }
 
-    async fn call(&mut self, body: &[&[u8]]) -> Answer {
+    async fn call(&mut self, body: &[&[u8]]) -> CallResult {
         let (status, bytes) = self.ask(Method::POST, "/", body).await.unwrap();
         assert_eq!(status, StatusCode::OK);
-        let mut reader = FrameReader::<Reply>::new(IMAGE_BYTES_MAX as usize);
+        let mut reader = FrameReader::<ReplyHead>::new(IMAGE_BYTES_MAX as usize);
         reader.push(&bytes).unwrap();
         let (reply, body) = reader.finish().unwrap();
         reply.into_answer(body).unwrap()
@@ -63,7 +63,7 @@ impl Client {
 fn frame() -> Vec<u8> {
     let call = call(b"echo:stranger".to_vec());
     let mut frame = Vec::new();
-    Request::of(&call, Instant::now()).unwrap().encode(&mut frame).unwrap();
+    CallHead::of(&call, Instant::now()).unwrap().encode(&mut frame).unwrap();
     [frame, call.image].concat()
 }
 
@@ -192,7 +192,7 @@ async fn who_reads_no_answers_is_bounded_and_cut_off() {
     let call_of = |bytes: usize| {
         let call = call(vec![b'e'; bytes]);
         let mut frame = Vec::new();
-        Request::of(&call, Instant::now()).unwrap().encode(&mut frame).unwrap();
+        CallHead::of(&call, Instant::now()).unwrap().encode(&mut frame).unwrap();
         Bytes::from([frame, call.image].concat())
     };
     let mut unread = Vec::new();
@@ -229,7 +229,7 @@ async fn a_call_that_comes_byte_by_byte_ends_in_time() {
         let mut client = Client::new(&server.address).await;
         let call = call_in(timeout, vec![b'e'; 64 << 10]);
         let mut head = Vec::new();
-        Request::of(&call, Instant::now()).unwrap().encode(&mut head).unwrap();
+        CallHead::of(&call, Instant::now()).unwrap().encode(&mut head).unwrap();
         let mut request = HttpRequest::new(());
         *request.method_mut() = Method::POST;
         let (response, mut body) = client.0.send_request(request, false).unwrap();

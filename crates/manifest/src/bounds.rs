@@ -4,11 +4,9 @@
 //! keeps the work and the messages in proportion to that size: some checks compare each entry with all others, and a message repeats the
 //! names that it is about.
 
-use isomer_display::cut;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::Diagnostic;
-use crate::source::{SourceFile, Span};
+use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 
 /// Keys and list entries of a file, at all depths.
 pub(crate) const ENTRIES_MAX: usize = 4096;
@@ -18,13 +16,6 @@ pub(crate) const KEY_BYTES_MAX: usize = 256;
 
 /// Problems that are reported at once.
 pub(crate) const FINDINGS_MAX: usize = 100;
-
-/// Bytes of each text of a message: what is wrong, what is said at a place, a note, a hint.
-pub(crate) const TEXT_BYTES_MAX: usize = 4096;
-
-/// Bytes of a name for which, and among which, a similar one is looked for, and how many are compared.
-pub(crate) const NEAR_BYTES_MAX: usize = 64;
-pub(crate) const NEAR_CANDIDATES_MAX: usize = 256;
 
 /// Checks the number of entries and the length of keys.
 ///
@@ -127,17 +118,14 @@ impl From<Vec<Diagnostic>> for Findings {
     }
 }
 
-/// A text of a message, cut to [`TEXT_BYTES_MAX`].
-pub(crate) fn bounded(text: impl Into<String>) -> String {
-    cut(text.into(), TEXT_BYTES_MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::{Renderer, parse};
+    use crate::parse;
+    use isomer_diagnostics::Renderer;
+    use isomer_display::excerpt::TEXT_BYTES_MAX;
 
     /// What a reader of a manifest gets to see, and how many problems that are.
     fn answer(text: &str) -> (usize, String) {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::invalid::InvalidText;
+use isomer_ids::InvalidText;
+
 use crate::model::DirGrant;
 
 /// What the guest's path begins with, as a regular expression for editors.

@@ -9,44 +9,37 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod bounds;
-mod diagnostic;
 mod directory;
-mod invalid;
 mod listen;
 mod lower;
 mod model;
-mod names;
 mod node_file;
 mod outbound;
 mod parse;
 mod raw;
 mod reference;
-mod render;
 mod route;
 mod schema;
-mod source;
+mod spanned;
 mod structure;
 mod units;
 mod word;
 
-pub use diagnostic::{Diagnostic, Diagnostics, HintExt, Hinted, Hints, Label, Severity};
-pub use invalid::InvalidText;
+pub use address::LinkAddress;
 pub use listen::parse_listen;
 pub use model::{
-    App, Component, DirGrant, Grants, Limits, MONOLITH, OutboundHost, Reuse, Route, SecretSource, Shape, Source,
-    SqlStore,
+    App, Component, ComponentLimits, ComponentSource, DirGrant, Grants, MONOLITH, OutboundHost, Reuse, Route,
+    SecretSource, Shape, SqlStoreSettings,
 };
-pub use names::{
-    ComponentName, NAME_CHARS_MAX, StoreName, check_name, check_secret_name, is_environment_name, is_secret_name, kebab,
+pub use node_file::{
+    AddressRange, FrontTls, LinkTls, NodeFile, NodeLimits, NodeSettings, node_schema_json, parse_node_file,
 };
-pub use node_file::{FrontTls, HostFile, HostLimits, LinkAddress, Network, NodeFile, Tls, parse_node_file};
 pub use parse::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};
-pub use render::Renderer;
-pub use schema::{node_schema_json, schema_json};
-pub use source::{Position, SourceFile, Span, Spanned};
-pub use structure::nearest;
+pub use schema::schema_json;
+pub use spanned::Spanned;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// The name of an app's manifest in its folder.

@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::invalid::InvalidText;
-use crate::node_file::LinkAddress;
+use isomer_ids::InvalidText;
+
+use crate::address::LinkAddress;
 
 /// The host of an address that names none.
 const LOCALHOST: &str = "localhost";

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use isomer_diagnostics::Span;
+use isomer_ids::{ComponentName, StoreName, kebab};
 use serde::{Deserialize, Serialize};
 
-use crate::names::{ComponentName, StoreName, kebab};
-use crate::source::{Span, Spanned};
+use crate::spanned::Spanned;
 
 /// The shape that every app has: all components in one group.
 pub const MONOLITH: &str = "monolith";
@@ -30,7 +31,7 @@ pub struct App {
     /// `[secrets]`: where each named secret's value comes from.
     pub secrets: BTreeMap<String, SecretSource>,
     /// `[sql.NAME]`: settings of SQL stores.
-    pub sql: BTreeMap<StoreName, SqlStore>,
+    pub sql: BTreeMap<StoreName, SqlStoreSettings>,
 }
 
 impl App {
@@ -43,10 +44,10 @@ impl App {
         let name = kebab(&stem).unwrap_or_else(|| "app".to_owned());
         let name = ComponentName::new(&name).expect("`kebab` gives legal names");
         let component = Component {
-            source: Spanned::unwritten(Source::Wasm(wasm.to_owned())),
+            source: Spanned::unwritten(ComponentSource::Wasm(wasm.to_owned())),
             routes: vec![Spanned::unwritten(Route::Prefix(String::new()))],
             grants,
-            limits: Limits::default(),
+            limits: ComponentLimits::default(),
             links: BTreeMap::new(),
             isolate: false,
             idempotent: vec![],
@@ -73,13 +74,13 @@ impl App {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Component {
     /// Where its bytes come from.
-    pub source: Spanned<Source>,
+    pub source: Spanned<ComponentSource>,
     /// `routes`: the paths that its HTTP handler answers.
     pub routes: Vec<Spanned<Route>>,
     /// `grants`: what it may reach. Default: nothing.
     pub grants: Grants,
     /// `limits`: its own limits; absent ones have the platform's defaults.
-    pub limits: Limits,
+    pub limits: ComponentLimits,
     /// `links`: import → the component that meets it, where several export it.
     pub links: BTreeMap<String, Spanned<ComponentName>>,
     /// `isolate = true`: never fused with another.
@@ -122,7 +123,7 @@ impl Reuse {
 
 /// Where a component's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ComponentSource {
     /// `cargo = "DIR"`: a Cargo package built for the guest target.
     Cargo(PathBuf),
     /// `wasm = "FILE"`: a component that is already built.
@@ -194,7 +195,7 @@ pub struct DirGrant {
 
 /// Hard limits. `None` is the platform's default.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Limits {
+pub struct ComponentLimits {
     /// `memory`: bytes of linear memory of one instance (`"64MiB"`).
     pub memory_bytes: Option<u64>,
     /// `request_deadline`: from the request's head to the last byte of its answer (`"30s"`).
@@ -209,7 +210,7 @@ pub struct Limits {
     pub at: Option<Spanned<()>>,
 }
 
-impl Limits {
+impl ComponentLimits {
     /// Memory of one instance where the manifest says nothing: 128 MiB.
     pub const MEMORY_BYTES_DEFAULT: u64 = 128 << 20;
     /// Deadline of a request where the manifest says nothing: 30 seconds.
@@ -273,7 +274,7 @@ pub enum SecretSource {
 
 /// `[sql.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SqlStore {
+pub struct SqlStoreSettings {
     /// `migrations = "DIR"`: `.sql` files, applied once each, in the order of their names.
     pub migrations: Option<PathBuf>,
     /// Where `migrations` stands in the manifest.
@@ -283,7 +284,7 @@ pub struct SqlStore {
     pub statement_timeout: Option<Duration>,
 }
 
-impl SqlStore {
+impl SqlStoreSettings {
     /// Time limit of a statement where the manifest says nothing: 5 seconds.
     pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 

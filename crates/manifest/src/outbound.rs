@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::invalid::InvalidText;
+use isomer_ids::InvalidText;
+
 use crate::model::OutboundHost;
 
 impl FromStr for OutboundHost {

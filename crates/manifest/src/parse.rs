@@ -6,16 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 use serde::Deserialize;
 use toml::de::DeTable;
 
 use crate::bounds::{self, FINDINGS_MAX, Findings};
-use crate::diagnostic::Diagnostic;
 use crate::lower::{Places, lower};
 use crate::model::App;
 use crate::raw::RawManifest;
 use crate::schema::SCHEMA;
-use crate::source::{SourceFile, Span};
 use crate::structure;
 
 /// An app, and what is probably not meant in its manifest.

@@ -8,13 +8,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use isomer_ids::{ENVIRONMENT_PATTERN, NAME_CHARS_MAX, NAME_PATTERN, SECRET_NAME_PATTERN};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::model::{Limits, SqlStore};
-use crate::names::{ENVIRONMENT_PATTERN, NAME_CHARS_MAX, NAME_PATTERN, SECRET_PATTERN};
-use crate::source::Spanned;
+use crate::model::{ComponentLimits, SqlStoreSettings};
+use crate::spanned::Spanned;
 use crate::units::{DURATION_UNITS, SIZE_UNITS, pattern, show_duration, show_size};
 use crate::word::{Word, WordOr};
 use crate::{directory, route};
@@ -205,17 +205,17 @@ pub(crate) struct RawDirectory {
 #[schemars(title = "table")]
 pub(crate) struct RawLimits {
     /// Linear memory of one instance.
-    #[schemars(extend("default" = show_size(Limits::MEMORY_BYTES_DEFAULT)))]
+    #[schemars(extend("default" = show_size(ComponentLimits::MEMORY_BYTES_DEFAULT)))]
     pub(crate) memory: Option<Spanned<SizeText>>,
     /// Time from a request's head to the last byte of its answer. A stream of server-sent events has to begin in it.
-    #[schemars(extend("default" = show_duration(Limits::REQUEST_DEADLINE_DEFAULT)))]
+    #[schemars(extend("default" = show_duration(ComponentLimits::REQUEST_DEADLINE_DEFAULT)))]
     pub(crate) request_deadline: Option<Spanned<DurationText>>,
     /// Time from a request's head to the end of its answer where that is a stream of server-sent events (`text/event-stream`); or a
     /// table of this (`max`) and of the time in which nothing may be sent (`idle`, 60 s where it is absent).
-    #[schemars(extend("default" = show_duration(Limits::STREAM_MAX_DEFAULT)))]
+    #[schemars(extend("default" = show_duration(ComponentLimits::STREAM_MAX_DEFAULT)))]
     pub(crate) stream: Option<Spanned<RawStream>>,
     /// Size of a request's body.
-    #[schemars(extend("default" = show_size(Limits::BODY_BYTES_DEFAULT)))]
+    #[schemars(extend("default" = show_size(ComponentLimits::BODY_BYTES_DEFAULT)))]
     pub(crate) body: Option<Spanned<SizeText>>,
 }
 
@@ -233,10 +233,10 @@ pub(crate) enum RawStream {
 #[schemars(title = "table")]
 pub(crate) struct RawStreamTable {
     /// From the request's head to the stream's end.
-    #[schemars(extend("default" = show_duration(Limits::STREAM_MAX_DEFAULT)))]
+    #[schemars(extend("default" = show_duration(ComponentLimits::STREAM_MAX_DEFAULT)))]
     pub(crate) max: Option<DurationText>,
     /// While nothing is sent. A comment line (`:`) now and then keeps a stream alive that has no events.
-    #[schemars(extend("default" = show_duration(Limits::STREAM_IDLE_DEFAULT)))]
+    #[schemars(extend("default" = show_duration(ComponentLimits::STREAM_IDLE_DEFAULT)))]
     pub(crate) idle: Option<DurationText>,
 }
 
@@ -294,7 +294,7 @@ pub(crate) struct RawSqlStore {
     #[schemars(extend("examples" = ["migrations"]))]
     pub(crate) migrations: Option<Spanned<PathText>>,
     /// How long one statement may run.
-    #[schemars(extend("default" = show_duration(SqlStore::STATEMENT_TIMEOUT_DEFAULT)))]
+    #[schemars(extend("default" = show_duration(SqlStoreSettings::STATEMENT_TIMEOUT_DEFAULT)))]
     pub(crate) statement_timeout: Option<Spanned<DurationText>>,
 }
 
@@ -333,7 +333,7 @@ text_types! {
     /// A kebab name.
     NameText: "name", json!({ "pattern": NAME_PATTERN, "maxLength": NAME_CHARS_MAX }), "cart";
     /// The name of a secret.
-    SecretText: "secret name", json!({ "pattern": SECRET_PATTERN }), "payment-key";
+    SecretText: "secret name", json!({ "pattern": SECRET_NAME_PATTERN }), "payment-key";
     /// The name of an environment variable.
     EnvironmentText: "environment name", json!({ "pattern": ENVIRONMENT_PATTERN }), "PAYMENT_KEY";
     /// The id of an import.

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::schema::{NODE_SCHEMA, SCHEMA, any_property, choices, is_required, keys, text, type_name};
+use crate::node_file::NODE_SCHEMA;
+use crate::schema::{SCHEMA, any_property, choices, is_required, keys, text, type_name};
 use crate::units::{DURATION_UNITS, SIZE_UNITS};
 
 /// The reference of all keys of `isomer.toml` as Markdown; ends with a line ending.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::invalid::InvalidText;
+use isomer_ids::InvalidText;
+
 use crate::model::Route;
 
 /// What a route begins with, as a regular expression for editors; [`FromStr`] has the whole rule.

@@ -1,4 +1,4 @@
-//! The schemas of manifests and node files, made from the types of `raw.rs` and `node_file/raw.rs`, and what they call things.
+//! The schema of manifests, made from the types of `raw.rs`; and what messages read from any schema: keys, types and their names.
 
 use std::sync::LazyLock;
 
@@ -6,19 +6,15 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
-use crate::node_file::RawNodeFile;
 use crate::raw::RawManifest;
 
 /// The schema of a manifest.
 pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawManifest>);
 
-/// The schema of a node file.
-pub(crate) static NODE_SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawNodeFile>);
-
 /// A schema without references: every subschema stands where it is used.
 ///
 /// Draft 7 is what the editors' TOML extensions read.
-fn schema_of<T: schemars::JsonSchema>() -> Value {
+pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.inline_subschemas = true;
         settings.transforms.push(Box::new(RecursiveTransform(for_toml as fn(&mut schemars::Schema))));
@@ -36,13 +32,8 @@ pub fn schema_json() -> String {
     as_text(&SCHEMA)
 }
 
-/// The JSON Schema of a node file, for editors; ends with a line ending.
-#[must_use]
-pub fn node_schema_json() -> String {
-    as_text(&NODE_SCHEMA)
-}
-
-fn as_text(schema: &Value) -> String {
+/// Returns a schema as text that ends with a line ending.
+pub(crate) fn as_text(schema: &Value) -> String {
     let mut text = serde_json::to_string_pretty(schema).expect("a schema is JSON");
     text.push('\n');
     text

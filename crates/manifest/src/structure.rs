@@ -3,14 +3,13 @@
 //! What is wrong is reported and taken out, so that the rest can still be read and checked. The check reads the schema of
 //! `raw.rs` or `node_file/raw.rs` and knows no key itself.
 
+use isomer_diagnostics::{Diagnostic, Span, nearest};
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use crate::bounds::{Findings, NEAR_BYTES_MAX, NEAR_CANDIDATES_MAX};
-use crate::diagnostic::Diagnostic;
+use crate::bounds::Findings;
 use crate::schema::{a_type_name, any_property, choices, keys, property, required, text};
-use crate::source::Span;
 
 /// Report what breaks `schema` and take it out of `table`, which was parsed from `source`. `file` is what people call the
 /// whole: `the manifest`.
@@ -279,23 +278,4 @@ fn example_of_keys(schema: &Value) -> Vec<String> {
     let needed: Vec<&str> = required(schema).chain(one_of.into_iter().flatten()).collect();
     let needed = keys(schema).filter(|(key, _)| needed.contains(key));
     needed.map(|(key, schema)| format!("{key} = {}", example_of(schema))).collect()
-}
-
-/// The candidate that is nearest to `name`, if one is near enough to be a slip of the pen. Only names of ordinary length are compared, and
-/// not more than [`NEAR_CANDIDATES_MAX`], since each comparison takes as many steps as the product of the lengths.
-#[must_use]
-pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if name.len() > NEAR_BYTES_MAX {
-        return None;
-    }
-    let name = name.to_lowercase();
-    let allowed = (name.chars().count() / 3).max(1);
-    candidates
-        .into_iter()
-        .filter(|candidate| candidate.len() <= NEAR_BYTES_MAX)
-        .take(NEAR_CANDIDATES_MAX)
-        .map(|candidate| (strsim::damerau_levenshtein(&name, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::invalid::InvalidText;
+use isomer_ids::InvalidText;
 
 /// Units of sizes and what they are in bytes.
 pub(crate) const SIZE_UNITS: &[(&str, u64)] = &[

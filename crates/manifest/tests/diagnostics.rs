@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use isomer_manifest::{Diagnostic, Parsed, Renderer, SourceFile, parse};
+use isomer_diagnostics::{Diagnostic, Renderer, SourceFile};
+use isomer_manifest::{Parsed, parse};
 
 fn manifests(folder: &str) -> Vec<(String, SourceFile)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);

@@ -1,6 +1,7 @@
 //! Whatever is in the file, it is an app or it has errors with places inside the file; nothing panics.
 
-use isomer_manifest::{Renderer, SourceFile, parse};
+use isomer_diagnostics::{Renderer, SourceFile};
+use isomer_manifest::parse;
 use proptest::prelude::*;
 
 const FULL: &str = include_str!("full.toml");

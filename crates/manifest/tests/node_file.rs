@@ -1,6 +1,7 @@
 //! Node files: what is right is read, what is wrong is said with its place and the line to write.
 
-use isomer_manifest::{LinkAddress, NodeFile, Renderer, SourceFile, node_schema_json, parse_node_file};
+use isomer_diagnostics::{Renderer, SourceFile};
+use isomer_manifest::{LinkAddress, NodeFile, node_schema_json, parse_node_file};
 
 const RIGHT: &str = r#"
 [link]

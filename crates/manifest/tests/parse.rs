@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use isomer_diagnostics::{Renderer, SourceFile};
 use isomer_manifest::{
-    App, DirGrant, Grants, MONOLITH, OutboundHost, Parsed, Renderer, Reuse, Route, SecretSource, Source, SourceFile,
-    parse,
+    App, ComponentSource, DirGrant, Grants, MONOLITH, OutboundHost, Parsed, Reuse, Route, SecretSource, parse,
 };
 
 fn parsed(text: &str) -> Parsed {
@@ -25,7 +25,7 @@ fn every_key_is_read() {
     assert_eq!(app.health.map(|path| path.value).as_deref(), Some("/static/health"));
 
     let frontend = &app.components["frontend"];
-    assert_eq!(frontend.source.value, Source::Cargo("components/frontend".into()));
+    assert_eq!(frontend.source.value, ComponentSource::Cargo("components/frontend".into()));
     let routes: Vec<_> = frontend.routes.iter().map(|route| route.value.clone()).collect();
     assert_eq!(routes, [Route::Prefix(String::new()), Route::Prefix("/static".into())]);
     assert_eq!((frontend.concurrency, frontend.reuse, frontend.isolate), (4, Some(Reuse::Times(100)), false));
@@ -47,7 +47,7 @@ fn every_key_is_read() {
     );
 
     let cart = &app.components["cart"];
-    assert_eq!(cart.source.value, Source::Wasm("prebuilt/cart.wasm".into()));
+    assert_eq!(cart.source.value, ComponentSource::Wasm("prebuilt/cart.wasm".into()));
     assert!(cart.isolate);
     let idempotent: Vec<_> = cart.idempotent.iter().map(|name| name.value.as_str()).collect();
     assert_eq!(idempotent, ["shop:parts/cart", "shop:parts/orders@1.0.0.list"]);
@@ -72,7 +72,7 @@ fn every_key_is_read() {
     assert!(!cart.compress);
 
     let inputs = Some(vec![PathBuf::from("js/src"), PathBuf::from("js/*.json")]);
-    let command = Source::Command { command: "npm run build".into(), wasm: "js/greeter.wasm".into(), inputs };
+    let command = ComponentSource::Command { command: "npm run build".into(), wasm: "js/greeter.wasm".into(), inputs };
     assert_eq!(app.components["greeter"].source.value, command);
 
     assert_eq!(app.shapes.keys().collect::<Vec<_>>(), ["guarded", "micro", MONOLITH, "split"]);
@@ -96,7 +96,7 @@ fn every_key_is_read() {
 fn places_are_those_of_the_text() {
     let text = include_str!("full.toml");
     let Parsed { app, .. } = full();
-    let at = |span: isomer_manifest::Span| &text[span.start..span.end];
+    let at = |span: isomer_diagnostics::Span| &text[span.start..span.end];
     let cart = &app.components["cart"];
     assert_eq!(at(cart.at.span), "cart");
     assert_eq!(at(cart.source.span), "\"prebuilt/cart.wasm\"");
@@ -152,7 +152,7 @@ fn a_file_alone_is_an_app() {
     {
         let app = App::single(Path::new(path), Grants::default());
         let component = &app.components[name];
-        assert_eq!(component.source.value, Source::Wasm(path.into()));
+        assert_eq!(component.source.value, ComponentSource::Wasm(path.into()));
         assert!(component.routes[0].value.matches("/any/path"));
         assert_eq!(app.shapes[MONOLITH].groups[MONOLITH][0].value, name);
     }

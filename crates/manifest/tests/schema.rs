@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use isomer_manifest::{Diagnostic, MANIFEST_FILE, Renderer, SourceFile, parse, schema_json};
+use isomer_diagnostics::{Diagnostic, Renderer, SourceFile};
+use isomer_manifest::{MANIFEST_FILE, parse, schema_json};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

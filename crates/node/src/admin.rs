@@ -7,28 +7,30 @@ use std::sync::Arc;
 use futures::future::FutureExt as _;
 use isomer_admin::{Admin, Body, Caller, LogLines, Reply};
 use isomer_api::{
-    AppInfo, AppName, Deployed, Digest, KeptToken, LogQuery, Missing, NodeStatus, Problem, ProblemKind, Release,
-    RevisionInfo, Rollback, Swap, TenantChange, TenantInfo, TenantName, TokenId, TokenInfo, TokenName,
+    ApiProblem, AppInfo, DeployReport, LogQuery, MissingParts, NodeStatus, ProblemKind, Release, RevisionInfo,
+    RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo,
 };
+use isomer_ids::{AppName, Digest, SecretName, TenantName, TokenId, TokenName};
 
 use crate::node::Node;
 use crate::problems;
 use crate::tenants::SecretChange;
 
 /// Begins with the first poll and not before: until then the audit log may still refuse the action, or it may wait for its place.
-fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Reply<T> {
+fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static) -> Reply<T> {
     async move {
         tokio::spawn(work).await.unwrap_or_else(|_| {
-            Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"))
+            Err(ApiProblem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"))
         })
     }
     .boxed()
 }
 
 /// For what reads and syncs files.
-fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Reply<T> {
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> Reply<T> {
     carried_out(async move {
-        let failed = |_| Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
+        let failed =
+            |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
     })
 }
@@ -54,15 +56,15 @@ impl Admin for Node {
         carried_out(async move { self.drop_tenant(&tenant).await })
     }
 
-    fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()> {
+    fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> Reply<()> {
         carried_out(async move { self.change_secret(&tenant, name, SecretChange::Set(value)).await })
     }
 
-    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String, force: bool) -> Reply<()> {
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> Reply<()> {
         carried_out(async move { self.change_secret(&tenant, name, SecretChange::Remove { force }).await })
     }
 
-    fn kept_token(&self, id: &TokenId) -> Option<KeptToken> {
+    fn kept_token(&self, id: &TokenId) -> Option<StoredToken> {
         self.state.token(id)
     }
 
@@ -70,7 +72,7 @@ impl Admin for Node {
         blocking(move || self.tokens_of(&tenant))
     }
 
-    fn add_token(self: Arc<Self>, token: KeptToken) -> Reply<TokenInfo> {
+    fn add_token(self: Arc<Self>, token: StoredToken) -> Reply<TokenInfo> {
         carried_out(async move { self.keep_token(token).await })
     }
 
@@ -90,7 +92,7 @@ impl Admin for Node {
         blocking(move || self.revisions_of(&tenant, &app))
     }
 
-    fn missing(self: Arc<Self>, caller: Caller, release: Release) -> Reply<Missing> {
+    fn missing(self: Arc<Self>, caller: Caller, release: Release) -> Reply<MissingParts> {
         blocking(move || self.missing_of(&caller, &release))
     }
 
@@ -98,7 +100,13 @@ impl Admin for Node {
         carried_out(async move { self.take_blob(caller, digest, body).await })
     }
 
-    fn deploy(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
+    fn deploy(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        release: Release,
+    ) -> Reply<DeployReport> {
         carried_out(async move { self.deploy_release(caller, tenant, app, release).await })
     }
 
@@ -107,12 +115,18 @@ impl Admin for Node {
         caller: Caller,
         tenant: TenantName,
         app: AppName,
-        rollback: Rollback,
-    ) -> Reply<Deployed> {
+        rollback: RollbackRequest,
+    ) -> Reply<DeployReport> {
         carried_out(async move { self.roll_back(caller, tenant, app, rollback).await })
     }
 
-    fn swap(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed> {
+    fn swap(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        swap: SwapRequest,
+    ) -> Reply<DeployReport> {
         carried_out(async move { self.swap_components(caller, tenant, app, swap).await })
     }
 
@@ -132,7 +146,7 @@ impl Admin for Node {
         carried_out(async move { self.lines_of(tenant, app, query).await })
     }
 
-    fn shown(&self, problem: Problem) -> Problem {
+    fn shown(&self, problem: ApiProblem) -> ApiProblem {
         problems::without_folder(problem, self.dir.path())
     }
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream;
 use isomer_admin::{Body, Caller, LogLines};
-use isomer_api::{
-    AppInfo, AppName, AppState, Digest, LogQuery, Problem, ProblemKind, RevisionId, RevisionInfo, TenantName,
-};
+use isomer_api::{ApiProblem, AppInfo, AppState, LogQuery, ProblemKind, RevisionInfo};
+use isomer_ids::{AppName, Digest, ReleaseDigest, TenantName};
 use isomer_observe::AppLogError;
 use isomer_state::{App, StateError};
 
@@ -24,7 +23,7 @@ const LINES_DEFAULT: u32 = 100;
 const LINES_MAX: u32 = 10_000;
 
 impl Node {
-    pub(crate) fn all_apps(&self, tenant: Option<&TenantName>) -> Result<Vec<AppInfo>, Problem> {
+    pub(crate) fn all_apps(&self, tenant: Option<&TenantName>) -> Result<Vec<AppInfo>, ApiProblem> {
         let Some(tenant) = tenant else {
             let apps = self.state.apps().into_iter();
             return Ok(apps.map(|(tenant, name, app)| self.app_info(&tenant, &name, &app)).collect());
@@ -34,16 +33,17 @@ impl Node {
         Ok(apps.map(|(name, app)| self.app_info(tenant, &name, &app)).collect())
     }
 
-    pub(crate) fn one_app(&self, tenant: &TenantName, name: &AppName) -> Result<AppInfo, Problem> {
+    pub(crate) fn one_app(&self, tenant: &TenantName, name: &AppName) -> Result<AppInfo, ApiProblem> {
         let app = self.state.app(tenant, name).map_err(problems::of_state)?;
         Ok(self.app_info(tenant, name, &app))
     }
 
-    pub(crate) fn revisions_of(&self, tenant: &TenantName, name: &AppName) -> Result<Vec<RevisionInfo>, Problem> {
+    pub(crate) fn revisions_of(&self, tenant: &TenantName, name: &AppName) -> Result<Vec<RevisionInfo>, ApiProblem> {
         let app = self.state.app(tenant, name).map_err(problems::of_state)?;
         let snapshots = snapshots::all(&self.dir.app(tenant.as_str(), name.as_str()));
-        let of =
-            |revision: &RevisionId| snapshots.iter().find(|snapshot| snapshot.about.before.as_ref() == Some(revision));
+        let of = |revision: &ReleaseDigest| {
+            snapshots.iter().find(|snapshot| snapshot.about.before.as_ref() == Some(revision))
+        };
         let info = |(index, one): (usize, &isomer_state::Deployment)| RevisionInfo {
             revision: one.revision.clone(),
             version: one.version.clone(),
@@ -60,13 +60,13 @@ impl Node {
         caller: Caller,
         digest: Digest,
         mut body: Body,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ApiProblem> {
         let mut pending = caller.tenant().map(|tenant| self.uploads.begin(tenant)).transpose()?;
         let (blobs, wanted) = (self.blobs.clone(), digest.clone());
         let mut upload = self.blocking(move || blobs.upload(&wanted).map_err(problems::of_blob)).await?;
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(|error| {
-                Problem::new(ProblemKind::BadRequest, "the upload was broken off").detail(error.to_string())
+                ApiProblem::new(ProblemKind::BadRequest, "the upload was broken off").detail(error.to_string())
             })?;
             if let Some(pending) = &mut pending {
                 pending.add(bytes.len() as u64)?;
@@ -92,7 +92,7 @@ impl Node {
         tenant: TenantName,
         name: AppName,
         stopped: bool,
-    ) -> Result<AppInfo, Problem> {
+    ) -> Result<AppInfo, ApiProblem> {
         let changing = Arc::new(self.app_locks.begin(&tenant, &name)?);
         if !stopped {
             takeover::finish_first(self, &tenant, &name).await?;
@@ -116,7 +116,7 @@ impl Node {
         tenant: TenantName,
         name: AppName,
         data: bool,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ApiProblem> {
         let changing = Arc::new(self.app_locks.begin(&tenant, &name)?);
         self.state.app(&tenant, &name).map_err(problems::of_state)?;
         let subject = ChangeTarget::app(&tenant, &name);
@@ -160,12 +160,12 @@ impl Node {
         tenant: TenantName,
         name: AppName,
         query: LogQuery,
-    ) -> Result<LogLines, Problem> {
+    ) -> Result<LogLines, ApiProblem> {
         let node = self.clone();
         self.blocking(move || {
             node.state.app(&tenant, &name).map_err(problems::of_state)?;
             if query.access && !node.repository.access_log {
-                let problem = Problem::new(ProblemKind::NotFound, "the node writes no access log");
+                let problem = ApiProblem::new(ProblemKind::NotFound, "the node writes no access log");
                 return Err(problem.hint("it does so when it is started with `isomer node --access-log`"));
             }
             let repository = &node.repository;
@@ -174,7 +174,7 @@ impl Node {
             let lines = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX) as usize;
             let failed = |error: AppLogError| match &error {
                 AppLogError::Read { .. } => problems::failed(&error),
-                _ => Problem::new(ProblemKind::Unavailable, error.to_string()),
+                _ => ApiProblem::new(ProblemKind::Unavailable, error.to_string()),
             };
             Ok(if query.follow {
                 let (last, next) = log.follow(lines).map_err(failed)?;

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use isomer_api::RevisionId;
+use isomer_ids::ReleaseDigest;
 
-type Counts = HashMap<RevisionId, usize>;
+type Counts = HashMap<ReleaseDigest, usize>;
 
 /// How many deployments each revision is being brought into service by.
 #[derive(Debug, Default)]
@@ -18,12 +18,12 @@ pub(crate) struct Attempts(Arc<Mutex<Counts>>);
 #[derive(Debug)]
 pub(crate) struct Attempt {
     counts: Arc<Mutex<Counts>>,
-    revision: RevisionId,
+    revision: ReleaseDigest,
 }
 
 impl Attempts {
     /// Waits while another one of the revision is being removed. Blocks.
-    pub(crate) fn begin(&self, revision: &RevisionId) -> Attempt {
+    pub(crate) fn begin(&self, revision: &ReleaseDigest) -> Attempt {
         *lock(&self.0).entry(revision.clone()).or_default() += 1;
         Attempt { counts: self.0.clone(), revision: revision.clone() }
     }
@@ -31,7 +31,7 @@ impl Attempts {
 
 impl Attempt {
     /// Ends it; calls `remove` if there is no other of the revision, which cannot begin before that is done. Blocks.
-    pub(crate) fn end<T>(self, remove: impl FnOnce(&RevisionId) -> T) -> Option<T> {
+    pub(crate) fn end<T>(self, remove: impl FnOnce(&ReleaseDigest) -> T) -> Option<T> {
         let counts = self.counts.clone();
         let counts = lock(&counts);
         let removed = (counts.get(&self.revision) == Some(&1)).then(|| remove(&self.revision));
@@ -63,9 +63,9 @@ mod tests {
 
     #[test]
     fn the_last_attempt_removes_what_was_laid_out() {
-        let (attempts, revision) = (Attempts::default(), RevisionId::from([1; 16]));
+        let (attempts, revision) = (Attempts::default(), ReleaseDigest::from([1; 16]));
         let [first, second] = [attempts.begin(&revision), attempts.begin(&revision)];
-        let other = attempts.begin(&RevisionId::from([2; 16]));
+        let other = attempts.begin(&ReleaseDigest::from([2; 16]));
         let mut removed = 0;
         first.end(|_| removed += 1);
         assert_eq!(removed, 0, "another one needs it");

@@ -13,8 +13,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use isomer_api::{AppName, TenantName};
 use isomer_capabilities::NodeDir;
+use isomer_ids::{AppName, TenantName};
 
 /// What is noted or changed: an app, or a tenant as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,7 +8,7 @@ use isomer_front::{
     CertificateFiles, Certificates, Door, Front, FrontError, IpNetwork, Limits, Loaded, Proxies, TlsError, TlsSettings,
     bind,
 };
-use isomer_manifest::{FrontTls, HostFile, HostLimits};
+use isomer_manifest::{FrontTls, NodeLimits, NodeSettings};
 use isomer_observe::Log;
 
 /// Where and how a node listens to the clients of its apps.
@@ -65,7 +65,7 @@ pub enum ListenerError {
 impl ListenerOptions {
     /// What `file` says, whose paths begin at `folder`.
     #[must_use]
-    pub fn of(file: &HostFile, folder: &Path) -> Self {
+    pub fn of(file: &NodeSettings, folder: &Path) -> Self {
         Self {
             plain: file.listen.iter().map(|at| at.value).collect(),
             secured: file.listen_tls.iter().map(|at| at.value).collect(),
@@ -136,13 +136,14 @@ fn settings(tls: &FrontTls, folder: &Path) -> TlsSettings {
     }
 }
 
-fn proxies(file: &HostFile) -> Proxies {
-    let network = |written: &isomer_manifest::Network| IpNetwork { address: written.address, prefix: written.prefix };
+fn proxies(file: &NodeSettings) -> Proxies {
+    let network =
+        |written: &isomer_manifest::AddressRange| IpNetwork { address: written.address, prefix: written.prefix };
     let trusted = file.trusted_proxies.iter().map(|written| network(&written.value)).collect();
     Proxies { trusted, proxy_protocol: file.proxy_protocol }
 }
 
-fn limits(said: &HostLimits) -> Limits {
+fn limits(said: &NodeLimits) -> Limits {
     let usual = Limits::default();
     let count = |said: Option<u32>, usual: usize| said.map_or(usual, |count| count as usize);
     let connections_max = count(said.connections, usual.connections_max);

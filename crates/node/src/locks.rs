@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use isomer_api::{AppName, Problem, ProblemKind, TenantName};
+use isomer_api::{ApiProblem, ProblemKind};
+use isomer_ids::{AppName, TenantName};
 use tokio::sync::OwnedMutexGuard;
 
 /// How long a change of a tenant waits for the one before it.
@@ -23,11 +24,11 @@ pub(crate) struct AppLock {
 
 impl AppLocks {
     /// From now on, nobody else changes the app.
-    pub(crate) fn begin(&self, tenant: &TenantName, app: &AppName) -> Result<AppLock, Problem> {
+    pub(crate) fn begin(&self, tenant: &TenantName, app: &AppName) -> Result<AppLock, ApiProblem> {
         let app = (tenant.clone(), app.clone());
         if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(app.clone()) {
             let title = format!("app `{}` of tenant `{tenant}` is being deployed or changed by somebody else", app.1);
-            return Err(Problem::new(ProblemKind::Conflict, title).hint("try again when that is done"));
+            return Err(ApiProblem::new(ProblemKind::Conflict, title).hint("try again when that is done"));
         }
         Ok(AppLock { busy: self.0.clone(), app })
     }
@@ -48,7 +49,7 @@ pub(crate) struct TenantLocks(Mutex<HashMap<TenantName, Weak<tokio::sync::Mutex<
 impl TenantLocks {
     /// # Errors
     /// When the change before takes longer than [`TURN_MAX`].
-    pub(crate) async fn take(&self, tenant: &TenantName) -> Result<OwnedMutexGuard<()>, Problem> {
+    pub(crate) async fn take(&self, tenant: &TenantName) -> Result<OwnedMutexGuard<()>, ApiProblem> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| turn.strong_count() > 0);
@@ -60,7 +61,7 @@ impl TenantLocks {
         };
         tokio::time::timeout(TURN_MAX, turn.lock_owned()).await.map_err(|_| {
             let title = format!("tenant `{tenant}` is being changed by somebody else");
-            Problem::new(ProblemKind::Conflict, title)
+            ApiProblem::new(ProblemKind::Conflict, title)
                 .hint("try again when that is done; if the disk has failed, the node's log says so")
         })
     }

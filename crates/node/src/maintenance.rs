@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
 use futures::stream;
-use isomer_api::{AppName, Problem, TenantName};
+use isomer_api::ApiProblem;
+use isomer_ids::{AppName, TenantName};
 
 use crate::deployment::takeover;
 use crate::intents::ChangeTarget;
@@ -73,7 +74,7 @@ impl Node {
     ///
     /// # Errors
     /// When something cannot be read or removed.
-    pub async fn sweep(self: &Arc<Self>, unused_max: Duration) -> Result<SweepCounts, Problem> {
+    pub async fn sweep(self: &Arc<Self>, unused_max: Duration) -> Result<SweepCounts, ApiProblem> {
         let node = self.clone();
         self.blocking(move || {
             let (repository, now) = (&node.repository, SystemTime::now());

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use isomer_api::{NodeStatus, Problem, ProblemKind, TenantName};
+use isomer_api::{ApiProblem, NodeStatus, ProblemKind};
 use isomer_apps::tenancy::memory::resident_bytes;
 use isomer_apps::{RevisionError, Tenancy, TenancyOptions};
 use isomer_capabilities::data_dir::DataDirError;
 use isomer_capabilities::{NodeDir, StorageAccount};
 use isomer_disk::Reserve;
 use isomer_front::{ConnectionCounts, Connections, Door};
+use isomer_ids::TenantName;
 use isomer_observe::Log;
 use isomer_runtime::code::CodeError;
 use isomer_state::{BlobError, Blobs, State, StateError};
@@ -190,9 +191,10 @@ impl Node {
     /// For what reads and syncs files.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let failed = |_| Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
+        work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static,
+    ) -> Result<T, ApiProblem> {
+        let failed =
+            |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
     }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use isomer_api::{TenantChange, TenantName};
+use isomer_api::TenantChange;
 use isomer_apps::{Tenancy, revision};
 use isomer_capabilities::NodeDir;
 use isomer_disk::{FileStorage, Reserve, Storage};
+use isomer_ids::TenantName;
 use isomer_observe::{AppLogLimits, AppLogs};
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_runtime::engine::PoolSizes;

@@ -2,60 +2,61 @@
 
 use std::path::Path;
 
-use isomer_api::{Problem, ProblemKind, Quota};
+use isomer_api::{ApiProblem, ProblemKind, Quota};
 use isomer_apps::tenancy::TenancyError;
 use isomer_apps::{AppCapabilityError, RevisionError};
 use isomer_capabilities::CapabilityError;
 use isomer_capabilities::sql::SqlOpenError;
+use isomer_diagnostics::Renderer;
+use isomer_diagnostics::causes;
 use isomer_disk::Reserve;
 use isomer_display::size;
-use isomer_manifest::Renderer;
 use isomer_state::{BlobError, StateError};
 
 /// Of the state.
-pub(crate) fn of_state(error: StateError) -> Problem {
+pub(crate) fn of_state(error: StateError) -> ApiProblem {
     let title = error.to_string();
     match &error {
         StateError::NoTenant(tenant) => {
-            Problem::new(ProblemKind::NotFound, title).hint(format!("make it with `isomer tenant set {tenant}`"))
+            ApiProblem::new(ProblemKind::NotFound, title).hint(format!("make it with `isomer tenant set {tenant}`"))
         }
         StateError::NoApp { .. } | StateError::NoSecret { .. } | StateError::NoToken { .. } => {
-            Problem::new(ProblemKind::NotFound, title)
+            ApiProblem::new(ProblemKind::NotFound, title)
         }
-        StateError::TokenTaken { tenant, name } => Problem::new(ProblemKind::Conflict, title).hint(format!(
+        StateError::TokenTaken { tenant, name } => ApiProblem::new(ProblemKind::Conflict, title).hint(format!(
             "choose another name, or revoke that one first: isomer tokens revoke {name} --tenant {tenant}"
         )),
         StateError::HostTaken { .. } => {
-            Problem::new(ProblemKind::Conflict, title).hint("choose another host name, or take it from there first")
+            ApiProblem::new(ProblemKind::Conflict, title).hint("choose another host name, or take it from there first")
         }
-        StateError::HasApps { .. } => Problem::new(ProblemKind::Conflict, title).hint("remove its apps first"),
-        StateError::TooManyApps { tenant, .. } => Problem::quota(Quota::Apps, title)
+        StateError::HasApps { .. } => ApiProblem::new(ProblemKind::Conflict, title).hint("remove its apps first"),
+        StateError::TooManyApps { tenant, .. } => ApiProblem::quota(Quota::Apps, title)
             .hint(format!("remove one, or allow more with `isomer tenant set {tenant} --apps N`")),
-        StateError::NoRoom { tenant, .. } => Problem::quota(Quota::Storage, title)
+        StateError::NoRoom { tenant, .. } => ApiProblem::quota(Quota::Storage, title)
             .hint("deploy fewer files and folders, or shorter paths; or remove apps that are not needed any more")
             .hint(format!("or allow more with `isomer tenant set {tenant} --storage SIZE`")),
         StateError::Unsettled { .. } => failed(&error).hint(
             "the change was made as a whole or not at all: look which, before you make it again, when the disk works",
         ),
-        StateError::TooMany { .. } => Problem::new(ProblemKind::Refused, title),
+        StateError::TooMany { .. } => ApiProblem::new(ProblemKind::Refused, title),
         _ => failed(&error),
     }
 }
 
 /// Of the blobs.
-pub(crate) fn of_blob(error: BlobError) -> Problem {
+pub(crate) fn of_blob(error: BlobError) -> ApiProblem {
     match &error {
-        BlobError::Digest { .. } => Problem::new(ProblemKind::BadRequest, error.to_string()).hint("send it again"),
-        BlobError::TooLarge { .. } => Problem::new(ProblemKind::TooLarge, error.to_string()),
+        BlobError::Digest { .. } => ApiProblem::new(ProblemKind::BadRequest, error.to_string()).hint("send it again"),
+        BlobError::TooLarge { .. } => ApiProblem::new(ProblemKind::TooLarge, error.to_string()),
         _ => failed(&error),
     }
 }
 
 /// An upload would take what is kept free for the node itself.
-pub(crate) fn no_room(reserve: &Reserve) -> Problem {
+pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
     let title = "the disk has no room left but what the node keeps free for itself";
     tracing::error!(reserve = %size(reserve.bytes()), "an upload is refused: {title}");
-    Problem::new(ProblemKind::Failed, title)
+    ApiProblem::new(ProblemKind::Failed, title)
         .hint("make room on the file system of the node's data directory; what no revision refers to is removed six hours after its last use")
         .hint(format!("`disk_reserve` in the node file says how much is kept free, {} now", size(reserve.bytes())))
 }
@@ -73,8 +74,8 @@ pub(crate) fn hidden(text: &str, data: &Path) -> String {
 }
 
 /// The same problem for a client: see [`hidden`].
-pub(crate) fn without_folder(problem: Problem, data: &Path) -> Problem {
-    Problem {
+pub(crate) fn without_folder(problem: ApiProblem, data: &Path) -> ApiProblem {
+    ApiProblem {
         title: hidden(&problem.title, data),
         detail: problem.detail.map(|detail| hidden(&detail, data)),
         hints: problem.hints.into_iter().map(|hint| hidden(&hint, data)).collect(),
@@ -83,22 +84,17 @@ pub(crate) fn without_folder(problem: Problem, data: &Path) -> Problem {
 }
 
 /// The node itself failed.
-pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> Problem {
-    let problem = Problem::new(ProblemKind::Failed, error.to_string());
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
+pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> ApiProblem {
+    let problem = ApiProblem::new(ProblemKind::Failed, error.to_string());
+    let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
     tracing::error!(%error, causes = causes.join(": "), "an admin's request failed");
     if causes.is_empty() { problem } else { problem.detail(causes.join("\n")) }
 }
 
 /// Why a revision cannot be made, for an admin.
-pub(crate) fn refused_by(error: &RevisionError) -> Problem {
+pub(crate) fn refused_by(error: &RevisionError) -> ApiProblem {
     let render = Renderer::plain();
-    let problem = Problem::new(ProblemKind::Refused, error.to_string());
+    let problem = ApiProblem::new(ProblemKind::Refused, error.to_string());
     match error {
         RevisionError::Plan(found) => problem.detail(render.diagnostics(found)),
         error => match std::error::Error::source(error) {
@@ -109,15 +105,15 @@ pub(crate) fn refused_by(error: &RevisionError) -> Problem {
 }
 
 /// Why a revision did not start, for an admin.
-pub(crate) fn not_started(error: &TenancyError) -> Problem {
+pub(crate) fn not_started(error: &TenancyError) -> ApiProblem {
     match error {
         TenancyError::Revision(error) => refused_by(error),
         TenancyError::Repository(problem) => problem.clone(),
         TenancyError::Capabilities(AppCapabilityError::Capability(
             error @ CapabilityError::Sql(SqlOpenError::NoRoom { .. }),
-        )) => Problem::quota(Quota::Storage, error.to_string()),
+        )) => ApiProblem::quota(Quota::Storage, error.to_string()),
         error => {
-            let problem = Problem::new(ProblemKind::Refused, error.to_string());
+            let problem = ApiProblem::new(ProblemKind::Refused, error.to_string());
             match std::error::Error::source(error) {
                 Some(source) => problem.detail(source.to_string()),
                 None => problem,
@@ -132,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_client_is_not_told_where_the_nodes_data_lies() {
-        let problem = Problem::new(ProblemKind::Failed, "cannot use `/srv/node/blobs/ab`")
+        let problem = ApiProblem::new(ProblemKind::Failed, "cannot use `/srv/node/blobs/ab`")
             .detail("`/srv/node`: no such file\n`/srv/nodes/x` is another's")
             .hint("look into /srv/node/tenants/a");
         let shown = without_folder(problem.clone(), Path::new("/srv/node"));

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_api::{Problem, ProblemKind};
+use isomer_api::{ApiProblem, ProblemKind};
 use isomer_capabilities::NodeDir;
 use isomer_observe::AppLog;
 use isomer_state::State;
@@ -35,7 +35,7 @@ impl Node {
     ///
     /// # Errors
     /// When it cannot be finished now: the note is still there.
-    pub(super) async fn finish_removal(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), Problem> {
+    pub(super) async fn finish_removal(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         let (node, of) = (self.clone(), subject.clone());
         let is_gone = self.blocking(move || {
             let (notes, failed) = (notes(&node.dir), |error: io::Error| problems::failed(&error));
@@ -55,11 +55,12 @@ impl Node {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub(crate) async fn make_way(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), Problem> {
+    pub(crate) async fn make_way(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         self.finish_removal(subject).await.map_err(|problem| {
             tracing::error!(%problem, "data of an earlier {subject} cannot be removed");
             let title = format!("data of an earlier {subject} is still there, and cannot be removed");
-            Problem::new(ProblemKind::Conflict, title).hint("the node's log says why; it is tried again every minute")
+            ApiProblem::new(ProblemKind::Conflict, title)
+                .hint("the node's log says why; it is tried again every minute")
         })
     }
 
@@ -72,11 +73,11 @@ impl Node {
         self: &Arc<Self>,
         subject: &ChangeTarget,
         patience: Duration,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ApiProblem> {
         let (data, stores) = (subject.data(&self.dir), self.tenancy.stores());
         if tokio::time::timeout(patience, stores.closed(&data)).await.is_err() {
             let title = format!("requests of an earlier {subject} still use its stores");
-            return Err(Problem::new(ProblemKind::Conflict, title));
+            return Err(ApiProblem::new(ProblemKind::Conflict, title));
         }
         let (node, of) = (self.clone(), subject.clone());
         let moved = self.blocking(move || {
@@ -166,8 +167,9 @@ fn is_recorded(state: &State, subject: &ChangeTarget) -> bool {
 mod tests {
     use std::fs;
 
-    use isomer_api::{AppName, TenantChange, TenantName};
+    use isomer_api::TenantChange;
     use isomer_disk::tree;
+    use isomer_ids::{AppName, TenantName};
 
     use super::*;
     use crate::trash::clean;

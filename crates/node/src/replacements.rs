@@ -7,9 +7,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use isomer_api::{AppName, TenantName};
 use isomer_capabilities::sql::{roll_forward, snapshot_name};
 use isomer_capabilities::{NodeDir, StorageAccount};
+use isomer_ids::{AppName, TenantName};
 use isomer_state::State;
 
 use crate::intents::{ChangeTarget, IntentLog};

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use isomer_api::{AppName, Problem, ProblemKind, Release, RevisionId, TenantName};
+use isomer_api::{ApiProblem, ProblemKind, Release};
 use isomer_apps::Package;
 use isomer_apps::fair_semaphore::FairPermit as CompilePermit;
 use isomer_apps::tenancy::{AppRepository, LaunchSpec, RepositoryError};
 use isomer_capabilities::secrets::{Secret, SecretValues};
 use isomer_capabilities::{AppFiles, AppResources, GrantedBy, NodeDir};
+use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use isomer_observe::{AppLog, AppLogs};
 use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
@@ -59,10 +60,10 @@ impl DiskRepository {
         &self,
         tenant: &TenantName,
         app: &AppName,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         package: Arc<Package>,
-    ) -> Result<LaunchSpec, Problem> {
-        let resources = self.resources.get(tenant).ok_or_else(|| Problem::not_found("tenant", tenant))?;
+    ) -> Result<LaunchSpec, ApiProblem> {
+        let resources = self.resources.get(tenant).ok_or_else(|| ApiProblem::not_found("tenant", tenant))?;
         resources.count(&self.dir.tenant(tenant.as_str()));
         let secrets = self.state.secrets(tenant).map_err(problems::of_state)?;
         let text = |value: &isomer_state::Secret| String::from_utf8_lossy(value.reveal()).into_owned();
@@ -89,17 +90,17 @@ impl DiskRepository {
     }
 
     /// The app's own log.
-    pub(crate) fn log_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
+    pub(crate) fn log_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
         self.log_in("log", tenant, app)
     }
 
     /// The app's access log, a file beside its own log: requests do not push out what the app says.
-    pub(crate) fn access_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
+    pub(crate) fn access_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
         self.log_in("access", tenant, app)
     }
 
-    fn log_in(&self, folder: &str, tenant: &TenantName, app: &AppName) -> Result<AppLog, Problem> {
-        let resources = self.resources.get(tenant).ok_or_else(|| Problem::not_found("tenant", tenant))?;
+    fn log_in(&self, folder: &str, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
+        let resources = self.resources.get(tenant).ok_or_else(|| ApiProblem::not_found("tenant", tenant))?;
         Ok(self.logs.open(self.dir.app(tenant.as_str(), app.as_str()).join(folder), &resources.log))
     }
 
@@ -113,7 +114,7 @@ impl DiskRepository {
     }
 
     /// The package, if this program can start it and its code is there. Blocks.
-    pub(crate) fn usable(&self, bytes: &[u8]) -> Result<Option<Package>, Problem> {
+    pub(crate) fn usable(&self, bytes: &[u8]) -> Result<Option<Package>, ApiProblem> {
         let kept = RevisionRecord::read(bytes)?;
         if kept.maker != self.maker.as_str().as_bytes() {
             return Ok(None);
@@ -126,10 +127,10 @@ impl DiskRepository {
     pub(crate) async fn compile(
         self: &Arc<Self>,
         tenant: &TenantName,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         release: &Release,
         asker: CompileReason,
-    ) -> Result<Arc<CompiledRelease>, Problem> {
+    ) -> Result<Arc<CompiledRelease>, ApiProblem> {
         let (repository, of) = (self.clone(), (tenant.clone(), revision.clone(), release.clone()));
         let compile = move |permit: CompilePermit| async move {
             let (tenant, revision, release) = of;
@@ -145,7 +146,7 @@ impl DiskRepository {
             }
             Ok(compiled)
         };
-        let ask = || self.compilers.request_permit(tenant).map_err(Problem::from);
+        let ask = || self.compilers.request_permit(tenant).map_err(ApiProblem::from);
         self.jobs.join(revision, tenant, asker, ask, compile).await
     }
 
@@ -154,7 +155,7 @@ impl DiskRepository {
         permit: CompilePermit,
         tenant: &TenantName,
         release: &Release,
-    ) -> Result<Arc<CompiledRelease>, Problem> {
+    ) -> Result<Arc<CompiledRelease>, ApiProblem> {
         let components = release.components.iter();
         let order = CompileRequest {
             tenant: tenant.clone(),
@@ -164,7 +165,7 @@ impl DiskRepository {
             cache: self.cache.clone(),
             maker: self.maker.clone(),
         };
-        let made = self.compilers.make_on(permit, &order).await.map_err(Problem::from)?;
+        let made = self.compilers.make_on(permit, &order).await.map_err(ApiProblem::from)?;
         let CompileOutput { package, code, compiled, warnings } = made;
         let contents = record::contents(&self.maker, release, &package.to_bytes(), code);
         Ok(Arc::new(CompiledRelease { package: Arc::new(package), contents, compiled, warnings }))
@@ -173,10 +174,11 @@ impl DiskRepository {
     /// For what reads and syncs files.
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
-    ) -> Result<T, Problem> {
+        work: impl FnOnce(&Self) -> Result<T, ApiProblem> + Send + 'static,
+    ) -> Result<T, ApiProblem> {
         let repository = self.clone();
-        let failed = |_| Err(Problem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
+        let failed =
+            |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
         self.runtime.spawn_blocking(move || work(&repository)).await.unwrap_or_else(failed)
     }
 }
@@ -186,7 +188,7 @@ impl AppRepository for DiskRepository {
         self: Arc<Self>,
         tenant: TenantName,
         app: AppName,
-        revision: RevisionId,
+        revision: ReleaseDigest,
     ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
         Box::pin(async move {
             self.taken(tenant, app, revision).await.map_err(|problem| match problem.kind {
@@ -206,7 +208,7 @@ impl AppRepository for DiskRepository {
 }
 
 /// A problem with what its detail says, for logs: its display is the title alone.
-fn whole(problem: &Problem) -> String {
+fn whole(problem: &ApiProblem) -> String {
     match &problem.detail {
         Some(detail) => format!("{}: {detail}", problem.title),
         None => problem.title.clone(),
@@ -218,12 +220,12 @@ impl DiskRepository {
         self: Arc<Self>,
         tenant: TenantName,
         app: AppName,
-        revision: RevisionId,
-    ) -> Result<LaunchSpec, Problem> {
+        revision: ReleaseDigest,
+    ) -> Result<LaunchSpec, ApiProblem> {
         let wanted = revision.clone();
         let found = self.blocking(move |repository| {
             let bytes = repository.state.package(&wanted).map_err(problems::of_state)?;
-            let bytes = bytes.ok_or_else(|| Problem::not_found("revision", &wanted))?;
+            let bytes = bytes.ok_or_else(|| ApiProblem::not_found("revision", &wanted))?;
             match repository.usable(&bytes)? {
                 Some(package) => Ok(StoredRevision::Package(Arc::new(package))),
                 None => Ok(StoredRevision::Release(Box::new(RevisionRecord::read(&bytes)?.release()?))),

@@ -8,8 +8,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use isomer_api::{AppName, Problem, TenantName};
+use isomer_api::ApiProblem;
 use isomer_capabilities::outbound::InvalidHostRule;
+use isomer_ids::{AppName, TenantName};
 use isomer_state::{StateError, Tenant};
 
 use crate::intents::ChangeTarget;
@@ -25,7 +26,7 @@ pub(crate) enum RecordError {
     /// It was not.
     Refused(StateError),
     /// It may have been.
-    Unknown(Problem),
+    Unknown(ApiProblem),
 }
 
 impl Node {
@@ -56,7 +57,7 @@ impl Node {
         subject: &ChangeTarget,
         right: &Arc<R>,
         change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
-    ) -> Result<T, Problem> {
+    ) -> Result<T, ApiProblem> {
         let recorded = self.try_record(change).await;
         self.charge(&subject.tenant);
         recorded.map_err(|unrecorded| match unrecorded {

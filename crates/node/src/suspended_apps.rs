@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use isomer_api::{AppName, TenantName};
+use isomer_ids::{AppName, TenantName};
 
 /// A tenant's app.
 type Key = (TenantName, AppName);

@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use isomer_api::TenantName;
 use isomer_apps::Tenancy;
 use isomer_capabilities::StorageAccount;
 use isomer_disk::Reserve;
+use isomer_ids::TenantName;
 use isomer_observe::LogQuota;
 use isomer_state::State;
 

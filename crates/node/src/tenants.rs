@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_api::{AppName, Problem, ProblemKind, RevisionId, TenantChange, TenantInfo, TenantName};
+use isomer_api::{ApiProblem, ProblemKind, TenantChange, TenantInfo};
 use isomer_apps::Package;
 use isomer_capabilities::AppGrants;
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
 use isomer_display::size;
+use isomer_ids::{AppName, ReleaseDigest, SECRET_BYTES_MAX, SecretName, TenantName};
 use isomer_state::{Secret, StateError, Tenant};
 
 use crate::intents::ChangeTarget;
@@ -17,12 +18,6 @@ use crate::revisions::record::RevisionRecord;
 use crate::revisions::release::read_manifest;
 use crate::steps::ChangeStep;
 use crate::{problems, removals};
-
-/// The most bytes of a secret's value.
-const SECRET_BYTES_MAX: usize = 64 << 10;
-
-/// The most bytes of a secret's name.
-const SECRET_NAME_BYTES_MAX: usize = 128;
 
 /// What is to become of a secret.
 pub(crate) enum SecretChange {
@@ -35,7 +30,7 @@ pub(crate) enum SecretChange {
 
 /// Why a secret is not removed.
 enum Refused {
-    ByUse(Problem),
+    ByUse(ApiProblem),
     ByState(StateError),
 }
 
@@ -46,7 +41,7 @@ impl From<StateError> for Refused {
 }
 
 /// The components of a kept revision that were granted the secret, in backticks.
-fn used_by(kept: &[u8], secret: &str) -> Result<Vec<String>, Problem> {
+fn used_by(kept: &[u8], secret: &str) -> Result<Vec<String>, ApiProblem> {
     let kept = RevisionRecord::read(kept)?;
     let grants = match Package::from_bytes(kept.package) {
         Ok(package) => package.grants().clone(),
@@ -62,7 +57,7 @@ impl Node {
         self.state.tenants().into_iter().map(|(name, tenant)| self.tenant_info(name, &tenant)).collect()
     }
 
-    pub(crate) fn one_tenant(&self, name: &TenantName) -> Result<TenantInfo, Problem> {
+    pub(crate) fn one_tenant(&self, name: &TenantName) -> Result<TenantInfo, ApiProblem> {
         let tenant = self.state.tenant(name).map_err(problems::of_state)?;
         Ok(self.tenant_info(name.clone(), &tenant))
     }
@@ -71,7 +66,7 @@ impl Node {
         self: &Arc<Self>,
         name: TenantName,
         change: TenantChange,
-    ) -> Result<TenantInfo, Problem> {
+    ) -> Result<TenantInfo, ApiProblem> {
         let turn = Arc::new(self.tenant_locks.take(&name).await?);
         let subject = ChangeTarget::tenant(&name);
         if self.state.tenant(&name).is_err() {
@@ -80,7 +75,7 @@ impl Node {
         let mut quotas = self.state.tenant(&name).map(|tenant| tenant.quotas.clone()).unwrap_or_default();
         change.quotas.clone().apply(&mut quotas);
         let wrong = |error: InvalidHostRule| {
-            Problem::new(ProblemKind::BadRequest, error.to_string())
+            ApiProblem::new(ProblemKind::BadRequest, error.to_string())
                 .hint("write hosts as in a manifest's `grants.http`, or `*` for all that are public")
         };
         TenantHosts::new(quotas.outbound_hosts.as_deref()).map_err(wrong)?;
@@ -93,7 +88,7 @@ impl Node {
         self.blocking(move || Ok(node.tenant_info(name, &tenant))).await
     }
 
-    pub(crate) async fn drop_tenant(self: &Arc<Self>, name: &TenantName) -> Result<(), Problem> {
+    pub(crate) async fn drop_tenant(self: &Arc<Self>, name: &TenantName) -> Result<(), ApiProblem> {
         let turn = Arc::new(self.tenant_locks.take(name).await?);
         let subject = ChangeTarget::tenant(name);
         self.state.tenant(name).map_err(problems::of_state)?;
@@ -125,21 +120,16 @@ impl Node {
     pub(crate) async fn change_secret(
         self: &Arc<Self>,
         tenant: &TenantName,
-        name: String,
+        name: SecretName,
         change: SecretChange,
-    ) -> Result<(), Problem> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if name.is_empty() || name.len() > SECRET_NAME_BYTES_MAX || !name.bytes().all(is_plain) {
-            return Err(Problem::new(ProblemKind::BadRequest, "this is not the name of a secret")
-                .hint("use the name that the manifest has in `[secrets]`"));
-        }
+    ) -> Result<(), ApiProblem> {
         match &change {
-            SecretChange::Set(value) if value.len() > SECRET_BYTES_MAX => {
+            SecretChange::Set(value) if value.len() as u64 > SECRET_BYTES_MAX => {
                 let title = format!("a secret may have {} at most", size(SECRET_BYTES_MAX));
-                return Err(Problem::new(ProblemKind::TooLarge, title));
+                return Err(ApiProblem::new(ProblemKind::TooLarge, title));
             }
             SecretChange::Set(value) if std::str::from_utf8(value).is_err() => {
-                return Err(Problem::new(ProblemKind::BadRequest, "a secret is text in UTF-8")
+                return Err(ApiProblem::new(ProblemKind::BadRequest, "a secret is text in UTF-8")
                     .hint("encode it, for example in base64"));
             }
             SecretChange::Set(_) | SecretChange::Remove { .. } => {}
@@ -147,18 +137,21 @@ impl Node {
         let turn = Arc::new(self.tenant_locks.take(tenant).await?);
         let of = tenant.clone();
         let record = move |node: &Self| match change {
-            SecretChange::Set(value) => node.state.set_secret(&of, &name, &Secret::new(value)).map(Ok),
+            SecretChange::Set(value) => node.state.set_secret(&of, name.as_str(), &Secret::new(value)).map(Ok),
             SecretChange::Remove { force } => {
-                let is_set = node.state.tenant(&of).is_ok_and(|tenant| tenant.secrets.contains(&name));
-                let looked =
-                    if force || !is_set { Ok(HashMap::new()) } else { node.check_unused(&of, &name, &HashMap::new()) };
+                let is_set = node.state.tenant(&of).is_ok_and(|tenant| tenant.secrets.contains(name.as_str()));
+                let looked = if force || !is_set {
+                    Ok(HashMap::new())
+                } else {
+                    node.check_unused(&of, name.as_str(), &HashMap::new())
+                };
                 let looked = match looked {
                     Ok(looked) => looked,
                     Err(problem) => return Ok(Err(problem)),
                 };
                 // All changes of the node wait for this: only what took over meanwhile is looked at.
-                let may = || if force { Ok(()) } else { node.check_unused(&of, &name, &looked).map(drop) };
-                match node.state.remove_secret(&of, &name, || may().map_err(Refused::ByUse)) {
+                let may = || if force { Ok(()) } else { node.check_unused(&of, name.as_str(), &looked).map(drop) };
+                match node.state.remove_secret(&of, name.as_str(), || may().map_err(Refused::ByUse)) {
                     Ok(()) => Ok(Ok(())),
                     Err(Refused::ByUse(problem)) => Ok(Err(problem)),
                     Err(Refused::ByState(error)) => Err(error),
@@ -177,8 +170,8 @@ impl Node {
         &self,
         tenant: &TenantName,
         name: &str,
-        looked: &HashMap<AppName, RevisionId>,
-    ) -> Result<HashMap<AppName, RevisionId>, Problem> {
+        looked: &HashMap<AppName, ReleaseDigest>,
+    ) -> Result<HashMap<AppName, ReleaseDigest>, ApiProblem> {
         let (mut users, mut unused) = (Vec::new(), HashMap::new());
         for (app, kept) in self.state.apps_of(tenant) {
             let revision = &kept.current().revision;
@@ -196,7 +189,7 @@ impl Node {
         if users.is_empty() {
             return Ok(unused);
         }
-        Err(Problem::new(ProblemKind::Conflict, format!("the secret `{name}` of tenant `{tenant}` is in use"))
+        Err(ApiProblem::new(ProblemKind::Conflict, format!("the secret `{name}` of tenant `{tenant}` is in use"))
             .detail(users.join("\n"))
             .hint("deploy these apps without it first")
             .hint(format!("`isomer secrets remove {name} --tenant {tenant} --force`: they do not start any more then")))

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use isomer_api::{KeptToken, Problem, TenantName, TokenInfo, TokenName};
+use isomer_api::{ApiProblem, StoredToken, TokenInfo};
+use isomer_ids::{TenantName, TokenName};
 
 use crate::intents::ChangeTarget;
 use crate::node::Node;
 use crate::problems;
 
 impl Node {
-    pub(crate) fn tokens_of(&self, tenant: &TenantName) -> Result<Vec<TokenInfo>, Problem> {
+    pub(crate) fn tokens_of(&self, tenant: &TenantName) -> Result<Vec<TokenInfo>, ApiProblem> {
         let tokens = self.state.tokens_of(tenant).map_err(problems::of_state)?;
         Ok(tokens.into_iter().map(|token| token.info).collect())
     }
 
-    pub(crate) async fn keep_token(self: &Arc<Self>, token: KeptToken) -> Result<TokenInfo, Problem> {
+    pub(crate) async fn keep_token(self: &Arc<Self>, token: StoredToken) -> Result<TokenInfo, ApiProblem> {
         let info = token.info.clone();
         let turn = Arc::new(self.tenant_locks.take(&info.tenant).await?);
         self.record(&ChangeTarget::tenant(&info.tenant), &turn, move |node| node.state.add_token(&token)).await?;
@@ -22,7 +23,7 @@ impl Node {
     }
 
     /// Where it is not known whether that was recorded, it is found out as soon as it can be: what is kept may be out of date until then.
-    pub(crate) async fn forget_token(self: &Arc<Self>, tenant: TenantName, name: TokenName) -> Result<(), Problem> {
+    pub(crate) async fn forget_token(self: &Arc<Self>, tenant: TenantName, name: TokenName) -> Result<(), ApiProblem> {
         let turn = Arc::new(self.tenant_locks.take(&tenant).await?);
         let subject = ChangeTarget::tenant(&tenant);
         self.record(&subject, &turn, move |node| node.state.remove_token(&tenant, &name)).await

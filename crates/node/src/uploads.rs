@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use isomer_api::deploy::PARTS_MAX;
-use isomer_api::{Digest, Problem, ProblemKind, TenantName};
+use isomer_api::{ApiProblem, ProblemKind};
+use isomer_ids::{Digest, TenantName};
 
 use crate::revisions::release::RELEASE_BYTES_MAX;
 use crate::revisions::sweep::UNUSED_MAX;
@@ -60,11 +61,11 @@ impl Uploads {
     ///
     /// # Errors
     /// When the tenant has sent too many.
-    pub(crate) fn begin(&self, tenant: &TenantName) -> Result<PendingUpload, Problem> {
+    pub(crate) fn begin(&self, tenant: &TenantName) -> Result<PendingUpload, ApiProblem> {
         self.begin_at(tenant, Instant::now())
     }
 
-    fn begin_at(&self, tenant: &TenantName, now: Instant) -> Result<PendingUpload, Problem> {
+    fn begin_at(&self, tenant: &TenantName, now: Instant) -> Result<PendingUpload, ApiProblem> {
         let mut all = lock(&self.0);
         all.forget_old(now);
         let sent = all.of_tenants.entry(tenant.clone()).or_default();
@@ -133,7 +134,7 @@ impl PendingUpload {
     ///
     /// # Errors
     /// When they are more than the tenant may send.
-    pub(crate) fn add(&mut self, bytes: u64) -> Result<(), Problem> {
+    pub(crate) fn add(&mut self, bytes: u64) -> Result<(), ApiProblem> {
         let mut all = lock(&self.all);
         let sent = all.of_tenants.entry(self.tenant.clone()).or_default();
         if sent.bytes.saturating_add(sent.pending_bytes).saturating_add(bytes) > SENT_BYTES_MAX {
@@ -161,8 +162,8 @@ impl Drop for PendingUpload {
     }
 }
 
-fn too_much(most: String) -> Problem {
-    Problem::new(
+fn too_much(most: String) -> ApiProblem {
+    ApiProblem::new(
         ProblemKind::Quota,
         format!("the tenant has sent {most} that no revision of it has, and may send no more"),
     )

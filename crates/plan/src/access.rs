@@ -2,15 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use isomer_manifest::{App, Component, ComponentName, Diagnostic};
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, Component};
 
 use crate::interface::ComponentType;
 use crate::links::Types;
-use crate::model::{Access, Link, MissingGrant};
+use crate::model::{ComponentAccess, MissingGrant, ResolvedImport};
 use crate::platform::{self, Authority, Grant};
 
 /// What each component may reach; mistakes go to `errors` and `warnings`.
-pub(crate) fn check(app: &App, types: &Types, links: &[Link], warnings: &mut Vec<Diagnostic>) -> Vec<Access> {
+pub(crate) fn check(
+    app: &App,
+    types: &Types,
+    links: &[ResolvedImport],
+    warnings: &mut Vec<Diagnostic>,
+) -> Vec<ComponentAccess> {
     app.components
         .iter()
         .filter_map(|(name, component)| Some((name, component, types.get(name)?)))
@@ -24,7 +31,7 @@ pub(crate) fn check(app: &App, types: &Types, links: &[Link], warnings: &mut Vec
                     .filter(|(grant, _)| grant.is_expected())
                     .map(|(grant, missing)| missing_grant(name, component, *grant, missing)),
             );
-            Access {
+            ComponentAccess {
                 component: name.clone(),
                 granted: granted(component),
                 without_grant: without_grant.into_iter().map(|(_, missing)| missing).collect(),
@@ -37,7 +44,7 @@ pub(crate) fn check(app: &App, types: &Types, links: &[Link], warnings: &mut Vec
 fn uses<'a>(
     name: &ComponentName,
     ty: &'a ComponentType,
-    links: &[Link],
+    links: &[ResolvedImport],
 ) -> BTreeMap<Grant, Vec<&'a crate::interface::InterfaceId>> {
     let mut uses: BTreeMap<Grant, Vec<_>> = BTreeMap::new();
     for import in ty.imports.keys() {

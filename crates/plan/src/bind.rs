@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use isomer_manifest::{App, ComponentName, Diagnostic};
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::ComponentName;
+use isomer_manifest::App;
 
 use crate::flow::{self, Flow};
 use crate::interface::InterfaceId;
 use crate::links::Types;
-use crate::model::{Binding, HostBinding, Link};
+use crate::model::{HostBinding, ImportBinding, ResolvedImport};
 use crate::options::PlanOptions;
 use crate::platform::{self, Authority, Grant};
 
@@ -18,7 +20,7 @@ pub(crate) fn host_imports(
     types: &Types,
     options: PlanOptions,
     components: &[ComponentName],
-    links: &[Link],
+    links: &[ResolvedImport],
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<HostBinding> {
     let flows = flow::flows(types, &components.iter().cloned().collect(), links);
@@ -37,10 +39,10 @@ pub(crate) fn host_imports(
                 Some(Authority::None)
                     if !(options.given_clock_and_random && platform::tells_time_or_chance(interface)) =>
                 {
-                    Binding::Shared
+                    ImportBinding::Shared
                 }
-                Some(Authority::Own(_)) if passes(component, interface) => Binding::Family,
-                Some(_) => Binding::Labelled { label: label(component, interface, &mut labels) },
+                Some(Authority::Own(_)) if passes(component, interface) => ImportBinding::Family,
+                Some(_) => ImportBinding::Labelled { label: label(component, interface, &mut labels) },
             };
             imports.push(HostBinding { component: component.clone(), interface: interface.clone(), binding });
         }

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Group, Mode, Seam};
+use crate::model::{PlannedGroup, Seam, SeamMode};
 
 /// A note for each circle, once.
-pub(crate) fn notes(groups: &[Group], seams: &[Seam]) -> Vec<String> {
+pub(crate) fn notes(groups: &[PlannedGroup], seams: &[Seam]) -> Vec<String> {
     let group_of = |component| groups.iter().find(|group| group.components.contains(component));
     let mut calls = BTreeMap::<&str, BTreeSet<&str>>::new();
-    for seam in seams.iter().filter(|seam| seam.mode != Mode::Fused) {
+    for seam in seams.iter().filter(|seam| seam.mode != SeamMode::Fused) {
         if let (Some(from), Some(to)) = (group_of(&seam.link.importer), group_of(&seam.link.exporter)) {
             calls.entry(&from.name).or_default().insert(&to.name);
         }

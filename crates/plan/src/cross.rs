@@ -4,15 +4,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isomer_manifest::ComponentName;
+use isomer_ids::ComponentName;
 use isomer_wire::FunctionKey;
 
 use crate::idempotent::Idempotent;
 use crate::links::Types;
-use crate::model::{Mode, Seam, Skeleton, SkeletonFunction, Stub, StubFunction};
+use crate::model::{PlannedSkeleton, PlannedStub, Seam, SeamMode, SkeletonFunction, StubFunction};
 
 /// The stubs of a composition of `components`.
-pub(crate) fn stubs(types: &Types, seams: &[Seam], idempotent: &Idempotent, components: &[ComponentName]) -> Vec<Stub> {
+pub(crate) fn stubs(
+    types: &Types,
+    seams: &[Seam],
+    idempotent: &Idempotent,
+    components: &[ComponentName],
+) -> Vec<PlannedStub> {
     let mut stubs = BTreeMap::<&ComponentName, Vec<StubFunction>>::new();
     for seam in crossing(seams).filter(|seam| components.contains(&seam.link.importer)) {
         let link = &seam.link;
@@ -29,11 +34,11 @@ pub(crate) fn stubs(types: &Types, seams: &[Seam], idempotent: &Idempotent, comp
         });
         stubs.entry(&link.importer).or_default().extend(functions);
     }
-    stubs.into_iter().map(|(component, functions)| Stub { component: component.clone(), functions }).collect()
+    stubs.into_iter().map(|(component, functions)| PlannedStub { component: component.clone(), functions }).collect()
 }
 
 /// The skeletons of a composition of `components`: for each, the functions that others use.
-pub(crate) fn skeletons(types: &Types, seams: &[Seam], components: &[ComponentName]) -> Vec<Skeleton> {
+pub(crate) fn skeletons(types: &Types, seams: &[Seam], components: &[ComponentName]) -> Vec<PlannedSkeleton> {
     let mut skeletons = BTreeMap::<&ComponentName, BTreeSet<SkeletonFunction>>::new();
     for seam in crossing(seams).filter(|seam| components.contains(&seam.link.exporter)) {
         let link = &seam.link;
@@ -47,7 +52,7 @@ pub(crate) fn skeletons(types: &Types, seams: &[Seam], components: &[ComponentNa
         });
         skeletons.entry(&link.exporter).or_default().extend(functions);
     }
-    let skeleton = |(component, functions): (&ComponentName, BTreeSet<_>)| Skeleton {
+    let skeleton = |(component, functions): (&ComponentName, BTreeSet<_>)| PlannedSkeleton {
         component: component.clone(),
         functions: functions.into_iter().collect(),
     };
@@ -55,7 +60,7 @@ pub(crate) fn skeletons(types: &Types, seams: &[Seam], components: &[ComponentNa
 }
 
 fn crossing(seams: &[Seam]) -> impl Iterator<Item = &Seam> {
-    seams.iter().filter(|seam| seam.mode != Mode::Fused)
+    seams.iter().filter(|seam| seam.mode != SeamMode::Fused)
 }
 
 /// Both sides make it of the same parts: the interface is named as it is exported.

@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use isomer_manifest::ComponentName;
+use isomer_ids::ComponentName;
 
-use crate::model::{Group, Http, Mode, Plan};
+use crate::model::{Http, Plan, PlannedGroup, SeamMode};
 
 impl Plan {
     /// The plan for people: processes, seams with their reasons, grants, and what is imported without one. Aligned for a
@@ -46,7 +46,7 @@ impl Plan {
 }
 
 /// The components of a composition, each with what it answers and whether it is alone in its store.
-fn rows(plan: &Plan, group: &Group) -> Vec<Vec<String>> {
+fn rows(plan: &Plan, group: &PlannedGroup) -> Vec<Vec<String>> {
     let store = match (&group.set_apart_from, group.components.len()) {
         (None, _) => None,
         (Some(_), 1) => Some("in a store of its own".to_owned()),
@@ -94,12 +94,12 @@ fn table(out: &mut String, rows: Vec<Vec<String>>) {
     }
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for SeamMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Mode::Fused => "fused",
-            Mode::Isolated => "isolated",
-            Mode::Remote => "remote",
+            SeamMode::Fused => "fused",
+            SeamMode::Isolated => "isolated",
+            SeamMode::Remote => "remote",
         })
     }
 }

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isomer_manifest::{App, ComponentName};
+use isomer_ids::ComponentName;
+use isomer_manifest::App;
 
 use crate::links::Types;
-use crate::model::Link;
-use crate::place::{Apart, Place};
+use crate::model::ResolvedImport;
+use crate::place::{Placement, Separation};
 use crate::platform::{self, Authority, Grant};
 
 /// Components that pass handles of a family to each other, directly or by others.
@@ -19,11 +20,15 @@ pub(crate) struct Flow<'a> {
     pub(crate) family: String,
     pub(crate) members: BTreeSet<ComponentName>,
     /// A seam that passes them.
-    pub(crate) link: &'a Link,
+    pub(crate) link: &'a ResolvedImport,
 }
 
 /// The flows among `components`, by family, then members.
-pub(crate) fn flows<'a>(types: &Types, components: &BTreeSet<ComponentName>, links: &'a [Link]) -> Vec<Flow<'a>> {
+pub(crate) fn flows<'a>(
+    types: &Types,
+    components: &BTreeSet<ComponentName>,
+    links: &'a [ResolvedImport],
+) -> Vec<Flow<'a>> {
     let mut flows: Vec<Flow<'a>> = Vec::new();
     for link in links.iter().filter(|link| components.contains(&link.importer) && components.contains(&link.exporter)) {
         let import = &types[&link.importer].imports[&link.import];
@@ -60,13 +65,18 @@ pub(crate) fn granted(app: &App, types: &Types, family: &str, component: &Compon
 ///
 /// One composition imports a family once for all who pass handles of it. Where two flows of a group have different grants,
 /// the second becomes a composition of its own. That its other seams can be crossed is judged like all others.
-pub(crate) fn set_apart(app: &App, types: &Types, links: &[Link], places: &mut BTreeMap<ComponentName, Place>) {
+pub(crate) fn set_apart(
+    app: &App,
+    types: &Types,
+    links: &[ResolvedImport],
+    places: &mut BTreeMap<ComponentName, Placement>,
+) {
     // Each round sets somebody apart.
     while let Some((members, family)) = conflict(app, types, links, places) {
         let leader = members.first().expect("a flow has members").clone();
         for member in members {
             let place = places.get_mut(&member).expect("every component is placed");
-            place.apart = Some(Apart::Handles { family: family.clone(), with: leader.clone() });
+            place.apart = Some(Separation::Handles { family: family.clone(), with: leader.clone() });
         }
     }
 }
@@ -75,8 +85,8 @@ pub(crate) fn set_apart(app: &App, types: &Types, links: &[Link], places: &mut B
 fn conflict(
     app: &App,
     types: &Types,
-    links: &[Link],
-    places: &BTreeMap<ComponentName, Place>,
+    links: &[ResolvedImport],
+    places: &BTreeMap<ComponentName, Placement>,
 ) -> Option<(BTreeSet<ComponentName>, String)> {
     let mut units = BTreeMap::<_, BTreeSet<ComponentName>>::new();
     for (component, place) in places {

@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::{Component as PathPart, Path, PathBuf};
 
-use isomer_manifest::{App, Component, ComponentName, Diagnostic, Span, Spanned, StoreName};
+use isomer_diagnostics::{Diagnostic, Span};
+use isomer_ids::{ComponentName, StoreName};
+use isomer_manifest::{App, Component, Spanned};
 
-use crate::place::Place;
+use crate::place::Placement;
 
 /// Somebody who opens a store.
 #[derive(Clone, Copy)]
@@ -23,7 +25,7 @@ struct Opener<'a> {
 pub(crate) fn check(
     app: &App,
     shape: &str,
-    places: &BTreeMap<ComponentName, Place>,
+    places: &BTreeMap<ComponentName, Placement>,
     errors: &mut Vec<Diagnostic>,
     notes: &mut Vec<String>,
 ) {
@@ -74,7 +76,7 @@ fn apart(shape: &str, what: &str, openers: &[Opener<'_>]) -> Option<Diagnostic> 
 }
 
 /// Folders that one process writes and another sees. Folders that are only read may be anywhere.
-fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Place>) -> Vec<Diagnostic> {
+fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Placement>) -> Vec<Diagnostic> {
     let mut granted = Vec::new();
     for (component, manifest) in &app.components {
         let group = places[component].group.as_str();

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use isomer_manifest::{App, ComponentName, Diagnostic, Spanned};
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, Spanned};
 
 use crate::interface::{ComponentType, InterfaceId};
 use crate::links::{SIMILARITY_MIN, Types};

@@ -49,7 +49,7 @@ pub struct InterfaceType {
     /// Its named types and how they are defined, as WIT; used to say what differs.
     pub types: BTreeMap<String, String>,
     /// What kind of values its functions carry.
-    pub class: Class,
+    pub class: ValueClass,
     /// Resources that it defines.
     pub resources: BTreeSet<String>,
     /// Resources of other interfaces that its functions carry handles of.
@@ -78,7 +78,7 @@ pub struct TypeHash(pub [u8; 16]);
 /// What kind of values an interface carries, and so which seams it can cross.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum Class {
+pub enum ValueClass {
     /// Values only.
     Plain,
     /// Has a type that the engine has switched off by default: lists of a fixed length, maps, error contexts.

@@ -37,17 +37,19 @@ mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isomer_manifest::{App, ComponentName, Diagnostic};
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::ComponentName;
+use isomer_manifest::App;
 
-pub use interface::{Class, ComponentType, FunctionType, InterfaceId, InterfaceType, NotAnInterface, TypeHash};
+pub use interface::{ComponentType, FunctionType, InterfaceId, InterfaceType, NotAnInterface, TypeHash, ValueClass};
 pub use model::{
-    Access, Binding, Group, Handler, HostBinding, Http, Link, MissingGrant, Mode, Plan, Seam, Skeleton,
-    SkeletonFunction, Stub, StubFunction,
+    ComponentAccess, HostBinding, Http, ImportBinding, MissingGrant, Plan, PlannedGroup, PlannedHandler,
+    PlannedSkeleton, PlannedStub, ResolvedImport, Seam, SeamMode, SkeletonFunction, StubFunction,
 };
 pub use options::PlanOptions;
 
 use idempotent::Idempotent;
-use place::Place;
+use place::Placement;
 
 /// Plans an app in one of its shapes. `types` has the type of every component of the app.
 ///
@@ -124,15 +126,15 @@ struct Deciding<'a> {
     app: &'a App,
     types: &'a BTreeMap<ComponentName, ComponentType>,
     seams: &'a [Seam],
-    places: &'a BTreeMap<ComponentName, Place>,
-    handlers: &'a BTreeMap<ComponentName, Handler>,
+    places: &'a BTreeMap<ComponentName, Placement>,
+    handlers: &'a BTreeMap<ComponentName, PlannedHandler>,
     idempotent: &'a Idempotent,
     options: PlanOptions,
 }
 
 impl Deciding<'_> {
     /// The groups as they are composed: those of the shape, and components that are set apart.
-    fn groups(&self, errors: &mut Vec<Diagnostic>) -> Vec<Group> {
+    fn groups(&self, errors: &mut Vec<Diagnostic>) -> Vec<PlannedGroup> {
         let Self { app, types, seams, places, handlers, idempotent, options } = *self;
         let mut units: BTreeMap<(String, Option<ComponentName>), BTreeSet<ComponentName>> = BTreeMap::new();
         for (component, place) in places {
@@ -140,9 +142,9 @@ impl Deciding<'_> {
         }
         let mut groups = Vec::with_capacity(units.len());
         for ((shape_group, apart), members) in units {
-            let links: Vec<Link> = seams
+            let links: Vec<ResolvedImport> = seams
                 .iter()
-                .filter(|seam| seam.mode == Mode::Fused && members.contains(&seam.link.importer))
+                .filter(|seam| seam.mode == SeamMode::Fused && members.contains(&seam.link.importer))
                 .map(|seam| seam.link.clone())
                 .collect();
             let components = match place::order(&members, &links) {
@@ -153,12 +155,12 @@ impl Deciding<'_> {
                 }
             };
             // Of seams to other groups the host has no part in the composition either.
-            let met: Vec<Link> = seams
+            let met: Vec<ResolvedImport> = seams
                 .iter()
                 .filter(|seam| members.contains(&seam.link.importer))
                 .map(|seam| seam.link.clone())
                 .collect();
-            groups.push(Group {
+            groups.push(PlannedGroup {
                 imports: bind::host_imports(app, types, options, &components, &met, errors),
                 handlers: components.iter().filter_map(|component| handlers.get(component).cloned()).collect(),
                 stubs: cross::stubs(types, seams, idempotent, &components),
@@ -173,7 +175,7 @@ impl Deciding<'_> {
     }
 }
 
-fn cycle_error(app: &App, group: &str, cycle: &[ComponentName], links: &[Link]) -> Diagnostic {
+fn cycle_error(app: &App, group: &str, cycle: &[ComponentName], links: &[ResolvedImport]) -> Diagnostic {
     let path: Vec<_> = cycle.iter().map(ToString::to_string).collect();
     let error =
         Diagnostic::error(format!("components of group `{group}` import from each other: {}", path.join(" → ")))
@@ -188,7 +190,7 @@ fn cycle_error(app: &App, group: &str, cycle: &[ComponentName], links: &[Link]) 
         .hint("a component is made after those it imports from: move what both need into a third component")
 }
 
-fn notes(app: &App, groups: &[Group], places: &BTreeMap<ComponentName, Place>) -> Vec<String> {
+fn notes(app: &App, groups: &[PlannedGroup], places: &BTreeMap<ComponentName, Placement>) -> Vec<String> {
     let mut notes = Vec::new();
     for group in groups.iter().filter(|group| group.components.len() > 1) {
         for component in &group.components {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use isomer_manifest::{App, Component, ComponentName, Diagnostic};
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, Component};
 
 use crate::interface::{ComponentType, InterfaceId, InterfaceType};
-use crate::model::Link;
+use crate::model::ResolvedImport;
 use crate::platform::{self, Verdict};
 
 /// Names nearer than this are suggested.
@@ -16,7 +18,7 @@ const DIFFERENCES_MAX: usize = 8;
 pub(crate) type Types = BTreeMap<ComponentName, ComponentType>;
 
 /// All links, by importer, then interface; what is wrong goes to `found`.
-pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec<Link> {
+pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec<ResolvedImport> {
     let mut links = Vec::new();
     // Imports that components of the app could meet, and the platform, too.
     let mut open = Vec::new();
@@ -59,7 +61,7 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
 }
 
 /// Does `from` import something of `to`, directly or over others?
-fn leads_to(links: &[Link], from: &ComponentName, to: &ComponentName) -> bool {
+fn leads_to(links: &[ResolvedImport], from: &ComponentName, to: &ComponentName) -> bool {
     let mut reached = vec![from];
     let mut next = 0;
     while let Some(importer) = reached.get(next).copied() {
@@ -125,8 +127,8 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn link(&self, import: &InterfaceType, (exporter, export): Exporter<'a>) -> Link {
-        Link {
+    fn link(&self, import: &InterfaceType, (exporter, export): Exporter<'a>) -> ResolvedImport {
+        ResolvedImport {
             importer: self.name.clone(),
             import: import.id.clone(),
             exporter: exporter.clone(),

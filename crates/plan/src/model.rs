@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use isomer_manifest::{ComponentName, Diagnostic, Route, SourceFile};
+use isomer_diagnostics::{Diagnostic, SourceFile};
+use isomer_ids::ComponentName;
+use isomer_manifest::Route;
 use isomer_wire::FunctionKey;
 use serde::Serialize;
 
-use crate::interface::{Class, InterfaceId};
+use crate::interface::{InterfaceId, ValueClass};
 
 /// Everything that is decided about one app in one shape.
 #[derive(Debug, Clone, Serialize)]
@@ -21,14 +23,14 @@ pub struct Plan {
     /// The shape that was planned.
     pub shape: String,
     /// Components placed together, by name.
-    pub groups: Vec<Group>,
+    pub groups: Vec<PlannedGroup>,
     /// Requests and calls that one instance serves, one after another, by group; groups that are not here have the platform's own bound.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub reuse: BTreeMap<String, u32>,
     /// Every import of a component that an export of another meets, by importer, then interface.
     pub seams: Vec<Seam>,
     /// What each component may reach, and what it imports without a grant; by component.
-    pub access: Vec<Access>,
+    pub access: Vec<ComponentAccess>,
     /// What is good to know and no mistake.
     pub notes: Vec<String>,
     /// What is allowed but looks like a mistake.
@@ -37,7 +39,7 @@ pub struct Plan {
 
 /// Components that are composed into one and run in one store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Group {
+pub struct PlannedGroup {
     /// The shape's name for it, or the component's name for a component on its own.
     pub name: String,
     /// The shape's group that it belongs to where a component was set apart from it.
@@ -46,22 +48,22 @@ pub struct Group {
     /// In the order of instantiation: an exporter comes before those that import from it.
     pub components: Vec<ComponentName>,
     /// Fused seams: imports that another component of the group meets.
-    pub links: Vec<Link>,
+    pub links: Vec<ResolvedImport>,
     /// Imports that the host meets.
     pub imports: Vec<HostBinding>,
     /// HTTP handlers of components with routes.
-    pub handlers: Vec<Handler>,
+    pub handlers: Vec<PlannedHandler>,
     /// For each component whose calls leave the composition: what its stub exports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stubs: Vec<Stub>,
+    pub stubs: Vec<PlannedStub>,
     /// For each component that is called from outside the composition: what its skeleton answers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub skeletons: Vec<Skeleton>,
+    pub skeletons: Vec<PlannedSkeleton>,
 }
 
 /// The calls of one component that leave its composition. A generated part, fused to the component, makes images of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Stub {
+pub struct PlannedStub {
     /// Who calls.
     pub component: ComponentName,
     /// In the order of their numbers: the first is 0.
@@ -84,7 +86,7 @@ pub struct StubFunction {
     /// The function's name on the other side.
     pub key: FunctionKey,
     /// `isolated` or `remote`.
-    pub mode: Mode,
+    pub mode: SeamMode,
     /// Does the manifest say that calling it twice has the effect of calling it once? Only such a call is sent again when it was lost.
     pub idempotent: bool,
 }
@@ -92,7 +94,7 @@ pub struct StubFunction {
 /// The functions of one component that are called from outside its composition. A generated part, fused to the component,
 /// makes calls of images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Skeleton {
+pub struct PlannedSkeleton {
     /// Who is called.
     pub component: ComponentName,
     /// In the order of their numbers: the first is 0.
@@ -114,7 +116,7 @@ pub struct SkeletonFunction {
 
 /// An import that is met by an export of another component.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Link {
+pub struct ResolvedImport {
     /// Who imports.
     pub importer: ComponentName,
     /// What it imports.
@@ -133,13 +135,13 @@ pub struct HostBinding {
     /// What it imports.
     pub interface: InterfaceId,
     /// How the composition of the group imports it.
-    pub binding: Binding,
+    pub binding: ImportBinding,
 }
 
 /// How a composition imports an interface of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum Binding {
+pub enum ImportBinding {
     /// Once for the group, under its own name: it gives no authority.
     Shared,
     /// For this component alone, under a label.
@@ -154,7 +156,7 @@ pub enum Binding {
 
 /// An HTTP handler that answers routes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Handler {
+pub struct PlannedHandler {
     /// Whose handler.
     pub component: ComponentName,
     /// The exported interface.
@@ -182,13 +184,13 @@ pub enum Http {
 pub struct Seam {
     /// Who meets what of whom.
     #[serde(flatten)]
-    pub link: Link,
+    pub link: ResolvedImport,
     /// How calls cross.
-    pub mode: Mode,
+    pub mode: SeamMode,
     /// Why this mode, in a few words.
     pub reason: String,
     /// What kind of values cross.
-    pub class: Class,
+    pub class: ValueClass,
     /// The functions that the importer uses.
     pub functions: Vec<String>,
 }
@@ -196,7 +198,7 @@ pub struct Seam {
 /// How calls cross a seam.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mode {
+pub enum SeamMode {
     /// Compiled together, one store.
     Fused,
     /// A store of its own in the same process.
@@ -207,7 +209,7 @@ pub enum Mode {
 
 /// What one component may reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Access {
+pub struct ComponentAccess {
     /// The component.
     pub component: ComponentName,
     /// What it is granted, as people read it: `kv carts`, `http api.example.com`.
@@ -227,7 +229,7 @@ pub struct MissingGrant {
     pub grant: String,
 }
 
-impl Group {
+impl PlannedGroup {
     /// The shape's group that it belongs to: all with the same run in one process.
     #[must_use]
     pub fn process(&self) -> &str {
@@ -247,7 +249,7 @@ impl Plan {
 
     /// The shape's groups, each with its compositions: what runs in one process. By name.
     #[must_use]
-    pub fn processes(&self) -> BTreeMap<&str, Vec<&Group>> {
+    pub fn processes(&self) -> BTreeMap<&str, Vec<&PlannedGroup>> {
         let mut processes = BTreeMap::<_, Vec<_>>::new();
         for group in &self.groups {
             processes.entry(group.process()).or_default().push(group);
@@ -257,7 +259,7 @@ impl Plan {
 
     /// The group that a component is in.
     #[must_use]
-    pub fn group_of(&self, component: &ComponentName) -> Option<&Group> {
+    pub fn group_of(&self, component: &ComponentName) -> Option<&PlannedGroup> {
         self.groups.iter().find(|group| group.components.contains(component))
     }
 }

@@ -2,23 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isomer_manifest::{App, ComponentName, Diagnostic, MONOLITH, Shape};
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, MONOLITH, Shape};
 
-use crate::interface::{Class, InterfaceType};
-use crate::model::{Link, Mode, Seam};
+use crate::interface::{InterfaceType, ValueClass};
+use crate::model::{ResolvedImport, Seam, SeamMode};
 
 /// Where one component is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Placement {
     /// The shape's group, or the component's own name where it is in none.
     pub(crate) group: String,
     /// Why it is set apart from the group, where it is.
-    pub(crate) apart: Option<Apart>,
+    pub(crate) apart: Option<Separation>,
 }
 
 /// Why a component is set apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Apart {
+pub(crate) enum Separation {
     /// `isolate` of the manifest.
     Asked,
     /// Limits of its own, where it answers no routes.
@@ -32,12 +34,12 @@ pub(crate) enum Apart {
     },
 }
 
-impl Place {
+impl Placement {
     /// Components with the same unit are composed into one.
     pub(crate) fn unit(&self, component: &ComponentName) -> (String, Option<ComponentName>) {
         let leader = self.apart.as_ref().map(|apart| match apart {
-            Apart::Asked | Apart::Limits => component,
-            Apart::Handles { with, .. } => with,
+            Separation::Asked | Separation::Limits => component,
+            Separation::Handles { with, .. } => with,
         });
         (self.group.clone(), leader.cloned())
     }
@@ -66,7 +68,7 @@ pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Box<Diagn
 }
 
 /// Places every component.
-pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentName, Place> {
+pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentName, Placement> {
     let mut grouped: BTreeMap<&ComponentName, &String> = BTreeMap::new();
     for (group, members) in &shape.groups {
         grouped.extend(members.iter().map(|member| (&member.value, group)));
@@ -93,19 +95,19 @@ pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentN
             let apart = if sizes[&group] == 1 {
                 None
             } else if component.isolate || shape.isolate.iter().any(|isolated| isolated.value == *name) {
-                Some(Apart::Asked)
+                Some(Separation::Asked)
             } else if own_limits && component.routes.is_empty() {
-                Some(Apart::Limits)
+                Some(Separation::Limits)
             } else {
                 None
             };
-            (name.clone(), Place { group, apart })
+            (name.clone(), Placement { group, apart })
         })
         .collect()
 }
 
 /// The name of a composition that is set apart: its component's, unless a group of the shape has that name.
-pub(crate) fn name_apart(component: &ComponentName, places: &BTreeMap<ComponentName, Place>) -> String {
+pub(crate) fn name_apart(component: &ComponentName, places: &BTreeMap<ComponentName, Placement>) -> String {
     let taken = |name: &str| places.values().any(|place| place.group == name);
     let mut name = component.to_string();
     while taken(&name) {
@@ -115,28 +117,28 @@ pub(crate) fn name_apart(component: &ComponentName, places: &BTreeMap<ComponentN
 }
 
 /// The seam of a link: its mode and why.
-pub(crate) fn seam(link: &Link, import: &InterfaceType, places: &BTreeMap<ComponentName, Place>) -> Seam {
+pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTreeMap<ComponentName, Placement>) -> Seam {
     let (from, to) = (&places[&link.importer], &places[&link.exporter]);
     let (mode, reason) = if from.group != to.group {
-        let alone = |component: &ComponentName, place: &Place| place.group == component.as_str();
+        let alone = |component: &ComponentName, place: &Placement| place.group == component.as_str();
         let why = if alone(&link.importer, from) && alone(&link.exporter, to) {
             "each is a group of its own".to_owned()
         } else {
             format!("`{}` is in group `{}`, `{}` in group `{}`", link.importer, from.group, link.exporter, to.group)
         };
-        (Mode::Remote, why)
+        (SeamMode::Remote, why)
     } else if from.unit(&link.importer) == to.unit(&link.exporter) {
         let why = match &from.apart {
             None => format!("both in group `{}`", from.group),
             Some(_) => "set apart together".to_owned(),
         };
-        (Mode::Fused, why)
+        (SeamMode::Fused, why)
     } else {
         let (component, apart) = match (&to.apart, &from.apart) {
             (Some(apart), _) => (&link.exporter, apart),
             (None, apart) => (&link.importer, apart.as_ref().expect("the others of a group are in one unit")),
         };
-        (Mode::Isolated, format!("`{component}` {}", apart.why()))
+        (SeamMode::Isolated, format!("`{component}` {}", apart.why()))
     };
     Seam {
         link: link.clone(),
@@ -147,7 +149,7 @@ pub(crate) fn seam(link: &Link, import: &InterfaceType, places: &BTreeMap<Compon
     }
 }
 
-impl Apart {
+impl Separation {
     /// For lists.
     pub(crate) fn in_short(&self) -> &'static str {
         match self {
@@ -170,23 +172,23 @@ impl Apart {
 }
 
 /// Refuses a seam that is not fused where its values cannot cross.
-pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Place>) -> Option<Diagnostic> {
+pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Placement>) -> Option<Diagnostic> {
     let link = &seam.link;
     // Streams and handles stay in one store. A mode that carries streams would be asked here.
     let (what, type_name, instead) = match &seam.class {
-        Class::Plain => return None,
-        Class::Pinned { type_name } => {
+        ValueClass::Plain => return None,
+        ValueClass::Pinned { type_name } => {
             ("a resource", type_name, "pass values: an id that the other component looks up instead of a handle")
         }
-        Class::Experimental { type_name } => {
+        ValueClass::Experimental { type_name } => {
             ("a type that engines have not switched on", type_name, "write it with other types: a list, a record")
         }
-        Class::Streaming { type_name } => ("a stream or future", type_name, "pass the data in pieces: `list<u8>`"),
+        ValueClass::Streaming { type_name } => ("a stream or future", type_name, "pass the data in pieces: `list<u8>`"),
     };
     let way_out = match seam.mode {
-        Mode::Fused => return None,
-        Mode::Isolated => isolated_way_out(link, places),
-        Mode::Remote => format!("put `{}` and `{}` into one group", link.importer, link.exporter),
+        SeamMode::Fused => return None,
+        SeamMode::Isolated => isolated_way_out(link, places),
+        SeamMode::Remote => format!("put `{}` and `{}` into one group", link.importer, link.exporter),
     };
     Some(
         Diagnostic::error(format!(
@@ -200,13 +202,13 @@ pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentNa
     )
 }
 
-fn isolated_way_out(link: &Link, places: &BTreeMap<ComponentName, Place>) -> String {
+fn isolated_way_out(link: &ResolvedImport, places: &BTreeMap<ComponentName, Placement>) -> String {
     let part = |component: &ComponentName| match &places[component].apart {
-        Some(Apart::Asked) => Some(format!("take `isolate` off `{component}`")),
-        Some(Apart::Limits) => {
+        Some(Separation::Asked) => Some(format!("take `isolate` off `{component}`")),
+        Some(Separation::Limits) => {
             Some(format!("take the limits off `{component}`: a component without routes has those of its callers"))
         }
-        Some(Apart::Handles { family, .. }) => {
+        Some(Separation::Handles { family, .. }) => {
             Some(format!("grant `{component}` what the others of the group who pass handles of `{family}` are granted"))
         }
         None => None,
@@ -218,7 +220,7 @@ fn isolated_way_out(link: &Link, places: &BTreeMap<ComponentName, Place>) -> Str
 /// where it began.
 pub(crate) fn order(
     members: &BTreeSet<ComponentName>,
-    links: &[Link],
+    links: &[ResolvedImport],
 ) -> Result<Vec<ComponentName>, Vec<ComponentName>> {
     let needs = |component: &ComponentName| {
         links

@@ -270,7 +270,7 @@ impl Grant {
     }
 
     /// Where it is granted.
-    pub(crate) fn span(self, component: &Component) -> isomer_manifest::Span {
+    pub(crate) fn span(self, component: &Component) -> isomer_diagnostics::Span {
         let grants = &component.grants;
         let first = match self {
             Grant::Kv => grants.kv.first().map(|it| it.span),

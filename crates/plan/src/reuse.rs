@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use isomer_manifest::{App, ComponentName, Reuse};
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, Reuse};
 
-use crate::model::{Group, Http};
+use crate::model::{Http, PlannedGroup};
 
 /// What decides how often instances of a group are used again.
 struct Decided<'a> {
@@ -19,14 +20,14 @@ struct Decided<'a> {
 }
 
 /// Requests and calls that one instance serves, for groups where that is bounded, by name.
-pub(crate) fn bounds(app: &App, groups: &[Group]) -> BTreeMap<String, u32> {
-    let bound = |group: &Group| Some((group.name.clone(), decide(app, group)?.reuse.times()?));
+pub(crate) fn bounds(app: &App, groups: &[PlannedGroup]) -> BTreeMap<String, u32> {
+    let bound = |group: &PlannedGroup| Some((group.name.clone(), decide(app, group)?.reuse.times()?));
     groups.iter().filter_map(bound).collect()
 }
 
 /// Groups whose components could be used again but for one among them.
-pub(crate) fn notes(app: &App, groups: &[Group]) -> Vec<String> {
-    let note = |group: &Group| {
+pub(crate) fn notes(app: &App, groups: &[PlannedGroup]) -> Vec<String> {
+    let note = |group: &PlannedGroup| {
         let decided = decide(app, group)?;
         let is_alone = group.components.len() == 1;
         (decided.is_default && !is_alone).then(|| {
@@ -41,7 +42,7 @@ pub(crate) fn notes(app: &App, groups: &[Group]) -> Vec<String> {
 }
 
 /// The component of a group that allows the fewest requests.
-fn decide<'a>(app: &App, group: &'a Group) -> Option<Decided<'a>> {
+fn decide<'a>(app: &App, group: &'a PlannedGroup) -> Option<Decided<'a>> {
     let of = |by: &'a ComponentName| {
         let said = app.components.get(by).and_then(|component| component.reuse);
         let reuse = said.unwrap_or(if answers_p2(group, by) { Reuse::FRESH } else { Reuse::Unbounded });
@@ -51,7 +52,7 @@ fn decide<'a>(app: &App, group: &'a Group) -> Option<Decided<'a>> {
 }
 
 /// Does a component answer requests of WASI 0.2, from the front door or from another component of the group?
-fn answers_p2(group: &Group, component: &ComponentName) -> bool {
+fn answers_p2(group: &PlannedGroup, component: &ComponentName) -> bool {
     let routed = group.handlers.iter().any(|handler| handler.component == *component && handler.http == Http::P2);
     let is_handler = |track: &str| track == "wasi:http/incoming-handler@0.2";
     routed || group.links.iter().any(|link| link.exporter == *component && is_handler(&link.export.track()))

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use isomer_manifest::{App, ComponentName, Diagnostic, Route, Span};
+use isomer_diagnostics::{Diagnostic, Span};
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, Route};
 
 use crate::interface::{ComponentType, InterfaceId};
 use crate::links::Types;
-use crate::model::{Handler, Http, Link};
-use crate::place::Place;
+use crate::model::{Http, PlannedHandler, ResolvedImport};
+use crate::place::Placement;
 
 /// The handlers of components with routes, by component; mistakes go to `errors` and `warnings`.
 pub(crate) fn handlers(
     app: &App,
     types: &Types,
-    links: &[Link],
+    links: &[ResolvedImport],
     errors: &mut Vec<Diagnostic>,
     warnings: &mut Vec<Diagnostic>,
-) -> BTreeMap<ComponentName, Handler> {
+) -> BTreeMap<ComponentName, PlannedHandler> {
     errors.extend(collisions(app));
     let mut handlers = BTreeMap::new();
     for (name, component) in &app.components {
@@ -27,7 +29,7 @@ pub(crate) fn handlers(
                 routes.sort();
                 handlers.insert(
                     name.clone(),
-                    Handler { component: name.clone(), interface: interface.clone(), http, routes },
+                    PlannedHandler { component: name.clone(), interface: interface.clone(), http, routes },
                 );
             }
             (None, Some(route)) => {
@@ -64,8 +66,8 @@ pub(crate) fn handlers(
 pub(crate) fn front_doors(
     app: &App,
     shape: &str,
-    handlers: &BTreeMap<ComponentName, Handler>,
-    places: &BTreeMap<ComponentName, Place>,
+    handlers: &BTreeMap<ComponentName, PlannedHandler>,
+    places: &BTreeMap<ComponentName, Placement>,
 ) -> Option<Diagnostic> {
     let mut doors = handlers.keys().map(|component| (component, &places[component].group));
     let (first, first_group) = doors.next()?;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use isomer_plan::{Binding, Class, ComponentType};
+use isomer_plan::{ComponentType, ImportBinding, ValueClass};
 use support::{Planned, component, interface, name};
 
 const HANDLER: &str = "wasi:http/handler@0.3.0";
@@ -326,7 +326,7 @@ wasm = \"front.wasm\"
 
 #[test]
 fn what_cannot_cross_is_refused_with_its_type() {
-    let with_class = |class: Class| {
+    let with_class = |class: ValueClass| {
         let mut exporter = component(&[], &["shop:files/files"]);
         let mut importer = component(&["shop:files/files"], &[]);
         for ty in exporter.exports.values_mut().chain(importer.imports.values_mut()) {
@@ -336,10 +336,10 @@ fn what_cannot_cross_is_refused_with_its_type() {
     };
     let isolated = bare(&["shop", "files"]).replace("files.wasm\"", "files.wasm\"\nisolate = true");
     let remote = bare(&["shop", "files"]) + "[shapes.apart]\ngroups.one = [\"shop\"]\ngroups.two = [\"files\"]\n";
-    refused("isolated_pinned", &isolated, &with_class(Class::Pinned { type_name: "cursor".to_owned() }));
-    let streaming = with_class(Class::Streaming { type_name: "stream<u8>".to_owned() });
+    refused("isolated_pinned", &isolated, &with_class(ValueClass::Pinned { type_name: "cursor".to_owned() }));
+    let streaming = with_class(ValueClass::Streaming { type_name: "stream<u8>".to_owned() });
     insta::assert_snapshot!("remote_streaming", Planned::new(&remote, &streaming).errors("apart"));
-    let experimental = with_class(Class::Experimental { type_name: "list<u8, 4>".to_owned() });
+    let experimental = with_class(ValueClass::Experimental { type_name: "list<u8, 4>".to_owned() });
     insta::assert_snapshot!("remote_experimental", Planned::new(&remote, &experimental).errors("apart"));
 }
 
@@ -349,7 +349,7 @@ const KV: &str = "wasi:keyvalue/store@0.2.0-draft";
 fn passing(mut ty: ComponentType) -> ComponentType {
     for ty in ty.imports.values_mut().chain(ty.exports.values_mut()).filter(|ty| ty.id.namespace == "shop") {
         ty.carries.insert((interface(KV).id, "bucket".to_owned()));
-        ty.class = Class::Pinned { type_name: "bucket".to_owned() };
+        ty.class = ValueClass::Pinned { type_name: "bucket".to_owned() };
     }
     ty
 }
@@ -363,7 +363,7 @@ fn handles_of_a_store_pass_only_between_equals() {
 
     // Nobody is granted anything: nothing could be widened, so the import is shared.
     let plan = Planned::new(&bare(&["cart", "helper"]), &[("cart", cart), ("helper", helper)]).plan("monolith");
-    assert!(plan.groups[0].imports.iter().all(|import| import.binding == Binding::Family));
+    assert!(plan.groups[0].imports.iter().all(|import| import.binding == ImportBinding::Family));
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn who_passes_handles_shares_with_nobody_else() {
     let binding = |component: &str| {
         let group = plan.group_of(&name(component)).expect("it is placed");
         let import = group.imports.iter().find(|import| import.component == name(component)).expect("it imports");
-        (group.name.clone(), import.binding == Binding::Family)
+        (group.name.clone(), import.binding == ImportBinding::Family)
     };
     // Two pairs with different grants cannot share the one import of a composition; who passes nothing has his own.
     assert_eq!(binding("alone"), ("monolith".to_owned(), false));
@@ -401,7 +401,7 @@ fn who_passes_handles_shares_with_nobody_else() {
     // Setting apart is refused where the values cannot cross.
     let visit = "all:alone/visit".parse().expect("a name");
     parts[2].1.imports.get_mut(&visit).expect("it is there").class =
-        Class::Streaming { type_name: "stream<u8>".to_owned() };
+        ValueClass::Streaming { type_name: "stream<u8>".to_owned() };
     refused("flows_that_cannot_part", &manifest, &parts);
 }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use isomer_plan::{Binding, Mode, PlanOptions, plan_with};
+use isomer_plan::{ImportBinding, PlanOptions, SeamMode, plan_with};
 use support::{Planned, component, name};
 
 const HANDLER: &str =
@@ -121,7 +121,7 @@ fn a_component_set_apart_is_explained() {
     let shop = shop();
     let plan = shop.plan("careful");
     insta::assert_snapshot!("careful", plan.explain());
-    assert!(plan.seams.iter().all(|seam| (seam.mode == Mode::Isolated) == (seam.link.exporter == name("catalog"))));
+    assert!(plan.seams.iter().all(|seam| (seam.mode == SeamMode::Isolated) == (seam.link.exporter == name("catalog"))));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn own_limits_set_a_component_without_routes_apart() {
     let plan = shop.plan("monolith");
     assert_eq!(plan.group_of(&name("catalog")).expect("it is placed").set_apart_from.as_deref(), Some("monolith"));
     let reasons: Vec<_> =
-        plan.seams.iter().filter(|seam| seam.mode == Mode::Isolated).map(|seam| &seam.reason).collect();
+        plan.seams.iter().filter(|seam| seam.mode == SeamMode::Isolated).map(|seam| &seam.reason).collect();
     assert_eq!(reasons, ["`catalog` has limits of its own and no routes"; 2]);
 }
 
@@ -205,7 +205,7 @@ fn time_and_chance_are_labelled_where_they_are_to_be_given() {
     let labelled = |options| {
         let plan = plan_with(&planned.app, &planned.types, "monolith", options).expect("it is right");
         let labelled =
-            plan.groups[0].imports.iter().filter(|import| matches!(import.binding, Binding::Labelled { .. }));
+            plan.groups[0].imports.iter().filter(|import| matches!(import.binding, ImportBinding::Labelled { .. }));
         labelled.map(|import| format!("{} {}", import.component, import.interface.path())).collect::<Vec<_>>()
     };
     assert_eq!(labelled(PlanOptions::default()), [""; 0]);
@@ -222,7 +222,7 @@ fn authority_is_labelled_and_handles_are_shared() {
         .iter()
         .filter(|import| import.component == name("cart"))
         .map(|import| match &import.binding {
-            Binding::Labelled { label } => format!("{} as {label}", import.interface),
+            ImportBinding::Labelled { label } => format!("{} as {label}", import.interface),
             other => format!("{} {other:?}", import.interface),
         })
         .collect();

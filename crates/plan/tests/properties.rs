@@ -4,8 +4,9 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isomer_manifest::{App, ComponentName, Grants, Shape, Spanned, StoreName};
-use isomer_plan::{Binding, ComponentType, InterfaceId, Mode, Plan, plan};
+use isomer_ids::{ComponentName, StoreName};
+use isomer_manifest::{App, Grants, Shape, Spanned};
+use isomer_plan::{ComponentType, ImportBinding, InterfaceId, Plan, SeamMode, plan};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use support::{component, name};
@@ -109,8 +110,8 @@ fn authority(plan: &Plan, component: &ComponentName) -> BTreeMap<InterfaceId, BT
     own.map(|import| {
         // Behind one import of the composition the host sees all that are bound to it.
         let sharers = group.imports.iter().filter(|other| match (&import.binding, &other.binding) {
-            (Binding::Labelled { label }, Binding::Labelled { label: other }) => label == other,
-            (Binding::Labelled { .. }, _) | (_, Binding::Labelled { .. }) => false,
+            (ImportBinding::Labelled { label }, ImportBinding::Labelled { label: other }) => label == other,
+            (ImportBinding::Labelled { .. }, _) | (_, ImportBinding::Labelled { .. }) => false,
             _ => import.interface.track() == other.interface.track(),
         });
         (import.interface.clone(), sharers.map(|other| other.component.clone()).collect())
@@ -141,9 +142,9 @@ fn check(app: &App, types: &BTreeMap<ComponentName, ComponentType>, plan: &Plan)
             prop_assert_eq!(host + seams.len(), 1, "{} of {} is not met once", import, component);
             let Some(seam) = seams.first() else { continue };
             let linked = group.links.iter().filter(|link| **link == seam.link).count();
-            prop_assert_eq!(linked, usize::from(seam.mode == Mode::Fused));
+            prop_assert_eq!(linked, usize::from(seam.mode == SeamMode::Fused));
             let place = |part: &ComponentName| group.components.iter().position(|other| other == part);
-            if seam.mode == Mode::Fused {
+            if seam.mode == SeamMode::Fused {
                 prop_assert!(place(&seam.link.exporter) < place(component), "an exporter comes first");
             } else {
                 prop_assert_eq!(place(&seam.link.exporter), None);
@@ -156,7 +157,7 @@ fn check(app: &App, types: &BTreeMap<ComponentName, ComponentType>, plan: &Plan)
         .iter()
         .flat_map(|group| {
             group.imports.iter().filter_map(move |import| match &import.binding {
-                Binding::Labelled { label } => Some((&group.name, label)),
+                ImportBinding::Labelled { label } => Some((&group.name, label)),
                 _ => None,
             })
         })

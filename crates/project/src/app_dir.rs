@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use isomer_console::{CommandError, Console};
-use isomer_manifest::{App, ComponentName, Diagnostic, Grants, MANIFEST_FILE, SourceFile, Span};
+use isomer_diagnostics::{Diagnostic, SourceFile, Span};
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, Grants, MANIFEST_FILE};
 use isomer_toolchain::{BuildError, Built, Profile, Progress as BuildProgress, build_app_as, missing_sources};
 
 use crate::paths::shown;
@@ -251,7 +253,7 @@ mod tests {
             let source = SourceFile::new("x", manifest_of(Path::new(file)));
             let app = isomer_manifest::parse(&source).unwrap_or_else(|found| panic!("{file}: {found:?}")).app;
             let component = &app.components[&ComponentName::new(&app.name).unwrap()];
-            assert_eq!(component.source.value, isomer_manifest::Source::Wasm(file.into()));
+            assert_eq!(component.source.value, isomer_manifest::ComponentSource::Wasm(file.into()));
             assert_eq!((app.name.as_str(), component.routes.len()), (name, 1), "{file}");
         }
     }

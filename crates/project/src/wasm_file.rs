@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use isomer_console::CommandError;
-use isomer_manifest::Hinted;
+use isomer_diagnostics::Hinted;
 use isomer_plan::ComponentType;
 
 /// A version of WASI that a component is written for.

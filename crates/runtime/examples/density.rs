@@ -97,7 +97,7 @@ fn group(engine: &Engine, code: &Code, settings: GroupSettings) -> GroupHandle {
     let export = export.into_iter().find(|name| name.starts_with("wasi:http/")).unwrap();
     let handlers = [Handler { interface: export.clone(), export }];
     let group = Group::new(engine, code, &imports, &handlers, &[], settings).unwrap();
-    Graph::new([0; 16], vec![group]).group(0)
+    Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0)
 }
 
 async fn ask(group: &GroupHandle) {

@@ -7,8 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use isomer_display::size;
+use isomer_ids::PlanDigest;
 use isomer_wire::image::IMAGE_BYTES_MAX;
-use isomer_wire::{Call, CallFailure, Revision};
+use isomer_wire::{Call, CallFailure};
 use tokio::time::timeout_at;
 
 use crate::account::Account;
@@ -21,7 +22,7 @@ use crate::scope::{Scope, Until};
 
 /// All groups of one process.
 pub struct Graph {
-    revision: Revision,
+    plan: PlanDigest,
     groups: Box<[Group]>,
 }
 
@@ -36,14 +37,14 @@ pub struct Entrance {
 }
 
 impl Graph {
-    /// Puts the groups of `revision` together. [`Entrance`]s of their targets count in the order of `groups`.
-    pub fn new(revision: Revision, groups: Vec<Group>) -> Arc<Self> {
-        Arc::new(Self { revision, groups: groups.into() })
+    /// Puts the groups of one plan together. [`Entrance`]s of their targets count in the order of `groups`.
+    pub fn new(plan: PlanDigest, groups: Vec<Group>) -> Arc<Self> {
+        Arc::new(Self { plan, groups: groups.into() })
     }
 
-    /// The revision that all its requests stay in.
-    pub fn revision(&self) -> Revision {
-        self.revision
+    /// Returns the digest of the plan that the groups were started with.
+    pub fn plan(&self) -> PlanDigest {
+        self.plan
     }
 
     /// The group at `index`, for whoever hands requests to it.

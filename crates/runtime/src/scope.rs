@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use isomer_telemetry::RequestId;
-use isomer_wire::Context;
+use isomer_wire::CallContext;
 
 use crate::graph::Graph;
 
@@ -30,7 +30,7 @@ pub(crate) struct Until {
 
 impl Scope {
     /// That of a call that came from somewhere else.
-    pub(crate) fn of_call(context: &Context, graph: Arc<Graph>) -> Self {
+    pub(crate) fn of_call(context: &CallContext, graph: Arc<Graph>) -> Self {
         Self {
             id: RequestId::from_raw(context.request),
             traceparent: context.traceparent.as_deref().and_then(|text| HeaderValue::from_str(text).ok()),
@@ -39,12 +39,12 @@ impl Scope {
     }
 
     /// The context of a call to somewhere else.
-    pub(crate) fn context(&self, deadline: Instant) -> Context {
-        Context {
+    pub(crate) fn context(&self, deadline: Instant) -> CallContext {
+        CallContext {
             deadline,
             request: self.id.unwrap_or_else(RequestId::random).get(),
             traceparent: self.traceparent.as_ref().and_then(|value| Some(value.to_str().ok()?.into())),
-            revision: self.graph.as_ref().map(|graph| graph.revision()).unwrap_or_default(),
+            plan: self.graph.as_ref().map(|graph| graph.plan()).unwrap_or_default(),
         }
     }
 }

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isomer_wire::call::Answer;
+use isomer_wire::call::CallResult;
 use isomer_wire::{Call, CallError, CallFailure, Callee, FunctionKey};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
@@ -89,7 +89,7 @@ struct Waiting {
     stub: usize,
     ticket: u32,
     function: usize,
-    answer: Answer,
+    answer: CallResult,
     /// None for a call that found none.
     _place: Option<crate::begun::Place>,
 }
@@ -150,7 +150,7 @@ fn target(targets: &[Target], function: u32) -> wasmtime::Result<&Target> {
 }
 
 /// An answer becomes a value of the caller, or its trap.
-fn settle(target: &Target, answer: Answer) -> wasmtime::Result<AnswerValue> {
+fn settle(target: &Target, answer: CallResult) -> wasmtime::Result<AnswerValue> {
     match answer {
         Ok(image) => Ok((Ok(image),)),
         Err(CallFailure::Lost { error, reason, .. }) if target.catches => {
@@ -181,7 +181,7 @@ fn until(guest: &Guest, target: &Target) -> (Until, bool) {
     }
 }
 
-async fn call(mut store: StoreContextMut<'_, Guest>, target: &Target, image: WasmList<u8>) -> Answer {
+async fn call(mut store: StoreContextMut<'_, Guest>, target: &Target, image: WasmList<u8>) -> CallResult {
     let guest = store.data_mut();
     let Some(scope) = guest.scope() else { return Err(nobody_asked()) };
     let (until, timed) = until(guest, target);
@@ -283,7 +283,7 @@ fn nobody_asked() -> CallFailure {
     CallFailure::refused("no request is being served that the call could belong to")
 }
 
-async fn call_local(scope: Arc<Scope>, entrance: Entrance, until: Until, image: &[u8]) -> Answer {
+async fn call_local(scope: Arc<Scope>, entrance: Entrance, until: Until, image: &[u8]) -> CallResult {
     let Some(graph) = scope.graph.clone() else { return Err(nobody_asked()) };
     graph.call(entrance, scope, until, image).await
 }
@@ -295,12 +295,12 @@ async fn call_remote(
     until: Until,
     is_idempotent: bool,
     image: Vec<u8>,
-) -> Answer {
+) -> CallResult {
     let context = scope.context(until.deadline);
     callee.call(Call { function: key, context, is_idempotent, image }).await
 }
 
-async fn within(until: Until, call: impl Future<Output = Answer>) -> Answer {
+async fn within(until: Until, call: impl Future<Output = CallResult>) -> CallResult {
     match timeout_at(until.deadline.into(), call).await {
         Ok(answer) => answer,
         Err(_) => Err(CallFailure::deadline(format!("no answer within {} ms", until.allowed.as_millis()))),

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use isomer_manifest::ComponentName;
-use isomer_plan::{Binding, Group, InterfaceId};
+use isomer_ids::ComponentName;
+use isomer_plan::{ImportBinding, InterfaceId, PlannedGroup};
 
 use crate::encode;
 use crate::error::SeamError;
@@ -38,12 +38,12 @@ pub struct HostImport {
     /// The interface, with its version: `wasi:cli/environment@0.2.6`.
     pub interface: String,
     /// Whose it is.
-    pub owner: Owner,
+    pub owner: ImportOwner,
 }
 
 /// Whom an import belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Owner {
+pub enum ImportOwner {
     /// One component: its grants decide what is behind the import.
     Component(ComponentName),
     /// These components: either the import gives no authority, or they all have the same.
@@ -79,7 +79,10 @@ pub struct SkeletonExport {
 /// # Errors
 /// Bytes that are no component, an import that the group says nothing of, and parts that do not fit together. A plan made
 /// of [`crate::component_type`]s of the same bytes leaves only the last, and that only where types passed by handles differ.
-pub fn compose(group: &Group, components: &BTreeMap<ComponentName, Arc<[u8]>>) -> Result<Composition, SeamError> {
+pub fn compose(
+    group: &PlannedGroup,
+    components: &BTreeMap<ComponentName, Arc<[u8]>>,
+) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
     if let [only] = group.components.as_slice()
         && group.stubs.is_empty()
@@ -92,7 +95,7 @@ pub fn compose(group: &Group, components: &BTreeMap<ComponentName, Arc<[u8]>>) -
         let bytes = bytes_of(name)?;
         let world = read::world(bytes)
             .map_err(|source| SeamError::Component { component: name.clone(), source: Box::new(source) })?;
-        parts.push(Part { name, bytes, world });
+        parts.push(ComposedPart { name, bytes, world });
     }
     let (host, mut composer, mut imports) = import_from_host(group, &parts)?;
     for part in &parts {
@@ -106,11 +109,11 @@ pub fn compose(group: &Group, components: &BTreeMap<ComponentName, Arc<[u8]>>) -
     Ok(Composition { bytes, imports, exports, skeletons })
 }
 
-fn alone(group: &Group, component: &ComponentName, bytes: &[u8]) -> Composition {
+fn alone(group: &PlannedGroup, component: &ComponentName, bytes: &[u8]) -> Composition {
     let imports = group.imports.iter().map(|import| HostImport {
         name: import.interface.to_string(),
         interface: import.interface.to_string(),
-        owner: Owner::Component(component.clone()),
+        owner: ImportOwner::Component(component.clone()),
     });
     let exports = group.handlers.iter().map(|handler| HandlerExport {
         name: handler.interface.to_string(),
@@ -120,7 +123,7 @@ fn alone(group: &Group, component: &ComponentName, bytes: &[u8]) -> Composition 
     Composition { bytes: bytes.to_vec(), imports: imports.collect(), exports: exports.collect(), skeletons: vec![] }
 }
 
-pub(crate) struct Part<'a> {
+pub(crate) struct ComposedPart<'a> {
     pub(crate) name: &'a ComponentName,
     pub(crate) bytes: &'a [u8],
     pub(crate) world: World,
@@ -130,7 +133,10 @@ pub(crate) struct Part<'a> {
 type HostKeys = HashMap<(ComponentName, String), String>;
 
 /// Collects, merges and encodes everything that the host provides.
-fn import_from_host(group: &Group, parts: &[Part<'_>]) -> Result<(HostKeys, Composer, Vec<HostImport>), SeamError> {
+fn import_from_host(
+    group: &PlannedGroup,
+    parts: &[ComposedPart<'_>],
+) -> Result<(HostKeys, Composer, Vec<HostImport>), SeamError> {
     let mut host = HostImports::default();
     let mut keys = Vec::new();
     for part in parts {
@@ -143,10 +149,10 @@ fn import_from_host(group: &Group, parts: &[Part<'_>]) -> Result<(HostKeys, Comp
                 continue;
             };
             match &binding.binding {
-                Binding::Labelled { label } => {
+                ImportBinding::Labelled { label } => {
                     host.add_labelled(part.name, binding.interface.clone(), interface, label);
                 }
-                Binding::Shared | Binding::Family => {
+                ImportBinding::Shared | ImportBinding::Family => {
                     host.add_shared(part.name, binding.interface.clone(), interface)?;
                 }
             }
@@ -177,8 +183,8 @@ fn import_from_host(group: &Group, parts: &[Part<'_>]) -> Result<(HostKeys, Comp
             name: entry.name,
             interface: entry.id.to_string(),
             owner: match entry.owners.as_slice() {
-                [owner] if entry.labelled => Owner::Component(owner.clone()),
-                _ => Owner::Shared(entry.owners),
+                [owner] if entry.labelled => ImportOwner::Component(owner.clone()),
+                _ => ImportOwner::Shared(entry.owners),
             },
         });
     }
@@ -203,7 +209,7 @@ pub(crate) struct Composer {
 }
 
 impl Composer {
-    fn instantiate(&mut self, group: &Group, part: &Part<'_>, host: &HostKeys) -> Result<(), SeamError> {
+    fn instantiate(&mut self, group: &PlannedGroup, part: &ComposedPart<'_>, host: &HostKeys) -> Result<(), SeamError> {
         let unmet = |name: &str| SeamError::Unmet { component: part.name.clone(), interface: name.to_owned() };
         if let Some(name) = part.world.loose_imports.first() {
             return Err(unmet(name));
@@ -272,7 +278,7 @@ impl Composer {
         )
     }
 
-    fn export_handlers(&mut self, group: &Group) -> Vec<HandlerExport> {
+    fn export_handlers(&mut self, group: &PlannedGroup) -> Vec<HandlerExport> {
         let mut exports = Vec::new();
         for handler in &group.handlers {
             let instance = self.exported(&handler.component, &handler.interface).expect("every part is instantiated");

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use isomer_plan::Group;
+use isomer_plan::PlannedGroup;
 
-use crate::compose::{Composer, HostImport, Owner, Part, SkeletonExport};
+use crate::compose::{ComposedPart, Composer, HostImport, ImportOwner, SkeletonExport};
 use crate::encode;
 use crate::error::SeamError;
 use crate::generate::{self, DISPATCH_FUNCTIONS, REFUSAL, TYPES, WIRE, function_name};
@@ -13,7 +13,11 @@ use crate::world::Interface;
 
 impl Composer {
     /// Adds the stub of a component, where it has one, and what the stub imports from the host.
-    pub(crate) fn add_stub(&mut self, group: &Group, part: &Part<'_>) -> Result<Option<HostImport>, SeamError> {
+    pub(crate) fn add_stub(
+        &mut self,
+        group: &PlannedGroup,
+        part: &ComposedPart<'_>,
+    ) -> Result<Option<HostImport>, SeamError> {
         let Some(stub) = group.stubs.iter().find(|stub| stub.component == *part.name) else { return Ok(None) };
         let generated = generate::stub(stub, &part.world)?;
         let label = format!("{}-isomer-link-wire", part.name);
@@ -31,7 +35,7 @@ impl Composer {
             functions.insert((function.interface.to_string(), function.function.clone()), index);
         }
         self.stubs.insert(part.name.clone(), functions);
-        let owner = Owner::Component(part.name.clone());
+        let owner = ImportOwner::Component(part.name.clone());
         Ok(Some(HostImport { name: label, interface: WIRE.to_owned(), owner }))
     }
 
@@ -39,7 +43,7 @@ impl Composer {
     /// `arguments` are the instances that the component imports before it.
     pub(crate) fn stub_instance(
         &mut self,
-        part: &Part<'_>,
+        part: &ComposedPart<'_>,
         interface: &Interface,
         arguments: &[(&str, u32)],
     ) -> Option<u32> {
@@ -63,8 +67,8 @@ impl Composer {
     /// Adds the skeletons of the group, and exports them.
     pub(crate) fn add_skeletons(
         &mut self,
-        group: &Group,
-        parts: &[Part<'_>],
+        group: &PlannedGroup,
+        parts: &[ComposedPart<'_>],
     ) -> Result<Vec<SkeletonExport>, SeamError> {
         let mut exports = Vec::with_capacity(group.skeletons.len());
         for skeleton in &group.skeletons {
@@ -98,7 +102,7 @@ impl Composer {
     }
 
     /// The instance of types that a generated part imports.
-    fn types_for(&mut self, part: &generate::Part) -> Option<(&'static str, Item)> {
+    fn types_for(&mut self, part: &generate::GeneratedPart) -> Option<(&'static str, Item)> {
         let interface = part.types.as_ref()?;
         let types = self.types_of(interface, &[]);
         Some((TYPES, Item::Instance(self.output.instance_of(TYPES, &types))))

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use isomer_plan::{Class, ComponentType, FunctionType, InterfaceId, InterfaceType, TypeHash};
+use isomer_plan::{ComponentType, FunctionType, InterfaceId, InterfaceType, TypeHash, ValueClass};
 use sha2::{Digest, Sha256};
 use wasmparser::PrimitiveValType;
 
@@ -96,10 +96,10 @@ impl<'a> Describer<'a> {
             .collect();
         let resource = contents.resource.or_else(|| resources.first().cloned());
         let class = match (resource, contents.stream, contents.experimental) {
-            (Some(type_name), ..) => Class::Pinned { type_name },
-            (None, Some(type_name), _) => Class::Streaming { type_name },
-            (None, None, Some(type_name)) => Class::Experimental { type_name },
-            (None, None, None) => Class::Plain,
+            (Some(type_name), ..) => ValueClass::Pinned { type_name },
+            (None, Some(type_name), _) => ValueClass::Streaming { type_name },
+            (None, None, Some(type_name)) => ValueClass::Experimental { type_name },
+            (None, None, None) => ValueClass::Plain,
         };
         let mut carries = contents.carried;
         carries.retain(|(owner, _)| *owner != id);

@@ -1,6 +1,7 @@
 //! What can be wrong with a component, or with putting several together.
 
-use isomer_manifest::{ComponentName, Hints};
+use isomer_diagnostics::Hints;
+use isomer_ids::ComponentName;
 
 /// Why bytes are not a component that can be used, or components cannot be composed.
 #[derive(Debug, thiserror::Error)]

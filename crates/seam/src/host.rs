@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use isomer_manifest::ComponentName;
+use isomer_ids::ComponentName;
 use isomer_plan::InterfaceId;
 
 use crate::error::SeamError;

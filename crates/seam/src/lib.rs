@@ -24,17 +24,17 @@ mod output;
 mod read;
 mod world;
 
-pub use compose::{Composition, HandlerExport, HostImport, Owner, SkeletonExport, compose};
+pub use compose::{Composition, HandlerExport, HostImport, ImportOwner, SkeletonExport, compose};
 pub use error::SeamError;
 
-use isomer_plan::{ComponentType, Skeleton, Stub};
+use isomer_plan::{ComponentType, PlannedSkeleton, PlannedStub};
 
 /// The stub of a component, alone: what [`compose`] fuses to it. It imports `isomer:link/wire` and exports the functions that
 /// cross one by one, as `f0`, `f1`, … by their numbers.
 ///
 /// # Errors
 /// Bytes that are no component, and functions that the component does not import or that cannot cross.
-pub fn stub(stub: &Stub, component: &[u8]) -> Result<Vec<u8>, SeamError> {
+pub fn stub(stub: &PlannedStub, component: &[u8]) -> Result<Vec<u8>, SeamError> {
     Ok(generate::stub(stub, &read::world(component)?)?.bytes)
 }
 
@@ -43,7 +43,7 @@ pub fn stub(stub: &Stub, component: &[u8]) -> Result<Vec<u8>, SeamError> {
 ///
 /// # Errors
 /// As for [`stub`].
-pub fn skeleton(skeleton: &Skeleton, component: &[u8]) -> Result<Vec<u8>, SeamError> {
+pub fn skeleton(skeleton: &PlannedSkeleton, component: &[u8]) -> Result<Vec<u8>, SeamError> {
     Ok(generate::skeleton(skeleton, &read::world(component)?)?.bytes)
 }
 

@@ -4,8 +4,8 @@ mod support;
 
 use std::sync::Arc;
 
-use isomer_plan::Group;
-use isomer_seam::{HostImport, Owner, component_type, compose};
+use isomer_plan::PlannedGroup;
+use isomer_seam::{HostImport, ImportOwner, component_type, compose};
 use support::{ALLOCATOR, component, components, group, labelled, name, shared};
 use wasmtime::component::{Component, Linker, Resource, ResourceType};
 use wasmtime::{Config, Engine, Store};
@@ -64,7 +64,7 @@ fn outer() -> Arc<[u8]> {
     component("0.2.6", &wit, &module)
 }
 
-fn fused() -> Group {
+fn fused() -> PlannedGroup {
     let mut group = group(
         &["inner", "outer"],
         &[("outer", "test:app/inner", "inner", "test:app/inner")],
@@ -92,9 +92,9 @@ struct Host {
 /// Provides an import for `owner`, or for all where the import is shared.
 fn provide(linker: &mut Linker<Host>, import: &HostImport) {
     let owner = match &import.owner {
-        Owner::Component(owner) if *owner == name("inner") => "inner",
-        Owner::Component(_) => "outer",
-        Owner::Shared(_) => "shared",
+        ImportOwner::Component(owner) if *owner == name("inner") => "inner",
+        ImportOwner::Component(_) => "outer",
+        ImportOwner::Shared(_) => "shared",
     };
     let mut instance = linker.instance(&import.name).expect("each name comes once");
     match import.interface.split('@').next() {
@@ -183,7 +183,7 @@ fn a_component_alone_stays_as_it_is() {
     let import = HostImport {
         name: "wasi:cli/environment@0.2.3".to_owned(),
         interface: "wasi:cli/environment@0.2.3".to_owned(),
-        owner: Owner::Component(name("inner")),
+        owner: ImportOwner::Component(name("inner")),
     };
     assert_eq!(composition.imports, [import]);
     assert_eq!(composition.exports[0].name, "test:app/inner");

@@ -5,9 +5,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isomer_manifest::{App, ComponentName, Grants, Shape, Spanned};
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, Grants, Shape, Spanned};
 use isomer_plan::plan;
-use isomer_seam::{Owner, component_type, compose};
+use isomer_seam::{ImportOwner, component_type, compose};
 use support::{ALLOCATOR, component, components, name};
 use wasmtime::component::{Component, Linker, Val};
 use wasmtime::{Engine, Store};
@@ -123,7 +124,7 @@ fn the_same_bytes_twice_are_two_components() {
         compose(&group, &components(&[("a", counter.clone()), ("b", counter.clone())])).expect("it composes");
     assert!(composition.bytes.len() < counter.len() * 2, "the bytes are nested once");
     let owners: Vec<_> = composition.imports.iter().map(|import| import.owner.clone()).collect();
-    assert_eq!(owners, [Owner::Component(name("a")), Owner::Component(name("b"))]);
+    assert_eq!(owners, [ImportOwner::Component(name("a")), ImportOwner::Component(name("b"))]);
 
     let engine = Engine::default();
     let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");

@@ -3,7 +3,7 @@
 
 mod support;
 
-use isomer_seam::{HostImport, Owner, compose};
+use isomer_seam::{HostImport, ImportOwner, compose};
 use support::{ALLOCATOR, component, components, group, labelled, name, shared};
 use wasmtime::component::{Component, Linker, Resource, ResourceTable, ResourceType, Val};
 use wasmtime::{Engine, Store, StoreContextMut};
@@ -49,7 +49,7 @@ fn a_request_passes_through_two_components() {
     let import = HostImport {
         name: "wasi:http/types@0.3.0".to_owned(),
         interface: "wasi:http/types@0.3.0".to_owned(),
-        owner: Owner::Shared(vec![name("api"), name("gate")]),
+        owner: ImportOwner::Shared(vec![name("api"), name("gate")]),
     };
     assert_eq!(composition.imports, [import]);
 

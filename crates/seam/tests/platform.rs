@@ -5,9 +5,10 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use isomer_manifest::{App, ComponentName, Grants, Shape, Spanned};
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, Grants, Shape, Spanned};
 use isomer_plan::{Plan, plan};
-use isomer_seam::{Owner, component_type, compose};
+use isomer_seam::{ImportOwner, component_type, compose};
 use support::name;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -104,7 +105,7 @@ fn components_that_import_everything_can_be_fused() {
         ];
         let interface = import.interface.split('@').next().expect("it has a name");
         let gives = authority.iter().any(|part| interface.contains(part)) || interface == "wasi:http/handler";
-        assert_eq!(matches!(import.owner, Owner::Component(_)), gives, "{import:?}");
+        assert_eq!(matches!(import.owner, ImportOwner::Component(_)), gives, "{import:?}");
     }
     let engine = Engine::default();
     let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");

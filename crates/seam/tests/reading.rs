@@ -2,7 +2,7 @@
 
 mod support;
 
-use isomer_plan::{Class, ComponentType};
+use isomer_plan::{ComponentType, ValueClass};
 use isomer_seam::{SeamError, component_type};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -119,16 +119,16 @@ fn an_import_and_an_export_of_one_interface_are_kept_apart() {
 #[test]
 fn interfaces_are_classified() {
     let class = |wit: &str| import(wit).class;
-    let pinned = |name: &str| Class::Pinned { type_name: name.to_owned() };
-    let streaming = |name: &str| Class::Streaming { type_name: name.to_owned() };
+    let pinned = |name: &str| ValueClass::Pinned { type_name: name.to_owned() };
+    let streaming = |name: &str| ValueClass::Streaming { type_name: name.to_owned() };
     assert_eq!(
         class("interface i { record r { a: list<string> } f: func(r: r) -> result<u8, string>; }"),
-        Class::Plain
+        ValueClass::Plain
     );
     assert_eq!(class("interface i { f: func() -> stream<u8>; }"), streaming("stream<u8>"));
     assert_eq!(class("interface i { record r { a: option<future<u8>> } f: func(r: r); }"), streaming("future<u8>"));
     assert_eq!(class("interface i { resource cursor { next: func() -> u32; } }"), pinned("cursor"));
-    let experimental = |name: &str| Class::Experimental { type_name: name.to_owned() };
+    let experimental = |name: &str| ValueClass::Experimental { type_name: name.to_owned() };
     assert_eq!(
         class("interface i { record r { a: option<list<u8, 4>> } f: func(r: r); }"),
         experimental("list<u8, 4>")

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use isomer_apps::Progress;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CommandError, Console, print};
-use isomer_manifest::SourceFile;
+use isomer_diagnostics::SourceFile;
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_project::AppDir;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::CommandError;
-use isomer_manifest::{Diagnostic, HostFile, SourceFile};
+use isomer_diagnostics::{Diagnostic, SourceFile};
+use isomer_manifest::NodeSettings;
 
 /// The network, trusting the public certificate authorities and those that `SSL_CERT_FILE` names, which other programs read, too. If that
 /// file cannot be read, `warn` is called, and only the public ones are trusted: most apps need no others.
@@ -32,7 +33,7 @@ pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
 /// If they cannot be read, with the place in the node file.
 pub fn with_authority(
     network: OutboundNetwork,
-    file: &HostFile,
+    file: &NodeSettings,
     dir: &Path,
     source: &SourceFile,
 ) -> Result<OutboundNetwork, CommandError> {

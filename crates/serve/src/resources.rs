@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use isomer_capabilities::{DataDir, DataDirError};
 use isomer_console::CommandError;
+use isomer_diagnostics::Hinted;
 use isomer_front::FrontError;
-use isomer_manifest::Hinted;
 
 use crate::context::ServeOptions;
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use isomer_console::{CommandError, Console, FAILED, INTERRUPTED};
-use isomer_manifest::{Diagnostic, SourceFile};
+use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_observe::Log;
 use isomer_plan::Plan;
 use isomer_project::Components;

@@ -10,7 +10,8 @@ use isomer_capabilities::secrets::SecretError;
 use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
 use isomer_capabilities::{CapabilityError, DataDir};
 use isomer_console::CommandError;
-use isomer_manifest::{App, Diagnostic, Hinted, SourceFile};
+use isomer_diagnostics::{Diagnostic, Hinted, SourceFile};
+use isomer_manifest::App;
 
 /// The hint added to findings about a manifest if there is none.
 const NO_MANIFEST: &str = "a component that is run from its file has no manifest: `isomer new` makes an app with one";

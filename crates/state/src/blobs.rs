@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use isomer_api::Digest;
+use isomer_ids::Digest;
 use sha2::{Digest as _, Sha256};
 
 /// The most bytes of a blob.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use isomer_api::{AppName, HostPattern, TenantName, TokenName};
 use isomer_display::size;
+use isomer_ids::{AppName, HostPattern, TenantName, TokenName};
 
 /// Why the state refuses, or fails.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use isomer_api::{AppName, HostPattern, TenantName};
+use isomer_ids::{AppName, HostPattern, TenantName};
 
 /// Who claims a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
-use isomer_api::{AppName, Digest, HostPattern, Origin, Quotas, RevisionId, TenantName};
+use isomer_api::{Quotas, RevisionOrigin};
+use isomer_ids::{AppName, Digest, HostPattern, ReleaseDigest, TenantName};
 use serde::{Deserialize, Serialize};
 
 /// How many revisions of an app can be gone back to, the one that serves included.
@@ -56,14 +57,14 @@ impl App {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// Which.
-    pub revision: RevisionId,
+    pub revision: ReleaseDigest,
     /// The version that its manifest says.
     pub version: String,
     /// When: seconds since 1970, UTC.
     pub deployed_at: u64,
     /// How it came into service; absent if an earlier version of the program recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
+    pub origin: Option<RevisionOrigin>,
     /// Names the replacement of the app's stores that it took over with, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacement: Option<String>,
@@ -105,7 +106,7 @@ pub struct Taking {
 #[derive(Debug, Default)]
 pub struct References {
     /// Revisions.
-    pub revisions: HashSet<RevisionId>,
+    pub revisions: HashSet<ReleaseDigest>,
     /// Blobs.
     pub blobs: HashSet<Digest>,
     /// Compiled code.

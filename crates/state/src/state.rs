@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use isomer_api::{AppName, Digest, HostPattern, KeptToken, RevisionId, TenantChange, TenantName, TokenId, TokenName};
+use isomer_api::{StoredToken, TenantChange};
 use isomer_disk::{Database, FileStorage, Storage};
+use isomer_ids::{AppName, Digest, HostPattern, ReleaseDigest, TenantName, TokenId, TokenName};
 use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
 use crate::error::StateError;
@@ -44,9 +45,9 @@ pub struct State {
 struct Seen {
     tenants: BTreeMap<TenantName, Arc<Tenant>>,
     apps: BTreeMap<AppKey, Arc<App>>,
-    tokens: HashMap<TokenId, KeptToken>,
-    revisions: HashMap<RevisionId, usize>,
-    charges: HashMap<RevisionId, u64>,
+    tokens: HashMap<TokenId, StoredToken>,
+    revisions: HashMap<ReleaseDigest, usize>,
+    charges: HashMap<ReleaseDigest, u64>,
     hosts: Hosts,
 }
 
@@ -116,7 +117,7 @@ impl State {
 
     /// Whether some app has a revision.
     #[must_use]
-    pub fn has_revision(&self, revision: &RevisionId) -> bool {
+    pub fn has_revision(&self, revision: &ReleaseDigest) -> bool {
         self.seen().revisions.contains_key(revision)
     }
 
@@ -128,7 +129,7 @@ impl State {
 
     /// The same, once `app` has taken a revision into service that is charged with `charge`.
     #[must_use]
-    pub fn charged_with(&self, tenant: &TenantName, app: &AppName, revision: &RevisionId, charge: u64) -> u64 {
+    pub fn charged_with(&self, tenant: &TenantName, app: &AppName, revision: &ReleaseDigest, charge: u64) -> u64 {
         self.seen().charged(tenant, Some((app, revision, charge)))
     }
 
@@ -144,7 +145,7 @@ impl State {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn package(&self, revision: &RevisionId) -> Result<Option<Vec<u8>>, StateError> {
+    pub fn package(&self, revision: &ReleaseDigest) -> Result<Option<Vec<u8>>, StateError> {
         self.database.read(|database| {
             let packages = database.begin_read()?.open_table(PACKAGES)?;
             Ok(packages.get(revision.as_str())?.map(|package| package.value().to_vec()))
@@ -173,7 +174,7 @@ impl State {
 
     /// A token of a tenant.
     #[must_use]
-    pub fn token(&self, id: &TokenId) -> Option<KeptToken> {
+    pub fn token(&self, id: &TokenId) -> Option<StoredToken> {
         self.seen().tokens.get(id).cloned()
     }
 
@@ -181,7 +182,7 @@ impl State {
     ///
     /// # Errors
     /// When there is no such tenant.
-    pub fn tokens_of(&self, tenant: &TenantName) -> Result<Vec<KeptToken>, StateError> {
+    pub fn tokens_of(&self, tenant: &TenantName) -> Result<Vec<StoredToken>, StateError> {
         self.tenant(tenant)?;
         let mut tokens = self.seen().tokens_of(tenant).cloned().collect::<Vec<_>>();
         tokens.sort_unstable_by(|one, other| one.info.name.cmp(&other.info.name));
@@ -217,7 +218,7 @@ impl State {
     pub fn parts_of(
         &self,
         tenant: &TenantName,
-        without: Option<&RevisionId>,
+        without: Option<&ReleaseDigest>,
         most: usize,
     ) -> Result<BTreeSet<Digest>, StateError> {
         let apps = self.apps_of(tenant);
@@ -247,7 +248,7 @@ impl State {
             for entry in database.begin_read()?.open_table(PARTS)?.iter()? {
                 let (revision, parts) = entry?;
                 let parts: Parts = decode(parts.value())?;
-                found.revisions.extend(revision.value().parse::<RevisionId>().ok());
+                found.revisions.extend(revision.value().parse::<ReleaseDigest>().ok());
                 found.blobs.extend(parts.blobs);
                 found.code.extend(parts.code);
             }
@@ -315,7 +316,7 @@ impl State {
     ///
     /// # Errors
     /// When there is no such tenant, it has a token of this name or too many, or the disk fails.
-    pub fn add_token(&self, token: &KeptToken) -> Result<(), StateError> {
+    pub fn add_token(&self, token: &StoredToken) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let (tenant, name) = (&token.info.tenant, &token.info.name);
         let others = self.tokens_of(tenant)?;
@@ -450,7 +451,7 @@ impl State {
     ///
     /// # Errors
     /// When the disk fails. It is no error if no app has it any more.
-    pub fn renew(&self, revision: &RevisionId, contents: &Contents) -> Result<(), StateError> {
+    pub fn renew(&self, revision: &ReleaseDigest, contents: &Contents) -> Result<(), StateError> {
         let _changing = self.changing()?;
         if !self.seen().revisions.contains_key(revision) {
             return Ok(());
@@ -530,7 +531,7 @@ impl State {
         key: AppKey,
         before: Option<Arc<App>>,
         after: Option<App>,
-        counts: HashMap<RevisionId, usize>,
+        counts: HashMap<ReleaseDigest, usize>,
     ) -> Option<Arc<App>> {
         let mut seen = self.seen_anew();
         let claim = Claim { tenant: key.0.clone(), app: Some(key.1.clone()) };
@@ -657,7 +658,7 @@ impl Seen {
     }
 
     /// What a tenant's revisions are charged with; with `taking`, once that app has taken that revision into service with that charge.
-    fn charged(&self, tenant: &TenantName, taking: Option<(&AppName, &RevisionId, u64)>) -> u64 {
+    fn charged(&self, tenant: &TenantName, taking: Option<(&AppName, &ReleaseDigest, u64)>) -> u64 {
         let mut revisions = BTreeSet::new();
         for (app, known) in self.apps_of(tenant) {
             let history = known.history.iter().map(|deployment| &deployment.revision);
@@ -674,11 +675,11 @@ impl Seen {
             revisions.remove(revision);
             sum = charge;
         }
-        let charge = |revision: &&RevisionId| self.charges.get(*revision).copied().unwrap_or(0);
+        let charge = |revision: &&ReleaseDigest| self.charges.get(*revision).copied().unwrap_or(0);
         revisions.iter().map(charge).fold(sum, u64::saturating_add)
     }
 
-    fn tokens_of(&self, tenant: &TenantName) -> impl Iterator<Item = &KeptToken> {
+    fn tokens_of(&self, tenant: &TenantName) -> impl Iterator<Item = &StoredToken> {
         let tenant = tenant.clone();
         self.tokens.values().filter(move |token| token.info.tenant == tenant)
     }
@@ -707,7 +708,7 @@ impl Seen {
     }
 
     /// How many apps have each revision whose number changes.
-    fn counted_anew(&self, before: Option<&App>, after: Option<&App>) -> HashMap<RevisionId, usize> {
+    fn counted_anew(&self, before: Option<&App>, after: Option<&App>) -> HashMap<ReleaseDigest, usize> {
         let revisions = |app: Option<&App>| {
             let history = app.map(|app| app.history.as_slice()).unwrap_or_default();
             history.iter().map(|deployment: &Deployment| deployment.revision.clone()).collect::<Vec<_>>()
@@ -727,7 +728,7 @@ impl Seen {
 }
 
 /// Removes revisions that nobody has any more.
-fn forget(tables: &WriteTransaction, counts: &HashMap<RevisionId, usize>) -> Result<(), StateError> {
+fn forget(tables: &WriteTransaction, counts: &HashMap<ReleaseDigest, usize>) -> Result<(), StateError> {
     let (mut packages, mut parts) = (tables.open_table(PACKAGES)?, tables.open_table(PARTS)?);
     let mut charges = tables.open_table(CHARGES)?;
     for (revision, _) in counts.iter().filter(|(_, count)| **count == 0) {

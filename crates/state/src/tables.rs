@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use isomer_api::{AppName, Digest, KeptToken, RevisionId, TenantName, TokenId};
+use isomer_api::StoredToken;
 use isomer_disk::{Database, Storage};
+use isomer_ids::{AppName, Digest, ReleaseDigest, TenantName, TokenId};
 use redb::{ReadableDatabase as _, ReadableTable, TableDefinition, TableHandle as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
@@ -46,11 +47,11 @@ pub(crate) struct Parts {
 pub(crate) struct Read {
     pub(crate) tenants: BTreeMap<TenantName, Tenant>,
     pub(crate) apps: BTreeMap<(TenantName, AppName), App>,
-    pub(crate) tokens: HashMap<TokenId, KeptToken>,
+    pub(crate) tokens: HashMap<TokenId, StoredToken>,
     /// How many apps have each revision in their history.
-    pub(crate) revisions: HashMap<RevisionId, usize>,
+    pub(crate) revisions: HashMap<ReleaseDigest, usize>,
     /// What each revision is charged with.
-    pub(crate) charges: HashMap<RevisionId, u64>,
+    pub(crate) charges: HashMap<ReleaseDigest, u64>,
 }
 
 /// The most memory that the database keeps pages in: what is read often is in [`Read`].
@@ -149,7 +150,7 @@ pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
     for entry in tables.open_table(SECRETS)?.iter()? {
         let (key, _) = entry?;
         let (tenant, name) = key.value();
-        if let Some(tenant) = all.tenants.get_mut(&decode_name(tenant)?) {
+        if let Some(tenant) = all.tenants.get_mut(&decode_name::<TenantName>(tenant)?) {
             tenant.secrets.insert(name.to_owned());
         }
     }
@@ -169,7 +170,7 @@ pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
         Ok(tokens) => {
             for entry in tokens.iter()? {
                 let (id, token) = entry?;
-                let token: KeptToken = decode(token.value())?;
+                let token: StoredToken = decode(token.value())?;
                 // One of a tenant that is gone opens nothing.
                 if all.tenants.contains_key(&token.info.tenant) {
                     all.tokens.insert(decode_name(id.value())?, token);
@@ -192,7 +193,7 @@ pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
     Ok(all)
 }
 
-fn decode_name<T: std::str::FromStr<Err = isomer_api::InvalidName>>(text: &str) -> Result<T, StateError> {
+fn decode_name<T: std::str::FromStr<Err = isomer_ids::InvalidText>>(text: &str) -> Result<T, StateError> {
     text.parse().map_err(malformed)
 }
 
@@ -230,7 +231,7 @@ mod tests {
                 stopped: false,
                 history: (0..3)
                     .map(|earlier| Deployment {
-                        revision: RevisionId::from((number as u128 * 3 + earlier).to_be_bytes()),
+                        revision: ReleaseDigest::from((number as u128 * 3 + earlier).to_be_bytes()),
                         version: "1.2.3".to_owned(),
                         deployed_at: 1_700_000_000,
                         origin: None,
@@ -296,11 +297,11 @@ mod tests {
             name: "ci".parse().unwrap(),
             id: [1; 8].into(),
             tenant: tenant.clone(),
-            role: isomer_api::Role::Read,
+            role: isomer_api::TokenRole::Read,
             created_at: 1,
             expires_at: None,
         };
-        state.add_token(&KeptToken { info, digest: Digest::from([1; 32]) }).unwrap();
+        state.add_token(&StoredToken { info, digest: Digest::from([1; 32]) }).unwrap();
         drop(state);
         assert_eq!(State::open(&path).unwrap().tokens_of(&tenant).unwrap().len(), 1);
     }

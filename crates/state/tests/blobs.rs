@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use isomer_api::Digest;
+use isomer_ids::Digest;
 use isomer_state::{BlobError, Blobs};
 use sha2::{Digest as _, Sha256};
 

@@ -4,8 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use isomer_api::{TenantChange, TenantName};
+use isomer_api::TenantChange;
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
+use isomer_ids::TenantName;
 use isomer_state::{Secret, State, StateError};
 
 /// Only tells a hang from an answer.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use isomer_api::{AppName, Digest, KeptToken, QuotaChange, RevisionId, Role, TenantChange, TenantName, TokenInfo};
+use isomer_api::{QuotaChange, StoredToken, TenantChange, TokenInfo, TokenRole};
+use isomer_ids::{AppName, Digest, ReleaseDigest, TenantName};
 use isomer_state::model::{REVISIONS_MAX, TOKENS_MAX};
 use isomer_state::{Contents, Deployment, Secret, State, StateError, Taking};
 
@@ -17,8 +18,8 @@ fn app(name: &str) -> AppName {
     name.parse().unwrap()
 }
 
-fn revision(number: u8) -> RevisionId {
-    RevisionId::from([number; 16])
+fn revision(number: u8) -> ReleaseDigest {
+    ReleaseDigest::from([number; 16])
 }
 
 fn contents(number: u8) -> Contents {
@@ -232,16 +233,16 @@ fn nobody_else_can_read_it() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
-fn token(of: &str, name: &str, number: u8) -> KeptToken {
+fn token(of: &str, name: &str, number: u8) -> StoredToken {
     let info = TokenInfo {
         name: name.parse().unwrap(),
         id: [number; 8].into(),
         tenant: tenant(of),
-        role: Role::Deploy,
+        role: TokenRole::Deploy,
         created_at: 7,
         expires_at: None,
     };
-    KeptToken { info, digest: Digest::from([number; 32]) }
+    StoredToken { info, digest: Digest::from([number; 32]) }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use isomer_manifest::{App, MANIFEST_FILE, Source};
+use isomer_manifest::{App, ComponentSource, MANIFEST_FILE};
 
 use crate::builder::{BuildContext, Builder, Built, SourceComponent};
 use crate::cargo_builder::CargoBuilder;
@@ -113,13 +113,13 @@ fn remove_leftovers_of(context: &BuildContext<'_>) {
     let BuildContext { app, app_dir, build_dir } = *context;
     let named: BTreeSet<PathBuf> = components(app)
         .filter_map(|component| match component.source {
-            Source::Wasm(wasm) | Source::Command { wasm, .. } => Some(app_dir.join(wasm)),
-            Source::Cargo(_) => None,
+            ComponentSource::Wasm(wasm) | ComponentSource::Command { wasm, .. } => Some(app_dir.join(wasm)),
+            ComponentSource::Cargo(_) => None,
         })
         .collect();
     let is_cargo = |name: &str| {
         let component = app.components.get(name);
-        component.map(|component| matches!(component.source.value, Source::Cargo(_)))
+        component.map(|component| matches!(component.source.value, ComponentSource::Cargo(_)))
     };
     // A manifest may name a file in this folder as the component.
     remove_leftovers(build_dir, |name, kind| {

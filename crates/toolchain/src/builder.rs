@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use isomer_manifest::{App, ComponentName, Source};
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, ComponentSource};
 
 use crate::error::{BuildError, PathError};
 use crate::origin::Origin;
@@ -30,13 +31,13 @@ pub struct Built {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SourceComponent<'a> {
     pub(crate) name: &'a ComponentName,
-    pub(crate) source: &'a Source,
+    pub(crate) source: &'a ComponentSource,
 }
 
 /// Builds the components of one kind of source.
 pub(crate) trait Builder {
     /// Returns whether it builds components of this source.
-    fn builds(&self, source: &Source) -> bool;
+    fn builds(&self, source: &ComponentSource) -> bool;
 
     /// Returns the error if the source does not exist, so that nothing needs to be started to find out.
     fn missing_source(&self, context: &BuildContext<'_>, component: SourceComponent<'_>) -> Option<BuildError>;
@@ -74,7 +75,7 @@ pub(crate) struct BuildFacts {
 }
 
 impl BuildFacts {
-    fn record(self, source: &Source, output: PathBuf, output_stamp: Option<Stamp>, digest: String) -> Record {
+    fn record(self, source: &ComponentSource, output: PathBuf, output_stamp: Option<Stamp>, digest: String) -> Record {
         let Self { toolchain, settings, variables, inputs, made, in_doubt } = self;
         let source = source_text(source);
         Record { source, toolchain, settings, variables, inputs, made, in_doubt, output, output_stamp, digest }

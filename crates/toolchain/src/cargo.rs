@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use isomer_manifest::ComponentName;
+use isomer_ids::ComponentName;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 

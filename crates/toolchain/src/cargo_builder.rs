@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use isomer_manifest::Source;
+use isomer_manifest::ComponentSource;
 
 use crate::builder::{BuildContext, BuildFacts, Builder, Built, SourceComponent};
 use crate::cargo::{self, Artifact, CargoPackage};
@@ -34,7 +34,7 @@ impl CargoBuilder {
     }
 
     /// `chosen` is the toolchain that the environment chooses; without one, a component that any toolchain has built is up to date.
-    fn is_fresh(&self, record: &Record, source: &Source, chosen: Option<Origin>) -> bool {
+    fn is_fresh(&self, record: &Record, source: &ComponentSource, chosen: Option<Origin>) -> bool {
         record.is_fresh(source, &BTreeSet::new())
             && record.settings == self.settings
             && are_unchanged(&record.variables)
@@ -69,12 +69,12 @@ impl CargoBuilder {
 }
 
 impl Builder for CargoBuilder {
-    fn builds(&self, source: &Source) -> bool {
-        matches!(source, Source::Cargo(_))
+    fn builds(&self, source: &ComponentSource) -> bool {
+        matches!(source, ComponentSource::Cargo(_))
     }
 
     fn missing_source(&self, context: &BuildContext<'_>, component: SourceComponent<'_>) -> Option<BuildError> {
-        let Source::Cargo(dir) = component.source else { return None };
+        let ComponentSource::Cargo(dir) = component.source else { return None };
         let (component, dir) = (component.name.clone(), context.app_dir.join(dir));
         let is_missing = !dir.join("Cargo.toml").exists();
         is_missing.then(|| BuildError::NoPackage { component, dir, output: String::new() })
@@ -92,7 +92,7 @@ impl Builder for CargoBuilder {
         let mut built = Vec::with_capacity(components.len());
         let mut packages = Vec::with_capacity(components.len());
         for component in components {
-            let Source::Cargo(package) = component.source else { continue };
+            let ComponentSource::Cargo(package) = component.source else { continue };
             let last = Record::load(dir, component.name);
             let fresh = last.filter(|record| self.is_fresh(record, component.source, chosen));
             let package_dir: PathBuf = context.app_dir.join(package);
@@ -118,7 +118,7 @@ impl Builder for CargoBuilder {
     }
 
     fn watch(&self, context: &BuildContext<'_>, component: SourceComponent<'_>, set: &mut WatchSet) {
-        let Source::Cargo(dir) = component.source else { return };
+        let ComponentSource::Cargo(dir) = component.source else { return };
         set.add_tree(context.app_dir.join(dir));
         let record = Record::load(&cargo_dir(context.build_dir, self.profile), component.name);
         // Configuration files that could appear in any folder above the app are not watched.

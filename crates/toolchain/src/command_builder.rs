@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use isomer_display::Ended;
-use isomer_manifest::{ComponentName, Source};
+use isomer_ids::ComponentName;
+use isomer_manifest::ComponentSource;
 
 use crate::builder::{BuildContext, BuildFacts, Builder, Built, SourceComponent};
 use crate::error::{BuildError, ToolchainError};
@@ -24,8 +25,8 @@ use crate::watch::{FILES_MAX, WatchSet};
 pub(crate) struct CommandBuilder;
 
 impl Builder for CommandBuilder {
-    fn builds(&self, source: &Source) -> bool {
-        matches!(source, Source::Command { .. })
+    fn builds(&self, source: &ComponentSource) -> bool {
+        matches!(source, ComponentSource::Command { .. })
     }
 
     fn missing_source(&self, _context: &BuildContext<'_>, _component: SourceComponent<'_>) -> Option<BuildError> {
@@ -41,7 +42,7 @@ impl Builder for CommandBuilder {
         let dir = context.build_dir;
         let mut built = Vec::with_capacity(components.len());
         for component in components {
-            let Source::Command { command, wasm, inputs } = component.source else { continue };
+            let ComponentSource::Command { command, wasm, inputs } = component.source else { continue };
             let wasm = context.app_dir.join(wasm);
             let scope =
                 CommandScope::of(component.name, inputs.as_deref(), &wasm, context.app, context.app_dir, |other| {
@@ -69,7 +70,7 @@ impl Builder for CommandBuilder {
     }
 
     fn watch(&self, context: &BuildContext<'_>, component: SourceComponent<'_>, set: &mut WatchSet) {
-        let Source::Command { wasm, inputs, .. } = component.source else { return };
+        let ComponentSource::Command { wasm, inputs, .. } = component.source else { return };
         match inputs {
             None => set.add_tree(context.app_dir.to_owned()),
             Some(inputs) => inputs.iter().for_each(|input| {
@@ -85,7 +86,7 @@ impl Builder for CommandBuilder {
     }
 }
 
-fn is_fresh(record: &Record, source: &Source, scope: &CommandScope<'_>) -> bool {
+fn is_fresh(record: &Record, source: &ComponentSource, scope: &CommandScope<'_>) -> bool {
     record.is_fresh(source, &scope.foreign) && !scope.has_new_files(record)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use isomer_display::Ended;
-use isomer_manifest::ComponentName;
+use isomer_ids::ComponentName;
 
 use crate::origin::{ORIGIN_VARIABLE, Origin, TARGET};
 

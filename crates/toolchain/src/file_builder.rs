@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use isomer_manifest::Source;
+use isomer_manifest::ComponentSource;
 
 use crate::builder::{BuildContext, BuildFacts, Builder, Built, SourceComponent};
 use crate::error::BuildError;
@@ -14,15 +14,15 @@ use crate::watch::WatchSet;
 pub(crate) struct FileBuilder;
 
 impl Builder for FileBuilder {
-    fn builds(&self, source: &Source) -> bool {
-        matches!(source, Source::Wasm(_))
+    fn builds(&self, source: &ComponentSource) -> bool {
+        matches!(source, ComponentSource::Wasm(_))
     }
 
     fn missing_source(&self, context: &BuildContext<'_>, component: SourceComponent<'_>) -> Option<BuildError> {
-        let Source::Wasm(wasm) = component.source else { return None };
+        let ComponentSource::Wasm(wasm) = component.source else { return None };
         let sources = context.app.components.values().map(|component| &component.source.value);
         // The command of another component may make the file.
-        if sources.into_iter().any(|source| matches!(source, Source::Command { .. })) {
+        if sources.into_iter().any(|source| matches!(source, ComponentSource::Command { .. })) {
             return None;
         }
         let path = context.app_dir.join(wasm);
@@ -39,7 +39,7 @@ impl Builder for FileBuilder {
         let dir = context.build_dir;
         let mut built = Vec::with_capacity(components.len());
         for component in components {
-            let Source::Wasm(wasm) = component.source else { continue };
+            let ComponentSource::Wasm(wasm) = component.source else { continue };
             let last = match Record::load(dir, component.name) {
                 Some(record) if record.is_fresh(component.source, &BTreeSet::new()) => {
                     built.push(component.up_to_date(record));
@@ -57,7 +57,7 @@ impl Builder for FileBuilder {
     }
 
     fn watch(&self, context: &BuildContext<'_>, component: SourceComponent<'_>, set: &mut WatchSet) {
-        if let Source::Wasm(wasm) = component.source {
+        if let ComponentSource::Wasm(wasm) = component.source {
             set.add(context.app_dir.join(wasm));
         }
     }

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use isomer_manifest::{App, ComponentName, Source};
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, ComponentSource};
 
 use crate::record::{Inputs, Record, Stamp};
 use crate::watch::{FILES_MAX, walk};
@@ -35,7 +36,7 @@ impl<'a> CommandScope<'a> {
         // Inputs that the manifest names count in any case.
         if inputs.is_none() {
             for (other, component) in app.components.iter().filter(|(other, _)| *other > name) {
-                if let Source::Command { wasm, .. } = &component.source.value {
+                if let ComponentSource::Command { wasm, .. } = &component.source.value {
                     foreign.insert(app_dir.join(wasm));
                     foreign.extend(record(other).into_iter().flat_map(|record| record.made));
                 }

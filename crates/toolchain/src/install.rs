@@ -3,6 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use isomer_diagnostics::chain;
+
 use crate::debian::{self, SystemPackages};
 use crate::error::ToolchainError;
 use crate::guest::GuestToolchain;
@@ -60,7 +62,7 @@ impl GuestToolchain {
             let mut hints = vec![format!("rustup target add {TARGET}")];
             hints.extend(debian.hints());
             hints.dedup();
-            ToolchainError::CannotInstall { rustup: rustup.to_string(), debian: describe(&debian), hints }
+            ToolchainError::CannotInstall { rustup: rustup.to_string(), debian: chain(&debian), hints }
         })
     }
 }
@@ -75,15 +77,4 @@ fn add_target(report: Reporter<'_>) -> Result<(), ToolchainError> {
         Ok(output) if String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim() == TARGET) => Ok(()),
         _ => Err(ToolchainError::NotInstalled { origin: Origin::Rustup }),
     }
-}
-
-/// The error and its causes on one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isomer_manifest::{ComponentName, Source};
+use isomer_ids::ComponentName;
+use isomer_manifest::ComponentSource;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -99,7 +100,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// Is the component up to date? Files of `foreign` do not count.
-    pub(crate) fn is_fresh(&self, source: &Source, foreign: &BTreeSet<PathBuf>) -> bool {
+    pub(crate) fn is_fresh(&self, source: &ComponentSource, foreign: &BTreeSet<PathBuf>) -> bool {
         self.source == source_text(source)
             && self.in_doubt.is_subset(foreign)
             && self.output_stamp.is_some()
@@ -157,7 +158,7 @@ fn record_path(build_dir: &Path, component: &ComponentName) -> PathBuf {
 }
 
 /// The manifest's source as text: another source is another build.
-pub(crate) fn source_text(source: &Source) -> String {
+pub(crate) fn source_text(source: &ComponentSource) -> String {
     format!("{source:?}")
 }
 

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use isomer_manifest::{App, SourceFile};
+use isomer_diagnostics::SourceFile;
+use isomer_manifest::App;
 use isomer_toolchain::{
     BuildError, Built, Profile, Progress, WatchFolders, build_app, build_app_as, clean, watch_paths,
 };

@@ -5,23 +5,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use isomer_ids::PlanDigest;
+
 use crate::failure::CallFailure;
 use crate::function::FunctionKey;
 
-/// Names the revision of an app: a hash over its components and what the manifest says of them. One request stays inside one.
-pub type Revision = [u8; 16];
-
 /// What goes with a call along the whole chain.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct CallContext {
     /// When the answer must be there. On the wire it is the time that is left.
     pub deadline: Instant,
     /// The request that all this is about, as in the log; never 0.
     pub request: u64,
     /// The W3C trace context (`traceparent`), checked by whoever took the request in.
     pub traceparent: Option<Arc<str>>,
-    /// The caller's revision.
-    pub revision: Revision,
+    /// The digest of the plan that the caller was started with. One request stays inside one plan.
+    pub plan: PlanDigest,
 }
 
 /// One call.
@@ -30,7 +29,7 @@ pub struct Call {
     /// Which function.
     pub function: FunctionKey,
     /// Its context.
-    pub context: Context,
+    pub context: CallContext,
     /// Whether it may run more than once, so that it is sent again where it was lost and may have run. The caller's own knowledge: a callee
     /// is not told.
     pub is_idempotent: bool,
@@ -39,10 +38,10 @@ pub struct Call {
 }
 
 /// The image of a call's result, or why there is none.
-pub type Answer = Result<Vec<u8>, CallFailure>;
+pub type CallResult = Result<Vec<u8>, CallFailure>;
 
 /// Answers calls: a group in this process, or a peer behind a network. Dropping the future cancels the call.
 pub trait Callee: Send + Sync + 'static {
     /// Makes the call. It ends by its deadline, whatever happens.
-    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>>;
 }

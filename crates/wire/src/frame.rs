@@ -1,4 +1,4 @@
-//! Frames: a head of one of the two kinds ([`Request`](crate::Request), [`Reply`](crate::Reply)) and a body behind it, read as the
+//! Frames: a head of one of the two kinds ([`CallHead`](crate::CallHead), [`ReplyHead`](crate::ReplyHead)) and a body behind it, read as the
 //! bytes come.
 //!
 //! A [`FrameReader`] takes pieces of any size and never holds more than the head's and the body's limits allow, whatever the

@@ -14,16 +14,16 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+mod call_head;
 pub mod failure;
 pub mod frame;
 pub mod function;
 pub mod image;
-pub mod reply;
-pub mod request;
+mod reply_head;
 
-pub use call::{Answer, Call, Callee, Context, Revision};
+pub use call::{Call, CallContext, CallResult, Callee};
+pub use call_head::CallHead;
 pub use failure::{CallError, CallFailure};
 pub use frame::{FrameError, FrameReader};
 pub use function::FunctionKey;
-pub use reply::Reply;
-pub use request::Request;
+pub use reply_head::{ReplyHead, ReplyStatus};

@@ -4,28 +4,29 @@
 
 use std::time::{Duration, Instant};
 
+use isomer_ids::PlanDigest;
 use isomer_wire::frame::{Head, REASON_BYTES_MAX, REMAINING_US_MAX};
 use isomer_wire::image::IMAGE_BYTES_MAX;
-use isomer_wire::reply::Status;
 use isomer_wire::{
-    Answer, Call, CallError, CallFailure, Context, FrameError, FrameReader, FunctionKey, Reply, Request,
+    Call, CallContext, CallError, CallFailure, CallHead, CallResult, FrameError, FrameReader, FunctionKey, ReplyHead,
+    ReplyStatus,
 };
 use proptest::prelude::*;
 
 const LIMIT: usize = 1 << 20;
 
-fn request() -> Request {
-    Request {
+fn request() -> CallHead {
+    CallHead {
         function: FunctionKey([1; 16]),
         remaining: Duration::from_micros(1_234_567),
         request: 42,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        revision: [2; 16],
+        plan: PlanDigest([2; 16]),
         image_bytes: 5,
     }
 }
 
-fn encoded(request: &Request, image: &[u8]) -> Vec<u8> {
+fn encoded(request: &CallHead, image: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     request.encode(&mut frame).unwrap();
     assert_eq!(frame.len(), request.head_bytes());
@@ -45,13 +46,13 @@ fn read<H: Head>(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(
     reader.finish()
 }
 
-fn replied(answer: Answer) -> Vec<u8> {
-    let (reply, body) = Reply::of(answer);
+fn replied(answer: CallResult) -> Vec<u8> {
+    let (reply, body) = ReplyHead::of(answer);
     [&reply.encode()[..], &body].concat()
 }
 
-fn answered(frame: &[u8]) -> Result<Answer, FrameError> {
-    let (reply, body) = read::<Reply>([frame])?;
+fn answered(frame: &[u8]) -> Result<CallResult, FrameError> {
+    let (reply, body) = read::<ReplyHead>([frame])?;
     reply.into_answer(body)
 }
 
@@ -59,17 +60,17 @@ prop_compose! {
     fn requests()(
         function in any::<[u8; 16]>(), us in 0..=REMAINING_US_MAX, request in 1..=u64::MAX,
         traceparent in proptest::option::of("[!-~]{1,128}"),
-        revision in any::<[u8; 16]>(), image in prop::collection::vec(any::<u8>(), 0..300),
-    ) -> (Request, Vec<u8>) {
+        plan in any::<[u8; 16]>(), image in prop::collection::vec(any::<u8>(), 0..300),
+    ) -> (CallHead, Vec<u8>) {
         let remaining = Duration::from_micros(us);
         let traceparent = traceparent.map(Into::into);
         let function = FunctionKey(function);
         let image_bytes = image.len() as u32;
-        (Request { function, remaining, request, traceparent, revision, image_bytes }, image)
+        (CallHead { function, remaining, request, traceparent, plan: PlanDigest(plan), image_bytes }, image)
     }
 }
 
-fn answers() -> impl Strategy<Value = Answer> {
+fn answers() -> impl Strategy<Value = CallResult> {
     let errors = proptest::sample::select(vec![
         CallError::Unreachable,
         CallError::Deadline,
@@ -92,14 +93,14 @@ proptest! {
     #[test]
     fn requests_come_back_in_any_pieces((request, image) in requests(), size in 1_usize..200) {
         let frame = encoded(&request, &image);
-        let got = read::<Request>(frame.chunks(size)).unwrap();
+        let got = read::<CallHead>(frame.chunks(size)).unwrap();
         prop_assert_eq!(got, (request, image));
     }
 
     #[test]
     fn answers_come_back_in_any_pieces(answer in answers(), size in 1_usize..200) {
         let frame = replied(answer.clone());
-        let (reply, body) = read::<Reply>(frame.chunks(size)).unwrap();
+        let (reply, body) = read::<ReplyHead>(frame.chunks(size)).unwrap();
         prop_assert_eq!(reply.into_answer(body).unwrap(), answer);
     }
 
@@ -108,7 +109,7 @@ proptest! {
         let frame = encoded(&request, &image);
         let part = &frame[..cut.index(frame.len())];
         let field = if part.len() < request.head_bytes() { "head" } else { "image" };
-        match read::<Request>([part]) {
+        match read::<CallHead>([part]) {
             Err(FrameError::Truncated { field: found, missing }) => {
                 prop_assert_eq!(found, field);
                 prop_assert!(missing > 0 && missing <= frame.len() - part.len());
@@ -128,7 +129,7 @@ fn the_layout_of_a_request_is_as_documented() {
     assert_eq!(frame[4..8], 5_u32.to_le_bytes(), "size of the image");
     assert_eq!(frame[8..16], 1_234_567_u64.to_le_bytes(), "remaining µs");
     assert_eq!(frame[16..32], [1; 16], "function");
-    assert_eq!(frame[32..48], [2; 16], "revision");
+    assert_eq!(frame[32..48], [2; 16], "plan");
     assert_eq!(frame[48..56], 42_u64.to_le_bytes(), "request");
     assert_eq!(&frame[56..111], b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     assert_eq!(&frame[111..], b"image");
@@ -149,7 +150,7 @@ fn each_bad_field_of_a_request_is_named() {
     let with = |at: usize, bytes: &[u8]| {
         let mut frame = frame();
         frame[at..at + bytes.len()].copy_from_slice(bytes);
-        read::<Request>([frame]).unwrap_err()
+        read::<CallHead>([frame]).unwrap_err()
     };
     assert_eq!(with(0, &[3]), FrameError::Version { found: 3 });
     assert_eq!(with(0, &[1]), FrameError::Version { found: 1 });
@@ -166,8 +167,8 @@ fn each_bad_field_of_a_request_is_named() {
     assert_eq!(with(4, &4_u32.to_le_bytes()), FrameError::Trailing { bytes: 1 });
     assert_eq!(with(4, &6_u32.to_le_bytes()), FrameError::Truncated { field: "image", missing: 1 });
     // The version is told by the first byte, whatever follows or does not.
-    assert_eq!(read::<Request>([[9]]).unwrap_err(), FrameError::Version { found: 9 });
-    let nothing = read::<Request>([[]; 0]).unwrap_err();
+    assert_eq!(read::<CallHead>([[9]]).unwrap_err(), FrameError::Version { found: 9 });
+    let nothing = read::<CallHead>([[]; 0]).unwrap_err();
     assert_eq!(nothing, FrameError::Truncated { field: "head", missing: 56 });
 }
 
@@ -196,15 +197,19 @@ fn each_bad_field_of_an_answer_is_named() {
 #[test]
 fn what_would_not_be_taken_is_not_sent() {
     let now = Instant::now();
-    let context =
-        Context { deadline: now + Duration::from_secs(1 << 20), request: 1, traceparent: None, revision: [0; 16] };
+    let context = CallContext {
+        deadline: now + Duration::from_secs(1 << 20),
+        request: 1,
+        traceparent: None,
+        plan: PlanDigest([0; 16]),
+    };
     let call = Call { function: FunctionKey([0; 16]), context, is_idempotent: false, image: Vec::new() };
     // Longer than a day is a day.
-    assert_eq!(Request::of(&call, now).unwrap().remaining, Duration::from_micros(REMAINING_US_MAX));
+    assert_eq!(CallHead::of(&call, now).unwrap().remaining, Duration::from_micros(REMAINING_US_MAX));
     let with = |change: &dyn Fn(&mut Call)| {
         let mut changed = call.clone();
         change(&mut changed);
-        Request::of(&changed, now).unwrap_err()
+        CallHead::of(&changed, now).unwrap_err()
     };
     assert_eq!(with(&|call| call.context.request = 0), FrameError::Request);
     let long: String = "t".repeat(129);
@@ -307,7 +312,7 @@ fn random_frames_are_frames_or_errors() {
             let mut random = Random(seed);
             let bytes = random.mangled(frame());
             let mut is_taken = false;
-            if let Some((head, body)) = survives::<Request>(&mut random, &bytes) {
+            if let Some((head, body)) = survives::<CallHead>(&mut random, &bytes) {
                 // What is taken is what somebody could have sent.
                 assert_eq!(encoded(&head, &body), bytes);
                 is_taken = true;
@@ -315,9 +320,9 @@ fn random_frames_are_frames_or_errors() {
             let reason = CallFailure::unreachable("gone for good", seed.is_multiple_of(2));
             let answer = if seed.is_multiple_of(3) { Ok(b"image".to_vec()) } else { Err(reason) };
             let bytes = random.mangled(replied(answer));
-            if let Some((head, body)) = survives::<Reply>(&mut random, &bytes) {
+            if let Some((head, body)) = survives::<ReplyHead>(&mut random, &bytes) {
                 assert_eq!([&head.encode()[..], &body].concat(), bytes);
-                assert!(head.status == Status::Ok || body.len() <= REASON_BYTES_MAX);
+                assert!(head.status == ReplyStatus::Ok || body.len() <= REASON_BYTES_MAX);
                 let _ = head.into_answer(body);
                 is_taken = true;
             }

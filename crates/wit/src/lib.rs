@@ -12,5 +12,5 @@ mod packages;
 mod write;
 
 pub use needed::{NeedError, needed};
-pub use packages::{Package, SourceFile, packages};
+pub use packages::{WitFile, WitPackage, packages};
 pub use write::{WriteError, remove_unneeded, write_deps};

@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use isomer_diagnostics::nearest;
 use wit_parser::{AstItem, PackageName, SourceMap, UnresolvedPackageGroup};
 
-use crate::{Package, packages};
+use crate::{WitPackage, packages};
 
 /// Namespaces of which all packages are the platform's, or stand in the app's `wit/deps`.
 const NAMESPACES: [&str; 2] = ["isomer", "wasi"];
-
-/// Names that are longer are not compared with others.
-const NEAR_BYTES_MAX: usize = 64;
 
 /// Why it cannot be said what an app needs.
 #[derive(Debug, thiserror::Error)]
@@ -83,11 +81,11 @@ impl NeedError {
 ///
 /// # Errors
 /// When a file is no WIT, or a package, a version of it, or one of its interfaces or worlds is wanted that there is not.
-pub fn needed(wit: &Path) -> Result<Vec<&'static Package>, NeedError> {
+pub fn needed(wit: &Path) -> Result<Vec<&'static WitPackage>, NeedError> {
     let mut wanted: BTreeSet<PackageName> = BTreeSet::new();
     let mut given: BTreeSet<PackageName> = BTreeSet::new();
     let mut roots = groups(wit)?;
-    let ours: BTreeSet<String> = packages().iter().map(Package::dir_name).collect();
+    let ours: BTreeSet<String> = packages().iter().map(WitPackage::dir_name).collect();
     let entries = std::fs::read_dir(wit.join("deps")).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
         let is_ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| ours.contains(name));
@@ -116,11 +114,11 @@ pub fn needed(wit: &Path) -> Result<Vec<&'static Package>, NeedError> {
 }
 
 /// The platform's package that is used; none where it has none. What is not the platform's is for others to bring.
-fn package(used: &Use) -> Result<Option<&'static Package>, NeedError> {
+fn package(used: &Use) -> Result<Option<&'static WitPackage>, NeedError> {
     let name = &used.package;
     let of_name = format!("{}:{}", name.namespace, name.name);
     let version = name.version.as_ref().map(ToString::to_string);
-    let known: Vec<&Package> = packages().iter().filter(|package| package.name == of_name).collect();
+    let known: Vec<&WitPackage> = packages().iter().filter(|package| package.name == of_name).collect();
     let exact = known.iter().find(|package| version.as_deref() == Some(package.version));
     match exact {
         Some(package) => Ok(Some(package)),
@@ -163,7 +161,7 @@ impl Use {
     }
 
     /// Returns an error if the package does not have all that is used of it.
-    fn check(&self, package: &Package, text: &Group) -> Result<(), NeedError> {
+    fn check(&self, package: &WitPackage, text: &Group) -> Result<(), NeedError> {
         for item in &self.items {
             let has = if item.is_world { text.worlds() } else { text.interfaces() };
             if !has.contains(&item.name) {
@@ -252,15 +250,4 @@ fn parse(files: impl IntoIterator<Item = (PathBuf, String)>) -> Result<Group, Ne
 fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     quoted.join(" or ")
-}
-
-/// The one of `candidates` that was meant, if one is near: as `isomer_manifest::nearest`, which this crate must not know.
-fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (name.chars().count() / 3).max(1);
-    candidates
-        .filter(|candidate| name.len().max(candidate.len()) <= NEAR_BYTES_MAX)
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }

@@ -2,25 +2,25 @@
 
 /// One version of one WIT package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Package {
+pub struct WitPackage {
     /// `namespace:name`.
     pub name: &'static str,
     /// The version, without `@`.
     pub version: &'static str,
     /// Its text.
-    pub files: &'static [SourceFile],
+    pub files: &'static [WitFile],
 }
 
 /// One `.wit` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceFile {
+pub struct WitFile {
     /// The file's name, without a folder.
     pub name: &'static str,
     /// The whole text.
     pub text: &'static str,
 }
 
-impl Package {
+impl WitPackage {
     /// The name of its folder in `wit/deps`: `wasi-http-0.3.0`.
     pub fn dir_name(&self) -> String {
         format!("{}-{}", self.name.replace(':', "-"), self.version)
@@ -33,16 +33,16 @@ impl Package {
 }
 
 /// All packages, by name and version.
-pub fn packages() -> &'static [Package] {
+pub fn packages() -> &'static [WitPackage] {
     PACKAGES
 }
 
 macro_rules! package {
     ($name:literal, $version:literal, $dir:literal: $($file:literal),+) => {
-        Package {
+        WitPackage {
             name: $name,
             version: $version,
-            files: &[$(SourceFile {
+            files: &[$(WitFile {
                 name: $file,
                 text: include_str!(concat!("../wit/", $dir, "/", $file)),
             }),+],
@@ -50,7 +50,7 @@ macro_rules! package {
     };
 }
 
-static PACKAGES: &[Package] = &[
+static PACKAGES: &[WitPackage] = &[
     package!("isomer:link", "0.1.0", "isomer-link": "types.wit"),
     package!("isomer:secrets", "0.1.0", "isomer-secrets": "secrets.wit"),
     package!("isomer:sql", "0.1.0", "isomer-sql": "sql.wit"),

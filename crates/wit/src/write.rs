@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::{Package, packages};
+use crate::{WitPackage, packages};
 
 /// A file or folder of `wit/deps` that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,10 @@ pub struct WriteError {
 
 /// Bring `dir` (an app's `wit/deps`) up to date: each of `wanted` in a folder of its own. Gives the files that were written, in
 /// the order of the packages; a file that has the right text is not touched. Other files and folders are left alone.
-pub fn write_deps<'a>(dir: &Path, wanted: impl IntoIterator<Item = &'a Package>) -> Result<Vec<PathBuf>, WriteError> {
+pub fn write_deps<'a>(
+    dir: &Path,
+    wanted: impl IntoIterator<Item = &'a WitPackage>,
+) -> Result<Vec<PathBuf>, WriteError> {
     let mut written = Vec::new();
     for package in wanted {
         let package_dir = dir.join(package.dir_name());
@@ -36,7 +39,7 @@ pub fn write_deps<'a>(dir: &Path, wanted: impl IntoIterator<Item = &'a Package>)
 
 /// Removes from `dir` the platform's packages that are not among `wanted`, as far as they are just what [`write_deps`] has written; gives their
 /// folders. Two versions of one package side by side make bindings rename its modules.
-pub fn remove_unneeded(dir: &Path, wanted: &[&Package]) -> Result<Vec<PathBuf>, WriteError> {
+pub fn remove_unneeded(dir: &Path, wanted: &[&WitPackage]) -> Result<Vec<PathBuf>, WriteError> {
     let mut removed = Vec::new();
     for package in packages().iter().filter(|package| !wanted.contains(package)) {
         let package_dir = dir.join(package.dir_name());
@@ -49,7 +52,7 @@ pub fn remove_unneeded(dir: &Path, wanted: &[&Package]) -> Result<Vec<PathBuf>, 
 }
 
 /// Whether the folder has the package's files, and nothing else.
-fn is_as_written(dir: &Path, package: &Package) -> bool {
+fn is_as_written(dir: &Path, package: &WitPackage) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     let is_ours = |path: &Path| {
         let file = package.files.iter().find(|file| path.file_name().is_some_and(|name| name == file.name));

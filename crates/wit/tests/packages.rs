@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use isomer_wit::{Package, packages, write_deps};
+use isomer_wit::{WitPackage, packages, write_deps};
 
 #[test]
 fn each_package_parses_with_only_the_others_as_dependencies() {
@@ -25,7 +25,7 @@ fn each_package_parses_with_only_the_others_as_dependencies() {
 }
 
 /// `import` lines of every interface that the package's text declares.
-fn interfaces(package: &Package) -> String {
+fn interfaces(package: &WitPackage) -> String {
     let lines = package.files.iter().flat_map(|file| file.text.lines());
     let names = lines.filter_map(|line| line.strip_prefix("interface ")?.split([' ', '{']).next());
     let imports: String =

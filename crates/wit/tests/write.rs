@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use isomer_wit::{Package, needed, packages, remove_unneeded, write_deps};
+use isomer_wit::{WitPackage, needed, packages, remove_unneeded, write_deps};
 
 #[test]
 fn writes_only_what_has_changed_and_leaves_the_rest_alone() {
@@ -37,7 +37,7 @@ fn the_error_names_the_file() {
 fn needs(wit: &std::path::Path, text: &str) -> Vec<String> {
     fs::create_dir_all(wit).expect("made");
     fs::write(wit.join("app.wit"), text).expect("written");
-    needed(wit).unwrap_or_else(|error| panic!("{error}")).into_iter().map(Package::id).collect()
+    needed(wit).unwrap_or_else(|error| panic!("{error}")).into_iter().map(WitPackage::id).collect()
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn names_that_the_platform_does_not_have_are_told_with_their_place() {
     // Whatever has another namespace is for others to bring.
     let text = "package my:app;\nworld w { import acme:sql/store; include wasi:config/imports@0.2.0-rc.1; }\n";
     fs::write(dir.path().join("a.wit"), text).expect("written");
-    let found: Vec<String> = needed(dir.path()).expect("needed").into_iter().map(Package::id).collect();
+    let found: Vec<String> = needed(dir.path()).expect("needed").into_iter().map(WitPackage::id).collect();
     assert_eq!(found, ["wasi:config@0.2.0-rc.1"]);
 }
 
@@ -127,7 +127,7 @@ fn packages_that_nobody_needs_go_unless_they_were_changed() {
     let deps = dir.path().join("deps");
     write_deps(&deps, packages()).expect("written");
     fs::write(deps.join("isomer-secrets-0.1.0/mine.wit"), "package isomer:secrets@0.1.0;\n").expect("written");
-    let kept: Vec<&Package> = packages().iter().filter(|package| package.name == "isomer:sql").collect();
+    let kept: Vec<&WitPackage> = packages().iter().filter(|package| package.name == "isomer:sql").collect();
     let removed = remove_unneeded(&deps, &kept).expect("removed");
     assert_eq!(removed.len(), packages().len() - 2);
     let mut left: Vec<_> = fs::read_dir(&deps).expect("read").flatten().map(|entry| entry.file_name()).collect();

@@ -12,7 +12,15 @@ use serde_json::Value;
 const EDGES: &str = include_str!("../../layers.txt");
 
 /// Crates that are pure: no asynchronous runtime, no engine, no clock and no file that was not passed in.
-const PURE: &[&str] = &["isomer-bench-workload", "isomer-display", "isomer-manifest", "isomer-plan", "isomer-wire"];
+const PURE: &[&str] = &[
+    "isomer-bench-workload",
+    "isomer-diagnostics",
+    "isomer-display",
+    "isomer-ids",
+    "isomer-manifest",
+    "isomer-plan",
+    "isomer-wire",
+];
 const IMPURE: &[&str] = &["cap-std", "libc", "tempfile", "tokio", "tracing", "wasmtime"];
 
 /// A dependency of the first crate on the second.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use isomer_api::{Deployed, Rollback};
+use isomer_api::{DeployReport, RollbackRequest};
 use tokio::time::{Instant, sleep};
 
 use super::generous;
@@ -75,11 +75,11 @@ async fn swap(admin: &Admin, app: &Numbers, template: &Template, number: u32) ->
 async fn rollback(admin: &Admin, app: &Numbers) -> Result<()> {
     // Nothing to go back to: the next change will leave something.
     let Some((number, revision)) = app.before() else { return Ok(()) };
-    let rollback = Rollback { revision: Some(revision), ..Rollback::default() };
+    let rollback = RollbackRequest { revision: Some(revision), ..RollbackRequest::default() };
     change(app, number, admin.rollback(&app.tenant, APP, &rollback)).await
 }
 
-async fn change(app: &Numbers, number: u32, changed: impl Future<Output = Result<Deployed>>) -> Result<()> {
+async fn change(app: &Numbers, number: u32, changed: impl Future<Output = Result<DeployReport>>) -> Result<()> {
     app.begin(number);
     match changed.await {
         Ok(deployed) => {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use isomer_api::RevisionId;
+use isomer_ids::ReleaseDigest;
 use tokio::task::JoinSet;
 
 use super::generous;
@@ -60,7 +60,7 @@ pub const APP: &str = "main";
 
 /// Revisions that have served, by the numbers that they answer with.
 struct History {
-    served: Vec<(u32, Option<RevisionId>)>,
+    served: Vec<(u32, Option<ReleaseDigest>)>,
     /// Where in `served` the revision is that surely serves, or one after it.
     settled: usize,
 }
@@ -72,7 +72,7 @@ impl Numbers {
     }
 
     /// The change is done.
-    pub fn settle(&self, revision: RevisionId) {
+    pub fn settle(&self, revision: ReleaseDigest) {
         let mut history = self.history();
         history.settled = history.served.len() - 1;
         if let Some(last) = history.served.last_mut() {
@@ -87,7 +87,7 @@ impl Numbers {
 
     /// The number and the name of the revision before the one that serves.
     #[must_use]
-    pub fn before(&self) -> Option<(u32, RevisionId)> {
+    pub fn before(&self) -> Option<(u32, ReleaseDigest)> {
         let history = self.history();
         let current = history.served.last()?.1.clone();
         let older = history.served.iter().rev().find(|(_, revision)| *revision != current)?;
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_served_meanwhile_is_right_and_nothing_else() {
-        let revision = |byte| RevisionId::from([byte; 16]);
+        let revision = |byte| ReleaseDigest::from([byte; 16]);
         let history = Mutex::new(History { served: Vec::new(), settled: 0 });
         let app = Numbers { tenant: "t".to_owned(), host: "h".to_owned(), place: 0, history };
         app.begin(1);

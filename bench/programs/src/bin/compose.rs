@@ -9,8 +9,9 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use isomer_manifest::{Diagnostic, MANIFEST_FILE, MONOLITH, Source, SourceFile};
-use isomer_plan::Binding;
+use isomer_diagnostics::{Diagnostic, SourceFile};
+use isomer_manifest::{ComponentSource, MANIFEST_FILE, MONOLITH};
+use isomer_plan::ImportBinding;
 use isomer_seam::{Composition, HandlerExport};
 use wasm_encoder::{ComponentExportKind, ComponentExportSection, ComponentSection as _};
 use wasmparser::{Parser, Payload};
@@ -24,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut components = BTreeMap::new();
     let mut types = BTreeMap::new();
     for (name, component) in &app.components {
-        let Source::Wasm(file) = &component.source.value else {
+        let ComponentSource::Wasm(file) = &component.source.value else {
             return Err(format!("component `{name}` is no file").into());
         };
         let bytes: Arc<[u8]> = std::fs::read(dir.join(file))?.into();
@@ -34,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut plan = isomer_plan::plan(&app, &types, MONOLITH).map_err(all)?;
     let [group] = plan.groups.as_mut_slice() else { return Err("the app is more than one group".into()) };
     for import in &mut group.imports {
-        import.binding = Binding::Shared;
+        import.binding = ImportBinding::Shared;
     }
     let Composition { mut bytes, exports, .. } = isomer_seam::compose(group, &components)?;
     for export in exports {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_link::{Peer, PeerLimits, Server, ServerLimits};
-use isomer_wire::{Answer, Call, Callee, Context, FunctionKey};
+use isomer_wire::{Call, CallContext, CallResult, Callee, FunctionKey};
 
 type Failed = Box<dyn Error + Send + Sync>;
 
@@ -29,7 +29,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 struct Echo;
 
 impl Callee for Echo {
-    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>> {
         Box::pin(async move { Ok(call.image) })
     }
 }
@@ -129,7 +129,12 @@ async fn calls(peer: &Arc<Peer>, size: usize, in_flight: usize, round: Duration)
 }
 
 fn call(now: Instant, size: usize) -> Call {
-    let context = Context { deadline: now + CALL_TIMEOUT, request: 1, traceparent: None, revision: [0; 16] };
+    let context = CallContext {
+        deadline: now + CALL_TIMEOUT,
+        request: 1,
+        traceparent: None,
+        plan: isomer_ids::PlanDigest::default(),
+    };
     Call { function: FunctionKey([0; 16]), context, is_idempotent: false, image: vec![1; size] }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use isomer_admin::AdminLimits;
-use isomer_api::Role;
+use isomer_api::TokenRole;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -24,7 +24,7 @@ async fn bodies_that_are_too_large_are_refused() {
     let cases = [
         ("PUT", "/v1/tenants/acme".to_owned(), 256 << 10),
         ("POST", "/v1/missing".to_owned(), 16 << 20),
-        ("PUT", "/v1/tenants/acme/secrets/key".to_owned(), isomer_admin::SECRET_BYTES_MAX),
+        ("PUT", "/v1/tenants/acme/secrets/key".to_owned(), isomer_ids::SECRET_BYTES_MAX),
         ("PUT", format!("/v1/blobs/{}", "0".repeat(64)), isomer_admin::BLOB_BYTES_MAX),
     ];
     for (method, path, bytes_max) in &cases {
@@ -237,14 +237,14 @@ async fn tenants_that_follow_all_they_may_leave_the_next_one_something() {
     let mut followed = Vec::new();
     for tenant in 0..10 {
         for number in 0..2 {
-            let token = served.tenant_token(&format!("t{tenant}"), &format!("n{number}"), Role::Read).await;
+            let token = served.tenant_token(&format!("t{tenant}"), &format!("n{number}"), TokenRole::Read).await;
             for _ in 0..12 {
                 let path = format!("GET /v1/tenants/t{tenant}/apps/shop/logs?lines=0&follow=true");
                 followed.push(after(&served, &token, &path).await);
             }
         }
     }
-    let token = served.tenant_token("late", "desk", Role::Read).await;
+    let token = served.tenant_token("late", "desk", TokenRole::Read).await;
     assert_eq!(served.ask_with(&token, "GET", "/v1/tenants/late", "").await.status, 200);
     assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
     drop(followed);

@@ -8,10 +8,11 @@ use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
 use isomer_admin::{Admin, Body, Caller, LogLines, Reply};
 use isomer_api::{
-    Actor, AppInfo, AppName, AppState, Changes, Deployed, Digest, How, KeptToken, LogLine, LogQuery, Missing,
-    NodeStatus, Origin, Problem, ProblemKind, Quotas, Release, RevisionId, RevisionInfo, Rollback, SnapshotInfo,
-    StoreSnapshot, Swap, TenantChange, TenantInfo, TenantName, TokenId, TokenInfo, TokenName, Usage,
+    Actor, ApiProblem, AppInfo, AppState, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, ProblemKind,
+    Quotas, Release, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin, RollbackRequest, SnapshotInfo,
+    StoreSnapshot, StoredToken, SwapRequest, TenantChange, TenantInfo, TenantUsage, TokenInfo,
 };
+use isomer_ids::{AppName, Digest, ReleaseDigest, SecretName, TenantName, TokenId, TokenName};
 use tokio::sync::{Notify, broadcast};
 
 pub(crate) struct Fake {
@@ -20,7 +21,7 @@ pub(crate) struct Fake {
     /// The last release that was to be deployed.
     release: Mutex<Option<Release>>,
     /// The tokens of tenants that it keeps.
-    tokens: Mutex<Vec<KeptToken>>,
+    tokens: Mutex<Vec<StoredToken>>,
     /// Lines that come while a log is followed.
     pub(crate) lines: broadcast::Sender<LogLine>,
     /// Lets deployments of `slow` go on.
@@ -55,7 +56,7 @@ impl Fake {
     }
 
     /// What it keeps of the tokens of tenants.
-    pub(crate) fn kept_tokens(&self) -> Vec<KeptToken> {
+    pub(crate) fn kept_tokens(&self) -> Vec<StoredToken> {
         self.tokens.lock().unwrap().clone()
     }
 
@@ -74,8 +75,8 @@ impl Fake {
     }
 }
 
-pub(crate) fn revision(digit: u8) -> RevisionId {
-    RevisionId::from([digit; 16])
+pub(crate) fn revision(digit: u8) -> ReleaseDigest {
+    ReleaseDigest::from([digit; 16])
 }
 
 pub(crate) fn line(text: &str) -> LogLine {
@@ -94,7 +95,7 @@ fn tenant_info(name: TenantName) -> TenantInfo {
     TenantInfo {
         name,
         quotas: Quotas::default(),
-        usage: Usage::default(),
+        usage: TenantUsage::default(),
         apps: vec!["shop".parse().unwrap()],
         hosts: vec!["*.shop.example".parse().unwrap()],
         secrets: vec!["payment-key".to_owned()],
@@ -115,20 +116,20 @@ fn app_info(tenant: TenantName, name: AppName, state: AppState) -> AppInfo {
 }
 
 /// What a revision says of itself that was swapped, one that was deployed, and one of an earlier version.
-fn origin(digit: u8) -> Option<Origin> {
+fn origin(digit: u8) -> Option<RevisionOrigin> {
     let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [7; 8].into() };
-    let first = Origin { how: How::Deploy, by: Actor::Node, message: None, changes: None };
-    let changes = Changes { changed: vec!["front".to_owned()], files: 2, ..Changes::default() };
+    let first = RevisionOrigin { how: RevisionOperation::Deploy, by: Actor::Node, message: None, changes: None };
+    let changes = ReleaseChanges { changed: vec!["front".to_owned()], files: 2, ..ReleaseChanges::default() };
     let message = Some("Show the cart's sum\n\n\u{202e}More of it".parse().unwrap());
     match digit {
-        1 => Some(Origin { how: How::Swap, by, message, changes: Some(changes) }),
+        1 => Some(RevisionOrigin { how: RevisionOperation::Swap, by, message, changes: Some(changes) }),
         2 => Some(first),
         _ => None,
     }
 }
 
-fn deployed(digit: u8) -> Deployed {
-    Deployed {
+fn deployed(digit: u8) -> DeployReport {
+    DeployReport {
         revision: revision(digit),
         previous: Some(revision(1)),
         hosts: vec!["shop.example".parse().unwrap()],
@@ -170,7 +171,7 @@ impl Admin for Fake {
         async move {
             self.note(format!("tenant {tenant}"));
             match tenant.as_str() {
-                "nobody" => Err(Problem::not_found("tenant", tenant)),
+                "nobody" => Err(ApiProblem::not_found("tenant", tenant)),
                 _ => Ok(tenant_info(tenant)),
             }
         }
@@ -186,16 +187,16 @@ impl Admin for Fake {
         self.answer(format!("remove-tenant {tenant}"), ())
     }
 
-    fn set_secret(self: Arc<Self>, tenant: TenantName, name: String, value: Vec<u8>) -> Reply<()> {
+    fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> Reply<()> {
         self.answer(format!("set-secret {tenant} {name} {}", String::from_utf8_lossy(&value)), ())
     }
 
-    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: String, force: bool) -> Reply<()> {
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> Reply<()> {
         let force = if force { " by force" } else { "" };
         self.answer(format!("remove-secret {tenant} {name}{force}"), ())
     }
 
-    fn kept_token(&self, id: &TokenId) -> Option<KeptToken> {
+    fn kept_token(&self, id: &TokenId) -> Option<StoredToken> {
         self.tokens.lock().unwrap().iter().find(|token| token.info.id == *id).cloned()
     }
 
@@ -205,7 +206,7 @@ impl Admin for Fake {
         self.answer(format!("tokens {tenant}"), tokens)
     }
 
-    fn add_token(self: Arc<Self>, token: KeptToken) -> Reply<TokenInfo> {
+    fn add_token(self: Arc<Self>, token: StoredToken) -> Reply<TokenInfo> {
         async move {
             let info = token.info.clone();
             self.note(format!("add-token {} {} {}", info.tenant, info.name, info.role));
@@ -248,10 +249,10 @@ impl Admin for Fake {
         self.answer(format!("revisions {tenant} {app}"), vec![info(1, true, None), earlier, info(3, false, None)])
     }
 
-    fn missing(self: Arc<Self>, _: Caller, release: Release) -> Reply<Missing> {
+    fn missing(self: Arc<Self>, _: Caller, release: Release) -> Reply<MissingParts> {
         let parts = release.components.into_values().chain(release.files.into_values());
         let digests = parts.map(|part| part.digest).collect::<BTreeSet<_>>().into_iter().collect();
-        self.answer("missing", Missing { digests })
+        self.answer("missing", MissingParts { digests })
     }
 
     fn put_blob(self: Arc<Self>, _: Caller, digest: Digest, mut body: Body) -> Reply<()> {
@@ -262,7 +263,7 @@ impl Admin for Fake {
                     Ok(piece) => bytes += piece.len(),
                     Err(error) => {
                         self.note(format!("put-blob {} broken: {error}", &digest.as_str()[..4]));
-                        return Err(Problem::new(ProblemKind::BadRequest, "the upload broke off"));
+                        return Err(ApiProblem::new(ProblemKind::BadRequest, "the upload broke off"));
                     }
                 }
             }
@@ -272,7 +273,13 @@ impl Admin for Fake {
         .boxed()
     }
 
-    fn deploy(self: Arc<Self>, caller: Caller, tenant: TenantName, app: AppName, release: Release) -> Reply<Deployed> {
+    fn deploy(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        release: Release,
+    ) -> Reply<DeployReport> {
         async move {
             let message = release.message.as_ref().map(|message| format!(": {}", message.as_str()));
             let by = match caller.actor() {
@@ -288,22 +295,28 @@ impl Admin for Fake {
                     self.note("deployed slow");
                     Ok(deployed(2))
                 }
-                "bad" => Err(Problem::new(ProblemKind::Refused, "the revision cannot run").hint("mend it")),
+                "bad" => Err(ApiProblem::new(ProblemKind::Refused, "the revision cannot run").hint("mend it")),
                 "panics" => panic!("as it happens"),
-                "disk" => Err(Problem::new(ProblemKind::Failed, "cannot write `/var/lib/isomer/state.redb`")),
+                "disk" => Err(ApiProblem::new(ProblemKind::Failed, "cannot write `/var/lib/isomer/state.redb`")),
                 _ => Ok(deployed(2)),
             }
         }
         .boxed()
     }
 
-    fn rollback(self: Arc<Self>, _: Caller, tenant: TenantName, app: AppName, rollback: Rollback) -> Reply<Deployed> {
+    fn rollback(
+        self: Arc<Self>,
+        _: Caller,
+        tenant: TenantName,
+        app: AppName,
+        rollback: RollbackRequest,
+    ) -> Reply<DeployReport> {
         let to = rollback.revision.map_or("-".to_owned(), |revision| revision.short().to_owned());
         let stores = if rollback.to_snapshot { " with its stores" } else { "" };
         self.answer(format!("rollback {tenant} {app} {to}{stores}"), deployed(1))
     }
 
-    fn swap(self: Arc<Self>, _: Caller, tenant: TenantName, app: AppName, swap: Swap) -> Reply<Deployed> {
+    fn swap(self: Arc<Self>, _: Caller, tenant: TenantName, app: AppName, swap: SwapRequest) -> Reply<DeployReport> {
         let names = swap.components.into_keys().collect::<Vec<_>>().join(",");
         self.answer(format!("swap {tenant} {app} {names}"), deployed(3))
     }

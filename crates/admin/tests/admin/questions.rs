@@ -7,9 +7,10 @@ use bytes::Bytes;
 use futures::stream::StreamExt as _;
 use isomer_admin::ClientError;
 use isomer_api::{
-    AppName, AppState, Digest, LogQuery, NewToken, Part, ProblemKind, QuotaChange, Release, Role, Rollback, Swap,
-    TenantChange, TenantName,
+    AppState, LogQuery, ProblemKind, QuotaChange, Release, ReleasePart, RollbackRequest, SwapRequest, TenantChange,
+    TokenRequest, TokenRole,
 };
+use isomer_ids::{AppName, Digest, TenantName};
 
 use crate::fake::{line, revision};
 use crate::served::Served;
@@ -22,7 +23,7 @@ pub(crate) fn release() -> Release {
     Release {
         manifest: "[app]".to_owned(),
         shape: "monolith".to_owned(),
-        components: [("front".to_owned(), Part { digest: digest(1), bytes: 7 })].into(),
+        components: [("front".to_owned(), ReleasePart { digest: digest(1), bytes: 7 })].into(),
         files: Default::default(),
         hosts: Some(vec!["shop.example".parse().unwrap()]),
         folders: Default::default(),
@@ -49,9 +50,9 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
         client.apps(Some(&acme)).await.unwrap()[1].failure.as_deref(),
         Some("its store `orders` cannot be opened")
     );
-    let new = NewToken { name: "ci".parse().unwrap(), role: Role::Deploy, expires_in_s: None };
+    let new = TokenRequest { name: "ci".parse().unwrap(), role: TokenRole::Deploy, expires_in_s: None };
     let made = client.create_token(&acme, &new).await.unwrap();
-    assert_eq!((made.info.name.as_str(), made.info.role), ("ci", Role::Deploy));
+    assert_eq!((made.info.name.as_str(), made.info.role), ("ci", TokenRole::Deploy));
     assert_eq!(client.tokens(&acme).await.unwrap(), [made.info]);
     client.revoke_token(&acme, &new.name).await.unwrap();
     assert_eq!(client.app(&acme, &shop).await.unwrap().state, AppState::Idle);
@@ -68,9 +69,12 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
     client.put_blob(&digest(2), Bytes::new(), |_| {}).await.unwrap();
     let deployed = client.deploy(&acme, &shop, &release()).await.unwrap();
     assert_eq!((deployed.revision, deployed.previous), (revision(2), Some(revision(1))));
-    assert_eq!(client.rollback(&acme, &shop, &Rollback::default()).await.unwrap().revision, revision(1));
-    client.rollback(&acme, &shop, &Rollback { revision: Some(revision(4)), ..Rollback::default() }).await.unwrap();
-    let swap = Swap { components: release().components, message: None };
+    assert_eq!(client.rollback(&acme, &shop, &RollbackRequest::default()).await.unwrap().revision, revision(1));
+    client
+        .rollback(&acme, &shop, &RollbackRequest { revision: Some(revision(4)), ..RollbackRequest::default() })
+        .await
+        .unwrap();
+    let swap = SwapRequest { components: release().components, message: None };
     assert_eq!(client.swap(&acme, &shop, &swap).await.unwrap().revision, revision(3));
     assert_eq!(client.stop(&acme, &shop).await.unwrap().state, AppState::Stopped);
     assert_eq!(client.start(&acme, &shop).await.unwrap().state, AppState::Idle);

@@ -1,7 +1,7 @@
 //! Tokens of tenants: which operation each role may ask for, of which tenant; tried with each kind of token on each operation of the API.
 
 use futures::stream::StreamExt as _;
-use isomer_api::{LogQuery, Role};
+use isomer_api::{LogQuery, TokenRole};
 use serde_json::json;
 
 use crate::document::with_ids;
@@ -15,21 +15,21 @@ enum Who {
     /// No tenant's token.
     NoTenant,
     /// The tenant in the path, from this role on.
-    Tenant(Role),
+    Tenant(TokenRole),
     /// Any tenant, from this role on, about its own things.
-    Any(Role),
+    Any(TokenRole),
 }
 
 /// Written down once more, by hand: an operation that is not here fails the test, whatever its rule.
 fn rule_of(operation: &str) -> Who {
     match operation {
         "status" | "set-tenant" | "remove-tenant" => Who::NoTenant,
-        "openapi" | "tenants" | "apps" => Who::Any(Role::Read),
-        "missing" | "put-blob" => Who::Any(Role::Deploy),
-        "tenant" | "app" | "revisions" | "logs" => Who::Tenant(Role::Read),
-        "deploy" | "rollback" | "swap" | "stop" | "start" => Who::Tenant(Role::Deploy),
+        "openapi" | "tenants" | "apps" => Who::Any(TokenRole::Read),
+        "missing" | "put-blob" => Who::Any(TokenRole::Deploy),
+        "tenant" | "app" | "revisions" | "logs" => Who::Tenant(TokenRole::Read),
+        "deploy" | "rollback" | "swap" | "stop" | "start" => Who::Tenant(TokenRole::Deploy),
         "set-secret" | "remove-secret" | "remove" | "tokens" | "create-token" | "revoke-token" => {
-            Who::Tenant(Role::Admin)
+            Who::Tenant(TokenRole::Admin)
         }
         other => panic!("who may ask for `{other}`? Say it here, and in the table of operations"),
     }
@@ -58,7 +58,7 @@ async fn each_operation_takes_the_tokens_that_its_rule_says_and_no_other() {
     let served = Served::tcp().await;
     let mut tokens = Vec::new();
     for tenant in ["acme", "rival"] {
-        for role in Role::ALL {
+        for role in TokenRole::ALL {
             tokens.push((tenant, role, served.tenant_token(tenant, role.as_str(), role).await));
         }
     }
@@ -104,7 +104,7 @@ async fn each_operation_takes_the_tokens_that_its_rule_says_and_no_other() {
 #[tokio::test]
 async fn lists_show_a_tenant_its_own() {
     let served = Served::tcp().await;
-    let token = served.tenant_token("acme", "desk", Role::Read).await;
+    let token = served.tenant_token("acme", "desk", TokenRole::Read).await;
     served.fake.take_asked();
     let tenants = served.ask_with(&token, "GET", "/v1/tenants", "").await.json();
     assert_eq!((tenants.as_array().unwrap().len(), &tenants[0]["name"]), (1, &json!("acme")));
@@ -117,7 +117,7 @@ async fn lists_show_a_tenant_its_own() {
 #[tokio::test]
 async fn a_revoked_token_opens_nothing_and_ends_what_it_follows() {
     let served = Served::tcp().await;
-    let token = served.tenant_token("acme", "desk", Role::Admin).await;
+    let token = served.tenant_token("acme", "desk", TokenRole::Admin).await;
     let client = served.client_with(&token);
     let (acme, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
     let query = LogQuery { lines: Some(0), follow: true, ..LogQuery::default() };
@@ -171,7 +171,7 @@ async fn a_token_that_has_expired_opens_nothing_and_makes_no_successor() {
 async fn a_token_that_is_revoked_before_the_body_has_come_does_nothing() {
     use tokio::io::AsyncWriteExt as _;
     let served = Served::tcp().await;
-    let token = served.tenant_token("acme", "desk", Role::Admin).await;
+    let token = served.tenant_token("acme", "desk", TokenRole::Admin).await;
     let mut slow = served.connect().await;
     let head = format!(
         "PUT /v1/tenants/acme/secrets/key HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
@@ -193,7 +193,7 @@ async fn a_token_that_is_revoked_before_the_body_has_come_does_nothing() {
 #[tokio::test]
 async fn the_node_keeps_a_digest_and_nothing_tells_the_token_again() {
     let served = Served::tcp().await;
-    let token = served.tenant_token("acme", "ci", Role::Deploy).await;
+    let token = served.tenant_token("acme", "ci", TokenRole::Deploy).await;
     let secret = &token[24..];
     assert!(token.starts_with("isomer_") && token.len() == 88, "{token}");
     let kept = serde_json::to_string(&served.fake.kept_tokens()).unwrap();
@@ -211,7 +211,7 @@ async fn the_node_keeps_a_digest_and_nothing_tells_the_token_again() {
 #[tokio::test]
 async fn the_audit_log_names_the_token() {
     let served = Served::tcp().await;
-    let token = served.tenant_token("acme", "ci", Role::Deploy).await;
+    let token = served.tenant_token("acme", "ci", TokenRole::Deploy).await;
     let id = &token[7..23];
     let shop = "/v1/tenants/acme/apps/shop";
     assert_eq!(served.ask_with(&token, "POST", &format!("{shop}/stop"), "").await.status, 200);
@@ -246,8 +246,8 @@ async fn the_audit_log_names_the_token() {
 #[tokio::test]
 async fn a_tenant_cannot_fill_the_audit_log_with_refusals_nor_keep_others_out_of_it() {
     let served = Served::tcp().await;
-    let acme = served.tenant_token("acme", "ci", Role::Read).await;
-    let rival = served.tenant_token("rival", "ci", Role::Read).await;
+    let acme = served.tenant_token("acme", "ci", TokenRole::Read).await;
+    let rival = served.tenant_token("rival", "ci", TokenRole::Read).await;
     let before = served.audit().len();
     for _ in 0..50 {
         served.ask_with(&acme, "DELETE", "/v1/tenants/acme", "").await;
@@ -259,8 +259,8 @@ async fn a_tenant_cannot_fill_the_audit_log_with_refusals_nor_keep_others_out_of
 #[tokio::test]
 async fn a_tenant_leaves_others_their_part_of_the_api() {
     let served = Served::tcp().await;
-    let acme = served.client_with(&served.tenant_token("acme", "ci", Role::Read).await);
-    let rival = served.tenant_token("rival", "ci", Role::Read).await;
+    let acme = served.client_with(&served.tenant_token("acme", "ci", TokenRole::Read).await);
+    let rival = served.tenant_token("rival", "ci", TokenRole::Read).await;
     let query = LogQuery { lines: Some(0), follow: true, ..LogQuery::default() };
     let (tenant, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
     let mut followed = Vec::new();
@@ -270,7 +270,7 @@ async fn a_tenant_leaves_others_their_part_of_the_api() {
     let refused = acme.tenant(&tenant).await.unwrap_err();
     assert!(refused.to_string().contains("token `ci` of tenant `acme` has 12 requests"), "{refused}");
     // With another token, what holds them can be revoked.
-    let desk = served.client_with(&served.tenant_token("acme", "desk", Role::Admin).await);
+    let desk = served.client_with(&served.tenant_token("acme", "desk", TokenRole::Admin).await);
     for _ in 0..4 {
         followed.push(desk.logs(&tenant, &shop, &query).await.unwrap());
     }
@@ -294,7 +294,7 @@ async fn a_tenant_leaves_others_their_part_of_the_api() {
 #[tokio::test]
 async fn a_tenant_is_not_told_of_the_nodes_files() {
     let served = Served::tcp().await;
-    let token = served.tenant_token("acme", "ci", Role::Deploy).await;
+    let token = served.tenant_token("acme", "ci", TokenRole::Deploy).await;
     let body = body_of("deploy");
     let path = "/v1/tenants/acme/apps/disk/deploy";
     let answered = served.ask_with(&token, "POST", path, &body).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use isomer_admin::{
     AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, Client, NodeAddress, TOKEN_FILE, Token,
 };
-use isomer_api::{NewToken, Role};
+use isomer_api::{TokenRequest, TokenRole};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -92,8 +92,8 @@ impl Served {
     }
 
     /// Makes a token of a tenant, with the node's own.
-    pub(crate) async fn tenant_token(&self, tenant: &str, name: &str, role: Role) -> String {
-        let new = NewToken { name: name.parse().unwrap(), role, expires_in_s: None };
+    pub(crate) async fn tenant_token(&self, tenant: &str, name: &str, role: TokenRole) -> String {
+        let new = TokenRequest { name: name.parse().unwrap(), role, expires_in_s: None };
         self.client().create_token(&tenant.parse().unwrap(), &new).await.unwrap().token
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use isomer_manifest::{App, ComponentName, Limits, Reuse, Route};
-use isomer_plan::{Group as PlannedGroup, Http, Mode, Plan, StubFunction};
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, ComponentLimits, Reuse, Route};
+use isomer_plan::{Http, Plan, PlannedGroup, SeamMode, StubFunction};
 use isomer_runtime::code::Key;
 use isomer_wire::FunctionKey;
 use serde::{Deserialize, Serialize};
@@ -47,11 +48,11 @@ pub(crate) struct PackedHandler {
 }
 
 fn stream_max() -> Duration {
-    Limits::STREAM_MAX_DEFAULT
+    ComponentLimits::STREAM_MAX_DEFAULT
 }
 
 fn stream_idle() -> Duration {
-    Limits::STREAM_IDLE_DEFAULT
+    ComponentLimits::STREAM_IDLE_DEFAULT
 }
 
 /// The calls of one component that leave its composition.
@@ -93,7 +94,7 @@ impl PackedGroup {
         note: GroupMetadata,
         options: &PackageOptions,
     ) -> Self {
-        let handler = |handler: &isomer_plan::Handler| {
+        let handler = |handler: &isomer_plan::PlannedHandler| {
             let limits = app.components.get(&handler.component).map(|it| it.limits.clone()).unwrap_or_default();
             PackedHandler {
                 component: handler.component.clone(),
@@ -105,11 +106,11 @@ impl PackedGroup {
                 compress: app.components.get(&handler.component).is_some_and(|it| it.compress),
             }
         };
-        let stub = |stub: &isomer_plan::Stub| PackedStub {
+        let stub = |stub: &isomer_plan::PlannedStub| PackedStub {
             component: stub.component.clone(),
             functions: stub.functions.iter().map(|it| function(app, plan, &stub.component, it)).collect(),
         };
-        let skeleton = |skeleton: &isomer_plan::Skeleton| PackedSkeleton {
+        let skeleton = |skeleton: &isomer_plan::PlannedSkeleton| PackedSkeleton {
             component: skeleton.component.clone(),
             functions: skeleton.functions.iter().map(|function| (function.key, function.is_async)).collect(),
         };
@@ -165,7 +166,7 @@ impl PackedGroup {
                 function.allowed = callee.limits.request_deadline();
             }
         }
-        self.memory_bytes = entered.into_iter().max().unwrap_or(Limits::MEMORY_BYTES_DEFAULT);
+        self.memory_bytes = entered.into_iter().max().unwrap_or(ComponentLimits::MEMORY_BYTES_DEFAULT);
         self.concurrency = self.concurrency.clamp(1, concurrency.max(1));
         self.reuse = reuse(app, &self.components, self.reuse);
         self.key = key;
@@ -182,10 +183,10 @@ fn function(app: &App, plan: &Plan, caller: &ComponentName, function: &StubFunct
         callee: function.callee.clone(),
         process: plan.group_of(&function.callee).map_or("", PlannedGroup::process).to_owned(),
         key: function.key,
-        remote: function.mode == Mode::Remote,
+        remote: function.mode == SeamMode::Remote,
         catches: function.catches,
         idempotent: function.idempotent,
-        allowed: limits.map(Limits::request_deadline).unwrap_or_default(),
+        allowed: limits.map(ComponentLimits::request_deadline).unwrap_or_default(),
     }
 }
 
@@ -194,7 +195,7 @@ fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     let handlers = group.handlers.iter().map(|handler| &handler.component);
     let entered = handlers.chain(group.skeletons.iter().map(|skeleton| &skeleton.component));
     let limits = entered.filter_map(|component| app.components.get(component));
-    limits.map(|component| component.limits.memory_bytes()).max().unwrap_or(Limits::MEMORY_BYTES_DEFAULT)
+    limits.map(|component| component.limits.memory_bytes()).max().unwrap_or(ComponentLimits::MEMORY_BYTES_DEFAULT)
 }
 
 /// What the manifest says of components that share an instance; `default` is for those of which it says nothing. The lowest number holds.
@@ -209,7 +210,7 @@ fn concurrency(app: &App, group: &PlannedGroup, options: &PackageOptions) -> u32
     if options.given_clock_and_random {
         return 1;
     }
-    let of = |handler: &isomer_plan::Handler| match handler.http {
+    let of = |handler: &isomer_plan::PlannedHandler| match handler.http {
         Http::P3 => app.components.get(&handler.component).map_or(1, |component| component.concurrency),
         Http::P2 => 1,
     };

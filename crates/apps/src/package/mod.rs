@@ -10,13 +10,14 @@
 
 mod app;
 mod group;
-mod identity;
+mod plan_digest;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use isomer_capabilities::AppGrants;
-use isomer_manifest::{App, ComponentName, MONOLITH};
-use isomer_plan::{Group as PlannedGroup, Plan, PlanOptions};
+use isomer_ids::ComponentName;
+use isomer_manifest::{App, MONOLITH};
+use isomer_plan::{Plan, PlanOptions, PlannedGroup};
 use isomer_runtime::code::{Code, CodeCache, Key};
 use isomer_runtime::engine::Engine;
 use serde::{Deserialize, Serialize};
@@ -55,7 +56,8 @@ impl Default for PackageOptions {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Package {
     format: u32,
-    identity: isomer_wire::Revision,
+    #[serde(rename = "identity")]
+    plan_digest: isomer_ids::PlanDigest,
     shape: String,
     pub(crate) given_clock_and_random: bool,
     app: PackedApp,
@@ -168,7 +170,7 @@ impl Package {
         let own = options.process.as_ref().map(|process| own_part(app, &plan, process));
         let package = Self {
             format: FORMAT,
-            identity: identity::identity(app, &plan, &digests),
+            plan_digest: plan_digest::plan_digest(app, &plan, &digests),
             shape: options.shape.clone(),
             given_clock_and_random: options.given_clock_and_random,
             app: PackedApp::new(own.as_ref().unwrap_or(app)),
@@ -232,10 +234,10 @@ impl Package {
         }
     }
 
-    /// Names the revision: the same in all processes that were given the same components and the same plan.
+    /// Returns the digest of the plan: equal in all processes that were given the same components and the same plan.
     #[must_use]
-    pub fn identity(&self) -> isomer_wire::Revision {
-        self.identity
+    pub fn plan_digest(&self) -> isomer_ids::PlanDigest {
+        self.plan_digest
     }
 
     /// The name that the manifest gives the app.

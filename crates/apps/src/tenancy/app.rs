@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use isomer_api::{AppName, HostPattern, RevisionId};
 use isomer_front::{Refusal, Site};
+use isomer_ids::{AppName, HostPattern, ReleaseDigest};
 use tokio::sync::watch;
 
 use super::Retired;
@@ -36,7 +36,7 @@ pub(super) struct PendingLoad(pub(super) watch::Receiver<Option<Outcome>>);
 pub(super) type Outcome = Result<Arc<Site>, Refusal>;
 
 impl Kinds for AppKinds {
-    type Revision = RevisionId;
+    type Revision = ReleaseDigest;
     type Loaded = Loaded;
     type Outcome = PendingLoad;
     /// Closed when the hold ends: see [`super::hold`].
@@ -62,7 +62,7 @@ impl Awaited for PendingLoad {
 }
 
 impl App {
-    pub(super) fn new(tenant: Arc<Tenant>, name: AppName, revision: RevisionId) -> Arc<Self> {
+    pub(super) fn new(tenant: Arc<Tenant>, name: AppName, revision: ReleaseDigest) -> Arc<Self> {
         Arc::new(Self {
             tenant,
             name,
@@ -117,6 +117,6 @@ pub(super) mod tests {
     /// An app of no consequence.
     pub(crate) fn app(name: &str) -> Arc<App> {
         let tenant = Tenant::new("t".parse().unwrap(), &Quotas::default()).unwrap();
-        App::new(tenant, name.parse().unwrap(), RevisionId::from([0; 16]))
+        App::new(tenant, name.parse().unwrap(), ReleaseDigest::from([0; 16]))
     }
 }

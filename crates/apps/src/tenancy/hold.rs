@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use isomer_api::{AppName, TenantName};
+use isomer_ids::{AppName, TenantName};
 use tokio::sync::watch;
 
 use super::app::{App, AppKinds, Outcome};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isomer_api::HostPattern;
+use isomer_ids::HostPattern;
 
 use super::app::App;
 

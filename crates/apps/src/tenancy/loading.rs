@@ -12,16 +12,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use isomer_api::RevisionId;
+use isomer_diagnostics::chain;
 use isomer_display::excerpt::cut;
 use isomer_front::{Entering, Refusal};
+use isomer_ids::ReleaseDigest;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use super::app::{App, AppKinds, Outcome, PendingLoad};
 use super::loaded::Loaded;
 use super::serving::{Brought, Ended, Entry, Ticket};
-use super::{Inner, Making, RepositoryError, TenancyError, chain, hold};
+use super::{Inner, Making, RepositoryError, TenancyError, hold};
 use crate::fair_semaphore::{FairSemaphore, FairSemaphoreLimits, PermitRequest};
 use crate::seams::Peers;
 
@@ -144,7 +145,7 @@ impl Inner {
     async fn bring(
         self: &Arc<Self>,
         app: &Arc<App>,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         asked: PermitRequest,
     ) -> Result<Arc<Loaded>, LoadError> {
         let permit = asked.granted().await;

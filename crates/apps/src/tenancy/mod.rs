@@ -50,12 +50,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Instant;
 
 use futures::future::BoxFuture;
-use isomer_api::{AppName, AppState, HostPattern, Problem, Quotas, RevisionId, TenantName, Usage};
+use isomer_api::{ApiProblem, AppState, Quotas, TenantUsage};
 use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_capabilities::{AppResources, CapabilityLimits, Engines, StorageAccount};
 use isomer_front::{Site, SiteOwner};
-use isomer_manifest::HostLimits;
+use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
+use isomer_manifest::NodeLimits;
 use isomer_observe::{AppLog, Log, LogQuota};
 use isomer_runtime::Graph;
 use isomer_runtime::code::CodeCache;
@@ -126,7 +127,7 @@ impl Default for TenancyOptions {
             instances_max: None,
             requests_per_instance_max: None,
             disk_reserve_bytes: DISK_RESERVE_BYTES,
-            time_limits: TimeLimits::of(&HostLimits::default()),
+            time_limits: TimeLimits::of(&NodeLimits::default()),
             network: OutboundNetwork::default(),
             is_of_one_app: false,
             source_lines: false,
@@ -177,7 +178,7 @@ pub trait AppRepository: Send + Sync + 'static {
         self: Arc<Self>,
         tenant: TenantName,
         app: AppName,
-        revision: RevisionId,
+        revision: ReleaseDigest,
     ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>>;
 
     /// The app's own log, where there is one. It must not block.
@@ -199,7 +200,7 @@ impl AppRepository for EmptyRepository {
         self: Arc<Self>,
         _: TenantName,
         _: AppName,
-        _: RevisionId,
+        _: ReleaseDigest,
     ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
         Box::pin(async { Err(RepositoryError::Failed("nothing is kept on disk".into())) })
     }
@@ -222,7 +223,7 @@ pub enum TenancyError {
     },
     /// What it is started from cannot be read.
     #[error("what the app is started from cannot be read")]
-    Repository(#[source] Problem),
+    Repository(#[source] ApiProblem),
     /// It cannot be started.
     #[error(transparent)]
     Revision(#[from] RevisionError),
@@ -281,7 +282,7 @@ struct Known {
 pub struct Started {
     tenant: Arc<Tenant>,
     app: AppName,
-    revision: RevisionId,
+    revision: ReleaseDigest,
     loaded: Arc<Loaded>,
     /// See [`Started::made_of`].
     inputs: Option<u64>,
@@ -421,7 +422,7 @@ impl Tenancy {
 
     /// What a tenant uses and has used; none where there is no such tenant.
     #[must_use]
-    pub fn usage(&self, name: &TenantName) -> Option<Usage> {
+    pub fn usage(&self, name: &TenantName) -> Option<TenantUsage> {
         self.0.known().tenants.get(name).map(|tenant| tenant.usage())
     }
 
@@ -450,7 +451,7 @@ impl Tenancy {
         &self,
         tenant: &TenantName,
         name: &AppName,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         hosts: &[HostPattern],
         stopped: bool,
     ) -> Result<(), TenancyError> {
@@ -470,7 +471,7 @@ impl Tenancy {
         &self,
         tenant: &TenantName,
         app: &AppName,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         spec: &LaunchSpec,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Started, TenancyError> {
@@ -485,7 +486,7 @@ impl Tenancy {
         &self,
         tenant: &TenantName,
         app: &AppName,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         spec: &LaunchSpec,
     ) -> Result<Started, TenancyError> {
         self.start_or_not(tenant, app, revision, spec, Peers::new(), false, &|_| {}).await
@@ -512,7 +513,7 @@ impl Tenancy {
         &self,
         tenant: &TenantName,
         app: &AppName,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         spec: &LaunchSpec,
         peers: Peers,
         progress: &(dyn Fn(Progress<'_>) + Sync),
@@ -525,7 +526,7 @@ impl Tenancy {
         &self,
         tenant: &TenantName,
         app: &AppName,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         spec: &LaunchSpec,
         peers: Peers,
         warm_up: bool,
@@ -687,7 +688,12 @@ impl Inner {
         found.ok_or_else(|| TenancyError::NoApp { tenant: tenant.clone(), app: app.clone() })
     }
 
-    fn app_or_new(&self, tenant: &TenantName, name: &AppName, revision: &RevisionId) -> Result<Arc<App>, TenancyError> {
+    fn app_or_new(
+        &self,
+        tenant: &TenantName,
+        name: &AppName,
+        revision: &ReleaseDigest,
+    ) -> Result<Arc<App>, TenancyError> {
         let mut known = self.known();
         let owner = known.tenants.get(tenant).ok_or_else(|| TenancyError::NoTenant(tenant.clone()))?.clone();
         let app = known.apps.entry((tenant.clone(), name.clone()));
@@ -751,15 +757,4 @@ impl Inner {
         }
         *before = hosts.into();
     }
-}
-
-/// An error with all that caused it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text += &format!(": {cause}");
-        next = cause.source();
-    }
-    text
 }

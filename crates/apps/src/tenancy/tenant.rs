@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use isomer_api::{Quota, Quotas, TenantName, Usage};
+use isomer_api::{Quota, Quotas, TenantUsage};
 use isomer_capabilities::StorageAccount;
 use isomer_capabilities::outbound::{InvalidHostRule, TenantHosts};
+use isomer_ids::TenantName;
 use isomer_observe::LogQuota;
 use isomer_runtime::{Account, AccountLimits};
 
@@ -72,7 +73,7 @@ impl Tenant {
     }
 
     /// What it uses and has used.
-    pub(super) fn usage(&self) -> Usage {
+    pub(super) fn usage(&self) -> TenantUsage {
         let (requests, used) = (self.admission.counts(), self.account.used());
         let refused = [
             (Quota::Memory, used.refused_memory),
@@ -84,7 +85,7 @@ impl Tenant {
             (Quota::Apps, self.refused_apps.load(Ordering::Relaxed)),
             (Quota::Log, self.log.refused()),
         ];
-        Usage {
+        TenantUsage {
             memory_bytes: used.memory_bytes,
             host_memory_bytes: used.host_bytes,
             cpu_us: u64::try_from(used.cpu.as_micros()).unwrap_or(u64::MAX),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use isomer_manifest::{App, HostLimits, show_duration};
+use isomer_manifest::{App, NodeLimits, show_duration};
 
 /// The maxima of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl TimeLimits {
 
     /// Those of a node file.
     #[must_use]
-    pub fn of(limits: &HostLimits) -> Self {
+    pub fn of(limits: &NodeLimits) -> Self {
         Self { request: limits.request_deadline(), stream: limits.stream(), statement: limits.statement_timeout() }
     }
 
@@ -64,7 +64,7 @@ fn key(what: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use isomer_manifest::SourceFile;
+    use isomer_diagnostics::SourceFile;
 
     use super::*;
 
@@ -73,7 +73,7 @@ mod tests {
         let manifest = "[app]\nname = \"a\"\nversion = \"1.0.0\"\n[components.c]\nwasm = \"c.wasm\"\ngrants.sql = [\"s\", \"t\"]\n\
                         limits = { request_deadline = \"1h\", stream = { max = \"48h\" } }\n[sql.s]\nstatement_timeout = \"1h\"\n[sql.t]\nstatement_timeout = \"60s\"\n";
         let app = isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)).expect("it is right").app;
-        let warnings = TimeLimits::of(&HostLimits::default()).warnings(&app);
+        let warnings = TimeLimits::of(&NodeLimits::default()).warnings(&app);
         let starts = [
             "warning: `request_deadline` of component `c` is 1h, more than this node allows: 10m holds\nhint: write 10m",
             "warning: `stream` of component `c` is 48h, more than this node allows: 24h holds\nhint: write 24h",

@@ -21,8 +21,9 @@ use isomer_apps::Components;
 use isomer_apps::tenancy::{Started, TenancyError};
 use isomer_apps::{NewPackage, Package, PackageOptions, Peers, RevisionError, SingleApp, TenancyOptions};
 use isomer_capabilities::DataDir;
+use isomer_diagnostics::{SourceFile, chain};
 use isomer_front::{Front, Limits, Site};
-use isomer_manifest::{App, Source, SourceFile};
+use isomer_manifest::{App, ComponentSource};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
@@ -190,17 +191,6 @@ impl Setup {
     }
 }
 
-/// An error with all that caused it.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text += &format!(": {cause}");
-        next = cause.source();
-    }
-    text
-}
-
 fn sole(options: &Options, log: &Log) -> SingleApp {
     let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
     SingleApp::new(cache, log.clone(), options.running.clone()).expect("there is address space")
@@ -243,7 +233,7 @@ pub(crate) fn components(app: &App) -> Components {
 /// The components of an app: those that are `written`, and guests.
 fn components_with(app: &App, written: &BTreeMap<String, Vec<u8>>) -> Components {
     let component = |component: &isomer_manifest::Component| match &component.source.value {
-        Source::Wasm(guest) => {
+        ComponentSource::Wasm(guest) => {
             let name = guest.to_str().expect("guests have plain names");
             written.get(name).cloned().unwrap_or_else(|| isomer_test_guests::bytes(name)).into()
         }

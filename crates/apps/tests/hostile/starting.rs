@@ -3,10 +3,11 @@
 //! And the places that they had, given to the next: a component has all memories and tables of a small pool, and then another one.
 
 use isomer_apps::RevisionError;
+use isomer_diagnostics::chain;
 use isomer_runtime::engine::{Engine, PoolSizes};
 
 use crate::bare::{self, Bare};
-use crate::harness::{Setup, chain, one, until};
+use crate::harness::{Setup, one, until};
 use crate::{stage, wat};
 
 /// What a request may take: long enough to start on a busy machine.

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use isomer_apps::{Components, NewPackage, Package, PackageOptions, RevisionError, SingleApp, TenancyOptions};
 use isomer_capabilities::DataDir;
+use isomer_diagnostics::SourceFile;
+use isomer_diagnostics::chain;
 use isomer_front::{Front, Limits};
 use isomer_link::{Address, Peer, PeerLimits, Server, ServerLimits};
-use isomer_manifest::{App, SourceFile};
+use isomer_manifest::App;
 use isomer_observe::{Format, Log};
-use isomer_plan::{Mode, Plan};
+use isomer_plan::{Plan, SeamMode};
 use isomer_runtime::code::CodeCache;
 use isomer_wire::Callee;
 use tempfile::TempDir;
@@ -22,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::harness::log::MemoryLog;
-use crate::harness::{PATIENCE, chain, within};
+use crate::harness::{PATIENCE, within};
 
 /// As few as the tests need: each instance is address space set aside.
 const INSTANCES_MAX: u32 = 16;
@@ -67,7 +69,7 @@ pub(crate) struct Fleet {
     pub(crate) front: SocketAddr,
     pub(crate) plan: Plan,
     /// What calls name as their revision.
-    pub(crate) identity: isomer_wire::Revision,
+    pub(crate) plan_digest: isomer_ids::PlanDigest,
     links: BTreeMap<String, Address>,
     memory: MemoryLog,
     log: Log,
@@ -104,7 +106,7 @@ impl Fleet {
         let mut listener = Some(listener);
         let (stop, stopped) = watch::channel(false);
         let (mut links, mut members, mut apps) = (BTreeMap::new(), vec![], vec![]);
-        let mut identity = isomer_wire::Revision::default();
+        let mut plan_digest = isomer_ids::PlanDigest::default();
         for group in callees_first(&plan) {
             if running.without.contains(&&*group) {
                 continue;
@@ -129,7 +131,7 @@ impl Fleet {
             let NewPackage { package, .. } =
                 made.unwrap_or_else(|error| panic!("group `{group}` is made: {}", chain(&error)));
             let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
-            identity = package.identity();
+            plan_digest = package.plan_digest();
             let peers = links.iter().map(|(group, address)| (String::clone(group), peer(group, address)));
             let started = sole.start(package, &subject.dir, &data, peers.collect(), &|_| {}).await;
             let started = started.unwrap_or_else(|error| panic!("group `{group}` starts: {}", chain(&error)));
@@ -145,7 +147,7 @@ impl Fleet {
             }
             apps.push(sole);
         }
-        Self { front, identity, plan, links, memory, log, stop, members, _apps: apps, _folder: folder }
+        Self { front, plan_digest, plan, links, memory, log, stop, members, _apps: apps, _folder: folder }
     }
 
     /// Calls one of the groups, as another group would.
@@ -185,7 +187,7 @@ fn callees_first(plan: &Plan) -> Vec<String> {
     let process = |component| plan.group_of(component).expect("every component is in a group").process();
     let mut waiting: BTreeMap<&str, BTreeSet<&str>> =
         plan.processes().into_keys().map(|name| (name, BTreeSet::new())).collect();
-    for seam in plan.seams.iter().filter(|seam| seam.mode == Mode::Remote) {
+    for seam in plan.seams.iter().filter(|seam| seam.mode == SeamMode::Remote) {
         waiting.entry(process(&seam.link.importer)).or_default().insert(process(&seam.link.exporter));
     }
     let mut ordered = vec![];

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use isomer_api::{AppName, HostPattern, Quotas, RevisionId, TenantName, Usage};
+use isomer_api::{Quotas, TenantUsage};
 use isomer_apps::Components;
 use isomer_apps::revision::engine;
 use isomer_apps::tenancy::{AppRepository, LaunchSpec, RepositoryError, Retired, Started};
@@ -16,7 +16,9 @@ use isomer_apps::{Package, PackageOptions, Tenancy, TenancyOptions};
 use isomer_capabilities::outbound::TenantHosts;
 use isomer_capabilities::secrets::SecretValues;
 use isomer_capabilities::{AppFiles, AppResources, GrantedBy, StorageAccount};
+use isomer_diagnostics::chain;
 use isomer_front::Limits;
+use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_manifest::App;
 use isomer_observe::{Format, Log};
 use isomer_runtime::Account;
@@ -28,7 +30,7 @@ use tokio::net::TcpStream;
 use crate::harness::client::{Answer, Connection};
 use crate::harness::front::{TestFront, front};
 use crate::harness::log::MemoryLog;
-use crate::harness::{Counted, chain, code_folder, components, one, parse, within};
+use crate::harness::{Counted, code_folder, components, one, parse, within};
 
 /// Tenants and apps behind a front door.
 pub(crate) struct World {
@@ -45,7 +47,7 @@ pub(crate) struct World {
 type Name = (String, String);
 
 /// A revision, and its package as bytes.
-type Packed = (RevisionId, Vec<u8>);
+type Packed = (ReleaseDigest, Vec<u8>);
 
 /// Where the apps come from: packages by tenant and app, as bytes.
 #[derive(Default)]
@@ -115,7 +117,7 @@ impl TestShelf {
 
 impl TestShelf {
     /// Blocks while the repository is closed.
-    fn take_now(&self, tenant: &TenantName, app: &AppName, revision: &RevisionId) -> Taken {
+    fn take_now(&self, tenant: &TenantName, app: &AppName, revision: &ReleaseDigest) -> Taken {
         self.takes.fetch_add(1, Ordering::SeqCst);
         if self.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_ok() {
             return Err(RepositoryError::Busy("too many wait".into()));
@@ -136,7 +138,7 @@ impl AppRepository for TestShelf {
         self: Arc<Self>,
         tenant: TenantName,
         app: AppName,
-        revision: RevisionId,
+        revision: ReleaseDigest,
     ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
         Box::pin(
             async move { tokio::task::spawn_blocking(move || self.take_now(&tenant, &app, &revision)).await.unwrap() },
@@ -186,12 +188,12 @@ impl World {
         self.tenancy.set_tenant(&name.parse().unwrap(), &quotas).unwrap();
     }
 
-    pub(crate) fn usage(&self, tenant: &str) -> Usage {
+    pub(crate) fn usage(&self, tenant: &str) -> TenantUsage {
         self.tenancy.usage(&tenant.parse().unwrap()).expect("the tenant is there")
     }
 
     /// A package of an app: `manifest` has its components. It lies on the repository from now on.
-    pub(crate) fn make(&self, tenant: &str, app: &str, manifest: &str) -> RevisionId {
+    pub(crate) fn make(&self, tenant: &str, app: &str, manifest: &str) -> ReleaseDigest {
         self.make_of(tenant, app, manifest, components)
     }
 
@@ -202,13 +204,13 @@ impl World {
         app: &str,
         manifest: &str,
         components: impl FnOnce(&App) -> Components,
-    ) -> RevisionId {
+    ) -> ReleaseDigest {
         let manifest = format!("[app]\nname = \"{app}\"\nversion = \"0.1.0\"\n\n{manifest}");
         let parsed = parse(&manifest);
         let (engine, cache) = (self.tenancy.engine(), self.tenancy.cache());
         let made = Package::make(&parsed, &components(&parsed), &PackageOptions::default(), engine, cache, &|_| {});
         let package = made.unwrap_or_else(|error| panic!("the package is made: {}", chain(&error))).package;
-        // The plan's identity knows nothing of what is granted; a release's would.
+        // A plan digest does not depend on values of config; a release digest does.
         let revision = revision_of(&manifest);
         let key = (tenant.to_owned(), app.to_owned());
         self.repository.packages.lock().unwrap().insert(key, (revision.clone(), package.to_bytes()));
@@ -222,7 +224,7 @@ impl World {
     }
 
     /// The same of a package that was made.
-    pub(crate) fn put_made(&self, tenant: &str, app: &str, hosts: &[&str], revision: &RevisionId) {
+    pub(crate) fn put_made(&self, tenant: &str, app: &str, hosts: &[&str], revision: &ReleaseDigest) {
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
         self.tenancy.put(&tenant, &app, revision, &patterns(hosts), false).unwrap();
     }
@@ -299,9 +301,9 @@ pub(crate) fn patterns(hosts: &[&str]) -> Vec<HostPattern> {
     hosts.iter().map(|host| host.parse().unwrap()).collect()
 }
 
-fn revision_of(manifest: &str) -> RevisionId {
+fn revision_of(manifest: &str) -> ReleaseDigest {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
     manifest.hash(&mut hasher);
-    RevisionId::from(u128::from(hasher.finish()).to_be_bytes())
+    ReleaseDigest::from(u128::from(hasher.finish()).to_be_bytes())
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use isomer_capabilities::{AppGrants, AppResources, Capabilities, CapabilityError, CapabilityLimits, DataDir, Engines};
-use isomer_manifest::{DirGrant, SourceFile};
+use isomer_diagnostics::SourceFile;
+use isomer_manifest::DirGrant;
 use isomer_runtime::engine::{Engine, Slots};
 use isomer_runtime::guest::{Directory, OwnerSettings};
 use isomer_runtime::{Account, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Provider, Request};
@@ -109,7 +110,7 @@ impl Probe {
         };
         let group =
             Group::new(&engine, &component.into(), &imports, &handlers, capabilities.providers(), settings).unwrap();
-        let group = Graph::new([0; 16], vec![group]).group(0);
+        let group = Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0);
         Ok(Self { group, _capabilities: capabilities, _home: None })
     }
 

@@ -1,8 +1,9 @@
 //! `isomer apps`: what a node serves.
 
-use isomer_api::{AppInfo, AppState, TenantName};
+use isomer_api::{AppInfo, AppState};
 use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
+use isomer_ids::TenantName;
 
 use crate::remote::node::{NodeFlags, refused};
 use crate::remote::show::{list, minute, of_tenant, table};

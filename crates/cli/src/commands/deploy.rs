@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use isomer_admin::{Client, ClientError};
-use isomer_api::{
-    AppName, Deployed, HostPattern, Message, Problem, ProblemKind, StoreChange, TenantChange, TenantName,
-};
+use isomer_api::{ApiProblem, DeployMessage, DeployReport, ProblemKind, StoreChange, TenantChange};
 use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
+use isomer_ids::{AppName, HostPattern, TenantName};
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components, shown};
 use isomer_serve::revision_error;
@@ -38,7 +37,7 @@ pub(crate) struct Arguments {
     name: Option<AppName>,
     /// A message for `isomer revisions`: why it was deployed, or which commit it is.
     #[arg(short, long, value_name = "TEXT")]
-    message: Option<Message>,
+    message: Option<DeployMessage>,
     #[command(flatten)]
     values: ValueFlags,
     #[command(flatten)]
@@ -53,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     }
     let name = match &arguments.name {
         Some(name) => name.clone(),
-        None => app.app.name.parse().map_err(|error: isomer_api::InvalidName| {
+        None => app.app.name.parse().map_err(|error: isomer_ids::InvalidText| {
             CommandError::usage(error.to_string(), "give it another one for the node: --as NAME")
         })?,
     };
@@ -84,7 +83,7 @@ async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -
             client.set_tenant(tenant, &TenantChange::default()).await.map(drop).map_err(refused(console))
         }
         Err(_) => {
-            let problem = Problem::new(ProblemKind::NotFound, format!("there is no tenant `{tenant}`"));
+            let problem = ApiProblem::new(ProblemKind::NotFound, format!("there is no tenant `{tenant}`"));
             let hint = format!("make it, with the quotas of every new tenant: isomer tenant set {tenant}");
             Err(refused(console)(ClientError::Problem(problem.hint(hint))))
         }
@@ -93,7 +92,7 @@ async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -
 
 /// Says what serves now, for `deploy`, `rollback` and `swap`.
 pub(crate) fn say(
-    deployed: &Deployed,
+    deployed: &DeployReport,
     tenant: &TenantName,
     name: &AppName,
     json: bool,
@@ -108,7 +107,7 @@ pub(crate) fn say(
         value["app"] = name.as_str().into();
         return print(&format!("{value:#}\n"));
     }
-    let Deployed { revision, previous, hosts, compiled, took_ms, stores, .. } = deployed;
+    let DeployReport { revision, previous, hosts, compiled, took_ms, stores, .. } = deployed;
     let whose = if tenant.as_str() == TenantName::DEFAULT { String::new() } else { format!(" of {tenant}") };
     let under = if hosts.is_empty() { "no host name".to_owned() } else { list(hosts) };
     let before = match previous {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use isomer_console::{CommandError, Console, FAILED};
-use isomer_manifest::Diagnostic;
+use isomer_diagnostics::Diagnostic;
 use isomer_project::{WasiVersion, WasmFile};
 use isomer_runtime::code::{CodeCache, CodeError};
 use isomer_runtime::exec::{CommandError as ProgramError, CommandSettings, Generation, Program};

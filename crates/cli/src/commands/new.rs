@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use isomer_console::{CommandError, Console, print};
-use isomer_manifest::check_name;
+use isomer_ids::check_name;
 
 use crate::commands::wit;
 

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use futures::FutureExt as _;
 use isomer_admin::{AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, ListenError, Token};
 use isomer_console::{CommandError, Console, print};
-use isomer_manifest::Hinted;
+use isomer_diagnostics::Hinted;
 use isomer_node::compiler::{ChildLimits, CompilerOptions};
 use isomer_node::listeners::{ListenerError, OpenListeners};
 use isomer_node::{Node, NodeError, NodeOptions};

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use isomer_console::{CommandError, Console, print};
-use isomer_manifest::{Diagnostic, MONOLITH};
+use isomer_diagnostics::Diagnostic;
+use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components};
 use isomer_serve::revision_error;
 

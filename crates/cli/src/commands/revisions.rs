@@ -1,6 +1,6 @@
 //! `isomer revisions`: what an app was.
 
-use isomer_api::{Actor, Changes, How, Message, Origin, RevisionInfo};
+use isomer_api::{Actor, DeployMessage, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin};
 use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
 
@@ -46,11 +46,11 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 }
 
 /// `deploy`, or `swap by ci` where it was done with a tenant's token of that name.
-fn how_and_by(origin: &Origin) -> String {
+fn how_and_by(origin: &RevisionOrigin) -> String {
     let how = match origin.how {
-        How::Deploy => "deploy",
-        How::Swap => "swap",
-        How::Rollback => "rollback",
+        RevisionOperation::Deploy => "deploy",
+        RevisionOperation::Swap => "swap",
+        RevisionOperation::Rollback => "rollback",
     };
     match &origin.by {
         Actor::Node => how.to_owned(),
@@ -59,8 +59,8 @@ fn how_and_by(origin: &Origin) -> String {
 }
 
 /// What differs from the revision that served before, in a few words.
-fn changed(origin: &Origin) -> String {
-    let Some(Changes { manifest, shape, changed, added, removed, more, files }) = &origin.changes else {
+fn changed(origin: &RevisionOrigin) -> String {
+    let Some(ReleaseChanges { manifest, shape, changed, added, removed, more, files }) = &origin.changes else {
         return String::new();
     };
     let mut parts: Vec<String> = changed.iter().map(|name| escaped(name)).collect();
@@ -81,7 +81,7 @@ fn changed(origin: &Origin) -> String {
 /// The most characters of a message in the table; `--json` has all of it.
 const MESSAGE_CHARS_MAX: usize = 60;
 
-fn first_line(message: &Message) -> String {
+fn first_line(message: &DeployMessage) -> String {
     let line = message.as_str().lines().next().unwrap_or_default();
     let shown: String = line.chars().take(MESSAGE_CHARS_MAX).collect();
     let end = if shown.len() < message.as_str().len() { "…" } else { "" };

@@ -1,9 +1,10 @@
 //! `isomer rollback`: goes back to an earlier revision, with its stores as they were if that is wanted.
 
 use isomer_admin::Client;
-use isomer_api::{Message, RevisionId, RevisionInfo, Rollback};
+use isomer_api::{DeployMessage, RevisionInfo, RollbackRequest};
 use isomer_console::{CommandError, Console, FAILED};
 use isomer_display::escaped;
+use isomer_ids::ReleaseDigest;
 
 use crate::commands::deploy;
 use crate::remote::node::{AppFlags, refused};
@@ -22,7 +23,7 @@ pub(crate) struct Arguments {
     to_snapshot: bool,
     /// A message for `isomer revisions` [default: that of the revision's deployment].
     #[arg(short, long, value_name = "TEXT")]
-    message: Option<Message>,
+    message: Option<DeployMessage>,
     /// Don't ask.
     #[arg(long)]
     yes: bool,
@@ -44,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         let progress = console.progress();
         progress.step(format!("rolling {app} back"));
         let (to_snapshot, message) = (arguments.to_snapshot, arguments.message.clone());
-        let rollback = Rollback { revision, to_snapshot, message };
+        let rollback = RollbackRequest { revision, to_snapshot, message };
         client.rollback(tenant, app, &rollback).await.map_err(refused(console))
     })?;
     deploy::say(&deployed, tenant, app, node.json, console)
@@ -54,9 +55,9 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 async fn agreed(
     client: &Client,
     arguments: &Arguments,
-    revision: Option<RevisionId>,
+    revision: Option<ReleaseDigest>,
     console: &Console,
-) -> Result<RevisionId, CommandError> {
+) -> Result<ReleaseDigest, CommandError> {
     let AppFlags { app, tenant, .. } = &arguments.app;
     let revisions = client.revisions(tenant, app).await.map_err(refused(console))?;
     let wanted = |info: &&RevisionInfo| revision.as_ref().map_or(!info.current, |revision| info.revision == *revision);
@@ -89,14 +90,14 @@ async fn agreed(
 }
 
 /// The one revision that begins so.
-async fn find(client: &Client, flags: &AppFlags, text: &str, console: &Console) -> Result<RevisionId, CommandError> {
+async fn find(client: &Client, flags: &AppFlags, text: &str, console: &Console) -> Result<ReleaseDigest, CommandError> {
     if let Ok(revision) = text.parse() {
         return Ok(revision);
     }
     let AppFlags { app, tenant, .. } = flags;
     let revisions = client.revisions(tenant, app).await.map_err(refused(console))?;
-    let begins = |revision: &&RevisionId| text.len() >= DIGITS_MIN && revision.as_str().starts_with(text);
-    let found: Vec<&RevisionId> = revisions.iter().map(|info| &info.revision).filter(begins).collect();
+    let begins = |revision: &&ReleaseDigest| text.len() >= DIGITS_MIN && revision.as_str().starts_with(text);
+    let found: Vec<&ReleaseDigest> = revisions.iter().map(|info| &info.revision).filter(begins).collect();
     let hint = format!("isomer revisions {app}{}", of_tenant(tenant));
     match found.as_slice() {
         [] if text.len() < DIGITS_MIN => Err(CommandError::usage(

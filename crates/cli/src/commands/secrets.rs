@@ -6,10 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use isomer_admin::SECRET_BYTES_MAX;
-use isomer_api::TenantName;
 use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
+use isomer_ids::{SECRET_BYTES_MAX, TenantName};
 use serde_json::json;
 
 use crate::remote::node::{TenantFlags, refused};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use isomer_api::{Message, Release, Swap};
+use isomer_api::{DeployMessage, Release, SwapRequest};
 use isomer_console::{CommandError, Console};
 use isomer_project::WasmFile;
 
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     components: Vec<(String, PathBuf)>,
     /// A message for `isomer revisions`.
     #[arg(short, long, value_name = "TEXT")]
-    message: Option<Message>,
+    message: Option<DeployMessage>,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         upload(&client, &release, &bytes, console).await?;
         let progress = console.progress();
         progress.step(format!("swapping components of {app}"));
-        let swap = Swap { components, message: arguments.message.clone() };
+        let swap = SwapRequest { components, message: arguments.message.clone() };
         client.swap(tenant, app, &swap).await.map_err(refused(console))
     })?;
     deploy::say(&deployed, tenant, app, node.json, console)

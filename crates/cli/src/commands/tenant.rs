@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use clap::Subcommand;
-use isomer_api::{HostPattern, QuotaChange, TenantChange, TenantInfo, TenantName};
+use isomer_api::{QuotaChange, TenantChange, TenantInfo};
 use isomer_console::{CommandError, Console, print};
+use isomer_ids::{HostPattern, TenantName};
 
 use crate::remote::node::{NodeFlags, refused};
 use crate::remote::show::{UNLIMITED, cores, count_quota, list, size, size_quota};

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Subcommand;
 use isomer_admin::Token;
-use isomer_api::{NewToken, Role, TokenInfo, TokenName};
+use isomer_api::{TokenInfo, TokenRequest, TokenRole};
 use isomer_console::{CommandError, Console, print};
+use isomer_ids::TokenName;
 use isomer_manifest::parse_duration;
 use serde_json::json;
 
@@ -37,7 +38,7 @@ struct Create {
     /// What it allows: `read` (look at apps, revisions, logs), `deploy` (also deploy, swap, roll back, stop, start) or `admin` (also secrets,
     /// tokens, removing apps).
     #[arg(long, value_name = "ROLE")]
-    role: Role,
+    role: TokenRole,
     /// How long it is valid, as `30d` or `12h` [default: until it is revoked].
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     expires: Option<Duration>,
@@ -116,7 +117,7 @@ fn make(create: &Create, console: &Console) -> Result<(), CommandError> {
             "name a file that is not there yet",
         ));
     }
-    let new = NewToken { name: name.clone(), role: *role, expires_in_s: expires.map(|expires| expires.as_secs()) };
+    let new = TokenRequest { name: name.clone(), role: *role, expires_in_s: expires.map(|expires| expires.as_secs()) };
     let made = node.ask(console, async |client| client.create_token(tenant, &new).await.map_err(refused(console)))?;
     let until = made.info.expires_at.map_or_else(String::new, |at| format!(" until {} UTC", minute(at)));
     let said = format!("created token {name} of {tenant} with the role {role}{until}");

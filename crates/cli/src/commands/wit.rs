@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use isomer_console::{CommandError, Console, print};
 use isomer_project::{find_app_dir, shown};
-use isomer_wit::{NeedError, Package, needed, packages, remove_unneeded, write_deps};
+use isomer_wit::{NeedError, WitPackage, needed, packages, remove_unneeded, write_deps};
 use serde_json::json;
 
 /// Where an app keeps its own WIT.
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 /// Writes what the worlds in the app's folder use.
 pub(crate) fn write(app: &Path) -> Result<(), CommandError> {
     let wit = app.join(WIT);
-    let wanted: Vec<&Package> = needed(&wit).map_err(cannot_tell)?;
+    let wanted: Vec<&WitPackage> = needed(&wit).map_err(cannot_tell)?;
     write_deps(&wit.join("deps"), wanted)?;
     Ok(())
 }

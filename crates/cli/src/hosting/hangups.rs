@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use isomer_admin::AuditLog;
+use isomer_diagnostics::{Renderer, chain};
 use isomer_front::{Certificates, Loaded};
-use isomer_manifest::{HostFile, Renderer};
+use isomer_manifest::NodeSettings;
 use isomer_observe::Log;
 use tokio::signal::unix::Signal;
 
@@ -16,7 +17,7 @@ pub(crate) struct Hangups {
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) audit: AuditLog,
     /// The node file, and what it said at the start.
-    pub(crate) config: Option<(PathBuf, HostFile)>,
+    pub(crate) config: Option<(PathBuf, NodeSettings)>,
     pub(crate) log: Log,
 }
 
@@ -32,17 +33,13 @@ impl Hangups {
         if let Some(certificates) = self.certificates.clone() {
             match tokio::task::spawn_blocking(move || certificates.reload()).await {
                 Ok(Ok(loaded)) => tell(&self.log, &loaded),
-                Ok(Err(error)) => {
-                    self.log.error(format!("the certificates stay as they were: {}", with_causes(&error)))
-                }
+                Ok(Err(error)) => self.log.error(format!("the certificates stay as they were: {}", chain(&error))),
                 Err(_) => self.log.error("the certificates stay as they were: reading them failed"),
             }
         }
         match self.audit.reopen().await {
             Ok(()) => {}
-            Err(error) => {
-                self.log.error(format!("the audit log is still written to its old file: {}", with_causes(&error)))
-            }
+            Err(error) => self.log.error(format!("the audit log is still written to its old file: {}", chain(&error))),
         }
         if let Some((path, before)) = &self.config {
             match Config::read(Some(path)) {
@@ -61,21 +58,11 @@ impl Hangups {
 /// Says which certificates there are, and what is wrong with others.
 pub(crate) fn tell(log: &Log, loaded: &Loaded) {
     for error in &loaded.problems {
-        log.error(with_causes(error));
+        log.error(chain(error));
     }
     for warning in &loaded.warnings {
         log.warn(warning.clone());
     }
     let (certificates, names) = (loaded.certificates, loaded.names.join(", "));
     log.note(format!("{certificates} certificates, for {names}"));
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -8,7 +8,8 @@ use isomer_admin::AdminAddress;
 use isomer_apps::tenancy::{TenancyOptions, TimeLimits};
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CommandError, Console};
-use isomer_manifest::{HostFile, LinkAddress, SourceFile, parse_listen, parse_node_file};
+use isomer_diagnostics::SourceFile;
+use isomer_manifest::{LinkAddress, NodeSettings, parse_listen, parse_node_file};
 use isomer_node::listeners::ListenerOptions;
 use isomer_project::shown;
 use isomer_serve::network;
@@ -24,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// A node file and the folder that its paths begin at.
 pub(crate) struct Config {
-    pub(crate) file: HostFile,
+    pub(crate) file: NodeSettings,
     folder: PathBuf,
     /// Its text, if there is such a file.
     source: Option<SourceFile>,
@@ -33,7 +34,7 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn read(path: Option<&Path>) -> Result<Self, CommandError> {
         let Some(path) = path else {
-            return Ok(Self { file: HostFile::default(), folder: PathBuf::new(), source: None });
+            return Ok(Self { file: NodeSettings::default(), folder: PathBuf::new(), source: None });
         };
         let text = std::fs::read_to_string(path).map_err(|error| {
             let error = anyhow::Error::new(error).context(format!("cannot read the node file `{}`", path.display()));

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use isomer_admin::{Client, ClientError, NodeAddress, TOKEN_FILE, Token, TokenError};
-use isomer_api::{AppName, Problem, ProblemKind, TenantName};
+use isomer_api::{ApiProblem, ProblemKind};
 use isomer_console::{CommandError, Console, FAILED};
+use isomer_ids::{AppName, TenantName};
 
 use crate::user_dirs;
 use isomer_display::escaped;
@@ -128,7 +129,7 @@ fn of_directory(text: &str) -> Result<NodeAddress, CommandError> {
     let url = std::fs::read_to_string(&file).map_err(|error| {
         let error = anyhow::Error::new(error).context(format!("cannot read `{}`", file.display()));
         let hint = "no node has this data directory, or none ran with it yet: isomer node --data DIR";
-        CommandError::Failed(isomer_manifest::Hinted::new(error.into_boxed_dyn_error(), hint).into())
+        CommandError::Failed(isomer_diagnostics::Hinted::new(error.into_boxed_dyn_error(), hint).into())
     })?;
     NodeAddress::parse(url.trim())
         .with_context(|| format!("`{}` holds no address", file.display()))
@@ -176,8 +177,8 @@ pub(crate) fn refused(console: &Console) -> impl Fn(ClientError) -> CommandError
 }
 
 /// A node's problem for a person: what it has to say in more lines comes first.
-fn said(console: &Console, problem: Problem) -> CommandError {
-    let Problem { kind, title, detail, hints, .. } = problem;
+fn said(console: &Console, problem: ApiProblem) -> CommandError {
+    let ApiProblem { kind, title, detail, hints, .. } = problem;
     let detail = detail.map(|detail| detail.lines().map(|line| escaped(line) + "\n").collect::<String>());
     let mut error = Said { title: escaped(&title), cause: None };
     let mut text = String::new();

@@ -11,10 +11,11 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use isomer_admin::TOKEN_FILE;
 use isomer_api::deploy::PARTS_MAX;
-use isomer_api::{Digest, HostPattern, Part, PartPath, Release};
+use isomer_api::{PartPath, Release, ReleasePart};
 use isomer_apps::Components;
 use isomer_console::CommandError;
-use isomer_manifest::Diagnostic;
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::{Digest, HostPattern};
 use isomer_project::{AppDir, ENV_FILE};
 use sha2::Digest as _;
 
@@ -60,9 +61,9 @@ impl Packed {
 }
 
 /// Remembers bytes under their digest.
-pub(crate) fn keep(kept: &mut BTreeMap<Digest, Bytes>, bytes: Bytes) -> Part {
+pub(crate) fn keep(kept: &mut BTreeMap<Digest, Bytes>, bytes: Bytes) -> ReleasePart {
     let digest = Digest::from(<[u8; 32]>::from(sha2::Sha256::digest(&bytes)));
-    let part = Part { digest: digest.clone(), bytes: bytes.len() as u64 };
+    let part = ReleasePart { digest: digest.clone(), bytes: bytes.len() as u64 };
     kept.insert(digest, bytes);
     part
 }
@@ -190,5 +191,5 @@ fn inside(path: &Path) -> Option<PathBuf> {
 
 fn part_path(path: &Path) -> Result<PartPath, CommandError> {
     let text = path.to_str().with_context(|| format!("the name of `{}` is not UTF-8", path.display()))?;
-    text.parse().map_err(|error: isomer_api::InvalidName| CommandError::Usage(error.into()))
+    text.parse().map_err(|error: isomer_ids::InvalidText| CommandError::Usage(error.into()))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use isomer_api::TenantName;
+use isomer_ids::TenantName;
 use unicode_width::UnicodeWidthStr as _;
 
 /// Rows under a head, in columns as wide as they have to be.

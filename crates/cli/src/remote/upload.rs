@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use isomer_admin::{BLOB_BYTES_MAX, Client};
-use isomer_api::{Digest, Release};
+use isomer_api::Release;
 use isomer_console::{CommandError, Console};
+use isomer_ids::Digest;
 
 use crate::remote::node::refused;
 use crate::remote::show::size;

@@ -353,7 +353,7 @@ fn tenants_deploy_one_manifest_with_values_of_their_own() {
     for (tenant, greeting) in [("acme", "hey"), ("default", "hello")] {
         let said = remote.run(&["deploy", "--tenant", tenant, "--config", &format!("GREETING={greeting}")]);
         let manifest = remote.fake.release().unwrap().manifest;
-        let source = isomer_manifest::SourceFile::new("isomer.toml", manifest.as_str());
+        let source = isomer_diagnostics::SourceFile::new("isomer.toml", manifest.as_str());
         let app = isomer_manifest::parse(&source).unwrap_or_else(|_| panic!("{manifest}")).app;
         let config = &app.components["pong"].grants.config;
         assert_eq!((config["GREETING"].as_str(), config["COLOUR"].as_str()), (greeting, "red"), "{said}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use isomer_wire::{Answer, Call, CallFailure, Callee, FunctionKey};
+use isomer_wire::{Call, CallFailure, CallResult, Callee, FunctionKey};
 use tokio::sync::Semaphore;
 
 pub const FUNCTION: FunctionKey = FunctionKey([1; 16]);
@@ -65,14 +65,14 @@ impl Drop for Running {
 }
 
 impl Callee for Scripted {
-    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>> {
         let script = self.0.clone();
         Box::pin(async move {
             if call.function != FUNCTION {
                 return Err(CallFailure::refused("unknown function"));
             }
-            if call.context.revision != super::REVISION {
-                return Err(CallFailure::refused("another revision"));
+            if call.context.plan != super::PLAN {
+                return Err(CallFailure::refused("another plan"));
             }
             script.begun.fetch_add(1, Ordering::SeqCst);
             let image = call.image.clone();

@@ -7,8 +7,9 @@ pub mod server;
 
 use std::time::{Duration, Instant};
 
+use isomer_ids::PlanDigest;
 use isomer_link::{Address, Peer, PeerLimits};
-use isomer_wire::{Answer, Call, CallError, CallFailure, Callee as _, Context, FunctionKey};
+use isomer_wire::{Call, CallContext, CallError, CallFailure, CallResult, Callee as _, FunctionKey};
 
 /// Longer than anything here takes, and short enough to fail.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -16,14 +17,14 @@ pub const LONG: Duration = Duration::from_secs(20);
 /// What a machine that is busy may add to a deadline before a test says that it was missed.
 pub const SLACK: Duration = Duration::from_secs(5);
 
-pub const REVISION: [u8; 16] = [7; 16];
+pub const PLAN: PlanDigest = PlanDigest([7; 16]);
 
-pub fn context(timeout: Duration) -> Context {
-    Context {
+pub fn context(timeout: Duration) -> CallContext {
+    CallContext {
         deadline: Instant::now() + timeout,
         request: 1,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        revision: REVISION,
+        plan: PLAN,
     }
 }
 
@@ -78,7 +79,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// The failure of a call that was lost.
 #[track_caller]
-pub fn lost(answer: Answer) -> (CallError, String, bool) {
+pub fn lost(answer: CallResult) -> (CallError, String, bool) {
     match answer {
         Err(CallFailure::Lost { error, reason, not_run }) => (error, reason, not_run),
         other => panic!("not lost: {other:?}"),
@@ -86,7 +87,7 @@ pub fn lost(answer: Answer) -> (CallError, String, bool) {
 }
 
 /// Makes the call and asserts that it ends by its deadline.
-pub async fn in_time(peer: &Peer, call: Call) -> Answer {
+pub async fn in_time(peer: &Peer, call: Call) -> CallResult {
     let deadline = call.context.deadline;
     let answer = peer.call(call).await;
     assert!(Instant::now() <= deadline + SLACK, "the call outlived its deadline: {answer:?}");

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use isomer_diagnostics::{Diagnostic, Span};
+use isomer_ids::ComponentName;
+use isomer_ids::InvalidText;
+
 use super::Lowering;
-use crate::diagnostic::Diagnostic;
-use crate::invalid::InvalidText;
-use crate::model::{Component, Limits, Reuse, Route, Source};
-use crate::names::ComponentName;
+use crate::model::{Component, ComponentLimits, ComponentSource, Reuse, Route};
 use crate::raw::{
     DurationText, FunctionText, ImportText, NameText, PathText, RawComponent, RawLimits, RawReuse, RawStream, RouteText,
 };
-use crate::source::{Span, Spanned};
+use crate::spanned::Spanned;
 use crate::units::{parse_duration, parse_size};
 
 impl Lowering<'_> {
@@ -61,7 +62,7 @@ impl Lowering<'_> {
         })
     }
 
-    fn source(&mut self, name: &str, at: Span, raw: &RawComponent) -> Option<Spanned<Source>> {
+    fn source(&mut self, name: &str, at: Span, raw: &RawComponent) -> Option<Spanned<ComponentSource>> {
         let given = |path: &Option<Spanned<PathText>>| path.clone().map(|path| path.map(|text| text.0));
         let (cargo, wasm) = (given(&raw.cargo), given(&raw.wasm));
         let command = raw.command.clone().map(|command| command.map(|text| text.0));
@@ -93,10 +94,10 @@ impl Lowering<'_> {
         let problem = match (cargo, wasm, command) {
             (None, None, Some(_)) if was_there("wasm") => return None,
             (None, None, None) if ["cargo", "wasm", "command"].into_iter().any(was_there) => return None,
-            (Some(cargo), None, None) => return Some(cargo.map(|path| Source::Cargo(path.into()))),
-            (None, Some(wasm), None) => return Some(wasm.map(|path| Source::Wasm(path.into()))),
+            (Some(cargo), None, None) => return Some(cargo.map(|path| ComponentSource::Cargo(path.into()))),
+            (None, Some(wasm), None) => return Some(wasm.map(|path| ComponentSource::Wasm(path.into()))),
             (None, Some(wasm), Some(command)) => {
-                let source = Source::Command { command: command.value, wasm: wasm.value.into(), inputs };
+                let source = ComponentSource::Command { command: command.value, wasm: wasm.value.into(), inputs };
                 return Some(Spanned::new(source, command.span));
             }
             (Some(cargo), Some(other), _) | (Some(cargo), None, Some(other)) => {
@@ -153,7 +154,7 @@ impl Lowering<'_> {
         routes
     }
 
-    fn limits(&mut self, raw: RawLimits, at: Spanned<()>) -> Limits {
+    fn limits(&mut self, raw: RawLimits, at: Spanned<()>) -> ComponentLimits {
         let memory = raw.memory.map(|text| text.map(|text| text.0));
         let deadline = raw.request_deadline.map(|text| text.map(|text| text.0));
         let body = raw.body.map(|text| text.map(|text| text.0));
@@ -165,7 +166,7 @@ impl Lowering<'_> {
                 (table.max.map(at), table.idle.map(at))
             }
         };
-        Limits {
+        ComponentLimits {
             memory_bytes: self.quantity("memory", memory, parse_size),
             request_deadline: self.quantity("request_deadline", deadline, parse_duration),
             stream_max: self.quantity("stream", stream_max, parse_duration),

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use isomer_diagnostics::Diagnostic;
+use isomer_ids::{StoreName, is_environment_name};
+
 use super::Lowering;
-use crate::diagnostic::Diagnostic;
 use crate::model::{DirGrant, Grants, OutboundHost};
-use crate::names::{StoreName, is_environment_name};
 use crate::raw::{DIRS_MAX, EnvironmentText, NameText, RawDirectory, RawGrants, RawHost, RawHostTable};
-use crate::source::Spanned;
+use crate::spanned::Spanned;
 
 impl Lowering<'_> {
     pub(super) fn grants(&mut self, component: &str, raw: RawGrants, at: Spanned<()>) -> Grants {

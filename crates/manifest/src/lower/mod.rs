@@ -9,14 +9,14 @@ mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use isomer_diagnostics::{Diagnostic, Span, nearest};
+use isomer_ids::InvalidText;
+use isomer_ids::{ComponentName, check_name};
+
 use crate::bounds::Findings;
-use crate::diagnostic::Diagnostic;
-use crate::invalid::InvalidText;
 use crate::model::{App, Component, Route};
-use crate::names::{ComponentName, check_name};
 use crate::raw::{HealthText, NameText, RawApp, RawManifest};
-use crate::source::{Span, Spanned};
-use crate::structure::nearest;
+use crate::spanned::Spanned;
 
 /// What errors call it.
 const HEALTH: &str = "the path of a request";

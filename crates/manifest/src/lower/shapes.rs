@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
+use isomer_diagnostics::{Diagnostic, Span};
+use isomer_ids::{ComponentName, check_name};
+
 use super::Lowering;
-use crate::diagnostic::Diagnostic;
 use crate::model::{Component, MONOLITH, Shape};
-use crate::names::{ComponentName, check_name};
 use crate::raw::{NameText, RawGroups, RawShape};
-use crate::source::{Span, Spanned};
+use crate::spanned::Spanned;
 use crate::word::{Word, WordOr};
 
 impl Lowering<'_> {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use isomer_diagnostics::{Diagnostic, Span, nearest};
+use isomer_ids::{ComponentName, SecretName, StoreName, is_environment_name};
+
 use super::Lowering;
-use crate::diagnostic::Diagnostic;
-use crate::model::{Component, SecretSource, SqlStore};
-use crate::names::{ComponentName, StoreName, check_secret_name, is_environment_name, is_secret_name};
+use crate::model::{Component, SecretSource, SqlStoreSettings};
 use crate::raw::{NameText, RawSecret, RawSqlStore, SecretText};
-use crate::source::{Span, Spanned};
-use crate::structure::nearest;
+use crate::spanned::Spanned;
 use crate::units::parse_duration;
 
 /// Secrets by name; without a source where the source has an error of its own.
@@ -19,7 +19,7 @@ impl Lowering<'_> {
         let mut secrets = BTreeMap::new();
         for (name, raw) in raw {
             let name = name.map(|text| text.0);
-            let checked = check_secret_name(&name.value);
+            let checked = SecretName::new(&name.value);
             self.valid(checked, "bad-name", name.span);
             let source = self.secret(&name.value, name.span, raw.value);
             secrets.insert(name, source);
@@ -74,7 +74,7 @@ impl Lowering<'_> {
     pub(super) fn sql(
         &mut self,
         raw: BTreeMap<Spanned<NameText>, RawSqlStore>,
-    ) -> BTreeMap<Spanned<StoreName>, SqlStore> {
+    ) -> BTreeMap<Spanned<StoreName>, SqlStoreSettings> {
         let mut stores = BTreeMap::new();
         for (name, raw) in raw {
             let checked = StoreName::new(&name.value.0);
@@ -88,7 +88,7 @@ impl Lowering<'_> {
                 );
             }
             let timeout = raw.statement_timeout.map(|text| text.map(|text| text.0));
-            let store = SqlStore {
+            let store = SqlStoreSettings {
                 migrations_at: raw.migrations.as_ref().map(|path| path.span).unwrap_or_default(),
                 migrations: raw.migrations.map(|path| path.value.0.into()),
                 statement_timeout: self.quantity("statement_timeout", timeout, parse_duration),
@@ -132,7 +132,8 @@ impl Lowering<'_> {
             };
             self.report(diagnostic);
         }
-        for name in secrets.keys().filter(|name| is_secret_name(&name.value) && !granted.contains(name.value.as_str()))
+        for name in
+            secrets.keys().filter(|name| SecretName::new(&name.value).is_ok() && !granted.contains(name.value.as_str()))
         {
             self.report(
                 Diagnostic::warning(format!("the secret `{name}` is granted to no component"))
@@ -149,7 +150,7 @@ impl Lowering<'_> {
     pub(super) fn check_sql(
         &mut self,
         components: &BTreeMap<ComponentName, Component>,
-        stores: &BTreeMap<Spanned<StoreName>, SqlStore>,
+        stores: &BTreeMap<Spanned<StoreName>, SqlStoreSettings>,
     ) {
         let granted: BTreeSet<&StoreName> =
             components.values().flat_map(|component| &component.grants.sql).map(|store| &store.value).collect();

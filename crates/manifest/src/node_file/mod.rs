@@ -1,76 +1,87 @@
-//! The node file: what a node needs. One that hosts apps (`isomer node`, [`HostFile`]): where it keeps them, where it listens, what
+//! The node file: what a node needs. One that hosts apps (`isomer node`, [`NodeSettings`]): where it keeps them, where it listens, what
 //! it takes on. One that runs a group of an app (`isomer run --group`): where it is reached, where the groups are that it calls, and
 //! the certificates by which nodes know each other.
 //!
 //! Read as manifests are (see [`crate::parse`]): syntax, then structure by the schema of `raw.rs`, then meaning. What
 //! needs the plan, such as whether a group that is called has an address, is checked by whoever has the plan.
 
-mod address;
-mod host;
-mod network;
+mod address_range;
 mod raw;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
+use serde_json::Value;
 use toml::de::DeTable;
 
-pub use address::LinkAddress;
-pub use host::{FrontTls, HostFile, HostLimits};
-pub use network::Network;
-pub(crate) use raw::RawNodeFile;
+pub use address_range::AddressRange;
+pub use settings::{FrontTls, NodeLimits, NodeSettings};
 
+use isomer_diagnostics::{Diagnostic, SourceFile, Span};
+use isomer_ids::InvalidText;
+
+use crate::address::LinkAddress;
 use crate::bounds::Findings;
-use crate::diagnostic::Diagnostic;
-use crate::invalid::InvalidText;
 use crate::listen::with_host;
 use crate::parse::syntax_errors;
 use crate::raw::PathText;
-use crate::schema::NODE_SCHEMA;
-use crate::source::{SourceFile, Span, Spanned};
+use crate::schema::{as_text, schema_of};
+use crate::spanned::Spanned;
 use crate::structure;
-use raw::{AddressText, RawAddresses, RawTls};
+
+use raw::{AddressText, RawAddresses, RawNodeFile, RawTls};
+
+/// The schema of a node file.
+pub(crate) static NODE_SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawNodeFile>);
 
 /// What a node needs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeFile {
     /// What one needs that hosts apps.
-    pub host: HostFile,
+    pub host: NodeSettings,
     /// Where this group is reached by the others.
     pub listen: Option<Spanned<LinkAddress>>,
     /// Where the groups are that this one calls; never without an address. The key's place is that of the name, the
     /// value's that of the addresses.
     pub peers: BTreeMap<Spanned<String>, Spanned<Vec<LinkAddress>>>,
     /// Certificates, for addresses that are not of this machine.
-    pub tls: Option<Tls>,
-    for_host: host::Tables,
-    for_group: host::Tables,
+    pub tls: Option<LinkTls>,
+    for_host: settings::Tables,
+    for_group: settings::Tables,
 }
 
 impl NodeFile {
     /// What is wrong with it as the file of a node that hosts apps: tables that are for a group.
     #[must_use]
     pub fn unread_by_host(&self) -> Vec<Diagnostic> {
-        host::unread(&self.for_group, "isomer node", "isomer run --group")
+        settings::unread(&self.for_group, "isomer node", "isomer run --group")
     }
 
     /// What is wrong with it as the file of a group: tables that are for a node that hosts apps.
     #[must_use]
     pub fn unread_by_group(&self) -> Vec<Diagnostic> {
-        host::unread(&self.for_host, "isomer run --group", "isomer node")
+        settings::unread(&self.for_host, "isomer run --group", "isomer node")
     }
 }
 
 /// Who a node is and whom it believes: PEM files, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
+pub struct LinkTls {
     /// This node's certificate, and those between it and the authority.
     pub certificate: Spanned<PathBuf>,
     /// Its private key.
     pub key: Spanned<PathBuf>,
     /// The authority's certificate.
     pub authority: Spanned<PathBuf>,
+}
+
+/// Returns the JSON Schema of a node file, for editors; it ends with a line ending.
+#[must_use]
+pub fn node_schema_json() -> String {
+    as_text(&NODE_SCHEMA)
 }
 
 /// Reads and checks a node file.
@@ -120,7 +131,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     let admin = raw.admin.map(|admin| admin.value).unwrap_or_default();
     let (node, front) = (raw.node.map(|it| it.value), raw.front.map(|it| it.value));
     let outbound = raw.outbound.map(|it| it.value).unwrap_or_default();
-    let host = host::read(node, front, admin, outbound, raw.limits.map(|it| it.value), found);
+    let host = settings::read(node, front, admin, outbound, raw.limits.map(|it| it.value), found);
     let mut report = |error: InvalidText, span| {
         let hint = error.hint();
         found.push(Diagnostic::error(error.to_string()).code("bad-address").at(span, "").hint(hint));
@@ -153,7 +164,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
 }
 
 /// What is missing was reported.
-fn tls(raw: RawTls) -> Option<Tls> {
+fn tls(raw: RawTls) -> Option<LinkTls> {
     let path = |text: Spanned<PathText>| text.map(|text| PathBuf::from(text.0));
-    Some(Tls { certificate: path(raw.certificate?), key: path(raw.key?), authority: path(raw.authority?) })
+    Some(LinkTls { certificate: path(raw.certificate?), key: path(raw.key?), authority: path(raw.authority?) })
 }

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::raw::{DurationText, HostText, NameText, PathText, SizeText, text_types};
-use crate::source::Spanned;
+use crate::spanned::Spanned;
 use crate::units::show_duration;
 
-use super::HostLimits;
+use super::NodeLimits;
 
 /// What a node needs: one that hosts apps, or one that runs a group of an app.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -184,14 +184,14 @@ pub(crate) struct RawHostLimits {
     #[schemars(extend("default" = "30s"))]
     pub(crate) load_timeout: Option<Spanned<DurationText>>,
     /// The longest `request_deadline` of a component. A longer one of a manifest is cut to it, and `isomer deploy` says so.
-    #[schemars(extend("default" = show_duration(HostLimits::REQUEST_DEADLINE_DEFAULT)))]
+    #[schemars(extend("default" = show_duration(NodeLimits::REQUEST_DEADLINE_DEFAULT)))]
     pub(crate) request_deadline: Option<Spanned<DurationText>>,
     /// The longest `limits.stream` of a component: how long a stream of server-sent events may take. A longer one of a manifest is cut to
     /// it, and `isomer deploy` says so.
-    #[schemars(extend("default" = show_duration(HostLimits::STREAM_DEFAULT)))]
+    #[schemars(extend("default" = show_duration(NodeLimits::STREAM_DEFAULT)))]
     pub(crate) stream: Option<Spanned<DurationText>>,
     /// The longest `statement_timeout` of a SQL store. A longer one of a manifest is cut to it, and `isomer deploy` says so.
-    #[schemars(extend("default" = show_duration(HostLimits::STATEMENT_TIMEOUT_DEFAULT)))]
+    #[schemars(extend("default" = show_duration(NodeLimits::STATEMENT_TIMEOUT_DEFAULT)))]
     pub(crate) statement_timeout: Option<Spanned<DurationText>>,
 }
 

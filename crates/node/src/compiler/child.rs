@@ -12,9 +12,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use isomer_api::{Problem, ProblemKind};
+use isomer_api::{ApiProblem, ProblemKind};
 use isomer_apps::{Components, Package, PackageOptions, Progress, RevisionError};
-use isomer_manifest::{App, ComponentName, Renderer};
+use isomer_diagnostics::Renderer;
+use isomer_ids::ComponentName;
+use isomer_manifest::App;
 use isomer_runtime::code;
 use isomer_runtime::engine::Engine;
 use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
@@ -138,13 +140,13 @@ impl NodeChannel<'_> {
 
 /// Why nothing came of an order.
 enum ChildError {
-    Refused(Problem),
+    Refused(ApiProblem),
     /// The node does not hear.
     NodeChannel(io::Error),
 }
 
-impl From<Problem> for ChildError {
-    fn from(problem: Problem) -> Self {
+impl From<ApiProblem> for ChildError {
+    fn from(problem: ApiProblem) -> Self {
         Self::Refused(problem)
     }
 }
@@ -186,8 +188,8 @@ fn compile(group: &str, composition: &[u8], node: &NodeChannel<'_>) -> Result<()
 }
 
 /// The components of the app, of those that were sent: all of them, and no other.
-fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) -> Result<Components, Problem> {
-    let refused = |title: String| Err(Problem::new(ProblemKind::Refused, title));
+fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) -> Result<Components, ApiProblem> {
+    let refused = |title: String| Err(ApiProblem::new(ProblemKind::Refused, title));
     let mut components = Components::new();
     for (name, bytes) in sent {
         let Some(known) = app.components.keys().find(|known| known.as_str() == name) else {
@@ -203,7 +205,7 @@ fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) 
 }
 
 /// Only a plain component is taken: the head of a binary says what it is (Component Model, `Binary.md`, "Component Definitions").
-fn check_kind(name: &ComponentName, bytes: &[u8]) -> Result<(), Problem> {
+fn check_kind(name: &ComponentName, bytes: &[u8]) -> Result<(), ApiProblem> {
     let (what, hint) = match bytes.get(..8) {
         Some(b"\0asm\x0d\0\x01\0") => return Ok(()),
         Some([0x7f, b'E', b'L', b'F', ..]) => {
@@ -215,7 +217,7 @@ fn check_kind(name: &ComponentName, bytes: &[u8]) -> Result<(), Problem> {
         Some([0, b'a', b's', b'm', ..]) => ("a component of a version that this node does not know", "build it anew"),
         _ => ("something else", "upload the file that `isomer build` makes"),
     };
-    Err(Problem::new(ProblemKind::Refused, format!("component `{name}` is no component, but {what}")).hint(hint))
+    Err(ApiProblem::new(ProblemKind::Refused, format!("component `{name}` is no component, but {what}")).hint(hint))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use isomer_api::{Problem, ProblemKind};
+use isomer_api::{ApiProblem, ProblemKind};
 use isomer_display::{Ended, size};
 
 use super::protocol::CompilePhase;
@@ -18,7 +18,7 @@ const SIGKILL: i32 = 9;
 pub enum CompileError {
     /// The revision cannot be.
     #[error("{0}")]
-    Refused(Problem),
+    Refused(ApiProblem),
     /// Too many wait already, of all or of this tenant's.
     #[error("{waiting_max} deployments wait for the compiler already")]
     Overloaded {
@@ -87,7 +87,7 @@ pub enum CompileError {
     },
 }
 
-impl From<CompileError> for Problem {
+impl From<CompileError> for ApiProblem {
     fn from(error: CompileError) -> Self {
         let title = error.to_string();
         match error {

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use isomer_api::{Problem, ProblemKind, RevisionId, TenantName};
+use isomer_api::{ApiProblem, ProblemKind};
 use isomer_apps::fair_semaphore::{FairPermit, PermitRequest};
+use isomer_ids::{ReleaseDigest, TenantName};
 use tokio::sync::{mpsc, watch};
 
 /// How long after a failed compile loads of the same release are told of the failure.
@@ -41,12 +42,12 @@ pub(crate) enum CompileReason {
 pub(crate) struct CompileJobs<T>(Arc<Mutex<JobTable<T>>>);
 
 struct JobTable<T> {
-    under_way: HashMap<RevisionId, CompileJob<T>>,
-    failed: HashMap<RevisionId, (Instant, Problem)>,
+    under_way: HashMap<ReleaseDigest, CompileJob<T>>,
+    failed: HashMap<ReleaseDigest, (Instant, ApiProblem)>,
 }
 
 struct CompileJob<T> {
-    told: Arc<watch::Sender<Option<Result<T, Problem>>>>,
+    told: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
     /// Does it go on though nobody waits?
     is_kept: bool,
     /// Absent once the compile has a permit.
@@ -71,14 +72,14 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
     /// With that of the compile, and with that of `ask` where no compile is under way.
     pub(crate) async fn join<F>(
         &self,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         tenant: &TenantName,
         reason: CompileReason,
-        ask: impl FnOnce() -> Result<PermitRequest, Problem>,
+        ask: impl FnOnce() -> Result<PermitRequest, ApiProblem>,
         compile: impl FnOnce(FairPermit) -> F + Send + 'static,
-    ) -> Result<T, Problem>
+    ) -> Result<T, ApiProblem>
     where
-        F: Future<Output = Result<T, Problem>> + Send + 'static,
+        F: Future<Output = Result<T, ApiProblem>> + Send + 'static,
     {
         let mut outcome = {
             let mut state = lock(&self.0);
@@ -113,8 +114,9 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
                 outcome
             }
         };
-        let ended =
-            || Problem::new(ProblemKind::Failed, "the compiler ended unexpectedly; the node's log has more about it");
+        let ended = || {
+            ApiProblem::new(ProblemKind::Failed, "the compiler ended unexpectedly; the node's log has more about it")
+        };
         match outcome.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(ended())),
             Err(_) => Err(ended()),
@@ -144,10 +146,10 @@ impl PermitRequests {
     }
 }
 
-async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, Problem>> + Send>(
+async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem>> + Send>(
     state: Arc<Mutex<JobTable<T>>>,
-    revision: RevisionId,
-    told: Arc<watch::Sender<Option<Result<T, Problem>>>>,
+    revision: ReleaseDigest,
+    told: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
     permits: PermitRequests,
     compile: impl FnOnce(FairPermit) -> F + Send,
 ) {
@@ -185,8 +187,8 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, Problem>> 
 /// Takes a job off the list, also if its compile panics.
 struct JobRegistration<'a, T> {
     state: &'a Mutex<JobTable<T>>,
-    revision: &'a RevisionId,
-    told: &'a Arc<watch::Sender<Option<Result<T, Problem>>>>,
+    revision: &'a ReleaseDigest,
+    told: &'a Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
 }
 
 impl<T> JobRegistration<'_, T> {
@@ -252,7 +254,7 @@ mod tests {
     }
 
     impl FakeCompiler {
-        async fn compile(self, permit: FairPermit, answer: Result<u32, Problem>) -> Result<u32, Problem> {
+        async fn compile(self, permit: FairPermit, answer: Result<u32, ApiProblem>) -> Result<u32, ApiProblem> {
             let _counted = CountDrop(self.dropped.clone());
             self.begun.fetch_add(1, Ordering::SeqCst);
             self.go.notified().await;
@@ -283,8 +285,8 @@ mod tests {
             }
         }
 
-        fn ask(&self, tenant: &str) -> Result<PermitRequest, Problem> {
-            let full = |_| Problem::new(ProblemKind::Unavailable, "too many wait");
+        fn ask(&self, tenant: &str) -> Result<PermitRequest, ApiProblem> {
+            let full = |_| ApiProblem::new(ProblemKind::Unavailable, "too many wait");
             self.permits.request(&tenant.parse().unwrap()).map_err(full)
         }
 
@@ -292,12 +294,12 @@ mod tests {
             &self,
             who: (&str, CompileReason),
             number: u8,
-            answer: Result<u32, Problem>,
-        ) -> Result<u32, Problem> {
+            answer: Result<u32, ApiProblem>,
+        ) -> Result<u32, ApiProblem> {
             let (compiler, (tenant, reason)) = (self.compiler.clone(), who);
             let compile = move |permit| compiler.compile(permit, answer);
             let tenant_name = tenant.parse().unwrap();
-            self.jobs.join(&RevisionId::from([number; 16]), &tenant_name, reason, || self.ask(tenant), compile).await
+            self.jobs.join(&ReleaseDigest::from([number; 16]), &tenant_name, reason, || self.ask(tenant), compile).await
         }
 
         fn is_idle(&self) -> bool {
@@ -308,8 +310,8 @@ mod tests {
     const LOAD: (&str, CompileReason) = ("t", CompileReason::Load);
     const DEPLOYMENT: (&str, CompileReason) = ("t", CompileReason::Deployment);
 
-    fn problem() -> Problem {
-        Problem::new(ProblemKind::Refused, "no")
+    fn problem() -> ApiProblem {
+        ApiProblem::new(ProblemKind::Refused, "no")
     }
 
     /// Lets all tasks that can run do so.
@@ -366,7 +368,7 @@ mod tests {
         compiler.go.notify_one();
         assert_eq!(fixture.join(LOAD, 7, Ok(3)).await, Ok(3), "it is forgotten");
         // The node's own failures are not the release's.
-        let failed = Problem::new(ProblemKind::Failed, "no descriptors");
+        let failed = ApiProblem::new(ProblemKind::Failed, "no descriptors");
         compiler.go.notify_one();
         assert_eq!(fixture.join(LOAD, 7, Err(failed.clone())).await, Err(failed));
         compiler.go.notify_one();
@@ -424,7 +426,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_and_no_obstacle() {
         let fixture = Fixture::new(1, 1);
-        let (revision, tenant) = (RevisionId::from([7; 16]), "t".parse().unwrap());
+        let (revision, tenant) = (ReleaseDigest::from([7; 16]), "t".parse().unwrap());
         let join = |panics: bool| {
             let compile = move |permit| async move {
                 let _place: FairPermit = permit;

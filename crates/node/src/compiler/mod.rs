@@ -26,10 +26,10 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use isomer_api::TenantName;
 use isomer_apps::Package;
 use isomer_apps::fair_semaphore::{FairPermit, FairSemaphore, FairSemaphoreLimits, PermitRequest};
 use isomer_display::Ended;
+use isomer_ids::TenantName;
 use isomer_runtime::code::Key;
 use tokio::net::UnixStream;
 use tokio::process::Command;

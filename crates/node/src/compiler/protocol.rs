@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use isomer_api::{Problem, TenantName};
+use isomer_api::ApiProblem;
 use isomer_apps::Package;
+use isomer_ids::TenantName;
 use isomer_runtime::code::{CodeCache, Key};
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +90,7 @@ pub(crate) enum ChildMessage {
     /// Code. So many bytes follow, and it is done.
     Compiled(u64),
     /// The revision cannot be.
-    Refused(Problem),
+    Refused(ApiProblem),
 }
 
 /// An app that was planned and composed.

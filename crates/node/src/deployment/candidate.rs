@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isomer_api::{AppName, HostPattern, Problem, ProblemKind, Quota, RevisionId, TenantName};
+use isomer_api::{ApiProblem, ProblemKind, Quota};
 use isomer_apps::Package;
 use isomer_apps::tenancy::{LaunchSpec, Started};
 use isomer_capabilities::sql::snapshot_name;
 use isomer_capabilities::{CandidateFolders, FileCopyError};
 use isomer_display::size;
+use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 
 use super::health;
 use crate::node::Node;
@@ -43,7 +44,7 @@ const COPY_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Candidate<'a> {
     pub(super) tenant: &'a TenantName,
     pub(super) app: &'a AppName,
-    pub(super) revision: &'a RevisionId,
+    pub(super) revision: &'a ReleaseDigest,
     pub(super) package: &'a Package,
     /// The host names that it would serve under.
     pub(super) hosts: &'a [HostPattern],
@@ -57,14 +58,14 @@ pub(super) struct Candidate<'a> {
 /// Why a candidate failed.
 enum CandidateError {
     /// The revision does not start, or is not healthy.
-    Revision(Problem),
+    Revision(ApiProblem),
     /// What it needs cannot be made.
-    Preparation(Problem),
+    Preparation(ApiProblem),
 }
 
 impl Candidate<'_> {
     /// Starts it and asks for its health. Gives it if it can serve as it is.
-    pub(super) async fn carry_out(self, node: &Arc<Node>) -> Result<Option<Started>, Problem> {
+    pub(super) async fn carry_out(self, node: &Arc<Node>) -> Result<Option<Started>, ApiProblem> {
         if !self.package.grants().can_write() {
             return Ok(Some(self.tried(node, self.spec).await?.made_of(self.inputs)));
         }
@@ -115,7 +116,7 @@ impl Candidate<'_> {
             let (place, package) = (spec.place.clone(), package.clone());
             let copied = node.blocking(move || {
                 let copied = place.copy_folders(package.grants(), Instant::now() + COPY_MAX);
-                copied.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))
+                copied.map_err(|error| ApiProblem::new(ProblemKind::Refused, error.to_string()))
             });
             copied.await.map_err(CandidateError::Preparation)?;
         }
@@ -129,7 +130,7 @@ impl Candidate<'_> {
     }
 
     /// Puts copies of the stores of a snapshot where the candidate looks for its own first.
-    async fn bring_snapshot(&self, node: &Arc<Node>, folder: &Path) -> Result<(), Problem> {
+    async fn bring_snapshot(&self, node: &Arc<Node>, folder: &Path) -> Result<(), ApiProblem> {
         let Some(snapshot) = self.snapshot else { return Ok(()) };
         let (from, to) = (snapshot.folder.clone(), folder.join("sql"));
         let (stores, account) = (snapshot.about.stores.clone(), self.spec.place.storage.clone());
@@ -141,7 +142,7 @@ impl Candidate<'_> {
                     FileCopyError::NoRoom { bytes } => {
                         let title =
                             format!("a copy of the store `{}` takes {}, which are not left", store.store, size(bytes));
-                        Problem::quota(Quota::Storage, title)
+                        ApiProblem::quota(Quota::Storage, title)
                     }
                     error => problems::failed(&error),
                 })?;
@@ -151,7 +152,7 @@ impl Candidate<'_> {
         .await
     }
 
-    async fn tried(&self, node: &Arc<Node>, spec: &LaunchSpec) -> Result<Started, Problem> {
+    async fn tried(&self, node: &Arc<Node>, spec: &LaunchSpec) -> Result<Started, ApiProblem> {
         let Self { tenant, app, revision, package, hosts, .. } = self;
         let started = node.tenancy.start(tenant, app, revision, spec, &|_| {}).await;
         let started = started.map_err(|error| not_started(&error))?;

@@ -10,7 +10,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use isomer_api::{AppName, PartPath, Problem, Release, RevisionId, TenantName};
+use isomer_api::{ApiProblem, PartPath, Release};
+use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use isomer_state::{Contents, StateError};
 
 use super::checks::check_tree;
@@ -46,11 +47,11 @@ impl Node {
     /// When there is no room for it, in the tenant's quota or on the disk beside its reserve.
     pub(super) fn charge_of(
         &self,
-        (tenant, app, revision): (&TenantName, &AppName, &RevisionId),
+        (tenant, app, revision): (&TenantName, &AppName, &ReleaseDigest),
         release: &Release,
         granted: &BTreeSet<PathBuf>,
         contents: &Contents,
-    ) -> Result<Charge, Problem> {
+    ) -> Result<Charge, ApiProblem> {
         let bytes = bytes_of(release, check_tree(release, granted)?, contents);
         if !self.state.has_revision(revision) && self.reserve().room() < bytes {
             return Err(problems::no_room(self.reserve()));
@@ -80,13 +81,14 @@ fn name_of(path: &PartPath) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use isomer_api::{Digest, Part};
+    use isomer_api::ReleasePart;
+    use isomer_ids::Digest;
 
     use super::*;
 
     #[test]
     fn paths_and_folders_are_what_a_revision_takes() {
-        let part = Part { digest: Digest::from([1; 32]), bytes: 1 };
+        let part = ReleasePart { digest: Digest::from([1; 32]), bytes: 1 };
         let release = |files: usize, path: &str| Release {
             manifest: String::new(),
             shape: "monolith".to_owned(),

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use isomer_admin::Caller;
 use isomer_api::deploy::{FOLDERS_MAX, MANIFEST_BYTES_MAX, PARTS_MAX};
-use isomer_api::{HostPattern, Missing, PartPath, Problem, ProblemKind, Release};
+use isomer_api::{ApiProblem, MissingParts, PartPath, ProblemKind, Release};
+use isomer_ids::HostPattern;
 use isomer_state::App;
 use isomer_state::model::REVISIONS_MAX;
 
@@ -22,7 +23,7 @@ const KEPT_PARTS_MAX: usize = 10 * PARTS_MAX;
 
 impl Node {
     /// Which parts of a release the caller has to send. What a tenant has neither deployed nor sent is not there for it.
-    pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<Missing, Problem> {
+    pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<MissingParts, ApiProblem> {
         check_size(release)?;
         // Before anything is sent. Folders that the manifest grants are looked at when it is read.
         check_tree(release, &BTreeSet::new())?;
@@ -42,12 +43,17 @@ impl Node {
         }
         digests.sort_unstable();
         digests.dedup();
-        Ok(Missing { digests })
+        Ok(MissingParts { digests })
     }
 
     /// Whether the parts of all of a tenant's revisions are no more than the node keeps for one, if a release with new ones becomes one of them. They
     /// are not counted for its storage, and its own token would be enough to fill the node's disk with them.
-    pub(super) fn check_kept(&self, caller: &Caller, release: &Release, before: Option<&App>) -> Result<(), Problem> {
+    pub(super) fn check_kept(
+        &self,
+        caller: &Caller,
+        release: &Release,
+        before: Option<&App>,
+    ) -> Result<(), ApiProblem> {
         let Some(tenant) = caller.tenant() else { return Ok(()) };
         // The oldest one makes room for it.
         let last =
@@ -61,7 +67,7 @@ impl Node {
         }
         let too_much = |most: String| {
             let title = format!("the revisions of tenant `{tenant}` would have more than {most} of parts");
-            Err(Problem::new(ProblemKind::Quota, title)
+            Err(ApiProblem::new(ProblemKind::Quota, title)
                 .hint("remove apps that are not needed any more: the last 10 revisions of each are kept")
                 .hint("or have it deployed by those who run the node"))
         };
@@ -83,7 +89,7 @@ pub(super) fn check_hosts(
     wanted: &[HostPattern],
     own: &[HostPattern],
     served: &[HostPattern],
-) -> Result<(), Problem> {
+) -> Result<(), ApiProblem> {
     let Some(tenant) = caller.tenant() else { return Ok(()) };
     let is_own = |host: &HostPattern| served.contains(host) || own.iter().any(|own| own.covers(host));
     let Some(foreign) = wanted.iter().find(|host| !is_own(host)) else { return Ok(()) };
@@ -91,13 +97,13 @@ pub(super) fn check_hosts(
         format!("a token of tenant `{tenant}` deploys under the tenant's own host names, and `{foreign}` is none");
     // The command replaces the list, so it says the whole of it.
     let hosts = own.iter().chain([foreign]).map(|host| format!(" --host '{host}'")).collect::<String>();
-    Err(Problem::new(ProblemKind::Forbidden, title)
+    Err(ApiProblem::new(ProblemKind::Forbidden, title)
         .hint(format!("an admin of the node can give it to the tenant: isomer tenant set {tenant}{hosts}")))
 }
 
 /// Whether the release is no larger than a node takes.
-pub(super) fn check_size(release: &Release) -> Result<(), Problem> {
-    let too_large = |title: String| Err(Problem::new(ProblemKind::TooLarge, title));
+pub(super) fn check_size(release: &Release) -> Result<(), ApiProblem> {
+    let too_large = |title: String| Err(ApiProblem::new(ProblemKind::TooLarge, title));
     if release.manifest.len() > MANIFEST_BYTES_MAX {
         return too_large(format!("a manifest may have {} at most", isomer_display::size(MANIFEST_BYTES_MAX)));
     }
@@ -115,7 +121,7 @@ pub(super) fn check_size(release: &Release) -> Result<(), Problem> {
 ///
 /// # Errors
 /// When there are too many, or a path is both.
-pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Result<usize, Problem> {
+pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Result<usize, ApiProblem> {
     let files: HashSet<&str> = release.files.keys().map(PartPath::as_str).collect();
     // One that names a file is no folder, and is refused when it is opened.
     let granted = granted.iter().filter_map(|path| path.to_str()).filter(|path| !files.contains(path));
@@ -127,7 +133,7 @@ pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Resu
         while let Some(folder) = next.filter(|folder| folders.insert(*folder)) {
             if folders.len() > FOLDERS_MAX {
                 let title = format!("a release may have {FOLDERS_MAX} folders, those that its files lie in included");
-                return Err(Problem::new(ProblemKind::TooLarge, title));
+                return Err(ApiProblem::new(ProblemKind::TooLarge, title));
             }
             next = above(folder);
         }
@@ -135,7 +141,7 @@ pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Resu
     match files.iter().find(|file| folders.contains(*file)) {
         None => Ok(folders.len()),
         Some(file) => {
-            Err(Problem::new(ProblemKind::Refused, format!("`{file}` is a file of the release and a folder of it")))
+            Err(ApiProblem::new(ProblemKind::Refused, format!("`{file}` is a file of the release and a folder of it")))
         }
     }
 }
@@ -146,12 +152,13 @@ fn above(path: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use isomer_api::{Digest, Part};
+    use isomer_api::ReleasePart;
+    use isomer_ids::Digest;
 
     use super::*;
 
     fn release(files: impl Iterator<Item = String>, folders: impl Iterator<Item = String>) -> Release {
-        let part = Part { digest: Digest::from([1; 32]), bytes: 1 };
+        let part = ReleasePart { digest: Digest::from([1; 32]), bytes: 1 };
         Release {
             manifest: String::new(),
             shape: "monolith".to_owned(),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use isomer_api::{Problem, ProblemKind, RevisionId};
+use isomer_api::{ApiProblem, ProblemKind};
+use isomer_ids::ReleaseDigest;
 
 use crate::attempts::Attempt;
 use crate::node::Node;
@@ -12,9 +13,9 @@ impl Node {
     /// Does `work`, which brings a revision into service, and clears up if it is refused.
     pub(super) async fn attempt<T>(
         self: &Arc<Self>,
-        revision: RevisionId,
-        work: impl Future<Output = Result<T, Problem>>,
-    ) -> Result<T, Problem> {
+        revision: ReleaseDigest,
+        work: impl Future<Output = Result<T, ApiProblem>>,
+    ) -> Result<T, ApiProblem> {
         let node = self.clone();
         let attempt = self.blocking(move || Ok(node.attempts.begin(&revision))).await?;
         let done = work.await;
@@ -31,7 +32,7 @@ impl Node {
 
     /// Removes what was laid out for a revision that no app has, after `problem`. Where the node itself failed it is not known whether some app has
     /// it: then `sweep` removes it. Blocks.
-    fn clear_up(&self, attempt: Attempt, problem: &Problem) {
+    fn clear_up(&self, attempt: Attempt, problem: &ApiProblem) {
         if !matches!(problem.kind, ProblemKind::Refused | ProblemKind::Quota) {
             return;
         }

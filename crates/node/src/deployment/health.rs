@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use isomer_api::{HostPattern, Problem, ProblemKind};
+use isomer_api::{ApiProblem, ProblemKind};
+use isomer_diagnostics::causes;
 use isomer_front::{Site, probe};
+use isomer_ids::HostPattern;
 
 /// How long a revision may take to answer its health path.
 pub(super) const HEALTH_MAX: Duration = Duration::from_secs(10);
@@ -12,15 +14,13 @@ pub(super) const HEALTH_MAX: Duration = Duration::from_secs(10);
 const HOST: &str = "localhost";
 
 /// Asks the path that the manifest names. The first plain host name of the app is the request's.
-pub(super) async fn check(site: &Site, path: &str, hosts: &[HostPattern]) -> Result<(), Problem> {
+pub(super) async fn check(site: &Site, path: &str, hosts: &[HostPattern]) -> Result<(), ApiProblem> {
     let host = hosts.iter().find(|host| !host.is_wildcard()).map_or(HOST, HostPattern::as_str);
     probe(site, host, path, HEALTH_MAX).await.map_err(|error| {
-        let problem = Problem::new(ProblemKind::Refused, "the revision is not healthy");
+        let problem = ApiProblem::new(ProblemKind::Refused, "the revision is not healthy");
         let mut detail = error.to_string();
-        let mut next = std::error::Error::source(&error);
-        while let Some(cause) = next {
+        for cause in causes(&error) {
             detail += &format!("\n{cause}");
-            next = cause.source();
         }
         problem.detail(detail).hint(format!("`[app] health = \"{path}\"` must be answered with a status of 200 to 299"))
     })

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use isomer_admin::Caller;
-use isomer_api::deploy::Message;
+use isomer_api::deploy::DeployMessage;
 use isomer_api::{
-    AppName, Deployed, How, Origin, Problem, ProblemKind, Release, RevisionId, Rollback, StoreChange, Swap, TenantName,
+    ApiProblem, DeployReport, ProblemKind, Release, RevisionOperation, RevisionOrigin, RollbackRequest, StoreChange,
+    SwapRequest,
 };
 use isomer_apps::Package;
 use isomer_apps::tenancy::{LaunchSpec, Started, TenancyError};
 use isomer_capabilities::sql::Schema;
 use isomer_capabilities::{AppGrants, schemas};
-use isomer_manifest::StoreName;
+use isomer_ids::{AppName, ReleaseDigest, StoreName, TenantName};
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
 use super::candidate::Candidate;
@@ -35,12 +36,12 @@ use crate::steps::ChangeStep;
 /// A release on its way into service.
 struct Rollout {
     caller: Caller,
-    how: How,
-    message: Option<Message>,
+    how: RevisionOperation,
+    message: Option<DeployMessage>,
     tenant: TenantName,
     app: AppName,
     release: Release,
-    revision: RevisionId,
+    revision: ReleaseDigest,
     /// What serves now.
     before: Option<Arc<App>>,
     /// What its stores are to be like; absent leaves them as they are, but for migrations.
@@ -58,7 +59,7 @@ struct ReleaseWarnings {
 }
 
 /// What is started: tenant, app, revision and its package.
-type RevisionKey<'a> = (&'a TenantName, &'a AppName, &'a RevisionId, &'a Arc<Package>);
+type RevisionKey<'a> = (&'a TenantName, &'a AppName, &'a ReleaseDigest, &'a Arc<Package>);
 
 /// A package, what is to be kept of it, whether something was compiled for it, and what a child warned of if it needed one.
 type PreparedPackage = (Arc<Package>, Contents, bool, Option<Vec<String>>);
@@ -70,13 +71,13 @@ impl Node {
         tenant: TenantName,
         app: AppName,
         mut release: Release,
-    ) -> Result<Deployed, Problem> {
+    ) -> Result<DeployReport, ApiProblem> {
         let begun = Instant::now();
         let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
         check_size(&release)?;
         let before = self.app_before(&tenant, &app)?;
         let revision = release::revision_of(&release);
-        let (how, message) = (How::Deploy, release.message.take());
+        let (how, message) = (RevisionOperation::Deploy, release.message.take());
         self.bring(Rollout {
             caller,
             how,
@@ -98,8 +99,8 @@ impl Node {
         caller: Caller,
         tenant: TenantName,
         app: AppName,
-        rollback: Rollback,
-    ) -> Result<Deployed, Problem> {
+        rollback: RollbackRequest,
+    ) -> Result<DeployReport, ApiProblem> {
         let begun = Instant::now();
         let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
@@ -108,12 +109,12 @@ impl Node {
             Some(revision) if before.history.iter().any(|one| one.revision == revision) => revision,
             Some(revision) => {
                 let known = format!("app `{app}` of tenant `{tenant}` has no revision `{}`", revision.short());
-                return Err(Problem::new(ProblemKind::NotFound, known).hint(hint));
+                return Err(ApiProblem::new(ProblemKind::NotFound, known).hint(hint));
             }
             None => {
                 let none = || format!("app `{app}` of tenant `{tenant}` has no earlier revision");
                 let earlier = before.history.get(1);
-                earlier.ok_or_else(|| Problem::new(ProblemKind::NotFound, none()).hint(hint))?.revision.clone()
+                earlier.ok_or_else(|| ApiProblem::new(ProblemKind::NotFound, none()).hint(hint))?.revision.clone()
             }
         };
         let snapshot = match rollback.to_snapshot {
@@ -125,7 +126,7 @@ impl Node {
         let message = rollback.message.or_else(|| said?.message.clone());
         self.bring(Rollout {
             caller,
-            how: How::Rollback,
+            how: RevisionOperation::Rollback,
             message,
             tenant,
             app,
@@ -144,8 +145,8 @@ impl Node {
         caller: Caller,
         tenant: TenantName,
         app: AppName,
-        swap: Swap,
-    ) -> Result<Deployed, Problem> {
+        swap: SwapRequest,
+    ) -> Result<DeployReport, ApiProblem> {
         let begun = Instant::now();
         let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
@@ -154,7 +155,7 @@ impl Node {
             let Some(component) = release.components.get_mut(&name) else {
                 let known = release.components.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
                 let title = format!("app `{app}` of tenant `{tenant}` has no component `{name}`");
-                return Err(Problem::new(ProblemKind::NotFound, title).hint(format!("it has {known}")));
+                return Err(ApiProblem::new(ProblemKind::NotFound, title).hint(format!("it has {known}")));
             };
             *component = part;
         }
@@ -162,7 +163,7 @@ impl Node {
         let revision = release::revision_of(&release);
         self.bring(Rollout {
             caller,
-            how: How::Swap,
+            how: RevisionOperation::Swap,
             message: swap.message,
             tenant,
             app,
@@ -177,12 +178,12 @@ impl Node {
     }
 
     /// All steps, and after one that refuses the revision, removing what was laid out for it.
-    async fn bring(self: &Arc<Self>, rollout: Rollout) -> Result<Deployed, Problem> {
+    async fn bring(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         self.attempt(rollout.revision.clone(), self.carry_out(rollout)).await
     }
 
     /// All steps. Nothing of the app has changed if one of them fails.
-    async fn carry_out(self: &Arc<Self>, rollout: Rollout) -> Result<Deployed, Problem> {
+    async fn carry_out(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         takeover::finish_first(self, &rollout.tenant, &rollout.app).await?;
         if rollout.before.is_none() {
             self.make_way(&ChangeTarget::app(&rollout.tenant, &rollout.app)).await?;
@@ -233,7 +234,7 @@ impl Node {
         let started = candidate.carry_out(self).await?;
         self.step(ChangeStep::Healthy);
         let schemas = schemas::schemas(package.grants(), &spec.place, self.tenancy.stores()).await;
-        let schemas = schemas.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))?;
+        let schemas = schemas.map_err(|error| ApiProblem::new(ProblemKind::Refused, error.to_string()))?;
         let now_s = now_s();
         // What served before may be damaged, which is no reason to keep it.
         let earlier = match &before {
@@ -243,7 +244,7 @@ impl Node {
         let changes = earlier.map(|earlier| changes::between(&earlier, &release));
         let sent: Vec<_> = parts(&release).map(|part| part.digest.clone()).collect();
         let deployment = Deployment {
-            origin: Some(Origin { how, by: caller.actor(), message, changes }),
+            origin: Some(RevisionOrigin { how, by: caller.actor(), message, changes }),
             revision: revision.clone(),
             version: package.version().to_string(),
             deployed_at: now_s,
@@ -294,7 +295,7 @@ impl Node {
         };
         self.step(ChangeStep::TookOver);
         self.uploads.deployed(&tenant, sent.iter());
-        Ok(Deployed {
+        Ok(DeployReport {
             revision,
             previous: before.map(|before| before.current().revision.clone()),
             hosts,
@@ -310,9 +311,9 @@ impl Node {
         self: &Arc<Self>,
         tenant: &TenantName,
         app: &AppName,
-        revision: &RevisionId,
+        revision: &ReleaseDigest,
         package: &Arc<Package>,
-    ) -> Result<(LaunchSpec, u64), Problem> {
+    ) -> Result<(LaunchSpec, u64), ApiProblem> {
         let inputs = self.tenancy.inputs(tenant);
         let (node, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone(), package.clone()));
         let spec = self.blocking(move || node.repository.spec(&key.0, &key.1, &key.2, key.3)).await?;
@@ -328,7 +329,7 @@ impl Node {
     }
 
     /// Has a revision serve that is recorded. One that does not start now is loaded by its next request.
-    async fn serve_recorded(self: &Arc<Self>, key: RevisionKey<'_>, recorded: &App) -> Result<(), Problem> {
+    async fn serve_recorded(self: &Arc<Self>, key: RevisionKey<'_>, recorded: &App) -> Result<(), ApiProblem> {
         let (tenant, app, revision, _) = key;
         let served = match self.started_anew(key).await {
             Ok(started) => self.tenancy.take_over(started, &recorded.hosts).map(drop),
@@ -351,14 +352,14 @@ impl Node {
         self: &Arc<Self>,
         tenant: &TenantName,
         app: &AppName,
-        revision: &RevisionId,
-    ) -> Result<Snapshot, Problem> {
+        revision: &ReleaseDigest,
+    ) -> Result<Snapshot, ApiProblem> {
         let (node, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone()));
         self.blocking(move || takeover::snapshot_of(&node.dir, &key.0, &key.1, &key.2)).await
     }
 
     /// Why the state does not take an app, for an admin. A quota that is reached so counts like the others.
-    pub(crate) fn refused_by_state(&self, error: StateError) -> Problem {
+    pub(crate) fn refused_by_state(&self, error: StateError) -> ApiProblem {
         match &error {
             StateError::TooManyApps { tenant, .. } => self.tenancy.refuse_app(tenant),
             StateError::NoRoom { tenant, .. } => self.refuse_storage(tenant),
@@ -368,7 +369,7 @@ impl Node {
     }
 
     /// The release is all there, its manifest can be read, and the tenant has what it needs. Blocks.
-    fn check(&self, rollout: &Rollout) -> Result<ReleaseWarnings, Problem> {
+    fn check(&self, rollout: &Rollout) -> Result<ReleaseWarnings, ApiProblem> {
         let Rollout { caller, tenant, app, release, before, .. } = rollout;
         let own = self.state.tenant(tenant).map_err(problems::of_state)?;
         let served = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
@@ -380,7 +381,7 @@ impl Node {
         if !missing.is_empty() {
             let shown = missing.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n");
             let title = format!("the node lacks {} parts of the release", missing.len());
-            return Err(Problem::new(ProblemKind::Conflict, title).detail(shown).hint("send them first"));
+            return Err(ApiProblem::new(ProblemKind::Conflict, title).detail(shown).hint("send them first"));
         }
         self.check_kept(caller, release, before.as_deref())?;
         let (manifest, warnings) = release::read_manifest(&release.manifest)?;
@@ -391,7 +392,7 @@ impl Node {
     }
 
     /// The same release once more, with the same host names or others: what serves is as it should be.
-    async fn nothing_to_do(self: &Arc<Self>, rollout: &Rollout) -> Result<Option<Deployed>, Problem> {
+    async fn nothing_to_do(self: &Arc<Self>, rollout: &Rollout) -> Result<Option<DeployReport>, ApiProblem> {
         let Rollout { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing, .. } =
             rollout
         else {
@@ -410,7 +411,7 @@ impl Node {
             self.tenancy.set_hosts(tenant, app, &hosts).map_err(|error| problems::failed(&error))?;
             self.step(ChangeStep::TookOver);
         }
-        Ok(Some(Deployed {
+        Ok(Some(DeployReport {
             revision: revision.clone(),
             previous: Some(revision.clone()),
             hosts,
@@ -422,7 +423,7 @@ impl Node {
     }
 
     /// The package: the one that is kept, if its code is, or a new one.
-    async fn packed(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, Problem> {
+    async fn packed(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, ApiProblem> {
         let (node, revision, release) = (self.clone(), rollout.revision.clone(), rollout.release.clone());
         let known = self.blocking(move || node.known(&revision, &release)).await?;
         if let Some((package, contents)) = known {
@@ -435,7 +436,7 @@ impl Node {
     }
 
     /// What is kept of a revision that some app has, if it can be started as it is. Blocks.
-    fn known(&self, revision: &RevisionId, release: &Release) -> Result<Option<(Package, Contents)>, Problem> {
+    fn known(&self, revision: &ReleaseDigest, release: &Release) -> Result<Option<(Package, Contents)>, ApiProblem> {
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
         let Some(package) = self.repository.usable(&bytes)? else { return Ok(None) };
         let code = package.code().map(|key| key.as_str().to_owned()).collect();
@@ -444,17 +445,17 @@ impl Node {
     }
 
     /// The release that a revision was made from.
-    pub(crate) async fn release_of(self: &Arc<Self>, revision: &RevisionId) -> Result<Release, Problem> {
+    pub(crate) async fn release_of(self: &Arc<Self>, revision: &ReleaseDigest) -> Result<Release, ApiProblem> {
         let (node, revision) = (self.clone(), revision.clone());
         self.blocking(move || {
             let kept = node.state.package(&revision).map_err(problems::of_state)?;
-            RevisionRecord::read(&kept.ok_or_else(|| Problem::not_found("revision", &revision))?)?.release()
+            RevisionRecord::read(&kept.ok_or_else(|| ApiProblem::not_found("revision", &revision))?)?.release()
         })
         .await
     }
 
     /// `None` for an app that is not there yet, of a tenant that is.
-    fn app_before(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Arc<App>>, Problem> {
+    fn app_before(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Arc<App>>, ApiProblem> {
         self.state.tenant(tenant).map_err(problems::of_state)?;
         Ok(self.state.app(tenant, app).ok())
     }

@@ -25,10 +25,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isomer_api::{AppName, Problem, ProblemKind, Quota, RevisionId, StoreChange, StoreSnapshot, TenantName};
+use isomer_api::{ApiProblem, ProblemKind, Quota, StoreChange, StoreSnapshot};
 use isomer_apps::tenancy::{Held, LaunchSpec};
 use isomer_capabilities::sql::{Replacing, SqlOpenError};
 use isomer_capabilities::{CapabilityError, NodeDir, StorageAccount, StorageLoan, schemas};
+use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use isomer_state::{App, Taking};
 
 use crate::intents::{ChangeTarget, IntentLog};
@@ -90,7 +91,7 @@ struct StagedStores {
 
 impl Takeover<'_> {
     /// All of it but for starting the revision.
-    pub(super) async fn carry_out(self) -> Result<TakeoverOutcome, Problem> {
+    pub(super) async fn carry_out(self) -> Result<TakeoverOutcome, ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let held = node.tenancy.hold(tenant, app);
         if let Some(held) = &held {
@@ -133,7 +134,7 @@ impl Takeover<'_> {
     }
 
     /// IntentLog the replacement and makes the new files. The room of older snapshots is lent for that: they are given up later, if it was needed.
-    async fn prepare(&self, id: &str, data: PathBuf) -> Result<(StagedStores, StorageLoan), Problem> {
+    async fn prepare(&self, id: &str, data: PathBuf) -> Result<(StagedStores, StorageLoan), ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let subject = ChangeTarget::app(tenant, app);
         let (reading, of, text) = (Arc::clone(node), subject.clone(), id.to_owned());
@@ -200,7 +201,7 @@ impl Takeover<'_> {
     }
 
     /// Makes the new files, in the folder of `staged`. All is synced on return.
-    async fn stage(&self, staged: &mut StagedStores) -> Result<(), Problem> {
+    async fn stage(&self, staged: &mut StagedStores) -> Result<(), ApiProblem> {
         let Self { node, spec, .. } = self;
         let serves = self.before.is_some_and(|before| !before.stopped);
         let deadline = Instant::now() + if serves { HELD_MAX } else { UNHELD_MAX };
@@ -283,12 +284,12 @@ pub(super) fn snapshot_of(
     dir: &NodeDir,
     tenant: &TenantName,
     app: &AppName,
-    revision: &RevisionId,
-) -> Result<Snapshot, Problem> {
+    revision: &ReleaseDigest,
+) -> Result<Snapshot, ApiProblem> {
     snapshots::of(&dir.app(tenant.as_str(), app.as_str()), revision).ok_or_else(|| {
         let title =
             format!("there is no snapshot of the stores of `{app}` as revision `{}` left them", revision.short());
-        Problem::new(ProblemKind::NotFound, title)
+        ApiProblem::new(ProblemKind::NotFound, title)
             .hint(format!("`isomer revisions {app} --tenant {tenant}` lists those that there are"))
             .hint("without `--to-snapshot` the stores stay as they are")
     })
@@ -298,7 +299,7 @@ pub(super) fn snapshot_of(
 ///
 /// # Errors
 /// When that is not done: with what the admin can do.
-pub(crate) async fn finish_first(node: &Arc<Node>, tenant: &TenantName, app: &AppName) -> Result<(), Problem> {
+pub(crate) async fn finish_first(node: &Arc<Node>, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
     finish(node, tenant, app).await;
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
     let is_noted = node.blocking(move || Ok(notes(&reading.dir).has(&subject).unwrap_or(true)));
@@ -308,7 +309,7 @@ pub(crate) async fn finish_first(node: &Arc<Node>, tenant: &TenantName, app: &Ap
     let title = format!("an earlier change of the stores of `{app}` is not finished");
     let hint =
         "the node's log says what is in the way; when that is gone, try again, or wait a minute: the node finishes it";
-    Err(Problem::new(ProblemKind::Conflict, title).hint(hint))
+    Err(ApiProblem::new(ProblemKind::Conflict, title).hint(hint))
 }
 
 /// Tries to finish or clear up what is noted of an app, while the node serves; nobody else changes the app meanwhile. What is in the way is
@@ -353,13 +354,13 @@ async fn finish_noted(node: &Arc<Node>, found: PendingReplacement, subject: Chan
 }
 
 /// Why stores were not replaced, for an admin.
-fn not_replaced(error: &CapabilityError, tenant: &TenantName, app: &AppName) -> Problem {
+fn not_replaced(error: &CapabilityError, tenant: &TenantName, app: &AppName) -> ApiProblem {
     match error {
-        CapabilityError::Sql(SqlOpenError::NoRoom { .. }) => Problem::quota(Quota::Storage, error.to_string()),
-        CapabilityError::Sql(SqlOpenError::Busy { .. }) => Problem::new(ProblemKind::Conflict, error.to_string())
+        CapabilityError::Sql(SqlOpenError::NoRoom { .. }) => ApiProblem::quota(Quota::Storage, error.to_string()),
+        CapabilityError::Sql(SqlOpenError::Busy { .. }) => ApiProblem::new(ProblemKind::Conflict, error.to_string())
             .hint(format!("`isomer stop {app} --tenant {tenant}` first, then deploy: nothing waits then, and it may take half an hour")),
         error => {
-            let problem = Problem::new(ProblemKind::Refused, error.to_string());
+            let problem = ApiProblem::new(ProblemKind::Refused, error.to_string());
             match std::error::Error::source(error) {
                 Some(source) => problem.detail(source.to_string()),
                 None => problem,

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use isomer_api::app::CHANGES_NAMED_MAX;
-use isomer_api::{Changes, Part, Release};
+use isomer_api::{Release, ReleaseChanges, ReleasePart};
 
 /// What is different in `after`.
-pub(crate) fn between(before: &Release, after: &Release) -> Changes {
-    let mut changes = Changes {
+pub(crate) fn between(before: &Release, after: &Release) -> ReleaseChanges {
+    let mut changes = ReleaseChanges {
         manifest: before.manifest != after.manifest,
         shape: before.shape != after.shape,
         files: count(differing(&before.files, &after.files)),
-        ..Changes::default()
+        ..ReleaseChanges::default()
     };
     changes.files += count(before.folders.symmetric_difference(&after.folders));
     for (index, name) in differing(&before.components, &after.components).enumerate() {
@@ -30,7 +30,10 @@ pub(crate) fn between(before: &Release, after: &Release) -> Changes {
 }
 
 /// The names of parts that are in one of the two only, or are others.
-fn differing<'a, K: Ord>(before: &'a BTreeMap<K, Part>, after: &'a BTreeMap<K, Part>) -> impl Iterator<Item = &'a K> {
+fn differing<'a, K: Ord>(
+    before: &'a BTreeMap<K, ReleasePart>,
+    after: &'a BTreeMap<K, ReleasePart>,
+) -> impl Iterator<Item = &'a K> {
     let changed = after.iter().filter(|(name, part)| before.get(*name) != Some(*part)).map(|(name, _)| name);
     changed.chain(before.keys().filter(|name| !after.contains_key(*name)))
 }
@@ -41,12 +44,12 @@ fn count<T>(items: impl Iterator<Item = T>) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use isomer_api::Digest;
+    use isomer_ids::Digest;
 
     use super::*;
 
     fn release(components: &[(&str, u8)], files: &[(&str, u8)], folders: &[&str]) -> Release {
-        let part = |number: u8| Part { digest: Digest::from([number; 32]), bytes: 1 };
+        let part = |number: u8| ReleasePart { digest: Digest::from([number; 32]), bytes: 1 };
         Release {
             manifest: String::new(),
             shape: "monolith".to_owned(),
@@ -66,18 +69,18 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(
             changes,
-            Changes {
+            ReleaseChanges {
                 changed: names(&["other"]),
                 added: names(&["new"]),
                 removed: names(&["gone"]),
                 files: 5,
-                ..Changes::default()
+                ..ReleaseChanges::default()
             }
         );
         after.manifest = "x".to_owned();
         after.shape = "split".to_owned();
         assert!(between(&before, &after).manifest && between(&before, &after).shape);
-        assert_eq!(between(&before, &before), Changes::default());
+        assert_eq!(between(&before, &before), ReleaseChanges::default());
     }
 
     #[test]

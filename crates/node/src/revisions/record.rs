@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use isomer_api::{Problem, ProblemKind, Release};
+use isomer_api::{ApiProblem, ProblemKind, Release};
 use isomer_runtime::code::Key;
 use isomer_state::Contents;
 
@@ -26,7 +26,7 @@ pub(crate) struct RevisionRecord<'a> {
 
 impl<'a> RevisionRecord<'a> {
     /// Tells the parts of `bytes` apart.
-    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Problem> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, ApiProblem> {
         let (maker, rest) = bytes.split_at_checked(MAKER_BYTES).ok_or_else(damaged)?;
         let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or_else(damaged)?;
         let (package, release) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
@@ -34,7 +34,7 @@ impl<'a> RevisionRecord<'a> {
     }
 
     /// The release that it was made from.
-    pub(crate) fn release(&self) -> Result<Release, Problem> {
+    pub(crate) fn release(&self) -> Result<Release, ApiProblem> {
         serde_json::from_slice(self.release).map_err(|error| damaged().detail(error.to_string()))
     }
 }
@@ -54,19 +54,20 @@ pub(crate) fn contents(maker: &Key, release: &Release, package: &[u8], code: BTr
     Contents { package: bytes, blobs: parts.map(|part| part.digest.clone()).collect(), code }
 }
 
-fn damaged() -> Problem {
-    Problem::new(ProblemKind::Failed, "what the node keeps of the revision is damaged").hint("deploy the app again")
+fn damaged() -> ApiProblem {
+    ApiProblem::new(ProblemKind::Failed, "what the node keeps of the revision is damaged").hint("deploy the app again")
 }
 
 #[cfg(test)]
 mod tests {
-    use isomer_api::{Digest, Part};
+    use isomer_api::ReleasePart;
+    use isomer_ids::Digest;
 
     use super::*;
 
     #[test]
     fn both_come_back_and_damage_is_told() {
-        let part = Part { digest: Digest::from([1; 32]), bytes: 3 };
+        let part = ReleasePart { digest: Digest::from([1; 32]), bytes: 3 };
         let release = Release {
             manifest: "text".to_owned(),
             shape: "monolith".to_owned(),

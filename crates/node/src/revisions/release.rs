@@ -6,11 +6,13 @@ use std::io;
 use std::path::{Component as PathPart, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use isomer_api::{Part, PartPath, Problem, ProblemKind, Release, RevisionId, TenantName};
+use isomer_api::{ApiProblem, PartPath, ProblemKind, Release, ReleasePart};
 use isomer_capabilities::AppGrants;
+use isomer_diagnostics::{Diagnostic, Renderer, SourceFile};
 use isomer_disk::Reserve;
 use isomer_disk::tree::remove;
-use isomer_manifest::{App, Diagnostic, Parsed, Renderer, SecretSource, SourceFile, Spanned};
+use isomer_ids::{ReleaseDigest, TenantName};
+use isomer_manifest::{App, Parsed, SecretSource, Spanned};
 use isomer_state::Blobs;
 use sha2::{Digest as _, Sha256};
 
@@ -26,7 +28,7 @@ const UNFINISHED: &str = ".";
 const IDENTITY: &[u8] = b"isomer-revision-1";
 
 /// The name of the revision that a release is: over all that it is made of. Node names are not part of it.
-pub(crate) fn revision_of(release: &Release) -> RevisionId {
+pub(crate) fn revision_of(release: &Release) -> ReleaseDigest {
     let mut hasher = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_le_bytes());
@@ -52,11 +54,11 @@ pub(crate) fn revision_of(release: &Release) -> RevisionId {
     let hash: [u8; 32] = hasher.finalize().into();
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
-    RevisionId::from(id)
+    ReleaseDigest::from(id)
 }
 
 /// The parts of a release: its components and files.
-pub(crate) fn parts(release: &Release) -> impl Iterator<Item = &Part> {
+pub(crate) fn parts(release: &Release) -> impl Iterator<Item = &ReleasePart> {
     release.components.values().chain(release.files.values())
 }
 
@@ -64,12 +66,12 @@ pub(crate) fn parts(release: &Release) -> impl Iterator<Item = &Part> {
 ///
 /// # Errors
 /// With all that is wrong with it, as people read it.
-pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), Problem> {
+pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem> {
     let render = Renderer::plain();
     match isomer_manifest::parse(&SourceFile::new("isomer.toml", text)) {
         Ok(Parsed { app, warnings }) => Ok((app, warnings.iter().map(|warning| render.diagnostic(warning)).collect())),
         Err(found) => {
-            Err(Problem::new(ProblemKind::Refused, "the manifest is wrong").detail(render.diagnostics(&found)))
+            Err(ApiProblem::new(ProblemKind::Refused, "the manifest is wrong").detail(render.diagnostics(&found)))
         }
     }
 }
@@ -78,7 +80,7 @@ pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), Problem> {
 ///
 /// # Errors
 /// With the manifest's lines that are wrong.
-pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), Problem> {
+pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProblem> {
     let source = SourceFile::new("isomer.toml", release.manifest.as_str());
     let mut found = Vec::new();
     for grant in app.components.values().flat_map(|component| &component.grants.dirs) {
@@ -119,7 +121,7 @@ pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), Problem>
     }
     let found = found.into_iter().map(|diagnostic| diagnostic.in_source(&source)).collect::<Vec<_>>();
     let detail = Renderer::plain().diagnostics(&found);
-    Err(Problem::new(ProblemKind::Refused, "the manifest names folders that a node cannot give").detail(detail))
+    Err(ApiProblem::new(ProblemKind::Refused, "the manifest names folders that a node cannot give").detail(detail))
 }
 
 const HINT: &str = "on a node an app has its own folder only: write a relative path";
@@ -161,14 +163,14 @@ pub(crate) fn check_secrets(
     release: &Release,
     tenant: &TenantName,
     given: &BTreeSet<String>,
-) -> Result<(), Problem> {
+) -> Result<(), ApiProblem> {
     let missing = secrets_needed(&app.secrets, release).filter(|name| !given.contains(*name)).collect::<Vec<_>>();
     if missing.is_empty() {
         return Ok(());
     }
     let names = missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let title = format!("tenant `{tenant}` lacks secrets of the manifest: {names}");
-    let problem = Problem::new(ProblemKind::Refused, title);
+    let problem = ApiProblem::new(ProblemKind::Refused, title);
     Err(missing
         .iter()
         .fold(problem, |problem, name| problem.hint(format!("isomer secrets set {name} --tenant {tenant}"))))
@@ -189,7 +191,7 @@ pub(crate) fn secrets_needed<'a>(
 }
 
 /// Where the files of a revision's app folder lie.
-pub(crate) fn files_of(revisions: &Path, revision: &RevisionId) -> PathBuf {
+pub(crate) fn files_of(revisions: &Path, revision: &ReleaseDigest) -> PathBuf {
     revisions.join(revision.as_str()).join("files")
 }
 
@@ -200,7 +202,7 @@ pub(crate) fn files_of(revisions: &Path, revision: &RevisionId) -> PathBuf {
 /// When the disk fails, or has no room but its reserve ([`io::ErrorKind::StorageFull`]).
 pub(crate) fn lay_out(
     revisions: &Path,
-    revision: &RevisionId,
+    revision: &ReleaseDigest,
     release: &Release,
     granted: &BTreeSet<PathBuf>,
     blobs: &Blobs,
@@ -302,12 +304,12 @@ fn remove_unfinished_if(revisions: &Path, may: impl Fn(&fs::DirEntry) -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use isomer_api::Digest;
+    use isomer_ids::Digest;
 
     use super::*;
 
     fn release(manifest: &str, files: &[&str]) -> Release {
-        let part = |bytes: &[u8]| Part { digest: Digest::from([bytes[0]; 32]), bytes: bytes.len() as u64 };
+        let part = |bytes: &[u8]| ReleasePart { digest: Digest::from([bytes[0]; 32]), bytes: bytes.len() as u64 };
         Release {
             manifest: format!(
                 "[app]\nname = \"a\"\nversion = \"1.0.0\"\n\n[components.c]\nwasm = \"c.wasm\"\n{manifest}"
@@ -394,7 +396,7 @@ mod tests {
             let mut upload = blobs.upload(&digest).unwrap();
             upload.write(text.as_bytes()).unwrap();
             upload.finish().unwrap();
-            release.files.insert(path.parse().unwrap(), Part { digest, bytes: text.len() as u64 });
+            release.files.insert(path.parse().unwrap(), ReleasePart { digest, bytes: text.len() as u64 });
         }
         release.folders.insert("static/empty/inner".parse().unwrap());
         let granted = [PathBuf::from("static"), "nothing/at/all".into(), "".into()].into();

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use isomer_api::{RevisionId, SnapshotInfo, StoreSnapshot};
+use isomer_api::{SnapshotInfo, StoreSnapshot};
 use isomer_capabilities::{StorageAccount, StorageLoan};
 use isomer_disk::tree;
+use isomer_ids::ReleaseDigest;
 use serde::{Deserialize, Serialize};
 
 /// How many snapshots of an app are kept.
@@ -32,7 +33,7 @@ pub(crate) struct SnapshotDescription {
     /// When it was taken: seconds since 1970, UTC.
     pub(crate) taken_at: u64,
     /// The revision that served then, if one did.
-    pub(crate) before: Option<RevisionId>,
+    pub(crate) before: Option<ReleaseDigest>,
     /// The stores.
     pub(crate) stores: Vec<StoreSnapshot>,
 }
@@ -88,7 +89,7 @@ fn read(folder: &Path) -> Option<Snapshot> {
 }
 
 /// The newest that has the data of `revision`.
-pub(crate) fn of(data: &Path, revision: &RevisionId) -> Option<Snapshot> {
+pub(crate) fn of(data: &Path, revision: &ReleaseDigest) -> Option<Snapshot> {
     all(data).into_iter().find(|snapshot| snapshot.about.before.as_ref() == Some(revision))
 }
 
@@ -154,7 +155,7 @@ mod tests {
     fn the_last_are_kept_and_the_newest_of_a_revision_is_found() {
         let data = tempfile::tempdir().unwrap();
         let (data, account) = (data.path(), Arc::new(StorageAccount::new(1 << 20)));
-        let revision = |number: u8| RevisionId::from([number; 16]);
+        let revision = |number: u8| ReleaseDigest::from([number; 16]);
         let mut made = Vec::new();
         for number in [1, 2, 1, 3, 4] {
             let id = new_id(data, None);

@@ -9,8 +9,8 @@ use std::fs;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use isomer_api::RevisionId;
 use isomer_capabilities::NodeDir;
+use isomer_ids::ReleaseDigest;
 use isomer_runtime::code::CodeCache;
 use isomer_state::{Blobs, State};
 
@@ -49,14 +49,14 @@ pub(crate) fn sweep(
 
 fn sweep_files(
     dir: &NodeDir,
-    needed: &HashSet<RevisionId>,
+    needed: &HashSet<ReleaseDigest>,
     now: SystemTime,
     unused_max: Duration,
 ) -> io::Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(dir.revisions())? {
         let entry = entry?;
-        let is_unneeded = entry.file_name().to_str().and_then(|name| name.parse::<RevisionId>().ok());
+        let is_unneeded = entry.file_name().to_str().and_then(|name| name.parse::<ReleaseDigest>().ok());
         let is_unneeded = is_unneeded.is_some_and(|revision| !needed.contains(&revision));
         let used = entry.metadata()?.modified()?;
         if is_unneeded && now.duration_since(used).is_ok_and(|unused| unused >= unused_max) {

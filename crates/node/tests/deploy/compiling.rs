@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use isomer_api::{Problem, ProblemKind};
+use isomer_api::{ApiProblem, ProblemKind};
 use isomer_node::compiler::{
     ChildLimits, ChildProgram, CompileError, CompilePhase, CompileRequest, CompilerOptions, Compilers,
 };
@@ -44,7 +44,7 @@ fn entries(folder: &TempDir) -> usize {
     fs::read_dir(folder.path().join("cache")).unwrap().count()
 }
 
-async fn refused(compilers: &Compilers, order: &CompileRequest) -> Problem {
+async fn refused(compilers: &Compilers, order: &CompileRequest) -> ApiProblem {
     match compilers.make(order).await {
         Err(CompileError::Refused(problem)) => problem,
         other => panic!("{other:?}"),
@@ -160,7 +160,7 @@ async fn a_child_that_crashes_or_is_not_there_is_told_apart() {
     }
     // As the system does it where memory runs out: no fault of the component.
     let killed = with("/bin/sh", &["-c", "kill -KILL $$"]).make(&order).await.expect_err("it is killed");
-    let problem = Problem::from(killed);
+    let problem = ApiProblem::from(killed);
     assert!(problem.title.starts_with("the compiler was killed by SIGKILL (possibly out of memory)"), "{problem:?}");
     assert_eq!(problem.kind, ProblemKind::Failed);
     assert!(matches!(with("/nonexistent", &[]).make(&order).await, Err(CompileError::Start { .. })));

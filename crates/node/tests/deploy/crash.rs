@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use isomer_admin::{Admin as _, Caller};
-use isomer_api::{QuotaChange, Rollback, Swap, TenantChange};
+use isomer_api::{QuotaChange, RollbackRequest, SwapRequest, TenantChange};
 use isomer_node::ChangeStep;
 
 use crate::migrating::Migrating;
@@ -53,7 +53,7 @@ impl CompilePhase {
                 made.release.hosts = Some(vec!["shop.example".parse().unwrap(), "more.example".parse().unwrap()]);
                 node.deploy(&made).await.unwrap();
             }
-            Self::Rollback => drop(host.rollback(Caller::Node, tenant, app, Rollback::default()).await.unwrap()),
+            Self::Rollback => drop(host.rollback(Caller::Node, tenant, app, RollbackRequest::default()).await.unwrap()),
             Self::Swap => {
                 let mut hello = custom("http-hello", "", "");
                 let part = hello.release.components["it"].clone();
@@ -62,7 +62,7 @@ impl CompilePhase {
                     Caller::Node,
                     tenant,
                     app,
-                    Swap { components: [("it".to_owned(), part)].into(), message: None },
+                    SwapRequest { components: [("it".to_owned(), part)].into(), message: None },
                 )
                 .await
                 .unwrap();
@@ -213,8 +213,8 @@ impl Told {
     async fn run(self, node: &TestNode) {
         let (host, tenant) = (node.host.clone(), tenant("guest"));
         match self {
-            Self::SetSecret => host.set_secret(tenant, "other".to_owned(), b"value".to_vec()).await.unwrap(),
-            Self::RemoveSecret => host.remove_secret(tenant, "key".to_owned(), false).await.unwrap(),
+            Self::SetSecret => host.set_secret(tenant, "other".parse().unwrap(), b"value".to_vec()).await.unwrap(),
+            Self::RemoveSecret => host.remove_secret(tenant, "key".parse().unwrap(), false).await.unwrap(),
             Self::SetTenant => {
                 let quotas = QuotaChange { apps: Some(7), ..QuotaChange::default() };
                 host.set_tenant(tenant, TenantChange { quotas, hosts: None }).await.unwrap();
@@ -242,7 +242,7 @@ async fn secrets_and_tenants_are_as_before_or_as_told_after_a_kill_at_any_step()
     let node = TestNode::open(&base).await;
     let guest = || tenant("guest");
     node.host.clone().set_tenant(guest(), TenantChange::default()).await.unwrap();
-    node.host.clone().set_secret(guest(), "key".to_owned(), b"value".to_vec()).await.unwrap();
+    node.host.clone().set_secret(guest(), "key".parse().unwrap(), b"value".to_vec()).await.unwrap();
     fs::create_dir_all(base.join("tenants/guest/apps/old/kv")).unwrap();
     node.stop().await;
     for told in Told::ALL {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use isomer_admin::{Admin as _, Caller};
-use isomer_api::{Problem, ProblemKind, Quota, QuotaChange, Rollback, TenantChange};
+use isomer_api::{ApiProblem, ProblemKind, Quota, QuotaChange, RollbackRequest, TenantChange};
 use isomer_node::ChangeStep;
 use isomer_node::Node;
 use isomer_node::revisions::snapshots::SNAPSHOTS_MAX;
@@ -75,9 +75,9 @@ pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 pub(crate) async fn refused<T: std::fmt::Debug>(
-    reply: impl Future<Output = Result<T, Problem>>,
+    reply: impl Future<Output = Result<T, ApiProblem>>,
     kind: ProblemKind,
-) -> Problem {
+) -> ApiProblem {
     let problem = reply.await.unwrap_err();
     assert_eq!(problem.kind, kind, "{problem:?}");
     problem
@@ -128,7 +128,7 @@ async fn a_refused_deployment_leaves_the_store_byte_for_byte() {
 }
 
 /// What a tenant reads of a problem says nothing of where the node keeps its data; files of the app are named as its author knows them.
-fn tells_no_path(data: &Path, problem: &Problem) {
+fn tells_no_path(data: &Path, problem: &ApiProblem) {
     let text = format!("{} {:?} {:?}", problem.title, problem.detail, problem.hints);
     assert!(!text.contains(data.to_str().unwrap()), "{text}");
     assert!(!text.contains(".sql`") || text.contains("`sql/00"), "{text}");
@@ -199,7 +199,8 @@ async fn an_older_revision_serves_on_a_newer_schema_and_a_snapshot_brings_back_t
     let revisions = host(&node).revisions(tenant.clone(), app.clone()).await.unwrap();
     assert!(revisions[0].snapshot.is_none() && revisions[1].snapshot.as_ref().unwrap().stores[0].store == "default");
     // The schema stays, and the data.
-    let back = host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), Rollback::default()).await.unwrap();
+    let back =
+        host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     assert_eq!(back.revision, one.revision);
     assert_eq!(back.stores[0].newer, ["002.sql", "003.sql"]);
     assert_eq!((notes(&node).await.len(), columns(&node).await), (3, 3));
@@ -209,7 +210,7 @@ async fn an_older_revision_serves_on_a_newer_schema_and_a_snapshot_brings_back_t
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 4, "it is loaded after a restart");
     // The data as it was.
-    let to = Rollback { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
+    let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     let restored = host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert!(restored.stores[0].restored_to.is_some() && restored.stores[0].snapshot, "{:?}", restored.stores);
     assert_eq!((notes(&node).await, columns(&node).await), (vec!["first".to_owned(), "under one".to_owned()], 1));
@@ -217,10 +218,10 @@ async fn an_older_revision_serves_on_a_newer_schema_and_a_snapshot_brings_back_t
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 2);
     // And there is a way back from that: what was left is the data of the revision that served, which is the same one.
-    let to = Rollback { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
+    let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));
-    let nothing = Rollback { revision: Some(two.revision.clone()), to_snapshot: true, message: None };
+    let nothing = RollbackRequest { revision: Some(two.revision.clone()), to_snapshot: true, message: None };
     refused(host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), nothing), ProblemKind::NotFound).await;
     for count in 4..8 {
         node.deploy(&with_migrations(count)).await.unwrap();
@@ -345,12 +346,12 @@ async fn a_secret_that_changes_during_a_deployment_is_served_with_its_new_value(
         let Some((_, value)) = taken else { return };
         let (host, tenant) = (host.upgrade().unwrap(), key.clone());
         tokio::task::block_in_place(|| {
-            let set = host.set_secret(tenant, "key".to_owned(), value.as_bytes().to_vec());
+            let set = host.set_secret(tenant, "key".parse().unwrap(), value.as_bytes().to_vec());
             tokio::runtime::Handle::current().block_on(set).unwrap();
         });
     };
     assert!(at_step.set(Box::new(change)).is_ok());
-    node.host.clone().set_secret(tenant, "key".to_owned(), b"first".to_vec()).await.unwrap();
+    node.host.clone().set_secret(tenant, "key".parse().unwrap(), b"first".to_vec()).await.unwrap();
     let plain = |round: &str| {
         let lines = format!("grants.secrets = [\"key\"]\ngrants.config = {{ R = \"{round}\" }}");
         custom("secret-probe", &lines, "[secrets]\nkey = { env = \"KEY\" }")
@@ -385,7 +386,8 @@ impl Migrating {
         match self {
             Self::Deploy => drop(node.deploy(&with_migrations(3)).await.unwrap()),
             Self::RollbackToSnapshot => {
-                let ((tenant, app), to) = (shop(), Rollback { revision: None, to_snapshot: true, message: None });
+                let ((tenant, app), to) =
+                    (shop(), RollbackRequest { revision: None, to_snapshot: true, message: None });
                 node.host.clone().rollback(Caller::Node, tenant, app, to).await.unwrap();
             }
         }

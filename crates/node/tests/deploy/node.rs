@@ -12,11 +12,12 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use isomer_admin::{Admin as _, Caller};
-use isomer_api::{AppName, Deployed, Digest, Part, Problem, Release, TenantName};
+use isomer_api::{ApiProblem, DeployReport, Release, ReleasePart};
 use isomer_apps::TenancyOptions;
 use isomer_capabilities::DataDirError;
 use isomer_disk::{FileStorage, Storage};
 use isomer_front::{Front, Limits};
+use isomer_ids::{AppName, Digest, TenantName};
 use isomer_node::ChangeStep;
 use isomer_node::compiler::ChildLimits;
 use isomer_node::{Node, NodeError, NodeOptions};
@@ -119,7 +120,7 @@ impl TestNode {
     }
 
     /// Uploads what the node lacks, and deploys.
-    pub(crate) async fn deploy(&self, release: &TestRelease) -> Result<Deployed, Problem> {
+    pub(crate) async fn deploy(&self, release: &TestRelease) -> Result<DeployReport, ApiProblem> {
         let (tenant, app) = shop();
         self.deploy_as(&tenant, &app, release).await
     }
@@ -129,7 +130,7 @@ impl TestNode {
         tenant: &TenantName,
         app: &AppName,
         release: &TestRelease,
-    ) -> Result<Deployed, Problem> {
+    ) -> Result<DeployReport, ApiProblem> {
         let missing = self.host.clone().missing(Caller::Node, release.release.clone()).await?;
         for digest in missing.digests {
             self.upload(&digest, release.bytes[&digest].clone()).await?;
@@ -137,7 +138,7 @@ impl TestNode {
         self.host.clone().deploy(Caller::Node, tenant.clone(), app.clone(), release.release.clone()).await
     }
 
-    pub(crate) async fn upload(&self, digest: &Digest, bytes: Vec<u8>) -> Result<(), Problem> {
+    pub(crate) async fn upload(&self, digest: &Digest, bytes: Vec<u8>) -> Result<(), ApiProblem> {
         let pieces = bytes.chunks(64 << 10).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
         self.host.clone().put_blob(Caller::Node, digest.clone(), Box::pin(futures::stream::iter(pieces))).await
     }
@@ -230,9 +231,9 @@ impl TestRelease {
     }
 
     /// Remembers some bytes.
-    pub(crate) fn part(&mut self, bytes: Vec<u8>) -> Part {
+    pub(crate) fn part(&mut self, bytes: Vec<u8>) -> ReleasePart {
         let digest = Digest::from(<[u8; 32]>::from(Sha256::digest(&bytes)));
-        let part = Part { digest: digest.clone(), bytes: bytes.len() as u64 };
+        let part = ReleasePart { digest: digest.clone(), bytes: bytes.len() as u64 };
         self.bytes.insert(digest, bytes);
         part
     }

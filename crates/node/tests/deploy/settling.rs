@@ -24,7 +24,7 @@ impl Failing {
         loop {
             let host = self.node.host.clone();
             let changed = match by_secret {
-                true => host.set_secret(tenant(name), "other".to_owned(), b"x".to_vec()).await,
+                true => host.set_secret(tenant(name), "other".parse().unwrap(), b"x".to_vec()).await,
                 false => host.set_tenant(tenant(name), TenantChange::default()).await.map(drop),
             };
             match changed {
@@ -43,7 +43,7 @@ async fn a_secret_that_is_served_is_the_one_that_is_recorded_wherever_recording_
     crate::node::warm(folder.path());
     let failing = Failing::open(folder.path(), ChangeStep::Healthy).await;
     let (host, (tenant, app)) = (failing.node.host.clone(), shop());
-    host.clone().set_secret(tenant.clone(), "key".to_owned(), b"first".to_vec()).await.unwrap();
+    host.clone().set_secret(tenant.clone(), "key".parse().unwrap(), b"first".to_vec()).await.unwrap();
     let secret = custom("secret-probe", "grants.secrets = [\"key\"]", "[secrets]\nkey = { env = \"KEY\" }");
     failing.node.deploy(&secret).await.unwrap();
     keep(folder.path());
@@ -53,7 +53,7 @@ async fn a_secret_that_is_served_is_the_one_that_is_recorded_wherever_recording_
         let (_, before) = served().await;
         let value = format!("after {left} operations");
         failing.faults.begin(Fault::Broken, left);
-        let set = host.clone().set_secret(tenant.clone(), "key".to_owned(), value.clone().into_bytes()).await;
+        let set = host.clone().set_secret(tenant.clone(), "key".parse().unwrap(), value.clone().into_bytes()).await;
         failing.faults.end();
         assert!(failing.has("default", false).await);
         let (status, found) = served().await;

@@ -1,7 +1,7 @@
 //! What a node tells of an app: how its revisions came into service, why it cannot be loaded; and the empty folders that it finds there.
 
 use isomer_admin::{Admin as _, Caller};
-use isomer_api::{Actor, AppState, How, LogQuery, ProblemKind, Rollback, Swap};
+use isomer_api::{Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RollbackRequest, SwapRequest};
 
 use crate::migrating::refused;
 use crate::node::{TestNode, app, custom, keep, release, shop, tenant};
@@ -25,9 +25,9 @@ async fn revisions_say_what_changed_how_by_whom_and_why() {
     let pieces = vec![Ok(other.bytes[&part.digest].clone().into())];
     let body = Box::pin(futures::stream::iter(pieces));
     host().put_blob(caller.clone(), part.digest.clone(), body).await.unwrap();
-    let swap = Swap { components: [("it".to_owned(), part)].into(), message: None };
+    let swap = SwapRequest { components: [("it".to_owned(), part)].into(), message: None };
     host().swap(caller, tenant.clone(), app.clone(), swap).await.unwrap();
-    let back = Rollback { revision: Some(first.revision), ..Rollback::default() };
+    let back = RollbackRequest { revision: Some(first.revision), ..RollbackRequest::default() };
     host().rollback(Caller::Node, tenant.clone(), app.clone(), back).await.unwrap();
     let told = async |node: &TestNode| {
         let revisions = node.host.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
@@ -35,8 +35,12 @@ async fn revisions_say_what_changed_how_by_whom_and_why() {
         origins.collect::<Vec<_>>()
     };
     let origins = told(&node).await;
-    let hows: Vec<How> = origins.iter().map(|origin| origin.how).collect();
-    assert_eq!(hows, [How::Rollback, How::Swap, How::Deploy], "each revision as it came into service last");
+    let hows: Vec<RevisionOperation> = origins.iter().map(|origin| origin.how).collect();
+    assert_eq!(
+        hows,
+        [RevisionOperation::Rollback, RevisionOperation::Swap, RevisionOperation::Deploy],
+        "each revision as it came into service last"
+    );
     let messages: Vec<_> = origins.iter().map(|origin| origin.message.as_ref().map(|it| it.as_str())).collect();
     assert_eq!(messages, [Some("The first one"), None, Some("Another word")], "a return says what was said at first");
     let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [1; 8].into() };

@@ -1,9 +1,8 @@
 //! What the holder of a tenant's token may deploy, and what the node keeps of tokens.
 
 use isomer_admin::{Admin as _, Caller};
-use isomer_api::{
-    AppName, Deployed, Digest, KeptToken, Problem, ProblemKind, Role, Swap, TenantChange, TenantName, TokenInfo,
-};
+use isomer_api::{ApiProblem, DeployReport, ProblemKind, StoredToken, SwapRequest, TenantChange, TokenInfo, TokenRole};
+use isomer_ids::{AppName, Digest, TenantName};
 
 use crate::migrating::refused;
 use crate::node::{TestNode, TestRelease, app, custom, release, shop, tenant};
@@ -18,7 +17,7 @@ fn info(tenant: &TenantName, name: &str, number: u8) -> TokenInfo {
         name: name.parse().unwrap(),
         id: [number; 8].into(),
         tenant: tenant.clone(),
-        role: Role::Deploy,
+        role: TokenRole::Deploy,
         created_at: 7,
         expires_at: None,
     }
@@ -28,12 +27,17 @@ async fn missing(node: &TestNode, caller: &Caller, release: &TestRelease) -> Vec
     node.host.clone().missing(caller.clone(), release.release.clone()).await.unwrap().digests
 }
 
-async fn upload(node: &TestNode, caller: &Caller, bytes: &[u8], digest: &Digest) -> Result<(), Problem> {
+async fn upload(node: &TestNode, caller: &Caller, bytes: &[u8], digest: &Digest) -> Result<(), ApiProblem> {
     let pieces = bytes.chunks(1 << 16).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
     node.host.clone().put_blob(caller.clone(), digest.clone(), Box::pin(futures::stream::iter(pieces))).await
 }
 
-async fn deploy(node: &TestNode, caller: &Caller, app: &AppName, release: &TestRelease) -> Result<Deployed, Problem> {
+async fn deploy(
+    node: &TestNode,
+    caller: &Caller,
+    app: &AppName,
+    release: &TestRelease,
+) -> Result<DeployReport, ApiProblem> {
     let tenant = caller.tenant().unwrap().clone();
     node.host.clone().deploy(caller.clone(), tenant, app.clone(), release.release.clone()).await
 }
@@ -58,7 +62,7 @@ async fn a_tenant_deploys_what_it_has_sent_and_does_not_learn_what_others_have()
     let (acme, rival) = (holder(&make(&node, "acme").await), holder(&make(&node, "rival").await));
     let own = under(release("two"), &["shop.acme.example"]);
     let digest = own.release.components["it"].digest.clone();
-    assert_eq!(missing(&node, &Caller::Node, &own).await, [], "the node has it");
+    assert!(missing(&node, &Caller::Node, &own).await.is_empty(), "the node has it");
     assert_eq!(
         missing(&node, &acme, &own).await,
         vec![digest.clone()],
@@ -69,16 +73,16 @@ async fn a_tenant_deploys_what_it_has_sent_and_does_not_learn_what_others_have()
     refused(upload(&node, &acme, b"other bytes", &digest), ProblemKind::BadRequest).await;
     refused(deploy(&node, &acme, &app("shop"), &own), ProblemKind::Conflict).await;
     upload(&node, &acme, &own.bytes[&digest], &digest).await.unwrap();
-    assert_eq!(missing(&node, &acme, &own).await, []);
+    assert!(missing(&node, &acme, &own).await.is_empty());
     assert_eq!(missing(&node, &rival, &own).await, vec![digest.clone()], "what acme sent is acme's");
     deploy(&node, &acme, &app("shop"), &own).await.unwrap();
-    assert_eq!(missing(&node, &acme, &own).await, [], "its revision has it");
+    assert!(missing(&node, &acme, &own).await.is_empty(), "its revision has it");
     assert_eq!(missing(&node, &rival, &own).await, [digest]);
     // Nor by a swap.
     let mut other = custom("http-hello", "", "");
     let part = other.release.components.remove("it").unwrap();
     node.upload(&part.digest, other.bytes[&part.digest].clone()).await.unwrap();
-    let swap = || Swap { components: [("it".to_owned(), part.clone())].into(), message: None };
+    let swap = || SwapRequest { components: [("it".to_owned(), part.clone())].into(), message: None };
     let (owner, shop) = (tenant("acme"), app("shop"));
     refused(node.host.clone().swap(acme.clone(), owner.clone(), shop.clone(), swap()), ProblemKind::Conflict).await;
     upload(&node, &acme, &other.bytes[&part.digest], &part.digest).await.unwrap();
@@ -149,7 +153,7 @@ async fn tokens_are_there_after_a_restart_and_go_with_their_tenant() {
     let node = TestNode::open(folder.path()).await;
     let acme = make(&node, "acme").await;
     let kept =
-        |name: &str, number: u8| KeptToken { info: info(&acme, name, number), digest: Digest::from([number; 32]) };
+        |name: &str, number: u8| StoredToken { info: info(&acme, name, number), digest: Digest::from([number; 32]) };
     let host = || node.host.clone();
     host().add_token(kept("ci", 1)).await.unwrap();
     host().add_token(kept("desk", 2)).await.unwrap();
@@ -157,7 +161,7 @@ async fn tokens_are_there_after_a_restart_and_go_with_their_tenant() {
     assert!(problem.hints[0].contains("isomer tokens revoke ci --tenant acme"), "{problem:?}");
     refused(host().tokens(tenant("nobody")), ProblemKind::NotFound).await;
     refused(
-        host().add_token(KeptToken { info: info(&tenant("nobody"), "x", 4), ..kept("x", 4) }),
+        host().add_token(StoredToken { info: info(&tenant("nobody"), "x", 4), ..kept("x", 4) }),
         ProblemKind::NotFound,
     )
     .await;

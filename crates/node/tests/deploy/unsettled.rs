@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use isomer_admin::Admin as _;
-use isomer_api::{Problem, ProblemKind};
+use isomer_api::{ApiProblem, ProblemKind};
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_node::ChangeStep;
 
@@ -56,7 +56,7 @@ impl Failing {
     }
 
     /// Deploys with the fault after `left` operations, and has the storage work again afterwards.
-    async fn deploy(&self, release: &TestRelease, left: u64) -> Result<(), Problem> {
+    async fn deploy(&self, release: &TestRelease, left: u64) -> Result<(), ApiProblem> {
         self.left.store(left, Ordering::SeqCst);
         let deployed = self.node.deploy(release).await;
         self.left.store(NEVER, Ordering::SeqCst);

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use isomer_admin::AUDIT_FILE;
 use isomer_admin::audit::{AuditLog, Credential, Entry, Phase, Who};
-use isomer_api::{Digest, TenantChange, TenantName};
+use isomer_api::TenantChange;
 use isomer_capabilities::kv::{Kv, KvLimits, KvStore};
 use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, SqlStore, Value};
+use isomer_ids::{Digest, TenantName};
 use isomer_observe::{AppLog, AppLogLimits, AppLogs, LogQuota};
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, Secret, State};

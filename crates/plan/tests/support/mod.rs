@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use isomer_manifest::{App, ComponentName, Diagnostic, Renderer, SourceFile};
-use isomer_plan::{Class, ComponentType, FunctionType, InterfaceId, InterfaceType, Plan, TypeHash, plan};
+use isomer_diagnostics::{Diagnostic, Renderer, SourceFile};
+use isomer_ids::ComponentName;
+use isomer_manifest::App;
+use isomer_plan::{ComponentType, FunctionType, InterfaceId, InterfaceType, Plan, TypeHash, ValueClass, plan};
 
 /// An interface out of `namespace:package/interface@version { name: signature; … }`; without braces it has one function.
 pub(crate) fn interface(text: &str) -> InterfaceType {
@@ -28,7 +30,7 @@ pub(crate) fn interface(text: &str) -> InterfaceType {
         id: id.parse().expect("the interface's name is right"),
         functions: functions.collect(),
         types: BTreeMap::new(),
-        class: Class::Plain,
+        class: ValueClass::Plain,
         resources: BTreeSet::new(),
         carries: BTreeSet::new(),
         uses: BTreeSet::new(),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use isomer_manifest::is_environment_name;
+use isomer_ids::is_environment_name;
 
 /// A line that is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

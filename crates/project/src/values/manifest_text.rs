@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use isomer_manifest::ComponentName;
+use isomer_ids::ComponentName;
 use toml::{Table, Value};
 
 /// Config values by component and key.
@@ -32,7 +32,8 @@ pub(super) fn with_values(text: &str, values: &Chosen) -> Result<String, toml::d
 
 #[cfg(test)]
 mod tests {
-    use isomer_manifest::{App, SourceFile, parse};
+    use isomer_diagnostics::SourceFile;
+    use isomer_manifest::{App, parse};
 
     use super::*;
 

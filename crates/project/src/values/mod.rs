@@ -15,7 +15,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use isomer_console::CommandError;
-use isomer_manifest::{App, ComponentName, SourceFile, is_environment_name};
+use isomer_diagnostics::SourceFile;
+use isomer_ids::{ComponentName, is_environment_name};
+use isomer_manifest::App;
 
 use crate::paths::shown;
 use manifest_text::{Chosen, with_values};
@@ -374,7 +376,7 @@ mod tests {
     }
 
     fn said(fail: &CommandError) -> String {
-        fail.render(&isomer_manifest::Renderer::plain()).0
+        fail.render(&isomer_diagnostics::Renderer::plain()).0
     }
 
     #[test]

@@ -163,7 +163,7 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
     let handlers = [Handler { interface: export.clone(), export }];
     let imports = [interface("wasi:http/types@0.2.6")];
     let group = Group::new(engine, &code, &imports, &handlers, &[], settings)?;
-    Ok(Graph::new([0; 16], vec![group]).group(0))
+    Ok(Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0))
 }
 
 /// A group of the module with these `fields`.

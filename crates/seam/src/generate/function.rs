@@ -1,6 +1,6 @@
 //! A function that crosses a seam: its types, and where its arguments and its result lie in an image.
 
-use isomer_manifest::ComponentName;
+use isomer_ids::ComponentName;
 use isomer_plan::InterfaceId;
 use isomer_wire::image::{BASE, BLOCKS};
 use wasm_encoder::{ComponentBuilder, ComponentValType, ValType};

@@ -37,7 +37,7 @@ mod types;
 mod utf8;
 mod wire;
 
-pub(crate) use part::{Part, TYPES, function_name};
+pub(crate) use part::{GeneratedPart, TYPES, function_name};
 pub(crate) use skeleton::{DISPATCH_FUNCTIONS, REFUSAL, generate as skeleton};
 pub(crate) use stub::generate as stub;
 pub(crate) use wire::{WIRE, wire};

@@ -26,7 +26,7 @@ const _: () = assert!(BASE as u64 + (IMAGE_BYTES_MAX as u64) < 1 << 31, "address
 
 /// A generated component.
 #[derive(Debug, Clone)]
-pub(crate) struct Part {
+pub(crate) struct GeneratedPart {
     pub(crate) bytes: Vec<u8>,
     /// What has to be there as [`TYPES`]; nothing where no function carries a type with a name.
     pub(crate) types: Option<Interface>,
@@ -123,9 +123,9 @@ impl PartBuilder {
         self.builder.alias(Some(name), Alias::CoreInstanceExport { instance, kind: ExportKind::Func, name })
     }
 
-    pub(crate) fn finish(mut self) -> Part {
+    pub(crate) fn finish(mut self) -> GeneratedPart {
         self.builder.append_names();
-        Part { bytes: self.builder.finish(), types: self.interface }
+        GeneratedPart { bytes: self.builder.finish(), types: self.interface }
     }
 }
 

@@ -4,8 +4,8 @@
 //! memory at the address where the stub had it, so the pointers in it are right once they have been checked; the component's
 //! function is called with them, and its result is lowered to the same place, from where the host takes it.
 
-use isomer_manifest::ComponentName;
-use isomer_plan::Skeleton;
+use isomer_ids::ComponentName;
+use isomer_plan::PlannedSkeleton;
 use isomer_wire::image::{BASE, BLOCKS};
 use wasm_encoder::{
     BlockType, CanonicalOption, ComponentExportKind, ComponentTypeRef, ComponentValType, ExportKind, InstructionSink,
@@ -17,7 +17,7 @@ use super::check::Checks;
 use super::flat::{self, Slot};
 use super::function::{Crossing, interface_of};
 use super::module::{Body, CoreModule, at};
-use super::part::{Arena, HOST, Part, PartBuilder, function_name, import_arena};
+use super::part::{Arena, GeneratedPart, HOST, PartBuilder, function_name, import_arena};
 use super::types::Types;
 use super::wire::{BAD_IMAGE, UNKNOWN_FUNCTION};
 use crate::error::SeamError;
@@ -25,7 +25,7 @@ use crate::world::World;
 
 /// Generates the skeleton of a component. It imports the component's functions by their numbers and exports `call`,
 /// `call-async` and the type `refusal`.
-pub(crate) fn generate(skeleton: &Skeleton, world: &World) -> Result<Part, SeamError> {
+pub(crate) fn generate(skeleton: &PlannedSkeleton, world: &World) -> Result<GeneratedPart, SeamError> {
     let mut types = Types::default();
     let mut functions = Vec::with_capacity(skeleton.functions.len());
     for function in &skeleton.functions {
@@ -36,7 +36,7 @@ pub(crate) fn generate(skeleton: &Skeleton, world: &World) -> Result<Part, SeamE
     Ok(component(&skeleton.component, &types, &functions))
 }
 
-fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> Part {
+fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> GeneratedPart {
     let name = format!("isomer skeleton of {owner}");
     let mut part = PartBuilder::new(&name, types, BASE);
     let mut module = CoreModule::default();

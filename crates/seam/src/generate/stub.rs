@@ -4,8 +4,8 @@
 //! already, because that is where the canonical ABI puts them: only the flat ones are stored in front. Then the image goes to the host, and
 //! the image of the result is lowered to the same place, from where the canonical ABI lifts it for the caller.
 
-use isomer_manifest::ComponentName;
-use isomer_plan::Stub;
+use isomer_ids::ComponentName;
+use isomer_plan::PlannedStub;
 use isomer_wire::image::{BASE, BLOCKS};
 use wasm_encoder::{BlockType, CanonicalOption, ComponentExportKind, ComponentTypeRef, ExportKind, ValType};
 
@@ -14,7 +14,7 @@ use super::check::Checks;
 use super::flat::{self, slots};
 use super::function::{Crossing, Lost, interface_of};
 use super::module::{Body, CoreModule, at};
-use super::part::{Arena, HOST, Part, PartBuilder, function_name, import_arena};
+use super::part::{Arena, GeneratedPart, HOST, PartBuilder, function_name, import_arena};
 use super::task::{self, Tasks};
 use super::types::{Kind, Scalar, Types};
 use super::wire::{self, CALL_ERROR_REFUSED, WIRE};
@@ -23,7 +23,7 @@ use crate::error::SeamError;
 use crate::world::World;
 
 /// Generates the stub of a component. Its functions are exported by their numbers.
-pub(crate) fn generate(stub: &Stub, world: &World) -> Result<Part, SeamError> {
+pub(crate) fn generate(stub: &PlannedStub, world: &World) -> Result<GeneratedPart, SeamError> {
     let mut types = Types::default();
     let mut functions = Vec::with_capacity(stub.functions.len());
     for function in &stub.functions {
@@ -34,7 +34,7 @@ pub(crate) fn generate(stub: &Stub, world: &World) -> Result<Part, SeamError> {
     Ok(component(&stub.component, &types, &functions))
 }
 
-fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> Part {
+fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> GeneratedPart {
     let name = format!("isomer stub of {owner}");
     let mut part = PartBuilder::new(&name, types, BLOCKS);
     let wire_type = encode::instance_type(&wire::wire(), |_| unreachable!("it uses no other interface"));

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use isomer_plan::{Group, Mode, Skeleton, SkeletonFunction, Stub, StubFunction};
+use isomer_plan::{PlannedGroup, PlannedSkeleton, PlannedStub, SeamMode, SkeletonFunction, StubFunction};
 use isomer_seam::{component_type, compose};
 use isomer_wire::FunctionKey;
 use wasmtime::component::types::ComponentItem;
@@ -161,7 +161,7 @@ fn core_type(ty: WasmType) -> &'static str {
 }
 
 /// The group of a component alone, with all functions of `test:app/api` crossing.
-pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> Group {
+pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> PlannedGroup {
     let ty = component_type(bytes).expect("it reads");
     let api = "test:app/api".parse().expect("it is a name");
     let key = FunctionKey([0; 16]);
@@ -175,10 +175,12 @@ pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> Group {
             idempotent: false,
             callee: name("callee"),
             key,
-            mode: Mode::Isolated,
+            mode: SeamMode::Isolated,
         };
-        group.stubs =
-            vec![Stub { component: name(component), functions: interface.functions.iter().map(function).collect() }];
+        group.stubs = vec![PlannedStub {
+            component: name(component),
+            functions: interface.functions.iter().map(function).collect(),
+        }];
     }
     if let Some(interface) = ty.exports.get(&api) {
         let function = |(function, ty): (&String, &isomer_plan::FunctionType)| SkeletonFunction {
@@ -188,7 +190,7 @@ pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> Group {
             key,
         };
         let functions = interface.functions.iter().map(function).collect();
-        group.skeletons = vec![Skeleton { component: name(component), functions }];
+        group.skeletons = vec![PlannedSkeleton { component: name(component), functions }];
     }
     group
 }

@@ -8,8 +8,8 @@ pub(crate) mod shapes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isomer_manifest::ComponentName;
-use isomer_plan::{Binding, Group, Handler, HostBinding, Http, Link};
+use isomer_ids::ComponentName;
+use isomer_plan::{HostBinding, Http, ImportBinding, PlannedGroup, PlannedHandler, ResolvedImport};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
@@ -79,15 +79,15 @@ pub(crate) fn components(parts: &[(&str, Arc<[u8]>)]) -> BTreeMap<ComponentName,
 }
 
 /// A group in the order given, with `links` as (importer, import, exporter, export).
-pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers: &[(&str, &str)]) -> Group {
+pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers: &[(&str, &str)]) -> PlannedGroup {
     let id = |text: &str| text.parse().expect("the interface's name is right");
-    Group {
+    PlannedGroup {
         name: "test".to_owned(),
         set_apart_from: None,
         components: order.iter().map(|part| name(part)).collect(),
         links: links
             .iter()
-            .map(|(importer, import, exporter, export)| Link {
+            .map(|(importer, import, exporter, export)| ResolvedImport {
                 importer: name(importer),
                 import: id(import),
                 exporter: name(exporter),
@@ -97,7 +97,7 @@ pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers
         imports: vec![],
         handlers: handlers
             .iter()
-            .map(|(component, interface)| Handler {
+            .map(|(component, interface)| PlannedHandler {
                 component: name(component),
                 interface: id(interface),
                 http: Http::P3,
@@ -110,16 +110,16 @@ pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers
 }
 
 /// Adds an import that is shared.
-pub(crate) fn shared(group: &mut Group, component: &str, interface: &str) {
-    bind(group, component, interface, Binding::Shared);
+pub(crate) fn shared(group: &mut PlannedGroup, component: &str, interface: &str) {
+    bind(group, component, interface, ImportBinding::Shared);
 }
 
 /// Adds an import that is labelled.
-pub(crate) fn labelled(group: &mut Group, component: &str, interface: &str, label: &str) {
-    bind(group, component, interface, Binding::Labelled { label: label.to_owned() });
+pub(crate) fn labelled(group: &mut PlannedGroup, component: &str, interface: &str, label: &str) {
+    bind(group, component, interface, ImportBinding::Labelled { label: label.to_owned() });
 }
 
-fn bind(group: &mut Group, component: &str, interface: &str, binding: Binding) {
+fn bind(group: &mut PlannedGroup, component: &str, interface: &str, binding: ImportBinding) {
     let interface = interface.parse().expect("the interface's name is right");
     group.imports.push(HostBinding { component: name(component), interface, binding });
 }

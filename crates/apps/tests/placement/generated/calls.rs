@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
-use isomer_wire::{Call, Callee, Context, FunctionKey};
+use isomer_wire::{Call, CallContext, Callee, FunctionKey};
 
 use super::image;
 use super::package::{Function, Package};
@@ -111,11 +111,14 @@ async fn answers(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: 
     let functions = &skeleton.expect("the driver calls the relay").functions;
     let key = |name: &str| functions.iter().find(|it| it.function == name).expect("it is called").key;
     let callee = fleet.callee(entered);
-    let identity = fleet.identity;
-    let calls = trials.iter().map(|trial| {
-        let (callee, key) = (callee.clone(), key(&trial.function.name));
-        async move { call(callee, key, identity, image::arguments(&trial.function.parameters, &trial.arguments)).await }
-    });
+    let plan_digest = fleet.plan_digest;
+    let calls =
+        trials.iter().map(|trial| {
+            let (callee, key) = (callee.clone(), key(&trial.function.name));
+            async move {
+                call(callee, key, plan_digest, image::arguments(&trial.function.parameters, &trial.arguments)).await
+            }
+        });
     let answers: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
     let mut images = vec![];
     for (trial, answer) in trials.iter().zip(answers) {
@@ -147,10 +150,10 @@ async fn answers(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: 
 async fn call(
     callee: Arc<dyn Callee>,
     function: FunctionKey,
-    revision: isomer_wire::Revision,
+    plan: isomer_ids::PlanDigest,
     image: Vec<u8>,
-) -> isomer_wire::call::Answer {
-    let context = Context { deadline: deadline(), request: 1, traceparent: None, revision };
+) -> isomer_wire::call::CallResult {
+    let context = CallContext { deadline: deadline(), request: 1, traceparent: None, plan };
     callee.call(Call { function, context, is_idempotent: false, image }).await
 }
 

@@ -33,7 +33,7 @@ fn boutique() -> Subject {
     );
     let app = Subject::app(&manifest);
     let built = build_app(&app, &dir, &mut |_: Progress<'_>| {})
-        .unwrap_or_else(|error| panic!("{}", crate::harness::chain(&error)));
+        .unwrap_or_else(|error| panic!("{}", isomer_diagnostics::chain(&error)));
     let components = built.into_iter().map(|built| {
         let bytes = std::fs::read(&built.wasm_path).expect("what was built is there");
         (built.component, Arc::from(bytes))

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::Method;
-use isomer_manifest::{App, Source};
+use isomer_manifest::{App, ComponentSource};
 
 use super::script::Progress;
 use crate::fleet::{Fleet, Running};
@@ -153,6 +153,7 @@ pub(crate) fn difference(steps: &[Progress], expected: &[Told], found: &[Told]) 
 
 /// The names of an app's components, as the manifest's lists have them.
 pub(crate) fn quoted(app: &App) -> Vec<String> {
-    let known = app.components.iter().filter(|(_, component)| matches!(component.source.value, Source::Cargo(_)));
+    let known =
+        app.components.iter().filter(|(_, component)| matches!(component.source.value, ComponentSource::Cargo(_)));
     known.map(|(name, _)| format!("\"{name}\"")).collect()
 }

@@ -1,24 +1,25 @@
-//! The identity of a revision: which processes may call each other as parts of one app.
+//! The digest of a plan: which processes may call each other as parts of one app.
 //!
-//! A call names the identity that its caller was started with, and a callee of another one refuses it. So two processes agree on the
+//! A call carries the digest that its caller was started with, and a callee with another digest refuses it. So two processes agree on the
 //! components, on where each of them runs and how calls cross every seam, and on what each may reach. Everything that counts is listed
 //! here by hand: a message, a hint or the name of a field may change without making two builds of the platform strangers to each other.
 
 use std::collections::BTreeMap;
 
-use isomer_manifest::{App, ComponentName, Grants};
+use isomer_ids::{ComponentName, PlanDigest};
+use isomer_manifest::{App, Grants};
 use isomer_plan::{
-    Binding, Group, Handler, HostBinding, Http, InterfaceId, Link, Mode, Plan, Seam, Skeleton, SkeletonFunction, Stub,
-    StubFunction,
+    HostBinding, Http, ImportBinding, InterfaceId, Plan, PlannedGroup, PlannedHandler, PlannedSkeleton, PlannedStub,
+    ResolvedImport, Seam, SeamMode, SkeletonFunction, StubFunction,
 };
-use isomer_wire::{FunctionKey, Revision};
+use isomer_wire::FunctionKey;
 use sha2::{Digest as _, Sha256};
 
 /// Changes whenever something is hashed differently.
 const FORMAT: u64 = 1;
 
 /// Returns a hash over what the components are (`digests`, of their bytes) and what was decided about them.
-pub(super) fn identity(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> Revision {
+pub(super) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> PlanDigest {
     let mut hash = Hash(Sha256::new());
     hash.number(FORMAT);
     hash.text(&plan.app);
@@ -68,8 +69,8 @@ impl Hash {
         items.for_each(|item| hash(self, item));
     }
 
-    fn group(&mut self, group: &Group) {
-        let Group { name, set_apart_from, components, links, imports, handlers, stubs, skeletons } = group;
+    fn group(&mut self, group: &PlannedGroup) {
+        let PlannedGroup { name, set_apart_from, components, links, imports, handlers, stubs, skeletons } = group;
         self.text(name);
         self.each(set_apart_from, |hash, from| hash.text(from));
         self.each(components, |hash, name| hash.text(name.as_str()));
@@ -84,8 +85,8 @@ impl Hash {
         self.shown(interface);
     }
 
-    fn link(&mut self, link: &Link) {
-        let Link { importer, import, exporter, export } = link;
+    fn link(&mut self, link: &ResolvedImport) {
+        let ResolvedImport { importer, import, exporter, export } = link;
         self.text(importer.as_str());
         self.interface(import);
         self.text(exporter.as_str());
@@ -97,17 +98,17 @@ impl Hash {
         self.text(component.as_str());
         self.interface(interface);
         match binding {
-            Binding::Shared => self.number(0),
-            Binding::Labelled { label } => {
+            ImportBinding::Shared => self.number(0),
+            ImportBinding::Labelled { label } => {
                 self.number(1);
                 self.text(label);
             }
-            Binding::Family => self.number(2),
+            ImportBinding::Family => self.number(2),
         }
     }
 
-    fn handler(&mut self, handler: &Handler) {
-        let Handler { component, interface, http, routes } = handler;
+    fn handler(&mut self, handler: &PlannedHandler) {
+        let PlannedHandler { component, interface, http, routes } = handler;
         self.text(component.as_str());
         self.interface(interface);
         self.number(match http {
@@ -117,8 +118,8 @@ impl Hash {
         self.each(routes, Self::shown);
     }
 
-    fn stub(&mut self, stub: &Stub) {
-        let Stub { component, functions } = stub;
+    fn stub(&mut self, stub: &PlannedStub) {
+        let PlannedStub { component, functions } = stub;
         self.text(component.as_str());
         self.each(functions, |hash, function| {
             let StubFunction { interface, function, is_async, catches, callee, key, mode, idempotent } = function;
@@ -130,8 +131,8 @@ impl Hash {
         });
     }
 
-    fn skeleton(&mut self, skeleton: &Skeleton) {
-        let Skeleton { component, functions } = skeleton;
+    fn skeleton(&mut self, skeleton: &PlannedSkeleton) {
+        let PlannedSkeleton { component, functions } = skeleton;
         self.text(component.as_str());
         self.each(functions, |hash, function| {
             let SkeletonFunction { interface, function, is_async, key } = function;
@@ -146,11 +147,11 @@ impl Hash {
         self.bytes(&key.0);
     }
 
-    fn mode(&mut self, mode: Mode) {
+    fn mode(&mut self, mode: SeamMode) {
         self.number(match mode {
-            Mode::Fused => 0,
-            Mode::Isolated => 1,
-            Mode::Remote => 2,
+            SeamMode::Fused => 0,
+            SeamMode::Isolated => 1,
+            SeamMode::Remote => 2,
         });
     }
 
@@ -176,11 +177,11 @@ impl Hash {
         });
     }
 
-    fn finish(self) -> Revision {
+    fn finish(self) -> PlanDigest {
         let hash: [u8; 32] = self.0.finalize().into();
-        let mut identity = Revision::default();
-        identity.copy_from_slice(&hash[..16]);
-        identity
+        let mut digest = PlanDigest::default();
+        digest.0.copy_from_slice(&hash[..16]);
+        digest
     }
 }
 
@@ -188,8 +189,9 @@ impl Hash {
 mod tests {
     use std::path::Path;
 
-    use isomer_manifest::{Diagnostic, Route};
-    use isomer_plan::{Access, Class, MissingGrant};
+    use isomer_diagnostics::Diagnostic;
+    use isomer_manifest::Route;
+    use isomer_plan::{ComponentAccess, MissingGrant, ValueClass};
 
     use super::*;
 
@@ -201,12 +203,12 @@ mod tests {
         name.parse().expect("an interface")
     }
 
-    fn link() -> Link {
+    fn link() -> ResolvedImport {
         let cart = interface("shop:cart/cart@0.1.0");
-        Link { importer: name("shop"), import: cart.clone(), exporter: name("cart"), export: cart }
+        ResolvedImport { importer: name("shop"), import: cart.clone(), exporter: name("cart"), export: cart }
     }
 
-    fn group() -> Group {
+    fn group() -> PlannedGroup {
         let (cart, key) = (interface("shop:cart/cart@0.1.0"), FunctionKey([1; 16]));
         let called = |callee, mode| StubFunction {
             interface: cart.clone(),
@@ -221,7 +223,7 @@ mod tests {
         let answered = SkeletonFunction { interface: cart.clone(), function: "add".to_owned(), is_async: false, key };
         let handler = interface("wasi:http/handler@0.3.0");
         let routes = vec![Route::Prefix("/shop".to_owned())];
-        Group {
+        PlannedGroup {
             name: "front".to_owned(),
             set_apart_from: None,
             components: vec![name("shop"), name("cart")],
@@ -229,11 +231,14 @@ mod tests {
             imports: vec![HostBinding {
                 component: name("shop"),
                 interface: interface("wasi:keyvalue/store@0.2.0-draft"),
-                binding: Binding::Labelled { label: "shop-store".to_owned() },
+                binding: ImportBinding::Labelled { label: "shop-store".to_owned() },
             }],
-            handlers: vec![Handler { component: name("shop"), interface: handler, http: Http::P3, routes }],
-            stubs: vec![Stub { component: name("shop"), functions: vec![called(name("cart"), Mode::Remote)] }],
-            skeletons: vec![Skeleton { component: name("cart"), functions: vec![answered] }],
+            handlers: vec![PlannedHandler { component: name("shop"), interface: handler, http: Http::P3, routes }],
+            stubs: vec![PlannedStub {
+                component: name("shop"),
+                functions: vec![called(name("cart"), SeamMode::Remote)],
+            }],
+            skeletons: vec![PlannedSkeleton { component: name("cart"), functions: vec![answered] }],
         }
     }
 
@@ -251,23 +256,23 @@ mod tests {
             reuse: BTreeMap::new(),
             seams: vec![Seam {
                 link: link(),
-                mode: Mode::Fused,
+                mode: SeamMode::Fused,
                 reason: "same group".to_owned(),
-                class: Class::Plain,
+                class: ValueClass::Plain,
                 functions: vec!["add".to_owned()],
             }],
-            access: vec![Access { component: name("shop"), granted: vec![], without_grant: vec![missing] }],
+            access: vec![ComponentAccess { component: name("shop"), granted: vec![], without_grant: vec![missing] }],
             notes: vec!["a note".to_owned()],
             warnings: vec![Diagnostic::error("a warning")],
         };
         (App::single(Path::new("shop.wasm"), Grants::default()), plan)
     }
 
-    fn identity_after(change: impl FnOnce(&mut App, &mut Plan)) -> Revision {
+    fn digest_after(change: impl FnOnce(&mut App, &mut Plan)) -> PlanDigest {
         let (mut app, mut plan) = decided();
         change(&mut app, &mut plan);
         let shop = name("shop");
-        identity(&app, &plan, &BTreeMap::from([(&shop, [7_u8; 32])]))
+        plan_digest(&app, &plan, &BTreeMap::from([(&shop, [7_u8; 32])]))
     }
 
     fn grants(app: &mut App) -> &mut Grants {
@@ -276,8 +281,8 @@ mod tests {
 
     #[test]
     fn prose_does_not_change_it() {
-        let before = identity_after(|_, _| {});
-        let reworded = identity_after(|_, plan| {
+        let before = digest_after(|_, _| {});
+        let reworded = digest_after(|_, plan| {
             plan.seams[0].reason = "both are in one group".to_owned();
             plan.access[0].without_grant[0].consequence = "each call to open a store fails".to_owned();
             plan.access[0].without_grant[0].grant = "another hint".to_owned();
@@ -300,25 +305,25 @@ mod tests {
             |_, plan| plan.groups[0].set_apart_from = Some("front".to_owned()),
             |_, plan| plan.groups[0].components.reverse(),
             |_, plan| plan.groups[0].links.clear(),
-            |_, plan| plan.groups[0].imports[0].binding = Binding::Family,
-            |_, plan| plan.groups[0].imports[0].binding = Binding::Shared,
+            |_, plan| plan.groups[0].imports[0].binding = ImportBinding::Family,
+            |_, plan| plan.groups[0].imports[0].binding = ImportBinding::Shared,
             |_, plan| plan.groups[0].handlers[0].http = Http::P2,
             |_, plan| plan.groups[0].handlers[0].routes.clear(),
-            |_, plan| plan.groups[0].stubs[0].functions[0].mode = Mode::Isolated,
+            |_, plan| plan.groups[0].stubs[0].functions[0].mode = SeamMode::Isolated,
             |_, plan| plan.groups[0].stubs[0].functions[0].idempotent = true,
             |_, plan| plan.groups[0].stubs[0].functions[0].catches = true,
             |_, plan| plan.groups[0].stubs[0].functions[0].key = FunctionKey([2; 16]),
             |_, plan| plan.groups[0].skeletons[0].functions[0].is_async = true,
             |_, plan| plan.groups[0].skeletons[0].functions[0].key = FunctionKey([2; 16]),
             |_, plan| plan.groups.clear(),
-            |_, plan| plan.seams[0].mode = Mode::Remote,
+            |_, plan| plan.seams[0].mode = SeamMode::Remote,
             |_, plan| plan.seams[0].link.exporter = "basket".parse().expect("a name"),
             |_, plan| plan.seams[0].functions.push("remove".to_owned()),
             |_, plan| plan.seams.clear(),
             |app, _| grants(app).config = BTreeMap::from([("greeting".to_owned(), "hello".to_owned())]),
             |app, _| app.components.clear(),
         ];
-        let identities = changes.iter().map(|change| identity_after(change)).collect::<Vec<_>>();
+        let identities = changes.iter().map(|change| digest_after(change)).collect::<Vec<_>>();
         for (at, one) in identities.iter().enumerate() {
             let same = identities[at + 1..].iter().position(|other| other == one);
             assert_eq!(same, None, "changes {at} and {:?} later are not told apart", same);
@@ -329,7 +334,7 @@ mod tests {
     fn the_bytes_of_a_component_change_it() {
         let (app, plan) = decided();
         let (shop, cart) = (name("shop"), name("cart"));
-        let of = |digests: &BTreeMap<&ComponentName, [u8; 32]>| identity(&app, &plan, digests);
+        let of = |digests: &BTreeMap<&ComponentName, [u8; 32]>| plan_digest(&app, &plan, digests);
         let one = of(&BTreeMap::from([(&shop, [7; 32])]));
         assert_ne!(one, of(&BTreeMap::from([(&shop, [8; 32])])));
         assert_ne!(one, of(&BTreeMap::from([(&cart, [7; 32])])));
@@ -339,8 +344,7 @@ mod tests {
     /// Two builds of the platform agree only if this stays as it is, or [`FORMAT`] changes with it.
     #[test]
     fn it_is_the_same_in_every_build() {
-        let identity = identity_after(|_, _| {});
-        let hex = identity.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(hex, "9c3fd7c07ed66518c3b86e114de83d5c");
+        let digest = digest_after(|_, _| {});
+        assert_eq!(digest.to_string(), "9c3fd7c07ed66518c3b86e114de83d5c");
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use isomer_manifest::{Diagnostic, Diagnostics, HintExt, Hinted, Hints, Renderer, SourceFile, Span};
+use isomer_diagnostics::{Diagnostic, Diagnostics, HintExt, Hinted, Hints, Renderer, SourceFile, Span};
 
 #[derive(Debug)]
 struct Failed {

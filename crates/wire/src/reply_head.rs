@@ -1,13 +1,13 @@
 //! The head of an answer's frame. Behind it comes the image of the result, or the reason why there is none.
 
-use crate::call::Answer;
+use crate::call::CallResult;
 use crate::failure::{CallError, CallFailure};
 use crate::frame::{Cursor, FrameError, Head, REASON_BYTES_MAX, VERSION};
 use crate::image::IMAGE_BYTES_MAX;
 
 /// What an answer is, without its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum ReplyStatus {
     /// A result: the body is its image.
     Ok,
     /// A trap: the body is its reason.
@@ -26,27 +26,27 @@ pub enum Status {
 
 /// An answer without its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reply {
+pub struct ReplyHead {
     /// What it is.
-    pub status: Status,
+    pub status: ReplyStatus,
     /// The size of the body.
     pub body_bytes: u32,
 }
 
-impl Reply {
+impl ReplyHead {
     /// The head of `answer`, and the body to send behind it. A reason beyond
     /// [`REASON_BYTES_MAX`](crate::frame::REASON_BYTES_MAX) is cut. An image beyond
     /// [`IMAGE_BYTES_MAX`] becomes the failure that it is.
-    pub fn of(answer: Answer) -> (Self, Vec<u8>) {
+    pub fn of(answer: CallResult) -> (Self, Vec<u8>) {
         let (status, body) = match answer {
             Ok(image) if image.len() > IMAGE_BYTES_MAX as usize => {
                 let bytes = image.len();
                 let reason = format!("the result has {bytes} bytes, at most {IMAGE_BYTES_MAX} are taken");
-                (Status::Lost { error: CallError::Refused, not_run: false }, reason.into_bytes())
+                (ReplyStatus::Lost { error: CallError::Refused, not_run: false }, reason.into_bytes())
             }
-            Ok(image) => (Status::Ok, image),
-            Err(CallFailure::Trap { reason, lost }) => (Status::Trap { lost }, cut(reason)),
-            Err(CallFailure::Lost { error, reason, not_run }) => (Status::Lost { error, not_run }, cut(reason)),
+            Ok(image) => (ReplyStatus::Ok, image),
+            Err(CallFailure::Trap { reason, lost }) => (ReplyStatus::Trap { lost }, cut(reason)),
+            Err(CallFailure::Lost { error, reason, not_run }) => (ReplyStatus::Lost { error, not_run }, cut(reason)),
         };
         // Both limits are far below.
         (Self { status, body_bytes: body.len() as u32 }, body)
@@ -56,28 +56,28 @@ impl Reply {
     ///
     /// # Errors
     /// When the reason is no text.
-    pub fn into_answer(self, body: Vec<u8>) -> Result<Answer, FrameError> {
+    pub fn into_answer(self, body: Vec<u8>) -> Result<CallResult, FrameError> {
         let reason = |body| String::from_utf8(body).map_err(|_| FrameError::Reason);
         Ok(match self.status {
-            Status::Ok => Ok(body),
-            Status::Trap { lost } => Err(CallFailure::Trap { reason: reason(body)?, lost }),
-            Status::Lost { error, not_run } => Err(CallFailure::Lost { error, reason: reason(body)?, not_run }),
+            ReplyStatus::Ok => Ok(body),
+            ReplyStatus::Trap { lost } => Err(CallFailure::Trap { reason: reason(body)?, lost }),
+            ReplyStatus::Lost { error, not_run } => Err(CallFailure::Lost { error, reason: reason(body)?, not_run }),
         })
     }
 
     /// This head.
     pub fn encode(&self) -> [u8; Self::FIXED_BYTES] {
         let [status, error, not_run] = match self.status {
-            Status::Ok => [0, 0, 0],
-            Status::Trap { lost } => [1, lost.map_or(0, number), 0],
-            Status::Lost { error, not_run } => [2, number(error), u8::from(not_run)],
+            ReplyStatus::Ok => [0, 0, 0],
+            ReplyStatus::Trap { lost } => [1, lost.map_or(0, number), 0],
+            ReplyStatus::Lost { error, not_run } => [2, number(error), u8::from(not_run)],
         };
         let [a, b, c, d] = self.body_bytes.to_le_bytes();
         [VERSION, status, error, not_run, a, b, c, d]
     }
 }
 
-impl Head for Reply {
+impl Head for ReplyHead {
     const FIXED_BYTES: usize = 8;
 
     fn measure(fixed: &[u8]) -> Result<usize, FrameError> {
@@ -100,20 +100,20 @@ impl Head for Reply {
             found => return Err(FrameError::Error { found }),
         };
         let status = match (status, lost) {
-            (0, None) => Status::Ok,
-            (1, lost) => Status::Trap { lost },
-            (2, Some(error)) => Status::Lost { error, not_run: not_run == 1 },
+            (0, None) => ReplyStatus::Ok,
+            (1, lost) => ReplyStatus::Trap { lost },
+            (2, Some(error)) => ReplyStatus::Lost { error, not_run: not_run == 1 },
             (0 | 2, _) => return Err(FrameError::Error { found: error }),
             (found, _) => return Err(FrameError::Status { found }),
         };
-        if not_run > u8::from(matches!(status, Status::Lost { .. })) {
+        if not_run > u8::from(matches!(status, ReplyStatus::Lost { .. })) {
             return Err(FrameError::NotRun { found: not_run });
         }
         Ok(Self { status, body_bytes })
     }
 
     fn body_name(&self) -> &'static str {
-        if self.status == Status::Ok { "image" } else { "reason" }
+        if self.status == ReplyStatus::Ok { "image" } else { "reason" }
     }
 
     fn body_bytes(&self) -> usize {
@@ -124,8 +124,8 @@ impl Head for Reply {
         let bytes = self.body_bytes();
         let bytes_max = image_bytes_max.min(IMAGE_BYTES_MAX as usize);
         match self.status {
-            Status::Ok if bytes > bytes_max => Err(FrameError::ImageTooLarge { bytes, bytes_max }),
-            Status::Ok => Ok(()),
+            ReplyStatus::Ok if bytes > bytes_max => Err(FrameError::ImageTooLarge { bytes, bytes_max }),
+            ReplyStatus::Ok => Ok(()),
             _ if bytes > REASON_BYTES_MAX => Err(FrameError::ReasonTooLong { bytes }),
             _ => Ok(()),
         }
@@ -155,12 +155,12 @@ mod tests {
         let errors = [CallError::Unreachable, CallError::Deadline, CallError::Overloaded, CallError::Refused];
         for lost in errors.map(Some).into_iter().chain([None]) {
             let trap = CallFailure::Trap { reason: "unreachable".to_owned(), lost };
-            let (head, body) = Reply::of(Err(trap.clone()));
-            let read = Reply::parse(&head.encode()).unwrap();
+            let (head, body) = ReplyHead::of(Err(trap.clone()));
+            let read = ReplyHead::parse(&head.encode()).unwrap();
             assert_eq!(read.into_answer(body).unwrap(), Err(trap));
         }
         let bytes = |status, error| [VERSION, status, error, 0, 0, 0, 0, 0];
-        assert_eq!(Reply::parse(&bytes(1, 5)), Err(FrameError::Error { found: 5 }));
-        assert_eq!(Reply::parse(&bytes(0, 1)), Err(FrameError::Error { found: 1 }));
+        assert_eq!(ReplyHead::parse(&bytes(1, 5)), Err(FrameError::Error { found: 5 }));
+        assert_eq!(ReplyHead::parse(&bytes(0, 1)), Err(FrameError::Error { found: 1 }));
     }
 }

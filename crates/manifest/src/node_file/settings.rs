@@ -4,21 +4,22 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bounds::Findings;
-use crate::diagnostic::Diagnostic;
-use crate::invalid::InvalidText;
-use crate::listen::{parse_listen, with_host};
-use crate::source::{Span, Spanned};
-use crate::units::{parse_duration, parse_size};
+use isomer_diagnostics::{Diagnostic, Span};
+use isomer_ids::InvalidText;
 
+use super::AddressRange;
 use super::raw::{
     AddressText, NetworkText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawHost, RawHostLimits, RawOutbound,
 };
-use super::{LinkAddress, Network};
+use crate::address::LinkAddress;
+use crate::bounds::Findings;
+use crate::listen::{parse_listen, with_host};
+use crate::spanned::Spanned;
+use crate::units::{parse_duration, parse_size};
 
 /// A node that hosts apps. What is absent is as the platform has it, or as the command line says.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct HostFile {
+pub struct NodeSettings {
     /// Its data directory, as written.
     pub data: Option<Spanned<PathBuf>>,
     /// How long requests that run may go on when the node is told to stop.
@@ -30,7 +31,7 @@ pub struct HostFile {
     /// Certificates of the front door.
     pub tls: Option<FrontTls>,
     /// Proxies in front of the front door.
-    pub trusted_proxies: Vec<Spanned<Network>>,
+    pub trusted_proxies: Vec<Spanned<AddressRange>>,
     /// Do they say whose each connection is?
     pub proxy_protocol: bool,
     /// Where admins are listened to.
@@ -42,7 +43,7 @@ pub struct HostFile {
     /// PEM file with certificate authorities that outgoing HTTPS trusts, beside the public ones; as written.
     pub outbound_authority: Option<Spanned<PathBuf>>,
     /// What it takes on.
-    pub limits: HostLimits,
+    pub limits: NodeLimits,
 }
 
 /// Certificates of the front door: PEM files, as written.
@@ -58,7 +59,7 @@ pub struct FrontTls {
 
 /// What a node takes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostLimits {
+pub struct NodeLimits {
     /// Apps in memory.
     pub apps_loaded: Option<u32>,
     /// Bytes of the disk that tenants leave free.
@@ -95,7 +96,7 @@ pub struct HostLimits {
     pub statement_timeout: Option<Duration>,
 }
 
-impl HostLimits {
+impl NodeLimits {
     /// The longest `request_deadline` of a manifest, where the node file does not say.
     pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(600);
     /// The longest `limits.stream` of a manifest, where the node file does not say. A stream keeps an instance.
@@ -131,11 +132,11 @@ pub(super) fn read(
     outbound: RawOutbound,
     limits: Option<RawHostLimits>,
     found: &mut Findings,
-) -> HostFile {
+) -> NodeSettings {
     let (node, front, limits) = (node.unwrap_or_default(), front.unwrap_or_default(), limits.unwrap_or_default());
     let names_no_proxies = front.trusted_proxies.is_empty();
     let mut reader = Reader { found };
-    let file = HostFile {
+    let file = NodeSettings {
         data: node.data.map(|path| path.map(|text| PathBuf::from(text.0))),
         grace: reader.duration(node.grace.map(|text| text.map(|text| text.0))),
         listen: reader.sockets(front.listen),
@@ -210,7 +211,7 @@ impl Reader<'_> {
         texts.into_iter().filter_map(read).collect()
     }
 
-    fn network(&mut self, text: Spanned<NetworkText>) -> Option<Spanned<Network>> {
+    fn network(&mut self, text: Spanned<NetworkText>) -> Option<Spanned<AddressRange>> {
         self.value(text.map(|text| text.0), "bad-network", |text| text.parse())
     }
 
@@ -225,7 +226,7 @@ impl Reader<'_> {
         Some(value)
     }
 
-    fn limits(&mut self, raw: RawHostLimits) -> HostLimits {
+    fn limits(&mut self, raw: RawHostLimits) -> NodeLimits {
         let head = raw.head.map(|text| text.map(|text| text.0));
         let reserve = raw.disk_reserve.map(|text| text.map(|text| text.0));
         let mut time =
@@ -236,7 +237,7 @@ impl Reader<'_> {
         let load_timeout = time(raw.load_timeout);
         let (request_deadline, statement_timeout) = (time(raw.request_deadline), time(raw.statement_timeout));
         let stream = time(raw.stream);
-        HostLimits {
+        NodeLimits {
             apps_loaded: self.count(raw.apps_loaded),
             disk_reserve: reserve.and_then(|text| Some(self.value(text, "bad-size", parse_size)?.value)),
             connections: self.count(raw.connections),

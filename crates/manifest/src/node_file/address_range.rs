@@ -4,18 +4,18 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::invalid::InvalidText;
+use isomer_ids::InvalidText;
 
 /// The IP addresses that share the first bits of one: `10.0.0.0/8`. An address alone is a network of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
+pub struct AddressRange {
     /// One of the addresses, as written.
     pub address: IpAddr,
     /// How many bits all of them share: at most 32 of IPv4, 128 of IPv6.
     pub prefix: u8,
 }
 
-impl FromStr for Network {
+impl FromStr for AddressRange {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
@@ -38,7 +38,7 @@ impl FromStr for Network {
     }
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
     }
@@ -57,12 +57,12 @@ mod tests {
             ("2001:db8::/32", "2001:db8::/32"),
             ("0.0.0.0/0", "0.0.0.0/0"),
         ] {
-            assert_eq!(text.parse::<Network>().map(|network| network.to_string()).as_deref(), Ok(shown));
+            assert_eq!(text.parse::<AddressRange>().map(|network| network.to_string()).as_deref(), Ok(shown));
         }
         for text in
             ["", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/+8", "10.0.0/8", "proxy.example", "10.0.0.0:80"]
         {
-            assert!(text.parse::<Network>().is_err(), "{text}");
+            assert!(text.parse::<AddressRange>().is_err(), "{text}");
         }
     }
 }

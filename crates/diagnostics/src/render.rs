@@ -11,7 +11,8 @@ use anstyle::{AnsiColor, Style};
 use isomer_display::is_deceptive;
 use unicode_width::UnicodeWidthStr;
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Hinted, Label, Severity};
+use crate::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
+use crate::hints::Hinted;
 use crate::source::{SourceFile, Span};
 
 const TAB: &str = "    ";

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::call::{Call, Context, Revision};
+use isomer_ids::PlanDigest;
+
+use crate::call::{Call, CallContext};
 use crate::frame::{Cursor, FrameError, Head, REMAINING_US_MAX, TRACEPARENT_BYTES_MAX, VERSION};
 use crate::function::FunctionKey;
 use crate::image::IMAGE_BYTES_MAX;
 
 /// A call without its arguments, as it crosses a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct CallHead {
     /// Which function.
     pub function: FunctionKey,
     /// The time that is left, in whole microseconds.
@@ -19,13 +21,13 @@ pub struct Request {
     pub request: u64,
     /// The W3C trace context.
     pub traceparent: Option<Arc<str>>,
-    /// The caller's revision.
-    pub revision: Revision,
+    /// The digest of the plan that the caller was started with.
+    pub plan: PlanDigest,
     /// The size of the image that follows.
     pub image_bytes: u32,
 }
 
-impl Request {
+impl CallHead {
     /// The head of `call`, sent at `now`: what is left is counted from there, and shortened to
     /// [`REMAINING_US_MAX`](crate::frame::REMAINING_US_MAX).
     ///
@@ -41,7 +43,7 @@ impl Request {
             remaining: Duration::from_micros(remaining_us),
             request: context.request,
             traceparent: context.traceparent.clone(),
-            revision: context.revision,
+            plan: context.plan,
             image_bytes,
         };
         request.check()?;
@@ -51,11 +53,11 @@ impl Request {
 
     /// The call that this head and `image` are, taken at `now`.
     pub fn into_call(self, image: Vec<u8>, now: Instant) -> Call {
-        let context = Context {
+        let context = CallContext {
             deadline: now + self.remaining,
             request: self.request,
             traceparent: self.traceparent,
-            revision: self.revision,
+            plan: self.plan,
         };
         Call { function: self.function, context, is_idempotent: false, image }
     }
@@ -79,7 +81,7 @@ impl Request {
         frame.extend_from_slice(&self.image_bytes.to_le_bytes());
         frame.extend_from_slice(&(self.remaining.as_micros() as u64).to_le_bytes());
         frame.extend_from_slice(&self.function.0);
-        frame.extend_from_slice(&self.revision);
+        frame.extend_from_slice(&self.plan.0);
         frame.extend_from_slice(&self.request.to_le_bytes());
         frame.extend_from_slice(traceparent.as_bytes());
         Ok(())
@@ -99,7 +101,7 @@ impl Request {
     }
 }
 
-impl Head for Request {
+impl Head for CallHead {
     const FIXED_BYTES: usize = 56;
 
     fn measure(fixed: &[u8]) -> Result<usize, FrameError> {
@@ -125,7 +127,7 @@ impl Head for Request {
         let image_bytes = u32::from_le_bytes(rest.array()?);
         let us = u64::from_le_bytes(rest.array()?);
         let function = FunctionKey(rest.array()?);
-        let revision = rest.array()?;
+        let plan = PlanDigest(rest.array()?);
         let request = u64::from_le_bytes(rest.array()?);
         let traceparent = rest.bytes(usize::from(traceparent_bytes))?;
         check_traceparent(traceparent)?;
@@ -135,7 +137,7 @@ impl Head for Request {
             remaining: Duration::from_micros(us),
             request,
             traceparent: (!traceparent.is_empty()).then(|| Arc::from(traceparent)),
-            revision,
+            plan,
             image_bytes,
         };
         request.check()?;

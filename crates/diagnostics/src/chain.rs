@@ -1,0 +1,19 @@
+//! An error and its causes as plain text, for logs and for messages of one line.
+
+use std::error::Error;
+
+/// Returns the causes of an error, the immediate one first, without the error itself.
+pub fn causes<'a>(error: &'a (dyn Error + 'a)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
+}
+
+/// Returns an error and its causes on one line: `cannot start: cannot listen: the address is in use`.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    for cause in causes(error) {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+    }
+    text
+}

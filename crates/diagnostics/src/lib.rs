@@ -1,0 +1,28 @@
+//! Problems as data, and the one renderer that shows them to people.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `source` | [`SourceFile`], [`Span`], [`Position`]: text with a name, and places in it |
+//! | `diagnostic` | [`Diagnostic`]: a message with its place in a source file, notes and hints |
+//! | `hints` | [`Hinted`]: an error that carries hints through a chain of errors |
+//! | `chain` | [`chain`]: an error and its causes on one line |
+//! | `render` | [`Renderer`]: diagnostics and chains of errors as text for people |
+//! | `nearest` | [`nearest`]: the known name that was probably meant |
+//!
+//! The crate is pure: it reads no file and prints nothing.
+
+#![forbid(unsafe_code)]
+
+mod chain;
+mod diagnostic;
+mod hints;
+mod nearest;
+mod render;
+mod source;
+
+pub use chain::{causes, chain};
+pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};
+pub use hints::{HintExt, Hinted, Hints};
+pub use nearest::nearest;
+pub use render::Renderer;
+pub use source::{Position, SourceFile, Span};

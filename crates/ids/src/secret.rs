@@ -1,0 +1,50 @@
+//! Names of secrets and the size of their values.
+//!
+//! The name is at most 64 bytes long everywhere. A node once accepted 128 behind an admin API that accepted 64; a manifest, the only place
+//! that can grant a secret, never accepted more than 64.
+
+use crate::invalid::InvalidText;
+use crate::kebab::kebab;
+use crate::name_type::name_type;
+
+/// The most bytes of a secret's value, wherever it comes from: the admin API, a file or the environment.
+pub const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// The most bytes of a secret's name.
+const NAME_BYTES_MAX: usize = 64;
+
+/// The rule of secrets' names as a regular expression.
+pub const SECRET_NAME_PATTERN: &str = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$";
+
+const RULE: &str = "it must be a letter, then letters, digits, `_`, `-` or `.`, 64 characters at most";
+
+name_type! {
+    /// The name of a secret of a tenant or an app.
+    SecretName,
+    |text| match is_secret_name(text) {
+        true => Ok(text.into()),
+        false => Err(InvalidText::new("a secret name", "payment-key", text, RULE).suggest(kebab(text))),
+    },
+    { "pattern": SECRET_NAME_PATTERN }
+}
+
+fn is_secret_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_name_is_no_path() {
+        for good in ["a", "payment-key", "A.b_c-9", &"a".repeat(64)] {
+            assert!(SecretName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "9a", "a/b", "..", "a b", "ä", &"a".repeat(65)] {
+            assert!(SecretName::new(bad).is_err(), "{bad}");
+        }
+    }
+}
