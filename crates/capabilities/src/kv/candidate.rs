@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 
 use super::entry::{ENTRIES, META, entry_bytes};
-use super::store::Inner;
+use super::open_store::OpenStore;
 use super::{CACHE_BYTES_MIN, Kv, KvError, KvStore, open_file};
 use crate::storage::Claim;
 use crate::store_handle::StoreCopier;
@@ -22,10 +22,10 @@ use crate::{StorageAccount, check_store_name};
 const COPY_TIME: Duration = Duration::from_secs(60);
 
 /// The stores of a candidate, into which those are copied that it writes to.
-impl StoreCopier<Inner> for Kv {
+impl StoreCopier<OpenStore> for Kv {
     type Error = KvError;
 
-    async fn copy(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, KvError> {
+    async fn copy(&self, store: &Arc<OpenStore>) -> Result<Arc<OpenStore>, KvError> {
         let (from, goal) = (store.clone(), self.path_of(&store.name));
         store.lane.run(move || copy(&from, &goal)).await??;
         Ok(self.store(&store.name).await?.inner().clone())
@@ -47,7 +47,7 @@ impl Kv {
     }
 }
 
-fn copy(store: &Inner, goal: &Path) -> Result<(), KvError> {
+fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     let deadline = Instant::now() + COPY_TIME;
     let copy = open_file(goal, CACHE_BYTES_MIN)?;
     // Until the copy is counted.

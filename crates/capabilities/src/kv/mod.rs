@@ -11,8 +11,11 @@
 //! The invariant to keep: a reply to a write is sent only after the commit that holds it has returned.
 
 mod candidate;
+mod cursors;
 mod entry;
+mod open_store;
 mod store;
+mod write_queue;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +32,7 @@ use crate::private_files::{make_private_dir, make_private_file, sync_dir};
 use crate::{InvalidStoreName, StorageAccount, check_store_name};
 
 pub use entry::{Delta, KeyPage};
-use store::{Inner, Open};
+use open_store::{OpenFile, OpenStore};
 
 pub use store::{Cas, KvStore, Swap};
 
@@ -205,7 +208,7 @@ impl From<PoolError> for KvError {
 pub(crate) struct KvEngine {
     limits: Arc<KvLimits>,
     pool: Arc<Pool>,
-    files: Arc<OpenFiles<Inner>>,
+    files: Arc<OpenFiles<OpenStore>>,
     cache: Arc<CacheBudget>,
 }
 
@@ -272,7 +275,7 @@ impl Kv {
             let (file, cache) = (path.clone(), self.engine.cache.share());
             let opened = self.lane.run(move || {
                 let database = open_file(&file, cache.bytes())?;
-                Ok::<_, KvError>(Open { database, path: Some(file), _cache: cache, _permit: permit })
+                Ok::<_, KvError>(OpenFile { database, path: Some(file), _cache: cache, _permit: permit })
             });
             Ok::<_, KvError>(self.start(name, opened.await??))
         };
@@ -289,7 +292,7 @@ impl Kv {
         let opened = self.lane.run(move || {
             let database = Database::open(storage, cache.bytes())?;
             database.write(entry::prepare)?;
-            Ok::<_, KvError>(Open { database, path: None, _cache: cache, _permit: OpenPermit::of_nothing() })
+            Ok::<_, KvError>(OpenFile { database, path: None, _cache: cache, _permit: OpenPermit::of_nothing() })
         });
         Ok(KvStore::new(self.start(name, opened.await??)))
     }
@@ -298,8 +301,8 @@ impl Kv {
         self.dir.join(format!("{name}.redb"))
     }
 
-    fn start(&self, name: &str, open: Open) -> Arc<Inner> {
-        Inner::new(name, open, self.engine.limits.clone(), self.lane.clone(), self.account.clone())
+    fn start(&self, name: &str, open: OpenFile) -> Arc<OpenStore> {
+        OpenStore::new(name, open, self.engine.limits.clone(), self.lane.clone(), self.account.clone())
     }
 }
 

@@ -1,130 +1,17 @@
 //! One key-value store: the operations that the host bindings call.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-
-use isomer_disk::Database;
+use std::sync::Arc;
 
 use super::entry::{self, Delta, KeyPage, Versioned};
-use super::writer::{self, StoreRoom, Write, WriteOutcome, WriteQueue};
-use super::{Kv, KvError, KvLimits};
-use crate::StorageAccount;
-use crate::cache_budget::CacheShare;
-use crate::open_files::OpenPermit;
-use crate::pool::{Lane, locked};
-use crate::storage::Claim;
+use super::open_store::OpenStore;
+use super::write_queue::{Write, WriteOutcome};
+use super::{Kv, KvError, writer};
+use crate::pool::locked;
 use crate::store_handle::StoreHandle;
-
-/// Numeric cursors that a store remembers.
-const CURSORS_MAX: usize = 4096;
-
-/// A file that takes more than this many times what is in it is made smaller when it is closed.
-const COMPACT_FROM: u64 = 4;
-
-/// Files up to this size are left as they are.
-const COMPACT_BYTES_MIN: u64 = 1 << 20;
 
 /// A store. Clones are handles of the same one; the last to be dropped has it closed, on a thread of the pool.
 #[derive(Clone)]
-pub struct KvStore(StoreHandle<Inner, Kv>);
-
-pub(crate) struct Inner {
-    pub(super) name: String,
-    pub(super) limits: Arc<KvLimits>,
-    pub(super) lane: Lane,
-    pub(super) account: Arc<StorageAccount>,
-    pub(super) waiting: WriteQueue,
-    cursors: Mutex<Cursors>,
-    /// There until this is dropped.
-    open: Option<Open>,
-}
-
-/// An open database, in the order in which it is closed.
-pub(super) struct Open {
-    pub(super) database: Database,
-    /// Where it lies; nowhere in tests.
-    pub(super) path: Option<PathBuf>,
-    pub(super) _cache: CacheShare,
-    pub(super) _permit: OpenPermit,
-}
-
-impl Inner {
-    pub(super) fn new(
-        name: &str,
-        open: Open,
-        limits: Arc<KvLimits>,
-        lane: Lane,
-        account: Arc<StorageAccount>,
-    ) -> Arc<Self> {
-        let (waiting, cursors) = (WriteQueue::default(), Mutex::default());
-        Arc::new(Self { name: name.to_owned(), limits, lane, account, waiting, cursors, open: Some(open) })
-    }
-
-    fn open(&self) -> &Open {
-        self.open.as_ref().expect("it is open until it is dropped")
-    }
-
-    pub(super) fn database(&self) -> &Database {
-        &self.open().database
-    }
-
-    fn read<T>(&self, work: impl Fn(&redb::Database) -> Result<T, KvError>) -> Result<T, KvError> {
-        self.database().read(work)
-    }
-
-    /// What may be added to the store of `wanted` bytes; `None`: there is no limit. It is claimed until the claim is dropped, which is after it was
-    /// measured: so writes of the tenant's other stores do not have it, too.
-    pub(super) fn room(&self, wanted: u64) -> Option<(StoreRoom, Option<Claim<'_>>)> {
-        let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
-        let file = self.account.measure(file);
-        let full = self.account.full(KvError::DiskFull, |limit| KvError::Quota { limit });
-        let left = wanted.min(self.account.room());
-        let claim = Claim::new(&self.account, left);
-        Some((StoreRoom { left: if claim.is_some() { left } else { 0 }, file, full }, claim))
-    }
-
-    /// Takes note of what the file takes now.
-    pub(super) fn measure(&self) {
-        if let Some(path) = &self.open().path {
-            self.account.measure(path);
-        }
-    }
-}
-
-impl Drop for Inner {
-    /// Closing syncs, so it is a job of its own; the permit goes after it.
-    fn drop(&mut self) {
-        if let Some(open) = self.open.take() {
-            let account = self.account.clone();
-            self.lane.spawn(move || open.close(&account));
-        }
-    }
-}
-
-impl Open {
-    fn close(self, account: &StorageAccount) {
-        let Self { database, path, _cache, _permit } = self;
-        let mut database = database.into_inner();
-        if let Some(path) = &path
-            && let Some(database) = &mut database
-            && account.is_limited()
-        {
-            let file = account.measure(path);
-            let entries = entry::known_bytes(database);
-            if file > COMPACT_BYTES_MIN
-                && entries.is_ok_and(|entries| entries.is_some_and(|bytes| bytes.saturating_mul(COMPACT_FROM) < file))
-                && let Err(error) = database.compact()
-            {
-                tracing::debug!(%error, "a key-value store could not be made smaller");
-            }
-        }
-        drop(database);
-        if let Some(path) = &path {
-            account.measure(path);
-        }
-    }
-}
+pub struct KvStore(StoreHandle<OpenStore, Kv>);
 
 /// Which version of a key was read. It keeps no value: a handle costs as much whatever it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,15 +37,8 @@ pub enum Swap {
     Changed(Cas),
 }
 
-/// Numeric cursors stand for keys, in the order in which they were given.
-#[derive(Default)]
-struct Cursors {
-    given: VecDeque<(u64, String)>,
-    last: u64,
-}
-
 impl KvStore {
-    pub(super) fn new(inner: Arc<Inner>) -> Self {
+    pub(super) fn new(inner: Arc<OpenStore>) -> Self {
         Self(StoreHandle::serving(inner))
     }
 
@@ -167,7 +47,7 @@ impl KvStore {
         Self(StoreHandle::candidate(self.inner().clone(), stores))
     }
 
-    pub(super) fn inner(&self) -> &Arc<Inner> {
+    pub(super) fn inner(&self) -> &Arc<OpenStore> {
         self.0.store()
     }
 
@@ -203,7 +83,7 @@ impl KvStore {
             self.check_key(after)?;
         }
         let read =
-            move |store: &Inner| store.read(|database| entry::list_keys(database, after.as_deref(), &store.limits));
+            move |store: &OpenStore| store.read(|database| entry::list_keys(database, after.as_deref(), &store.limits));
         self.run(read, |page| page.keys.iter().map(|key| size_of_val(key) + key.len()).sum()).await
     }
 
@@ -223,7 +103,7 @@ impl KvStore {
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
-        let read = move |store: &Inner| store.read(|database| entry::get_many(database, &keys, &store.limits));
+        let read = move |store: &OpenStore| store.read(|database| entry::get_many(database, &keys, &store.limits));
         self.run(read, |values| {
             values.iter().map(|value| size_of_val(value) + value.as_ref().map_or(0, Vec::len)).sum()
         })
@@ -265,7 +145,7 @@ impl KvStore {
     /// Read `key` for a [`KvStore::swap`].
     pub async fn compare(&self, key: String) -> Result<Cas, KvError> {
         self.check_key(&key)?;
-        let read = move |store: &Inner| {
+        let read = move |store: &OpenStore| {
             store.read(|database| entry::version(database, &key)).map(|version| Cas { key, version })
         };
         self.run(read, |_| 0).await
@@ -291,14 +171,14 @@ impl KvStore {
 
     async fn read(&self, key: String) -> Result<(String, Option<Versioned>), KvError> {
         self.check_key(&key)?;
-        let read = move |store: &Inner| store.read(|database| entry::get(database, &key)).map(|found| (key, found));
+        let read = move |store: &OpenStore| store.read(|database| entry::get(database, &key)).map(|found| (key, found));
         self.run(read, |(_, found)| found.as_ref().map_or(0, |found| found.value.len())).await
     }
 
     /// Runs `read` on the tenant's lane. What it found, `bytes` in size, is charged to the tenant until the caller has it.
     async fn run<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Inner) -> Result<T, KvError> + Send + 'static,
+        read: impl FnOnce(&OpenStore) -> Result<T, KvError> + Send + 'static,
         bytes: impl FnOnce(&T) -> usize + Send + 'static,
     ) -> Result<T, KvError> {
         let store = self.0.reading();
@@ -327,21 +207,5 @@ impl KvStore {
     fn check_batch(&self, keys: usize) -> Result<(), KvError> {
         let keys_max = self.inner().limits.batch_keys_max;
         if keys > keys_max { Err(KvError::BatchTooLong { keys, keys_max }) } else { Ok(()) }
-    }
-}
-
-impl Cursors {
-    fn give(&mut self, key: String) -> u64 {
-        if self.given.len() >= CURSORS_MAX {
-            self.given.pop_front();
-        }
-        self.last += 1;
-        self.given.push_back((self.last, key));
-        self.last
-    }
-
-    fn find(&self, cursor: u64) -> Option<String> {
-        let at = self.given.binary_search_by_key(&cursor, |(given, _)| *given).ok()?;
-        Some(self.given[at].1.clone())
     }
 }

@@ -6,15 +6,15 @@
 //! with the others, since what it saw becomes durable with that same commit. If the engine fails, all of the group are told so.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use isomer_runtime::HostMemory;
 use redb::{Database, ReadableTable, Table};
 use tokio::sync::oneshot;
 
 use super::KvError;
-use super::entry::{self, Delta, ENTRIES, ENTRY_OVERHEAD_BYTES, META, META_BYTES, META_VERSION, encode, entry_bytes};
-use super::store::Inner;
+use super::entry::{self, ENTRIES, META, META_BYTES, META_VERSION, encode, entry_bytes};
+use super::open_store::{OpenStore, StoreRoom};
+use super::write_queue::{QueuedWrite, Reply, Write, WriteOutcome};
 use crate::pool::locked;
 
 /// Most writes that share one commit.
@@ -22,58 +22,7 @@ const GROUP_WRITES_MAX: usize = 512;
 /// No more writes join a group that has this many bytes.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
-/// One write. Each is applied whole or not at all.
-pub(super) enum Write {
-    Set(Vec<(String, Vec<u8>)>),
-    Delete(Vec<String>),
-    Increment { key: String, delta: Delta },
-    Swap { key: String, expected: Option<u64>, value: Vec<u8> },
-}
-
-/// What a write gave.
-pub(super) enum WriteOutcome {
-    Done,
-    Number(i128),
-    /// The entry of a swap had changed: its version now.
-    Changed(Option<u64>),
-}
-
-/// The writes of a store that wait.
-#[derive(Default)]
-pub(super) struct WriteQueue {
-    queue: Mutex<QueueState>,
-}
-
-#[derive(Default)]
-struct QueueState {
-    writes: VecDeque<QueuedWrite>,
-    last: u64,
-    /// Is a job on its way that takes them?
-    taken: bool,
-}
-
-struct QueuedWrite {
-    /// In the order in which they came.
-    number: u64,
-    write: Write,
-    bytes: usize,
-    charge: HostMemory,
-    reply: Reply,
-}
-
-type Reply = oneshot::Sender<Result<WriteOutcome, KvError>>;
-
-/// What may be added to a store.
-pub(super) struct StoreRoom {
-    /// Bytes that its tenant has left, as far as they are wanted.
-    pub(super) left: u64,
-    /// Bytes that its file takes; below half of which nothing is added but what finds a place in the file.
-    pub(super) file: u64,
-    /// What a write is told that finds no room.
-    pub(super) full: KvError,
-}
-
-pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<WriteOutcome, KvError> {
+pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteOutcome, KvError> {
     let bytes = write.bytes();
     let charge = store.lane.account().charge_host_memory(bytes)?;
     if !store.account.begin_waiting(bytes, store.limits.waiting_bytes_max) {
@@ -102,7 +51,7 @@ pub(super) async fn write(store: &Arc<Inner>, write: Write) -> Result<WriteOutco
 
 /// A write that is waited for. Dropping this takes it out of the queue: nothing was promised.
 struct WaitingCaller<'a> {
-    store: &'a Inner,
+    store: &'a OpenStore,
     number: u64,
     is_over: bool,
 }
@@ -123,37 +72,16 @@ impl Drop for WaitingCaller<'_> {
     }
 }
 
-impl Write {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Set(entries) => entries.iter().map(|(key, value)| key.len() + value.len()).sum(),
-            Self::Delete(keys) => keys.iter().map(String::len).sum(),
-            Self::Increment { key, .. } => key.len(),
-            Self::Swap { key, value, .. } => key.len() + value.len(),
-        }
-    }
-
-    /// Bytes that it may add to the store.
-    fn adds(&self) -> usize {
-        match self {
-            Self::Set(entries) => entries.iter().map(|(key, value)| entry_bytes(key, value.len())).sum(),
-            Self::Delete(_) => 0,
-            Self::Increment { key, .. } => entry_bytes(key, ENTRY_OVERHEAD_BYTES),
-            Self::Swap { key, value, .. } => entry_bytes(key, value.len()),
-        }
-    }
-}
-
 /// The right to write a group of a store. When it ends, the next group has its turn, behind whatever else waits on the lane. One that ends
 /// without having been used (no thread could be started) fails all writes that wait.
 struct Turn {
-    store: Arc<Inner>,
+    store: Arc<OpenStore>,
     used: bool,
 }
 
 impl Turn {
     /// The queue's lock must not be held: where no thread can be started, the turn is dropped here.
-    fn start(store: Arc<Inner>) {
+    fn start(store: Arc<OpenStore>) {
         let lane = store.lane.clone();
         let mut turn = Self { store, used: false };
         lane.spawn(move || {
@@ -190,7 +118,7 @@ impl Drop for Turn {
 }
 
 /// Writes what waits, and gives each caller's answer.
-fn write_group(store: &Inner) -> Vec<(Reply, Result<WriteOutcome, KvError>)> {
+fn write_group(store: &OpenStore) -> Vec<(Reply, Result<WriteOutcome, KvError>)> {
     let (mut group, mut bytes) = (Vec::new(), 0);
     {
         let mut queue = locked(&store.waiting.queue);

@@ -3,66 +3,31 @@
 //! A connection whose exchange is over on both sides is [kept](super::idle_connections) for the next one, of HTTP/2, too: streams side by side
 //! would share a window, and a guest that does not read its response would hold up another's.
 
-use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt as _, Shared};
-use http::header::HOST;
-use http::{HeaderValue, Uri};
+use futures::future::FutureExt as _;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error;
 
-use super::connect::Connection;
+use super::http_connection::HttpConnection;
 use super::idle_connections::IdleConnections;
-use super::sending::{self, BodyEnd, OutboundBody, OutboundRequest};
+use super::sending::{self, BodyEnd, OutboundRequest};
 use super::{Destination, Outgoing};
 use crate::pool::locked;
-
-/// Most headers of an HTTP/1.1 response.
-const RESPONSE_HEADERS_MAX: usize = 200;
-/// Bytes of the header list of an HTTP/2 response.
-const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
-
-/// What a connection holds of each direction while neither side reads or writes: together with the pieces that are on their way, no more than
-/// the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/hooks.rs`).
-const BUFFER_BYTES: usize = 64 << 10;
-
-/// How long a connection that was kept may take to be ready for the next request: it has read the end of the one before.
-const READY_WAIT: Duration = Duration::from_millis(250);
 
 pub(super) struct Timeouts {
     pub(super) first_byte: Duration,
     pub(super) between_bytes: Duration,
-}
-
-/// The right to have a connection in use; the connection's task holds it.
-pub(super) type Permit = Arc<OwnedSemaphorePermit>;
-
-/// A connection, in an exchange or between two. Dropped, it is closed as soon as its exchange is over.
-pub(super) struct Line {
-    sender: Sender,
-    permit: Arc<Mutex<Option<Permit>>>,
-    task: AbortHandle,
-    ended: Shared<BoxFuture<'static, ()>>,
-    failure: Arc<Mutex<Option<hyper::Error>>>,
-    to: IpAddr,
-}
-
-enum Sender {
-    Http1(http1::SendRequest<OutboundBody>),
-    Http2(http2::SendRequest<OutboundBody>),
 }
 
 /// Why an exchange came to nothing.
@@ -71,88 +36,6 @@ pub(super) enum Failed {
     Finally(Error),
     /// The connection was kept and turned out to be closed; the server has done nothing about this request.
     Unsent(Box<OutboundRequest>),
-}
-
-impl Line {
-    /// A connection that is ready for its first request.
-    pub(super) async fn open(connection: Connection, to: IpAddr, permit: Permit) -> Result<Self, Error> {
-        let permit = Arc::new(Mutex::new(Some(permit)));
-        let failure = Arc::new(Mutex::new(None));
-        let (held, failed) = (permit.clone(), failure.clone());
-        let end = move |ended: Result<(), hyper::Error>| {
-            *locked(&failed) = ended.err();
-            drop(held);
-        };
-        let (sender, task) = if connection.is_http2() {
-            let (sender, driver) = http2::Builder::new(TokioExecutor::new())
-                .max_header_list_size(RESPONSE_HEADER_BYTES_MAX)
-                .initial_stream_window_size(BUFFER_BYTES as u32)
-                .initial_connection_window_size(BUFFER_BYTES as u32)
-                .max_send_buf_size(BUFFER_BYTES)
-                .handshake(TokioIo::new(connection))
-                .await?;
-            (Sender::Http2(sender), tokio::spawn(driver.map(end)))
-        } else {
-            let (sender, driver) = http1::Builder::new()
-                .max_headers(RESPONSE_HEADERS_MAX)
-                .max_buf_size(BUFFER_BYTES)
-                .handshake(TokioIo::new(connection))
-                .await?;
-            (Sender::Http1(sender), tokio::spawn(driver.map(end)))
-        };
-        let abort = task.abort_handle();
-        Ok(Self { sender, permit, task: abort, ended: task.map(|_| ()).boxed().shared(), failure, to })
-    }
-
-    /// The address that it leads to.
-    pub(super) fn address(&self) -> IpAddr {
-        self.to
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        match &self.sender {
-            Sender::Http1(sender) => sender.is_closed(),
-            Sender::Http2(sender) => sender.is_closed(),
-        }
-    }
-
-    /// Gives back the right to be in use.
-    pub(super) fn rest(&self) {
-        drop(locked(&self.permit).take());
-    }
-
-    /// Takes it into use again, if it is still good.
-    pub(super) async fn wake(mut self, permit: &Permit) -> Option<Self> {
-        *locked(&self.permit) = Some(permit.clone());
-        let ready = async {
-            match &mut self.sender {
-                Sender::Http1(sender) => sender.ready().await.is_ok(),
-                Sender::Http2(sender) => sender.ready().await.is_ok(),
-            }
-        };
-        let is_ready = tokio::time::timeout(READY_WAIT, ready).await.unwrap_or(false);
-        is_ready.then_some(self)
-    }
-
-    fn send(
-        &mut self,
-        request: OutboundRequest,
-    ) -> BoxFuture<'static, Result<http::Response<Incoming>, TrySendError<OutboundRequest>>> {
-        match &mut self.sender {
-            Sender::Http1(sender) => sender.try_send_request(request).boxed(),
-            Sender::Http2(sender) => sender.try_send_request(request).boxed(),
-        }
-    }
-
-    /// The request as its version of HTTP wants it.
-    fn addressed(&self, mut request: OutboundRequest) -> Result<OutboundRequest, Error> {
-        match &self.sender {
-            Sender::Http1(_) => to_origin_form(&mut request)?,
-            // The authority of the URI takes the place of this header.
-            Sender::Http2(_) => drop(request.headers_mut().remove(HOST)),
-        }
-        Ok(request)
-    }
 }
 
 /// What belongs to an exchange, whichever connection it is over.
@@ -164,7 +47,12 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Sends `request`; the response once its head has come. `again` says that the line was used before.
-    pub(super) async fn run(&self, mut line: Line, request: OutboundRequest, again: bool) -> Result<Outgoing, Failed> {
+    pub(super) async fn run(
+        &self,
+        mut line: HttpConnection,
+        request: OutboundRequest,
+        again: bool,
+    ) -> Result<Outgoing, Failed> {
         let uri = request.uri().clone();
         let over = request.body().over();
         let request = line.addressed(request).map_err(Failed::Finally)?;
@@ -238,7 +126,7 @@ impl Drop for Closing {
 
 /// What is done when the response has been read to its end.
 struct End {
-    line: Line,
+    line: HttpConnection,
     to: Destination,
     /// The request's body.
     over: BodyEnd,
@@ -258,17 +146,6 @@ impl End {
             let _ = self.done.send(());
         }
     }
-}
-
-/// A server takes only the path; the host that was checked stands in the `Host` header, whatever was there before.
-fn to_origin_form(request: &mut OutboundRequest) -> Result<(), Error> {
-    let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
-    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::HttpRequestUriInvalid)?;
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let uri: Uri = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
-    *request.uri_mut() = uri;
-    request.headers_mut().insert(HOST, host);
-    Ok(())
 }
 
 /// A response's body that fails when its next piece takes too long.

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Destination;
-use super::exchange::Line;
+use super::http_connection::HttpConnection;
 use crate::pool::locked;
 
 /// What a connection holds between two exchanges: the buffers of TLS and of both directions.
@@ -38,7 +38,7 @@ struct IdleLines {
 
 struct IdleConnection {
     to: Destination,
-    line: Line,
+    line: HttpConnection,
     since: Instant,
     _place: OwnedSemaphorePermit,
     _memory: Option<HostMemory>,
@@ -58,7 +58,12 @@ impl IdleConnections {
     }
 
     /// A connection to `to` that was used in the last `time`, and leads to an address that is `allowed` now.
-    pub(super) fn take(&self, to: &Destination, time: Duration, allowed: impl Fn(IpAddr) -> bool) -> Option<Line> {
+    pub(super) fn take(
+        &self,
+        to: &Destination,
+        time: Duration,
+        allowed: impl Fn(IpAddr) -> bool,
+    ) -> Option<HttpConnection> {
         let mut idle = locked(&self.idle);
         self.close_old(&mut idle);
         let fits = |it: &IdleConnection| it.to == *to && it.since.elapsed() < time && allowed(it.line.address());
@@ -67,7 +72,7 @@ impl IdleConnections {
     }
 
     /// Keeps a connection if there is room for it; else it is closed.
-    pub(super) fn put(self: &Arc<Self>, runtime: &Handle, to: Destination, line: Line) {
+    pub(super) fn put(self: &Arc<Self>, runtime: &Handle, to: Destination, line: HttpConnection) {
         let mut idle = locked(&self.idle);
         self.close_old(&mut idle);
         if self.component_max == 0 {

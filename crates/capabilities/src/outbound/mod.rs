@@ -14,6 +14,7 @@ mod address;
 mod authorities;
 mod connect;
 mod exchange;
+mod http_connection;
 mod idle_connections;
 mod policy;
 mod resolve;
@@ -34,7 +35,8 @@ use rustls::RootCertStore;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use exchange::{Exchange, Failed, Line, Permit};
+use exchange::{Exchange, Failed};
+use http_connection::{HttpConnection, Permit};
 use idle_connections::IdleConnections;
 use policy::Host;
 
@@ -281,10 +283,10 @@ impl OutboundClient {
     }
 
     /// Makes a connection.
-    async fn connect(&self, to: &Destination, permit: Permit) -> Result<Line, Error> {
+    async fn connect(&self, to: &Destination, permit: Permit) -> Result<HttpConnection, Error> {
         if let Some(stub) = self.network.stub_for(to) {
             let (stream, address) = connect::tcp(&[stub.ip()], stub.port(), &self.connections).await?;
-            return Line::open(connect::Connection::Plain(stream), address, permit).await;
+            return HttpConnection::open(connect::Connection::Plain(stream), address, permit).await;
         }
         let addresses = self.addresses(to).await?;
         let (stream, address) = connect::tcp(&addresses, to.port, &self.connections).await?;
@@ -295,7 +297,7 @@ impl OutboundClient {
         } else {
             connect::Connection::Plain(stream)
         };
-        Line::open(connection, address, permit).await
+        HttpConnection::open(connection, address, permit).await
     }
 
     /// May a connection to `address`, which was made before, go on being used?

@@ -10,12 +10,8 @@
 //! The invariant to keep: `turns` has each lane once that has jobs and runs fewer than it may, and no other.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 
-use isomer_runtime::Account;
-use tokio::runtime::Handle;
-
-use super::running::Call;
+use super::job::Job;
 
 /// Threads of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -33,23 +29,6 @@ pub(crate) struct LaneBounds {
     pub(crate) running_max: usize,
     /// Jobs that wait.
     pub(crate) waiting_max: usize,
-}
-
-/// What is to be done.
-pub(super) struct Job {
-    pub(super) work: Box<dyn FnOnce() + Send>,
-    /// Pays for the processor time.
-    pub(super) account: Arc<Account>,
-    /// Who waits for it. `None`: it must be done in any case.
-    pub(super) call: Option<Arc<Call>>,
-    /// Where it was asked for; none where that was outside of any runtime.
-    pub(super) runtime: Option<Handle>,
-}
-
-impl Job {
-    pub(super) fn new(work: Box<dyn FnOnce() + Send>, account: Arc<Account>, call: Option<Arc<Call>>) -> Self {
-        Self { work, account, call, runtime: Handle::try_current().ok() }
-    }
 }
 
 /// The lanes that have work or are at work; the others cost nothing.

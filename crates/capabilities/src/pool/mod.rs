@@ -17,6 +17,7 @@
 //!
 //! long because two fifths of it are tests: each order in which threads start, fail and end is tried.
 
+mod job;
 mod lanes;
 mod running;
 
@@ -33,8 +34,8 @@ pub(crate) use lanes::{LaneBounds, PoolSize};
 pub(crate) use running::{Interruption, caller_is_gone, charge, cpu_retry_after, interruption};
 
 use crate::threads::{SystemThreads, ThreadSource};
-use lanes::{Job, Lanes};
-use running::Call;
+use job::{Job, JobCaller};
+use lanes::Lanes;
 
 /// How long a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -88,7 +89,7 @@ struct WaitingCaller<'a> {
     shared: &'a PoolShared,
     lane: u64,
     job: u64,
-    call: Arc<Call>,
+    call: Arc<JobCaller>,
     is_over: bool,
 }
 
@@ -140,7 +141,7 @@ impl Lane {
                 let _ = reply.send(job());
             }
         });
-        let call = Arc::new(Call::default());
+        let call = Arc::new(JobCaller::default());
         let job = Job::new(work, self.account.clone(), Some(call.clone()));
         let job = self.pool.shared.push(self.number, self.bounds, job)?;
         let mut waited = WaitingCaller { shared: &self.pool.shared, lane: self.number, job, call, is_over: false };

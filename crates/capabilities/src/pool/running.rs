@@ -5,27 +5,13 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use isomer_runtime::Account;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
-use super::lanes::Job;
-
-/// Somebody who waits for a job.
-#[derive(Default)]
-pub(super) struct Call {
-    is_gone: AtomicBool,
-}
-
-impl Call {
-    /// Nobody waits any more.
-    pub(super) fn leave(&self) {
-        self.is_gone.store(true, Ordering::Release);
-    }
-}
+use super::job::{Job, JobCaller};
 
 /// Why a job must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +25,7 @@ pub(crate) enum Interruption {
 /// What runs on this thread.
 struct Running {
     account: Arc<Account>,
-    call: Option<Arc<Call>>,
+    call: Option<Arc<JobCaller>>,
 }
 
 /// The processor clock of a thread.
@@ -91,7 +77,7 @@ pub(crate) fn charge() {
 pub(crate) fn caller_is_gone() -> bool {
     RUNNING.with_borrow(|running| {
         let call = running.as_ref().and_then(|running| running.call.as_ref());
-        call.is_some_and(|call| call.is_gone.load(Ordering::Acquire))
+        call.is_some_and(|call| call.has_left())
     })
 }
 

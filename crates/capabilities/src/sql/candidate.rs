@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use rusqlite::backup::{Backup, StepResult};
 
+use super::open_store::OpenStore;
 use super::session::{Access, Session};
-use super::store::Inner;
 use super::{Sql, SqlError, SqlOpenError, SqlSettings, SqlStore};
 use crate::check_store_name;
 use crate::pool;
@@ -29,10 +29,10 @@ pub(super) struct CandidateStores {
     settings: SqlSettings,
 }
 
-impl StoreCopier<Inner> for CandidateStores {
+impl StoreCopier<OpenStore> for CandidateStores {
     type Error = SqlError;
 
-    async fn copy(&self, store: &Arc<Inner>) -> Result<Arc<Inner>, SqlError> {
+    async fn copy(&self, store: &Arc<OpenStore>) -> Result<Arc<OpenStore>, SqlError> {
         let made = copy_of(store, &self.stores, self.settings.clone()).await;
         Ok(made.map_err(|error| SqlError::Store(error.to_string()))?.inner().clone())
     }
@@ -69,7 +69,7 @@ impl Sql {
 }
 
 /// Copies `store` into the folder of `stores`, and opens it there.
-async fn copy_of(store: &Arc<Inner>, stores: &Sql, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
+async fn copy_of(store: &Arc<OpenStore>, stores: &Sql, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
     let (inner, goal) = (store.clone(), stores.path_of(&store.name));
     let reader = inner.reading.clone().acquire_owned().await;
     let job = move || {
@@ -80,7 +80,7 @@ async fn copy_of(store: &Arc<Inner>, stores: &Sql, settings: SqlSettings) -> Res
     stores.open(&store.name, settings).await
 }
 
-fn copy(store: &Inner, goal: &Path) -> Result<(), SqlOpenError> {
+fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
     let open = |source| SqlOpenError::Open { path: goal.to_owned(), source };
     let io = |source| SqlOpenError::Io { path: goal.to_owned(), source };
     let (name, account) = (&store.name, &store.opening.account);

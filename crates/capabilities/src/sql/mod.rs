@@ -19,6 +19,7 @@ mod error;
 mod functions;
 mod memory;
 mod migrations;
+mod open_store;
 mod pending;
 mod replace;
 mod sections;
@@ -26,7 +27,7 @@ mod session;
 mod store;
 #[cfg(test)]
 mod tests;
-mod writer;
+mod transaction;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,14 +39,14 @@ use crate::open_files::{OpenFiles, Unfinished};
 use crate::pool::{Lane, LaneBounds, Pool, PoolSize};
 use crate::{StorageAccount, check_store_name};
 
-use store::Inner;
+use open_store::OpenStore;
 
 pub use error::{SqlError, SqlOpenError};
 pub use migrations::Schema;
 pub(crate) use replace::finish_drafts;
 pub use replace::{Replacement, Replacing, roll_forward, snapshot_name};
 pub use store::SqlStore;
-pub use writer::Transaction;
+pub use transaction::Transaction;
 
 /// Limits of the SQL stores. Reaching one is an error of its own.
 #[derive(Debug, Clone)]
@@ -195,7 +196,7 @@ impl PartialEq for RowsCharge {
 pub(crate) struct SqlEngine {
     limits: Arc<SqlLimits>,
     pool: Arc<Pool>,
-    files: Arc<OpenFiles<Inner>>,
+    files: Arc<OpenFiles<OpenStore>>,
 }
 
 impl SqlEngine {
@@ -264,7 +265,7 @@ impl Sql {
                 if let Some(job) = unfinished {
                     job.carry_out().map_err(|source| SqlOpenError::Unfinished { store: name.clone(), source })?;
                 }
-                Inner::open_file(&name, &path, &settings, limits, of_tenant, permit)
+                OpenStore::open_file(&name, &path, &settings, limits, of_tenant, permit)
             };
             self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?
         };

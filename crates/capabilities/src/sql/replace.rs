@@ -23,8 +23,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::candidate::beside;
 use super::memory;
 use super::migrations::{Migrations, Schema};
+use super::open_store::OpenStore;
 use super::session::{Access, Opening, Session};
-use super::store::Inner;
 use super::{Sql, SqlOpenError};
 use crate::file_copy::FileCopyError;
 use crate::open_files::{FileHold, Unfinished};
@@ -62,10 +62,10 @@ pub struct Replacing {
 
 /// A store whose connections are closed, until this is dropped.
 struct Paused {
-    store: Option<Arc<Inner>>,
+    store: Option<Arc<OpenStore>>,
     permits: Vec<OwnedSemaphorePermit>,
     /// Nobody opens it meanwhile, if it was not open. There until this is dropped.
-    held: Option<FileHold<Inner>>,
+    held: Option<FileHold<OpenStore>>,
     /// What has to be done before the store may be used, where the switch failed.
     unfinished: Option<Unfinished>,
 }

@@ -1,5 +1,6 @@
 //! Lines of a log as they come. Whoever reads too slowly loses lines and is told how many: neither the app nor the writer waits for him.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use futures::Stream;
 use isomer_api::LogLine;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::log::{AppLog, node_line};
+use super::line::node_line;
 
 /// Lines that may wait for one who follows.
 const WAITING_LINES_MAX: usize = 1024;
@@ -20,30 +21,30 @@ const WAITING_BYTES_MAX: usize = 256 << 10;
 /// The lines of a log from some moment on. Ends when the log is closed.
 pub struct Followed {
     lines: Receiver<LogLine>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<FollowerQueue>,
     /// Whoever opens the log meanwhile gets the one that is followed.
-    _log: AppLog,
+    _log: Arc<dyn Any + Send + Sync>,
 }
 
 /// The other end.
 pub(super) struct Follower {
     lines: Sender<LogLine>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<FollowerQueue>,
 }
 
 /// What both ends count.
 #[derive(Default)]
-struct Waiting {
+struct FollowerQueue {
     /// Bytes of the lines that wait.
     bytes: AtomicUsize,
     /// Lines that were dropped, since this was told last.
     lost: AtomicU64,
 }
 
-pub(super) fn pair(log: &AppLog) -> (Follower, Followed) {
+pub(super) fn pair(log: Arc<dyn Any + Send + Sync>) -> (Follower, Followed) {
     let (sender, receiver) = channel(WAITING_LINES_MAX);
-    let waiting = Arc::new(Waiting::default());
-    (Follower { lines: sender, waiting: waiting.clone() }, Followed { lines: receiver, waiting, _log: log.clone() })
+    let waiting = Arc::new(FollowerQueue::default());
+    (Follower { lines: sender, waiting: waiting.clone() }, Followed { lines: receiver, waiting, _log: log })
 }
 
 impl Follower {

@@ -1,81 +1,28 @@
 //! One app's log, as those see it who say something or read it.
 
 use std::fmt::Write as _;
-use std::io;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use isomer_api::LogLine;
 use isomer_display::excerpt::cut;
 use isomer_telemetry::{AccessRecord, Event, EventSink, RequestId};
 
-use super::follower::{self, Followed, Follower};
-use super::quota::LogQuota;
-use super::segments::{Segments, last_lines};
-use super::writer::Queue;
+use super::follower::{self, Followed};
+use super::line::{TEXT_BYTES_MAX, frames, node_line, of_request};
+use super::queue::{AppLogError, OpenLog};
+use super::segments::{Position, last_lines};
 
 /// What a line takes beside its text: names, time, quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
-
-/// The most bytes of a text that is not a guest's own line, and of a call stack.
-const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// Where lines of an access log come from.
 const ACCESS: &str = "access";
 
 /// An app's log. Cheap to clone; saying something never blocks.
 #[derive(Clone)]
-pub struct AppLog(pub(super) Arc<App>);
-
-/// Why a log cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum AppLogError {
-    /// The files.
-    #[error("cannot read the log in `{}`", folder.display())]
-    Read {
-        /// Where it lies.
-        folder: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Too many follow it already.
-    #[error("{most} follow this log already, and no more can")]
-    Followers {
-        /// How many may.
-        most: usize,
-    },
-    /// It was closed: its app is gone, or the node ends.
-    #[error("the log is closed")]
-    Closed,
-}
-
-pub(super) struct App {
-    pub(super) folder: PathBuf,
-    pub(super) quota: Arc<LogQuota>,
-    pub(super) queue: Arc<Queue>,
-    /// Nothing is written any more.
-    pub(super) closed: AtomicBool,
-    /// Bytes of lines that wait to be written.
-    pub(super) waiting_bytes: AtomicUsize,
-    /// Lines that the quota did not allow, since this was said last.
-    pub(super) over_quota: AtomicU64,
-    /// Lines that came too fast, since this was said last.
-    pub(super) too_fast: AtomicU64,
-    /// Lines that could not be written, since this was said last.
-    pub(super) not_written: AtomicU64,
-    /// Touched by the writer's thread alone.
-    pub(super) written: Mutex<Written>,
-}
-
-/// What the writer knows of a log.
-#[derive(Default)]
-pub(super) struct Written {
-    pub(super) segments: Segments,
-    pub(super) followers: Vec<Follower>,
-    pub(super) losses_said_at: Option<Instant>,
-}
+pub struct AppLog(pub(super) Arc<OpenLog>);
 
 impl AppLog {
     /// Something that the node says of the app.
@@ -124,7 +71,7 @@ impl AppLog {
     /// # Errors
     /// When the files cannot be read, the log is closed, or too many follow it.
     pub fn follow(&self, lines: usize) -> Result<(Vec<LogLine>, Followed), AppLogError> {
-        let (follower, followed) = follower::pair(self);
+        let (follower, followed) = follower::pair(self.0.clone());
         let end = self.0.queue.end(&self.0, Some(follower))?;
         Ok((self.read(lines, end)?, followed))
     }
@@ -138,7 +85,7 @@ impl AppLog {
         self.0.written.lock().unwrap_or_else(PoisonError::into_inner).followers.clear();
     }
 
-    fn read(&self, lines: usize, end: super::segments::Position) -> Result<Vec<LogLine>, AppLogError> {
+    fn read(&self, lines: usize, end: Position) -> Result<Vec<LogLine>, AppLogError> {
         let failed = |source| AppLogError::Read { folder: self.0.folder.clone(), source };
         last_lines(&self.0.folder, lines, end).map_err(failed)
     }
@@ -191,49 +138,5 @@ impl EventSink for AppLog {
                 self.push(named(component, node_line(cut(text, TEXT_BYTES_MAX))));
             }
         }
-    }
-}
-
-/// A line of the node's own, said now.
-pub(super) fn node_line(text: String) -> LogLine {
-    of_request(text, None)
-}
-
-fn of_request(text: String, request: Option<RequestId>) -> LogLine {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    LogLine {
-        at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-        component: None,
-        stream: "node".to_owned(),
-        request: request.map(|id| id.to_string()),
-        text,
-        backtrace: Vec::new(),
-    }
-}
-
-/// As many frames as there may be bytes; the last element says how many are missing.
-fn frames(all: &[String]) -> Vec<String> {
-    let mut bytes = 0;
-    let fits = |frame: &&String| {
-        bytes += frame.len();
-        bytes <= TEXT_BYTES_MAX
-    };
-    let mut frames: Vec<String> = all.iter().take_while(fits).cloned().collect();
-    if frames.len() < all.len() {
-        frames.push(format!("… {} more", all.len() - frames.len()));
-    }
-    frames
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_stack_without_end_is_cut_between_two_frames() {
-        let all = vec!["f".repeat(1000); 40];
-        let shown = frames(&all);
-        assert_eq!((shown.len(), shown[15].len(), shown[16].as_str()), (17, 1000, "… 24 more"));
-        assert_eq!(frames(&all[..16]), all[..16]);
     }
 }

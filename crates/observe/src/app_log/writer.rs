@@ -8,23 +8,19 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use isomer_api::LogLine;
 
-use super::AppLogLimits;
 use super::follower::Follower;
-use super::log::{App, AppLog, AppLogError, Written, node_line};
+use super::limits::AppLogLimits;
+use super::line::node_line;
+use super::log::AppLog;
+use super::queue::{AppLogError, LineQueue, OpenLog, QUEUE_MAX, QueueMessage, WriterState};
 use super::quota::LogQuota;
 use super::segments::Position;
-
-/// Messages that may wait; lines are bounded by their bytes too.
-const QUEUE_MAX: usize = 16 << 10;
-
-/// Lines of one tenant that may wait: short ones have few bytes, and must not take all places of the queue.
-const LINES_OF_TENANT_MAX: usize = QUEUE_MAX / 4;
 
 /// Messages that are taken together.
 const BATCH_MAX: usize = 1024;
@@ -32,26 +28,8 @@ const BATCH_MAX: usize = 1024;
 /// The logs of all apps of a node. The thread ends with the last of these and of the logs.
 #[derive(Clone)]
 pub struct AppLogs {
-    queue: Arc<Queue>,
-    open: Arc<Mutex<HashMap<PathBuf, Weak<App>>>>,
-}
-
-pub(super) struct Queue {
-    messages: SyncSender<Message>,
-    waiting_bytes: AtomicUsize,
-    /// Logs that have lost lines and not said so.
-    lossy: Mutex<Vec<Weak<App>>>,
-    limits: AppLogLimits,
-    /// Bytes that logs may take of the disk now.
-    room: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
-}
-
-enum Message {
-    Line(Arc<App>, LogLine, usize),
-    /// Somebody lost a line: see [`Queue::lossy`].
-    Loss,
-    /// Where the log ends when all before this has been written; who follows from there on.
-    End(Arc<App>, Option<Follower>, SyncSender<Result<Position, AppLogError>>),
+    queue: Arc<LineQueue>,
+    open: Arc<Mutex<HashMap<PathBuf, Weak<OpenLog>>>>,
 }
 
 impl AppLogs {
@@ -62,7 +40,8 @@ impl AppLogs {
     pub fn start(limits: AppLogLimits) -> io::Result<Self> {
         let (messages, received) = sync_channel(QUEUE_MAX);
         let (waiting_bytes, lossy) = (AtomicUsize::new(0), Mutex::default());
-        let queue = Arc::new(Queue { messages, waiting_bytes, lossy, limits: limits.clone(), room: OnceLock::new() });
+        let queue =
+            Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: limits.clone(), room: OnceLock::new() });
         let writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };
         std::thread::Builder::new().name("isomer-app-logs".into()).spawn(move || writer.run(&received))?;
         Ok(Self { queue, open: Arc::default() })
@@ -86,7 +65,7 @@ impl AppLogs {
         if open.len() == open.capacity() {
             open.retain(|_, app| app.strong_count() > 0);
         }
-        let app = Arc::new(App {
+        let app = Arc::new(OpenLog {
             folder: folder.clone(),
             quota: quota.clone(),
             queue: self.queue.clone(),
@@ -102,65 +81,12 @@ impl AppLogs {
     }
 }
 
-impl Queue {
-    /// Has the line written, unless too much waits already.
-    pub(super) fn push(&self, app: &Arc<App>, line: LogLine, bytes: usize) -> bool {
-        let of_app = app.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let of_tenant = app.quota.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let of_all = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let lines = app.quota.waiting_lines.fetch_add(1, Ordering::Relaxed) + 1;
-        let fits = lines <= LINES_OF_TENANT_MAX
-            && of_app <= self.limits.waiting_bytes_of_app
-            && of_tenant <= self.limits.waiting_bytes_of_tenant
-            && of_all <= self.limits.waiting_bytes;
-        let sent = fits && self.messages.try_send(Message::Line(app.clone(), line, bytes)).is_ok();
-        if !sent {
-            self.no_longer_waits(app, bytes);
-        }
-        sent
-    }
-
-    /// Fails where `bytes` would not fit into what logs may take.
-    fn check_room(&self, bytes: usize) -> io::Result<()> {
-        match self.room.get() {
-            Some(room) if room() < bytes as u64 => {
-                Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room left that apps may use"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn no_longer_waits(&self, app: &App, bytes: usize) {
-        app.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        app.quota.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        app.quota.waiting_lines.fetch_sub(1, Ordering::Relaxed);
-        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// A log has lost its first line since it said so last.
-    pub(super) fn note_loss(&self, app: &Arc<App>) {
-        self.lossy.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(app));
-        match self.messages.try_send(Message::Loss) {
-            // With a full queue the writer is awake, and looks when it has emptied it.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
-    }
-
-    /// Where the log ends when everything that was said before has been written.
-    pub(super) fn end(&self, app: &Arc<App>, follower: Option<Follower>) -> Result<Position, AppLogError> {
-        let (answer, answered) = sync_channel(1);
-        let sent = self.messages.send(Message::End(app.clone(), follower, answer));
-        sent.map_err(|_| AppLogError::Closed)?;
-        answered.recv().map_err(|_| AppLogError::Closed)?
-    }
-}
-
 struct Writer {
     /// Weak: the thread ends when nobody can say anything any more.
-    queue: Weak<Queue>,
+    queue: Weak<LineQueue>,
     limits: AppLogLimits,
     /// Logs that have lost lines, and are to say so when it is time.
-    lossy: Vec<Weak<App>>,
+    lossy: Vec<Weak<OpenLog>>,
 }
 
 /// Lines of one app that are written together.
@@ -171,7 +97,7 @@ struct Batch {
 }
 
 impl Writer {
-    fn run(mut self, messages: &Receiver<Message>) {
+    fn run(mut self, messages: &Receiver<QueueMessage>) {
         loop {
             let first = match self.next_loss() {
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -192,16 +118,16 @@ impl Writer {
         }
     }
 
-    fn take(&self, messages: impl Iterator<Item = Message>) {
-        let mut batches: Vec<(Arc<App>, Batch)> = Vec::new();
+    fn take(&self, messages: impl Iterator<Item = QueueMessage>) {
+        let mut batches: Vec<(Arc<OpenLog>, Batch)> = Vec::new();
         for message in messages {
             match message {
-                Message::Line(app, line, bytes) => {
+                QueueMessage::Line(app, line, bytes) => {
                     app.queue.no_longer_waits(&app, bytes);
                     self.add(&mut batches, &app, &line);
                 }
-                Message::Loss => {}
-                Message::End(app, follower, answer) => {
+                QueueMessage::Loss => {}
+                QueueMessage::End(app, follower, answer) => {
                     if let Some(at) = batches.iter().position(|(other, _)| Arc::ptr_eq(other, &app)) {
                         let (_, batch) = batches.swap_remove(at);
                         self.write(&app, &mut lock(&app), &batch);
@@ -216,7 +142,7 @@ impl Writer {
     }
 
     /// Adds a line to what is written for its app; writes that before it grows larger than a file may be.
-    fn add(&self, batches: &mut Vec<(Arc<App>, Batch)>, app: &Arc<App>, line: &LogLine) {
+    fn add(&self, batches: &mut Vec<(Arc<OpenLog>, Batch)>, app: &Arc<OpenLog>, line: &LogLine) {
         let at = batches.iter().position(|(other, _)| Arc::ptr_eq(other, app)).unwrap_or_else(|| {
             batches.push((app.clone(), Batch::default()));
             batches.len() - 1
@@ -237,7 +163,7 @@ impl Writer {
     }
 
     /// Writes what there is, or counts it as lost: then `false`.
-    fn write(&self, app: &Arc<App>, written: &mut Written, batch: &Batch) -> bool {
+    fn write(&self, app: &Arc<OpenLog>, written: &mut WriterState, batch: &Batch) -> bool {
         if app.closed.load(Ordering::Acquire) {
             return true;
         }
@@ -252,7 +178,7 @@ impl Writer {
         false
     }
 
-    fn end(&self, app: &Arc<App>, follower: Option<Follower>) -> Result<Position, AppLogError> {
+    fn end(&self, app: &Arc<OpenLog>, follower: Option<Follower>) -> Result<Position, AppLogError> {
         if app.closed.load(Ordering::Acquire) {
             return Err(AppLogError::Closed);
         }
@@ -317,7 +243,7 @@ fn append_json(bytes: &mut Vec<u8>, line: &LogLine) {
     bytes.push(b'\n');
 }
 
-fn lock(app: &App) -> std::sync::MutexGuard<'_, Written> {
+fn lock(app: &OpenLog) -> std::sync::MutexGuard<'_, WriterState> {
     app.written.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -325,6 +251,7 @@ fn lock(app: &App) -> std::sync::MutexGuard<'_, Written> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::queue::LINES_OF_TENANT_MAX;
     use super::*;
 
     #[test]
@@ -332,14 +259,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (messages, received) = sync_channel(QUEUE_MAX);
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
-        let queue = Arc::new(Queue { messages, waiting_bytes, lossy, limits: AppLogLimits::default(), room });
+        let queue = Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: AppLogLimits::default(), room });
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
         let of = |name: &str| logs.open(folder.path().join(name), &LogQuota::new(u64::MAX)).0;
         let (loud, other) = (of("loud"), of("other"));
-        let push = |app: &Arc<App>| queue.push(app, node_line(String::new()), 1);
+        let push = |app: &Arc<OpenLog>| queue.push(app, node_line(String::new()), 1);
         assert_eq!((0..QUEUE_MAX).filter(|_| push(&loud)).count(), LINES_OF_TENANT_MAX);
         assert!(push(&other));
-        let Ok(Message::Line(app, _, bytes)) = received.recv() else { panic!("it is a line") };
+        let Ok(QueueMessage::Line(app, _, bytes)) = received.recv() else { panic!("it is a line") };
         queue.no_longer_waits(&app, bytes);
         assert!(push(&loud) && !push(&loud));
     }
@@ -350,7 +277,7 @@ mod tests {
         let limits = AppLogLimits { say_losses_every: Duration::ZERO, ..AppLogLimits::default() };
         let (messages, _received) = sync_channel(QUEUE_MAX);
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
-        let queue = Arc::new(Queue { messages, waiting_bytes, lossy, limits: limits.clone(), room });
+        let queue = Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: limits.clone(), room });
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
         // The disk is at what is kept free of it.
         logs.leave_free(|| 0);

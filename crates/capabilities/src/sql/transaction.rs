@@ -4,31 +4,24 @@
 //! pool and comes back when the job has done with it, so a caller that goes away in the middle frees nothing too early. A
 //! transaction keeps its lease, but no thread, until it ends: by `commit` or `rollback`, by the drop of its handle, or by its deadline.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
+use super::open_store::{OpenStore, WaitingCount, lost};
 use super::session::Session;
-use super::store::Inner;
 use super::{Rows, SqlError, Value};
 use crate::pool::locked;
-
-/// The writing connection of a store while nobody writes, and those who wait for it.
-pub(super) struct Writer {
-    pub(super) session: Mutex<Option<Session>>,
-    pub(super) slot: Arc<Semaphore>,
-    waiting: AtomicUsize,
-}
 
 /// The writing connection of a store, in somebody's hands.
 struct WriterLease {
     /// There until this is dropped, unless it has to be opened first.
     session: Option<Session>,
     // Its drop may close the store, so it comes before the slot is free: then there is nobody to take it.
-    store: Arc<Inner>,
+    store: Arc<OpenStore>,
     slot: Option<OwnedSemaphorePermit>,
     rolled_back: bool,
 }
@@ -46,24 +39,13 @@ struct OpenTransaction {
     step: Arc<Semaphore>,
     expired: AtomicBool,
     deadline: Instant,
-    store: Arc<Inner>,
+    store: Arc<OpenStore>,
     expiry: OnceLock<AbortHandle>,
-}
-
-impl Writer {
-    pub(super) fn new(session: Session) -> Self {
-        Self { session: Mutex::new(Some(session)), slot: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) }
-    }
-
-    /// The connection, to close it.
-    pub(super) fn into_session(self) -> Option<Session> {
-        self.session.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Run `work` on the writing connection, outside of any transaction.
 pub(super) async fn run<T: Send + 'static>(
-    store: &Arc<Inner>,
+    store: &Arc<OpenStore>,
     work: impl FnOnce(&Session) -> Result<T, SqlError> + Send + 'static,
 ) -> Result<T, SqlError> {
     let mut lease = lease(store).await?;
@@ -71,7 +53,7 @@ pub(super) async fn run<T: Send + 'static>(
     store.lane.run(move || work(lease.connected()?)).await?
 }
 
-pub(super) async fn begin(store: &Arc<Inner>) -> Result<Transaction, SqlError> {
+pub(super) async fn begin(store: &Arc<OpenStore>) -> Result<Transaction, SqlError> {
     let mut lease = lease(store).await?;
     let begin = move || {
         lease.connected()?.begin()?;
@@ -106,7 +88,7 @@ async fn expire(open: Weak<OpenTransaction>, deadline: Instant) {
     }
 }
 
-async fn lease(store: &Arc<Inner>) -> Result<WriterLease, SqlError> {
+async fn lease(store: &Arc<OpenStore>) -> Result<WriterLease, SqlError> {
     let writer = store.writer();
     let _waiting = WaitingCount::begin(&writer.waiting, store.limits.waiting_writes_max)?;
     match tokio::time::timeout(store.limits.wait_time, writer.slot.clone().acquire_owned()).await {
@@ -147,22 +129,6 @@ impl Drop for WriterLease {
         }
         session.roll_back();
         *locked(&self.store.writer().session) = Some(session);
-    }
-}
-
-/// Counts those that wait for their turn, also when they stop waiting.
-pub(super) struct WaitingCount<'a>(&'a AtomicUsize);
-
-impl<'a> WaitingCount<'a> {
-    pub(super) fn begin(count: &'a AtomicUsize, max: usize) -> Result<Self, SqlError> {
-        let waiting = Self(count);
-        if count.fetch_add(1, Ordering::Relaxed) >= max { Err(SqlError::Overloaded) } else { Ok(waiting) }
-    }
-}
-
-impl Drop for WaitingCount<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -235,10 +201,6 @@ impl Drop for OpenTransaction {
             expiry.abort();
         }
     }
-}
-
-pub(super) fn lost() -> SqlError {
-    SqlError::Store("its file is being replaced: it has to be opened again".to_owned())
 }
 
 fn ended() -> SqlError {

@@ -1,0 +1,128 @@
+//! An open key-value store: its database, its queue of writes and what its tenant is charged for.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use isomer_disk::Database;
+
+use super::cursors::Cursors;
+use super::entry;
+use super::write_queue::WriteQueue;
+use super::{KvError, KvLimits};
+use crate::cache_budget::CacheShare;
+use crate::open_files::OpenPermit;
+use crate::pool::Lane;
+use crate::storage::{Claim, StorageAccount};
+
+/// A file that takes more than this many times what is in it is made smaller when it is closed.
+const COMPACT_FROM: u64 = 4;
+
+/// Files up to this size are left as they are.
+const COMPACT_BYTES_MIN: u64 = 1 << 20;
+
+pub(crate) struct OpenStore {
+    pub(super) name: String,
+    pub(super) limits: Arc<KvLimits>,
+    pub(super) lane: Lane,
+    pub(super) account: Arc<StorageAccount>,
+    pub(super) waiting: WriteQueue,
+    pub(super) cursors: Mutex<Cursors>,
+    /// There until this is dropped.
+    open: Option<OpenFile>,
+}
+
+/// An open database, in the order in which it is closed.
+pub(super) struct OpenFile {
+    pub(super) database: Database,
+    /// Where it lies; nowhere in tests.
+    pub(super) path: Option<PathBuf>,
+    pub(super) _cache: CacheShare,
+    pub(super) _permit: OpenPermit,
+}
+
+impl OpenStore {
+    pub(super) fn new(
+        name: &str,
+        open: OpenFile,
+        limits: Arc<KvLimits>,
+        lane: Lane,
+        account: Arc<StorageAccount>,
+    ) -> Arc<Self> {
+        let (waiting, cursors) = (WriteQueue::default(), Mutex::default());
+        Arc::new(Self { name: name.to_owned(), limits, lane, account, waiting, cursors, open: Some(open) })
+    }
+
+    fn open(&self) -> &OpenFile {
+        self.open.as_ref().expect("it is open until it is dropped")
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.open().database
+    }
+
+    pub(super) fn read<T>(&self, work: impl Fn(&redb::Database) -> Result<T, KvError>) -> Result<T, KvError> {
+        self.database().read(work)
+    }
+
+    /// What may be added to the store of `wanted` bytes; `None`: there is no limit. It is claimed until the claim is dropped, which is after it was
+    /// measured: so writes of the tenant's other stores do not have it, too.
+    pub(super) fn room(&self, wanted: u64) -> Option<(StoreRoom, Option<Claim<'_>>)> {
+        let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
+        let file = self.account.measure(file);
+        let full = self.account.full(KvError::DiskFull, |limit| KvError::Quota { limit });
+        let left = wanted.min(self.account.room());
+        let claim = Claim::new(&self.account, left);
+        Some((StoreRoom { left: if claim.is_some() { left } else { 0 }, file, full }, claim))
+    }
+
+    /// Takes note of what the file takes now.
+    pub(super) fn measure(&self) {
+        if let Some(path) = &self.open().path {
+            self.account.measure(path);
+        }
+    }
+}
+
+impl Drop for OpenStore {
+    /// Closing syncs, so it is a job of its own; the permit goes after it.
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            let account = self.account.clone();
+            self.lane.spawn(move || open.close(&account));
+        }
+    }
+}
+
+impl OpenFile {
+    fn close(self, account: &StorageAccount) {
+        let Self { database, path, _cache, _permit } = self;
+        let mut database = database.into_inner();
+        if let Some(path) = &path
+            && let Some(database) = &mut database
+            && account.is_limited()
+        {
+            let file = account.measure(path);
+            let entries = entry::known_bytes(database);
+            if file > COMPACT_BYTES_MIN
+                && entries.is_ok_and(|entries| entries.is_some_and(|bytes| bytes.saturating_mul(COMPACT_FROM) < file))
+                && let Err(error) = database.compact()
+            {
+                tracing::debug!(%error, "a key-value store could not be made smaller");
+            }
+        }
+        drop(database);
+        if let Some(path) = &path {
+            account.measure(path);
+        }
+    }
+}
+
+/// What may be added to a store.
+pub(super) struct StoreRoom {
+    /// Bytes that its tenant has left, as far as they are wanted.
+    pub(super) left: u64,
+    /// Bytes that its file takes; below half of which nothing is added but what finds a place in the file.
+    pub(super) file: u64,
+    /// What a write is told that finds no room.
+    pub(super) full: KvError,
+}

@@ -1,0 +1,142 @@
+//! One connection to a server, HTTP/1.1 or HTTP/2, in an exchange or idle between two.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _, Shared};
+use http::header::HOST;
+use http::{HeaderValue, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
+use wasmtime_wasi_http::Error;
+
+use super::connect::Connection;
+use super::sending::{OutboundBody, OutboundRequest};
+use crate::pool::locked;
+
+/// Most headers of an HTTP/1.1 response.
+const RESPONSE_HEADERS_MAX: usize = 200;
+/// Bytes of the header list of an HTTP/2 response.
+const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
+
+/// What a connection holds of each direction while neither side reads or writes: together with the pieces that are on their way, no more than
+/// the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/hooks.rs`).
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// How long a connection that was kept may take to be ready for the next request: it has read the end of the one before.
+const READY_WAIT: Duration = Duration::from_millis(250);
+
+/// The right to have a connection in use; the connection's task holds it.
+pub(super) type Permit = Arc<OwnedSemaphorePermit>;
+
+/// A connection, in an exchange or between two. Dropped, it is closed as soon as its exchange is over.
+pub(super) struct HttpConnection {
+    sender: Sender,
+    permit: Arc<Mutex<Option<Permit>>>,
+    pub(super) task: AbortHandle,
+    pub(super) ended: Shared<BoxFuture<'static, ()>>,
+    pub(super) failure: Arc<Mutex<Option<hyper::Error>>>,
+    to: IpAddr,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<OutboundBody>),
+    Http2(http2::SendRequest<OutboundBody>),
+}
+
+impl HttpConnection {
+    /// A connection that is ready for its first request.
+    pub(super) async fn open(connection: Connection, to: IpAddr, permit: Permit) -> Result<Self, Error> {
+        let permit = Arc::new(Mutex::new(Some(permit)));
+        let failure = Arc::new(Mutex::new(None));
+        let (held, failed) = (permit.clone(), failure.clone());
+        let end = move |ended: Result<(), hyper::Error>| {
+            *locked(&failed) = ended.err();
+            drop(held);
+        };
+        let (sender, task) = if connection.is_http2() {
+            let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+                .max_header_list_size(RESPONSE_HEADER_BYTES_MAX)
+                .initial_stream_window_size(BUFFER_BYTES as u32)
+                .initial_connection_window_size(BUFFER_BYTES as u32)
+                .max_send_buf_size(BUFFER_BYTES)
+                .handshake(TokioIo::new(connection))
+                .await?;
+            (Sender::Http2(sender), tokio::spawn(driver.map(end)))
+        } else {
+            let (sender, driver) = http1::Builder::new()
+                .max_headers(RESPONSE_HEADERS_MAX)
+                .max_buf_size(BUFFER_BYTES)
+                .handshake(TokioIo::new(connection))
+                .await?;
+            (Sender::Http1(sender), tokio::spawn(driver.map(end)))
+        };
+        let abort = task.abort_handle();
+        Ok(Self { sender, permit, task: abort, ended: task.map(|_| ()).boxed().shared(), failure, to })
+    }
+
+    /// The address that it leads to.
+    pub(super) fn address(&self) -> IpAddr {
+        self.to
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Gives back the right to be in use.
+    pub(super) fn rest(&self) {
+        drop(locked(&self.permit).take());
+    }
+
+    /// Takes it into use again, if it is still good.
+    pub(super) async fn wake(mut self, permit: &Permit) -> Option<Self> {
+        *locked(&self.permit) = Some(permit.clone());
+        let ready = async {
+            match &mut self.sender {
+                Sender::Http1(sender) => sender.ready().await.is_ok(),
+                Sender::Http2(sender) => sender.ready().await.is_ok(),
+            }
+        };
+        let is_ready = tokio::time::timeout(READY_WAIT, ready).await.unwrap_or(false);
+        is_ready.then_some(self)
+    }
+
+    pub(super) fn send(
+        &mut self,
+        request: OutboundRequest,
+    ) -> BoxFuture<'static, Result<http::Response<Incoming>, TrySendError<OutboundRequest>>> {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).boxed(),
+            Sender::Http2(sender) => sender.try_send_request(request).boxed(),
+        }
+    }
+
+    /// The request as its version of HTTP wants it.
+    pub(super) fn addressed(&self, mut request: OutboundRequest) -> Result<OutboundRequest, Error> {
+        match &self.sender {
+            Sender::Http1(_) => to_origin_form(&mut request)?,
+            // The authority of the URI takes the place of this header.
+            Sender::Http2(_) => drop(request.headers_mut().remove(HOST)),
+        }
+        Ok(request)
+    }
+}
+
+/// A server takes only the path; the host that was checked stands in the `Host` header, whatever was there before.
+fn to_origin_form(request: &mut OutboundRequest) -> Result<(), Error> {
+    let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::HttpRequestUriInvalid)?;
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let uri: Uri = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
+    *request.uri_mut() = uri;
+    request.headers_mut().insert(HOST, host);
+    Ok(())
+}

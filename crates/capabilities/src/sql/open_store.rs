@@ -1,0 +1,176 @@
+//! An open SQL store: its connections, and what its tenant is charged for.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+
+use super::memory;
+use super::migrations::Migrations;
+use super::pending::PendingStatement;
+use super::session::{Access, Opening, ReadOutcome, Session};
+use super::{SqlError, SqlLimits, SqlOpenError, SqlSettings, Value};
+use crate::open_files::OpenPermit;
+use crate::pool::{Lane, locked};
+use crate::private_files::{make_private_dir, sync_dir};
+use crate::storage::StorageAccount;
+
+pub(crate) struct OpenStore {
+    pub(super) name: String,
+    pub(super) limits: Arc<SqlLimits>,
+    pub(super) lane: Lane,
+    pub(super) opening: Opening,
+    pub(super) reading: Arc<Semaphore>,
+    pub(super) waiting: AtomicUsize,
+    /// Set when this is not to touch its file again: see [`OpenStore::give_up`].
+    is_lost: AtomicBool,
+    /// There until this is dropped.
+    open: Option<Connections>,
+}
+
+/// An open database, in the order in which it is closed: the readers before the writer, whose close then folds the log into the file.
+pub(super) struct Connections {
+    pub(super) readers: Mutex<Vec<Session>>,
+    writer: Writer,
+    /// Given back earlier where the store was given up.
+    permit: Mutex<Option<OpenPermit>>,
+}
+
+impl OpenStore {
+    /// Blocking: open the file and migrate it.
+    pub(super) fn open_file(
+        name: &str,
+        path: &Path,
+        settings: &SqlSettings,
+        limits: Arc<SqlLimits>,
+        (lane, account): (Lane, Arc<StorageAccount>),
+        permit: OpenPermit,
+    ) -> Result<Arc<Self>, SqlOpenError> {
+        let open = |source| SqlOpenError::Open { path: path.to_owned(), source };
+        let io = |source| SqlOpenError::Io { path: path.to_owned(), source };
+        let statement_time = settings.statement_time.unwrap_or(limits.statement_time);
+        let payer = lane.account().clone();
+        let heap = memory::heap(&payer);
+        let opening = Opening { path: path.to_owned(), limits: limits.clone(), statement_time, account, payer, heap };
+        let dir = path.parent().unwrap_or(Path::new("."));
+        make_private_dir(dir).map_err(io)?;
+        let session = Session::open(&opening, Access::Write).map_err(open)?;
+        // The switch to WAL mode left a journal behind, which is deleted now. Were that undone by a crash, the journal would
+        // be rolled back over what was committed since; so it is made durable before anything is committed.
+        sync_dir(dir).map_err(io)?;
+        if let Some(folder) = &settings.migrations {
+            Migrations::read(name, folder)?.apply(&session, Instant::now() + limits.migration_time)?;
+        }
+        session.wrote();
+        let reading = Arc::new(Semaphore::new(limits.readers.max(1)));
+        let open =
+            Connections { readers: Mutex::default(), writer: Writer::new(session), permit: Mutex::new(Some(permit)) };
+        let (waiting, is_lost) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Arc::new(Self { name: name.to_owned(), limits, lane, opening, reading, waiting, is_lost, open: Some(open) }))
+    }
+
+    pub(super) fn open(&self) -> &Connections {
+        self.open.as_ref().expect("it is open until it is dropped")
+    }
+
+    /// Charges the tenant for a statement.
+    pub(super) fn ask(&self, statement: String, parameters: Vec<Value>) -> Result<PendingStatement, SqlError> {
+        PendingStatement::new(statement, parameters, &self.limits, &self.opening.account, self.lane.account())
+    }
+
+    pub(super) fn writer(&self) -> &Writer {
+        &self.open().writer
+    }
+
+    /// Releases the file for its next owner: statements fail from now on. Its connections are closed, and no caller may use one.
+    pub(super) fn give_up(&self) {
+        self.is_lost.store(true, Ordering::Release);
+        drop(locked(&self.open().permit).take());
+    }
+
+    /// The connection that writes, where it is not open: it could not be opened again after a pause.
+    pub(super) fn open_writer(&self) -> Result<Session, SqlError> {
+        self.connect(Access::Write)
+    }
+
+    /// Was it given up?
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    fn connect(&self, access: Access) -> Result<Session, SqlError> {
+        if self.is_lost() {
+            return Err(lost());
+        }
+        Session::open(&self.opening, access).map_err(|error| SqlError::from_sqlite(&error, None))
+    }
+
+    /// Run `work` on a connection that only reads. One that is used for the first time is opened.
+    pub(super) fn with_reader<T>(&self, work: impl FnOnce(&Session) -> T) -> Result<T, SqlError> {
+        let idle = locked(&self.open().readers).pop();
+        let session = idle.map_or_else(|| self.connect(Access::Read), Ok)?;
+        let done = work(&session);
+        locked(&self.open().readers).push(session);
+        Ok(done)
+    }
+
+    /// Where no connection for it can be opened (no descriptor, or the writing one has to be opened before), the writing one does it.
+    pub(super) fn read(&self, statement: &str, parameters: &[Value]) -> ReadOutcome {
+        self.with_reader(|session| session.read(statement, parameters)).unwrap_or(ReadOutcome::NeedsWriter)
+    }
+}
+
+impl Drop for OpenStore {
+    /// Closing folds the log into the file and syncs, so it is a job of its own; the permit goes after it.
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let opening = self.opening.clone();
+        self.lane.spawn(move || {
+            let Connections { readers, writer, permit } = open;
+            drop(readers);
+            drop(writer.into_session());
+            opening.measure();
+            drop(permit);
+        });
+    }
+}
+
+/// The writing connection of a store while nobody writes, and those who wait for it.
+pub(super) struct Writer {
+    pub(super) session: Mutex<Option<Session>>,
+    pub(super) slot: Arc<Semaphore>,
+    pub(super) waiting: AtomicUsize,
+}
+
+impl Writer {
+    pub(super) fn new(session: Session) -> Self {
+        Self { session: Mutex::new(Some(session)), slot: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) }
+    }
+
+    /// The connection, to close it.
+    pub(super) fn into_session(self) -> Option<Session> {
+        self.session.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts those that wait for their turn, also when they stop waiting.
+pub(super) struct WaitingCount<'a>(&'a AtomicUsize);
+
+impl<'a> WaitingCount<'a> {
+    pub(super) fn begin(count: &'a AtomicUsize, max: usize) -> Result<Self, SqlError> {
+        let waiting = Self(count);
+        if count.fetch_add(1, Ordering::Relaxed) >= max { Err(SqlError::Overloaded) } else { Ok(waiting) }
+    }
+}
+
+impl Drop for WaitingCount<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn lost() -> SqlError {
+    SqlError::Store("its file is being replaced: it has to be opened again".to_owned())
+}
