@@ -11,7 +11,7 @@ use isomer_console::Console;
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::is_environment_name;
 use isomer_manifest::{DirGrant, Grants, OutboundHost, Spanned};
-use isomer_runtime::exec::{SocketPolicy, SocketUse};
+use isomer_runtime::command::{SocketPolicy, SocketUse};
 
 use crate::address_flags::described;
 

@@ -4,14 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_api::Quota;
-use isomer_display::size;
+use isomer_display::{excerpt, size};
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure};
 
-use crate::account::OutOfMemory;
-use crate::foreign;
-use crate::limits::RefusedBy;
-use crate::sizes::Dimension;
+use crate::pool::{OutOfMemory, RoomLimit};
 
 /// The maximum length of one frame of a guest's call stack: a function's name, which the guest's author chose.
 const FRAME_BYTES_MAX: usize = 512;
@@ -134,37 +131,25 @@ pub enum Failure {
     },
 }
 
-/// Which limit of the engine's pool was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RoomLimit {
-    /// The most that one tenant may hold, even if it is the only one.
-    #[error("the tenant's busy instances hold as much of the node's {of} as one tenant may have")]
+/// Whose limit it was that memory was refused at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusedBy {
+    /// The instance's own.
+    Instance {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// Its account's.
     Account {
-        /// What there is no more of.
-        of: Dimension,
+        /// The limit.
+        limit_bytes: u64,
     },
-    /// The tenant's share, as long as others hold what they do now.
-    #[error("the tenant's busy instances hold its share of the node's {of}, of which {accounts} tenants hold some")]
-    Share {
-        /// What there is no more of.
-        of: Dimension,
-        /// How many tenants hold instances.
-        accounts: u32,
-    },
-    /// All of it.
-    #[error("the node has no {of} left for another instance, and all are busy")]
-    Pool {
-        /// What there is no more of.
-        of: Dimension,
-    },
-    /// Other requests of the same tenant came first.
-    #[error("earlier requests of the same tenant wait for instances, and all are busy")]
-    Line,
-    /// The engine's pool was full although there was room by the runtime's count: a defect of the runtime, which
-    /// [`Engine::pool_miscounts`](crate::engine::Engine::pool_miscounts) counts.
-    #[error("the engine's pool is full, and the node counts it as not full; this is a defect of the node")]
-    Miscount,
+}
+
+impl From<RoomLimit> for Failure {
+    fn from(limit: RoomLimit) -> Self {
+        Self::Full { limit }
+    }
 }
 
 impl From<OutOfMemory> for Failure {
@@ -177,7 +162,7 @@ impl Failure {
     /// Reads what wasmtime says of a run that ended in an error.
     pub(crate) fn from_trap(error: &wasmtime::Error, refused: Option<RefusedBy>) -> Self {
         let backtrace = backtrace(error);
-        if let Some(LostCall { seam, failure }) = error.downcast_ref() {
+        if let Some(CallTrap { seam, failure }) = error.downcast_ref() {
             return Self::Call { seam: seam.clone(), failure: failure.clone(), backtrace };
         }
         if backtrace.first().is_some_and(|frame| frame.ends_with(IMAGE_TOO_LARGE)) {
@@ -185,7 +170,7 @@ impl Failure {
         }
         let reason = match error.downcast_ref::<wasmtime_wasi::I32Exit>() {
             Some(exit) => format!("it called exit with status {}", exit.0),
-            None => foreign::cut(error.root_cause(), foreign::TEXT_BYTES_MAX),
+            None => excerpt::cut(error.root_cause(), excerpt::TEXT_BYTES_MAX),
         };
         match refused {
             Some(RefusedBy::Instance { limit_bytes }) => Self::Memory { limit_bytes, reason, backtrace },
@@ -241,7 +226,7 @@ const IMAGE_TOO_LARGE: &str = "image_too_large";
 /// The trap of a caller whose call has no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the call {seam} failed: {failure}")]
-pub(crate) struct LostCall {
+pub(crate) struct CallTrap {
     pub(crate) seam: Arc<str>,
     pub(crate) failure: CallFailure,
 }
@@ -251,7 +236,7 @@ pub(crate) struct LostCall {
 /// were inlined are frames, too.
 pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return Vec::new() };
-    let demangled = |name: &str| foreign::cut(format_args!("{:#}", rustc_demangle::demangle(name)), FRAME_BYTES_MAX);
+    let demangled = |name: &str| excerpt::cut(format_args!("{:#}", rustc_demangle::demangle(name)), FRAME_BYTES_MAX);
     let frames = trace.frames().iter().flat_map(|frame| {
         let module = frame.module().name().unwrap_or("module");
         let function = match frame.func_name() {
@@ -267,14 +252,14 @@ pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
                 let name = symbol.name().map_or_else(|| function.clone(), demangled);
                 let line = symbol.line().map_or_else(String::new, |line| format!(":{line}"));
                 let place = symbol.file().map_or_else(String::new, |file| format!(" at {file}{line}"));
-                (module, name, foreign::cut(format_args!("{place}"), FRAME_BYTES_MAX))
+                (module, name, excerpt::cut(format_args!("{place}"), FRAME_BYTES_MAX))
             })
             .collect()
     });
     let frames: Vec<_> = frames.take(FRAMES_MAX).collect();
     let shown = without_startup(&frames, |(_, name, _)| name);
     let shown = shown.iter();
-    shown.map(|(module, name, place)| foreign::cut(format_args!("{module}: {name}"), FRAME_BYTES_MAX) + place).collect()
+    shown.map(|(module, name, place)| excerpt::cut(format_args!("{module}: {name}"), FRAME_BYTES_MAX) + place).collect()
 }
 
 /// Frames of a call stack that are shown; with inlined functions there may be many times as many as the engine keeps.

@@ -12,28 +12,20 @@ use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{Call, CallFailure};
 use tokio::time::timeout_at;
 
-use crate::account::Account;
-use crate::body::ResponseBody;
+use crate::code::Code;
+use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::group::{Group, Request};
-use crate::heads::fields_bytes;
-use crate::lanes::Metered;
-use crate::scope::{Scope, Until};
+use crate::group::{Group, GroupError, GroupSettings, Handler};
+use crate::guest::{CallableGroups, Entrance, RequestScope, TimeLimit, fields_bytes};
+use crate::lanes::MeteredFuture;
+use crate::pool::Account;
+use crate::serve::{Request, ResponseBody};
+use crate::wasi::{Import, Provider};
 
 /// All groups of one process.
 pub struct Graph {
     plan: PlanDigest,
     groups: Box<[Group]>,
-}
-
-/// A function of a group that others call: by the group's position in its graph, and the function's among all those of the
-/// group's skeletons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entrance {
-    /// Which group.
-    pub group: usize,
-    /// Which function.
-    pub function: usize,
 }
 
 impl Graph {
@@ -67,13 +59,13 @@ impl Graph {
         }
         let deadline = context.deadline;
         let allowed = deadline.saturating_duration_since(std::time::Instant::now());
-        let scope = Arc::new(Scope::of_call(&context, self.clone()));
+        let scope = Arc::new(RequestScope::of_call(&context, self.clone()));
         let Some(group) = self.groups.get(entrance.group) else { return Err(no_such_group()) };
         let account = group.account().clone();
         let memory = account.charge_host_memory(image.len());
         let _memory = memory.map_err(|full| CallFailure::overloaded(full.to_string()))?;
-        let called = async move { self.call(entrance, scope, Until { deadline, allowed }, &image).await };
-        let called = Metered::new(&account, Box::pin(called));
+        let called = async move { self.call(entrance, scope, TimeLimit { deadline, allowed }, &image).await };
+        let called = MeteredFuture::new(&account, Box::pin(called));
         match timeout_at(deadline.into(), called).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -81,19 +73,41 @@ impl Graph {
             }
         }
     }
+}
 
-    /// Makes a call to one of the groups, within a poll that is metered. Its waits are ended by whoever drops it: there is no timer here.
-    pub(crate) async fn call(
+impl CallableGroups for Graph {
+    fn plan(&self) -> PlanDigest {
+        self.plan
+    }
+
+    async fn call(
         &self,
         entrance: Entrance,
-        scope: Arc<Scope>,
-        until: Until,
+        scope: Arc<RequestScope>,
+        until: TimeLimit,
         image: &[u8],
     ) -> Result<Vec<u8>, CallFailure> {
         match self.groups.get(entrance.group) {
             Some(group) => group.call(entrance.function, scope, until, image).await,
             None => Err(no_such_group()),
         }
+    }
+}
+
+impl Group {
+    /// Links a component and prepares its pool. Nothing runs yet.
+    ///
+    /// # Errors
+    /// When an import is met by nothing, or a handler or a skeleton is missing.
+    pub fn new(
+        engine: &Engine,
+        code: &Code,
+        imports: &[Import],
+        handlers: &[Handler],
+        providers: &[Arc<dyn Provider>],
+        settings: GroupSettings,
+    ) -> Result<Self, GroupError> {
+        Self::link::<Graph>(engine, code, imports, handlers, providers, settings)
     }
 }
 

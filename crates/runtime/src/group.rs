@@ -1,32 +1,28 @@
 //! A group: one (composed) component, linked, with its pool of instances. What the front door calls.
 
+mod linker;
+mod stub;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isomer_telemetry::{EventSink, RequestId};
+use isomer_telemetry::EventSink;
 use isomer_wire::CallFailure;
 use wasmtime::component::Component;
-use wasmtime_wasi_http::WasiBody;
 
-use crate::account::Account;
-use crate::alone::Alone;
-use crate::body::ResponseBody;
+pub use self::linker::LinkError;
+use self::linker::linker;
+pub use self::stub::{Destination, Stub, Target};
 use crate::code::Code;
-use crate::denials::Denials;
-use crate::engine::{Engine, STACK_RESIDENT_BYTES};
+use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::folders::GrantedFolders;
-use crate::graph::Graph;
-use crate::guest::{OwnerSettings, Template};
-use crate::heads::fields_bytes;
-use crate::link::{Import, LinkError, Provider, linker};
-use crate::pool::PoolLimits;
-use crate::scope::{Scope, Until};
-use crate::serve::{HandlerExport, InstanceMaker};
-use crate::shared::SharedInstances;
-use crate::skeleton::{DispatchExport, Skeleton, entries};
-use crate::slots::Slots;
-use crate::wire::Stub;
+use crate::guest::{CallableGroups, Denials, GroupTemplate, OwnerSettings, RequestScope, TimeLimit};
+use crate::instance::{DispatchExport, HandlerExport, InstanceMaker, Skeleton, skeleton_functions};
+use crate::pool::bounds::STACK_RESIDENT_BYTES;
+use crate::pool::{Account, Slots};
+use crate::serve::{ExclusiveInstances, PoolLimits, Request, ResponseBody, SharedInstances};
+use crate::wasi::{Import, Provider};
 
 /// An exported HTTP handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,26 +64,6 @@ pub struct GroupSettings {
 /// How long a request may wait for an instance when all are busy.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// A request on its way to a guest.
-pub struct Request {
-    /// Head and body. The body's errors end up with the guest.
-    pub http: http::Request<WasiBody>,
-    /// Its identity in logs.
-    pub id: RequestId,
-    /// When it must be over.
-    pub deadline: Instant,
-    /// How long that is from when it came, for messages.
-    pub allowed: Duration,
-    /// How long it may take instead, from when it came, if its response is a stream of server-sent events.
-    pub stream_allowed: Duration,
-    /// Which of the group's handlers, by position.
-    pub handler: usize,
-    /// The component that has it, for the log.
-    pub component: Arc<str>,
-    /// Bytes of its body that the server may hold while the guest does not read.
-    pub buffer_bytes: usize,
-}
-
 /// What an instance takes of the host whatever it does, beside the engine's own data about it: its store, a stack as deep as usual, what
 /// it keeps resident of returned memory.
 const INSTANCE_BYTES: usize = 64 << 10;
@@ -97,21 +73,6 @@ const INSTANCE_BYTES: usize = 64 << 10;
 fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
     let stacks = slots.stacks.saturating_sub(1) as usize;
     INSTANCE_BYTES + state_bytes + stacks * STACK_RESIDENT_BYTES
-}
-
-/// What a request takes of the host beside its head and its body: what runs it, and its part of the connection.
-const REQUEST_BYTES: usize = 8 << 10;
-
-impl Request {
-    pub(crate) fn until(&self) -> Until {
-        Until { deadline: self.deadline, allowed: self.allowed }
-    }
-
-    /// What the host holds for it from the beginning on.
-    pub(crate) fn host_bytes(&self) -> usize {
-        let target = self.http.uri().path_and_query().map_or(0, |path| path.as_str().len());
-        REQUEST_BYTES + fields_bytes(self.http.headers()) + target + self.buffer_bytes
-    }
 }
 
 /// Why a group could not be made.
@@ -156,13 +117,13 @@ pub enum GroupError {
 pub struct Group {
     requests: Instances,
     /// Where calls are served; none where the group has no skeleton.
-    calls: Option<Arc<Alone>>,
+    calls: Option<Arc<ExclusiveInstances>>,
     account: Arc<Account>,
 }
 
 enum Instances {
     /// A request has an instance for itself.
-    Alone(Arc<Alone>),
+    ExclusiveInstances(Arc<ExclusiveInstances>),
     /// Several requests share one.
     Shared(Arc<SharedInstances>),
 }
@@ -172,7 +133,7 @@ impl Group {
     ///
     /// # Errors
     /// When an import is met by nothing, or a handler or a skeleton is missing.
-    pub fn new(
+    pub(crate) fn link<G: CallableGroups>(
         engine: &Engine,
         code: &Code,
         imports: &[Import],
@@ -190,7 +151,7 @@ impl Group {
         let instances_max = settings.instances_max.clamp(1, room as usize);
         let names = settings.owners.iter().map(|owner| owner.component.clone()).collect::<Vec<_>>();
         let calls = !stubs.is_empty();
-        let linker = linker(engine, imports, &names, providers, stubs)?;
+        let linker = linker::<G>(engine, imports, &names, providers, stubs)?;
         let pre = linker.instantiate_pre(component).map_err(|source| GroupError::Prepare { source })?;
         let handlers = handlers.iter().map(|handler| find_handler(component, handler));
         let dispatches = skeletons.iter().map(|skeleton| {
@@ -204,9 +165,8 @@ impl Group {
             pre,
             handlers: handlers.collect::<Result<_, _>>()?,
             dispatches: dispatches.collect::<Result<_, _>>()?,
-            entries: entries(&skeletons),
             calls,
-            template: Arc::new(Template {
+            template: Arc::new(GroupTemplate {
                 owners: settings.owners.into(),
                 folders: GrantedFolders::default(),
                 denials: Denials::new(settings.sink.clone()),
@@ -225,21 +185,22 @@ impl Group {
             age_max: settings.instance_age_max,
         };
         let called = !skeletons.is_empty();
+        let skeleton_functions = skeleton_functions(&skeletons);
         Ok(if settings.concurrency > 1 {
             let limits_shared = limits(settings.concurrency);
             let shared = SharedInstances::new(maker.clone(), limits_shared, settings.concurrency);
-            let calls = called.then(|| Arc::new(Alone::new(maker, limits(1))));
+            let calls = called.then(|| Arc::new(ExclusiveInstances::new(maker, skeleton_functions, limits(1))));
             Self { requests: Instances::Shared(shared), calls, account }
         } else {
-            let alone = Arc::new(Alone::new(maker, limits(1)));
-            Self { calls: called.then(|| alone.clone()), requests: Instances::Alone(alone), account }
+            let alone = Arc::new(ExclusiveInstances::new(maker, skeleton_functions, limits(1)));
+            Self { calls: called.then(|| alone.clone()), requests: Instances::ExclusiveInstances(alone), account }
         })
     }
 
     /// The pools whose instances serve one thing at a time.
-    fn alone(&self) -> impl Iterator<Item = &Arc<Alone>> {
+    fn alone(&self) -> impl Iterator<Item = &Arc<ExclusiveInstances>> {
         let requests = match &self.requests {
-            Instances::Alone(alone) => Some(alone),
+            Instances::ExclusiveInstances(alone) => Some(alone),
             Instances::Shared(_) => self.calls.as_ref(),
         };
         requests.into_iter()
@@ -262,20 +223,20 @@ impl Group {
 
     pub(crate) async fn handle(
         &self,
-        graph: Arc<Graph>,
+        groups: Arc<dyn CallableGroups>,
         request: Request,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         match &self.requests {
-            Instances::Alone(alone) => alone.clone().handle(graph, request).await,
-            Instances::Shared(shared) => shared.clone().handle(graph, request).await,
+            Instances::ExclusiveInstances(alone) => alone.clone().handle(groups, request).await,
+            Instances::Shared(shared) => shared.clone().handle(groups, request).await,
         }
     }
 
     pub(crate) async fn call(
         &self,
         function: usize,
-        scope: Arc<Scope>,
-        until: Until,
+        scope: Arc<RequestScope>,
+        until: TimeLimit,
         image: &[u8],
     ) -> Result<Vec<u8>, CallFailure> {
         match &self.calls {

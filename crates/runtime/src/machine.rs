@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Component, Path};
 
-use crate::engine::PoolSizes;
+use crate::pool::PoolSizes;
 
 /// Mappings of a loaded app's code: what is read, what is run, and the rest.
 pub const MAPPINGS_PER_APP: u64 = 3;

@@ -24,7 +24,7 @@ const RESPONSE_HEADERS_MAX: usize = 200;
 const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 
 /// What a connection holds of each direction while neither side reads or writes: together with the pieces that are on their way, no more than
-/// the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/hooks.rs`).
+/// the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/guest/outbound_hooks.rs`).
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// How long a connection that was kept may take to be ready for the next request: it has read the end of the one before.

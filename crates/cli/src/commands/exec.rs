@@ -8,7 +8,7 @@ use isomer_console::{CommandError, Console, FAILED};
 use isomer_diagnostics::Diagnostic;
 use isomer_project::{WasiVersion, WasmFile};
 use isomer_runtime::code::{CodeCache, CodeError};
-use isomer_runtime::exec::{CommandError as ProgramError, CommandSettings, Generation, Program};
+use isomer_runtime::command::{CommandError as ProgramError, CommandSettings, Generation, Program};
 use isomer_runtime::guest::Directory;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 
-use super::{Claim, no_memory, threads};
-use crate::account::{Account, HostMemory};
+use super::storage::{SpaceReservation, no_memory};
+use super::threads;
+use crate::pool::{Account, HostMemory};
 
 /// Bytes that are read or written at once: as many as wasmtime's implementation would.
-pub(super) const CHUNK_BYTES: usize = 64 << 10;
+pub(crate) const CHUNK_BYTES: usize = 64 << 10;
 
 /// Bytes of a file that were read, or are to be written.
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     bytes: Bytes,
     /// Charged for what was allocated.
     _memory: HostMemory,
@@ -26,7 +27,7 @@ impl Chunk {
     ///
     /// # Errors
     /// When the account's memory is used up.
-    pub(super) fn of(account: &Arc<Account>, bytes: Bytes) -> io::Result<Self> {
+    pub(crate) fn of(account: &Arc<Account>, bytes: Bytes) -> io::Result<Self> {
         let memory = account.charge_host_memory(bytes.len()).map_err(|_| no_memory())?;
         Ok(Self { bytes, _memory: memory })
     }
@@ -35,27 +36,27 @@ impl Chunk {
     ///
     /// # Errors
     /// When the account's memory is used up.
-    pub(super) fn copy(account: &Arc<Account>, bytes: &[u8]) -> io::Result<Self> {
+    pub(crate) fn copy(account: &Arc<Account>, bytes: &[u8]) -> io::Result<Self> {
         let memory = account.charge_host_memory(bytes.len()).map_err(|_| no_memory())?;
         Ok(Self { bytes: Bytes::copy_from_slice(bytes), _memory: memory })
     }
 
     /// What is left of it.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Takes the first `length` bytes out, or all.
-    pub(super) fn take(&mut self, length: usize) -> Bytes {
+    pub(crate) fn take(&mut self, length: usize) -> Bytes {
         self.bytes.split_to(length.min(self.bytes.len()))
     }
 
     /// Forgets the first `length` bytes.
-    pub(super) fn advance(&mut self, length: usize) {
+    pub(crate) fn advance(&mut self, length: usize) {
         self.bytes.advance(length.min(self.bytes.len()));
     }
 }
@@ -64,7 +65,7 @@ impl Chunk {
 ///
 /// # Errors
 /// Of the file; and when the account's memory is used up.
-pub(super) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, length: usize) -> io::Result<Chunk> {
+pub(crate) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, length: usize) -> io::Result<Chunk> {
     let length = length.min(CHUNK_BYTES);
     let memory = account.charge_host_memory(length).map_err(|_| no_memory())?;
     let read = move || {
@@ -82,22 +83,22 @@ pub(super) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, le
 }
 
 /// What was written.
-pub(super) struct Written {
-    pub(super) bytes: usize,
+pub(crate) struct Written {
+    pub(crate) bytes: usize,
     /// Where the file ends now, of a write at the end.
-    pub(super) end: Option<u64>,
+    pub(crate) end: Option<u64>,
 }
 
 /// Writes all of `chunk` at `offset`, or at the end. The claim ends with it.
 ///
 /// # Errors
 /// Of the file; a part may have been written.
-pub(super) async fn write(
+pub(crate) async fn write(
     account: Arc<Account>,
     file: Arc<File>,
     offset: Option<u64>,
     mut chunk: Chunk,
-    claim: Option<Claim>,
+    claim: Option<SpaceReservation>,
 ) -> io::Result<Written> {
     let write = move || {
         let _claim = claim;

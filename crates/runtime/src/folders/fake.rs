@@ -1,35 +1,28 @@
-//! A storage for tests: so much room, which counting does not change. And a store whose guest has it.
+//! A storage for tests: so much room, which counting does not change.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use isomer_telemetry::DiscardEvents;
-use wasmtime::{Config, Engine, Store};
-use wasmtime_wasi::FsPerms;
-use wasmtime_wasi::filesystem::{Descriptor, Dir, OpenMode};
 
-use super::{FolderStorage, Handle};
-use crate::account::{Account, AccountLimits};
-use crate::denials::Denials;
-use crate::guest::{Guest, OwnerSettings, Template};
+use super::storage::FolderStorage;
+use crate::pool::{Account, AccountLimits};
 
-pub(super) struct Fake {
-    pub(super) account: Arc<Account>,
+pub(crate) struct Fake {
+    pub(crate) account: Arc<Account>,
     room: AtomicU64,
-    pub(super) pending: AtomicU64,
-    pub(super) refused: AtomicUsize,
-    pub(super) counts: AtomicUsize,
+    pub(crate) pending: AtomicU64,
+    pub(crate) refused: AtomicUsize,
+    pub(crate) counts: AtomicUsize,
     never_counted: AtomicBool,
     /// What the account was charged whenever space was claimed, and whenever a write was over.
-    pub(super) charged: Mutex<(Vec<u64>, Vec<u64>)>,
+    pub(crate) charged: Mutex<(Vec<u64>, Vec<u64>)>,
 }
 
 impl Fake {
-    pub(super) fn new(room: u64, memory_bytes: u64) -> Arc<Self> {
+    pub(crate) fn new(room: u64, memory_bytes: u64) -> Arc<Self> {
         let limits = AccountLimits { memory_bytes, cpu_per_second: Duration::MAX };
         Arc::new(Self {
             account: Account::new("t".into(), limits),
@@ -43,7 +36,7 @@ impl Fake {
     }
 
     /// From now on, no count ends.
-    pub(super) fn counts_for_ever(&self) {
+    pub(crate) fn counts_for_ever(&self) {
         self.never_counted.store(true, Ordering::SeqCst);
     }
 }
@@ -78,33 +71,8 @@ impl FolderStorage for Fake {
     }
 }
 
-/// A store whose guest writes to this storage, for its account.
-pub(super) fn store(storage: &Arc<Fake>) -> Store<Guest> {
-    let mut config = Config::new();
-    config.wasm_component_model_async(true).concurrency_support(true);
-    let sink = Arc::new(DiscardEvents);
-    let limit = storage.clone() as Arc<dyn FolderStorage>;
-    let template = Template {
-        owners: Box::new([OwnerSettings { storage: Some(limit), ..OwnerSettings::default() }]),
-        folders: super::GrantedFolders::default(),
-        denials: Denials::new(sink.clone()),
-        sink,
-        account: storage.account.clone(),
-        beside: 0,
-    };
-    let guest = Guest::new(Arc::new(template), 0, storage.account.host_memory());
-    Store::new(&Engine::new(&config).unwrap(), guest)
-}
-
-/// A handle of a folder that the store's guest may write.
-pub(super) fn folder(store: &mut Store<Guest>, path: &Path) -> Handle {
-    let folder = std::fs::File::open(path).unwrap();
-    let folder = Dir::new(folder, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, true);
-    store.data_mut().table().push(Descriptor::Dir(folder)).unwrap()
-}
-
 /// Waits for something that happens by itself.
-pub(super) async fn until(condition: impl Fn() -> bool) {
+pub(crate) async fn until(condition: impl Fn() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < Duration::from_secs(60), "it does not happen");

@@ -11,16 +11,26 @@ use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::OFlags;
 use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::{Descriptor, Dir, OpenMode};
 
-use crate::account::Account;
-use crate::guest::Directory;
-use crate::open_files::OpenFile;
+use super::open_files::OpenFile;
+use crate::pool::Account;
+
+/// A directory of the host that a component was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    /// Absolute path on the host.
+    pub host: PathBuf,
+    /// Absolute path that the guest sees.
+    pub guest: String,
+    /// May the guest change what is in it?
+    pub write: bool,
+}
 
 /// Which directory of which owner of a group.
 type Place = (usize, usize);
@@ -40,7 +50,7 @@ pub(crate) struct GrantedFolder {
 
 /// Why a directory was not opened.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotOpened {
+pub(crate) enum OpenDirectoryError {
     /// The account may have no more files open.
     #[error(
         "the granted directory `{guest}` cannot be opened: the tenant's guests have as many files open as they may"
@@ -67,14 +77,14 @@ impl GrantedFolders {
         place: Place,
         directory: &Directory,
         account: &Arc<Account>,
-    ) -> Result<Arc<GrantedFolder>, NotOpened> {
+    ) -> Result<Arc<GrantedFolder>, OpenDirectoryError> {
         let shared = self.lock().get(&place).and_then(Weak::upgrade);
         if let Some(shared) = shared
             && std::fs::metadata(&directory.host).is_ok_and(|now| identity(&now) == shared.identity)
         {
             return Ok(shared);
         }
-        let too_many = || NotOpened::TooMany { guest: directory.guest.clone() };
+        let too_many = || OpenDirectoryError::TooMany { guest: directory.guest.clone() };
         let open = OpenFile::new(account).ok_or_else(too_many)?;
         let folder = Arc::new(GrantedFolder::open(&directory.host, directory.write, open)?);
         // Of two instances that open it at the same time, later ones share the directory of either.
@@ -116,8 +126,8 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::super::fake::Fake;
+    use super::super::open_files::MANY;
     use super::*;
-    use crate::open_files::MANY;
 
     #[test]
     fn instances_share_a_directory_that_counts_once_until_it_is_replaced() {
@@ -138,9 +148,9 @@ mod tests {
         drop((instances, newer));
         assert_eq!(account.open_files().load(Ordering::Relaxed), 0, "and it is closed");
         let missing = Directory { host: dir.path().join("missing"), ..directory.clone() };
-        assert!(matches!(folders.open((0, 1), &missing, account), Err(NotOpened::Io(_))));
+        assert!(matches!(folders.open((0, 1), &missing, account), Err(OpenDirectoryError::Io(_))));
         let all: Vec<_> = std::iter::from_fn(|| OpenFile::new(account)).collect();
-        assert!(matches!(folders.open((0, 0), &directory, account), Err(NotOpened::TooMany { .. })));
+        assert!(matches!(folders.open((0, 0), &directory, account), Err(OpenDirectoryError::TooMany { .. })));
         drop(all);
     }
 }

@@ -18,9 +18,9 @@ use wasmtime::component::{Destination, StreamProducer, StreamResult};
 use wasmtime_wasi::p2::bindings::filesystem::types as p2;
 use wasmtime_wasi::p3::bindings::filesystem::types as p3;
 
+use super::open_files::OpenFile;
 use super::threads;
-use crate::account::{Account, HostMemory};
-use crate::open_files::OpenFile;
+use crate::pool::{Account, HostMemory};
 
 /// Names that are read at once.
 const BATCH: usize = 32;
@@ -89,7 +89,7 @@ impl Listing {
     /// Reads the next batch. Where this is dropped before its end, the listing is over.
     async fn more(&mut self) {
         let rest = match std::mem::replace(&mut self.at, At::End(VecDeque::new(), None)) {
-            At::Middle(entries, dir) if entries.is_empty() => Rest::Begun(dir),
+            At::Middle(entries, dir) if entries.is_empty() => Rest::InFlightCalls(dir),
             At::Beginning(folder) => Rest::All(folder),
             other => {
                 self.at = other;
@@ -104,7 +104,7 @@ impl Listing {
 /// What is to be read of a folder.
 enum Rest {
     All(Arc<File>),
-    Begun(Box<Dir>),
+    InFlightCalls(Box<Dir>),
 }
 
 /// Reads a batch.
@@ -112,7 +112,7 @@ fn read(rest: Rest) -> At {
     let mut entries = VecDeque::new();
     let opened = match rest {
         Rest::All(folder) => Dir::read_from(&*folder).map(Box::new),
-        Rest::Begun(dir) => Ok(dir),
+        Rest::InFlightCalls(dir) => Ok(dir),
     };
     let mut dir = match opened {
         Ok(dir) => dir,
@@ -149,11 +149,11 @@ fn read(rest: Rest) -> At {
 pub(crate) struct Listing2(Listing);
 
 impl Listing2 {
-    pub(super) fn new(account: Arc<Account>, folder: Arc<File>, open: OpenFile) -> Self {
+    pub(crate) fn new(account: Arc<Account>, folder: Arc<File>, open: OpenFile) -> Self {
         Self(Listing::new(account, folder, open))
     }
 
-    pub(super) async fn next(&mut self) -> Result<Option<p2::DirectoryEntry>, p2::ErrorCode> {
+    pub(crate) async fn next(&mut self) -> Result<Option<p2::DirectoryEntry>, p2::ErrorCode> {
         loop {
             match self.0.known() {
                 None => self.0.more().await,
@@ -192,7 +192,7 @@ fn kind3(kind: FileType) -> p3::DescriptorType {
 type Done3 = oneshot::Sender<Result<(), p3::ErrorCode>>;
 
 /// A stream of WASI 0.3.
-pub(super) struct Listing3 {
+pub(crate) struct Listing3 {
     state: State3,
     done: Option<Done3>,
     _memory: HostMemory,
@@ -206,7 +206,7 @@ enum State3 {
 
 impl Listing3 {
     /// `memory` is its charge ([`LISTING_BYTES`]).
-    pub(super) fn new(
+    pub(crate) fn new(
         account: Arc<Account>,
         folder: Arc<File>,
         memory: HostMemory,

@@ -6,13 +6,11 @@
 //! They are started when there is work for them, and end when there has been none for a while.
 //!
 //! Work is a whole job: what a guest asked for is done by a thread from its beginning to its end, whether the guest is polled meanwhile or
-//! computes for ever, so no guest can keep a thread without work. Accounts take turns (`turns`), and are charged the processor time that
+//! computes for ever, so no guest can keep a thread without work. Accounts take queue (`queue`), and are charged the processor time that
 //! their work takes. A job that waits when its caller is dropped is taken out of the queue at once, with all that it holds.
 //!
 //! Rejected: having wasmtime's implementation ask a second executor for threads (a guest that is given one and not polled keeps it from
 //! all others); blocking the thread that polls the guest (one slow disk would hold up all requests).
-
-mod turns;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,15 +20,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use self::turns::Turns;
-use crate::account::Account;
-use crate::meter::processor_time;
-
-/// Threads that accounts share. A disk that has so much to do does not get faster by more.
-const THREADS: usize = 16;
-
-/// Further threads, for accounts that have none: each gets one of them.
-const RESERVE: usize = 16;
+use super::fair_queue::{FairJobQueue, RESERVE, THREADS};
+use crate::clock::processor_time;
+use crate::pool::Account;
 
 /// How long a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -52,24 +44,24 @@ pub(super) async fn run<T: Send + 'static>(
             let _ = reply.send(job());
         }
     };
-    let number = FILES.push(Job { account: account.clone(), work: Box::new(job) });
-    let mut waited = Waited { account: account.id(), number, is_over: false };
+    let number = FILES.push(FileJob { account: account.clone(), work: Box::new(job) });
+    let mut waited = QueuedJob { account: account.id(), number, is_over: false };
     let result = result.await;
     waited.is_over = true;
     result.map_err(|_| io::Error::other("work on a file was abandoned"))
 }
 
 /// A job that is waited for. Dropping this takes it out of the queue, if it is there.
-struct Waited {
+struct QueuedJob {
     account: u64,
     number: u64,
     is_over: bool,
 }
 
-impl Drop for Waited {
+impl Drop for QueuedJob {
     fn drop(&mut self) {
         if !self.is_over {
-            let job = FILES.state().turns.remove(self.account, self.number);
+            let job = FILES.state().queue.remove(self.account, self.number);
             // Nothing is locked: what a job holds may come back here.
             drop(job);
         }
@@ -77,21 +69,21 @@ impl Drop for Waited {
 }
 
 /// What is to be done, and for whom.
-struct Job {
+struct FileJob {
     account: Arc<Account>,
     work: Box<dyn FnOnce() + Send>,
 }
 
 #[derive(Default)]
 struct FileThreads {
-    state: Mutex<State>,
+    state: Mutex<ThreadsState>,
     /// A job waits.
     ready: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    turns: Turns<Job>,
+struct ThreadsState {
+    queue: FairJobQueue<FileJob>,
     /// Those that run, wait, or are being started.
     threads: usize,
     /// Those that are being started, and have taken no job yet.
@@ -101,24 +93,24 @@ struct State {
 }
 
 impl FileThreads {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ThreadsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the number of the job in its account's line.
-    fn push(&'static self, job: Job) -> u64 {
+    fn push(&'static self, job: FileJob) -> u64 {
         let (number, must_start) = {
             let mut state = self.state();
-            let number = state.turns.push(job.account.id(), job);
+            let number = state.queue.push(job.account.id(), job);
             let are_coming = state.idle + state.starting;
-            let must_start = state.turns.ready() > are_coming && state.threads < THREADS + RESERVE;
+            let must_start = state.queue.ready() > are_coming && state.threads < THREADS + RESERVE;
             state.threads += usize::from(must_start);
             state.starting += usize::from(must_start);
             (number, must_start)
         };
         self.ready.notify_one();
         if must_start {
-            let starting = Starting { files: self };
+            let starting = ThreadStart { files: self };
             match Handle::try_current() {
                 Ok(executor) => drop(executor.spawn(async move { starting.start() })),
                 Err(_) => starting.start(),
@@ -130,21 +122,21 @@ impl FileThreads {
     /// The life of one thread.
     fn work(&self) {
         self.state().starting -= 1;
-        while let Some((account, Job { account: payer, work })) = self.next() {
+        while let Some((account, FileJob { account: payer, work })) = self.next() {
             let begun = processor_time();
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
                 isomer_telemetry::error!("work on a file panicked");
             }
             payer.charge_cpu(processor_time().saturating_sub(begun));
-            self.state().turns.end(account);
+            self.state().queue.end(account);
         }
     }
 
     /// Waits for a job; `None` when there has been none for long.
-    fn next(&self) -> Option<(u64, Job)> {
+    fn next(&self) -> Option<(u64, FileJob)> {
         let mut state = self.state();
         loop {
-            if let Some(next) = state.turns.next() {
+            if let Some(next) = state.queue.next() {
                 return Some(next);
             }
             state.idle += 1;
@@ -152,7 +144,7 @@ impl FileThreads {
             state = woken;
             state.idle -= 1;
             // What waits for the turn of an account that has its part is done by the threads that it has.
-            if waited.timed_out() && !state.turns.has_next() {
+            if waited.timed_out() && !state.queue.has_next() {
                 state.threads -= 1;
                 return None;
             }
@@ -161,11 +153,11 @@ impl FileThreads {
 }
 
 /// A thread that was counted and is to be started. The executor may end before it comes to that.
-struct Starting {
+struct ThreadStart {
     files: &'static FileThreads,
 }
 
-impl Starting {
+impl ThreadStart {
     fn start(self) {
         let files = self.files;
         let started = std::thread::Builder::new().name("isomer-files".into()).spawn(|| files.work());
@@ -176,14 +168,14 @@ impl Starting {
     }
 }
 
-impl Drop for Starting {
+impl Drop for ThreadStart {
     fn drop(&mut self) {
         let abandoned = {
             let mut state = self.files.state();
             state.threads -= 1;
             state.starting -= 1;
             // Those that run do what waits.
-            if state.threads == 0 { state.turns.abandon() } else { Vec::new() }
+            if state.threads == 0 { state.queue.abandon() } else { Vec::new() }
         };
         // Nothing is locked: what a job holds may come back here.
         drop(abandoned);
@@ -192,11 +184,11 @@ impl Drop for Starting {
 
 /// Has all threads that `account` may have wait until what is returned is dropped.
 #[cfg(test)]
-pub(super) async fn hold_all(account: &Arc<Account>) -> impl Sized {
+pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     use futures::FutureExt as _;
     let (open, closed) = std::sync::mpsc::channel::<()>();
     let closed = Arc::new(Mutex::new(closed));
-    let held = (0..turns::ACCOUNT_THREADS_MAX).map(|_| {
+    let held = (0..super::fair_queue::ACCOUNT_THREADS_MAX).map(|_| {
         let (account, closed) = (account.clone(), closed.clone());
         Box::pin(async move { run(&account, move || drop(closed.lock().map(|gate| gate.recv()))).await })
     });
@@ -204,7 +196,7 @@ pub(super) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     for job in &mut held {
         assert!(job.as_mut().now_or_never().is_none());
     }
-    while FILES.state().turns.running(account.id()) < turns::ACCOUNT_THREADS_MAX {
+    while FILES.state().queue.running(account.id()) < super::fair_queue::ACCOUNT_THREADS_MAX {
         tokio::task::yield_now().await;
     }
     // Dropped first, so that they end.
@@ -219,7 +211,7 @@ mod tests {
 
     use futures::FutureExt as _;
 
-    use super::turns::ACCOUNT_THREADS_MAX;
+    use super::super::fair_queue::ACCOUNT_THREADS_MAX;
     use super::*;
 
     /// The nice value of the calling thread: see getpriority(2) on threads.
@@ -281,12 +273,12 @@ mod tests {
         for job in &mut held {
             assert!((&mut *job).now_or_never().is_none());
         }
-        while FILES.state().turns.running(greedy.id()) < ACCOUNT_THREADS_MAX {
+        while FILES.state().queue.running(greedy.id()) < ACCOUNT_THREADS_MAX {
             tokio::task::yield_now().await;
         }
         assert_eq!(run(&other, || 1).await.unwrap(), 1);
         held.truncate(THREADS);
-        let waiting = FILES.state().turns.waiting(greedy.id());
+        let waiting = FILES.state().queue.waiting(greedy.id());
         assert_eq!(waiting, THREADS - ACCOUNT_THREADS_MAX, "what is given up leaves the queue at once");
         drop(open);
         for job in held {

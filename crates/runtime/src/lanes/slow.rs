@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::priority;
 use super::queue::{AccountId, FairQueue};
+use crate::clock::processor_time;
 
 /// How long a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -28,13 +29,13 @@ static LANE: LazyLock<SlowLane> = LazyLock::new(|| SlowLane {
 
 struct SlowLane {
     threads_max: usize,
-    state: Mutex<State>,
+    state: Mutex<SlowLaneState>,
     /// A job waits.
     ready: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct SlowLaneState {
     queue: FairQueue<Job>,
     threads: usize,
     idle: usize,
@@ -64,7 +65,7 @@ pub(super) fn push(account: AccountId, runnable: Runnable, executor: Handle) {
 }
 
 impl SlowLane {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SlowLaneState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -121,11 +122,11 @@ impl SlowLane {
 impl Job {
     fn run(self) -> Duration {
         let _entered = self.executor.enter();
-        let before = crate::meter::processor_time();
+        let before = processor_time();
         // A guest's panic is delivered to the task that waits for it. Any other one must not end this thread, which is counted.
         if catch_unwind(AssertUnwindSafe(|| self.runnable.run())).is_err() {
             isomer_telemetry::error!("a panic in the slow lane outside of any guest");
         }
-        crate::meter::processor_time().saturating_sub(before)
+        processor_time().saturating_sub(before)
     }
 }

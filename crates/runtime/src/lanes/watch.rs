@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::idle::{now, since_beginning};
+use crate::clock::{nanoseconds_at, now};
 
 /// How long after the last poll of any guest the clock still looks often.
 const ACTIVE: Duration = Duration::from_millis(100);
@@ -59,7 +59,7 @@ impl PollSlot {
     // The clock may see a poll's beginning with the slice of the one before. What it does then is interrupt for nothing, or a
     // millisecond later.
     pub(crate) fn begin(&self, began: Instant, slice: Duration) {
-        self.began_ns.store(since_beginning(began), Ordering::Relaxed);
+        self.began_ns.store(nanoseconds_at(began), Ordering::Relaxed);
         self.slice_ns.store(u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.is_polling.store(true, Ordering::Relaxed);
     }
@@ -95,7 +95,7 @@ mod tests {
     fn a_slice_is_over_only_while_its_poll_runs() {
         let slot = PollSlot::default();
         let began = Instant::now();
-        let at = |ms: u64| since_beginning(began) + ms * 1_000_000;
+        let at = |ms: u64| nanoseconds_at(began) + ms * 1_000_000;
         slot.begin(began, Duration::from_millis(1));
         let running = Activity { is_active: true, ..Activity::NONE };
         assert_eq!(slot.activity(at(0)), Activity { next: Some(Duration::from_millis(1)), ..running });

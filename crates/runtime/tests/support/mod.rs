@@ -16,7 +16,7 @@ use isomer_runtime::engine::{Engine, PoolSizes, Slots};
 use isomer_runtime::group::GroupError;
 use isomer_runtime::guest::OwnerSettings;
 use isomer_runtime::{
-    Account, AccountLimits, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Request,
+    Account, AccountLimits, Failure, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Request,
 };
 use isomer_telemetry::{DiscardEvents, RequestId};
 use wasmtime::component::Component;

@@ -1,0 +1,24 @@
+//! The process's monotonic clock, as a number that fits into an atomic; and the processor time of a thread.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The instant that [`now`] counts from.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Returns the nanoseconds since the process first asked for them.
+pub(crate) fn now() -> u64 {
+    nanoseconds_at(Instant::now())
+}
+
+/// Returns what [`now`] would have returned at `instant`; 0 for an instant before its first call.
+pub(crate) fn nanoseconds_at(instant: Instant) -> u64 {
+    u64::try_from(instant.saturating_duration_since(*START).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Returns the processor time of this thread so far.
+pub(crate) fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}

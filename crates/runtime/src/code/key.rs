@@ -1,0 +1,88 @@
+//! The names of entries of the cache of compiled code.
+
+use std::hash::{Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::engine::Engine;
+
+/// Names an entry: a SHA-256 over its ingredients.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key(String);
+
+/// A text that names no entry.
+#[derive(Debug, thiserror::Error)]
+#[error("a key has 64 hexadecimal digits")]
+pub struct InvalidKey;
+
+impl TryFrom<String> for Key {
+    type Error = InvalidKey;
+
+    /// A key is part of a path: nothing else may be.
+    fn try_from(text: String) -> Result<Self, InvalidKey> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() == 64 && text.bytes().all(is_digit) { Ok(Self(text)) } else { Err(InvalidKey) }
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.0
+    }
+}
+
+impl Key {
+    /// The key as 64 hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A key that names nothing yet.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self("0".repeat(64))
+    }
+
+    /// A key over `ingredients` (each with its length, so that they cannot run into one another) and the engine's settings.
+    pub fn new<'a>(engine: &Engine, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Self::hasher(ingredients);
+        let mut settings = HashInto(&mut hasher);
+        engine.wasmtime().precompile_compatibility_hash().hash(&mut settings);
+        Self::of(hasher)
+    }
+
+    /// A key over `ingredients` and what `self` was made of: whoever has no engine at hand has a key over its settings.
+    #[must_use]
+    pub fn with<'a>(&'a self, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self::of(Self::hasher(std::iter::once(self.0.as_bytes()).chain(ingredients)))
+    }
+
+    fn hasher<'a>(ingredients: impl IntoIterator<Item = &'a [u8]>) -> Sha256 {
+        let mut hasher = Sha256::new();
+        for ingredient in ingredients {
+            hasher.update((ingredient.len() as u64).to_le_bytes());
+            hasher.update(ingredient);
+        }
+        hasher
+    }
+
+    fn of(hasher: Sha256) -> Self {
+        Self(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// Lets a `Hash` value feed a SHA-256.
+struct HashInto<'a>(&'a mut Sha256);
+
+impl Hasher for HashInto<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,33 @@
+//! The clock that interrupts guests.
+
+use std::time::{Duration, Instant};
+
+use crate::lanes::watch;
+
+/// How often the epoch advances, and so how long a guest may run before its deadline is looked at again.
+pub const EPOCH_TICK: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether a guest has used up its time slice, while guests run.
+const WATCH_TICK: Duration = Duration::from_millis(1);
+
+/// The shortest time between two looks, however soon a slice is over.
+const PAUSE_MIN: Duration = Duration::from_micros(100);
+
+/// Advances the epoch at every tick, and as soon as a guest has used up its time slice.
+pub(super) fn tick(engine: &wasmtime::EngineWeak, is_alive: impl Fn() -> bool) {
+    let (mut advanced, mut pause) = (Instant::now(), EPOCH_TICK);
+    while is_alive() {
+        std::thread::sleep(pause);
+        let activity = watch::activity();
+        if activity.slice_is_over || advanced.elapsed() >= EPOCH_TICK {
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+            advanced = Instant::now();
+        }
+        pause = match activity.next {
+            Some(next) => next.clamp(PAUSE_MIN, WATCH_TICK),
+            None if activity.is_active => WATCH_TICK,
+            None => EPOCH_TICK,
+        };
+    }
+}

@@ -1,0 +1,62 @@
+//! The settings of the wasmtime engine: what code is compiled for, and the pool that instances are allocated from.
+
+use wasmtime::{Config, Enabled, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::pool::bounds::{
+    CORE_INSTANCE_BYTES_MAX, CORE_INSTANCES_MAX, GUEST_STACK_BYTES, INSTANCE_BYTES_MAX, MEMORY_BYTES_MAX, STACK_BYTES,
+    TABLE_ELEMENTS_MAX,
+};
+use crate::pool::{PoolSizes, Slots};
+
+/// Bytes of a returned slot that are cleared and kept, instead of given back to the operating system. Measured: a request's own
+/// instance costs 26 µs without and 11 µs with 64 KiB and `pagemap_scan`; 1 MiB is worse than nothing.
+const KEEP_RESIDENT_BYTES: usize = 64 << 10;
+
+/// Bytes of a returned stack that are cleared and kept, as deep as requests usually go. The rest goes back to the operating system: else a
+/// guest that recurses deeply once would leave all of it to the node for good, stack by stack.
+const STACK_KEPT_BYTES: usize = 32 << 10;
+
+/// What code is compiled for; part of the key of the code cache through wasmtime's compatibility hash.
+pub(super) fn settings() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    config.wasm_component_model_async(true);
+    config.concurrency_support(true);
+    config.async_stack_size(usize::try_from(STACK_BYTES).unwrap_or(usize::MAX));
+    config.async_stack_zeroing(true);
+    config.max_wasm_stack(GUEST_STACK_BYTES);
+    config.epoch_interruption(true);
+    config.cranelift_opt_level(OptLevel::Speed);
+    // Call stacks name functions, no lines: what would be needed for those is a quarter of the code's file, and read at every trap. Nobody
+    // unwinds through guests either, and the system is slow to be told how, with thousands of them.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.generate_address_map(false);
+    config.native_unwind_info(false);
+    config.debug_symbols(false);
+    config.memory_reservation(MEMORY_BYTES_MAX);
+    config
+}
+
+pub(super) fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(sizes.instances.max(1))
+        // Only counted, nothing is set aside for them; all instances together have no more than 16,384 × 10,000.
+        .total_core_instances(u32::MAX)
+        .total_memories(sizes.memories.max(1))
+        .total_tables(sizes.tables.max(1))
+        .total_stacks(sizes.stacks.max(1))
+        .max_memory_size(usize::try_from(MEMORY_BYTES_MAX).unwrap_or(usize::MAX))
+        .max_component_instance_size(INSTANCE_BYTES_MAX)
+        .max_core_instance_size(CORE_INSTANCE_BYTES_MAX)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(Slots::MAX.memories)
+        .max_memories_per_module(Slots::MAX.memories)
+        .max_tables_per_component(Slots::MAX.tables)
+        .max_tables_per_module(Slots::MAX.tables)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_KEPT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}

@@ -1,0 +1,223 @@
+//! Whose job is next: that of the account that has the fewest threads, and none has more than its part.
+//!
+//! What runs cannot be interrupted. So that accounts with slow jobs do not keep another one waiting, an account that has no thread gets one
+//! even if [`THREADS`] are in use: one of [`RESERVE`] further ones.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// Threads that accounts share. A disk that has so much to do does not get faster by more.
+pub(super) const THREADS: usize = 16;
+
+/// Further threads, for accounts that have none: each gets one of them.
+pub(super) const RESERVE: usize = 16;
+
+/// Threads that do the work of one account at once.
+pub(super) const ACCOUNT_THREADS_MAX: usize = THREADS / 2;
+
+pub(super) struct FairJobQueue<J> {
+    /// Those that have a thread or wait for one.
+    accounts: HashMap<u64, AccountJobs<J>>,
+    /// Numbers the jobs.
+    number: u64,
+    /// Jobs of all accounts that run.
+    running: usize,
+}
+
+struct AccountJobs<J> {
+    running: usize,
+    /// By number, which is the order in which they came.
+    waiting: BTreeMap<u64, J>,
+}
+
+impl<J> Default for FairJobQueue<J> {
+    fn default() -> Self {
+        Self { accounts: HashMap::new(), number: 0, running: 0 }
+    }
+}
+
+impl<J> Default for AccountJobs<J> {
+    fn default() -> Self {
+        Self { running: 0, waiting: BTreeMap::new() }
+    }
+}
+
+impl<J> AccountJobs<J> {
+    fn is_over(&self) -> bool {
+        self.running == 0 && self.waiting.is_empty()
+    }
+}
+
+impl<J> FairJobQueue<J> {
+    /// Threads that an account has.
+    #[cfg(test)]
+    pub(super) fn running(&self, account: u64) -> usize {
+        self.accounts.get(&account).map_or(0, |jobs| jobs.running)
+    }
+
+    /// Jobs of an account that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self, account: u64) -> usize {
+        self.accounts.get(&account).map_or(0, |jobs| jobs.waiting.len())
+    }
+
+    /// Puts a job at the end of its account's jobs. Returns its number.
+    pub(super) fn push(&mut self, account: u64, job: J) -> u64 {
+        self.number += 1;
+        self.accounts.entry(account).or_default().waiting.insert(self.number, job);
+        self.number
+    }
+
+    /// Takes a job out that waits; `None` where it waits no longer.
+    pub(super) fn remove(&mut self, account: u64, number: u64) -> Option<J> {
+        let jobs = self.accounts.get_mut(&account)?;
+        let job = jobs.waiting.remove(&number)?;
+        if jobs.is_over() {
+            self.accounts.remove(&account);
+        }
+        Some(job)
+    }
+
+    /// The threads that an account must not have yet, to get one more.
+    fn account_max(&self) -> usize {
+        if self.running < THREADS { ACCOUNT_THREADS_MAX } else { usize::from(self.running < THREADS + RESERVE) }
+    }
+
+    /// How many of the jobs that wait could run now, if there were threads.
+    pub(super) fn ready(&self) -> usize {
+        let (mut ready, mut newcomers) = (0, 0);
+        for jobs in self.accounts.values() {
+            ready += jobs.waiting.len().min(ACCOUNT_THREADS_MAX.saturating_sub(jobs.running));
+            newcomers += usize::from(jobs.running == 0 && !jobs.waiting.is_empty());
+        }
+        // They are next, so they have what is free before they take of the reserve.
+        let shared = THREADS.saturating_sub(self.running);
+        let reserve = (THREADS + RESERVE).saturating_sub(self.running.max(THREADS));
+        ready.min(shared) + newcomers.saturating_sub(shared).min(reserve)
+    }
+
+    /// Is there a job that may run now?
+    pub(super) fn has_next(&self) -> bool {
+        self.ready() > 0
+    }
+
+    /// Takes out all that waits.
+    pub(super) fn abandon(&mut self) -> Vec<J> {
+        let waiting_jobs = self.accounts.values_mut().map(|jobs| std::mem::take(&mut jobs.waiting));
+        let abandoned = waiting_jobs.flat_map(BTreeMap::into_values).collect();
+        self.accounts.retain(|_, jobs| !jobs.is_over());
+        abandoned
+    }
+
+    /// The next job, with its account. [`FairJobQueue::end`] must be called when it is over.
+    pub(super) fn next(&mut self) -> Option<(u64, J)> {
+        let most = self.account_max();
+        let waiting_jobs = self.accounts.iter().filter(|(_, jobs)| jobs.running < most);
+        let waiting_jobs =
+            waiting_jobs.filter_map(|(account, jobs)| Some((jobs.running, *jobs.waiting.keys().next()?, *account)));
+        // Of those with equally many, the one that waits longest.
+        let (_, _, account) = waiting_jobs.min()?;
+        let jobs = self.accounts.get_mut(&account)?;
+        let (_, job) = jobs.waiting.pop_first()?;
+        jobs.running += 1;
+        self.running += 1;
+        Some((account, job))
+    }
+
+    /// A job of `account` is over.
+    pub(super) fn end(&mut self, account: u64) {
+        if let Some(jobs) = self.accounts.get_mut(&account) {
+            jobs.running -= 1;
+            self.running -= 1;
+            if jobs.is_over() {
+                self.accounts.remove(&account);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all<J>(queue: &mut FairJobQueue<J>) -> Vec<u64> {
+        std::iter::from_fn(|| queue.next().map(|(account, _)| account)).collect()
+    }
+
+    #[test]
+    fn the_account_with_the_fewest_threads_is_next() {
+        let mut queue = FairJobQueue::default();
+        for job in ["a", "b", "c"] {
+            queue.push(1, job);
+        }
+        assert_eq!([queue.next(), queue.next()], [Some((1, "a")), Some((1, "b"))]);
+        queue.push(2, "d");
+        queue.push(2, "e");
+        assert_eq!(queue.next(), Some((2, "d")));
+        queue.end(1);
+        assert_eq!(queue.next(), Some((1, "c")), "as few, and it has waited for longer");
+        assert_eq!([queue.next(), queue.next()], [Some((2, "e")), None]);
+        for account in [1, 1, 2, 2] {
+            queue.end(account);
+        }
+        assert!(queue.accounts.is_empty() && queue.running == 0);
+    }
+
+    #[test]
+    fn an_account_has_no_more_threads_than_it_may() {
+        let mut queue = FairJobQueue::default();
+        for job in 0..=ACCOUNT_THREADS_MAX {
+            queue.push(1, job);
+        }
+        assert_eq!(queue.ready(), ACCOUNT_THREADS_MAX);
+        for job in 0..ACCOUNT_THREADS_MAX {
+            assert_eq!(queue.next(), Some((1, job)));
+        }
+        assert!(queue.next().is_none() && !queue.has_next() && queue.waiting(1) == 1);
+        queue.push(2, 100);
+        assert_eq!(queue.next(), Some((2, 100)));
+        queue.end(1);
+        assert_eq!(queue.next(), Some((1, ACCOUNT_THREADS_MAX)));
+        queue.push(2, 101);
+        queue.push(3, 102);
+        assert_eq!(queue.abandon().len(), 2);
+        assert_eq!((queue.ready(), queue.accounts.len()), (0, 2));
+    }
+
+    #[test]
+    fn accounts_whose_jobs_do_not_end_leave_a_thread_to_each_other_one() {
+        let mut queue = FairJobQueue::default();
+        let slow = (THREADS / ACCOUNT_THREADS_MAX) as u64;
+        for account in 0..slow {
+            for job in 0..2 * ACCOUNT_THREADS_MAX {
+                queue.push(account, job);
+            }
+        }
+        assert_eq!((all(&mut queue).len(), queue.ready()), (THREADS, 0));
+        for account in [100, 100, 101] {
+            queue.push(account, 0);
+        }
+        assert_eq!(queue.ready(), 2);
+        assert_eq!(all(&mut queue), [100, 101], "one each");
+        queue.end(0);
+        assert!(all(&mut queue).is_empty(), "what is in reserve is given back first");
+        for account in 200..200 + RESERVE as u64 {
+            queue.push(account, 0);
+        }
+        assert_eq!(queue.ready(), RESERVE - 1);
+        assert_eq!(all(&mut queue).len(), RESERVE - 1);
+        assert_eq!((queue.running, queue.ready(), queue.next()), (THREADS + RESERVE, 0, None));
+    }
+
+    #[test]
+    fn a_job_that_is_removed_leaves_nothing_behind() {
+        let mut queue = FairJobQueue::default();
+        let jobs: Vec<_> = ["a", "b", "c"].into_iter().map(|job| queue.push(1, job)).collect();
+        assert_eq!((queue.remove(1, jobs[1]), queue.remove(1, jobs[1])), (Some("b"), None));
+        assert_eq!((queue.next(), queue.remove(1, jobs[0])), (Some((1, "a")), None), "it runs");
+        assert_eq!((queue.remove(1, jobs[2]), queue.remove(2, jobs[2])), (Some("c"), None));
+        queue.end(1);
+        let only = queue.push(3, "d");
+        assert_eq!(queue.remove(3, only), Some("d"));
+        assert!(queue.accounts.is_empty());
+    }
+}

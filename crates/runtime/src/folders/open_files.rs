@@ -1,0 +1,102 @@
+//! How many files and folders guests may have open at once. Each is a descriptor of the process, which needs them for connections and
+//! stores, too: a guest that opens files without end must not keep the node from accepting its neighbours' clients.
+//!
+//! All guests together have a part of what the process may have. An account may have some of them in any case; of the rest it may take more
+//! as long as that leaves at least as many free as it then has. So one account has at most half, two have a third each, and a newcomer
+//! always finds some. Accounts without limits share the process with nobody else, and are not counted.
+//!
+//! An [`OpenFile`] stands for one descriptor, and lies with it wherever that is: in the job of a call that opens a file, then beside the
+//! handle until that is dropped; in a stream; in a granted folder, which all instances of a group share (`folders/granted.rs`). So calls on
+//! their way count, and nothing is ever counted again.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::pool::Account;
+
+/// Guests have one of so many descriptors that the process may have.
+const PART: usize = 4;
+
+/// What an account may have whatever the others have.
+const ACCOUNT_MIN: usize = 16;
+
+/// What guests have at least, where the process may have few.
+const GUESTS_MIN: usize = 8 * ACCOUNT_MIN;
+
+/// What guests have at most: more than any number of them needs.
+const GUESTS_MAX: usize = 1 << 20;
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+static OPEN_MAX: LazyLock<usize> = LazyLock::new(|| {
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(most).unwrap_or(usize::MAX).saturating_div(PART).clamp(GUESTS_MIN, GUESTS_MAX)
+});
+
+/// A file or a folder that a guest has open, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    /// `None`: it is not counted.
+    account: Option<Arc<Account>>,
+}
+
+impl OpenFile {
+    /// One more for `account`; `None` where it has as many as it may.
+    pub(crate) fn new(account: &Arc<Account>) -> Option<Self> {
+        if account.has_all_memory() {
+            return Some(Self { account: None });
+        }
+        let (held, open) = (account.open_files(), &OPEN);
+        let may = |all: usize, own: usize| own <= ACCOUNT_MIN || own <= OPEN_MAX.saturating_sub(all);
+        // Counted first: of two that want the last one, not both may get it.
+        let own = held.fetch_add(1, Ordering::AcqRel) + 1;
+        let all = open.fetch_add(1, Ordering::AcqRel) + 1;
+        let file = Self { account: Some(account.clone()) };
+        may(all, own).then_some(file)
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            account.open_files().fetch_sub(1, Ordering::AcqRel);
+            OPEN.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Held by tests that take many of the process's.
+#[cfg(test)]
+pub(crate) static MANY: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pool::AccountLimits;
+
+    fn account() -> Arc<Account> {
+        Account::new("t".into(), AccountLimits { memory_bytes: 1 << 30, cpu_per_second: Duration::MAX })
+    }
+
+    #[test]
+    fn an_account_leaves_files_to_others() {
+        let _alone = MANY.blocking_lock();
+        let (greedy, second, third) = (account(), account(), account());
+        let all = |account: &Arc<Account>| std::iter::from_fn(|| OpenFile::new(account)).collect::<Vec<_>>();
+        let first = all(&greedy);
+        // Other tests have some open meanwhile.
+        assert!((*OPEN_MAX / 2 - 16..=*OPEN_MAX / 2).contains(&first.len()), "{}", first.len());
+        let more = all(&second);
+        assert!(more.len() >= *OPEN_MAX / 4 - 16, "{}", more.len());
+        assert!(all(&third).len() >= ACCOUNT_MIN);
+        let unlimited = Account::unlimited();
+        let free: Vec<_> = (0..*OPEN_MAX).map(|_| OpenFile::new(&unlimited).unwrap()).collect();
+        drop((first, more, free));
+        assert_eq!(greedy.open_files().load(Ordering::Relaxed), 0);
+        assert!(OpenFile::new(&third).is_some());
+    }
+}

@@ -1,0 +1,413 @@
+//! Streams of WASI 0.2 into and out of files. A stream holds one chunk at most, and asks the storage for what is written before it is.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
+
+use super::chunk::{self, CHUNK_BYTES, Chunk, Written};
+use super::open_files::OpenFile;
+use super::storage::{BLOCK_BYTES, FolderStorage, SpaceReservation, affordable, cost, full};
+use crate::pool::Account;
+
+/// Bytes that are read ahead of a request: a guest waits until there are some.
+const READ_AHEAD_BYTES: usize = 4096;
+
+fn failed(error: io::Error) -> StreamError {
+    StreamError::LastOperationFailed(error.into())
+}
+
+/// Reads a file from an offset on.
+pub(crate) struct Input {
+    account: Arc<Account>,
+    file: Arc<File>,
+    offset: u64,
+    state: Reading,
+    _open: OpenFile,
+}
+
+enum Reading {
+    Idle,
+    Reads(AbortOnDropJoinHandle<io::Result<Chunk>>),
+    Has(Chunk),
+    Failed(io::Error),
+    Closed,
+}
+
+impl Input {
+    pub(crate) fn new(account: Arc<Account>, file: Arc<File>, offset: u64, open: OpenFile) -> Self {
+        Self { account, file, offset, state: Reading::Idle, _open: open }
+    }
+
+    fn start(&mut self, size: usize) {
+        let read = chunk::read(self.account.clone(), self.file.clone(), self.offset, size);
+        self.state = Reading::Reads(spawn(read));
+    }
+
+    fn has_read(&mut self, read: io::Result<Chunk>) {
+        self.state = match read {
+            Ok(chunk) if chunk.is_empty() => Reading::Closed,
+            Ok(chunk) => Reading::Has(chunk),
+            Err(error) => Reading::Failed(error),
+        };
+    }
+
+    /// Waits for a read that was begun.
+    async fn wait(&mut self) {
+        if let Reading::Reads(read) = &mut self.state {
+            let read = read.await;
+            self.has_read(read);
+        }
+    }
+}
+
+#[async_trait]
+impl InputStream for Input {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        match &mut self.state {
+            Reading::Idle => {
+                if size > 0 {
+                    self.start(size);
+                }
+                Ok(Bytes::new())
+            }
+            Reading::Reads(_) => Ok(Bytes::new()),
+            Reading::Has(chunk) => {
+                let bytes = chunk.take(size);
+                if chunk.is_empty() {
+                    self.state = Reading::Idle;
+                }
+                self.offset = self.offset.saturating_add(bytes.len() as u64);
+                Ok(bytes)
+            }
+            Reading::Failed(_) => match std::mem::replace(&mut self.state, Reading::Closed) {
+                Reading::Failed(error) => Err(failed(error)),
+                _ => Err(StreamError::Closed),
+            },
+            Reading::Closed => Err(StreamError::Closed),
+        }
+    }
+
+    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
+        self.wait().await;
+        if matches!(self.state, Reading::Idle) && size > 0 {
+            let read = chunk::read(self.account.clone(), self.file.clone(), self.offset, size).await;
+            self.has_read(read);
+        }
+        self.read(size)
+    }
+
+    async fn cancel(&mut self) {
+        // What is read goes nowhere; the thread that reads it holds what it needs.
+        self.state = Reading::Closed;
+    }
+}
+
+#[async_trait]
+impl Pollable for Input {
+    async fn ready(&mut self) {
+        if matches!(self.state, Reading::Idle) {
+            self.start(READ_AHEAD_BYTES);
+        }
+        self.wait().await;
+    }
+}
+
+/// Writes a file from an offset on, or at its end.
+pub(crate) struct Output {
+    account: Arc<Account>,
+    file: Arc<File>,
+    /// `None`: at the end.
+    offset: Option<u64>,
+    /// Where the file ended when this stream last wrote at its end.
+    end: Option<u64>,
+    /// `None`: without a limit.
+    storage: Option<Arc<dyn FolderStorage>>,
+    state: Writing,
+    /// The folders were counted, as nothing was left: if nothing is left now, nothing is.
+    has_counted: bool,
+    _open: OpenFile,
+}
+
+enum Writing {
+    Idle,
+    Writes(AbortOnDropJoinHandle<io::Result<Written>>),
+    /// The folders are being counted.
+    Counts(BoxFuture<'static, ()>),
+    Failed(io::Error),
+    Closed,
+}
+
+impl Output {
+    pub(crate) fn new(
+        account: Arc<Account>,
+        file: Arc<File>,
+        offset: Option<u64>,
+        storage: Option<Arc<dyn FolderStorage>>,
+        open: OpenFile,
+    ) -> Self {
+        Self { account, file, offset, end: None, storage, state: Writing::Idle, has_counted: false, _open: open }
+    }
+
+    /// Where it writes, as far as that is known.
+    fn place(&self) -> Option<u64> {
+        self.offset.or(self.end)
+    }
+
+    fn has_written(&mut self, written: io::Result<Written>) {
+        self.state = match written {
+            Ok(Written { bytes, end }) => {
+                self.offset = self.offset.map(|offset| offset.saturating_add(bytes as u64));
+                self.end = end;
+                Writing::Idle
+            }
+            Err(error) => Writing::Failed(error),
+        };
+    }
+
+    /// The error of what was done before, if there is one.
+    fn check(&mut self) -> StreamResult<()> {
+        match std::mem::replace(&mut self.state, Writing::Closed) {
+            Writing::Failed(error) => Err(failed(error)),
+            Writing::Closed => Err(StreamError::Closed),
+            other => {
+                self.state = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns the write of `bytes`, for which there is room, or ends the stream where they cannot be charged.
+    fn begin(
+        &mut self,
+        bytes: Bytes,
+        claim: Option<SpaceReservation>,
+    ) -> StreamResult<impl Future<Output = io::Result<Written>> + Send + use<>> {
+        let chunk = Chunk::of(&self.account, bytes).map_err(|error| self.refuse(error))?;
+        Ok(chunk::write(self.account.clone(), self.file.clone(), self.offset, chunk, claim))
+    }
+
+    /// Ends the stream with an error that is the answer to what was asked for just now.
+    fn refuse(&mut self, error: io::Error) -> StreamError {
+        self.state = Writing::Closed;
+        failed(error)
+    }
+}
+
+#[async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {
+        match &mut self.state {
+            Writing::Writes(write) => {
+                let written = write.await;
+                self.has_written(written);
+            }
+            Writing::Counts(count) => {
+                count.await;
+                self.state = Writing::Idle;
+            }
+            Writing::Idle | Writing::Failed(_) | Writing::Closed => {}
+        }
+    }
+}
+
+#[async_trait]
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.check()?;
+        if !matches!(self.state, Writing::Idle) || bytes.len() > CHUNK_BYTES {
+            return Err(StreamError::trap("more is written than `check-write` permitted"));
+        }
+        // Another stream may have claimed what `check_write` saw.
+        let claim = match &self.storage {
+            Some(storage) => match SpaceReservation::now(storage, cost(self.place(), bytes.len())) {
+                Some(claim) => Some(claim),
+                None => return Err(self.refuse(full())),
+            },
+            None => None,
+        };
+        let write = self.begin(bytes, claim)?;
+        self.state = Writing::Writes(spawn(write));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.check()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.check()?;
+        if !matches!(self.state, Writing::Idle) {
+            return Ok(0);
+        }
+        let Some(storage) = &self.storage else { return Ok(CHUNK_BYTES) };
+        let permitted = affordable(self.place(), storage.room()).min(CHUNK_BYTES);
+        if permitted > 0 {
+            self.has_counted = false;
+            return Ok(permitted);
+        }
+        if std::mem::replace(&mut self.has_counted, true) {
+            storage.refused();
+            return Err(self.refuse(full()));
+        }
+        self.state = Writing::Counts(storage.count());
+        Ok(0)
+    }
+
+    /// Used by `blocking-flush`, which writes nothing more, and by `blocking-splice`, which writes what is permitted by
+    /// [`Self::blocking_write_and_flush`]. So that nothing is left is no error here: what is written next finds out.
+    async fn write_ready(&mut self) -> StreamResult<usize> {
+        self.ready().await;
+        self.check()?;
+        let Some(storage) = &self.storage else { return Ok(CHUNK_BYTES) };
+        Ok(match affordable(self.place(), storage.room()) {
+            0 => BLOCK_BYTES as usize,
+            bytes => bytes.min(CHUNK_BYTES),
+        })
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.ready().await;
+        self.check()?;
+        let claim = match &self.storage {
+            Some(storage) => match SpaceReservation::wait(storage, cost(self.place(), bytes.len())).await {
+                Some(claim) => Some(claim),
+                None => return Err(self.refuse(full())),
+            },
+            None => None,
+        };
+        let written = self.begin(bytes, claim)?.await;
+        self.has_written(written);
+        self.check()
+    }
+
+    /// Waits for what is being written: the guest was told that it is taken.
+    async fn cancel(&mut self) {
+        if matches!(self.state, Writing::Writes(_)) {
+            self.ready().await;
+        }
+        self.state = Writing::Closed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::fake::Fake;
+    use super::*;
+
+    fn output(storage: &Arc<Fake>, file: &tempfile::NamedTempFile) -> Output {
+        let open = OpenFile::new(&storage.account).unwrap();
+        let limit = storage.clone() as Arc<dyn FolderStorage>;
+        Output::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), Some(0), Some(limit), open)
+    }
+
+    /// What a guest is permitted that polls the stream until it is permitted something.
+    async fn permitted(stream: &mut Output) -> StreamResult<usize> {
+        loop {
+            stream.ready().await;
+            let permitted = stream.check_write()?;
+            if permitted > 0 {
+                return Ok(permitted);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flush_is_no_error_when_what_was_written_has_used_up_the_quota() {
+        let (storage, file) = (Fake::new(CHUNK_BYTES as u64, 1 << 20), tempfile::NamedTempFile::new().unwrap());
+        let mut stream = output(&storage, &file);
+        assert_eq!(permitted(&mut stream).await.unwrap(), CHUNK_BYTES);
+        stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
+        // As `blocking-flush` does.
+        stream.flush().unwrap();
+        stream.write_ready().await.unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap().len(), CHUNK_BYTES);
+        assert_eq!((storage.counts.load(Ordering::SeqCst), storage.refused.load(Ordering::SeqCst)), (0, 0));
+        // As `blocking-splice` does.
+        assert_eq!(stream.write_ready().await.unwrap(), BLOCK_BYTES as usize);
+        let refused = stream.blocking_write_and_flush(Bytes::from(vec![1; BLOCK_BYTES as usize])).await.unwrap_err();
+        let StreamError::LastOperationFailed(refused) = refused else { panic!("{refused:?}") };
+        assert_eq!(refused.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_quota_can_be_written() {
+        let (storage, file) = (Fake::new(10 << 10, 1 << 20), tempfile::NamedTempFile::new().unwrap());
+        let mut stream = output(&storage, &file);
+        assert_eq!(permitted(&mut stream).await.unwrap(), 8 << 10, "two blocks");
+        stream.write(Bytes::from(vec![1; 1 << 10])).unwrap();
+        assert_eq!(stream.check_write().unwrap(), 0, "it is being written");
+        assert_eq!(
+            permitted(&mut stream).await.unwrap(),
+            3 << 10,
+            "the rest of the second block: the first is claimed"
+        );
+        stream.write(Bytes::from(vec![2; 3 << 10])).unwrap();
+        let refused = permitted(&mut stream).await.unwrap_err();
+        let StreamError::LastOperationFailed(refused) = refused else { panic!("{refused:?}") };
+        assert_eq!(refused.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert_eq!((storage.counts.load(Ordering::SeqCst), storage.refused.load(Ordering::SeqCst)), (1, 1));
+        assert_eq!(std::fs::read(file.path()).unwrap(), [vec![1; 1 << 10], vec![2; 3 << 10]].concat());
+        assert_eq!((storage.pending.load(Ordering::SeqCst), storage.account.used().host_bytes), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_quota_is_met_in_few_steps_at_the_end_of_a_file() {
+        let (storage, file) = (Fake::new(100_000, 1 << 20), tempfile::NamedTempFile::new().unwrap());
+        std::fs::write(file.path(), vec![1; 4000]).unwrap();
+        let mut stream = output(&storage, &file);
+        stream.offset = None;
+        let (mut written, mut steps) = (0, 0);
+        while let Ok(permitted) = permitted(&mut stream).await {
+            stream.write(Bytes::from(vec![2; permitted])).unwrap();
+            (written, steps) = (written + permitted, steps + 1);
+        }
+        assert!(written >= 100_000 - 3 * 4096 && steps <= 4, "{written} bytes in {steps} steps");
+        assert_eq!(std::fs::read(file.path()).unwrap().len(), 4000 + written);
+    }
+
+    #[tokio::test]
+    async fn a_write_without_a_permit_is_a_trap_and_costs_nothing() {
+        let (storage, file) = (Fake::new(1 << 30, 1 << 30), tempfile::NamedTempFile::new().unwrap());
+        let mut stream = output(&storage, &file);
+        assert!(matches!(stream.write(Bytes::from(vec![1; CHUNK_BYTES + 1])), Err(StreamError::Trap(_))));
+        stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
+        assert_eq!(storage.account.used().host_bytes, CHUNK_BYTES as u64, "charged while it waits");
+        assert!(matches!(stream.write(Bytes::from_static(b"x")), Err(StreamError::Trap(_))), "one at a time");
+        // The guest drops the stream: what was taken is written.
+        stream.cancel().await;
+        assert_eq!(std::fs::read(file.path()).unwrap().len(), CHUNK_BYTES);
+    }
+
+    #[tokio::test]
+    async fn what_is_read_ahead_is_charged_until_it_is_taken() {
+        let (storage, file) = (Fake::new(0, 100_000), tempfile::NamedTempFile::new().unwrap());
+        std::fs::write(file.path(), vec![3; 100_000]).unwrap();
+        let open = || OpenFile::new(&storage.account).unwrap();
+        let input = || Input::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), 0, open());
+        let mut first = input();
+        assert!(first.read(usize::MAX).unwrap().is_empty());
+        first.ready().await;
+        assert_eq!(storage.account.used().host_bytes, CHUNK_BYTES as u64);
+        let mut second = input();
+        let full = second.blocking_read(usize::MAX).await.unwrap_err();
+        let StreamError::LastOperationFailed(full) = full else { panic!("{full:?}") };
+        assert_eq!(full.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::OutOfMemory);
+        let mut length = 0;
+        loop {
+            match first.blocking_read(10_000).await {
+                Ok(bytes) => length += bytes.len(),
+                Err(StreamError::Closed) => break,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert_eq!((length, storage.account.used().host_bytes), (100_000, 0));
+    }
+}

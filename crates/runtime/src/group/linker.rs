@@ -1,0 +1,77 @@
+//! Meeting a group's imports: which host functions stand behind which import, and for which component.
+
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+
+use super::stub::{self, Stub};
+use crate::engine::Engine;
+use crate::guest::{CallableGroups, Guest};
+use crate::wasi::{self, Import, Owner, Provider};
+
+/// Why a group could not be linked.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Nothing implements it.
+    #[error("nothing on this node implements `{interface}`, which {importers} imports")]
+    Unknown {
+        /// The interface's id.
+        interface: String,
+        /// The components, in backticks.
+        importers: String,
+    },
+    /// A provider or the linker refused.
+    #[error("cannot link `{interface}`")]
+    Define {
+        /// The interface's id.
+        interface: String,
+        /// What it said.
+        source: wasmtime::Error,
+    },
+}
+
+/// Makes the linker of a group. `owners` are the group's components, in the order of its owner settings; `stubs` are those of its
+/// components that call across seams.
+pub(super) fn linker<G: CallableGroups>(
+    engine: &Engine,
+    imports: &[Import],
+    owners: &[Arc<str>],
+    providers: &[Arc<dyn Provider>],
+    stubs: Vec<Stub>,
+) -> Result<Linker<Guest>, LinkError> {
+    let mut stubs = stubs.into_iter().map(Some).collect::<Vec<_>>();
+    let mut linker = engine.base_linker().map_err(define("wasi:*"))?;
+    for import in imports {
+        if let (Owner::Component(component), stub::INTERFACE) = (&import.owner, import.interface.as_str())
+            && let Some((number, Stub { targets, .. })) = take_stub(&mut stubs, component)
+        {
+            let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
+            stub::link::<G>(&mut instance, number, targets).map_err(define(&import.interface))?;
+        } else if let Some(provider) = providers.iter().find(|provider| provider.provides(&import.interface)) {
+            let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
+            provider.link(&mut instance, &import.interface, &import.owner).map_err(define(&import.interface))?;
+        } else if let (Owner::Component(component), true) = (&import.owner, wasi::is_owned(&import.interface)) {
+            let owner = owners.iter().position(|name| name == component).unwrap_or(owners.len());
+            let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
+            wasi::link_owned(&mut instance, &import.interface, owner).map_err(define(&import.interface))?;
+        } else if !wasi::is_shared(&import.interface) {
+            let importers = match &import.owner {
+                Owner::Component(name) => format!("`{name}`"),
+                Owner::Shared(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+            };
+            return Err(LinkError::Unknown { interface: import.interface.clone(), importers });
+        }
+    }
+    Ok(linker)
+}
+
+/// The stub of `component` with its number. A composition imports the interface once for each.
+fn take_stub(stubs: &mut [Option<Stub>], component: &str) -> Option<(usize, Stub)> {
+    let number = stubs.iter().position(|stub| stub.as_ref().is_some_and(|stub| *stub.component == *component))?;
+    Some((number, stubs[number].take()?))
+}
+
+fn define(interface: &str) -> impl FnOnce(wasmtime::Error) -> LinkError {
+    let interface = interface.to_owned();
+    move |source| LinkError::Define { interface, source }
+}

@@ -1,0 +1,289 @@
+//! The host's side of `isomer:link/wire`: what the stub of a component calls to leave its composition.
+//!
+//! A stub's functions are numbered, and each number has a [`Target`]. A synchronous call blocks its store (`call`); of an `async func` many
+//! may be in flight (`begin`, then `take` when it has returned), and they run beside the store (see `in_flight_calls`).
+//!
+//! No value is looked at here: the image of the arguments goes from the caller's memory into the callee's, that of the result
+//! back. Both generated parts check what they get.
+//!
+//! The caller's own timer ends calls that take too long. A timer is set here only for a callee whose time is shorter.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isomer_wire::call::CallResult;
+use isomer_wire::{Call, CallError, CallFailure, Callee, FunctionKey};
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+use wasmtime::component::{Accessor, ComponentType, LinkerInstance, Lower, WasmList};
+use wasmtime::{AsContext as _, StoreContextMut};
+
+use crate::failure::CallTrap;
+use crate::guest::{CallableGroups, Entrance, Guest, PendingResult, RequestScope, TimeLimit};
+use crate::pool::OutOfMemory;
+
+/// The interface that stubs import.
+pub(crate) const INTERFACE: &str = "isomer:link/wire@1.0.0";
+
+/// The calls of one component that leave its composition.
+pub struct Stub {
+    /// Who calls.
+    pub component: Arc<str>,
+    /// Where its calls lead, by the functions' numbers.
+    pub targets: Vec<Target>,
+}
+
+/// Where the calls of one function lead.
+pub struct Target {
+    /// Who calls whom, for logs: `checkout → payment, boutique:shop/payment.charge`.
+    pub seam: Arc<str>,
+    /// Is the loss of a call a value of the function's error type? Else it is a trap.
+    pub catches: bool,
+    /// May a call be made again whose answer was lost?
+    pub idempotent: bool,
+    /// How long the callee may take.
+    pub allowed: Duration,
+    /// Whom it calls.
+    pub callee: Destination,
+}
+
+/// Who call_results a call.
+#[derive(Clone)]
+pub enum Destination {
+    /// Another group of the same process.
+    Local(Entrance),
+    /// Somebody else.
+    Remote {
+        /// Who.
+        callee: Arc<dyn Callee>,
+        /// How the function is named there.
+        key: FunctionKey,
+    },
+}
+
+/// `isomer:link/wire.call-error`, as values have it.
+#[derive(Debug, Clone, Copy, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+enum LostValue {
+    #[component(name = "unreachable")]
+    Unreachable,
+    #[component(name = "deadline")]
+    Deadline,
+    #[component(name = "overloaded")]
+    Overloaded,
+    #[component(name = "refused")]
+    Refused,
+}
+
+type AnswerValue = (Result<Vec<u8>, LostValue>,);
+
+/// Defines the interface for the component whose stub is the `stub`th of its group.
+pub(crate) fn link<G: CallableGroups>(
+    instance: &mut LinkerInstance<'_, Guest>,
+    stub: usize,
+    targets: Vec<Target>,
+) -> wasmtime::Result<()> {
+    let targets: Arc<[Target]> = targets.into();
+    let calls = targets.clone();
+    instance.func_wrap_async("call", move |store, (function, image): (u32, WasmList<u8>)| {
+        let targets = calls.clone();
+        Box::new(async move {
+            let target = target(&targets, function)?;
+            settle(target, call::<G>(store, target, image).await)
+        })
+    })?;
+    let begins = targets.clone();
+    instance.func_wrap_concurrent("begin", move |accessor, (ticket, function, image): (u32, u32, Vec<u8>)| {
+        let targets = begins.clone();
+        Box::pin(async move { begin::<G>(accessor, stub, ticket, &targets, function, image).await })
+    })?;
+    let takes = targets.clone();
+    instance.func_wrap("take", move |mut store: StoreContextMut<'_, Guest>, (ticket,): (u32,)| {
+        let call_results = &mut store.data_mut().call_results.0;
+        let position = call_results.iter().position(|it| (it.stub, it.ticket) == (stub, ticket));
+        let position = position.ok_or_else(|| wasmtime::format_err!("no answer waits under ticket {ticket}"))?;
+        let taken = call_results.swap_remove(position);
+        settle(&takes[taken.function], taken.answer)
+    })?;
+    instance.func_wrap("refuse", move |_, (function,): (u32,)| -> wasmtime::Result<()> {
+        let seam = target(&targets, function)?.seam.clone();
+        let reason = "the answer is not an image of the function's result".to_owned();
+        let failure = CallFailure::Lost { error: CallError::Refused, reason, not_run: false };
+        Err(CallTrap { seam, failure }.into())
+    })
+}
+
+/// Stubs are generated from the list that the targets were made from, so every number has a target.
+fn target(targets: &[Target], function: u32) -> wasmtime::Result<&Target> {
+    let found = usize::try_from(function).ok().and_then(|function| targets.get(function));
+    found.ok_or_else(|| wasmtime::format_err!("the stub has no function {function}"))
+}
+
+/// An answer becomes a value of the caller, or its trap.
+fn settle(target: &Target, answer: CallResult) -> wasmtime::Result<AnswerValue> {
+    match answer {
+        Ok(image) => Ok((Ok(image),)),
+        Err(CallFailure::Lost { error, reason, .. }) if target.catches => {
+            isomer_telemetry::debug!(seam = &*target.seam, %reason, "the caller gets a lost call as a value");
+            Ok((Err(match error {
+                CallError::Unreachable => LostValue::Unreachable,
+                CallError::Deadline => LostValue::Deadline,
+                CallError::Overloaded => LostValue::Overloaded,
+                CallError::Refused => LostValue::Refused,
+            }),))
+        }
+        Err(failure) => Err(CallTrap { seam: target.seam.clone(), failure }.into()),
+    }
+}
+
+/// How long a call may take, and whether that is shorter than what its caller's timer sees to.
+fn until(guest: &Guest, target: &Target) -> (TimeLimit, bool) {
+    match guest.until() {
+        // What is left to the caller is no more than what it was allowed: no need to look at the clock.
+        Some(until) if until.allowed <= target.allowed => (until, false),
+        until => {
+            let own = TimeLimit { deadline: Instant::now() + target.allowed, allowed: target.allowed };
+            match until {
+                Some(until) if until.deadline <= own.deadline => (until, false),
+                _ => (own, true),
+            }
+        }
+    }
+}
+
+async fn call<G: CallableGroups>(
+    mut store: StoreContextMut<'_, Guest>,
+    target: &Target,
+    image: WasmList<u8>,
+) -> CallResult {
+    let guest = store.data_mut();
+    let Some(scope) = guest.scope() else { return Err(nobody_asked()) };
+    let (until, timed) = until(guest, target);
+    guest.waits_for = Some(target.seam.clone());
+    let answer = match &target.callee {
+        Destination::Local(entrance) => {
+            let image = image.as_le_slice(store.as_context());
+            let called = call_local::<G>(scope, *entrance, until, image);
+            if timed { within(until, called).await } else { called.await }
+        }
+        Destination::Remote { callee, key } => {
+            let bytes = image.as_le_slice(store.as_context()).len();
+            let charged = store.data_mut().charge_call(bytes).map_err(no_memory);
+            match charged {
+                Ok(memory) => {
+                    let image = image.as_le_slice(store.as_context()).to_vec();
+                    let answer = call_remote(&scope, &**callee, *key, until, target.idempotent, image).await;
+                    drop(memory);
+                    answer
+                }
+                Err(failure) => Err(failure),
+            }
+        }
+    };
+    let guest = store.data_mut();
+    guest.waits_for = None;
+    let answer = answer?;
+    let memory = guest.charge_call(answer.len()).map_err(no_memory)?;
+    guest.end_call(memory);
+    Ok(answer)
+}
+
+async fn begin<G: CallableGroups>(
+    accessor: &Accessor<Guest>,
+    stub: usize,
+    ticket: u32,
+    targets: &[Target],
+    function: u32,
+    image: Vec<u8>,
+) -> wasmtime::Result<()> {
+    let target = target(targets, function)?;
+    let entered = accessor.with(|mut store| {
+        let guest = store.data_mut();
+        let scope = guest.scope().ok_or_else(nobody_asked)?;
+        let (until, timed) = until(guest, target);
+        let permit = guest.in_flight_calls.enter(&target.seam, image.len(), guest.account())?;
+        let (mut sender, receiver) = oneshot::channel();
+        let (destination, idempotent) = (target.callee.clone(), target.idempotent);
+        guest.in_flight_calls.push(Box::pin(async move {
+            let called = async {
+                match destination {
+                    Destination::Local(entrance) if timed => {
+                        within(until, call_local::<G>(scope, entrance, until, &image)).await
+                    }
+                    Destination::Local(entrance) => call_local::<G>(scope, entrance, until, &image).await,
+                    Destination::Remote { callee, key } => {
+                        call_remote(&scope, &*callee, key, until, idempotent, image).await
+                    }
+                }
+            };
+            let answer = tokio::select! {
+                biased;
+                answer = called => answer,
+                // The caller has cancelled the call.
+                () = sender.closed() => return,
+            };
+            let _ = sender.send(answer);
+        }));
+        Ok((permit, receiver))
+    });
+    let (permit, answer) = match entered {
+        Ok((mut permit, receiver)) => {
+            let answer = receiver.await.unwrap_or_else(|_| Err(nobody_asked()));
+            let room = permit.answered(answer.as_ref().map_or(0, Vec::len));
+            (Some(permit), room.and(answer))
+        }
+        Err(failure) => (None, Err(failure)),
+    };
+    let function = usize::try_from(function)?;
+    accessor.with(|mut store| {
+        store.data_mut().call_results.0.push(PendingResult {
+            seam: target.seam.clone(),
+            stub,
+            ticket,
+            function,
+            answer,
+            _permit: permit,
+        });
+    });
+    Ok(())
+}
+
+fn no_memory(full: OutOfMemory) -> CallFailure {
+    CallFailure::overloaded(full.to_string())
+}
+
+/// A component that calls while it starts, or after its request is over.
+fn nobody_asked() -> CallFailure {
+    CallFailure::refused("no request is being served that the call could belong to")
+}
+
+async fn call_local<G: CallableGroups>(
+    scope: Arc<RequestScope>,
+    entrance: Entrance,
+    until: TimeLimit,
+    image: &[u8],
+) -> CallResult {
+    let called = scope.clone();
+    let Some(groups) = called.groups::<G>() else { return Err(nobody_asked()) };
+    groups.call(entrance, scope, until, image).await
+}
+
+async fn call_remote(
+    scope: &RequestScope,
+    callee: &dyn Callee,
+    key: FunctionKey,
+    until: TimeLimit,
+    is_idempotent: bool,
+    image: Vec<u8>,
+) -> CallResult {
+    let context = scope.context(until.deadline);
+    callee.call(Call { function: key, context, is_idempotent, image }).await
+}
+
+async fn within(until: TimeLimit, call: impl Future<Output = CallResult>) -> CallResult {
+    match timeout_at(until.deadline.into(), call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(CallFailure::deadline(format!("no answer within {} ms", until.allowed.as_millis()))),
+    }
+}

@@ -1,0 +1,105 @@
+//! What guests were denied, told to the log of their app: each thing once in a while, however often it is asked for.
+//!
+//! A guest chooses what it asks for and how often, so neither the length of a line nor the number of lines may be its choice: names
+//! are cut, what was reported is not reported again for [`PERIOD`], and what is not reported is counted and told with the next line.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use isomer_display::excerpt;
+use isomer_telemetry::{Event, EventSink};
+
+/// For how long a line that was reported is not reported again.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Different lines in that time. More are counted only.
+const LINES_MAX: usize = 32;
+
+/// The denials of one group.
+pub struct Denials {
+    sink: Arc<dyn EventSink>,
+    reported: Mutex<ReportedLines>,
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct ReportedLines {
+    since: Option<Instant>,
+    /// Hashes of the lines.
+    lines: HashSet<u64>,
+    /// Denials that were not told.
+    untold: u64,
+}
+
+impl Denials {
+    pub(crate) fn new(sink: Arc<dyn EventSink>) -> Arc<Self> {
+        Arc::new(Self { sink, reported: Mutex::default(), hasher: RandomState::new() })
+    }
+
+    /// Tells that `component` was denied something, unless that was told a short while ago. `text` says what, and how to grant it;
+    /// names in it that the guest chose are cut by the caller ([`excerpt::name`]).
+    pub fn tell(&self, component: &str, text: &str) {
+        self.tell_at(component, text, Instant::now());
+    }
+
+    fn tell_at(&self, component: &str, text: &str, now: Instant) {
+        let text = excerpt::cut(text, excerpt::TEXT_BYTES_MAX);
+        let untold = {
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            if reported.since.is_none_or(|since| now.saturating_duration_since(since) >= PERIOD) {
+                reported.since = Some(now);
+                reported.lines.clear();
+            }
+            if reported.lines.len() >= LINES_MAX || !reported.lines.insert(self.hasher.hash_one((component, &text))) {
+                reported.untold += 1;
+                return;
+            }
+            std::mem::take(&mut reported.untold)
+        };
+        if untold > 0 {
+            let text = format!("{untold} more requests for what is not granted were denied");
+            self.sink.emit(Event::AccessDenied { component, text: &text });
+        }
+        self.sink.emit(Event::AccessDenied { component, text: &text });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<String>>);
+
+    impl EventSink for Lines {
+        fn emit(&self, event: Event<'_>) {
+            if let Event::AccessDenied { component, text } = event {
+                self.0.lock().unwrap().push(format!("{component} {text}"));
+            }
+        }
+    }
+
+    #[test]
+    fn each_thing_is_told_once_in_a_while_and_the_rest_is_counted() {
+        let sink = Arc::new(Lines::default());
+        let denials = Denials::new(sink.clone());
+        let now = Instant::now();
+        for _ in 0..1000 {
+            denials.tell_at("cart", "no store `a`", now);
+        }
+        denials.tell_at("pages", "no store `a`", now);
+        let lines = std::mem::take(&mut *sink.0.lock().unwrap());
+        assert_eq!(lines[0], "cart no store `a`");
+        assert_eq!(lines[1], "pages 999 more requests for what is not granted were denied");
+        assert_eq!(lines[2..], ["pages no store `a`"]);
+        for number in 0..1000 {
+            denials.tell_at("cart", &format!("no store `{number}`"), now);
+        }
+        assert_eq!(std::mem::take(&mut *sink.0.lock().unwrap()).len(), LINES_MAX - 2);
+        denials.tell_at("cart", &"x".repeat(1 << 20), now + PERIOD);
+        let lines = sink.0.lock().unwrap();
+        assert!(lines.len() == 2 && lines[1].len() < 2 * excerpt::TEXT_BYTES_MAX, "{} lines", lines.len());
+    }
+}

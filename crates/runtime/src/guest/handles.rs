@@ -1,0 +1,65 @@
+//! What the host holds for the handles that a guest has: heads of requests and responses, listings of folders.
+
+use std::any::Any;
+
+use http::HeaderMap;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi_http::{FieldMap, p2, p3};
+
+use crate::folders::{LISTING_BYTES, Listing2};
+
+/// Bytes of the fields of one head, and of a path with its query.
+pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
+
+/// What a handle takes of the host beside what lies behind it: the largest thing that a handle stands for, and its place in the table.
+pub(crate) const HANDLE_BYTES: usize = 512;
+
+/// What a field of a head takes beside its name and value: its place in the map with what that has in reserve, and what the allocator
+/// adds to small pieces.
+pub(crate) const FIELD_BYTES: usize = 192;
+
+/// What the fields of a head take of the host.
+pub(crate) fn fields_bytes(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len()).sum()
+}
+
+/// What the handles of a table take of the host.
+pub(super) fn held_bytes(table: &mut ResourceTable) -> usize {
+    held(table).bytes
+}
+
+/// Handles of a table, and what they take of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct HandleUse {
+    pub(super) handles: usize,
+    pub(super) bytes: usize,
+}
+
+pub(super) fn held(table: &mut ResourceTable) -> HandleUse {
+    table.iter_mut().fold(HandleUse::default(), |held, entry| HandleUse {
+        handles: held.handles + 1,
+        bytes: held.bytes + HANDLE_BYTES + behind(entry),
+    })
+}
+
+fn behind(entry: &(dyn Any + Send)) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    if let Some(fields) = entry.downcast_ref::<FieldMap>() {
+        fields_bytes(fields)
+    } else if let Some(request) = entry.downcast_ref::<p3::Request>() {
+        fields_bytes(&request.headers) + request.path_with_query.as_ref().map_or(0, |path| path.as_str().len())
+    } else if let Some(response) = entry.downcast_ref::<p3::Response>() {
+        fields_bytes(&response.headers)
+    } else if let Some(request) = entry.downcast_ref::<p2::types::HostOutgoingRequest>() {
+        fields_bytes(&request.headers) + length(&request.path_with_query) + length(&request.authority)
+    } else if let Some(response) = entry.downcast_ref::<p2::types::HostOutgoingResponse>() {
+        fields_bytes(&response.headers)
+    } else if let Some(response) = entry.downcast_ref::<p2::types::HostIncomingResponse>() {
+        fields_bytes(&response.headers)
+    } else if entry.is::<Listing2>() {
+        LISTING_BYTES
+    } else {
+        // What streams of files have at hand is charged by them. Of a request that came in, the request's own charge covers the head; bodies are charged with their exchange.
+        0
+    }
+}

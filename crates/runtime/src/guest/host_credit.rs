@@ -1,0 +1,103 @@
+//! The host memory of one store: what wasmtime and the host keep for an instance beside its memories and tables.
+//!
+//! It is taken from the account in steps, so that most host calls touch no counter that other threads touch too. Within a step what is
+//! added is counted, not looked for; before a new step is taken, what is really held is counted anew ([`heads::held_bytes`](crate::heads)),
+//! which is how what was dropped comes back. So the charge is never less than what is held, and functions that drop need no hook.
+
+use crate::pool::{HostMemory, OutOfMemory};
+
+/// What is taken from the account at once.
+const STEP_BYTES: usize = 64 << 10;
+
+/// The charge of one store.
+#[derive(Debug)]
+pub(crate) struct HostCredit {
+    memory: HostMemory,
+    /// What the store takes whatever it does. Charged with the rest.
+    fixed_bytes: usize,
+    /// What is known to be held beyond that, or may be.
+    used_bytes: usize,
+}
+
+impl HostCredit {
+    /// All of `memory` is what the store takes whatever it does.
+    pub(crate) fn new(memory: HostMemory) -> Self {
+        let fixed_bytes = usize::try_from(memory.bytes()).unwrap_or(usize::MAX);
+        Self { memory, fixed_bytes, used_bytes: 0 }
+    }
+
+    /// All that is charged.
+    pub(crate) fn charged(&self) -> u64 {
+        self.memory.bytes()
+    }
+
+    fn charged_bytes(&self) -> usize {
+        usize::try_from(self.memory.bytes()).unwrap_or(usize::MAX).saturating_sub(self.fixed_bytes)
+    }
+
+    /// Counts `bytes` more that are about to be held. `held` says what is held now, if that has to be known.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub(crate) fn add(&mut self, bytes: usize, held: impl FnOnce() -> usize) -> Result<(), OutOfMemory> {
+        if self.used_bytes.saturating_add(bytes) > self.charged_bytes() {
+            self.settle(held());
+            let wanted = self.used_bytes.saturating_add(bytes);
+            if wanted > self.charged_bytes() {
+                // A part of what is held on top, so that the store is looked through the more seldom the more there is in it.
+                let with_reserve = wanted.saturating_add(STEP_BYTES.max(wanted / 4)) - self.charged_bytes();
+                let exact = wanted - self.charged_bytes();
+                self.memory.grow(with_reserve).or_else(|_| self.memory.grow(exact))?;
+            }
+        }
+        self.used_bytes += bytes;
+        Ok(())
+    }
+
+    /// Notes what is really held, and gives back what is more than a step beyond.
+    pub(crate) fn settle(&mut self, held_bytes: usize) {
+        self.used_bytes = held_bytes;
+        let kept = held_bytes.saturating_add(STEP_BYTES.max(held_bytes / 4));
+        if self.charged_bytes() > kept.saturating_add(STEP_BYTES) {
+            self.memory.shrink_to(self.fixed_bytes + kept);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pool::{Account, AccountLimits};
+
+    #[test]
+    fn what_is_held_is_charged_in_steps_and_looked_for_when_they_are_used_up() {
+        let limits = AccountLimits { memory_bytes: 1 << 20, cpu_per_second: Duration::MAX };
+        let account = Account::new("t".into(), limits);
+        let mut credit = HostCredit::new(account.charge_host_memory(1000).unwrap());
+        let (mut held, mut looked) = (0, 0);
+        for _ in 0..1000 {
+            credit
+                .add(100, || {
+                    looked += 1;
+                    held
+                })
+                .unwrap();
+            held += 100;
+            assert!(account.used().host_bytes >= 1000 + held as u64);
+        }
+        assert!(looked < 4, "{looked}");
+        // Where all is dropped again and again, nothing more is charged.
+        for _ in 0..1000 {
+            credit.add(1000, || 0).unwrap();
+        }
+        assert!(account.used().host_bytes < 300_000, "{:?}", account.used());
+        credit.settle(0);
+        assert!(account.used().host_bytes <= 1000 + 2 * STEP_BYTES as u64);
+        assert!(credit.add(2 << 20, || 0).is_err());
+        assert!(credit.add(900_000, || 0).is_ok(), "what fits exactly is given without a reserve");
+        drop(credit);
+        assert_eq!(account.used().memory_bytes, 0);
+    }
+}

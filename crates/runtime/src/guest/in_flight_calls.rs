@@ -1,0 +1,218 @@
+//! Calls that a store's guests have in_flight_calls and not yet taken the answer of.
+//!
+//! Such a call runs run_alongside its store, in the same task: the store's run and the calls that it began are polled in turns. It cannot
+//! run inside of the store's own event loop, since the callee has one of its own and wasmtime lets no loop run in another; and a task
+//! of its own would wake other threads for every call. Whoever drops the run drops the calls too.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use isomer_display::size;
+use isomer_wire::CallFailure;
+use isomer_wire::image::IMAGE_BYTES_MAX;
+
+use crate::pool::{Account, HostMemory, OutOfMemory};
+
+/// Calls that one instance may have in_flight_calls and not taken the answers of.
+pub(crate) const CALLS_MAX: usize = 1024;
+
+/// Bytes of the images of all those calls together: arguments until the callee has them, then answers.
+pub(crate) const BYTES_MAX: usize = 4 * IMAGE_BYTES_MAX as usize;
+
+/// What a call takes run_alongside its image: its future, with that of its callee.
+const CALL_BYTES: usize = 4 << 10;
+
+/// The calls of one store.
+#[derive(Default)]
+pub(crate) struct InFlightCalls(Mutex<CallState>);
+
+#[derive(Default)]
+struct CallState {
+    /// Not yet polled.
+    new: Vec<BoxFuture<'static, ()>>,
+    /// The seams of those in flight, each with a number of its own.
+    in_flight: Vec<(u64, Arc<str>)>,
+    next: u64,
+    bytes: usize,
+}
+
+impl InFlightCalls {
+    fn state(&self) -> MutexGuard<'_, CallState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place for a call over `seam` with an image of `bytes`.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        seam: &Arc<str>,
+        bytes: usize,
+        account: &Arc<Account>,
+    ) -> Result<CallPermit, CallFailure> {
+        let memory = account.charge_host_memory(CALL_BYTES + bytes).map_err(no_memory)?;
+        let mut state = self.state();
+        if state.in_flight.len() >= CALLS_MAX {
+            return Err(CallFailure::overloaded(format!(
+                "the caller has {CALLS_MAX} calls in flight, the most it may"
+            )));
+        }
+        if state.bytes + bytes > BYTES_MAX {
+            return Err(CallFailure::overloaded(no_room()));
+        }
+        state.bytes += bytes;
+        let number = state.next;
+        state.next += 1;
+        state.in_flight.push((number, seam.clone()));
+        drop(state);
+        Ok(CallPermit { in_flight_calls: self.clone(), number, bytes, memory })
+    }
+
+    /// Has `call` run run_alongside the store from now on.
+    pub(crate) fn push(&self, call: BoxFuture<'static, ()>) {
+        self.state().new.push(call);
+    }
+
+    fn take_new(&self) -> Vec<BoxFuture<'static, ()>> {
+        std::mem::take(&mut self.state().new)
+    }
+
+    /// The seam of the oldest call in flight.
+    pub(crate) fn oldest(&self) -> Option<Arc<str>> {
+        self.state().in_flight.first().map(|(_, seam)| seam.clone())
+    }
+
+    /// Runs `run` to its end, and run_alongside it the calls that it begins. Those that are left then are dropped.
+    pub(crate) async fn run_alongside<T>(&self, run: impl Future<Output = T>) -> T {
+        let mut run = pin!(run);
+        let mut calls = None::<FuturesUnordered<BoxFuture<'static, ()>>>;
+        std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(output) = run.as_mut().poll(cx) {
+                    // Not under the lock: what they hold goes with them.
+                    drop(self.take_new());
+                    return Poll::Ready(output);
+                }
+                let new = self.take_new();
+                if !new.is_empty() {
+                    calls.get_or_insert_default().extend(new);
+                }
+                // One that has ended has given the run something to do.
+                match calls.as_mut().map(|calls| calls.poll_next_unpin(cx)) {
+                    Some(Poll::Ready(Some(()))) => {}
+                    _ => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn no_memory(full: OutOfMemory) -> CallFailure {
+    CallFailure::Lost { error: isomer_wire::CallError::Overloaded, reason: full.to_string(), not_run: false }
+}
+
+fn no_room() -> String {
+    format!("the images of the caller's calls in flight take more than {}", size(BYTES_MAX))
+}
+
+/// A call's place among those of its store, from its beginning until its answer is taken.
+pub(crate) struct CallPermit {
+    in_flight_calls: Arc<InFlightCalls>,
+    number: u64,
+    bytes: usize,
+    /// Charged to the caller's account.
+    memory: HostMemory,
+}
+
+impl CallPermit {
+    /// The call has been answered with an image of `bytes`, in the place of its arguments.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(crate) fn answered(&mut self, bytes: usize) -> Result<(), CallFailure> {
+        let mut state = self.in_flight_calls.state();
+        let others = state.bytes - self.bytes;
+        if others + bytes > BYTES_MAX {
+            return Err(CallFailure::Lost {
+                error: isomer_wire::CallError::Overloaded,
+                reason: no_room(),
+                not_run: false,
+            });
+        }
+        if bytes > self.bytes {
+            self.memory.grow(bytes - self.bytes).map_err(no_memory)?;
+        } else {
+            self.memory.shrink_to(CALL_BYTES + bytes);
+        }
+        state.bytes = others + bytes;
+        drop(state);
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for CallPermit {
+    fn drop(&mut self) {
+        let mut state = self.in_flight_calls.state();
+        state.bytes -= self.bytes;
+        state.in_flight.retain(|(number, _)| *number != self.number);
+    }
+}
+
+impl fmt::Debug for InFlightCalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("InFlightCalls").field("in_flight", &state.in_flight.len()).field("bytes", &state.bytes).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[test]
+    fn calls_run_beside_the_run_and_end_with_it() {
+        let calls = Arc::new(InFlightCalls::default());
+        let (answer, mut answered) = oneshot::channel();
+        let (kept, dropped) = oneshot::channel::<()>();
+        let run = async {
+            calls.push(Box::pin(async move {
+                let _ = answer.send(7);
+            }));
+            calls.push(Box::pin(async move {
+                std::future::pending::<()>().await;
+                drop(kept);
+            }));
+            (&mut answered).await
+        };
+        assert_eq!(calls.run_alongside(run).now_or_never(), Some(Ok(7)));
+        assert!(dropped.now_or_never().expect("the call is gone").is_err());
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let calls = Arc::new(InFlightCalls::default());
+        let (seam, account) = (Arc::<str>::from("a → b"), Account::unlimited());
+        let mut places = (0..CALLS_MAX).map(|_| calls.enter(&seam, 1, &account).unwrap()).collect::<Vec<_>>();
+        assert!(matches!(calls.enter(&seam, 1, &account), Err(CallFailure::Lost { not_run: true, .. })));
+        assert!(places[0].answered(BYTES_MAX).is_err());
+        assert!(places[0].answered(BYTES_MAX - CALLS_MAX + 1).is_ok());
+        places.pop();
+        assert!(calls.enter(&seam, 2, &account).is_err());
+        assert!(calls.enter(&seam, 1, &account).is_ok());
+        assert_eq!(calls.oldest().as_deref(), Some("a → b"));
+        drop(places);
+        assert_eq!((calls.oldest(), calls.state().bytes), (None, 0));
+        assert_eq!(account.used().host_bytes, 0);
+    }
+}

@@ -1,0 +1,173 @@
+//! The memory of one instance: exact to the byte, summed over all memories and tables of the group, and charged to its account; and,
+//! apart, what the host holds for it.
+
+use std::sync::Arc;
+
+use wasmtime::ResourceLimiter;
+
+use super::host_credit::HostCredit;
+use crate::failure::RefusedBy;
+use crate::pool::{Account, HostMemory, OutOfMemory};
+
+/// Bytes that a table element takes on the host.
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>() * 2;
+
+/// Tasks and streams of so many bytes are part of what an instance takes in any case.
+const TASKS_FREE_BYTES: u64 = 16 << 10;
+
+/// What is charged at once for more of them.
+const TASKS_STEP_BYTES: u64 = 64 << 10;
+
+/// Counts what a store's memories and tables take and refuses growth past the limit: `memory.grow` gives -1, as the core
+/// specification (section 4.4.7) allows at any time.
+/// What was charged is given back when the store goes.
+#[derive(Debug)]
+pub(crate) struct MemoryLimiter {
+    used_bytes: usize,
+    limit_bytes: usize,
+    account: Arc<Account>,
+    host: HostCredit,
+    /// For tasks and streams beyond [`TASKS_FREE_BYTES`].
+    tasks: HostMemory,
+    refused: Option<RefusedBy>,
+}
+
+impl MemoryLimiter {
+    /// `host` is what the store takes of the host whatever its guest does.
+    pub(crate) fn new(limit_bytes: usize, account: Arc<Account>, host: HostMemory) -> Self {
+        let tasks = account.host_memory();
+        Self { used_bytes: 0, limit_bytes, account, host: HostCredit::new(host), tasks, refused: None }
+    }
+
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Has growth been refused since the request began? Then a trap that follows is most likely a failed allocation.
+    pub(crate) fn refused(&self) -> Option<RefusedBy> {
+        self.refused
+    }
+
+    /// A new request begins: what was refused to those before it explains nothing of its own.
+    pub(crate) fn forget_refusals(&mut self) {
+        self.refused = None;
+    }
+
+    /// Charges host memory that the store is about to hold. `held` says what it holds now.
+    ///
+    /// # Errors
+    /// When the account's memory is used up: a trap, that explains itself as any other refusal.
+    pub(crate) fn charge_host(&mut self, bytes: usize, held: impl FnOnce() -> usize) -> Result<(), OutOfMemory> {
+        self.host.add(bytes, held).inspect_err(|full| {
+            self.refused = Some(RefusedBy::Account { limit_bytes: full.limit_bytes });
+        })
+    }
+
+    /// Charges what tasks and streams of the store take, if that is more than ever.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub(crate) fn charge_tasks(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
+        let more = (bytes as u64).saturating_sub(TASKS_FREE_BYTES + self.tasks.bytes());
+        if more == 0 {
+            return Ok(());
+        }
+        let step = more.next_multiple_of(TASKS_STEP_BYTES);
+        self.tasks.grow(usize::try_from(step).unwrap_or(usize::MAX)).inspect_err(|full| {
+            self.refused = Some(RefusedBy::Account { limit_bytes: full.limit_bytes });
+        })
+    }
+
+    /// What is charged to the account for the store.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.used_bytes as u64 + self.host.charged() + self.tasks.bytes()
+    }
+
+    /// Notes what host memory the store really holds.
+    pub(crate) fn settle_host(&mut self, held_bytes: usize) {
+        self.host.settle(held_bytes);
+    }
+
+    fn grow(&mut self, by: usize) -> bool {
+        let Some(used) = self.used_bytes.checked_add(by).filter(|used| *used <= self.limit_bytes) else {
+            self.refused = Some(RefusedBy::Instance { limit_bytes: self.limit_bytes });
+            return false;
+        };
+        if !self.account.charge_guest_memory(by as u64) {
+            self.refused = Some(RefusedBy::Account { limit_bytes: self.account.memory_bytes_max() });
+            return false;
+        }
+        self.used_bytes = used;
+        true
+    }
+}
+
+impl Drop for MemoryLimiter {
+    fn drop(&mut self) {
+        self.account.release_guest_memory(self.used_bytes as u64);
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grow(desired.saturating_sub(current)))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT_BYTES)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pool::AccountLimits;
+
+    fn limiter(limit_bytes: usize, account: &Arc<Account>) -> MemoryLimiter {
+        MemoryLimiter::new(limit_bytes, account.clone(), account.charge_host_memory(0).unwrap())
+    }
+
+    #[test]
+    fn the_limit_is_the_sum_and_exact() {
+        let mut limiter = limiter(10 << 16, &Account::unlimited());
+        assert!(limiter.memory_growing(0, 4 << 16, None).unwrap());
+        assert!(limiter.memory_growing(0, 6 << 16, None).unwrap());
+        assert_eq!(limiter.refused(), None);
+        assert!(!limiter.memory_growing(6 << 16, 7 << 16, None).unwrap());
+        assert_eq!(limiter.refused(), Some(RefusedBy::Instance { limit_bytes: 10 << 16 }));
+        assert!(limiter.memory_growing(6 << 16, 6 << 16, None).unwrap());
+    }
+
+    #[test]
+    fn tables_count() {
+        let mut limiter = limiter(100 * TABLE_ELEMENT_BYTES, &Account::unlimited());
+        assert!(limiter.table_growing(0, 100, None).unwrap());
+        assert!(!limiter.table_growing(100, 101, None).unwrap());
+    }
+
+    #[test]
+    fn instances_of_an_account_share_its_memory() {
+        let limits = AccountLimits { memory_bytes: 10 << 16, cpu_per_second: Duration::MAX };
+        let account = Account::new("t".into(), limits);
+        let mut first = limiter(8 << 16, &account);
+        let mut second = limiter(8 << 16, &account);
+        assert!(first.memory_growing(0, 8 << 16, None).unwrap());
+        assert!(!second.memory_growing(0, 3 << 16, None).unwrap());
+        assert_eq!(second.refused(), Some(RefusedBy::Account { limit_bytes: 10 << 16 }));
+        assert!(second.memory_growing(0, 2 << 16, None).unwrap());
+        assert_eq!(account.used().memory_bytes, 10 << 16);
+        drop(first);
+        assert_eq!(account.used().memory_bytes, 2 << 16);
+        assert!(second.memory_growing(2 << 16, 8 << 16, None).unwrap());
+        drop(second);
+        assert_eq!(account.used().memory_bytes, 0);
+    }
+}

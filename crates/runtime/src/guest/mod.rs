@@ -1,0 +1,40 @@
+//! What the host knows about one instance while it runs: the data of its wasmtime store.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `data` | [`Guest`], the data itself |
+//! | `template` | what all instances of a group share, and what each component was granted |
+//! | `memory_limiter`, `host_credit` | the memory of an instance, and what the host holds for it |
+//! | `handles`, `tasks` | what the host holds for handles, tasks and streams |
+//! | `scope`, `signals` | the request that runs now: its identity, its deadline, its response |
+//! | `in_flight_calls`, `call_results` | calls across seams, from their beginning until the guest takes their results |
+//! | [`output`], [`denials`] | what guests print, and what they were denied |
+//! | `outbound_hooks` | outgoing HTTP requests, as wasmtime's implementation sends them |
+
+mod call_results;
+mod data;
+pub mod denials;
+mod handles;
+mod host_credit;
+pub(crate) mod in_flight_calls;
+mod memory_limiter;
+mod outbound_hooks;
+pub mod output;
+pub(crate) mod scope;
+pub(crate) mod signals;
+pub(crate) mod tasks;
+mod template;
+
+pub(crate) use call_results::PendingResult;
+pub use data::Guest;
+pub(crate) use data::owner_context;
+pub use denials::Denials;
+pub(crate) use handles::{FIELD_BYTES, FIELDS_BYTES_MAX, HANDLE_BYTES, fields_bytes};
+pub(crate) use in_flight_calls::InFlightCalls;
+pub use scope::Entrance;
+pub(crate) use scope::{CallableGroups, RequestScope, TimeLimit};
+pub(crate) use signals::ResponseSignals;
+pub(crate) use template::GroupTemplate;
+pub use template::{Outbound, Outgoing, OwnerSettings};
+
+pub use crate::folders::Directory;

@@ -1,0 +1,89 @@
+//! How wasmtime's HTTP implementation asks for outbound requests: each is sent for the owner whose context was entered.
+
+use std::sync::{Arc, LazyLock};
+
+use http::HeaderName;
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
+
+use super::scope::RequestScope;
+use super::template::GroupTemplate;
+
+/// No owner has this index: who sends without having entered an owner is refused.
+pub(crate) const NO_OWNER: usize = usize::MAX;
+
+/// Bytes of a body that are copied out of a guest at once. Each request may hold a few such pieces outside of its memory limit.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Host memory of one exchange with a server outside: the pieces of both bodies that wait, the response's head, and the connection with
+/// its buffers, which are bounded by as much (`outbound/exchange.rs`).
+const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
+
+/// How wasmtime's HTTP implementation asks us things.
+pub(crate) struct OutboundHooks {
+    pub(crate) template: Arc<GroupTemplate>,
+    /// The owner that sends: set by `enter` right before a request is sent, and good for that one alone.
+    pub(crate) current: usize,
+    /// Of the request that runs now.
+    pub(crate) scope: Option<Arc<RequestScope>>,
+}
+
+/// wasmtime's list, made once: its own default makes it anew for each field of each message.
+static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
+
+static FORBIDDEN_FILTER: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(|name| FORBIDDEN.contains(name)));
+
+impl WasiHttpHooks for OutboundHooks {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        FORBIDDEN.contains(name)
+    }
+
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        FORBIDDEN_FILTER.clone()
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+
+    fn send_request(
+        &mut self,
+        mut request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _response_processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+    ) -> Box<
+        dyn Future<
+                Output = Result<
+                    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>),
+                    HttpError,
+                >,
+            > + Send,
+    > {
+        let owner = std::mem::replace(&mut self.current, NO_OWNER);
+        let Some(outbound) = self.template.owners.get(owner).and_then(|owner| owner.outbound.as_ref()) else {
+            return Box::new(async { Err(HttpError::HttpRequestDenied) });
+        };
+        if let Some(traceparent) = self.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()) {
+            request.headers_mut().entry("traceparent").or_insert_with(|| traceparent.clone());
+        }
+        let Ok(memory) = self.template.account.charge_host_memory(OUTBOUND_EXCHANGE_BYTES) else {
+            return Box::new(async {
+                Err(HttpError::InternalError(Some("the tenant's memory is used up".to_owned())))
+            });
+        };
+        let sent = outbound.send(request, options, Some(&self.template.denials));
+        Box::new(async move {
+            let (response, io) = sent.await?;
+            let io = async move {
+                let _memory = memory;
+                io.await
+            };
+            Ok((response, Box::new(io) as Box<dyn Future<Output = Result<(), HttpError>> + Send>))
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! What guests print: captured, cut into lines, marked with component and request, handed to a sink.
+//!
+//! A guest cannot block the host by printing, nor make it hold more than [`LINE_BYTES_MAX`] bytes per stream: longer lines are cut
+//! into pieces.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use isomer_telemetry::{Event, EventSink, RequestId, StandardStream};
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// A line longer than this is handed on in pieces.
+pub const LINE_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes that a guest may write in one call.
+const WRITE_BYTES_MAX: usize = 64 << 10;
+
+/// The request that an instance serves now, as the writers see it. Zero: none, or several at once.
+#[derive(Debug, Default)]
+pub(crate) struct CurrentRequest(AtomicU64);
+
+impl CurrentRequest {
+    pub(crate) fn set(&self, request: Option<RequestId>) {
+        self.0.store(request.map_or(0, RequestId::get), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<RequestId> {
+        RequestId::from_raw(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// One component's stdout or stderr in one instance. Clones share the unfinished line.
+#[derive(Clone)]
+pub(crate) struct LineWriter(Arc<LineBuffer>);
+
+struct LineBuffer {
+    component: Arc<str>,
+    stream: StandardStream,
+    request: Arc<CurrentRequest>,
+    sink: Arc<dyn EventSink>,
+    line: Mutex<Vec<u8>>,
+}
+
+impl LineWriter {
+    pub(crate) fn new(
+        component: Arc<str>,
+        stream: StandardStream,
+        request: Arc<CurrentRequest>,
+        sink: Arc<dyn EventSink>,
+    ) -> Self {
+        Self(Arc::new(LineBuffer { component, stream, request, sink, line: Mutex::new(Vec::new()) }))
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        if !self.0.sink.is_enabled() {
+            return;
+        }
+        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            match piece.strip_suffix(b"\n") {
+                Some(end) if line.is_empty() && end.len() <= LINE_BYTES_MAX => self.emit(end),
+                Some(end) => {
+                    self.append(&mut line, end);
+                    self.emit(&line);
+                    line.clear();
+                }
+                None => self.append(&mut line, piece),
+            }
+        }
+    }
+
+    /// Adds to the unfinished line, handing on full pieces.
+    fn append(&self, line: &mut Vec<u8>, mut bytes: &[u8]) {
+        while line.len() + bytes.len() > LINE_BYTES_MAX {
+            let (now, later) = bytes.split_at(LINE_BYTES_MAX - line.len());
+            line.extend_from_slice(now);
+            self.emit(line);
+            line.clear();
+            bytes = later;
+        }
+        line.extend_from_slice(bytes);
+    }
+
+    /// Hands on an unfinished line: the request that wrote it is over.
+    pub(crate) fn finish_line(&self) {
+        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if !line.is_empty() {
+            self.emit(&line);
+            line.clear();
+        }
+    }
+
+    fn emit(&self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let LineBuffer { component, stream, request, sink, .. } = &*self.0;
+        sink.emit(Event::OutputLine { component, stream: *stream, request: request.get(), line });
+    }
+}
+
+impl IsTerminal for LineWriter {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LineWriter {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl AsyncWrite for LineWriter {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.push(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for LineWriter {
+    async fn ready(&mut self) {}
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for LineWriter {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<String>>);
+
+    impl EventSink for Lines {
+        fn emit(&self, event: Event<'_>) {
+            let Event::OutputLine { component, request, line, .. } = event else { return };
+            let request = request.map_or_else(|| "-".to_owned(), |id| id.to_string());
+            self.0.lock().unwrap().push(format!("{component} {request} {}", String::from_utf8_lossy(line)));
+        }
+    }
+
+    fn writer() -> (LineWriter, Arc<Lines>, Arc<CurrentRequest>) {
+        let (sink, request) = (Arc::new(Lines::default()), Arc::new(CurrentRequest::default()));
+        (LineWriter::new("cart".into(), StandardStream::Stdout, request.clone(), sink.clone()), sink, request)
+    }
+
+    #[test]
+    fn lines_are_put_together_from_pieces() {
+        let (writer, sink, request) = writer();
+        writer.push(b"one\r\ntw");
+        request.set(RequestId::from_raw(0xab));
+        writer.push(b"o\n\nthree");
+        writer.finish_line();
+        writer.finish_line();
+        let id = "00000000000000ab";
+        assert_eq!(
+            *sink.0.lock().unwrap(),
+            ["cart - one".to_owned(), format!("cart {id} two"), format!("cart {id} "), format!("cart {id} three")]
+        );
+    }
+
+    #[test]
+    fn a_flood_without_newlines_is_cut_into_bounded_pieces() {
+        let (writer, sink, _) = writer();
+        writer.push(&vec![b'x'; LINE_BYTES_MAX * 3 + 5]);
+        assert_eq!(sink.0.lock().unwrap().len(), 3);
+        assert!(writer.0.line.lock().unwrap().capacity() <= LINE_BYTES_MAX * 2);
+        writer.push(b"\n");
+        assert_eq!(sink.0.lock().unwrap().last().unwrap(), "cart - xxxxx");
+    }
+}

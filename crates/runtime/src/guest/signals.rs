@@ -1,0 +1,156 @@
+//! What the body of a response and the run that feeds it tell one another.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Context;
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use http::StatusCode;
+use isomer_display::excerpt;
+use tokio::time::timeout_at;
+
+use super::scope::TimeLimit;
+use crate::failure::Failure;
+
+/// What a response's body and the run that feeds it tell one another.
+#[derive(Debug)]
+pub(crate) struct ResponseSignals {
+    /// Why the run has failed. Set before the store goes, so that a body that ends because its guest is gone is not taken for one
+    /// that is complete.
+    pub(crate) failed: OnceLock<String>,
+    /// A frame has been handed out and the next one has not been asked for: it is the client that is slow, not the guest.
+    pub(crate) unasked: AtomicBool,
+    /// The handler has returned and nothing of it runs any more, so a body that is still open will never be finished.
+    returned: AtomicBool,
+    /// Who reads the body meanwhile: often another task than the run's.
+    reader: AtomicWaker,
+    /// When the request must be over.
+    until: TimeLimit,
+    /// The same where its response is a stream of server-sent events.
+    until_of_stream: TimeLimit,
+    is_stream: AtomicBool,
+}
+
+/// How much later than the front door the runtime ends a stream, which the front door ends in order.
+pub(crate) const STREAM_GRACE: Duration = Duration::from_secs(5);
+
+impl ResponseSignals {
+    /// Those of a request that must be over by `until`; if its response is a stream, when `stream_allowed` have passed since it came. `None`:
+    /// the client reads no body, so it must be over by `until` in any case.
+    pub(crate) fn new(until: TimeLimit, stream_allowed: Option<Duration>) -> Arc<Self> {
+        let until_of_stream = stream_allowed.and_then(|stream_allowed| {
+            let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);
+            let deadline = until.deadline.checked_add(allowed.saturating_sub(until.allowed))?;
+            Some(TimeLimit { deadline, allowed })
+        });
+        let until_of_stream = until_of_stream.unwrap_or(until);
+        Arc::new(Self {
+            failed: OnceLock::new(),
+            unasked: AtomicBool::new(false),
+            returned: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            until,
+            until_of_stream,
+            is_stream: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn fail(&self, why: &Failure) {
+        // The first reason counts.
+        let _ = self.failed.set(excerpt::cut(why, excerpt::TEXT_BYTES_MAX));
+    }
+
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.unasked.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the handler has returned with its response's body open.
+    pub(crate) fn set_returned(&self) {
+        self.returned.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    /// Returns whether the handler has returned. If it has not, `cx` is woken when it does.
+    pub(crate) fn poll_returned(&self, cx: &Context<'_>) -> bool {
+        if !self.returned.load(Ordering::Acquire) {
+            self.reader.register(cx.waker());
+        }
+        self.returned.load(Ordering::Acquire)
+    }
+
+    /// Notes the head of the response, which decides how long the request may take.
+    pub(crate) fn answered<B>(&self, response: &http::Response<B>) {
+        if is_event_stream(response.headers()) && !has_no_content(response.status()) {
+            self.is_stream.store(true, Ordering::Release);
+        }
+    }
+
+    /// When the request must be over, as far as that is known by now.
+    pub(crate) fn until(&self) -> TimeLimit {
+        if self.is_stream.load(Ordering::Acquire) { self.until_of_stream } else { self.until }
+    }
+
+    /// Runs `run` until the request must be over: `None` if it is not over then.
+    pub(crate) async fn limit<T>(&self, run: impl Future<Output = T>) -> Option<T> {
+        let mut run = pin!(run);
+        loop {
+            let deadline = self.until().deadline;
+            match timeout_at(deadline.into(), run.as_mut()).await {
+                Ok(output) => return Some(output),
+                Err(_) if self.until().deadline > deadline => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Returns whether a response with these fields is a stream of server-sent events.
+#[must_use]
+pub fn is_event_stream(headers: &http::HeaderMap) -> bool {
+    let Some(value) = headers.get(http::header::CONTENT_TYPE) else { return false };
+    let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), whatever its guest sends.
+#[must_use]
+pub fn has_no_content(status: StatusCode) -> bool {
+    let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
+    status.is_informational() || without.contains(&status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signals() -> Arc<ResponseSignals> {
+        let allowed = Duration::from_secs(30);
+        ResponseSignals::new(
+            TimeLimit { deadline: std::time::Instant::now() + allowed, allowed },
+            Some(Duration::from_secs(3600)),
+        )
+    }
+
+    #[test]
+    fn only_a_stream_of_events_may_take_longer_than_its_request() {
+        let signals = signals();
+        let first = signals.until().deadline;
+        signals.answered(&http::Response::builder().header("content-type", "text/event-streams").body(()).unwrap());
+        assert_eq!(signals.until().deadline, first);
+        let events = http::Response::builder().header("content-type", "Text/Event-Stream; charset=utf-8");
+        let events = events.body(()).unwrap();
+        signals.answered(&events);
+        assert_eq!(signals.until().deadline, first + Duration::from_secs(3600 - 30) + STREAM_GRACE);
+        // A client that gets no body does not wait for one, and must not keep the guest.
+        let of_head = ResponseSignals::new(TimeLimit { deadline: first, allowed: Duration::from_secs(30) }, None);
+        of_head.answered(&events);
+        assert_eq!(of_head.until().deadline, first);
+        let empty = self::signals();
+        let first = empty.until().deadline;
+        let nothing = http::Response::builder().status(204).header("content-type", "text/event-stream");
+        empty.answered(&nothing.body(()).unwrap());
+        assert_eq!(empty.until().deadline, first);
+    }
+}

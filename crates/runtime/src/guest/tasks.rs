@@ -1,0 +1,49 @@
+//! What wasmtime holds on the host for the tasks, streams, futures and sets of a store: charged to its account while it runs.
+//!
+//! A guest makes them without any function of ours, up to [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) for a store. They are counted
+//! each time that the guest has run and before it waits for anything, and at the clock's ticks while it runs. So what is not charged yet belongs
+//! to guests that run at this very moment, no more than there are threads; and to those that were called across a seam, made it within
+//! one tick and wait. The charge follows the highest count and stays until the instance ends, as wasmtime's tables keep
+//! their size.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use wasmtime::component::Accessor;
+use wasmtime::{AsContextMut as _, StoreContextMut};
+
+use super::data::Guest;
+
+/// What one entry of wasmtime's table of tasks and streams takes, with what lies behind it and the handle that the guest has.
+/// `tests/handles.rs` measures it.
+pub(crate) const ENTRY_BYTES: usize = 512;
+
+/// Runs `run`, which the store polls before it waits, and charges what the store holds then. An error where its account cannot pay.
+pub(crate) async fn charged<T>(
+    accessor: &Accessor<Guest>,
+    run: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    let mut run = pin!(run);
+    poll_fn(|cx| {
+        let polled = run.as_mut().poll(cx);
+        match &polled {
+            // Also at the end: what is left stays with the instance.
+            Poll::Pending | Poll::Ready(Ok(_)) => accessor
+                .with(|mut store| charge(store.as_context_mut()))
+                .map_or_else(|error| Poll::Ready(Err(error)), |()| polled),
+            Poll::Ready(Err(_)) => polled,
+        }
+    })
+    .await
+}
+
+/// Charges what the store holds now.
+///
+/// # Errors
+/// When its account cannot pay: the guest has to be stopped.
+pub(crate) fn charge(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
+    let entries = store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
+    store.data_mut().entries = entries;
+    store.data_mut().limiter.charge_tasks(entries * ENTRY_BYTES).map_err(wasmtime::Error::new)
+}

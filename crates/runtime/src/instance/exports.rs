@@ -1,0 +1,110 @@
+//! Where a component exports its HTTP handlers and its skeletons, which turn an image into a call.
+
+use std::sync::Arc;
+
+use wasmtime::Store;
+use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instance as Linked, Lift, TypedFunc};
+
+use wasmtime::component::Resource;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+use wasmtime_wasi_http::p3;
+use wasmtime_wasi_http::p3::bindings::http::types as types3;
+
+use crate::guest::Guest;
+
+/// The functions of one component that are called from outside of its group.
+#[derive(Debug, Clone)]
+pub struct Skeleton {
+    /// Who is called.
+    pub component: Arc<str>,
+    /// The name of the exported `isomer:link/dispatch`.
+    pub export: String,
+    /// By their numbers: is it an `async func`?
+    pub functions: Vec<bool>,
+}
+
+/// `isomer:link/dispatch.refusal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "skeletons make them, not the host")]
+pub(crate) enum Refusal {
+    #[component(name = "unknown-function")]
+    UnknownFunction,
+    #[component(name = "bad-image")]
+    BadImage,
+}
+
+pub(crate) type Handle2 = TypedFunc<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>;
+pub(crate) type Handle3 = TypedFunc<(Resource<p3::Request>,), (Result<Resource<p3::Response>, types3::ErrorCode>,)>;
+
+/// Where a component exports a handler.
+#[derive(Debug, Clone)]
+pub(crate) enum HandlerExport {
+    /// `wasi:http/incoming-handler@0.2`.
+    P2(ComponentExportIndex),
+    /// `wasi:http/handler@0.3`.
+    P3(ComponentExportIndex),
+}
+
+/// The same in a live instance.
+#[derive(Clone)]
+pub(crate) enum HandlerFunction {
+    P2(Handle2),
+    P3(Handle3),
+}
+
+type Dispatch = TypedFunc<(u32, &'static [u8]), (Result<Vec<u8>, Refusal>,)>;
+
+/// Where a composition exports what one skeleton call_results.
+#[derive(Debug, Clone)]
+pub(crate) struct DispatchExport {
+    call: ComponentExportIndex,
+    call_async: ComponentExportIndex,
+}
+
+/// The same in a live instance.
+#[derive(Clone, Copy)]
+pub(crate) struct DispatchFunctions {
+    pub(super) call: Dispatch,
+    pub(super) call_async: Dispatch,
+}
+
+/// One function of a group's skeletons.
+#[derive(Debug, Clone)]
+pub(crate) struct SkeletonFunction {
+    pub(crate) component: Arc<str>,
+    pub(super) skeleton: usize,
+    pub(super) number: u32,
+    pub(super) is_async: bool,
+}
+
+impl DispatchExport {
+    /// `None` where the component has no such export.
+    pub(crate) fn find(component: &Component, export: &str) -> Option<Self> {
+        let instance = component.get_export_index(None, export)?;
+        let function = |name| component.get_export_index(Some(&instance), name);
+        Some(Self { call: function("call")?, call_async: function("call-async")? })
+    }
+
+    pub(crate) fn look_up(&self, store: &mut Store<Guest>, instance: &Linked) -> wasmtime::Result<DispatchFunctions> {
+        Ok(DispatchFunctions {
+            call: instance.get_typed_func(&mut *store, self.call)?,
+            call_async: instance.get_typed_func(&mut *store, self.call_async)?,
+        })
+    }
+}
+
+/// The functions of all skeletons, one after another.
+pub(crate) fn skeleton_functions(skeletons: &[Skeleton]) -> Vec<SkeletonFunction> {
+    let mut skeleton_functions = Vec::new();
+    for (position, skeleton) in skeletons.iter().enumerate() {
+        skeleton_functions.extend(skeleton.functions.iter().zip(0..).map(|(&is_async, number)| SkeletonFunction {
+            component: skeleton.component.clone(),
+            skeleton: position,
+            number,
+            is_async,
+        }));
+    }
+    skeleton_functions
+}

@@ -1,0 +1,132 @@
+//! A live instance: one request or one call at a time runs in it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isomer_wire::CallFailure;
+use wasmtime::component::TypedFunc;
+use wasmtime::{Store, Trap};
+
+use super::exports::{DispatchFunctions, HandlerFunction, Refusal, SkeletonFunction};
+use crate::failure::{Failure, backtrace};
+use crate::guest::{Guest, InFlightCalls, RequestScope, TimeLimit, tasks};
+use crate::pool::RoomReservation;
+
+/// A live instance, alone in its store.
+pub(crate) struct Instance {
+    pub(crate) store: Store<Guest>,
+    pub(crate) handlers: Vec<HandlerFunction>,
+    pub(crate) dispatches: Vec<DispatchFunctions>,
+    /// Calls that it has in_flight_calls; none where it cannot.
+    pub(crate) in_flight_calls: Option<Arc<InFlightCalls>>,
+    served: u32,
+    born: Instant,
+    /// After the store, which is dropped first.
+    claim: RoomReservation,
+}
+
+impl Instance {
+    /// An instance that has served nothing yet. `claim` is its room in the engine's pool.
+    pub(super) fn new(
+        store: Store<Guest>,
+        handlers: Vec<HandlerFunction>,
+        dispatches: Vec<DispatchFunctions>,
+        in_flight_calls: Option<Arc<InFlightCalls>>,
+        claim: RoomReservation,
+    ) -> Self {
+        Self { store, handlers, dispatches, in_flight_calls, served: 0, born: Instant::now(), claim }
+    }
+
+    /// How many requests it has served.
+    pub(crate) fn served(&self) -> u32 {
+        self.served
+    }
+
+    /// Would another request have its room, if it were not kept?
+    pub(crate) fn is_room_wanted(&self) -> bool {
+        self.claim.is_wanted()
+    }
+
+    /// See [`Guest::is_cluttered`].
+    pub(crate) fn is_cluttered(&self) -> bool {
+        self.store.data().is_cluttered()
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// Memory of its account that it holds.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.store.data().limiter.held_bytes()
+    }
+
+    /// A request or a call begins in it.
+    pub(crate) fn begin(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
+        self.served += 1;
+        self.store.set_epoch_deadline(1);
+        self.store.data_mut().begin_request(scope, until);
+    }
+
+    /// Stays until whatever a call has started, and did not need for its answer, is over. An error ends the instance.
+    pub(crate) async fn rest(&mut self) -> wasmtime::Result<()> {
+        let run = self.store.run_concurrent(async |accessor| {
+            let rest = async {
+                std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                Ok(())
+            };
+            tasks::charged(accessor, rest).await
+        });
+        match &self.in_flight_calls {
+            Some(calls) => calls.run_alongside(run).await.flatten(),
+            None => run.await.flatten(),
+        }
+    }
+
+    /// Counts an error that there should not be: see [`RoomReservation::check`].
+    pub(crate) fn check(&self, error: &wasmtime::Error) {
+        self.claim.check(error, self.store.engine());
+    }
+
+    pub(crate) fn failure(&self, error: &wasmtime::Error, allowed: Duration) -> Failure {
+        self.check(error);
+        if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+            let backtrace = backtrace(error);
+            if self.store.data().out_of_cpu {
+                return Failure::out_of_cpu(backtrace);
+            }
+            return match self.store.data().call_results.too_late() {
+                Some((seam, failure)) => Failure::Call { seam, failure, backtrace },
+                None => Failure::Deadline { deadline: allowed, backtrace },
+            };
+        }
+        Failure::from_trap(error, self.store.data().limiter.refused())
+    }
+
+    /// Makes one call. With an answer, or a refusal of the skeleton, the instance can be used again once [`Instance::rest`] is
+    /// over; after a failure it cannot.
+    pub(crate) async fn call(
+        &mut self,
+        entry: &SkeletonFunction,
+        scope: Arc<RequestScope>,
+        until: TimeLimit,
+        image: &[u8],
+    ) -> Result<Result<Vec<u8>, CallFailure>, Failure> {
+        self.begin(scope, until);
+        let functions = self.dispatches[entry.skeleton];
+        let function: TypedFunc<(u32, &[u8]), _> = if entry.is_async { functions.call_async } else { functions.call };
+        let run = function.call_async(&mut self.store, (entry.number, image));
+        let outcome = match &self.in_flight_calls {
+            Some(calls) => calls.run_alongside(run).await,
+            None => run.await,
+        };
+        match outcome {
+            Ok((Ok(image),)) => Ok(Ok(image)),
+            Ok((Err(Refusal::BadImage),)) => {
+                Ok(Err(CallFailure::refused("the image is none of the function's arguments")))
+            }
+            Ok((Err(Refusal::UnknownFunction),)) => Ok(Err(CallFailure::refused("the skeleton has no such function"))),
+            Err(error) => Err(self.failure(&error, until.allowed)),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! How instances of a group are made.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use isomer_display::{excerpt, size};
+use wasmtime::component::InstancePre;
+use wasmtime::{AsContextMut as _, Store, StoreContextMut, Trap, UpdateDeadline};
+
+use super::exports::{DispatchExport, HandlerExport, HandlerFunction};
+use super::live::Instance;
+use crate::code::Code;
+use crate::engine::Engine;
+use crate::failure::{Failure, RefusedBy};
+use crate::guest::{GroupTemplate, Guest, TimeLimit, tasks};
+use crate::lanes;
+use crate::pool::bounds::COMPONENT_HANDLES_MAX;
+use crate::pool::idle::{IdlePool, IdleSince};
+use crate::pool::{RoomLimit, Slots};
+
+/// How instances of a group are made.
+pub(crate) struct InstanceMaker {
+    pub(crate) engine: Engine,
+    /// Held so that whoever loads the same code finds it.
+    pub(crate) _code: Code,
+    /// What an instance takes of the engine's pool.
+    pub(crate) slots: Slots,
+    pub(crate) pre: InstancePre<Guest>,
+    pub(crate) handlers: Vec<HandlerExport>,
+    /// One for each skeleton.
+    pub(crate) dispatches: Vec<DispatchExport>,
+    /// Has it a stub, which may begin calls?
+    pub(crate) calls: bool,
+    pub(crate) template: Arc<GroupTemplate>,
+    pub(crate) memory_bytes: usize,
+    /// What the host holds for an instance whatever its guest does.
+    pub(crate) host_bytes: usize,
+}
+
+/// Bytes that one call of a host function may make the host copy out of a guest: strings, lists, whole batches of values.
+const HOST_CALL_BYTES_MAX: usize = 32 << 20;
+
+impl InstanceMaker {
+    /// Lists a pool of such instances among those that give way to others.
+    pub(crate) fn register<P: IdlePool + 'static>(&self, since: &Arc<IdleSince>, pool: &Arc<P>) {
+        let pool: Weak<P> = Arc::downgrade(pool);
+        let account = &self.template.account;
+        self.engine.room().idlers.add(since.clone(), pool.clone(), Arc::downgrade(account));
+        account.idle_pools().add(since.clone(), pool, ());
+    }
+
+    /// Would another request have the room of one such instance, if it were not kept?
+    pub(crate) fn is_room_wanted(&self) -> bool {
+        self.engine.room().is_wanted(self.slots, &self.template.account)
+    }
+
+    pub(crate) async fn make(&self, deadline: Instant) -> Result<Instance, Failure> {
+        let claim = self.engine.room().reserve(self.slots, &self.template.account, deadline).await?;
+        let host = self.template.account.charge_host_memory(self.host_bytes)?;
+        let engine = self.pre.engine();
+        let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes, host));
+        store.limiter(|guest| &mut guest.limiter);
+        store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
+        store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(on_epoch);
+        let allowed = deadline.saturating_duration_since(Instant::now());
+        store.data_mut().begin_request(Arc::default(), TimeLimit { deadline, allowed });
+        let made = tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await;
+        let instance = match made {
+            Ok(Ok(instance)) => instance,
+            Ok(Err(error)) => {
+                claim.check(&error, engine);
+                return Err(cannot_make(&error, store.data(), allowed));
+            }
+            Err(_) => return Err(too_long(allowed)),
+        };
+        let handlers = self.handlers.iter().map(|export| match export {
+            HandlerExport::P2(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P2),
+            HandlerExport::P3(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P3),
+        });
+        let handlers = handlers.collect::<Result<Vec<_>, _>>();
+        let handlers = handlers.map_err(|error| Failure::Instantiate {
+            reason: excerpt::cut(format_args!("{error:#}"), excerpt::TEXT_BYTES_MAX),
+        })?;
+        let dispatches = self.dispatches.iter().map(|export| export.look_up(&mut store, &instance));
+        let dispatches = dispatches.collect::<Result<Vec<_>, _>>();
+        let dispatches = dispatches.map_err(|error| Failure::Instantiate {
+            reason: excerpt::cut(format_args!("{error:#}"), excerpt::TEXT_BYTES_MAX),
+        })?;
+        let in_flight_calls = self.calls.then(|| store.data().in_flight_calls.clone());
+        Ok(Instance::new(store, handlers, dispatches, in_flight_calls, claim))
+    }
+}
+
+fn cannot_make(error: &wasmtime::Error, guest: &Guest, allowed: Duration) -> Failure {
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Failure::Full { limit: RoomLimit::Miscount };
+    }
+    if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+        return if guest.out_of_cpu { Failure::out_of_cpu(Vec::new()) } else { too_long(allowed) };
+    }
+    match guest.limiter.refused() {
+        Some(RefusedBy::Account { limit_bytes }) => Failure::out_of_memory(limit_bytes, Vec::new()),
+        Some(RefusedBy::Instance { limit_bytes }) => {
+            Failure::Instantiate { reason: format!("it needs more memory than its limit of {}", size(limit_bytes)) }
+        }
+        None => Failure::Instantiate { reason: excerpt::cut(format_args!("{error:#}"), excerpt::TEXT_BYTES_MAX) },
+    }
+}
+
+fn too_long(allowed: Duration) -> Failure {
+    Failure::Instantiate { reason: format!("it has not started within {} ms", allowed.as_millis()) }
+}
+
+/// Runs on every epoch tick that finds the guest running. Stops a guest whose deadline has passed, or whose account has used up its
+/// processor time, and has one yield whose time slice is over.
+pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    tasks::charge(store.as_context_mut())?;
+    let guest = store.data_mut();
+    if guest.limiter.account().must_stop() {
+        guest.out_of_cpu = true;
+        return Ok(UpdateDeadline::Interrupt);
+    }
+    Ok(match guest.deadline() {
+        Some(deadline) if Instant::now() >= deadline => UpdateDeadline::Interrupt,
+        _ if lanes::slice_is_over() => UpdateDeadline::Yield(1),
+        _ => UpdateDeadline::Continue(1),
+    })
+}

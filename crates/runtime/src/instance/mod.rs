@@ -1,0 +1,12 @@
+//! Instances of a group: how they are made, what they export, and a live one.
+
+mod exports;
+mod live;
+mod maker;
+
+pub use exports::Skeleton;
+pub(crate) use exports::{
+    DispatchExport, Handle2, Handle3, HandlerExport, HandlerFunction, SkeletonFunction, skeleton_functions,
+};
+pub(crate) use live::Instance;
+pub(crate) use maker::InstanceMaker;

@@ -1,0 +1,114 @@
+//! Measures the processor time of guests.
+//!
+//! A guest runs only while its future is polled, so the thread's processor time over all polls is its own. Two things make it cheap
+//! enough for every poll of every request:
+//!
+//! - The thread's processor clock is a system call (about half a microsecond), the monotonic clock is not (25 ns). A poll that
+//!   is over in less than [`SHORT`] was hardly interrupted, so the time that it took is its processor time. Only a longer one, in which
+//!   the thread may have waited for a processor, is measured by the thread's own clock.
+//! - For those the clock need not be read at their beginning: it was read not long ago ([`SHORT`] at most, or now). What polls have been
+//!   charged since then is not charged again.
+//!
+//! A guest that calls another one on its own thread polls it within its own poll. Both are of one account (no call leaves its app), so the
+//! outer poll is charged for both, and the inner one is not measured.
+
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::watch::PollSlot;
+use crate::clock::processor_time;
+use crate::pool::Account;
+
+/// Polls that take no longer are measured by the monotonic clock, and the thread's clock is read no more often than this: at half a
+/// microsecond, that is half a per cent of the time.
+const SHORT: Duration = Duration::from_micros(100);
+
+thread_local! {
+    static THREAD: Cell<ThreadClock> = const {
+        Cell::new(ThreadClock { read: None, charged: Duration::ZERO, polling: None })
+    };
+    /// What the engine's clock sees of this thread.
+    static SLOT: OnceCell<Arc<PollSlot>> = const { OnceCell::new() };
+}
+
+/// What a thread knows of its time.
+#[derive(Clone, Copy)]
+struct ThreadClock {
+    /// Its processor clock, and when that was read.
+    read: Option<(Instant, Duration)>,
+    /// What has been charged since.
+    charged: Duration,
+    /// The poll that is being measured.
+    polling: Option<Poll>,
+}
+
+#[derive(Clone, Copy)]
+struct Poll {
+    began: Instant,
+    slice: Duration,
+}
+
+/// A poll that is being measured. Charged when it is dropped: a panic costs time, too.
+pub(crate) struct PollMeasurement<'a> {
+    account: &'a Account,
+    began: Instant,
+}
+
+impl<'a> PollMeasurement<'a> {
+    /// Starts to measure a poll after which the guest yields once `slice` is over, or `None` within another poll.
+    pub(crate) fn begin(account: &'a Account, slice: Duration) -> Option<Self> {
+        let mut thread = THREAD.get();
+        if thread.polling.is_some() {
+            return None;
+        }
+        let began = Instant::now();
+        if thread.read.is_none_or(|(when, _)| began.saturating_duration_since(when) > SHORT) {
+            thread.read = Some((began, processor_time()));
+            thread.charged = Duration::ZERO;
+        }
+        thread.polling = Some(Poll { began, slice });
+        THREAD.set(thread);
+        SLOT.with(|slot| slot.get_or_init(PollSlot::register).begin(began, slice));
+        Some(Self { account, began })
+    }
+
+    /// Charges the poll and returns the processor time that it took.
+    pub(crate) fn end(self) -> Duration {
+        let used = self.charge();
+        std::mem::forget(self);
+        used
+    }
+
+    fn charge(&self) -> Duration {
+        SLOT.with(|slot| slot.get().map(|slot| slot.end()));
+        let now = Instant::now();
+        let mut used = now.saturating_duration_since(self.began);
+        let mut thread = THREAD.get();
+        thread.polling = None;
+        if used > SHORT {
+            let clock = processor_time();
+            if let Some((_, before)) = thread.read {
+                used = used.min(clock.saturating_sub(before).saturating_sub(thread.charged));
+            }
+            thread.read = Some((now, clock));
+            thread.charged = Duration::ZERO;
+        } else {
+            thread.charged += used;
+        }
+        THREAD.set(thread);
+        self.account.charge_cpu(used);
+        used
+    }
+}
+
+impl Drop for PollMeasurement<'_> {
+    fn drop(&mut self) {
+        self.charge();
+    }
+}
+
+/// Returns whether the guest that runs on this thread has used up its time slice. True where no poll is being measured.
+pub(crate) fn slice_is_over() -> bool {
+    THREAD.get().polling.is_none_or(|poll| poll.began.elapsed() >= poll.slice)
+}

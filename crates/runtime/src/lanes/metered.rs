@@ -1,0 +1,413 @@
+//! A guest's future: measured, charged to its account, and polled in the lane where it belongs.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_task::Task;
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use super::meter::PollMeasurement;
+use super::slow;
+use crate::pool::Account;
+
+/// How long a guest may run at once in the fast lane before it yields. One that has used up a whole slice moves to the slow lane: it computes,
+/// and a request that comes meanwhile waits for it.
+const FAST_SLICE: Duration = Duration::from_micros(500);
+
+/// Processor time of a guest in the fast lane, in polls that are shorter than [`FAST_SLICE`], before it moves to the slow one: within
+/// [`FAST_WINDOW`].
+const FAST_TOTAL: Duration = Duration::from_millis(2);
+
+/// A guest that serves many short requests, one after another or at once, computes a little all the time: what it used longer ago than this
+/// does not count.
+const FAST_WINDOW: Duration = Duration::from_millis(20);
+
+/// How long a guest may run at once in the slow lane, and in the fast one if it has that for itself.
+pub(crate) const SLOW_SLICE: Duration = Duration::from_millis(5);
+
+/// A guest is calm when it has used less than [`CALM_USE`] of processor time in this time, in short polls only. Then it moves back to the
+/// fast lane, where it may use as much.
+const CALM_TIME: Duration = Duration::from_millis(50);
+
+/// See [`CALM_TIME`].
+const CALM_USE: Duration = Duration::from_millis(4);
+
+/// A guest's future: measured, charged to its account, and polled in the lane where it belongs. Dropping it drops the guest.
+pub(crate) struct MeteredFuture<T> {
+    account: Arc<Account>,
+    state: LaneState<T>,
+}
+
+/// Where a guest's future is.
+enum LaneState<T> {
+    /// It has not been polled yet.
+    New(BoxFuture<'static, T>),
+    Fast(BoxFuture<'static, T>, FastUse),
+    Slow(Task<SlowLaneEnd<T>>),
+    /// It has ended.
+    Over,
+}
+
+/// What a guest has used of the fast lane.
+#[derive(Debug, Clone, Copy, Default)]
+struct FastUse {
+    /// Since `window`.
+    used: Duration,
+    window: Option<Instant>,
+    /// A whole slice was used up.
+    is_slice_used: bool,
+}
+
+impl FastUse {
+    fn add(&mut self, used: Duration) {
+        self.is_slice_used |= used >= FAST_SLICE;
+        let now = Instant::now();
+        match self.window {
+            Some(window) if now.saturating_duration_since(window) < FAST_WINDOW => self.used += used,
+            _ => (self.window, self.used) = (Some(now), used),
+        }
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.is_slice_used || self.used >= FAST_TOTAL
+    }
+}
+
+/// What a stay in the slow lane ends with.
+enum SlowLaneEnd<T> {
+    Ended(PanicSafeDrop<T>),
+    /// The guest has become calm.
+    Calm(PanicSafeDrop<BoxFuture<'static, T>>),
+}
+
+impl<T: Send + 'static> MeteredFuture<T> {
+    pub(crate) fn new(account: &Arc<Account>, future: BoxFuture<'static, T>) -> Self {
+        Self { account: account.clone(), state: LaneState::New(future) }
+    }
+}
+
+impl<T: Send + 'static> Future for MeteredFuture<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        loop {
+            match std::mem::replace(&mut this.state, LaneState::Over) {
+                LaneState::New(future) => {
+                    this.state = if this.account.may_begin_fast() {
+                        LaneState::Fast(future, FastUse::default())
+                    } else {
+                        move_to_slow(&this.account, future)
+                    };
+                }
+                LaneState::Fast(mut future, mut used) => {
+                    let slice = if this.account.is_limited() { FAST_SLICE } else { SLOW_SLICE };
+                    let Some(polling) = PollMeasurement::begin(&this.account, slice) else {
+                        // Within another guest's poll, which is measured.
+                        let polled = future.as_mut().poll(cx);
+                        if polled.is_pending() {
+                            this.state = LaneState::Fast(future, used);
+                        }
+                        return polled;
+                    };
+                    let polled = future.as_mut().poll(cx);
+                    let took = polling.end();
+                    let is_limited = this.account.is_limited();
+                    if is_limited {
+                        used.add(took);
+                    }
+                    let too_long = is_limited && used.is_too_much();
+                    if too_long {
+                        this.account.charge_fast_lane(used.used);
+                    }
+                    if polled.is_ready() {
+                        return polled;
+                    }
+                    if !too_long {
+                        this.state = LaneState::Fast(future, used);
+                        return Poll::Pending;
+                    }
+                    this.state = move_to_slow(&this.account, future);
+                }
+                LaneState::Slow(mut task) => match Pin::new(&mut task).poll(cx) {
+                    Poll::Ready(SlowLaneEnd::Ended(output)) => return Poll::Ready(output.take()),
+                    Poll::Ready(SlowLaneEnd::Calm(guest)) => {
+                        this.state = LaneState::Fast(guest.take(), FastUse::default())
+                    }
+                    Poll::Pending => {
+                        this.state = LaneState::Slow(task);
+                        return Poll::Pending;
+                    }
+                },
+                LaneState::Over => panic!("a guest's future was polled after its end"),
+            }
+        }
+    }
+}
+
+fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'static, T>) -> LaneState<T> {
+    // Outside of an executor there is no lane to give way to.
+    let Ok(executor) = Handle::try_current() else { return LaneState::Fast(future, FastUse::default()) };
+    let id = account.id();
+    let schedule = move |runnable| slow::push(id, runnable, executor.clone());
+    let (runnable, task) = async_task::Builder::new()
+        .propagate_panic(true)
+        .spawn(|()| run_in_slow_lane(account.clone(), PanicSafeDrop::new(future)), schedule);
+    runnable.schedule();
+    LaneState::Slow(task)
+}
+
+/// Runs a guest in the slow lane, until it ends or has become calm.
+async fn run_in_slow_lane<T: Send + 'static>(
+    account: Arc<Account>,
+    mut guest: PanicSafeDrop<BoxFuture<'static, T>>,
+) -> SlowLaneEnd<T> {
+    let (mut window, mut any_long) = ((Instant::now(), Duration::ZERO), false);
+    let ended = poll_fn(|cx| {
+        let polling = PollMeasurement::begin(&account, SLOW_SLICE);
+        let polled = guest.get().as_mut().poll(cx);
+        let took = polling.map(PollMeasurement::end).unwrap_or_default();
+        window.1 += took;
+        any_long |= took >= FAST_SLICE;
+        let is_over = window.0.elapsed() >= CALM_TIME;
+        let is_calm = is_over && window.1 < CALM_USE && !any_long;
+        if is_over {
+            (window, any_long) = ((Instant::now(), Duration::ZERO), false);
+        }
+        match polled {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if is_calm => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    match ended.await {
+        Some(output) => SlowLaneEnd::Ended(PanicSafeDrop::new(output)),
+        None => SlowLaneEnd::Calm(guest),
+    }
+}
+
+/// What does not panic when it is dropped: `async_task`, which drops a guest's future or what came of it when its task is dropped, ends the
+/// process if that panics.
+struct PanicSafeDrop<V>(Option<V>);
+
+impl<V> PanicSafeDrop<V> {
+    const THERE: &str = "it is taken out last";
+
+    fn new(value: V) -> Self {
+        Self(Some(value))
+    }
+
+    fn get(&mut self) -> &mut V {
+        self.0.as_mut().expect(Self::THERE)
+    }
+
+    fn take(mut self) -> V {
+        self.0.take().expect(Self::THERE)
+    }
+}
+
+impl<V> Drop for PanicSafeDrop<V> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            isomer_telemetry::error!("dropping a guest panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::ThreadId;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::clock::processor_time;
+    use crate::pool::AccountLimits;
+
+    /// What a guest is told to do: to compute for so long.
+    type Orders = mpsc::UnboundedSender<Duration>;
+    /// The threads that it did it on.
+    type Threads = mpsc::UnboundedReceiver<ThreadId>;
+
+    fn limited() -> Arc<Account> {
+        Account::new("t".into(), AccountLimits { memory_bytes: 0, cpu_per_second: Duration::from_secs(100) })
+    }
+
+    /// A guest that computes as it is told, and ends when nobody can tell it any more.
+    fn guest(account: &Arc<Account>) -> (MeteredFuture<&'static str>, Orders, Threads) {
+        let (orders, mut told) = mpsc::unbounded_channel::<Duration>();
+        let (done, threads) = mpsc::unbounded_channel();
+        let future = Box::pin(async move {
+            while let Some(time) = told.recv().await {
+                let until = processor_time() + time;
+                while processor_time() < until {}
+                let _ = done.send(std::thread::current().id());
+            }
+            "ended"
+        });
+        (MeteredFuture::new(account, future), orders, threads)
+    }
+
+    async fn computes(orders: &Orders, threads: &mut Threads, time: Duration) -> ThreadId {
+        orders.send(time).unwrap();
+        threads.recv().await.unwrap()
+    }
+
+    const LONG: Duration = Duration::from_millis(3);
+    const SHORT: Duration = Duration::ZERO;
+
+    #[tokio::test]
+    async fn a_guest_that_computes_moves_to_the_slow_lane_and_back_when_it_is_calm() {
+        let executor = std::thread::current().id();
+        let (guest, orders, mut threads) = guest(&limited());
+        let guest = tokio::spawn(guest);
+        assert_eq!(computes(&orders, &mut threads, SHORT).await, executor);
+        assert_eq!(computes(&orders, &mut threads, LONG).await, executor, "it is known afterwards");
+        assert_ne!(computes(&orders, &mut threads, SHORT).await, executor);
+        // Some windows of time later.
+        let waited = Instant::now();
+        while computes(&orders, &mut threads, SHORT).await != executor {
+            assert!(waited.elapsed() < Duration::from_secs(60), "it has not come back");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(orders);
+        assert_eq!(guest.await.unwrap(), "ended");
+    }
+
+    #[tokio::test]
+    async fn an_account_that_often_computes_begins_in_the_slow_lane() {
+        let executor = std::thread::current().id();
+        let account = limited();
+        let other = limited();
+        for _ in 0..4 {
+            let (guest, orders, mut threads) = guest(&account);
+            let guest = tokio::spawn(guest);
+            computes(&orders, &mut threads, LONG).await;
+            drop(orders);
+            guest.await.unwrap();
+        }
+        for (account, is_fast) in [(&account, false), (&other, true)] {
+            let (guest, orders, mut threads) = guest(account);
+            let guest = tokio::spawn(guest);
+            assert_eq!(computes(&orders, &mut threads, SHORT).await == executor, is_fast);
+            drop(orders);
+            guest.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn guests_without_limits_stay_in_the_fast_lane() {
+        let executor = std::thread::current().id();
+        let (guest, orders, mut threads) = guest(&Account::unlimited());
+        let guest = tokio::spawn(guest);
+        for _ in 0..3 {
+            assert_eq!(computes(&orders, &mut threads, LONG).await, executor);
+        }
+        drop(orders);
+        assert_eq!(guest.await.unwrap(), "ended");
+    }
+
+    #[tokio::test]
+    async fn dropping_a_guest_in_the_slow_lane_drops_its_future() {
+        let (guest, orders, mut threads) = guest(&limited());
+        let guest = tokio::spawn(guest);
+        computes(&orders, &mut threads, LONG).await;
+        computes(&orders, &mut threads, SHORT).await;
+        guest.abort();
+        assert!(guest.await.unwrap_err().is_cancelled());
+        orders.closed().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_a_guest_is_dropped_in_the_slow_lane_stays_there() {
+        struct Panics(Option<Orders>);
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                self.0 = None;
+                panic!("on purpose");
+            }
+        }
+        let account = limited();
+        let (alive, mut dropped) = mpsc::unbounded_channel();
+        let executor = std::thread::current().id();
+        let future = Box::pin(async move {
+            let _panics = Panics(Some(alive));
+            while std::thread::current().id() == executor {
+                let until = processor_time() + LONG;
+                while processor_time() < until {}
+                tokio::task::yield_now().await;
+            }
+            std::future::pending::<()>().await;
+        });
+        let guest = tokio::spawn(MeteredFuture::new(&account, future));
+        tokio::task::yield_now().await;
+        guest.abort();
+        assert!(guest.await.unwrap_err().is_cancelled());
+        assert_eq!(dropped.recv().await, None);
+    }
+
+    /// Panics when it is dropped.
+    struct Panics;
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    /// A stay of `guest` in the slow lane, whose task is dropped in its last poll: when it has become calm, or has ended.
+    fn dropped_in_its_last_poll<T: Send + 'static>(guest: impl FnOnce() -> Poll<T> + Send + 'static) {
+        let task = Arc::new(std::sync::Mutex::new(None::<Task<SlowLaneEnd<T>>>));
+        let (dropping, mut guest, panics) = (task.clone(), Some(guest), Panics);
+        let future = poll_fn(move |_| {
+            let _panics = &panics;
+            drop(dropping.lock().unwrap().take());
+            guest.take().map_or(Poll::Pending, |guest| guest())
+        });
+        let stay = run_in_slow_lane(limited(), PanicSafeDrop::new(Box::pin(future) as BoxFuture<'static, T>));
+        let (runnable, spawned) = async_task::spawn(stay, |_| ());
+        *task.lock().unwrap() = Some(spawned);
+        // The window in which it has been calm begins with its first poll.
+        runnable.run();
+    }
+
+    #[test]
+    fn a_panic_while_what_is_left_of_a_guest_is_dropped_stays_there() {
+        dropped_in_its_last_poll(|| Poll::Ready(Panics));
+        dropped_in_its_last_poll(|| {
+            let began = Instant::now();
+            while began.elapsed() < CALM_TIME {
+                std::thread::park_timeout(CALM_TIME);
+            }
+            Poll::<()>::Pending
+        });
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_slow_lane_is_that_of_who_waits() {
+        let account = limited();
+        let executor = std::thread::current().id();
+        let future = Box::pin(async move {
+            while std::thread::current().id() == executor {
+                let until = processor_time() + LONG;
+                while processor_time() < until {}
+                tokio::task::yield_now().await;
+            }
+            panic!("on purpose");
+        });
+        let guest = tokio::spawn(MeteredFuture::<()>::new(&account, future));
+        assert!(guest.await.unwrap_err().is_panic());
+        let (guest, orders, mut threads) = self::guest(&account);
+        let guest = tokio::spawn(guest);
+        computes(&orders, &mut threads, LONG).await;
+        computes(&orders, &mut threads, SHORT).await;
+        drop(orders);
+        assert_eq!(guest.await.unwrap(), "ended", "the lane goes on");
+    }
+}

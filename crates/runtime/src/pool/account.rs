@@ -1,0 +1,496 @@
+//! The account of one tenant: the memory, the processor time and the counts of its guests, and how much of each they may have.
+//!
+//! Memory is charged when it grows and released when its wasmtime store is dropped, so instances that wait for their next request count. When an
+//! account is full, its own idle instances are evicted before anything is refused, the least recently used first and no more than it takes: the
+//! apps of one tenant compete with each other, and with no other tenant's. None is evicted for a charge that would not fit anyway.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `memory` | what is charged, and how much may be |
+//! | `cpu` | the processor time of the account: a bucket that fills at its rate |
+//! | [`fast_lane`] | which lane the account's requests begin in |
+
+mod cpu;
+pub(crate) mod fast_lane;
+mod memory;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use isomer_display::size;
+
+use self::cpu::CpuBucket;
+use self::fast_lane::FastLaneCredit;
+use self::memory::MemoryCharges;
+use super::idle::IdlePools;
+use super::sizes::PoolSizes;
+use crate::clock::now;
+
+/// The id of the next account.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// The limits of all groups that share an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// The memory of all live instances and of what the host holds for them, in bytes.
+    pub memory_bytes: u64,
+    /// The processor time for each second of the clock, in the long run. More than a second is more than one core.
+    pub cpu_per_second: Duration,
+}
+
+impl AccountLimits {
+    /// No limits other than those of each group.
+    pub const UNLIMITED: Self = Self { memory_bytes: u64::MAX, cpu_per_second: Duration::MAX };
+}
+
+/// What the guests of one tenant are charged to. All groups of all its apps hold the same account.
+#[derive(Debug)]
+pub struct Account {
+    tenant: Arc<str>,
+    id: u64,
+    memory: MemoryCharges,
+    cpu: CpuBucket,
+    fast_lane: FastLaneCredit,
+    /// What its instances hold of the engine's pool.
+    held: Mutex<PoolSizes>,
+    /// The number of files and folders that its guests have open.
+    open_files: AtomicUsize,
+    /// The pools whose instances are charged to it.
+    idle_pools: IdlePools<()>,
+}
+
+/// What was charged to an account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AccountUse {
+    /// Bytes of memory now: linear memories and tables, and what the host holds for the guests.
+    pub memory_bytes: u64,
+    /// The part of `memory_bytes` that the host holds for the guests: handles, queued calls, values, bodies.
+    pub host_bytes: u64,
+    /// The processor time of its guests so far.
+    pub cpu: Duration,
+    /// How often memory was refused.
+    pub refused_memory: u64,
+    /// How often processor time was refused: requests that did not begin, and guests that were stopped.
+    pub refused_cpu: u64,
+}
+
+/// Host memory that is charged to an account until this is dropped.
+#[derive(Debug)]
+pub struct HostMemory {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+/// The memory of an instance that was evicted and has not been dropped yet. It counts as free for new charges until this is dropped, which must be
+/// after the instance.
+#[derive(Debug)]
+pub(crate) struct EvictedMemory {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Drop for EvictedMemory {
+    fn drop(&mut self) {
+        self.account.memory.remove_evicted(self.bytes);
+    }
+}
+
+/// The memory of an account is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the tenant's memory of {} is used up", size(.limit_bytes))]
+pub struct OutOfMemory {
+    /// The account's limit.
+    pub limit_bytes: u64,
+}
+
+impl HostMemory {
+    /// Charges `bytes` more.
+    ///
+    /// # Errors
+    /// When the account's memory is used up; what was charged before stays charged.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let bytes = bytes as u64;
+        if !self.account.charge_memory(bytes) {
+            return Err(self.account.out_of_memory());
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Charges `bytes` more without evicting idle instances: for callers that must not do so where they are. They call
+    /// [`Account::make_room`] before.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub fn try_grow(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
+        if !self.account.memory.try_charge(bytes as u64) {
+            self.account.memory.refuse();
+            return Err(self.account.out_of_memory());
+        }
+        self.bytes += bytes as u64;
+        Ok(())
+    }
+
+    /// Charges `bytes` more, whatever the limit: for work that must be done, such as rolling back.
+    pub fn grow_anyway(&mut self, bytes: usize) {
+        self.account.memory.charge_anyway(bytes as u64);
+        self.bytes += bytes as u64;
+    }
+
+    /// Releases what is charged beyond `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let released = self.bytes.saturating_sub(bytes as u64);
+        self.bytes -= released;
+        self.account.memory.release(released);
+    }
+
+    /// Returns the bytes that are charged.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for HostMemory {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+impl Account {
+    /// Returns an account of `tenant` to which nothing is charged.
+    #[must_use]
+    pub fn new(tenant: Arc<str>, limits: AccountLimits) -> Arc<Self> {
+        Arc::new(Self {
+            tenant,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            memory: MemoryCharges::new(limits.memory_bytes),
+            cpu: CpuBucket::new(limits.cpu_per_second, now()),
+            fast_lane: FastLaneCredit::new(now()),
+            held: Mutex::default(),
+            open_files: AtomicUsize::new(0),
+            idle_pools: IdlePools::default(),
+        })
+    }
+
+    /// Returns an account without limits, for guests that belong to no tenant.
+    #[must_use]
+    pub fn unlimited() -> Arc<Self> {
+        Self::new("".into(), AccountLimits::UNLIMITED)
+    }
+
+    /// Returns the name of the tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &Arc<str> {
+        &self.tenant
+    }
+
+    /// Changes the limits.
+    pub fn set_limits(&self, limits: AccountLimits) {
+        self.memory.set_limit(limits.memory_bytes);
+        self.cpu.set_rate(limits.cpu_per_second);
+    }
+
+    /// Returns what was charged.
+    #[must_use]
+    pub fn used(&self) -> AccountUse {
+        let memory_bytes = self.memory.charged();
+        AccountUse {
+            memory_bytes,
+            host_bytes: self.memory.host_part(memory_bytes),
+            cpu: self.cpu.used(),
+            refused_memory: self.memory.refusals(),
+            refused_cpu: self.cpu.refusals(),
+        }
+    }
+
+    /// Returns the limit of its memory, in bytes.
+    #[must_use]
+    pub fn memory_bytes_max(&self) -> u64 {
+        self.memory.limit()
+    }
+
+    /// Returns whether its memory has no limit. Such an account may have all slots of the engine's pool, too.
+    pub(crate) fn has_all_memory(&self) -> bool {
+        self.memory_bytes_max() == u64::MAX
+    }
+
+    /// Returns the number of files and folders that its guests have open. Only `OpenFile` changes it.
+    pub(crate) fn open_files(&self) -> &AtomicUsize {
+        &self.open_files
+    }
+
+    /// Returns the pools whose instances are charged to it.
+    pub(crate) fn idle_pools(&self) -> &IdlePools<()> {
+        &self.idle_pools
+    }
+
+    /// Returns a number that no other account of the process has.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns whether a request of its guests may begin in the fast lane.
+    pub(crate) fn may_begin_fast(&self) -> bool {
+        !self.is_limited() || self.fast_lane.permits(now)
+    }
+
+    /// Charges the time in the fast lane of a guest that turned out to compute for long.
+    pub(crate) fn charge_fast_lane(&self, used: Duration) {
+        self.fast_lane.charge(used, now());
+    }
+
+    /// Returns whether its processor time has a limit.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.cpu.is_limited()
+    }
+
+    /// Charges memory, after evicting as many idle instances as it takes. Returns whether there was enough.
+    fn charge_memory(&self, bytes: u64) -> bool {
+        while !self.memory.try_charge(bytes) {
+            if !self.evict_for(bytes) {
+                // Another thread may have evicted the last of them.
+                let is_charged = self.memory.try_charge(bytes);
+                if !is_charged {
+                    self.memory.refuse();
+                }
+                return is_charged;
+            }
+        }
+        true
+    }
+
+    fn out_of_memory(&self) -> OutOfMemory {
+        OutOfMemory { limit_bytes: self.memory_bytes_max() }
+    }
+
+    /// Evicts idle instances until `bytes` of memory are free, or an eighth of the limit if that is less. None is evicted if that would not be
+    /// enough.
+    pub fn make_room(&self, bytes: usize) {
+        self.evict_for((bytes as u64).min(self.memory.room_max()));
+    }
+
+    /// Evicts idle instances that hold what is missing for `bytes` more, and no further ones. Returns whether one was evicted.
+    fn evict_for(&self, bytes: u64) -> bool {
+        let missing = self.memory.missing(bytes);
+        if missing == 0 || self.idle_pools.idle_bytes() < missing {
+            return false;
+        }
+        let mut freed = 0_u64;
+        while freed < missing
+            && let Some(evicted) = self.idle_pools.evict_oldest()
+        {
+            freed = freed.saturating_add(evicted.bytes);
+        }
+        freed > 0
+    }
+
+    /// Notes that an instance which holds `bytes` was evicted and will be dropped by its own task.
+    pub(crate) fn evicted(self: &Arc<Self>, bytes: u64) -> EvictedMemory {
+        self.memory.add_evicted(bytes);
+        EvictedMemory { account: self.clone(), bytes }
+    }
+
+    /// Returns a charge of nothing, to be grown.
+    #[must_use]
+    pub fn host_memory(self: &Arc<Self>) -> HostMemory {
+        HostMemory { account: self.clone(), bytes: 0 }
+    }
+
+    /// Charges `bytes` of a guest's memories and tables, after evicting as many idle instances as it takes. Returns whether there was enough.
+    pub(crate) fn charge_guest_memory(&self, bytes: u64) -> bool {
+        let is_charged = self.charge_memory(bytes);
+        if is_charged {
+            self.memory.add_guest(bytes);
+        }
+        is_charged
+    }
+
+    /// Releases `bytes` of a guest's memories and tables.
+    pub(crate) fn release_guest_memory(&self, bytes: u64) {
+        self.memory.remove_guest(bytes);
+        self.memory.release(bytes);
+    }
+
+    /// Charges `bytes` of host memory before they are allocated. They are released when the charge is dropped, so it belongs into
+    /// the value that owns the allocation.
+    ///
+    /// # Errors
+    /// When the account's memory is used up and its idle instances do not hold enough. Each refusal is counted.
+    pub fn charge_host_memory(self: &Arc<Self>, bytes: usize) -> Result<HostMemory, OutOfMemory> {
+        let mut charge = self.host_memory();
+        charge.grow(bytes)?;
+        Ok(charge)
+    }
+
+    /// Returns what its instances hold of the engine's pool. Only `Room` changes it, under its own lock.
+    pub(super) fn held(&self) -> MutexGuard<'_, PoolSizes> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether there is processor time left for something new. Each refusal is counted.
+    ///
+    /// # Errors
+    /// How long it takes until there is.
+    pub fn begin(&self) -> Result<(), Duration> {
+        match self.cpu_retry_after() {
+            None => Ok(()),
+            Some(wait) => {
+                self.cpu.refuse();
+                Err(wait)
+            }
+        }
+    }
+
+    /// Returns how long it takes until there is processor time for something new, or `None` if there is some now. Counts no refusal.
+    #[must_use]
+    pub fn cpu_retry_after(&self) -> Option<Duration> {
+        self.cpu.retry_after(now)
+    }
+
+    /// Returns whether its guests, and what is done for them, must stop where they are. Counts a refusal if so.
+    pub fn must_stop(&self) -> bool {
+        let must_stop = self.cpu.is_overdrawn(now);
+        if must_stop {
+            self.cpu.refuse();
+        }
+        must_stop
+    }
+
+    /// Charges processor time that was used.
+    pub fn charge_cpu(&self, used: Duration) {
+        self.cpu.charge(used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::super::idle::{Evicted, IdlePool, IdleSince};
+    use super::*;
+
+    fn account(memory_bytes: u64, cpu_ms: u64) -> Arc<Account> {
+        Account::new("t".into(), AccountLimits { memory_bytes, cpu_per_second: Duration::from_millis(cpu_ms) })
+    }
+
+    /// A pool of idle instances of 100 bytes each.
+    struct FakePool {
+        account: Weak<Account>,
+        idle: Mutex<Vec<u64>>,
+        since: Arc<IdleSince>,
+        /// Evicted instances, if they are dropped later.
+        evicted: Option<Mutex<Vec<EvictedMemory>>>,
+    }
+
+    impl FakePool {
+        fn new(account: &Arc<Account>, idle: std::ops::Range<u64>, is_dropped_later: bool) -> Arc<Self> {
+            for _ in idle.clone() {
+                assert!(account.charge_memory(100));
+            }
+            let since = Arc::<IdleSince>::default();
+            since.set(Some(idle.start));
+            let evicted = is_dropped_later.then(Mutex::default);
+            let (idle, weak_account) = (Mutex::new(idle.collect()), Arc::downgrade(account));
+            let pool = Arc::new(Self { account: weak_account, idle, since: since.clone(), evicted });
+            let weak: Weak<Self> = Arc::downgrade(&pool);
+            account.idle_pools().add(since, weak, ());
+            pool
+        }
+
+        fn idle(&self) -> usize {
+            self.idle.lock().unwrap().len()
+        }
+
+        fn drop_evicted(&self) {
+            let evicted = std::mem::take(&mut *self.evicted.as_ref().unwrap().lock().unwrap());
+            self.account.upgrade().unwrap().memory.release(100 * evicted.len() as u64);
+        }
+    }
+
+    impl IdlePool for FakePool {
+        fn evict_oldest(&self) -> Option<Evicted> {
+            let account = self.account.upgrade()?;
+            let mut idle = self.idle.lock().unwrap();
+            if idle.is_empty() {
+                return None;
+            }
+            idle.remove(0);
+            self.since.set(idle.first().copied());
+            match &self.evicted {
+                Some(evicted) => evicted.lock().unwrap().push(account.evicted(100)),
+                None => account.memory.release(100),
+            }
+            Some(Evicted { bytes: 100, is_gone: self.evicted.is_none() })
+        }
+
+        fn idle_bytes(&self) -> u64 {
+            100 * self.idle() as u64
+        }
+
+        fn evict_old(&self) {}
+    }
+
+    #[test]
+    fn no_more_idle_instances_are_evicted_than_a_request_needs() {
+        let account = account(1000, 1000);
+        assert!(account.charge_memory(200));
+        let pools = [FakePool::new(&account, 1..6, false), FakePool::new(&account, 3..6, false)];
+        assert!(account.charge_memory(250));
+        assert_eq!([pools[0].idle(), pools[1].idle()], [2, 3], "the oldest of all apps, and three are enough");
+        assert!(!account.charge_memory(551), "more than idle instances hold");
+        assert_eq!([pools[0].idle(), pools[1].idle()], [2, 3], "then none is evicted in vain");
+        account.make_room(1 << 30);
+        assert_eq!([pools[0].idle(), pools[1].idle()], [2, 2], "only a part of the limit is freed ahead of need");
+        assert!(account.charge_memory(550));
+        assert_eq!([pools[0].idle(), pools[1].idle()], [0, 0]);
+        assert_eq!((account.used().memory_bytes, account.used().refused_memory), (1000, 1));
+    }
+
+    #[test]
+    fn instances_that_are_dropped_later_are_not_all_evicted_for_one_request() {
+        let account = account(1000, 1000);
+        let pool = FakePool::new(&account, 0..10, true);
+        assert!(account.charge_memory(80));
+        assert_eq!((pool.idle(), account.used().memory_bytes), (9, 1080), "one is enough, and it still exists");
+        assert!(account.charge_memory(20), "its memory counts as free");
+        assert_eq!(pool.idle(), 9);
+        // Beyond a part of the limit, memory must really be free.
+        assert!(!account.charge_memory(100));
+        assert_eq!(pool.idle(), 8);
+        pool.drop_evicted();
+        assert_eq!(account.used().memory_bytes, 900);
+        assert!(account.charge_memory(100));
+        assert_eq!(pool.idle(), 8);
+    }
+
+    #[test]
+    fn host_memory_is_charged_until_it_is_dropped() {
+        let account = account(100, 1000);
+        let mut first = account.charge_host_memory(40).unwrap();
+        let second = account.charge_host_memory(60).unwrap();
+        assert_eq!(first.grow(1), Err(OutOfMemory { limit_bytes: 100 }));
+        assert_eq!((account.used().memory_bytes, account.used().host_bytes), (100, 100));
+        first.shrink_to(10);
+        assert_eq!(first.bytes(), 10);
+        drop(second);
+        assert_eq!((account.used().memory_bytes, account.used().host_bytes), (10, 10));
+        drop(first);
+        assert_eq!((account.used().memory_bytes, account.used().host_bytes), (0, 0));
+    }
+
+    #[test]
+    fn refusals_of_processor_time_are_counted() {
+        let account = account(0, 500);
+        assert_eq!(account.begin(), Ok(()));
+        account.charge_cpu(Duration::from_secs(60));
+        assert!(account.begin().is_err() && account.must_stop());
+        assert_eq!((account.used().cpu, account.used().refused_cpu), (Duration::from_secs(60), 2));
+        assert!(account.cpu_retry_after().is_some());
+        assert_eq!(account.used().refused_cpu, 2, "only looking counts nothing");
+    }
+}

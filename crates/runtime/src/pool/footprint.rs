@@ -1,0 +1,336 @@
+//! What one instance of a component takes of the engine's pool.
+//!
+//! The numbers are the compiler's own. wasmtime resolves a component statically: it follows every module and nested component through
+//! imports, arguments, aliases and exports until a flat list of core modules to instantiate is left. That list is read here, so nothing
+//! that the pool will be asked for can be hidden from the count. Counting from the component's sections was tried before: a core module
+//! that reaches its instantiation as an argument, or as an export of an instance, escapes it.
+//!
+//! What cannot be resolved statically is what the host would have to provide: a component that imports core modules or components
+//! is refused.
+//!
+//! # Stacks
+//! wasmtime runs guest code on stacks ("fibers") and keeps one for each call that is suspended in the middle of a function. A call
+//! that enters a component instance from outside of it, on a stack of its own, locks that instance until its code returns
+//! (`do_not_enter` in wasmtime's `concurrent.rs`); others wait without a stack. This holds for synchronous exports and for
+//! asynchronous ones with a callback; the others (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So there are at
+//! most as many suspended stacks as component instances, and one more that lowers results meanwhile, or is kept for the next call.
+
+use isomer_display::size;
+use wasmtime_environ::component::{
+    ComponentTypesBuilder, GlobalInitializer, InstantiateModule, Translator, TypeDef, VMComponentOffsets,
+};
+use wasmtime_environ::wasmparser::{Validator, WasmFeatures};
+use wasmtime_environ::{HostPtr, Module, ScopeVec, Tunables, VMOffsets};
+
+use super::bounds::{
+    COMPONENT_HANDLES_MAX, CORE_INSTANCE_BYTES_MAX, CORE_INSTANCES_MAX, INSTANCE_BYTES_MAX, MEMORY_BYTES_MAX,
+    TABLE_ELEMENTS_MAX,
+};
+use super::nesting;
+use super::slots::Slots;
+
+/// Why no instance of a component can be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SlotsError {
+    /// The bytes are not a component that the engine can compile.
+    #[error("it is not a component")]
+    Invalid(#[source] wasmtime::Error),
+    /// It wants a core module from outside.
+    #[error("it imports a core module{}: build what it needs into the component", in_import(import))]
+    ImportsModule {
+        /// The import's name, where it is the module itself and not an instance with the module.
+        import: Option<String>,
+    },
+    /// One instance would be a good part of a pool.
+    #[error(
+        "an instance takes {} memories, {} tables and stacks for {} components; at most {}, {} and {} are allowed",
+        slots.memories, slots.tables, slots.stacks, Slots::MAX.memories, Slots::MAX.tables, Slots::MAX.stacks
+    )]
+    TooMany {
+        /// What it takes.
+        slots: Slots,
+    },
+    /// An instance is made of too many core modules.
+    #[error("an instance is made of {core_instances} core modules; at most {CORE_INSTANCES_MAX} are allowed")]
+    TooManyModules {
+        /// How many.
+        core_instances: u32,
+    },
+    /// The engine's own data about an instance, or about one core module of it, is too large.
+    #[error(
+        "functions, globals and imports of {} take {}; at most {} are allowed",
+        if *bytes_max == INSTANCE_BYTES_MAX { "an instance" } else { "a core module" },
+        size(.bytes),
+        size(.bytes_max)
+    )]
+    State {
+        /// What it takes.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// A table is larger than a slot.
+    #[error("it begins with a table of {elements} elements; at most {TABLE_ELEMENTS_MAX} are allowed")]
+    Table {
+        /// The table's elements.
+        elements: u64,
+    },
+    /// A memory is larger than a slot.
+    #[error("it begins with a memory of {}; at most {} are allowed", size(.bytes), size(MEMORY_BYTES_MAX))]
+    Memory {
+        /// The memory's bytes.
+        bytes: u64,
+    },
+}
+
+fn in_import(import: &Option<String>) -> String {
+    import.as_ref().map(|name| format!(" as `{name}`")).unwrap_or_default()
+}
+
+/// What the tables of handles take at most in an instance whose components define resources: those handles are made without any function of
+/// the host, so they are charged beforehand. (Handles of the host's resources, tasks and streams are charged as they are made.)
+const RESOURCE_TABLES_BYTES: usize = 2 * COMPONENT_HANDLES_MAX * HANDLE_SLOT_BYTES;
+
+/// A handle in wasmtime's table, which doubles when it is full. `tests/handles.rs` measures it.
+const HANDLE_SLOT_BYTES: usize = 24;
+
+/// What an instance of a component is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// What it takes of the pool.
+    pub slots: Slots,
+    /// Instances of core modules, adapters between components among them.
+    pub core_instances: u32,
+    /// Bytes that the engine allocates on the host's heap for each instance: function references, globals, imports, bookkeeping, handles of
+    /// its own resources.
+    /// Memories, tables and stacks are not part of it.
+    pub state_bytes: usize,
+}
+
+impl Slots {
+    /// The slots of [`Footprint::measure`].
+    ///
+    /// # Errors
+    /// As [`Footprint::measure`].
+    pub fn count(component: &[u8]) -> Result<Self, SlotsError> {
+        Footprint::measure(component).map(|footprint| footprint.slots)
+    }
+}
+
+impl Footprint {
+    /// Measures an instance of `component`. Function bodies are not looked at: that a component has a footprint does not say that
+    /// it compiles.
+    ///
+    /// The time and memory that this takes grow with the number of instances inside the component, as those of compiling it do. Most
+    /// components that have too many by far are refused before (see `nesting`); for the others, as for compiling, the caller has to set
+    /// limits.
+    ///
+    /// # Errors
+    /// When the bytes are not a component, or one of which the engine can make no instance.
+    pub fn measure(component: &[u8]) -> Result<Self, SlotsError> {
+        // What cannot even be read is refused by the translator, which says why.
+        if let Ok(slots) = nesting::at_least(component)
+            && !slots.fits()
+        {
+            return Err(SlotsError::TooMany { slots });
+        }
+        let tunables = Tunables::default_host();
+        let mut validator = Validator::new_with_features(features());
+        let mut types = ComponentTypesBuilder::new(&validator);
+        let scope = ScopeVec::new();
+        let translator = Translator::new(&tunables, &mut validator, &mut types, &scope);
+        let (translation, modules) = translator.translate(component).map_err(SlotsError::Invalid)?;
+        let component = translation.component;
+        for (_, (name, import)) in &component.import_types {
+            if matches!(import.ty, TypeDef::Module(_)) {
+                return Err(SlotsError::ImportsModule { import: Some(name.clone()) });
+            }
+        }
+        let mut measured = Self {
+            slots: Slots { stacks: component.num_runtime_component_instances.saturating_add(1), ..Slots::default() },
+            core_instances: 0,
+            state_bytes: VMComponentOffsets::new(HostPtr, &component).size_of_vmctx() as usize,
+        };
+        for initializer in &component.initializers {
+            match initializer {
+                GlobalInitializer::InstantiateModule(InstantiateModule::Static(module, _), _) => {
+                    measured.add(&modules[*module].module)?;
+                }
+                GlobalInitializer::InstantiateModule(InstantiateModule::Import(..), _) => {
+                    return Err(SlotsError::ImportsModule { import: None });
+                }
+                _ => {}
+            }
+        }
+        let mut measured = measured.check()?;
+        if !component.defined_resource_instances.is_empty() {
+            measured.state_bytes += RESOURCE_TABLES_BYTES;
+        }
+        Ok(measured)
+    }
+
+    fn add(&mut self, module: &Module) -> Result<(), SlotsError> {
+        for memory in module.memories.values().skip(module.num_imported_memories) {
+            let bytes = memory.minimum_byte_size().unwrap_or(u64::MAX);
+            if bytes > MEMORY_BYTES_MAX {
+                return Err(SlotsError::Memory { bytes });
+            }
+        }
+        for table in module.tables.values().skip(module.num_imported_tables) {
+            let elements = table.limits.min;
+            if elements > TABLE_ELEMENTS_MAX as u64 {
+                return Err(SlotsError::Table { elements });
+            }
+        }
+        let bytes = (VMOffsets::new(HostPtr, module).size_of_vmctx() as usize).saturating_add(CORE_INSTANCE_BYTES);
+        if bytes > CORE_INSTANCE_BYTES_MAX {
+            return Err(SlotsError::State { bytes, bytes_max: CORE_INSTANCE_BYTES_MAX });
+        }
+        let count = |defined: usize| u32::try_from(defined).unwrap_or(u32::MAX);
+        self.slots.memories = self.slots.memories.saturating_add(count(module.num_defined_memories()));
+        self.slots.tables = self.slots.tables.saturating_add(count(module.num_defined_tables()));
+        self.core_instances = self.core_instances.saturating_add(1);
+        self.state_bytes = self.state_bytes.saturating_add(bytes);
+        Ok(())
+    }
+
+    fn check(self) -> Result<Self, SlotsError> {
+        let Self { slots, core_instances, state_bytes } = self;
+        if !slots.fits() {
+            return Err(SlotsError::TooMany { slots });
+        }
+        if core_instances > CORE_INSTANCES_MAX {
+            return Err(SlotsError::TooManyModules { core_instances });
+        }
+        if state_bytes > INSTANCE_BYTES_MAX {
+            return Err(SlotsError::State { bytes: state_bytes, bytes_max: INSTANCE_BYTES_MAX });
+        }
+        Ok(self)
+    }
+}
+
+/// At least what wasmtime allocates for a core instance before its `vmctx` (`size_of::<Instance>()`, which is private).
+const CORE_INSTANCE_BYTES: usize = 512;
+
+/// The proposals that the engine's settings enable. Compiling checks the component against the settings themselves; this is for
+/// reading it.
+fn features() -> WasmFeatures {
+    let mut features = WasmFeatures::WASM3;
+    // Those that need parts of wasmtime which are not built in.
+    features.remove(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS);
+    features | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_ASYNC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(text: &str) -> Result<Slots, SlotsError> {
+        Slots::count(&wat::parse_str(text).unwrap())
+    }
+
+    #[test]
+    fn what_is_instantiated_counts_as_often_as_it_is() {
+        let slots = count(
+            r#"
+            (component
+                (core module $unused (memory 1) (memory 1))
+                (component $part
+                    (core module $m (memory 1) (table 1 funcref))
+                    (core instance (instantiate $m))
+                    (core instance (instantiate $m)))
+                (component $whole
+                    (alias outer 1 $part (component $again))
+                    (core module $n (memory 1))
+                    (instance (instantiate $again))
+                    (core instance (instantiate $n)))
+                (instance (instantiate $part))
+                (instance (instantiate $whole))
+                (instance (instantiate $whole)))
+            "#,
+        );
+        assert_eq!(slots.unwrap(), Slots { memories: 8, tables: 6, stacks: 7 });
+    }
+
+    #[test]
+    fn what_is_passed_on_counts_where_it_is_instantiated() {
+        // A module and a component that reach their instantiation as arguments, and a module that is an export of an instance.
+        let slots = count(
+            r#"
+            (component
+                (core module $m (memory 1) (memory 1) (table 1 funcref))
+                (component $uses
+                    (import "m" (core module $m))
+                    (core instance (instantiate $m))
+                    (core instance (instantiate $m)))
+                (component $provides
+                    (alias outer 1 $m (core module $m))
+                    (export "m" (core module $m)))
+                (component $twice
+                    (import "c" (component $c))
+                    (instance (instantiate $c))
+                    (instance (instantiate $c)))
+                (component $one
+                    (core module $n (memory 1))
+                    (core instance (instantiate $n)))
+                (instance (instantiate $uses (with "m" (core module $m))))
+                (instance $provided (instantiate $provides))
+                (alias export $provided "m" (core module $exported))
+                (core instance (instantiate $exported))
+                (instance (instantiate $twice (with "c" (component $one)))))
+            "#,
+        );
+        // 2 × $m in $uses, 1 × $m of $provided, 2 × $n; and $uses, $provided, $twice, 2 × $one, the whole and one more stack.
+        assert_eq!(slots.unwrap(), Slots { memories: 8, tables: 3, stacks: 7 });
+    }
+
+    #[test]
+    fn what_the_host_would_have_to_bring_is_refused() {
+        let module = count(r#"(component (import "m" (core module $m)) (core instance (instantiate $m)))"#);
+        assert_eq!(
+            module.expect_err("it imports a module").to_string(),
+            "it imports a core module as `m`: build what it needs into the component"
+        );
+        let in_instance = count(
+            r#"
+            (component
+                (import "i" (instance $i (export "m" (core module))))
+                (alias export $i "m" (core module $m))
+                (core instance (instantiate $m)))
+            "#,
+        );
+        assert!(matches!(in_instance, Err(SlotsError::ImportsModule { import: None })), "{in_instance:?}");
+        let component = count(r#"(component (import "c" (component $c)) (instance (instantiate $c)))"#);
+        let Err(SlotsError::Invalid(refused)) = component else { panic!("{component:?}") };
+        assert!(refused.to_string().contains("component imports are not supported"), "{refused}");
+    }
+
+    #[test]
+    fn what_no_slot_can_hold_is_refused() {
+        let module =
+            |fields: &str| count(&format!("(component (core module $m {fields}) (core instance (instantiate $m)))"));
+        assert!(matches!(module("(table 100001 funcref)"), Err(SlotsError::Table { elements: 100_001 })));
+        assert!(matches!(module("(memory i64 65537)"), Err(SlotsError::Memory { bytes: 0x1_0001_0000 })));
+        assert!(module("(table 100000 funcref) (memory 65536)").is_ok());
+        let many = "(core instance (instantiate $m))".repeat(300);
+        let refused = count(&format!("(component (core module $m (memory 1)) {many})"));
+        let refused = refused.expect_err("too many memories").to_string();
+        assert!(refused.starts_with("an instance takes 300 memories"), "{refused}");
+        let many = "(core instance (instantiate $m))".repeat(999);
+        let nested = format!("(component $c (core module $m) {many})");
+        let refused = count(&format!("(component {nested} {})", "(instance (instantiate $c))".repeat(11)));
+        assert!(matches!(refused, Err(SlotsError::TooManyModules { core_instances: 10_989 })), "{refused:?}");
+        let globals = "(global (mut v128) (v128.const i64x2 0 0))".repeat(200_000);
+        let refused = module(&globals);
+        let five = "(core instance (instantiate $m))".repeat(5);
+        assert!(refused.is_ok(), "{refused:?}");
+        let refused = count(&format!("(component (core module $m {globals}) {five}{five})"));
+        let Err(SlotsError::State { bytes_max: INSTANCE_BYTES_MAX, .. }) = refused else { panic!("{refused:?}") };
+        let globals = "(global (mut v128) (v128.const i64x2 0 0))".repeat(300_000);
+        let Err(SlotsError::State { bytes_max: CORE_INSTANCE_BYTES_MAX, .. }) = module(&globals) else {
+            panic!("a core module with {} globals", 300_000)
+        };
+        assert!(matches!(Slots::count(b"no component"), Err(SlotsError::Invalid(_))));
+    }
+}

@@ -1,0 +1,692 @@
+//! The room of the engine's pool: who has it, and who waits for it.
+//!
+//! wasmtime's pool refuses when it is full. Here is counted what it has left, so that no request has to be refused for the sake of
+//! instances that do nothing: those are evicted first, the least recently used before the others. How much one account may hold
+//! is decided by `shares`; idle instances that an account keeps within its guaranteed share are not evicted for the sake of accounts
+//! that are beyond theirs.
+//!
+//! Claims that find no room wait for a short time, in one line for each account. What is given back goes to the lines in turn, and in
+//! each to the claim that came first. A claim that could be granted is never left waiting, so a new one of another account takes
+//! nothing away from those that wait.
+//!
+//! Idle instances are also evicted ahead of need: a thread (one for all groups) drops them when little room is left, or when they
+//! have been idle for long. So a request that needs a new instance rarely waits until another one has been taken down.
+//!
+//! The pool itself must never be full while there is room here. If it is, the count is wrong: see [`RoomReservation::check`].
+//!
+//! long because a quarter of it are tests, and all that is counted is counted under one lock.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::account::Account;
+use super::idle::{Evicted, IdlePools, oldest_kept};
+use super::shares::{Shares, Shortage};
+use super::sizes::{Dimension, PoolSizes};
+use super::slots::Slots;
+
+/// How long a request waits for room when there is none.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long the room of an instance that was dropped may take until it is granted.
+const TAKING_DOWN: Duration = Duration::from_millis(5);
+
+/// How long an instance may take that is taken down by a task of its own. Before that, no other one is evicted for the same claim.
+const TAKING_DOWN_LATER: Duration = Duration::from_millis(100);
+
+/// How often a claim that waits looks for an instance that could be evicted: one may have become idle in the moment between the claim's last
+/// look and its place in the line.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How often idle instances are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// What part of the pool is kept free of idle instances: one in so many.
+const KEPT_FREE: u32 = 16;
+
+/// What part of the pool one group may hold: one in so many.
+const GROUP_PART: u32 = 8;
+
+/// The room of one engine.
+pub(crate) struct Room {
+    state: Mutex<RoomState>,
+    /// Claims that wait. Changed under the lock, read without it.
+    waiting: AtomicUsize,
+    sweep: Condvar,
+    /// All pools of the engine.
+    pub(crate) idlers: IdlePools<Weak<Account>>,
+    /// Times that the engine's pool was full although there was room.
+    miscounts: AtomicU64,
+    miscount_told: Once,
+}
+
+/// Which limit of the engine's pool was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoomLimit {
+    /// The most that one tenant may hold, even if it is the only one.
+    #[error("the tenant's busy instances hold as much of the node's {of} as one tenant may have")]
+    Account {
+        /// What there is no more of.
+        of: Dimension,
+    },
+    /// The tenant's share, as long as others hold what they do now.
+    #[error("the tenant's busy instances hold its share of the node's {of}, of which {accounts} tenants hold some")]
+    Share {
+        /// What there is no more of.
+        of: Dimension,
+        /// How many tenants hold instances.
+        accounts: u32,
+    },
+    /// All of it.
+    #[error("the node has no {of} left for another instance, and all are busy")]
+    Pool {
+        /// What there is no more of.
+        of: Dimension,
+    },
+    /// Other requests of the same tenant came first.
+    #[error("earlier requests of the same tenant wait for instances, and all are busy")]
+    EarlierRequests,
+    /// The engine's pool was full although there was room by the runtime's count: a defect of the runtime, which
+    /// [`Engine::pool_miscounts`](crate::engine::Engine::pool_miscounts) counts.
+    #[error("the engine's pool is full, and the node counts it as not full; this is a defect of the node")]
+    Miscount,
+}
+
+struct RoomState {
+    shares: Shares,
+    queues: VecDeque<AccountQueue>,
+    /// Numbers the claims that wait.
+    next: u64,
+    /// The sweeper has something to do.
+    wanted: bool,
+    /// The engine is gone.
+    ended: bool,
+}
+
+/// The claims of one account that wait, in the order in which they came.
+struct AccountQueue {
+    account: Arc<Account>,
+    waiters: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    id: u64,
+    slots: Slots,
+    granted: oneshot::Sender<()>,
+}
+
+/// The room that one instance takes. Given back when it is dropped, which must be after the instance's store.
+pub(crate) struct RoomReservation {
+    room: Arc<Room>,
+    account: Arc<Account>,
+    slots: Slots,
+}
+
+/// A claim that waits. Dropping it leaves the line, and gives back what was granted and not taken.
+struct PendingReservation<'a> {
+    room: &'a Arc<Room>,
+    account: &'a Arc<Account>,
+    slots: Slots,
+    id: u64,
+    granted: oneshot::Receiver<()>,
+    is_taken: bool,
+}
+
+impl Room {
+    pub(crate) fn new(sizes: PoolSizes) -> Arc<Self> {
+        let state =
+            RoomState { shares: Shares::new(sizes), queues: VecDeque::new(), next: 0, wanted: false, ended: false };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            waiting: AtomicUsize::new(0),
+            sweep: Condvar::new(),
+            idlers: IdlePools::default(),
+            miscounts: AtomicU64::new(0),
+            miscount_told: Once::new(),
+        })
+    }
+
+    /// How many instances that take `slots` each one group of `account` may have. 0 where not even one fits.
+    pub(crate) fn instances_of_group(&self, slots: Slots, account: &Account) -> u32 {
+        let shares = self.state().shares;
+        if account.has_all_memory() {
+            return shares.sizes().holds(trusted(slots));
+        }
+        let part = shares.sizes().part(GROUP_PART).holds(slots);
+        if part > 0 { part } else { shares.most().holds(slots).min(1) }
+    }
+
+    /// How many instances have room.
+    pub(crate) fn instances(&self) -> u32 {
+        self.state().shares.held().instances()
+    }
+
+    /// Times that the engine's pool was full although there was room.
+    pub(crate) fn miscounts(&self) -> u64 {
+        self.miscounts.load(Ordering::Relaxed)
+    }
+
+    /// Is there a claim that would be granted if an instance of `account` with these `slots` were gone? Then it is not worth keeping
+    /// when it is idle.
+    pub(crate) fn is_wanted(&self, slots: Slots, account: &Arc<Account>) -> bool {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let state = self.state();
+        let mut shares = state.shares;
+        let left = shares.give_back(*account.held(), counted(slots, account));
+        state.queues.iter().any(|line| {
+            let has = if Arc::ptr_eq(&line.account, account) { left } else { *line.account.held() };
+            line.waiters.front().is_some_and(|first| admits(&shares, has, first.slots, &line.account).is_ok())
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, RoomState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for one instance, at the latest by `deadline`.
+    pub(crate) async fn reserve(
+        self: &Arc<Self>,
+        slots: Slots,
+        account: &Arc<Account>,
+        deadline: Instant,
+    ) -> Result<RoomReservation, RoomLimit> {
+        let slots = counted(slots, account);
+        let last = deadline.min(Instant::now() + WAIT_MAX);
+        let mut waiting = match self.enter(slots, account) {
+            Ok(claim) => return Ok(claim),
+            Err(waiting) => waiting,
+        };
+        let mut has_waited = false;
+        loop {
+            let (shortage, accounts) = self.shortage(slots, account);
+            // Before another instance is evicted: a claim whose time is up has no use for its room.
+            if has_waited && Instant::now() >= last {
+                return Err(limit(shortage, accounts));
+            }
+            let evicted = shortage.and_then(|shortage| self.evict(shortage, account));
+            // What was evicted may have been too small, or is another one's turn.
+            let pause = match evicted {
+                None => LOOK_AGAIN,
+                Some(Evicted { is_gone: true, .. }) => TAKING_DOWN,
+                Some(Evicted { is_gone: false, .. }) => TAKING_DOWN_LATER,
+            };
+            let until = last.min(Instant::now() + pause);
+            if tokio::time::timeout_at(until.into(), &mut waiting.granted).await.is_ok() {
+                waiting.is_taken = true;
+                return Ok(RoomReservation { room: self.clone(), account: account.clone(), slots });
+            }
+            has_waited = true;
+        }
+    }
+
+    /// Takes the room, or a place in the line.
+    fn enter<'a>(
+        self: &'a Arc<Self>,
+        slots: Slots,
+        account: &'a Arc<Account>,
+    ) -> Result<RoomReservation, PendingReservation<'a>> {
+        let mut state = self.state();
+        let line = state.queues.iter().position(|line| Arc::ptr_eq(&line.account, account));
+        if line.is_none() && state.take(slots, account).is_ok() {
+            self.wake_sweeper(&mut state);
+            return Ok(RoomReservation { room: self.clone(), account: account.clone(), slots });
+        }
+        let (sender, granted) = oneshot::channel();
+        let id = state.next;
+        state.next += 1;
+        let index = line.unwrap_or_else(|| {
+            state.queues.push_back(AccountQueue { account: account.clone(), waiters: VecDeque::new() });
+            state.queues.len() - 1
+        });
+        state.queues[index].waiters.push_back(Waiter { id, slots, granted: sender });
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Err(PendingReservation { room: self, account, slots, id, granted, is_taken: false })
+    }
+
+    fn shortage(&self, slots: Slots, account: &Account) -> (Option<Shortage>, u32) {
+        let state = self.state();
+        (admits(&state.shares, *account.held(), slots, account).err(), state.shares.accounts())
+    }
+
+    /// Evicts an idle instance whose room `account` may have, if there is one.
+    fn evict(&self, shortage: Shortage, account: &Arc<Account>) -> Option<Evicted> {
+        let own = self.state().shares.own();
+        match shortage {
+            Shortage::Account(_) => account.idle_pools().evict_oldest(),
+            Shortage::Share(dimension) | Shortage::Pool { dimension, is_beyond: true } => {
+                let beyond = self.idlers.evict_oldest_of(|other| {
+                    other.upgrade().is_some_and(|other| other.held().get(dimension) > own.get(dimension))
+                });
+                // Its guaranteed share may be idle, of another app or since this claim came.
+                beyond.or_else(|| account.idle_pools().evict_oldest())
+            }
+            Shortage::Pool { is_beyond: false, .. } => self.idlers.evict_oldest(),
+        }
+    }
+
+    /// Gives back the room of an instance, and grants what waits for it.
+    fn give_back(&self, slots: Slots, account: &Account) {
+        let mut state = self.state();
+        {
+            let mut has = account.held();
+            *has = state.shares.give_back(*has, slots);
+        }
+        let granted = state.grant();
+        self.waiting.fetch_sub(granted, Ordering::Relaxed);
+    }
+
+    /// Evicts idle instances until there is headroom, one after another: the room of one that is taken down by a task of its own is waited
+    /// for, so that no more are evicted than that takes.
+    fn keep_headroom(&self) {
+        while !self.state().has_headroom() {
+            let before = self.instances();
+            let Some(evicted) = self.idlers.evict_oldest() else { return };
+            let until = Instant::now() + TAKING_DOWN_LATER;
+            while !evicted.is_gone && self.instances() >= before && Instant::now() < until {
+                std::thread::sleep(TAKING_DOWN);
+            }
+        }
+    }
+
+    fn wake_sweeper(&self, state: &mut RoomState) {
+        if !state.wanted && !state.has_headroom() {
+            state.wanted = true;
+            self.sweep.notify_one();
+        }
+    }
+
+    /// Has the sweeper end.
+    pub(crate) fn end(&self) {
+        self.state().ended = true;
+        self.sweep.notify_one();
+    }
+
+    /// The sweeper's work, until [`Self::end`].
+    pub(crate) fn sweep(&self) {
+        loop {
+            let state = self.state();
+            let sleeps = |state: &mut RoomState| !state.wanted && !state.ended;
+            let waited = self.sweep.wait_timeout_while(state, SWEEP_EVERY, sleeps);
+            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if state.ended {
+                return;
+            }
+            state.wanted = false;
+            drop(state);
+            self.keep_headroom();
+            self.idlers.evict_old(oldest_kept());
+        }
+    }
+}
+
+impl RoomState {
+    fn take(&mut self, slots: Slots, account: &Account) -> Result<(), Shortage> {
+        let mut has = account.held();
+        admits(&self.shares, *has, slots, account)?;
+        *has = self.shares.take(*has, slots);
+        Ok(())
+    }
+
+    /// Grants what can be granted, one of each line in turn. Returns how many.
+    fn grant(&mut self) -> usize {
+        let (mut granted, mut refused) = (0, 0);
+        while refused < self.queues.len() {
+            let Some(mut line) = self.queues.pop_front() else { break };
+            let first = line.waiters.front().map(|first| first.slots);
+            if first.is_some_and(|slots| self.take(slots, &line.account).is_ok()) {
+                if let Some(first) = line.waiters.pop_front() {
+                    // It leaves the line before it stops listening.
+                    let _ = first.granted.send(());
+                }
+                (granted, refused) = (granted + 1, 0);
+            } else {
+                refused += 1;
+            }
+            if !line.waiters.is_empty() {
+                self.queues.push_back(line);
+            }
+        }
+        granted
+    }
+
+    /// Takes a claim out of its line; `false` where it was granted.
+    fn leave(&mut self, id: u64, account: &Arc<Account>) -> bool {
+        let Some(index) = self.queues.iter().position(|line| Arc::ptr_eq(&line.account, account)) else { return false };
+        let waiters = &mut self.queues[index].waiters;
+        let Ok(position) = waiters.binary_search_by_key(&id, |waiter| waiter.id) else { return false };
+        waiters.remove(position);
+        if waiters.is_empty() {
+            self.queues.remove(index);
+        }
+        true
+    }
+
+    fn has_headroom(&self) -> bool {
+        let sizes = self.shares.sizes();
+        self.shares.held().fits(sizes.minus(sizes.part(KEPT_FREE)))
+    }
+}
+
+impl Drop for PendingReservation<'_> {
+    fn drop(&mut self) {
+        if self.is_taken {
+            return;
+        }
+        let mut state = self.room.state();
+        if state.leave(self.id, self.account) {
+            // Those behind it may be smaller.
+            let granted = state.grant();
+            self.room.waiting.fetch_sub(1 + granted, Ordering::Relaxed);
+        } else {
+            drop(state);
+            self.room.give_back(self.slots, self.account);
+        }
+    }
+}
+
+impl RoomReservation {
+    /// Would another claim be granted if this one were dropped?
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.room.is_wanted(self.slots, &self.account)
+    }
+
+    /// Does wasmtime say that its pool is full? Whatever runs has a claim that covers it, so the count must be wrong then: each time
+    /// counts, and the first is logged with what is known.
+    pub(crate) fn check(&self, error: &wasmtime::Error, pool: &wasmtime::Engine) {
+        if !error.is::<wasmtime::PoolConcurrencyLimitError>() {
+            return;
+        }
+        self.room.miscounts.fetch_add(1, Ordering::Relaxed);
+        self.room.miscount_told.call_once(|| {
+            let counted = self.room.state().shares.held();
+            let taken = pool.pooling_allocator_metrics().map(|pool| {
+                let (instances, memories) = (pool.component_instances(), pool.memories());
+                format!(
+                    "{instances} instances, {memories} memories, {} tables, {} stacks",
+                    pool.tables(),
+                    pool.stacks()
+                )
+            });
+            isomer_telemetry::error!(
+                %error, tenant = %self.account.tenant(), slots = ?self.slots, ?counted, ?taken,
+                "the engine's pool is full although the count says otherwise"
+            );
+        });
+    }
+}
+
+impl Drop for RoomReservation {
+    fn drop(&mut self) {
+        self.room.give_back(self.slots, &self.account);
+    }
+}
+
+fn admits(shares: &Shares, has: PoolSizes, slots: Slots, account: &Account) -> Result<(), Shortage> {
+    shares.admit(has, slots, !account.has_all_memory())
+}
+
+/// What counts of an instance of `account`.
+fn counted(slots: Slots, account: &Account) -> Slots {
+    if account.has_all_memory() { trusted(slots) } else { slots }
+}
+
+/// What an instance hardly ever exceeds, though it could: stacks that all its components wait on at once. Guests of an account without
+/// limits have nobody else to take them from.
+fn trusted(slots: Slots) -> Slots {
+    Slots { stacks: slots.stacks.min(STACKS_TRUSTED), ..slots }
+}
+
+/// See [`trusted`].
+const STACKS_TRUSTED: u32 = 2;
+
+/// What a claim that waited in vain is told. It may have lacked nothing, and only waited behind others of its account.
+fn limit(shortage: Option<Shortage>, accounts: u32) -> RoomLimit {
+    match shortage {
+        Some(Shortage::Account(of)) => RoomLimit::Account { of },
+        Some(Shortage::Share(of)) => RoomLimit::Share { of, accounts },
+        Some(Shortage::Pool { dimension: of, .. }) => RoomLimit::Pool { of },
+        None => RoomLimit::EarlierRequests,
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("shares", &self.state().shares).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::super::account::AccountLimits;
+    use super::super::idle::{IdlePool, IdleSince};
+    use super::*;
+    use crate::clock::now;
+
+    const ONE: Slots = Slots { memories: 1, tables: 1, stacks: 2 };
+
+    fn tenant() -> Arc<Account> {
+        Account::new("t".into(), AccountLimits { memory_bytes: 1 << 40, cpu_per_second: Duration::MAX })
+    }
+
+    /// All that `account` can have.
+    fn all(room: &Arc<Room>, account: &Arc<Account>) -> Vec<RoomReservation> {
+        std::iter::from_fn(|| room.enter(ONE, account).ok()).collect()
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    fn in_runtime(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(test);
+    }
+
+    fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn an_account_leaves_room_for_others() {
+        let room = Room::new(PoolSizes::new(16));
+        let (first, second) = (tenant(), tenant());
+        let held = all(&room, &first);
+        assert_eq!(held.len(), 1 + 12 / 2);
+        let rest = all(&room, &second);
+        assert_eq!(rest.len(), 1 + 12 / 4);
+        assert!(!all(&room, &tenant()).is_empty(), "there is always room for a newcomer");
+        drop((held, rest));
+        assert_eq!(room.state().shares.held(), PoolSizes::default(), "all of it was given back");
+        assert_eq!((*first.held(), *second.held()), Default::default());
+    }
+
+    #[test]
+    fn whoever_waits_gets_what_is_given_back() {
+        in_runtime(async {
+            let room = Room::new(PoolSizes::new(2));
+            let account = Account::unlimited();
+            let mut held = all(&room, &account);
+            assert_eq!(held.len(), 2);
+            let waiting = room.reserve(ONE, &account, later());
+            let freeing = async {
+                tokio::task::yield_now().await;
+                held.pop();
+            };
+            let (claim, ()) = futures::future::join(waiting, freeing).await;
+            assert!(claim.is_ok());
+            let refused = room.reserve(ONE, &account, Instant::now()).await;
+            let Err(RoomLimit::Pool { of: Dimension::Instances }) = refused else { panic!("there is no room") };
+        });
+    }
+
+    #[test]
+    fn what_is_given_back_goes_to_the_accounts_in_turn() {
+        in_runtime(async {
+            let room = Room::new(PoolSizes::new(4));
+            let (busy, other) = (Account::unlimited(), Account::unlimited());
+            let mut held = all(&room, &busy);
+            assert_eq!(held.len(), 4);
+            let mut many = (0..3).map(|_| Box::pin(room.reserve(ONE, &busy, later()))).collect::<Vec<_>>();
+            assert!(many.iter_mut().all(|claim| poll(claim.as_mut()).is_pending()));
+            let mut one = pin!(room.reserve(ONE, &other, later()));
+            assert!(poll(one.as_mut()).is_pending());
+            held.truncate(2);
+            let Poll::Ready(Ok(_first)) = poll(many[0].as_mut()) else { panic!("it came first") };
+            let Poll::Ready(Ok(_second)) = poll(one.as_mut()) else { panic!("it is the other account's turn") };
+            assert!(poll(many[1].as_mut()).is_pending());
+            assert_eq!(room.waiting.load(Ordering::Relaxed), 2);
+            // One that stops waiting takes nothing along, whether it was granted or not.
+            held.pop();
+            drop(many.remove(1));
+            let Poll::Ready(Ok(_third)) = poll(many[1].as_mut()) else { panic!("what was granted is not lost") };
+            assert_eq!((room.waiting.load(Ordering::Relaxed), room.state().queues.len()), (0, 0));
+        });
+    }
+
+    #[test]
+    fn an_idle_instance_is_not_kept_when_its_room_is_wanted() {
+        in_runtime(async {
+            let room = Room::new(PoolSizes::new(16));
+            let greedy = tenant();
+            let held = all(&room, &greedy);
+            assert!(!room.is_wanted(ONE, &greedy));
+            let mut waiting = pin!(room.reserve(ONE, &greedy, later()));
+            assert!(poll(waiting.as_mut()).is_pending());
+            assert!(room.is_wanted(ONE, &greedy), "it could have it");
+            let modest = tenant();
+            let _own = room.enter(ONE, &modest).ok().expect("there is room");
+            assert!(!room.is_wanted(ONE, &modest), "nothing would come of it");
+            drop(held);
+            assert!(matches!(poll(waiting.as_mut()), Poll::Ready(Ok(_))));
+        });
+    }
+
+    /// A pool with one instance, which is idle once it is given back.
+    #[derive(Default)]
+    struct OneIdle {
+        claim: Mutex<Option<RoomReservation>>,
+        since: Arc<IdleSince>,
+    }
+
+    impl OneIdle {
+        fn give_back(&self, claim: RoomReservation) {
+            *self.claim.lock().unwrap() = Some(claim);
+            self.since.set(Some(now()));
+        }
+    }
+
+    impl IdlePool for OneIdle {
+        fn evict_oldest(&self) -> Option<Evicted> {
+            self.since.set(None);
+            let dropped = self.claim.lock().unwrap().take();
+            dropped.map(|_| Evicted { bytes: 0, is_gone: true })
+        }
+
+        fn idle_bytes(&self) -> u64 {
+            0
+        }
+
+        fn evict_old(&self) {}
+    }
+
+    #[test]
+    fn an_accounts_own_idle_instance_makes_room_when_it_has_its_share_only() {
+        in_runtime(async {
+            // The others hold all that is common, and this one has what is set aside for it.
+            let room = Room::new(PoolSizes::new(16));
+            let others = [tenant(), tenant(), tenant(), tenant()];
+            let _held: Vec<_> = others.iter().map(|other| all(&room, other)).collect();
+            let account = tenant();
+            let mut own = all(&room, &account);
+            let pool = Arc::new(OneIdle::default());
+            let weak: std::sync::Weak<OneIdle> = Arc::downgrade(&pool);
+            room.idlers.add(pool.since.clone(), weak.clone(), Arc::downgrade(&account));
+            account.idle_pools().add(pool.since.clone(), weak, ());
+            // Idle before the claim, and idle only after it has looked.
+            for is_late in [false, true] {
+                let claim = own.pop().expect("its share");
+                assert!(own.is_empty(), "one instance is its share");
+                if is_late {
+                    let waiting = room.reserve(ONE, &account, later());
+                    let freeing = async {
+                        tokio::task::yield_now().await;
+                        pool.give_back(claim);
+                    };
+                    let (granted, ()) = futures::future::join(waiting, freeing).await;
+                    own.push(granted.expect("its idle instance made room"));
+                } else {
+                    pool.give_back(claim);
+                    own.push(room.reserve(ONE, &account, later()).await.expect("its idle instance made room"));
+                }
+            }
+        });
+    }
+
+    /// Idle instances that are taken down by tasks of their own, later than anything here.
+    struct ManyIdle {
+        evicted: AtomicUsize,
+        since: Arc<IdleSince>,
+    }
+
+    impl IdlePool for ManyIdle {
+        fn evict_oldest(&self) -> Option<Evicted> {
+            let is_there = self.evicted.fetch_add(1, Ordering::Relaxed) < 100;
+            is_there.then_some(Evicted { bytes: 0, is_gone: false })
+        }
+
+        fn idle_bytes(&self) -> u64 {
+            0
+        }
+
+        fn evict_old(&self) {}
+    }
+
+    #[test]
+    fn a_claim_whose_time_is_up_evicts_no_more() {
+        in_runtime(async {
+            let room = Room::new(PoolSizes::new(2));
+            let account = Account::unlimited();
+            let _held = all(&room, &account);
+            let pool = Arc::new(ManyIdle { evicted: AtomicUsize::new(0), since: Arc::default() });
+            pool.since.set(Some(now()));
+            let weak: std::sync::Weak<ManyIdle> = Arc::downgrade(&pool);
+            room.idlers.add(pool.since.clone(), weak, Arc::downgrade(&account));
+            assert!(matches!(room.reserve(ONE, &account, Instant::now()).await, Err(_)));
+            assert_eq!(pool.evicted.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn who_waits_in_vain_is_told_for_what() {
+        in_runtime(async {
+            let room = Room::new(PoolSizes::new(16));
+            let (first, second) = (tenant(), tenant());
+            let _first = all(&room, &first);
+            let _second = all(&room, &second);
+            let refused = async |account| match room.reserve(ONE, account, Instant::now()).await {
+                Err(limit) => limit.to_string(),
+                _ => panic!("it has what it may have"),
+            };
+            assert_eq!(
+                refused(&first).await,
+                "the tenant's busy instances hold as much of the node's instances as one tenant may have"
+            );
+            assert_eq!(
+                refused(&second).await,
+                "the tenant's busy instances hold its share of the node's instances, of which 2 tenants hold some"
+            );
+            assert_eq!(room.state().queues.len(), 0);
+        });
+    }
+}

@@ -1,0 +1,271 @@
+//! How the engine's pool is shared between accounts.
+//!
+//! Part of the pool is set aside: every account that holds something may have its guaranteed share of it (see [`Shares::own`]) at once,
+//! up to [`GUARANTEED`] accounts, whatever the others do. The rest is common, and an account may take of it only as long as
+//! that leaves at least as much free as the account then has of it. (Switches share their buffers between ports like this, under the
+//! name of Dynamic Threshold.) So one busy account has up to half of the common part, two have a third each, and three a
+//! quarter; what is free is never less than what the next one could have. When accounts come and go, those that hold more than their
+//! share take nothing new until the others have caught up.
+//!
+//! Rejected: a fixed part for each account, as a quarter of the pool (four accounts then have all of it, and one alone is refused
+//! although the rest is idle); a part that depends on the number of accounts that exist (most of them do nothing, and a newcomer
+//! still finds what was handed out before it came); taking busy instances away (their requests would fail).
+//!
+//! All of it holds in each [`Dimension`] of the pool by itself. Accounts without limits take what there is.
+
+use super::sizes::{Dimension, PoolSizes};
+use super::slots::Slots;
+
+/// What part of the pool is set aside for guaranteed shares: one in so many.
+const SET_ASIDE: u32 = 4;
+
+/// How many accounts have a guaranteed share at once.
+pub(crate) const GUARANTEED: u32 = 64;
+
+/// What is taken of one pool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shares {
+    sizes: PoolSizes,
+    own: PoolSizes,
+    common: PoolSizes,
+    held: PoolSizes,
+    /// What accounts hold beyond their guaranteed shares.
+    common_held: PoolSizes,
+    accounts: u32,
+}
+
+/// Why an account cannot have another instance now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// It has as much as one account may ever have.
+    Account(Dimension),
+    /// It has its share, as long as others hold what they do.
+    Share(Dimension),
+    /// The pool is full.
+    Pool {
+        dimension: Dimension,
+        /// Does the account ask for more than its guaranteed share?
+        is_beyond: bool,
+    },
+}
+
+impl Shares {
+    pub(crate) fn new(sizes: PoolSizes) -> Self {
+        let one = PoolSizes::new(1);
+        let part = sizes.part(SET_ASIDE * GUARANTEED);
+        Self {
+            sizes,
+            // In small pools it is one instance, for fewer accounts.
+            own: if one.fits(part) { part } else { one },
+            common: sizes.minus(sizes.part(SET_ASIDE)),
+            held: PoolSizes::default(),
+            common_held: PoolSizes::default(),
+            accounts: 0,
+        }
+    }
+
+    /// The size of the pool.
+    pub(crate) fn sizes(&self) -> PoolSizes {
+        self.sizes
+    }
+
+    /// What all accounts hold.
+    pub(crate) fn held(&self) -> PoolSizes {
+        self.held
+    }
+
+    /// How many accounts hold something.
+    pub(crate) fn accounts(&self) -> u32 {
+        self.accounts
+    }
+
+    /// The guaranteed share of an account.
+    pub(crate) fn own(&self) -> PoolSizes {
+        self.own
+    }
+
+    /// The most that an account with limits may ever have: its guaranteed share, and half of what is common.
+    pub(crate) fn most(&self) -> PoolSizes {
+        self.own.plus(self.common.part(2))
+    }
+
+    /// May an account that holds `has` have another instance that takes `slots`?
+    pub(crate) fn admit(&self, has: PoolSizes, slots: Slots, is_limited: bool) -> Result<(), Shortage> {
+        let one = PoolSizes::of(slots);
+        let then = has.plus(one);
+        if is_limited {
+            let (before, beyond) = (has.minus(self.own), then.minus(self.own));
+            let taken = self.common_held.plus(beyond.minus(before));
+            for dimension in Dimension::ALL {
+                let of = |sizes: PoolSizes| u64::from(sizes.get(dimension));
+                if of(beyond) == of(before) {
+                    continue;
+                }
+                if 2 * of(beyond) > of(self.common) {
+                    return Err(Shortage::Account(dimension));
+                }
+                if of(beyond) + of(taken) > of(self.common) {
+                    return Err(Shortage::Share(dimension));
+                }
+            }
+        }
+        match self.held.plus(one).exceeds(self.sizes) {
+            None => Ok(()),
+            Some(dimension) => Err(Shortage::Pool { dimension, is_beyond: is_limited && !then.fits(self.own) }),
+        }
+    }
+
+    /// An instance was admitted. Returns what its account holds now.
+    pub(crate) fn take(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
+        let then = has.plus(PoolSizes::of(slots));
+        self.held = self.held.plus(PoolSizes::of(slots));
+        self.common_held = self.common_held.plus(then.minus(self.own).minus(has.minus(self.own)));
+        self.accounts += u32::from(has.instances == 0);
+        then
+    }
+
+    /// An instance is gone. Returns what its account holds now.
+    pub(crate) fn give_back(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
+        let then = has.minus(PoolSizes::of(slots));
+        self.held = self.held.minus(PoolSizes::of(slots));
+        self.common_held = self.common_held.minus(has.minus(self.own).minus(then.minus(self.own)));
+        self.accounts -= u32::from(has.instances > 0 && then.instances == 0);
+        then
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Slots = Slots { memories: 1, tables: 1, stacks: 2 };
+
+    /// Takes as much as there is for account `index`.
+    fn take_all(shares: &mut Shares, accounts: &mut [PoolSizes], index: usize, slots: Slots) -> u32 {
+        let mut taken = 0;
+        while shares.admit(accounts[index], slots, true).is_ok() {
+            accounts[index] = shares.take(accounts[index], slots);
+            taken += 1;
+        }
+        taken
+    }
+
+    #[test]
+    fn one_account_has_up_to_half_and_each_further_one_as_much_as_is_left() {
+        let mut shares = Shares::new(PoolSizes::of_a_node());
+        let mut accounts = [PoolSizes::default(); 3];
+        assert_eq!(take_all(&mut shares, &mut accounts, 0, SMALL), 8 + 1536 / 2);
+        assert_eq!(shares.admit(accounts[0], SMALL, true), Err(Shortage::Account(Dimension::Instances)));
+        assert_eq!(take_all(&mut shares, &mut accounts, 1, SMALL), 8 + 1536 / 4);
+        assert_eq!(take_all(&mut shares, &mut accounts, 2, SMALL), 8 + 1536 / 8);
+        assert_eq!(shares.admit(accounts[1], SMALL, true), Err(Shortage::Share(Dimension::Instances)));
+        assert!(shares.admit(accounts[1], SMALL, false).is_ok(), "without limits it may have what there is");
+        assert_eq!(shares.accounts(), 3);
+    }
+
+    #[test]
+    fn accounts_that_give_back_and_take_again_become_equal() {
+        let mut shares = Shares::new(PoolSizes::of_a_node());
+        let mut accounts = [PoolSizes::default(); 5];
+        for index in 0..5 {
+            take_all(&mut shares, &mut accounts, index, SMALL);
+        }
+        for _ in 0..2000 {
+            for account in &mut accounts {
+                *account = shares.give_back(*account, SMALL);
+            }
+            // The one that has most asks first.
+            for account in &mut accounts {
+                while shares.admit(*account, SMALL, true).is_ok() {
+                    *account = shares.take(*account, SMALL);
+                }
+            }
+        }
+        let fair = 8 + 1536 / 6;
+        for account in accounts {
+            assert!(account.instances.abs_diff(fair) <= 10, "{} and not about {fair}", account.instances);
+        }
+    }
+
+    #[test]
+    fn each_dimension_is_shared_by_itself() {
+        // Few instances that take nearly all memories or stacks leave memories and stacks to others, too.
+        for (slots, dimension) in [
+            (Slots { memories: 256, tables: 1, stacks: 2 }, Dimension::Memories),
+            (Slots { memories: 1, tables: 512, stacks: 2 }, Dimension::Tables),
+            (Slots { memories: 1, tables: 1, stacks: 256 }, Dimension::Stacks),
+        ] {
+            let mut shares = Shares::new(PoolSizes::of_a_node());
+            let mut accounts = [PoolSizes::default(); 40];
+            for index in 0..39 {
+                take_all(&mut shares, &mut accounts, index, slots);
+            }
+            let full = shares.admit(accounts[38], slots, true);
+            assert!(matches!(full, Err(Shortage::Share(of)) if of == dimension), "{full:?}");
+            assert_eq!(shares.admit(accounts[39], SMALL, true), Ok(()), "{dimension}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_is_all_there_again() {
+        let mut shares = Shares::new(PoolSizes::new(100));
+        let mut accounts = [PoolSizes::default(); 4];
+        let slots = Slots { memories: 3, tables: 2, stacks: 4 };
+        let taken = (0..4).map(|index| take_all(&mut shares, &mut accounts, index, slots)).collect::<Vec<_>>();
+        for (index, taken) in taken.into_iter().enumerate() {
+            for _ in 0..taken {
+                accounts[index] = shares.give_back(accounts[index], slots);
+            }
+        }
+        assert_eq!((shares.held, shares.common_held, shares.accounts), Default::default());
+    }
+
+    /// Numbers that look random, the same for the same seed.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u32) -> u32 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from(self.0 >> 33).unwrap_or_default() % bound
+        }
+    }
+
+    #[test]
+    fn a_newcomer_always_finds_its_guaranteed_share() {
+        let rounds = if std::env::var_os("ISOMER_LONG").is_some() { 20_000 } else { 200 };
+        for seed in 0..rounds {
+            let mut random = Random(seed);
+            let sizes = PoolSizes::new(256 + random.below(2000));
+            let mut shares = Shares::new(sizes);
+            let active = random.below(GUARANTEED) as usize;
+            let mut accounts = vec![PoolSizes::default(); active];
+            let mut claims = vec![Vec::new(); active];
+            for _ in 0..if active == 0 { 0 } else { 3000 } {
+                let index = random.below(u32::try_from(active).unwrap()) as usize;
+                if random.below(4) == 0 {
+                    if let Some(slots) = claims[index].pop() {
+                        accounts[index] = shares.give_back(accounts[index], slots);
+                    }
+                    continue;
+                }
+                let large = if random.below(8) == 0 { 250 } else { 6 };
+                let mut some = || 1 + random.below(large);
+                let slots = Slots { memories: some(), tables: some(), stacks: some() };
+                if shares.admit(accounts[index], slots, true).is_ok() {
+                    accounts[index] = shares.take(accounts[index], slots);
+                    claims[index].push(slots);
+                }
+            }
+            assert!(shares.held.fits(sizes), "seed {seed}");
+            // Whatever the others did, all of it is there, one instance after another or in one large one.
+            let own = shares.own;
+            let whole = Slots { memories: own.memories, tables: own.tables, stacks: own.stacks };
+            assert_eq!(shares.admit(PoolSizes::default(), whole, true), Ok(()), "seed {seed}: {shares:?}");
+            let mut newcomer = PoolSizes::default();
+            for _ in 0..own.instances {
+                assert_eq!(shares.admit(newcomer, SMALL, true), Ok(()), "seed {seed}: {shares:?}");
+                newcomer = shares.take(newcomer, SMALL);
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! How many instances an engine's pool has room for, in every dimension in which the pool is bounded.
+//!
+//! Core instances are not among them: the pool only counts them, and its bound is out of reach (see `engine::pool`). Heaps of the garbage
+//! collector are none: wasmtime is built without one.
+
+use std::fmt;
+
+use super::bounds::{MEMORY_BYTES_MAX, STACK_BYTES};
+use super::slots::Slots;
+
+/// How many instances an engine's pool has room for, and what they are made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolSizes {
+    pub(crate) instances: u32,
+    pub(crate) memories: u32,
+    pub(crate) tables: u32,
+    pub(crate) stacks: u32,
+}
+
+/// What a pool is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dimension {
+    /// Instances of components.
+    Instances,
+    /// Linear memories.
+    Memories,
+    /// Tables.
+    Tables,
+    /// Stacks of calls.
+    Stacks,
+}
+
+impl Dimension {
+    pub(crate) const ALL: [Self; 4] = [Self::Instances, Self::Memories, Self::Tables, Self::Stacks];
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instances => "instances",
+            Self::Memories => "memories",
+            Self::Tables => "tables",
+            Self::Stacks => "stacks",
+        })
+    }
+}
+
+/// Memories and tables that there is room for, for each instance: one that is made of several components has several. They cost address
+/// space only.
+const PARTS_PER_INSTANCE: u32 = 4;
+
+/// Stacks for each instance: its own, and those of components in it that wait. Each is two mappings from the beginning on.
+const STACKS_PER_INSTANCE: u32 = 2;
+
+/// Memories that fit into the address space of a process, at 4 GiB each and with half of it left to others.
+const MEMORIES_MAX: u32 = 16_384;
+
+impl PoolSizes {
+    /// Room for about `instances` live instances, more of small ones and fewer of large compositions.
+    #[must_use]
+    pub fn new(instances: u32) -> Self {
+        let instances = instances.clamp(1, MEMORIES_MAX);
+        let parts = instances.saturating_mul(PARTS_PER_INSTANCE).min(MEMORIES_MAX);
+        Self { instances, memories: parts, tables: parts, stacks: instances.saturating_mul(STACKS_PER_INSTANCE) }
+    }
+
+    /// For one app: sets up in 3 ms.
+    #[must_use]
+    pub fn of_one_app() -> Self {
+        Self::new(768)
+    }
+
+    /// For a node of many apps. It takes some 8,000 mappings and 8 ms to set up, and another 4 mappings for each live instance:
+    /// a quarter of what a Linux process may have by default, which leaves room for 10,000 loaded apps.
+    #[must_use]
+    pub fn of_a_node() -> Self {
+        Self::new(2048)
+    }
+
+    /// No more than `most`.
+    #[must_use]
+    pub fn at_most(self, most: Self) -> Self {
+        if self.instances <= most.instances { self } else { most }
+    }
+
+    /// How many instances it has room for at most.
+    #[must_use]
+    pub fn instances(&self) -> u32 {
+        self.instances
+    }
+
+    /// Address space that the pool sets aside, in bytes.
+    #[must_use]
+    pub fn address_bytes(&self) -> u64 {
+        u64::from(self.memories) * MEMORY_BYTES_MAX + u64::from(self.stacks) * STACK_BYTES
+    }
+
+    /// Mappings that the pool has when nothing is in it.
+    #[must_use]
+    pub fn mappings(&self) -> u64 {
+        2 * u64::from(self.stacks)
+    }
+
+    /// One part in `parts`, of everything.
+    pub(crate) fn part(self, parts: u32) -> Self {
+        self.each(|size| size / parts)
+    }
+
+    /// How many instances that take `slots` each fit in.
+    pub(crate) fn holds(self, slots: Slots) -> u32 {
+        let one = Self::of(slots);
+        let fit = |dimension| self.get(dimension).checked_div(one.get(dimension)).unwrap_or(u32::MAX);
+        Dimension::ALL.into_iter().map(fit).min().unwrap_or_default()
+    }
+
+    /// One instance that takes `slots`.
+    pub(crate) fn of(slots: Slots) -> Self {
+        Self { instances: 1, memories: slots.memories, tables: slots.tables, stacks: slots.stacks }
+    }
+
+    pub(crate) fn get(self, dimension: Dimension) -> u32 {
+        match dimension {
+            Dimension::Instances => self.instances,
+            Dimension::Memories => self.memories,
+            Dimension::Tables => self.tables,
+            Dimension::Stacks => self.stacks,
+        }
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Self {
+        self.with(other, u32::saturating_add)
+    }
+
+    /// What is left without `other`; no less than nothing of each.
+    pub(crate) fn minus(self, other: Self) -> Self {
+        self.with(other, u32::saturating_sub)
+    }
+
+    pub(crate) fn fits(self, room: Self) -> bool {
+        self.exceeds(room).is_none()
+    }
+
+    /// The first dimension in which it is more than `room`.
+    pub(crate) fn exceeds(self, room: Self) -> Option<Dimension> {
+        Dimension::ALL.into_iter().find(|dimension| self.get(*dimension) > room.get(*dimension))
+    }
+
+    fn each(self, of: impl Fn(u32) -> u32) -> Self {
+        self.with(self, |size, _| of(size))
+    }
+
+    fn with(self, other: Self, of: impl Fn(u32, u32) -> u32) -> Self {
+        Self {
+            instances: of(self.instances, other.instances),
+            memories: of(self.memories, other.memories),
+            tables: of(self.tables, other.tables),
+            stacks: of(self.stacks, other.stacks),
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The body of a guest's response.
+//!
+//! Reading it drives the guest: the future that runs the rest of the request lives inside the body, so a request is served
+//! by the one task that owns its connection, and no other thread has to be woken for a frame. Dropping a body that has not ended
+//! drops that future, and with it the store: a client that goes away cancels its guest.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::Either;
+use http_body::{Body, Frame, SizeHint};
+use isomer_display::excerpt;
+use tokio::sync::oneshot;
+use wasmtime_wasi_http::{Error as HttpError, WasiBody};
+
+use crate::guest::signals::{ResponseSignals, has_no_content};
+use crate::lanes::MeteredFuture;
+use crate::pool::{HostMemory, OutOfMemory};
+
+/// What is left of a request's work once the head of its response is there.
+pub(crate) type Run = MeteredFuture<()>;
+
+/// Who does the rest of a request's work.
+pub(crate) enum RemainingWork {
+    /// The reader of the body, by polling this.
+    Reader(Run),
+    /// The instance's own task.
+    Elsewhere,
+    /// Nobody: the run has ended.
+    Over,
+}
+
+/// A response's body. Frames are those of the guest; a guest that fails midway ends it in an error.
+pub struct ResponseBody {
+    inner: WasiBody,
+    rest: RemainingWork,
+    signals: Arc<ResponseSignals>,
+    /// Told when the last frame has been read.
+    ended: Option<oneshot::Sender<()>>,
+    /// Bytes that are missing to the announced length. A server that has sent that many does not ask for the end.
+    missing_bytes: Option<u64>,
+    /// The announced length.
+    announced_bytes: u64,
+    /// Why it broke off, where the run has not said so.
+    broken: Option<String>,
+    /// Nobody will read it (an answer to HEAD, or one that has no body by its status), and that is fine.
+    unread: bool,
+    /// What the host holds for the request and for this.
+    _memory: Option<HostMemory>,
+}
+
+/// Pieces of a response that wait between the guest and its client: one that the guest has handed over, one that is on its way, and what the
+/// server holds (`front/src/server.rs`) while the client does not read.
+const RESPONSE_BUFFER_BYTES: usize = 160 << 10;
+
+/// A body or head up to this size is part of what each request is charged.
+const SMALL_RESPONSE_BYTES: usize = 2 << 10;
+
+impl ResponseBody {
+    /// The body of `response`, to whose method the server sends a body unless `unread`.
+    pub(crate) fn of(
+        response: http::Response<WasiBody>,
+        rest: RemainingWork,
+        signals: Arc<ResponseSignals>,
+        ended: oneshot::Sender<()>,
+        unread: bool,
+    ) -> http::Response<Self> {
+        let length = response.headers().get(http::header::CONTENT_LENGTH);
+        let missing_bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let unread = unread || has_no_content(response.status());
+        response.map(|inner| Self {
+            inner,
+            rest,
+            signals,
+            ended: Some(ended),
+            missing_bytes,
+            announced_bytes: missing_bytes.unwrap_or(0),
+            broken: None,
+            unread,
+            _memory: None,
+        })
+    }
+
+    /// Holds the charge of its request, with what the response and its head of `head_bytes` add to it.
+    ///
+    /// # Errors
+    /// When the account's memory is used up.
+    pub(crate) fn charged(mut self, head_bytes: usize, mut memory: HostMemory) -> Result<Self, OutOfMemory> {
+        let longest = usize::try_from(self.inner.size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        // A small one is part of what each request is charged.
+        if longest > SMALL_RESPONSE_BYTES || head_bytes > SMALL_RESPONSE_BYTES {
+            memory.grow(longest.min(RESPONSE_BUFFER_BYTES) + head_bytes)?;
+        }
+        self._memory = Some(memory);
+        Ok(self)
+    }
+
+    /// The guest's last frame was read: lets the run finish, elsewhere if it is not quick about it.
+    fn end(&mut self, cx: &mut Context<'_>) {
+        if let Some(ended) = self.ended.take() {
+            let _ = ended.send(());
+        }
+        if let RemainingWork::Reader(mut run) = std::mem::replace(&mut self.rest, RemainingWork::Over)
+            && Pin::new(&mut run).poll(cx).is_pending()
+        {
+            tokio::spawn(run);
+        }
+    }
+
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if self.signals.failed.get().is_some() && !matches!(frame, Some(Ok(_))) {
+            self.rest = RemainingWork::Over;
+            return Poll::Ready(Some(Err(HttpError::HttpResponseIncomplete)));
+        }
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match self.missing_bytes.map(|missing| missing.checked_sub(bytes)) {
+                    None => {}
+                    Some(Some(missing)) => self.missing_bytes = Some(missing),
+                    Some(None) if self.unread => {}
+                    // More would be taken for the beginning of the next response.
+                    Some(None) => {
+                        return Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseBodySize(None)))));
+                    }
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => Some(Err(self.break_off(error))),
+            None => match self.missing_bytes {
+                Some(missing) if missing > 0 && !self.unread => {
+                    let sent = self.announced_bytes - missing;
+                    Some(Err(self.break_off(HttpError::HttpResponseBodySize(Some(sent)))))
+                }
+                _ => {
+                    self.end(cx);
+                    None
+                }
+            },
+        })
+    }
+
+    fn break_off(&mut self, error: HttpError) -> HttpError {
+        self.broken = Some(self.describe(&error));
+        error
+    }
+
+    /// Says for the log what an error of a guest's body means.
+    fn describe(&self, error: &HttpError) -> String {
+        let announced = self.announced_bytes;
+        match (error, self.missing_bytes) {
+            (HttpError::HttpResponseBodySize(Some(sent)), _) if *sent < announced => {
+                format!("its body has {sent} of the {announced} bytes of its content-length")
+            }
+            (HttpError::HttpResponseBodySize(_), _) => {
+                format!("its body is longer than its content-length of {announced} bytes")
+            }
+            (HttpError::HttpProtocolError, Some(missing)) if missing > 0 => {
+                let sent = announced - missing;
+                format!("its body was not finished: it has {sent} of the {announced} bytes of its content-length")
+            }
+            (HttpError::HttpProtocolError, _) => "its body was not finished".to_owned(),
+            (HttpError::HttpResponseIncomplete, _) => "its handler returned without finishing its body".to_owned(),
+            (error, _) => excerpt::cut(format_args!("its body ended with an error ({error})"), excerpt::TEXT_BYTES_MAX),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if let Poll::Ready(frame) = self.poll_inner(cx) {
+            return Poll::Ready(frame);
+        }
+        if let RemainingWork::Reader(run) = &mut self.rest {
+            let is_over = Pin::new(run).poll(cx).is_ready();
+            if is_over {
+                self.rest = RemainingWork::Over;
+            }
+            if let Poll::Ready(frame) = self.poll_inner(cx) {
+                return Poll::Ready(frame);
+            }
+        }
+        if matches!(self.rest, RemainingWork::Reader(_) | RemainingWork::Elsewhere) && !self.signals.poll_returned(cx) {
+            return Poll::Pending;
+        }
+        // A run of another thread may have finished the body since it was looked at.
+        if let Poll::Ready(frame) = self.poll_inner(cx) {
+            return Poll::Ready(frame);
+        }
+        // A handler of 0.2 that returned and kept the body open in a forgotten handle: nothing is left that could end it.
+        Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseIncomplete))))
+    }
+
+    /// Returns whether all of it was handed out, so that a server that drops it now has left nothing unsent.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_end_stream() || self.missing_bytes == Some(0) || self.inner.size_hint().exact() == Some(0)
+    }
+
+    /// After an error: why the response broke off, for logs, and whether the log of failures has it already.
+    #[must_use]
+    pub fn broke_off(&self) -> (String, bool) {
+        match (self.signals.failed.get(), &self.broken) {
+            (Some(why), _) => (why.clone(), true),
+            (None, Some(why)) => (why.clone(), false),
+            (None, None) => ("its body was not finished".to_owned(), false),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let this = self.get_mut();
+        let frame = this.poll(cx);
+        this.signals.unasked.store(frame.is_ready(), Ordering::Relaxed);
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended.is_none() || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for ResponseBody {
+    /// A body that was read to its last byte, or that nobody was going to read, lets its guest finish; any other is cancelled.
+    fn drop(&mut self) {
+        if !self.is_complete() && !self.unread {
+            return;
+        }
+        let RemainingWork::Reader(run) = std::mem::replace(&mut self.rest, RemainingWork::Over) else { return };
+        let (Some(ended), Ok(runtime)) = (self.ended.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (mut inner, signals) = (std::mem::take(&mut self.inner), self.signals.clone());
+        runtime.spawn(async move {
+            // What is left of it, if only its end: a guest that writes into a closed body would take that for an error.
+            let read = pin!(async move {
+                let mut next = |cx: &mut Context<'_>| match Pin::new(&mut inner).poll_frame(cx) {
+                    Poll::Pending if signals.poll_returned(cx) => Poll::Ready(None),
+                    frame => frame,
+                };
+                while let Some(Ok(_)) = std::future::poll_fn(&mut next).await {}
+                let _ = ended.send(());
+            });
+            // The run ends by its deadline, whatever the guest does with the body.
+            if let Either::Right(((), run)) = futures::future::select(run, read).await {
+                run.await;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+    use crate::guest::TimeLimit;
+    use crate::pool::Account;
+
+    fn signals() -> Arc<ResponseSignals> {
+        let allowed = Duration::from_secs(30);
+        ResponseSignals::new(
+            TimeLimit { deadline: std::time::Instant::now() + allowed, allowed },
+            Some(Duration::from_secs(3600)),
+        )
+    }
+
+    type Pieces = Vec<Result<Frame<Bytes>, HttpError>>;
+
+    /// A body of one piece, which says that it is `length` bytes long and ends only if `closed`.
+    fn body(closed: bool, length: &'static str, rest: RemainingWork) -> (ResponseBody, oneshot::Receiver<()>) {
+        let pieces: Pieces = vec![Ok(Frame::data(Bytes::from_static(b"hello")))];
+        let pieces = futures::stream::iter(pieces);
+        let inner = if closed {
+            StreamBody::new(pieces).boxed_unsync()
+        } else {
+            StreamBody::new(futures::StreamExt::chain(pieces, futures::stream::pending())).boxed_unsync()
+        };
+        let response = http::Response::builder().header("content-length", length).body(inner).unwrap();
+        let (ended, end) = oneshot::channel();
+        (ResponseBody::of(response, rest, signals(), ended, false).into_body(), end)
+    }
+
+    #[test]
+    fn a_body_that_nobody_is_left_to_end_is_incomplete() {
+        let (mut body, _) = body(false, "9", RemainingWork::Over);
+        assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
+        assert!(body.frame().now_or_never().expect("an end").expect("an error").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_reader_in_another_task_is_woken_when_nothing_is_left_to_end_the_body() {
+        let (mut body, _end) = body(false, "9", RemainingWork::Elsewhere);
+        assert!(body.frame().await.unwrap().is_ok());
+        let signals = body.signals.clone();
+        let reading = tokio::spawn(async move { body.frame().await });
+        tokio::task::yield_now().await;
+        signals.set_returned();
+        let end = tokio::time::timeout(Duration::from_secs(60), reading).await.expect("it is woken");
+        assert!(end.unwrap().expect("an error").is_err());
+    }
+
+    #[test]
+    fn what_was_finished_while_its_end_was_looked_for_is_complete() {
+        let (mut body, _end) = body(true, "5", RemainingWork::Elsewhere);
+        body.signals.set_returned();
+        assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
+        assert!(body.frame().now_or_never().expect("an end").is_none());
+    }
+
+    #[test]
+    fn a_body_is_as_long_as_was_announced_or_broken_off_with_a_reason() {
+        for (length, why) in [
+            ("9", "its body has 5 of the 9 bytes of its content-length"),
+            ("3", "its body is longer than its content-length of 3 bytes"),
+        ] {
+            let (mut body, _) = body(true, length, RemainingWork::Over);
+            let frames = std::iter::from_fn(|| body.frame().now_or_never().expect("nothing is waited for"));
+            assert!(frames.take(2).any(|frame| frame.is_err()), "{length}");
+            assert_eq!(body.broke_off(), (why.to_owned(), false));
+        }
+        let (mut body, _) = body(true, "5", RemainingWork::Over);
+        assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
+        assert!(body.frame().now_or_never().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_guest_whose_response_has_its_announced_length_is_not_cancelled() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            for (length, finishes) in [("5", true), ("9", false)] {
+                let (finished, end_of_run) = oneshot::channel();
+                let (go_on, told) = oneshot::channel();
+                let run = async move {
+                    if told.await.is_ok() {
+                        let _ = finished.send(());
+                    }
+                };
+                let (mut body, end) =
+                    body(true, length, RemainingWork::Reader(MeteredFuture::new(&Account::unlimited(), Box::pin(run))));
+                body.frame().await.unwrap().unwrap();
+                drop(body);
+                let _ = go_on.send(end.await);
+                assert_eq!(end_of_run.await.is_ok(), finishes, "{length}");
+            }
+        });
+    }
+}

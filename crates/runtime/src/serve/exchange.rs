@@ -1,0 +1,243 @@
+//! One request in one instance.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use isomer_display::excerpt;
+use isomer_telemetry::{Event, RequestId};
+use tokio::sync::oneshot;
+use wasmtime::component::Accessor;
+use wasmtime_wasi_http::p2::bindings::http::types as types2;
+use wasmtime_wasi_http::p3::bindings::http::types as types3;
+use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
+
+use super::request::Request;
+use crate::failure::Failure;
+use crate::guest::{CallableGroups, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
+use crate::instance::{Handle2, Handle3, HandlerFunction, Instance};
+
+/// The two ends that a request's run talks to its response over.
+pub(crate) struct Exchange {
+    pub(crate) head: HeadSender,
+    /// Resolves when the last frame of the response's body has been read.
+    pub(crate) ended: oneshot::Receiver<()>,
+    pub(crate) signals: Arc<ResponseSignals>,
+}
+
+/// The head of the response, or why there is none.
+pub(crate) type HeadOrFailure = Result<http::Response<WasiBody>, Failure>;
+
+/// Where it goes. The first one counts.
+#[derive(Clone)]
+pub(crate) struct HeadSender {
+    sender: Arc<Mutex<Option<oneshot::Sender<HeadOrFailure>>>>,
+    signals: Arc<ResponseSignals>,
+}
+
+impl HeadSender {
+    pub(crate) fn new(sender: oneshot::Sender<HeadOrFailure>, signals: Arc<ResponseSignals>) -> Self {
+        Self { sender: Arc::new(Mutex::new(Some(sender))), signals }
+    }
+
+    fn is_sent(&self) -> bool {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Gives `answer` back if there was one before, or nobody waits any more.
+    pub(crate) fn send(&self, answer: HeadOrFailure) -> Option<HeadOrFailure> {
+        if let Ok(response) = &answer {
+            self.signals.answered(response);
+        }
+        match self.sender.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(sender) => sender.send(answer).err(),
+            None => Some(answer),
+        }
+    }
+}
+
+/// Serves one request from its head to the end of everything it started. `Ok` if the instance can be used again.
+pub(super) async fn serve(
+    instance: &mut Instance,
+    groups: Arc<dyn CallableGroups>,
+    request: Request,
+    exchange: Exchange,
+) -> Result<(), ()> {
+    let Exchange { head, ended, signals } = exchange;
+    let Request { http, id, deadline, allowed, handler, component, .. } = request;
+    let traceparent = http.headers().get("traceparent").cloned();
+    let scope = RequestScope { id: Some(id), traceparent, groups: Some(groups) };
+    instance.begin(Arc::new(scope), TimeLimit { deadline, allowed });
+    instance.store.data_mut().follow(signals.clone());
+    let function = instance.handlers[handler].clone();
+    let over = {
+        // Pinned where it is made: these futures take some kilobytes, and each function that takes one by value would copy it.
+        let mut run = pin!(instance.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
+            let run = pin!(async {
+                call(accessor, &function, http, &head, ended).await?;
+                // Whatever else the request started ends before the next one begins.
+                std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                Ok(())
+            });
+            tasks::charged(accessor, run).await
+        }));
+        let run = pin!(async {
+            match &instance.in_flight_calls {
+                Some(calls) => calls.run_alongside(run.as_mut()).await,
+                None => run.as_mut().await,
+            }
+        });
+        signals.limit(run).await
+    };
+    let allowed = signals.until().allowed;
+    let failure = match over {
+        Some(Ok(Ok(()))) => None,
+        Some(Ok(Err(error)) | Err(error)) => Some(instance.failure(&error, allowed)),
+        None => Some(too_late(instance, allowed)),
+    };
+    instance.store.data_mut().end_request();
+    match failure {
+        // Counts only if the handler ended without a word. What made it do so may keep it from ever answering again: runtimes that serve
+        // one request per instance end like this.
+        None => match head.send(Err(Failure::NoResponse)) {
+            None => Err(()),
+            Some(_) => Ok(()),
+        },
+        Some(failure) => {
+            signals.fail(&failure);
+            report(head, &component, id, failure, instance.store.data());
+            Err(())
+        }
+    }
+}
+
+/// The deadline passed while the guest waited for something.
+fn too_late(instance: &Instance, allowed: Duration) -> Failure {
+    let failure = Failure::Deadline { deadline: allowed, backtrace: Vec::new() };
+    match instance.store.data().waits_for() {
+        Some(seam) => Failure::Call { seam, failure: failure.to_call_failure(), backtrace: Vec::new() },
+        None => failure,
+    }
+}
+
+/// A failure goes to the client if the head is still open, else to the log.
+fn report(head: HeadSender, component: &str, id: RequestId, failure: Failure, guest: &Guest) {
+    if let Some(Err(failure)) = head.send(Err(failure)) {
+        guest.sink().emit(Event::RequestFailed {
+            component,
+            request: id,
+            reason: &failure,
+            backtrace: failure.backtrace(),
+            response_cut_off: true,
+        });
+    }
+}
+
+/// A handler gives the final response only, so one with an informational status is none (RFC 9110, section 15.2): a client would go on
+/// waiting for another one, or take what follows for another protocol.
+fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
+    match response.status() {
+        status if status.is_informational() => Err(Failure::NotFinal { status: status.as_u16() }),
+        _ => Ok(response),
+    }
+}
+
+/// Calls the handler and stays until it has returned and (0.3) its response is read.
+pub(crate) async fn call(
+    accessor: &Accessor<Guest>,
+    function: &HandlerFunction,
+    request: http::Request<WasiBody>,
+    head: &HeadSender,
+    ended: oneshot::Receiver<()>,
+) -> wasmtime::Result<()> {
+    match function {
+        HandlerFunction::P3(handle) => call3(accessor, handle, request, head, ended).await,
+        HandlerFunction::P2(handle) => call2(accessor, handle, request, head, ended).await,
+    }
+}
+
+async fn call3(
+    accessor: &Accessor<Guest>,
+    handle: &Handle3,
+    request: http::Request<WasiBody>,
+    head: &HeadSender,
+    ended: oneshot::Receiver<()>,
+) -> wasmtime::Result<()> {
+    let (call, read) = accessor.with(|mut store| -> wasmtime::Result<_> {
+        let http = store.data_mut().http();
+        let (head, body) = request.into_parts();
+        let uri = head.uri.into_parts();
+        let headers = FieldMap::new_immutable(http.hooks, head.headers);
+        let (request, read) =
+            p3::Request::new(head.method, uri.scheme, uri.authority, uri.path_and_query, headers, None, body);
+        let request = http.table.push(request)?;
+        Ok((handle.start_call_concurrent(store, (request,))?, read))
+    })?;
+    match handle.finish_call_concurrent(accessor, call).await?.0 {
+        Ok(response) => {
+            let response = accessor.with(|mut store| -> wasmtime::Result<_> {
+                let response = store.data_mut().http().table.delete(response)?;
+                response.into_http(store, read)
+            })?;
+            let response = final_response(response);
+            let is_answered = response.is_ok();
+            if head.send(response).is_none() && is_answered {
+                // Not sent means that the body was dropped unread; then this run is dropped too.
+                let _ = ended.await;
+            }
+        }
+        Err(code) => {
+            let body_too_large = matches!(code, types3::ErrorCode::HttpRequestBodySize(_));
+            let _ = head.send(Err(Failure::Handler {
+                code: excerpt::cut(format_args!("{code:?}"), excerpt::TEXT_BYTES_MAX),
+                body_too_large,
+            }));
+        }
+    }
+    Ok(())
+}
+
+async fn call2(
+    accessor: &Accessor<Guest>,
+    handle: &Handle2,
+    request: http::Request<WasiBody>,
+    head: &HeadSender,
+    ended: oneshot::Receiver<()>,
+) -> wasmtime::Result<()> {
+    let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
+    let scheme = if secure { types2::Scheme::Https } else { types2::Scheme::Http };
+    let call = accessor.with(|mut store| -> wasmtime::Result<_> {
+        let mut http = store.data_mut().http();
+        let request = match http.new_incoming_request(scheme, request) {
+            Ok(request) => request,
+            Err(error) => {
+                let _ = head.send(Err(Failure::BadRequest { reason: excerpt::cut(&error, excerpt::TEXT_BYTES_MAX) }));
+                return Ok(None);
+            }
+        };
+        let head = head.clone();
+        let outparam = http.new_response_outparam_from_callback(move |answer| {
+            let _ = head.send(match answer {
+                Ok(response) => final_response(response.map(|body| body.boxed_unsync())),
+                Err(code) => {
+                    let body_too_large = matches!(code, types2::ErrorCode::HttpRequestBodySize(_));
+                    Err(Failure::Handler {
+                        code: excerpt::cut(format_args!("{code:?}"), excerpt::TEXT_BYTES_MAX),
+                        body_too_large,
+                    })
+                }
+            });
+        })?;
+        Ok(Some(handle.start_call_concurrent(store, (request, outparam))?))
+    })?;
+    let Some(call) = call else { return Ok(()) };
+    handle.finish_call_concurrent(accessor, call).await?;
+    // A body whose store goes looks finished. One that its handler has left open is not, so the store stays until its reader has
+    // read what is there and seen that no more comes.
+    if head.is_sent() && accessor.with(|mut store| store.data_mut().has_open_body()) {
+        head.signals.set_returned();
+        let _ = ended.await;
+    }
+    Ok(())
+}

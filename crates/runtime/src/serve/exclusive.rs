@@ -1,0 +1,205 @@
+//! Requests and calls that have an instance for themselves, out of one pool.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+use isomer_telemetry::{Event, RequestId};
+use isomer_wire::CallFailure;
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use super::body::{RemainingWork, ResponseBody};
+use super::exchange::{Exchange, HeadSender, serve};
+use super::instance_pool::{InstancePermit, InstancePool, PoolLimits};
+use super::request::Request;
+use crate::failure::Failure;
+use crate::guest::{CallableGroups, RequestScope, ResponseSignals, TimeLimit};
+use crate::instance::{Instance, InstanceMaker, SkeletonFunction};
+use crate::lanes::MeteredFuture;
+use crate::pool::Account;
+
+pub(crate) struct ExclusiveInstances {
+    maker: Arc<InstanceMaker>,
+    /// The functions of all skeletons.
+    skeleton_functions: Vec<SkeletonFunction>,
+    pool: Arc<InstancePool>,
+}
+
+impl ExclusiveInstances {
+    pub(crate) fn new(
+        maker: Arc<InstanceMaker>,
+        skeleton_functions: Vec<SkeletonFunction>,
+        limits: PoolLimits,
+    ) -> Self {
+        let pool = Arc::new(InstancePool::new(limits));
+        maker.register(pool.since(), &pool);
+        Self { maker, skeleton_functions, pool }
+    }
+
+    /// Makes one instance and keeps it.
+    pub(crate) async fn warm_up(&self, deadline: Instant) -> Result<(), Failure> {
+        let (permit, idle) = self.pool.take(deadline).await?;
+        let instance = match idle {
+            Some(instance) => instance,
+            None => {
+                let maker = self.maker.clone();
+                MeteredFuture::new(self.account(), Box::pin(async move { maker.make(deadline).await })).await?
+            }
+        };
+        self.pool.give_back(permit, instance);
+        Ok(())
+    }
+
+    fn account(&self) -> &Arc<Account> {
+        &self.maker.template.account
+    }
+
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        groups: Arc<dyn CallableGroups>,
+        request: Request,
+    ) -> Result<http::Response<ResponseBody>, Failure> {
+        let (permit, idle) = self.pool.take(request.deadline).await?;
+        let unread = request.http.method() == http::Method::HEAD;
+        let (head_sender, mut head) = oneshot::channel();
+        let (ended_sender, ended) = oneshot::channel();
+        let signals = ResponseSignals::new(request.until(), (!unread).then_some(request.stream_allowed));
+        let exchange =
+            Exchange { head: HeadSender::new(head_sender, signals.clone()), ended, signals: signals.clone() };
+        let account = self.account().clone();
+        let run: BoxFuture<'static, ()> = Box::pin(async move {
+            let made = match idle {
+                Some(instance) => Ok(instance),
+                None => self.maker.make(request.deadline).await,
+            };
+            match made {
+                Ok(mut instance) => {
+                    if serve(&mut instance, groups, request, exchange).await.is_ok() {
+                        self.pool.give_back(permit, instance);
+                    }
+                }
+                Err(failure) => {
+                    let _ = exchange.head.send(Err(failure));
+                }
+            }
+        });
+        let mut run = Some(MeteredFuture::new(&account, run));
+        let response = std::future::poll_fn(|cx| {
+            if let Some(running) = &mut run
+                && Pin::new(running).poll(cx).is_ready()
+            {
+                run = None;
+            }
+            Pin::new(&mut head).poll(cx).map(|head| head.unwrap_or(Err(Failure::NoResponse)))
+        });
+        match response.await {
+            Ok(response) => {
+                let rest = run.map_or(RemainingWork::Over, RemainingWork::Reader);
+                Ok(ResponseBody::of(response, rest, signals, ended_sender, unread))
+            }
+            Err(failure) => {
+                // The handler may go on working after it has answered with an error.
+                drop(ended_sender);
+                if let Some(mut run) = run
+                    && std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut run).poll(cx).is_pending())).await
+                {
+                    tokio::spawn(run);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Makes a call. Dropping the future drops the callee's store. Waits have no timer here: the caller sees to the deadline.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        function: usize,
+        scope: Arc<RequestScope>,
+        until: TimeLimit,
+        image: &[u8],
+    ) -> Result<Vec<u8>, CallFailure> {
+        let Some(function) = self.skeleton_functions.get(function) else {
+            return Err(CallFailure::refused("the group has no such function"));
+        };
+        let id = scope.id;
+        let failed = |failure: Failure| {
+            self.report_failed_call(&function.component, id, &failure);
+            failure.to_call_failure()
+        };
+        let (permit, idle) = self.pool.take(until.deadline).await.map_err(|failure| failure.to_call_failure())?;
+        let mut instance = match idle {
+            Some(instance) => instance,
+            // Rare, and large: not part of every call's future.
+            None => Box::pin(self.maker.make(until.deadline)).await.map_err(failed)?,
+        };
+        match instance.call(function, scope, until, image).await {
+            Ok(answer) => {
+                self.finish(permit, instance, function, until).await;
+                answer
+            }
+            Err(failure) => {
+                instance.store.data_mut().end_request();
+                Err(failed(failure))
+            }
+        }
+    }
+
+    /// Gives back an instance that has answered a call; where the callee still has something to do, as soon as that is done. Its
+    /// caller does not wait for it, as it would not if the two were fused.
+    async fn finish(
+        self: &Arc<Self>,
+        permit: InstancePermit,
+        mut instance: Instance,
+        function: &SkeletonFunction,
+        until: TimeLimit,
+    ) {
+        let over = {
+            let mut rest = pin!(instance.rest());
+            std::future::poll_fn(|cx| {
+                Poll::Ready(match rest.as_mut().poll(cx) {
+                    Poll::Ready(over) => Some(over),
+                    Poll::Pending => None,
+                })
+            })
+            .await
+        };
+        match over {
+            Some(Ok(())) => {
+                instance.store.data_mut().end_request();
+                self.pool.give_back(permit, instance);
+            }
+            Some(Err(error)) => self.broken(&mut instance, function, &error, until),
+            None => {
+                let (alone, function) = (self.clone(), function.clone());
+                let account = self.account().clone();
+                let rest = async move {
+                    match timeout_at(until.deadline.into(), instance.rest()).await {
+                        Ok(Ok(())) => {
+                            instance.store.data_mut().end_request();
+                            alone.pool.give_back(permit, instance);
+                        }
+                        Ok(Err(error)) => alone.broken(&mut instance, &function, &error, until),
+                        Err(_) => instance.store.data_mut().end_request(),
+                    }
+                };
+                tokio::spawn(MeteredFuture::new(&account, Box::pin(rest)));
+            }
+        }
+    }
+
+    /// A callee failed when its call was already answered.
+    fn broken(&self, instance: &mut Instance, function: &SkeletonFunction, error: &wasmtime::Error, until: TimeLimit) {
+        let id = instance.store.data().scope().and_then(|scope| scope.id);
+        let failure = instance.failure(error, until.allowed);
+        instance.store.data_mut().end_request();
+        self.report_failed_call(&function.component, id, &failure);
+    }
+
+    fn report_failed_call(&self, component: &str, request: Option<RequestId>, failure: &Failure) {
+        let (reason, backtrace) = (failure, failure.backtrace());
+        self.maker.template.sink.emit(Event::CallFailed { component, request, reason, backtrace });
+    }
+}

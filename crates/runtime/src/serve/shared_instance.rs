@@ -1,0 +1,260 @@
+//! One instance that serves several requests at once, from its first request to its end.
+//!
+//! The run of the instance calls the handler for each request that arrives. It ends when no more requests can arrive, when the guest traps, or when a
+//! request is late; then every request that is left is told what became of it ([`InFlightRequests`] decides that).
+//!
+//! A request is over when its response has been read. What its guest still does then goes on next to the following requests, and ends with
+//! the instance at the latest: the wasmtime store knows when it has no work left, but not whose work it is.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use isomer_telemetry::{Event, RequestId};
+use tokio::sync::{Notify, mpsc, oneshot};
+use wasmtime::Trap;
+use wasmtime::component::Accessor;
+
+use super::exchange::{HeadSender, call};
+use super::in_flight_requests::{InFlight, InFlightRequests, RequestEnd, RunEnd};
+use super::request::Request;
+use crate::failure::{Failure, backtrace};
+use crate::guest::{CallableGroups, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
+use crate::instance::{HandlerFunction, Instance};
+use crate::pool::account::EvictedMemory;
+
+/// How often the deadlines of the requests in flight are checked.
+const DEADLINE_TICK: Duration = Duration::from_millis(5);
+
+/// The deadline of a wasmtime store that several requests share. Their own deadlines are checked by [`SharedInstance`].
+const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A request that was sent to an instance.
+pub(super) struct Job<P> {
+    pub(super) groups: Arc<dyn CallableGroups>,
+    pub(super) request: Request,
+    pub(super) head: HeadSender,
+    /// Resolves when the last frame of the response's body has been read.
+    pub(super) ended: oneshot::Receiver<()>,
+    pub(super) signals: Arc<ResponseSignals>,
+    /// Dropped when the request is over.
+    pub(super) permit: P,
+}
+
+/// What an instance holds, as its pool sees it. The instance's task drops this after the instance.
+#[derive(Default)]
+pub(super) struct InstanceUsage {
+    /// The memory of its account that it held when a request was over last, in bytes.
+    bytes: AtomicU64,
+    /// Whether so many handles were left then that it must not get more requests.
+    is_cluttered: AtomicBool,
+    /// Set when the instance was evicted.
+    evicted: Mutex<Option<EvictedMemory>>,
+}
+
+impl InstanceUsage {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_cluttered(&self) -> bool {
+        self.is_cluttered.load(Ordering::Relaxed)
+    }
+
+    /// Has `memory` count as free until the instance has been dropped.
+    pub(super) fn set_evicted(&self, memory: EvictedMemory) {
+        *self.evicted.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory);
+    }
+
+    fn update(&self, guest: &mut Guest) {
+        guest.count_handles();
+        self.bytes.store(guest.limiter.held_bytes(), Ordering::Relaxed);
+        self.is_cluttered.store(guest.is_cluttered(), Ordering::Relaxed);
+    }
+}
+
+/// An instance and the requests that are sent to it.
+pub(super) struct SharedInstance<P> {
+    instance: Instance,
+    inbox: mpsc::Receiver<Job<P>>,
+    requests: Requests,
+    usage: Arc<InstanceUsage>,
+}
+
+impl<P: Send> SharedInstance<P> {
+    pub(super) fn new(instance: Instance, inbox: mpsc::Receiver<Job<P>>, usage: Arc<InstanceUsage>) -> Self {
+        usage.bytes.store(instance.memory_bytes(), Ordering::Relaxed);
+        Self { instance, inbox, requests: Requests::default(), usage }
+    }
+
+    /// Serves `first` and all requests that arrive after it, until the run of the instance ends. Drops the instance and returns the closed inbox: the
+    /// requests in it did not begin.
+    pub(super) async fn run(mut self, first: Job<P>) -> mpsc::Receiver<Job<P>> {
+        // It is not known for which of its requests the guest makes a call, so the call belongs to none of them, and may take as long as its
+        // callee is allowed to.
+        let scope = RequestScope { groups: Some(first.groups.clone()), ..RequestScope::default() };
+        let until = TimeLimit { deadline: Instant::now() + NO_DEADLINE, allowed: NO_DEADLINE };
+        self.instance.store.data_mut().begin_request(Arc::new(scope), until);
+        let outcome = self.serve(first).await;
+        self.inbox.close();
+        self.instance.store.data_mut().end_request();
+        settle(&self.instance, outcome, self.requests);
+        self.inbox
+    }
+
+    /// Runs the instance. Returns what the run returned, or `None` if it was stopped because a request was late.
+    async fn serve(&mut self, first: Job<P>) -> Option<wasmtime::Result<()>> {
+        let Self { instance, inbox, requests, usage } = self;
+        let (handlers, in_flight_calls) = (&instance.handlers, instance.in_flight_calls.clone());
+        let requests = &*requests;
+        let run = instance.store.run_concurrent(async |accessor| {
+            tasks::charged(accessor, serve_all(accessor, first, inbox, handlers, requests, usage)).await
+        });
+        let run = pin!(async {
+            match &in_flight_calls {
+                Some(calls) => calls.run_alongside(run).await,
+                None => run.await,
+            }
+        });
+        tokio::select! {
+            outcome = run => Some(outcome.flatten()),
+            () = requests.late() => None,
+        }
+    }
+}
+
+/// Calls the handler for `first` and for each request that arrives, until none can arrive any more and all have ended. An error ends the
+/// instance.
+async fn serve_all<P: Send>(
+    accessor: &Accessor<Guest>,
+    first: Job<P>,
+    inbox: &mut mpsc::Receiver<Job<P>>,
+    handlers: &[HandlerFunction],
+    requests: &Requests,
+    usage: &InstanceUsage,
+) -> wasmtime::Result<()> {
+    let mut calls = FuturesUnordered::new();
+    let (mut next, mut is_open) = (Some(first), true);
+    loop {
+        if let Some(job) = next.take() {
+            let Job { request, head, ended, signals, permit, groups: _ } = job;
+            let (id, function) = (request.id, &handlers[request.handler]);
+            requests.begin(id, InFlightRequest { component: request.component.clone(), head: head.clone(), signals });
+            calls.push(async move {
+                let result = call(accessor, function, request.http, &head, ended).await;
+                accessor.with(|mut store| usage.update(store.data_mut()));
+                drop(permit);
+                (id, head, result)
+            });
+        }
+        tokio::select! {
+            job = inbox.recv(), if is_open => match job {
+                Some(job) => next = Some(job),
+                None => is_open = false,
+            },
+            Some((id, head, result)) = calls.next() => {
+                result?;
+                // Counts only if the handler has sent no head.
+                let _ = head.send(Err(Failure::NoResponse));
+                requests.lock().end(id);
+            }
+            else => return Ok(()),
+        }
+    }
+}
+
+/// Tells the requests that were in flight when the run of `instance` ended what became of them.
+fn settle(instance: &Instance, outcome: Option<wasmtime::Result<()>>, requests: Requests) {
+    let guest = instance.store.data();
+    let is_out_of_cpu = guest.out_of_cpu;
+    let run = match &outcome {
+        None => RunEnd::Late,
+        Some(Ok(())) => RunEnd::Returned,
+        Some(Err(error)) if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) => {
+            RunEnd::Interrupted { is_out_of_cpu }
+        }
+        Some(Err(_)) => RunEnd::Trapped { is_out_of_cpu },
+    };
+    let error = outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
+    if let Some(error) = error {
+        instance.check(error);
+    }
+    for (id, request, end) in requests.into_inner().end_all(run, Instant::now()) {
+        let backtrace = || error.map(backtrace).unwrap_or_default();
+        let failure = match (end, error) {
+            (RequestEnd::Deadline, _) => {
+                Failure::Deadline { deadline: request.signals.until().allowed, backtrace: backtrace() }
+            }
+            (RequestEnd::OutOfCpu, _) => Failure::out_of_cpu(backtrace()),
+            (RequestEnd::Trap, Some(error)) => Failure::from_trap(error, guest.limiter.refused()),
+            (RequestEnd::Trap | RequestEnd::InstanceLost, _) => Failure::Neighbour,
+        };
+        request.signals.fail(&failure);
+        if let Some(Err(failure)) = request.head.send(Err(failure)) {
+            guest.sink().emit(Event::RequestFailed {
+                component: &request.component,
+                request: id,
+                reason: &failure,
+                backtrace: failure.backtrace(),
+                response_cut_off: true,
+            });
+        }
+    }
+}
+
+/// A request that an instance serves.
+struct InFlightRequest {
+    component: Arc<str>,
+    head: HeadSender,
+    signals: Arc<ResponseSignals>,
+}
+
+impl InFlight for InFlightRequest {
+    fn until(&self) -> TimeLimit {
+        self.signals.until()
+    }
+
+    fn waits_for_client(&self) -> bool {
+        self.signals.waits_for_client()
+    }
+}
+
+/// The requests in flight, shared between the run that serves them and the check of their deadlines.
+#[derive(Default)]
+struct Requests {
+    in_flight: Mutex<InFlightRequests<InFlightRequest>>,
+    /// A first request has in_flight_calls.
+    busy: Notify,
+}
+
+impl Requests {
+    fn lock(&self) -> MutexGuard<'_, InFlightRequests<InFlightRequest>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, id: RequestId, request: InFlightRequest) {
+        if self.lock().begin(id, request) {
+            self.busy.notify_one();
+        }
+    }
+
+    /// Resolves when a request is so late that the instance must be stopped. No timer runs for an instance that serves nothing.
+    async fn late(&self) {
+        loop {
+            if self.lock().is_empty() {
+                self.busy.notified().await;
+            }
+            tokio::time::sleep(DEADLINE_TICK).await;
+            if self.lock().must_stop(Instant::now()) {
+                return;
+            }
+        }
+    }
+
+    fn into_inner(self) -> InFlightRequests<InFlightRequest> {
+        self.in_flight.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}

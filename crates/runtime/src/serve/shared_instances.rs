@@ -1,0 +1,269 @@
+//! The pool of instances that serve several requests at once: `concurrency = N`, for components that do only asynchronous I/O.
+//!
+//! Each instance has a task of its own that runs its wasmtime store ([`SharedInstance`]); requests are sent to it. A trap or a missed deadline ends the
+//! instance with all its requests (at most N).
+
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::body::{RemainingWork, ResponseBody};
+use super::exchange::HeadSender;
+use super::instance_pool::PoolLimits;
+use super::request::Request;
+use super::shared_instance::{InstanceUsage, Job, SharedInstance};
+use super::waiting::WaitingRequest;
+use crate::clock::now;
+use crate::failure::Failure;
+use crate::guest::{CallableGroups, ResponseSignals};
+use crate::instance::{Instance, InstanceMaker};
+use crate::lanes::MeteredFuture;
+use crate::pool::Account;
+use crate::pool::idle::{Evicted, IdlePool, IdleSince, oldest_kept};
+
+/// The instances of one group that serve several requests at once.
+pub(crate) struct SharedInstances {
+    maker: Arc<InstanceMaker>,
+    limits: PoolLimits,
+    concurrency: u32,
+    /// One permit for each request that may be served at once, over all instances.
+    permits: Arc<Semaphore>,
+    /// One permit for each live instance. A worn-out instance keeps its own until its last request is over.
+    instance_permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    workers: Mutex<Vec<Arc<Worker>>>,
+    since: Arc<IdleSince>,
+}
+
+/// The task of one instance, as the pool sees it. A worker that is removed from the pool's list gets no more requests, which ends its task.
+struct Worker {
+    /// Has room for every request that the instance may serve at once. A request is counted in `serving` from before it is sent until it is over,
+    /// so the channel is never full.
+    jobs: mpsc::Sender<Job<RequestPermit>>,
+    usage: Arc<InstanceUsage>,
+    /// The number of requests that it serves now.
+    serving: AtomicU32,
+    /// The number of requests that it was sent in its life.
+    served: AtomicU32,
+    born: Instant,
+    /// The time since which it has served none, by [`now`].
+    idle: AtomicU64,
+}
+
+/// The right of one request to be served by one worker, which counts it until this is dropped.
+struct RequestPermit {
+    pool: Arc<SharedInstances>,
+    worker: Arc<Worker>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl RequestPermit {
+    /// Moves the request to `worker`, which counts it already.
+    fn move_to(&mut self, worker: Arc<Worker>) {
+        let before = std::mem::replace(&mut self.worker, worker);
+        self.pool.release(&before);
+    }
+}
+
+impl Drop for RequestPermit {
+    fn drop(&mut self) {
+        self.pool.release(&self.worker);
+    }
+}
+
+impl SharedInstances {
+    pub(crate) fn new(maker: Arc<InstanceMaker>, limits: PoolLimits, concurrency: u32) -> Arc<Self> {
+        let shared = Arc::new(Self {
+            maker,
+            limits,
+            concurrency,
+            permits: Arc::new(Semaphore::new(limits.instances_max.saturating_mul(concurrency as usize))),
+            instance_permits: Arc::new(Semaphore::new(limits.instances_max)),
+            waiting: AtomicUsize::new(0),
+            workers: Mutex::default(),
+            since: Arc::default(),
+        });
+        shared.maker.register(&shared.since, &shared);
+        shared
+    }
+
+    /// Serves one request.
+    ///
+    /// # Errors
+    /// When there is no response: see [`Failure`].
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        groups: Arc<dyn CallableGroups>,
+        request: Request,
+    ) -> Result<http::Response<ResponseBody>, Failure> {
+        let permit = self.permit().await?;
+        let unread = request.http.method() == http::Method::HEAD;
+        let (head_sender, head) = oneshot::channel();
+        let (ended_sender, ended) = oneshot::channel();
+        let signals = ResponseSignals::new(request.until(), (!unread).then_some(request.stream_allowed));
+        let worker = self.worker();
+        let permit = RequestPermit { pool: self.clone(), worker: worker.clone(), _permit: permit };
+        let head_sender = HeadSender::new(head_sender, signals.clone());
+        let job = Job { groups, request, head: head_sender, ended, signals: signals.clone(), permit };
+        self.send(worker, job);
+        let response = head.await.unwrap_or(Err(Failure::Neighbour))?;
+        Ok(ResponseBody::of(response, RemainingWork::Elsewhere, signals, ended_sender, unread))
+    }
+
+    /// Sends a job to `worker`, or to another one if the task of that has just ended: a request that did not begin has lost nothing.
+    fn send(self: &Arc<Self>, mut worker: Arc<Worker>, mut job: Job<RequestPermit>) {
+        while let Err(refused) = worker.jobs.try_send(job) {
+            job = refused.into_inner();
+            worker = self.worker();
+            job.permit.move_to(worker.clone());
+        }
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        let waiting = WaitingRequest::enter(&self.waiting);
+        let overloaded = || Failure::Overloaded { instances: self.limits.instances_max, waiting: waiting.earlier() };
+        if waiting.earlier() >= self.limits.waiting_max {
+            return Err(overloaded());
+        }
+        match tokio::time::timeout(self.limits.wait_max, self.permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(overloaded()),
+        }
+    }
+
+    /// Returns a worker with room for one more request, which it counts already. Starts one if there is none: the caller holds a permit, so there
+    /// may be one more.
+    fn worker(self: &Arc<Self>) -> Arc<Worker> {
+        let mut workers = self.workers();
+        workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));
+        let free = workers.iter().find(|worker| worker.serving.load(Ordering::Acquire) < self.concurrency);
+        let worker = match free {
+            Some(worker) => worker.clone(),
+            None => {
+                let worker = self.start_worker();
+                workers.push(worker.clone());
+                worker
+            }
+        };
+        worker.served.fetch_add(1, Ordering::Relaxed);
+        if worker.serving.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.note_idle(&workers);
+        }
+        worker
+    }
+
+    fn start_worker(self: &Arc<Self>) -> Arc<Worker> {
+        let (jobs, inbox) = mpsc::channel(self.concurrency.max(1) as usize);
+        let usage = Arc::<InstanceUsage>::default();
+        let run = Box::pin(self.clone().run(inbox, usage.clone()));
+        tokio::spawn(MeteredFuture::new(self.account(), run));
+        Arc::new(Worker {
+            jobs,
+            usage,
+            serving: AtomicU32::new(0),
+            served: AtomicU32::new(0),
+            born: Instant::now(),
+            idle: AtomicU64::new(now()),
+        })
+    }
+
+    /// The task of one worker: serves requests with one instance until that ends, and sends those that did not begin to other workers.
+    async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Job<RequestPermit>>, usage: Arc<InstanceUsage>) {
+        let Some(first) = inbox.recv().await else { return };
+        let (_permit, instance) = match self.make(first.request.deadline).await {
+            Ok(made) => made,
+            Err(failure) => {
+                let _ = first.head.send(Err(failure));
+                return;
+            }
+        };
+        let mut inbox = SharedInstance::new(instance, inbox, usage.clone()).run(first).await;
+        while let Some(mut job) = inbox.recv().await {
+            let worker = self.worker();
+            job.permit.move_to(worker.clone());
+            self.send(worker, job);
+        }
+    }
+
+    /// Makes an instance. Its permit must be dropped after it.
+    async fn make(&self, deadline: Instant) -> Result<(OwnedSemaphorePermit, Instance), Failure> {
+        let permit = tokio::time::timeout(self.limits.wait_max, self.instance_permits.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(Failure::Overloaded { instances: self.limits.instances_max, waiting: 0 });
+        };
+        Ok((permit, self.maker.make(deadline).await?))
+    }
+
+    fn account(&self) -> &Arc<Account> {
+        &self.maker.template.account
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Vec<Arc<Worker>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request of `worker` is over, or was moved to another one.
+    fn release(&self, worker: &Worker) {
+        let mut workers = self.workers();
+        worker.idle.store(now(), Ordering::Relaxed);
+        if worker.serving.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if self.maker.is_room_wanted() {
+                workers.retain(|other| !std::ptr::eq(&**other, worker));
+            }
+            self.note_idle(&workers);
+        }
+    }
+
+    fn note_idle(&self, workers: &[Arc<Worker>]) {
+        self.since.set(workers.iter().filter_map(|worker| worker.idle_since()).min());
+    }
+
+    fn is_worn_out(&self, worker: &Worker) -> bool {
+        worker.served.load(Ordering::Relaxed) >= self.limits.requests_max
+            || worker.usage.is_cluttered()
+            || worker.born.elapsed() >= self.limits.age_max
+    }
+}
+
+impl Worker {
+    /// Notes that its instance will be dropped. The worker must have been removed from the list.
+    fn evict(&self, account: &Arc<Account>) -> Evicted {
+        let bytes = self.usage.bytes();
+        self.usage.set_evicted(account.evicted(bytes));
+        Evicted { bytes, is_gone: false }
+    }
+
+    /// Returns the time ([`now`]) since which it has served no request, or `None` while it serves one.
+    fn idle_since(&self) -> Option<u64> {
+        (self.serving.load(Ordering::Acquire) == 0).then(|| self.idle.load(Ordering::Relaxed))
+    }
+}
+
+impl IdlePool for SharedInstances {
+    fn evict_oldest(&self) -> Option<Evicted> {
+        let mut workers = self.workers();
+        let idle = workers.iter().enumerate().filter_map(|(index, worker)| Some((worker.idle_since()?, index)));
+        let oldest = idle.min();
+        let oldest = oldest.map(|(_, index)| workers.swap_remove(index));
+        self.note_idle(&workers);
+        oldest.map(|worker| worker.evict(self.account()))
+    }
+
+    fn idle_bytes(&self) -> u64 {
+        let workers = self.workers();
+        let idle = workers.iter().filter(|worker| worker.idle_since().is_some());
+        idle.map(|worker| worker.usage.bytes()).sum()
+    }
+
+    fn evict_old(&self) {
+        let before = oldest_kept();
+        let mut workers = self.workers();
+        workers.retain(|worker| worker.idle_since().is_none_or(|since| since >= before));
+        self.note_idle(&workers);
+    }
+}

@@ -1,0 +1,242 @@
+//! The clock and randomness as a test gives them: by request and component.
+//!
+//! CallResults of an app in different shapes can only be compared if all that changes from run to run is the shape. So here the time of
+//! day and random bytes depend on nothing but the trace that the request belongs to, which its calls take along across every seam, the
+//! component that asks, and how often it has asked within this trace.
+//!
+//! The time starts at a fixed instant and goes on by a second for each number of a trace, which `isomer test` gives its cases in turn: it never
+//! goes back, and what expires expires in the same case of each run. Within one request a component always sees the same instant; monotonic
+//! clocks go on measuring, so that waiting takes time.
+//!
+//! Random bytes differ from call to call. Calls are counted by the component, not by its instances, which a shape may have more of
+//! than another. The seed of hash tables (`insecure-seed`) is the same for the whole request, as it is asked for once by each instance; so is
+//! what an instance gets before its first request and without a trace, whose count would depend on how many there are.
+//!
+//! For tests only: what is random here can be predicted.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, LinkerInstance, Lower};
+
+use super::provider::{Owner, Provider};
+use crate::guest::Guest;
+
+/// 2026-01-01T00:00:00Z, in seconds since 1970. Given instants lie within [`SPAN_SECONDS`] from here.
+const BEGIN_SECONDS: u64 = 1_767_225_600;
+/// A day: more cases than a script has. Traces that a script makes up itself have any number.
+const SPAN_SECONDS: u64 = 24 * 60 * 60;
+/// Traces whose calls are counted; the oldest is forgotten then. A script has one request at a time.
+const TRACES_MAX: usize = 1024;
+/// The most bytes that one call gives; a longer list of random bytes ends here.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Gives the clock and randomness. It comes before what else implements these interfaces.
+#[derive(Debug, Clone, Default)]
+pub struct GivenClockAndRandom {
+    calls: Arc<Mutex<Calls>>,
+}
+
+/// How often components have asked for random bytes.
+#[derive(Debug, Default)]
+struct Calls {
+    /// By trace, then by component.
+    counts: HashMap<String, HashMap<String, u64>>,
+    /// In the order in which they came.
+    traces: VecDeque<String>,
+}
+
+impl Calls {
+    /// The number of this call; from 0.
+    fn next(&mut self, trace: &str, component: &str) -> u64 {
+        if trace.is_empty() {
+            return 0;
+        }
+        if !self.counts.contains_key(trace) {
+            if self.traces.len() == TRACES_MAX
+                && let Some(oldest) = self.traces.pop_front()
+            {
+                self.counts.remove(&oldest);
+            }
+            self.traces.push_back(trace.to_owned());
+        }
+        let count = self.counts.entry(trace.to_owned()).or_default().entry(component.to_owned()).or_default();
+        *count += 1;
+        *count - 1
+    }
+}
+
+/// `datetime` of WASI 0.2.
+#[derive(Clone, Copy, ComponentType, Lower)]
+#[component(record)]
+struct Datetime {
+    seconds: u64,
+    nanoseconds: u32,
+}
+
+/// `instant` of WASI 0.3.
+#[derive(Clone, Copy, ComponentType, Lower)]
+#[component(record)]
+struct Instant {
+    seconds: i64,
+    nanoseconds: u32,
+}
+
+impl Provider for GivenClockAndRandom {
+    fn provides(&self, interface: &str) -> bool {
+        let path = interface.split('@').next().unwrap_or_default();
+        path.starts_with("wasi:random/") || matches!(path, "wasi:clocks/wall-clock" | "wasi:clocks/system-clock")
+    }
+
+    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, interface: &str, owner: &Owner) -> wasmtime::Result<()> {
+        // What is shared has only types: each component has an import of its own.
+        let Owner::Component(component) = owner else { return Ok(()) };
+        let bytes = |name: &'static str, instance: &mut LinkerInstance<'_, Guest>| {
+            let (component, calls) = (component.clone(), self.calls.clone());
+            instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, (length,): (u64,)| {
+                let trace = trace(store.data());
+                let call = called(&calls, trace, &component);
+                Ok((random(trace, &component, call, length.min(BYTES_MAX)),))
+            })
+        };
+        let number = |name: &'static str, instance: &mut LinkerInstance<'_, Guest>| {
+            let (component, calls) = (component.clone(), self.calls.clone());
+            instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, ()| {
+                let trace = trace(store.data());
+                let call = called(&calls, trace, &component);
+                Ok((numbers(trace, &component, call).0,))
+            })
+        };
+        match interface.split('@').next().unwrap_or_default() {
+            "wasi:clocks/wall-clock" => {
+                instance.func_wrap("now", |store: StoreContextMut<'_, Guest>, ()| {
+                    let (seconds, nanoseconds) = now(trace(store.data()));
+                    Ok((Datetime { seconds, nanoseconds },))
+                })?;
+                instance.func_wrap("resolution", |_: StoreContextMut<'_, Guest>, ()| {
+                    Ok((Datetime { seconds: 0, nanoseconds: 1 },))
+                })
+            }
+            "wasi:clocks/system-clock" => {
+                instance.func_wrap("now", |store: StoreContextMut<'_, Guest>, ()| {
+                    let (seconds, nanoseconds) = now(trace(store.data()));
+                    Ok((Instant { seconds: i64::try_from(seconds).unwrap_or(i64::MAX), nanoseconds },))
+                })?;
+                instance.func_wrap("get-resolution", |_: StoreContextMut<'_, Guest>, ()| Ok((1_u64,)))
+            }
+            "wasi:random/random" => {
+                bytes("get-random-bytes", instance)?;
+                number("get-random-u64", instance)
+            }
+            "wasi:random/insecure" => {
+                bytes("get-insecure-random-bytes", instance)?;
+                number("get-insecure-random-u64", instance)
+            }
+            // WASI 0.2 calls it by the interface's name, 0.3 says `get`.
+            _ => ["insecure-seed", "get-insecure-seed"].into_iter().try_for_each(|name| {
+                let component = component.clone();
+                instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, ()| {
+                    Ok((numbers(trace(store.data()), &component, SEED),))
+                })
+            }),
+        }
+    }
+}
+
+/// The number of the calls for a seed, which no other call has.
+const SEED: u64 = u64::MAX;
+
+/// The trace that a request belongs to, of `00-TRACE-PARENT-FLAGS`: parents differ from hop to hop.
+fn trace(guest: &Guest) -> &str {
+    guest.traceparent().and_then(|text| text.split('-').nth(1)).unwrap_or_default()
+}
+
+fn called(calls: &Mutex<Calls>, trace: &str, component: &str) -> u64 {
+    calls.lock().unwrap_or_else(PoisonError::into_inner).next(trace, component)
+}
+
+/// Seconds since 1970, and nanoseconds: the trace's instant, the same for all components. The second half of a trace is its number.
+fn now(trace: &str) -> (u64, u32) {
+    let number = trace.get(16..).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or(0);
+    (BEGIN_SECONDS + number % SPAN_SECONDS, 0)
+}
+
+/// What is random for a call of a component.
+fn random(trace: &str, component: &str, call: u64, length: u64) -> Vec<u8> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut bytes: Vec<u8> = (0..).flat_map(|number| block(trace, component, call, number)).take(length).collect();
+    bytes.shrink_to_fit();
+    bytes
+}
+
+fn numbers(trace: &str, component: &str, call: u64) -> (u64, u64) {
+    let block = block(trace, component, call, 0);
+    let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+    (number(&block[..8]), number(&block[8..16]))
+}
+
+/// 32 bytes.
+fn block(trace: &str, component: &str, call: u64, number: u64) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for text in [trace, component] {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    }
+    hasher.update(call.to_le_bytes());
+    hasher.update(number.to_le_bytes());
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_case(number: u64) -> String {
+        format!("00112233aabbccdd{number:016x}")
+    }
+
+    #[test]
+    fn the_clock_goes_forward_from_case_to_case() {
+        let times: Vec<_> = (0..300).map(|number| now(&of_case(number)).0).collect();
+        assert_eq!((times[0], times[1], times[299]), (BEGIN_SECONDS, BEGIN_SECONDS + 1, BEGIN_SECONDS + 299));
+        assert_eq!(now(""), (BEGIN_SECONDS, 0), "an instance starts before the first request");
+        for made_up in ["ffffffffffffffffffffffffffffffff", "short", "0011223344556677zz"] {
+            assert!((BEGIN_SECONDS..BEGIN_SECONDS + SPAN_SECONDS).contains(&now(made_up).0), "{made_up}");
+        }
+    }
+
+    #[test]
+    fn calls_differ_within_a_request_and_are_the_same_in_the_next_run() {
+        let run = || {
+            let calls = Mutex::default();
+            let draw = |trace: &str, component: &str| {
+                let call = called(&calls, trace, component);
+                (random(trace, component, call, 40), numbers(trace, component, call).0)
+            };
+            // Two components take turns as a shape has it; the order between them does not count.
+            vec![draw(&of_case(1), "a"), draw(&of_case(1), "b"), draw(&of_case(1), "a"), draw(&of_case(2), "a")]
+        };
+        let (first, second) = (run(), run());
+        assert_eq!(first, second);
+        for (index, one) in first.iter().enumerate() {
+            assert_eq!(one.0.len(), 40);
+            assert!(first[index + 1..].iter().all(|other| other.0 != one.0 && other.1 != one.1));
+        }
+        assert_ne!(numbers("t", "a", SEED), numbers("t", "a", 0));
+    }
+
+    #[test]
+    fn no_more_than_so_many_traces_are_remembered() {
+        let mut calls = Calls::default();
+        for number in 0..2 * TRACES_MAX as u64 {
+            assert_eq!(calls.next(&of_case(number), "a"), 0);
+        }
+        assert_eq!((calls.counts.len(), calls.traces.len()), (TRACES_MAX, TRACES_MAX));
+        assert_eq!(
+            (calls.next(&of_case(2 * TRACES_MAX as u64 - 1), "a"), calls.next("", "a"), calls.next("", "a")),
+            (1, 0, 0)
+        );
+    }
+}

@@ -1,0 +1,38 @@
+//! A wasmtime store for tests, whose guest writes to a [`Fake`] storage.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use isomer_telemetry::DiscardEvents;
+use wasmtime::{Config, Engine, Store};
+use wasmtime_wasi::FsPerms;
+use wasmtime_wasi::filesystem::{Descriptor, Dir, OpenMode};
+
+use crate::folders::fake::Fake;
+use crate::folders::{FolderStorage, GrantedFolders, Handle};
+use crate::guest::{Denials, GroupTemplate, Guest, OwnerSettings};
+
+/// A store whose guest writes to this storage, for its account.
+pub(super) fn store(storage: &Arc<Fake>) -> Store<Guest> {
+    let mut config = Config::new();
+    config.wasm_component_model_async(true).concurrency_support(true);
+    let sink = Arc::new(DiscardEvents);
+    let limit = storage.clone() as Arc<dyn FolderStorage>;
+    let template = GroupTemplate {
+        owners: Box::new([OwnerSettings { storage: Some(limit), ..OwnerSettings::default() }]),
+        folders: GrantedFolders::default(),
+        denials: Denials::new(sink.clone()),
+        sink,
+        account: storage.account.clone(),
+        beside: 0,
+    };
+    let guest = Guest::new(Arc::new(template), 0, storage.account.host_memory());
+    Store::new(&Engine::new(&config).unwrap(), guest)
+}
+
+/// A handle of a folder that the store's guest may write.
+pub(super) fn folder(store: &mut Store<Guest>, path: &Path) -> Handle {
+    let folder = std::fs::File::open(path).unwrap();
+    let folder = Dir::new(folder, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, true);
+    store.data_mut().table().push(Descriptor::Dir(folder)).unwrap()
+}

@@ -1,0 +1,207 @@
+//! What a guest may put into the head of a request or a response that it makes: bounded, as the host keeps it outside of the
+//! guest's memory for as long as the guest keeps the handle; and charged to its account before it is kept.
+//!
+//! wasmtime's implementation bounds fields and schemes, and in 0.3 statuses. The method, the path and the authority it takes as long as a call's arguments
+//! may be; so the functions that set them are defined anew here, for both versions of the interface, and look at the length first.
+//! What is too long is refused as what is not valid. Functions that make fields or put something into them are defined anew too, and
+//! charge it first. A guest whose account cannot pay traps, as it does at the limit of its handles: the interface has no error for it.
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, LinkerInstance, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types::HeaderError as HeaderErrorP2;
+use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpView, p2, p3};
+
+use crate::guest::{FIELD_BYTES, FIELDS_BYTES_MAX, Guest, HANDLE_BYTES, fields_bytes};
+
+/// The most that fields can take of the host: of empty ones with names of a byte there are a thousand.
+const FIELDS_CHARGE_MAX: usize = FIELDS_BYTES_MAX + (FIELDS_BYTES_MAX / 64) * FIELD_BYTES;
+
+/// Bytes of a path with its query.
+const PATH_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a method. The longest that is registered has 17.
+const METHOD_BYTES_MAX: usize = 64;
+
+/// Bytes of an authority: a host name has at most 253.
+const AUTHORITY_BYTES_MAX: usize = 1 << 10;
+
+/// The names under which wasmtime's implementation has the interface.
+const TYPES_P2: &str = "wasi:http/types@0.2.12";
+const TYPES_P3: &str = "wasi:http/types@0.3.0";
+
+type Store<'a> = StoreContextMut<'a, Guest>;
+type Text = Option<String>;
+
+fn is_long(text: &Text, bytes_max: usize) -> bool {
+    text.as_ref().is_some_and(|text| text.len() > bytes_max)
+}
+
+/// Puts the bounded functions in the place of the unbounded ones, which must be defined.
+pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    bound_p2(linker)?;
+    bound_p3(linker)?;
+    charge_p2(linker.instance(TYPES_P2)?)?;
+    charge_p3(linker.instance(TYPES_P3)?)
+}
+
+/// Defines the functions that make fields or put something into them, of one version of the interface. `told` is what a guest is told of
+/// an error, or the trap.
+macro_rules! charged_fields {
+    ($name:ident, $($types:ident)::+, $told:path) => {
+        fn $name<T: HandleCharges + 'static>(mut types: LinkerInstance<'_, T>) -> wasmtime::Result<()> {
+            use $($types)::+::{HeaderError, HostFields};
+            types.func_wrap("[constructor]fields", |mut store: StoreContextMut<'_, T>, ()| {
+                store.data_mut().charge_handles(HANDLE_BYTES)?;
+                Ok((HostFields::new(&mut store.data_mut().http())?,))
+            })?;
+            types.func_wrap(
+                "[static]fields.from-list",
+                |mut store: StoreContextMut<'_, T>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+                    let bytes: usize = entries.iter().map(|(name, value)| FIELD_BYTES + name.len() + value.len()).sum();
+                    // What is more than fields may have is refused as such.
+                    let bytes = bytes.min(FIELDS_CHARGE_MAX);
+                    store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
+                    Ok((match HostFields::from_list(&mut store.data_mut().http(), entries) {
+                        Ok(fields) => Ok::<Resource<FieldMap>, HeaderError>(fields),
+                        Err(error) => Err($told(error.downcast())?),
+                    },))
+                },
+            )?;
+            types.func_wrap(
+                "[method]fields.set",
+                |mut store: StoreContextMut<'_, T>, (fields, name, values): (Resource<FieldMap>, String, Vec<Vec<u8>>)| {
+                    let bytes: usize = values.iter().map(|value| FIELD_BYTES + value.len()).sum();
+                    store.data_mut().charge_handles((name.len() + bytes).min(FIELDS_CHARGE_MAX))?;
+                    Ok((match HostFields::set(&mut store.data_mut().http(), fields, name, values) {
+                        Ok(()) => Ok::<(), HeaderError>(()),
+                        Err(error) => Err($told(error.downcast())?),
+                    },))
+                },
+            )?;
+            types.func_wrap(
+                "[method]fields.append",
+                |mut store: StoreContextMut<'_, T>, (fields, name, value): (Resource<FieldMap>, String, Vec<u8>)| {
+                    let bytes = FIELD_BYTES + name.len() + value.len();
+                    store.data_mut().charge_handles(bytes.min(FIELDS_CHARGE_MAX))?;
+                    Ok((match HostFields::append(&mut store.data_mut().http(), fields, name, value) {
+                        Ok(()) => Ok::<(), HeaderError>(()),
+                        Err(error) => Err($told(error.downcast())?),
+                    },))
+                },
+            )?;
+            types.func_wrap("[method]fields.clone", |mut store: StoreContextMut<'_, T>, (fields,): (Resource<FieldMap>,)| {
+                // The clone shares what is in it until one of the two is changed; the charge is for then.
+                let bytes = fields_bytes(store.data_mut().http().table.get(&fields)?);
+                store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
+                Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
+            })
+        }
+    };
+}
+
+charged_fields!(charge_p2, p2::bindings::http::types, told_p2);
+charged_fields!(charge_p3, p3::bindings::http::types, std::convert::identity);
+
+/// WASI 0.2 has no error of its own for too many or too large fields, for which 0.3 has `size-exceeded`: they are forbidden, which is the
+/// error for what the host does not take although it is well formed.
+fn told_p2(told: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<HeaderErrorP2> {
+    told.or_else(|trap| match trap.downcast_ref::<FieldMapError>() {
+        Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) => Ok(HeaderErrorP2::Forbidden),
+        _ => Err(trap),
+    })
+}
+
+/// Has a command of WASI 0.2 told, too, what its fields have too much of.
+pub(crate) fn tell_command<T: HandleCharges + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    charge_p2(linker.instance(TYPES_P2)?)
+}
+
+/// The data of a store that is charged for what the host keeps for its guest.
+pub(crate) trait HandleCharges: WasiHttpView {
+    /// Charges `bytes` that the table of handles is about to hold in addition.
+    fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()>;
+}
+
+impl HandleCharges for Guest {
+    fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        Guest::charge_handles(self, bytes)
+    }
+}
+
+fn bound_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use p2::bindings::http::types::{HostOutgoingRequest, HostOutgoingResponse, Method};
+    use p2::types::{HostOutgoingRequest as Request, HostOutgoingResponse as Response};
+    let mut types = linker.instance(TYPES_P2)?;
+    // HTTP has no other statuses (RFC 9110, section 15), and in 0.3 wasmtime refuses them.
+    types.func_wrap(
+        "[method]outgoing-response.set-status-code",
+        |mut store: Store<'_>, (response, status): (Resource<Response>, u16)| {
+            if !(100..=599).contains(&status) {
+                return Ok((Err(()),));
+            }
+            Ok((HostOutgoingResponse::set_status_code(&mut store.data_mut().http(), response, status)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: Store<'_>, (request, method): (Resource<Request>, Method)| {
+            if matches!(&method, Method::Other(name) if name.len() > METHOD_BYTES_MAX) {
+                return Ok((Err(()),));
+            }
+            Ok((HostOutgoingRequest::set_method(&mut store.data_mut().http(), request, method)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-path-with-query",
+        |mut store: Store<'_>, (request, path): (Resource<Request>, Text)| {
+            if is_long(&path, PATH_BYTES_MAX) {
+                return Ok((Err(()),));
+            }
+            store.data_mut().charge_handles(path.as_ref().map_or(0, String::len))?;
+            Ok((HostOutgoingRequest::set_path_with_query(&mut store.data_mut().http(), request, path)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: Store<'_>, (request, authority): (Resource<Request>, Text)| {
+            if is_long(&authority, AUTHORITY_BYTES_MAX) {
+                return Ok((Err(()),));
+            }
+            Ok((HostOutgoingRequest::set_authority(&mut store.data_mut().http(), request, authority)?,))
+        },
+    )
+}
+
+fn bound_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use p3::Request;
+    use p3::bindings::http::types::{HostRequest, Method};
+    let mut types = linker.instance(TYPES_P3)?;
+    types.func_wrap(
+        "[method]request.set-method",
+        |mut store: Store<'_>, (request, method): (Resource<Request>, Method)| {
+            if matches!(&method, Method::Other(name) if name.len() > METHOD_BYTES_MAX) {
+                return Ok((Err(()),));
+            }
+            Ok((HostRequest::set_method(&mut store.data_mut().http(), request, method)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]request.set-path-with-query",
+        |mut store: Store<'_>, (request, path): (Resource<Request>, Text)| {
+            if is_long(&path, PATH_BYTES_MAX) {
+                return Ok((Err(()),));
+            }
+            store.data_mut().charge_handles(path.as_ref().map_or(0, String::len))?;
+            Ok((HostRequest::set_path_with_query(&mut store.data_mut().http(), request, path)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]request.set-authority",
+        |mut store: Store<'_>, (request, authority): (Resource<Request>, Text)| {
+            if is_long(&authority, AUTHORITY_BYTES_MAX) {
+                return Ok((Err(()),));
+            }
+            Ok((HostRequest::set_authority(&mut store.data_mut().http(), request, authority)?,))
+        },
+    )
+}

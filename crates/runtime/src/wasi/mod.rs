@@ -1,0 +1,25 @@
+//! The interfaces that the runtime itself gives to guests: WASI 0.2 and 0.3, with bounds and charges where wasmtime's implementation has none.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `provider` | the imports of a group, and the trait of what implements them |
+//! | `linking` | WASI's interfaces, linked for all or for one owner |
+//! | `filesystem`, `filesystem_p2`, `filesystem_p3` | functions on files and folders |
+//! | `http_heads` | the heads of requests and responses that a guest makes |
+//! | [`config`] | `wasi:config` |
+//! | `deterministic` | the clock and randomness of tests |
+
+pub mod config;
+mod deterministic;
+#[cfg(test)]
+mod fake_guest;
+mod filesystem;
+mod filesystem_p2;
+mod filesystem_p3;
+pub(crate) mod http_heads;
+mod linking;
+mod provider;
+
+pub use deterministic::GivenClockAndRandom;
+pub(crate) use linking::{BaseLinker, is_owned, is_shared, link_owned};
+pub use provider::{Import, Owner, Provider};
