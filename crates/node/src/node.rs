@@ -16,7 +16,7 @@ use isomer_front::{ConnectionCounts, Connections, Door};
 use isomer_ids::TenantName;
 use isomer_observe::Log;
 use isomer_runtime::code::CodeError;
-use isomer_state::{BlobError, Blobs, State, StateError};
+use isomer_state::{BlobError, Blobs, NodeState, StateError};
 
 use crate::attempts::Attempts;
 use crate::compiler::sandbox::Confinement;
@@ -72,7 +72,7 @@ pub enum NodeError {
 /// A node that hosts apps.
 pub struct Node {
     pub(crate) dir: Arc<NodeDir>,
-    pub(crate) state: Arc<State>,
+    pub(crate) state: Arc<NodeState>,
     pub(crate) blobs: Blobs,
     pub(crate) repository: Arc<DiskRepository>,
     pub(crate) tenancy: Tenancy,

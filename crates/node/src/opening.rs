@@ -13,7 +13,7 @@ use isomer_ids::TenantName;
 use isomer_observe::{AppLogLimits, AppLogs};
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_runtime::engine::PoolSizes;
-use isomer_state::{Blobs, State};
+use isomer_state::{Blobs, NodeState};
 
 use crate::attempts::Attempts;
 use crate::compiler::Compilers;
@@ -46,7 +46,7 @@ impl Node {
     ) -> Result<Arc<Self>, NodeError> {
         let dir = Arc::new(NodeDir::open(&options.data)?);
         let is_new = !dir.state().exists();
-        let state = Arc::new(State::open_over(&dir.state(), storage(&dir.state()))?);
+        let state = Arc::new(NodeState::open_over(&dir.state(), storage(&dir.state()))?);
         if is_new {
             let default = TenantName::DEFAULT.parse().expect("it is a name");
             state.set_tenant(&default, TenantChange::default())?;

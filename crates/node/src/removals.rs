@@ -18,7 +18,7 @@ use std::time::Duration;
 use isomer_api::{ApiProblem, ProblemKind};
 use isomer_capabilities::NodeDir;
 use isomer_observe::AppLog;
-use isomer_state::State;
+use isomer_state::NodeState;
 
 use crate::intents::{ChangeTarget, IntentLog};
 use crate::node::Node;
@@ -130,7 +130,7 @@ pub(super) fn noted(dir: &NodeDir) -> Vec<ChangeTarget> {
 
 /// Sets aside what an earlier process has noted and not done. Nothing of it is open. What cannot be carried out is logged, and tried again
 /// later. Blocks.
-pub(super) fn recover(dir: &NodeDir, state: &State) {
+pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
     for subject in noted(dir) {
         let done = match is_recorded(state, &subject) {
             true => notes(dir).forget(&subject),
@@ -156,7 +156,7 @@ fn set_aside(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<Option<PathBuf
     Ok(moved)
 }
 
-fn is_recorded(state: &State, subject: &ChangeTarget) -> bool {
+fn is_recorded(state: &NodeState, subject: &ChangeTarget) -> bool {
     match &subject.app {
         Some(app) => state.app(&subject.tenant, app).is_ok(),
         None => state.tenant(&subject.tenant).is_ok(),
@@ -178,7 +178,7 @@ mod tests {
     fn data_goes_only_with_its_app_or_tenant() {
         let folder = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(folder.path()).unwrap();
-        let state = State::open(&dir.state()).unwrap();
+        let state = NodeState::open(&dir.state()).unwrap();
         let (here, gone): (TenantName, TenantName) = ("here".parse().unwrap(), "gone".parse().unwrap());
         state.set_tenant(&here, TenantChange::default()).unwrap();
         let app: AppName = "shop".parse().unwrap();
@@ -203,7 +203,7 @@ mod tests {
     fn a_removal_that_fails_is_tried_again_and_hinders_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(folder.path()).unwrap();
-        let state = State::open(&dir.state()).unwrap();
+        let state = NodeState::open(&dir.state()).unwrap();
         let subjects = ["first", "second"].map(|name| ChangeTarget::tenant(&name.parse().unwrap()));
         for subject in &subjects {
             fs::create_dir_all(subject.data(&dir).join("apps/shop/kv")).unwrap();

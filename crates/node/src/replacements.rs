@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use isomer_capabilities::sql::{roll_forward, snapshot_name};
 use isomer_capabilities::{NodeDir, StorageAccount};
 use isomer_ids::{AppName, TenantName};
-use isomer_state::State;
+use isomer_state::NodeState;
 
 use crate::intents::{ChangeTarget, IntentLog};
 use crate::revisions::snapshots;
 
 /// Finishes or clears up what an earlier process has noted. Nothing has the stores open. Gives the apps for which that failed, which are all where
 /// the notes cannot be read: they must not serve before the replacement is finished, or the next start. Blocks.
-pub(crate) fn recover(dir: &NodeDir, state: &State) -> HashSet<(TenantName, AppName)> {
+pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, AppName)> {
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
         tracing::error!(%error, "what revisions on trial wrote cannot be removed");
     }
@@ -60,7 +60,7 @@ pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()
 }
 
 /// Returns whether stores of the app may be half replaced: then it must not serve. Blocks.
-pub(crate) fn is_pending(dir: &NodeDir, state: &State, tenant: &TenantName, app: &AppName) -> bool {
+pub(crate) fn is_pending(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppName) -> bool {
     let noted = noted(dir, state, &ChangeTarget::app(tenant, app));
     matches!(noted, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))
 }
@@ -71,7 +71,7 @@ pub(crate) fn sync_up(folder: &Path, top: &Path) -> io::Result<()> {
     above.try_for_each(|above| File::open(above)?.sync_all())
 }
 
-fn recover_one(dir: &NodeDir, state: &State, tenant: &TenantName, app: &AppName) -> io::Result<()> {
+fn recover_one(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppName) -> io::Result<()> {
     let subject = ChangeTarget::app(tenant, app);
     match noted(dir, state, &subject)? {
         Some(PendingReplacement::Recorded { sql, folder }) => {
@@ -95,7 +95,11 @@ pub(crate) enum PendingReplacement {
 }
 
 /// What is noted of an app.
-pub(crate) fn noted(dir: &NodeDir, state: &State, subject: &ChangeTarget) -> io::Result<Option<PendingReplacement>> {
+pub(crate) fn noted(
+    dir: &NodeDir,
+    state: &NodeState,
+    subject: &ChangeTarget,
+) -> io::Result<Option<PendingReplacement>> {
     let Some(id) = notes(dir).read(subject)? else { return Ok(None) };
     // One that was not written whole, by an earlier version: nothing was made.
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -18,7 +18,7 @@ use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use isomer_observe::{AppLog, AppLogs};
 use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
-use isomer_state::{Blobs, Contents, State};
+use isomer_state::{Blobs, Contents, NodeState};
 
 use crate::compiler::jobs::{CompileJobs, CompileReason};
 use crate::compiler::{CompileOutput, CompileRequest, Compilers};
@@ -40,7 +40,7 @@ pub(crate) struct CompiledRelease {
 /// What lies on disk of a node's apps.
 pub(crate) struct DiskRepository {
     pub(crate) dir: Arc<NodeDir>,
-    pub(crate) state: Arc<State>,
+    pub(crate) state: Arc<NodeState>,
     pub(crate) blobs: Blobs,
     pub(crate) cache: CodeCache,
     pub(crate) compilers: Arc<Compilers>,

@@ -10,7 +10,7 @@ use isomer_capabilities::StorageAccount;
 use isomer_disk::Reserve;
 use isomer_ids::TenantName;
 use isomer_observe::LogQuota;
-use isomer_state::State;
+use isomer_state::NodeState;
 
 /// Of one tenant.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl ResourcesByTenant {
     }
 
     /// Counts what the state keeps of the tenant's revisions as used.
-    pub(crate) fn charge(&self, tenant: &TenantName, state: &State) {
+    pub(crate) fn charge(&self, tenant: &TenantName, state: &NodeState) {
         if let Some(resources) = self.get(tenant) {
             resources.storage.charge(|| state.charged(tenant));
         }

@@ -193,14 +193,14 @@ mod tests {
     use rusqlite::{Connection, ErrorCode};
 
     use super::*;
-    use crate::{Payer, Refusal, refusal};
+    use crate::{HeapAccount, Refusal, refusal};
 
     const BOMB: &str = "SELECT length(hex(zeroblob(1000000)) || hex(zeroblob(1000000)))";
 
     #[derive(Clone)]
-    struct Purse(Arc<(AtomicUsize, usize)>);
+    struct Budget(Arc<(AtomicUsize, usize)>);
 
-    impl Purse {
+    impl Budget {
         fn new(max: usize) -> Self {
             Self(Arc::new((AtomicUsize::new(0), max)))
         }
@@ -210,17 +210,17 @@ mod tests {
         }
     }
 
-    impl Payer for Purse {
-        fn take(&self, bytes: usize) -> bool {
+    impl HeapAccount for Budget {
+        fn charge(&self, bytes: usize) -> bool {
             let add = |taken: usize| (taken + bytes <= self.0.1).then_some(taken + bytes);
             self.0.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_ok()
         }
 
-        fn take_anyway(&self, bytes: usize) {
+        fn charge_unchecked(&self, bytes: usize) {
             self.0.0.fetch_add(bytes, Ordering::SeqCst);
         }
 
-        fn give(&self, bytes: usize) {
+        fn release(&self, bytes: usize) {
             self.0.0.fetch_sub(bytes, Ordering::SeqCst);
         }
     }
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_statement_reaches_its_own_bound_and_the_connection_goes_on() {
         install().unwrap();
-        let purse = Purse::new(usize::MAX);
+        let purse = Budget::new(usize::MAX);
         let heap = Heap::new(Box::new(purse.clone()));
         let connection = {
             let _entered = heap.enter(None);
@@ -262,8 +262,8 @@ mod tests {
     #[test]
     fn a_payer_refuses_its_own_heap_and_no_other() {
         install().unwrap();
-        let (poor, rich) = (Purse::new(2_000_000), Purse::new(usize::MAX));
-        let open = |purse: &Purse| {
+        let (poor, rich) = (Budget::new(2_000_000), Budget::new(usize::MAX));
+        let open = |purse: &Budget| {
             let heap = Heap::new(Box::new(purse.clone()));
             let entered = heap.enter(None);
             let connection = Connection::open_in_memory().unwrap();
@@ -274,13 +274,13 @@ mod tests {
         for _ in 0..3 {
             let entered = poor_heap.enter(Some(usize::MAX));
             assert!(is_out_of_memory(&query(&poors, BOMB)));
-            assert_eq!(refusal(), Some(Refusal::Payer));
+            assert_eq!(refusal(), Some(Refusal::Account));
             // Entered within the other, and left before it.
             let within = rich_heap.enter(Some(usize::MAX));
             assert_eq!(query(&richs, BOMB).unwrap(), 4_000_000);
             assert_eq!(refusal(), None);
             drop(within);
-            assert_eq!(refusal(), Some(Refusal::Payer));
+            assert_eq!(refusal(), Some(Refusal::Account));
             assert_eq!(query(&poors, "SELECT 1").unwrap(), 1);
             drop(entered);
             // What must be done is not refused.
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn what_nobody_entered_for_is_not_counted() {
         install().unwrap();
-        let heap = Heap::new(Box::new(Purse::new(0)));
+        let heap = Heap::new(Box::new(Budget::new(0)));
         let connection = Connection::open_in_memory().unwrap();
         assert_eq!(query(&connection, BOMB).unwrap(), 4_000_000);
         assert_eq!(heap.used(), 0);

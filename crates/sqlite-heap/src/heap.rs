@@ -13,25 +13,25 @@ const SLACK_BYTES: usize = 4 * STEP_BYTES;
 /// Who is charged for a heap.
 ///
 /// Called while SQLite allocates or frees, perhaps with locks of its own: an implementation must neither wait nor call SQLite.
-pub trait Payer: Send + Sync {
+pub trait HeapAccount: Send + Sync {
     /// Charges `bytes` more; `false` where that is refused.
-    fn take(&self, bytes: usize) -> bool;
+    fn charge(&self, bytes: usize) -> bool;
 
     /// Charges `bytes` more, which can't be refused.
-    fn take_anyway(&self, bytes: usize);
+    fn charge_unchecked(&self, bytes: usize);
 
     /// Gives `bytes` back.
-    fn give(&self, bytes: usize);
+    fn release(&self, bytes: usize);
 }
 
 /// What SQLite has allocated for one owner.
 pub struct Heap {
-    payer: Box<dyn Payer>,
-    state: Mutex<State>,
+    account: Box<dyn HeapAccount>,
+    state: Mutex<HeapUse>,
 }
 
 #[derive(Default)]
-struct State {
+struct HeapUse {
     used: usize,
     charged: usize,
 }
@@ -41,12 +41,12 @@ struct State {
 pub enum Refusal {
     /// The bound of the statement was reached.
     Bound,
-    /// The heap's payer refused.
-    Payer,
+    /// The heap's account refused.
+    Account,
 }
 
 /// What a thread works for.
-struct Work {
+struct CurrentHeap {
     heap: Arc<Heap>,
     /// Bytes that may still be allocated; `None`: nothing may be refused.
     left: Option<usize>,
@@ -54,20 +54,20 @@ struct Work {
 }
 
 thread_local! {
-    static WORK: RefCell<Option<Work>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<CurrentHeap>> = const { RefCell::new(None) };
 }
 
 /// While this is there, its thread works for a heap.
-pub struct Entered {
-    before: Option<Work>,
+pub struct HeapGuard {
+    before: Option<CurrentHeap>,
     /// It belongs to its thread.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
 impl Heap {
-    /// A heap of which nothing is used, charged to `payer`.
-    pub fn new(payer: Box<dyn Payer>) -> Arc<Self> {
-        Arc::new(Self { payer, state: Mutex::default() })
+    /// A heap of which nothing is used, charged to `account`.
+    pub fn new(account: Box<dyn HeapAccount>) -> Arc<Self> {
+        Arc::new(Self { account, state: Mutex::default() })
     }
 
     /// Bytes that are allocated.
@@ -78,19 +78,19 @@ impl Heap {
 
     /// From now on, what SQLite allocates on this thread is for this heap, until what is returned is dropped.
     ///
-    /// With `bytes_max`, no more than that may be allocated on balance, and the payer may refuse. Without, nothing is refused: for what
+    /// With `bytes_max`, no more than that may be allocated on balance, and the account may refuse. Without, nothing is refused: for what
     /// must be done, as rolling back.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, bytes_max: Option<usize>) -> Entered {
-        let work = Work { heap: self.clone(), left: bytes_max, refusal: None };
-        Entered { before: WORK.replace(Some(work)), _not_send: std::marker::PhantomData }
+    pub fn enter(self: &Arc<Self>, bytes_max: Option<usize>) -> HeapGuard {
+        let current = CurrentHeap { heap: self.clone(), left: bytes_max, refusal: None };
+        HeapGuard { before: CURRENT.replace(Some(current)), _not_send: std::marker::PhantomData }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HeapUse> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts `bytes` more. The payer is asked without the lock.
+    /// Counts `bytes` more. The account is asked without the lock.
     fn grow(&self, bytes: usize, anyway: bool) -> bool {
         loop {
             let missing = {
@@ -103,8 +103,8 @@ impl Heap {
                 (used - state.charged).next_multiple_of(STEP_BYTES)
             };
             if anyway {
-                self.payer.take_anyway(missing);
-            } else if !self.payer.take(missing) {
+                self.account.charge_unchecked(missing);
+            } else if !self.account.charge(missing) {
                 return false;
             }
             self.state().charged += missing;
@@ -122,7 +122,7 @@ impl Heap {
             give
         };
         if given > 0 {
-            self.payer.give(given);
+            self.account.release(given);
         }
     }
 }
@@ -132,7 +132,7 @@ impl Drop for Heap {
     fn drop(&mut self) {
         let charged = self.state().charged;
         if charged > 0 {
-            self.payer.give(charged);
+            self.account.release(charged);
         }
     }
 }
@@ -140,13 +140,13 @@ impl Drop for Heap {
 /// Why memory was refused on this thread since the heap was entered that it works for, if it was.
 #[must_use]
 pub fn refusal() -> Option<Refusal> {
-    WORK.with_borrow(|work| work.as_ref().and_then(|work| work.refusal))
+    CURRENT.with_borrow(|current| current.as_ref().and_then(|current| current.refusal))
 }
 
-impl Drop for Entered {
+impl Drop for HeapGuard {
     fn drop(&mut self) {
         let before = self.before.take();
-        drop(WORK.replace(before));
+        drop(CURRENT.replace(before));
     }
 }
 
@@ -155,26 +155,26 @@ impl Drop for Entered {
 /// # Errors
 /// When it is refused.
 pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
-    let asked = WORK.try_with(|work| {
-        let work = work.borrow();
-        let work = work.as_ref()?;
-        Some((work.heap.clone(), work.left))
+    let asked = CURRENT.try_with(|current| {
+        let current = current.borrow();
+        let current = current.as_ref()?;
+        Some((current.heap.clone(), current.left))
     });
     // A thread that ends works for nobody.
     let Ok(Some((heap, left))) = asked else { return Ok(None) };
     let refusal = match left {
         Some(left) if left < bytes => Some(Refusal::Bound),
-        // A payer's panic must not unwind through SQLite.
+        // A account's panic must not unwind through SQLite.
         _ => match catch_unwind(AssertUnwindSafe(|| heap.grow(bytes, left.is_none()))) {
             Ok(true) => None,
-            Ok(false) | Err(_) => Some(Refusal::Payer),
+            Ok(false) | Err(_) => Some(Refusal::Account),
         },
     };
-    WORK.with_borrow_mut(|work| {
-        if let Some(work) = work {
+    CURRENT.with_borrow_mut(|current| {
+        if let Some(current) = current {
             match refusal {
-                Some(_) => work.refusal = refusal,
-                None => work.left = work.left.map(|left| left.saturating_sub(bytes)),
+                Some(_) => current.refusal = refusal,
+                None => current.left = current.left.map(|left| left.saturating_sub(bytes)),
             }
         }
     });
@@ -184,9 +184,10 @@ pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
     }
 }
 
-/// Counts that a block of `heap` grows on this thread, which may work for another one, or for none.
+/// Counts that a block of `heap` grows on this thread, which may current for another one, or for none.
 pub(crate) fn grow_block(heap: &Arc<Heap>, bytes: usize) -> bool {
-    let is_own = WORK.try_with(|work| work.borrow().as_ref().is_some_and(|work| Arc::ptr_eq(&work.heap, heap)));
+    let is_own =
+        CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(&current.heap, heap)));
     if is_own.unwrap_or(false) {
         return allocate(bytes).is_ok();
     }
@@ -196,11 +197,11 @@ pub(crate) fn grow_block(heap: &Arc<Heap>, bytes: usize) -> bool {
 /// Counts what is freed on this thread.
 pub(crate) fn free(heap: &Arc<Heap>, bytes: usize) {
     heap.shrink(bytes);
-    let _ = WORK.try_with(|work| {
-        if let Some(work) = work.borrow_mut().as_mut()
-            && Arc::ptr_eq(&work.heap, heap)
+    let _ = CURRENT.try_with(|current| {
+        if let Some(current) = current.borrow_mut().as_mut()
+            && Arc::ptr_eq(&current.heap, heap)
         {
-            work.left = work.left.map(|left| left.saturating_add(bytes));
+            current.left = current.left.map(|left| left.saturating_add(bytes));
         }
     });
 }

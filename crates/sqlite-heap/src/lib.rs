@@ -2,7 +2,7 @@
 //!
 //! SQLite's own bound (`PRAGMA hard_heap_limit`) holds for the whole process: one tenant's statement makes its neighbour's fail. Here an
 //! allocator is put under SQLite ([`install`]) that knows, by the thread, for which [`Heap`] it allocates: see [`Heap::enter`]. A heap is
-//! charged to its [`Payer`], in steps, before the memory is there. A statement may be given a bound of its own; reaching it, or a payer
+//! charged to its [`HeapAccount`], in steps, before the memory is there. A statement may be given a bound of its own; reaching it, or a payer
 //! that refuses, is SQLite's `SQLITE_NOMEM`, which undoes the statement and nothing else.
 //!
 //! Memory belongs to the heap that it was allocated for, whichever thread frees it. What is allocated by a thread that has entered no
@@ -16,4 +16,4 @@ mod allocator;
 mod heap;
 
 pub use allocator::{InstallError, install};
-pub use heap::{Entered, Heap, Payer, Refusal, refusal};
+pub use heap::{Heap, HeapAccount, HeapGuard, Refusal, refusal};

@@ -3,7 +3,8 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`model`] | tenants, apps and revisions as they are kept |
-//! | [`state`] | the state: what there is, and every change of it, each one durable transaction |
+//! | [`node_state`] | the state: reading it, and every change of it, each one durable transaction |
+//! | `index` | the tenants and apps in memory |
 //! | `tables` | how it lies in its file |
 //! | [`hosts`] | which host names keep others out |
 //! | [`blobs`] | bytes by their digest, in files |
@@ -18,11 +19,12 @@
 pub mod blobs;
 pub mod error;
 pub mod hosts;
+mod index;
 pub mod model;
-pub mod state;
+pub mod node_state;
 mod tables;
 
 pub use blobs::{BlobError, Blobs, Upload};
 pub use error::StateError;
 pub use model::{App, Contents, Deployment, References, Secret, Taking, Tenant};
-pub use state::State;
+pub use node_state::NodeState;

@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
     use crate::model::Deployment;
-    use crate::state::State;
+    use crate::node_state::NodeState;
 
     const APPS_MANY: usize = 10_000;
 
@@ -258,7 +258,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.redb");
         generate(&path);
-        let state = State::open(&path).unwrap();
+        let state = NodeState::open(&path).unwrap();
         assert_eq!(state.counts(), (100, APPS_MANY));
         assert_eq!(state.references().unwrap().revisions.len(), 3 * APPS_MANY);
         let app = state.app(&"t42".parse().unwrap(), &"a42".parse().unwrap()).unwrap();
@@ -275,7 +275,7 @@ mod tests {
         change.open_table(ABOUT).unwrap().insert("format", "2").unwrap();
         change.commit().unwrap();
         drop(database);
-        let error = State::open(&path).unwrap_err();
+        let error = NodeState::open(&path).unwrap_err();
         assert!(matches!(error, StateError::Newer { found: 2, known: FORMAT, .. }), "{error}");
     }
 
@@ -289,7 +289,7 @@ mod tests {
         assert!(change.delete_table(TOKENS).unwrap());
         change.commit().unwrap();
         drop(database);
-        let state = State::open(&path).unwrap();
+        let state = NodeState::open(&path).unwrap();
         let tenant: TenantName = "acme".parse().unwrap();
         state.set_tenant(&tenant, isomer_api::TenantChange::default()).unwrap();
         assert_eq!(state.tokens_of(&tenant).unwrap(), []);
@@ -303,7 +303,7 @@ mod tests {
         };
         state.add_token(&StoredToken { info, digest: Digest::from([1; 32]) }).unwrap();
         drop(state);
-        assert_eq!(State::open(&path).unwrap().tokens_of(&tenant).unwrap().len(), 1);
+        assert_eq!(NodeState::open(&path).unwrap().tokens_of(&tenant).unwrap().len(), 1);
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
             change.open_table(APPS).unwrap().insert(("t", "a"), app).unwrap();
             change.commit().unwrap();
             drop(database);
-            let error = State::open(&path).unwrap_err();
+            let error = NodeState::open(&path).unwrap_err();
             assert!(matches!(error, StateError::Damaged { .. }), "{error}");
             std::fs::remove_file(&path).unwrap();
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use isomer_api::TenantChange;
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_ids::TenantName;
-use isomer_state::{Secret, State, StateError};
+use isomer_state::{NodeState, Secret, StateError};
 
 /// Only tells a hang from an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,7 +17,7 @@ fn a_fault_at_any_operation_loses_nothing_and_is_over_when_the_storage_works() {
     for fault in Fault::ALL {
         let dir = tempfile::tempdir().unwrap();
         let (path, faults) = (dir.path().join("state.redb"), Faults::default());
-        let state = State::open_over(&path, FaultyStorage::new(path.clone(), faults.clone())).unwrap();
+        let state = NodeState::open_over(&path, FaultyStorage::new(path.clone(), faults.clone())).unwrap();
         let (mut tenants, mut refused) = (Vec::<TenantName>::new(), 0);
         for operation in 0..10 {
             let at = format!("{fault:?} at operation {operation}");
@@ -47,7 +47,7 @@ fn a_fault_at_any_operation_loses_nothing_and_is_over_when_the_storage_works() {
         // What is seen is what another process would see.
         let seen: Vec<_> = state.tenants().into_iter().map(|(name, _)| name).collect();
         drop(state);
-        let again: Vec<_> = State::open(&path).unwrap().tenants().into_iter().map(|(name, _)| name).collect();
+        let again: Vec<_> = NodeState::open(&path).unwrap().tenants().into_iter().map(|(name, _)| name).collect();
         assert_eq!(seen, again, "{fault:?}");
         assert!(tenants.iter().all(|tenant| again.contains(tenant)), "{fault:?}");
     }
@@ -63,7 +63,7 @@ fn a_change_is_there_if_and_only_if_it_is_not_reported_as_failed() {
         let path = dir.path().join("state.redb");
         for operation in 0..OPERATIONS {
             let faults = Faults::default();
-            let state = State::open_over(&path, FaultyStorage::new(path.clone(), faults.clone())).unwrap();
+            let state = NodeState::open_over(&path, FaultyStorage::new(path.clone(), faults.clone())).unwrap();
             let at = format!("{fault:?} of operation {operation} alone");
             let tenant: TenantName = format!("t{operation}").parse().unwrap();
             faults.begin_for(fault, operation, 1);
@@ -73,7 +73,7 @@ fn a_change_is_there_if_and_only_if_it_is_not_reported_as_failed() {
             state.reread().unwrap();
             let is_seen = state.tenant(&tenant).is_ok();
             drop(state);
-            let is_there = State::open(&path).unwrap().tenant(&tenant).is_ok();
+            let is_there = NodeState::open(&path).unwrap().tenant(&tenant).is_ok();
             assert_eq!((change.is_ok(), change.is_ok()), (is_seen, is_there), "{at}: {change:?}");
             match change {
                 Ok(_) if is_met => made += 1,
@@ -92,7 +92,7 @@ fn a_change_whose_fate_cannot_be_read_is_unsettled_until_it_can_be() {
     let (mut unsettled, mut made) = (0, 0);
     for operation in 0..40 {
         let faults = Faults::default();
-        let state = State::open_over(&path, FaultyStorage::new(path.clone(), faults.clone())).unwrap();
+        let state = NodeState::open_over(&path, FaultyStorage::new(path.clone(), faults.clone())).unwrap();
         let tenant: TenantName = format!("t{operation}").parse().unwrap();
         faults.begin(Fault::Broken, operation);
         let change = state.set_tenant(&tenant, TenantChange::default());

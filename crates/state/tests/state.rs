@@ -8,7 +8,7 @@ use std::path::Path;
 use isomer_api::{QuotaChange, StoredToken, TenantChange, TokenInfo, TokenRole};
 use isomer_ids::{AppName, Digest, ReleaseDigest, TenantName};
 use isomer_state::model::{REVISIONS_MAX, TOKENS_MAX};
-use isomer_state::{Contents, Deployment, Secret, State, StateError, Taking};
+use isomer_state::{Contents, Deployment, NodeState, Secret, StateError, Taking};
 
 fn tenant(name: &str) -> TenantName {
     name.parse().unwrap()
@@ -49,8 +49,8 @@ fn taking(of: &str, name: &str, number: u8, hosts: Option<&[&str]>) -> Taking {
     }
 }
 
-fn with_tenants(path: &Path, names: &[&str]) -> State {
-    let state = State::open(path).unwrap();
+fn with_tenants(path: &Path, names: &[&str]) -> NodeState {
+    let state = NodeState::open(path).unwrap();
     for name in names {
         state.set_tenant(&tenant(name), TenantChange::default()).unwrap();
     }
@@ -74,7 +74,7 @@ fn all_of_it_is_there_again() {
     state.set_stopped(&tenant("acme"), &app("shop"), true).unwrap();
     let (tenants, apps) = (state.tenants(), state.apps());
     drop(state);
-    let state = State::open(&path).unwrap();
+    let state = NodeState::open(&path).unwrap();
     assert_eq!((state.tenants(), state.apps()), (tenants, apps));
     let kept = state.tenant(&tenant("acme")).unwrap();
     assert_eq!((kept.quotas.apps, kept.secrets.iter().next().unwrap().as_str()), (3, "key"));
@@ -137,11 +137,11 @@ fn a_revision_is_kept_as_long_as_some_app_can_go_back_to_it() {
     // Going back to one puts it first, and counts it once.
     state.take_over(taking("acme", "shop", 12, None)).unwrap();
     drop(state);
-    let state = State::open(&path).unwrap();
+    let state = NodeState::open(&path).unwrap();
     let shop = state.app(&tenant("acme"), &app("shop")).unwrap();
     let numbers = shop.history.iter().map(|one| one.deployed_at).collect::<Vec<_>>();
     assert_eq!(numbers, [12, 13, 11, 10, 9, 8, 7, 6, 5, 4]);
-    let kept = |state: &State| {
+    let kept = |state: &NodeState| {
         let mut kept =
             (1..=13).filter(|number| state.package(&revision(*number)).unwrap().is_some()).collect::<Vec<_>>();
         kept.sort_unstable();
@@ -186,7 +186,7 @@ fn a_file_that_is_no_state_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     fs::write(&path, "a letter to somebody else, longer than the head of a database ".repeat(100)).unwrap();
-    let error = State::open(&path).unwrap_err();
+    let error = NodeState::open(&path).unwrap_err();
     assert!(matches!(error, StateError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("state.redb"), "{error}");
     fs::remove_file(&path).unwrap();
@@ -195,13 +195,13 @@ fn a_file_that_is_no_state_is_told_apart() {
     change.open_table(redb::TableDefinition::<&str, u64>::new("entries")).unwrap();
     change.commit().unwrap();
     drop(database);
-    let error = State::open(&path).unwrap_err();
+    let error = NodeState::open(&path).unwrap_err();
     assert!(matches!(error, StateError::Foreign { .. }), "{error}");
     fs::remove_file(&path).unwrap();
     // A file of a first start that was cut off before anything was in it.
     fs::write(&path, "").unwrap();
-    let state = State::open(&path).unwrap();
-    let error = State::open(&path).unwrap_err();
+    let state = NodeState::open(&path).unwrap();
+    let error = NodeState::open(&path).unwrap_err();
     assert!(matches!(error, StateError::InUse { .. }), "{error}");
     drop(state);
 }
@@ -218,7 +218,7 @@ fn a_file_that_was_cut_short_is_damage() {
     let whole = fs::read(&path).unwrap();
     for length in [1, 64, 4096, whole.len() / 2, whole.len() - 4096] {
         fs::write(&path, &whole[..length]).unwrap();
-        let error = State::open(&path).map(|state| state.counts()).unwrap_err();
+        let error = NodeState::open(&path).map(|state| state.counts()).unwrap_err();
         assert!(matches!(error, StateError::Damaged { .. }), "{length}: {error}");
     }
 }
@@ -229,7 +229,7 @@ fn nobody_else_can_read_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
-    drop(State::open(&path).unwrap());
+    drop(NodeState::open(&path).unwrap());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
@@ -259,7 +259,7 @@ fn tokens_are_kept_until_they_are_revoked_or_their_tenant_is_removed() {
     assert!(matches!(state.add_token(&token("nobody", "ci", 5)), Err(StateError::NoTenant(_))));
     assert!(matches!(state.tokens_of(&tenant("nobody")), Err(StateError::NoTenant(_))));
     drop(state);
-    let state = State::open(&path).unwrap();
+    let state = NodeState::open(&path).unwrap();
     let names = |of: &str| -> Vec<String> {
         state.tokens_of(&tenant(of)).unwrap().iter().map(|token| token.info.name.to_string()).collect()
     };
@@ -273,7 +273,7 @@ fn tokens_are_kept_until_they_are_revoked_or_their_tenant_is_removed() {
     state.set_tenant(&tenant("other"), TenantChange::default()).unwrap();
     assert_eq!((state.token(&[3; 8].into()), names("other").len()), (None, 0), "a new tenant of that name has none");
     drop(state);
-    let state = State::open(&path).unwrap();
+    let state = NodeState::open(&path).unwrap();
     assert!(state.token(&[1; 8].into()).is_none() && state.token(&[3; 8].into()).is_none());
     for number in 10..10 + u8::try_from(TOKENS_MAX).unwrap() - 1 {
         state.add_token(&token("acme", &format!("t{number}"), number)).unwrap();
@@ -331,7 +331,7 @@ fn a_tenant_is_charged_with_each_of_its_revisions_once_and_with_no_more_than_it_
     assert_eq!(state.charged_with(&tenant("acme"), &app("shop"), &revision(most + 1), 100), 1000);
     take("acme", "shop", most + 1, 0).unwrap();
     drop(state);
-    let state = State::open(&path).unwrap();
+    let state = NodeState::open(&path).unwrap();
     assert_eq!((state.charged(&tenant("acme")), state.has_revision(&revision(2))), (1000, false));
     state.remove_app(&tenant("acme"), &app("shop")).unwrap();
     assert_eq!(state.charged(&tenant("acme")), 100, "another app has the first revision");

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 
 use isomer_runtime::{Account, HostMemory};
-use isomer_sqlite_heap::{Heap, Payer};
+use isomer_sqlite_heap::{Heap, HeapAccount};
 
 use crate::pool::locked;
 
@@ -17,21 +17,21 @@ pub(super) const ROOM_BYTES: usize = 8 << 20;
 
 /// The heap of a store whose tenant has this account.
 pub(super) fn heap(account: &Arc<Account>) -> Arc<Heap> {
-    Heap::new(Box::new(Charge(Mutex::new(account.host_memory()))))
+    Heap::new(Box::new(StoreMemory(Mutex::new(account.host_memory()))))
 }
 
-struct Charge(Mutex<HostMemory>);
+struct StoreMemory(Mutex<HostMemory>);
 
-impl Payer for Charge {
-    fn take(&self, bytes: usize) -> bool {
+impl HeapAccount for StoreMemory {
+    fn charge(&self, bytes: usize) -> bool {
         locked(&self.0).try_grow(bytes).is_ok()
     }
 
-    fn take_anyway(&self, bytes: usize) {
+    fn charge_unchecked(&self, bytes: usize) {
         locked(&self.0).grow_anyway(bytes);
     }
 
-    fn give(&self, bytes: usize) {
+    fn release(&self, bytes: usize) {
         let mut charge = locked(&self.0);
         let left = charge.bytes().saturating_sub(bytes as u64);
         charge.shrink_to(usize::try_from(left).unwrap_or(usize::MAX));

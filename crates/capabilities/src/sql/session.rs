@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use isomer_display::size;
 use isomer_runtime::{Account, HostMemory};
-use isomer_sqlite_heap::{Entered, Heap, Refusal};
+use isomer_sqlite_heap::{Heap, HeapGuard, Refusal};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Authorization;
 use rusqlite::limits::Limit;
@@ -273,7 +273,7 @@ impl Session {
     }
 
     /// While this is there, what SQLite allocates on this thread is the store's.
-    pub(super) fn enter(&self) -> Entered {
+    pub(super) fn enter(&self) -> HeapGuard {
         self.opening.heap.enter(None)
     }
 
@@ -480,7 +480,7 @@ impl Session {
             (guard.denied.take(), guard.writes.as_ref().is_some_and(|writes| writes.reached), guard.interruption)
         };
         match error.sqlite_error_code() {
-            Some(ErrorCode::OutOfMemory) if isomer_sqlite_heap::refusal() == Some(Refusal::Payer) => {
+            Some(ErrorCode::OutOfMemory) if isomer_sqlite_heap::refusal() == Some(Refusal::Account) => {
                 SqlError::Memory { limit: self.opening.payer.memory_bytes_max() }
             }
             Some(ErrorCode::OutOfMemory) => SqlError::TooLarge(format!(

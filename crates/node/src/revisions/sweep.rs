@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use isomer_capabilities::NodeDir;
 use isomer_ids::ReleaseDigest;
 use isomer_runtime::code::CodeCache;
-use isomer_state::{Blobs, State};
+use isomer_state::{Blobs, NodeState};
 
 use crate::trash;
 
@@ -32,7 +32,7 @@ pub struct SweepCounts {
 
 /// Removes what no app's revision refers to and what was used last before `unused_max`. Blocks.
 pub(crate) fn sweep(
-    state: &State,
+    state: &NodeState,
     blobs: &Blobs,
     cache: &CodeCache,
     dir: &NodeDir,

@@ -9,7 +9,7 @@
 //!
 //! long because every change is one function that checks, writes and sees, and they are read side by side.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -20,10 +20,10 @@ use isomer_ids::{AppName, Digest, HostPattern, ReleaseDigest, TenantName, TokenI
 use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
 use crate::error::StateError;
-use crate::hosts::{Claim, Hosts};
+use crate::hosts::Claim;
+use crate::index::StateIndex;
 use crate::model::{
-    App, Contents, Deployment, HOSTS_MAX, REVISIONS_MAX, References, SECRETS_MAX, Secret, Secrets, TOKENS_MAX, Taking,
-    Tenant,
+    App, Contents, REVISIONS_MAX, References, SECRETS_MAX, Secret, Secrets, TOKENS_MAX, Taking, Tenant,
 };
 use crate::tables::{self, APPS, CHARGES, PACKAGES, PARTS, Parts, SECRETS, TENANTS, TOKENS, decode, encode};
 
@@ -33,31 +33,21 @@ const SETTLE_MAX: Duration = Duration::from_secs(1);
 type AppKey = (TenantName, AppName);
 
 /// A node's state, open in this process alone.
-pub struct State {
+pub struct NodeState {
     path: PathBuf,
     database: Database,
     /// Held by whoever changes something, from checking to seeing. Which opening of the database [`Self::seen`] was read from.
     changing: Mutex<u64>,
-    seen: RwLock<Seen>,
+    seen: RwLock<StateIndex>,
 }
 
-#[derive(Default)]
-struct Seen {
-    tenants: BTreeMap<TenantName, Arc<Tenant>>,
-    apps: BTreeMap<AppKey, Arc<App>>,
-    tokens: HashMap<TokenId, StoredToken>,
-    revisions: HashMap<ReleaseDigest, usize>,
-    charges: HashMap<ReleaseDigest, u64>,
-    hosts: Hosts,
-}
-
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for NodeState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("NodeState").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl State {
+impl NodeState {
     /// Opens the state in `path`, making it where it is not there.
     ///
     /// # Errors
@@ -66,14 +56,14 @@ impl State {
         Self::open_over(path, FileStorage::new(path))
     }
 
-    /// As [`State::open`], over storage of the caller's own, for tests of a failing disk.
+    /// As [`NodeState::open`], over storage of the caller's own, for tests of a failing disk.
     ///
     /// # Errors
-    /// As [`State::open`].
+    /// As [`NodeState::open`].
     pub fn open_over(path: &Path, storage: impl Storage) -> Result<Self, StateError> {
         let (database, read) = tables::open(path, storage)?;
         let changing = Mutex::new(database.generation()?);
-        Ok(Self { path: path.to_owned(), database, changing, seen: RwLock::new(Seen::from(read)) })
+        Ok(Self { path: path.to_owned(), database, changing, seen: RwLock::new(StateIndex::from(read)) })
     }
 
     /// Where it lies.
@@ -274,7 +264,7 @@ impl State {
             tables.open_table(TENANTS)?.insert(name.as_str(), encode(&tenant).as_slice())?;
             Ok(())
         })?;
-        let mut seen = self.seen_anew();
+        let mut seen = self.seen_mut();
         seen.reclaim(&claim, before.map(|before| before.hosts.clone()).unwrap_or_default(), &tenant.hosts);
         let tenant = Arc::new(tenant);
         seen.tenants.insert(name.clone(), tenant.clone());
@@ -305,7 +295,7 @@ impl State {
             }
             Ok(())
         })?;
-        let mut seen = self.seen_anew();
+        let mut seen = self.seen_mut();
         seen.reclaim(&Claim { tenant: name.clone(), app: None }, tenant.hosts.clone(), &[]);
         seen.tenants.remove(name);
         seen.tokens.retain(|_, token| token.info.tenant != *name);
@@ -330,7 +320,7 @@ impl State {
             tables.open_table(TOKENS)?.insert(token.info.id.as_str(), encode(token).as_slice())?;
             Ok(())
         })?;
-        self.seen_anew().tokens.insert(token.info.id.clone(), token.clone());
+        self.seen_mut().tokens.insert(token.info.id.clone(), token.clone());
         Ok(())
     }
 
@@ -346,7 +336,7 @@ impl State {
             tables.open_table(TOKENS)?.remove(id.as_str())?;
             Ok(())
         })?;
-        self.seen_anew().tokens.remove(&id);
+        self.seen_mut().tokens.remove(&id);
         Ok(())
     }
 
@@ -365,7 +355,7 @@ impl State {
             tables.open_table(SECRETS)?.insert((tenant.as_str(), name), value.reveal())?;
             Ok(())
         })?;
-        self.seen_anew().tenants.insert(tenant.clone(), Arc::new(changed));
+        self.seen_mut().tenants.insert(tenant.clone(), Arc::new(changed));
         Ok(())
     }
 
@@ -389,11 +379,11 @@ impl State {
             tables.open_table(SECRETS)?.remove((tenant.as_str(), name))?;
             Ok(())
         })?;
-        self.seen_anew().tenants.insert(tenant.clone(), Arc::new(changed));
+        self.seen_mut().tenants.insert(tenant.clone(), Arc::new(changed));
         Ok(())
     }
 
-    /// Whether an app could take a revision into service under these host names: what [`State::take_over`] will check.
+    /// Whether an app could take a revision into service under these host names: what [`NodeState::take_over`] will check.
     ///
     /// # Errors
     /// When there is no such tenant, it has all the apps that it may, or a host name is taken.
@@ -411,7 +401,7 @@ impl State {
     /// An app takes a revision into service: it, its contents and the host names, at once. An app that was stopped serves again.
     ///
     /// # Errors
-    /// As [`State::check`], when a secret that it needs is gone or the tenant's revisions would be charged with too much, and when the disk fails.
+    /// As [`NodeState::check`], when a secret that it needs is gone or the tenant's revisions would be charged with too much, and when the disk fails.
     pub fn take_over(&self, taking: Taking) -> Result<Arc<App>, StateError> {
         let _changing = self.changing()?;
         let Taking { tenant, app: name, hosts, deployment, contents, charge, charges_max, secrets } = taking;
@@ -432,7 +422,7 @@ impl State {
         let earlier = earlier.filter(|earlier| earlier.revision != revision).cloned();
         let history = std::iter::once(deployment).chain(earlier).take(REVISIONS_MAX).collect();
         let app = App { hosts, stopped: false, history };
-        let counts = self.seen().counted_anew(before.as_deref(), Some(&app));
+        let counts = self.seen().changed_counts(before.as_deref(), Some(&app));
         self.write(|tables| {
             let Contents { package, blobs, code } = &contents;
             tables.open_table(PACKAGES)?.insert(revision.as_str(), package.as_slice())?;
@@ -443,7 +433,7 @@ impl State {
             tables.open_table(APPS)?.insert((tenant.as_str(), name.as_str()), encode(&app).as_slice())?;
             Ok(())
         })?;
-        self.seen_anew().charges.insert(revision, charge);
+        self.seen_mut().charges.insert(revision, charge);
         Ok(self.see_app((tenant, name), before, Some(app), counts).expect("it is there"))
     }
 
@@ -516,7 +506,7 @@ impl State {
     pub fn remove_app(&self, tenant: &TenantName, name: &AppName) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let before = self.app(tenant, name)?;
-        let counts = self.seen().counted_anew(Some(&before), None);
+        let counts = self.seen().changed_counts(Some(&before), None);
         self.write(|tables| {
             forget(tables, &counts)?;
             tables.open_table(APPS)?.remove((tenant.as_str(), name.as_str()))?;
@@ -533,7 +523,7 @@ impl State {
         after: Option<App>,
         counts: HashMap<ReleaseDigest, usize>,
     ) -> Option<Arc<App>> {
-        let mut seen = self.seen_anew();
+        let mut seen = self.seen_mut();
         let claim = Claim { tenant: key.0.clone(), app: Some(key.1.clone()) };
         let hosts = before.map(|before| before.hosts.clone()).unwrap_or_default();
         seen.reclaim(&claim, hosts, after.as_ref().map_or(&[], |after| after.hosts.as_slice()));
@@ -601,129 +591,18 @@ impl State {
     /// Reads all that is seen. `read` is the opening of the database that it was read from.
     fn see(&self, read: &mut u64) -> Result<(), StateError> {
         let generation = self.database.generation()?;
-        let seen = Seen::from(self.database.read(tables::read)?);
-        *self.seen_anew() = seen;
+        let seen = StateIndex::from(self.database.read(tables::read)?);
+        *self.seen_mut() = seen;
         *read = generation;
         Ok(())
     }
 
-    fn seen(&self) -> RwLockReadGuard<'_, Seen> {
+    fn seen(&self) -> RwLockReadGuard<'_, StateIndex> {
         self.seen.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seen_anew(&self) -> std::sync::RwLockWriteGuard<'_, Seen> {
+    fn seen_mut(&self) -> std::sync::RwLockWriteGuard<'_, StateIndex> {
         self.seen.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl From<tables::Read> for Seen {
-    fn from(read: tables::Read) -> Self {
-        let mut hosts = Hosts::default();
-        for (name, tenant) in &read.tenants {
-            for host in &tenant.hosts {
-                hosts.add(host, Claim { tenant: name.clone(), app: None });
-            }
-        }
-        for ((tenant, name), app) in &read.apps {
-            for host in &app.hosts {
-                hosts.add(host, Claim { tenant: tenant.clone(), app: Some(name.clone()) });
-            }
-        }
-        Self {
-            tenants: read.tenants.into_iter().map(|(name, tenant)| (name, Arc::new(tenant))).collect(),
-            apps: read.apps.into_iter().map(|(key, app)| (key, Arc::new(app))).collect(),
-            tokens: read.tokens,
-            revisions: read.revisions,
-            charges: read.charges,
-            hosts,
-        }
-    }
-}
-
-impl Seen {
-    fn app(&self, tenant: &TenantName, name: &AppName) -> Result<&Arc<App>, StateError> {
-        if !self.tenants.contains_key(tenant) {
-            return Err(StateError::NoTenant(tenant.clone()));
-        }
-        let app = self.apps.get(&(tenant.clone(), name.clone()));
-        app.ok_or_else(|| StateError::NoApp { tenant: tenant.clone(), app: name.clone() })
-    }
-
-    fn apps_of(&self, tenant: &TenantName) -> impl Iterator<Item = (&AppName, &Arc<App>)> {
-        // No name is before `a`.
-        let first: AppName = "a".parse().expect("it is a name");
-        let from = self.apps.range((tenant.clone(), first)..);
-        let tenant = tenant.clone();
-        from.take_while(move |((of, _), _)| *of == tenant).map(|((_, name), app)| (name, app))
-    }
-
-    /// What a tenant's revisions are charged with; with `taking`, once that app has taken that revision into service with that charge.
-    fn charged(&self, tenant: &TenantName, taking: Option<(&AppName, &ReleaseDigest, u64)>) -> u64 {
-        let mut revisions = BTreeSet::new();
-        for (app, known) in self.apps_of(tenant) {
-            let history = known.history.iter().map(|deployment| &deployment.revision);
-            match taking {
-                // It comes first, and the last one makes room for it.
-                Some((taker, revision, _)) if taker == app => {
-                    revisions.extend(history.filter(|it| *it != revision).take(REVISIONS_MAX - 1));
-                }
-                _ => revisions.extend(history),
-            }
-        }
-        let mut sum = 0_u64;
-        if let Some((_, revision, charge)) = taking {
-            revisions.remove(revision);
-            sum = charge;
-        }
-        let charge = |revision: &&ReleaseDigest| self.charges.get(*revision).copied().unwrap_or(0);
-        revisions.iter().map(charge).fold(sum, u64::saturating_add)
-    }
-
-    fn tokens_of(&self, tenant: &TenantName) -> impl Iterator<Item = &StoredToken> {
-        let tenant = tenant.clone();
-        self.tokens.values().filter(move |token| token.info.tenant == tenant)
-    }
-
-    fn check(&self, hosts: &[HostPattern], claim: &Claim) -> Result<(), StateError> {
-        if hosts.len() > HOSTS_MAX {
-            return Err(StateError::TooMany { what: "host names", max: HOSTS_MAX });
-        }
-        for host in hosts {
-            self.hosts.check(host, claim).map_err(|(theirs, holder)| StateError::HostTaken {
-                host: host.clone(),
-                theirs,
-                holder: holder.to_string(),
-            })?;
-        }
-        Ok(())
-    }
-
-    fn reclaim(&mut self, claim: &Claim, before: Vec<HostPattern>, after: &[HostPattern]) {
-        for host in &before {
-            self.hosts.remove(host, claim);
-        }
-        for host in after {
-            self.hosts.add(host, claim.clone());
-        }
-    }
-
-    /// How many apps have each revision whose number changes.
-    fn counted_anew(&self, before: Option<&App>, after: Option<&App>) -> HashMap<ReleaseDigest, usize> {
-        let revisions = |app: Option<&App>| {
-            let history = app.map(|app| app.history.as_slice()).unwrap_or_default();
-            history.iter().map(|deployment: &Deployment| deployment.revision.clone()).collect::<Vec<_>>()
-        };
-        let mut counts = HashMap::new();
-        for revision in revisions(after) {
-            let count = self.revisions.get(&revision).copied().unwrap_or(0);
-            counts.insert(revision, count + 1);
-        }
-        for revision in revisions(before) {
-            let count = self.revisions.get(&revision).copied().unwrap_or(0);
-            let count = counts.entry(revision).or_insert(count);
-            *count = count.saturating_sub(1);
-        }
-        counts
     }
 }
 
@@ -752,11 +631,11 @@ mod tests {
     #[test]
     fn reading_anew_finds_what_a_change_that_panicked_has_made() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::open(&folder.path().join("state.redb")).unwrap();
+        let state = NodeState::open(&folder.path().join("state.redb")).unwrap();
         let tenant: TenantName = "acme".parse().unwrap();
         state.set_tenant(&tenant, TenantChange::default()).unwrap();
         // As if it had panicked between writing and seeing: the database was open all the time.
-        state.seen_anew().tenants.clear();
+        state.seen_mut().tenants.clear();
         assert!(state.tenant(&tenant).is_err());
         state.reread().unwrap();
         assert!(state.tenant(&tenant).is_ok());
