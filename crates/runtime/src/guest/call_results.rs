@@ -21,7 +21,7 @@ pub(crate) struct PendingResult {
     pub(crate) _permit: Option<CallPermit>,
 }
 
-impl Results {
+impl CallResults {
     /// The seam of a call that was lost to the deadline, where the guest has not been told yet: that is what it passed its own
     /// deadline for.
     pub(crate) fn too_late(&self) -> Option<(Arc<str>, CallFailure)> {
