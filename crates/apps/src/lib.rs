@@ -11,6 +11,7 @@
 //! | [`composition`] | a group's composition, compiled once |
 //! | [`revision`] | a started package |
 //! | [`app_capabilities`] | what the platform gives an app by its grants: stores, secrets, outbound requests |
+//! | [`group_handler`] | groups of the engine as handlers of the front door |
 //! | [`seams`] | where calls lead that leave a composition |
 //! | [`tenancy`] | tenants, their apps, and which of these are in memory |
 //! | [`single_app`] | the only app of a process, as a tenancy |
@@ -25,6 +26,7 @@ pub mod app_capabilities;
 pub mod composition;
 pub mod error;
 pub mod fair_semaphore;
+pub mod group_handler;
 pub mod member;
 pub mod membership;
 pub mod package;
@@ -37,6 +39,7 @@ pub mod tenancy;
 pub use app_capabilities::{AppCapabilities, AppCapabilityError};
 pub use composition::Components;
 pub use error::RevisionError;
+pub use group_handler::{AppFront, AppResolver, AppSite, AppSiteLookup, GroupHandler};
 pub use package::{NewPackage, Package, PackageError, PackageOptions, plan};
 pub use progress::Progress;
 pub use revision::{Revision, StartOptions};

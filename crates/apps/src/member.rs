@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use isomer_capabilities::DataDir;
 use isomer_capabilities::outbound::OutboundNetwork;
-use isomer_front::{Front, FrontError, Limits};
+use isomer_front::{FrontError, Limits};
 use isomer_link::{Address, LinkError, Peer, PeerLimits, Server, ServerLimits, Tls};
 use isomer_manifest::{App, LinkAddress};
 use isomer_observe::Log;
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::composition::Components;
 use crate::error::RevisionError;
+use crate::group_handler::AppFront;
 use crate::membership::{PeerGroups, peer_groups};
 use crate::package::{NewPackage, PackageOptions};
 use crate::progress::Progress;
@@ -91,7 +92,7 @@ pub enum MemberError {
 pub struct Member {
     /// What was decided for the whole shape.
     pub plan: Plan,
-    front: Option<Front>,
+    front: Option<AppFront>,
     /// What the link's calls are answered by.
     _sole: SingleApp,
     server: Option<Server>,
@@ -140,7 +141,7 @@ impl Member {
         let front = match options.front {
             Some(listener) => {
                 let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-                let front = Front::on(listener, options.limits, sole.door(), log.clone());
+                let front = AppFront::on(listener, options.limits, sole.door(), log.clone());
                 Some(front.map_err(|source| FrontError::Listen { address, source })?)
             }
             None => None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use isomer_front::{Site, SiteOwner, StreamLimits, Target};
+use isomer_front::{RouteTarget, SiteOwner, StreamLimits};
 use isomer_manifest::Route;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::{Engine, PoolSizes};
@@ -15,6 +15,7 @@ use isomer_wire::Callee;
 
 use crate::app_capabilities::AppCapabilities;
 use crate::error::RevisionError;
+use crate::group_handler::{AppSite, GroupHandler};
 use crate::package::{Package, PackedGroup};
 use crate::progress::Progress;
 use crate::seams::{self, LocalCallee, Peers};
@@ -72,7 +73,7 @@ impl Default for StartOptions {
 
 /// Something that can serve.
 pub struct Revision {
-    site: Arc<Site>,
+    site: Arc<AppSite>,
     answering: Arc<LocalCallee>,
     /// How many hold the graph while no request does.
     holders: usize,
@@ -114,8 +115,8 @@ impl Revision {
         }
         let graph = Graph::new(package.plan_digest(), made);
         let mut site = match &options.owner {
-            Some(owner) => Site::new().owned_by(owner.clone()),
-            None => Site::new(),
+            Some(owner) => AppSite::new().owned_by(owner.clone()),
+            None => AppSite::new(),
         };
         for (index, packed) in package.groups.iter().enumerate() {
             add_routes(&mut site, packed, &graph.group(index), options);
@@ -136,7 +137,7 @@ impl Revision {
     }
 
     /// The routes, for the front door.
-    pub fn site(&self) -> &Arc<Site> {
+    pub fn site(&self) -> &Arc<AppSite> {
         &self.site
     }
 
@@ -206,11 +207,10 @@ impl GroupStarter<'_> {
     }
 }
 
-fn add_routes(site: &mut Site, packed: &PackedGroup, group: &GroupHandle, options: &StartOptions) {
+fn add_routes(site: &mut AppSite, packed: &PackedGroup, group: &GroupHandle, options: &StartOptions) {
     for (index, handler) in packed.handlers.iter().enumerate() {
-        let target = Target {
-            group: group.clone(),
-            handler: index,
+        let target = RouteTarget {
+            handler: GroupHandler::new(group.clone(), index),
             component: handler.component.as_str().into(),
             deadline: handler.deadline.min(options.deadline_max),
             stream: StreamLimits { max: handler.stream_max.min(options.stream_max), idle_max: handler.stream_idle },

@@ -135,7 +135,7 @@ impl SingleApp {
 
 #[cfg(test)]
 mod tests {
-    use isomer_front::{Door as _, Refusal};
+    use isomer_front::{Refusal, SiteResolver as _};
     use isomer_observe::Format;
 
     use super::*;
@@ -147,6 +147,6 @@ mod tests {
         let log = Log::start(std::io::sink(), Format::Json, false).expect("a log");
         let options = TenancyOptions { instances_max: Some(1), ..TenancyOptions::unbounded() };
         let sole = SingleApp::new(cache, log, options).expect("there is address space");
-        assert_eq!(sole.door().enter("any.example").err(), Some(Refusal::NotBuilt));
+        assert_eq!(sole.door().resolve("any.example").err(), Some(Refusal::NotBuilt));
     }
 }

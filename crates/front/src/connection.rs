@@ -1,10 +1,10 @@
-//! One connection: whose it is, its handshake, its version of HTTP, its requests, its end.
+//! One connection: its client, its TLS handshake, its version of HTTP, its requests, its end.
 //!
-//! A front door that stops closes no connection that its client may just be sending a request on. Over HTTP/1.1 the next answer says
-//! `connection: close`, and the connection ends behind it; a client that sends nothing any more is given [`Limits::idle_grace`]. Over
-//! HTTP/2 the peer is told (GOAWAY), requests that it sent before it heard so are answered, then the connection ends. Handshakes that
-//! have begun are finished. Hyper's own graceful end does not do for HTTP/1.1: it closes idle connections, and those without a
-//! byte so far, at once, so a request that is on its way is lost.
+//! A front door that drains closes no connection on which its client may be sending a request. Over HTTP/1.1 the next response has
+//! `connection: close`, and the connection ends after it; a silent client gets [`Limits::idle_grace`]. Over HTTP/2 the peer is told
+//! (GOAWAY), requests that it sent before are served, then the connection ends. Handshakes that have begun are finished. Hyper's own
+//! graceful shutdown is not enough for HTTP/1.1: it closes idle connections, and those without a byte so far, at once, so a request that
+//! is on its way would be lost.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -23,47 +23,50 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::deadline::{self, WatchedTasks};
-use crate::forwarded::Ends;
-use crate::outgoing::OutgoingBody;
-use crate::places::Place;
-use crate::proxy::{self, Told};
-use crate::server::{BODY_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, Limits, Proxies, SEND_BUFFER_BYTES};
-use crate::service::Service;
+use crate::activity::{ActiveRequest, Activity, wait_idle, wait_silent};
+use crate::forwarded::Endpoints;
+use crate::handler::Handler;
+use crate::limits::{BODY_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, Limits, SEND_BUFFER_BYTES};
+use crate::pipeline::Pipeline;
+use crate::proxies::Proxies;
+use crate::proxy_protocol::{self, ProxiedClient};
+use crate::registry::ConnectionPermit;
+use crate::request_body::BodySource;
+use crate::response_body::ResponseBody;
+use crate::response_deadline::{self, WatchedTasks};
 use crate::socket::{LINGER_MAX, Opening, Socket, Version};
-use crate::tls::{Certificates, Secured};
-use crate::traffic::{InProgress, Traffic, idle, quiet};
+use crate::tls::{Certificates, TlsSession};
 
-/// How long a connection that nobody uses may take to end in order. Reaching it closes the connection.
+/// How long an idle connection may take to end regularly. Then it is closed.
 const END_MAX: Duration = LINGER_MAX.saturating_mul(2);
 
 /// An accepted connection, with the certificates of its listener.
 type Accepted = AcceptedTcp<Option<Arc<Certificates>>>;
 
-/// What a front door is at.
+/// The phases of a front door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// It serves.
+    /// It accepts connections and requests.
     Serving,
-    /// It finishes what it has.
+    /// It finishes the requests that it has.
     Draining,
-    /// Its time to finish is over.
+    /// Its time to drain is over.
     CutOff,
 }
 
-/// What all connections have in common.
-pub(crate) struct Protocol {
+/// What all connections share.
+pub(crate) struct ConnectionServer<H: Handler> {
     http1: http1::Builder,
     http2: http2::Builder<WatchedTasks>,
-    service: Arc<Service>,
+    pipeline: Pipeline<H>,
     limits: Limits,
     proxies: Proxies,
     phase: watch::Receiver<Phase>,
 }
 
-impl Protocol {
+impl<H: Handler> ConnectionServer<H> {
     pub(crate) fn new(
-        service: Arc<Service>,
+        pipeline: Pipeline<H>,
         limits: Limits,
         proxies: Proxies,
         phase: watch::Receiver<Phase>,
@@ -85,57 +88,57 @@ impl Protocol {
             .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
             .keep_alive_interval(limits.head_timeout)
             .keep_alive_timeout(limits.head_timeout);
-        Arc::new(Self { http1, http2, service, limits, proxies, phase })
+        Arc::new(Self { http1, http2, pipeline, limits, proxies, phase })
     }
 
     /// Runs one connection to its end.
-    pub(crate) async fn run(self: Arc<Self>, accepted: Accepted, place: Place) {
+    pub(crate) async fn run(self: Arc<Self>, accepted: Accepted, permit: ConnectionPermit) {
         let mut phase = self.phase.clone();
         tokio::select! {
             biased;
-            () = self.clone().converse(accepted, &place) => {}
+            () = self.clone().serve(accepted, &permit) => {}
             _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
-            () = place.traffic.evicted() => tracing::debug!("a connection was closed for another one"),
+            () = permit.activity.evicted() => tracing::debug!("a connection was closed for another one"),
         }
     }
 
-    async fn converse(self: Arc<Self>, AcceptedTcp { stream, peer, settings: tls }: Accepted, place: &Place) {
+    async fn serve(self: Arc<Self>, AcceptedTcp { stream, peer, settings: tls }: Accepted, permit: &ConnectionPermit) {
         // Nagle's algorithm makes keep-alive clients wait for their own delayed acknowledgements.
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr().unwrap_or(peer);
         let mut socket = Socket::new(stream, self.limits.write_timeout);
-        let told = match self.client(&mut socket, peer).await {
-            Ok(told) => told,
+        let client = match self.proxied_client(&mut socket, peer).await {
+            Ok(client) => client,
             Err(()) => return,
         };
-        if let Some(address) = told
-            && !place.move_to(address)
+        if let Some(address) = client
+            && !permit.move_to(address)
         {
-            tracing::debug!(%address, "too many connections of one source");
+            tracing::debug!(%address, "a connection was refused: its client has too many");
             return;
         }
-        let is_trusted = match told {
+        let is_trusted = match client {
             Some(address) => self.proxies.trusts(address),
-            // A proxy that speaks the PROXY protocol passes on what its clients send, their fields too.
+            // A proxy that uses the PROXY protocol passes on what its clients send, including their header fields.
             None => self.proxies.trusts(peer.ip()) && !self.proxies.proxy_protocol,
         };
-        place.traffic.set_ends(Ends::new(told.unwrap_or(peer.ip()), is_trusted, local));
+        permit.activity.set_endpoints(Endpoints::new(client.unwrap_or(peer.ip()), is_trusted, local));
         match tls {
-            None => self.speak(socket, &place.traffic).await,
-            Some(certificates) => self.secure(socket, &certificates, &place.traffic).await,
+            None => self.serve_http(socket, &permit.activity).await,
+            Some(certificates) => self.serve_tls(socket, &certificates, &permit.activity).await,
         }
     }
 
-    /// Whose connection it is, where a proxy says so.
-    async fn client(&self, socket: &mut Socket, peer: SocketAddr) -> Result<Option<IpAddr>, ()> {
-        if !self.proxies.says_whose(peer.ip()) {
+    /// Returns the client that a trusted proxy names for the connection, if it names one.
+    async fn proxied_client(&self, socket: &mut Socket, peer: SocketAddr) -> Result<Option<IpAddr>, ()> {
+        if !self.proxies.sends_header(peer.ip()) {
             return Ok(None);
         }
-        match tokio::time::timeout(self.limits.handshake_timeout, proxy::read(socket)).await {
-            Ok(Ok(Told::Client(address))) => Ok(Some(address)),
-            Ok(Ok(Told::Proxy)) => Ok(None),
+        match tokio::time::timeout(self.limits.handshake_timeout, proxy_protocol::read(socket)).await {
+            Ok(Ok(ProxiedClient::Address(address))) => Ok(Some(address)),
+            Ok(Ok(ProxiedClient::Proxy)) => Ok(None),
             Ok(Err(error)) => {
-                tracing::warn!(%peer, %error, "a trusted proxy does not say whose connection it is");
+                tracing::warn!(%peer, %error, "a trusted proxy does not name the client of a connection");
                 Err(())
             }
             Err(_) => {
@@ -145,29 +148,29 @@ impl Protocol {
         }
     }
 
-    async fn secure(self: Arc<Self>, socket: Socket, certificates: &Certificates, traffic: &Arc<Traffic>) {
+    async fn serve_tls(self: Arc<Self>, socket: Socket, certificates: &Certificates, activity: &Arc<Activity>) {
         let handshake = TlsAcceptor::from(certificates.config.clone()).accept(socket);
         match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => {
-                traffic.set_secured(Secured::new(stream.get_ref().1, certificates));
-                self.speak(stream, traffic).await;
+                activity.set_tls(TlsSession::new(stream.get_ref().1, certificates));
+                self.serve_http(stream, activity).await;
             }
-            Ok(Err(error)) => tracing::debug!(%error, "no handshake"),
-            Err(_) => tracing::debug!("the handshake took too long"),
+            Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake failed"),
+            Err(_) => tracing::debug!("the TLS handshake took too long"),
         }
     }
 
-    async fn speak(
+    async fn serve_http(
         self: Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        traffic: &Arc<Traffic>,
+        activity: &Arc<Activity>,
     ) {
-        let mut stream = Opening::new(stream, traffic.clone());
+        let mut stream = Opening::new(stream, activity.clone());
         let version = tokio::select! {
             biased;
             version = stream.version() => version,
-            () = self.unused(traffic) => {
-                // The peer is told so (by TLS, too), and the socket is closed when it has heard it.
+            () = self.wait_unused(activity) => {
+                // The peer is told (by TLS, too), and the socket is closed when it has closed its side.
                 let _ = tokio::time::timeout(END_MAX, stream.shutdown()).await;
                 return;
             }
@@ -180,27 +183,27 @@ impl Protocol {
                 return;
             }
         };
-        let (protocol, progress) = (self.clone(), traffic.clone());
-        let answer = service_fn(move |request| {
-            let answer = protocol.clone().answer(request, Traffic::begin(&progress));
-            async move { Ok::<_, Infallible>(answer.await) }
+        let (server, connection) = (self.clone(), activity.clone());
+        let respond = service_fn(move |request| {
+            let response = server.clone().respond(request, Activity::begin(&connection));
+            async move { Ok::<_, Infallible>(response.await) }
         });
         let stream = TokioIo::new(stream);
         match version {
             Version::Http1 => {
-                let connection = pin!(self.http1.serve_connection(stream, answer));
-                deadline::watch(self.serve(connection, traffic)).await;
+                let connection = pin!(self.http1.serve_connection(stream, respond));
+                response_deadline::watch(self.drive(connection, activity)).await;
             }
             Version::Http2 => {
-                let connection = pin!(self.http2.serve_connection(stream, answer));
-                deadline::watch(self.serve(connection, traffic)).await;
+                let connection = pin!(self.http2.serve_connection(stream, respond));
+                response_deadline::watch(self.drive(connection, activity)).await;
             }
         }
     }
 
-    /// Polls a connection of HTTP to its end, which comes when nobody uses it any more.
-    async fn serve<C: Connection>(&self, mut connection: Pin<&mut C>, traffic: &Traffic) {
-        let mut told = !C::TOLD_TO_END;
+    /// Polls an HTTP connection until it ends, or has not been used for too long.
+    async fn drive<C: HttpConnection>(&self, mut connection: Pin<&mut C>, activity: &Activity) {
+        let mut is_notified = !C::NOTIFIES_PEER;
         loop {
             tokio::select! {
                 biased;
@@ -210,82 +213,84 @@ impl Protocol {
                     }
                     return;
                 }
-                () = self.draining(), if !told => {
+                () = self.draining(), if !is_notified => {
                     connection.as_mut().end();
-                    told = true;
+                    is_notified = true;
                 }
-                () = self.unused(traffic) => break,
+                () = self.wait_unused(activity) => break,
             }
         }
         connection.as_mut().end();
         if tokio::time::timeout(END_MAX, connection).await.is_err() {
-            tracing::debug!("an unused connection did not end in order");
+            tracing::debug!("an unused connection did not end in time");
         }
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, progress: InProgress) -> Response<OutgoingBody> {
+    async fn respond(self: Arc<Self>, request: Request<Incoming>, active: ActiveRequest) -> Response<ResponseBody<H>> {
         let version = request.version();
-        let mut response = self.service.answer(request, progress, &self.proxies.trusted).await;
+        let mut response = self.pipeline.respond(request.map(BodySource::Connection), active, &self.proxies).await;
         if version < http::Version::HTTP_2 && self.is_draining() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    /// Does the front door finish what it has? Asked for every answer, so without a lock: this receiver has seen `Serving` only.
+    /// Returns whether the front door drains. Called for every response, so without a lock: this receiver has seen `Serving` only.
     fn is_draining(&self) -> bool {
         !matches!(self.phase.has_changed(), Ok(false))
     }
 
-    /// Resolves when the front door finishes what it has.
+    /// Resolves when the front door drains.
     async fn draining(&self) {
-        // The sender is kept until all connections have ended.
+        // The sender lives until all connections have ended.
         let _ = self.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
     }
 
     /// Resolves when a connection has had no request for too long.
-    async fn unused(&self, traffic: &Traffic) {
+    async fn wait_unused(&self, activity: &Activity) {
         tokio::select! {
-            () = idle(traffic, self.limits.head_timeout) => {}
+            () = wait_idle(activity, self.limits.head_timeout) => {}
             () = async {
                 self.draining().await;
-                quiet(traffic, self.limits.idle_grace).await;
+                wait_silent(activity, self.limits.idle_grace).await;
             } => {}
         }
     }
 }
 
 /// A connection of either version of HTTP.
-trait Connection: Future<Output = hyper::Result<()>> {
-    /// Is there something to tell the peer when the front door stops? Else its next answer says so.
-    const TOLD_TO_END: bool;
+trait HttpConnection: Future<Output = hyper::Result<()>> {
+    /// Whether the protocol can notify the peer that the front door drains. Otherwise the next response does.
+    const NOTIFIES_PEER: bool;
 
     /// Ends it after the requests in progress.
     fn end(self: Pin<&mut Self>);
 }
 
-impl<I, S> Connection for http1::Connection<I, S>
+impl<H, I, S> HttpConnection for http1::Connection<I, S>
 where
+    H: Handler,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming, ResBody = OutgoingBody>,
+    S: hyper::service::HttpService<Incoming, ResBody = ResponseBody<H>>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    const TOLD_TO_END: bool = false;
+    const NOTIFIES_PEER: bool = false;
 
     fn end(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
-impl<I, S> Connection for http2::Connection<I, S, WatchedTasks>
+impl<H, I, S> HttpConnection for http2::Connection<I, S, WatchedTasks>
 where
+    H: Handler,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming, ResBody = OutgoingBody>,
+    S: hyper::service::HttpService<Incoming, ResBody = ResponseBody<H>>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Send + 'static,
-    WatchedTasks: hyper::rt::bounds::Http2ServerConnExec<S::Future, OutgoingBody>,
+    WatchedTasks: hyper::rt::bounds::Http2ServerConnExec<S::Future, ResponseBody<H>>,
 {
-    const TOLD_TO_END: bool = true;
+    const NOTIFIES_PEER: bool = true;
 
     fn end(self: Pin<&mut Self>) {
         self.graceful_shutdown();

@@ -1,13 +1,13 @@
-//! The client of a request, and the fields in which a guest is told about it.
+//! The client of a request, and the header fields that tell a guest about it.
 //!
-//! A guest has no connection to ask. So every request has `forwarded` (RFC 7239), `x-forwarded-for`, `x-forwarded-proto` and
-//! `x-forwarded-host`, and all of them are the front door's own: whatever a client sends under these names is dropped, with further
-//! `x-forwarded-…` fields and `x-real-ip`.
+//! A guest does not see the connection. So every request has `forwarded` (RFC 7239), `x-forwarded-for`, `x-forwarded-proto` and
+//! `x-forwarded-host`, and all of them are written by the front door: what a client sends under these names is dropped, together with
+//! other `x-forwarded-…` fields and `x-real-ip`.
 //!
 //! Over a connection of a trusted proxy its fields are read. Each proxy appends the address that it got the request from, so the list is
-//! read from its end: the client is the last address that is not a trusted proxy's, and what stands before it is the client's own word.
-//! The guest is told one address, not the list: whichever end of it an app reads, it reads the client. `x-forwarded-for` counts where it is
-//! there, else `forwarded`: a proxy that writes the latter alone has to drop the former.
+//! read from its end: the client is the last address that is not a trusted proxy's, and what stands before it was sent by the client.
+//! The guest gets one address, not the list: whichever end of the list an app reads, it reads the client. `x-forwarded-for` is used if
+//! present, else `forwarded`: a proxy that writes only the latter has to drop the former.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
@@ -24,28 +24,28 @@ const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// What all fields of this family begin with.
+/// The prefix of all fields of this family.
 const FAMILY: &str = "x-forwarded-";
 
-/// Entries of a list that are looked at, from its end. A longer chain of trusted proxies is taken to begin there.
+/// Entries of a list that are read, from its end. A longer chain of trusted proxies is assumed to begin there.
 const HOPS_MAX: usize = 32;
 
 /// The two ends of a connection: the client (or a proxy) and the listener.
 #[derive(Debug)]
-pub(crate) struct Ends {
-    /// The peer's address, or the one that a trusted proxy gave by the PROXY protocol.
+pub(crate) struct Endpoints {
+    /// The peer's address, or the one that a trusted proxy named by the PROXY protocol.
     pub(crate) client: IpAddr,
-    /// Whether its forwarding fields are believed.
+    /// Whether the peer's forwarding fields are believed.
     pub(crate) is_trusted: bool,
     /// The listener's address.
     pub(crate) local: SocketAddr,
-    /// What its requests are told, as that of its first one was: they mostly are for the same host.
-    told: OnceLock<Told>,
+    /// The fields of its first request. Most requests of a connection are for the same host, and have the same.
+    first_fields: OnceLock<ForwardedFields>,
 }
 
-/// The values of the fields of a request.
+/// The values of the fields that a request gets.
 #[derive(Debug, Clone)]
-struct Told {
+struct ForwardedFields {
     authority: Authority,
     is_secure: bool,
     client: HeaderValue,
@@ -57,28 +57,28 @@ struct Told {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) client: IpAddr,
-    /// The scheme that a trusted proxy says the client used.
+    /// The scheme that the client used, according to a trusted proxy.
     pub(crate) scheme: Option<Scheme>,
-    /// The host that a trusted proxy says the client asked for.
+    /// The host that the client requested, according to a trusted proxy.
     host: Option<HeaderValue>,
 }
 
-impl Ends {
+impl Endpoints {
     pub(crate) fn new(client: IpAddr, is_trusted: bool, local: SocketAddr) -> Self {
         let client = client.to_canonical();
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-        Self { client, is_trusted, local, told: OnceLock::new() }
+        Self { client, is_trusted, local, first_fields: OnceLock::new() }
     }
 
-    /// The authority of a request that names none: where it came in (RFC 9110, section 7.1).
+    /// Returns the authority of a request that names none: the listener's address (RFC 9110, section 7.1).
     pub(crate) fn authority(&self) -> Option<Authority> {
         self.local.to_string().parse().ok()
     }
 }
 
 impl Origin {
-    /// Reads where a request comes from that arrived over a connection between `ends`.
-    pub(crate) fn of(headers: &HeaderMap, ends: &Ends, trusted: &[IpNetwork]) -> Self {
+    /// Returns where a request comes from that arrived over a connection between `ends`.
+    pub(crate) fn of(headers: &HeaderMap, ends: &Endpoints, trusted: &[IpNetwork]) -> Self {
         let direct = Self { client: ends.client, scheme: None, host: None };
         if !ends.is_trusted {
             return direct;
@@ -91,7 +91,7 @@ impl Origin {
         Self {
             client: origin.client,
             scheme: origin.scheme.or_else(|| scheme(last(headers, &PROTO)?)),
-            host: origin.host.or_else(|| proved_host(last(headers, &HOST)?)),
+            host: origin.host.or_else(|| valid_host(last(headers, &HOST)?)),
         }
     }
 
@@ -104,7 +104,7 @@ impl Origin {
                 break;
             }
         }
-        // Where each proxy has appended to both lists, the entries of one proxy stand in the same place.
+        // If each proxy has appended to both lists, the entries of one proxy have the same position.
         let protos = entries(headers, &PROTO).take(HOPS_MAX).collect::<Vec<_>>();
         let of_client = protos.get(hops.max(1) - 1).or(protos.last());
         Self { client, scheme: of_client.and_then(|proto| scheme(proto)), host: None }
@@ -122,7 +122,7 @@ impl Origin {
             origin = Self {
                 client: address,
                 scheme: proto.and_then(scheme),
-                host: find("host").and_then(|text| proved_host(text.trim_matches('"'))),
+                host: find("host").and_then(|text| valid_host(text.trim_matches('"'))),
             };
             if !is_trusted(address, trusted) {
                 break;
@@ -131,50 +131,51 @@ impl Origin {
         origin
     }
 
-    /// Writes the forwarding fields of the request, and removes those that came with it.
-    pub(crate) fn write(self, headers: &mut HeaderMap, ends: &Ends, scheme: &Scheme, authority: &Authority) {
-        drop_all(headers, ends.is_trusted);
+    /// Writes the forwarding fields of the request, and removes those that the client sent.
+    pub(crate) fn write(self, headers: &mut HeaderMap, ends: &Endpoints, scheme: &Scheme, authority: &Authority) {
         let is_secure = *scheme == Scheme::HTTPS;
-        let told = if ends.is_trusted {
-            self.told(is_secure, authority)
+        let fields = if ends.is_trusted {
+            let fields = self.fields(is_secure, authority);
+            if let Some(real_ip) = headers.get_mut(&REAL_IP) {
+                real_ip.clone_from(&fields.client);
+            }
+            fields
         } else {
-            let first = ends.told.get_or_init(|| self.told(is_secure, authority));
+            remove_family(headers);
+            let first = ends.first_fields.get_or_init(|| self.fields(is_secure, authority));
             if first.is_secure == is_secure && first.authority == *authority {
                 first.clone()
             } else {
-                self.told(is_secure, authority)
+                self.fields(is_secure, authority)
             }
         };
-        headers.reserve(4);
-        if headers.contains_key(&REAL_IP) {
-            headers.insert(REAL_IP, told.client.clone());
-        }
-        headers.insert(FORWARDED, told.forwarded);
-        headers.insert(FOR, told.client);
+        headers.reserve(FIELDS_WRITTEN);
+        headers.insert(FORWARDED, fields.forwarded);
+        headers.insert(FOR, fields.client);
         headers.insert(PROTO, HeaderValue::from_static(if is_secure { "https" } else { "http" }));
-        headers.insert(HOST, told.host);
+        headers.insert(HOST, fields.host);
     }
 
-    fn told(&self, is_secure: bool, authority: &Authority) -> Told {
+    fn fields(&self, is_secure: bool, authority: &Authority) -> ForwardedFields {
         let client = value(&self.client.to_string());
         let host = self.host.clone().unwrap_or_else(|| value(authority.as_str()));
         let forwarded = forwarded(self.client, &client, &host, is_secure);
-        Told { authority: authority.clone(), is_secure, client, host, forwarded }
+        ForwardedFields { authority: authority.clone(), is_secure, client, host, forwarded }
     }
 }
 
-/// Removes forwarding fields that only a trusted proxy may send. Of a trusted one, those that the front door does not write itself stay.
-fn drop_all(headers: &mut HeaderMap, is_trusted: bool) {
-    if is_trusted {
-        return;
-    }
+/// Fields that the front door adds to a request: four here, and `traceparent`.
+const FIELDS_WRITTEN: usize = 5;
+
+/// Removes forwarding fields, which only a trusted proxy may send. Fields of a trusted one that the front door does not write stay.
+fn remove_family(headers: &mut HeaderMap) {
     let dropped = headers.keys().filter(|name| is_of_family(name.as_str())).cloned().collect::<Vec<_>>();
     for name in dropped {
         headers.remove(name);
     }
 }
 
-/// Returns whether a field is of this family. Frameworks that hand fields to an app as variables (CGI) take `_` for `-`.
+/// Returns whether a field belongs to this family. Frameworks that pass fields to an app as variables (CGI) do not distinguish `_` and `-`.
 fn is_of_family(name: &str) -> bool {
     let same = |text: &str, other: &str| {
         text.len() == other.len()
@@ -183,7 +184,7 @@ fn is_of_family(name: &str) -> bool {
     name.get(..FAMILY.len()).is_some_and(|start| same(start, FAMILY)) || same(name, REAL_IP.as_str())
 }
 
-/// One element of `Forwarded` (RFC 7239, section 4).
+/// Returns the value of `Forwarded` (RFC 7239, section 4).
 fn forwarded(client: IpAddr, text: &HeaderValue, host: &HeaderValue, is_secure: bool) -> HeaderValue {
     let (before, after): (&[u8], &[u8]) = if client.is_ipv6() { (b"for=\"[", b"]\"") } else { (b"for=", b"") };
     let proto: &[u8] = if is_secure { b"https" } else { b"http" };
@@ -191,30 +192,30 @@ fn forwarded(client: IpAddr, text: &HeaderValue, host: &HeaderValue, is_secure: 
     HeaderValue::from_bytes(&parts.concat()).unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
 }
 
-/// The last value of a field, without the values before it in the same list.
+/// Returns the last entry of a list.
 fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     entries(headers, name).next()
 }
 
-/// The entries of a list without quotes in all fields of this name, from the last to the first.
+/// Returns the entries of a list without quotes in all fields of this name, from the last to the first.
 fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let fields = headers.get_all(name).into_iter().rev();
     texts(fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b',')))
 }
 
-/// The elements of all `Forwarded` fields, from the last to the first.
+/// Returns the elements of all `Forwarded` fields, from the last to the first.
 fn elements(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     texts(headers.get_all(FORWARDED).into_iter().rev().flat_map(|field| rsplit_quoted(field.as_bytes())))
 }
 
-/// The entries as text, without empty ones. A client may put bytes before what a proxy appends that are no text, so each entry is looked at
-/// for itself, and one that is no text is kept as one that says nothing.
+/// Returns the entries as text, without empty ones. A client may send bytes that are not text before what a proxy appends, so each entry is
+/// decoded by itself, and one that is not text is kept as one that is not valid.
 fn texts<'a>(entries: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a str> {
     entries.map(|entry| std::str::from_utf8(entry).map_or("?", str::trim)).filter(|entry| !entry.is_empty())
 }
 
-/// The pieces of a text between commas outside of quotes, from the last to the first. It is read from its end: what a proxy has appended is
-/// well formed, while a client may have opened a quote before it that nothing closes.
+/// Returns the pieces of a text between commas outside of quotes, from the last to the first. It is read from its end: what a proxy has
+/// appended is well formed, while a client may have opened a quote before it that is never closed.
 fn rsplit_quoted(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -234,12 +235,12 @@ fn rsplit_quoted(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Returns whether an odd number of backslashes stands before the byte.
+/// Returns whether an odd number of backslashes precedes the byte.
 fn is_escaped(text: &[u8], at: usize) -> bool {
     text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// The pieces of a text between separators that are not quoted, without white space around them.
+/// Returns the pieces of a text between separators that are not quoted, without white space around them.
 fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let is_end = move |character: char| {
@@ -253,7 +254,7 @@ fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
     text.split(is_end).map(str::trim)
 }
 
-/// The address in an entry: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`, each perhaps in quotes.
+/// Returns the address in an entry: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`, each with or without quotes.
 fn address(entry: &str) -> Option<IpAddr> {
     let text = entry.trim_matches('"');
     let parsed = match text.strip_prefix('[') {
@@ -274,8 +275,8 @@ fn scheme(text: &str) -> Option<Scheme> {
     }
 }
 
-/// A host that is one, as it was said.
-fn proved_host(text: &str) -> Option<HeaderValue> {
+/// Returns the host if it is valid, as it was written.
+fn valid_host(text: &str) -> Option<HeaderValue> {
     let authority = text.parse::<Authority>().ok()?;
     host::normal(&authority).is_some().then(|| value(authority.as_str()))
 }
@@ -284,7 +285,7 @@ fn is_trusted(address: IpAddr, trusted: &[IpNetwork]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// An address, or an authority that was parsed: both are visible ASCII.
+/// Returns a value for an address, or an authority that was parsed: both are visible ASCII.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
@@ -293,15 +294,16 @@ fn value(text: &str) -> HeaderValue {
 mod tests {
     use super::*;
 
-    /// The proxy 10.0.0.1, which is trusted with its network, and the fields that it sends.
-    fn told(client: &str, fields: &[(&'static str, &str)]) -> Vec<String> {
+    /// Returns the fields of a request from `client`. The proxy 10.0.0.1 is trusted, together with its network.
+    fn forwarded_fields(client: &str, fields: &[(&'static str, &str)]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, text) in fields {
             headers.append(*name, HeaderValue::from_bytes(text.as_bytes()).expect("a value"));
         }
         let trusted = [IpNetwork { address: "10.0.0.0".parse().expect("an address"), prefix: 8 }];
         let client: IpAddr = client.parse().expect("an address");
-        let ends = Ends::new(client, is_trusted(client.to_canonical(), &trusted), "127.0.0.1:80".parse().expect("one"));
+        let ends =
+            Endpoints::new(client, is_trusted(client.to_canonical(), &trusted), "127.0.0.1:80".parse().expect("one"));
         let origin = Origin::of(&headers, &ends, &trusted);
         let scheme = origin.scheme.clone().unwrap_or(Scheme::HTTP);
         origin.write(&mut headers, &ends, &scheme, &Authority::from_static("shop.example:8080"));
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_says_of_itself_is_dropped() {
+    fn fields_that_a_client_sends_are_dropped() {
         let own = [
             ("forwarded", "for=198.51.100.1;proto=https"),
             ("x-forwarded-for", "198.51.100.1, 10.0.0.1"),
@@ -337,40 +339,40 @@ mod tests {
         let direct = "for=203.0.113.9;host=\"shop.example:8080\";proto=http";
         for fields in [&own[..], &[]] {
             let lines = expected(direct, "203.0.113.9", "http", "shop.example:8080");
-            assert_eq!(told("203.0.113.9", fields), lines);
-            assert_eq!(told("::ffff:203.0.113.9", fields), lines);
+            assert_eq!(forwarded_fields("203.0.113.9", fields), lines);
+            assert_eq!(forwarded_fields("::ffff:203.0.113.9", fields), lines);
         }
         let six = "for=\"[2001:db8::1]\";host=\"shop.example:8080\";proto=http";
-        assert_eq!(told("2001:db8::1", &own), expected(six, "2001:db8::1", "http", "shop.example:8080"));
+        assert_eq!(forwarded_fields("2001:db8::1", &own), expected(six, "2001:db8::1", "http", "shop.example:8080"));
     }
 
     #[test]
-    fn a_trusted_proxy_says_whose_request_it_is() {
+    fn a_trusted_proxy_names_the_client() {
         let plain = |client: &str| {
             let text = format!("for={client};host=\"shop.example:8080\";proto=http");
             expected(&text, client, "http", "shop.example:8080")
         };
         for (list, client) in [
             (&["198.51.100.7"][..], "198.51.100.7"),
-            // The client's own word stands before what the proxies have seen.
+            // What the client sent stands before what the proxies have appended.
             (&["10.9.9.9, 192.0.2.66, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
             (&["192.0.2.66", "198.51.100.7:4711", "10.0.0.2,10.0.0.3"], "198.51.100.7"),
             (&["::ffff:198.51.100.7"], "198.51.100.7"),
-            // Proxies alone: the first one has asked for itself.
+            // Proxies only: the first one is the client.
             (&["10.0.0.5, 10.0.0.4"], "10.0.0.5"),
-            // What is no address ends the chain.
+            // An entry that is not an address ends the chain.
             (&["198.51.100.7, unknown, 10.0.0.2"], "10.0.0.2"),
             (&["nonsense"], "10.0.0.1"),
-            // A quote that the client opens does not swallow what the proxy appends.
+            // A quote that the client opens does not include what the proxy appends.
             (&["\", 198.51.100.7"], "198.51.100.7"),
             (&["\"192.0.2.66, 198.51.100.7"], "198.51.100.7"),
-            // Nor do bytes that are not ASCII.
+            // Nor do bytes that are not ASCII hide it.
             (&["\u{fc}, 198.51.100.7"], "198.51.100.7"),
             (&["198.51.100.7, \u{fc}, 10.0.0.2"], "10.0.0.2"),
             (&[], "10.0.0.1"),
         ] {
             let fields: Vec<_> = list.iter().map(|text| ("x-forwarded-for", *text)).collect();
-            assert_eq!(told("10.0.0.1", &fields), plain(client), "{list:?}");
+            assert_eq!(forwarded_fields("10.0.0.1", &fields), plain(client), "{list:?}");
         }
     }
 
@@ -391,7 +393,7 @@ mod tests {
             ],
             &[("forwarded", "for=198.51.100.7;proto=https;host=shop.example, for=10.0.0.2;proto=http")],
             &[("forwarded", "for=\"198.51.100.7:80\"; Host=\"shop.example\" ;PROTO=\"https\"")],
-            // The proxy's own field counts, not what it has passed on.
+            // The proxy's own field is used, not the one that it has passed on.
             &[
                 ("x-forwarded-for", "198.51.100.7"),
                 ("x-forwarded-proto", "https"),
@@ -399,14 +401,14 @@ mod tests {
                 ("forwarded", "for=192.0.2.66;proto=http;host=bank.example"),
             ],
         ] {
-            assert_eq!(told("10.0.0.1", fields), lines, "{fields:?}");
+            assert_eq!(forwarded_fields("10.0.0.1", fields), lines, "{fields:?}");
         }
-        // What is no host or no scheme is left out.
+        // An invalid host or scheme is ignored.
         let fields = [("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a\"b"), ("x-forwarded-port", "443")];
         let mut plain =
             expected("for=10.0.0.1;host=\"shop.example:8080\";proto=http", "10.0.0.1", "http", "shop.example:8080");
         plain.insert(3, "x-forwarded-port: 443".to_owned());
-        assert_eq!(told("10.0.0.1", &fields), plain);
+        assert_eq!(forwarded_fields("10.0.0.1", &fields), plain);
     }
 
     #[test]
@@ -415,11 +417,11 @@ mod tests {
         for client in ["for=\"", "for=\"\\", "for=\"a\\\"", "\"\"\"", "for=192.0.2.66;host=\"x", "\\\"", "\u{fc}"] {
             let field = format!("{client}, for=198.51.100.7;proto=http");
             let lines = expected(&format!("for=198.51.100.7;host=\"{host}\";proto=http"), "198.51.100.7", "http", host);
-            assert_eq!(told("10.0.0.1", &[("forwarded", &field)]), lines, "{field}");
+            assert_eq!(forwarded_fields("10.0.0.1", &[("forwarded", &field)]), lines, "{field}");
             let field = format!("{client}, for=\"[2001:db8::7]:80\";by=\"a\\\"b,c\"");
             let lines =
                 expected(&format!("for=\"[2001:db8::7]\";host=\"{host}\";proto=http"), "2001:db8::7", "http", host);
-            assert_eq!(told("10.0.0.1", &[("forwarded", &field)]), lines, "{field}");
+            assert_eq!(forwarded_fields("10.0.0.1", &[("forwarded", &field)]), lines, "{field}");
         }
     }
 
@@ -429,6 +431,6 @@ mod tests {
         let forwarded = "for=\"[2001:db8::7]:80\";host=\"a,b\", for=10.0.0.2";
         let host = "shop.example:8080";
         let lines = expected(&format!("for=\"[2001:db8::7]\";host=\"{host}\";proto=http"), "2001:db8::7", "http", host);
-        assert_eq!(told("10.0.0.1", &[("forwarded", forwarded)]), lines);
+        assert_eq!(forwarded_fields("10.0.0.1", &[("forwarded", forwarded)]), lines);
     }
 }

@@ -1,7 +1,8 @@
-//! The host that a request is for: read once, in the one form in which hosts are compared.
+//! The host that a request is for, read once, in the normal form in which hosts are compared.
 //!
-//! Whoever could write a name in two ways could be let in as one tenant and served as another. So a name has one form only (lower
-//! case, no port, no dot at its end, addresses as the system writes them), and what is no name of a host is refused, not mended.
+//! If a host name could be written in two ways, a request could be admitted as one tenant's and served as another's. So a host name has
+//! one normal form (lower case, no port, no dot at its end, addresses as the system writes them), and an invalid one is refused, not
+//! corrected.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -16,23 +17,23 @@ const LABEL_BYTES_MAX: usize = 63;
 
 /// The host that a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Addressee {
+pub(crate) enum RequestedHost {
     /// The host of this authority.
     Named(Authority),
-    /// No host is named: HTTP/1.0 needs no Host header, and health checks of load balancers often have none.
+    /// No host: HTTP/1.0 needs no Host header, and health checks of load balancers often have none.
     Unnamed,
 }
 
-/// The authority that the client meant: `:authority` or an absolute URI, then the Host header. `None` where it is not valid.
+/// Returns the host that the request is for: `:authority` or an absolute URI, else the Host header. `None` if it is not valid.
 ///
-/// An HTTP/1.1 request needs exactly one Host header in any case (RFC 9112, section 3.2); beside an absolute URI its value
-/// is not looked at (section 3.2.2). Over HTTP/2 the two must mean the same (RFC 9113, section 8.3.1).
-pub(crate) fn addressee<B>(request: &Request<B>) -> Option<Addressee> {
+/// An HTTP/1.1 request needs exactly one Host header in any case (RFC 9112, section 3.2); its value is ignored if the URI is absolute
+/// (section 3.2.2). Over HTTP/2 the two have to name the same host (RFC 9113, section 8.3.1).
+pub(crate) fn requested<B>(request: &Request<B>) -> Option<RequestedHost> {
     let header = only_host(request.headers())?;
     if header.is_none() && request.uri().authority().is_none() && request.version() <= Version::HTTP_10 {
-        return Some(Addressee::Unnamed);
+        return Some(RequestedHost::Unnamed);
     }
-    authority(request, header).map(Addressee::Named)
+    authority(request, header).map(RequestedHost::Named)
 }
 
 fn authority<B>(request: &Request<B>, header: Option<&[u8]>) -> Option<Authority> {
@@ -50,14 +51,14 @@ fn authority<B>(request: &Request<B>, header: Option<&[u8]>) -> Option<Authority
     }
 }
 
-/// The value of the Host header, if there is one; `None` if there are several.
+/// Returns the value of the Host header, if there is one; `None` if there are several.
 fn only_host(headers: &HeaderMap) -> Option<Option<&[u8]>> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().map(http::HeaderValue::as_bytes);
     hosts.next().is_none().then_some(host)
 }
 
-/// The host of `authority` in the form in which hosts are compared; `None` if it is no name of a host, or has a user beside it.
+/// Returns the host of `authority` in normal form; `None` if it is not a valid host, or there is a user name next to it.
 pub(crate) fn normal(authority: &Authority) -> Option<Cow<'_, str>> {
     let text = authority.as_str();
     if let Some(bracketed) = text.strip_prefix('[') {
@@ -69,7 +70,7 @@ pub(crate) fn normal(authority: &Authority) -> Option<Cow<'_, str>> {
     if !is_port(rest) {
         return None;
     }
-    // `shop.example.` is the same name, said to be whole (RFC 3986, section 3.2.2).
+    // `shop.example.` is the same name, marked as complete (RFC 3986, section 3.2.2).
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.len() > NAME_BYTES_MAX || !name.split('.').all(is_label) {
         return None;
@@ -78,12 +79,12 @@ pub(crate) fn normal(authority: &Authority) -> Option<Cow<'_, str>> {
     Some(if small { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) })
 }
 
-/// Is this normal form an address, which no client can name in a handshake (RFC 6066, section 3)?
+/// Returns whether a host in normal form is an address, which no client can name in a handshake (RFC 6066, section 3).
 pub(crate) fn is_address(host: &str) -> bool {
     host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok()
 }
 
-/// Nothing, or `:` and a port, which may be left out (RFC 3986, section 3.2.3).
+/// Returns whether `text` is empty, or `:` and a port, which may be left out (RFC 3986, section 3.2.3).
 fn is_port(text: &str) -> bool {
     match text.strip_prefix(':') {
         Some("") => true,
@@ -96,7 +97,7 @@ fn port(authority: &Authority) -> Option<u16> {
     authority.port_u16()
 }
 
-/// Names of services have `_`; all else is letters, digits and `-` (RFC 1123, section 2.1).
+/// Returns whether `text` has letters, digits and `-` (RFC 1123, section 2.1), or `_`, as names of services have it.
 fn is_label(text: &str) -> bool {
     (1..=LABEL_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_one_form() {
+    fn a_host_name_has_one_normal_form() {
         for (text, host) in [
             ("shop.example", "shop.example"),
             ("SHOP.Example", "shop.example"),
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn invalid_host_names_are_refused() {
         let (label, name) = ("a".repeat(64), vec!["a"; 128].join("."));
         for text in [
             "",

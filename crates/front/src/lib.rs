@@ -1,61 +1,86 @@
-//! The front door: from a TCP connection to a group's handler and back.
+//! The front door: the HTTP server between a client's TCP connection and the handlers of apps.
+//!
+//! Connections:
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`server`] | the front door as a whole: its limits, from the first connection to the end of the last |
-//! | [`places`] | how many connections there may be, and which one is closed for a new one |
-//! | `proxy` | whose connection it is, where a trusted proxy says so |
+//! | [`server`] | the front door as a whole: listeners, serving, draining |
+//! | [`limits`] | every limit, with its name |
+//! | [`registry`] | how many connections there may be, and which one is closed for a new one |
+//! | [`proxies`], `proxy_protocol` | trusted proxies, and the client of a connection that one names |
 //! | `connection` | one connection: handshake, version of HTTP, requests, end |
-//! | `service` | one request: admission, host, route, guest, answer |
-//! | `host` | the host that a request is for, in the one form in which hosts are compared |
-//! | `path` | paths in the one form in which they are compared with routes |
-//! | `forwarded` | whose request it is, and the fields in which a guest is told so |
-//! | [`door`] | who answers for a host: asked for every request |
-//! | [`site`] | what is served: routes and their targets, swapped as a whole |
-//! | [`probe`] | a request of the platform's own: does a site work? |
-//! | `incoming` | the request's body: its size and its pace |
-//! | `outgoing` | the response's body, and the access log's line when it ends |
-//! | `events` | how long a stream of server-sent events may take |
-//! | `encoding` | whether a response is compressed, and what its head says then |
-//! | `compress` | a response's body on its way through a compressor |
-//! | `deadline` | a request ends in time though its client does not read |
-//! | `traffic` | what goes on in a connection, and when nobody uses it |
-//! | `problem` | errors as `application/problem+json`; the one place that chooses a status code for a failure |
-//! | `trace` | request ids and W3C trace context |
-//! | `socket` | a connection below HTTP: its peer has to begin and to read, and its end loses nothing |
-//! | [`tls`] | certificates: chosen by name, read again on request; which hosts a connection is for |
+//! | `socket` | a connection below HTTP: its peer has to begin and to read, and its end is lossless |
+//! | [`tls`] | certificates: chosen by host name, reloaded on request; the hosts that a connection is for |
+//! | `activity` | whether a connection is in use, and since when it is idle |
+//! | `response_deadline` | a request ends in time though its client does not read |
 //!
-//! The only crate that names the HTTP server. It does not know what is behind a group: components, plans and stores are not here.
+//! Requests. `pipeline` is the path of a request as a list of layers; start reading there.
 //!
-//! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends is answered or closed.
+//! | file | what it owns |
+//! | --- | --- |
+//! | `pipeline` | the layers of a request, in their order |
+//! | `request_checks` | limits, and responses of the front door itself |
+//! | `host`, `path` | the normal forms of host names and paths |
+//! | `forwarded` | the client of a request, and the fields that tell a guest about it |
+//! | `admission`, [`resolver`] | the app of a host name, and whether it admits the request |
+//! | `routing`, [`site`] | the component of a path, and its limits |
+//! | [`handler`] | the interface to what runs the request |
+//! | `request_body` | the request's body: its size and its pace |
+//! | `response_head`, `response_body`, `response_error` | the response, and what happens when it ends |
+//! | `event_stream`, `interruption` | how long a stream of server-sent events may take; why a response is cut off |
+//! | `negotiation`, `compressor` | whether a response is compressed; compressing it |
+//! | `access_log` | the line of a request in the access log |
+//! | `problem` | errors as `application/problem+json`; the one place that chooses the status of a failure |
+//! | `trace` | W3C trace context |
+//! | [`probe`](mod@probe) | a request of the platform itself, to check whether a site works |
+//!
+//! This is the only crate that names the HTTP server. It does not know the engine: components, plans and stores are not here.
+//!
+//! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends gets a response, or its connection is closed.
 
-mod compress;
+mod access_log;
+mod activity;
+mod admission;
+mod compressor;
 mod connection;
-mod deadline;
-pub mod door;
-mod encoding;
-mod events;
+mod event_stream;
+#[cfg(test)]
+mod fake;
 mod forwarded;
+pub mod handler;
 mod host;
-mod incoming;
-mod outgoing;
+mod interruption;
+pub mod limits;
+mod negotiation;
 mod path;
-pub mod places;
+mod pipeline;
 pub mod probe;
 mod problem;
-mod proxy;
+pub mod proxies;
+mod proxy_protocol;
+pub mod registry;
+mod request_body;
+mod request_checks;
+pub mod resolver;
+mod response_body;
+mod response_deadline;
+mod response_error;
+mod response_head;
+mod routing;
 pub mod server;
-mod service;
 pub mod site;
 mod socket;
 pub mod tls;
 mod trace;
-mod traffic;
 
-pub use door::{Door, Entered, Entering, Refusal};
+pub use handler::{BodyFailure, FailureKind, Handler, HandlerBody, HandlerFailure, HandlerRequest};
 pub use isomer_transport::IpNetwork;
-pub use places::{ConnectionCounts, Connections};
+pub use limits::Limits;
 pub use probe::{ProbeError, probe};
-pub use server::{Front, FrontError, Limits, Proxies, bind};
-pub use site::{Site, SiteOwner, StreamLimits, Target};
-pub use tls::{CertificateFiles, Certificates, Loaded, TlsError, TlsSettings};
+pub use proxies::Proxies;
+pub use registry::{ConnectionCounts, Connections};
+pub use request_body::{RequestBody, RequestBodyError};
+pub use resolver::{Refusal, ResolvedSite, SiteLoad, SiteLookup, SiteResolver};
+pub use server::{Front, FrontError, bind};
+pub use site::{RouteTarget, Site, SiteOwner, StreamLimits};
+pub use tls::{CertificateFiles, Certificates, LoadedCertificates, TlsError, TlsSettings};

@@ -1,107 +1,131 @@
-//! A request of the platform's own to a site: does it work?
+//! A request of the platform itself to a site, to check whether it works.
 //!
-//! It goes the way that a client's takes from the route on, with the same limits, but comes through no connection and counts for no
-//! tenant's admission.
+//! It takes the path of a client's request from the route on, with the same limits, but arrives over no connection and is not counted by
+//! any tenant's admission.
 
+use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use isomer_runtime::Failure;
+use http_body_util::BodyExt as _;
 use isomer_telemetry::RequestId;
 
+use crate::handler::{Handler, HandlerRequest};
+use crate::path;
+use crate::request_body::RequestBody;
 use crate::site::Site;
-use crate::trace;
+use crate::trace::{TRACEPARENT, traceparent};
 
 /// Why a site does not work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
-    /// Nobody answers that path.
+    /// The site has no route for the path.
     #[error("no component answers `{path}`")]
     NoRoute {
-        /// Which.
+        /// The path.
         path: String,
     },
     /// The host or the path cannot be part of a URI.
-    #[error("`http://{host}{path}` cannot be asked for")]
+    #[error("`http://{host}{path}` is not a valid URI")]
     Uri {
         /// The host.
         host: String,
         /// The path.
         path: String,
     },
-    /// The guest gave no answer.
+    /// The component gave no response.
     #[error("component `{component}` did not answer `{path}`")]
     Failed {
-        /// Who.
-        component: std::sync::Arc<str>,
-        /// What.
+        /// The component.
+        component: Arc<str>,
+        /// The path.
         path: String,
-        /// Why.
-        source: Failure,
+        /// The handler's failure.
+        source: Box<dyn Error + Send + Sync>,
     },
-    /// It took too long.
+    /// The response took too long.
     #[error("component `{component}` did not answer `{path}` within {} s", after.as_secs())]
     TimedOut {
-        /// Who.
-        component: std::sync::Arc<str>,
-        /// What.
+        /// The component.
+        component: Arc<str>,
+        /// The path.
         path: String,
-        /// How long it had.
+        /// The time that the component had.
         after: Duration,
     },
-    /// It said that it does not work.
+    /// The status of the response is not one of 200 to 299.
     #[error("component `{component}` answered `{path}` with {status}")]
     Status {
-        /// Who.
-        component: std::sync::Arc<str>,
-        /// What.
+        /// The component.
+        component: Arc<str>,
+        /// The path.
         path: String,
-        /// What it said.
+        /// The status.
         status: StatusCode,
     },
 }
 
-/// Sends a `GET` of `path` at `host` to the site, and reads the answer. It works if that comes within `allowed` and has a status of 200 to
-/// 299.
+/// Sends a `GET` of `path` at `host` to the site, and reads the response. The site works if the response is complete within `allowed` and
+/// has a status of 200 to 299.
 ///
 /// # Errors
-/// When it does not work.
-pub async fn probe(site: &Site, host: &str, path: &str, allowed: Duration) -> Result<(), ProbeError> {
-    let Some(target) = site.find(path) else { return Err(ProbeError::NoRoute { path: path.to_owned() }) };
-    let wrong = || ProbeError::Uri { host: host.to_owned(), path: path.to_owned() };
-    let uri = Uri::builder().scheme("http").authority(host).path_and_query(path).build().map_err(|_| wrong())?;
+/// When the site does not work.
+pub async fn probe<H: Handler>(site: &Site<H>, host: &str, path: &str, allowed: Duration) -> Result<(), ProbeError> {
+    let normalized = path::normalize(path);
+    let Some(target) = site.find(normalized.as_deref().unwrap_or(path)) else {
+        return Err(ProbeError::NoRoute { path: path.to_owned() });
+    };
+    let invalid = || ProbeError::Uri { host: host.to_owned(), path: path.to_owned() };
+    let uri = Uri::builder().scheme("http").authority(host).path_and_query(path).build().map_err(|_| invalid())?;
     let id = RequestId::random();
-    let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-    let http = Request::builder().method(Method::GET).uri(uri).header("traceparent", trace::traceparent(None, id));
-    let http = http.body(body).map_err(|_| wrong())?;
+    let http = Request::builder().method(Method::GET).uri(uri).header(TRACEPARENT, traceparent(None, id));
+    let http = http.body(RequestBody::empty()).map_err(|_| invalid())?;
     let component = target.component.clone();
     let allowed = allowed.min(target.deadline);
-    let request = isomer_runtime::Request {
+    let request = HandlerRequest {
         http,
         id,
         deadline: Instant::now() + allowed,
         allowed,
         stream_allowed: allowed,
-        handler: target.handler,
         component: component.clone(),
         buffer_bytes: 0,
     };
     let path = path.to_owned();
-    let answer = tokio::time::timeout(allowed, async {
-        let response = target.group.handle(request).await?;
-        let (head, body) = response.into_parts();
-        let mut body = std::pin::pin!(body);
-        // What a guest says of its health is not looked at, but has to be read to its end for the guest to come to its own.
+    let response = tokio::time::timeout(allowed, async {
+        let (head, mut body) = target.handler.handle(request).await?.into_parts();
+        // The content does not matter, but has to be read to its end for the guest to finish.
         while let Some(Ok(_)) = body.frame().await {}
-        Ok(head.status)
+        Ok::<_, H::Failure>(head.status)
     });
-    match answer.await {
+    match response.await {
         Ok(Ok(status)) if status.is_success() => Ok(()),
         Ok(Ok(status)) => Err(ProbeError::Status { component, path, status }),
-        Ok(Err(source)) => Err(ProbeError::Failed { component, path, source }),
+        Ok(Err(source)) => Err(ProbeError::Failed { component, path, source: Box::new(source) }),
         Err(_) => Err(ProbeError::TimedOut { component, path, after: allowed }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{FakeResponse, target_with};
+
+    #[tokio::test]
+    async fn a_site_works_if_it_responds_with_success() {
+        let mut site = Site::new();
+        site.exact("/healthy", target_with("a", FakeResponse::Text("ok")));
+        site.exact("/broken", target_with("b", FakeResponse::Failure(crate::FailureKind::Failed)));
+        site.exact("/slow", target_with("c", FakeResponse::Never));
+        let check = async |path: &str| probe(&site, "shop.example", path, Duration::from_millis(1)).await;
+        assert!(check("/healthy").await.is_ok());
+        assert!(check("/%68ealthy").await.is_ok(), "the path is compared in normal form");
+        assert!(matches!(check("/broken").await, Err(ProbeError::Failed { .. })));
+        assert!(matches!(check("/slow").await, Err(ProbeError::TimedOut { .. })));
+        assert!(matches!(check("/other").await, Err(ProbeError::NoRoute { .. })));
+        let invalid = probe(&site, "shop example", "/healthy", Duration::from_secs(1)).await;
+        assert!(matches!(invalid, Err(ProbeError::Uri { .. })));
     }
 }

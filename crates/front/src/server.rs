@@ -1,146 +1,57 @@
-//! Listening, the limits of connections, and stopping without hurting anyone.
+//! The front door as a whole: its listeners, serving, and draining.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_observe::Log;
-use isomer_transport::{AcceptedTcp, IpNetwork, Limiter, ResourceShortage, TcpListeners, accept_until};
+use isomer_transport::{AcceptedTcp, ResourceShortage, TcpListeners, accept_until};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::connection::{Phase, Protocol};
-use crate::door::Door;
-use crate::places::{Connections, Places};
-use crate::service::Service;
+use crate::connection::{ConnectionServer, Phase};
+use crate::handler::Handler;
+use crate::limits::Limits;
+use crate::pipeline::Pipeline;
+use crate::proxies::Proxies;
+use crate::registry::{ConnectionRegistry, Connections};
+use crate::resolver::SiteResolver;
 use crate::tls::Certificates;
 
-/// What the front door takes on. Reaching one is answered or closed, never waited for without end.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Open connections. For a further one, the connection is closed that has been without a request for the longest time; where all have
-    /// one, the new one is.
-    pub connections_max: usize,
-    /// Open connections of one source: an IPv4 address, or the /64 of an IPv6 address. For a further one, one of its own is closed.
-    pub connections_per_source_max: usize,
-    /// Requests that are being served. Further ones are answered with 503.
-    pub requests_max: usize,
-    /// Header fields of a request.
-    pub headers_max: usize,
-    /// Bytes of a request's head.
-    pub head_bytes_max: usize,
-    /// For the whole of a TLS handshake.
-    pub handshake_timeout: Duration,
-    /// From the moment a connection waits for a request until its head is complete: slow heads and idle connections.
-    pub head_timeout: Duration,
-    /// How long the client of an idle connection may be silent when the front door stops: a request that it sent before it could know
-    /// arrives in this time. Then the connection is closed.
-    pub idle_grace: Duration,
-    /// Between two pieces of a request's body.
-    pub body_timeout: Duration,
-    /// How long a client may not read while there is something to write.
-    pub write_timeout: Duration,
-    /// Streams of one HTTP/2 connection.
-    pub streams_max: u32,
-    /// How long a request waits for an app that has to come from disk.
-    pub load_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections_max: 10_000,
-            connections_per_source_max: Self::per_source(10_000),
-            requests_max: 4_096,
-            headers_max: 100,
-            head_bytes_max: 64 << 10,
-            handshake_timeout: Duration::from_secs(10),
-            head_timeout: Duration::from_secs(30),
-            idle_grace: Duration::from_secs(1),
-            body_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
-            streams_max: 128,
-            load_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-/// Bytes of a request's body that the server holds while nobody reads them: the window of a stream, or what is read from a connection
-/// of HTTP/1.1 at once. Charged to the account of the app that the request is for.
-pub(crate) const BODY_WINDOW_BYTES: usize = 64 << 10;
-
-/// The same for all streams of a connection together: what a connection can make the server hold whatever becomes of its requests.
-pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
-
-/// Bytes of a response that wait for a stream's client. Charged with the response.
-pub(crate) const SEND_BUFFER_BYTES: usize = 32 << 10;
-
-impl Limits {
-    /// What one source may have of `connections_max` where nothing else is said: a quarter. Many clients behind one address have enough
-    /// of it, and one source cannot have so many that others notice.
-    #[must_use]
-    pub fn per_source(connections_max: usize) -> usize {
-        (connections_max / 4).max(1)
-    }
-}
-
-/// Proxies in front of the front door.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Proxies {
-    /// Where they are. Their connections are not counted for their source, since they are of many clients, and what they say of a
-    /// request's client in `X-Forwarded-For` or `Forwarded` is believed.
-    pub trusted: Vec<IpNetwork>,
-    /// Do they say whose each connection is, by the PROXY protocol? Then it is counted for that source, and a connection of theirs that
-    /// does not begin with it is closed.
-    pub proxy_protocol: bool,
-}
-
-impl Proxies {
-    /// Does a connection from `address` begin with the PROXY protocol?
-    pub(crate) fn says_whose(&self, address: IpAddr) -> bool {
-        self.proxy_protocol && self.trusts(address)
-    }
-
-    /// Is `address` one of them?
-    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(address))
-    }
-}
-
-/// Why the front door does not open.
+/// Why a front door cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
-    /// Someone else listens there.
+    /// Another process listens there.
     #[error("cannot listen on `{address}`: another process does")]
     InUse {
-        /// Where it was to listen.
+        /// The address.
         address: SocketAddr,
     },
-    /// Anything else.
+    /// The operating system refuses it for another reason.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// Where it was to listen.
+        /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// An open front door: one listener or several, with TLS or without.
-pub struct Front {
+/// A front door: one listener or several, with TLS or without, for the apps that a [`SiteResolver`] knows.
+pub struct Front<H: Handler> {
     listeners: TcpListeners<Option<Arc<Certificates>>>,
-    service: Arc<Service>,
+    pipeline: Pipeline<H>,
     limits: Limits,
     proxies: Proxies,
-    places: Arc<Places>,
+    registry: Arc<ConnectionRegistry>,
 }
 
-/// Listens on `address`, with a socket that another process can be given: who holds it decides who answers, and connections
-/// wait in the kernel's queue while nobody does.
+/// Listens on `address`, with a socket that can be given to another process. Connections wait in the kernel's queue until a process
+/// accepts them.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When `address` cannot be listened on.
 pub async fn bind(address: SocketAddr) -> Result<std::net::TcpListener, FrontError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => FrontError::InUse { address },
@@ -149,72 +60,69 @@ pub async fn bind(address: SocketAddr) -> Result<std::net::TcpListener, FrontErr
     TcpListener::bind(address).await.and_then(TcpListener::into_std).map_err(failed)
 }
 
-impl Front {
-    /// Starts listening: `door` says who serves what comes. Connections are taken when [`Front::serve`] runs; until then they wait in the kernel's queue.
+impl<H: Handler> Front<H> {
+    /// Listens on `address`. Connections wait in the kernel's queue until [`Front::serve`] runs.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When `address` cannot be listened on.
     pub async fn listen(
         address: SocketAddr,
         limits: Limits,
-        door: Arc<dyn Door>,
+        resolver: Arc<dyn SiteResolver<H>>,
         log: Log,
     ) -> Result<Self, FrontError> {
         let listener = bind(address).await?;
-        Self::on(listener, limits, door, log).map_err(|source| FrontError::Listen { address, source })
+        Self::on(listener, limits, resolver, log).map_err(|source| FrontError::Listen { address, source })
     }
 
-    /// Opens the door on a socket that listens already, as [`bind`] makes it. Needs tokio's runtime.
+    /// Uses a socket that listens already, as [`bind`] returns it. Needs tokio's runtime.
     ///
     /// # Errors
-    /// When it is no socket that listens.
-    pub fn on(listener: std::net::TcpListener, limits: Limits, door: Arc<dyn Door>, log: Log) -> io::Result<Self> {
-        Self::new(limits, door, log).and_on(listener, None)
+    /// When `listener` does not listen.
+    pub fn on(
+        listener: std::net::TcpListener,
+        limits: Limits,
+        resolver: Arc<dyn SiteResolver<H>>,
+        log: Log,
+    ) -> io::Result<Self> {
+        Self::new(limits, resolver, log).and_on(listener, None)
     }
 
-    /// A door that is nowhere yet: see [`Front::and_on`].
+    /// Makes a front door without a listener: see [`Front::and_on`].
     #[must_use]
-    pub fn new(limits: Limits, door: Arc<dyn Door>, log: Log) -> Self {
-        let service = Service {
-            door,
-            log,
-            requests: Limiter::new(limits.requests_max),
-            headers_max: limits.headers_max,
-            body_pace: limits.body_timeout,
-            load_timeout: limits.load_timeout,
-        };
-        let places = Places::new(limits.connections_max, limits.connections_per_source_max, Vec::new());
+    pub fn new(limits: Limits, resolver: Arc<dyn SiteResolver<H>>, log: Log) -> Self {
+        let registry = ConnectionRegistry::new(limits.connections_max, limits.connections_per_source_max, Vec::new());
         Self {
             listeners: TcpListeners::default(),
-            service: Arc::new(service),
+            pipeline: Pipeline::new(&limits, resolver, log),
             limits,
             proxies: Proxies::default(),
-            places,
+            registry,
         }
     }
 
-    /// Trusts these proxies.
+    /// Sets the proxies that are trusted.
     #[must_use]
     pub fn behind(mut self, proxies: Proxies) -> Self {
         let (max, per_source_max) = (self.limits.connections_max, self.limits.connections_per_source_max);
-        self.places = Places::new(max, per_source_max, proxies.trusted.clone());
+        self.registry = ConnectionRegistry::new(max, per_source_max, proxies.trusted.clone());
         Self { proxies, ..self }
     }
 
-    /// Opens the door on one more socket that listens already: with TLS where there are certificates. Needs tokio's runtime.
+    /// Adds a socket that listens already: with TLS if there are certificates. Needs tokio's runtime.
     ///
     /// # Errors
-    /// When it is no socket that listens.
+    /// When `listener` does not listen.
     pub fn and_on(mut self, listener: std::net::TcpListener, tls: Option<Arc<Certificates>>) -> io::Result<Self> {
         self.listeners.push(listener, tls, false)?;
         Ok(self)
     }
 
-    /// As [`Front::and_on`], with a socket that another process holds and goes on with, as a service manager does: when the front door
-    /// stops, connections that it has not taken are left to that process.
+    /// Adds a socket that another process holds, too, as a service manager does: when the front door drains, connections that it has not
+    /// accepted are left to that process.
     ///
     /// # Errors
-    /// When it is no socket that listens.
+    /// When `listener` does not listen.
     pub fn and_on_shared(
         mut self,
         listener: std::net::TcpListener,
@@ -224,48 +132,49 @@ impl Front {
         Ok(self)
     }
 
-    /// Where it listens first: with the port that the system chose if 0 was asked for.
+    /// Returns the address of the first listener, with the port that the system chose for port 0.
     ///
     /// # Panics
-    /// When it listens nowhere.
+    /// When there is no listener.
     pub fn address(&self) -> SocketAddr {
         self.listeners.addresses().next().expect("a front door listens somewhere")
     }
 
-    /// Where it listens, in the order in which it was told so.
+    /// Returns the addresses of the listeners, in the order in which they were added.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.addresses().collect()
     }
 
-    /// Counts its connections, while it serves and after.
+    /// Returns the counts of its connections, which can be read while it serves and later.
     pub fn connections(&self) -> Connections {
-        Connections(self.places.clone())
+        Connections(self.registry.clone())
     }
 
-    /// Serves until `stop` resolves, then takes the connections that the kernel has made already, answers what clients have sent, tells
-    /// them that it is the last answer, and closes: all within `grace`. Returns how many connections were cut off at its end.
+    /// Serves until `stop` resolves. Then accepts the connections that the kernel has made already, responds to what clients have sent,
+    /// tells them that it is the last response, and closes the connections, all within `grace`. Returns how many connections were cut off
+    /// at its end.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
-        let Self { mut listeners, service, limits, proxies, places } = self;
+        let Self { mut listeners, pipeline, limits, proxies, registry } = self;
         let idle_grace = limits.idle_grace;
-        let (phase, seen) = watch::channel(Phase::Serving);
-        let protocol = Protocol::new(service, limits, proxies, seen);
-        let serve = |accepted: AcceptedTcp<_>| match places.take(accepted.peer.ip()) {
-            Some(place) => drop(tokio::spawn(protocol.clone().run(accepted, place))),
-            None => tracing::debug!(peer = %accepted.peer, "a connection was refused: there is no place for it"),
+        let (phase, observed) = watch::channel(Phase::Serving);
+        let server = ConnectionServer::new(pipeline, limits, proxies, observed);
+        let serve = |accepted: AcceptedTcp<_>| match registry.accept(accepted.peer.ip()) {
+            Some(permit) => drop(tokio::spawn(server.clone().run(accepted, permit))),
+            None => tracing::debug!(peer = %accepted.peer, "a connection was refused: there are too many"),
         };
         // Connections that are accepted after the stop are told that their next response is the last one.
-        accept_until(&mut listeners, stop, &mut ResourceShortage::closing(|| places.evict_any()), serve).await;
+        accept_until(&mut listeners, stop, &mut ResourceShortage::closing(|| registry.evict_any()), serve).await;
         phase.send_replace(Phase::Draining);
         let finished = async {
             // Idle connections are closed in order when their clients have been silent for `idle_grace`, which frees their descriptors.
             // Only those that do not end so are closed before their time.
-            let mut shortage = ResourceShortage::closing_after(idle_grace.saturating_mul(3), || places.evict_any());
+            let mut shortage = ResourceShortage::closing_after(idle_grace.saturating_mul(3), || registry.evict_any());
             listeners.drain(&mut shortage, serve).await;
-            places.all_free().await;
+            registry.wait_empty().await;
         };
         let left = match tokio::time::timeout(grace, finished).await {
             Ok(()) => 0,
-            Err(_) => places.counts().open,
+            Err(_) => registry.counts().open,
         };
         phase.send_replace(Phase::CutOff);
         left

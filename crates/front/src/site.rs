@@ -1,50 +1,43 @@
-//! What is served: which path is answered by which handler, and within which limits.
+//! The routes of an app: which path is handled by which component, and within which limits.
+//!
+//! Routes are matched by hand and not by `matchit`: a route is an exact path or a prefix (`docs/reference/manifest.md`), an exact path
+//! comes before a prefix of the same text, and a prefix matches itself, with and without a slash behind it. In matchit each prefix would
+//! be three entries, and braces in paths would have to be escaped, to save a scan over a handful of prefixes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_observe::{AppLog, Log};
-use isomer_runtime::GroupHandle;
 use isomer_telemetry::{AppIdentity, EventSink};
 
+use crate::handler::Handler;
 use crate::path;
 
-/// Who answers a route, and how much it may take.
+/// What a route leads to, and what a request for it may take.
 #[derive(Clone)]
-pub struct Target {
-    /// The group that has the handler.
-    pub group: GroupHandle,
-    /// Which of the group's handlers.
-    pub handler: usize,
+pub struct RouteTarget<H> {
+    /// Runs the requests.
+    pub handler: H,
     /// The component's name, for logs.
     pub component: Arc<str>,
-    /// From the request's head to the last byte of its answer.
+    /// From the request's head to the last byte of its response.
     pub deadline: Duration,
     /// The same for a stream of server-sent events, whose head comes within `deadline`.
     pub stream: StreamLimits,
-    /// Are responses compressed for clients that accept it?
+    /// Whether responses are compressed for clients that accept it.
     pub compress: bool,
-    /// The most bytes that a request's body may have.
+    /// Bytes that a request's body may have.
     pub body_bytes_max: u64,
 }
 
 /// How long a stream of server-sent events may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// From the request's head to its end.
+    /// From the request's head to the end of the stream.
     pub max: Duration,
     /// How long the guest may send nothing.
     pub idle_max: Duration,
-}
-
-/// All routes of a revision of an app. Immutable: a new revision is a new site.
-#[derive(Default)]
-pub struct Site {
-    exact: BTreeMap<String, Target>,
-    /// Longest first.
-    prefixes: Vec<(String, Target)>,
-    owner: Option<SiteOwner>,
 }
 
 /// The app that a site belongs to, on a node of several tenants, and its logs.
@@ -58,8 +51,22 @@ pub struct SiteOwner {
     pub access_log: Option<AppLog>,
 }
 
-impl Site {
-    /// A site without routes.
+/// All routes of a revision of an app. Immutable: a new revision is a new site.
+pub struct Site<H> {
+    exact: BTreeMap<String, RouteTarget<H>>,
+    /// The longest first.
+    prefixes: Vec<(String, RouteTarget<H>)>,
+    owner: Option<SiteOwner>,
+}
+
+impl<H> Default for Site<H> {
+    fn default() -> Self {
+        Self { exact: BTreeMap::new(), prefixes: Vec::new(), owner: None }
+    }
+}
+
+impl<H: Handler> Site<H> {
+    /// Makes a site without routes.
     pub fn new() -> Self {
         Self::default()
     }
@@ -70,12 +77,17 @@ impl Site {
         Self { owner: Some(owner), ..self }
     }
 
-    /// Its own log, on a node of several tenants.
+    /// Returns the app that the site belongs to, on a node of several tenants.
+    pub fn owner(&self) -> Option<&SiteOwner> {
+        self.owner.as_ref()
+    }
+
+    /// Returns the app's own log, on a node of several tenants.
     pub(crate) fn log(&self) -> Option<&AppLog> {
         self.owner.as_ref().map(|owner| &owner.log)
     }
 
-    /// Returns what receives the site's events: its own log, or else the node's.
+    /// Returns what receives the site's events: the app's own log, or else the node's.
     pub(crate) fn events<'a>(&'a self, node: &'a Log) -> &'a dyn EventSink {
         match &self.owner {
             Some(owner) => &owner.log,
@@ -83,26 +95,23 @@ impl Site {
         }
     }
 
-    /// The app that the site belongs to, on a node of several tenants.
-    pub fn owner(&self) -> Option<&SiteOwner> {
-        self.owner.as_ref()
+    /// Adds a route for this path only.
+    pub fn exact(&mut self, path: impl Into<String>, target: RouteTarget<H>) {
+        let path = path.into();
+        self.exact.insert(path::normalize(&path).unwrap_or(path), target);
     }
 
-    /// Serves this path only.
-    pub fn exact(&mut self, path: impl Into<String>, target: Target) {
-        self.exact.insert(path::normal(&path.into()).into_owned(), target);
-    }
-
-    /// Serves `path` and everything below it (`/static` serves `/static` and `/static/a`, not `/statics`); the empty path serves all.
-    pub fn prefix(&mut self, path: impl Into<String>, target: Target) {
-        let path = path::normal(&path.into()).into_owned();
+    /// Adds a route for `path` and everything below it (`/static` serves `/static` and `/static/a`, not `/statics`); the empty path
+    /// serves all.
+    pub fn prefix(&mut self, path: impl Into<String>, target: RouteTarget<H>) {
+        let path = path.into();
+        let path = path::normalize(&path).unwrap_or(path);
         let at = self.prefixes.partition_point(|(other, _)| other.len() >= path.len());
         self.prefixes.insert(at, (path, target));
     }
 
-    /// The target for a request's path, however it is written: an exact route first, then the longest prefix.
-    pub(crate) fn find(&self, path: &str) -> Option<&Target> {
-        let path = &*path::normal(path);
+    /// Returns the target for a path in normal form: that of the exact route, else that of the longest prefix.
+    pub(crate) fn find(&self, path: &str) -> Option<&RouteTarget<H>> {
         if let Some(target) = self.exact.get(path) {
             return Some(target);
         }
@@ -111,8 +120,51 @@ impl Site {
         self.prefixes.iter().find(|(prefix, _)| matches(prefix)).map(|(_, target)| target)
     }
 
-    /// Is there any route?
+    /// Returns whether there is no route.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{FakeHandler, target};
+
+    fn component<'a>(site: &'a Site<FakeHandler>, path: &str) -> Option<&'a str> {
+        site.find(path).map(|target| &*target.component)
+    }
+
+    #[test]
+    fn an_exact_route_comes_before_the_longest_prefix() {
+        let mut site = Site::new();
+        for (prefix, name) in [("", "all"), ("/static", "static"), ("/static/icons", "icons")] {
+            site.prefix(prefix, target(name));
+        }
+        site.exact("/static", target("exact"));
+        site.exact("/", target("root"));
+        for (path, name) in [
+            ("/", "root"),
+            ("/other", "all"),
+            ("/statics", "all"),
+            ("/static", "exact"),
+            ("/static/", "static"),
+            ("/static/a", "static"),
+            ("/static/iconset", "static"),
+            ("/static/icons", "icons"),
+            ("/static/icons/a/b", "icons"),
+        ] {
+            assert_eq!(component(&site, path), Some(name), "{path}");
+        }
+    }
+
+    #[test]
+    fn routes_are_kept_in_normal_form() {
+        let mut site = Site::new();
+        site.exact("/caf%c3%a9", target("exact"));
+        site.prefix("/%7euser", target("prefix"));
+        assert_eq!(component(&site, "/caf%C3%A9"), Some("exact"));
+        assert_eq!(component(&site, "/~user/a"), Some("prefix"));
+        assert_eq!(component(&site, "/{a}"), None);
     }
 }

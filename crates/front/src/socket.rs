@@ -1,15 +1,14 @@
-//! A connection below HTTP and TLS: the time limits that hyper does not have, what was read too early, and an end that loses nothing.
+//! A connection below HTTP and TLS: the time limits that hyper does not have, bytes that were read ahead, and a lossless end.
 //!
-//! A peer must go on reading ([`Socket`]): when no byte can be written for a while, the connection is closed. A response's body is driven
-//! by its reader, so a peer that stops reading would otherwise hold a guest's instance until the deadline, and a connection for ever.
+//! A peer has to keep reading ([`Socket`]): when no byte can be written for a while, the connection is closed.
 //!
-//! Closing a socket with unread bytes makes the kernel reset the connection, and the reset can overtake an answer that is still on its
-//! way. So the end has three steps, whatever is above the socket: no more is written, what still comes is read and dropped until the peer
-//! has closed its side or a limit is reached ([`LINGER_MAX`]), and only then the socket is closed.
+//! Closing a socket with unread bytes makes the kernel reset the connection, and the reset can overtake a response that is still on its
+//! way. So the end has three steps, whatever is above the socket: no more is written; what still arrives is read and dropped until the
+//! peer has closed its side or a limit is reached ([`LINGER_MAX`]); only then the socket is closed.
 //!
-//! A peer must begin ([`Opening`]): hyper's limit for a request's head starts when the version of HTTP is known, so a peer that sends
-//! nothing, or the first half of what opens HTTP/2, would be waited for without end. TLS lies between the two: [`Socket`] is about bytes
-//! of the network, [`Opening`] about those of HTTP.
+//! A peer has to begin ([`Opening`]): hyper's limit for a request's head starts when the version of HTTP is known, so a peer that sends
+//! nothing, or the first half of the preface of HTTP/2, would be waited for without an end. TLS lies between the two: [`Socket`] is about
+//! bytes of the network, [`Opening`] about those of HTTP.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -24,44 +23,44 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use crate::traffic::Traffic;
+use crate::activity::Activity;
 
-/// How long a peer may take to close its side of a connection that has ended. Reaching it closes the connection.
+/// How long a peer may take to close its side of a connection that has ended. Then the connection is closed.
 pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
 
-/// How many bytes of a peer are read and dropped meanwhile. Reaching it closes the connection.
+/// Bytes of a peer that are read and dropped meanwhile. Then the connection is closed.
 const LINGER_BYTES_MAX: usize = 16 << 20;
 
-/// A connection whose peer has to read.
+/// A connection whose peer has to keep reading.
 pub(crate) struct Socket {
     stream: WriteTimeout<TcpStream>,
-    /// Read already, to be read again.
+    /// Bytes that were read ahead, to be read again.
     ahead: Bytes,
     lingering: Option<Lingering>,
 }
 
-/// The end of a connection: nothing is written any more.
+/// The end of a connection: nothing more is written.
 struct Lingering {
     until: Pin<Box<Sleep>>,
     left_bytes: usize,
 }
 
-/// A connection whose peer has to begin, and which notes that bytes come.
+/// A connection whose peer has to begin, and which notes that bytes arrive.
 pub(crate) struct Opening<S> {
     stream: S,
-    traffic: Arc<Traffic>,
-    /// Read already, to be read again.
+    activity: Arc<Activity>,
+    /// Bytes that were read ahead, to be read again.
     ahead: Bytes,
 }
 
-/// Versions of HTTP that differ from the first byte on.
+/// The versions of HTTP, which differ from the first byte on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     Http1,
     Http2,
 }
 
-/// What every connection of HTTP/2 begins with (RFC 9113, section 3.4), and no other.
+/// The first bytes of every connection of HTTP/2 (RFC 9113, section 3.4), and of no other.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Socket {
@@ -70,9 +69,9 @@ impl Socket {
         Self { stream, ahead: Bytes::new(), lingering: None }
     }
 
-    /// Has `bytes` read next.
+    /// Puts `bytes` back, to be read next.
     pub(crate) fn unread(&mut self, bytes: Vec<u8>) {
-        debug_assert!(self.ahead.is_empty(), "what was read ahead is read before more is");
+        debug_assert!(self.ahead.is_empty(), "bytes that were read ahead are read first");
         self.ahead = bytes.into();
     }
 
@@ -99,7 +98,7 @@ impl Socket {
     }
 }
 
-/// Gives what was read ahead; `false` if nothing was.
+/// Reads from the bytes that were read ahead; returns `false` if there are none.
 fn read_ahead(ahead: &mut Bytes, buf: &mut ReadBuf<'_>) -> bool {
     let length = ahead.len().min(buf.remaining());
     if length == 0 {
@@ -149,22 +148,22 @@ impl AsyncWrite for Socket {
 }
 
 impl<S: AsyncRead + Unpin> Opening<S> {
-    pub(crate) fn new(stream: S, traffic: Arc<Traffic>) -> Self {
-        Self { stream, traffic, ahead: Bytes::new() }
+    pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, activity, ahead: Bytes::new() }
     }
 
-    /// The version of HTTP that the peer speaks, from its first bytes; `None` if it closes its side before the first one. Called once,
-    /// before anything is read; can be dropped, and what it has read with it.
+    /// Returns the version of HTTP that the peer uses, from its first bytes; `None` if it closes its side before the first one. Called
+    /// once, before anything is read. Dropping the future loses the bytes that it has read.
     pub(crate) async fn version(&mut self) -> io::Result<Option<Version>> {
         let mut first = [0; PREFACE.len()];
         let mut length = 0;
         while length < first.len() && first[..length] == PREFACE[..length] {
-            let come = self.stream.read(&mut first[length..]).await?;
-            if come == 0 {
+            let count = self.stream.read(&mut first[length..]).await?;
+            if count == 0 {
                 break;
             }
-            self.traffic.heard();
-            length += come;
+            self.activity.note_read();
+            length += count;
         }
         self.ahead = Bytes::copy_from_slice(&first[..length]);
         let version = if first == *PREFACE { Version::Http2 } else { Version::Http1 };
@@ -180,7 +179,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
-            self.traffic.heard();
+            self.activity.note_read();
         }
         Poll::Ready(Ok(()))
     }

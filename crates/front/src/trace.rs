@@ -1,7 +1,10 @@
 //! The `traceparent` header of requests to guests.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use isomer_telemetry::{RequestId, TraceContext};
+
+/// The header's name.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Returns the header to pass on: the caller's trace with the request `id` as the parent, or a new trace if `incoming` is not valid.
 pub(crate) fn traceparent(incoming: Option<&HeaderValue>, id: RequestId) -> HeaderValue {

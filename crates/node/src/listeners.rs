@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use isomer_apps::{AppFront, AppResolver};
 use isomer_front::{
-    CertificateFiles, Certificates, Door, Front, FrontError, IpNetwork, Limits, Loaded, Proxies, TlsError, TlsSettings,
+    CertificateFiles, Certificates, FrontError, IpNetwork, Limits, LoadedCertificates, Proxies, TlsError, TlsSettings,
     bind,
 };
 use isomer_manifest::{FrontTls, NodeLimits, NodeSettings};
@@ -40,9 +41,9 @@ pub enum Encryption {
 /// A front door that listens.
 pub struct OpenListeners {
     /// Serves.
-    pub front: Front,
+    pub front: AppFront,
     /// Its certificates, to be read again when they have changed, and what was read first.
-    pub certificates: Option<(Arc<Certificates>, Loaded)>,
+    pub certificates: Option<(Arc<Certificates>, LoadedCertificates)>,
 }
 
 /// Why a node does not listen.
@@ -95,7 +96,7 @@ impl ListenerOptions {
     ///
     /// # Errors
     /// When an address cannot be listened on, or the certificates cannot be used.
-    pub async fn open(self, door: Arc<dyn Door>, log: Log) -> Result<OpenListeners, ListenerError> {
+    pub async fn open(self, resolver: Arc<AppResolver>, log: Log) -> Result<OpenListeners, ListenerError> {
         let certificates = match self.tls {
             Some(settings) => Some(Certificates::load(settings)?),
             None => None,
@@ -104,7 +105,7 @@ impl ListenerOptions {
         if let (Some(&address), None) = (self.secured.first(), &shown) {
             return Err(ListenerError::NoCertificates { address });
         }
-        let mut front = Front::new(self.limits, door, log).behind(self.proxies);
+        let mut front = AppFront::new(self.limits, resolver, log).behind(self.proxies);
         for (listener, secured) in self.inherited {
             let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
             let tls = match (secured, &shown) {

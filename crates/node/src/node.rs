@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use isomer_api::{ApiProblem, NodeStatus, ProblemKind};
 use isomer_apps::tenancy::memory::resident_bytes;
-use isomer_apps::{RevisionError, Tenancy, TenancyOptions};
+use isomer_apps::{AppResolver, RevisionError, Tenancy, TenancyOptions};
 use isomer_capabilities::data_dir::DataDirError;
 use isomer_capabilities::{NodeDir, StorageAccount};
 use isomer_disk::Reserve;
-use isomer_front::{ConnectionCounts, Connections, Door};
+use isomer_front::{ConnectionCounts, Connections};
 use isomer_ids::TenantName;
 use isomer_observe::Log;
 use isomer_runtime::code::CodeError;
@@ -97,7 +97,7 @@ impl fmt::Debug for Node {
 impl Node {
     /// Who serves a request, by its host.
     #[must_use]
-    pub fn door(&self) -> Arc<dyn Door> {
+    pub fn door(&self) -> Arc<AppResolver> {
         Arc::new(self.tenancy.clone())
     }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use isomer_apps::{NewPackage, PackageOptions, Peers, Progress, SingleApp, TenancyOptions};
+use isomer_apps::{AppFront, NewPackage, PackageOptions, Peers, Progress, SingleApp, TenancyOptions};
 use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
 use isomer_console::{CommandError, WarningPrinter};
 use isomer_diagnostics::SourceFile;
-use isomer_front::{Front, FrontError, Limits};
+use isomer_front::{FrontError, Limits};
 use isomer_manifest::App;
 use isomer_plan::Plan;
 use isomer_project::{AppDir, Components};
@@ -43,7 +43,7 @@ impl RevisionSource {
 
 /// A front door that listens, with the means to make revisions of the app behind it.
 pub struct AppServer {
-    front: Front,
+    front: AppFront,
     /// Makes revisions and lets them take over.
     pub revisions: RevisionStarter,
 }
@@ -80,7 +80,7 @@ impl AppServer {
         };
         let sole = SingleApp::new(cache, context.log.clone(), running);
         let sole = sole.map_err(|error| revision_error(error, None))?;
-        let front = Front::on(listener, Limits::default(), sole.door(), context.log.clone())
+        let front = AppFront::on(listener, Limits::default(), sole.door(), context.log.clone())
             .map_err(|source| FrontError::Listen { address: options.listen, source })?;
         let shape = options.shape.clone();
         let (missing_variable, warnings) = (None, WarningPrinter::default());

@@ -10,6 +10,7 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use tokio::net::{UnixListener, UnixStream};
 
@@ -49,9 +50,16 @@ pub enum SocketFileError {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    inode: u64,
+    identity: FileIdentity,
     /// Unlocked after the file is removed.
     _lock: Option<File>,
+}
+
+/// A file's inode and the time of its creation, where the file system knows it: inodes are used again.
+type FileIdentity = (u64, Option<SystemTime>);
+
+fn identity(metadata: &fs::Metadata) -> FileIdentity {
+    (metadata.ino(), metadata.created().ok())
 }
 
 impl SocketFile {
@@ -90,8 +98,8 @@ impl SocketFile {
         })?;
         // Users that connect before this are refused by their identity, as all others are.
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        let inode = fs::metadata(&path)?.ino();
-        Ok((listener, Self { path, inode, _lock: lock }))
+        let identity = identity(&fs::symlink_metadata(&path)?);
+        Ok((listener, Self { path, identity, _lock: lock }))
     }
 
     /// Returns the absolute path of the socket.
@@ -103,7 +111,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_own = fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode);
+        let is_own = fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity);
         if is_own {
             let _ = fs::remove_file(&self.path);
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use isomer_front::{Refusal, Site};
+use isomer_front::Refusal;
 use isomer_ids::{AppName, HostPattern, ReleaseDigest};
 use tokio::sync::watch;
 
@@ -11,6 +11,7 @@ use super::Retired;
 use super::loaded::Loaded;
 use super::serving::{Awaited, Kinds, Serving};
 use super::tenant::Tenant;
+use crate::group_handler::AppSite;
 
 /// One app of a tenant.
 pub(super) struct App {
@@ -33,7 +34,7 @@ pub(super) struct AppKinds;
 #[derive(Clone)]
 pub(super) struct PendingLoad(pub(super) watch::Receiver<Option<Outcome>>);
 
-pub(super) type Outcome = Result<Arc<Site>, Refusal>;
+pub(super) type Outcome = Result<Arc<AppSite>, Refusal>;
 
 impl Kinds for AppKinds {
     type Revision = ReleaseDigest;
@@ -78,7 +79,7 @@ impl App {
     }
 
     /// What serves it now.
-    pub(super) fn site(&self) -> Option<Arc<Site>> {
+    pub(super) fn site(&self) -> Option<Arc<AppSite>> {
         self.serving.read(|loaded| loaded.revision.site().clone())
     }
 

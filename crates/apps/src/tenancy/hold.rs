@@ -14,7 +14,7 @@ use super::app::{App, AppKinds, Outcome};
 use super::loaded::Loaded;
 use super::serving::{Holding, Released};
 use super::{Inner, Tenancy};
-use isomer_front::Entering;
+use isomer_front::SiteLookup;
 
 /// How often to look whether requests are over.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -86,7 +86,7 @@ pub(super) async fn after(inner: Arc<Inner>, app: Arc<App>, mut held: watch::Rec
     // Nothing is ever sent: the channel closes.
     let _ = held.changed().await;
     match inner.load(&app)? {
-        Entering::Ready(site) => Ok(site),
-        Entering::Loading(loading) => loading.await,
+        SiteLookup::Ready(site) => Ok(site),
+        SiteLookup::Loading(loading) => loading.await,
     }
 }

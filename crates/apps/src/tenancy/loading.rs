@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use isomer_diagnostics::chain;
 use isomer_display::excerpt::cut;
-use isomer_front::{Entering, Refusal};
+use isomer_front::{Refusal, SiteLookup};
 use isomer_ids::ReleaseDigest;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
@@ -24,6 +24,7 @@ use super::loaded::Loaded;
 use super::serving::{Brought, Ended, Entry, Ticket};
 use super::{Inner, Making, RepositoryError, TenancyError, hold};
 use crate::fair_semaphore::{FairSemaphore, FairSemaphoreLimits, PermitRequest};
+use crate::group_handler::AppSiteLookup;
 use crate::seams::Peers;
 
 /// How many of a tenant's apps are loaded at once, the slow ones included.
@@ -119,7 +120,7 @@ impl Inner {
     ///
     /// # Errors
     /// When it is not to be loaded now.
-    pub(super) fn load(self: &Arc<Self>, app: &Arc<App>) -> Result<Entering, Refusal> {
+    pub(super) fn load(self: &Arc<Self>, app: &Arc<App>) -> Result<AppSiteLookup, Refusal> {
         let begin = |ticket| {
             let asked = self.ask(app).ok_or(Refusal::Loading)?;
             let (told, outcome) = watch::channel(None);
@@ -132,9 +133,9 @@ impl Inner {
         match app.serving.enter(Instant::now(), begin)? {
             Entry::Stopped => Err(Refusal::Stopped),
             Entry::Broken => Err(Refusal::Broken),
-            Entry::Ready(loaded) => Ok(Entering::Ready(loaded.revision.site().clone())),
-            Entry::Held(held) => Ok(Entering::Loading(Box::pin(hold::after(self.clone(), app.clone(), held)))),
-            Entry::Loading(outcome) => Ok(Entering::Loading(Box::pin(wait_for(outcome)))),
+            Entry::Ready(loaded) => Ok(SiteLookup::Ready(loaded.revision.site().clone())),
+            Entry::Held(held) => Ok(SiteLookup::Loading(Box::pin(hold::after(self.clone(), app.clone(), held)))),
+            Entry::Loading(outcome) => Ok(SiteLookup::Loading(Box::pin(wait_for(outcome)))),
         }
     }
 

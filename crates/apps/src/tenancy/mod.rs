@@ -6,7 +6,7 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `door` | a request's way in: host, tenant's quotas, app |
+//! | `resolver` | finds the app of a request, and admits the request |
 //! | `hosts` | which app answers for a host name |
 //! | `tenant` | what a tenant may use and has used |
 //! | `app` | an app |
@@ -30,7 +30,6 @@
 
 mod admission;
 mod app;
-mod door;
 mod hold;
 mod hosts;
 mod loaded;
@@ -38,6 +37,7 @@ mod loading;
 pub mod memory;
 #[cfg(test)]
 mod model;
+mod resolver;
 mod serving;
 mod sync;
 mod tenant;
@@ -54,7 +54,7 @@ use isomer_api::{ApiProblem, AppState, Quotas, TenantUsage};
 use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_capabilities::{AppResources, CapabilityLimits, Engines, StorageAccount};
-use isomer_front::{Site, SiteOwner};
+use isomer_front::SiteOwner;
 use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_manifest::NodeLimits;
 use isomer_observe::{AppLog, Log, LogQuota};
@@ -67,6 +67,7 @@ use isomer_wire::Callee;
 
 use crate::app_capabilities::{AppCapabilities, AppCapabilityError};
 use crate::error::RevisionError;
+use crate::group_handler::AppSite;
 use crate::package::Package;
 use crate::progress::Progress;
 use crate::revision::{Revision, StartOptions};
@@ -298,7 +299,7 @@ impl Started {
 
     /// What it would serve.
     #[must_use]
-    pub fn site(&self) -> &Arc<Site> {
+    pub fn site(&self) -> &Arc<AppSite> {
         self.loaded.revision.site()
     }
 

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use isomer_front::{Door, Front, Limits, Site};
+use isomer_apps::{AppFront, AppResolver, AppSite};
+use isomer_front::{Limits, SiteResolver};
 use isomer_observe::{Format, Log};
 use tokio::sync::oneshot;
 
@@ -21,23 +22,23 @@ pub(crate) struct TestFront {
 }
 
 /// Opens one before `door`.
-pub(crate) async fn front(door: Arc<dyn Door>, change: impl FnOnce(&mut Limits)) -> TestFront {
+pub(crate) async fn front(door: Arc<AppResolver>, change: impl FnOnce(&mut Limits)) -> TestFront {
     let mut limits = Limits::default();
     change(&mut limits);
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let front = Front::listen(listen, limits, door, log).await.expect("port 0 is always free");
+    let front = AppFront::listen(listen, limits, door, log).await.expect("port 0 is always free");
     TestFront::serve(front)
 }
 
 /// What a node with `manifest` serves; and what must be kept while it does.
-pub(crate) async fn site(manifest: &str) -> (tempfile::TempDir, Arc<Site>) {
+pub(crate) async fn site(manifest: &str) -> (tempfile::TempDir, Arc<AppSite>) {
     Setup::new(manifest).site().await
 }
 
 impl TestFront {
     /// Serves at `front`.
-    pub(crate) fn serve(front: Front) -> Self {
+    pub(crate) fn serve(front: AppFront) -> Self {
         let address = front.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async {

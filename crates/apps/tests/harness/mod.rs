@@ -19,10 +19,11 @@ use std::time::Duration;
 
 use isomer_apps::Components;
 use isomer_apps::tenancy::{Started, TenancyError};
+use isomer_apps::{AppFront, AppSite};
 use isomer_apps::{NewPackage, Package, PackageOptions, Peers, RevisionError, SingleApp, TenancyOptions};
 use isomer_capabilities::DataDir;
 use isomer_diagnostics::{SourceFile, chain};
-use isomer_front::{Front, Limits, Site};
+use isomer_front::Limits;
 use isomer_manifest::{App, ComponentSource};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
@@ -156,7 +157,8 @@ impl Setup {
         let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let sole = sole(&self.options, &log);
-        let front = Front::listen(listen, self.limits, sole.door(), log.clone()).await.expect("port 0 is always free");
+        let front =
+            AppFront::listen(listen, self.limits, sole.door(), log.clone()).await.expect("port 0 is always free");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
         let started = revision(&self.manifest, &self.options, &sole, self.folder.path(), &data).await?;
         sole.take_over(started);
@@ -172,7 +174,7 @@ impl Setup {
     }
 
     /// What the node would serve, without one.
-    pub(crate) async fn site(self) -> (TempDir, Arc<Site>) {
+    pub(crate) async fn site(self) -> (TempDir, Arc<AppSite>) {
         let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
         let sole = sole(&self.options, &log);

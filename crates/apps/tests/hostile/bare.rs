@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use isomer_apps::AppFront;
 use isomer_apps::Components;
 use isomer_apps::{AppCapabilities, NewPackage, Package, PackageOptions, Revision, RevisionError, StartOptions};
 use isomer_capabilities::DataDir;
-use isomer_front::{Front, Limits};
+use isomer_front::Limits;
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
@@ -66,7 +67,8 @@ impl Bare {
         drop(code);
         let door = Arc::new(ArcSwap::new(revision.site().clone()));
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let front = Front::listen(listen, Limits::default(), door, log.clone()).await.expect("port 0 is always free");
+        let front =
+            AppFront::listen(listen, Limits::default(), door, log.clone()).await.expect("port 0 is always free");
         Self {
             front: TestFront::serve(front),
             log,

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::http::Method;
-use isomer_front::{Door, Entered, Entering, Refusal, Site};
+use isomer_apps::{AppSite, GroupHandler};
+use isomer_front::{Refusal, ResolvedSite, SiteLookup, SiteResolver};
 use isomer_transport::Limiter;
 use tokio::sync::oneshot;
 
@@ -16,13 +17,13 @@ use crate::harness::front::{TestFront, front, site};
 use crate::harness::{one, until};
 
 /// A site that is waited for.
-type Coming = oneshot::Receiver<Result<Arc<Site>, Refusal>>;
+type Coming = oneshot::Receiver<Result<Arc<AppSite>, Refusal>>;
 
 /// What a host name gets.
 enum Behind {
-    Site(Arc<Site>),
+    Site(Arc<AppSite>),
     /// The same, counted.
-    Counted(Limiter, Arc<Site>),
+    Counted(Limiter, Arc<AppSite>),
     /// Comes when it is sent.
     Loading(Mutex<Option<Coming>>),
     Refused(Refusal),
@@ -33,7 +34,7 @@ enum Behind {
 struct Names {
     hosts: HashMap<&'static str, Behind>,
     /// For every other one.
-    any: Option<Arc<Site>>,
+    any: Option<Arc<AppSite>>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -43,27 +44,27 @@ impl Names {
     }
 }
 
-impl Door for Names {
-    fn enter(&self, host: &str) -> Result<Entered, Refusal> {
+impl SiteResolver<GroupHandler> for Names {
+    fn resolve(&self, host: &str) -> Result<ResolvedSite<GroupHandler>, Refusal> {
         self.asked.lock().unwrap().push(host.to_owned());
         let (place, site) = match self.hosts.get(host) {
-            Some(Behind::Site(site)) => (None, Entering::Ready(site.clone())),
+            Some(Behind::Site(site)) => (None, SiteLookup::Ready(site.clone())),
             Some(Behind::Counted(limiter, site)) => {
                 let permit = limiter.try_acquire().ok_or(Refusal::Concurrency)?;
-                (Some(permit), Entering::Ready(site.clone()))
+                (Some(permit), SiteLookup::Ready(site.clone()))
             }
             Some(Behind::Loading(site)) => {
                 let site = site.lock().unwrap().take().ok_or(Refusal::Loading)?;
                 let loading = async { site.await.unwrap_or(Err(Refusal::Broken)) };
-                (None, Entering::Loading(Box::pin(loading)))
+                (None, SiteLookup::Loading(Box::pin(loading)))
             }
             Some(Behind::Refused(refusal)) => return Err(refusal.clone()),
             None => {
                 let site = self.any.clone().ok_or(Refusal::NoHost)?;
-                (None, Entering::Ready(site))
+                (None, SiteLookup::Ready(site))
             }
         };
-        Ok(Entered { place, site })
+        Ok(ResolvedSite { permit: place, site })
     }
 }
 

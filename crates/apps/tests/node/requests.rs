@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ::http::Method;
 use arc_swap::ArcSwap;
-use isomer_front::{Front, IpNetwork, Limits, Proxies, bind};
+use isomer_apps::AppFront;
+use isomer_front::{IpNetwork, Limits, Proxies, bind};
 use isomer_observe::{Format, Log};
 
 use crate::harness::body::whole;
@@ -21,7 +22,7 @@ async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront)
     let proxies = Proxies { trusted: trusted.iter().map(network).collect(), proxy_protocol: false };
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("port 0 is always free");
-    let front = Front::new(Limits::default(), Arc::new(ArcSwap::new(site)), log).behind(proxies);
+    let front = AppFront::new(Limits::default(), Arc::new(ArcSwap::new(site)), log).behind(proxies);
     (kept, TestFront::serve(front.and_on(listener, None).expect("it listens")))
 }
 

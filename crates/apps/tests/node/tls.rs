@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use ::http::{Method, Request};
 use arc_swap::ArcSwap;
-use isomer_front::{
-    CertificateFiles, Certificates, Door, Front, Limits, Network, Proxies, Site, TlsError, TlsSettings,
-};
+use isomer_apps::{AppFront, AppResolver, AppSite};
+use isomer_front::{CertificateFiles, Certificates, Limits, Network, Proxies, SiteResolver, TlsError, TlsSettings};
 use isomer_observe::{Format, Log};
 use tempfile::TempDir;
 
@@ -50,10 +49,10 @@ impl Shop {
 }
 
 /// A front door with TLS, and the address of one without beside it.
-fn serve(door: Arc<dyn Door>, certificates: &Arc<Certificates>, limits: Limits) -> (TestFront, SocketAddr) {
+fn serve(door: Arc<AppResolver>, certificates: &Arc<Certificates>, limits: Limits) -> (TestFront, SocketAddr) {
     let socket = || std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
-    let front = Front::new(limits, door, log);
+    let front = AppFront::new(limits, door, log);
     let front = front.and_on(socket(), Some(certificates.clone())).expect("a socket that listens");
     let front = front.and_on(socket(), None).expect("a socket that listens");
     let plain = front.addresses()[1];
@@ -125,7 +124,7 @@ async fn a_trusted_proxy_says_how_its_client_came_also_over_tls() {
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
     let local = Network { address: [127, 0, 0, 1].into(), prefix: 32 };
     let proxies = Proxies { trusted: vec![local], proxy_protocol: false };
-    let front = Front::new(Limits::default(), Arc::new(ArcSwap::from(site)), log).behind(proxies);
+    let front = AppFront::new(Limits::default(), Arc::new(ArcSwap::from(site)), log).behind(proxies);
     let front = TestFront::serve(front.and_on(socket, Some(shop.load())).expect("a socket that listens"));
     for alpn in [BOTH, HTTP1] {
         let client = shop.authority.client(alpn);

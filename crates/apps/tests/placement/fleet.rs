@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_apps::AppFront;
 use isomer_apps::{Components, NewPackage, Package, PackageOptions, RevisionError, SingleApp, TenancyOptions};
 use isomer_capabilities::DataDir;
 use isomer_diagnostics::SourceFile;
 use isomer_diagnostics::chain;
-use isomer_front::{Front, Limits};
+use isomer_front::Limits;
 use isomer_link::{Address, Peer, PeerLimits, Server, ServerLimits};
 use isomer_manifest::App;
 use isomer_observe::{Format, Log};
@@ -141,7 +142,7 @@ impl Fleet {
             members.push(tokio::spawn(server.serve(told_to_stop(&stopped), PATIENCE)));
             sole.take_over(started);
             if let Some(listener) = if has_routes { listener.take() } else { None } {
-                let front = Front::on(listener, Limits::default(), sole.door(), log.clone());
+                let front = AppFront::on(listener, Limits::default(), sole.door(), log.clone());
                 let front = front.expect("the socket listens already");
                 members.push(tokio::spawn(front.serve(told_to_stop(&stopped), PATIENCE)));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use isomer_admin::AuditLog;
 use isomer_diagnostics::{Renderer, chain};
-use isomer_front::{Certificates, Loaded};
+use isomer_front::{Certificates, LoadedCertificates};
 use isomer_manifest::NodeSettings;
 use isomer_observe::Log;
 use tokio::signal::unix::Signal;
@@ -56,7 +56,7 @@ impl Hangups {
 }
 
 /// Says which certificates there are, and what is wrong with others.
-pub(crate) fn tell(log: &Log, loaded: &Loaded) {
+pub(crate) fn tell(log: &Log, loaded: &LoadedCertificates) {
     for error in &loaded.problems {
         log.error(chain(error));
     }

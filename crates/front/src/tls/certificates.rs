@@ -1,7 +1,7 @@
-//! All certificates of a front door: chosen by the host that a client names, read again on request.
+//! All certificates of a front door: chosen by the host that a client names, reloaded on request.
 //!
-//! Reading again never leaves less than there was for no better reason than a mistake in a file: each certificate that cannot be
-//! read stays as it was, and this is said. Connections that there are go on with what they were shown.
+//! A mistake in a file never removes a certificate: on reload, a certificate that cannot be read stays as it was, and the problem is
+//! reported. Open connections continue with the certificate that they have.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::pair::Pair;
+use super::certificate::Certificate;
 use super::{CertificateFiles, TlsError, TlsSettings, config};
 
 /// The certificates of a front door. Cheap to share; replaced as a whole by [`Certificates::reload`].
@@ -22,42 +22,42 @@ pub struct Certificates {
     provider: Arc<CryptoProvider>,
     chooser: Arc<Chooser>,
     pub(crate) config: Arc<ServerConfig>,
-    /// Held while files are read: the later of two readings wins.
+    /// Locked while files are read, so that the later of two reloads wins.
     reading: Mutex<()>,
 }
 
-/// What was read.
+/// The result of loading certificates.
 #[derive(Debug)]
-pub struct Loaded {
-    /// How many certificates there are.
+pub struct LoadedCertificates {
+    /// The number of certificates.
     pub certificates: usize,
-    /// The hosts that they are for.
+    /// The hosts that they cover.
     pub names: Vec<String>,
-    /// What could not be used: a certificate stays what it was before, or is not there.
+    /// Certificates that could not be used: they stay as they were, or are missing.
     pub problems: Vec<TlsError>,
-    /// What a person should know of.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
 }
 
-/// Asked by rustls at each handshake.
+/// Chooses a certificate for each handshake.
 #[derive(Debug)]
 pub(super) struct Chooser(ArcSwap<Set>);
 
 #[derive(Debug, Default)]
 struct Set {
-    pairs: Vec<Arc<Pair>>,
-    exact: HashMap<String, Arc<Pair>>,
-    /// By what follows `*.`.
-    wildcards: HashMap<String, Arc<Pair>>,
-    default: Option<Arc<Pair>>,
+    pairs: Vec<Arc<Certificate>>,
+    exact: HashMap<String, Arc<Certificate>>,
+    /// By the part after `*.`.
+    wildcards: HashMap<String, Arc<Certificate>>,
+    default: Option<Arc<Certificate>>,
 }
 
 impl Certificates {
-    /// Reads all there are. A pair of the folder that cannot be used is left out and told in [`Loaded::problems`].
+    /// Reads all certificates. One of the folder that cannot be used is left out and reported in [`LoadedCertificates::problems`].
     ///
     /// # Errors
-    /// When one of [`TlsSettings::files`] or the folder cannot be used, there is no certificate at all, or none for the default.
-    pub fn load(settings: TlsSettings) -> Result<(Arc<Self>, Loaded), TlsError> {
+    /// When one of [`TlsSettings::files`] or the folder cannot be used, or there is no certificate at all, or none for the default host.
+    pub fn load(settings: TlsSettings) -> Result<(Arc<Self>, LoadedCertificates), TlsError> {
         let provider = Arc::new(ring::default_provider());
         let chooser = Arc::new(Chooser(ArcSwap::from_pointee(Set::default())));
         let config = config(provider.clone(), chooser.clone());
@@ -66,24 +66,24 @@ impl Certificates {
         Ok((Arc::new(certificates), loaded))
     }
 
-    /// Reads all files again. Blocks while it reads. What cannot be used any more stays as it was.
+    /// Reads all files again. Blocks while it reads. A certificate that cannot be used any more stays as it was.
     ///
     /// # Errors
-    /// When nothing can be used; then all stays as it was.
-    pub fn reload(&self) -> Result<Loaded, TlsError> {
+    /// When no certificate can be used; then all stay as they were.
+    pub fn reload(&self) -> Result<LoadedCertificates, TlsError> {
         self.read(false)
     }
 
-    fn read(&self, first: bool) -> Result<Loaded, TlsError> {
+    fn read(&self, first: bool) -> Result<LoadedCertificates, TlsError> {
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.chooser.0.load_full();
         let (mut problems, mut warnings, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
-        let mut keep = |files: &CertificateFiles, problem: TlsError, pairs: &mut Vec<Arc<Pair>>| {
+        let mut keep = |files: &CertificateFiles, problem: TlsError, pairs: &mut Vec<Arc<Certificate>>| {
             pairs.extend(before.pairs.iter().find(|pair| pair.files == *files).cloned());
             problems.push(problem);
         };
         for files in &self.settings.files {
-            match Pair::read(files, &self.provider) {
+            match Certificate::read(files, &self.provider) {
                 Ok(pair) => pairs.push(Arc::new(pair)),
                 Err(problem) if first => return Err(problem),
                 Err(problem) => keep(files, problem, &mut pairs),
@@ -93,7 +93,7 @@ impl Certificates {
             match list(folder, &mut warnings) {
                 Ok(list) => {
                     for files in list {
-                        match Pair::read(&files, &self.provider) {
+                        match Certificate::read(&files, &self.provider) {
                             Ok(pair) => pairs.push(Arc::new(pair)),
                             Err(problem) => keep(&files, problem, &mut pairs),
                         }
@@ -101,7 +101,7 @@ impl Certificates {
                 }
                 Err(problem) if first => return Err(problem),
                 Err(problem) => {
-                    let of_folder = |pair: &&Arc<Pair>| !self.settings.files.contains(&pair.files);
+                    let of_folder = |pair: &&Arc<Certificate>| !self.settings.files.contains(&pair.files);
                     pairs.extend(before.pairs.iter().filter(of_folder).cloned());
                     problems.push(problem);
                 }
@@ -117,21 +117,21 @@ impl Certificates {
         names.sort();
         let certificates = set.pairs.len();
         self.chooser.0.store(Arc::new(set));
-        Ok(Loaded { certificates, names, problems, warnings })
+        Ok(LoadedCertificates { certificates, names, problems, warnings })
     }
 
-    pub(super) fn find(&self, named: Option<&str>) -> Option<Arc<Pair>> {
+    pub(super) fn find(&self, named: Option<&str>) -> Option<Arc<Certificate>> {
         self.chooser.0.load().find(named).cloned()
     }
 }
 
 impl Set {
-    fn new(pairs: Vec<Arc<Pair>>, settings: &TlsSettings, warnings: &mut Vec<String>) -> Result<Self, TlsError> {
+    fn new(pairs: Vec<Arc<Certificate>>, settings: &TlsSettings, warnings: &mut Vec<String>) -> Result<Self, TlsError> {
         let mut set = Self::default();
         for pair in &pairs {
             if pair.names.is_empty() {
                 let path = pair.files.certificate.display();
-                warnings.push(format!("the certificate `{path}` names no host (it has no subject alternative name)"));
+                warnings.push(format!("the certificate `{path}` covers no host (it has no subject alternative name)"));
             }
             for name in &pair.names {
                 let (map, key) = match name.strip_prefix("*.") {
@@ -141,7 +141,7 @@ impl Set {
                 let first = map.entry(key.to_owned()).or_insert_with(|| pair.clone());
                 if !Arc::ptr_eq(first, pair) {
                     let (first, second) = (first.files.certificate.display(), pair.files.certificate.display());
-                    warnings.push(format!("`{first}` and `{second}` are both for `{name}`: the first is shown"));
+                    warnings.push(format!("`{first}` and `{second}` both cover `{name}`: the first is used"));
                 }
             }
         }
@@ -156,13 +156,13 @@ impl Set {
         Ok(set)
     }
 
-    /// The certificate for a client that names this host, or none.
-    fn find(&self, named: Option<&str>) -> Option<&Arc<Pair>> {
+    /// Returns the certificate for a client that names this host, or no host.
+    fn find(&self, named: Option<&str>) -> Option<&Arc<Certificate>> {
         named.and_then(|name| self.by_name(name)).or(self.default.as_ref())
     }
 
-    /// A wildcard stands for one label (RFC 6125, section 6.4.3).
-    fn by_name(&self, name: &str) -> Option<&Arc<Pair>> {
+    /// Returns the certificate that covers `name`. A wildcard stands for one label (RFC 6125, section 6.4.3).
+    fn by_name(&self, name: &str) -> Option<&Arc<Certificate>> {
         self.exact.get(name).or_else(|| self.wildcards.get(name.split_once('.')?.1))
     }
 }
@@ -173,7 +173,7 @@ impl ResolvesServerCert for Chooser {
     }
 }
 
-/// The pairs of a folder, in the order of their names.
+/// Returns the certificates of a folder, in the order of their names.
 fn list(folder: &Path, warnings: &mut Vec<String>) -> Result<Vec<CertificateFiles>, TlsError> {
     let failed = |source| TlsError::Read { what: "folder of certificates", path: folder.to_owned(), source };
     let mut found: BTreeMap<String, (Option<PathBuf>, Option<PathBuf>)> = BTreeMap::new();
@@ -195,11 +195,11 @@ fn list(folder: &Path, warnings: &mut Vec<String>) -> Result<Vec<CertificateFile
     for (name, files) in found {
         match files {
             (Some(certificate), Some(key)) => pairs.push(CertificateFiles { certificate, key }),
-            (Some(alone), None) => {
-                warnings.push(format!("`{}` is not used: there is no `{name}.key` beside it", alone.display()));
+            (Some(file), None) => {
+                warnings.push(format!("`{}` is not used: there is no `{name}.key` next to it", file.display()));
             }
-            (None, Some(alone)) => {
-                warnings.push(format!("`{}` is not used: there is no `{name}.crt` beside it", alone.display()));
+            (None, Some(file)) => {
+                warnings.push(format!("`{}` is not used: there is no `{name}.crt` next to it", file.display()));
             }
             (None, None) => {}
         }

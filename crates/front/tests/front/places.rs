@@ -64,7 +64,7 @@ async fn a_connection_with_a_request_keeps_its_place() {
         let mut connection = Http1::new(connect_from(last, front.address).await.unwrap());
         connection.send(head(WAITS)).await.unwrap();
         running.push(connection);
-        front.held.come(running.len()).await;
+        front.held.arrived(running.len()).await;
     }
     // One too many of an address, and one too many at all: each is closed at once.
     for last in [1, 3] {
@@ -73,7 +73,7 @@ async fn a_connection_with_a_request_keeps_its_place() {
     }
     let counts = front.connections.counts();
     assert_eq!((counts.open, counts.evicted, counts.refused), (3, 0, 2));
-    front.held.go_on();
+    front.held.release();
     for connection in &mut running {
         assert_eq!(within("an answer", connection.answer()).await.unwrap().status, 500);
     }

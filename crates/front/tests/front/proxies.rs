@@ -36,7 +36,7 @@ async fn connections_count_for_the_client_that_the_proxy_names() {
     };
     let mut one = through(v1("198.51.100.1"), WAITS).await;
     let mut two = through(v2([198, 51, 100, 2]), WAITS).await;
-    front.held.come(2).await;
+    front.held.arrived(2).await;
     // Each of these clients has its one connection, and a request on it.
     for header in [v1("198.51.100.1"), v2([198, 51, 100, 2])] {
         assert!(within("the end", through(header, "shop.example").await.answer()).await.is_err());
@@ -45,7 +45,7 @@ async fn connections_count_for_the_client_that_the_proxy_names() {
         assert_eq!(within("an answer", through(header, "shop.example").await.answer()).await.unwrap().status, 404);
     }
     assert_eq!(front.connections.counts().refused, 2);
-    front.held.go_on();
+    front.held.release();
     for connection in [&mut one, &mut two] {
         assert_eq!(within("an answer", connection.answer()).await.unwrap().status, 500);
     }
@@ -122,7 +122,7 @@ async fn a_trusted_proxy_without_the_protocol_has_as_many_connections_as_it_need
     for number in 1..=10 {
         let mut connection = Http1::new(connect_from(2, front.address).await.unwrap());
         connection.send(head(WAITS)).await.unwrap();
-        front.held.come(number).await;
+        front.held.arrived(number).await;
         running.push(connection);
     }
     assert_eq!(front.connections.counts().open, 10);

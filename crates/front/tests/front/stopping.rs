@@ -154,7 +154,7 @@ async fn stop_again_and_again(tls: bool, http2: bool) {
         // All of them are there before it can be told to stop.
         let running = steady(&clients, seed).await;
         let loaded = tokio::spawn(load(clients, running, seed));
-        let asked = front.asked.clone();
+        let asked = front.resolved.clone();
         let enough = 20 + Random::new(seed, u64::MAX).below(80);
         until("answers", || answers.load(Ordering::Relaxed) >= enough).await;
         let cut_off = within("the end", front.stop()).await.unwrap();
@@ -263,7 +263,7 @@ async fn a_request_that_runs_and_one_that_comes_then_are_answered() {
     assert_eq!(half.get("shop.example").await.unwrap().status, 404);
     half.send("GET / HTTP/1.1\r\nho").await.unwrap();
     let mut silent = Http1::new(connect(address).await.unwrap());
-    front.held.come(1).await;
+    front.held.arrived(1).await;
     let connections = front.connections.clone();
     until("all connections to be taken", || connections.counts().open == 4).await;
     let held = front.held.clone();
@@ -276,7 +276,7 @@ async fn a_request_that_runs_and_one_that_comes_then_are_answered() {
     }
     half.send("st: shop.example\r\n\r\n").await.unwrap();
     assert!(within("an answer", half.answer()).await.unwrap().is_last);
-    held.go_on();
+    held.release();
     let answer = within("an answer", running.answer()).await.unwrap();
     assert!(answer.status == 500 && answer.is_last, "{answer:?}");
     assert_eq!(within("the end", serving).await.unwrap(), 0);
@@ -310,7 +310,7 @@ async fn what_does_not_end_in_time_is_cut_off() {
     let front = Setup { grace: Duration::from_millis(50), ..Setup::default() }.start();
     let mut running = Http1::new(connect(front.address).await.unwrap());
     running.send(head(WAITS)).await.unwrap();
-    front.held.come(1).await;
+    front.held.arrived(1).await;
     let _silent = connect(front.address).await.unwrap();
     let (connections, _held) = (front.connections.clone(), front.held.clone());
     until("both connections to be taken", || connections.counts().open == 2).await;

@@ -1,15 +1,22 @@
-//! A front door that the test stops, before a door that answers as the test says.
+//! A front door that the test stops, and a resolver that responds as the test says.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame};
 use isomer_front::{
-    CertificateFiles, Certificates, Connections, Door, Entered, Entering, Front, Limits, Proxies, Refusal, TlsSettings,
+    BodyFailure, CertificateFiles, Certificates, Connections, FailureKind, Front, Handler, HandlerBody, HandlerFailure,
+    HandlerRequest, Limits, Proxies, Refusal, ResolvedSite, SiteLookup, SiteResolver, TlsSettings,
 };
 use isomer_observe::{Format, Log};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -18,13 +25,13 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// The longest that a test waits for anything. A test that is well never waits this long.
+/// The longest wait of a test. A test that passes never waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The host whose requests wait until [`Held`] lets them go on; all other hosts are unknown.
+/// The host whose requests wait until [`HeldRequests`] are released; all other hosts are unknown.
 pub(crate) const WAITS: &str = "waits.example";
 
-/// The value of `future`, or a failed test if it takes longer than [`PATIENCE`].
+/// Returns the value of `future`. The test fails if that takes longer than [`PATIENCE`].
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
@@ -32,7 +39,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// Asks again until `condition` holds, or the test fails after [`PATIENCE`].
+/// Waits until `condition` holds. The test fails after [`PATIENCE`].
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     within(what, async {
         while !condition() {
@@ -42,35 +49,35 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     .await;
 }
 
-/// Refuses every host, those of [`WAITS`] when they are let go on.
-struct Refuses {
-    asked: Arc<AtomicU64>,
+/// Refuses every host, [`WAITS`] when it is released.
+struct RefusingResolver {
+    resolved: Arc<AtomicU64>,
     waiting: Arc<watch::Sender<usize>>,
     go_on: watch::Receiver<bool>,
 }
 
 /// The requests for [`WAITS`].
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct HeldRequests {
     waiting: Arc<watch::Sender<usize>>,
     go_on: Arc<watch::Sender<bool>>,
 }
 
-impl Held {
-    /// Waits until so many requests have come.
-    pub(crate) async fn come(&self, number: usize) {
+impl HeldRequests {
+    /// Waits until so many requests have arrived.
+    pub(crate) async fn arrived(&self, number: usize) {
         within("requests", self.waiting.subscribe().wait_for(|waiting| *waiting >= number)).await.unwrap();
     }
 
-    /// Lets all of them go on.
-    pub(crate) fn go_on(&self) {
+    /// Releases all of them.
+    pub(crate) fn release(&self) {
         self.go_on.send_replace(true);
     }
 }
 
-impl Door for Refuses {
-    fn enter(&self, host: &str) -> Result<Entered, Refusal> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+impl SiteResolver<NoHandler> for RefusingResolver {
+    fn resolve(&self, host: &str) -> Result<ResolvedSite<NoHandler>, Refusal> {
+        self.resolved.fetch_add(1, Ordering::Relaxed);
         if host != WAITS {
             return Err(Refusal::NoHost);
         }
@@ -80,11 +87,78 @@ impl Door for Refuses {
             let _ = go_on.wait_for(|go_on| *go_on).await;
             Err(Refusal::Broken)
         };
-        Ok(Entered { place: None, site: Entering::Loading(Box::pin(loading)) })
+        Ok(ResolvedSite { permit: None, site: SiteLookup::Loading(Box::pin(loading)) })
     }
 }
 
-/// Nobody reads it.
+/// The handler of apps that do not exist.
+#[derive(Clone)]
+pub(crate) enum NoHandler {}
+
+/// The failure and the body of a handler that does not exist.
+#[derive(Debug)]
+pub(crate) enum Never {}
+
+impl Handler for NoHandler {
+    type Body = Never;
+    type Failure = Never;
+    type Memory = ();
+
+    async fn handle(&self, _: HandlerRequest) -> Result<Response<Never>, Never> {
+        match *self {}
+    }
+
+    fn tenant(&self) -> &Arc<str> {
+        match *self {}
+    }
+
+    fn charge_memory(&self, _: usize) -> Option<()> {
+        match *self {}
+    }
+
+    fn charge_cpu(&self, _: Duration) {
+        match *self {}
+    }
+}
+
+impl fmt::Display for Never {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl std::error::Error for Never {}
+
+impl HandlerFailure for Never {
+    fn kind(&self) -> FailureKind {
+        match *self {}
+    }
+
+    fn backtrace(&self) -> &[String] {
+        match *self {}
+    }
+}
+
+impl Body for Never {
+    type Data = Bytes;
+    type Error = Never;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Never>>> {
+        match *self {}
+    }
+}
+
+impl HandlerBody for Never {
+    fn is_complete(&self) -> bool {
+        match *self {}
+    }
+
+    fn failure(&self) -> BodyFailure {
+        match *self {}
+    }
+}
+
+/// Discards what is written.
 struct Nowhere;
 
 impl Write for Nowhere {
@@ -97,7 +171,7 @@ impl Write for Nowhere {
     }
 }
 
-/// A certificate for `shop.example`, and clients that believe it.
+/// A certificate for `shop.example`, and the settings of clients that trust it.
 pub(crate) struct Tls {
     pub(crate) certificates: Arc<Certificates>,
     roots: RootCertStore,
@@ -126,7 +200,7 @@ impl Tls {
         Self { certificates, roots, _folder: folder }
     }
 
-    /// The settings of a client that speaks this protocol.
+    /// Returns the settings of a client that uses this protocol.
     pub(crate) fn client(&self, alpn: &str) -> Arc<ClientConfig> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -138,7 +212,7 @@ impl Tls {
     }
 }
 
-/// A socket that listens on a port that the system chose.
+/// Returns a socket that listens on a port that the system chose.
 pub(crate) fn socket() -> TcpListener {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     // As long a queue as the front door's own listeners have.
@@ -146,23 +220,23 @@ pub(crate) fn socket() -> TcpListener {
     socket
 }
 
-/// A front door that serves until it is told to stop.
+/// A front door that serves until it is stopped.
 pub(crate) struct TestFront {
     pub(crate) address: SocketAddr,
     pub(crate) connections: Connections,
-    /// Requests that have reached the door.
-    pub(crate) asked: Arc<AtomicU64>,
-    pub(crate) held: Held,
+    /// Requests that have reached the resolver.
+    pub(crate) resolved: Arc<AtomicU64>,
+    pub(crate) held: HeldRequests,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<usize>,
 }
 
-/// How a front door is to be.
+/// The settings of a front door.
 pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) proxies: Proxies,
     pub(crate) tls: Option<Arc<Certificates>>,
-    /// Does somebody else hold the listener, too?
+    /// Whether another process holds the listener, too.
     pub(crate) shared: bool,
     pub(crate) grace: Duration,
 }
@@ -176,7 +250,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Serves on a socket of its own.
+    /// Serves on a new socket.
     pub(crate) fn start(self) -> TestFront {
         self.start_on(socket())
     }
@@ -184,39 +258,40 @@ impl Setup {
     pub(crate) fn start_on(self, socket: TcpListener) -> TestFront {
         let (stop, stopped) = oneshot::channel();
         let grace = self.grace;
-        let (front, asked, held) = self.open(socket);
+        let (front, resolved, held) = self.open(socket);
         let (address, connections) = (front.address(), front.connections());
         let stopped = async {
             let _ = stopped.await;
         };
         let serving = tokio::spawn(front.serve(stopped, grace));
-        TestFront { address, connections, asked, held, stop, serving }
+        TestFront { address, connections, resolved, held, stop, serving }
     }
 
-    /// As one that is told to stop before it takes the first connection. Gives what says how many connections were cut off in the end.
+    /// Stops before the first connection is accepted. Returns how many connections were cut off in the end.
     pub(crate) fn drain(self, socket: TcpListener) -> JoinHandle<usize> {
         let grace = self.grace;
         let (front, ..) = self.open(socket);
         tokio::spawn(front.serve(std::future::ready(()), grace))
     }
 
-    fn open(self, socket: TcpListener) -> (Front, Arc<AtomicU64>, Held) {
+    fn open(self, socket: TcpListener) -> (Front<NoHandler>, Arc<AtomicU64>, HeldRequests) {
         let (waiting, (go_on, may_go_on)) = (Arc::new(watch::Sender::new(0)), watch::channel(false));
         let go_on = Arc::new(go_on);
-        let asked = Arc::new(AtomicU64::new(0));
-        let door = Arc::new(Refuses { asked: asked.clone(), waiting: waiting.clone(), go_on: may_go_on });
+        let resolved = Arc::new(AtomicU64::new(0));
+        let resolver =
+            Arc::new(RefusingResolver { resolved: resolved.clone(), waiting: waiting.clone(), go_on: may_go_on });
         let log = Log::start(Nowhere, Format::Json, false).unwrap();
-        let front = Front::new(self.limits, door, log).behind(self.proxies);
+        let front = Front::new(self.limits, resolver, log).behind(self.proxies);
         let front = match self.shared {
             true => front.and_on_shared(socket, self.tls),
             false => front.and_on(socket, self.tls),
         };
-        (front.unwrap(), asked, Held { waiting, go_on })
+        (front.unwrap(), resolved, HeldRequests { waiting, go_on })
     }
 }
 
 impl TestFront {
-    /// Tells it to stop, and gives what says how many connections were cut off in the end.
+    /// Stops the front door. Returns how many connections were cut off in the end.
     pub(crate) fn stop(self) -> JoinHandle<usize> {
         drop(self.stop);
         self.serving

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use isomer_api::{ApiProblem, ProblemKind};
+use isomer_apps::AppSite;
 use isomer_diagnostics::causes;
-use isomer_front::{Site, probe};
+use isomer_front::probe;
 use isomer_ids::HostPattern;
 
 /// How long a revision may take to answer its health path.
@@ -14,7 +15,7 @@ pub(super) const HEALTH_MAX: Duration = Duration::from_secs(10);
 const HOST: &str = "localhost";
 
 /// Asks the path that the manifest names. The first plain host name of the app is the request's.
-pub(super) async fn check(site: &Site, path: &str, hosts: &[HostPattern]) -> Result<(), ApiProblem> {
+pub(super) async fn check(site: &AppSite, path: &str, hosts: &[HostPattern]) -> Result<(), ApiProblem> {
     let host = hosts.iter().find(|host| !host.is_wildcard()).map_or(HOST, HostPattern::as_str);
     probe(site, host, path, HEALTH_MAX).await.map_err(|error| {
         let problem = ApiProblem::new(ProblemKind::Refused, "the revision is not healthy");

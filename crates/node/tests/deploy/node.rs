@@ -13,10 +13,11 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{ApiProblem, DeployReport, Release, ReleasePart};
+use isomer_apps::AppFront;
 use isomer_apps::TenancyOptions;
 use isomer_capabilities::DataDirError;
 use isomer_disk::{FileStorage, Storage};
-use isomer_front::{Front, Limits};
+use isomer_front::Limits;
 use isomer_ids::{AppName, Digest, TenantName};
 use isomer_node::ChangeStep;
 use isomer_node::compiler::ChildLimits;
@@ -112,7 +113,7 @@ impl TestNode {
             }
         };
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let front = Front::listen(listen, Limits::default(), host.door(), log).await.unwrap();
+        let front = AppFront::listen(listen, Limits::default(), host.door(), log).await.unwrap();
         let address = front.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(front.serve(stopped.map(drop), Duration::from_secs(60)));

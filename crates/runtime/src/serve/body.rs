@@ -53,7 +53,7 @@ pub struct ResponseBody {
 }
 
 /// Pieces of a response that wait between the guest and its client: one that the guest has handed over, one that is on its way, and what the
-/// server holds (`front/src/server.rs`) while the client does not read.
+/// server holds (`front/src/limits.rs`) while the client does not read.
 const RESPONSE_BUFFER_BYTES: usize = 160 << 10;
 
 /// A body or head up to this size is part of what each request is charged.

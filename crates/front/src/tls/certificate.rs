@@ -14,56 +14,56 @@ use webpki::EndEntityCert;
 
 use super::{CertificateFiles, unique};
 
-/// The most bytes of a PEM file: a chain of a dozen certificates with room to spare.
+/// Bytes that a PEM file may have: enough for a chain of a dozen certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file or folder that cannot be read.
+    /// A file or folder cannot be read.
     #[error("cannot read the {what} `{}`", path.display())]
     Read {
-        /// What it was to be.
+        /// The kind of file.
         what: &'static str,
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file that does not have what it is for.
+    /// The content of a file is not valid.
     #[error("the {what} `{}` cannot be used: {problem}", path.display())]
     Content {
-        /// What it was to be.
+        /// The kind of file.
         what: &'static str,
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
-    /// A key that everybody on the machine can read.
+    /// Every user of the machine can read a key.
     #[error("the key `{}` can be read by every user of this machine (mode {mode:03o})", path.display())]
     KeyForAll {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Its permissions.
+        /// The permissions of the file.
         mode: u32,
     },
-    /// There is nothing to show to any client.
+    /// There is no certificate.
     #[error("there is no certificate in `{}`", path.display())]
     Nothing {
-        /// The folder, or what stands for it.
+        /// The folder, or the section of the node's file.
         path: PathBuf,
     },
-    /// The default's host has no certificate.
+    /// There is no certificate for the default host.
     #[error("no certificate is for the default host `{host}`")]
     NoDefault {
-        /// Which host.
+        /// The host.
         host: String,
     },
 }
 
 impl TlsError {
-    /// What to do about it, where that can be said.
+    /// Returns what to do about the error, if that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -74,21 +74,22 @@ impl TlsError {
     }
 }
 
-/// A certificate that can be shown.
+/// A certificate with its key.
 #[derive(Debug)]
-pub(super) struct Pair {
+pub(super) struct Certificate {
     pub(super) files: CertificateFiles,
     pub(super) key: Arc<CertifiedKey>,
-    /// The hosts that it is for: names and wildcards, in lower case.
+    /// The hosts that it covers: names and wildcards, in lower case.
     pub(super) names: Vec<String>,
 }
 
-impl Pair {
+impl Certificate {
     pub(super) fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let unusable = |what, path: &Path, problem: String| TlsError::Content { what, path: path.to_owned(), problem };
         let pem = read("certificate", &files.certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        let chain = chain.map_err(|_| unusable("certificate", &files.certificate, "it is no PEM file".to_owned()))?;
+        let chain =
+            chain.map_err(|_| unusable("certificate", &files.certificate, "it is not a PEM file".to_owned()))?;
         let Some(first) = chain.first() else {
             return Err(unusable("certificate", &files.certificate, "there is no certificate in it".to_owned()));
         };
@@ -96,7 +97,7 @@ impl Pair {
             Ok(certificate) => unique(certificate.valid_dns_names().map(str::to_ascii_lowercase)),
             Err(error) => return Err(unusable("certificate", &files.certificate, error.to_string())),
         };
-        // Who opens a file can change what it is in between; who may do so owns the key anyhow.
+        // The file could be replaced between the check and the read, but only by a user who owns the key anyway.
         let mode = std::fs::metadata(&files.key).map(|metadata| metadata.permissions().mode() & 0o777).unwrap_or(0);
         if mode & 0o007 != 0 {
             return Err(TlsError::KeyForAll { path: files.key.clone(), mode });
@@ -106,7 +107,7 @@ impl Pair {
             let problem = if matches!(error, PemError::NoItemsFound) {
                 "there is no private key in it"
             } else {
-                "it is no PEM file"
+                "it is not a PEM file"
             };
             unusable("key", &files.key, problem.to_owned())
         })?;
@@ -115,7 +116,7 @@ impl Pair {
         Ok(Self { files: files.clone(), key: Arc::new(key), names })
     }
 
-    /// Is the certificate for this host, given in the form in which hosts are compared?
+    /// Returns whether the certificate covers this host, which is in normal form.
     pub(super) fn covers(&self, host: &str) -> bool {
         let wildcard = host.split_once('.').map(|(_, rest)| rest);
         self.names.iter().any(|name| match name.strip_prefix("*.") {

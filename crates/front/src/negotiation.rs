@@ -1,24 +1,25 @@
-//! Whether a response is compressed, and what its head says then (RFC 9110, sections 8.4, 8.8.3 and 12.5.3).
+//! Whether a response is compressed, and how its head changes then (RFC 9110, sections 8.4, 8.8.3 and 12.5.3).
 //!
-//! Only where the component asks for it (`compress = true`), the client accepts it and the contents are of a kind that becomes smaller. A
-//! response that already has a content coding, is a part of something, is a stream of events or must not be transformed is left as it is.
-//! The compressed form is another representation: it has no length and no ranges, its entity tag is weak, and caches are told what it
-//! depends on even where this one is not compressed.
+//! A response is compressed if the manifest enables it for the component (`compress = true`), the client accepts it and the content is of a
+//! kind that becomes smaller. A response that has a content coding already, is a part of a representation, is a stream of events or must
+//! not be transformed is left unchanged. The compressed form is another representation: it has no length and no ranges, its entity tag is
+//! weak, and `vary` tells caches what it depends on, also if this response is not compressed.
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
     IF_NONE_MATCH, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use isomer_runtime::has_no_content;
 
-/// A response that announces less than this is not compressed: what it saves is less than what it costs.
+use crate::response_head::has_no_content;
+
+/// A response that announces fewer bytes is not compressed: it would save less than it costs.
 const LENGTH_MIN: u64 = 1 << 10;
 
-/// Fields that prove what the contents are, and would be wrong about their compressed form.
+/// Fields with a digest of the content, which would be wrong for its compressed form.
 const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
-/// A content coding that the front door can make.
+/// A content coding that the front door can apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coding {
     Zstd,
@@ -34,21 +35,22 @@ impl Coding {
     }
 }
 
-/// What a request says that matters for the coding of its response.
+/// The fields of a request that decide about the coding of its response.
 #[derive(Debug, Clone)]
-pub(crate) struct Accepts {
+pub(crate) struct AcceptedCodings {
     coding: Option<Coding>,
-    /// The entity tags that the client has.
-    has: Option<HeaderValue>,
+    /// The entity tags that the client has cached.
+    cached: Option<HeaderValue>,
 }
 
-impl Accepts {
+impl AcceptedCodings {
     /// Reads the fields of a request.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        Self { coding: preferred(headers), has: headers.get(IF_NONE_MATCH).cloned() }
+        Self { coding: preferred(headers), cached: headers.get(IF_NONE_MATCH).cloned() }
     }
 
-    /// Decides about a response, and rewrites its head as far as that needs it. Compresses it with what `reserve` sets aside, if it does.
+    /// Decides whether a response is compressed, and changes its head accordingly. Returns what `reserve` reserved for the compression;
+    /// `None` if the response is not compressed.
     pub(crate) fn decide<T>(
         &self,
         status: StatusCode,
@@ -57,7 +59,7 @@ impl Accepts {
     ) -> Option<T> {
         if status == StatusCode::NOT_MODIFIED {
             self.confirm(headers);
-            // As in the response that it stands for (RFC 9110, section 15.4.5), whose kind of contents it does not say.
+            // As in the response that it stands for (RFC 9110, section 15.4.5), whose content type is not in its head.
             vary(headers);
             return None;
         }
@@ -74,10 +76,10 @@ impl Accepts {
         Some(reserved)
     }
 
-    /// A client that was given a weak tag and asks for news of it gets an answer about that tag, not about the guest's strong one.
+    /// Answers a client that revalidates a weak tag with that tag, not with the guest's strong one.
     fn confirm(&self, headers: &mut HeaderMap) {
         let Some(tag) = headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else { return };
-        let has = self.has.as_ref().and_then(|has| has.to_str().ok()).unwrap_or_default();
+        let has = self.cached.as_ref().and_then(|cached| cached.to_str().ok()).unwrap_or_default();
         let weak = format!("W/{tag}");
         if tag.starts_with('"') && has.split(',').any(|one| one.trim() == weak) {
             weaken(headers);
@@ -85,7 +87,7 @@ impl Accepts {
     }
 }
 
-/// The coding that the client likes best; the better one of two that it likes as much.
+/// Returns the coding that the client prefers; zstd if it likes both as much.
 fn preferred(headers: &HeaderMap) -> Option<Coding> {
     let (mut zstd, mut gzip, mut others) = (None, None, None);
     for value in headers.get_all(ACCEPT_ENCODING) {
@@ -93,7 +95,7 @@ fn preferred(headers: &HeaderMap) -> Option<Coding> {
             let mut parts = entry.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
             let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-            // A weight that is none is not taken for a wish.
+            // A coding with an invalid weight is not used.
             let weight = weight
                 .map_or(1.0, |text| text.parse::<f32>().ok().filter(|it| (0.0..=1.0).contains(it)).unwrap_or(0.0));
             match name {
@@ -104,7 +106,7 @@ fn preferred(headers: &HeaderMap) -> Option<Coding> {
             }
         }
     }
-    let weight = |said: Option<f32>| said.or(others).unwrap_or(0.0);
+    let weight = |weight: Option<f32>| weight.or(others).unwrap_or(0.0);
     let (zstd, gzip) = (weight(zstd), weight(gzip));
     if zstd > 0.0 && zstd >= gzip { Some(Coding::Zstd) } else { (gzip > 0.0).then_some(Coding::Gzip) }
 }
@@ -124,7 +126,7 @@ fn is_transformable(status: StatusCode, headers: &HeaderMap) -> bool {
         && headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_compressible)
 }
 
-/// Is it a kind of contents that is not compressed by itself?
+/// Returns whether content of this type is usually not compressed already.
 fn is_compressible(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.split_once('/') {
@@ -155,10 +157,10 @@ fn is_compressible(content_type: &str) -> bool {
     }
 }
 
-/// Is `word` in the lists of this field?
-fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+/// Returns whether `item` is in the list of this field.
+fn lists(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
     let texts = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word))
+    texts.flat_map(|text| text.split(',')).any(|one| one.trim().eq_ignore_ascii_case(item))
 }
 
 fn vary(headers: &mut HeaderMap) {
@@ -167,7 +169,7 @@ fn vary(headers: &mut HeaderMap) {
     }
 }
 
-/// A strong tag is a promise about every byte.
+/// Makes the entity tag weak: a strong one promises that every byte is the same.
 fn weaken(headers: &mut HeaderMap) {
     let Some(tag) = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")) else { return };
     if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()) {
@@ -187,12 +189,12 @@ mod tests {
         headers
     }
 
-    fn accepts(text: &str) -> Accepts {
-        Accepts::of(&fields(&[("accept-encoding", text)]))
+    fn accepts(text: &str) -> AcceptedCodings {
+        AcceptedCodings::of(&fields(&[("accept-encoding", text)]))
     }
 
     #[test]
-    fn the_client_chooses() {
+    fn the_client_chooses_the_coding() {
         for (text, coding) in [
             ("gzip, deflate, br, zstd", Some(Coding::Zstd)),
             ("gzip, deflate, br", Some(Coding::Gzip)),
@@ -209,11 +211,11 @@ mod tests {
         ] {
             assert_eq!(accepts(text).coding, coding, "{text}");
         }
-        assert_eq!(Accepts::of(&HeaderMap::new()).coding, None);
+        assert_eq!(AcceptedCodings::of(&HeaderMap::new()).coding, None);
     }
 
     #[test]
-    fn what_would_not_gain_or_must_stay_is_left_alone() {
+    fn responses_that_must_not_or_need_not_be_compressed_stay_unchanged() {
         let all = accepts("zstd, gzip");
         for (status, lines) in [
             (200, &[("content-type", "image/png")][..]),
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_says_what_was_done() {
+    fn the_head_of_a_compressed_response_is_changed() {
         let original = [
             ("content-type", "application/problem+json"),
             ("content-length", "5000"),
@@ -254,13 +256,13 @@ mod tests {
             ("vary", "accept-encoding"),
         ]);
         assert_eq!(headers, expected);
-        // A cache has to know that other clients get something else.
+        // A cache has to know that other clients get another representation.
         let mut headers = fields(&original);
         assert_eq!(accepts("identity").decide(StatusCode::OK, &mut headers, Some), None);
         expected = fields(&original);
         expected.append(VARY, HeaderValue::from_static("accept-encoding"));
         assert_eq!(headers, expected);
-        // Without a compressor it is sent as it is.
+        // Without a compressor the response is sent unchanged.
         let mut headers = fields(&original);
         assert_eq!(accepts("gzip").decide(StatusCode::OK, &mut headers, |_| None::<()>), None);
         assert_eq!(headers, expected);
@@ -270,14 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_a_weak_tag_names_it() {
+    fn a_weak_tag_is_confirmed_as_a_weak_tag() {
         for (has, tag, told) in [
             ("W/\"v1\"", "\"v1\"", "W/\"v1\""),
             ("\"v0\", W/\"v1\"", "\"v1\"", "W/\"v1\""),
             ("\"v1\"", "\"v1\"", "\"v1\""),
             ("W/\"v1\"", "W/\"v1\"", "W/\"v1\""),
         ] {
-            let accepts = Accepts::of(&fields(&[("accept-encoding", "gzip"), ("if-none-match", has)]));
+            let accepts = AcceptedCodings::of(&fields(&[("accept-encoding", "gzip"), ("if-none-match", has)]));
             let mut headers = fields(&[("etag", tag)]);
             assert_eq!(accepts.decide(StatusCode::NOT_MODIFIED, &mut headers, Some), None);
             assert_eq!(headers.get(ETAG).expect("a tag"), told, "{has} {tag}");

@@ -1,10 +1,10 @@
-//! The end of a request whose client does not take the answer.
+//! The deadline of a response whose client does not read it.
 //!
-//! A guest is driven by whoever reads the body of its response, and its deadline with it. A client that stops reading, or reads a
-//! byte now and then, would put off that deadline for ever: hyper polls a body only when there is room to send more of it. So
-//! each task that may hold such a body notes its deadline here, and is dropped with all that it holds if it still waits when the
-//! deadline has passed. The timer is set only when a task waits with its answer half sent, which most never do. It cannot be left to
-//! the guest's run: a run may be over before its response is read (0.2), or be another task's (`concurrency`).
+//! A guest is driven by the reader of its response's body, and its deadline with it. A client that stops reading, or reads a byte now and
+//! then, would postpone that deadline for ever: hyper polls a body only when there is room to send more of it. So each task that may hold
+//! such a body notes its deadline here, and is dropped with all that it holds if it still waits when the deadline has passed. The timer is
+//! set only when a task waits with a response that is partly sent, which most never do. The guest's run cannot do this: it may have ended
+//! before its response is read (WASI 0.2), or belong to another task (`concurrency`).
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -16,22 +16,22 @@ use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep_until};
 
 tokio::task_local! {
-    /// When the response that this task sends must be over; none while it sends none.
+    /// When the response that this task sends has to be complete; `None` while it sends none.
     static SENDING_UNTIL: Cell<Option<Instant>>;
 }
 
-/// From here on, this task sends a response.
+/// Notes that this task sends a response from now on.
 pub(crate) fn begin(deadline: Instant) {
-    // Outside of `watch` there is nothing to note.
+    // Outside of `watch` there is no place to note it.
     let _ = SENDING_UNTIL.try_with(|until| until.set(Some(deadline)));
 }
 
-/// The response is over.
+/// Notes that the response is complete.
 pub(crate) fn end() {
     let _ = SENDING_UNTIL.try_with(|until| until.set(None));
 }
 
-/// Runs `task` to its end, or drops it when it still waits after the deadline of the response that it sends: then `None`.
+/// Runs `task` to its end. Drops it and returns `None` if it still waits after the deadline of the response that it sends.
 pub(crate) async fn watch<T>(task: impl Future<Output = T>) -> Option<T> {
     let watched = async {
         let mut task = pin!(task);
@@ -54,7 +54,7 @@ pub(crate) async fn watch<T>(task: impl Future<Output = T>) -> Option<T> {
     SENDING_UNTIL.scope(Cell::new(None), watched).await
 }
 
-/// Gives each stream of HTTP/2 a task that is watched.
+/// Runs each stream of HTTP/2 in a task that is watched.
 #[derive(Clone, Copy)]
 pub(crate) struct WatchedTasks;
 

@@ -1,40 +1,40 @@
 //! How long a stream of server-sent events may take.
 //!
-//! Such a response is meant to go on, so `request_deadline` is for its head alone. Instead the stream has a longest time, and a longest time
-//! without anything sent: a guest that waits for an event which never comes does not keep its instance. A stream that reaches either is
-//! ended in order, since its client connects again by itself.
+//! Such a response is meant to continue, so `request_deadline` applies to its head only. The stream has a maximum duration instead, and a
+//! maximum time in which nothing is sent: a guest that waits for an event which never happens does not keep its instance. A stream that
+//! reaches either is ended regularly, since its client reconnects by itself.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use isomer_runtime::Failure;
 use tokio::time::{Instant, Sleep};
 
+use crate::interruption::Interruption;
 use crate::site::StreamLimits;
 
-/// The time of one stream.
+/// The clock of one stream.
 pub(crate) struct EventClock {
     limits: StreamLimits,
     ends: Instant,
     silent_until: Instant,
-    /// Set while the guest sends nothing.
+    /// Exists while the guest sends nothing.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl EventClock {
-    /// The clock of a stream whose request came at `start`, and whose head is there `now`.
+    /// Starts the clock of a stream whose request arrived at `start` and whose head is there `now`.
     pub(crate) fn new(limits: StreamLimits, start: Instant, now: Instant) -> Self {
         Self { limits, ends: start + limits.max, silent_until: now + limits.idle_max, timer: None }
     }
 
-    /// Something was sent `now`. Returns why the stream is over, if it is.
-    pub(crate) fn sent(&mut self, now: Instant) -> Option<Failure> {
+    /// Notes that something was sent `now`. Returns why the stream has to end, if it has to.
+    pub(crate) fn sent(&mut self, now: Instant) -> Option<Interruption> {
         self.silent_until = now + self.limits.idle_max;
-        self.over(now)
+        self.interruption(now)
     }
 
-    /// Waits until the stream is over, unless something is sent before.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+    /// Resolves when the stream has to end, unless something is sent before.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Interruption> {
         loop {
             let until = self.ends.min(self.silent_until);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
@@ -42,13 +42,13 @@ impl EventClock {
                 timer.as_mut().reset(until);
             }
             std::task::ready!(timer.as_mut().poll(cx));
-            if let Some(failure) = self.over(Instant::now().max(until)) {
-                return Poll::Ready(failure);
+            if let Some(interruption) = self.interruption(Instant::now().max(until)) {
+                return Poll::Ready(interruption);
             }
         }
     }
 
-    fn over(&self, now: Instant) -> Option<Failure> {
+    fn interruption(&self, now: Instant) -> Option<Interruption> {
         let reason = if now >= self.ends {
             let max = self.limits.max.as_secs_f64();
             format!("it has taken {max} s, as long as `limits.stream` allows")
@@ -58,7 +58,7 @@ impl EventClock {
         } else {
             return None;
         };
-        Some(Failure::StreamEnded { reason })
+        Some(Interruption::EventStream { reason })
     }
 }
 
@@ -74,13 +74,13 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut clock = EventClock::new(limits, start, at(5));
-        assert!(clock.over(at(34)).is_none());
-        let over = clock.over(at(35)).expect("it is silent").to_string();
+        assert!(clock.interruption(at(34)).is_none());
+        let over = clock.interruption(at(35)).expect("it is silent").to_string();
         assert!(over.contains("30 s, as long as `limits.stream.idle` allows"), "{over}");
         for seconds in [34, 63, 92] {
             assert!(clock.sent(at(seconds)).is_none(), "{seconds}");
         }
-        assert!(clock.over(at(99)).is_none());
+        assert!(clock.interruption(at(99)).is_none());
         let over = clock.sent(at(100)).expect("it is old").to_string();
         assert!(over.contains("100 s, as long as `limits.stream` allows"), "{over}");
     }

@@ -1,9 +1,10 @@
-//! A guest's response on its way through a compressor.
+//! Compressing a response while it is sent.
 //!
-//! What a guest sends is not held back: when nothing more is there, what there is goes out. A compressor's memory and its work are charged to
-//! the account of the app. Where there are too many compressors already, or the account cannot pay for one, the response is sent as it is.
+//! What a guest sends is not held back: when the guest sends nothing for now, the compressor is flushed. The memory and processor time of a
+//! compressor are charged to the account of the app. When there are too many compressors, or the account has no memory left, the response
+//! is sent as it is.
 //!
-//! It works on the executor's threads, in short turns, so that requests of others are not held up by many responses of one tenant.
+//! Compression runs on the executor's threads, in short steps, so that many responses of one tenant do not delay the requests of others.
 
 use std::io::{self, Write as _};
 use std::pin::Pin;
@@ -14,31 +15,32 @@ use std::time::Instant;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http_body::{Body as _, Frame};
-use isomer_runtime::{Account, HostMemory, HttpError, ResponseBody};
+use http_body::{Body, Frame};
 use isomer_transport::{FairLimiter, FairPermit};
 use zstd::stream::write::Encoder as ZstdEncoder;
 
-use crate::encoding::Coding;
+use crate::handler::Handler;
+use crate::negotiation::Coding;
+use crate::response_error::ResponseError;
 
-/// Responses that are compressed at once, of all apps together. A tenant has no more of them than it leaves free. Further ones are sent as they
-/// are.
+/// Responses that are compressed at the same time, of all apps together. A tenant has no more of them than it leaves free. Further
+/// responses are sent as they are.
 const COMPRESSORS_MAX: usize = 256;
 
-/// What is handed on at once, where the guest does not wait.
+/// Bytes of compressed data that are handed on, unless the guest sends nothing for now.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Bytes that are compressed at once, in half a millisecond or so: then other work of the thread has its turn.
-const TURN_BYTES: usize = 32 << 10;
+/// Bytes that are compressed in one step, in about half a millisecond. Then other tasks of the thread run.
+const STEP_BYTES: usize = 32 << 10;
 
-/// How hard it is tried. Higher levels take several times as long for some percent.
+/// The levels of compression. Higher ones take several times as long to save a few percent.
 const GZIP_LEVEL: u32 = 5;
 const ZSTD_LEVEL: i32 = 3;
 
-/// The window of zstd: 128 KiB. A larger one would take megabytes for each response, here and at the client.
+/// The window of zstd: 128 KiB. A larger one would take megabytes for each response, on the server and on the client.
 const ZSTD_WINDOW_LOG: u32 = 17;
 
-/// What a compressor takes of the host: its tables and its window, the piece that it works on, and what waits to be handed on.
+/// Bytes of host memory that a compressor uses: its tables, its window, the piece that it compresses, and what waits to be handed on.
 const GZIP_BYTES: usize = 512 << 10;
 const ZSTD_BYTES: usize = 1536 << 10;
 
@@ -47,26 +49,28 @@ static COMPRESSORS: LazyLock<FairLimiter<Arc<str>>> =
     LazyLock::new(|| FairLimiter::new(COMPRESSORS_MAX, |own, free| own < free));
 
 /// A body that is compressed while it is read.
-pub(crate) struct Compressed {
-    body: ResponseBody,
-    compressor: Box<Compressor>,
-    /// What the guest has sent and was not put in so far.
+pub(crate) struct CompressedBody<H: Handler> {
+    body: H::Body,
+    compressor: Box<Compressor<H>>,
+    /// Bytes that the guest has sent and that are not compressed yet.
     input: Bytes,
-    /// What was put in since other work has had its turn.
-    turn_bytes: usize,
-    /// Something was put in that may not have come out.
+    /// Bytes that were compressed in this step.
+    step_bytes: usize,
+    /// Whether the encoder may hold bytes back.
     unflushed: bool,
-    /// What comes behind the last piece: trailers, or an error.
-    last: Option<Result<Frame<Bytes>, HttpError>>,
-    /// Nothing more is put in.
+    /// What follows the last piece: trailers, or an error.
+    last: Option<Result<Frame<Bytes>, BodyError<H>>>,
+    /// Whether the encoder has been finished.
     finished: bool,
 }
 
-/// Something to compress a response with, and what it takes.
-pub(crate) struct Compressor {
+type BodyError<H> = ResponseError<<<H as Handler>::Body as Body>::Error>;
+
+/// An encoder, and the charge for it.
+pub(crate) struct Compressor<H: Handler> {
     encoder: Encoder,
-    account: Arc<Account>,
-    _memory: HostMemory,
+    handler: H,
+    _memory: H::Memory,
     _permit: FairPermit<Arc<str>>,
 }
 
@@ -75,68 +79,68 @@ enum Encoder {
     Zstd(ZstdEncoder<'static, Vec<u8>>),
 }
 
-impl Compressor {
-    /// Sets one aside; `None` where there is no room for it.
-    pub(crate) fn reserve(coding: Coding, account: &Arc<Account>) -> Option<Box<Self>> {
-        let permit = COMPRESSORS.try_acquire(account.tenant())?;
+impl<H: Handler> Compressor<H> {
+    /// Reserves a compressor for a response of `handler`; `None` if there are too many, or the account has no memory left.
+    pub(crate) fn reserve(coding: Coding, handler: &H) -> Option<Box<Self>> {
+        let permit = COMPRESSORS.try_acquire(handler.tenant())?;
         let bytes = match coding {
             Coding::Gzip => GZIP_BYTES,
             Coding::Zstd => ZSTD_BYTES,
         };
-        let memory = account.charge_host_memory(bytes).ok()?;
+        let memory = handler.charge_memory(bytes)?;
         let encoder = Encoder::new(coding).ok()?;
-        Some(Box::new(Self { encoder, account: account.clone(), _memory: memory, _permit: permit }))
+        Some(Box::new(Self { encoder, handler: handler.clone(), _memory: memory, _permit: permit }))
     }
 
-    /// Has the encoder do something, and charges the time.
-    fn work(&mut self, work: impl FnOnce(&mut Encoder) -> io::Result<()>) -> Result<(), HttpError> {
+    /// Runs `work`, and charges the time that it takes.
+    fn work(&mut self, work: impl FnOnce(&mut Encoder) -> io::Result<()>) -> Result<(), BodyError<H>> {
         let start = Instant::now();
         let done = work(&mut self.encoder);
-        self.account.charge_cpu(start.elapsed());
-        done.map_err(|error| HttpError::InternalError(Some(format!("the response cannot be compressed: {error}"))))
+        self.handler.charge_cpu(start.elapsed());
+        done.map_err(ResponseError::Compression)
     }
 
-    /// What has come out, if something has.
+    /// Returns the compressed bytes that there are, if any.
     fn piece(&mut self) -> Option<Frame<Bytes>> {
         let waiting = self.encoder.waiting_mut();
         (!waiting.is_empty()).then(|| Frame::data(std::mem::take(waiting).into()))
     }
 }
 
-impl Compressed {
+impl<H: Handler> CompressedBody<H> {
     /// Compresses `body`.
-    pub(crate) fn new(body: ResponseBody, compressor: Box<Compressor>) -> Self {
-        Self { body, compressor, input: Bytes::new(), turn_bytes: 0, unflushed: false, last: None, finished: false }
+    pub(crate) fn new(body: H::Body, compressor: Box<Compressor<H>>) -> Self {
+        Self { body, compressor, input: Bytes::new(), step_bytes: 0, unflushed: false, last: None, finished: false }
     }
 
-    /// The guest's own body.
-    pub(crate) fn body(&self) -> &ResponseBody {
+    /// Returns the handler's body.
+    pub(crate) fn body(&self) -> &H::Body {
         &self.body
     }
 
-    /// Returns whether all of it was handed out.
+    /// Returns whether all of the body was handed out.
     pub(crate) fn is_complete(&self) -> bool {
         self.finished && self.last.is_none() && self.compressor.encoder.waiting().is_empty()
     }
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError<H>>>> {
         let polled = self.poll_piece(cx);
         if polled.is_pending() {
-            self.turn_bytes = 0;
+            self.step_bytes = 0;
         }
         polled
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError<H>>>> {
         loop {
             if !self.input.is_empty() {
-                if self.turn_bytes >= TURN_BYTES {
-                    // Also where pieces come out all the time, which a server asks for until its buffer is full.
+                if self.step_bytes >= STEP_BYTES {
+                    // Also if there are pieces all the time, which a server polls for until its buffer is full.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                let part = self.input.split_to(self.input.len().min(TURN_BYTES - self.turn_bytes));
-                self.turn_bytes += part.len();
+                let part = self.input.split_to(self.input.len().min(STEP_BYTES - self.step_bytes));
+                self.step_bytes += part.len();
                 self.unflushed = true;
                 self.compressor.work(|encoder| encoder.write(&part))?;
                 if self.compressor.encoder.waiting().len() >= PIECE_BYTES {
@@ -159,17 +163,17 @@ impl Compressed {
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => self.input = data,
                 Some(Ok(Err(trailers))) => self.finish(Some(Ok(trailers)))?,
-                // What came before it goes out first; it must not look finished.
+                // What came before the error is sent first, and must not look finished.
                 Some(Err(error)) => {
                     self.compressor.work(Encoder::flush)?;
-                    (self.finished, self.last) = (true, Some(Err(error)));
+                    (self.finished, self.last) = (true, Some(Err(ResponseError::Handler(error))));
                 }
                 None => self.finish(None)?,
             }
         }
     }
 
-    fn finish(&mut self, last: Option<Result<Frame<Bytes>, HttpError>>) -> Result<(), HttpError> {
+    fn finish(&mut self, last: Option<Result<Frame<Bytes>, BodyError<H>>>) -> Result<(), BodyError<H>> {
         self.compressor.work(Encoder::finish)?;
         (self.finished, self.last) = (true, last);
         Ok(())
@@ -195,7 +199,7 @@ impl Encoder {
         }
     }
 
-    /// Has everything come out that was put in.
+    /// Writes out all that was put in.
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Gzip(encoder) => encoder.flush(),
@@ -210,7 +214,7 @@ impl Encoder {
         }
     }
 
-    /// What has come out.
+    /// Returns the compressed bytes that were not taken yet.
     fn waiting(&self) -> &Vec<u8> {
         match self {
             Self::Gzip(encoder) => encoder.get_ref(),
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out_again_and_smaller() {
+    fn compressed_text_is_smaller_and_decodes_to_the_same() {
         let text = "the same words again and again ".repeat(10_000);
         for coding in [Coding::Gzip, Coding::Zstd] {
             let mut encoder = Encoder::new(coding).expect("an encoder");

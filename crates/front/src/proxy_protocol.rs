@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: a trusted proxy says whose connection it passes on before it passes on the first byte
+//! The PROXY protocol, versions 1 and 2: a trusted proxy names the client of a connection before it passes on the first byte
 //! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 //!
-//! Written by hand: it is two fixed formats, and reading must stop exactly at the end of the header. Only the client's address is used;
-//! the extensions of version 2 (TLVs) are skipped.
+//! Parsed by hand: there are two fixed formats, and reading has to stop exactly at the end of the header. Only the client's address is
+//! used; the extensions of version 2 (TLVs) are skipped.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,31 +11,31 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::socket::Socket;
 
-/// What a header of version 2 begins with.
+/// The first bytes of a header of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What a header of version 1 begins with.
-const WORD: &[u8; 6] = b"PROXY ";
+/// The first bytes of a header of version 1.
+const KEYWORD: &[u8; 6] = b"PROXY ";
 
-/// The most bytes of a header of version 1, its CRLF included. A longer one ends the connection.
+/// Bytes that a header of version 1 may have, including its CRLF. A longer one ends the connection.
 const TEXT_BYTES_MAX: usize = 107;
 
-/// The bytes of a header of version 2 that come before its addresses.
+/// The bytes of a header of version 2 before its addresses.
 const FIXED_BYTES: usize = 16;
 
-/// The most bytes of a header of version 2 with its extensions. A longer one ends the connection.
+/// Bytes that a header of version 2 may have with its extensions. A longer one ends the connection.
 const HEADER_BYTES_MAX: usize = 4 << 10;
 
-/// Whose connection it is.
+/// The client that a header names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// A client's.
-    Client(IpAddr),
-    /// The proxy's own, as for its health checks; or it does not know.
+pub(crate) enum ProxiedClient {
+    /// A client at this address.
+    Address(IpAddr),
+    /// The proxy itself, as for its health checks; or the proxy does not know.
     Proxy,
 }
 
-/// Why a header is not one.
+/// Why a header is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
     #[error("the connection does not begin with a header of the PROXY protocol")]
@@ -48,13 +48,13 @@ pub(crate) enum ProxyError {
     Io(#[from] io::Error),
 }
 
-/// Reads the header. What came behind it is read from `socket` next.
-pub(crate) async fn read(socket: &mut Socket) -> Result<Told, ProxyError> {
+/// Reads the header. Bytes that arrived after it are read from `socket` next.
+pub(crate) async fn read(socket: &mut Socket) -> Result<ProxiedClient, ProxyError> {
     let mut read = Vec::with_capacity(256);
     loop {
-        if let Some((told, used)) = parse(&read)? {
+        if let Some((client, used)) = parse(&read)? {
             socket.unread(read.split_off(used));
-            return Ok(told);
+            return Ok(client);
         }
         // `parse` has refused all headers that are longer.
         let room = HEADER_BYTES_MAX - read.len();
@@ -64,12 +64,12 @@ pub(crate) async fn read(socket: &mut Socket) -> Result<Told, ProxyError> {
     }
 }
 
-/// What the header says and how many bytes it has; `None` if it is not complete.
-fn parse(bytes: &[u8]) -> Result<Option<(Told, usize)>, ProxyError> {
+/// Returns the client that the header names and the header's length in bytes; `None` if it is not complete.
+fn parse(bytes: &[u8]) -> Result<Option<(ProxiedClient, usize)>, ProxyError> {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
     if begins(SIGNATURE) {
         if bytes.len() < FIXED_BYTES { Ok(None) } else { parse_binary(bytes) }
-    } else if begins(WORD) {
+    } else if begins(KEYWORD) {
         let line = &bytes[..bytes.len().min(TEXT_BYTES_MAX)];
         match line.windows(2).position(|pair| pair == b"\r\n") {
             Some(end) => Ok(Some((parse_text(&line[..end])?, end + 2))),
@@ -81,46 +81,46 @@ fn parse(bytes: &[u8]) -> Result<Option<(Told, usize)>, ProxyError> {
     }
 }
 
-fn parse_binary(bytes: &[u8]) -> Result<Option<(Told, usize)>, ProxyError> {
+fn parse_binary(bytes: &[u8]) -> Result<Option<(ProxiedClient, usize)>, ProxyError> {
     let length = FIXED_BYTES + usize::from(u16::from_be_bytes([bytes[14], bytes[15]]));
     if length > HEADER_BYTES_MAX {
         return Err(ProxyError::TooLong { max: HEADER_BYTES_MAX });
     }
     let Some(addresses) = bytes.get(FIXED_BYTES..length) else { return Ok(None) };
     let short = ProxyError::Malformed("its addresses are too short");
-    let told = match (bytes[12], bytes[13] >> 4) {
+    let client = match (bytes[12], bytes[13] >> 4) {
         // LOCAL: the proxy's own connection.
-        (0x20, _) => Told::Proxy,
+        (0x20, _) => ProxiedClient::Proxy,
         // PROXY over IPv4: two addresses of 4 bytes, two ports.
         (0x21, 1) => match addresses {
-            [a, b, c, d, _, _, _, _, _, _, _, _, ..] => Told::Client(Ipv4Addr::new(*a, *b, *c, *d).into()),
+            [a, b, c, d, _, _, _, _, _, _, _, _, ..] => ProxiedClient::Address(Ipv4Addr::new(*a, *b, *c, *d).into()),
             _ => return Err(short),
         },
         // PROXY over IPv6: two addresses of 16 bytes, two ports.
         (0x21, 2) => match addresses.first_chunk::<36>().and_then(|all| all.first_chunk::<16>()) {
-            Some(address) => Told::Client(Ipv6Addr::from(*address).into()),
+            Some(address) => ProxiedClient::Address(Ipv6Addr::from(*address).into()),
             None => return Err(short),
         },
-        // A Unix socket, or not said.
-        (0x21, 0 | 3) => Told::Proxy,
+        // A Unix socket, or unspecified.
+        (0x21, 0 | 3) => ProxiedClient::Proxy,
         _ => return Err(ProxyError::Malformed("unknown version, command or family")),
     };
-    Ok(Some((told, length)))
+    Ok(Some((client, length)))
 }
 
-/// `line` is without its CRLF.
-fn parse_text(line: &[u8]) -> Result<Told, ProxyError> {
+/// Parses a header of version 1; `line` is without its CRLF.
+fn parse_text(line: &[u8]) -> Result<ProxiedClient, ProxyError> {
     let malformed = || ProxyError::Malformed("not `PROXY TCP4|TCP6 SOURCE DESTINATION PORT PORT`");
     let line = std::str::from_utf8(line).map_err(|_| malformed())?;
     let words: Vec<&str> = line.split(' ').collect();
     let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok();
     match words[..] {
-        ["PROXY", "UNKNOWN", ..] => Ok(Told::Proxy),
+        ["PROXY", "UNKNOWN", ..] => Ok(ProxiedClient::Proxy),
         ["PROXY", family @ ("TCP4" | "TCP6"), client, server, from, to] if is_port(from) && is_port(to) => {
             let address = |text: &str| text.parse::<IpAddr>().ok().filter(|it| it.is_ipv4() == (family == "TCP4"));
             let client = address(client).ok_or_else(malformed)?;
             address(server).ok_or_else(malformed)?;
-            Ok(Told::Client(client))
+            Ok(ProxiedClient::Address(client))
         }
         _ => Err(malformed()),
     }
@@ -130,8 +130,8 @@ fn parse_text(line: &[u8]) -> Result<Told, ProxyError> {
 mod tests {
     use super::*;
 
-    fn client(text: &str) -> Told {
-        Told::Client(text.parse().expect("an address"))
+    fn client(text: &str) -> ProxiedClient {
+        ProxiedClient::Address(text.parse().expect("an address"))
     }
 
     fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
@@ -144,29 +144,29 @@ mod tests {
         let v4 = [[192, 0, 2, 1].as_slice(), &[10, 0, 0, 1], &[0x12, 0x34, 0, 80]].concat();
         let v6 = [[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9].as_slice(), &[0; 16], &[0; 4]].concat();
         let with_extension = [v4.as_slice(), &[4, 0, 1, 0]].concat();
-        for (header, told) in [
+        for (header, named) in [
             (b"PROXY TCP4 192.0.2.1 10.0.0.1 56324 443\r\n".to_vec(), client("192.0.2.1")),
             (b"PROXY TCP6 2001:db8::9 ::1 1 65535\r\n".to_vec(), client("2001:db8::9")),
-            (b"PROXY UNKNOWN\r\n".to_vec(), Told::Proxy),
-            (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(), Told::Proxy),
+            (b"PROXY UNKNOWN\r\n".to_vec(), ProxiedClient::Proxy),
+            (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(), ProxiedClient::Proxy),
             (binary(0x21, 0x11, &v4), client("192.0.2.1")),
             (binary(0x21, 0x11, &with_extension), client("192.0.2.1")),
             (binary(0x21, 0x21, &v6), client("2001:db8::9")),
-            (binary(0x20, 0x11, &v4), Told::Proxy),
-            (binary(0x20, 0, &[]), Told::Proxy),
-            (binary(0x21, 0, &[]), Told::Proxy),
-            (binary(0x21, 0x31, &[0; 216]), Told::Proxy),
+            (binary(0x20, 0x11, &v4), ProxiedClient::Proxy),
+            (binary(0x20, 0, &[]), ProxiedClient::Proxy),
+            (binary(0x21, 0, &[]), ProxiedClient::Proxy),
+            (binary(0x21, 0x31, &[0; 216]), ProxiedClient::Proxy),
         ] {
             for length in 0..header.len() {
                 assert!(matches!(parse(&header[..length]), Ok(None)), "{:?}", &header[..length]);
             }
             let more = [header.as_slice(), b"GET / HTTP/1.1\r\n"].concat();
-            assert_eq!(parse(&more).expect("a header"), Some((told, header.len())));
+            assert_eq!(parse(&more).expect("a header"), Some((named, header.len())));
         }
     }
 
     #[test]
-    fn what_is_no_header_is_refused() {
+    fn invalid_headers_are_refused() {
         let long = format!("PROXY UNKNOWN {}", "a".repeat(100));
         for bytes in [
             b"GET / HTTP/1.1\r\n".as_slice(),

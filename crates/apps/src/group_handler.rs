@@ -1,0 +1,156 @@
+//! The groups of the engine as handlers of the front door.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use isomer_front::{
+    BodyFailure, FailureKind, Front, Handler, HandlerBody, HandlerFailure, HandlerRequest, RequestBodyError, Site,
+    SiteLookup, SiteResolver,
+};
+use isomer_runtime::{Failure, GroupHandle, HostMemory, HttpError, Request, ResponseBody};
+use isomer_wire::CallError;
+
+/// A front door for apps.
+pub type AppFront = Front<GroupHandler>;
+
+/// The routes of an app.
+pub type AppSite = Site<GroupHandler>;
+
+/// The routes of an app, or the wait for them.
+pub type AppSiteLookup = SiteLookup<GroupHandler>;
+
+/// Finds the app of a host name.
+pub type AppResolver = dyn SiteResolver<GroupHandler>;
+
+/// One of the HTTP handlers of a group.
+#[derive(Clone)]
+pub struct GroupHandler {
+    group: GroupHandle,
+    /// The position of the handler among those of the group.
+    index: usize,
+}
+
+/// The body of a guest's response.
+pub struct GuestBody(ResponseBody);
+
+/// Why a guest has no response.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct GuestFailure(Failure);
+
+impl GroupHandler {
+    pub(crate) fn new(group: GroupHandle, index: usize) -> Self {
+        Self { group, index }
+    }
+}
+
+impl Handler for GroupHandler {
+    type Body = GuestBody;
+    type Failure = GuestFailure;
+    type Memory = HostMemory;
+
+    async fn handle(&self, request: HandlerRequest) -> Result<http::Response<GuestBody>, GuestFailure> {
+        let HandlerRequest { http, id, deadline, allowed, stream_allowed, component, buffer_bytes } = request;
+        let http = http.map(|body| body.map_err(to_http_error).boxed_unsync());
+        let handler = self.index;
+        let request = Request { http, id, deadline, allowed, stream_allowed, handler, component, buffer_bytes };
+        match self.group.handle(request).await {
+            Ok(response) => Ok(response.map(GuestBody)),
+            Err(failure) => Err(GuestFailure(failure)),
+        }
+    }
+
+    fn tenant(&self) -> &Arc<str> {
+        self.group.account().tenant()
+    }
+
+    fn charge_memory(&self, bytes: usize) -> Option<HostMemory> {
+        self.group.account().charge_host_memory(bytes).ok()
+    }
+
+    fn charge_cpu(&self, used: Duration) {
+        self.group.account().charge_cpu(used);
+    }
+}
+
+/// Returns what a guest sees of a failed request body.
+fn to_http_error(error: RequestBodyError) -> HttpError {
+    match error {
+        RequestBodyError::TooLarge => HttpError::HttpRequestBodySize(None),
+        RequestBodyError::TooSlow => HttpError::ConnectionReadTimeout,
+        RequestBodyError::Connection(error) => HttpError::from(error),
+    }
+}
+
+impl HandlerFailure for GuestFailure {
+    fn kind(&self) -> FailureKind {
+        match &self.0 {
+            Failure::Handler { body_too_large: true, .. } => FailureKind::RequestBodyTooLarge,
+            Failure::Deadline { .. } => FailureKind::Deadline,
+            Failure::Overloaded { .. } | Failure::Full { .. } => FailureKind::Overloaded,
+            Failure::Quota { quota, .. } => FailureKind::Quota(*quota),
+            // A trap of the callee is one of the caller, unless the call itself was lost, here or further down.
+            Failure::Call { failure, .. } => match failure.lost() {
+                None => FailureKind::Failed,
+                Some(CallError::Unreachable | CallError::Refused) => FailureKind::Unreachable,
+                Some(CallError::Overloaded) => FailureKind::Overloaded,
+                Some(CallError::Deadline) => FailureKind::Deadline,
+            },
+            Failure::Neighbour => FailureKind::InstanceLost,
+            Failure::BadRequest { .. } => FailureKind::InvalidRequest,
+            Failure::Instantiate { .. } => FailureKind::CannotStart,
+            _ => FailureKind::Failed,
+        }
+    }
+
+    fn backtrace(&self) -> &[String] {
+        self.0.backtrace()
+    }
+}
+
+impl Body for GuestBody {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl HandlerBody for GuestBody {
+    fn is_complete(&self) -> bool {
+        self.0.is_complete()
+    }
+
+    fn failure(&self) -> BodyFailure {
+        let (reason, is_reported) = self.0.broke_off();
+        BodyFailure { reason, is_reported }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_runtime::RoomLimit;
+    use isomer_runtime::engine::Dimension;
+
+    use super::*;
+
+    #[test]
+    fn a_full_engine_is_overload() {
+        let limit = RoomLimit::Share { of: Dimension::Memories, accounts: 4 };
+        assert_eq!(GuestFailure(Failure::Full { limit }).kind(), FailureKind::Overloaded);
+    }
+}

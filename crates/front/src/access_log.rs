@@ -1,0 +1,78 @@
+//! The access log's line of a request, written when the response has been sent.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Request;
+use isomer_observe::{AppLog, Log};
+use isomer_telemetry::{AccessRecord, RequestId};
+
+use crate::site::SiteOwner;
+
+/// A line of the access log, written when it is dropped: with the response's body.
+pub(crate) struct AccessLine {
+    record: AccessRecord,
+    start: Instant,
+    log: Log,
+    /// The app's own access log.
+    app_log: Option<AppLog>,
+}
+
+impl AccessLine {
+    /// Begins the line of a request that arrived at `start`; `None` if the log has no access lines.
+    pub(crate) fn begin<B>(log: &Log, request: &Request<B>, id: RequestId, start: Instant) -> Option<Box<Self>> {
+        if !log.wants_access() {
+            return None;
+        }
+        let record = AccessRecord {
+            id,
+            method: request.method().to_string(),
+            target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
+            status: 0,
+            body_bytes: 0,
+            took: Duration::ZERO,
+            component: None,
+            host: None,
+            app: None,
+            client: None,
+            cut_off: None,
+        };
+        Some(Box::new(Self { record, start, log: log.clone(), app_log: None }))
+    }
+
+    /// Returns what is known of the request so far.
+    pub(crate) fn record(&mut self) -> &mut AccessRecord {
+        &mut self.record
+    }
+
+    /// Notes the app that serves the request.
+    pub(crate) fn set_owner(&mut self, owner: &SiteOwner) {
+        self.record.app = Some(owner.app.clone());
+        self.app_log.clone_from(&owner.access_log);
+    }
+
+    /// Notes the component that handles the request.
+    pub(crate) fn set_component(&mut self, component: &Arc<str>) {
+        self.record.component = Some(component.clone());
+    }
+}
+
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        let record = &mut self.record;
+        let record = AccessRecord {
+            id: record.id,
+            method: std::mem::take(&mut record.method),
+            target: std::mem::take(&mut record.target),
+            status: record.status,
+            body_bytes: record.body_bytes,
+            took: self.start.elapsed(),
+            component: record.component.take(),
+            host: record.host.take(),
+            app: record.app.take(),
+            client: record.client,
+            cut_off: record.cut_off.take(),
+        };
+        self.log.access(record, self.app_log.as_ref());
+    }
+}

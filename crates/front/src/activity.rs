@@ -1,0 +1,144 @@
+//! The activity of a connection: whether a request is in progress, since when it is idle, and whether bytes still arrive.
+//!
+//! Over HTTP/1.1 hyper closes a connection whose next request does not arrive. Over HTTP/2 it only checks whether the peer is alive, so a
+//! peer that responds could keep a connection open for ever without a request, or with one whose head never ends ([`wait_idle`]). A front
+//! door that drains closes a connection only after its client has been silent for a while ([`wait_silent`]).
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::forwarded::Endpoints;
+use crate::tls::TlsSession;
+
+/// The activity of a connection. Shared by its task, its requests and the registry of connections.
+pub(crate) struct Activity {
+    /// Requests in progress.
+    requests: AtomicUsize,
+    /// When the last request ended, or the connection was accepted, in milliseconds of [`now_ms`].
+    idle_since_ms: AtomicU64,
+    /// How often bytes arrived.
+    reads: AtomicU64,
+    /// Its two ends.
+    endpoints: OnceLock<Endpoints>,
+    /// Its TLS session, if it has one.
+    tls: OnceLock<TlsSession>,
+    /// Notified when it has to be closed for another connection.
+    evicted: Notify,
+}
+
+/// A request in progress, until this is dropped.
+pub(crate) struct ActiveRequest(Arc<Activity>);
+
+impl Activity {
+    /// Starts with a connection that is accepted now.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            requests: AtomicUsize::new(0),
+            idle_since_ms: AtomicU64::new(now_ms()),
+            reads: AtomicU64::new(0),
+            endpoints: OnceLock::new(),
+            tls: OnceLock::new(),
+            evicted: Notify::new(),
+        })
+    }
+
+    /// Begins a request.
+    pub(crate) fn begin(activity: &Arc<Self>) -> ActiveRequest {
+        activity.requests.fetch_add(1, Ordering::AcqRel);
+        ActiveRequest(activity.clone())
+    }
+
+    /// Notes that bytes arrived.
+    pub(crate) fn note_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns since when no request is in progress, in milliseconds of [`now_ms`]; `None` while one is.
+    pub(crate) fn idle_since_ms(&self) -> Option<u64> {
+        (self.requests.load(Ordering::Acquire) == 0).then(|| self.idle_since_ms.load(Ordering::Acquire))
+    }
+
+    /// Returns the two ends, which are known before the first request.
+    pub(crate) fn endpoints(&self) -> Option<&Endpoints> {
+        self.endpoints.get()
+    }
+
+    /// Sets the two ends. The first call counts.
+    pub(crate) fn set_endpoints(&self, endpoints: Endpoints) {
+        let _ = self.endpoints.set(endpoints);
+    }
+
+    /// Returns the TLS session; `None` without TLS.
+    pub(crate) fn tls(&self) -> Option<&TlsSession> {
+        self.tls.get()
+    }
+
+    /// Sets the TLS session. The first call counts.
+    pub(crate) fn set_tls(&self, session: TlsSession) {
+        let _ = self.tls.set(session);
+    }
+
+    /// Makes the connection close, so that another one can be accepted.
+    pub(crate) fn evict(&self) {
+        self.evicted.notify_one();
+    }
+
+    /// Resolves when the connection has to be closed for another one.
+    pub(crate) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+}
+
+impl Deref for ActiveRequest {
+    type Target = Activity;
+
+    fn deref(&self) -> &Activity {
+        &self.0
+    }
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        // Before the count becomes 0: a reader must not see the end of an earlier request.
+        self.0.idle_since_ms.store(now_ms(), Ordering::Release);
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Returns the milliseconds since some moment before the first connection.
+pub(crate) fn now_ms() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Resolves when no request has been in progress for `idle_max`, counted from now at the earliest.
+pub(crate) async fn wait_idle(activity: &Activity, idle_max: Duration) {
+    let (start_ms, idle_max_ms) = (now_ms(), u64::try_from(idle_max.as_millis()).unwrap_or(u64::MAX));
+    loop {
+        let left_ms = match activity.idle_since_ms() {
+            Some(since_ms) => since_ms.max(start_ms).saturating_add(idle_max_ms).saturating_sub(now_ms()),
+            None => idle_max_ms.max(1),
+        };
+        if left_ms == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(left_ms)).await;
+    }
+}
+
+/// Resolves when no request has been in progress and no byte has arrived for `silence_min`, and before twice that.
+pub(crate) async fn wait_silent(activity: &Activity, silence_min: Duration) {
+    let mut seen = None;
+    loop {
+        let now = activity.idle_since_ms().map(|since_ms| (since_ms, activity.reads.load(Ordering::Relaxed)));
+        if now.is_some() && now == seen {
+            return;
+        }
+        seen = now;
+        tokio::time::sleep(silence_min).await;
+    }
+}

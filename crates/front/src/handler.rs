@@ -1,0 +1,111 @@
+//! The interface between the front door and what runs the requests of an app.
+//!
+//! The node implements [`Handler`] for its engine, tests for a fake. The front door is generic over it, so a request costs no dynamic
+//! dispatch and no allocation for the sake of this interface.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::Body;
+use isomer_api::Quota;
+use isomer_telemetry::RequestId;
+
+use crate::request_body::RequestBody;
+
+/// Runs the requests of one component, and has the account that they are charged to. Cheap to clone.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// The body of a response.
+    type Body: HandlerBody;
+    /// Why there is no response.
+    type Failure: HandlerFailure;
+    /// Memory that is charged to the account until this is dropped.
+    type Memory: Send + 'static;
+
+    /// Runs a request until the head of its response is there. The rest of it runs while the body is read, and is cancelled when the body
+    /// is dropped.
+    fn handle(
+        &self,
+        request: HandlerRequest,
+    ) -> impl Future<Output = Result<http::Response<Self::Body>, Self::Failure>> + Send;
+
+    /// Returns the name of the tenant whose account is charged.
+    fn tenant(&self) -> &Arc<str>;
+
+    /// Charges memory that the front door uses for a response. Returns `None` if the account has no memory left.
+    fn charge_memory(&self, bytes: usize) -> Option<Self::Memory>;
+
+    /// Charges processor time that the front door spent on a response.
+    fn charge_cpu(&self, used: Duration);
+}
+
+/// A request for a handler.
+pub struct HandlerRequest {
+    /// The request, with an absolute URI and the `traceparent` of the request itself.
+    pub http: http::Request<RequestBody>,
+    /// The request's identity in logs.
+    pub id: RequestId,
+    /// When the request has to be finished.
+    pub deadline: Instant,
+    /// The time from the request's arrival to `deadline`, for messages.
+    pub allowed: Duration,
+    /// The time from the request's arrival in which it has to be finished if its response is a stream of server-sent events.
+    pub stream_allowed: Duration,
+    /// The component that handles the request.
+    pub component: Arc<str>,
+    /// Bytes of the body that the server may buffer while the handler does not read.
+    pub buffer_bytes: usize,
+}
+
+/// The body of a handler's response.
+pub trait HandlerBody:
+    Body<Data = Bytes, Error: Error + Send + Sync + Unpin + 'static> + Unpin + Send + 'static
+{
+    /// Returns whether all of it was read, so that a server which drops it now has left nothing unsent.
+    fn is_complete(&self) -> bool;
+
+    /// Returns why the body ended in an error.
+    fn failure(&self) -> BodyFailure;
+}
+
+/// Why a response's body ended in an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyFailure {
+    /// The reason, for logs.
+    pub reason: String,
+    /// Whether the handler has emitted an event about it.
+    pub is_reported: bool,
+}
+
+/// Why a handler has no response. Its `Display` is for logs.
+pub trait HandlerFailure: Error + Send + Sync + 'static {
+    /// Returns what the client is told.
+    fn kind(&self) -> FailureKind;
+
+    /// Returns the guest's call stack, the innermost frame first; empty if there is none.
+    fn backtrace(&self) -> &[String];
+}
+
+/// What a client is told of a failure. The front door chooses the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The request is not one that a handler can take.
+    InvalidRequest,
+    /// The request's body is larger than the handler takes.
+    RequestBodyTooLarge,
+    /// There was no response by the deadline.
+    Deadline,
+    /// All instances are busy, and as many requests wait as may.
+    Overloaded,
+    /// The tenant has used up a quota.
+    Quota(Quota),
+    /// A component that was called runs in another process, which could not be reached.
+    Unreachable,
+    /// The instance was lost while it ran the request, through no fault of the request.
+    InstanceLost,
+    /// No instance could be started.
+    CannotStart,
+    /// The app failed.
+    Failed,
+}

@@ -1,0 +1,250 @@
+//! The path of a request, as a list of layers.
+//!
+//! | layer | file |
+//! | --- | --- |
+//! | the head of the response (HEAD, no content, `connection: close`) | `response_head` |
+//! | the line of the access log | `access_log` |
+//! | limits: requests in progress, header fields | `request_checks` |
+//! | the client of the request | `forwarded` |
+//! | responses of the front door itself; the host; the scheme | `request_checks`, `host` |
+//! | the app of the host; admission; loading | `admission` |
+//! | forwarded fields | `forwarded` |
+//! | the route, its limits, the URI and the trace for the guest | `routing` |
+//! | the handler, and what its failure means for the client | `handler`, `problem` |
+//! | streams of events; compression | `event_stream`, `negotiation`, `compressor` |
+//!
+//! A layer that refuses a request returns a [`DirectResponse`]; there is one place that turns it into a response. The layers are functions
+//! that run one after the other, and not services that wrap each other: each service would be a future that contains the next one, and
+//! the request would be copied into each of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Response};
+use isomer_observe::Log;
+use isomer_telemetry::{Event, RequestId};
+
+use crate::access_log::AccessLine;
+use crate::activity::ActiveRequest;
+use crate::admission::Admission;
+use crate::compressor::Compressor;
+use crate::event_stream::EventClock;
+use crate::forwarded::Origin;
+use crate::handler::{Handler, HandlerFailure, HandlerRequest};
+use crate::limits::{BODY_WINDOW_BYTES, Limits};
+use crate::negotiation::AcceptedCodings;
+use crate::problem::Problem;
+use crate::proxies::Proxies;
+use crate::request_body::{BodyOutcome, BodySource, RequestBody};
+use crate::request_checks::{self, DirectResponse, RequestLimits};
+use crate::resolver::SiteResolver;
+use crate::response_body::{BodyCoding, CutOffReporter, RequestPermits, ResponseBody};
+use crate::response_head::{ResponseHead, has_no_content, is_event_stream};
+use crate::site::{RouteTarget, Site};
+use crate::{path, routing};
+
+/// Responds to requests. Shared by all connections.
+pub(crate) struct Pipeline<H: Handler> {
+    limits: RequestLimits,
+    admission: Admission<H>,
+    body_timeout: Duration,
+    log: Log,
+}
+
+/// A request in progress, with what the layers have found out about it.
+struct Exchange {
+    id: RequestId,
+    start: Instant,
+    permits: RequestPermits,
+    access: Option<Box<AccessLine>>,
+    /// How the request's body ended.
+    outcome: BodyOutcome,
+}
+
+/// A handler's response, with what is done to its body.
+struct HandlerResponse<H: Handler> {
+    response: Response<H::Body>,
+    coding: BodyCoding<H>,
+    events: Option<EventClock>,
+    reporter: CutOffReporter<H>,
+}
+
+impl<H: Handler> Pipeline<H> {
+    pub(crate) fn new(limits: &Limits, resolver: Arc<dyn SiteResolver<H>>, log: Log) -> Self {
+        Self {
+            limits: RequestLimits::new(limits.requests_max, limits.headers_max),
+            admission: Admission::new(resolver, limits.load_timeout),
+            body_timeout: limits.body_timeout,
+            log,
+        }
+    }
+
+    /// Responds to a request. Never fails: a request that cannot be served gets a problem. `proxies` are believed.
+    pub(crate) async fn respond(
+        &self,
+        mut request: Request<BodySource>,
+        connection: ActiveRequest,
+        proxies: &Proxies,
+    ) -> Response<ResponseBody<H>> {
+        request_checks::add_root(request.uri_mut());
+        let head = ResponseHead::for_request(&request);
+        let (id, start) = (RequestId::random(), Instant::now());
+        let mut exchange = Exchange {
+            id,
+            start,
+            permits: RequestPermits { front: None, tenant: None, connection },
+            access: AccessLine::begin(&self.log, &request, id, start),
+            outcome: BodyOutcome::default(),
+        };
+        let result = self.run_layers(request, &mut exchange, proxies).await;
+        let outcome = exchange.outcome.clone();
+        let response = match result {
+            Ok(response) => exchange.finish(response),
+            Err(direct) => exchange.finish_directly(&direct),
+        };
+        head.complete(response, &outcome)
+    }
+
+    /// Runs the layers from the limits to the handler.
+    async fn run_layers(
+        &self,
+        mut request: Request<BodySource>,
+        exchange: &mut Exchange,
+        proxies: &Proxies,
+    ) -> Result<HandlerResponse<H>, DirectResponse> {
+        exchange.permits.front = Some(self.limits.admit()?);
+        self.limits.check_fields(request.headers())?;
+
+        let endpoints = exchange.permits.connection.endpoints();
+        let origin = endpoints.map(|ends| Origin::of(request.headers(), ends, &proxies.trusted));
+        if let Some(line) = &mut exchange.access {
+            line.record().client = origin.as_ref().map(|origin| origin.client);
+        }
+
+        let normalized = path::normalize(request.uri().path());
+        let host = request_checks::check(&request, normalized.as_deref().unwrap_or(request.uri().path()))?;
+        let scheme = request_checks::scheme(request.uri(), &exchange.permits.connection, origin.as_ref())?;
+
+        let Exchange { start, permits, access, .. } = exchange;
+        let (site, authority) = self.admission.admit(host, *start, permits, access.as_deref_mut()).await?;
+        if let (Some(line), Some(owner)) = (&mut exchange.access, site.owner()) {
+            line.set_owner(owner);
+        }
+
+        if let (Some(origin), Some(ends)) = (origin, exchange.permits.connection.endpoints()) {
+            origin.write(request.headers_mut(), ends, &scheme, &authority);
+        }
+
+        let target = routing::route(&site, normalized.as_deref().unwrap_or(request.uri().path()), &request)?;
+        routing::prepare(&mut request, scheme, authority, exchange.id)?;
+        if let Some(line) = &mut exchange.access {
+            line.set_component(&target.component);
+        }
+
+        let accepted = target.compress.then(|| AcceptedCodings::of(request.headers()));
+        let is_head = request.method() == Method::HEAD;
+        let response = self.call_handler(&site, target, request, exchange).await?;
+        Ok(self.shape_response(response, &site, target, accepted.as_ref(), is_head, exchange))
+    }
+
+    /// Calls the handler. A failure is reported in the app's log.
+    async fn call_handler(
+        &self,
+        site: &Site<H>,
+        target: &RouteTarget<H>,
+        request: Request<BodySource>,
+        exchange: &Exchange,
+    ) -> Result<Response<H::Body>, Problem> {
+        let Exchange { id, start, outcome, .. } = exchange;
+        let longest = usize::try_from(request.body().size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let limit = |body| RequestBody::new(body, target.body_bytes_max, self.body_timeout, outcome.clone());
+        let request = HandlerRequest {
+            http: request.map(limit),
+            id: *id,
+            deadline: *start + target.deadline,
+            allowed: target.deadline,
+            stream_allowed: target.stream.max,
+            component: target.component.clone(),
+            buffer_bytes: longest.min(BODY_WINDOW_BYTES),
+        };
+        // Not part of this future, which is copied several times on its way into the connection's.
+        let result = Box::pin(target.handler.handle(request)).await;
+        match (outcome.problem(), result) {
+            (None, Ok(response)) => Ok(response),
+            (Some(problem), _) => {
+                if let Some(log) = site.log() {
+                    log.refused(&target.component, *id, problem.status.as_u16(), problem.detail);
+                }
+                Err(problem)
+            }
+            (None, Err(failure)) => {
+                site.events(&self.log).emit(Event::RequestFailed {
+                    component: &target.component,
+                    request: *id,
+                    reason: &failure,
+                    backtrace: failure.backtrace(),
+                    response_cut_off: false,
+                });
+                Err(Problem::from_failure(failure.kind()))
+            }
+        }
+    }
+
+    /// Decides what is done to the body of a handler's response: how long a stream of events may take, and compression.
+    fn shape_response(
+        &self,
+        mut response: Response<H::Body>,
+        site: &Arc<Site<H>>,
+        target: &RouteTarget<H>,
+        accepted: Option<&AcceptedCodings>,
+        is_head: bool,
+        exchange: &Exchange,
+    ) -> HandlerResponse<H> {
+        let Exchange { id, start, outcome, .. } = exchange;
+        let status = response.status();
+        let is_stream = !is_head && !has_no_content(status) && is_event_stream(response.headers());
+        let allowed = if is_stream { target.stream.max } else { target.deadline };
+        let events = is_stream.then(|| EventClock::new(target.stream, (*start).into(), Instant::now().into()));
+        let coding = accepted.and_then(|accepted| {
+            accepted.decide(status, response.headers_mut(), |coding| match is_head {
+                true => Some(BodyCoding::CompressedUnsent),
+                false => Compressor::reserve(coding, &target.handler).map(BodyCoding::Compressed),
+            })
+        });
+        let reporter = CutOffReporter {
+            id: *id,
+            component: target.component.clone(),
+            deadline: *start + allowed,
+            allowed,
+            request_body: outcome.clone(),
+            site: site.clone(),
+            log: self.log.clone(),
+        };
+        HandlerResponse { response, coding: coding.unwrap_or(BodyCoding::Identity), events, reporter }
+    }
+}
+
+impl Exchange {
+    /// Turns a handler's response into that of the client.
+    fn finish<H: Handler>(self, handled: HandlerResponse<H>) -> Response<ResponseBody<H>> {
+        let Self { permits, mut access, .. } = self;
+        let HandlerResponse { response, coding, events, reporter } = handled;
+        if let Some(line) = &mut access {
+            line.record().status = response.status().as_u16();
+        }
+        response.map(|body| ResponseBody::of_handler(body, coding, events, reporter, permits, access))
+    }
+
+    /// Responds without a handler.
+    fn finish_directly<H: Handler>(self, direct: &DirectResponse) -> Response<ResponseBody<H>> {
+        let Self { permits, mut access, id, .. } = self;
+        let response = direct.response(id);
+        if let Some(line) = &mut access {
+            line.record().status = response.status().as_u16();
+        }
+        response.map(|body| ResponseBody::of_front(body, permits, access))
+    }
+}
+
+#[cfg(test)]
+mod tests;

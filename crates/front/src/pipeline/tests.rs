@@ -1,0 +1,255 @@
+//! The path of a request with a fake handler, without a connection.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use isomer_observe::Format;
+use isomer_transport::Limiter;
+use serde_json::Value;
+
+use super::*;
+use crate::activity::Activity;
+use crate::fake::{FakeHandler, FakeResponse, target, target_with};
+use crate::forwarded::Endpoints;
+use crate::handler::FailureKind;
+use crate::resolver::{Refusal, ResolvedSite, SiteLookup};
+
+/// The host of all requests, unless they name another one.
+const HOST: &str = "shop.example";
+
+/// Serves one site for [`HOST`].
+struct OneSite {
+    site: Arc<Site<FakeHandler>>,
+    tenant: Limiter,
+    loading: bool,
+}
+
+impl SiteResolver<FakeHandler> for OneSite {
+    fn resolve(&self, host: &str) -> Result<ResolvedSite<FakeHandler>, Refusal> {
+        if host != HOST {
+            return Err(Refusal::NoHost);
+        }
+        let permit = self.tenant.try_acquire().ok_or(Refusal::Concurrency)?;
+        let site = match self.loading {
+            true => SiteLookup::Loading(Box::pin(std::future::pending())),
+            false => SiteLookup::Ready(self.site.clone()),
+        };
+        Ok(ResolvedSite { permit: Some(permit), site })
+    }
+}
+
+/// The log of a test, in memory.
+#[derive(Clone, Default)]
+struct MemoryLog(Arc<Mutex<Vec<u8>>>);
+
+impl Write for MemoryLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A pipeline, and what it uses.
+struct World {
+    pipeline: Pipeline<FakeHandler>,
+    tenant: Limiter,
+    log: Log,
+    memory: MemoryLog,
+}
+
+/// A response that was read whole.
+struct Received {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl World {
+    fn new(routes: impl IntoIterator<Item = (&'static str, RouteTarget<FakeHandler>)>) -> Self {
+        Self::with(routes, &Limits::default(), false)
+    }
+
+    fn with(
+        routes: impl IntoIterator<Item = (&'static str, RouteTarget<FakeHandler>)>,
+        limits: &Limits,
+        loading: bool,
+    ) -> Self {
+        let mut site = Site::new();
+        for (path, target) in routes {
+            site.exact(path, target);
+        }
+        let (tenant, memory) = (Limiter::new(2), MemoryLog::default());
+        let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
+        let resolver = OneSite { site: Arc::new(site), tenant: tenant.clone(), loading };
+        let pipeline = Pipeline::new(limits, Arc::new(resolver), log.clone());
+        Self { pipeline, tenant, log, memory }
+    }
+
+    /// Sends a request and returns its response, whose body is not read yet.
+    async fn begin(&self, request: http::request::Builder, body: &'static str) -> Response<ResponseBody<FakeHandler>> {
+        let activity = Activity::new();
+        let (client, local) = ("192.0.2.7".parse().expect("valid"), "192.0.2.1:80".parse().expect("valid"));
+        activity.set_endpoints(Endpoints::new(client, false, local));
+        let request = request.body(BodySource::Memory(Full::new(Bytes::from_static(body.as_bytes())))).expect("valid");
+        self.pipeline.respond(request, Activity::begin(&activity), &Proxies::default()).await
+    }
+
+    async fn send(&self, request: http::request::Builder) -> Received {
+        let (head, body) = self.begin(request, "").await.into_parts();
+        let body = body.collect().await.expect("the body is complete").to_bytes();
+        Received { status: head.status, headers: head.headers, body }
+    }
+
+    /// Returns the last line of the access log.
+    fn access(&self) -> Value {
+        self.log.flush();
+        let bytes = self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+        lines.filter(|line| line["event"] == "access").last().expect("a line")
+    }
+}
+
+fn get(path: &str) -> http::request::Builder {
+    Request::builder().uri(path.to_owned()).header("host", HOST)
+}
+
+#[tokio::test]
+async fn a_request_reaches_its_handler_with_the_fields_of_the_front_door() {
+    let hello = target_with("hello", FakeResponse::Text("hello"));
+    let requests = hello.handler.requests.clone();
+    let world = World::new([("/hello", hello)]);
+    let request = get("/hello?name=a").header("x-forwarded-for", "203.0.113.9").header("x-real-ip", "203.0.113.9");
+    let received = world.send(request).await;
+    assert_eq!((received.status, &*received.body), (StatusCode::OK, &b"hello"[..]));
+    let requests = requests.lock().expect("no test panics with it");
+    let [(uri, headers)] = &requests[..] else { panic!("one request: {requests:?}") };
+    assert_eq!(uri, "http://shop.example/hello?name=a");
+    assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+    assert_eq!(headers["forwarded"], "for=192.0.2.7;host=\"shop.example\";proto=http");
+    assert!(headers.contains_key("traceparent") && !headers.contains_key("x-real-ip"));
+    let line = world.access();
+    assert_eq!((&line["status"], &line["component"], &line["host"]), (&200.into(), &"hello".into(), &HOST.into()));
+}
+
+#[tokio::test]
+async fn each_layer_refuses_with_its_own_status() {
+    let limits = Limits { headers_max: 2, ..Limits::default() };
+    let world = World::with([("/", target("root"))], &limits, false);
+    let many = get("/").header("a", "1").header("b", "2");
+    let other_host = Request::builder().uri("/").header("host", "other.example");
+    for (request, status) in [
+        (get("/"), 200),
+        (many, 431),
+        (get("/").method("TRACE"), 405),
+        (get("https://shop.example/"), 421),
+        (other_host, 404),
+        (get("/other"), 404),
+        (get("/.isomer/health"), 200),
+    ] {
+        let received = world.send(request).await;
+        assert_eq!(received.status, status);
+        assert_eq!(world.access()["status"], status);
+    }
+}
+
+#[tokio::test]
+async fn a_permit_is_held_until_the_response_has_been_sent() {
+    let world = World::new([("/", target("root"))]);
+    let unread = [world.begin(get("/"), "").await, world.begin(get("/"), "").await];
+    assert_eq!(world.tenant.in_use(), 2);
+    let refused = world.send(get("/")).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    drop(unread);
+    assert_eq!(world.tenant.in_use(), 0);
+    assert_eq!(world.send(get("/")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn requests_beyond_the_maximum_are_refused() {
+    let limits = Limits { requests_max: 1, ..Limits::default() };
+    let world = World::with([("/", target("root"))], &limits, false);
+    let first = world.begin(get("/"), "").await;
+    let second = world.send(get("/")).await;
+    assert_eq!(
+        (second.status, &second.headers["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().expect("valid"))
+    );
+    drop(first);
+    assert_eq!(world.send(get("/")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_app_that_is_not_loaded_in_time_is_unavailable() {
+    let limits = Limits { load_timeout: Duration::ZERO, ..Limits::default() };
+    let world = World::with([("/", target("root"))], &limits, true);
+    assert_eq!(world.send(get("/")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.tenant.in_use(), 0);
+}
+
+#[tokio::test]
+async fn a_failure_has_the_status_of_its_kind_and_is_logged() {
+    for (kind, status) in [
+        (FailureKind::InvalidRequest, 400),
+        (FailureKind::RequestBodyTooLarge, 413),
+        (FailureKind::Deadline, 504),
+        (FailureKind::Overloaded, 503),
+        (FailureKind::Unreachable, 502),
+        (FailureKind::InstanceLost, 503),
+        (FailureKind::CannotStart, 500),
+        (FailureKind::Failed, 500),
+    ] {
+        let world = World::new([("/", target_with("broken", FakeResponse::Failure(kind)))]);
+        let received = world.send(get("/")).await;
+        assert_eq!(received.status, status, "{kind:?}");
+        assert!(!String::from_utf8_lossy(&received.body).contains("the fake failed"), "the reason is for the log");
+        world.log.flush();
+        let log = world.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(String::from_utf8_lossy(&log).contains("the fake failed"), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_gets_413_whatever_the_handler_makes_of_it() {
+    let echo = RouteTarget { body_bytes_max: 3, ..target_with("echo", FakeResponse::Echo) };
+    let world = World::new([("/", echo)]);
+    assert_eq!(world.begin(get("/").method("POST"), "abc").await.status(), StatusCode::OK);
+    assert_eq!(world.begin(get("/").method("POST"), "abcd").await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn the_response_to_head_has_the_length_and_no_body() {
+    let world = World::new([("/", target_with("hello", FakeResponse::Text("hello")))]);
+    let received = world.send(get("/").method("HEAD")).await;
+    assert_eq!((received.status, &received.headers["content-length"]), (StatusCode::OK, &"5".parse().expect("valid")));
+    assert!(received.body.is_empty());
+}
+
+#[tokio::test]
+async fn responses_are_compressed_only_while_the_account_has_memory() {
+    let text = FakeResponse::Text(concat!("a text that is long enough to be compressed, ", "since it has no length"));
+    let compressed = RouteTarget { compress: true, ..target_with("text", text) };
+    let poor = RouteTarget { handler: compressed.handler.clone().without_memory(), ..compressed.clone() };
+    let world = World::new([("/rich", compressed), ("/poor", poor)]);
+    let rich = world.send(get("/rich").header("accept-encoding", "gzip")).await;
+    assert_eq!(rich.headers["content-encoding"], "gzip");
+    assert_eq!(rich.headers["vary"], "accept-encoding");
+    assert_eq!(rich.body[..2], [0x1f, 0x8b]);
+    let poor = world.send(get("/poor").header("accept-encoding", "gzip")).await;
+    assert!(!poor.headers.contains_key("content-encoding"));
+    assert!(poor.body.starts_with(b"a text"));
+}
+
+#[tokio::test]
+async fn a_response_that_is_dropped_before_its_end_is_noted_in_the_access_log() {
+    let world = World::new([("/", target("root"))]);
+    drop(world.begin(get("/"), "").await);
+    let line = world.access();
+    assert!(line["cut_off"].as_str().is_some_and(|why| why.contains("before all of it was sent")), "{line}");
+}

@@ -1,0 +1,468 @@
+//! The open connections: how many there may be, how many of one client, and which one is closed for a new one.
+//!
+//! A new connection never waits for a permit. If none is left, the connection that has been idle for the longest time is closed for it:
+//! half-open ones (a handshake or a head that does not arrive) and idle ones alike, of the clients that have the most connections first. So
+//! a client that opens connections without an end closes its own, and the others keep theirs. A connection with a request in progress is
+//! never closed; if all have one, the new connection is refused.
+//!
+//! A client is a client network, or one connection of a trusted proxy as long as the proxy has not named its client: what one client of a
+//! proxy does is not held against the others.
+//!
+//! Requests do not touch the registry. The connections of a client are ordered by when they were last known to be idle, which is a lower
+//! bound, and clients with the same number of connections by their first one; the order is updated when a connection to close is searched.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use isomer_transport::{ClientNetwork, IpNetwork};
+use tokio::sync::Notify;
+
+use crate::activity::{Activity, now_ms};
+
+/// The pause before the next search for a connection to close after one that found none: each search looks at all connections.
+const SEARCH_PAUSE_MS: u64 = 20;
+
+/// Counts of a front door's connections since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConnectionCounts {
+    /// Open now.
+    pub open: usize,
+    /// Accepted.
+    pub accepted: u64,
+    /// Idle or half-open ones that were closed so that another one could be accepted.
+    pub evicted: u64,
+    /// Refused because there were as many as there may be, at all or of the client network, each with a request in progress.
+    pub refused: u64,
+}
+
+/// A handle to the counts of a front door's connections.
+#[derive(Clone)]
+pub struct Connections(pub(crate) Arc<ConnectionRegistry>);
+
+impl Connections {
+    /// Returns the counts as they are now.
+    #[must_use]
+    pub fn counts(&self) -> ConnectionCounts {
+        self.0.counts()
+    }
+}
+
+/// The open connections of a front door.
+pub(crate) struct ConnectionRegistry {
+    max: usize,
+    per_source_max: usize,
+    /// Networks of trusted proxies: their connections count for the front door only, until their clients are known.
+    proxies: Vec<IpNetwork>,
+    connections: Mutex<OpenConnections>,
+    /// Notified when the last connection ends.
+    empty: Notify,
+    accepted: AtomicU64,
+    evicted: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The right to keep a connection open, until this is dropped.
+pub(crate) struct ConnectionPermit {
+    registry: Arc<ConnectionRegistry>,
+    pub(crate) activity: Arc<Activity>,
+    id: u64,
+}
+
+/// What connections are counted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Client {
+    /// A client network.
+    Network(ClientNetwork),
+    /// One connection of a trusted proxy, by its id, whose client is not known.
+    Proxied(u64),
+}
+
+#[derive(Default)]
+struct OpenConnections {
+    next_id: u64,
+    /// The position of each connection in `clients`.
+    open: HashMap<u64, (Client, u64)>,
+    /// The clients that have connections.
+    clients: HashMap<Client, ClientConnections>,
+    /// The same clients by their number of connections, and among equals by their first key.
+    by_number: BTreeMap<usize, BTreeSet<(u64, Client)>>,
+    /// When all clients are searched again for a connection to close.
+    next_search_ms: u64,
+}
+
+/// The connections of a client, by a lower bound of when they became idle, and by id.
+type ByIdleTime = BTreeMap<(u64, u64), Arc<Activity>>;
+
+/// The connections of one client.
+#[derive(Default)]
+struct ClientConnections {
+    connections: ByIdleTime,
+    /// When they are searched again for one to close.
+    next_search_ms: u64,
+}
+
+/// The state of the first connection of a client.
+enum FirstConnection {
+    /// It is idle, and no connection of the client has been idle for longer.
+    Idle(u64),
+    /// It has a request in progress, as all others of the client.
+    Busy,
+    /// It became idle later than was known; another one may be the first now.
+    Moved,
+}
+
+impl ConnectionRegistry {
+    pub(crate) fn new(max: usize, per_source_max: usize, proxies: Vec<IpNetwork>) -> Arc<Self> {
+        Arc::new(Self {
+            max,
+            per_source_max,
+            proxies,
+            connections: Mutex::default(),
+            empty: Notify::new(),
+            accepted: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// Registers a new connection from `address`; `None` if there are too many, and none can be closed.
+    pub(crate) fn accept(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
+        let mut open = self.lock();
+        let id = open.next_id;
+        let client = match self.is_counted(address) {
+            true => Client::Network(ClientNetwork::of(address)),
+            false => Client::Proxied(id),
+        };
+        if !self.make_room(&mut open, client) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        let activity = Activity::new();
+        open.next_id += 1;
+        open.insert(client, now_ms(), id, activity.clone());
+        Some(ConnectionPermit { registry: self.clone(), activity, id })
+    }
+
+    /// Closes an idle connection, if there is one: for other resources that have run out.
+    pub(crate) fn evict_any(&self) -> bool {
+        self.evict(&mut self.lock(), None)
+    }
+
+    /// Resolves when no connection is open.
+    pub(crate) async fn wait_empty(&self) {
+        loop {
+            let empty = self.empty.notified();
+            if self.lock().open.is_empty() {
+                return;
+            }
+            empty.await;
+        }
+    }
+
+    pub(crate) fn counts(&self) -> ConnectionCounts {
+        ConnectionCounts {
+            open: self.lock().open.len(),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            evicted: self.evicted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    fn is_counted(&self, address: IpAddr) -> bool {
+        !self.proxies.iter().any(|network| network.contains(address))
+    }
+
+    /// Makes room for one more connection of `client`.
+    fn make_room(&self, open: &mut OpenConnections, client: Client) -> bool {
+        let number = open.clients.get(&client).map_or(0, |it| it.connections.len());
+        if matches!(client, Client::Network(_)) && number >= self.per_source_max {
+            return self.evict(open, Some(client));
+        }
+        if open.open.len() < self.max {
+            return true;
+        }
+        // With one more it would have the most of all.
+        let would_be_largest = open.by_number.last_key_value().is_some_and(|(largest, _)| number >= *largest);
+        (would_be_largest && self.evict(open, Some(client))) || self.evict(open, None)
+    }
+
+    /// Closes the connection that has been idle for the longest time: of `client`, or of those that have the most connections.
+    fn evict(&self, open: &mut OpenConnections, client: Option<Client>) -> bool {
+        let now = now_ms();
+        let found = match client {
+            Some(client) => open.longest_idle(client, now),
+            None => open.longest_idle_of_largest(now),
+        };
+        let Some(id) = found else { return false };
+        open.remove(id).inspect(|activity| activity.evict());
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
+        // No change of the connections panics half-way.
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenConnections {
+    fn insert(&mut self, client: Client, since_ms: u64, id: u64, activity: Arc<Activity>) {
+        self.open.insert(id, (client, since_ms));
+        self.change(client, |connections| connections.insert((since_ms, id), activity));
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Arc<Activity>> {
+        let (client, since_ms) = self.open.remove(&id)?;
+        self.change(client, |connections| connections.remove(&(since_ms, id)))
+    }
+
+    /// Changes the connections of a client, and its position among the clients with them.
+    fn change<T>(&mut self, client: Client, change: impl FnOnce(&mut ByIdleTime) -> T) -> T {
+        let position = |connections: &ByIdleTime| Some((connections.len(), connections.first_key_value()?.0.0));
+        let connections = &mut self.clients.entry(client).or_default().connections;
+        let before = position(connections);
+        let value = change(connections);
+        let after = position(connections);
+        if after.is_none() {
+            self.clients.remove(&client);
+        }
+        if before == after {
+            return value;
+        }
+        if let Some((number, since_ms)) = before
+            && let Some(equals) = self.by_number.get_mut(&number)
+        {
+            equals.remove(&(since_ms, client));
+            if equals.is_empty() {
+                self.by_number.remove(&number);
+            }
+        }
+        if let Some((number, since_ms)) = after {
+            self.by_number.entry(number).or_default().insert((since_ms, client));
+        }
+        value
+    }
+
+    /// Returns the connection that has been idle for the longest time, of the clients with the most connections; of those with fewer if
+    /// none of theirs is idle.
+    fn longest_idle_of_largest(&mut self, now_ms: u64) -> Option<u64> {
+        if now_ms < self.next_search_ms {
+            return None;
+        }
+        let mut number = self.by_number.last_key_value().map(|(number, _)| *number);
+        while let Some(of_largest) = number {
+            // Each step but the last moves one connection back, and none twice beyond the time at which it is busy.
+            for _ in 0..=2 * self.open.len() {
+                let Some((_, client)) = self.by_number.get(&of_largest).and_then(|equals| equals.first()) else {
+                    break;
+                };
+                match self.check_first(*client, now_ms) {
+                    Some(FirstConnection::Idle(id)) => return Some(id),
+                    Some(FirstConnection::Moved) => {}
+                    // So are the first ones of all equals, as they are ordered behind it.
+                    Some(FirstConnection::Busy) | None => break,
+                }
+            }
+            number = self.by_number.range(..of_largest).next_back().map(|(number, _)| *number);
+        }
+        self.next_search_ms = now_ms + SEARCH_PAUSE_MS;
+        None
+    }
+
+    /// Returns the connection of `client` that has been idle for the longest time, if one is idle.
+    fn longest_idle(&mut self, client: Client, now_ms: u64) -> Option<u64> {
+        let of_client = self.clients.get(&client)?;
+        if now_ms < of_client.next_search_ms {
+            return None;
+        }
+        for _ in 0..=2 * of_client.connections.len() {
+            match self.check_first(client, now_ms)? {
+                FirstConnection::Idle(id) => return Some(id),
+                FirstConnection::Moved => {}
+                FirstConnection::Busy => break,
+            }
+        }
+        self.clients.get_mut(&client)?.next_search_ms = now_ms + SEARCH_PAUSE_MS;
+        None
+    }
+
+    /// Checks the first connection of `client`: moves it to the time when it became idle, or behind `now_ms` if it is busy.
+    fn check_first(&mut self, client: Client, now_ms: u64) -> Option<FirstConnection> {
+        let (&(known_ms, id), activity) = self.clients.get(&client)?.connections.first_key_value()?;
+        let since_ms = match activity.idle_since_ms() {
+            Some(since_ms) if since_ms <= known_ms => return Some(FirstConnection::Idle(id)),
+            None if known_ms > now_ms => return Some(FirstConnection::Busy),
+            since_ms => since_ms.unwrap_or(now_ms + 1),
+        };
+        self.change(client, |connections| {
+            let activity = connections.remove(&(known_ms, id))?;
+            connections.insert((since_ms, id), activity)
+        });
+        self.open.insert(id, (client, since_ms));
+        Some(FirstConnection::Moved)
+    }
+}
+
+impl ConnectionPermit {
+    /// Counts the connection for the client at `address` from now on, as a proxy named it. Returns `false` if that client network has too
+    /// many connections.
+    pub(crate) fn move_to(&self, address: IpAddr) -> bool {
+        // An address that a trusted proxy names is a client's, in a trusted network too.
+        let client = Client::Network(ClientNetwork::of(address));
+        let mut open = self.registry.lock();
+        let Some((before, since_ms)) = open.open.get(&self.id).copied() else { return false };
+        if before == client {
+            return true;
+        }
+        let Some(activity) = open.remove(self.id) else { return false };
+        if !self.registry.make_room(&mut open, client) {
+            self.registry.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        open.insert(client, since_ms, self.id, activity);
+        true
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let mut open = self.registry.lock();
+        open.remove(self.id);
+        if open.open.is_empty() {
+            self.registry.empty.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn registry(max: usize, per_source_max: usize) -> Arc<ConnectionRegistry> {
+        let proxy = IpNetwork { address: ip("10.0.0.9"), prefix: 32 };
+        ConnectionRegistry::new(max, per_source_max, vec![proxy])
+    }
+
+    /// Waits until the clock of the registry has advanced.
+    fn later() {
+        let before = now_ms();
+        while now_ms() == before {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Returns whether the connection has been closed for another one.
+    fn is_evicted(permit: &ConnectionPermit) -> bool {
+        !permit.registry.lock().open.contains_key(&permit.id)
+    }
+
+    #[test]
+    fn a_client_closes_its_own_connections_first() {
+        let registry = registry(100, 2);
+        let one = registry.accept(ip("192.0.2.1")).expect("a permit");
+        let two = registry.accept(ip("192.0.2.1")).expect("a permit");
+        let other = registry.accept(ip("192.0.2.2")).expect("a permit");
+        let three = registry.accept(ip("192.0.2.1")).expect("a permit");
+        assert!(is_evicted(&one) && !is_evicted(&two) && !is_evicted(&other) && !is_evicted(&three));
+        // One with a request is not closed; when all have one, the next connection is refused.
+        let _running = [Activity::begin(&two.activity), Activity::begin(&three.activity)];
+        assert!(registry.accept(ip("192.0.2.1")).is_none());
+        assert!(registry.accept(ip("192.0.2.2")).is_some());
+        let counts = registry.counts();
+        assert_eq!((counts.open, counts.accepted, counts.evicted, counts.refused), (3, 5, 1, 1));
+    }
+
+    #[test]
+    fn beyond_the_maximum_a_connection_of_the_largest_client_is_closed() {
+        let registry = registry(4, 3);
+        let other = registry.accept(ip("2001:db8:0:1::1")).expect("a permit");
+        let mut greedy: Vec<_> = (0..3).map(|_| registry.accept(ip("192.0.2.1")).expect("a permit")).collect();
+        let next = registry.accept(ip("2001:db8:0:2::1")).expect("a permit");
+        assert!(is_evicted(&greedy[0]) && !is_evicted(&greedy[1]) && !is_evicted(&other) && !is_evicted(&next));
+        drop(greedy.remove(0));
+        assert_eq!(registry.counts().open, 4);
+        // All connections of the largest client are in use: one of another client is closed.
+        let _running: Vec<_> = greedy.iter().map(|permit| Activity::begin(&permit.activity)).collect();
+        let last = registry.accept(ip("2001:db8:0:3::1")).expect("a permit");
+        assert!(!is_evicted(&greedy[0]) && !is_evicted(&last));
+        assert!(is_evicted(&other) && !is_evicted(&next), "of equals the one that was idle longest");
+    }
+
+    #[test]
+    fn the_connection_that_was_idle_longest_is_closed() {
+        let registry = registry(3, 3);
+        let all: Vec<_> = (0..3).map(|_| registry.accept(ip("192.0.2.1")).expect("a permit")).collect();
+        // The first one had a request after the others were accepted.
+        let request = Activity::begin(&all[0].activity);
+        later();
+        drop(request);
+        let _next = registry.accept(ip("192.0.2.1")).expect("a permit");
+        assert!(!is_evicted(&all[0]) && is_evicted(&all[1]) && !is_evicted(&all[2]));
+    }
+
+    #[test]
+    fn among_equal_clients_the_connection_that_was_idle_longest_is_closed() {
+        let registry = registry(3, 3);
+        // Not by their addresses: the last address is the greatest.
+        let all = ["192.0.2.2", "192.0.2.1", "192.0.2.3"].map(|address| {
+            let permit = registry.accept(ip(address)).expect("a permit");
+            later();
+            permit
+        });
+        let next = registry.accept(ip("192.0.2.9")).expect("a permit");
+        assert_eq!(all.each_ref().map(is_evicted), [true, false, false]);
+        later();
+        // A busy connection is passed over, and is idle from the end of its request on.
+        let request = Activity::begin(&all[1].activity);
+        later();
+        let another = registry.accept(ip("192.0.2.8")).expect("a permit");
+        assert_eq!(all.each_ref().map(is_evicted), [true, false, true]);
+        drop(request);
+        later();
+        drop(registry.accept(ip("192.0.2.7")).expect("a permit"));
+        assert!(is_evicted(&next) && !is_evicted(&another) && !is_evicted(&all[1]));
+    }
+
+    #[test]
+    fn one_client_of_a_proxy_costs_the_others_no_connection() {
+        let registry = registry(6, 6);
+        let unknown: Vec<_> = (0..3).map(|_| registry.accept(ip("10.0.0.9")).expect("a permit")).collect();
+        let proxied = |client: &str| {
+            let permit = registry.accept(ip("10.0.0.9")).expect("a permit");
+            assert!(permit.move_to(ip(client)));
+            permit
+        };
+        let modest = proxied("192.0.2.1");
+        let mut greedy: Vec<_> = (0..20).map(|_| proxied("192.0.2.2")).collect();
+        assert!(!unknown.iter().chain([&modest]).any(is_evicted), "the greedy client has closed its own");
+        assert_eq!(greedy.iter().filter(|permit| !is_evicted(permit)).count(), 2);
+        // The same holds for clients that connect directly.
+        let direct: Vec<_> = (0..20).map(|_| registry.accept(ip("192.0.2.3")).expect("a permit")).collect();
+        assert!(!unknown.iter().chain([&modest]).any(is_evicted));
+        greedy.retain(|permit| !is_evicted(permit));
+        assert_eq!((greedy.len(), direct.iter().filter(|permit| !is_evicted(permit)).count()), (1, 1));
+    }
+
+    #[test]
+    fn connections_of_a_proxy_are_counted_for_its_clients() {
+        let registry = registry(100, 1);
+        let one = registry.accept(ip("10.0.0.9")).expect("a permit");
+        let two = registry.accept(ip("10.0.0.9")).expect("a permit");
+        assert!(one.move_to(ip("192.0.2.1")));
+        let request = Activity::begin(&one.activity);
+        assert!(!two.move_to(ip("192.0.2.1")), "it has its one connection");
+        drop(request);
+        assert!(registry.accept(ip("10.0.0.9")).expect("a permit").move_to(ip("192.0.2.2")));
+        drop((one, two));
+        assert_eq!(registry.counts().open, 0);
+        let open = registry.lock();
+        assert!(open.clients.is_empty() && open.by_number.is_empty());
+    }
+}

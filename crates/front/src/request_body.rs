@@ -1,0 +1,206 @@
+//! The body of a request on its way to a handler: never larger than its limit, never slower than its pace.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::problem::{BODY_TOO_LARGE, BODY_TOO_SLOW, Problem};
+
+/// How a body ended, for the code that responds to the request: the handler only sees that reading failed.
+#[derive(Clone, Default)]
+pub(crate) struct BodyOutcome(Arc<AtomicU8>);
+
+/// The handler has not read from the body: a client that waits for `100 (Continue)` has not been told to send it.
+const UNREAD: u8 = 0;
+const READ: u8 = 1;
+const TOO_LARGE: u8 = 2;
+const TOO_SLOW: u8 = 3;
+const BROKEN_OFF: u8 = 4;
+
+impl BodyOutcome {
+    /// Returns what the client is told of its body, if the body failed.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        match self.0.load(Ordering::Acquire) {
+            TOO_LARGE => Some(BODY_TOO_LARGE),
+            TOO_SLOW => Some(BODY_TOO_SLOW),
+            _ => None,
+        }
+    }
+
+    /// Returns whether nothing has been read from the body.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.0.load(Ordering::Acquire) == UNREAD
+    }
+
+    /// Returns whether the client failed to send the body. A response that needs it is then cut off by the client's fault, not the guest's.
+    pub(crate) fn is_clients_fault(&self) -> bool {
+        self.0.load(Ordering::Acquire) > READ
+    }
+
+    fn set(&self, outcome: u8) {
+        self.0.store(outcome, Ordering::Release);
+    }
+}
+
+/// Where a request's body comes from.
+pub(crate) enum BodySource {
+    /// A client's connection.
+    Connection(Incoming),
+    /// Memory: the request is the platform's own.
+    Memory(Full<Bytes>),
+}
+
+/// A request's body with its limits.
+pub struct RequestBody {
+    source: BodySource,
+    left_bytes: u64,
+    /// The longest wait for the next piece.
+    timeout: Duration,
+    /// Exists while a piece is waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+    outcome: BodyOutcome,
+}
+
+/// Why reading a request's body failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestBodyError {
+    /// The body has more bytes than the component accepts.
+    #[error("the request's body is too large")]
+    TooLarge,
+    /// The next piece did not arrive in time.
+    #[error("the request's body did not arrive in time")]
+    TooSlow,
+    /// The connection failed, or its client broke HTTP.
+    #[error("the request's body did not arrive as a whole")]
+    Connection(#[source] hyper::Error),
+}
+
+impl BodySource {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self {
+            Self::Connection(body) => Pin::new(body).poll_frame(cx),
+            Self::Memory(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Connection(body) => body.is_end_stream(),
+            Self::Memory(body) => body.is_end_stream(),
+        }
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Connection(body) => body.size_hint(),
+            Self::Memory(body) => body.size_hint(),
+        }
+    }
+}
+
+impl RequestBody {
+    /// Bounds `source` to `bytes_max` bytes, and each wait for a piece of it to `timeout`.
+    pub(crate) fn new(source: BodySource, bytes_max: u64, timeout: Duration, outcome: BodyOutcome) -> Self {
+        Self { source, left_bytes: bytes_max, timeout, timer: None, outcome }
+    }
+
+    /// Makes a body without a byte.
+    pub(crate) fn empty() -> Self {
+        Self::new(BodySource::Memory(Full::default()), 0, Duration::MAX, BodyOutcome::default())
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        if self.outcome.is_unread() {
+            self.outcome.set(READ);
+        }
+        let frame = match self.source.poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let until = Instant::now() + self.timeout;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+                std::task::ready!(timer.as_mut().poll(cx));
+                self.outcome.set(TOO_SLOW);
+                return Poll::Ready(Some(Err(RequestBodyError::TooSlow)));
+            }
+        };
+        self.timer = None;
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match self.left_bytes.checked_sub(bytes) {
+                    Some(left) => {
+                        self.left_bytes = left;
+                        Some(Ok(frame))
+                    }
+                    None => {
+                        self.outcome.set(TOO_LARGE);
+                        Some(Err(RequestBodyError::TooLarge))
+                    }
+                }
+            }
+            Some(Err(error)) => {
+                self.outcome.set(BROKEN_OFF);
+                Some(Err(RequestBodyError::Connection(error)))
+            }
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.source.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn poll(body: &mut RequestBody) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn body(bytes: &'static [u8], max: u64) -> (RequestBody, BodyOutcome) {
+        let outcome = BodyOutcome::default();
+        let source = BodySource::Memory(Full::new(Bytes::from_static(bytes)));
+        (RequestBody::new(source, max, Duration::from_secs(1), outcome.clone()), outcome)
+    }
+
+    #[test]
+    fn a_body_within_its_limit_is_read_whole() {
+        let (mut body, outcome) = body(b"12345", 5);
+        assert!(outcome.is_unread());
+        assert!(matches!(poll(&mut body), Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some()));
+        assert!(matches!(poll(&mut body), Poll::Ready(None)));
+        assert!(!outcome.is_unread() && !outcome.is_clients_fault() && outcome.problem().is_none());
+    }
+
+    #[test]
+    fn a_body_beyond_its_limit_fails_and_says_why() {
+        let (mut body, outcome) = body(b"123456", 5);
+        assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(RequestBodyError::TooLarge)))));
+        assert!(outcome.is_clients_fault());
+        assert_eq!(outcome.problem(), Some(BODY_TOO_LARGE));
+    }
+}

@@ -1,0 +1,302 @@
+//! The body of a response on its way to the client, and what has to happen when it ends.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use isomer_observe::Log;
+use isomer_telemetry::{Event, RequestId};
+use isomer_transport::Permit;
+
+use crate::access_log::AccessLine;
+use crate::activity::ActiveRequest;
+use crate::compressor::{CompressedBody, Compressor};
+use crate::event_stream::EventClock;
+use crate::handler::{BodyFailure, Handler, HandlerBody};
+use crate::interruption::Interruption;
+use crate::request_body::BodyOutcome;
+use crate::response_deadline;
+use crate::response_error::ResponseError;
+use crate::site::Site;
+
+/// How long a client may take to read a response of the front door itself.
+const OWN_RESPONSE_MAX: Duration = Duration::from_secs(10);
+
+/// What a request holds until its response has been sent.
+pub(crate) struct RequestPermits {
+    /// One of the requests of the front door; `None` for a request that is refused because there are too many.
+    pub(crate) front: Option<Permit>,
+    /// One of the requests of its tenant; `None` if they are not counted, or it is not known which tenant's it is.
+    pub(crate) tenant: Option<Permit>,
+    /// Keeps the connection from being closed as idle.
+    pub(crate) connection: ActiveRequest,
+}
+
+/// The body of any response. The request is in progress until this is dropped.
+pub(crate) struct ResponseBody<H: Handler> {
+    source: Source<H>,
+    _permits: RequestPermits,
+    access: Option<Box<AccessLine>>,
+    /// Whether the client gets the head only.
+    unsent: bool,
+    /// Whether it would be compressed if it was sent, so that its length is not known.
+    of_unknown_length: bool,
+    /// Why it breaks off, until what came before has been written.
+    held_error: Option<Error<H>>,
+    /// Reports if it is cut off; `None` when it has ended.
+    reporter: Option<CutOffReporter<H>>,
+    /// Of a stream of server-sent events.
+    events: Option<EventClock>,
+}
+
+type Error<H> = ResponseError<<<H as Handler>::Body as Body>::Error>;
+
+/// Reports in the app's log that a response was cut off.
+pub(crate) struct CutOffReporter<H: Handler> {
+    pub(crate) id: RequestId,
+    pub(crate) component: Arc<str>,
+    pub(crate) deadline: Instant,
+    /// The time from the request's arrival to `deadline`.
+    pub(crate) allowed: Duration,
+    /// How the request's body ended, which the response may depend on.
+    pub(crate) request_body: BodyOutcome,
+    /// Has the app's log.
+    pub(crate) site: Arc<Site<H>>,
+    /// Used if the app has no log of its own.
+    pub(crate) log: Log,
+}
+
+/// How a handler's body is coded for the client.
+pub(crate) enum BodyCoding<H: Handler> {
+    /// As the handler sends it.
+    Identity,
+    /// Compressed.
+    Compressed(Box<Compressor<H>>),
+    /// It would be compressed, if the client got more than the head.
+    CompressedUnsent,
+}
+
+enum Source<H: Handler> {
+    Handler(H::Body),
+    Compressed(Box<CompressedBody<H>>),
+    Front(Full<Bytes>),
+}
+
+impl<H: Handler> CutOffReporter<H> {
+    fn report(&self, interruption: &Interruption) {
+        self.site.events(&self.log).emit(Event::RequestFailed {
+            component: &self.component,
+            request: self.id,
+            reason: interruption,
+            backtrace: &[],
+            response_cut_off: true,
+        });
+    }
+}
+
+impl<H: Handler> Source<H> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error<H>>>> {
+        match self {
+            Self::Handler(body) => Pin::new(body).poll_frame(cx).map_err(ResponseError::Handler),
+            Self::Compressed(body) => body.poll_frame(cx),
+            Self::Front(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn handler_body(&self) -> Option<&H::Body> {
+        match self {
+            Self::Handler(body) => Some(body),
+            Self::Compressed(body) => Some(body.body()),
+            Self::Front(_) => None,
+        }
+    }
+
+    /// Returns whether all of the body was handed out.
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Handler(body) => body.is_complete(),
+            Self::Compressed(body) => body.is_complete(),
+            Self::Front(body) => body.is_end_stream(),
+        }
+    }
+}
+
+impl<H: Handler> ResponseBody<H> {
+    /// Makes the body of a handler's response.
+    pub(crate) fn of_handler(
+        body: H::Body,
+        coding: BodyCoding<H>,
+        events: Option<EventClock>,
+        reporter: CutOffReporter<H>,
+        permits: RequestPermits,
+        access: Option<Box<AccessLine>>,
+    ) -> Self {
+        response_deadline::begin(reporter.deadline);
+        let (source, of_unknown_length) = match coding {
+            BodyCoding::Identity => (Source::Handler(body), false),
+            BodyCoding::Compressed(compressor) => {
+                (Source::Compressed(Box::new(CompressedBody::new(body, compressor))), false)
+            }
+            BodyCoding::CompressedUnsent => (Source::Handler(body), true),
+        };
+        Self {
+            source,
+            _permits: permits,
+            access,
+            unsent: false,
+            of_unknown_length,
+            held_error: None,
+            reporter: Some(reporter),
+            events,
+        }
+    }
+
+    /// Makes the body of a response of the front door itself.
+    pub(crate) fn of_front(body: Bytes, permits: RequestPermits, access: Option<Box<AccessLine>>) -> Self {
+        response_deadline::begin(Instant::now() + OWN_RESPONSE_MAX);
+        Self {
+            source: Source::Front(Full::new(body)),
+            _permits: permits,
+            access,
+            unsent: false,
+            of_unknown_length: false,
+            held_error: None,
+            reporter: None,
+            events: None,
+        }
+    }
+
+    /// Sends nothing of the body. The guest still finishes its work.
+    pub(crate) fn unsent(mut self) -> Self {
+        self.unsent = true;
+        self
+    }
+
+    /// Notes for the access log that the client did not get all of the response.
+    fn note_cut_off(&mut self, why: impl Into<String>) {
+        if let Some(line) = &mut self.access {
+            line.record().cut_off = Some(why.into());
+        }
+    }
+
+    /// Reports that the handler's body has ended in an error.
+    fn report_broken_off(&mut self) {
+        let Some(reporter) = self.reporter.take() else { return };
+        if reporter.request_body.is_clients_fault() {
+            return self.note_cut_off("the request's body did not arrive as a whole");
+        }
+        let Some(BodyFailure { reason, is_reported }) = self.source.handler_body().map(HandlerBody::failure) else {
+            return;
+        };
+        if !is_reported {
+            reporter.report(&Interruption::Incomplete { reason: reason.clone() });
+        }
+        self.note_cut_off(reason);
+    }
+
+    /// Ends a stream of events that has reached a limit, and its guest with it.
+    fn end_events(&mut self, interruption: &Interruption) {
+        if let Some(reporter) = self.reporter.take() {
+            reporter.report(interruption);
+        }
+        self.note_cut_off(interruption.to_string());
+        self.events = None;
+        self.source = Source::Front(Full::default());
+    }
+
+    /// Polls for the next frame, or for the end of a stream of events that has reached a limit.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error<H>>>> {
+        let polled = self.source.poll_frame(cx);
+        let Some(events) = &mut self.events else { return polled };
+        let interruption = match polled {
+            Poll::Ready(Some(Ok(_))) => events.sent(Instant::now().into()),
+            Poll::Ready(_) => None,
+            Poll::Pending => Some(std::task::ready!(events.poll(cx))),
+        };
+        match interruption {
+            Some(interruption) => {
+                self.end_events(&interruption);
+                Poll::Ready(None)
+            }
+            None => polled,
+        }
+    }
+}
+
+impl<H: Handler> Drop for ResponseBody<H> {
+    fn drop(&mut self) {
+        response_deadline::end();
+        let Some(reporter) = self.reporter.take() else { return };
+        if self.unsent || self.source.is_complete() {
+            return;
+        }
+        if Instant::now() < reporter.deadline {
+            return self.note_cut_off("its connection, or its stream, ended before all of it was sent");
+        }
+        // The guest still sent, or the client did not read: the run that would report it is dropped with this.
+        let interruption = Interruption::Deadline { allowed: reporter.allowed };
+        reporter.report(&interruption);
+        self.note_cut_off(interruption.to_string());
+    }
+}
+
+impl<H: Handler> Body for ResponseBody<H> {
+    type Data = Bytes;
+    type Error = Error<H>;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error<H>>>> {
+        let this = self.get_mut();
+        if this.unsent {
+            return Poll::Ready(None);
+        }
+        if let Some(error) = this.held_error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let frame = match std::task::ready!(this.poll_next(cx)) {
+            // On an error hyper closes the connection together with all that it has not written. At the next poll it has written the
+            // head and what the guest sent before it failed.
+            Some(Err(error)) => {
+                this.report_broken_off();
+                this.held_error = Some(error);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            frame => frame,
+        };
+        match &frame {
+            None => this.reporter = None,
+            Some(frame) => {
+                if let (Some(line), Ok(frame)) = (&mut this.access, frame) {
+                    line.record().body_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        if self.unsent {
+            return true;
+        }
+        match &self.source {
+            Source::Handler(body) => body.is_end_stream(),
+            Source::Compressed(_) => false,
+            Source::Front(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.unsent {
+            return SizeHint::with_exact(0);
+        }
+        match &self.source {
+            Source::Handler(body) if !self.of_unknown_length => body.size_hint(),
+            Source::Handler(_) | Source::Compressed(_) => SizeHint::default(),
+            Source::Front(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Why a response's body ends in an error. Hyper logs it and ends the connection or the stream.
+
+use std::error::Error;
+use std::io;
+
+/// Why a response's body ends in an error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ResponseError<E: Error + 'static> {
+    /// The handler's body failed.
+    #[error(transparent)]
+    Handler(E),
+    /// The encoder failed.
+    #[error("the response cannot be compressed")]
+    Compression(#[source] io::Error),
+}

@@ -1,0 +1,82 @@
+//! The layer that finds the component of a request, and gives the request the form that a guest understands.
+
+use http::header::CONTENT_LENGTH;
+use http::uri::{Authority, Scheme};
+use http::{Request, Uri};
+use isomer_telemetry::RequestId;
+
+use crate::handler::Handler;
+use crate::problem::{BODY_TOO_LARGE, HOST, NOT_FOUND, Problem};
+use crate::site::{RouteTarget, Site};
+use crate::trace::{TRACEPARENT, traceparent};
+
+/// Returns the target of a request whose path in normal form is `path`, and refuses a body that is announced as too large for it.
+pub(crate) fn route<'a, H: Handler, B>(
+    site: &'a Site<H>,
+    path: &str,
+    request: &Request<B>,
+) -> Result<&'a RouteTarget<H>, Problem> {
+    let target = site.find(path).ok_or(NOT_FOUND)?;
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > target.body_bytes_max) {
+        return Err(BODY_TOO_LARGE);
+    }
+    Ok(target)
+}
+
+/// Gives the request an absolute URI and the trace of the request `id`.
+pub(crate) fn prepare<B>(
+    request: &mut Request<B>,
+    scheme: Scheme,
+    authority: Authority,
+    id: RequestId,
+) -> Result<(), Problem> {
+    let mut uri = std::mem::take(request.uri_mut()).into_parts();
+    uri.scheme = Some(scheme);
+    uri.authority = Some(authority);
+    *request.uri_mut() = Uri::from_parts(uri).map_err(|_| HOST)?;
+    // One look-up for both, reading and writing it.
+    match request.headers_mut().entry(TRACEPARENT) {
+        http::header::Entry::Occupied(mut field) => {
+            let outgoing = traceparent(Some(field.get()), id);
+            field.insert(outgoing);
+        }
+        http::header::Entry::Vacant(field) => {
+            field.insert(traceparent(None, id));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::target;
+
+    fn id() -> RequestId {
+        RequestId::from_raw(0xab).expect("it is not 0")
+    }
+
+    #[test]
+    fn a_request_gets_an_absolute_uri_and_its_own_trace() {
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut request = Request::builder().uri("/a?b").header("traceparent", trace).body(()).expect("valid");
+        prepare(&mut request, Scheme::HTTPS, Authority::from_static("shop.example:8443"), id()).expect("valid");
+        assert_eq!(request.uri(), "https://shop.example:8443/a?b");
+        let continued = "00-0af7651916cd43dd8448eb211c80319c-00000000000000ab-01";
+        assert_eq!(request.headers()["traceparent"], continued);
+        let mut request = Request::builder().uri("/").body(()).expect("valid");
+        prepare(&mut request, Scheme::HTTP, Authority::from_static("shop.example"), id()).expect("valid");
+        assert!(request.headers().contains_key("traceparent"));
+    }
+
+    #[test]
+    fn unknown_paths_and_large_bodies_are_refused() {
+        let mut site = Site::new();
+        site.exact("/upload", RouteTarget { body_bytes_max: 10, ..target("upload") });
+        let request = |length: &str| Request::builder().header("content-length", length).body(()).expect("valid");
+        assert!(route(&site, "/upload", &request("10")).is_ok());
+        assert_eq!(route(&site, "/upload", &request("11")).err(), Some(BODY_TOO_LARGE));
+        assert_eq!(route(&site, "/other", &request("10")).err(), Some(NOT_FOUND));
+    }
+}
