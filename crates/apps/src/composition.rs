@@ -11,14 +11,11 @@ use isomer_plan::PlannedGroup;
 use isomer_runtime::code::{Code, CodeCache, CodeError, Key};
 use isomer_runtime::engine::{Engine, Footprint, Slots, SlotsError};
 use isomer_runtime::{Handler, Import, Owner};
-use isomer_seam::Composition;
+use isomer_seam::{Components, Composition};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RevisionError;
 use crate::progress::Progress;
-
-/// The components' bytes, by name.
-pub type Components = BTreeMap<ComponentName, Arc<[u8]>>;
 
 /// Counts up when the same plan and components are composed differently than before.
 const COMPOSED_AS: &[u8] = b"6";

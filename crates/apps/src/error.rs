@@ -6,7 +6,7 @@ use isomer_runtime::Failure;
 use isomer_runtime::code::CodeError;
 use isomer_runtime::engine::SlotsError;
 use isomer_runtime::group::GroupError;
-use isomer_seam::SeamError;
+use isomer_seam::{PlanError, SeamError};
 
 use crate::app_capabilities::AppCapabilityError;
 
@@ -91,4 +91,13 @@ pub enum RevisionError {
         /// Why.
         source: Failure,
     },
+}
+
+impl From<PlanError> for RevisionError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Component { component, source } => Self::Component { component, source },
+            PlanError::Refused(problems) => Self::Plan(problems),
+        }
+    }
 }

@@ -37,7 +37,6 @@ pub mod single_app;
 pub mod tenancy;
 
 pub use app_capabilities::{AppCapabilities, AppCapabilityError};
-pub use composition::Components;
 pub use error::RevisionError;
 pub use group_handler::{AppFront, AppResolver, AppSite, AppSiteLookup, GroupHandler};
 pub use package::{NewPackage, Package, PackageError, PackageOptions, plan};

@@ -21,7 +21,6 @@ use isomer_runtime::code::CodeCache;
 use isomer_wire::Callee;
 use tokio::sync::watch;
 
-use crate::composition::Components;
 use crate::error::RevisionError;
 use crate::group_handler::AppFront;
 use crate::membership::{PeerGroups, peer_groups};
@@ -29,6 +28,7 @@ use crate::package::{NewPackage, PackageOptions};
 use crate::progress::Progress;
 use crate::single_app::SingleApp;
 use crate::tenancy::{TenancyError, TenancyOptions};
+use isomer_seam::Components;
 
 /// How long one look for a peer lasts. There is another one after it.
 const LINK_WAIT: Duration = Duration::from_secs(60);

@@ -11,7 +11,6 @@ use isomer_observe::Log;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::PoolSizes;
 
-use crate::composition::Components;
 use crate::error::RevisionError;
 use crate::package::{NewPackage, Package, PackageOptions};
 use crate::progress::Progress;
@@ -20,6 +19,7 @@ use crate::seams::Peers;
 use crate::tenancy::{
     EmptyRepository, LaunchSpec, Retired, Started, Tenancy, TenancyError, TenancyOptions, TimeLimits,
 };
+use isomer_seam::Components;
 
 /// What it is called, where it is called anything.
 const NAME: &str = "app";

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use isomer_manifest::{App, SecretSource};
-use isomer_project::{AppDir, Components};
+use isomer_project::AppDir;
+use isomer_seam::Components;
 use isomer_toolchain::{Profile, WatchSet, watch_paths};
 
 /// All that a revision is made from. Equal snapshots make equal revisions.

@@ -123,7 +123,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::parse;
+    use crate::parser;
     use isomer_diagnostics::Renderer;
     use isomer_display::excerpt::TEXT_BYTES_MAX;
 

@@ -12,12 +12,13 @@
 mod address;
 mod bounds;
 mod directory;
-mod listen;
-mod lower;
+mod keyword;
+mod listen_address;
+mod lowering;
 mod model;
 mod node_file;
 mod outbound;
-mod parse;
+mod parser;
 mod raw;
 mod reference;
 mod route;
@@ -25,10 +26,9 @@ mod schema;
 mod spanned;
 mod structure;
 mod units;
-mod word;
 
 pub use address::LinkAddress;
-pub use listen::parse_listen;
+pub use listen_address::parse_listen;
 pub use model::{
     App, Component, ComponentLimits, ComponentSource, DirGrant, Grants, MONOLITH, OutboundHost, Reuse, Route,
     SecretSource, Shape, SqlStoreSettings,
@@ -36,7 +36,7 @@ pub use model::{
 pub use node_file::{
     AddressRange, FrontTls, LinkTls, NodeFile, NodeLimits, NodeSettings, node_schema_json, parse_node_file,
 };
-pub use parse::{Parsed, parse};
+pub use parser::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};
 pub use schema::schema_json;
 pub use spanned::Spanned;

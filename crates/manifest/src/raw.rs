@@ -13,10 +13,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::keyword::{Keyword, KeywordOr};
 use crate::model::{ComponentLimits, SqlStoreSettings};
 use crate::spanned::Spanned;
 use crate::units::{DURATION_UNITS, SIZE_UNITS, pattern, show_duration, show_size};
-use crate::word::{Word, WordOr};
 use crate::{directory, route};
 
 /// The most requests that one instance can be told to serve at once.
@@ -247,10 +247,10 @@ pub(crate) struct RawStreamTable {
 pub(crate) struct RawShape {
     /// The components of each group, by the group's name; components in none are in a group of their own. `"each"` puts every
     /// component into a group of its own.
-    pub(crate) groups: Option<Spanned<WordOr<Each, RawGroups>>>,
+    pub(crate) groups: Option<Spanned<KeywordOr<Each, RawGroups>>>,
     /// Components that are never fused with another in this shape; `"all"` of them.
     #[serde(default)]
-    pub(crate) isolate: Spanned<WordOr<All, Vec<Spanned<NameText>>>>,
+    pub(crate) isolate: Spanned<KeywordOr<All, Vec<Spanned<NameText>>>>,
 }
 
 /// Groups by name.
@@ -260,16 +260,16 @@ pub(crate) type RawGroups = BTreeMap<Spanned<NameText>, Vec<Spanned<NameText>>>;
 #[derive(Debug)]
 pub(crate) enum Each {}
 
-impl Word for Each {
-    const WORD: &'static str = "each";
+impl Keyword for Each {
+    const KEYWORD: &'static str = "each";
 }
 
 /// Every component.
 #[derive(Debug)]
 pub(crate) enum All {}
 
-impl Word for All {
-    const WORD: &'static str = "all";
+impl Keyword for All {
+    const KEYWORD: &'static str = "all";
 }
 
 /// Where a secret's value comes from: one of the two.

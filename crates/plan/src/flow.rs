@@ -10,7 +10,7 @@ use isomer_manifest::App;
 
 use crate::links::Types;
 use crate::model::ResolvedImport;
-use crate::place::{Placement, Separation};
+use crate::placement::{Placement, Separation};
 use crate::platform::{self, Authority, Grant};
 
 /// Components that pass handles of a family to each other, directly or by others.

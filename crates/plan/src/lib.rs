@@ -5,10 +5,10 @@
 //! the order in which they decide:
 //!
 //! 1. `links`: who meets which import, and whether both sides agree about the functions;
-//! 2. `place` and `flow`: groups, components set apart, the mode of every seam, the order of instantiation;
-//! 3. `access`, `homes` and `routes`: grants, who opens which store, paths and the one front door;
-//! 4. `bind`: what a group's composition imports from the host, shared or labelled;
-//! 5. `cross` and `idempotent`: which functions are called across seams, by which numbers, and which may be called again;
+//! 2. `placement` and `flow`: groups, components set apart, the mode of every seam, the order of instantiation;
+//! 3. `access`, `stores` and `routes`: grants, who opens which store, paths and the one front door;
+//! 4. `host_imports`: what a group's composition imports from the host, shared or labelled;
+//! 5. `crossings` and `idempotent`: which functions are called across seams, by which numbers, and which may be called again;
 //! 6. `reuse`: how many requests an instance of a group serves.
 //!
 //! **Fusing never widens authority**: an interface that gives authority is bound for each component by itself, or shared
@@ -19,21 +19,21 @@
 #![forbid(unsafe_code)]
 
 mod access;
-mod bind;
-mod circle;
-mod cross;
-mod explain;
+mod call_cycles;
+mod crossings;
+mod explanation;
 mod flow;
-mod homes;
+mod host_imports;
 mod idempotent;
 mod interface;
 mod links;
 mod model;
 mod options;
-mod place;
+mod placement;
 mod platform;
 mod reuse;
 mod routes;
+mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,7 @@ pub use model::{
 pub use options::PlanOptions;
 
 use idempotent::Idempotent;
-use place::Placement;
+use placement::Placement;
 
 /// Plans an app in one of its shapes. `types` has the type of every component of the app.
 ///
@@ -69,7 +69,7 @@ pub fn plan_with(
     shape: &str,
     options: PlanOptions,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let shape_of_app = place::shape(app, shape).map_err(|unknown| vec![*unknown])?;
+    let shape_of_app = placement::shape(app, shape).map_err(|unknown| vec![*unknown])?;
     let mut errors: Vec<_> = app
         .components
         .iter()
@@ -87,14 +87,14 @@ pub fn plan_with(
     let mut warnings = Vec::new();
     let links = links::find(app, types, &mut errors);
     let idempotent = idempotent::find(app, types, &mut errors);
-    let mut places = place::place(app, shape, shape_of_app);
+    let mut places = placement::place(app, shape, shape_of_app);
     flow::set_apart(app, types, &links, &mut places);
     let seams: Vec<Seam> =
-        links.iter().map(|link| place::seam(link, &types[&link.importer].imports[&link.import], &places)).collect();
-    errors.extend(seams.iter().filter_map(|seam| place::cannot_cross(app, seam, &places)));
+        links.iter().map(|link| placement::seam(link, &types[&link.importer].imports[&link.import], &places)).collect();
+    errors.extend(seams.iter().filter_map(|seam| placement::cannot_cross(app, seam, &places)));
     let access = access::check(app, types, &links, &mut warnings);
     let mut shared = Vec::new();
-    homes::check(app, shape, &places, &mut errors, &mut shared);
+    stores::check(app, shape, &places, &mut errors, &mut shared);
     let handlers = routes::handlers(app, types, &links, &mut errors, &mut warnings);
     errors.extend(routes::front_doors(app, shape, &handlers, &places));
     let deciding =
@@ -111,7 +111,7 @@ pub fn plan_with(
             .into_iter()
             .chain(reuse::notes(app, &groups))
             .chain(shared)
-            .chain(circle::notes(&groups, &seams))
+            .chain(call_cycles::notes(&groups, &seams))
             .collect(),
         reuse: reuse::bounds(app, &groups),
         groups,
@@ -147,7 +147,7 @@ impl Deciding<'_> {
                 .filter(|seam| seam.mode == SeamMode::Fused && members.contains(&seam.link.importer))
                 .map(|seam| seam.link.clone())
                 .collect();
-            let components = match place::order(&members, &links) {
+            let components = match placement::order(&members, &links) {
                 Ok(components) => components,
                 Err(cycle) => {
                     errors.push(cycle_error(app, &shape_group, &cycle, &links));
@@ -161,13 +161,15 @@ impl Deciding<'_> {
                 .map(|seam| seam.link.clone())
                 .collect();
             groups.push(PlannedGroup {
-                imports: bind::host_imports(app, types, options, &components, &met, errors),
+                imports: host_imports::host_imports(app, types, options, &components, &met, errors),
                 handlers: components.iter().filter_map(|component| handlers.get(component).cloned()).collect(),
-                stubs: cross::stubs(types, seams, idempotent, &components),
-                skeletons: cross::skeletons(types, seams, &components),
+                stubs: crossings::stubs(types, seams, idempotent, &components),
+                skeletons: crossings::skeletons(types, seams, &components),
                 components,
                 links,
-                name: apart.as_ref().map_or_else(|| shape_group.clone(), |leader| place::name_apart(leader, places)),
+                name: apart
+                    .as_ref()
+                    .map_or_else(|| shape_group.clone(), |leader| placement::name_apart(leader, places)),
                 set_apart_from: apart.map(|_| shape_group),
             });
         }

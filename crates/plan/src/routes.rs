@@ -9,7 +9,7 @@ use isomer_manifest::{App, Route};
 use crate::interface::{ComponentType, InterfaceId};
 use crate::links::Types;
 use crate::model::{Http, PlannedHandler, ResolvedImport};
-use crate::place::Placement;
+use crate::placement::Placement;
 
 /// The handlers of components with routes, by component; mistakes go to `errors` and `warnings`.
 pub(crate) fn handlers(

@@ -12,14 +12,12 @@ use isomer_console::{CommandError, Console};
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 use isomer_ids::ComponentName;
 use isomer_manifest::{App, Grants, MANIFEST_FILE};
+use isomer_seam::Components;
 use isomer_toolchain::{BuildError, Built, Profile, Progress as BuildProgress, build_app_as, missing_sources};
 
 use crate::paths::shown;
 use crate::values::{ValueSources, Values};
 use crate::wasm_file::WasmFile;
-
-/// The bytes of an app's components, by name.
-pub type Components = BTreeMap<ComponentName, Arc<[u8]>>;
 
 /// An app with a manifest.
 pub struct AppDir {

@@ -16,7 +16,7 @@ mod paths;
 mod values;
 mod wasm_file;
 
-pub use app_dir::{AppDir, Components, find_app_dir, is_component, read_components};
+pub use app_dir::{AppDir, find_app_dir, is_component, read_components};
 pub use paths::shown;
 pub use values::{ENV_FILE, ValueSources, Values, toml_to_json};
 pub use wasm_file::{WasiVersion, WasmFile};

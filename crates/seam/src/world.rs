@@ -2,7 +2,7 @@
 //!
 //! Every named type of an interface is one of its exports, so an interface can be written down without a reference to
 //! anything outside but by name. That makes interfaces of different components comparable, mergeable and encodable again.
-//! This is the model; [`crate::read`] fills it.
+//! This is the model; the reader fills it.
 
 use std::collections::BTreeMap;
 

@@ -15,8 +15,8 @@ use isomer_front::Limits;
 use isomer_ids::ComponentName;
 use isomer_manifest::LinkAddress;
 use isomer_observe::{Format, Log};
-use isomer_project::Components;
 use isomer_runtime::code::CodeCache;
+use isomer_seam::Components;
 use isomer_supervisor::{ControlChannel, MemberMessage};
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -11,8 +11,9 @@ use isomer_diagnostics::SourceFile;
 use isomer_front::{FrontError, Limits};
 use isomer_manifest::App;
 use isomer_plan::Plan;
-use isomer_project::{AppDir, Components};
+use isomer_project::AppDir;
 use isomer_runtime::code::CodeCache;
+use isomer_seam::Components;
 
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
 use crate::resources::ServeResources;

@@ -11,7 +11,7 @@ use isomer_console::{CommandError, Console, FAILED, INTERRUPTED};
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_observe::Log;
 use isomer_plan::Plan;
-use isomer_project::Components;
+use isomer_seam::Components;
 use isomer_supervisor::{MemberFailure, MemberSpec, Outcome, PrivateDir, ProcessEnd, ReadyMember, Reporter};
 
 use crate::context::ServeContext;

@@ -24,11 +24,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::group::{PackedFunction, PackedGroup, PackedStub};
-use crate::composition::{self, CompiledGroup, Components, GroupMetadata};
+use crate::composition::{self, CompiledGroup, GroupMetadata};
 use crate::error::RevisionError;
 use crate::membership::own_part;
 use crate::progress::Progress;
 use app::PackedApp;
+use isomer_seam::Components;
 
 /// Counts up when a package is written differently. One of another format is made again from its components.
 const FORMAT: u32 = 4;
@@ -290,13 +291,7 @@ pub fn plan(app: &App, components: &Components, shape: &str) -> Result<Plan, Rev
 }
 
 fn plan_with(app: &App, components: &Components, shape: &str, options: PlanOptions) -> Result<Plan, RevisionError> {
-    let mut types = BTreeMap::new();
-    for (name, bytes) in components {
-        let component = isomer_seam::component_type(bytes)
-            .map_err(|source| RevisionError::Component { component: name.clone(), source })?;
-        types.insert(name.clone(), component);
-    }
-    isomer_plan::plan_with(app, &types, shape, options).map_err(RevisionError::Plan)
+    Ok(isomer_seam::plan_with(app, components, shape, options)?)
 }
 
 /// The compositions that one process runs.

@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_apps::Components;
 use isomer_apps::tenancy::{Started, TenancyError};
 use isomer_apps::{AppFront, AppSite};
 use isomer_apps::{NewPackage, Package, PackageOptions, Peers, RevisionError, SingleApp, TenancyOptions};
@@ -28,6 +27,7 @@ use isomer_manifest::{App, ComponentSource};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
+use isomer_seam::Components;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use isomer_apps::AppFront;
-use isomer_apps::Components;
 use isomer_apps::{AppCapabilities, NewPackage, Package, PackageOptions, Revision, RevisionError, StartOptions};
 use isomer_capabilities::DataDir;
 use isomer_front::Limits;
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
+use isomer_seam::Components;
 use serde_json::Value;
 use tempfile::TempDir;
 

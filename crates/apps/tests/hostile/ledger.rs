@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::future::{join, join_all};
 use http::Method;
 use http_body_util::BodyExt as _;
-use isomer_apps::Components;
+use isomer_seam::Components;
 
 use crate::corpus::{Ask, CORPUS};
 use crate::disk::{self, ON_DISK};

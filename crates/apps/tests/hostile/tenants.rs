@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::{join, join_all};
 use isomer_api::{Quota, Quotas};
-use isomer_apps::Components;
 use isomer_apps::TenancyOptions;
+use isomer_seam::Components;
 
 use crate::harness::client::Answer;
 use crate::harness::{one, until};

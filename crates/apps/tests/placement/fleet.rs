@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_apps::AppFront;
-use isomer_apps::{Components, NewPackage, Package, PackageOptions, RevisionError, SingleApp, TenancyOptions};
+use isomer_apps::{NewPackage, Package, PackageOptions, RevisionError, SingleApp, TenancyOptions};
 use isomer_capabilities::DataDir;
 use isomer_diagnostics::SourceFile;
 use isomer_diagnostics::chain;
@@ -19,6 +19,7 @@ use isomer_manifest::App;
 use isomer_observe::{Format, Log};
 use isomer_plan::{Plan, SeamMode};
 use isomer_runtime::code::CodeCache;
+use isomer_seam::Components;
 use isomer_wire::Callee;
 use tempfile::TempDir;
 use tokio::sync::watch;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use isomer_api::{Quotas, TenantUsage};
-use isomer_apps::Components;
 use isomer_apps::revision::engine;
 use isomer_apps::tenancy::{AppRepository, LaunchSpec, RepositoryError, Retired, Started};
 use isomer_apps::{Package, PackageOptions, Tenancy, TenancyOptions};
@@ -24,6 +23,7 @@ use isomer_observe::{Format, Log};
 use isomer_runtime::Account;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::PoolSizes;
+use isomer_seam::Components;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use isomer_admin::TOKEN_FILE;
 use isomer_api::deploy::PARTS_MAX;
 use isomer_api::{PartPath, Release, ReleasePart};
-use isomer_apps::Components;
 use isomer_console::CommandError;
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::{Digest, HostPattern};
 use isomer_project::{AppDir, ENV_FILE};
+use isomer_seam::Components;
 use sha2::Digest as _;
 
 /// What is not sent from the app's folder. Values of this machine (`.env`, `.env.local`) are not either, from no folder.

@@ -2,7 +2,7 @@
 //! it takes on. One that runs a group of an app (`isomer run --group`): where it is reached, where the groups are that it calls, and
 //! the certificates by which nodes know each other.
 //!
-//! Read as manifests are (see [`crate::parse`]): syntax, then structure by the schema of `raw.rs`, then meaning. What
+//! Read as manifests are (see `parser.rs`): syntax, then structure by the schema of `raw.rs`, then meaning. What
 //! needs the plan, such as whether a group that is called has an address, is checked by whoever has the plan.
 
 mod address_range;
@@ -25,8 +25,8 @@ use isomer_ids::InvalidText;
 
 use crate::address::LinkAddress;
 use crate::bounds::Findings;
-use crate::listen::with_host;
-use crate::parse::syntax_errors;
+use crate::listen_address::with_host;
+use crate::parser::syntax_errors;
 use crate::raw::PathText;
 use crate::schema::{as_text, schema_of};
 use crate::spanned::Spanned;

@@ -13,7 +13,7 @@ use super::raw::{
 };
 use crate::address::LinkAddress;
 use crate::bounds::Findings;
-use crate::listen::{parse_listen, with_host};
+use crate::listen_address::{parse_listen, with_host};
 use crate::spanned::Spanned;
 use crate::units::{parse_duration, parse_size};
 

@@ -13,12 +13,13 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use isomer_api::{ApiProblem, ProblemKind};
-use isomer_apps::{Components, Package, PackageOptions, Progress, RevisionError};
+use isomer_apps::{Package, PackageOptions, Progress, RevisionError};
 use isomer_diagnostics::Renderer;
 use isomer_ids::ComponentName;
 use isomer_manifest::App;
 use isomer_runtime::code;
 use isomer_runtime::engine::Engine;
+use isomer_seam::Components;
 use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 
 use super::protocol::{ChildLimits, ChildMessage, ChildTask, CompilePhase, PackageDraft};

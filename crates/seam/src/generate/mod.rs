@@ -36,6 +36,7 @@ mod task;
 mod types;
 mod utf8;
 mod wire;
+mod writer;
 
 pub(crate) use part::{GeneratedPart, TYPES, function_name};
 pub(crate) use skeleton::{DISPATCH_FUNCTIONS, REFUSAL, generate as skeleton};

@@ -15,7 +15,7 @@ use wasm_encoder::{
 use super::arena;
 use super::module::CoreModule;
 use super::types::{TypeId, Types};
-use crate::encode;
+use crate::encoding;
 use crate::world::{Interface, ValueType};
 
 /// The name of the import of types.
@@ -79,7 +79,7 @@ impl PartBuilder {
         let interface = (!interface.types.is_empty()).then_some(interface);
         let mut indices = PartTypes::new();
         if let Some(interface) = &interface {
-            let ty = encode::instance_type(interface, |_| unreachable!("the types are defined in place"));
+            let ty = encoding::instance_type(interface, |_| unreachable!("the types are defined in place"));
             let ty = builder.type_instance(None, &ty);
             let instance = builder.import(TYPES, ComponentTypeRef::Instance(ty));
             for (name, _) in &interface.types {
@@ -132,7 +132,7 @@ impl PartBuilder {
 /// How a type is referred to in the component.
 pub(crate) fn value_type(types: &Types, indices: &PartTypes, id: TypeId) -> ComponentValType {
     match types.reference(id) {
-        ValueType::Primitive(primitive) => ComponentValType::Primitive(encode::primitive(*primitive)),
+        ValueType::Primitive(primitive) => ComponentValType::Primitive(encoding::primitive(*primitive)),
         ValueType::Named(name) => ComponentValType::Type(indices[name]),
         other => unreachable!("types are referred to by name, not as {other:?}"),
     }

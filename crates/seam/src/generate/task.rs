@@ -19,8 +19,8 @@ use super::flat;
 use super::function::Crossing;
 use super::module::{Body, CoreModule};
 use super::part::{HOST, PartBuilder, function_name, value_type};
-use super::stub::{Writer, core_number, stored_end};
 use super::types::Types;
+use super::writer::{Writer, core_number, stored_end};
 
 /// Indices of what calls in flight need, in the core module.
 pub(crate) struct Tasks {

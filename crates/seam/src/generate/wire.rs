@@ -72,7 +72,7 @@ mod tests {
         let mut module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Standard32);
         wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it embeds");
         let bytes = ComponentEncoder::default().module(&module).expect("it fits").encode().expect("it is valid");
-        let world = crate::read::world(&bytes).expect("it reads");
+        let world = crate::reader::world(&bytes).expect("it reads");
         assert_eq!(world.import(WIRE), Some(&wire()));
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::de::DeTable;
 
 use crate::bounds::{self, FINDINGS_MAX, Findings};
-use crate::lower::{Places, lower};
+use crate::lowering::{Places, lower};
 use crate::model::App;
 use crate::raw::RawManifest;
 use crate::schema::SCHEMA;

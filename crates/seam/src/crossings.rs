@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use isomer_plan::PlannedGroup;
 
-use crate::compose::{ComposedPart, Composer, HostImport, ImportOwner, SkeletonExport};
-use crate::encode;
+use crate::composition::{ComposedPart, Composer, HostImport, ImportOwner, SkeletonExport};
+use crate::encoding;
 use crate::error::SeamError;
 use crate::generate::{self, DISPATCH_FUNCTIONS, REFUSAL, TYPES, WIRE, function_name};
 use crate::output::Item;
@@ -21,7 +21,7 @@ impl Composer {
         let Some(stub) = group.stubs.iter().find(|stub| stub.component == *part.name) else { return Ok(None) };
         let generated = generate::stub(stub, &part.world)?;
         let label = format!("{}-isomer-link-wire", part.name);
-        let wire = encode::instance_type(&generate::wire(), |_| unreachable!("it uses no other interface"));
+        let wire = encoding::instance_type(&generate::wire(), |_| unreachable!("it uses no other interface"));
         let wire = self.output.instance_type(&wire);
         let wire = self.output.import(&label, wire);
         let mut arguments = vec![(WIRE, Item::Instance(wire))];

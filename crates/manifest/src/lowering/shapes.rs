@@ -7,10 +7,10 @@ use isomer_diagnostics::{Diagnostic, Span};
 use isomer_ids::{ComponentName, check_name};
 
 use super::Lowering;
+use crate::keyword::{Keyword, KeywordOr};
 use crate::model::{Component, MONOLITH, Shape};
 use crate::raw::{NameText, RawGroups, RawShape};
 use crate::spanned::Spanned;
-use crate::word::{Word, WordOr};
 
 impl Lowering<'_> {
     pub(super) fn shapes(
@@ -37,18 +37,18 @@ impl Lowering<'_> {
             self.valid(checked, "bad-name", name.span);
             let groups = match raw.groups {
                 None => one_group(),
-                Some(Spanned { value: WordOr::Value(groups), .. }) => self.groups(&text, groups),
-                Some(Spanned { value: WordOr::Text(word, kind), span }) => {
+                Some(Spanned { value: KeywordOr::Value(groups), .. }) => self.groups(&text, groups),
+                Some(Spanned { value: KeywordOr::Text(word, kind), span }) => {
                     self.word(kind, &word, span, &format!("`groups` of shape `{text}`"), "name the groups in a table");
                     everything.iter().map(|name| (name.to_string(), vec![name.clone()])).collect()
                 }
             };
             let what = format!("`isolate` of shape `{text}`");
             let isolate = match raw.isolate.value {
-                WordOr::Value(names) => {
+                KeywordOr::Value(names) => {
                     names.into_iter().filter_map(|name| self.component_named(name, &what)).collect()
                 }
-                WordOr::Text(word, kind) => {
+                KeywordOr::Text(word, kind) => {
                     self.word(
                         kind,
                         &word,
@@ -65,13 +65,13 @@ impl Lowering<'_> {
     }
 
     /// Is the text the one word that may stand there?
-    fn word<W: Word>(&mut self, _: PhantomData<W>, text: &str, at: Span, what: &str, otherwise: &str) {
-        if text != W::WORD {
+    fn word<W: Keyword>(&mut self, _: PhantomData<W>, text: &str, at: Span, what: &str, otherwise: &str) {
+        if text != W::KEYWORD {
             self.report(
-                Diagnostic::error(format!("{what} is `{text}`, and the only word that it can be is `{}`", W::WORD))
+                Diagnostic::error(format!("{what} is `{text}`, and the only word that it can be is `{}`", W::KEYWORD))
                     .code("unknown-word")
                     .at(at, "not known")
-                    .hint(format!("write `\"{}\"`, or {otherwise}", W::WORD)),
+                    .hint(format!("write `\"{}\"`, or {otherwise}", W::KEYWORD)),
             );
         }
     }

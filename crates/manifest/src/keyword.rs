@@ -10,46 +10,46 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
 /// The one word that may stand for a value.
-pub(crate) trait Word {
-    const WORD: &'static str;
+pub(crate) trait Keyword {
+    const KEYWORD: &'static str;
 }
 
 /// A text where only the word may stand, or the value. Other texts are refused when the manifest is lowered, which can say
 /// what was meant.
 #[derive(Debug)]
-pub(crate) enum WordOr<W, T> {
+pub(crate) enum KeywordOr<W, T> {
     Text(String, PhantomData<W>),
     Value(T),
 }
 
-impl<W, T: Default> Default for WordOr<W, T> {
+impl<W, T: Default> Default for KeywordOr<W, T> {
     fn default() -> Self {
         Self::Value(T::default())
     }
 }
 
 /// Written by hand, as what is inside has its place in the file: an untagged enum would lose it.
-impl<'de, W: Word, T: Deserialize<'de>> Deserialize<'de> for WordOr<W, T> {
+impl<'de, W: Keyword, T: Deserialize<'de>> Deserialize<'de> for KeywordOr<W, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader<W, T>(PhantomData<(W, T)>);
 
-        impl<'de, W: Word, T: Deserialize<'de>> Visitor<'de> for Reader<W, T> {
-            type Value = WordOr<W, T>;
+        impl<'de, W: Keyword, T: Deserialize<'de>> Visitor<'de> for Reader<W, T> {
+            type Value = KeywordOr<W, T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "\"{}\" or a value", W::WORD)
+                write!(f, "\"{}\" or a value", W::KEYWORD)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(WordOr::Text(text.to_owned(), PhantomData))
+                Ok(KeywordOr::Text(text.to_owned(), PhantomData))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(SeqAccessDeserializer::new(list)).map(WordOr::Value)
+                T::deserialize(SeqAccessDeserializer::new(list)).map(KeywordOr::Value)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(table)).map(WordOr::Value)
+                T::deserialize(MapAccessDeserializer::new(table)).map(KeywordOr::Value)
             }
         }
 
@@ -57,18 +57,18 @@ impl<'de, W: Word, T: Deserialize<'de>> Deserialize<'de> for WordOr<W, T> {
     }
 }
 
-impl<W: Word, T: JsonSchema> JsonSchema for WordOr<W, T> {
+impl<W: Keyword, T: JsonSchema> JsonSchema for KeywordOr<W, T> {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        W::WORD.into()
+        W::KEYWORD.into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let value = T::json_schema(generator);
-        let title = format!("`\"{}\"`", W::WORD);
-        json_schema!({ "anyOf": [value, { "type": "string", "title": title, "enum": [W::WORD], "examples": [W::WORD] }] })
+        let title = format!("`\"{}\"`", W::KEYWORD);
+        json_schema!({ "anyOf": [value, { "type": "string", "title": title, "enum": [W::KEYWORD], "examples": [W::KEYWORD] }] })
     }
 }

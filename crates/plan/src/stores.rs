@@ -11,7 +11,7 @@ use isomer_diagnostics::{Diagnostic, Span};
 use isomer_ids::{ComponentName, StoreName};
 use isomer_manifest::{App, Component, Spanned};
 
-use crate::place::Placement;
+use crate::placement::Placement;
 
 /// Somebody who opens a store.
 #[derive(Clone, Copy)]

@@ -4,17 +4,17 @@
 //! other parts, to imports of the composition, or, for interfaces that hold only types, to the types themselves. What may
 //! be shared and what is imported for one component alone was decided by the plan; nothing is decided here.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use isomer_ids::ComponentName;
 use isomer_plan::{ImportBinding, InterfaceId, PlannedGroup};
 
-use crate::encode;
+use crate::encoding;
 use crate::error::SeamError;
-use crate::host::HostImports;
+use crate::host_imports::HostImports;
 use crate::output::{Item, Output};
-use crate::read;
+use crate::plan::Components;
+use crate::reader;
 use crate::world::{Interface, TypeOrigin, World};
 
 /// A group as one component, and whom its imports and exports belong to.
@@ -79,10 +79,7 @@ pub struct SkeletonExport {
 /// # Errors
 /// Bytes that are no component, an import that the group says nothing of, and parts that do not fit together. A plan made
 /// of [`crate::component_type`]s of the same bytes leaves only the last, and that only where types passed by handles differ.
-pub fn compose(
-    group: &PlannedGroup,
-    components: &BTreeMap<ComponentName, Arc<[u8]>>,
-) -> Result<Composition, SeamError> {
+pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
     if let [only] = group.components.as_slice()
         && group.stubs.is_empty()
@@ -93,7 +90,7 @@ pub fn compose(
     let mut parts = Vec::with_capacity(group.components.len());
     for name in &group.components {
         let bytes = bytes_of(name)?;
-        let world = read::world(bytes)
+        let world = reader::world(bytes)
             .map_err(|source| SeamError::Component { component: name.clone(), source: Box::new(source) })?;
         parts.push(ComposedPart { name, bytes, world });
     }
@@ -105,7 +102,7 @@ pub fn compose(
     let exports = composer.export_handlers(group);
     let skeletons = composer.add_skeletons(group, &parts)?;
     let bytes = composer.output.finish();
-    read::validate(&bytes).map_err(|source| SeamError::Misfit { group: group.name.clone(), source })?;
+    reader::validate(&bytes).map_err(|source| SeamError::Misfit { group: group.name.clone(), source })?;
     Ok(Composition { bytes, imports, exports, skeletons })
 }
 
@@ -176,7 +173,7 @@ fn import_from_host(
                 .or_insert_with(|| output.exported_type(host_instances[&origin.interface], &origin.name));
         }
         let used = |origin: &TypeOrigin| host_types[&(origin.interface.clone(), origin.name.clone())];
-        let ty = output.instance_type(&encode::instance_type(&entry.interface, used));
+        let ty = output.instance_type(&encoding::instance_type(&entry.interface, used));
         let instance = output.import(&entry.name, ty);
         host_instances.insert(entry.key, instance);
         imports.push(HostImport {
@@ -256,7 +253,7 @@ impl Composer {
 
     /// The types of an interface. `arguments` are the instances that the component imports before it.
     pub(crate) fn types_of(&mut self, interface: &Interface, arguments: &[(&str, u32)]) -> Vec<(String, Item)> {
-        let types = encode::bare_types(&mut self.output, interface, |output, origin| {
+        let types = encoding::bare_types(&mut self.output, interface, |output, origin| {
             let (_, instance) = arguments
                 .iter()
                 .find(|(name, _)| *name == origin.interface)
