@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: rules of the tree that no compiler checks. The same runs as an ordinary test.
 
+mod architecture;
 mod cycles;
-mod entry_points;
 mod files;
 mod layers;
 mod manifests;
@@ -17,7 +17,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     problems.extend(cycles::check(project)?);
     problems.extend(files::check(project)?);
     problems.extend(pages::check(project)?);
-    problems.extend(entry_points::check(project)?);
+    problems.extend(architecture::check(project)?);
     for problem in &problems {
         eprintln!("tidy: {problem}");
     }

@@ -1,6 +1,7 @@
 //! The document says what is served, and is served; and all of it is in `isomer_api::routes`.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -28,16 +29,34 @@ pub(crate) fn with_ids() -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn the_document_is_up_to_date() {
-    let generated = format!("{:#}\n", isomer_admin::openapi::document());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/admin-api.openapi.json");
-    if std::env::var_os("ISOMER_BLESS").is_some() {
-        std::fs::write(&path, &generated).unwrap();
+fn the_generated_pages_are_up_to_date() {
+    let document = format!("{:#}\n", isomer_admin::openapi::document());
+    for (file, generated) in [("admin-api.openapi.json", document), ("admin-api-operations.md", operations_page())] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(file);
+        if std::env::var_os("ISOMER_BLESS").is_some() {
+            std::fs::write(&path, &generated).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(&path).unwrap_or_default() == generated,
+            "`docs/reference/{file}` differs from what the program generates; write it with `ISOMER_BLESS=1 cargo test -p isomer-admin`"
+        );
     }
-    assert!(
-        std::fs::read_to_string(&path).unwrap_or_default() == generated,
-        "`docs/reference/admin-api.openapi.json` is not what the program gives; write it with `ISOMER_BLESS=1 cargo test -p isomer-admin`"
-    );
+}
+
+/// The table of all operations, as a page of the documentation.
+fn operations_page() -> String {
+    let document = isomer_admin::openapi::document();
+    let mut page = "# Admin API operations\n\nGenerated from the [OpenAPI document](admin-api.openapi.json), which has all parameters \
+                    and types. [Admin API](admin-api.md) explains tokens, errors and limits.\n\n\
+                    | operation | request | what it does | token |\n| --- | --- | --- | --- |\n"
+        .to_owned();
+    for (id, method, path) in with_ids() {
+        let operation = &document["paths"][&path][method.to_ascii_lowercase()];
+        let cell = |key: &str| operation[key].as_str().unwrap_or_default().replace('|', "\\|").replace('\n', " ");
+        let (summary, token) = (cell("summary"), cell("description"));
+        writeln!(page, "| `{id}` | `{method} {path}` | {summary} | {token} |").unwrap();
+    }
+    page
 }
 
 /// The routes as the clients' crate has them in its source: path, and the methods that its words name.

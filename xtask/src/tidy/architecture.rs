@@ -1,4 +1,5 @@
-//! Checks the table "Entry points" of ARCHITECTURE.md: each row names three functions or types by file and name, and all of them exist.
+//! Checks ARCHITECTURE.md: each source file that it names exists, and each row of its table "Entry points" names three functions or types that
+//! exist.
 
 use anyhow::{Context as _, Result};
 
@@ -15,10 +16,22 @@ const ITEMS: [&str; 6] = ["fn", "struct", "enum", "trait", "type", "mod"];
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(project.root.join(PAGE)).with_context(|| format!("`{PAGE}` cannot be read"))?;
-    Ok(problems(&text, &|path| std::fs::read_to_string(project.root.join(path)).ok()))
+    let mut problems = problems_of_files(&text, &|path| project.root.join(path).exists());
+    problems.extend(problems_of_entry_points(&text, &|path| std::fs::read_to_string(project.root.join(path)).ok()));
+    Ok(problems)
 }
 
-fn problems(page: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+/// Source files are named by their path from the root of the repository or from `crates/`.
+fn problems_of_files(page: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let code = page.split('`').skip(1).step_by(2);
+    let files = code.filter(|code| code.ends_with(".rs") && code.contains('/') && !code.contains("::"));
+    files
+        .filter(|file| !exists(file) && !exists(&format!("crates/{file}")))
+        .map(|file| format!("{PAGE}: file `{file}` does not exist"))
+        .collect()
+}
+
+fn problems_of_entry_points(page: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let Some((_, rest)) = page.split_once(HEADING) else {
         return vec![format!("{PAGE}: has no section `{HEADING}`")];
     };
@@ -61,17 +74,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn named_files_must_exist() {
+        let found = |page: &str| problems_of_files(page, &|path| path == "crates/a/src/b.rs").join("; ");
+        assert_eq!(found("`a/src/b.rs`, `crates/a/src/b.rs`, `b.rs` and `x::y`"), "");
+        assert!(found("`a/src/c.rs`").contains("`a/src/c.rs` does not exist"));
+    }
+
+    #[test]
     fn rows_must_name_three_items_that_exist() {
         let read = |path: &str| (path == "a.rs").then(|| "pub fn one() {}\nstruct Two;\nfn three<T>() {}\n".to_owned());
         let found = |row: &str| {
             let page =
                 format!("# Map\n\n{HEADING}\n\n| for | start |\n| --- | --- |\n{row}\n\n## Next\n\n| `x.rs::y` |\n");
-            problems(&page, &read).join("; ")
+            problems_of_entry_points(&page, &read).join("; ")
         };
         assert_eq!(found("| all | `a.rs::one`, `a.rs::Two`, `a.rs::three` |"), "");
         assert!(found("| all | `a.rs::one`, `a.rs::Two` |").contains("2 entry points"));
         assert!(found("| all | `b.rs::one`, `a.rs::Two`, `a.rs::three` |").contains("does not exist"));
         assert!(found("| all | `a.rs::on`, `a.rs::Two`, `a.rs::three` |").contains("does not define it"));
-        assert!(problems("# Map\n", &read).join("; ").contains("no section"));
+        assert!(problems_of_entry_points("# Map\n", &read).join("; ").contains("no section"));
     }
 }
