@@ -1,7 +1,8 @@
-//! A node under good and hostile tenants for half a minute, with deployments, swaps and rollbacks going on: no wrong answer, no failed
-//! request of a good tenant, nothing that grows. `cargo xtask soak --long` does the same for a million requests.
+//! A node under good and hostile tenants while apps are deployed, swapped and rolled back: no wrong response, no failed request of a good
+//! tenant. A sample of a few seconds; with `ISOMER_LONG` half a minute, after which memory, descriptors and threads must not have grown.
+//! `cargo xtask soak --long` does the same for a million requests.
 //!
-//! `ISOMER_SOAK_SEED=N` repeats what a run has drawn.
+//! `ISOMER_SOAK_SEED=N` repeats the random choices of a run.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +15,11 @@ use isomer_bench_node::soak::{self, Settings};
 fn good_tenants_see_nothing_of_hostile_ones_and_of_deployments() {
     let seed = std::env::var("ISOMER_SOAK_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let settings =
+        if std::env::var_os("ISOMER_LONG").is_some() { Settings::short(seed) } else { Settings::sample(seed) };
     let dir = tempfile::tempdir().unwrap();
     let node = Launch::new(PathBuf::from(env!("CARGO_BIN_EXE_isomer")), dir.path()).start().unwrap();
-    let summary = block_on(soak::run(&node, &Settings::short(seed), &mut |_| {})).unwrap();
+    let summary = block_on(soak::run(&node, &settings, &mut |_| {})).unwrap();
     let complaints = summary.complaints();
     assert!(complaints.is_empty(), "again with ISOMER_SOAK_SEED={seed}\n{}", summary.report());
     node.stop(Duration::from_secs(60)).unwrap();
