@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use isomer_apps::{AppFront, AppResolver, AppSite};
-use isomer_front::{Limits, SiteResolver};
+use isomer_front::Limits;
 use isomer_observe::{Format, Log};
 use tokio::sync::oneshot;
 
