@@ -107,11 +107,12 @@ fn what_is_said_is_read_by_its_fields() {
     let (stream, line) = (StandardStream::Stderr, b"two\xff");
     it.log.emit(Event::OutputLine { component: "cart", stream, request: Some(id), line });
     it.log.note("a revision took over");
-    let failed = |reason, backtrace, response_cut_off| {
+    let failed = |reason: &str, backtrace: &[String], response_cut_off| {
+        let reason = &reason;
         it.log.emit(Event::RequestFailed { component: "cart", request: id, reason, backtrace, response_cut_off });
     };
-    failed(&"the guest trapped", &["cart::add".to_owned(), "cart::main".to_owned()], false);
-    failed(&"no response", &[], true);
+    failed("the guest trapped", &["cart::add".to_owned(), "cart::main".to_owned()], false);
+    failed("no response", &[], true);
     let reason = &"the guest trapped";
     it.log.emit(Event::CallFailed { component: "mail", request: None, reason, backtrace: &[] });
     it.log.refused("cart", id, 413, "the request's body is too large");

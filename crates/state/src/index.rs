@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     fn release(number: u8) -> ReleaseDigest {
-        format!("{number:064x}").parse().unwrap()
+        format!("{number:032x}").parse().unwrap()
     }
 
     fn app(releases: &[u8]) -> App {
