@@ -8,11 +8,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use isomer_console::{CommandError, FAILED};
 use isomer_project::ValueSources;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::secrets;
 use crate::stubs::StubServer;
@@ -37,9 +39,6 @@ const DATA: &str = "data";
 
 /// The folder of secrets, in the same folder.
 const SECRETS: &str = "secrets";
-
-/// How often the process is checked for its end.
-const CHECK_EVERY: Duration = Duration::from_millis(5);
 
 /// What to run.
 pub struct AppProcessSetup<'a> {
@@ -135,19 +134,24 @@ impl AppProcess {
     /// Ends the process. Returns its exit code, unless it had to be killed.
     fn end(&mut self) -> Option<u8> {
         drop(self.child.stdin.take());
-        let deadline = Instant::now() + STOP_MAX;
-        while Instant::now() < deadline {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return status.code().and_then(|code| code.try_into().ok()),
-                Ok(None) => std::thread::sleep(CHECK_EVERY),
-                Err(_) => break,
-            }
+        if ends_within(&self.child, STOP_MAX).unwrap_or(false)
+            && let Ok(status) = self.child.wait()
+        {
+            return status.code().and_then(|code| code.try_into().ok());
         }
         // Fails only for a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         None
     }
+}
+
+/// Waits for the end of a process, without polling. Returns whether it has ended within `timeout`.
+fn ends_within(child: &Child, timeout: Duration) -> rustix::io::Result<bool> {
+    // The descriptor can be read once the process has ended.
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let timeout = Timespec { tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout))? > 0)
 }
 
 impl Drop for AppProcess {

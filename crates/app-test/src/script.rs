@@ -170,7 +170,7 @@ fn yes() -> bool {
 pub fn read_scripts(app_dir: &Path, named: &[PathBuf], secrets: &BTreeSet<&str>) -> Result<Vec<Script>, CommandError> {
     let paths = if named.is_empty() { in_folder(&app_dir.join(FOLDER))? } else { named.to_vec() };
     if paths.is_empty() {
-        return Err(CommandError::usage(
+        return Err(CommandError::failed(
             format!("there are no scripts in `{}`", shown(&app_dir.join(FOLDER))),
             format!("write one, `{FOLDER}/first.toml`:\n[[case]]\nrequest = \"GET /\"\nexpect.contains = \"hello\""),
         ));
@@ -184,7 +184,7 @@ pub fn read_scripts(app_dir: &Path, named: &[PathBuf], secrets: &BTreeSet<&str>)
             Err(mistakes) => found.extend(mistakes),
         }
     }
-    if found.is_empty() { Ok(scripts) } else { Err(CommandError::Manifest(found)) }
+    if found.is_empty() { Ok(scripts) } else { Err(CommandError::Findings(found)) }
 }
 
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, CommandError> {

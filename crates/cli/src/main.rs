@@ -1,7 +1,7 @@
 //! The `isomer` command: one file a subcommand, in `commands/`.
 //!
 //! Standard output is for machines and for what was asked for; everything said to people goes to standard error.
-//! Exit codes: 0 done, 1 failed, 2 the command line or the manifest is wrong.
+//! Exit codes: 0 success, 1 failure, 2 a wrong command line; see [`isomer_console::CommandError`].
 
 mod address_flags;
 mod commands;

@@ -21,11 +21,13 @@ const EXIT_CODES: &str = "\
 
 | code | meaning |
 | --- | --- |
-| 0 | done |
-| 1 | it failed: a build, a start, a command that trapped |
-| 2 | the command line, the manifest or the file that was named is wrong; nothing was run |
-| 130 | `isomer run` and `isomer dev` were stopped a second time before they had ended, `isomer exec` with Ctrl-C |
-| other | `isomer exec` ends with the code of the component |
+| 0 | success |
+| 1 | the command failed: an invalid manifest, a failed build or start, a refusal of the node |
+| 2 | the command line is wrong: an argument is unknown, malformed or missing, contradicts another one, or names something that the command cannot use, such as a folder without an app |
+| 130 | interrupted: a second signal to `isomer run`, `isomer dev` or `isomer node`, or Ctrl-C in `isomer exec` |
+| other | the exit code of the component that `isomer exec` has run |
+
+So 2 means that the command line has to change, and 1 that something else has to.
 ";
 
 const ENVIRONMENT: &str = "\

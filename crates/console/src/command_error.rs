@@ -1,4 +1,12 @@
 //! Why a command failed: what is printed, and the exit code.
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 1 | the command failed |
+//! | 2 | the command line is wrong: an argument is unknown, malformed or missing, contradicts another one, or names something that the command cannot use |
+//! | 130 | a second signal ended the process at once |
+//!
+//! So 2 means that the command line has to change, and 1 that something else has to. A guest's own exit code takes the place of these.
 
 use isomer_diagnostics::{Diagnostic, Hinted, Renderer, SourceFile};
 
@@ -8,7 +16,7 @@ pub const FAILED: u8 = 1;
 /// The exit code of a process that a second signal ended at once, as shells report Ctrl-C (128 + SIGINT).
 pub const INTERRUPTED: u8 = 130;
 
-/// The exit code of a wrong command line or manifest. clap uses the same.
+/// The exit code of a wrong command line. clap uses the same.
 const USAGE: u8 = 2;
 
 /// Why a command failed.
@@ -17,10 +25,8 @@ pub enum CommandError {
     Failed(anyhow::Error),
     /// The command line is wrong.
     Usage(anyhow::Error),
-    /// The manifest (or the plan made from it) is wrong; each finding has its place.
-    Manifest(Vec<Diagnostic>),
-    /// Something that the manifest names did not work. The manifest itself may be right.
-    Located(Vec<Diagnostic>),
+    /// Findings about the manifest, the plan, or another file, each with its place.
+    Findings(Vec<Diagnostic>),
     /// The error of another process of this program.
     Rendered {
         /// The message, rendered by that process.
@@ -33,9 +39,9 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// Findings about the manifest `source`.
-    pub fn manifest(findings: Vec<Diagnostic>, source: &SourceFile) -> Self {
-        Self::Manifest(findings.into_iter().map(|finding| finding.in_source(source)).collect())
+    /// Findings about the file `source`.
+    pub fn findings(findings: Vec<Diagnostic>, source: &SourceFile) -> Self {
+        Self::Findings(findings.into_iter().map(|finding| finding.in_source(source)).collect())
     }
 
     /// An error with hints that say how to fix it.
@@ -50,6 +56,12 @@ impl CommandError {
         }
     }
 
+    /// An error without a cause, with a hint that says how to fix it.
+    pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let message: anyhow::Error = anyhow::anyhow!(message.into());
+        Self::Failed(Hinted::new(message.into_boxed_dyn_error(), hint.into()).into())
+    }
+
     /// A wrong command line, with a hint that says what to write.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         let message: anyhow::Error = anyhow::anyhow!(message.into());
@@ -61,8 +73,7 @@ impl CommandError {
         match self {
             Self::Failed(error) => (renderer.error(error.as_ref()), FAILED),
             Self::Usage(error) => (renderer.error(error.as_ref()), USAGE),
-            Self::Manifest(findings) => (renderer.diagnostics(findings), USAGE),
-            Self::Located(findings) => (renderer.diagnostics(findings), FAILED),
+            Self::Findings(findings) => (renderer.diagnostics(findings), FAILED),
             Self::Rendered { text, code } => (text.clone(), *code),
             Self::ExitCode(code) => (String::new(), *code),
         }

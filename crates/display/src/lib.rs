@@ -4,11 +4,13 @@
 //! what is shown here is never parsed (sizes in a manifest are written by `isomer_manifest::show_size`).
 #![forbid(unsafe_code)]
 
+mod elapsed;
 mod ended;
 pub mod excerpt;
 mod size;
 mod text;
 
+pub use elapsed::{Elapsed, elapsed};
 pub use ended::{Ended, signal_of_shell};
 pub use size::{Size, size};
 pub use text::{escaped, escaped_json, is_deceptive};

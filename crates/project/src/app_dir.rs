@@ -59,7 +59,7 @@ impl AppDir {
         let path = dir.join(MANIFEST_FILE);
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let source = SourceFile::new(shown(&path), text);
-        let parsed = isomer_manifest::parse(&source).map_err(CommandError::Manifest)?;
+        let parsed = isomer_manifest::parse(&source).map_err(CommandError::Findings)?;
         Ok(Self {
             path: dir.clone(),
             dir,
@@ -79,7 +79,7 @@ impl AppDir {
         let dir = folder.canonicalize().map_err(|error| cannot_open(path, error))?;
         let path = dir.join(absolute.file_name().unwrap_or_default());
         let source = SourceFile::new(shown(&path), manifest_of(&path));
-        let parsed = isomer_manifest::parse(&source).map_err(CommandError::Manifest)?;
+        let parsed = isomer_manifest::parse(&source).map_err(CommandError::Findings)?;
         Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings, values: Values::default() })
     }
 
@@ -109,7 +109,7 @@ impl AppDir {
         let missing = missing_sources(&self.app, &self.dir);
         if !missing.is_empty() {
             let missing = missing.iter().filter_map(|error| self.missing_source(error)).collect();
-            return Err(CommandError::manifest(missing, &self.source));
+            return Err(CommandError::findings(missing, &self.source));
         }
         let progress = console.progress();
         progress.step("looking at the components");
@@ -138,14 +138,14 @@ impl AppDir {
                 );
             }
         }
-        if found.is_empty() { Ok(()) } else { Err(CommandError::manifest(found, &self.source)) }
+        if found.is_empty() { Ok(()) } else { Err(CommandError::findings(found, &self.source)) }
     }
 
     /// Why the components are not up to date. A source that is not there is the manifest's mistake, and is told with its place; so is a command
     /// that fails, which need not be one.
     fn not_built(&self, error: BuildError) -> CommandError {
         if let Some(finding) = self.missing_source(&error) {
-            return CommandError::manifest(vec![finding], &self.source);
+            return CommandError::findings(vec![finding], &self.source);
         }
         let hints = error.hints();
         match &error {
@@ -153,7 +153,7 @@ impl AppDir {
                 let finding =
                     Diagnostic::error(error.to_string()).code("command-failed").at(self.source_at(component), "");
                 let finding = hints.into_iter().fold(finding, Diagnostic::hint);
-                CommandError::Located(vec![finding.in_source(&self.source)])
+                CommandError::Findings(vec![finding.in_source(&self.source)])
             }
             _ => CommandError::hinted(error, hints),
         }

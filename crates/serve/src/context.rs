@@ -10,6 +10,7 @@ use isomer_apps::Progress;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CommandError, Console, print};
 use isomer_diagnostics::SourceFile;
+use isomer_display::elapsed;
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_project::AppDir;
@@ -135,9 +136,8 @@ impl ServeContext {
             [] => String::new(),
             all => format!(", in {} processes: {}", all.len(), all.iter().map(shown).collect::<Vec<_>>().join(", ")),
         };
-        let (Plan { app, version, .. }, took_ms) = (plan, milliseconds(took));
-        self.console
-            .message(&format!("{app} {version} serves at {url}{processes}  ({took_ms:.0} ms; Ctrl-C stops it)"));
+        let (Plan { app, version, .. }, took) = (plan, elapsed(took));
+        self.console.message(&format!("{app} {version} serves at {url}{processes}  ({took}; Ctrl-C stops it)"));
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl ServeContext {
         if self.json {
             return print(&format!("{}\n", event("replaced", plan, url, took)));
         }
-        self.console.message(&format!("the new revision serves at {url}  ({:.0} ms)", milliseconds(took)));
+        self.console.message(&format!("the new revision serves at {url}  ({})", elapsed(took)));
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl ServeContext {
         link: Option<&str>,
         began: Instant,
     ) -> Result<(), CommandError> {
-        let took_ms = milliseconds(began.elapsed());
+        let took = began.elapsed();
         let Plan { app, version, shape, .. } = plan;
         notify_ready(url.or(link).unwrap_or_default());
         if self.json {
@@ -179,14 +179,14 @@ impl ServeContext {
                 "shape": shape,
                 "group": group,
                 "pid": std::process::id(),
-                "took_ms": took_ms,
+                "took_ms": milliseconds(took),
             });
             return print(&format!("{line}\n"));
         }
         let addresses = [url.map(|url| format!("serves at {url}")), link.map(|link| format!("takes calls at {link}"))];
+        let took = elapsed(took);
         let addresses = addresses.into_iter().flatten().collect::<Vec<_>>().join(" and ");
-        self.console
-            .message(&format!("group {group} of {app} {version} {addresses}  ({took_ms:.0} ms; Ctrl-C stops it)"));
+        self.console.message(&format!("group {group} of {app} {version} {addresses}  ({took}; Ctrl-C stops it)"));
         Ok(())
     }
 

@@ -57,7 +57,7 @@ async fn serve(
     let log = log.with_levels(order.log.parse().context("cannot read the supervisor's log levels")?);
     isomer_observe::listen_to_events(log.clone());
     let source = SourceFile::new(order.manifest.0.as_str(), order.manifest.1.as_str());
-    let mut app = isomer_manifest::parse(&source).map_err(CommandError::Manifest)?.app;
+    let mut app = isomer_manifest::parse(&source).map_err(CommandError::Findings)?.app;
     apply_test_secrets(&mut app, order.test_secrets.as_deref())?;
     let components = read_components(order)?;
     let data = DataDir::open_as_member(&order.data)?;

@@ -43,7 +43,7 @@ pub fn with_authority(
         let finding = Diagnostic::error(error.to_string()).code("unreadable-file").at(written.span, "");
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         let finding = cause.into_iter().fold(finding, Diagnostic::note);
-        CommandError::manifest(vec![finding.hint("the path starts at the node file's folder")], source)
+        CommandError::findings(vec![finding.hint("the path starts at the node file's folder")], source)
     })?;
     Ok(network.trusting(trusted))
 }

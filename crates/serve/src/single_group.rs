@@ -44,9 +44,9 @@ pub async fn run_group(
     let components = read_components(&app.build(&console)?)?;
     let plan = isomer_apps::plan(&app.app, &components, &options.shape);
     let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
-    membership::check_group(&plan, group).map_err(|error| CommandError::Manifest(vec![*error]))?;
+    membership::check_group(&plan, group).map_err(|error| CommandError::Findings(vec![*error]))?;
     membership::check(&app.app, &plan, group, &config.file)
-        .map_err(|found| CommandError::manifest(found, &config.source))?;
+        .map_err(|found| CommandError::findings(found, &config.source))?;
     let tls = tls_files(&config)?;
     let context = ServeContext::new(options, console)?;
     let (front, url) = match has_routes(&plan, group) {
@@ -91,7 +91,7 @@ fn read(path: &Path) -> Result<NodeConfig, CommandError> {
     })?;
     let path = path.canonicalize().with_context(|| format!("cannot resolve `{}`", path.display()))?;
     let source = SourceFile::new(shown(&path), text);
-    let file = parse_node_file(&source).map_err(CommandError::Manifest)?;
+    let file = parse_node_file(&source).map_err(CommandError::Findings)?;
     let dir = path.parent().map(Path::to_owned).unwrap_or_default();
     Ok(NodeConfig { source, dir, file })
 }
@@ -134,5 +134,5 @@ fn tls_files(config: &NodeConfig) -> Result<Option<TlsFiles>, CommandError> {
         key: checked("key", &tls.key),
         authority: checked("authority's certificate", &tls.authority),
     };
-    if found.is_empty() { Ok(Some(files)) } else { Err(CommandError::manifest(found, &config.source)) }
+    if found.is_empty() { Ok(Some(files)) } else { Err(CommandError::findings(found, &config.source)) }
 }

@@ -21,8 +21,8 @@ const NO_MANIFEST: &str = "a component that is run from its file has no manifest
 pub fn revision_error(error: RevisionError, source: Option<&SourceFile>) -> CommandError {
     match error {
         RevisionError::Plan(findings) => match source {
-            Some(source) => CommandError::manifest(findings, source),
-            None => CommandError::Manifest(findings.into_iter().map(|finding| finding.hint(NO_MANIFEST)).collect()),
+            Some(source) => CommandError::findings(findings, source),
+            None => CommandError::Findings(findings.into_iter().map(|finding| finding.hint(NO_MANIFEST)).collect()),
         },
         RevisionError::Component { source: ref reason, .. } | RevisionError::Compose { source: ref reason, .. } => {
             let hint = reason.hint();
@@ -94,10 +94,10 @@ impl StartAttempt<'_> {
                             "make it: mkdir -p {}; or correct `host`, which is relative to isomer.toml",
                             path.display()
                         );
-                        CommandError::manifest(vec![finding.at(at.unwrap_or_default(), "").hint(hint)], source)
+                        CommandError::findings(vec![finding.at(at.unwrap_or_default(), "").hint(hint)], source)
                     }
                     None => {
-                        CommandError::Manifest(vec![finding.hint("name a folder that is there: --dir HOST::GUEST")])
+                        CommandError::Findings(vec![finding.hint("name a folder that is there: --dir HOST::GUEST")])
                     }
                 }
             }

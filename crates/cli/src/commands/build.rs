@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use isomer_console::{CommandError, Console, print};
-use isomer_display::size;
+use isomer_display::{elapsed, size};
 use isomer_project::{AppDir, shown};
 use isomer_toolchain::Built;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     } else {
         print(&table(&sized))?;
         let changed = built.iter().filter(|built| built.changed).count();
-        console.message(&format!("{changed} of {} changed ({})", built.len(), seconds(began.elapsed())));
+        console.message(&format!("{changed} of {} changed ({})", built.len(), elapsed(began.elapsed())));
     }
     Ok(())
 }
@@ -61,15 +61,11 @@ fn table(sized: &[(&Built, u64)]) -> String {
     for ((built, bytes), path) in sized.iter().zip(&paths) {
         let name = built.component.as_str();
         let state = if built.changed { "changed" } else { "fresh" };
-        let took = built.took.map(seconds).unwrap_or_default();
+        let took = built.took.map(|took| elapsed(took).to_string()).unwrap_or_default();
         let line = format!("{name:<widest$}  {:>9}  {state:<7}  {path:<longest$}  {took}", size(*bytes));
         let _ = writeln!(out, "{}", line.trim_end());
     }
     out
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
 }
 
 fn milliseconds(time: Duration) -> f64 {

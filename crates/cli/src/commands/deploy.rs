@@ -1,11 +1,12 @@
 //! `isomer deploy`: gives an app to a node, which serves it from then on.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use isomer_admin::{Client, ClientError};
 use isomer_api::{ApiProblem, DeployMessage, DeployReport, ProblemKind, StoreChange, TenantChange};
 use isomer_console::{CommandError, Console, print};
-use isomer_display::escaped;
+use isomer_display::{elapsed, escaped};
 use isomer_ids::{AppName, HostPattern, TenantName};
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components, shown};
@@ -117,8 +118,9 @@ pub(crate) fn say(
     };
     let how = if *compiled { "compiled, " } else { "" };
     console.message(&format!(
-        "revision {} of {name}{whose} serves under {under}{before}  ({how}{took_ms} ms)",
-        revision.short()
+        "revision {} of {name}{whose} serves under {under}{before}  ({how}{})",
+        revision.short(),
+        elapsed(Duration::from_millis(*took_ms))
     ));
     if hosts.is_empty() {
         console.message("no request reaches it: give it a host name with --host HOST");

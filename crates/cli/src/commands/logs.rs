@@ -1,4 +1,4 @@
-//! `isomer logs`: what an app has to say.
+//! `isomer logs`: the last lines of an app's log, and new ones.
 
 use std::fmt::Write as _;
 
@@ -21,37 +21,49 @@ pub(crate) struct Arguments {
     /// Show the app's access log instead, if the node keeps one (`isomer node --access-log`).
     #[arg(long)]
     access: bool,
-    /// How many of the last lines.
+    /// The number of lines to show, counted from the end.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
     lines: u32,
 }
+
+/// Printed if the log is empty, which is normal for an app that has just been deployed.
+const NO_LINES: &str =
+    "no log lines yet: the log has what the app writes to standard output and standard error, and its failures";
+
+/// Printed if the access log is empty.
+const NO_REQUESTS: &str = "no requests logged yet: they are kept by a node that runs with `isomer node --access-log`";
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let query = LogQuery { lines: Some(arguments.lines), follow: arguments.follow, access: arguments.access };
     node.ask(console, async |client| {
         let mut lines = client.logs(tenant, app, &query).await.map_err(refused(console))?;
+        let mut is_empty = true;
         while let Some(line) = lines.next().await {
             let line = line.map_err(refused(console))?;
+            is_empty = false;
             print(&match node.json {
                 true => escaped_json(&serde_json::to_string(&line).expect("a line is plain data")) + "\n",
                 false => shown(&line),
             })?;
         }
+        if is_empty && !arguments.follow {
+            console.message(if arguments.access { NO_REQUESTS } else { NO_LINES });
+        }
         Ok(())
     })
 }
 
-/// A line for a person, and the lines that belong to it (further ones of its text, the call stack), which are indented. Whoever wrote them
-/// does not get to write one that begins like another, nor to move the cursor.
+/// Formats a line for people. Further lines of its text and of its call stack are indented and control characters are escaped, so that an
+/// app can neither forge a line nor move the cursor.
 fn shown(line: &LogLine) -> String {
     let LogLine { at_ms, component, stream, request, text, backtrace } = line;
-    let who = escaped(component.as_deref().unwrap_or("node"));
+    let source = escaped(component.as_deref().unwrap_or("node"));
     let request = request.as_ref().map(|request| format!(" {}", escaped(request.get(..8).unwrap_or(request))));
     let mark = if stream == "stderr" { "!" } else { "|" };
     let mut lines = text.lines();
     let first = escaped(lines.next().unwrap_or_default());
-    let mut shown = format!("{} {who}{} {mark} {first}\n", instant(*at_ms), request.unwrap_or_default());
+    let mut shown = format!("{} {source}{} {mark} {first}\n", instant(*at_ms), request.unwrap_or_default());
     for line in lines {
         let _ = writeln!(shown, "    {}", escaped(line));
     }
@@ -66,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_read_line_by_line_and_nobody_writes_the_line_of_another() {
+    fn further_lines_are_indented_and_control_characters_are_escaped() {
         let line = LogLine {
             at_ms: 1_709_164_801_007,
             component: Some("cart".to_owned()),

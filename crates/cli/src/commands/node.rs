@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use isomer_admin::{AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, ListenError, Token};
 use isomer_console::{CommandError, Console, print};
 use isomer_diagnostics::Hinted;
+use isomer_display::elapsed;
 use isomer_node::compiler::{ChildLimits, CompilerOptions};
 use isomer_node::listeners::{ListenerError, OpenListeners};
 use isomer_node::{Node, NodeError, NodeOptions};
@@ -167,7 +168,7 @@ fn say_ready(
     data: &Path,
     began: Instant,
 ) -> Result<(), CommandError> {
-    let took_ms = began.elapsed().as_secs_f64() * 1e3;
+    let took = began.elapsed();
     service_manager::keep_alive();
     let url = |(address, tls): &(SocketAddr, bool)| format!("{}://{address}", if *tls { "https" } else { "http" });
     let urls: Vec<String> = listen.iter().map(url).collect();
@@ -180,13 +181,12 @@ fn say_ready(
             "admin": admin.url(),
             "data": data,
             "pid": std::process::id(),
-            "took_ms": took_ms,
+            "took_ms": took.as_secs_f64() * 1e3,
         });
         return print(&format!("{line}\n"));
     }
-    let (urls, admin) = (urls.join(" and "), admin.url());
-    console
-        .message(&format!("the node serves at {urls}, its admin API at {admin}  ({took_ms:.0} ms; Ctrl-C stops it)"));
+    let (urls, admin, took) = (urls.join(" and "), admin.url(), elapsed(took));
+    console.message(&format!("the node serves at {urls}, its admin API at {admin}  ({took}; Ctrl-C stops it)"));
     Ok(())
 }
 

@@ -63,11 +63,11 @@ async fn agreed(
     let wanted = |info: &&RevisionInfo| revision.as_ref().map_or(!info.current, |revision| info.revision == *revision);
     let hint = format!("isomer revisions {app}{}", of_tenant(tenant));
     let Some(info) = revisions.iter().find(wanted) else {
-        return Err(CommandError::usage(format!("`{app}` has no such revision"), hint));
+        return Err(CommandError::failed(format!("`{app}` has no such revision"), hint));
     };
     let Some(snapshot) = &info.snapshot else {
         let short = info.revision.short();
-        return Err(CommandError::usage(
+        return Err(CommandError::failed(
             format!("there is no snapshot of the stores as revision {short} left them"),
             hint,
         ));
@@ -105,7 +105,7 @@ async fn find(client: &Client, flags: &AppFlags, text: &str, console: &Console) 
             hint,
         )),
         [revision] => Ok((*revision).clone()),
-        [] => Err(CommandError::usage(format!("no revision of `{app}` begins with `{}`", escaped(text)), hint)),
-        _ => Err(CommandError::usage(format!("several revisions of `{app}` begin with `{text}`"), hint)),
+        [] => Err(CommandError::failed(format!("no revision of `{app}` begins with `{}`", escaped(text)), hint)),
+        _ => Err(CommandError::failed(format!("several revisions of `{app}` begin with `{text}`"), hint)),
     }
 }

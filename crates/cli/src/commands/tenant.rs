@@ -1,10 +1,12 @@
 //! `isomer tenant`: makes, changes, shows and removes a tenant of a node.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::Subcommand;
 use isomer_api::{QuotaChange, TenantChange, TenantInfo};
 use isomer_console::{CommandError, Console, print};
+use isomer_display::elapsed;
 use isomer_ids::{HostPattern, TenantName};
 
 use crate::remote::node::{NodeFlags, refused};
@@ -170,7 +172,14 @@ fn show(tenant: &TenantInfo, json: bool) -> Result<(), CommandError> {
                 size(usage.host_memory_bytes)
             ),
         ),
-        ("cpu", format!("{cpu_ms} ms since the node started; {} cores at most", cores(quotas.cpu_ms_per_second))),
+        (
+            "cpu",
+            format!(
+                "{} since the node started; {} cores at most",
+                elapsed(Duration::from_millis(cpu_ms)),
+                cores(quotas.cpu_ms_per_second)
+            ),
+        ),
         ("concurrent", format!("{} of {}", usage.requests_now, count_quota(quotas.requests_concurrent))),
         (
             "rate",

@@ -55,7 +55,7 @@ impl Inherited {
     fn add(&mut self, name: &str, descriptor: OwnedFd) -> Result<(), CommandError> {
         let hint = "name each socket by what it is for: FileDescriptorName=http, https or admin";
         let refuse =
-            |problem: &str| CommandError::usage(format!("the service manager's socket `{name}` {problem}"), hint);
+            |problem: &str| CommandError::failed(format!("the service manager's socket `{name}` {problem}"), hint);
         let socket =
             listening(descriptor).with_context(|| format!("cannot use the service manager's socket `{name}`"))?;
         match (name, socket) {

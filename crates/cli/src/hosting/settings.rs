@@ -42,10 +42,10 @@ impl Config {
         })?;
         let path = path.canonicalize().with_context(|| format!("cannot resolve `{}`", path.display()))?;
         let source = SourceFile::new(shown(&path), text);
-        let file = parse_node_file(&source).map_err(CommandError::Manifest)?;
+        let file = parse_node_file(&source).map_err(CommandError::Findings)?;
         let unread = file.unread_by_host();
         if !unread.is_empty() {
-            return Err(CommandError::manifest(unread, &source));
+            return Err(CommandError::findings(unread, &source));
         }
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         Ok(Self { file: file.host, folder, source: Some(source) })
@@ -108,6 +108,6 @@ fn admin_address(written: &LinkAddress, folder: &Path) -> Result<AdminAddress, C
     }
     parse_listen(&written.to_string()).map(AdminAddress::Tcp).map_err(|error| {
         let hint = error.hint();
-        CommandError::usage(error.to_string(), hint)
+        CommandError::failed(error.to_string(), hint)
     })
 }

@@ -48,7 +48,7 @@ impl Packed {
             let content = std::fs::read(&whole).with_context(|| format!("cannot read `{}`", whole.display()))?;
             files.insert(name, keep(&mut bytes, content.into()));
             if files.len() + folders.len() > PARTS_MAX {
-                return Err(CommandError::usage(
+                return Err(CommandError::failed(
                     format!("the folders that the app is granted hold more than {PARTS_MAX} files and empty folders"),
                     "grant the folders that are needed, not one above them",
                 ));
@@ -110,13 +110,13 @@ fn missing(app: &AppDir, folder: &Path) -> CommandError {
         .code("missing-folder")
         .at(at.unwrap_or_default(), "")
         .hint("make it, or correct `host`, which is relative to isomer.toml");
-    CommandError::manifest(vec![finding], &app.source)
+    CommandError::findings(vec![finding], &app.source)
 }
 
 /// A path that the manifest names, which must be one of the app's folder.
 fn own(path: &Path) -> Result<PathBuf, CommandError> {
     inside(path).ok_or_else(|| {
-        CommandError::usage(
+        CommandError::failed(
             format!("`{}` is not in the app's folder", path.display()),
             "on a node an app has its own folder only: move it there, and write a relative path",
         )
@@ -170,7 +170,7 @@ fn leads_to_file(root: &Path, path: &Path) -> Result<bool, CommandError> {
     if goal.starts_with(root) && goal.is_file() {
         return Ok(true);
     }
-    Err(CommandError::usage(
+    Err(CommandError::failed(
         format!("`{}` is no file of the app's folder", path.display()),
         "links may lead to files of the app's folder; sockets, devices and links to folders cannot be sent",
     ))
@@ -191,5 +191,5 @@ fn inside(path: &Path) -> Option<PathBuf> {
 
 fn part_path(path: &Path) -> Result<PartPath, CommandError> {
     let text = path.to_str().with_context(|| format!("the name of `{}` is not UTF-8", path.display()))?;
-    text.parse().map_err(|error: isomer_ids::InvalidText| CommandError::Usage(error.into()))
+    text.parse().map_err(|error: isomer_ids::InvalidText| CommandError::from(error))
 }

@@ -20,7 +20,7 @@ pub(crate) async fn upload(
 ) -> Result<usize, CommandError> {
     let largest = bytes.values().map(Bytes::len).max().unwrap_or(0) as u64;
     if largest > BLOB_BYTES_MAX {
-        return Err(CommandError::usage(
+        return Err(CommandError::failed(
             format!("a part of the app has {}, and a node takes {} at most", size(largest), size(BLOB_BYTES_MAX)),
             "make it smaller: strip debug information, or serve large files from elsewhere",
         ));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::support::{PATIENCE, Server, Workspace, get};
+use crate::support::{Server, TIMEOUT, Workspace, get};
 
 const MANIFEST: &str = "[app]\nname = \"dev\"\nversion = \"0.1.0\"\n\n\
     [components.hello]\nwasm = \"hello.wasm\"\nroutes = [\"/...\"]\n";
@@ -227,7 +227,7 @@ fn slow_to_build() -> (Workspace, Server, String) {
     // It says its address when it answers only.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let server = workspace.spawned(workspace.command(&["dev", "--listen", &address, "--json"]));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while TcpStream::connect(&address).is_err() {
         assert!(Instant::now() < deadline, "it does not listen");
         std::thread::yield_now();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::support::{PATIENCE, Server, Workspace, assert_run};
+use crate::support::{Server, TIMEOUT, Workspace, assert_run};
 
 const SHAPES: &str = "grants = { config = { WHO = \"pong\" } }\n\n\
     [shapes.split.groups]\nfront = [\"ping\"]\nback = [\"pong\"]\n";
@@ -22,7 +22,7 @@ fn group(workspace: &Workspace, group: &str, name: &str, config: &str) -> Server
 
 /// Asks until the link is made.
 fn get_linked(server: &Server, path: &str) -> (u16, String) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let answer = server.get(path);
         if answer.0 != 502 || Instant::now() > deadline {
@@ -116,7 +116,7 @@ fn another_revision_is_refused_and_the_log_says_so() {
     let changed = Workspace::ping_pong(&SHAPES.replace("WHO", "WHOM"));
     let front = group(&changed, "front", "front", &format!("[peers]\nback = \"{}\"\n", back.link()));
     // Not yet linked is told in the same way; the log knows better.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         assert_eq!(front.get("/greet?name=ann").0, 502);
         if front.wait_for_log("ping → pong").contains("another revision of the app runs here") {

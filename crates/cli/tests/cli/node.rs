@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Server, Workspace, answer_of, assert_run, templates_alone};
+use crate::support::{Server, TIMEOUT, Workspace, assert_run, lock_templates, read_response};
 
 /// A node whose data directory is `data`.
 fn node(workspace: &Workspace) -> Server {
@@ -18,9 +18,9 @@ fn node(workspace: &Workspace) -> Server {
 /// The status and the body of `GET path` for a host.
 fn get(node: &Server, host: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(node.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
-    answer_of(stream)
+    read_response(stream)
 }
 
 /// Asks the node, in the folder `dir`.
@@ -36,7 +36,7 @@ fn ask(workspace: &Workspace, dir: &Path, target: &Path, arguments: &[&str]) -> 
 
 #[test]
 fn an_app_goes_from_new_to_removed() {
-    let _alone = templates_alone();
+    let _alone = lock_templates();
     let workspace = Workspace::new();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
     let (app, target) = (home.join("shop"), home.join("target"));
@@ -153,7 +153,7 @@ fn an_admin_api_for_everybody_has_to_be_wanted() {
 /// One request over a connection of its own, or several until the server says that the connection ends; how many were answered.
 fn ask_until_told(address: std::net::SocketAddr, several: bool) -> u64 {
     let mut stream = TcpStream::connect(address).expect("the port is always open");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let connection = if several { "keep-alive" } else { "close" };
     let mut answered = 0;
     for _ in 0..200 {
@@ -188,7 +188,7 @@ fn a_restart_on_the_service_managers_socket_loses_nothing() {
     };
     let (over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let more = || {
-        let (before, deadline) = (answered.load(Ordering::Relaxed), Instant::now() + PATIENCE);
+        let (before, deadline) = (answered.load(Ordering::Relaxed), Instant::now() + TIMEOUT);
         while answered.load(Ordering::Relaxed) < before + 100 {
             assert!(Instant::now() < deadline, "nobody answers");
             std::thread::yield_now();
@@ -302,7 +302,7 @@ fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
     assert_eq!(get(&running, "shop.acme.example", "/seen?by=me").0, 200);
     let revisions = with(&["revisions", "table-tennis"]);
     assert!(revisions.contains("deploy by ci") && revisions.contains("The first one"), "{revisions}");
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     // A request is logged when its answer has been sent.
     while !with(&["logs", "table-tennis", "--access"]).contains("200 GET /seen?by=me") {
         assert!(Instant::now() < until, "the request is not in the access log");

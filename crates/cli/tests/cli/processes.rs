@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Instant;
 
-use crate::support::{PATIENCE, Server, Workspace, answer_of, assert_run, begin, signal, wait_for_end_of};
+use crate::support::{Server, TIMEOUT, Workspace, assert_run, begin, read_response, signal, wait_for_end_of};
 
 const SHAPES: &str = "grants = { config = { WHO = \"pong\" } }\n\n\
     [shapes.split.groups]\nfront = [\"ping\"]\nback = [\"pong\"]\n\n\
@@ -32,7 +32,7 @@ fn sleeper() -> Workspace {
 
 /// Asks until the answer is 200; what came before must be what a lost call is told.
 fn get_again(server: &Server, path: &str) -> String {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match server.get(path) {
             (200, body) => return body,
@@ -107,7 +107,7 @@ fn no_process_outlives_its_supervisor() {
     assert!(std::path::Path::new(&home).is_dir());
     signal("KILL", server.pid());
     processes.iter().for_each(|pid| wait_for_end_of(*pid));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while std::fs::exists(&home).unwrap() {
         assert!(Instant::now() < deadline, "`{home}` is left");
         std::thread::yield_now();
@@ -151,7 +151,7 @@ fn ctrl_c_ends_all_and_what_runs_is_finished() {
     signal("INT", server.pid());
     // Members do what their supervisor says, not what a service manager says to all.
     processes.iter().for_each(|pid| signal("TERM", *pid));
-    assert_eq!(answer_of(request), (200, "aaaabbbbcccc".to_owned()));
+    assert_eq!(read_response(request), (200, "aaaabbbbcccc".to_owned()));
     assert_eq!(server.ended(), Some(0));
     processes.iter().for_each(|pid| wait_for_end_of(*pid));
 }
@@ -166,7 +166,7 @@ fn a_second_signal_does_not_wait() {
         assert_eq!(server.get("/?ms=1").0, 200);
         signal("TERM", server.pid());
         // The port is closed when the first signal has been taken in.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while std::net::TcpStream::connect(&address).is_ok() {
             assert!(Instant::now() < deadline, "it goes on listening");
         }

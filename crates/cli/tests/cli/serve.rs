@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 
-use crate::support::{PATIENCE, Workspace, signal};
+use crate::support::{TIMEOUT, Workspace, signal};
 
 #[test]
 fn an_app_answers_and_stops() {
@@ -23,7 +23,7 @@ fn a_service_manager_is_told() {
     workspace.guest("http-hello", "hello.wasm");
     let path = workspace.path("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    manager.set_read_timeout(Some(TIMEOUT)).unwrap();
     let heard = || {
         let mut bytes = [0; 1024];
         let length = manager.recv(&mut bytes).unwrap();
@@ -168,7 +168,7 @@ fn the_platform_says_as_much_as_it_is_asked_for_and_never_a_secret() {
         let variables = [variables, &[("KEY", "secret-value")]].concat();
         let server = workspace.serve_with(&[&["run"], flags].concat(), &variables);
         let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let head =
             "GET /?name=key HTTP/1.1\r\nhost: a\r\nauthorization: Bearer header-value\r\nconnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).unwrap();
@@ -176,7 +176,7 @@ fn the_platform_says_as_much_as_it_is_asked_for_and_never_a_secret() {
         stream.read_to_end(&mut answer).unwrap();
         // It ends before its first request: said at the level of debugging.
         let mut broken = std::net::TcpStream::connect(server.address()).unwrap();
-        broken.set_read_timeout(Some(PATIENCE)).unwrap();
+        broken.set_read_timeout(Some(TIMEOUT)).unwrap();
         broken.write_all(b"no HTTP\r\n\r\n").unwrap();
         let _ = broken.read_to_end(&mut answer);
         server.log_to_the_end()

@@ -1,4 +1,4 @@
-//! A folder to run the program in, its output as a snapshot, and a server to talk to.
+//! A folder to run the program in, its output as a snapshot, and a server to send requests to.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -9,12 +9,15 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
 
-/// How long anything may take. Reaching it is a failure, not a measurement.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The limit of every wait. Reaching it means that the test hangs.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A folder of its own to run the program in.
+/// A temporary folder to run the program in.
 pub(crate) struct Workspace {
     dir: TempDir,
 }
@@ -53,13 +56,13 @@ impl Workspace {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// Makes a folder in it that nobody else may enter.
+    /// Makes a folder in it that only this user may enter.
     pub(crate) fn private(&self, path: &str) {
         use std::os::unix::fs::DirBuilderExt as _;
         std::fs::DirBuilder::new().mode(0o700).create(self.path(path)).unwrap();
     }
 
-    /// Keeps others from reading a file in it.
+    /// Makes a file in it readable for this user only.
     pub(crate) fn private_file(&self, path: &str) {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(self.path(path), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -70,7 +73,7 @@ impl Workspace {
         self.write(path, isomer_test_guests::bytes(name));
     }
 
-    /// The program with the tests' own surroundings.
+    /// The program with the tests' environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_isomer"));
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
@@ -96,7 +99,7 @@ impl Workspace {
         command
     }
 
-    /// Runs the program to its end; what it did, as text.
+    /// Runs the program to its end; returns its exit code and output as text.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         self.run_with_input(arguments, "")
     }
@@ -104,7 +107,7 @@ impl Workspace {
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> String {
         let mut command = self.command(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // A program that does not read has no reader.
+        // An error means that the program does not read its input.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         format!(
@@ -115,7 +118,7 @@ impl Workspace {
         )
     }
 
-    /// Starts a server: `arguments` with a free port and `--json`. Waits until it answers.
+    /// Starts a server: `arguments` with a free port and `--json`. Waits until it is ready.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Server {
         self.serve_with(arguments, &[])
     }
@@ -128,17 +131,17 @@ impl Workspace {
         self.started(command)
     }
 
-    /// Starts a server at this address. Waits until it answers.
+    /// Starts a server at this address. Waits until it is ready.
     pub(crate) fn serve_at(&self, address: &str, arguments: &[&str]) -> Server {
         self.started(self.command(&[arguments, &["--listen", address, "--json"]].concat()))
     }
 
-    /// Starts a server as a service manager does that listens for it: `socket` is descriptor 3 under this name. Waits until it answers.
+    /// Starts a server with an inherited socket, as a service manager does: `socket` is descriptor 3 under this name. Waits until it is ready.
     pub(crate) fn serve_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> Server {
         self.started(self.command_on(socket, name, &[arguments, &["--json"]].concat()))
     }
 
-    /// Runs the program to its end in the same way; what it said.
+    /// Runs the program to its end in the same way; returns its standard error.
     pub(crate) fn run_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> String {
         String::from_utf8(self.command_on(socket, name, arguments).output().unwrap().stderr).unwrap()
     }
@@ -146,7 +149,7 @@ impl Workspace {
     fn command_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> Command {
         let isomer = self.command(arguments);
         let mut command = Command::new("sh");
-        // The shell knows the number of the process that it becomes.
+        // The shell replaces itself by the program, so `$$` is the program's process id.
         command.args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 </dev/null"]);
         command.arg(isomer.get_program()).args(isomer.get_args()).current_dir(self.dir.path());
         for (variable, value) in isomer.get_envs() {
@@ -160,7 +163,7 @@ impl Workspace {
         command
     }
 
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it is ready.
     pub(crate) fn started(&self, command: Command) -> Server {
         let mut server = self.spawned(command);
         server.wait_until_ready();
@@ -175,15 +178,14 @@ impl Workspace {
         Server { child, events, log, ready: serde_json::Value::Null }
     }
 
-    /// Placeholders for what differs from run to run.
+    /// Placeholders for output that differs from run to run.
     pub(crate) fn filters(&self) -> Vec<(String, &'static str)> {
         let dir = self.dir.path().canonicalize().unwrap();
         vec![
             (regex_escaped(&dir.display().to_string()), "[DIR]"),
             (r"127\.0\.0\.1:[1-9]\d*".to_owned(), "127.0.0.1:[PORT]"),
-            (r"\d+\.\d+ s\b".to_owned(), "[TIME]"),
+            (r"\b(\d+ ms|\d+\.\d s|\d+ min \d+ s)\b".to_owned(), "[TIME]"),
             (r"process \d+".to_owned(), "process [PID]"),
-            (r"\(\d+ ms; ".to_owned(), "([TIME]; "),
             (r"\d\d:\d\d:\d\d\.\d\d\d ".to_owned(), "[TIME] "),
             (r"-[0-9a-f]{16}\.wasm".to_owned(), "-[HASH].wasm"),
         ]
@@ -206,12 +208,12 @@ pub(crate) struct Server {
     child: Child,
     events: Receiver<String>,
     log: Receiver<String>,
-    /// What it said when it was ready.
+    /// The event that it printed when it was ready.
     ready: serde_json::Value,
 }
 
 impl Server {
-    /// Waits until it says that it answers.
+    /// Waits until it reports that it is ready.
     pub(crate) fn wait_until_ready(&mut self) {
         self.ready = self.event();
         assert_eq!(self.ready["event"], "ready", "{}", self.ready);
@@ -221,14 +223,14 @@ impl Server {
         self.ready["url"].as_str().unwrap().strip_prefix("http://").unwrap()
     }
 
-    /// The address that it serves with this scheme.
+    /// The address of the listener with this scheme.
     pub(crate) fn address_of(&self, scheme: &str) -> String {
         let urls = self.ready["urls"].as_array().unwrap().iter().map(|url| url.as_str().unwrap());
         let with_scheme = |url: &str| Some(url.strip_prefix(scheme)?.strip_prefix("://")?.to_owned());
         urls.filter_map(with_scheme).next().unwrap()
     }
 
-    /// Where it takes calls of other groups.
+    /// The address of its link for calls from other groups.
     pub(crate) fn link(&self) -> &str {
         self.ready["link"].as_str().unwrap()
     }
@@ -237,7 +239,7 @@ impl Server {
         self.child.id()
     }
 
-    /// The number of the process of a group, as it was when everything was ready.
+    /// The process id of a group's member when all were ready.
     pub(crate) fn process_of(&self, group: &str) -> u32 {
         let processes = self.ready["processes"].as_array().unwrap();
         let process = processes.iter().find(|process| process["group"] == group).unwrap();
@@ -251,29 +253,29 @@ impl Server {
 
     /// The next line on standard output.
     pub(crate) fn event(&mut self) -> serde_json::Value {
-        match self.events.recv_timeout(PATIENCE) {
+        match self.events.recv_timeout(TIMEOUT) {
             Ok(line) => serde_json::from_str(&line).unwrap(),
-            Err(_) => panic!("no event; it said {:?}", self.log.try_iter().collect::<Vec<_>>()),
+            Err(_) => panic!("no event; its log: {:?}", self.log.try_iter().collect::<Vec<_>>()),
         }
     }
 
     /// Waits for a line on standard error that contains `text`.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.log.recv_timeout(left) {
                 Ok(line) if line.contains(text) => return line,
                 Ok(_) => {}
-                Err(_) => panic!("nobody said `{text}`"),
+                Err(_) => panic!("no log line contains `{text}`"),
             }
         }
     }
 
-    /// SIGTERM; all lines on standard error that were not waited for.
+    /// Sends SIGTERM; returns all lines of standard error that were not read yet.
     pub(crate) fn log_to_the_end(self) -> Vec<String> {
         signal("TERM", self.child.id());
-        let next = || self.log.recv_timeout(PATIENCE).ok();
+        let next = || self.log.recv_timeout(TIMEOUT).ok();
         std::iter::from_fn(next).collect()
     }
 
@@ -282,22 +284,16 @@ impl Server {
         get(self.address(), path)
     }
 
-    /// SIGTERM; its exit code.
+    /// Sends SIGTERM; returns its exit code.
     pub(crate) fn stop(self) -> Option<i32> {
         signal("TERM", self.child.id());
         self.ended()
     }
 
-    /// Its exit code, when it has ended.
+    /// Waits for its end; returns its exit code.
     pub(crate) fn ended(mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        panic!("it does not stop");
+        wait_for_end_of(self.child.id());
+        self.child.wait().unwrap().code()
     }
 }
 
@@ -308,8 +304,8 @@ impl Drop for Server {
     }
 }
 
-/// Held by a test that builds apps made by `isomer new`: they share what Cargo has compiled, and the names of their files.
-pub(crate) fn templates_alone() -> MutexGuard<'static, ()> {
+/// A lock for tests that build apps made by `isomer new`: these share a target folder, in which their files have the same names.
+pub(crate) fn lock_templates() -> MutexGuard<'static, ()> {
     static TEMPLATES: Mutex<()> = Mutex::new(());
     TEMPLATES.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -318,39 +314,39 @@ pub(crate) fn signal(name: &str, pid: u32) {
     assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
 }
 
-/// Waits until the process is no more.
+/// Waits until the process has ended, whether its parent has waited for it or not.
 pub(crate) fn wait_for_end_of(pid: u32) {
-    let deadline = Instant::now() + PATIENCE;
-    // A process that nobody has waited for yet is one that has ended, too.
-    let lives = || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    let id = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    let process = match pidfd_open(id, PidfdFlags::empty()) {
+        Ok(process) => process,
+        Err(Errno::SRCH) => return,
+        Err(error) => panic!("cannot watch process {pid}: {error}"),
     };
-    while lives() {
-        assert!(Instant::now() < deadline, "process {pid} lives on");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let timeout = Timespec { tv_sec: TIMEOUT.as_secs().try_into().unwrap(), tv_nsec: 0 };
+    // A process's descriptor can be read once the process has ended.
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)).unwrap();
+    assert_eq!(ended, 1, "process {pid} does not end");
 }
 
 /// The status and the body of `GET path`, over a connection of its own.
 pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
-    answer_of(begin(address, path))
+    read_response(begin(address, path))
 }
 
 /// Sends `GET path`, over a connection of its own.
 pub(crate) fn begin(address: &str, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
     stream
 }
 
-/// The status and the body of what comes.
-pub(crate) fn answer_of(mut stream: TcpStream) -> (u16, String) {
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+/// Reads a response; returns its status and body.
+pub(crate) fn read_response(mut stream: TcpStream) -> (u16, String) {
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    let response = String::from_utf8(response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {response:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     (status, if chunked { dechunked(body) } else { body.to_owned() })
@@ -366,7 +362,7 @@ fn dechunked(mut chunks: &str) -> String {
     body
 }
 
-/// The lines of a pipe, read on a thread so that the writer never waits.
+/// The lines of a pipe. A thread reads them, so the writer never waits.
 fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Workspace, assert_run, templates_alone};
+use crate::support::{Workspace, assert_run, lock_templates};
 
 #[test]
 fn new_says_what_comes_next() {
@@ -52,7 +52,7 @@ fn use_a_store(app: &Path, template: &str) {
 /// One test, and one place for all apps, so that Cargo shares what it has compiled, also from run to run.
 #[test]
 fn every_template_is_built_and_answers() {
-    let _alone = templates_alone();
+    let _alone = lock_templates();
     let workspace = Workspace::new();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
     let app = home.join("app");

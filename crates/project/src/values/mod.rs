@@ -248,7 +248,7 @@ fn choose(given: Given, app: &App, chosen: &mut Chosen) -> Result<(), CommandErr
 fn read_config(path: &Path) -> Result<Vec<Given>, CommandError> {
     let text = read(path)?;
     let invalid = |problem: String| {
-        CommandError::usage(
+        CommandError::failed(
             format!("`{}` is no file of config: {problem}", shown(path)),
             "write `KEY = \"VALUE\"` lines, and a table `[COMPONENT]` for what is one component's own",
         )
@@ -305,7 +305,7 @@ fn plain(key: &str, value: &serde_json::Value) -> Result<String, String> {
 
 fn parse_variables(path: &Path, text: &str) -> Result<BTreeMap<String, String>, CommandError> {
     dotenv::parse(text).map_err(|error| {
-        CommandError::usage(
+        CommandError::failed(
             format!("`{}`, {error}", shown(path)),
             "lines are `NAME=VALUE`; quote a value with blanks at its ends, `#` or several lines",
         )
@@ -320,7 +320,7 @@ fn read(path: &Path) -> Result<String, CommandError> {
     };
     if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         let hint = "name a file of values, or a smaller one";
-        return Err(CommandError::usage(format!("`{}` has more than {FILE_BYTES_MAX} bytes", shown(path)), hint));
+        return Err(CommandError::failed(format!("`{}` has more than {FILE_BYTES_MAX} bytes", shown(path)), hint));
     }
     std::fs::read_to_string(path).map_err(unreadable)
 }
