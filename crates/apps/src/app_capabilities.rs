@@ -1,4 +1,4 @@
-//! What the platform gives an app: stores, secrets, directories and ways out, by its grants and by nothing else.
+//! The capabilities of one app: the stores, secrets, directories and outbound hosts that its components were granted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,43 +13,43 @@ use isomer_runtime::Provider;
 use isomer_runtime::guest::{Directory, OwnerSettings};
 use isomer_telemetry::EventSink;
 
-/// Why a grant could not be made good.
+/// Why a grant could not be fulfilled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppCapabilityError {
-    /// A store, a secret or a way out is not to be had.
+    /// A store, a secret or an outbound network could not be opened.
     #[error(transparent)]
     Capability(#[from] CapabilityError),
-    /// A granted directory is not there.
+    /// A granted directory could not be opened.
     #[error("component `{component}` is granted the directory `{}`, which cannot be opened", path.display())]
     Directory {
-        /// Who.
+        /// The component that was granted the directory.
         component: ComponentName,
-        /// Which.
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: std::io::Error,
     },
 }
 
-/// The platform's side of an app.
+/// The open capabilities of an app, and where its guests' output goes.
 pub struct AppCapabilities {
     sink: Arc<dyn EventSink>,
     capabilities: Capabilities,
 }
 
 impl AppCapabilities {
-    /// Opens what the components of the one app of a process were granted. Relative paths start at `app_dir`, data lies in `data`.
+    /// Opens the grants of the only app of a process. Relative paths start at `app_dir`; stores are in `data`.
     ///
     /// # Errors
-    /// As [`AppCapabilities::open_at`].
+    /// Like [`AppCapabilities::open_at`].
     pub async fn open(app: &AppGrants, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, AppCapabilityError> {
         let engines = Engines::new(CapabilityLimits::default());
         Self::open_at(app, &AppResources::of_process(app_dir, data), &engines, Arc::new(log)).await
     }
 
-    /// Opens what the components of `app` were granted at `place`, with the engines that all apps of the process share. The guests'
-    /// output goes to `sink`.
+    /// Opens the grants of `app` in the directories of `place`, with the storage engines that all apps of the process
+    /// share. The guests' output goes to `sink`.
     ///
     /// # Errors
     /// When a store cannot be opened or migrated, or a secret cannot be read.
@@ -62,28 +62,28 @@ impl AppCapabilities {
         Ok(Self { sink, capabilities: Capabilities::open(app, place, engines).await? })
     }
 
-    /// AppCapabilities for the next revision of the app. Stores that are open stay open and are shared with this one.
+    /// Opens the grants of the app's next revision. Stores that are open stay open and are shared with this one.
     ///
     /// # Errors
-    /// As [`AppCapabilities::open_at`]; these parts are as they were.
+    /// Like [`AppCapabilities::open_at`]; this one is not changed.
     pub async fn next(&self, app: &AppGrants, app_dir: &Path) -> Result<Self, AppCapabilityError> {
         Ok(Self { sink: self.sink.clone(), capabilities: self.capabilities.next(app, app_dir).await? })
     }
 
-    /// Where guests' output goes.
+    /// Returns where guests' output goes.
     pub fn sink(&self) -> Arc<dyn EventSink> {
         self.sink.clone()
     }
 
-    /// What implements the interfaces that wasmtime does not.
+    /// Returns the implementations of the interfaces that wasmtime does not implement.
     pub fn providers(&self) -> &[Arc<dyn Provider>] {
         self.capabilities.providers()
     }
 
-    /// What each component of a group has of its own.
+    /// Returns the settings of each component of a group: environment, directories, outbound requests.
     ///
     /// # Errors
-    /// When a granted directory is not there.
+    /// When a granted directory cannot be opened.
     pub fn owners(
         &self,
         app: &AppGrants,
@@ -92,7 +92,8 @@ impl AppCapabilities {
         let known = components.iter().filter_map(|name| app.components.get_key_value(name));
         let owners = known.map(|(name, grants)| self.owner(name, grants));
         let mut owners = owners.collect::<Result<Vec<_>, _>>()?;
-        // One storage for all: who writes is not told apart in a store that several share.
+        // All share one account of written bytes: the writers of a wasmtime store that several components share cannot
+        // be told apart.
         let folders = owners.iter().flat_map(|owner| &owner.directories).filter(|directory| directory.write);
         let folders: BTreeSet<_> = folders.map(|directory| directory.host.clone()).collect();
         let storage = self.capabilities.watch_folders(folders.into_iter().collect());

@@ -1,7 +1,7 @@
 //! A group's composition and its compiled code, made once per content.
 //!
-//! What was composed and compiled is kept under a key over the components' bytes, the plan's decisions and the engine's settings. Beside the
-//! code lies a note with all that is needed to use it without composing again.
+//! Compositions and code are cached under a key over the components' bytes, the plan's decisions and the engine's
+//! settings. Next to the code the cache keeps metadata, so that the code can be used without composing again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use serde::{Deserialize, Serialize};
 use crate::error::RevisionError;
 use crate::progress::Progress;
 
-/// Counts up when the same plan and components are composed differently than before.
+/// A version to increment when the same plan and components are composed differently than before.
 const COMPOSED_AS: &[u8] = b"6";
 
-/// What is kept beside a group's compiled code.
+/// The metadata that the cache keeps next to a group's compiled code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GroupMetadata {
     imports: Vec<StoredImport>,
-    /// Export name and interface, per handler.
+    /// The export name and interface of each handler.
     handlers: Vec<(String, String)>,
-    /// Component and export name, per skeleton.
+    /// The component and export name of each skeleton.
     skeletons: Vec<(String, String)>,
     memories: u32,
     tables: u32,
     stacks: u32,
-    /// Bytes of the engine's own data about an instance.
+    /// Bytes of the engine's own data per instance.
     state_bytes: usize,
 }
 
@@ -43,17 +43,17 @@ struct StoredImport {
     owners: Vec<String>,
 }
 
-/// A group whose code is there.
+/// A group with its compiled code.
 pub(crate) struct CompiledGroup {
     pub(crate) key: Key,
     pub(crate) note: GroupMetadata,
     pub(crate) code: Code,
-    /// Was it compiled for this?
+    /// Whether the code was compiled by this call, and not found in the cache.
     pub(crate) compiled: bool,
 }
 
 impl CompiledGroup {
-    /// Composes and compiles `group`, unless that was done before.
+    /// Composes and compiles `group`, unless the cache has its code.
     pub(crate) fn new(
         group: &PlannedGroup,
         components: &Components,
@@ -66,7 +66,7 @@ impl CompiledGroup {
         let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), COMPOSED_AS, decisions.as_slice()];
         ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
         let key = Key::new(engine, ingredients);
-        // A note without its code was cut off, or cleaned up.
+        // Metadata without code is left by a write that was interrupted, or by a clean-up.
         if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok())
             && let Some(code) = cache.load(engine, &key)
         {
@@ -81,7 +81,7 @@ impl CompiledGroup {
     }
 }
 
-/// Puts a group's components together: what is to be known of the composition, and its bytes.
+/// Composes a group's components, and returns the metadata and the composition's bytes.
 pub(crate) fn compose(
     group: &PlannedGroup,
     components: &Components,
@@ -139,7 +139,7 @@ impl GroupMetadata {
         self.handlers.iter().map(handler).collect()
     }
 
-    /// The name of the export over which `component` is called.
+    /// Returns the name of the export through which `component` is called.
     pub(crate) fn skeleton(&self, component: &ComponentName) -> Option<&str> {
         let found = self.skeletons.iter().find(|(name, _)| name == component.as_str());
         found.map(|(_, export)| export.as_str())

@@ -1,4 +1,4 @@
-//! Why a revision cannot be made or started.
+//! The error of making or starting a revision.
 
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::ComponentName;
@@ -10,85 +10,85 @@ use isomer_seam::{PlanError, SeamError};
 
 use crate::app_capabilities::AppCapabilityError;
 
-/// Why a revision could not be made.
+/// Why a revision could not be made or started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RevisionError {
-    /// A component's bytes are not what they should be.
+    /// The bytes of a component are invalid.
     #[error("cannot read component `{component}`")]
     Component {
-        /// Which.
+        /// The component.
         component: ComponentName,
-        /// Why.
+        /// What is wrong with the bytes.
         source: SeamError,
     },
-    /// The plan refuses the app. All findings, with their places in the manifest.
+    /// The plan refuses the app, with all findings and their places in the manifest.
     #[error("the app cannot run as it is")]
     Plan(Vec<Diagnostic>),
     /// The shape has no such group.
     #[error("the shape has no group `{process}`; it has {known}")]
     NoProcess {
-        /// What was asked for.
+        /// The name that was asked for.
         process: String,
-        /// Those that there are, in backticks.
+        /// The names of the shape's groups, in backticks.
         known: String,
     },
-    /// A component is called that runs in another process, and nobody answers for that.
+    /// A component is called that runs in another process, and no peer is known for that process.
     #[error("component `{component}` runs in group `{process}`, and it is not known where that is")]
     NoPeer {
-        /// Who is called.
+        /// The called component.
         component: ComponentName,
-        /// Where it runs.
+        /// The group that it runs in.
         process: String,
     },
-    /// The components of a group do not fit together.
+    /// The components of a group cannot be composed.
     #[error("cannot compose group `{group}`")]
     Compose {
-        /// Which.
+        /// The group.
         group: String,
-        /// Why.
+        /// Why they cannot be composed.
         source: SeamError,
     },
-    /// No instance of a group could be made.
+    /// An instance of a group would need more of the engine's pool than one instance may have.
     #[error("group `{group}` cannot run")]
     TooLarge {
-        /// Which.
+        /// The group.
         group: String,
-        /// Why.
+        /// What it would need too much of.
         source: SlotsError,
     },
-    /// The code cache, or the compiler.
+    /// The code cache or the compiler failed.
     #[error(transparent)]
     Code(#[from] CodeError),
-    /// A package's code is not there, or is another version's.
+    /// A package's code is not in the cache, or was made by another version of the program.
     #[error("the code of group `{group}` is not there")]
     NoCode {
-        /// Which.
+        /// The group.
         group: String,
     },
     /// The engine could not be set up.
     #[error("cannot set aside address space for the app's instances")]
     Engine {
-        /// What the system said.
+        /// The error of the system.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A group could not be linked.
+    /// The imports of a group could not be resolved.
     #[error("cannot link group `{group}`")]
     Link {
-        /// Which.
+        /// The group.
         group: String,
-        /// Why.
+        /// What could not be resolved.
         source: GroupError,
     },
-    /// A grant could not be made good.
+    /// A grant could not be fulfilled.
     #[error(transparent)]
     Capabilities(#[from] AppCapabilityError),
-    /// The first instance did not start.
+    /// The first instance of a group did not start.
     #[error("group `{group}` does not start")]
     Start {
-        /// Which.
+        /// The group.
         group: String,
-        /// Why.
+        /// How it failed.
         source: Failure,
     },
 }

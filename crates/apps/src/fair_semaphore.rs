@@ -1,11 +1,12 @@
-//! FairSemaphore for work that tenants request for, shared fairly.
+//! A semaphore that shares its permits fairly among tenants.
 //!
-//! There are so many permits. Whoever finds one free takes it; the others wait, and permits that become free go round the tenants that wait,
-//! one each, whatever each of them has waiting. A tenant that holds a permit already gets another only while more than half of all are free, so
-//! a few busy tenants always release_slot some to a tenant that has none.
+//! A request takes a permit that is free, or waits. Permits that become free are given to the waiting tenants in
+//! round-robin order, one each, however many requests each tenant has. A tenant that holds a permit gets another one
+//! only while more than half of all permits are free, so that a few busy tenants always leave some to a tenant that has
+//! none.
 //!
-//! Work that queue out to be slow can be moved off its permit ([`FairPermit::hold`]): it goes on, and the permit is free for others. What is slow
-//! still counts against its tenant, and there is a bound for all of it.
+//! Work that turns out to be slow can continue without its permit ([`FairPermit::run`]), which is then free for others.
+//! Slow work still counts against its tenant, and its total is limited.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -15,30 +16,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use isomer_ids::TenantName;
 use tokio::sync::oneshot;
 
-/// How many permits there are, and how many may wait for one.
+/// The limits of a [`FairSemaphore`].
 #[derive(Debug, Clone, Copy)]
 pub struct FairSemaphoreLimits {
-    /// FairSemaphore.
+    /// The number of permits.
     pub permits: usize,
-    /// FairSemaphore that one tenant may hold, slow work included.
+    /// The number of permits that one tenant may hold, including its slow work.
     pub of_tenant: usize,
-    /// Requests for a permit that wait.
+    /// The number of requests that may wait for a permit.
     pub waiting: usize,
-    /// Those of one tenant.
+    /// The number of these that may be one tenant's.
     pub waiting_of_tenant: usize,
-    /// Work that was moved off its permit because it is slow.
+    /// The number of slow operations that may continue without a permit.
     pub slow: usize,
 }
 
-/// Too many wait already.
+/// Too many requests wait already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{waiting} wait already")]
 pub struct QueueFull {
-    /// How many may.
+    /// The limit that was reached.
     pub waiting: usize,
 }
 
-/// See above. Cheap to clone.
+/// A semaphore that shares its permits fairly among tenants. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct FairSemaphore(Arc<Inner>);
 
@@ -54,37 +55,37 @@ struct State {
     slow: usize,
     waiting: usize,
     tenants: HashMap<TenantName, TenantPermits>,
-    /// The tenants that wait, in the order in which they get a permit.
+    /// The tenants with waiting requests, in the order in which they get permits.
     queue: VecDeque<TenantName>,
 }
 
-/// What a tenant has.
+/// What one tenant holds and waits for.
 #[derive(Debug, Default)]
 struct TenantPermits {
-    /// FairSemaphore, and slow work.
+    /// The number of permits and slow operations that the tenant holds.
     held: usize,
     waiting: VecDeque<oneshot::Sender<FairPermit>>,
 }
 
-/// A permit, until it is dropped.
+/// A permit, held until it is dropped.
 #[derive(Debug)]
 pub struct FairPermit {
     shared: Arc<Inner>,
     tenant: TenantName,
     is_slow: AtomicBool,
-    /// Is it nobody's any more? Then dropping it changes nothing.
+    /// Whether the permit was never taken: then dropping it releases nothing.
     is_void: AtomicBool,
 }
 
-/// A permit, or the wait for one. Dropping it gives up either.
+/// A request for a permit, which may already be granted. Dropping it cancels the request or releases the permit.
 #[derive(Debug)]
 pub struct PermitRequest(oneshot::Receiver<FairPermit>);
 
 impl PermitRequest {
-    /// The permit, when it is there.
+    /// Waits for the permit.
     ///
     /// # Panics
-    /// Never: whoever waits gets a permit, or is gone.
+    /// Never: a request in the queue is granted or was dropped.
     pub async fn granted(self) -> FairPermit {
         self.0.await.expect("the permits outlive those that wait for them")
     }
@@ -100,10 +101,10 @@ impl FairSemaphore {
         Self(Arc::new(Inner { limits, state: Mutex::new(state) }))
     }
 
-    /// Asks for a permit for a tenant.
+    /// Requests a permit for a tenant.
     ///
     /// # Errors
-    /// When it would have to wait, and too many do.
+    /// When the request would have to wait and too many requests wait already.
     pub fn request(&self, tenant: &TenantName) -> Result<PermitRequest, QueueFull> {
         let shared = &self.0;
         let (sender, receiver) = oneshot::channel();
@@ -116,7 +117,7 @@ impl FairSemaphore {
             state.queue.push_back(tenant.clone());
         }
         shared.grant(&mut state);
-        // Whoever got its permit waits no longer, and is not counted.
+        // Requests that were dropped meanwhile do not count.
         if state.exceeded_limit(tenant, &shared.limits).is_some() {
             state.remove_cancelled();
         }
@@ -135,7 +136,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives free permits to those that wait, as far as they may have them.
+    /// Gives free permits to waiting requests, as far as the limits of their tenants allow.
     fn grant(self: &Arc<Self>, state: &mut State) {
         let mut passed = 0;
         while state.free > 0
@@ -164,7 +165,7 @@ impl Inner {
                     state.free -= 1;
                     passed = 0;
                 }
-                // It has gone; its permit was never taken, and is not to be given back, which would need the lock.
+                // The request was dropped. Its permit was never taken; releasing it would need the lock, which is held.
                 Err(permit) => permit.is_void.store(true, Ordering::Relaxed),
             }
             state.requeue(tenant);
@@ -173,7 +174,8 @@ impl Inner {
 }
 
 impl State {
-    /// A tenant that still waits comes last; one that has nothing is forgotten.
+    /// Moves a tenant with waiting requests to the end of the queue, and removes one that neither holds nor waits for
+    /// anything.
     fn requeue(&mut self, tenant: TenantName) {
         match self.tenants.get(&tenant) {
             Some(of) if !of.waiting.is_empty() => self.queue.push_back(tenant),
@@ -182,7 +184,7 @@ impl State {
         }
     }
 
-    /// The bound that is exceeded, if this tenant still waits and more do than may.
+    /// Returns the limit that is exceeded, if this tenant still waits.
     fn exceeded_limit(&self, tenant: &TenantName, limits: &FairSemaphoreLimits) -> Option<usize> {
         let of_tenant = self.tenants.get(tenant).map_or(0, |of| of.waiting.len());
         let of_tenant_is_over = of_tenant > limits.waiting_of_tenant;
@@ -190,7 +192,7 @@ impl State {
         of_tenant_is_over.then_some(limits.waiting_of_tenant).or(is_over.then_some(limits.waiting))
     }
 
-    /// Those that wait no longer take no room in the queue.
+    /// Removes requests that were dropped.
     fn remove_cancelled(&mut self) {
         for of in self.tenants.values_mut() {
             let before = of.waiting.len();
@@ -211,7 +213,7 @@ impl State {
         }
     }
 
-    /// Tenants that wait for nothing have no turn, and those that hold nothing either are forgotten.
+    /// Removes tenants without waiting requests from the queue, and forgets those that hold nothing either.
     fn remove_idle(&mut self) {
         self.queue.retain(|tenant| self.tenants.get(tenant).is_some_and(|of| !of.waiting.is_empty()));
         self.tenants.retain(|_, of| of.held > 0 || !of.waiting.is_empty());
@@ -219,7 +221,8 @@ impl State {
 }
 
 impl FairPermit {
-    /// Does `work` on the permit. If `slow` is over before that, it goes on without the permit, where there is room for that.
+    /// Runs `work` with the permit. If `slow` resolves first, the work continues without the permit, unless too many
+    /// slow operations run already.
     pub async fn run<T>(self, slow: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         tokio::select! {
@@ -232,7 +235,7 @@ impl FairPermit {
         }
     }
 
-    /// From now on the work is slow, and its permit is free for others.
+    /// Releases the permit and counts the work as slow from now on.
     fn release_slot(&self) {
         let mut state = self.shared.state();
         if state.slow < self.shared.limits.slow && !self.is_slow.swap(true, Ordering::Relaxed) {
@@ -282,7 +285,7 @@ mod tests {
         permits.request(&tenant(name)).unwrap().granted().now_or_never()
     }
 
-    /// How many permits a tenant gets that asks for as many as it can.
+    /// Requests permits for a tenant, and returns those that were granted at once.
     fn take_all(permits: &FairSemaphore, name: &str) -> Vec<FairPermit> {
         (0..10).filter_map(|_| request(permits, name)).collect()
     }
@@ -344,7 +347,7 @@ mod tests {
     #[test]
     fn slow_work_leaves_its_place_and_still_counts() {
         let permits = FairSemaphore::new(FairSemaphoreLimits { permits: 2, of_tenant: 2, slow: 3, ..LIMITS });
-        // Slow from the beginning, and never over.
+        // Work that is slow from the start and never ends.
         let slow = |name: &str| {
             let permit = request(&permits, name).unwrap_or_else(|| panic!("{name} gets a permit"));
             let mut work = Box::pin(permit.run(std::future::ready(()), std::future::pending::<()>()));
@@ -354,7 +357,7 @@ mod tests {
         let first = [slow("a"), slow("a")];
         assert!(request(&permits, "a").is_none(), "it has two that are slow");
         let third = slow("b");
-        // There is no room for more that is slow: these stay on their permits.
+        // There is no room for more slow work: these keep their permits.
         let rest = [slow("c"), slow("d")];
         assert!(request(&permits, "e").is_none());
         drop((first, third, rest));

@@ -1,8 +1,8 @@
-//! One group of a shape, in a process of its own: its revision, the link by which others call it, the links to those that it
-//! calls, and the front door if it has routes.
+//! One group of a shape in a process of its own: its revision, the link on which other groups call it, the links to the
+//! groups that it calls, and the front door if it has routes.
 //!
-//! The link listens once the revision has started, so whoever gets through to a member gets an answer; links to peers are made
-//! when they are first needed, so the order in which members start does not matter.
+//! The link listens once the revision has started, so a call that reaches a member gets a reply. Links to peers are
+//! made when they are first needed, so the order in which members start does not matter.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ use crate::single_app::SingleApp;
 use crate::tenancy::{TenancyError, TenancyOptions};
 use isomer_seam::Components;
 
-/// How long one look for a peer lasts. There is another one after it.
+/// How long one attempt to reach a peer lasts. Attempts are repeated.
 const LINK_WAIT: Duration = Duration::from_secs(60);
 
 /// How a group runs.
@@ -39,32 +39,33 @@ pub struct MemberOptions {
     pub shape: String,
     /// The group.
     pub group: String,
-    /// Where others reach it; it takes no calls without.
+    /// The address at which other groups call this one; without it, the group accepts no calls.
     pub listen: Option<LinkAddress>,
-    /// Where the groups are that it calls. One that it does not call may be among them, and so may itself.
+    /// The addresses of the groups that this one calls. Further groups in it, and the group itself, are ignored.
     pub peers: BTreeMap<String, Vec<LinkAddress>>,
-    /// Certificates, for addresses that leave this machine.
+    /// Certificates for addresses on other machines.
     pub tls: Option<TlsFiles>,
-    /// The front door's socket, where it has one.
+    /// The socket of the front door, if the group has one.
     pub front: Option<std::net::TcpListener>,
-    /// What the front door takes on.
+    /// The limits of the front door.
     pub limits: Limits,
-    /// How long requests and calls may go on when it is told to stop.
+    /// How long requests and calls may continue after the signal to stop.
     pub grace: Duration,
-    /// What outgoing requests are sent through.
+    /// The network that outgoing requests use.
     pub network: OutboundNetwork,
-    /// Variables for secrets, where the process's environment lacks them.
+    /// Variables for secrets, used if the process's environment lacks them.
     pub environment: BTreeMap<String, String>,
-    /// For tests; see [`PackageOptions::given_clock_and_random`].
+    /// See [`PackageOptions::given_clock_and_random`].
     pub given_clock_and_random: bool,
 }
 
-/// PEM files: this node's certificate, its key, the authority of all.
+/// PEM files: the node's certificate, its private key, and the certificate of the authority that signed all
+/// certificates.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
     /// The certificate.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The private key of the certificate.
     pub key: PathBuf,
     /// The authority's certificate.
     pub authority: PathBuf,
@@ -74,26 +75,26 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {
-    /// Its part of the app could not be made.
+    /// The package of the group could not be made.
     #[error(transparent)]
     Revision(#[from] RevisionError),
-    /// It does not start, or a grant could not be made good.
+    /// The revision does not start, or a grant could not be fulfilled.
     #[error(transparent)]
     Start(#[from] TenancyError),
     /// A link could not be set up.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The front door does not open.
+    /// The front door cannot listen.
     #[error(transparent)]
     Front(#[from] FrontError),
 }
 
-/// A group that runs.
+/// A running group.
 pub struct Member {
-    /// What was decided for the whole shape.
+    /// The plan of the whole shape.
     pub plan: Plan,
     front: Option<AppFront>,
-    /// What the link's calls are answered by.
+    /// The app that handles the link's calls.
     _sole: SingleApp,
     server: Option<Server>,
     peers: Vec<Arc<Peer>>,
@@ -101,10 +102,10 @@ pub struct Member {
 }
 
 impl Member {
-    /// Makes the group's part of the app and begins to listen.
+    /// Makes the group's part of the app, starts it and begins to listen.
     ///
     /// # Errors
-    /// At the first thing that fails.
+    /// At the first step that fails.
     #[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and all come from different places")]
     pub async fn make(
         app: &App,
@@ -150,12 +151,13 @@ impl Member {
         Ok(Self { plan, front, server, _sole: sole, peers: peers.into_values().collect(), grace: options.grace })
     }
 
-    /// Where others reach it, with the port that the system chose if 0 was asked for.
+    /// Returns the address at which other groups call this one, with the port that the system chose if it was 0.
     pub fn link_address(&self) -> Option<String> {
         self.server.as_ref().map(|server| server.address().to_string())
     }
 
-    /// Resolves when each group that this one calls has been reached. Somebody must serve meanwhile: groups may call each other.
+    /// Resolves when every group that this one calls was reached. [`Member::serve`] must run meanwhile: groups may call
+    /// each other.
     pub fn linked(&self) -> impl Future<Output = ()> + Send + 'static {
         let peers = self.peers.clone();
         async move {
@@ -165,8 +167,8 @@ impl Member {
         }
     }
 
-    /// Serves until `stop` resolves: then the front door closes first, and calls are taken until its requests have ended. Returns
-    /// how many connections and calls had to be cut off.
+    /// Serves until `stop` resolves. Then the front door closes first, and calls are accepted until its requests have
+    /// finished. Returns the number of connections and calls that were cut off.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> usize {
         let Self { front, server, grace, _sole, .. } = self;
         let (close_link, mut closed) = watch::channel(false);
@@ -196,7 +198,7 @@ impl Member {
     }
 }
 
-/// Links to the groups that are called, of those whose addresses are known.
+/// Makes links to the groups that are called and whose addresses are known.
 fn peers(
     peer_groups: &PeerGroups,
     mut addresses: BTreeMap<String, Vec<LinkAddress>>,

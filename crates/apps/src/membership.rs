@@ -1,4 +1,4 @@
-//! Does a node file say what one group of a shape needs? Pure: what is wrong comes back as diagnostics.
+//! Checks whether a node file has what one group of a shape needs. Pure: problems are returned as diagnostics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +6,16 @@ use isomer_diagnostics::{Diagnostic, nearest};
 use isomer_manifest::{App, Component, LinkAddress, NodeFile, Spanned};
 use isomer_plan::{Plan, SeamMode};
 
-/// Who a group has to do with.
+/// The groups that one group is connected with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerGroups {
-    /// The groups that it calls, each with one seam to show why: who imports from whom.
+    /// The groups that it calls, each with the importing and the exporting component of one seam.
     pub calls: BTreeMap<String, (String, String)>,
     /// The groups that call it, likewise.
     pub called_by: BTreeMap<String, (String, String)>,
 }
 
-/// Who `group` has to do with, by the plan's remote seams.
+/// Returns the groups that `group` is connected with by the plan's remote seams.
 #[must_use]
 pub fn peer_groups(plan: &Plan, group: &str) -> PeerGroups {
     let process = |component| plan.group_of(component).map_or("", |group| group.process());
@@ -33,10 +33,10 @@ pub fn peer_groups(plan: &Plan, group: &str) -> PeerGroups {
     found
 }
 
-/// Is there such a group in the plan's shape?
+/// Checks that the plan's shape has a group of this name.
 ///
 /// # Errors
-/// If not; with those that there are, and the nearest of them.
+/// When it has not: with the groups that it has, and the one with the most similar name.
 pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
     let processes = plan.processes();
     if processes.contains_key(group) {
@@ -57,7 +57,7 @@ pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
 /// Checks that `file` has what `group` needs.
 ///
 /// # Errors
-/// All that is missing or wrong, with the line to write.
+/// With everything that is missing or wrong, and the line to write.
 pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(), Vec<Diagnostic>> {
     let peer_groups = peer_groups(plan, group);
     let mut found = file.unread_by_group();
@@ -107,7 +107,8 @@ fn unknown_peers<'a>(plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item =
     })
 }
 
-/// Groups with stores that are to run more than once: each would have stores of its own, and calls would go to either.
+/// Groups with stores that would run more than once: each process would have stores of its own, and calls would reach
+/// any of them.
 fn homes_apart<'a>(app: &'a App, plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item = Diagnostic> + 'a {
     file.peers.iter().filter(|(_, addresses)| addresses.value.len() > 1).filter_map(move |(name, addresses)| {
         let members = app
@@ -127,7 +128,7 @@ fn homes_apart<'a>(app: &'a App, plan: &'a Plan, file: &'a NodeFile) -> impl Ite
     })
 }
 
-/// What a component writes that only one process can have.
+/// Returns what a component writes that only one process can have.
 fn store_of(component: &Component) -> Option<String> {
     let grants = &component.grants;
     let kv = grants.kv.iter().map(|store| format!("the key-value store `{}`", store.value));
@@ -137,7 +138,7 @@ fn store_of(component: &Component) -> Option<String> {
     kv.chain(sql).chain(folders).next()
 }
 
-/// Addresses that lead to other machines, where there are no certificates.
+/// Addresses on other machines, for a node file without certificates.
 fn cleartext(file: &NodeFile) -> impl Iterator<Item = Diagnostic> {
     let listen = file.listen.iter().map(|at| (at.span, &at.value));
     let peers = file.peers.values().flat_map(|at: &Spanned<Vec<LinkAddress>>| at.value.iter().map(|it| (at.span, it)));
@@ -152,8 +153,8 @@ fn cleartext(file: &NodeFile) -> impl Iterator<Item = Diagnostic> {
     })
 }
 
-/// The app as one group sees it: its own components' grants, and none of the others', so that no store of theirs is opened and
-/// none of their secrets is read.
+/// Returns the app with the components of one group only, so that no store of another group is opened and none of its
+/// secrets is read.
 #[must_use]
 pub fn own_part(app: &App, plan: &Plan, group: &str) -> App {
     let mut part = app.clone();

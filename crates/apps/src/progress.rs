@@ -1,14 +1,14 @@
-//! The steps that are reported while an app is built, composed and started.
+//! The steps that are reported while a revision is made and started.
 
-/// What is being done, for whoever shows progress.
+/// A step of making or starting a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// Working out who runs where.
+    /// Planning: deciding how seams are crossed and where components run.
     Plan,
-    /// Putting a group's components together.
+    /// Composing the components of a group.
     Compose(&'a str),
     /// Compiling a group.
     Compile(&'a str),
-    /// GroupStarter a group's first instance.
+    /// Starting the first instance of a group.
     Start(&'a str),
 }

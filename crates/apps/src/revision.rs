@@ -1,6 +1,6 @@
-//! A revision of an app that serves: a package's code, mapped and linked to what the app was granted, with its routes.
+//! A started revision: a package's code, mapped and linked to what the app was granted, with its routes.
 //!
-//! Nothing here is slow: that was done when the [`Package`] was made.
+//! Nothing here is slow: planning, composing and compiling were done when the [`Package`] was made.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -20,43 +20,43 @@ use crate::package::{Package, PackedGroup};
 use crate::progress::Progress;
 use crate::seams::{self, LocalCallee, Peers};
 
-/// Requests that an instance serves before it is replaced.
+/// The number of requests that an instance serves before it is replaced.
 const REQUESTS_PER_INSTANCE_MAX: u32 = 10_000;
 
-/// Instances of a group that may live at once, where the engine's pool has room for as many.
+/// The number of instances of a group that may live at once, if the engine's pool has room for as many.
 const INSTANCES_MAX: u32 = 256;
 
-/// How long an instance lives at most.
+/// The longest life of an instance.
 const INSTANCE_AGE_MAX: Duration = Duration::from_secs(600);
 
-/// How long the first instance of a group may take to start.
+/// The longest time that the first instance of a group may take to start.
 const START_MAX: Duration = Duration::from_secs(30);
 
 /// How a package is started.
 #[derive(Clone)]
 pub struct StartOptions {
-    /// Requests that one instance serves before it is replaced; 1 gives each request a fresh one.
+    /// The number of requests that one instance serves before it is replaced; 1 gives each request a new instance.
     pub requests_per_instance_max: Option<u32>,
-    /// Instances of a group that may live at once; fewer where the engine's pool has no room for as many.
+    /// The number of instances of a group that may live at once; fewer where the engine's pool has no room for as many.
     pub instances_max: Option<u32>,
-    /// How long a request may take at most, whatever the manifest says.
+    /// The longest time of a request, whatever the manifest says.
     pub deadline_max: Duration,
-    /// The same for a stream of server-sent events.
+    /// The longest time of a stream of server-sent events, whatever the manifest says.
     pub stream_max: Duration,
-    /// Who answers for the shape's other processes. Where all run in this one, calls need no peers, and go to them if there are
-    /// some.
+    /// The callees of the shape's other processes. If all groups run in this process, calls need no peers, but use
+    /// those that there are.
     pub peers: Peers,
-    /// Who pays for the guests.
+    /// The account that the guests are charged to.
     pub account: Arc<Account>,
     /// The app and its logs; `None` for the only app of a process.
     pub owner: Option<SiteOwner>,
-    /// Is the first instance of each group made before it is said to have started? Else with the first request, which then is the one to
-    /// hear that it cannot be made.
+    /// Whether the first instance of each group is started now. Otherwise the first request starts it, and fails if it
+    /// cannot be started.
     pub warm_up: bool,
 }
 
 impl Default for StartOptions {
-    /// With the platform's own bounds, for nobody in particular.
+    /// The platform's own limits, and an account without limits.
     fn default() -> Self {
         Self {
             requests_per_instance_max: None,
@@ -71,15 +71,15 @@ impl Default for StartOptions {
     }
 }
 
-/// Something that can serve.
+/// A revision that can serve requests and calls.
 pub struct Revision {
     site: Arc<AppSite>,
     answering: Arc<LocalCallee>,
-    /// How many hold the graph while no request does.
+    /// The number of references to the graph while no request is in flight.
     holders: usize,
 }
 
-/// What a package is started with.
+/// What the groups of a package are started with.
 struct GroupStarter<'a> {
     package: &'a Package,
     engine: &'a Engine,
@@ -92,11 +92,12 @@ struct GroupStarter<'a> {
 }
 
 impl Revision {
-    /// Maps the package's code, links its groups to `parts` (which were opened for [`Package::grants`]) and starts them. `progress` is told
-    /// each step.
+    /// Maps the package's code, links its groups to `parts`, which were opened for [`Package::grants`], and starts
+    /// them. `progress` is called at each step.
     ///
     /// # Errors
-    /// When code is missing, a group cannot be linked, or an instance does not start; nothing of the revision is left then.
+    /// When code is missing, a group cannot be linked, or an instance does not start; then nothing of the revision is
+    /// left.
     pub async fn start(
         package: &Package,
         engine: &Engine,
@@ -131,33 +132,34 @@ impl Revision {
         self.answering.graph.plan()
     }
 
-    /// Answers the calls of the shape's other processes, for as long as somebody holds it.
+    /// Returns the callee for the calls of the shape's other processes. It works for as long as it is held.
     pub fn callee(&self) -> Arc<dyn Callee> {
         self.answering.clone()
     }
 
-    /// The routes, for the front door.
+    /// Returns the routes, for the front door.
     pub fn site(&self) -> &Arc<AppSite> {
         &self.site
     }
 
-    /// Its groups: all that serves in it holds them.
+    /// Returns the groups. Every request and call in flight holds them.
     pub(crate) fn graph(&self) -> &Arc<Graph> {
         &self.answering.graph
     }
 
-    /// Does it serve anything now? Whoever was let in holds the site, and then the graph.
+    /// Returns whether requests or calls are in flight. A request holds the site first, and then the graph.
     pub(crate) fn is_busy(&self) -> bool {
         if Arc::strong_count(&self.site) > 1 {
             return true;
         }
-        // Whoever gave the site back has taken the graph before: a count that does not have the one must have the other.
+        // A request takes the graph before it releases the site: a count without the one must have the other.
         fence(Ordering::Acquire);
         Arc::strong_count(self.graph()) > self.holders
     }
 }
 
-/// An engine with a pool of `sizes`: one for all that a process runs. Call stacks have `source_lines` only if they are asked for.
+/// Creates an engine with a pool of `sizes`, for everything that a process runs. Call stacks have source lines if
+/// `source_lines` is set.
 ///
 /// # Errors
 /// When its address space cannot be reserved.

@@ -1,4 +1,4 @@
-//! Where calls that leave a composition lead: a package's stubs and skeletons, with those who answer them.
+//! The targets of calls that leave a composition: a package's stubs and skeletons, connected to their callees.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use isomer_wire::{Call, CallFailure, Callee, FunctionKey};
 use crate::error::RevisionError;
 use crate::package::{PackedFunction, PackedGroup, PackedStub};
 
-/// Who answers for the other processes of a shape, by their names.
+/// The callees in the other processes of a shape, by the names of their groups.
 pub type Peers = BTreeMap<String, Arc<dyn Callee>>;
 
-/// Where the functions are that are called from outside their compositions: those of this process by their keys.
+/// Returns where in this process the functions are that are called from outside their compositions.
 pub(crate) fn entrances(groups: &[PackedGroup]) -> HashMap<FunctionKey, Entrance> {
     let mut entrances = HashMap::new();
     for (group, packed) in groups.iter().enumerate() {
@@ -27,7 +27,7 @@ pub(crate) fn entrances(groups: &[PackedGroup]) -> HashMap<FunctionKey, Entrance
     entrances
 }
 
-/// The skeletons of a group, in the order that [`entrances`] counts in.
+/// Returns the skeletons of a group, in the order that [`entrances`] counts in.
 pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
     let skeletons = group.skeletons.iter().map(|packed| Skeleton {
         component: packed.component.as_str().into(),
@@ -37,7 +37,7 @@ pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
     skeletons.collect()
 }
 
-/// The stubs of a group, with whoever answers their calls.
+/// Returns the stubs of a group, connected to the callees of their calls.
 pub(crate) fn stubs(
     group: &PackedGroup,
     entrances: &HashMap<FunctionKey, Entrance>,
@@ -60,8 +60,8 @@ pub(crate) fn stubs(
     group.stubs.iter().map(stub).collect()
 }
 
-/// A remote seam leads to its peer; without one, to the same process if the callee is there. That is how a whole shape runs in
-/// one process.
+/// Returns where a call goes. A remote seam goes to its peer; without a peer it goes to this process if the callee is
+/// there, which is how a whole shape runs in one process.
 fn destination(
     function: &PackedFunction,
     entrances: &HashMap<FunctionKey, Entrance>,
@@ -76,7 +76,7 @@ fn destination(
     }
 }
 
-/// Answers the calls of other processes.
+/// Handles the calls of other processes.
 pub(crate) struct LocalCallee {
     pub(crate) graph: Arc<Graph>,
     pub(crate) entrances: HashMap<FunctionKey, Entrance>,

@@ -1,5 +1,5 @@
-//! The one app of a process: what `isomer run` and `isomer dev` serve. A tenancy with one tenant, which nothing bounds, and one
-//! app, which answers for every host name and always stays in memory.
+//! The only app of a process, as `isomer run` and `isomer dev` serve it: a tenancy with one tenant without limits, and
+//! one app that serves every host name and always stays in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::progress::Progress;
 use crate::revision;
 use crate::seams::Peers;
 use crate::tenancy::{
-    EmptyRepository, LaunchSpec, Retired, Started, Tenancy, TenancyError, TenancyOptions, TimeLimits,
+    EmptyRepository, LaunchSpec, RetiredRevision, StandbyRevision, Tenancy, TenancyError, TenancyOptions, TimeLimits,
 };
 use isomer_seam::Components;
 
-/// What it is called, where it is called anything.
+/// The app's name, where a name is needed.
 const NAME: &str = "app";
 
-/// One app with all that it runs in. Cheap to clone.
+/// An app with everything that it runs in. Cheap to clone.
 #[derive(Clone)]
 pub struct SingleApp {
     tenancy: Tenancy,
@@ -34,12 +34,13 @@ pub struct SingleApp {
     environment: Arc<BTreeMap<String, String>>,
 }
 
-/// Where the instances of a group are bounded, the pool has room for as many groups that are all busy. Several such apps find place
-/// in the address space of one process.
+/// The number of groups that can all be busy at once if the instances of a group are limited: the pool has room for
+/// that many. So several such apps fit into the address space of one process.
 const GROUPS_AT_ONCE: u32 = 16;
 
 impl SingleApp {
-    /// An app that serves nothing yet. Needs tokio's runtime. Of `options`, those count that say how it runs, not how much of it.
+    /// An app that serves nothing yet. Must be called in a tokio runtime. Those of `options` apply that say how the app
+    /// runs; the limits of how much it may use do not.
     ///
     /// # Errors
     /// When the engine's address space cannot be reserved.
@@ -62,40 +63,41 @@ impl SingleApp {
         Ok(Self { tenancy, tenant, name, granted_by: GrantedBy::Manifest, environment: Arc::default() })
     }
 
-    /// The same app, whose grants come from where `granted_by` says.
+    /// Sets where the app's grants come from.
     #[must_use]
     pub fn granted_by(self, granted_by: GrantedBy) -> Self {
         Self { granted_by, ..self }
     }
 
-    /// Gives revisions that are started from now on these variables for their secrets, where the process's own environment lacks them.
+    /// Sets variables for the secrets of revisions that are started from now on, used if the process's own environment
+    /// lacks them.
     pub fn set_environment(&mut self, environment: BTreeMap<String, String>) {
         self.environment = Arc::new(environment);
     }
 
-    /// Where the app's things are: relative paths of its manifest start at `dir`, its data lies in `data`.
+    /// Returns the directories of the app: relative paths of its manifest start at `dir`, its stores are in `data`.
     #[must_use]
     pub fn place(&self, dir: &Path, data: &DataDir) -> AppResources {
         let environment = self.environment.clone();
         AppResources { granted_by: self.granted_by, environment, ..AppResources::of_process(dir, data) }
     }
 
-    /// Who is asked for each request.
+    /// Returns what the front door asks for each request.
     #[must_use]
     pub fn door(&self) -> Arc<Tenancy> {
         Arc::new(self.tenancy.clone())
     }
 
-    /// The storage engines that its revisions share.
+    /// Returns the storage engines that all revisions share.
     #[must_use]
     pub fn stores(&self) -> &Engines {
         self.tenancy.stores()
     }
 
-    /// Makes a package, for the engine that it will run in.
+    /// Makes a package for the engine of this process.
     ///
     /// # Errors
-    /// As [`Package::make`].
+    /// Like [`Package::make`].
     pub fn make(
         &self,
         app: &isomer_manifest::App,
@@ -106,10 +108,11 @@ impl SingleApp {
         Package::make(app, components, options, self.tenancy.engine(), self.tenancy.cache(), progress)
     }
 
-    /// Starts a package beside the one that serves. Relative paths of its manifest start at `dir`, its data lies in `data`.
+    /// Starts a package next to the revision in service. Relative paths of its manifest start at `dir`, its stores are
+    /// in `data`.
     ///
     /// # Errors
-    /// As [`Tenancy::start`].
+    /// Like [`Tenancy::start`].
     pub async fn start(
         &self,
         package: Package,
@@ -117,17 +120,18 @@ impl SingleApp {
         data: &DataDir,
         peers: Peers,
         progress: &(dyn Fn(Progress<'_>) + Sync),
-    ) -> Result<Started, TenancyError> {
+    ) -> Result<StandbyRevision, TenancyError> {
         let revision = ReleaseDigest::from(package.plan_digest().0);
         let spec = LaunchSpec { package: Arc::new(package), place: self.place(dir, data), log: None, access: None };
         self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &spec, peers, progress).await
     }
 
-    /// From now on, new requests go to `started`; those in flight end with the revision that they began with, which is given.
+    /// Puts `started` into service, and returns the revision that leaves service. Requests in flight finish with the
+    /// revision that they began with.
     ///
     /// # Panics
     /// Never: the tenant is not removed.
-    pub fn take_over(&self, started: Started) -> Option<Retired> {
+    pub fn take_over(&self, started: StandbyRevision) -> Option<RetiredRevision> {
         let every: HostPattern = "*".parse().expect("it is a pattern");
         self.tenancy.take_over(started, &[every]).expect("the tenant is not removed")
     }

@@ -1,6 +1,6 @@
-//! What admins may ask of a node, each in its own file; here only who does it.
+//! The operations of the admin API, each delegated to the file for its subject.
 //!
-//! What was begun is carried out by a task of its own: an admin who goes away in the middle of it does not leave half of it.
+//! An operation runs in a task of its own: if the client disconnects, the operation still completes.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::node::Node;
 use crate::problems;
 use crate::tenants::SecretChange;
 
-/// Begins with the first poll and not before: until then the audit log may still refuse the action, or it may wait for its place.
+/// Runs an operation in a task. The task starts with the first poll and not before: until then the audit log may still
+/// refuse the operation.
 fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static) -> Reply<T> {
     async move {
         tokio::spawn(work).await.unwrap_or_else(|_| {
@@ -26,7 +27,7 @@ fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, ApiProble
     .boxed()
 }
 
-/// For what reads and syncs files.
+/// Runs an operation that reads and syncs files.
 fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> Reply<T> {
     carried_out(async move {
         let failed =

@@ -1,4 +1,4 @@
-//! Apps: what is told of them, stopping and starting them, removing them, what they write.
+//! Administration of apps: their state, stopping and starting, removal, and logs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::revisions::snapshots;
 use crate::steps::ChangeStep;
 use crate::{problems, removals};
 
-/// Lines of a log that are given where none are asked for, and at most.
+/// The number of log lines that are returned by default, and at most.
 const LINES_DEFAULT: u32 = 100;
 const LINES_MAX: u32 = 10_000;
 
@@ -101,7 +101,7 @@ impl Node {
         let set = move |node: &Self| node.state.set_stopped(&key.0, &key.1, stopped);
         let app = self.record(&ChangeTarget::app(&tenant, &name), &changing, set).await?;
         self.step(ChangeStep::Recorded);
-        // A tenancy that does not know the app has nothing to stop.
+        // An app that the tenancy does not know needs no stop.
         if stopped {
             let _ = self.tenancy.stop(&tenant, &name);
         } else {
@@ -121,13 +121,13 @@ impl Node {
         self.state.app(&tenant, &name).map_err(problems::of_state)?;
         let subject = ChangeTarget::app(&tenant, &name);
         if !data {
-            // What is kept is not half replaced.
+            // The app's data stays, so its stores must not be half replaced.
             takeover::finish_first(self, &tenant, &name).await?;
         }
         let (node, of) = (self.clone(), subject.clone());
         let noted = self.blocking(move || {
             let notes = removals::notes(&node.dir);
-            // One of an attempt whose outcome was not known means nothing any more.
+            // An intent of an earlier attempt with an unknown outcome is obsolete.
             let noted = if data { notes.write(&of, "") } else { notes.forget(&of) };
             noted.map_err(|error| problems::failed(&error))
         });
@@ -138,7 +138,8 @@ impl Node {
         let (key, of) = ((tenant.clone(), name.clone()), subject.clone());
         let remove = move |node: &Self| {
             node.state.remove_app(&key.0, &key.1).inspect_err(|error| {
-                // It stays, and so does its data, whoever removes it later without. Where that is not known, the note is needed.
+                // The app and its data stay, even if the app is later removed without its data. If the outcome is
+                // unknown, the intent is still needed.
                 if data && !matches!(error, StateError::Unsettled { .. }) {
                     let _ = removals::notes(&node.dir).forget(&of);
                 }

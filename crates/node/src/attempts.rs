@@ -1,7 +1,9 @@
-//! Revisions that are being brought into service. What was laid out for one that is refused after that is removed at once: `sweep` would do so after
-//! hours only, and a tenant that has thousands refused in an hour would fill the disk with their folders.
+//! The deployments in progress, by revision. Files that were laid out for a revision that is refused are removed at
+//! once: `sweep` would remove them only after hours, and a tenant with thousands of refused deployments in an hour
+//! would fill the disk with their folders.
 //!
-//! Apps may be given the same revision at the same time, so it is removed by the last one that ends, while no other can begin.
+//! Several apps may be given the same revision at the same time, so its files are removed by the last deployment that
+//! ends, while no other one can begin.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +12,11 @@ use isomer_ids::ReleaseDigest;
 
 type Counts = HashMap<ReleaseDigest, usize>;
 
-/// How many deployments each revision is being brought into service by.
+/// The number of deployments in progress for each revision.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts(Arc<Mutex<Counts>>);
 
-/// A deployment that brings a revision into service, until this is dropped.
+/// A deployment in progress, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     counts: Arc<Mutex<Counts>>,
@@ -22,7 +24,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempts {
-    /// Waits while another one of the revision is being removed. Blocks.
+    /// Begins a deployment. Waits while the files of the same revision are being removed. Blocks.
     pub(crate) fn begin(&self, revision: &ReleaseDigest) -> Attempt {
         *lock(&self.0).entry(revision.clone()).or_default() += 1;
         Attempt { counts: self.0.clone(), revision: revision.clone() }
@@ -30,12 +32,13 @@ impl Attempts {
 }
 
 impl Attempt {
-    /// Ends it; calls `remove` if there is no other of the revision, which cannot begin before that is done. Blocks.
+    /// Ends the deployment, and calls `remove` if it is the last one of its revision. No other one can begin before
+    /// that is done. Blocks.
     pub(crate) fn end<T>(self, remove: impl FnOnce(&ReleaseDigest) -> T) -> Option<T> {
         let counts = self.counts.clone();
         let counts = lock(&counts);
         let removed = (counts.get(&self.revision) == Some(&1)).then(|| remove(&self.revision));
-        // Before this is dropped, which takes the lock.
+        // Before `self` is dropped, which takes the lock.
         drop(counts);
         removed
     }

@@ -1,12 +1,13 @@
-//! IntentLog: what is to be done with the data of an app or of a tenant, written down before it is begun, so that neither a process that ends nor a disk
-//! that fails leaves it half done for good.
+//! Intents: changes of an app's or a tenant's data that are written down before they are made, so that neither a killed
+//! process nor a failing disk leaves them half done for good.
 //!
-//! A note is a file `TENANT` or `TENANT.APP` in the folder of its kind: data that is to be removed, stores that are to be replaced. Only what is on
-//! disk counts: a note is carried out after it was found there while its app or tenant could not be changed by others, never by a list that was made
-//! earlier.
+//! An intent is a file `TENANT` or `TENANT.APP` in the folder of its kind: data to be removed, or stores to be
+//! replaced. Only what is on disk counts: an intent is carried out after it was found there while its app or tenant was
+//! locked, never from a list that was made earlier.
 //!
-//! Invariants: a note is there as a whole or not at all, and it is synced, with its folder, when [`IntentLog::write`] returns. Its end is synced when
-//! [`IntentLog::forget`] returns: what is done after that is not undone by a note that comes back with a loss of power.
+//! Invariants: an intent is there as a whole or not at all, and it is synced, with its folder, when
+//! [`IntentLog::write`] returns. Its removal is synced when [`IntentLog::forget`] returns: an intent that reappears
+//! after a power failure cannot undo later changes.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -16,12 +17,12 @@ use std::path::{Path, PathBuf};
 use isomer_capabilities::NodeDir;
 use isomer_ids::{AppName, TenantName};
 
-/// What is noted or changed: an app, or a tenant as a whole.
+/// The target of a change: an app, or a tenant as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChangeTarget {
-    /// Whose.
+    /// The tenant.
     pub(crate) tenant: TenantName,
-    /// Which of its apps; none: the tenant itself.
+    /// The app; `None` for the tenant itself.
     pub(crate) app: Option<AppName>,
 }
 
@@ -34,7 +35,7 @@ impl ChangeTarget {
         Self { tenant: tenant.clone(), app: None }
     }
 
-    /// Where its data lies.
+    /// Returns the folder of the target's data.
     pub(crate) fn data(&self, dir: &NodeDir) -> PathBuf {
         match &self.app {
             Some(app) => dir.app(self.tenant.as_str(), app.as_str()),
@@ -42,7 +43,7 @@ impl ChangeTarget {
         }
     }
 
-    /// Names have no dots.
+    /// Names do not contain dots.
     fn file_name(&self) -> String {
         self.app.as_ref().map_or_else(|| self.tenant.to_string(), |app| format!("{}.{app}", self.tenant))
     }
@@ -65,36 +66,36 @@ impl fmt::Display for ChangeTarget {
     }
 }
 
-/// The notes of a kind. All functions block.
+/// The intents of one kind. All functions block.
 #[derive(Debug, Clone)]
 pub(crate) struct IntentLog {
     folder: PathBuf,
 }
 
 impl IntentLog {
-    /// Those in `folder`, which is made with the first of them.
+    /// The intents in `folder`, which is created with the first of them.
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// Writes a note, in place of an earlier one about the same.
+    /// Writes an intent, replacing an earlier one for the same target.
     ///
     /// # Errors
-    /// When the disk fails. There is no note then.
+    /// When the disk fails. Then there is no intent.
     pub(crate) fn write(&self, subject: &ChangeTarget, text: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        // Not the name of a note: none begins with a dot.
+        // No intent has this name: none begins with a dot.
         let beside = self.folder.join(format!(".{}", subject.file_name()));
         let written = File::create(&beside)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&beside, self.path(subject)));
         written.inspect_err(|_| drop(fs::remove_file(&beside)))?;
         let synced = sync(&self.folder).and_then(|()| sync(self.folder.parent().unwrap_or(Path::new("."))));
-        // Nothing was begun yet, and nobody would carry out what was reported as failed.
+        // Nothing was changed yet, and the caller reports a failure.
         synced.inspect_err(|_| drop(self.forget(subject)))
     }
 
-    /// What a note says; `None` if there is none.
+    /// Returns the text of an intent; `None` if there is none.
     ///
     /// # Errors
     /// When there is one that cannot be read.
@@ -102,18 +103,18 @@ impl IntentLog {
         none_if_missing(fs::read_to_string(self.path(subject)))
     }
 
-    /// Returns whether there is a note.
+    /// Returns whether there is an intent.
     ///
     /// # Errors
-    /// When that cannot be found out.
+    /// When the disk fails.
     pub(crate) fn has(&self, subject: &ChangeTarget) -> io::Result<bool> {
         self.path(subject).try_exists()
     }
 
-    /// What there are notes about.
+    /// Returns the targets of all intents.
     ///
     /// # Errors
-    /// When that cannot be read.
+    /// When the folder cannot be read.
     pub(crate) fn all(&self) -> io::Result<Vec<ChangeTarget>> {
         let Some(entries) = none_if_missing(fs::read_dir(&self.folder))? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
@@ -124,13 +125,13 @@ impl IntentLog {
         Ok(found)
     }
 
-    /// Removes a note, if there is one.
+    /// Removes an intent, if there is one.
     ///
     /// # Errors
-    /// When the disk fails. It may be gone, or come back with a loss of power.
+    /// When the disk fails. The intent may be removed, or reappear after a power failure.
     pub(crate) fn forget(&self, subject: &ChangeTarget) -> io::Result<()> {
         none_if_missing(fs::remove_file(self.path(subject)))?;
-        // Where it was not there, too: whoever removed it may have failed to sync that.
+        // Also if there was none: an earlier removal may not have been synced.
         none_if_missing(sync(&self.folder)).map(drop)
     }
 
@@ -181,7 +182,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let notes = IntentLog::new(folder.path().join("kind"));
         let subject = ChangeTarget::tenant(&"acme".parse().unwrap());
-        // As a process that was killed has left it.
+        // As a killed process leaves it.
         fs::create_dir(&notes.folder).unwrap();
         fs::write(notes.folder.join(".acme"), "12").unwrap();
         fs::write(notes.folder.join(".acme.shop"), "12").unwrap();
@@ -189,7 +190,7 @@ mod tests {
         assert!(!notes.has(&subject).unwrap());
         notes.write(&subject, "123").unwrap();
         assert_eq!(notes.all().unwrap(), std::slice::from_ref(&subject));
-        // A disk that fails leaves none: here its place is taken.
+        // A failing disk leaves no intent: here the file's name is taken by a folder.
         notes.forget(&subject).unwrap();
         fs::create_dir(notes.path(&subject)).unwrap();
         fs::write(notes.path(&subject).join("in the way"), "").unwrap();

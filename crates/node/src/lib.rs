@@ -1,28 +1,28 @@
-//! A node: a server for the apps of many tenants, with its directory, its state, and what its admins may ask.
+//! A node: a server for the apps of many tenants, with its directory, its state, and the operations of its admin API.
 //!
-//! What serves lies below, in `isomer-apps`; this crate administers it. [`Node`] is where to start reading: its fields are what a node has.
-//! What is done with them is in `impl Node` blocks, each in the file for its subject.
+//! `isomer-apps`, the crate below, serves apps; this crate administers them. Start reading at [`Node`]: its fields are
+//! the parts of a node. The operations are `impl Node` blocks, each in the file for its subject.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `node` | the node and what its parts share |
 //! | `opening` | opening a node's directory |
-//! | `admin` | the admin API's functions, and the tasks that carry them out |
-//! | `apps`, `tenants`, `tokens` | administering these |
-//! | `deployment` | from an uploaded release to a revision that serves, so that one whole revision always does |
-//! | [`compiler`] | child processes that compile what was uploaded |
-//! | [`revisions`] | what is kept of revisions on disk |
-//! | `repository` | where an app that is not in memory comes from |
-//! | `uploads` | what tenants have sent and not deployed yet |
-//! | `tenant_resources` | what a tenant's apps share of the disk |
+//! | `admin` | the operations of the admin API, and the tasks that run them |
+//! | `apps`, `tenants`, `tokens` | administration of these |
+//! | `deployment` | from an uploaded release to a revision in service |
+//! | [`compiler`] | child processes that compile uploaded releases |
+//! | [`revisions`] | what is on disk of revisions |
+//! | `repository` | where apps come from that are not in memory |
+//! | `uploads` | the parts that tenants have uploaded and not deployed yet |
+//! | `tenant_resources` | the disk space that a tenant's apps share |
 //! | `removals`, `trash` | data that is to be removed |
 //! | `replacements`, `suspended_apps` | stores that are half replaced, and the apps that do not serve until they are whole |
-//! | `settlement` | recording changes, and those of which it is not known whether they were recorded |
+//! | `settlement` | recording changes, and changes with an unknown outcome |
 //! | `maintenance` | what the node does every minute and every hour |
-//! | `intents` | what is to be done with data, written down before it is begun |
+//! | `intents` | changes of data that are written down before they are made |
 //! | `locks`, `attempts` | what is being changed or deployed now |
 //! | [`steps`] | the steps of every change |
-//! | `problems` | errors as admins see them |
+//! | `problems` | errors as the admin API reports them |
 //! | [`listeners`] | the front door's listeners, certificates and limits |
 
 mod admin;

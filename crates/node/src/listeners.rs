@@ -1,4 +1,4 @@
-//! The front door of a node that hosts apps: its listeners, with and without TLS, as its file or its command line says.
+//! The listeners of a node's front door, with and without TLS, as the node file or the command line configures them.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,59 +12,59 @@ use isomer_front::{
 use isomer_manifest::{FrontTls, NodeLimits, NodeSettings};
 use isomer_observe::Log;
 
-/// Where and how a node listens to the clients of its apps.
+/// The addresses at which a node serves apps, and the limits of its front door.
 #[derive(Debug, Default)]
 pub struct ListenerOptions {
     /// Addresses without TLS.
     pub plain: Vec<SocketAddr>,
     /// Addresses with TLS.
     pub secured: Vec<SocketAddr>,
-    /// Certificates for those.
+    /// The certificates for the addresses with TLS.
     pub tls: Option<TlsSettings>,
-    /// Sockets that listen already and are held by a service manager, too: with or without TLS.
+    /// Listening sockets that a service manager passed and also keeps open.
     pub inherited: Vec<(std::net::TcpListener, Encryption)>,
-    /// Proxies in front of it.
+    /// Proxies in front of the node.
     pub proxies: Proxies,
-    /// What the front door takes on.
+    /// The limits of the front door.
     pub limits: Limits,
 }
 
-/// Does a listener speak TLS?
+/// Whether a listener uses TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
-    /// It does.
+    /// With TLS.
     Tls,
-    /// It does not.
+    /// Without TLS.
     Plain,
 }
 
 /// A front door that listens.
 pub struct OpenListeners {
-    /// Serves.
+    /// The front door.
     pub front: AppFront,
-    /// Its certificates, to be read again when they have changed, and what was read first.
+    /// Its certificates, which can be read again, and what was read first.
     pub certificates: Option<(Arc<Certificates>, LoadedCertificates)>,
 }
 
 /// Why a node does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
-    /// An address.
+    /// An address cannot be listened on.
     #[error(transparent)]
     Front(#[from] FrontError),
-    /// The certificates.
+    /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// TLS without certificates.
+    /// An address with TLS, without certificates.
     #[error("there are no certificates to listen with on `{address}`")]
     NoCertificates {
-        /// Where.
+        /// The address.
         address: SocketAddr,
     },
 }
 
 impl ListenerOptions {
-    /// What `file` says, whose paths begin at `folder`.
+    /// The options of a node file, whose relative paths start at `folder`.
     #[must_use]
     pub fn of(file: &NodeSettings, folder: &Path) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl ListenerOptions {
         }
     }
 
-    /// Serves at these sockets of a service manager; where there are any, at no address beside them.
+    /// Uses these sockets of a service manager, if there are any, in place of all addresses.
     pub fn inherit(&mut self, sockets: Vec<(std::net::TcpListener, Encryption)>) {
         if !sockets.is_empty() {
             self.plain.clear();
@@ -86,13 +86,14 @@ impl ListenerOptions {
         self.inherited = sockets;
     }
 
-    /// Which of the addresses of the front door that [`ListenerOptions::open`] makes speak TLS, in their order.
+    /// Returns for each address of the front door that [`ListenerOptions::open`] makes, in their order, whether it uses
+    /// TLS.
     pub fn speaks_tls(&self) -> Vec<bool> {
         let inherited = self.inherited.iter().map(|(_, secured)| *secured == Encryption::Tls);
         inherited.chain(self.plain.iter().map(|_| false)).chain(self.secured.iter().map(|_| true)).collect()
     }
 
-    /// Listens before `door`: on all addresses or on none. Reads the certificates; blocks for that.
+    /// Listens on all addresses or on none, with `door` behind them. Reads the certificates, which blocks.
     ///
     /// # Errors
     /// When an address cannot be listened on, or the certificates cannot be used.

@@ -1,4 +1,4 @@
-//! Locks of what is being changed: of an app, and of a tenant with its secrets.
+//! Locks of an app, and of a tenant with its secrets, while it is changed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,14 +8,14 @@ use isomer_api::{ApiProblem, ProblemKind};
 use isomer_ids::{AppName, TenantName};
 use tokio::sync::OwnedMutexGuard;
 
-/// How long a change of a tenant waits for the one before it.
+/// How long a change of a tenant waits for an earlier one.
 const TURN_MAX: Duration = Duration::from_secs(30);
 
 /// The apps that are being changed.
 #[derive(Debug, Default)]
 pub(crate) struct AppLocks(Arc<Mutex<HashSet<(TenantName, AppName)>>>);
 
-/// An app is being changed for as long as this lives.
+/// The exclusive right to change an app, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct AppLock {
     busy: Arc<Mutex<HashSet<(TenantName, AppName)>>>,
@@ -23,7 +23,7 @@ pub(crate) struct AppLock {
 }
 
 impl AppLocks {
-    /// From now on, nobody else changes the app.
+    /// Locks an app, or fails if it is locked.
     pub(crate) fn begin(&self, tenant: &TenantName, app: &AppName) -> Result<AppLock, ApiProblem> {
         let app = (tenant.clone(), app.clone());
         if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(app.clone()) {
@@ -40,15 +40,17 @@ impl Drop for AppLock {
     }
 }
 
-/// Whose turn it is to change a tenant or its secrets. Changes of one come one after the other, so that what is in memory is what is recorded, and
-/// a tenant that is made again does not find its data removed under it. (One turn for all tenants was rejected: a removal waits for
-/// requests in flight, and others' tenants are not to wait for these.)
+/// The locks of tenants. Changes of one tenant or its secrets are made one after another, so that memory agrees with
+/// what is recorded, and the data of a tenant that is created again is not removed under it. (A single lock for all
+/// tenants was rejected: a removal waits for requests in flight, and other tenants must not wait for those.)
 #[derive(Default)]
 pub(crate) struct TenantLocks(Mutex<HashMap<TenantName, Weak<tokio::sync::Mutex<()>>>>);
 
 impl TenantLocks {
+    /// Locks a tenant, after an earlier change of it.
+    ///
     /// # Errors
-    /// When the change before takes longer than [`TURN_MAX`].
+    /// When the earlier change takes longer than [`TURN_MAX`].
     pub(crate) async fn take(&self, tenant: &TenantName) -> Result<OwnedMutexGuard<()>, ApiProblem> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);

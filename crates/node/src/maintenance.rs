@@ -1,4 +1,5 @@
-//! What a node does by itself: every minute what could not be finished, every hour what nothing refers to any more.
+//! What a node does by itself: every minute it finishes pending changes of data, every hour it removes what nothing
+//! refers to.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -15,24 +16,24 @@ use crate::revisions::sweep::{self, SweepCounts, UNUSED_MAX};
 use crate::revisions::{release, snapshots};
 use crate::{problems, removals, replacements, trash};
 
-/// How often what could not be finished is tried again.
+/// The interval at which pending changes of data are tried again.
 const FINISH_EVERY: Duration = Duration::from_secs(60);
 
-/// How many removals and take-overs are tried at the same time: one that has to wait does not keep the others waiting.
+/// The number of removals and take-overs that are tried at once: one that has to wait does not delay the others.
 const FINISHED_AT_ONCE_MAX: usize = 16;
 
-/// How often what nothing refers to is removed.
+/// The interval at which unreferenced files are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
-/// Begins with them. They end with the node.
+/// Starts the tasks. They end with the node.
 pub(crate) fn begin(node: &Arc<Node>) {
     tokio::spawn(finish_often(Arc::downgrade(node)));
     tokio::spawn(sweep_often(Arc::downgrade(node)));
 }
 
 impl Node {
-    /// Tries again what is noted and could not be finished: removals of data, and take-overs that have left stores half replaced; what is suspended
-    /// for that serves then. Done every minute by itself. What cannot be finished now is logged.
+    /// Tries again to finish pending removals of data and take-overs that have left stores half replaced; apps that
+    /// were suspended for that then serve. Runs every minute by itself. What cannot be finished is logged.
     pub async fn finish_noted(self: &Arc<Self>) {
         let node = self.clone();
         let noted = self.blocking(move || {
@@ -46,7 +47,7 @@ impl Node {
         let (removed, taken_over) = noted.await.unwrap_or_default();
         stream::iter(removed).for_each_concurrent(FINISHED_AT_ONCE_MAX, |subject| self.try_removal(subject)).await;
         let finish = |(tenant, app): (TenantName, AppName)| async move {
-            // One that is being changed sees to it.
+            // A change of a locked app finishes it.
             let Ok(_changing) = self.app_locks.begin(&tenant, &app) else { return };
             takeover::finish(self, &tenant, &app).await;
         };
@@ -54,7 +55,7 @@ impl Node {
     }
 
     async fn try_removal(self: &Arc<Self>, subject: ChangeTarget) {
-        // No other change of the same name may be going on.
+        // No other change of the same target may run.
         let done = match &subject.app {
             Some(app) => match self.app_locks.begin(&subject.tenant, app) {
                 Ok(_changing) => self.finish_removal(&subject).await,
@@ -70,7 +71,8 @@ impl Node {
         }
     }
 
-    /// Removes what no app's revision refers to and what was not asked for in the last `unused_max`. Done every hour by itself.
+    /// Removes parts, code and files that no app's revision refers to and that were not used for `unused_max`. Runs
+    /// every hour by itself.
     ///
     /// # Errors
     /// When something cannot be read or removed.
@@ -79,7 +81,7 @@ impl Node {
         self.blocking(move || {
             let (repository, now) = (&node.repository, SystemTime::now());
             let swept = sweep::sweep(&node.state, &node.blobs, &repository.cache, &node.dir, now, unused_max);
-            // What could not be removed when it was to be.
+            // Also what could not be removed earlier.
             trash::clean(&node.dir);
             release::sweep_unfinished(&node.dir.revisions(), now, unused_max);
             node.sweep_snapshots(now);
@@ -95,7 +97,7 @@ impl Node {
             if !snapshots::folder(&data).exists() {
                 continue;
             }
-            // One that is being changed sees to its own.
+            // A change of a locked app takes care of its own snapshots.
             let Ok(_changing) = self.app_locks.begin(&tenant, &app) else { continue };
             let swept = snapshots::sweep(&data, &resources.storage, now, snapshots::SNAPSHOT_AGE_MAX);
             if let Err(error) = swept {
@@ -105,12 +107,12 @@ impl Node {
     }
 }
 
-/// What was noted was just tried by the start; what it moved to the trash may take long to remove.
+/// Opening the node has just tried all intents; removing what it moved to the trash may take long.
 async fn finish_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(FINISH_EVERY);
     let mut is_clean = false;
     for round in 0_u64.. {
-        // The first tick is at once.
+        // The first tick completes at once.
         tick.tick().await;
         let Some(node) = node.upgrade() else { return };
         if round > 0 {
@@ -125,7 +127,7 @@ async fn finish_often(node: Weak<Node>) {
 
 async fn sweep_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
-    // The first tick is at once: a node that starts has enough to do.
+    // The first tick completes at once, while the node is still starting.
     tick.tick().await;
     loop {
         tick.tick().await;

@@ -1,4 +1,4 @@
-//! A node: what it keeps on disk, what it has in memory, and what its parts share.
+//! A node, and what its parts share.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,48 +28,48 @@ use crate::suspended_apps::SuspendedApps;
 use crate::tenant_resources::ResourcesByTenant;
 use crate::uploads::Uploads;
 
-/// How a node is set up.
+/// How a node is opened.
 pub struct NodeOptions {
-    /// Its data directory.
+    /// The data directory.
     pub data: PathBuf,
-    /// Its log.
+    /// The node's log.
     pub log: Log,
-    /// How uploads are compiled.
+    /// How releases are compiled.
     pub compiler: CompilerOptions,
-    /// What is in memory.
+    /// How apps run, and how many are in memory.
     pub tenancy: TenancyOptions,
-    /// Told of every step of what changes an app, from whichever thread takes it.
+    /// Called at each step of every change, from any thread.
     pub watch: Option<Arc<dyn Fn(ChangeStep) + Send + Sync>>,
 }
 
-/// Why a node does not open.
+/// Why a node cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// Its directory.
+    /// The data directory is in use or cannot be opened.
     #[error(transparent)]
     Dir(#[from] DataDirError),
-    /// What it keeps about itself.
+    /// The node's state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// What was uploaded.
+    /// The uploaded parts cannot be read.
     #[error(transparent)]
     Blobs(#[from] BlobError),
-    /// CompiledRelease code.
+    /// The cache of compiled code cannot be opened.
     #[error(transparent)]
     Code(#[from] CodeError),
-    /// The engine.
+    /// The engine cannot be set up.
     #[error(transparent)]
     Engine(RevisionError),
-    /// The apps' logs.
+    /// The thread that writes the apps' logs cannot be started.
     #[error("cannot start writing the apps' logs")]
     Log {
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
 
-/// A node that hosts apps.
+/// A node: one process that serves the apps of tenants.
 pub struct Node {
     pub(crate) dir: Arc<NodeDir>,
     pub(crate) state: Arc<NodeState>,
@@ -95,33 +95,34 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// Who serves a request, by its host.
+    /// Returns what the front door asks for each request.
     #[must_use]
     pub fn door(&self) -> Arc<AppResolver> {
         Arc::new(self.tenancy.clone())
     }
 
-    /// The node's directory.
+    /// Returns the node's data directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Says where the front door listens and what counts its connections, for the node's status. The first call counts.
+    /// Sets the addresses of the front door and the counter of its connections, for the node's status. Only the first
+    /// call counts.
     pub fn set_front(&self, addresses: Vec<SocketAddr>, connections: Connections) {
         let _ = self.front.set((addresses, connections));
     }
 
-    /// How many compilers were started so far.
+    /// Returns how many compilers were started so far.
     #[must_use]
     pub fn compilers_started(&self) -> u64 {
         self.compilers.started()
     }
 
-    /// How compilers are confined on this system; said in the log where that is not as it should be.
+    /// Returns how compilers are confined on this system, and logs a warning if the confinement is insufficient.
     ///
     /// # Errors
-    /// When none can be started.
+    /// When no compiler can be started.
     pub async fn confinement(&self) -> Result<Confinement, CompileError> {
         self.compilers.confinement().await
     }
@@ -146,36 +147,36 @@ impl Node {
             resident_bytes: resident_bytes().unwrap_or(0),
             requests: counts.requests,
             loads: counts.loads,
-            drops: counts.drops,
+            drops: counts.evictions,
             connections: number(connections.open),
             connections_evicted: connections.evicted,
             connections_refused: connections.refused,
         }
     }
 
-    /// What uploads and tenants may not use of the disk.
+    /// Returns the disk space that uploads and tenants must leave free.
     pub(crate) fn reserve(&self) -> &Arc<Reserve> {
         self.resources.reserve()
     }
 
-    /// What a tenant uses of the disk, and may use.
+    /// Returns the account of a tenant's bytes on disk.
     pub(crate) fn storage(&self, tenant: &TenantName) -> Option<Arc<StorageAccount>> {
         self.resources.get(tenant).map(|resources| resources.storage.clone())
     }
 
-    /// Counts what the state keeps of a tenant's revisions as used, after it has changed.
+    /// Charges a tenant for what the state keeps of its revisions, after the state has changed.
     pub(crate) fn charge(&self, tenant: &TenantName) {
         self.resources.charge(tenant, &self.state);
     }
 
-    /// Counts a deployment that was refused as the tenant's storage is used up.
+    /// Counts a deployment that was refused because the tenant's storage is used up.
     pub(crate) fn refuse_storage(&self, tenant: &TenantName) {
         if let Some(storage) = self.storage(tenant) {
             storage.refuse();
         }
     }
 
-    /// The most that a tenant's revisions may be charged with now. Blocks.
+    /// Returns the largest charge for a tenant's revisions that its quota allows now. Blocks.
     pub(crate) fn charges_max(&self, tenant: &TenantName) -> u64 {
         let Some(resources) = self.resources.get(tenant) else { return u64::MAX };
         resources.count(&self.dir.tenant(tenant.as_str()));
@@ -188,7 +189,7 @@ impl Node {
         }
     }
 
-    /// For what reads and syncs files.
+    /// Runs work that reads and syncs files.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static,

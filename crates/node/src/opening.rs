@@ -1,5 +1,5 @@
-//! Opening a node: locks its directory, finishes what an earlier process noted and did not do, and takes all tenants and apps into
-//! memory as names. No app is loaded before its first request, and nothing is compiled.
+//! Opening a node: locks its directory, finishes changes of data that an earlier process left pending, and adds all
+//! tenants and apps to the tenancy. No app is loaded before its first request, and nothing is compiled.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -28,7 +28,7 @@ use crate::uploads::Uploads;
 use crate::{maintenance, removals, replacements};
 
 impl Node {
-    /// Opens the node's directory. Needs tokio's runtime, and blocks.
+    /// Opens a node's directory. Must be called in a tokio runtime; blocks.
     ///
     /// # Errors
     /// When another process has the directory, or something in it cannot be read.
@@ -36,10 +36,10 @@ impl Node {
         Self::open_over(options, FileStorage::new)
     }
 
-    /// As [`Node::open`], with the node's state over storage of the caller's own, for tests of a failing disk.
+    /// Like [`Node::open`], with the node's state in another storage: for tests of a failing disk.
     ///
     /// # Errors
-    /// As [`Node::open`].
+    /// Like [`Node::open`].
     pub fn open_over<S: Storage>(
         options: NodeOptions,
         storage: impl FnOnce(&Path) -> S,

@@ -1,4 +1,4 @@
-//! What an admin is told of errors of the parts.
+//! Errors as the admin API reports them.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use isomer_disk::Reserve;
 use isomer_display::size;
 use isomer_state::{BlobError, StateError};
 
-/// Of the state.
+/// The problem for an error of the state.
 pub(crate) fn of_state(error: StateError) -> ApiProblem {
     let title = error.to_string();
     match &error {
@@ -43,7 +43,7 @@ pub(crate) fn of_state(error: StateError) -> ApiProblem {
     }
 }
 
-/// Of the blobs.
+/// The problem for an error of the uploaded parts.
 pub(crate) fn of_blob(error: BlobError) -> ApiProblem {
     match &error {
         BlobError::Digest { .. } => ApiProblem::new(ProblemKind::BadRequest, error.to_string()).hint("send it again"),
@@ -52,7 +52,7 @@ pub(crate) fn of_blob(error: BlobError) -> ApiProblem {
     }
 }
 
-/// An upload would take what is kept free for the node itself.
+/// The problem for an upload that would use the disk space reserved for the node.
 pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
     let title = "the disk has no room left but what the node keeps free for itself";
     tracing::error!(reserve = %size(reserve.bytes()), "an upload is refused: {title}");
@@ -61,19 +61,19 @@ pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
         .hint(format!("`disk_reserve` in the node file says how much is kept free, {} now", size(reserve.bytes())))
 }
 
-/// The same text for a client, who may be a tenant: it does not say where on its machine the node keeps its data, which lies in `data`. The node's
-/// log does.
+/// Returns a text as a client may see it, who may be a tenant: without the path `data`, where the node keeps its data.
+/// The node's log has the whole text.
 pub(crate) fn hidden(text: &str, data: &Path) -> String {
     let data = data.display().to_string();
-    // A root is in every path.
+    // Every path contains the root.
     if data.len() <= 1 {
         return text.to_owned();
     }
-    // Paths below it first; then the folder itself, where nothing goes on after it.
+    // Paths below the folder first; then the folder itself, if nothing follows it.
     text.replace(&format!("{data}/"), "…/").replace(&format!("`{data}`"), "`…`")
 }
 
-/// The same problem for a client: see [`hidden`].
+/// Returns a problem as a client may see it: see [`hidden`].
 pub(crate) fn without_folder(problem: ApiProblem, data: &Path) -> ApiProblem {
     ApiProblem {
         title: hidden(&problem.title, data),
@@ -83,7 +83,7 @@ pub(crate) fn without_folder(problem: ApiProblem, data: &Path) -> ApiProblem {
     }
 }
 
-/// The node itself failed.
+/// The problem for a failure of the node itself, which is logged.
 pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> ApiProblem {
     let problem = ApiProblem::new(ProblemKind::Failed, error.to_string());
     let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
@@ -91,7 +91,7 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> ApiProblem {
     if causes.is_empty() { problem } else { problem.detail(causes.join("\n")) }
 }
 
-/// Why a revision cannot be made, for an admin.
+/// The problem for a revision that cannot be made or started.
 pub(crate) fn refused_by(error: &RevisionError) -> ApiProblem {
     let render = Renderer::plain();
     let problem = ApiProblem::new(ProblemKind::Refused, error.to_string());
@@ -104,7 +104,7 @@ pub(crate) fn refused_by(error: &RevisionError) -> ApiProblem {
     }
 }
 
-/// Why a revision did not start, for an admin.
+/// The problem for a revision that does not start.
 pub(crate) fn not_started(error: &TenancyError) -> ApiProblem {
     match error {
         TenancyError::Revision(error) => refused_by(error),

@@ -1,13 +1,13 @@
-//! Data that is to be removed: noted before anything else is done, so that a process that is killed in between leaves none of it behind.
+//! Removal of data: written down before anything else is done, so that a killed process leaves none of the data behind.
 //!
-//! A [note](crate::intents) lies in `removals/` of the node's directory. Whoever finds one looks whether the tenant or app is still there: then its
-//! removal was not recorded, and the note means nothing; else its data goes. A start does that, whoever makes something of the same name, and
-//! the node every minute. (Removing whatever data has no tenant was rejected: a node that was given the wrong state would then remove all
-//! data there is.)
+//! An [intent](crate::intents) is a file in `removals/` of the node's directory. If the tenant or app of an intent
+//! still exists, its removal was not recorded and the intent is obsolete; otherwise its data is removed. Intents are
+//! carried out when the node opens, before a tenant or app of the same name is created, and every minute. (Removing all
+//! data without a tenant was rejected: a node that was given the wrong state would then remove all data.)
 //!
-//! Data goes in two steps: it is moved to `trash/`, which is a rename and done at once, and what is in the trash is removed, which takes as
-//! long as the tenant has made it take. Nothing in the trash belongs to anybody, so failing to remove it hinders nothing: it is logged
-//! and tried again ([`clean`](crate::trash::clean)), by this process and by every later one.
+//! Data is removed in two steps: it is moved to `trash/`, which is a rename and done at once, and then removed from
+//! there, which takes as long as its size demands. Nothing refers to the trash, so a failure to empty it blocks
+//! nothing: it is logged and tried again ([`clean`](crate::trash::clean)), by this process and by every later one.
 
 use std::fs::File;
 use std::io;
@@ -27,14 +27,14 @@ use crate::replacements;
 use crate::steps::ChangeStep;
 use crate::trash::{discard, move_to_trash};
 
-/// How long requests in flight of what was removed are waited for where no client waits for the removal. It is tried again after that.
+/// How long a removal that no client waits for waits for requests in flight. It is tried again later.
 const CLOSED_MAX: Duration = Duration::from_secs(10);
 
 impl Node {
-    /// Finishes a removal that is noted, if one is. Nobody else changes the app or tenant meanwhile.
+    /// Finishes a pending removal, if there is one. The target must be locked.
     ///
     /// # Errors
-    /// When it cannot be finished now: the note is still there.
+    /// When it cannot be finished now: the intent is still there.
     pub(super) async fn finish_removal(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         let (node, of) = (self.clone(), subject.clone());
         let is_gone = self.blocking(move || {
@@ -51,7 +51,7 @@ impl Node {
         if is_gone.await? { self.remove_data(subject, CLOSED_MAX).await } else { Ok(()) }
     }
 
-    /// Before something is made under a name that has a note: what is left of its predecessor must be out of the way.
+    /// Removes what is left of an earlier tenant or app, before one of the same name is created.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -64,11 +64,11 @@ impl Node {
         })
     }
 
-    /// Removes the data of what is no more, and the note of that. Where requests of it are in flight, they finish with their stores, if they do so
-    /// within `patience`.
+    /// Removes the data of a tenant or app that was removed, and the intent. Waits for `patience` at most until
+    /// requests in flight have finished with its stores.
     ///
     /// # Errors
-    /// When it cannot be moved out of the way: the note is still there.
+    /// When the data cannot be moved out of the way: the intent is still there.
     pub(super) async fn remove_data(
         self: &Arc<Self>,
         subject: &ChangeTarget,
@@ -81,13 +81,13 @@ impl Node {
         }
         let (node, of) = (self.clone(), subject.clone());
         let moved = self.blocking(move || {
-            // These requests may have said something until now.
+            // Requests in flight may have written to the logs until now.
             node.logs_of(&of).iter().for_each(AppLog::close);
             let moved = set_aside(&node.dir, &of).map_err(|error| problems::failed(&error))?;
             if let Some(storage) = node.storage(&of.tenant) {
                 storage.forget(&of.data(&node.dir));
             }
-            // It is about data that is gone. What fails is found to be about nothing later.
+            // These intents are about data that is removed. One that cannot be removed is found to be obsolete later.
             let _ = replacements::forget_all(&node.dir, &of);
             Ok(moved)
         });
@@ -103,7 +103,7 @@ impl Node {
         .await
     }
 
-    /// The logs of an app, or of all of a tenant's. Blocks.
+    /// Returns the logs of an app, or of all apps of a tenant. Blocks.
     fn logs_of(&self, subject: &ChangeTarget) -> Vec<AppLog> {
         match &subject.app {
             Some(app) => {
@@ -115,12 +115,12 @@ impl Node {
     }
 }
 
-/// The notes of data that is to be removed.
+/// The intents to remove data.
 pub(crate) fn notes(dir: &NodeDir) -> IntentLog {
     IntentLog::new(dir.path().join("removals"))
 }
 
-/// What there are notes about; none where they cannot be read, which is logged. Blocks.
+/// Returns the targets of all pending removals; none if they cannot be read, which is logged. Blocks.
 pub(super) fn noted(dir: &NodeDir) -> Vec<ChangeTarget> {
     notes(dir).all().unwrap_or_else(|error| {
         tracing::error!(%error, "unfinished removals cannot be read: it is tried again later");
@@ -128,8 +128,8 @@ pub(super) fn noted(dir: &NodeDir) -> Vec<ChangeTarget> {
     })
 }
 
-/// Sets aside what an earlier process has noted and not done. Nothing of it is open. What cannot be carried out is logged, and tried again
-/// later. Blocks.
+/// Moves the data of pending removals of an earlier process to the trash. Nothing of it is open. Failures are logged
+/// and tried again later. Blocks.
 pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
     for subject in noted(dir) {
         let done = match is_recorded(state, &subject) {
@@ -142,10 +142,10 @@ pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
     }
 }
 
-/// Moves the data to the trash, then removes the note. What it gives is to be passed to [`discard`].
+/// Moves the data to the trash, then removes the intent. The result is to be passed to [`discard`].
 ///
 /// # Errors
-/// When the data could not be moved: the note is still there.
+/// When the data could not be moved: the intent is still there.
 fn set_aside(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<Option<PathBuf>> {
     let data = subject.data(dir);
     let moved = move_to_trash(dir, &data)?;
@@ -209,7 +209,7 @@ mod tests {
             fs::create_dir_all(subject.data(&dir).join("apps/shop/kv")).unwrap();
             notes(&dir).write(subject, "").unwrap();
         }
-        // Nothing can be moved to a trash that is a file.
+        // Nothing can be moved into a trash that is a file.
         fs::remove_dir(dir.trash()).unwrap();
         fs::write(dir.trash(), "").unwrap();
         recover(&dir, &state);
@@ -218,7 +218,7 @@ mod tests {
         assert!(dir.tenant("first").exists() && dir.tenant("second").exists());
         fs::remove_file(dir.trash()).unwrap();
         fs::create_dir(dir.trash()).unwrap();
-        // What has no data any more, by whomever, is done.
+        // A target without data is done.
         tree::remove(&dir.tenant("first")).unwrap();
         recover(&dir, &state);
         assert!(!dir.tenant("second").exists());

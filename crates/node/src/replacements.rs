@@ -1,4 +1,4 @@
-//! PendingReplacement replacements of an app's stores: what a take-over with stores leaves on disk until it is finished.
+//! Pending replacements of an app's stores: what a take-over with stores leaves on disk until it is finished.
 //!
 //! See [`crate::deployment::takeover`] for how replacements are made.
 
@@ -15,8 +15,9 @@ use isomer_state::NodeState;
 use crate::intents::{ChangeTarget, IntentLog};
 use crate::revisions::snapshots;
 
-/// Finishes or clears up what an earlier process has noted. Nothing has the stores open. Gives the apps for which that failed, which are all where
-/// the notes cannot be read: they must not serve before the replacement is finished, or the next start. Blocks.
+/// Finishes or undoes the pending replacements of an earlier process. Nothing has the stores open. Returns the apps for
+/// which that failed, which are all apps if the intents cannot be read: they must not serve before the replacement is
+/// finished. Blocks.
 pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, AppName)> {
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
         tracing::error!(%error, "what revisions on trial wrote cannot be removed");
@@ -38,20 +39,20 @@ pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, 
     failed
 }
 
-/// The notes of take-overs: each says which replacement.
+/// The intents to replace stores: the text of each is the name of a replacement.
 pub(crate) fn notes(dir: &NodeDir) -> IntentLog {
     IntentLog::new(dir.takeovers())
 }
 
-/// The apps of which something is noted. Blocks.
+/// Returns the apps with pending replacements. Blocks.
 ///
 /// # Errors
-/// When that cannot be read.
+/// When the intents cannot be read.
 pub(crate) fn unfinished(dir: &NodeDir) -> io::Result<Vec<(TenantName, AppName)>> {
     Ok(notes(dir).all()?.into_iter().filter_map(|ChangeTarget { tenant, app }| Some((tenant, app?))).collect())
 }
 
-/// Forgets what is noted of an app, or of all apps of a tenant, whose data is gone. Blocks.
+/// Removes the intents of an app, or of all apps of a tenant, whose data was removed. Blocks.
 pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()> {
     let notes = notes(dir);
     let is_of =
@@ -65,7 +66,7 @@ pub(crate) fn is_pending(dir: &NodeDir, state: &NodeState, tenant: &TenantName, 
     matches!(noted, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))
 }
 
-/// Has the entries of `folder`, and of all folders from the node's directory to it, survive a loss of power.
+/// Syncs `folder` and all folders from the node's directory to it, so that their entries survive a power failure.
 pub(crate) fn sync_up(folder: &Path, top: &Path) -> io::Result<()> {
     let mut above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
     above.try_for_each(|above| File::open(above)?.sync_all())
@@ -84,24 +85,24 @@ fn recover_one(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppN
     notes(dir).forget(&subject)
 }
 
-/// What a note means.
+/// What an intent means, given what was recorded.
 pub(crate) enum PendingReplacement {
-    /// The stores in `sql` are to be replaced by what lies in `folder`.
+    /// The replacement was recorded: the stores in `sql` are to be replaced by the files in `folder`.
     Recorded { sql: PathBuf, folder: PathBuf },
-    /// What lies in `folder` was made for nothing.
+    /// The replacement was not recorded: the files in `folder` are of no use.
     ForNothing { folder: PathBuf },
-    /// Only the note is left, or nothing was made yet.
+    /// Only the intent is left, or nothing was made yet.
     Done,
 }
 
-/// What is noted of an app.
+/// Returns what the intent for an app means, if there is one.
 pub(crate) fn noted(
     dir: &NodeDir,
     state: &NodeState,
     subject: &ChangeTarget,
 ) -> io::Result<Option<PendingReplacement>> {
     let Some(id) = notes(dir).read(subject)? else { return Ok(None) };
-    // One that was not written whole, by an earlier version: nothing was made.
+    // An earlier version did not write it completely: nothing was made.
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Some(PendingReplacement::Done));
     }
@@ -109,7 +110,7 @@ pub(crate) fn noted(
     let folder = snapshots::folder(&data).join(&id);
     let recorded = subject.app.as_ref().and_then(|app| state.app(&subject.tenant, app).ok());
     Ok(Some(match recorded {
-        // Without its folder it was finished before, and only the note was left: see above.
+        // Without its folder, the replacement was finished before and only the intent was left: see above.
         Some(app) if app.current().replacement.as_deref() == Some(&id) => {
             if folder.try_exists()? {
                 PendingReplacement::Recorded { sql: data.join("sql"), folder }
@@ -117,13 +118,13 @@ pub(crate) fn noted(
                 PendingReplacement::Done
             }
         }
-        // The store itself may lie here, under its snapshot's name.
+        // The store itself may be in the folder, under its snapshot's name.
         None if is_begun(&folder)? => PendingReplacement::Recorded { sql: data.join("sql"), folder },
         _ => PendingReplacement::ForNothing { folder },
     }))
 }
 
-/// Returns whether stores' old files lie in a folder of replacements: they do since the switch.
+/// Returns whether the old files of stores are in a folder of replacements, which they are after the switch.
 fn is_begun(folder: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -131,7 +132,7 @@ fn is_begun(folder: &Path) -> io::Result<bool> {
         Err(error) => return Err(error),
     };
     for entry in entries {
-        // Or their logs, which go first.
+        // Or their write-ahead logs, which are moved first.
         if entry?.file_name().to_str().is_some_and(|name| name.contains(&snapshot_name(""))) {
             return Ok(true);
         }
@@ -139,7 +140,7 @@ fn is_begun(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Fails where an earlier note is left: what it is about has to be finished first.
+/// Writes the intent. Fails if an earlier one is left: that has to be finished first.
 pub(crate) fn note(dir: &NodeDir, subject: &ChangeTarget, id: &str) -> io::Result<()> {
     let notes = notes(dir);
     if notes.has(subject)? {

@@ -1,8 +1,9 @@
-//! Where an app that is not in memory comes from: what the state keeps of its revision, and its own part of the node's directory.
+//! The apps of a node that are not in memory: what the state has of their revisions, and their part of the node's
+//! directory.
 //!
-//! A package that another version of the program made, or whose code was lost, is made anew from the release that it came from, by a
-//! child as at its deployment: so neither an upgrade nor an emptied cache needs anybody to deploy anything again. That is done once, whoever
-//! waits for it and however long (see [`CompileJobs`]).
+//! A package that another version of the program made, or whose code was lost, is made again from its release, by a
+//! child process like at its deployment. So no app has to be deployed again after an upgrade or when the cache was
+//! emptied. The package is made once for all requests that wait for it (see [`CompileJobs`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +32,13 @@ use crate::tenant_resources::ResourcesByTenant;
 pub(crate) struct CompiledRelease {
     pub(crate) package: Arc<Package>,
     pub(crate) contents: Contents,
-    /// Was anything compiled for it?
+    /// Whether code was compiled for it.
     pub(crate) compiled: bool,
-    /// What the manifest and the plan warn of, as people read it.
+    /// The warnings of the manifest and the plan, rendered for people.
     pub(crate) warnings: Vec<String>,
 }
 
-/// What lies on disk of a node's apps.
+/// The apps on a node's disk.
 pub(crate) struct DiskRepository {
     pub(crate) dir: Arc<NodeDir>,
     pub(crate) state: Arc<NodeState>,
@@ -47,15 +48,15 @@ pub(crate) struct DiskRepository {
     pub(crate) jobs: CompileJobs<Arc<CompiledRelease>>,
     pub(crate) resources: Arc<ResourcesByTenant>,
     pub(crate) logs: AppLogs,
-    /// Are requests logged?
+    /// Whether requests are logged.
     pub(crate) access_log: bool,
-    /// Names this program and its engine: see [`RevisionRecord::maker`].
+    /// A key over this program's version and its engine's settings: see [`RevisionRecord::maker`].
     pub(crate) maker: Key,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
 impl DiskRepository {
-    /// What a package of the app is started from. Blocks.
+    /// Returns what a package of the app is started from. Blocks.
     pub(crate) fn spec(
         &self,
         tenant: &TenantName,
@@ -89,12 +90,13 @@ impl DiskRepository {
         Ok(LaunchSpec { package, place, log: Some(self.log_of(tenant, app)?), access })
     }
 
-    /// The app's own log.
+    /// Returns the app's own log.
     pub(crate) fn log_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
         self.log_in("log", tenant, app)
     }
 
-    /// The app's access log, a file beside its own log: requests do not push out what the app says.
+    /// Returns the app's access log, a file next to its own log, so that access lines do not displace the guests'
+    /// output.
     pub(crate) fn access_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
         self.log_in("access", tenant, app)
     }
@@ -104,7 +106,7 @@ impl DiskRepository {
         Ok(self.logs.open(self.dir.app(tenant.as_str(), app.as_str()).join(folder), &resources.log))
     }
 
-    /// The logs of all of a tenant's apps that have some on disk, those that are no more too. Blocks.
+    /// Returns the logs of all apps of a tenant that have some on disk, including removed apps. Blocks.
     pub(crate) fn logs_of(&self, tenant: &TenantName) -> Vec<AppLog> {
         let folders = std::fs::read_dir(self.dir.tenant(tenant.as_str()).join("apps"));
         let names = folders.into_iter().flatten().flatten().map(|folder| folder.file_name());
@@ -113,7 +115,7 @@ impl DiskRepository {
         logs.flatten().collect()
     }
 
-    /// The package, if this program can start it and its code is there. Blocks.
+    /// Returns the package, if this program can start it and its code is in the cache. Blocks.
     pub(crate) fn usable(&self, bytes: &[u8]) -> Result<Option<Package>, ApiProblem> {
         let kept = RevisionRecord::read(bytes)?;
         if kept.maker != self.maker.as_str().as_bytes() {
@@ -123,7 +125,7 @@ impl DiskRepository {
         Ok(package.filter(|package| package.code().all(|key| self.cache.has(key))))
     }
 
-    /// Has a release compiled by a child, once for all that want it now.
+    /// Has a child process compile a release, once for all requests that wait for it.
     pub(crate) async fn compile(
         self: &Arc<Self>,
         tenant: &TenantName,
@@ -135,8 +137,8 @@ impl DiskRepository {
         let compile = move |permit: CompilePermit| async move {
             let (tenant, revision, release) = of;
             let compiled = repository.compile_now(permit, &tenant, &release).await?;
-            // Whoever waited for it may be gone: what is known of a revision that apps have is up to date all the same. Where it cannot be
-            // written, what was made serves, and is made once more after a restart.
+            // Updates the records of revisions that apps have, even if no request waits any more. If that fails, the
+            // result is used, and compiled once more after a restart.
             let kept = repository.blocking({
                 let compiled = compiled.clone();
                 move |repository| repository.state.renew(&revision, &compiled.contents).map_err(problems::of_state)
@@ -171,7 +173,7 @@ impl DiskRepository {
         Ok(Arc::new(CompiledRelease { package: Arc::new(package), contents, compiled, warnings }))
     }
 
-    /// For what reads and syncs files.
+    /// Runs work that reads and syncs files.
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiProblem> + Send + 'static,
@@ -191,7 +193,7 @@ impl AppRepository for DiskRepository {
         revision: ReleaseDigest,
     ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
         Box::pin(async move {
-            self.taken(tenant, app, revision).await.map_err(|problem| match problem.kind {
+            self.fetched(tenant, app, revision).await.map_err(|problem| match problem.kind {
                 ProblemKind::Unavailable => RepositoryError::Busy(problem.into()),
                 _ => RepositoryError::Failed(whole(&problem).into()),
             })
@@ -202,12 +204,12 @@ impl AppRepository for DiskRepository {
         self.log_of(tenant, app).ok()
     }
 
-    fn told(&self, text: &str) -> String {
+    fn redact(&self, text: &str) -> String {
         problems::hidden(text, self.dir.path())
     }
 }
 
-/// A problem with what its detail says, for logs: its display is the title alone.
+/// Returns a problem with its detail, for logs: its `Display` is the title only.
 fn whole(problem: &ApiProblem) -> String {
     match &problem.detail {
         Some(detail) => format!("{}: {detail}", problem.title),
@@ -216,7 +218,7 @@ fn whole(problem: &ApiProblem) -> String {
 }
 
 impl DiskRepository {
-    async fn taken(
+    async fn fetched(
         self: Arc<Self>,
         tenant: TenantName,
         app: AppName,
@@ -245,6 +247,6 @@ impl DiskRepository {
 /// What the state has of a revision.
 enum StoredRevision {
     Package(Arc<Package>),
-    /// Its code is another version's, or lost.
+    /// The package is of another version, or its code was lost.
     Release(Box<Release>),
 }

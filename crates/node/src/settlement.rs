@@ -1,9 +1,10 @@
-//! Recording changes; and those of which it is not known whether they were recorded: the disk failed at them and cannot be read, or the
-//! node itself did.
+//! Recording changes, and settling changes with an unknown outcome: the disk failed and cannot be read, or the node
+//! itself failed.
 //!
-//! Every change of an app, a tenant or a secret goes through [`Node::record`] or [`Node::try_record`]. Where its outcome is not known, neither is
-//! assumed: what is in memory serves as before, nobody changes the app or tenant, and nothing is removed that either outcome needs, until the
-//! state can be read again; then what is in memory is brought into line with it, as a start would do.
+//! Every change of an app, a tenant or a secret goes through [`Node::record`] or [`Node::try_record`]. If its outcome
+//! is unknown, neither outcome is assumed: apps serve as before, the app or tenant stays locked, and nothing is removed
+//! that either outcome needs, until the state can be read again. Then memory is made to agree with it, as opening a
+//! node does.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,22 +19,22 @@ use crate::node::Node;
 use crate::problems;
 use crate::replacements;
 
-/// How often it is tried to read the state.
+/// The interval at which reading the state is tried.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
-/// Why it cannot be said that a change was recorded.
+/// Why a change is not known to be recorded.
 pub(crate) enum RecordError {
-    /// It was not.
+    /// It was not recorded.
     Refused(StateError),
-    /// It may have been.
+    /// It may have been recorded.
     Unknown(ApiProblem),
 }
 
 impl Node {
-    /// Records a change, where it may block.
+    /// Records a change, on a thread that may block.
     ///
     /// # Errors
-    /// When it was not recorded, or may have been: the caller then calls [`Node::settle_later`].
+    /// When it was not recorded, or may have been: then the caller calls [`Node::settle_later`].
     pub(crate) async fn try_record<T: Send + 'static>(
         self: &Arc<Self>,
         change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
@@ -43,15 +44,16 @@ impl Node {
             Ok(Ok(recorded)) => Ok(recorded),
             Ok(Err(error @ StateError::Unsettled { .. })) => Err(RecordError::Unknown(problems::of_state(error))),
             Ok(Err(error)) => Err(RecordError::Refused(error)),
-            // It panicked, before the change was recorded or after that.
+            // It panicked, before or after the change was recorded.
             Err(problem) => Err(RecordError::Unknown(problem)),
         }
     }
 
-    /// Records a change of `subject`. `right` is what keeps others from changing it: where the outcome is not known, it is kept until it is.
+    /// Records a change of `subject`. `right` is the lock of the target: if the outcome is unknown, it is held until it
+    /// is known.
     ///
     /// # Errors
-    /// When it was not recorded, or may have been.
+    /// When the change was not recorded, or may have been.
     pub(crate) async fn record<T: Send + 'static, R: Send + Sync + 'static>(
         self: &Arc<Self>,
         subject: &ChangeTarget,
@@ -69,8 +71,8 @@ impl Node {
         })
     }
 
-    /// As soon as the state can be read, calls `first`, where it may block, and brings what is in memory into line. `right` and what `first`
-    /// returns are dropped after that.
+    /// Waits until the state can be read, calls `first` on a thread that may block, and makes memory agree with the
+    /// state. `right` and the result of `first` are dropped after that.
     pub(crate) fn settle_later<T: Send + 'static>(
         self: &Arc<Self>,
         subject: ChangeTarget,
@@ -83,7 +85,7 @@ impl Node {
         tokio::spawn(settle(Arc::downgrade(self), subject, right, first));
     }
 
-    /// Has the tenant's apps have what is recorded of it, from now on.
+    /// Applies the recorded quotas of a tenant to its apps.
     pub(crate) fn take_tenant(&self, name: &TenantName, tenant: &Tenant) -> Result<(), InvalidHostRule> {
         self.tenancy.set_tenant(name, &tenant.quotas)?;
         self.resources.add(name, &self.tenancy);
@@ -91,25 +93,26 @@ impl Node {
         Ok(())
     }
 
-    /// Nothing is served of the tenant any more, and what it has sent is not its own.
+    /// Removes a tenant from memory, with its apps and uploads.
     pub(crate) fn unload_tenant(&self, name: &TenantName) {
         self.tenancy.remove_tenant(name);
         self.uploads.forget(name);
     }
 
-    /// Has a tenant's apps loaded anew by their next requests: those in memory, or on their way there, have the secrets that they began with.
+    /// Has a tenant's apps loaded again by their next requests: those in memory or being loaded have the secrets that
+    /// they were started with.
     pub(crate) fn reload_apps(&self, tenant: &TenantName) {
         self.tenancy.inputs_changed(tenant);
         for (app, _) in self.state.apps_of(tenant) {
-            // A tenancy that does not know the app has nothing of it in memory.
+            // An app that the tenancy does not know is not in memory.
             let _ = self.tenancy.unload(tenant, &app);
         }
     }
 
-    /// Serves an app again whose stores could not be finished or looked at before, and are whole now; unless an admin has stopped it.
+    /// Has a suspended app serve again, after its stores were found to be whole, unless an admin has stopped it.
     pub(crate) fn resume_suspended(&self, tenant: &TenantName, app: &AppName) {
         if self.suspended.remove(tenant, app) && self.state.app(tenant, app).is_ok_and(|app| !app.stopped) {
-            // A tenancy that does not know the app has nothing to resume.
+            // An app that the tenancy does not know needs no resumption.
             let _ = self.tenancy.resume(tenant, app);
         }
     }
@@ -122,7 +125,7 @@ impl Node {
         };
         let (node, key) = (self.clone(), (tenant.clone(), app.clone()));
         let is_pending = self.blocking(move || Ok(replacements::is_pending(&node.dir, &node.state, &key.0, &key.1)));
-        // As a start has it: stores that are half replaced must not be written.
+        // As when a node opens: stores that are half replaced must not be written.
         let is_pending = is_pending.await.unwrap_or(true);
         if is_pending {
             self.suspended.insert(tenant, app);
@@ -155,7 +158,7 @@ async fn settle<T: Send + 'static>(
 ) {
     let node = loop {
         tokio::time::sleep(TRY_EVERY).await;
-        // When the node is gone, the next start settles it.
+        // If the node is gone, the next one that opens the directory settles it.
         let Some(node) = node.upgrade() else { return };
         let reading = node.clone();
         if node.blocking(move || Ok(reading.state.reread())).await.is_ok_and(|read| read.is_ok()) {

@@ -1,59 +1,62 @@
 //! The steps of a deployment, and what they promise.
 //!
 //! ```text
-//! parts are there ─► manifest, folders, secrets ─► package (child) ─► files laid out ─► started beside the one that serves
-//!      ─► healthy ─► recorded (one transaction) ─► took over ─► the old one drains by itself
+//! parts are there ─► manifest, folders, secrets ─► package (child) ─► files laid out ─► started next to the one in service
+//!      ─► healthy ─► recorded (one transaction) ─► took over ─► the old one drains
 //! ```
 //!
-//! Where its stores are replaced (migrations, a return to a snapshot) there are steps more around *recorded*: see [`crate::deployment::takeover`].
+//! If stores are replaced (migrations, or a rollback to a snapshot) there are more steps around *recorded*: see
+//! [`crate::deployment::takeover`].
 //!
-//! Everything before *recorded* makes things that nobody refers to: who fails or is killed there has changed nothing, and `sweep`
-//! removes what is left. Everything after it only brings the running process into line with what is recorded, which a restart does too.
-//! So at every moment one whole revision is the app's. (A journal of steps that a restart would finish or undo was rejected: there is
-//! nothing to undo, and what there is to finish is what every start does.)
+//! Nothing refers to what is made before *recorded*: a deployment that fails or is killed before it has changed
+//! nothing, and `sweep` removes what is left. What happens after it only makes the running process agree with what is
+//! recorded, which opening a node does too. So at every moment the app has one whole revision. (A journal of steps that
+//! a restart would finish or undo was rejected: there is nothing to undo, and what there is to finish is what every
+//! start does.)
 //!
-//! Deployments of one app come one after the other; a second one is told so at once, as it would be about a state that it has not seen.
+//! Deployments of one app run one after another. A second one is refused at once, because it would be based on a state
+//! that it has not seen.
 
-/// What has just been done, for whoever watches. All that happens to an app, a secret or a tenant passes these; tests end the process at
+/// A step that was just completed. Every change of an app, a secret or a tenant passes these; tests kill the process at
 /// each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeStep {
-    /// The release is all there and may run.
+    /// The release is complete and may run.
     Checked,
     /// There is a package of it, and its code.
     Packed,
     /// Its files are laid out.
     LaidOut,
-    /// It runs beside the revision that serves.
+    /// It runs next to the revision in service.
     Started,
-    /// It answered its health path.
+    /// Its health check passed.
     Healthy,
-    /// Requests of the app wait, as its stores are to be replaced.
+    /// The app's requests wait, because its stores are to be replaced.
     Held,
-    /// It is noted that they are.
+    /// The intent to replace the stores is written.
     Noted,
-    /// What replaces them is there.
+    /// The files that replace the stores are made.
     Staged,
-    /// It is the app's revision from now on; the secret's value, the tenant's quotas.
+    /// The change is recorded: the app's revision, a secret's value, a tenant's quotas.
     Recorded,
-    /// Its stores are those that go with it.
+    /// The app's stores are those of the new revision.
     Switched,
-    /// It serves.
+    /// The new revision serves.
     TookOver,
-    /// It is noted that an app's or a tenant's data is to be removed.
+    /// The intent to remove an app's or a tenant's data is written.
     RemovalNoted,
-    /// The app or tenant is no more.
+    /// The removal of the app or tenant is recorded.
     Forgotten,
-    /// It serves no more.
+    /// The app or tenant is removed from memory.
     Unloaded,
-    /// Its data is out of the way.
+    /// The data is moved out of the way.
     DataSetAside,
-    /// Its data is gone.
+    /// The data is removed.
     DataRemoved,
 }
 
 impl ChangeStep {
-    /// All there are.
+    /// All steps.
     pub const ALL: [Self; 16] = [
         Self::Checked,
         Self::Packed,

@@ -1,6 +1,7 @@
-//! Apps that do not serve although they were not stopped: their stores may be half replaced, or it cannot be found out whether they are.
+//! Apps that do not serve although they were not stopped: their stores may be half replaced, or this cannot be
+//! determined.
 //!
-//! They are looked at again when one is changed, and every minute; see [`crate::deployment::takeover::finish`].
+//! They are checked again before a change, and every minute; see [`crate::deployment::takeover::finish`].
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use isomer_ids::{AppName, TenantName};
 /// A tenant's app.
 type Key = (TenantName, AppName);
 
-/// Those of a node.
+/// The suspended apps of a node.
 #[derive(Debug, Default)]
 pub(crate) struct SuspendedApps(Mutex<BTreeSet<Key>>);
 
@@ -27,7 +28,7 @@ impl SuspendedApps {
         self.lock().clone()
     }
 
-    /// Returns whether the app was among them.
+    /// Removes an app. Returns whether it was suspended.
     pub(crate) fn remove(&self, tenant: &TenantName, app: &AppName) -> bool {
         self.lock().remove(&(tenant.clone(), app.clone()))
     }

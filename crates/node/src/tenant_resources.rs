@@ -1,4 +1,4 @@
-//! What is known of each tenant where its apps come from: what they share of the disk.
+//! The accounts of each tenant that its apps share on the node's disk.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,17 +12,18 @@ use isomer_ids::TenantName;
 use isomer_observe::LogQuota;
 use isomer_state::NodeState;
 
-/// Of one tenant.
+/// The accounts of one tenant.
 #[derive(Debug)]
 pub(crate) struct TenantResources {
     pub(crate) storage: Arc<StorageAccount>,
     pub(crate) log: Arc<LogQuota>,
-    /// Set when what the tenant has on disk was counted: at its first use, since a node of many tenants starts sooner without.
+    /// Set when the tenant's bytes on disk were counted: at its first use, so that a node with many tenants starts
+    /// sooner.
     counted: OnceLock<()>,
 }
 
 impl TenantResources {
-    /// Counts what lies in the tenant's folder, the first time. Blocks.
+    /// Counts the bytes in the tenant's folder, the first time. Blocks.
     pub(crate) fn count(&self, folder: &Path) {
         self.counted.get_or_init(|| {
             if let Err(error) = count_apps(&self.storage, folder) {
@@ -32,7 +33,8 @@ impl TenantResources {
     }
 }
 
-/// Folders that components write are counted each by itself: how deep they are is counted from there.
+/// Counts the folders of a tenant's apps. Each folder that components write is counted by itself, because its depth is
+/// measured from there.
 fn count_apps(storage: &StorageAccount, tenant: &Path) -> io::Result<()> {
     let mut counted = Ok(());
     for app in folders_in(&tenant.join("apps"))? {
@@ -53,11 +55,11 @@ fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// Of all tenants.
+/// The accounts of all tenants.
 #[derive(Debug)]
 pub(crate) struct ResourcesByTenant {
     of_tenants: RwLock<HashMap<TenantName, Arc<TenantResources>>>,
-    /// What none of them may use of the disk.
+    /// The disk space that tenants must leave free.
     reserve: Arc<Reserve>,
 }
 
@@ -66,12 +68,12 @@ impl ResourcesByTenant {
         Self { of_tenants: RwLock::default(), reserve: Arc::new(reserve) }
     }
 
-    /// What tenants may not use of the disk.
+    /// Returns the disk space that tenants must leave free.
     pub(crate) fn reserve(&self) -> &Arc<Reserve> {
         &self.reserve
     }
 
-    /// Takes note of a tenant that `tenancy` knows. One that was made anew has nothing of its predecessor.
+    /// Adds the accounts of a tenant that `tenancy` knows. A tenant that was created again starts with new ones.
     pub(crate) fn add(&self, tenant: &TenantName, tenancy: &Tenancy) {
         let (Some(storage), Some(log)) = (tenancy.storage(tenant), tenancy.log_quota(tenant)) else { return };
         storage.set_reserve(self.reserve.clone());
@@ -85,7 +87,7 @@ impl ResourcesByTenant {
         self.of_tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
-    /// Counts what the state keeps of the tenant's revisions as used.
+    /// Charges a tenant for what the state keeps of its revisions.
     pub(crate) fn charge(&self, tenant: &TenantName, state: &NodeState) {
         if let Some(resources) = self.get(tenant) {
             resources.storage.charge(|| state.charged(tenant));

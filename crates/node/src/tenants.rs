@@ -1,4 +1,4 @@
-//! Tenants: quotas, own host names, secrets; what they use.
+//! Administration of tenants: quotas, host names, secrets and usage.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::revisions::release::read_manifest;
 use crate::steps::ChangeStep;
 use crate::{problems, removals};
 
-/// What is to become of a secret.
+/// A change of a secret.
 pub(crate) enum SecretChange {
     Set(Vec<u8>),
-    /// One that is in use only by force.
+    /// Removes the secret. One that is in use is removed only by force.
     Remove {
         force: bool,
     },
@@ -40,12 +40,12 @@ impl From<StateError> for Refused {
     }
 }
 
-/// The components of a kept revision that were granted the secret, in backticks.
+/// Returns the components of a revision that were granted the secret, in backticks.
 fn used_by(kept: &[u8], secret: &str) -> Result<Vec<String>, ApiProblem> {
     let kept = RevisionRecord::read(kept)?;
     let grants = match Package::from_bytes(kept.package) {
         Ok(package) => package.grants().clone(),
-        // Of another version of this program.
+        // The package is of another version of this program.
         Err(_) => AppGrants::from(&read_manifest(&kept.release()?.manifest)?.0),
     };
     let granted = grants.components.iter().filter(|(_, it)| it.secrets.iter().any(|name| name == secret));
@@ -99,7 +99,8 @@ impl Node {
         let of = subject.clone();
         let remove = move |node: &Self| {
             node.state.remove_tenant(&of.tenant).inspect_err(|error| {
-                // It stays, and so does its data. If the note does too, the next start removes it. Where that is not known, it is needed.
+                // The tenant and its data stay. With the intent still there, the next start would remove them. If the
+                // outcome is unknown, the intent is needed.
                 if !matches!(error, StateError::Unsettled { .. }) {
                     let _ = removals::notes(&node.dir).forget(&of);
                 }
@@ -109,7 +110,7 @@ impl Node {
         self.step(ChangeStep::Forgotten);
         self.unload_tenant(name);
         self.step(ChangeStep::Unloaded);
-        // Apps that were removed without their data: their requests in flight may still write.
+        // Waits for apps that were removed without their data: their requests in flight may still write.
         let removed = self.remove_data(&subject, Duration::MAX).await;
         self.resources.remove(name);
         removed?;
@@ -149,7 +150,7 @@ impl Node {
                     Ok(looked) => looked,
                     Err(problem) => return Ok(Err(problem)),
                 };
-                // All changes of the node wait for this: only what took over meanwhile is looked at.
+                // All changes of the node wait for this, so only apps that changed since the first check are checked.
                 let may = || if force { Ok(()) } else { node.check_unused(&of, name.as_str(), &looked).map(drop) };
                 match node.state.remove_secret(&of, name.as_str(), || may().map_err(Refused::ByUse)) {
                     Ok(()) => Ok(Ok(())),
@@ -165,7 +166,8 @@ impl Node {
         Ok(())
     }
 
-    /// No revision in service uses the secret, of those that were not `looked` at before. Returns which these were.
+    /// Checks that no revision in service uses the secret, except those that were `looked` at before. Returns the
+    /// revisions that were checked.
     fn check_unused(
         &self,
         tenant: &TenantName,

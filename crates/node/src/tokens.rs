@@ -1,4 +1,4 @@
-//! Tokens of tenants: kept, listed, revoked.
+//! Administration of tenants' tokens.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ impl Node {
         Ok(info)
     }
 
-    /// Where it is not known whether that was recorded, it is found out as soon as it can be: what is kept may be out of date until then.
+    /// Revokes a token. If the outcome is unknown, it is settled as soon as the state can be read; until then the token
+    /// may still be valid.
     pub(crate) async fn forget_token(self: &Arc<Self>, tenant: TenantName, name: TokenName) -> Result<(), ApiProblem> {
         let turn = Arc::new(self.tenant_locks.take(&tenant).await?);
         let subject = ChangeTarget::tenant(&tenant);

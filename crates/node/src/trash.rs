@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use isomer_capabilities::NodeDir;
 use isomer_disk::tree;
 
-/// Moves a file or folder of the node's directory to the trash, and says where it lies there; `None` if it was not there. Where it cannot
-/// be moved, as a mount point, it is removed where it is.
+/// Moves a file or folder of the node's directory to the trash, and returns its path there; `None` if it does not
+/// exist. A mount point, which cannot be moved, is removed where it is.
 pub(crate) fn move_to_trash(dir: &NodeDir, path: &Path) -> io::Result<Option<PathBuf>> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -25,7 +25,7 @@ pub(crate) fn move_to_trash(dir: &NodeDir, path: &Path) -> io::Result<Option<Pat
     }
 }
 
-/// Removes what was moved to the trash. If that fails, it is logged, and [`clean`] tries again.
+/// Removes what was moved to the trash. A failure is logged, and [`clean`] tries again.
 pub(crate) fn discard(moved: Option<PathBuf>) {
     if let Some(path) = moved
         && let Err(error) = tree::remove_if_there(&path)
@@ -34,7 +34,7 @@ pub(crate) fn discard(moved: Option<PathBuf>) {
     }
 }
 
-/// Removes all that is in the trash. Blocks for as long as that takes. Whether something is left.
+/// Empties the trash. Blocks for as long as that takes. Returns whether something is left.
 pub(crate) fn clean(dir: &NodeDir) -> bool {
     let mut is_left = false;
     let mut failed = |error: &io::Error| {

@@ -1,4 +1,5 @@
-//! Folders with names that nothing had before: what an earlier attempt, or an earlier process, has left is never taken for something new.
+//! Folders with names that were never used before: what an earlier attempt or an earlier process has left is never
+//! taken for something new.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -7,18 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How many names are tried.
+/// The number of names that are tried.
 const NAMES_TRIED_MAX: u32 = 100;
 
-/// Makes an empty folder in `above`, for this user alone. Its name begins with `prefix`.
+/// Creates an empty folder in `above`, accessible to this user only. Its name begins with `prefix`.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be created.
 pub(crate) fn create_unique_folder(above: &Path, prefix: &str) -> io::Result<PathBuf> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     fs::create_dir_all(above)?;
     for _ in 0..NAMES_TRIED_MAX {
-        // The number tells folders of this process apart, the time those of others.
+        // The number distinguishes folders of this process, the time those of other processes.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let name = format!("{prefix}{now:x}-{}", NUMBERS.fetch_add(1, Ordering::Relaxed));
         match DirBuilder::new().mode(0o700).create(above.join(&name)) {

@@ -1,9 +1,10 @@
-//! What each tenant has sent of releases, for as long as no revision of its own refers to it.
+//! The parts that each tenant has uploaded and that no revision of its own refers to yet.
 //!
-//! AppCapabilities are kept once for all tenants. Were a tenant told which parts there are, it could learn what others deploy; could it deploy what
-//! it did not send, a digest would be enough to get the bytes. So to a tenant only those parts are there that its own revisions refer to, or
-//! that it has sent itself since the node started. And it may send so much and no more, as parts that nothing refers to are not counted
-//! for its storage. Neither concerns the holder of the node's own token.
+//! Parts are stored once for all tenants. If a tenant could see which parts are stored, it could learn what others
+//! deploy; if it could deploy parts that it did not upload, a digest would be enough to get the bytes. So a tenant sees
+//! only the parts that its own revisions refer to, or that it has uploaded since the node started. The number of bytes
+//! that it may upload is limited, because parts that nothing refers to are not charged to its storage. Neither rule
+//! applies to the node's own token.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,17 +17,17 @@ use isomer_ids::{Digest, TenantName};
 use crate::revisions::release::RELEASE_BYTES_MAX;
 use crate::revisions::sweep::UNUSED_MAX;
 
-/// Bytes that a tenant may have sent and not deployed, those on their way included: two releases of the largest size. It gets more
-/// when they are deployed, or are removed as unused.
+/// The number of bytes that a tenant may have uploaded and not deployed, including uploads in progress: two releases of
+/// the largest size. Parts that are deployed or removed as unused do not count any more.
 pub(crate) const SENT_BYTES_MAX: u64 = 2 * RELEASE_BYTES_MAX;
 
-/// The same for parts: two releases of as many parts as there may be.
+/// The same for the number of parts: two releases with the largest number of parts.
 pub(crate) const SENT_PARTS_MAX: usize = 2 * PARTS_MAX;
 
-/// How often parts are forgotten that were sent so long ago that they are removed as unused.
+/// The interval at which old parts are forgotten, which are removed as unused.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// What all tenants have sent.
+/// The uploads of all tenants.
 #[derive(Debug, Default)]
 pub(crate) struct Uploads(Arc<Mutex<All>>);
 
@@ -37,18 +38,18 @@ struct All {
     forgot_at: Option<Instant>,
 }
 
-/// What one tenant has sent.
+/// The uploads of one tenant.
 #[derive(Debug, Default)]
 struct Sent {
     parts: HashMap<Digest, (Instant, u64)>,
-    /// What these have.
+    /// The number of bytes of all parts.
     bytes: u64,
-    /// AppCapabilities that are on their way, and their bytes so far.
+    /// The number of uploads in progress, and their bytes so far.
     pending: usize,
     pending_bytes: u64,
 }
 
-/// A part on its way. It counts until this is dropped, and longer if it was kept.
+/// An upload in progress. It counts until this is dropped; a complete part counts longer.
 #[derive(Debug)]
 pub(crate) struct PendingUpload {
     all: Arc<Mutex<All>>,
@@ -57,10 +58,10 @@ pub(crate) struct PendingUpload {
 }
 
 impl Uploads {
-    /// A part begins to come.
+    /// Begins an upload.
     ///
     /// # Errors
-    /// When the tenant has sent too many.
+    /// When the tenant has uploaded too many parts.
     pub(crate) fn begin(&self, tenant: &TenantName) -> Result<PendingUpload, ApiProblem> {
         self.begin_at(tenant, Instant::now())
     }
@@ -76,7 +77,7 @@ impl Uploads {
         Ok(PendingUpload { all: self.0.clone(), tenant: tenant.clone(), bytes: 0 })
     }
 
-    /// Returns whether the tenant has sent this part.
+    /// Returns whether the tenant has uploaded this part.
     pub(crate) fn has(&self, tenant: &TenantName, digest: &Digest) -> bool {
         let now = Instant::now();
         let all = lock(&self.0);
@@ -84,14 +85,14 @@ impl Uploads {
         sent.is_some_and(|(at, _)| now.saturating_duration_since(*at) < UNUSED_MAX)
     }
 
-    /// A revision of the tenant refers to these parts now.
+    /// Forgets parts that a revision of the tenant refers to now.
     pub(crate) fn deployed<'a>(&self, tenant: &TenantName, digests: impl Iterator<Item = &'a Digest>) {
         if let Some(sent) = lock(&self.0).of_tenants.get_mut(tenant) {
             digests.for_each(|digest| sent.remove(digest));
         }
     }
 
-    /// The tenant is gone.
+    /// Forgets the parts of a tenant that was removed.
     pub(crate) fn forget(&self, tenant: &TenantName) {
         if let Some(sent) = lock(&self.0).of_tenants.get_mut(tenant) {
             sent.parts.clear();
@@ -101,7 +102,7 @@ impl Uploads {
 }
 
 impl All {
-    /// All parts are looked at, so this is not done for each that comes.
+    /// Forgets old parts. This looks at all parts, so it is not done for each upload.
     fn forget_old(&mut self, now: Instant) {
         if self.forgot_at.is_some_and(|at| now.saturating_duration_since(at) < FORGET_EVERY) {
             return;
@@ -130,10 +131,10 @@ impl Sent {
 }
 
 impl PendingUpload {
-    /// So many more bytes have come.
+    /// Counts received bytes.
     ///
     /// # Errors
-    /// When they are more than the tenant may send.
+    /// When the tenant may not upload that many.
     pub(crate) fn add(&mut self, bytes: u64) -> Result<(), ApiProblem> {
         let mut all = lock(&self.all);
         let sent = all.of_tenants.entry(self.tenant.clone()).or_default();
@@ -145,7 +146,7 @@ impl PendingUpload {
         Ok(())
     }
 
-    /// All of it has come, and it has this digest.
+    /// Completes the upload of the part with this digest.
     pub(crate) fn kept(self, digest: Digest) {
         if let Some(sent) = lock(&self.all).of_tenants.get_mut(&self.tenant) {
             sent.insert(digest, self.bytes);
@@ -213,7 +214,7 @@ mod tests {
         uploads.begin(&rival).unwrap().add(11).unwrap();
         drop(second);
         first.kept(digest(1));
-        // The same part once more counts once.
+        // A second upload of the same part counts once.
         let mut again = uploads.begin(&acme).unwrap();
         again.add(10).unwrap();
         again.kept(digest(1));
@@ -224,7 +225,7 @@ mod tests {
         third.add(SENT_BYTES_MAX).unwrap();
         third.kept(digest(2));
         assert!(uploads.begin(&acme).unwrap().add(1).is_err());
-        // Old ones do not count any more, a little later than they are forgotten.
+        // Old parts do not count any more after they were forgotten.
         drop(uploads.begin_at(&acme, Instant::now() + UNUSED_MAX).unwrap());
         uploads.begin(&acme).unwrap().add(1).unwrap();
         for number in 0..SENT_PARTS_MAX {

@@ -1,4 +1,4 @@
-//! What a package keeps of its app: what it is called, and what its components were granted.
+//! The app's name, version, health path and grants, as a package keeps them.
 
 use isomer_capabilities::AppGrants;
 use isomer_manifest::App;

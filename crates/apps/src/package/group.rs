@@ -1,4 +1,4 @@
-//! A group as starting it needs it.
+//! A group, as it is needed to start it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{PackageMismatch, PackageOptions};
 use crate::composition::GroupMetadata;
 
-/// Components that run in one store, with the limits that hold for all of them together.
+/// Components that run in one wasmtime store, with the limits that apply to all of them together.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PackedGroup {
     pub(crate) name: String,
@@ -21,7 +21,8 @@ pub(crate) struct PackedGroup {
     pub(crate) note: GroupMetadata,
     pub(crate) memory_bytes: u64,
     pub(crate) concurrency: u32,
-    /// Requests and calls that one instance may serve, one after another; `None` for as many as the platform allows.
+    /// The number of requests and calls that one instance may serve, one after another; `None` for as many as the
+    /// platform allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reuse: Option<u32>,
     pub(crate) handlers: Vec<PackedHandler>,
@@ -37,7 +38,7 @@ pub(crate) struct PackedHandler {
     pub(crate) component: ComponentName,
     pub(crate) routes: Vec<Route>,
     pub(crate) deadline: Duration,
-    /// How long a stream of events may take, and be silent. Packages of before have no such limits of their own.
+    /// The longest time of a stream of events. Packages of earlier versions have no limits for streams.
     #[serde(default = "stream_max")]
     pub(crate) stream_max: Duration,
     #[serde(default = "stream_idle")]
@@ -65,20 +66,20 @@ pub(crate) struct PackedStub {
 /// A function that is called across a seam.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PackedFunction {
-    /// Who calls what of whom, for people.
+    /// Caller, callee, interface and function, as messages show them.
     pub(crate) seam: String,
     pub(crate) callee: ComponentName,
     /// The process that the callee runs in.
     pub(crate) process: String,
     pub(crate) key: FunctionKey,
-    /// Is the callee in another group of the shape?
+    /// Whether the callee is in another group of the shape.
     pub(crate) remote: bool,
     pub(crate) catches: bool,
     pub(crate) idempotent: bool,
     pub(crate) allowed: Duration,
 }
 
-/// The functions of one component that are called from outside its composition, by number: their names, and whether they are async.
+/// The functions of one component that are called from outside its composition: their keys, and whether they are async.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PackedSkeleton {
     pub(crate) component: ComponentName,
@@ -130,7 +131,7 @@ impl PackedGroup {
 }
 
 impl PackedGroup {
-    /// What comes from somebody who is not trusted, held against the manifest: see [`Package::checked`](super::Package::checked).
+    /// Checks a group from an untrusted draft against the manifest: see [`Package::checked`](super::Package::checked).
     pub(super) fn checked(mut self, app: &App, key: Key) -> Result<Self, PackageMismatch> {
         let component = |name: &ComponentName| match app.components.get(name) {
             Some(component) if self.components.contains(name) => Ok(component),
@@ -190,7 +191,7 @@ fn function(app: &App, plan: &Plan, caller: &ComponentName, function: &StubFunct
     }
 }
 
-/// A fused group's memory is that of the components that take its requests and calls: the largest of their limits.
+/// Returns the memory limit of a group: the largest limit of the components that take its requests and calls.
 fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     let handlers = group.handlers.iter().map(|handler| &handler.component);
     let entered = handlers.chain(group.skeletons.iter().map(|skeleton| &skeleton.component));
@@ -198,14 +199,15 @@ fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     limits.map(|component| component.limits.memory_bytes()).max().unwrap_or(ComponentLimits::MEMORY_BYTES_DEFAULT)
 }
 
-/// What the manifest says of components that share an instance; `default` is for those of which it says nothing. The lowest number holds.
+/// Returns how often an instance of these components is reused: the lowest number in the manifest. `default` applies to
+/// components without a number.
 fn reuse(app: &App, components: &[ComponentName], default: Option<u32>) -> Option<u32> {
     let default = default.map_or(Reuse::Unbounded, |times| Reuse::Times(times.max(1)));
     let of = |name: &ComponentName| app.components.get(name).and_then(|component| component.reuse).unwrap_or(default);
     components.iter().map(of).min().and_then(Reuse::times)
 }
 
-/// An instance serves several requests at once only if all handlers of its group can.
+/// Returns how many requests an instance serves at once: more than one only if all handlers of the group can.
 fn concurrency(app: &App, group: &PlannedGroup, options: &PackageOptions) -> u32 {
     if options.given_clock_and_random {
         return 1;

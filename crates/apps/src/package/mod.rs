@@ -1,12 +1,12 @@
-//! What lies on disk of a revision: enough to start it, and no more.
+//! A package: what is on disk of a revision, and enough to start it.
 //!
-//! Making a package is slow and needs the components' bytes: it plans, composes and compiles. GroupStarter one needs neither, so an app
-//! that is not in memory comes back on its first request in the time that it takes to read a few kilobytes and to map its code. For
-//! that, a package has what was decided in the form in which it is used: names, numbers and limits, not the plan with its reasons. Of a
-//! shape in several processes it is the part of one.
+//! Making a package is slow and needs the components' bytes: it plans, composes and compiles. Starting one needs
+//! neither, so an idle app is loaded on its first request in the time that it takes to read a few kilobytes and to map
+//! its code. For that, a package has the decisions in the form in which they are used: names, numbers and limits, but
+//! not the plan with its reasons. A package of a shape in several processes has the part of one process.
 //!
-//! The code itself is not in it. It lies in the [`CodeCache`], by its content, so that many apps with the same components share it;
-//! the package has its [`Key`]s.
+//! The compiled code is not in the package but in the [`CodeCache`], under its content, so that many apps with the same
+//! components share it. The package has its [`Key`]s.
 
 mod app;
 mod group;
@@ -31,18 +31,19 @@ use crate::progress::Progress;
 use app::PackedApp;
 use isomer_seam::Components;
 
-/// Counts up when a package is written differently. One of another format is made again from its components.
+/// A version to increment when packages are written differently. A package of another version is made again from its
+/// components.
 const FORMAT: u32 = 4;
 
 /// How a package is made.
 #[derive(Debug, Clone)]
 pub struct PackageOptions {
-    /// The shape that the app takes.
+    /// The shape of the app.
     pub shape: String,
-    /// The group of the shape that it is for; all of them in one process where absent.
+    /// The group of the shape that the package is for; `None` for all groups in one process.
     pub process: Option<String>,
-    /// For tests: the time of day and randomness depend on the request's trace and the component alone, and no instance serves
-    /// several requests at once. What is random can be predicted then.
+    /// For tests: the time of day and randomness depend only on the request's trace and the component, and no instance
+    /// serves several requests at once. Then random values can be predicted.
     pub given_clock_and_random: bool,
 }
 
@@ -53,7 +54,7 @@ impl Default for PackageOptions {
     }
 }
 
-/// All that starting a revision needs.
+/// Everything that is needed to start a revision.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Package {
     format: u32,
@@ -65,52 +66,53 @@ pub struct Package {
     pub(crate) groups: Vec<PackedGroup>,
 }
 
-/// A package fresh from the making.
+/// A package that was just made, with its plan and code.
 pub struct NewPackage {
     /// The package.
     pub package: Package,
-    /// What was decided for the whole shape.
+    /// The plan of the whole shape.
     pub plan: Plan,
-    /// Was something compiled? Not if all code was there.
+    /// Whether code was compiled, and not all of it found in the cache.
     pub compiled: bool,
-    /// The code: as long as it is held, the engine that it was made with starts the package without looking for it on disk.
+    /// The compiled code. While it is held, the engine that made it starts the package without reading the cache.
     pub code: Vec<Code>,
 }
 
-/// The components' digests, by their names.
+/// The components' digests, by name.
 type Digests<'a> = BTreeMap<&'a ComponentName, sha2::digest::Output<Sha256>>;
 
-/// Makes a group's code, or has it made.
+/// A function that makes a group's code, or has it made.
 type Compose<'a, E> = dyn FnMut(&PlannedGroup, &Digests<'_>) -> Result<(Key, GroupMetadata), E> + 'a;
 
-/// What does not fit to the manifest that a package was drafted for.
+/// How a draft of a package contradicts the manifest that it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the package does not fit to its manifest: {0}")]
 pub struct PackageMismatch(pub(crate) String);
 
-/// Why some bytes are no package.
+/// Why bytes cannot be read as a package.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackageError {
-    /// They cannot be read.
+    /// The bytes cannot be parsed.
     #[error("the package cannot be read")]
     Unreadable {
-        /// Why.
+        /// The error of the parser.
         source: serde_json::Error,
     },
-    /// Another version of the program made it.
+    /// The package was made by another version of the program.
     #[error("the package has format {found}, and this version reads {FORMAT}")]
     Format {
-        /// Its format.
+        /// The package's format.
         found: u32,
     },
 }
 
 impl Package {
-    /// Plans the app, composes and compiles its groups for `engine`, unless their code lies in `cache`. `progress` is told each step.
+    /// Plans the app, and composes and compiles its groups for `engine` unless their code is in `cache`. `progress` is
+    /// called at each step.
     ///
     /// # Errors
-    /// When a component cannot be read, the plan refuses the app, or something cannot be composed or compiled.
+    /// When a component cannot be read, the plan refuses the app, or a group cannot be composed or compiled.
     pub fn make(
         app: &App,
         components: &Components,
@@ -130,11 +132,11 @@ impl Package {
         Ok(NewPackage { package, plan, compiled, code })
     }
 
-    /// Plans the app and composes its groups, which are given to `compiler` one by one. The package knows no names of compiled code yet:
-    /// see [`Package::checked`].
+    /// Plans the app and composes its groups, which are passed to `compiler` one by one. The package does not have the
+    /// names of its compiled code yet: see [`Package::checked`].
     ///
     /// # Errors
-    /// As [`Package::make`], or with the compiler's.
+    /// Like [`Package::make`], or with the error of `compiler`.
     pub fn draft<E: From<RevisionError>>(
         app: &App,
         components: &Components,
@@ -180,11 +182,12 @@ impl Package {
         Ok((package, plan))
     }
 
-    /// A draft that comes from somebody who is not trusted, held against the manifest that he was given: what the manifest decides is
-    /// taken from there (grants, limits, deadlines), `code` names what was compiled for the groups in their order, and the rest must fit.
+    /// Checks a draft from an untrusted process against the manifest that it was made from. What the manifest decides
+    /// is taken from the manifest (grants, limits, deadlines), `code` names the compiled code of the groups in their
+    /// order, and the rest must agree.
     ///
     /// # Errors
-    /// With what does not fit.
+    /// With what does not agree.
     pub fn checked(self, app: &App, shape: &str, code: Vec<Key>) -> Result<Self, PackageMismatch> {
         if self.shape != shape || self.given_clock_and_random {
             return Err(PackageMismatch("it is for another shape".to_owned()));
@@ -207,7 +210,7 @@ impl Package {
         Ok(Self { app: PackedApp::new(app), groups, ..self })
     }
 
-    /// The package as bytes.
+    /// Returns the package as bytes.
     ///
     /// # Panics
     /// Never: a package is plain data.
@@ -216,10 +219,10 @@ impl Package {
         serde_json::to_vec(self).expect("a package is plain data")
     }
 
-    /// Reads what [`Package::to_bytes`] wrote.
+    /// Parses the bytes of [`Package::to_bytes`].
     ///
     /// # Errors
-    /// When it was not written by this version of the program.
+    /// When they were not written by this version of the program.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PackageError> {
         #[derive(Deserialize)]
         struct Format {
@@ -241,48 +244,48 @@ impl Package {
         self.plan_digest
     }
 
-    /// The name that the manifest gives the app.
+    /// Returns the app's name in the manifest.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.app.name
     }
 
-    /// The version that the manifest says.
+    /// Returns the app's version in the manifest.
     #[must_use]
     pub fn version(&self) -> &semver::Version {
         &self.app.version
     }
 
-    /// The shape that the app takes.
+    /// The shape of the app.
     #[must_use]
     pub fn shape(&self) -> &str {
         &self.shape
     }
 
-    /// The path of a request that it must answer with success before it takes over.
+    /// Returns the path that must answer with success before the revision takes over.
     #[must_use]
     pub fn health(&self) -> Option<&str> {
         self.app.health.as_deref()
     }
 
-    /// What the app's components were granted.
+    /// Returns the grants of the app's components.
     #[must_use]
     pub fn grants(&self) -> &AppGrants {
         &self.app.grants
     }
 
-    /// The names of its groups, in their order.
+    /// Returns the names of the groups, in their order.
     pub fn group_names(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().map(|group| group.name.as_str())
     }
 
-    /// The names of its compiled code.
+    /// Returns the keys of the compiled code.
     pub fn code(&self) -> impl Iterator<Item = &Key> {
         self.groups.iter().map(|group| &group.key)
     }
 }
 
-/// Works out who runs where. Changes nothing.
+/// Plans an app. Changes nothing.
 ///
 /// # Errors
 /// When a component cannot be read, or the plan refuses the app.
@@ -294,7 +297,7 @@ fn plan_with(app: &App, components: &Components, shape: &str, options: PlanOptio
     Ok(isomer_seam::plan_with(app, components, shape, options)?)
 }
 
-/// The compositions that one process runs.
+/// Returns the groups that one process runs.
 fn groups_of<'a>(plan: &'a Plan, options: &PackageOptions) -> Result<Vec<&'a PlannedGroup>, RevisionError> {
     let Some(process) = &options.process else { return Ok(plan.groups.iter().collect()) };
     let mut processes = plan.processes();

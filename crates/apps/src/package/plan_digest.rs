@@ -15,10 +15,10 @@ use isomer_plan::{
 use isomer_wire::FunctionKey;
 use sha2::{Digest as _, Sha256};
 
-/// Changes whenever something is hashed differently.
+/// A version to increment when something is hashed differently.
 const FORMAT: u64 = 1;
 
-/// Returns a hash over what the components are (`digests`, of their bytes) and what was decided about them.
+/// Returns a hash over the components (`digests` of their bytes) and the decisions about them.
 pub(super) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> PlanDigest {
     let mut hash = Hash(Sha256::new());
     hash.number(FORMAT);
@@ -38,7 +38,7 @@ pub(super) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentN
     hash.finish()
 }
 
-/// Hashes values so that no two different lists of values feed it the same bytes: each text and list begins with its length.
+/// A hasher that is fed different bytes for different lists of values: each text and list begins with its length.
 struct Hash(Sha256);
 
 impl Hash {
@@ -155,7 +155,7 @@ impl Hash {
         });
     }
 
-    /// Without `reason`, which is for people, and `class`, which follows from the components' types.
+    /// Leaves out `reason`, which is prose, and `class`, which follows from the components' types.
     fn seam(&mut self, seam: &Seam) {
         let Seam { link, mode, reason: _, class: _, functions } = seam;
         self.link(link);
@@ -163,7 +163,7 @@ impl Hash {
         self.each(functions, |hash, function| hash.text(function));
     }
 
-    /// What is granted by name. Values of config and the platform's paths may differ from process to process.
+    /// Hashes what is granted by name. Values of config and the platform's paths may differ between processes.
     fn grants(&mut self, grants: &Grants) {
         let Grants { kv, sql, http, config, secrets, dirs, at: _ } = grants;
         self.each(kv, |hash, store| hash.text(store.value.as_str()));
@@ -341,7 +341,8 @@ mod tests {
         assert_ne!(one, of(&BTreeMap::from([(&shop, [7; 32]), (&cart, [7; 32])])));
     }
 
-    /// Two builds of the platform agree only if this stays as it is, or [`FORMAT`] changes with it.
+    /// Two builds of the platform accept each other's calls only if this value stays the same. It may change together
+    /// with [`FORMAT`].
     #[test]
     fn it_is_the_same_in_every_build() {
         let digest = digest_after(|_, _| {});

@@ -1,4 +1,4 @@
-//! An app in memory. While no request comes, it is a name, its hosts and the name of its revision.
+//! An app as the tenancy knows it. While it is idle, it is a name, its host names and the name of its revision.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,9 +7,10 @@ use isomer_front::Refusal;
 use isomer_ids::{AppName, HostPattern, ReleaseDigest};
 use tokio::sync::watch;
 
-use super::Retired;
-use super::loaded::Loaded;
-use super::serving::{Awaited, Kinds, Serving};
+use super::RetiredRevision;
+use super::lifecycle::{PendingLoad, Types};
+use super::loaded_revision::LoadedRevision;
+use super::shared_lifecycle::SharedLifecycle;
 use super::tenant::Tenant;
 use crate::group_handler::AppSite;
 
@@ -17,47 +18,45 @@ use crate::group_handler::AppSite;
 pub(super) struct App {
     pub(super) tenant: Arc<Tenant>,
     name: AppName,
-    /// What serves it, while it is in memory, and what is to.
-    pub(super) serving: Serving<AppKinds>,
-    /// When a request came last, in nanoseconds since the node started.
+    /// What the app serves, and its host names.
+    pub(super) lifecycle: SharedLifecycle<AppTypes, Box<[HostPattern]>>,
+    /// The time of the last request, in nanoseconds since the node started.
     used_ns: AtomicU64,
-    /// Why it could not be loaded the last time, in words for its tenant.
+    /// Why the last load failed, as the tenant sees it.
     failure: Mutex<Option<Arc<str>>>,
-    /// Is it among those that may be dropped? Changed under the lock of the loaded set.
+    /// Whether the app is among those that may be evicted. Changed under the lock of the loaded apps.
     pub(super) is_listed: AtomicBool,
 }
 
-/// What apps serve.
-pub(super) struct AppKinds;
+/// The types of an app's lifecycle.
+pub(super) struct AppTypes;
 
-/// What requests wait for while an app is loaded.
+/// The outcome of a load, which requests wait for.
 #[derive(Clone)]
-pub(super) struct PendingLoad(pub(super) watch::Receiver<Option<Outcome>>);
+pub(super) struct LoadReceiver(pub(super) watch::Receiver<Option<LoadOutcome>>);
 
-pub(super) type Outcome = Result<Arc<AppSite>, Refusal>;
+pub(super) type LoadOutcome = Result<Arc<AppSite>, Refusal>;
 
-impl Kinds for AppKinds {
+impl Types for AppTypes {
     type Revision = ReleaseDigest;
-    type Loaded = Loaded;
-    type Outcome = PendingLoad;
+    type Loaded = LoadedRevision;
+    type PendingLoad = LoadReceiver;
     /// Closed when the hold ends: see [`super::hold`].
     type Hold = watch::Receiver<()>;
-    type Retired = Retired;
-    /// The app's host names.
-    type Kept = Box<[HostPattern]>;
+    type Retired = RetiredRevision;
 
-    fn retire(loaded: &Arc<Loaded>) -> Retired {
-        Retired(Arc::downgrade(loaded.revision.graph()))
+    fn retire(loaded: &Arc<LoadedRevision>) -> RetiredRevision {
+        RetiredRevision::new(loaded)
     }
 
-    fn is_over(retired: &Retired) -> bool {
-        retired.is_over()
+    fn is_drained(retired: &RetiredRevision) -> bool {
+        retired.is_drained()
     }
 }
 
-impl Awaited for PendingLoad {
+impl PendingLoad for LoadReceiver {
     fn is_lost(&self) -> bool {
-        // Where the load ended without an outcome, its channel is closed.
+        // A load that ends without an outcome closes its channel.
         self.0.has_changed().is_err()
     }
 }
@@ -67,7 +66,7 @@ impl App {
         Arc::new(Self {
             tenant,
             name,
-            serving: Serving::new(revision, Box::default()),
+            lifecycle: SharedLifecycle::new(revision, Box::default()),
             used_ns: AtomicU64::new(0),
             failure: Mutex::default(),
             is_listed: AtomicBool::new(false),
@@ -78,23 +77,24 @@ impl App {
         &self.name
     }
 
-    /// What serves it now.
+    /// Returns the routes of the revision in service.
     pub(super) fn site(&self) -> Option<Arc<AppSite>> {
-        self.serving.read(|loaded| loaded.revision.site().clone())
+        self.lifecycle.read(|loaded| loaded.revision.site().clone())
     }
 
+    /// Returns why the last load failed.
     pub(super) fn failure(&self) -> Option<Arc<str>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes why it cannot be loaded; or that nothing is known against it.
+    /// Sets or clears the reason why the last load failed.
     pub(super) fn set_failure(&self, failure: Option<Arc<str>>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
-    /// Resolves when requests for the app do not wait for a hold to end.
+    /// Resolves when the app is not held.
     pub(super) async fn not_held(&self) {
-        while let Some(mut held) = self.serving.held() {
+        while let Some(mut held) = self.lifecycle.held() {
             // Nothing is ever sent: the channel closes.
             let _ = held.changed().await;
         }
@@ -104,7 +104,7 @@ impl App {
         self.used_ns.load(Ordering::Relaxed)
     }
 
-    pub(super) fn use_at(&self, ns: u64) {
+    pub(super) fn set_used_ns(&self, ns: u64) {
         self.used_ns.store(ns, Ordering::Relaxed);
     }
 }
@@ -115,7 +115,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// An app of no consequence.
+    /// An app that is not in memory, of some tenant.
     pub(crate) fn app(name: &str) -> Arc<App> {
         let tenant = Tenant::new("t".parse().unwrap(), &Quotas::default()).unwrap();
         App::new(tenant, name.parse().unwrap(), ReleaseDigest::from([0; 16]))

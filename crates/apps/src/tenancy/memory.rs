@@ -1,26 +1,26 @@
-//! What memory this process has, and what the system has left.
+//! The memory that this process uses, and the memory that the system has left.
 
 use std::fs;
 
 use isomer_runtime::machine::Machine;
 
-/// When apps that nobody uses are dropped from memory though there is room in the loaded set.
+/// The bounds above which idle apps are evicted, even though more apps may be in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBounds {
-    /// Bytes that the process may have.
+    /// Bytes that the process may use.
     pub resident_bytes_max: u64,
-    /// Bytes that the system is to have left.
+    /// Bytes that the system is to have available.
     pub available_bytes_min: u64,
 }
 
-/// The process may have this part of what the machine, or its control group, has.
+/// The fraction of the memory of the machine, or of its control group, that the process may use.
 const RESIDENT_PART: (u64, u64) = (3, 4);
 
-/// The system is to have one part in so many left.
+/// The fraction of the system's memory, as a divisor, that is to be available.
 const AVAILABLE_PART: u64 = 16;
 
 impl MemoryBounds {
-    /// Bounds for a machine that has nothing else to do.
+    /// The bounds for a machine that runs nothing else.
     #[must_use]
     pub fn of_this_machine() -> Self {
         let total = kib("/proc/meminfo", "MemTotal:").unwrap_or(u64::MAX);
@@ -31,20 +31,20 @@ impl MemoryBounds {
         }
     }
 
-    /// Is memory short? What cannot be read is taken to be well.
+    /// Returns whether memory is short. Values that cannot be read count as sufficient.
     pub(super) fn are_exceeded(&self) -> bool {
         resident_bytes().is_some_and(|bytes| bytes > self.resident_bytes_max)
             || kib("/proc/meminfo", "MemAvailable:").is_some_and(|bytes| bytes < self.available_bytes_min)
     }
 }
 
-/// Bytes of memory that this process has; none where the system does not say.
+/// Returns the bytes of memory that this process uses; `None` where the system does not report them.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     kib("/proc/self/status", "VmRSS:")
 }
 
-/// The bytes that a line `KEY  N kB` of a file of the kernel's says.
+/// Returns the bytes in the line `KEY  N kB` of a file of the kernel.
 fn kib(path: &str, key: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

@@ -1,15 +1,17 @@
-//! A model of the races of loads, deployments, secrets, stops, holds and evictions: the real decisions, tried out under many schedules.
+//! A model of the races of loads, deployments, secrets, stops, holds and evictions: the real decisions, tried under
+//! many schedules.
 //!
-//! `serving.rs` is compiled here a second time, with shuttle's lock and atomics in place of the standard library's: at each of them shuttle decides
-//! which of the tasks goes on, by a seeded random or by few changes of priority (PCT). What surrounds the decisions (a disk, a tenant's count of
-//! inputs, the task of a load) is as small as can be, in the order of the real code; each such function names its original.
+//! `shared_lifecycle.rs` is compiled here a second time, with shuttle's lock and atomics in place of the standard
+//! library's. At each use of them shuttle decides which task continues, by a seeded random or by few changes of
+//! priority (PCT). The surroundings of the decisions (a disk, a tenant's count of inputs, the task of a load) are as
+//! small as possible, in the order of the real code; each such function names its original.
 //!
-//! What must always hold is checked by each request: see [`World::request`]. That the model can fail is shown with planted mistakes, which
-//! it must find.
+//! Each request checks what must always hold: see [`World::request`]. Planted mistakes show that the model can fail: it
+//! must find them.
 //!
 //! `ISOMER_LONG=1` tries many more schedules. A failure prints the schedule, which `shuttle::replay` repeats.
 //!
-//! long because the model, what must hold in it and the mistakes that show that it can fail are read together.
+//! long because the model, its invariants and the planted mistakes are read together.
 
 mod sync {
     pub(super) use std::sync::PoisonError;
@@ -18,7 +20,7 @@ mod sync {
     pub(super) use shuttle::sync::{Mutex, MutexGuard};
     use std::sync::Arc;
 
-    /// As the real one; a schedule changes at each use of the lock.
+    /// Like the real one; shuttle may switch tasks at each use of the lock.
     pub(super) struct Slot<T>(Mutex<Option<Arc<T>>>);
 
     impl<T> Slot<T> {
@@ -34,20 +36,19 @@ mod sync {
             self.load().as_ref().map(read)
         }
 
-        pub(super) fn swap(&self, new: Option<Arc<T>>) -> Option<Arc<T>> {
-            std::mem::replace(&mut *self.0.lock().unwrap(), new)
-        }
-
-        pub(super) fn take_if(&self, held: &Arc<T>) -> bool {
-            self.0.lock().unwrap().take_if(|before| Arc::ptr_eq(before, held)).is_some()
+        pub(super) fn set(&self, new: Option<&Arc<T>>) {
+            let before = std::mem::replace(&mut *self.0.lock().unwrap(), new.cloned());
+            drop(before);
         }
     }
 }
 
-#[path = "serving.rs"]
-#[allow(dead_code, reason = "what only the real tenancy uses")]
-#[allow(clippy::duplicate_mod, reason = "that is how the real decisions are here")]
-mod serving;
+use super::lifecycle;
+
+#[path = "shared_lifecycle.rs"]
+#[allow(dead_code, reason = "only the real tenancy uses all of it")]
+#[allow(clippy::duplicate_mod, reason = "the model drives the real decisions")]
+mod shared_lifecycle;
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,32 +56,33 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::hold::is_used;
-use serving::{Awaited, Brought, Ended, Entry, Kinds, Serving, Ticket};
+use super::hold::is_in_use;
+use lifecycle::{LoadEnd, LoadResult, LoadTicket, PendingLoad, Types};
+use shared_lifecycle::{EntryAfterLoad, SharedLifecycle};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::atomic::AtomicU64;
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::{Config, Runner, thread};
 
-/// As [`super::loading`] has it.
-const OVERTAKEN_MAX: u32 = 3;
+/// See [`super::loader`].
+const RELOADS_MAX: u32 = 3;
 
-/// Schedules that each scenario is tried under.
+/// The number of schedules per scenario.
 fn schedules() -> usize {
     if std::env::var_os("ISOMER_LONG").is_some() { 100_000 } else { 1_000 }
 }
 
-/// A revision in memory. Requests find it and go on with its site.
+/// A revision in memory. Requests find it and continue with its site.
 struct Loaded {
     site: Arc<Site>,
-    /// How many there are.
+    /// The number of revisions in memory.
     live: Arc<AtomicUsize>,
 }
 
-/// What requests hold: as a revision's site, and its graph after that.
+/// What requests hold: a revision's site, and its graph after that.
 struct Site {
     revision: u32,
-    /// The value of the tenant's secret that it was started with.
+    /// The value of the tenant's secret that the revision was started with.
     secret: u32,
 }
 
@@ -90,7 +92,7 @@ impl Drop for Loaded {
     }
 }
 
-/// Told once, to all that wait.
+/// A value that is sent once to all that wait for it.
 struct Told<T>(Mutex<Option<T>>, Condvar);
 
 impl<T: Clone> Told<T> {
@@ -122,7 +124,7 @@ enum Refusal {
 
 type Outcome = Result<Arc<Site>, Refusal>;
 
-impl Awaited for Arc<Told<Outcome>> {
+impl PendingLoad for Arc<Told<Outcome>> {
     fn is_lost(&self) -> bool {
         // Tasks of the model do not end early.
         false
@@ -131,24 +133,23 @@ impl Awaited for Arc<Told<Outcome>> {
 
 struct Model;
 
-impl Kinds for Model {
+impl Types for Model {
     type Revision = u32;
     type Loaded = Loaded;
-    type Outcome = Arc<Told<Outcome>>;
+    type PendingLoad = Arc<Told<Outcome>>;
     type Hold = Arc<Told<()>>;
     type Retired = Weak<Site>;
-    type Kept = ();
 
     fn retire(loaded: &Arc<Loaded>) -> Weak<Site> {
         Arc::downgrade(&loaded.site)
     }
 
-    fn is_over(retired: &Weak<Site>) -> bool {
+    fn is_drained(retired: &Weak<Site>) -> bool {
         retired.strong_count() == 0
     }
 }
 
-/// What there is of an app besides what serves it.
+/// What is known of an app in addition to its lifecycle.
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     revision: u32,
@@ -157,7 +158,7 @@ struct Known {
     /// Changes of any kind.
     changes: u32,
     stops: u32,
-    /// Ends of stops.
+    /// How often a stop was ended.
     resumes: u32,
 }
 
@@ -165,38 +166,38 @@ struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
     Nothing,
-    /// What a load brings counts, whatever has changed since it was decided on.
+    /// The result of a load counts, whatever has changed since the load was decided on.
     NoGeneration,
-    /// A revision takes over with the inputs that it was started with, whatever they are by then.
+    /// A revision takes over with the inputs that it was started with, even if they have changed.
     NoInputs,
     /// Inputs are compared before the lock is taken under which the revision takes over.
     InputsBeforeLock,
-    /// A secret's change is counted only after the app was unloaded.
+    /// The change of a secret is counted only after the app was unloaded.
     UnloadedBeforeCounted,
     /// A load does not wait for the end of a hold.
     LoadsThroughHolds,
     /// Data is switched without waiting for the requests in flight.
     NoDrain,
-    /// Requests are waited for that hold the site, and not those that have only found what served.
+    /// Only requests that hold the site are waited for, and not those that have just found the revision.
     DrainsSitesOnly,
-    /// It is looked for sites that are held before it is looked for who has found what served.
+    /// The holders of the site are checked before the holders of the revision.
     LooksAtSitesFirst,
-    /// Only the requests of what served last are waited for before data is switched.
+    /// Only the requests of the last revision are waited for before data is switched.
     DrainsTheLastOnly,
-    /// A load is decided on while another one is under way.
+    /// A load is decided on while another one runs.
     NoSharing,
 }
 
 struct World {
-    serving: Serving<Model>,
+    lifecycle: SharedLifecycle<Model, ()>,
     planted: Planted,
     /// Whether the first revision cannot be loaded.
     is_broken: AtomicBool,
-    /// What is recorded: what loads are made of.
+    /// The recorded state, from which loads start revisions.
     disk: Mutex<Known>,
-    /// What admins were told.
+    /// The state that was reported to admins.
     told: Mutex<Known>,
-    /// As `Tenant::inputs`.
+    /// See `Tenant::inputs`.
     inputs: AtomicU64,
     /// How often the app's stores were switched.
     switches: AtomicUsize,
@@ -209,7 +210,7 @@ struct World {
 impl World {
     fn new(planted: Planted) -> Arc<Self> {
         Arc::new(Self {
-            serving: Serving::new(0, ()),
+            lifecycle: SharedLifecycle::new(0, ()),
             planted,
             is_broken: AtomicBool::new(false),
             disk: Mutex::new(Known::default()),
@@ -235,13 +236,14 @@ impl World {
         }
     }
 
-    /// When all tasks have ended: one more request is served as it should be, and nothing is left in memory when the app is stopped.
+    /// Checks, after all tasks have ended, that one more request is served, and that nothing is left in memory when the
+    /// app is stopped.
     fn end(self: &Arc<Self>) {
         self.join_all();
         assert!(self.live.load(Ordering::SeqCst) <= 1, "what does not serve is in memory");
         self.request();
         self.join_all();
-        drop(self.serving.lock().stop());
+        drop(self.lifecycle.lock().stop());
         assert_eq!(self.live.load(Ordering::SeqCst), 0, "something is left in memory");
     }
 
@@ -255,7 +257,7 @@ impl World {
         disk.changes += 1;
     }
 
-    /// A request, and what must hold for it.
+    /// Makes a request, and checks what must hold for it.
     fn request(self: &Arc<Self>) {
         let before = *self.told.lock().unwrap();
         let mut found_at = None;
@@ -279,7 +281,7 @@ impl World {
             }
             Err(Refusal::Stopped) => assert!(after.stops > 0, "an app is refused that was not stopped"),
             Err(Refusal::Loading) => {
-                assert!(after.changes - before.changes > OVERTAKEN_MAX, "a load is given up that was not overtaken");
+                assert!(after.changes - before.changes > RELOADS_MAX, "a load is given up that was not overtaken");
             }
             Err(Refusal::Broken) => {
                 assert!(self.is_broken.load(Ordering::SeqCst) && before.revision == 0, "what serves is not broken");
@@ -287,14 +289,15 @@ impl World {
         }
     }
 
-    /// As `Door::enter`, `Inner::load` and `hold::after`. Says how often stores had been switched when it found what serves.
+    /// Models `Door::enter`, `Loader::load` and `wait_for_release`. Stores in `found_at` how often stores had been
+    /// switched when the request found a revision.
     fn enter(self: &Arc<Self>, found_at: &mut Option<usize>) -> Outcome {
         loop {
-            if self.serving.is_stopped() {
+            if self.lifecycle.is_stopped() {
                 return Err(Refusal::Stopped);
             }
-            // As `App::site`: the request has found it, and is counted a moment later.
-            let site = self.serving.read(|loaded| {
+            // Models `App::site`: the request has found the revision, and is counted a moment later.
+            let site = self.lifecycle.read(|loaded| {
                 *found_at = Some(self.switches.load(Ordering::SeqCst));
                 thread::yield_now();
                 loaded.site.clone()
@@ -312,13 +315,13 @@ impl World {
                 let revision = self.on_disk().revision;
                 return Ok(self.make(revision).site.clone());
             }
-            let Ok(entry) = self.serving.enter(Instant::now(), begin);
+            let Ok(entry) = self.lifecycle.enter(Instant::now(), begin);
             return match entry {
-                Entry::Stopped => Err(Refusal::Stopped),
-                Entry::Broken => Err(Refusal::Broken),
-                Entry::Ready(loaded) => Ok(loaded.site.clone()),
-                Entry::Loading(outcome) => outcome.wait(),
-                Entry::Held(held) => {
+                EntryAfterLoad::Stopped => Err(Refusal::Stopped),
+                EntryAfterLoad::Failed => Err(Refusal::Broken),
+                EntryAfterLoad::Ready(loaded) => Ok(loaded.site.clone()),
+                EntryAfterLoad::Loading(outcome) => outcome.wait(),
+                EntryAfterLoad::Held(held) => {
                     held.wait();
                     continue;
                 }
@@ -326,39 +329,45 @@ impl World {
         }
     }
 
-    /// As `Begin::carry_out`.
-    fn carry_out(&self, mut ticket: Ticket<Model>) -> Outcome {
-        let mut again = 0..OVERTAKEN_MAX;
+    /// Models `Loader::run`.
+    fn carry_out(&self, mut ticket: LoadTicket<Model>) -> Outcome {
+        let mut reloads = 0..RELOADS_MAX;
         loop {
-            let brought = match self.make(ticket.revision) {
-                broken if broken.site.revision == 0 && self.is_broken.load(Ordering::SeqCst) => Brought::Failed,
-                loaded => Brought::Loaded(loaded),
+            let result = match self.make(ticket.revision) {
+                broken if broken.site.revision == 0 && self.is_broken.load(Ordering::SeqCst) => LoadResult::Failed,
+                loaded => LoadResult::Loaded(loaded),
             };
             while self.planted != Planted::LoadsThroughHolds
-                && let Some(held) = self.serving.held()
+                && let Some(held) = self.lifecycle.held()
             {
                 held.wait();
             }
+            let mut locked = self.lifecycle.lock();
             if self.planted == Planted::NoGeneration {
-                ticket = ticket.renewed(&self.serving);
+                ticket = ticket.renewed(locked.lifecycle());
             }
-            let later = |_| Instant::now() + Duration::from_secs(1);
-            let (ended, unused) = self.serving.ended(&ticket, brought, later, || again.next());
-            drop(unused);
-            return match ended {
-                Ended::Serves(loaded) | Ended::Overtaken(loaded) => Ok(loaded.site.clone()),
-                Ended::Again(next, _) => {
-                    ticket = next;
-                    continue;
+            let (end, unused) = locked.load_finished(&ticket, result, Instant::now());
+            let outcome = match end {
+                LoadEnd::Serves(loaded) | LoadEnd::Superseded(loaded) => Ok(loaded.site.clone()),
+                LoadEnd::Reload(next) => {
+                    if reloads.next().is_some() {
+                        ticket = next;
+                        continue;
+                    }
+                    locked.load_cancelled();
+                    Err(Refusal::Loading)
                 }
-                Ended::Stopped => Err(Refusal::Stopped),
-                Ended::NotNow => Err(Refusal::Loading),
-                Ended::Failed => Err(Refusal::Broken),
+                LoadEnd::Stopped => Err(Refusal::Stopped),
+                LoadEnd::Unavailable => Err(Refusal::Loading),
+                LoadEnd::Failed => Err(Refusal::Broken),
             };
+            drop(locked);
+            drop(unused);
+            return outcome;
         }
     }
 
-    /// As `OnDisk::take` and `Inner::make`.
+    /// Models `DiskRepository::fetch` and `Loader::start`.
     fn make(&self, revision: u32) -> Arc<Loaded> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         let secret = self.on_disk().secret;
@@ -367,7 +376,7 @@ impl World {
         Arc::new(Loaded { site: Arc::new(Site { revision, secret }), live: self.live.clone() })
     }
 
-    /// As `Host::bring`, of an app without stores.
+    /// Models a rollout of an app without stores.
     fn deploy(&self, revision: u32) {
         let inputs = self.inputs.load(Ordering::SeqCst);
         let started = self.make(revision);
@@ -376,11 +385,11 @@ impl World {
         self.told.lock().unwrap().revision = revision;
     }
 
-    /// As `Host::bring` and `Takeover::carry_out`, of an app with stores that are switched; or of one that is refused.
+    /// Models a rollout and `Takeover::carry_out`, of an app with stores that are switched, or of one that is refused.
     fn deploy_with_stores(&self, revision: u32, is_refused: bool) {
         let hold = Told::new();
-        let holding = self.serving.lock().hold(hold.clone());
-        // As `Held::drained`.
+        let holding = self.lifecycle.lock().hold(hold.clone());
+        // Models `RequestHold::drained`.
         let is_busy = |before: &Arc<Loaded>| {
             let is_held = || Arc::strong_count(&before.site) > 1;
             match self.planted {
@@ -390,7 +399,7 @@ impl World {
                     thread::yield_now();
                     is_held || Arc::strong_count(before) > 1
                 }
-                _ => is_used(before, || {
+                _ => is_in_use(before, || {
                     thread::yield_now();
                     is_held()
                 }),
@@ -398,7 +407,7 @@ impl World {
         };
         while self.planted != Planted::NoDrain
             && (holding.before.as_ref().is_some_and(is_busy)
-                || (self.planted != Planted::DrainsTheLastOnly && !self.serving.is_drained()))
+                || (self.planted != Planted::DrainsTheLastOnly && !self.lifecycle.is_drained()))
         {
             thread::yield_now();
         }
@@ -409,8 +418,8 @@ impl World {
             let started = self.make(revision);
             self.take_over(started, inputs);
         }
-        // As `Held::drop`.
-        let released = self.serving.lock().release(holding);
+        // Models `RequestHold::drop`.
+        let released = self.lifecycle.lock().release(holding);
         hold.tell(());
         drop(released);
         if !is_refused {
@@ -418,22 +427,22 @@ impl World {
         }
     }
 
-    /// As `Tenancy::take_over`.
+    /// Models `Tenancy::take_over`.
     fn take_over(&self, started: Arc<Loaded>, inputs: u64) {
         let is_current = || inputs == self.inputs.load(Ordering::SeqCst);
         let revision = started.site.revision;
         let gone = match self.planted {
-            Planted::NoInputs => self.serving.lock().take_over(revision, started, || true),
+            Planted::NoInputs => self.lifecycle.lock().take_over(revision, started, || true),
             Planted::InputsBeforeLock => {
                 let is_current = is_current();
-                self.serving.lock().take_over(revision, started, || is_current)
+                self.lifecycle.lock().take_over(revision, started, || is_current)
             }
-            _ => self.serving.lock().take_over(revision, started, is_current),
+            _ => self.lifecycle.lock().take_over(revision, started, is_current),
         };
         drop(gone);
     }
 
-    /// As `Host::change_secret`.
+    /// Models `Node::change_secret`.
     fn set_secret(&self) {
         self.record(|disk| disk.secret += 1);
         let secret = self.on_disk().secret;
@@ -441,7 +450,7 @@ impl World {
         if self.planted != Planted::UnloadedBeforeCounted {
             count();
         }
-        let gone = self.serving.lock().unload();
+        let gone = self.lifecycle.lock().unload();
         drop(gone);
         if self.planted == Planted::UnloadedBeforeCounted {
             count();
@@ -449,34 +458,34 @@ impl World {
         self.told.lock().unwrap().secret = secret;
     }
 
-    /// As `Host::set_stopped`.
+    /// Models `Node::set_stopped`.
     fn stop(&self) {
         self.record(|disk| (disk.is_stopped, disk.stops) = (true, disk.stops + 1));
-        let gone = self.serving.lock().stop();
+        let gone = self.lifecycle.lock().stop();
         drop(gone);
         self.told.lock().unwrap().is_stopped = true;
     }
 
-    /// As `Host::set_stopped`.
+    /// Models `Node::set_stopped`.
     fn start(&self) {
         self.record(|disk| (disk.is_stopped, disk.resumes) = (false, disk.resumes + 1));
         let mut told = self.told.lock().unwrap();
         (told.is_stopped, told.resumes) = (false, told.resumes + 1);
         drop(told);
-        self.serving.lock().resume();
+        self.lifecycle.lock().resume();
     }
 
-    /// As `LoadedApps::drop_oldest`.
+    /// Models `LoadedApps::evict_least_recently_used`.
     fn evict(&self) {
-        if let Some(loaded) = self.serving.loaded()
-            && self.serving.evict(&loaded)
+        if let Some(loaded) = self.lifecycle.loaded()
+            && self.lifecycle.evict(&loaded)
         {
             self.evictions.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
-/// Tries a scenario under many schedules.
+/// Runs a scenario under many schedules.
 #[allow(clippy::print_stdout, reason = "a test that fails shows its seed")]
 fn try_out(planted: Planted, scenario: fn(&Arc<World>)) {
     let seed = std::env::var("ISOMER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x150_4e12);
@@ -491,7 +500,8 @@ fn try_out(planted: Planted, scenario: fn(&Arc<World>)) {
     Runner::new(PctScheduler::new_from_seed(seed, 4, half), Config::new()).run(run);
 }
 
-/// Tries a scenario, then with each of these mistakes, which it must find by what it says.
+/// Runs a scenario, then runs it with each of these mistakes, which must make it fail with a message that contains the
+/// text.
 fn try_with(scenario: fn(&Arc<World>), planted: &[(Planted, &str)]) {
     try_out(Planted::Nothing, scenario);
     for (planted, words) in planted {
@@ -577,7 +587,7 @@ fn a_stop_wins_over_a_load() {
                 world.request();
             });
             world.join_all();
-            assert!(world.serving.loaded().is_none(), "an app is in memory that is stopped");
+            assert!(world.lifecycle.loaded().is_none(), "an app is in memory that is stopped");
             world.spawn(World::request);
             world.start();
         }

@@ -1,4 +1,4 @@
-//! The primitives that `serving` is made of. Its model has others, by the same names.
+//! The synchronisation that `shared_lifecycle` is made of. Its model has other primitives by the same names.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 pub(super) use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Something that is read without a lock and replaced rarely.
+/// A value that is read without a lock and replaced rarely.
 pub(super) struct Slot<T>(ArcSwapOption<T>);
 
 impl<T> Slot<T> {
@@ -23,13 +23,15 @@ impl<T> Slot<T> {
         self.0.load().as_ref().map(read)
     }
 
-    pub(super) fn swap(&self, new: Option<Arc<T>>) -> Option<Arc<T>> {
-        self.0.swap(new)
-    }
-
-    /// Empties it, if `held` is in it.
-    pub(super) fn take_if(&self, held: &Arc<T>) -> bool {
-        let before = self.0.compare_and_swap(held, None);
-        before.as_ref().is_some_and(|before| Arc::ptr_eq(before, held))
+    /// Replaces the value, unless it is the same one already. Only one caller at a time may do this.
+    pub(super) fn set(&self, new: Option<&Arc<T>>) {
+        let is_same = match (self.0.load().as_ref(), new) {
+            (Some(before), Some(new)) => Arc::ptr_eq(before, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            self.0.store(new.cloned());
+        }
     }
 }

@@ -14,32 +14,32 @@ use isomer_runtime::{Account, AccountLimits};
 
 use super::admission::{Admission, AdmissionLimits};
 
-/// One tenant. All its apps hold the same one.
+/// One tenant, shared by all its apps.
 pub(super) struct Tenant {
     pub(super) name: TenantName,
     pub(super) admission: Arc<Admission>,
     pub(super) account: Arc<Account>,
     pub(super) storage: Arc<StorageAccount>,
     pub(super) log: Arc<LogQuota>,
-    /// The hosts that its apps may send requests to; absent where their manifests alone say so.
+    /// The hosts that its apps may send requests to; `None` if their manifests alone decide.
     pub(super) outbound: Option<Arc<TenantHosts>>,
-    /// Apps that it may not have had.
+    /// The number of apps that were refused because of the tenant's quota.
     pub(super) refused_apps: AtomicU64,
-    /// Counts changes of what its apps are started with.
+    /// A number that counts changes of what the tenant's apps are started with.
     pub(super) inputs: AtomicU64,
 }
 
 impl Tenant {
-    /// A tenant among others.
+    /// A tenant with quotas.
     ///
     /// # Errors
-    /// When its outbound hosts are none.
+    /// When its outbound hosts are invalid.
     pub(super) fn new(name: TenantName, quotas: &Quotas) -> Result<Arc<Self>, InvalidHostRule> {
         let outbound = TenantHosts::new(quotas.outbound_hosts.as_deref())?;
         Ok(Self::with(name, quotas, Some(Arc::new(outbound))))
     }
 
-    /// The tenant whose process this is.
+    /// The tenant of a process that serves a single app.
     pub(super) fn own(name: TenantName) -> Arc<Self> {
         Self::with(name, &Quotas::unlimited(), None)
     }
@@ -57,10 +57,10 @@ impl Tenant {
         })
     }
 
-    /// Other quotas from now on.
+    /// Changes the quotas.
     ///
     /// # Errors
-    /// When its outbound hosts are none; nothing is changed then.
+    /// When its outbound hosts are invalid; then nothing is changed.
     pub(super) fn set(&self, quotas: &Quotas) -> Result<(), InvalidHostRule> {
         if let Some(outbound) = &self.outbound {
             outbound.set(quotas.outbound_hosts.as_deref())?;
@@ -72,7 +72,7 @@ impl Tenant {
         Ok(())
     }
 
-    /// What it uses and has used.
+    /// Returns what the tenant uses and has used.
     pub(super) fn usage(&self) -> TenantUsage {
         let (requests, used) = (self.admission.counts(), self.account.used());
         let refused = [

@@ -1,36 +1,36 @@
-//! How long requests and SQL statements may take on a node at most, whatever manifests say.
+//! The longest times of requests and SQL statements on a node, whatever manifests say.
 //!
-//! A manifest's longer time is cut, so that an app that was written elsewhere can be deployed; its deployment says so. What was
-//! deployed before a maximum was lowered is cut without a word when it is loaded.
+//! A longer time in a manifest is cut, so that an app that was written elsewhere can be deployed; the deployment warns
+//! about it. An app that was deployed before a limit was lowered is cut without a warning when it is loaded.
 
 use std::time::Duration;
 
 use isomer_manifest::{App, NodeLimits, show_duration};
 
-/// The maxima of a node.
+/// The time limits of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
-    /// Of a request, from its head to the end of its answer.
+    /// The longest time of a request, from its head to the end of its response.
     pub request: Duration,
-    /// Of a stream of server-sent events.
+    /// The longest time of a stream of server-sent events.
     pub stream: Duration,
-    /// Of a SQL statement.
+    /// The longest time of a SQL statement.
     pub statement: Duration,
 }
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl TimeLimits {
-    /// What manifests say holds, up to ten years: a clock cannot count without end.
+    /// No limits but ten years: a clock cannot count without end.
     pub const NONE: Self = Self { request: TEN_YEARS, stream: TEN_YEARS, statement: TEN_YEARS };
 
-    /// Those of a node file.
+    /// The limits of a node file.
     #[must_use]
     pub fn of(limits: &NodeLimits) -> Self {
         Self { request: limits.request_deadline(), stream: limits.stream(), statement: limits.statement_timeout() }
     }
 
-    /// What is cut of what a manifest says, for its author.
+    /// Returns a warning for each time in a manifest that is longer than allowed.
     #[must_use]
     pub fn warnings(&self, app: &App) -> Vec<String> {
         let warn = |what: String, said: Duration, max: Duration| {
@@ -57,7 +57,7 @@ impl TimeLimits {
     }
 }
 
-/// The key at the beginning of what is said about it.
+/// Returns the key that a description begins with.
 fn key(what: &str) -> &str {
     what.split('`').nth(1).unwrap_or(what)
 }

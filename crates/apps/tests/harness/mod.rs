@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_apps::tenancy::{Started, TenancyError};
+use isomer_apps::tenancy::{StandbyRevision, TenancyError};
 use isomer_apps::{AppFront, AppSite};
 use isomer_apps::{NewPackage, Package, PackageOptions, Peers, RevisionError, SingleApp, TenancyOptions};
 use isomer_capabilities::DataDir;
@@ -205,7 +205,7 @@ async fn revision(
     sole: &SingleApp,
     folder: &Path,
     data: &DataDir,
-) -> Result<Started, RevisionError> {
+) -> Result<StandbyRevision, RevisionError> {
     let app = parse(manifest);
     let NewPackage { package, code, .. } =
         sole.make(&app, &components_with(&app, &options.written), &options.making, &|_| {})?;

@@ -74,7 +74,7 @@ async fn a_stopped_app_says_so_and_resumes() {
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (503, "application/problem+json"));
     assert!(answer.text().contains("stopped"), "{}", answer.text());
     assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Stopped));
-    crate::harness::until("it leaves memory", async || retired.is_over().then_some(())).await;
+    crate::harness::until("it leaves memory", async || retired.is_drained().then_some(())).await;
     // What is deployed meanwhile is stopped too.
     world.deploy("a", "one", &["one.example"], &named("second")).await;
     assert_eq!(world.get("one.example", "/").await.status, 503);

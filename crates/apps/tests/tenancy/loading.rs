@@ -17,13 +17,13 @@ async fn an_idle_app_is_loaded_by_its_first_request() {
     world.put("a", "one", &["one.example"], &named("one"));
     let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
     assert_eq!(world.tenancy.state(&tenant, &app), Some(AppState::Idle));
-    assert_eq!((world.tenancy.counts().loaded, world.repository.takes()), (0, 0));
+    assert_eq!((world.tenancy.counts().loaded, world.repository.fetches()), (0, 0));
     for _ in 0..3 {
         assert_eq!(name_in(&world.get("one.example", "/").await), "one");
     }
     assert_eq!(world.tenancy.state(&tenant, &app), Some(AppState::Loaded));
     let counts = world.tenancy.counts();
-    assert_eq!((counts.loaded, counts.loads, world.repository.takes()), (1, 1, 1));
+    assert_eq!((counts.loaded, counts.loads, world.repository.fetches()), (1, 1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +43,7 @@ async fn those_used_longest_ago_go_and_come_back_as_they_were() {
     let state = |tenant: &str, app: &str| world.tenancy.state(&tenant.parse().unwrap(), &app.parse().unwrap());
     assert_eq!(state("a", "one"), Some(AppState::Loaded));
     assert_eq!(state("b", "two"), Some(AppState::Idle));
-    assert_eq!(world.tenancy.counts().drops, 1);
+    assert_eq!(world.tenancy.counts().evictions, 1);
     for _ in 0..5 {
         assert_eq!(world.get("two.example", "/get?key=a").await.ok(), "of two");
         assert_eq!(world.get("one.example", "/get?key=a").await.ok(), "of one");
@@ -51,8 +51,8 @@ async fn those_used_longest_ago_go_and_come_back_as_they_were() {
         assert!(world.tenancy.counts().loaded <= 2);
     }
     let counts = world.tenancy.counts();
-    assert_eq!(counts.loads, counts.drops + 2, "{counts:?}");
-    assert!(counts.drops > 10, "{counts:?}");
+    assert_eq!(counts.loads, counts.evictions + 2, "{counts:?}");
+    assert!(counts.evictions > 10, "{counts:?}");
     assert!(world.folder().join("a/one/kv").exists(), "each has its own folder");
 }
 
@@ -71,7 +71,7 @@ async fn a_stampede_loads_once() {
     };
     let (answers, ()) = futures::join!(asked, opened);
     answers.iter().for_each(|answer| assert_eq!(name_in(answer), "one"));
-    assert_eq!((world.repository.takes(), world.tenancy.counts().loads), (1, 1));
+    assert_eq!((world.repository.fetches(), world.tenancy.counts().loads), (1, 1));
     assert_eq!(world.usage("a").requests_now, 0);
 }
 
@@ -87,9 +87,9 @@ async fn what_cannot_be_loaded_is_said_once_and_not_tried_in_a_storm() {
         assert!(!answer.text().contains("repository"), "the reason is not for clients: {}", answer.text());
     }
     // A second at least lies between two tries.
-    assert!(world.repository.takes() < 10, "{} tries", world.repository.takes());
+    assert!(world.repository.fetches() < 10, "{} tries", world.repository.fetches());
     let warnings = world.warnings();
-    assert_eq!(warnings.len(), world.repository.takes(), "{warnings:?}");
+    assert_eq!(warnings.len(), world.repository.fetches(), "{warnings:?}");
     assert!(warnings[0].contains("app `one` of tenant `a`") && warnings[0].contains("nothing on the repository"));
     // The others are served, and so is it once there is something to serve.
     assert_eq!(name_in(&world.get("two.example", "/").await), "two");
@@ -111,7 +111,7 @@ async fn too_much_to_do_is_told_and_not_taken_for_a_broken_app() {
     }
     // The very next request tries again, and nothing is said of the app.
     assert_eq!(name_in(&world.get("one.example", "/").await), "one");
-    assert_eq!((world.repository.takes(), world.warnings()), (4, Vec::new()));
+    assert_eq!((world.repository.fetches(), world.warnings()), (4, Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,13 +128,13 @@ async fn an_app_that_serves_is_not_dropped_for_another() {
     assert_eq!(first.into_data().expect("no trailers"), "begun");
     let refused = world.get("next.example", "/").await;
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, "1"), "{}", refused.text());
-    assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().drops), (1, 0));
+    assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().evictions), (1, 0));
     sender.send(Ok(Bytes::from_static(b" ended"))).await.expect("the body is wanted");
     drop(sender);
     let rest = within("the rest", response.into_body().collect()).await.expect("the whole answer");
     assert_eq!(rest.to_bytes(), " ended");
     until("there is room", async || (world.get("next.example", "/").await.status == 200).then_some(())).await;
-    assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().drops), (1, 1));
+    assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().evictions), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +148,7 @@ async fn when_memory_is_short_apps_go_though_there_is_room() {
     until("all are dropped", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
     assert_eq!(name_in(&world.get("two.example", "/").await), "two");
     let counts = world.tenancy.counts();
-    assert!(counts.drops >= 3 && counts.loads >= 4, "{counts:?}");
+    assert!(counts.evictions >= 3 && counts.loads >= 4, "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,7 +158,7 @@ async fn a_load_that_is_overtaken_serves_nothing() {
     world.repository.close();
     let asked = world.get("one.example", "/");
     let overtaken = async {
-        until("the load has begun", async || (world.repository.takes() == 1).then_some(())).await;
+        until("the load has begun", async || (world.repository.fetches() == 1).then_some(())).await;
         let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
         world.tenancy.stop(&tenant, &app).unwrap();
         world.repository.open();
@@ -176,13 +176,13 @@ async fn who_waits_for_an_overtaken_load_waits_for_the_next() {
     world.repository.close();
     let asked = world.get("one.example", "/");
     let overtaken = async {
-        until("the load has begun", async || (world.repository.takes() == 1).then_some(())).await;
+        until("the load has begun", async || (world.repository.fetches() == 1).then_some(())).await;
         world.tenancy.unload(&"a".parse().unwrap(), &"one".parse().unwrap()).unwrap();
         world.repository.open();
     };
     let (answer, ()) = within("the answer", async { futures::join!(asked, overtaken) }).await;
     assert_eq!(name_in(&answer), "old");
-    assert_eq!((world.repository.takes(), world.tenancy.counts().loads), (2, 1));
+    assert_eq!((world.repository.fetches(), world.tenancy.counts().loads), (2, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,7 +204,7 @@ async fn slow_loads_of_many_tenants_keep_nobody_out() {
     world.repository.close_but_for("modest");
     let stuck = join_all(hosts.iter().map(|host| world.get(host, "/")));
     let served = async {
-        until("all of them are being loaded", async || (world.repository.takes() == hosts.len()).then_some(())).await;
+        until("all of them are being loaded", async || (world.repository.fetches() == hosts.len()).then_some(())).await;
         assert_eq!(name_in(&world.get("own.example", "/").await), "own");
         world.repository.open();
     };

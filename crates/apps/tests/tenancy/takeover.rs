@@ -35,7 +35,7 @@ async fn no_request_fails_while_revisions_change() {
             let enough = asked.load(Ordering::Relaxed) + 20;
             let retired = world.deploy("a", "one", &["one.example"], &named(&revision.to_string())).await;
             let retired = retired.expect("something served before");
-            until("the old one is drained", async || retired.is_over().then_some(())).await;
+            until("the old one is drained", async || retired.is_drained().then_some(())).await;
             until("requests", async || (asked.load(Ordering::Relaxed) > enough).then_some(())).await;
         }
         changing.store(false, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use isomer_api::{Quotas, TenantUsage};
 use isomer_apps::revision::engine;
-use isomer_apps::tenancy::{AppRepository, LaunchSpec, RepositoryError, Retired, Started};
+use isomer_apps::tenancy::{AppRepository, LaunchSpec, RepositoryError, RetiredRevision, StandbyRevision};
 use isomer_apps::{Package, PackageOptions, Tenancy, TenancyOptions};
 use isomer_capabilities::outbound::TenantHosts;
 use isomer_capabilities::secrets::SecretValues;
@@ -35,7 +35,7 @@ use crate::harness::{Counted, code_folder, components, one, parse, within};
 /// Tenants and apps behind a front door.
 pub(crate) struct World {
     pub(crate) tenancy: Tenancy,
-    pub(crate) repository: Arc<TestShelf>,
+    pub(crate) repository: Arc<TestRepository>,
     front: TestFront,
     memory: MemoryLog,
     log: Log,
@@ -51,10 +51,10 @@ type Packed = (ReleaseDigest, Vec<u8>);
 
 /// Where the apps come from: packages by tenant and app, as bytes.
 #[derive(Default)]
-pub(crate) struct TestShelf {
+pub(crate) struct TestRepository {
     packages: Mutex<HashMap<Name, Packed>>,
     folder: Mutex<PathBuf>,
-    takes: AtomicUsize,
+    fetches: AtomicUsize,
     closed: Mutex<bool>,
     /// A tenant whose apps come out all the same.
     exempt: Mutex<Option<String>>,
@@ -63,18 +63,18 @@ pub(crate) struct TestShelf {
     opened: Condvar,
 }
 
-impl TestShelf {
+impl TestRepository {
     /// How often something was taken, or tried to be.
-    pub(crate) fn takes(&self) -> usize {
-        self.takes.load(Ordering::SeqCst)
+    pub(crate) fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
     }
 
-    /// Nothing comes out until [`TestShelf::open`].
+    /// Nothing comes out until [`TestRepository::open`].
     pub(crate) fn close(&self) {
         *self.closed.lock().unwrap() = true;
     }
 
-    /// As [`TestShelf::close`], for all tenants but one.
+    /// As [`TestRepository::close`], for all tenants but one.
     pub(crate) fn close_but_for(&self, tenant: &str) {
         *self.exempt.lock().unwrap() = Some(tenant.to_owned());
         self.close();
@@ -115,10 +115,15 @@ impl TestShelf {
     }
 }
 
-impl TestShelf {
+impl TestRepository {
     /// Blocks while the repository is closed.
-    fn take_now(&self, tenant: &TenantName, app: &AppName, revision: &ReleaseDigest) -> Taken {
-        self.takes.fetch_add(1, Ordering::SeqCst);
+    fn fetch_now(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &ReleaseDigest,
+    ) -> Result<LaunchSpec, RepositoryError> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
         if self.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_ok() {
             return Err(RepositoryError::Busy("too many wait".into()));
         }
@@ -133,15 +138,15 @@ impl TestShelf {
     }
 }
 
-impl AppRepository for TestShelf {
-    fn take(
+impl AppRepository for TestRepository {
+    fn fetch(
         self: Arc<Self>,
         tenant: TenantName,
         app: AppName,
         revision: ReleaseDigest,
     ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
         Box::pin(
-            async move { tokio::task::spawn_blocking(move || self.take_now(&tenant, &app, &revision)).await.unwrap() },
+            async move { tokio::task::spawn_blocking(move || self.fetch_now(&tenant, &app, &revision)).await.unwrap() },
         )
     }
 }
@@ -161,7 +166,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let memory = MemoryLog::default();
         let log = Log::start(memory.clone(), Format::Json, false).unwrap();
-        let repository = Arc::new(TestShelf { folder: Mutex::new(folder.path().to_owned()), ..TestShelf::default() });
+        let repository =
+            Arc::new(TestRepository { folder: Mutex::new(folder.path().to_owned()), ..TestRepository::default() });
         let mut options = TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() };
         change(&mut options);
         let engine = engine(PoolSizes::new(instances), false).unwrap();
@@ -230,16 +236,22 @@ impl World {
     }
 
     /// An app that was started and may take over.
-    pub(crate) async fn start(&self, tenant: &str, app: &str, manifest: &str) -> Started {
+    pub(crate) async fn start(&self, tenant: &str, app: &str, manifest: &str) -> StandbyRevision {
         let revision = self.make(tenant, app, manifest);
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
-        let spec = self.repository.take_now(&tenant, &app, &revision).unwrap();
+        let spec = self.repository.fetch_now(&tenant, &app, &revision).unwrap();
         let started = self.tenancy.start(&tenant, &app, &revision, &spec, &|_| {}).await;
         started.unwrap_or_else(|error| panic!("the revision starts: {}", chain(&error)))
     }
 
     /// Starts an app and has it take over.
-    pub(crate) async fn deploy(&self, tenant: &str, app: &str, hosts: &[&str], manifest: &str) -> Option<Retired> {
+    pub(crate) async fn deploy(
+        &self,
+        tenant: &str,
+        app: &str,
+        hosts: &[&str],
+        manifest: &str,
+    ) -> Option<RetiredRevision> {
         let started = self.start(tenant, app, manifest).await;
         self.tenancy.take_over(started, &patterns(hosts)).unwrap()
     }

@@ -1,9 +1,10 @@
-//! A compiling child: reads what was uploaded, so that nobody else has to.
+//! A compiling child process: reads uploaded components, so that the node does not have to.
 //!
-//! It limits and confines itself before it reads anything (see `sandbox`), and trusts nothing that it reads: only plain components are taken.
-//! CompiledRelease code, which would be run as it is, and core modules are refused. What it makes goes to the node over the socket that it was given,
-//! and nowhere else. One child plans and composes a release; of each composition that was not compiled before, another one, which has seen
-//! nothing else, makes code. So what is kept for certain bytes was made by somebody who knew those bytes alone.
+//! It limits and confines itself before it reads anything (see `sandbox`), and trusts nothing that it reads: it accepts
+//! plain components only. Compiled code, which would be run without a check, and core modules are refused. Its results
+//! go to the node over the socket that it was given, and nowhere else. One child plans and composes a release. Each
+//! composition that is not in the cache is compiled by another child, which has seen nothing else. So the code that is
+//! cached for certain bytes was made by a process that knew these bytes alone.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
@@ -27,19 +28,20 @@ use super::sandbox::{self, Layer};
 use crate::problems::refused_by;
 use crate::revisions::release::read_manifest;
 
-/// The most bytes of an order.
+/// The largest number of bytes of a task's first line.
 const ORDER_BYTES_MAX: u64 = 64 << 20;
 
-/// How much less important than a node's requests compiling is (nice(2)).
+/// The niceness of a child (nice(2)): a node's requests come first.
 const NICENESS: i32 = 10;
 
-/// The whole life of a child. Standard input is the socket to the node; the process has one thread and has opened nothing.
+/// Runs a child to its end. Standard input is the socket to the node; the process has one thread and has opened
+/// nothing.
 #[must_use]
 pub fn compile_child(limits: ChildLimits) -> ExitCode {
     match live(limits) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // For the node's log, where the node is still there.
+            // For the node's log, if the node still runs.
             let _ = writeln!(io::stderr(), "{error}");
             ExitCode::FAILURE
         }
@@ -49,7 +51,7 @@ pub fn compile_child(limits: ChildLimits) -> ExitCode {
 fn live(limits: ChildLimits) -> io::Result<()> {
     limit(limits)?;
     sandbox::close_descriptors()?;
-    // Both ends of the talk: no descriptor can be made later.
+    // Opens both directions now: no descriptor can be made later.
     let open = || io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let (said, channel) = (open()?, open()?);
     let confinement = sandbox::confine(&Layer::ALL)?;
@@ -62,13 +64,14 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     let set = |resource, soft, hard| setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) });
     set(Resource::Core, 0, 0)?;
     set(Resource::As, limits.memory_bytes, limits.memory_bytes)?;
-    // At the first limit the signal says why; the second one is for who does not hear it.
+    // At the soft limit a signal tells the reason; the hard limit ends a process that ignores the signal.
     set(Resource::Cpu, limits.cpu_s, limits.cpu_s + 5)?;
-    // It has no file to write to.
+    // The child has no file to write to.
     set(Resource::Fsize, 0, 0)?;
     set(Resource::Nofile, limits.files, limits.files)?;
     setpriority_process(None, NICENESS)?;
-    // Where the machine itself runs out of memory, this process is to end and not the node. It may not say so everywhere.
+    // If the machine runs out of memory, the kernel is to end this process and not the node. Not every system permits
+    // this setting.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
 }
@@ -88,7 +91,7 @@ fn obey(mut said: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()> {
         }
         ChildTask::Compile { bytes, .. } => vec![read(&mut said, *bytes)?],
     };
-    // A thread and not a task: it must see the end of the channel whatever else is being done.
+    // A thread and not a task: it must notice the end of the channel whatever else runs.
     std::thread::Builder::new().name("isomer-channel".into()).spawn(move || {
         let mut sink = [0; 64];
         while said.read(&mut sink).is_ok_and(|read| read > 0) {}
@@ -105,7 +108,7 @@ fn obey(mut said: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()> {
         Ok(Err(ChildError::Refused(problem))) => node.say(&ChildMessage::Refused(problem)),
         Ok(Err(ChildError::NodeChannel(error))) => Err(error),
         Ok(Ok(())) => Ok(()),
-        // A panic is the end of this revision, and not worth a riddle.
+        // A panic refuses the revision, without further details.
         Err(_) => Err(io::Error::other("it panicked")),
     }
 }
@@ -116,7 +119,7 @@ fn read(said: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
     if read.len() as u64 == bytes { Ok(read) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// The node's end of the channel.
+/// The channel to the node.
 struct NodeChannel<'a>(Mutex<&'a File>);
 
 impl NodeChannel<'_> {
@@ -124,7 +127,7 @@ impl NodeChannel<'_> {
         self.say_with(word, &[])
     }
 
-    /// A word, and the bytes that it announces.
+    /// Sends a message, and the bytes that it announces.
     fn say_with(&self, word: &ChildMessage, bytes: &[u8]) -> io::Result<()> {
         let mut line = serde_json::to_vec(word).expect("a word is plain data");
         line.push(b'\n');
@@ -133,16 +136,16 @@ impl NodeChannel<'_> {
         channel.write_all(bytes)
     }
 
-    /// If the node does not hear it, it is gone, and so will this process be.
+    /// Reports a phase. If the node does not receive it, the node has ended, and this process will end too.
     fn doing(&self, doing: CompilePhase) {
         let _ = self.say(&ChildMessage::Doing(doing));
     }
 }
 
-/// Why nothing came of an order.
+/// Why a task has no result.
 enum ChildError {
     Refused(ApiProblem),
-    /// The node does not hear.
+    /// The node cannot be reached.
     NodeChannel(io::Error),
 }
 
@@ -188,7 +191,7 @@ fn compile(group: &str, composition: &[u8], node: &NodeChannel<'_>) -> Result<()
     node.say_with(&ChildMessage::Compiled(code.len() as u64), &code).map_err(ChildError::NodeChannel)
 }
 
-/// The components of the app, of those that were sent: all of them, and no other.
+/// Returns the components of the app from those that were sent, which must be exactly the app's.
 fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) -> Result<Components, ApiProblem> {
     let refused = |title: String| Err(ApiProblem::new(ProblemKind::Refused, title));
     let mut components = Components::new();
@@ -205,7 +208,8 @@ fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) 
     }
 }
 
-/// Only a plain component is taken: the head of a binary says what it is (Component Model, `Binary.md`, "Component Definitions").
+/// Checks that the bytes are a plain component: the header of a binary tells its kind (Component Model, `Binary.md`,
+/// "Component Definitions").
 fn check_kind(name: &ComponentName, bytes: &[u8]) -> Result<(), ApiProblem> {
     let (what, hint) = match bytes.get(..8) {
         Some(b"\0asm\x0d\0\x01\0") => return Ok(()),

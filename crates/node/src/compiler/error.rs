@@ -1,4 +1,4 @@
-//! Why a release was not compiled.
+//! The error of compiling a release.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -12,77 +12,77 @@ use super::protocol::CompilePhase;
 
 const SIGKILL: i32 = 9;
 
-/// Why nothing was compiled.
+/// Why a release was not compiled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileError {
-    /// The revision cannot be.
+    /// The release is invalid.
     #[error("{0}")]
     Refused(ApiProblem),
-    /// Too many wait already, of all or of this tenant's.
+    /// Too many releases wait for a compiler, of all tenants or of this one.
     #[error("{waiting_max} deployments wait for the compiler already")]
     Overloaded {
-        /// How many may.
+        /// The limit that was reached.
         waiting_max: usize,
     },
-    /// It took too long.
+    /// The compiler took too long.
     #[error("the compiler was stopped after {} s, while {doing}", after.as_secs())]
     TimedOut {
-        /// The limit.
+        /// The time limit.
         after: Duration,
-        /// What it was about.
+        /// The phase that it was in.
         doing: CompilePhase,
     },
-    /// It took too much processor time.
+    /// The compiler used too much processor time.
     #[error("the compiler took more than {cpu_s} s of processor time, while {doing}")]
     ProcessorTime {
-        /// The limit.
+        /// The time limit.
         cpu_s: u64,
-        /// What it was about.
+        /// The phase that it was in.
         doing: CompilePhase,
     },
-    /// It took too much memory.
+    /// The compiler used too much memory.
     #[error("the compiler took more than {} of memory, while {doing}", size(.memory_bytes))]
     OutOfMemory {
-        /// The limit.
+        /// The time limit.
         memory_bytes: u64,
-        /// What it was about.
+        /// The phase that it was in.
         doing: CompilePhase,
     },
-    /// It made too much.
+    /// The compiler made too much code.
     #[error("the compiler made more than {} of code, while {doing}", size(.file_bytes))]
     FileTooLarge {
-        /// The limit.
+        /// The time limit.
         file_bytes: u64,
-        /// What it was about.
+        /// The phase that it was in.
         doing: CompilePhase,
     },
-    /// It ended without an answer.
+    /// The compiler ended without a result.
     #[error("the compiler {}, while {doing}", Ended::from(*status))]
     Crashed {
-        /// How.
+        /// How it ended.
         status: ExitStatus,
-        /// What it was about.
+        /// The phase that it was in.
         doing: CompilePhase,
-        /// The end of what it wrote to its standard error.
+        /// The beginning of what it wrote to its standard error.
         last_words: String,
     },
-    /// It answered what no compiler answers.
+    /// The compiler sent an invalid message, or a result that contradicts the manifest.
     #[error("the compiler gave a wrong answer, while {doing}")]
     Nonsense {
-        /// What it was about.
+        /// The phase that it was in.
         doing: CompilePhase,
     },
-    /// What it was to read, or what it has made, lies on a disk that fails or is full.
+    /// The disk with the compiler's input or output fails or is full.
     #[error("the compiled code cannot be kept")]
     Disk {
-        /// Why.
+        /// What is wrong with the bytes.
         source: io::Error,
     },
-    /// It cannot be started, or not be talked to.
+    /// The compiler cannot be started, or its socket cannot be set up.
     #[error("the compiler cannot be started")]
     Start {
-        /// Why.
+        /// What is wrong with the bytes.
         source: io::Error,
     },
 }
@@ -96,7 +96,7 @@ impl From<CompileError> for ApiProblem {
             CompileError::Start { source } | CompileError::Disk { source } => {
                 Self::new(ProblemKind::Failed, title).detail(source.to_string())
             }
-            // Nothing that a component can make a compiler do to itself.
+            // A component cannot make its compiler send this signal to itself.
             CompileError::Crashed { status, .. } if status.signal() == Some(SIGKILL) => Self::new(ProblemKind::Failed, title)
                 .hint("the machine may have run out of memory: make room, or try again when less is running"),
             CompileError::Crashed { .. } | CompileError::Nonsense { .. } => Self::new(ProblemKind::Refused, title)

@@ -1,15 +1,15 @@
-//! One compile of a release at a time, for all that want it.
+//! Compile jobs: each release is compiled once at a time, for all requests that need it.
 //!
-//! All that ask for a release whose compile is under way wait for the same one, each for as long as it likes. A compile that an app's load has
-//! asked for goes on though no request waits any more: the next one uses what comes of it. One that only deployments wait for ends with the last
-//! of them.
+//! All requests for a release that is being compiled wait for the same job, each until its own deadline. A job that the
+//! load of an app has requested continues even if no request waits any more: the next one uses its result. A job that
+//! only deployments wait for ends with the last of them.
 //!
-//! A compile needs one of the compilers' [permits](isomer_apps::fair_semaphore), and each tenant waits for one in its own right: the first that is granted one
-//! starts the compile for all. So a tenant whose queue is long or full delays no other that has the same release, and a full queue is an answer
-//! to the one who asked, not an outcome that others share.
+//! A job needs a [permit](isomer_apps::fair_semaphore) for a compiler, and each tenant waits for one in its own queue:
+//! the first permit that is granted starts the job for all. So a tenant whose queue is long or full does not delay
+//! another tenant with the same release, and a full queue fails the request of its own tenant only.
 //!
-//! After a release was refused, loads are told of it for a while instead of trying again; a deployment always tries. What failed for the node's
-//! own reasons is not remembered.
+//! After a release was refused, loads get the same error for a while instead of a new attempt; a deployment always
+//! tries again. Failures of the node itself are not remembered.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -23,22 +23,22 @@ use isomer_apps::fair_semaphore::{FairPermit, PermitRequest};
 use isomer_ids::{ReleaseDigest, TenantName};
 use tokio::sync::{mpsc, watch};
 
-/// How long after a failed compile loads of the same release are told of the failure.
+/// How long loads of a release get the error of its last compile.
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
-/// Failures that are remembered. Above that they are not.
+/// The number of errors that are remembered. Further ones are not.
 const FAILURES_MAX: usize = 1024;
 
-/// Who asks for a compile.
+/// Why a compile is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CompileReason {
-    /// Somebody who has time, and can be told.
+    /// A deployment, whose client waits.
     Deployment,
-    /// The load of an app that is deployed already.
+    /// The load of an app that was deployed before.
     Load,
 }
 
-/// Compiles under way, and those that failed just now. `T` is what a compile gives.
+/// The jobs in progress, and recent errors. `T` is the result of a compile.
 pub(crate) struct CompileJobs<T>(Arc<Mutex<JobTable<T>>>);
 
 struct JobTable<T> {
@@ -48,13 +48,13 @@ struct JobTable<T> {
 
 struct CompileJob<T> {
     told: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
-    /// Does it go on though nobody waits?
+    /// Whether the job continues if no request waits for it.
     is_kept: bool,
-    /// Absent once the compile has a permit.
+    /// `None` once the job has a permit.
     waiting: Option<PermitWaiters>,
 }
 
-/// Who waits for a permit for a compile.
+/// The tenants that wait for a permit for one job.
 struct PermitWaiters {
     tenants: HashSet<TenantName>,
     asked: mpsc::UnboundedSender<PermitRequest>,
@@ -65,11 +65,11 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
         Self(Arc::new(Mutex::new(JobTable { under_way: HashMap::new(), failed: HashMap::new() })))
     }
 
-    /// What the compile of `revision` gives: the one that is under way, or else `compile`, started now. `ask` asks for a permit in the name of
-    /// `tenant`. Needs tokio's runtime.
+    /// Returns the result of compiling `revision`: of the job in progress, or of `compile`, which is started now. `ask`
+    /// requests a permit for `tenant`. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// With that of the compile, and with that of `ask` where no compile is under way.
+    /// With that of the compile, or with that of `ask` if no job is in progress.
     pub(crate) async fn join<F>(
         &self,
         revision: &ReleaseDigest,
@@ -87,7 +87,7 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
                 job.is_kept |= reason == CompileReason::Load;
                 if let Some(waiting) = &mut job.waiting
                     && !waiting.tenants.contains(tenant)
-                    // Where its own queue is full, it waits for the permits of the others.
+                    // If the tenant's own queue is full, it waits for the permits of the others.
                     && let Ok(asked) = ask()
                     && waiting.asked.send(asked).is_ok()
                 {
@@ -124,14 +124,14 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
     }
 }
 
-/// The permits that were asked for, for one compile.
+/// The permits that were requested for one job.
 struct PermitRequests {
     first: PermitRequest,
     more: mpsc::UnboundedReceiver<PermitRequest>,
 }
 
 impl PermitRequests {
-    /// The first that is granted. All others are given up.
+    /// Returns the first permit that is granted, and cancels all other requests.
     async fn granted(self) -> FairPermit {
         let Self { first, mut more } = self;
         let mut waiting = FuturesUnordered::new();
@@ -153,7 +153,7 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem
     permits: PermitRequests,
     compile: impl FnOnce(FairPermit) -> F + Send,
 ) {
-    // Whatever happens, a job that is over is not waited for: its sender goes with the last that holds it.
+    // Removes the job in any case when it ends: then the channel closes with its last sender.
     let registration = JobRegistration { state: &state, revision: &revision, told: &told };
     let compiled = async {
         let permit = permits.granted().await;
@@ -184,7 +184,7 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem
     told.send_replace(Some(outcome));
 }
 
-/// Takes a job off the list, also if its compile panics.
+/// A job's entry in the table. Dropping it removes the entry, even if the compile panics.
 struct JobRegistration<'a, T> {
     state: &'a Mutex<JobTable<T>>,
     revision: &'a ReleaseDigest,
@@ -192,7 +192,7 @@ struct JobRegistration<'a, T> {
 }
 
 impl<T> JobRegistration<'_, T> {
-    /// Resolves when no request waits for a job that is not kept. It is off the list then.
+    /// Resolves when no request waits for a job that only deployments have requested. The job is removed then.
     async fn abandoned(&self) {
         loop {
             self.told.closed().await;
@@ -200,7 +200,7 @@ impl<T> JobRegistration<'_, T> {
             if state.under_way.get(self.revision).is_some_and(|job| job.is_kept) {
                 break;
             }
-            // No request can join while this holds the lock.
+            // No request can join while the lock is held.
             if self.told.receiver_count() == 0 {
                 self.remove_from(&mut state);
                 return;
@@ -209,7 +209,7 @@ impl<T> JobRegistration<'_, T> {
         std::future::pending().await
     }
 
-    /// Unless that was done, and another one flies by now.
+    /// Removes the entry, unless another job for the same release has replaced it.
     fn remove_from(&self, state: &mut JobTable<T>) {
         if state.under_way.get(self.revision).is_some_and(|job| Arc::ptr_eq(&job.told, self.told)) {
             state.under_way.remove(self.revision);
@@ -237,7 +237,7 @@ mod tests {
 
     use super::*;
 
-    /// A compile that waits for a word, and counts.
+    /// A compile that waits for a signal, and counts.
     #[derive(Clone, Default)]
     struct FakeCompiler {
         begun: Arc<AtomicUsize>,
@@ -267,7 +267,7 @@ mod tests {
         }
     }
 
-    /// CompileJobs, and the permits that they need.
+    /// Jobs, and the permits that they need.
     struct Fixture {
         jobs: CompileJobs<u32>,
         permits: isomer_apps::fair_semaphore::FairSemaphore,
@@ -314,7 +314,7 @@ mod tests {
         ApiProblem::new(ProblemKind::Refused, "no")
     }
 
-    /// Lets all tasks that can run do so.
+    /// Lets all tasks run that can.
     async fn settle() {
         for _ in 0..20 {
             tokio::task::yield_now().await;
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(fixture.join(DEPLOYMENT, 7, Ok(2)).await, Ok(2));
         compiler.go.notify_one();
         assert_eq!(fixture.join(LOAD, 7, Ok(3)).await, Ok(3), "it is forgotten");
-        // The node's own failures are not the release's.
+        // A failure of the node itself is not one of the release.
         let failed = ApiProblem::new(ProblemKind::Failed, "no descriptors");
         compiler.go.notify_one();
         assert_eq!(fixture.join(LOAD, 7, Err(failed.clone())).await, Err(failed));
@@ -377,7 +377,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_is_the_answer_to_the_one_who_asked_and_to_no_other() {
-        // One permit, and a tenant may have one that waits.
+        // One permit, and one waiting request per tenant.
         let fixture = Fixture::new(1, 1);
         let compiler = &fixture.compiler;
         let busy = fixture.ask("greedy").unwrap().granted().now_or_never().unwrap();
@@ -385,7 +385,7 @@ mod tests {
         assert!((&mut first).now_or_never().is_none());
         let refused = fixture.join(("greedy", CompileReason::Load), 8, Ok(2)).await.unwrap_err();
         assert_eq!(refused.kind, ProblemKind::Unavailable);
-        // Neither has another tenant to hear of it, nor is it remembered.
+        // The error is neither shared with another tenant nor remembered.
         let mut other = Box::pin(fixture.join(("modest", CompileReason::Load), 8, Ok(3)));
         assert!((&mut other).now_or_never().is_none());
         drop(busy);
@@ -404,7 +404,7 @@ mod tests {
         let fixture = Fixture::new(1, 100);
         let compiler = &fixture.compiler;
         let mut busy = fixture.ask("greedy").unwrap().granted().now_or_never();
-        // Before its release, the greedy tenant has others in its queue.
+        // The greedy tenant has other requests in its queue before its release.
         let queue: Vec<_> = (0..10).map(|_| fixture.ask("greedy").unwrap()).collect();
         let mut greedy = Box::pin(fixture.join(("greedy", CompileReason::Load), 7, Ok(1)));
         assert!((&mut greedy).now_or_never().is_none());

@@ -1,12 +1,14 @@
-//! Compiling what was uploaded, in processes that have little to lose.
+//! Compiling uploaded releases, in child processes.
 //!
-//! Whatever reads components can be made to take all memory, or for ever, or to crash. So it is done by a child (of what is uploaded,
-//! this process itself reads a manifest's text alone, which is bounded: it names the folders and secrets that are asked for): this very program
-//! once more, with limits of its own (see `child`), without this process's environment, and with nothing in its hands but one socket. It
-//! is killed when it takes too long, when nobody waits for it any more, and when this process ends, since its end of the socket then
-//! does. (`PR_SET_PDEATHSIG` was rejected: it follows the thread that made the child, and threads of an executor come and go.)
+//! Components can make a program that reads them use all memory, run forever, or crash. So a child process reads them
+//! (this process itself reads only the text of a manifest, whose size is limited: it names the folders and secrets that
+//! are needed). The child is the same program, with its own limits (see `child`), without this process's environment,
+//! and with a single socket. It is killed when it takes too long or when no request waits for it any more. It also ends
+//! when this process ends, because that closes the other end of the socket. (`PR_SET_PDEATHSIG` was rejected: it
+//! follows the thread that started the child, and an executor's threads come and go.)
 //!
-//! A few children run at once, shared fairly among the tenants ([`FairSemaphore`]); some more orders wait; the others are refused.
+//! A few children run at once, shared fairly among the tenants ([`FairSemaphore`]); a limited number of further
+//! requests wait.
 
 mod child;
 mod error;
@@ -43,40 +45,41 @@ pub use error::CompileError;
 use protocol::ChildTask;
 pub use protocol::{ChildLimits, CompileOutput, CompilePhase, CompileRequest};
 
-/// Counts up when the same composition is compiled differently than before.
+/// A version to increment when the same composition is compiled differently than before.
 const COMPILED_AS: &[u8] = b"1";
 
-/// A tenant has no more than one in so many of the orders that wait.
+/// The fraction of the waiting requests, as a divisor, that one tenant may have.
 const TENANTS_WAITING_MIN: usize = 4;
 
-/// How children are made, and how many.
+/// How children are started, and how many.
 #[derive(Debug, Clone)]
 pub struct CompilerOptions {
-    /// The program, which calls [`compile_child`](compile_child) with these `limits`.
+    /// The program, which calls [`compile_child`] with these `limits`.
     pub program: ChildProgram,
-    /// What each may use.
+    /// The limits of each child.
     pub limits: ChildLimits,
-    /// How long one may take.
+    /// The longest time that one release may take.
     pub time_max: Duration,
-    /// How many run at once.
+    /// The number of children that run at once.
     pub children_max: usize,
-    /// How many more orders may wait.
+    /// The number of further requests that may wait.
     pub waiting_max: usize,
 }
 
-/// A program with all that it is given.
+/// A program with its arguments and environment.
 #[derive(Debug, Clone)]
 pub struct ChildProgram {
-    /// Its file.
+    /// The program's file.
     pub path: PathBuf,
-    /// Its arguments.
+    /// The arguments.
     pub arguments: Vec<String>,
-    /// Its environment, all of it.
+    /// The whole environment.
     pub environment: Vec<(String, String)>,
 }
 
 impl CompilerOptions {
-    /// This program's own hidden subcommand `compile-child`, as many at once as half of the machine's processors: the others serve.
+    /// Options for this program's hidden subcommand `compile-child`. Half of the machine's processors compile; the
+    /// others serve.
     #[must_use]
     pub fn new(limits: ChildLimits) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -98,19 +101,20 @@ impl CompilerOptions {
     }
 }
 
-/// This very program, also where its file was replaced meanwhile: what a child makes must be what this process understands.
+/// Returns the path of the running program, even if its file was replaced meanwhile: a child must make what this
+/// process understands.
 fn this_program() -> PathBuf {
     let running = Path::new("/proc/self/exe");
     if running.exists() { running.to_owned() } else { std::env::current_exe().unwrap_or_else(|_| running.to_owned()) }
 }
 
-/// What one child has planned.
+/// What one child has planned and composed.
 struct Draft {
     package: Package,
     warnings: Vec<String>,
 }
 
-/// Makes packages of what was uploaded.
+/// Makes packages from uploaded releases.
 #[derive(Debug)]
 pub struct Compilers {
     options: CompilerOptions,
@@ -121,7 +125,7 @@ pub struct Compilers {
 }
 
 impl Compilers {
-    /// None is started before it is needed.
+    /// A compiler without children: none is started before it is needed.
     #[must_use]
     pub fn new(options: CompilerOptions) -> Self {
         let permits = FairSemaphore::new(FairSemaphoreLimits {
@@ -134,42 +138,42 @@ impl Compilers {
         Self { options, permits, started: AtomicU64::new(0), compiled: AtomicU64::new(0), told: Once::new() }
     }
 
-    /// How many children were started so far.
+    /// Returns how many children were started so far.
     #[must_use]
     pub fn started(&self) -> u64 {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// How many of them compiled something.
+    /// Returns how many of them compiled a composition.
     #[must_use]
     pub fn compiled(&self) -> u64 {
         self.compiled.load(Ordering::Relaxed)
     }
 
-    /// Starts a child that does nothing, to see how well this system lets it be confined.
+    /// Starts a child that does nothing, to find out how well this system can confine it.
     ///
     /// # Errors
-    /// When it cannot be started, or cannot confine itself.
+    /// When the child cannot be started or cannot confine itself.
     pub async fn confinement(&self) -> Result<Confinement, CompileError> {
         let answer = self.employ(&ChildTask::Nothing, Vec::new(), Purpose::Nothing, self.deadline()).await?;
-        answer.confinement.ok_or(CompileError::Nonsense { doing: CompilePhase::GroupStarter })
+        answer.confinement.ok_or(CompileError::Nonsense { doing: CompilePhase::Starting })
     }
 
-    /// Plans, composes and compiles what was not compiled before. Dropping the future kills the child.
+    /// Plans and composes a release, and compiles what is not in the cache. Dropping the future kills the child.
     ///
     /// # Errors
-    /// When the revision cannot be, or the child does not come to an end within its limits.
+    /// When the release is invalid, or the child exceeds a limit.
     pub async fn make(&self, order: &CompileRequest) -> Result<CompileOutput, CompileError> {
         let permit = self.request_permit(&order.tenant)?.granted().await;
         self.make_on(permit, order).await
     }
 
-    /// Asks for a permit for a tenant's order.
+    /// Requests a permit for a tenant's release.
     pub(crate) fn request_permit(&self, tenant: &TenantName) -> Result<PermitRequest, CompileError> {
         self.permits.request(tenant).map_err(|full| CompileError::Overloaded { waiting_max: full.waiting })
     }
 
-    /// As [`Compilers::make`], on a permit that was granted. It is free as soon as this ends, however it does.
+    /// Like [`Compilers::make`], with a permit that was granted. The permit is released when this ends.
     pub(crate) async fn make_on(
         &self,
         _place: FairPermit,
@@ -227,7 +231,7 @@ impl Compilers {
         Ok((Draft { package, warnings: drafted.warnings }, answer.compositions))
     }
 
-    /// Has one child compile one composition, into the cache.
+    /// Has one child compile one composition, and puts the code into the cache.
     async fn compile(
         &self,
         order: &CompileRequest,
@@ -252,7 +256,7 @@ impl Compilers {
         Instant::now() + self.options.time_max
     }
 
-    /// Starts a child, gives it its work, and takes what it answers.
+    /// Starts a child, sends it its task, and receives the result.
     async fn employ(
         &self,
         work: &ChildTask,
@@ -274,7 +278,7 @@ impl Compilers {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // Not in the terminal's foreground group: its Ctrl-C is for this process.
+            // A process group of its own: Ctrl-C in the terminal is for this process.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -282,11 +286,12 @@ impl Compilers {
         let stderr = child.stderr.take();
         let channel = UnixStream::from_std(ours).map_err(start)?;
         let mut talk =
-            ChildSession { doing: CompilePhase::GroupStarter, purpose, file_bytes: self.options.limits.file_bytes };
+            ChildSession { doing: CompilePhase::Starting, purpose, file_bytes: self.options.limits.file_bytes };
         let last_words = tokio::spawn(last_words(stderr));
         let told = tokio::time::timeout_at(deadline, async {
             let answer = talk.hold(channel, work, inputs).await;
-            // What it does after its answer, or after it has closed the channel, is of no interest. One that ends already ends as it would.
+            // The child has sent its result or closed the channel. Killing a child that is already ending does not
+            // change how it ends.
             let _ = child.start_kill();
             (answer, last_words.await.unwrap_or_default(), child.wait().await)
         });
@@ -309,7 +314,7 @@ impl Compilers {
         }
     }
 
-    /// Says once, in the log, what keeps a child from the node's files, or does not.
+    /// Logs once how children are confined.
     fn tell(&self, confinement: Option<&Confinement>) {
         self.told.call_once(|| match confinement {
             Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compilers are confined"),
@@ -324,7 +329,7 @@ impl Compilers {
         let limits = &self.options.limits;
         match status.signal() {
             Some(SIGXCPU) => CompileError::ProcessorTime { cpu_s: limits.cpu_s, doing },
-            // What Rust's runtime says before it aborts.
+            // The text that Rust's runtime writes before it aborts.
             Some(SIGABRT) if last_words.contains("memory allocation of") => {
                 CompileError::OutOfMemory { memory_bytes: limits.memory_bytes, doing }
             }

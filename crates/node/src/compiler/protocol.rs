@@ -1,6 +1,6 @@
-//! What a node and its compiling children say to each other: one JSON object a line, over the child's standard input, which is one end
-//! of a socket pair. Bytes follow the lines that announce them. A child is given nothing else, no name and no file: what it reads comes over the
-//! socket, and what it makes goes over it.
+//! The protocol between a node and its compiling children: one JSON object per line, over the child's standard input,
+//! which is one end of a socket pair. Bytes follow the lines that announce them. A child is given nothing else, no name
+//! and no file: its input and its output go over the socket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,105 +14,105 @@ use serde::{Deserialize, Serialize};
 
 use super::sandbox::Confinement;
 
-/// What a child may use. It sets these limits for itself before it reads anything.
+/// The limits of a child. It sets them for itself before it reads anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChildLimits {
     /// Bytes of address space.
     pub memory_bytes: u64,
     /// Seconds of processor time.
     pub cpu_s: u64,
-    /// Bytes of the code that it makes of a group.
+    /// Bytes of the code of one group.
     pub file_bytes: u64,
-    /// Files that it has open.
+    /// The number of open files.
     pub files: u64,
 }
 
 impl Default for ChildLimits {
-    /// Enough for the largest components that people deploy, a fraction of what hurts a machine.
+    /// Enough for the largest components in practice, and too little to harm a machine.
     fn default() -> Self {
         Self { memory_bytes: 4 << 30, cpu_s: 300, file_bytes: 1 << 30, files: 256 }
     }
 }
 
-/// What is to be made.
+/// A release to compile.
 #[derive(Debug, Clone)]
 pub struct CompileRequest {
-    /// Whose release it is: those that wait for a compiler take turns by their tenants.
+    /// The tenant whose release it is: compilers are shared fairly among tenants.
     pub tenant: TenantName,
-    /// The manifest's text.
+    /// The text of the manifest.
     pub manifest: String,
-    /// The shape that the app takes.
+    /// The shape of the app.
     pub shape: String,
     /// The files of the components, by name.
     pub components: BTreeMap<String, PathBuf>,
-    /// Where compiled code lies. Children do not see it.
+    /// The cache of compiled code. Children do not see it.
     pub cache: CodeCache,
-    /// Names the program and its engine: another one's code cannot be run.
+    /// A key over the program's version and its engine's settings: code of another one cannot be run.
     pub maker: Key,
 }
 
-/// What one child is to do: the first line that it reads. Then follow bytes, as many as it says here.
+/// The task of one child: the first line that it reads. The bytes that it announces follow.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ChildTask {
-    /// Nothing: what it says of itself is all that is wanted.
+    /// No task: only the child's confinement is of interest.
     Nothing,
-    /// Plan an app, and compose its groups.
+    /// Plan an app and compose its groups.
     Compose {
-        /// The manifest's text.
+        /// The text of the manifest.
         manifest: String,
-        /// The shape that the app takes.
+        /// The shape of the app.
         shape: String,
-        /// The components' bytes, which follow in the order of their names.
+        /// The number of bytes of each component. The bytes follow in the order of the names.
         components: BTreeMap<String, u64>,
     },
     /// Compile one composition.
     Compile {
-        /// What to call it.
+        /// The group's name, for messages.
         group: String,
-        /// Its bytes, which follow.
+        /// The number of bytes of the composition, which follow.
         bytes: u64,
     },
 }
 
-/// What a child says.
+/// A message from a child.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ChildMessage {
-    /// How it confined itself, which it does first.
+    /// How the child confined itself. Always the first message.
     Confined(Confinement),
-    /// What it begins to do: whatever happens next, happens there.
+    /// The phase that begins.
     Doing(CompilePhase),
-    /// A group is composed. So many bytes follow.
+    /// A group is composed. This number of bytes follows.
     Composed(u64),
-    /// All groups are.
+    /// All groups are composed.
     Drafted(PackageDraft),
-    /// Code. So many bytes follow, and it is done.
+    /// The group is compiled. This number of bytes of code follows, and the child is done.
     Compiled(u64),
-    /// The revision cannot be.
+    /// The release is invalid.
     Refused(ApiProblem),
 }
 
 /// An app that was planned and composed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PackageDraft {
-    /// The package, without the names of its code.
+    /// The package, without the keys of its code.
     pub(crate) package: String,
-    /// What the manifest and the plan warn of, as people read it.
+    /// The warnings of the manifest and the plan, rendered for people.
     pub(crate) warnings: Vec<String>,
 }
 
-/// What a child is about.
+/// The phase of a child's task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CompilePhase {
-    /// Not even reading yet.
-    GroupStarter,
+    /// Before the child reads anything.
+    Starting,
     /// Reading a component.
     Reading(String),
-    /// Working out who runs where.
+    /// Planning the app.
     Planning,
-    /// Putting a group's components together.
+    /// Composing the components of a group.
     Composing(String),
     /// Compiling a group.
     Compiling(String),
@@ -121,7 +121,7 @@ pub enum CompilePhase {
 impl fmt::Display for CompilePhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::GroupStarter => f.write_str("starting"),
+            Self::Starting => f.write_str("starting"),
             Self::Reading(component) => write!(f, "reading component `{component}`"),
             Self::Planning => f.write_str("planning"),
             Self::Composing(group) => write!(f, "composing {group}"),
@@ -130,15 +130,15 @@ impl fmt::Display for CompilePhase {
     }
 }
 
-/// A revision that can be started.
+/// A release that was compiled.
 #[derive(Debug, Clone)]
 pub struct CompileOutput {
     /// The package.
     pub package: Package,
-    /// The names of its compiled code.
+    /// The keys of the compiled code.
     pub code: BTreeSet<String>,
-    /// Was anything compiled for it?
+    /// Whether code was compiled, and not all of it found in the cache.
     pub compiled: bool,
-    /// What the manifest and the plan warn of, as people read it.
+    /// The warnings of the manifest and the plan, rendered for people.
     pub warnings: Vec<String>,
 }

@@ -1,5 +1,6 @@
-//! A node's talk with one compiling child: gives it its work, takes what it answers. The child is taken for hostile: whatever it says is
-//! bounded, a word that is not due ends the talk, and bytes go to files of the node's own, by threads that may block.
+//! A node's session with one compiling child: sends the child its task, and receives its output. The child counts as
+//! hostile: everything that it sends is limited, a message that is not expected ends the session, and bytes go to files
+//! of the node, written by threads that may block.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
@@ -17,30 +18,31 @@ use super::protocol::{ChildMessage, ChildTask, CompilePhase, PackageDraft};
 use super::sandbox::Confinement;
 use crate::revisions::release::RELEASE_BYTES_MAX;
 
-/// The most bytes of all words of a child.
+/// The largest number of bytes of all messages of a child.
 const WORDS_BYTES_MAX: u64 = 16 << 20;
 
-/// The most bytes of all compositions of a release: as many as it may have, and what joins them.
+/// The largest number of bytes of all compositions of a release: the bytes of the release, and those that join its
+/// components.
 const COMPOSED_BYTES_MAX: u64 = RELEASE_BYTES_MAX + (64 << 20);
 
-/// Bytes of a child's standard error that are looked at.
+/// The number of bytes of a child's standard error that are kept.
 const LAST_WORDS_BYTES_MAX: u64 = 8 << 10;
 
-/// Bytes that are taken at a time, and how many such pieces may wait for the disk.
+/// The number of bytes that are received at a time, and the number of such chunks that wait for the disk.
 const PIECE_BYTES: u64 = 64 << 10;
 const PIECES_WAITING_MAX: usize = 8;
 
-/// Bytes of its input that are read from the disk at a time.
+/// The number of bytes of input that are read from the disk at a time.
 const FED_BYTES: usize = 256 << 10;
 
-/// What a child is started for, with what is needed to take its answer.
+/// The purpose of a session, with what is needed to receive the output.
 pub(super) enum Purpose {
     Nothing,
     Compose { cache: CodeCache, groups_max: usize },
     Compile(Option<Sealing>),
 }
 
-/// What a child has answered.
+/// The output of a child.
 #[derive(Default)]
 pub(super) struct SessionOutput {
     pub(super) confinement: Option<Confinement>,
@@ -56,11 +58,11 @@ pub(super) struct Composition {
     pub(super) digest: [u8; 32],
 }
 
-/// Why there is no answer.
+/// Why a session has no output.
 pub(super) enum SessionError {
     /// The child has ended, or is about to.
     Ended,
-    /// For a reason of its own.
+    /// The session failed for another reason.
     Refused(CompileError),
 }
 
@@ -70,12 +72,12 @@ impl From<CompileError> for SessionError {
     }
 }
 
-/// One talk.
+/// A session with one child.
 pub(super) struct ChildSession {
-    /// What the child says that it does.
+    /// The phase that the child reported.
     pub(super) doing: CompilePhase,
     pub(super) purpose: Purpose,
-    /// The most bytes of code.
+    /// The largest number of bytes of code.
     pub(super) file_bytes: u64,
 }
 
@@ -93,9 +95,10 @@ impl ChildSession {
             biased;
             answer = &mut listening => answer,
             fed = &mut feeding => match fed {
-                // The child would wait for the rest until its time is up, with a place that others wait for.
+                // Otherwise the child would wait for the rest until its time is up, holding a permit that others wait
+                // for.
                 Err(FeedError::Input(source)) => Err(disk(source).into()),
-                // Where the child does not read, what it says is its last word.
+                // If the child does not read, its next message says why.
                 Ok(()) | Err(FeedError::Child) => listening.await,
             },
         }
@@ -151,15 +154,16 @@ impl ChildSession {
     }
 }
 
-/// Why a child has not got all that it is to read.
+/// Why a child did not get all of its input.
 enum FeedError {
-    /// What it is to read cannot be read here.
+    /// The input cannot be read from the disk.
     Input(io::Error),
-    /// It does not read.
+    /// The child does not read.
     Child,
 }
 
-/// Gives a child its work, and the bytes that belong to it. The channel stays open after that: its end would be the child's.
+/// Sends a child its task, and the bytes that belong to it. The channel stays open after that: closing it would end the
+/// child.
 async fn feed(to_say: &mut OwnedWriteHalf, work: &ChildTask, inputs: Vec<(File, u64)>) -> Result<(), FeedError> {
     let mut line = serde_json::to_vec(work).expect("work is plain data");
     line.push(b'\n');
@@ -183,7 +187,7 @@ async fn feed(to_say: &mut OwnedWriteHalf, work: &ChildTask, inputs: Vec<(File, 
     Ok(())
 }
 
-/// Takes `bytes` bytes that follow a word, by a thread that may block.
+/// Receives the `bytes` bytes that follow a message, and writes them on a thread that may block.
 async fn receive<W: Write + Send + 'static>(
     said: &mut BufReader<OwnedReadHalf>,
     mut bytes: u64,
@@ -203,7 +207,7 @@ async fn receive<W: Write + Send + 'static>(
             Ok(read @ 1..) => bytes -= read as u64,
             _ => return Err(SessionError::Ended),
         }
-        // It fails where the disk does, which is told below.
+        // The send fails if the writing thread has failed, whose error is returned below.
         if pieces.send(piece).await.is_err() {
             break;
         }
@@ -216,25 +220,25 @@ fn disk(source: io::Error) -> CompileError {
     CompileError::Disk { source }
 }
 
-/// For what reads and writes files.
+/// Runs file operations on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, CompileError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(disk)
 }
 
-/// The beginning of what a child writes to its standard error.
+/// Returns the beginning of what a child writes to its standard error.
 pub(super) async fn last_words(stderr: Option<ChildStderr>) -> String {
     let mut text = Vec::new();
     if let Some(mut stderr) = stderr {
         let _ = (&mut stderr).take(LAST_WORDS_BYTES_MAX).read_to_end(&mut text).await;
-        // What is more than that is read, so that nobody waits for it, and forgotten.
+        // The rest is read, so that the child does not block, and discarded.
         let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
     }
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// A file whose content is digested while it is written.
+/// A file whose content is hashed while it is written.
 struct DigestWriter {
     file: File,
     hasher: Sha256,

@@ -1,19 +1,21 @@
-//! A revision on candidate: started beside the one that serves, and asked for its health, before anything of it counts.
+//! A candidate: a new revision that is started next to the revision in service, and must pass its health check before
+//! anything of it counts.
 //!
-//! It may write nothing that is the app's, as it may yet be refused. What it writes to stores goes to copies in a folder of the candidate, where
-//! its migrations run too. Folders that components may write are only read at first, which costs nothing; if the revision does not start so, or
-//! is not healthy, it is tried once more with copies of them. So one that has stores or such folders is started anew to serve, and what it had
-//! in memory ends with the candidate; one that has none serves as it was started.
+//! A candidate must not change the app's data, as it may still be refused. It writes to copies of the stores in a
+//! folder of its own, where its migrations run too. Folders that components may write are read-only at first, which
+//! costs nothing; if the candidate does not start, or is not healthy, it is tried once more with copies of them. So a
+//! revision with stores or such folders is started again to serve, and what the candidate had in memory is lost; a
+//! revision without them serves as it was started.
 //!
-//! Copies may take the room of the app's older snapshots (see [`snapshots::lend`]), which stay where they are: the candidate itself removes
-//! nothing.
+//! Copies may use the room of the app's older snapshots (see [`snapshots::lend`]), which stay where they are: a
+//! candidate removes nothing.
 //!
 //! | rejected for folders | why |
 //! | --- | --- |
-//! | copies from the beginning | a folder of uploads would be copied at each deployment, for checks of health that rarely write |
-//! | only to be read | checks of health that write, and apps that make files when they start, would have to be written for the platform |
-//! | an empty folder | what is read there at the start is missing |
-//! | an overlay of the file system | needs root, or a kernel that lets users mount |
+//! | copies from the beginning | a folder of uploads would be copied at each deployment, for health checks that rarely write |
+//! | read-only | health checks that write, and apps that create files when they start, would have to be written for the platform |
+//! | an empty folder | what an app reads there at the start is missing |
+//! | an overlay file system | needs root, or a kernel that lets users mount |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use isomer_api::{ApiProblem, ProblemKind, Quota};
 use isomer_apps::Package;
-use isomer_apps::tenancy::{LaunchSpec, Started};
+use isomer_apps::tenancy::{LaunchSpec, StandbyRevision};
 use isomer_capabilities::sql::snapshot_name;
 use isomer_capabilities::{CandidateFolders, FileCopyError};
 use isomer_display::size;
@@ -40,15 +42,15 @@ const CLOSED_WAIT: Duration = Duration::from_secs(30);
 /// How long copying an app's folders may take.
 const COPY_MAX: Duration = Duration::from_secs(60);
 
-/// What is tried out.
+/// A revision that is checked before it takes over.
 pub(super) struct Candidate<'a> {
     pub(super) tenant: &'a TenantName,
     pub(super) app: &'a AppName,
     pub(super) revision: &'a ReleaseDigest,
     pub(super) package: &'a Package,
-    /// The host names that it would serve under.
+    /// The host names that it would serve.
     pub(super) hosts: &'a [HostPattern],
-    /// What its stores are to be like; absent leaves them as they are.
+    /// The snapshot that its stores are restored to; `None` leaves them as they are.
     pub(super) snapshot: Option<&'a Snapshot>,
     pub(super) spec: &'a LaunchSpec,
     /// See [`isomer_apps::Tenancy::inputs`].
@@ -59,15 +61,15 @@ pub(super) struct Candidate<'a> {
 enum CandidateError {
     /// The revision does not start, or is not healthy.
     Revision(ApiProblem),
-    /// What it needs cannot be made.
+    /// The copies that it needs cannot be made.
     Preparation(ApiProblem),
 }
 
 impl Candidate<'_> {
-    /// Starts it and asks for its health. Gives it if it can serve as it is.
-    pub(super) async fn carry_out(self, node: &Arc<Node>) -> Result<Option<Started>, ApiProblem> {
+    /// Starts the candidate and checks its health. Returns it if it can serve as it is.
+    pub(super) async fn carry_out(self, node: &Arc<Node>) -> Result<Option<StandbyRevision>, ApiProblem> {
         if !self.package.grants().can_write() {
-            return Ok(Some(self.tried(node, self.spec).await?.made_of(self.inputs)));
+            return Ok(Some(self.tried(node, self.spec).await?.with_inputs(self.inputs)));
         }
         let (data, account) = (node.dir.app(self.tenant.as_str(), self.app.as_str()), self.spec.place.storage.clone());
         let kept = self.snapshot.map(|snapshot| snapshot.folder.clone());
@@ -83,7 +85,7 @@ impl Candidate<'_> {
         match self.attempt(node, CandidateFolders::Copied).await {
             Ok(()) => Ok(None),
             Err(CandidateError::Revision(problem)) => Err(problem),
-            // It may be healthy with folders that it can write; that cannot be tried.
+            // It may be healthy with writable folders, but that cannot be tried.
             Err(CandidateError::Preparation(problem)) => {
                 let why = problem.detail.unwrap_or(problem.title);
                 Err(reading.hint(format!("while it was tried out it could only read the app's folders, as no copy could be made of them: {why}")))
@@ -91,7 +93,7 @@ impl Candidate<'_> {
         }
     }
 
-    /// Tries it out in a new folder, of which nothing is left afterwards.
+    /// Starts the candidate in a new folder, which is removed afterwards.
     async fn attempt(&self, node: &Arc<Node>, folders: CandidateFolders) -> Result<(), CandidateError> {
         let above = node.dir.trials();
         let made =
@@ -121,7 +123,7 @@ impl Candidate<'_> {
             copied.await.map_err(CandidateError::Preparation)?;
         }
         let started = self.tried(node, &spec).await.map_err(CandidateError::Revision)?;
-        // Taking it down takes a while.
+        // Shutting it down takes a while.
         let ended = node.blocking(move || {
             drop(started);
             Ok(())
@@ -129,7 +131,7 @@ impl Candidate<'_> {
         ended.await.map_err(CandidateError::Preparation)
     }
 
-    /// Puts copies of the stores of a snapshot where the candidate looks for its own first.
+    /// Copies the stores of a snapshot to where the candidate looks for its own first.
     async fn bring_snapshot(&self, node: &Arc<Node>, folder: &Path) -> Result<(), ApiProblem> {
         let Some(snapshot) = self.snapshot else { return Ok(()) };
         let (from, to) = (snapshot.folder.clone(), folder.join("sql"));
@@ -152,7 +154,7 @@ impl Candidate<'_> {
         .await
     }
 
-    async fn tried(&self, node: &Arc<Node>, spec: &LaunchSpec) -> Result<Started, ApiProblem> {
+    async fn tried(&self, node: &Arc<Node>, spec: &LaunchSpec) -> Result<StandbyRevision, ApiProblem> {
         let Self { tenant, app, revision, package, hosts, .. } = self;
         let started = node.tenancy.start(tenant, app, revision, spec, &|_| {}).await;
         let started = started.map_err(|error| not_started(&error))?;
@@ -163,7 +165,7 @@ impl Candidate<'_> {
         Ok(started)
     }
 
-    /// Removes what it wrote. What cannot be removed goes when the node starts again.
+    /// Removes what the candidate wrote. What cannot be removed now is removed when the node opens again.
     async fn clear(&self, node: &Arc<Node>, folder: PathBuf) {
         let stores = node.tenancy.stores();
         if tokio::time::timeout(CLOSED_WAIT, stores.closed(&folder)).await.is_err() {
@@ -173,7 +175,7 @@ impl Candidate<'_> {
         let account = self.spec.place.storage.clone();
         let removed =
             node.blocking(move || snapshots::remove(&folder, &account).map_err(|error| problems::failed(&error)));
-        // It is in the log.
+        // A failure was logged.
         let _ = removed.await;
     }
 }

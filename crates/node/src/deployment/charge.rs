@@ -1,11 +1,12 @@
-//! What a tenant is charged with for the revisions of its apps, and whether there is room for one more.
+//! What a tenant is charged for the revisions of its apps, and whether there is room for one more.
 //!
-//! A revision takes room on the node's disk beside its parts: its release and package in the node's state, and the folders and names in which its
-//! files are laid out. A release of small or equal files with long paths takes far more of that than of anything else, so it counts as used of
-//! the tenant's quota `storage`, from before it is written until no app of the tenant has the revision any more. The first
-//! [`UNCHARGED_BYTES_MAX`] of each revision do not: a tenant whose stores are full has to be able to deploy what makes room in them.
+//! A revision uses disk space in addition to its parts: its release and package in the node's state, and the folders
+//! and names of its files. A release of small or equal files with long paths uses far more of that than of anything
+//! else, so it is charged to the tenant's quota `storage`, from before it is written until no app of the tenant has the
+//! revision any more. The first [`UNCHARGED_BYTES_MAX`] of each revision are free: a tenant whose stores are full has
+//! to be able to deploy a revision that makes room in them.
 //!
-//! A limit of its own was rejected: a node's operator decides how much of the disk a tenant has by one number.
+//! A separate limit was rejected: a node's operator decides how much of the disk a tenant has by one number.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,22 +19,22 @@ use super::checks::check_tree;
 use crate::node::Node;
 use crate::problems;
 
-/// The bytes of a revision that no tenant is charged with. With the quota `apps` and the revisions that are kept of each app, they are bounded.
+/// The bytes of a revision that are free. The quota `apps` and the number of revisions per app limit their total.
 const UNCHARGED_BYTES_MAX: u64 = 256 << 10;
 
-/// What a folder takes on usual file systems.
+/// The bytes of a folder on usual file systems.
 const FOLDER_BYTES: u64 = 4096;
 
-/// What an entry of a folder takes beside its name.
+/// The bytes of a folder's entry in addition to its name.
 const ENTRY_BYTES: u64 = 32;
 
 /// The smallest page of the state's database.
 const PAGE_BYTES: u64 = 4096;
 
-/// A digest in the state, with what it takes to tell it from the next.
+/// The bytes of a digest in the state, with its separator.
 const DIGEST_BYTES: u64 = 68;
 
-/// What a tenant is charged with for a revision, and for all of them at most.
+/// The charge for a revision, and the largest charge for all revisions of the tenant.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Charge {
     pub(super) bytes: u64,
@@ -41,10 +42,10 @@ pub(super) struct Charge {
 }
 
 impl Node {
-    /// What `tenant` is to be charged with for a revision that `app` is to take into service. Blocks.
+    /// Returns what `tenant` is charged for a revision that `app` is to serve. Blocks.
     ///
     /// # Errors
-    /// When there is no room for it, in the tenant's quota or on the disk beside its reserve.
+    /// When there is no room for it, in the tenant's quota or on the disk above its reserve.
     pub(super) fn charge_of(
         &self,
         (tenant, app, revision): (&TenantName, &AppName, &ReleaseDigest),
@@ -66,7 +67,7 @@ impl Node {
     }
 }
 
-/// What a revision takes of the disk beside its parts, whose files are laid out under other names.
+/// Returns the bytes that a revision uses on disk in addition to its parts, whose files are hard links.
 fn bytes_of(release: &Release, folders: usize, contents: &Contents) -> u64 {
     // The database keeps a large value in a page of its own, whose size is a power of two.
     let in_state = |bytes: u64| bytes.next_power_of_two().max(PAGE_BYTES);

@@ -1,5 +1,5 @@
-//! What is checked of a release before anything of it is read: its size, whether its parts are there for its caller, and under which names
-//! that may have it served.
+//! Checks of a release before it is read: its size, whether its parts are there for its caller, and the host names that
+//! the caller may use.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -15,17 +15,19 @@ use crate::node::Node;
 use crate::problems;
 use crate::revisions::release::{RELEASE_BYTES_MAX, parts};
 
-/// The most bytes of parts that all revisions of a tenant have, which its own tokens deploy: sixteen releases of the largest size.
+/// The largest number of bytes of parts of all revisions that a tenant's own tokens deploy: sixteen releases of the
+/// largest size.
 const KEPT_BYTES_MAX: u64 = 16 * RELEASE_BYTES_MAX;
 
 /// The same for the number of parts.
 const KEPT_PARTS_MAX: usize = 10 * PARTS_MAX;
 
 impl Node {
-    /// Which parts of a release the caller has to send. What a tenant has neither deployed nor sent is not there for it.
+    /// Returns the parts of a release that the caller has to upload. Parts that a tenant has neither deployed nor
+    /// uploaded are missing for that tenant.
     pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<MissingParts, ApiProblem> {
         check_size(release)?;
-        // Before anything is sent. Folders that the manifest grants are looked at when it is read.
+        // Before anything is uploaded. Folders that the manifest grants are checked when it is read.
         check_tree(release, &BTreeSet::new())?;
         let foreign = match caller.tenant() {
             Some(tenant) => {
@@ -46,8 +48,9 @@ impl Node {
         Ok(MissingParts { digests })
     }
 
-    /// Whether the parts of all of a tenant's revisions are no more than the node keeps for one, if a release with new ones becomes one of them. They
-    /// are not counted for its storage, and its own token would be enough to fill the node's disk with them.
+    /// Checks that the parts of all revisions of a tenant, including a new release, do not exceed what the node keeps
+    /// for one tenant. Parts are not charged to the tenant's storage, so its own token would be enough to fill the
+    /// node's disk.
     pub(super) fn check_kept(
         &self,
         caller: &Caller,
@@ -55,7 +58,7 @@ impl Node {
         before: Option<&App>,
     ) -> Result<(), ApiProblem> {
         let Some(tenant) = caller.tenant() else { return Ok(()) };
-        // The oldest one makes room for it.
+        // The oldest revision makes room for the new one.
         let last =
             before.filter(|before| before.history.len() >= REVISIONS_MAX).and_then(|before| before.history.last());
         let kept = self.state.parts_of(tenant, last.map(|last| &last.revision), KEPT_PARTS_MAX);
@@ -82,8 +85,8 @@ impl Node {
     }
 }
 
-/// Whether the caller may have an app served under these host names: with a tenant's token only under names that the tenant was given, or that
-/// the app has. Else a token would be enough to take host names that no tenant has yet.
+/// Checks that the caller may use these host names: with a tenant's token only names that the tenant was given, or that
+/// the app has. Otherwise a token would be enough to take host names that no tenant has yet.
 pub(super) fn check_hosts(
     caller: &Caller,
     wanted: &[HostPattern],
@@ -95,13 +98,13 @@ pub(super) fn check_hosts(
     let Some(foreign) = wanted.iter().find(|host| !is_own(host)) else { return Ok(()) };
     let title =
         format!("a token of tenant `{tenant}` deploys under the tenant's own host names, and `{foreign}` is none");
-    // The command replaces the list, so it says the whole of it.
+    // The command replaces the list, so the hint has all of it.
     let hosts = own.iter().chain([foreign]).map(|host| format!(" --host '{host}'")).collect::<String>();
     Err(ApiProblem::new(ProblemKind::Forbidden, title)
         .hint(format!("an admin of the node can give it to the tenant: isomer tenant set {tenant}{hosts}")))
 }
 
-/// Whether the release is no larger than a node takes.
+/// Checks the size of a release.
 pub(super) fn check_size(release: &Release) -> Result<(), ApiProblem> {
     let too_large = |title: String| Err(ApiProblem::new(ProblemKind::TooLarge, title));
     if release.manifest.len() > MANIFEST_BYTES_MAX {
@@ -116,20 +119,20 @@ pub(super) fn check_size(release: &Release) -> Result<(), ApiProblem> {
     Ok(())
 }
 
-/// Whether a release's files lie in no more folders than there may be, and no file is a folder, too. `granted` are folders that are made beside
-/// those that it names. Returns how many folders there are.
+/// Checks that a release's files are in no more folders than allowed, and that no file is also a folder. `granted` are
+/// folders that are created in addition. Returns the number of folders.
 ///
 /// # Errors
-/// When there are too many, or a path is both.
+/// When there are too many folders, or a path is both.
 pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Result<usize, ApiProblem> {
     let files: HashSet<&str> = release.files.keys().map(PartPath::as_str).collect();
-    // One that names a file is no folder, and is refused when it is opened.
+    // A grant that names a file is refused when it is opened.
     let granted = granted.iter().filter_map(|path| path.to_str()).filter(|path| !files.contains(path));
     let named = release.folders.iter().map(PartPath::as_str).chain(granted);
     let mut folders = HashSet::new();
     for path in named.map(Some).chain(files.iter().map(|file| above(file))) {
         let mut next = path;
-        // What lies above a folder that is known is known.
+        // The parents of a known folder are known.
         while let Some(folder) = next.filter(|folder| folders.insert(*folder)) {
             if folders.len() > FOLDERS_MAX {
                 let title = format!("a release may have {FOLDERS_MAX} folders, those that its files lie in included");
@@ -177,7 +180,7 @@ mod tests {
         let refused = |release: &Release, granted: &BTreeSet<PathBuf>| {
             check_tree(release, granted).map_err(|problem| problem.kind).unwrap_err()
         };
-        // A file lies in 500 folders, and a folder is one more.
+        // A file is in 500 folders, and a folder counts itself.
         assert!(
             check_tree(&with(20, 0), &BTreeSet::new()).is_ok() && check_tree(&with(0, 19), &BTreeSet::new()).is_ok()
         );

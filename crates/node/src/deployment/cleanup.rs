@@ -10,7 +10,8 @@ use crate::node::Node;
 use crate::trash;
 
 impl Node {
-    /// Does `work`, which brings a revision into service, and clears up if it is refused.
+    /// Runs a deployment of `revision`, and removes its files if it is refused. If that fails, it is logged, and the
+    /// refusal is returned.
     pub(super) async fn attempt<T>(
         self: &Arc<Self>,
         revision: ReleaseDigest,
@@ -30,8 +31,8 @@ impl Node {
         done
     }
 
-    /// Removes what was laid out for a revision that no app has, after `problem`. Where the node itself failed it is not known whether some app has
-    /// it: then `sweep` removes it. Blocks.
+    /// Removes the files of a revision that no app has, after `problem`. After a failure of the node itself it is
+    /// unknown whether an app has the revision: then `sweep` removes them. Blocks.
     fn clear_up(&self, attempt: Attempt, problem: &ApiProblem) {
         if !matches!(problem.kind, ProblemKind::Refused | ProblemKind::Quota) {
             return;

@@ -1,4 +1,4 @@
-//! Whether a revision that was started works, before anybody depends on it.
+//! The health check of a started revision.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use isomer_ids::HostPattern;
 /// How long a revision may take to answer its health path.
 pub(super) const HEALTH_MAX: Duration = Duration::from_secs(10);
 
-/// The host that is asked for where the app has no plain name of its own.
+/// The host name of the request if the app has no plain one.
 const HOST: &str = "localhost";
 
-/// Asks the path that the manifest names. The first plain host name of the app is the request's.
+/// Requests the health path of the manifest. The request has the first plain host name of the app.
 pub(super) async fn check(site: &AppSite, path: &str, hosts: &[HostPattern]) -> Result<(), ApiProblem> {
     let host = hosts.iter().find(|host| !host.is_wildcard()).map_or(HOST, HostPattern::as_str);
     probe(site, host, path, HEALTH_MAX).await.map_err(|error| {

@@ -1,4 +1,5 @@
-//! Carrying out a deployment, a return to an earlier revision, a swap of components: all three bring a release into service.
+//! Rollouts: a deployment, a rollback to an earlier revision, and a swap of components all bring a release into
+//! service.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +13,7 @@ use isomer_api::{
     SwapRequest,
 };
 use isomer_apps::Package;
-use isomer_apps::tenancy::{LaunchSpec, Started, TenancyError};
+use isomer_apps::tenancy::{LaunchSpec, StandbyRevision, TenancyError};
 use isomer_capabilities::sql::Schema;
 use isomer_capabilities::{AppGrants, schemas};
 use isomer_ids::{AppName, ReleaseDigest, StoreName, TenantName};
@@ -33,7 +34,7 @@ use crate::revisions::release::{self, parts};
 use crate::revisions::snapshots::Snapshot;
 use crate::steps::ChangeStep;
 
-/// A release on its way into service.
+/// A release that is brought into service.
 struct Rollout {
     caller: Caller,
     how: RevisionOperation,
@@ -42,26 +43,26 @@ struct Rollout {
     app: AppName,
     release: Release,
     revision: ReleaseDigest,
-    /// What serves now.
+    /// The app before.
     before: Option<Arc<App>>,
-    /// What its stores are to be like; absent leaves them as they are, but for migrations.
+    /// The snapshot that its stores are restored to; `None` leaves them as they are, except for migrations.
     snapshot: Option<Snapshot>,
     begun: Instant,
     changing: Arc<AppLock>,
 }
 
-/// What is to be warned of in a release that can be deployed.
+/// The warnings about a release that can be deployed.
 struct ReleaseWarnings {
-    /// By its manifest alone.
+    /// The warnings of the manifest.
     warnings: Vec<String>,
-    /// Times that are longer than the node allows.
+    /// Times in the manifest that are longer than the node allows.
     cut: Vec<String>,
 }
 
-/// What is started: tenant, app, revision and its package.
+/// A tenant, an app, a revision and its package.
 type RevisionKey<'a> = (&'a TenantName, &'a AppName, &'a ReleaseDigest, &'a Arc<Package>);
 
-/// A package, what is to be kept of it, whether something was compiled for it, and what a child warned of if it needed one.
+/// A package, its record, whether code was compiled for it, and the warnings of the child that compiled it.
 type PreparedPackage = (Arc<Package>, Contents, bool, Option<Vec<String>>);
 
 impl Node {
@@ -177,12 +178,12 @@ impl Node {
         .await
     }
 
-    /// All steps, and after one that refuses the revision, removing what was laid out for it.
+    /// Takes all steps, and removes the revision's files if one of them refuses it.
     async fn bring(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         self.attempt(rollout.revision.clone(), self.carry_out(rollout)).await
     }
 
-    /// All steps. Nothing of the app has changed if one of them fails.
+    /// Takes all steps. If one of them fails, nothing of the app has changed.
     async fn carry_out(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         takeover::finish_first(self, &rollout.tenant, &rollout.app).await?;
         if rollout.before.is_none() {
@@ -196,7 +197,7 @@ impl Node {
             return Ok(deployed);
         }
         let (package, contents, compiled, told) = self.packed(&rollout).await?;
-        // A child has told these and more.
+        // The warnings of a child include those of the manifest.
         let mut warnings = told.unwrap_or(warnings);
         warnings.extend(cut);
         self.step(ChangeStep::Packed);
@@ -236,7 +237,7 @@ impl Node {
         let schemas = schemas::schemas(package.grants(), &spec.place, self.tenancy.stores()).await;
         let schemas = schemas.map_err(|error| ApiProblem::new(ProblemKind::Refused, error.to_string()))?;
         let now_s = now_s();
-        // What served before may be damaged, which is no reason to keep it.
+        // The earlier release may be damaged, which must not prevent the deployment.
         let earlier = match &before {
             Some(before) => self.release_of(&before.current().revision).await.ok(),
             None => None,
@@ -306,7 +307,7 @@ impl Node {
         })
     }
 
-    /// What a revision is started from, and the [inputs](isomer_apps::Tenancy::inputs) that it was read with.
+    /// Returns what a revision is started from, and the [inputs](isomer_apps::Tenancy::inputs) that were read for it.
     async fn launch_spec(
         self: &Arc<Self>,
         tenant: &TenantName,
@@ -320,15 +321,15 @@ impl Node {
         Ok((spec, inputs))
     }
 
-    /// Starts a revision that was tried out, to serve.
-    async fn started_anew(self: &Arc<Self>, key: RevisionKey<'_>) -> Result<Started, TenancyError> {
+    /// Starts a revision that was checked as a candidate, to serve.
+    async fn started_anew(self: &Arc<Self>, key: RevisionKey<'_>) -> Result<StandbyRevision, TenancyError> {
         let (tenant, app, revision, package) = key;
         let (spec, inputs) =
             self.launch_spec(tenant, app, revision, package).await.map_err(TenancyError::Repository)?;
-        Ok(self.tenancy.start_cold(tenant, app, revision, &spec).await?.made_of(inputs))
+        Ok(self.tenancy.start_cold(tenant, app, revision, &spec).await?.with_inputs(inputs))
     }
 
-    /// Has a revision serve that is recorded. One that does not start now is loaded by its next request.
+    /// Puts a recorded revision into service. One that does not start now is loaded by its next request.
     async fn serve_recorded(self: &Arc<Self>, key: RevisionKey<'_>, recorded: &App) -> Result<(), ApiProblem> {
         let (tenant, app, revision, _) = key;
         let served = match self.started_anew(key).await {
@@ -343,7 +344,7 @@ impl Node {
 
     fn resume_if(&self, was_stopped: bool, tenant: &TenantName, app: &AppName) {
         if was_stopped {
-            // It may be that no such app is in memory: then there is nothing to resume.
+            // An app that the tenancy does not know needs no resumption.
             let _ = self.tenancy.resume(tenant, app);
         }
     }
@@ -358,22 +359,22 @@ impl Node {
         self.blocking(move || takeover::snapshot_of(&node.dir, &key.0, &key.1, &key.2)).await
     }
 
-    /// Why the state does not take an app, for an admin. A quota that is reached so counts like the others.
+    /// Returns the problem for an error of the state, and counts a refusal because of a quota.
     pub(crate) fn refused_by_state(&self, error: StateError) -> ApiProblem {
         match &error {
-            StateError::TooManyApps { tenant, .. } => self.tenancy.refuse_app(tenant),
+            StateError::TooManyApps { tenant, .. } => self.tenancy.count_refused_app(tenant),
             StateError::NoRoom { tenant, .. } => self.refuse_storage(tenant),
             _ => {}
         }
         problems::of_state(error)
     }
 
-    /// The release is all there, its manifest can be read, and the tenant has what it needs. Blocks.
+    /// Checks that the release is complete, its manifest is valid, and the tenant has what it needs. Blocks.
     fn check(&self, rollout: &Rollout) -> Result<ReleaseWarnings, ApiProblem> {
         let Rollout { caller, tenant, app, release, before, .. } = rollout;
         let own = self.state.tenant(tenant).map_err(problems::of_state)?;
         let served = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
-        // Before it is looked who else has one: that is not for every tenant to know.
+        // Before other tenants' host names are compared, which not every tenant may learn about.
         check_hosts(caller, release.hosts.as_deref().unwrap_or_default(), &own.hosts, served)?;
         let allowed = self.state.check(tenant, app, release.hosts.as_deref());
         allowed.map_err(|error| self.refused_by_state(error))?;
@@ -391,7 +392,7 @@ impl Node {
         Ok(ReleaseWarnings { warnings, cut: self.tenancy.time_limits().warnings(&manifest) })
     }
 
-    /// The same release once more, with the same host names or others: what serves is as it should be.
+    /// Handles the release that is in service already: only its host names may change.
     async fn nothing_to_do(self: &Arc<Self>, rollout: &Rollout) -> Result<Option<DeployReport>, ApiProblem> {
         let Rollout { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing, .. } =
             rollout
@@ -422,7 +423,7 @@ impl Node {
         }))
     }
 
-    /// The package: the one that is kept, if its code is, or a new one.
+    /// Returns the package: the recorded one if its code is in the cache, otherwise a new one.
     async fn packed(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, ApiProblem> {
         let (node, revision, release) = (self.clone(), rollout.revision.clone(), rollout.release.clone());
         let known = self.blocking(move || node.known(&revision, &release)).await?;
@@ -435,7 +436,7 @@ impl Node {
         Ok((package.clone(), contents.clone(), *compiled, Some(warnings.clone())))
     }
 
-    /// What is kept of a revision that some app has, if it can be started as it is. Blocks.
+    /// Returns the package and record of a revision that some app has, if it can be started as it is. Blocks.
     fn known(&self, revision: &ReleaseDigest, release: &Release) -> Result<Option<(Package, Contents)>, ApiProblem> {
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
         let Some(package) = self.repository.usable(&bytes)? else { return Ok(None) };
@@ -444,7 +445,7 @@ impl Node {
         Ok(Some((package, Contents { package: bytes, blobs, code })))
     }
 
-    /// The release that a revision was made from.
+    /// Returns the release that a revision was made from.
     pub(crate) async fn release_of(self: &Arc<Self>, revision: &ReleaseDigest) -> Result<Release, ApiProblem> {
         let (node, revision) = (self.clone(), revision.clone());
         self.blocking(move || {
@@ -454,14 +455,14 @@ impl Node {
         .await
     }
 
-    /// `None` for an app that is not there yet, of a tenant that is.
+    /// Returns the app, or `None` if it does not exist yet.
     fn app_before(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Arc<App>>, ApiProblem> {
         self.state.tenant(tenant).map_err(problems::of_state)?;
         Ok(self.state.app(tenant, app).ok())
     }
 }
 
-/// Stores whose schema is newer than the revision's.
+/// Returns the stores whose schema is newer than the revision's.
 fn unchanged(schemas: BTreeMap<StoreName, Schema>) -> Vec<StoreChange> {
     let newer = schemas.into_iter().filter(|(_, schema)| !schema.newer.is_empty());
     newer

@@ -1,23 +1,26 @@
-//! Taking over together with the app's data: a revision that has migrations which the stores have not seen, or one that is to have its
-//! stores as they were.
+//! Taking over together with the app's stores: for a revision with new migrations, or one whose stores are restored to
+//! a snapshot.
 //!
 //! ```text
-//! requests held, those in flight finished ─► noted ─► new files made beside the stores ─► recorded ─► files switched ─► requests go on
+//! requests held, those in flight finished ─► intent written ─► new files made next to the stores ─► recorded ─► files switched ─► requests continue
 //! ```
 //!
-//! What was said in [`crate::steps`] holds for stores too: before *recorded* their files are only read, and what lies beside them is
-//! referred to by nothing. The state says which [`replacement`](isomer_state::Deployment::replacement) counts; whoever finds a
-//! [note](crate::intents) goes on or clears up by that: a start, whoever changes the app next ([`finish_first`]), and the node every minute. The note
-//! is there so that nobody need look through the data of all apps.
+//! The promise of [`crate::steps`] includes stores: before *recorded* their files are only read, and nothing refers to
+//! the files next to them. The state names the [`replacement`](isomer_state::Deployment::replacement) that counts; an
+//! [intent](crate::intents) that is found later is finished or undone by that: when the node opens, before the next
+//! change of the app ([`finish_first`]), and every minute. With the intent, the data of other apps need not be
+//! searched.
 //!
-//! What the state will refer to is synced before that, with the folders that it lies in; and a note is forgotten, and that is synced, before what it
-//! is about is removed. So where a start finds a note of a recorded replacement and no folder of it, the replacement was finished.
+//! What the state will refer to is synced before that, with the folders that contain it; and the removal of an intent
+//! is synced before the files that it is about are removed. So if there is an intent for a recorded replacement and no
+//! folder of it, the replacement was finished.
 //!
-//! An app is not removed, unless with its data, before what is noted of it is finished. Of one that is gone all the same, a switch that was begun
-//! is finished, as it was recorded: its data is what was to be kept.
+//! An app is not removed without its data before its pending replacement is finished. If the app was removed all the
+//! same, a switch that was begun is finished as it was recorded, because its data was to be kept.
 //!
-//! Where recording fails and it cannot be read whether it was made ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)), neither is assumed: requests go on waiting,
-//! nothing is removed, and [`Node::settle_later`] finishes or clears up as soon as the state can be read; or the next start does.
+//! If recording fails and the outcome cannot be read ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)),
+//! neither outcome is assumed: requests continue to wait, nothing is removed, and [`Node::settle_later`] finishes or
+//! undoes the replacement as soon as the state can be read; or the next start does.
 
 use std::fs;
 use std::io;
@@ -26,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_api::{ApiProblem, ProblemKind, Quota, StoreChange, StoreSnapshot};
-use isomer_apps::tenancy::{Held, LaunchSpec};
+use isomer_apps::tenancy::{LaunchSpec, RequestHold};
 use isomer_capabilities::sql::{Replacing, SqlOpenError};
 use isomer_capabilities::{CapabilityError, NodeDir, StorageAccount, StorageLoan, schemas};
 use isomer_ids::{AppName, ReleaseDigest, TenantName};
@@ -41,41 +44,41 @@ use crate::revisions::snapshots::{self, SNAPSHOT_AGE_MAX, Snapshot, SnapshotDesc
 use crate::settlement::RecordError;
 use crate::steps::ChangeStep;
 
-/// How long requests in flight are waited for. Those that take longer go on beside what follows, and meet the new schema.
+/// How long requests in flight are waited for. Longer ones continue, and meet the new schema.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// How long requests may be held while new files of the stores are made.
+/// How long requests may be held while the new files of the stores are made.
 const HELD_MAX: Duration = Duration::from_secs(30);
 
-/// How long that may take where nothing serves that could be asked.
+/// The same limit for an app that is not in service.
 const UNHELD_MAX: Duration = Duration::from_secs(1800);
 
-/// A revision that takes over with its stores.
+/// A take-over of a revision with its stores.
 pub(super) struct Takeover<'a> {
     pub(super) node: &'a Arc<Node>,
     pub(super) tenant: &'a TenantName,
     pub(super) app: &'a AppName,
-    /// Nobody else changes the app meanwhile.
+    /// The lock of the app.
     pub(super) changing: &'a Arc<AppLock>,
     pub(super) before: Option<&'a App>,
     pub(super) spec: &'a LaunchSpec,
-    /// What its stores are to be like.
+    /// The snapshot that its stores are restored to.
     pub(super) snapshot: Option<Snapshot>,
     pub(super) taking: Taking,
     pub(super) now_s: u64,
 }
 
-/// It is recorded, and so are its stores.
+/// The outcome of a take-over that was recorded.
 pub(super) struct TakeoverOutcome {
     pub(super) recorded: Arc<App>,
     pub(super) changes: Vec<StoreChange>,
-    /// What an admin is to be told.
+    /// Warnings for the admin.
     pub(super) warnings: Vec<String>,
-    /// Requests wait until this is dropped.
-    pub(super) held: Option<Held>,
+    /// The hold on the app's requests.
+    pub(super) held: Option<RequestHold>,
 }
 
-/// Stores whose new files are there: switched if they are recorded, cleared if they are not.
+/// New files of stores: switched if the replacement is recorded, removed otherwise.
 struct StagedStores {
     /// The node's directory.
     top: PathBuf,
@@ -83,14 +86,14 @@ struct StagedStores {
     subject: ChangeTarget,
     /// The app's data.
     data: PathBuf,
-    /// Where the new files lie.
+    /// The folder of the new files.
     folder: PathBuf,
     account: Arc<StorageAccount>,
     replacing: Vec<Replacing>,
 }
 
 impl Takeover<'_> {
-    /// All of it but for starting the revision.
+    /// Takes all steps except for starting the revision.
     pub(super) async fn carry_out(self) -> Result<TakeoverOutcome, ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let held = node.tenancy.hold(tenant, app);
@@ -133,7 +136,8 @@ impl Takeover<'_> {
         Ok(TakeoverOutcome { recorded, changes, warnings, held })
     }
 
-    /// IntentLog the replacement and makes the new files. The room of older snapshots is lent for that: they are given up later, if it was needed.
+    /// Writes the intent and makes the new files. They may use the room of older snapshots, which are given up later if
+    /// it was needed.
     async fn prepare(&self, id: &str, data: PathBuf) -> Result<(StagedStores, StorageLoan), ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let subject = ChangeTarget::app(tenant, app);
@@ -161,7 +165,7 @@ impl Takeover<'_> {
                 node.step(ChangeStep::Staged);
                 Ok((staged, loan))
             }
-            // Nothing refers to it.
+            // Nothing refers to the files.
             Err(problem) => {
                 cleared(node, staged).await;
                 Err(problem)
@@ -169,7 +173,7 @@ impl Takeover<'_> {
         }
     }
 
-    /// Finishes or clears up as soon as it is known which; `kept` lasts until then.
+    /// Finishes or undoes the replacement as soon as its outcome is known; `kept` is dropped then.
     fn settle_later(&self, id: String, staged: StagedStores, kept: impl Send + 'static) {
         let (tenant, app) = (self.tenant.clone(), self.app.clone());
         self.node.settle_later(staged.subject.clone(), self.changing.clone(), move |node| {
@@ -200,7 +204,7 @@ impl Takeover<'_> {
         }
     }
 
-    /// Makes the new files, in the folder of `staged`. All is synced on return.
+    /// Makes the new files, in the folder of `staged`. Everything is synced on return.
     async fn stage(&self, staged: &mut StagedStores) -> Result<(), ApiProblem> {
         let Self { node, spec, .. } = self;
         let serves = self.before.is_some_and(|before| !before.stopped);
@@ -229,13 +233,14 @@ impl Takeover<'_> {
         .await
     }
 
-    /// Removes snapshots that are too many, too old, or more than there is room for. Returns what an admin is to be told of that.
+    /// Removes snapshots that are too many, too old, or more than there is room for. Returns warnings about them for
+    /// the admin.
     async fn sweep(&self, data: PathBuf, folder: PathBuf, account: Arc<StorageAccount>) -> Vec<String> {
         let now = std::time::SystemTime::now();
         let (notes, subject) = (notes(&self.node.dir), ChangeTarget::app(self.tenant, self.app));
         let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
         let swept = self.node.blocking(move || {
-            // Stores that were not there before have no snapshot.
+            // Stores that did not exist before have no snapshot.
             if !snapshots::is_of_something(&folder) && notes.has(&subject).is_ok_and(|is_pending| !is_pending) {
                 let _ = snapshots::remove(&folder, &account);
             }
@@ -245,7 +250,7 @@ impl Takeover<'_> {
             });
             swept.map_err(|error| problems::failed(&error))
         });
-        // What fails is in the log, and done within the hour.
+        // A failure was logged, and is tried again within the hour.
         match swept.await {
             Ok(given_up) if !given_up.is_empty() => {
                 let count = given_up.len();
@@ -260,26 +265,27 @@ impl Takeover<'_> {
 }
 
 impl StagedStores {
-    /// Puts the new files in place of the stores' own. Each is tried: one that fails is done at the next start. Blocks.
+    /// Puts the new files in place of the stores' own. Every store is tried: a failed one is finished at the next
+    /// start. Blocks.
     fn switch(mut self) -> io::Result<()> {
         let switched: Vec<_> = self.replacing.iter_mut().map(Replacing::switch).collect();
         let switched: io::Result<()> = switched.into_iter().collect();
         switched.and_then(|()| sync_up(&self.data, &self.top)).and_then(|()| self.notes.forget(&self.subject))
     }
 
-    /// Removes what was made for nothing. The stores go on as they were. Blocks.
+    /// Removes the new files. The stores stay as they were. Blocks.
     fn clear(self) -> io::Result<()> {
         drop(self.replacing);
         snapshots::remove(&self.folder, &self.account).and_then(|()| self.notes.forget(&self.subject))
     }
 }
 
-/// [`StagedStores::clear`]: if it fails, it is in the log, and done at the next start.
+/// Calls [`StagedStores::clear`]. A failure is logged, and finished at the next start.
 async fn cleared(node: &Arc<Node>, staged: StagedStores) {
     let _ = node.blocking(move || staged.clear().map_err(|error| problems::failed(&error))).await;
 }
 
-/// Which snapshot has the stores as `revision` left them.
+/// Returns the snapshot with the stores as `revision` left them.
 pub(super) fn snapshot_of(
     dir: &NodeDir,
     tenant: &TenantName,
@@ -295,10 +301,10 @@ pub(super) fn snapshot_of(
     })
 }
 
-/// Finishes or clears up what is noted of an app, before it is changed.
+/// Finishes or undoes a pending replacement, before the app is changed.
 ///
 /// # Errors
-/// When that is not done: with what the admin can do.
+/// When that fails: with what the admin can do.
 pub(crate) async fn finish_first(node: &Arc<Node>, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
     finish(node, tenant, app).await;
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
@@ -312,8 +318,7 @@ pub(crate) async fn finish_first(node: &Arc<Node>, tenant: &TenantName, app: &Ap
     Err(ApiProblem::new(ProblemKind::Conflict, title).hint(hint))
 }
 
-/// Tries to finish or clear up what is noted of an app, while the node serves; nobody else changes the app meanwhile. What is in the way is
-/// in the log.
+/// Tries to finish or undo a pending replacement while the node serves. The app must be locked. A failure is logged.
 pub(crate) async fn finish(node: &Arc<Node>, tenant: &TenantName, app: &AppName) {
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
     let of = subject.clone();
@@ -353,7 +358,7 @@ async fn finish_noted(node: &Arc<Node>, found: PendingReplacement, subject: Chan
     rest.await.map_err(|problem| io::Error::other(problem.to_string()))?
 }
 
-/// Why stores were not replaced, for an admin.
+/// The problem for stores that could not be replaced.
 fn not_replaced(error: &CapabilityError, tenant: &TenantName, app: &AppName) -> ApiProblem {
     match error {
         CapabilityError::Sql(SqlOpenError::NoRoom { .. }) => ApiProblem::quota(Quota::Storage, error.to_string()),

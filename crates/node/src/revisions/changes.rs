@@ -1,11 +1,11 @@
-//! What differs between two releases, for those who look at an app's revisions later.
+//! The differences between two releases, for the list of an app's revisions.
 
 use std::collections::BTreeMap;
 
 use isomer_api::app::CHANGES_NAMED_MAX;
 use isomer_api::{Release, ReleaseChanges, ReleasePart};
 
-/// What is different in `after`.
+/// Returns what is different in `after`.
 pub(crate) fn between(before: &Release, after: &Release) -> ReleaseChanges {
     let mut changes = ReleaseChanges {
         manifest: before.manifest != after.manifest,
@@ -29,7 +29,7 @@ pub(crate) fn between(before: &Release, after: &Release) -> ReleaseChanges {
     changes
 }
 
-/// The names of parts that are in one of the two only, or are others.
+/// Returns the names of parts that only one of the two has, or that differ.
 fn differing<'a, K: Ord>(
     before: &'a BTreeMap<K, ReleasePart>,
     after: &'a BTreeMap<K, ReleasePart>,

@@ -1,7 +1,8 @@
-//! What the state keeps of a revision: the package that starts it, and the release that it was made from.
+//! The record of a revision in the state: the package that starts it, and the release that it was made from.
 //!
-//! The package comes first, so that an app's first request does not read the rest. The release is there to make the package anew (by
-//! another version of the program, or after the compiled code was lost) and to make the next revision of it (a swapped component).
+//! The package comes first, so that an app's first request does not read the rest. The release is there to make the
+//! package again (by another version of the program, or after the compiled code was lost) and to make the next revision
+//! from it (a swapped component).
 
 use std::collections::BTreeSet;
 
@@ -9,23 +10,24 @@ use isomer_api::{ApiProblem, ProblemKind, Release};
 use isomer_runtime::code::Key;
 use isomer_state::Contents;
 
-/// Bytes of the maker's name, which come first: see [`RevisionRecord::maker`].
+/// The number of bytes of the maker's key, which come first: see [`RevisionRecord::maker`].
 const MAKER_BYTES: usize = 64;
 
-/// Before the package: its length, as 4 bytes, the lowest first.
+/// The number of bytes of the package's length, in little-endian order, which come before the package.
 const LENGTH_BYTES: usize = 4;
 
-/// What is kept of a revision.
+/// The record of a revision.
 pub(crate) struct RevisionRecord<'a> {
-    /// Who made the package: a key over the program's version and its engine's settings. Another one's code cannot be run.
+    /// A key over the version of the program that made the package, and its engine's settings. Code of another one
+    /// cannot be run.
     pub(crate) maker: &'a [u8],
-    /// The package's bytes.
+    /// The bytes of the package.
     pub(crate) package: &'a [u8],
     release: &'a [u8],
 }
 
 impl<'a> RevisionRecord<'a> {
-    /// Tells the parts of `bytes` apart.
+    /// Parses a record.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, ApiProblem> {
         let (maker, rest) = bytes.split_at_checked(MAKER_BYTES).ok_or_else(damaged)?;
         let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or_else(damaged)?;
@@ -33,13 +35,13 @@ impl<'a> RevisionRecord<'a> {
         Ok(Self { maker, package, release })
     }
 
-    /// The release that it was made from.
+    /// Returns the release that the package was made from.
     pub(crate) fn release(&self) -> Result<Release, ApiProblem> {
         serde_json::from_slice(self.release).map_err(|error| damaged().detail(error.to_string()))
     }
 }
 
-/// What is to be kept of a revision.
+/// Returns what the state is to keep of a revision.
 ///
 /// # Panics
 /// Never: a package is smaller than 4 GiB.

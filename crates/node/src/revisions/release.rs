@@ -1,4 +1,4 @@
-//! A release as it was sent: what it is called, what of it is looked at before a compiler sees it, how its files lie on disk.
+//! A release: its digest, the checks before a compiler reads it, and its files on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -18,16 +18,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::unique_folder::create_unique_folder;
 
-/// The most bytes of all parts of a release together.
+/// The largest number of bytes of all parts of a release.
 pub const RELEASE_BYTES_MAX: u64 = 1 << 30;
 
-/// What the name of a folder that is not complete begins with.
+/// The prefix of the name of a folder that is not complete.
 const UNFINISHED: &str = ".";
 
-/// Counts up when the same release is to be another revision than before.
+/// A prefix to change when the same release is to have another digest than before.
 const IDENTITY: &[u8] = b"isomer-revision-1";
 
-/// The name of the revision that a release is: over all that it is made of. Node names are not part of it.
+/// Returns the digest of a release: over everything that it is made of, except its host names.
 pub(crate) fn revision_of(release: &Release) -> ReleaseDigest {
     let mut hasher = Sha256::new();
     let mut add = |bytes: &[u8]| {
@@ -47,7 +47,7 @@ pub(crate) fn revision_of(release: &Release) -> ReleaseDigest {
         add(part.digest.as_str().as_bytes());
     }
     if !release.folders.is_empty() {
-        // No path: what follows cannot be taken for files.
+        // Not a path: what follows cannot be taken for files.
         add(b"\0folders");
         release.folders.iter().for_each(|path| add(path.as_str().as_bytes()));
     }
@@ -57,15 +57,15 @@ pub(crate) fn revision_of(release: &Release) -> ReleaseDigest {
     ReleaseDigest::from(id)
 }
 
-/// The parts of a release: its components and files.
+/// Returns the parts of a release: its components and files.
 pub(crate) fn parts(release: &Release) -> impl Iterator<Item = &ReleasePart> {
     release.components.values().chain(release.files.values())
 }
 
-/// The app that a manifest's text describes, and what is to be warned of.
+/// Parses a manifest. Returns the app, and the warnings rendered for people.
 ///
 /// # Errors
-/// With all that is wrong with it, as people read it.
+/// With everything that is wrong with the manifest, rendered for people.
 pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem> {
     let render = Renderer::plain();
     match isomer_manifest::parse(&SourceFile::new("isomer.toml", text)) {
@@ -76,10 +76,10 @@ pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem
     }
 }
 
-/// Whether all paths of the manifest lie in the app's folder.
+/// Checks that all paths of the manifest are in the app's folder.
 ///
 /// # Errors
-/// With the manifest's lines that are wrong.
+/// With the lines of the manifest that are wrong.
 pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProblem> {
     let source = SourceFile::new("isomer.toml", release.manifest.as_str());
     let mut found = Vec::new();
@@ -130,7 +130,7 @@ fn outside<T>(message: String, place: &Spanned<T>) -> Diagnostic {
     Diagnostic::error(message).code("outside-of-folder").at(place.span, "").hint(HINT)
 }
 
-/// A relative path that does not leave the folder it starts in, without `.`.
+/// Returns a relative path without `.`, if it does not leave the folder where it starts.
 fn inside(path: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
     for part in path.components() {
@@ -143,21 +143,21 @@ fn inside(path: &Path) -> Option<PathBuf> {
     Some(inside)
 }
 
-/// Whether a path in the app's folder is the folder itself, or could be a part's.
+/// Returns whether a path in the app's folder is the folder itself, or could be the path of a part.
 fn is_path_of_part(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.to_str().is_some_and(|path| path.parse::<PartPath>().is_ok())
 }
 
-/// The folders that components only read, in the app's folder. Those that may be written lie with the app's data, and are made there when they
-/// are first granted.
+/// Returns the folders in the app's folder that components only read. Writable folders are part of the app's data, and
+/// are created when they are first granted.
 pub(crate) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
     grants.dirs().filter(|grant| !grant.write).filter_map(|grant| inside(&grant.host)).collect()
 }
 
-/// Whether the tenant has all secrets that the manifest names. One that is a file of the release needs no tenant.
+/// Checks that the tenant has all secrets of the manifest that are not files of the release.
 ///
 /// # Errors
-/// With those that it lacks, and how to set them.
+/// With the secrets that it lacks, and how to set them.
 pub(crate) fn check_secrets(
     app: &App,
     release: &Release,
@@ -176,7 +176,7 @@ pub(crate) fn check_secrets(
         .fold(problem, |problem, name| problem.hint(format!("isomer secrets set {name} --tenant {tenant}"))))
 }
 
-/// The secrets that the tenant must have: those of the manifest that are no files of the release.
+/// Returns the secrets of the manifest that are not files of the release, which the tenant must have.
 pub(crate) fn secrets_needed<'a>(
     secrets: &'a BTreeMap<String, SecretSource>,
     release: &Release,
@@ -190,16 +190,16 @@ pub(crate) fn secrets_needed<'a>(
     secrets.iter().filter(move |(_, source)| !is_sent(source)).map(|(name, _)| name.as_str())
 }
 
-/// Where the files of a revision's app folder lie.
+/// Returns the folder with the files of a revision.
 pub(crate) fn files_of(revisions: &Path, revision: &ReleaseDigest) -> PathBuf {
     revisions.join(revision.as_str()).join("files")
 }
 
-/// Lays out the files of a release, its empty folders and those that are `granted`, unless they are there: whole or not at all, and synced. Files
-/// are the blobs under other names where the file system can do that.
+/// Lays out the files of a release, its empty folders and the `granted` ones, unless they are there: completely or not
+/// at all, and synced. Files are hard links to the blobs if the file system supports that.
 ///
 /// # Errors
-/// When the disk fails, or has no room but its reserve ([`io::ErrorKind::StorageFull`]).
+/// When the disk fails, or has no room above its reserve ([`io::ErrorKind::StorageFull`]).
 pub(crate) fn lay_out(
     revisions: &Path,
     revision: &ReleaseDigest,
@@ -213,7 +213,7 @@ pub(crate) fn lay_out(
     }
     let goal = revisions.join(revision.as_str());
     if goal.is_dir() {
-        // Marked as used: what nothing refers to is removed only some time after that.
+        // Marks the folder as used: unreferenced folders are removed only some time after that.
         return File::open(&goal)?.set_modified(SystemTime::now());
     }
     let temporary = create_unique_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;
@@ -221,7 +221,7 @@ pub(crate) fn lay_out(
     match laid_out {
         Ok(()) => File::open(revisions)?.sync_all(),
         Err(error) => {
-            // What cannot be removed now, as the disk fails, is removed by `sweep_unfinished`.
+            // If the disk fails again, `sweep_unfinished` removes it later.
             let removed = remove(&temporary);
             // Another app was given the same revision at the same time.
             if goal.is_dir() { removed } else { Err(error) }
@@ -229,7 +229,7 @@ pub(crate) fn lay_out(
     }
 }
 
-/// Makes the files of a release in `folder`, and syncs them.
+/// Creates the files of a release in `folder`, and syncs them.
 fn fill(
     folder: &Path,
     release: &Release,
@@ -251,14 +251,14 @@ fn fill(
         if linked.is_err() && reserve.room() < part.bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        // A blob may have only so many names: another file then takes those that come.
+        // The number of links to a file is limited: a new copy of the blob takes further ones.
         let linked = match linked {
             Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
                 blobs.renew(&part.digest).and_then(|()| fs::hard_link(&blob, &path))
             }
             linked => linked,
         };
-        // And there are file systems where it has none but one.
+        // Some file systems support only one link.
         if linked.is_err() {
             fs::copy(&blob, &path)?;
             File::open(&path)?.sync_all()?;
@@ -277,12 +277,13 @@ fn fill(
     folders.iter().try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
-/// Removes what an earlier process did not finish. If that fails, it is logged and tried again by [`sweep_unfinished`]: nothing else waits for it.
+/// Removes what an earlier process did not finish. A failure is logged, and tried again by [`sweep_unfinished`]:
+/// nothing waits for it.
 pub(crate) fn remove_unfinished(revisions: &Path) {
     remove_unfinished_if(revisions, |_| true);
 }
 
-/// Removes what was not finished by a deployment that has failed as the disk has: all that was used last before `unused_max`.
+/// Removes what deployments left that failed together with the disk: everything that was not used for `unused_max`.
 pub(crate) fn sweep_unfinished(revisions: &Path, now: SystemTime, unused_max: Duration) {
     remove_unfinished_if(revisions, |entry| {
         let used = entry.metadata().and_then(|metadata| metadata.modified());
@@ -401,7 +402,7 @@ mod tests {
         release.folders.insert("static/empty/inner".parse().unwrap());
         let granted = [PathBuf::from("static"), "nothing/at/all".into(), "".into()].into();
         let revision = revision_of(&release);
-        // As a process that was killed has left it.
+        // As a killed process leaves it.
         fs::create_dir_all(revisions.join(format!(".{revision}-0/files/static"))).unwrap();
         remove_unfinished(&revisions);
         for _ in 0..2 {
@@ -434,12 +435,12 @@ mod tests {
         let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
         let revisions = folder.path().join("revisions");
         fs::create_dir(&revisions).unwrap();
-        // No such part was sent.
+        // This part was not uploaded.
         let release = release("", &["static/a.txt"]);
         lay_out(&revisions, &revision_of(&release), &release, &BTreeSet::new(), &blobs, &no_reserve(folder.path()))
             .unwrap_err();
         assert_eq!(fs::read_dir(&revisions).unwrap().count(), 0);
-        // As a disk that failed there, too, has left it.
+        // As a failing disk leaves it.
         let left = revisions.join(format!(".{}-0", revision_of(&release)));
         fs::create_dir_all(left.join("files")).unwrap();
         let later = SystemTime::now() + Duration::from_secs(60);
@@ -453,7 +454,7 @@ mod tests {
     fn a_copy_of_a_part_leaves_the_reserve() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
-        // It cannot be linked, as it is not there; nor could it be copied.
+        // The part is missing, so it can neither be linked nor copied.
         let release = release("", &["static/a.txt"]);
         let all = Reserve::new(folder.path(), u64::MAX);
         let error =

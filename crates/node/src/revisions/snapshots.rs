@@ -1,10 +1,10 @@
-//! Snapshots: the files of an app's SQL stores that were replaced when a revision took over, for going back to them.
+//! Snapshots: the files of an app's SQL stores that were replaced when a revision took over, for restoring them.
 //!
-//! Each lies in a folder of its own, `snapshots/ID/` in the app's data, with a description. They count for the tenant's storage. The last
-//! [`SNAPSHOTS_MAX`] of an app are kept, for [`SNAPSHOT_AGE_MAX`].
+//! Each snapshot is a folder `snapshots/ID/` in the app's data, with a description. Snapshots are charged to the
+//! tenant's storage. The last [`SNAPSHOTS_MAX`] of an app are kept, for [`SNAPSHOT_AGE_MAX`].
 //!
-//! Where a tenant's storage has no room for a deployment's copies, the room of older snapshots is [lent](lend), and they are
-//! [given up](give_up) only when the deployment is recorded: one that is refused has cost none of them.
+//! If a tenant's storage has no room for a deployment's copies, the room of older snapshots is [lent](lend), and they
+//! are [given up](give_up) only when the deployment is recorded: a refused deployment costs no snapshot.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,21 +18,21 @@ use isomer_disk::tree;
 use isomer_ids::ReleaseDigest;
 use serde::{Deserialize, Serialize};
 
-/// How many snapshots of an app are kept.
+/// The number of snapshots of an app that are kept.
 pub const SNAPSHOTS_MAX: usize = 3;
 
 /// How long a snapshot is kept.
 pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// What the snapshot in a folder is of.
+/// The file with the description of a snapshot.
 const ABOUT: &str = "about.json";
 
-/// What a snapshot is of.
+/// The description of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotDescription {
-    /// When it was taken: seconds since 1970, UTC.
+    /// When it was taken, in seconds since 1970, UTC.
     pub(crate) taken_at: u64,
-    /// The revision that served then, if one did.
+    /// The revision in service at that time, if there was one.
     pub(crate) before: Option<ReleaseDigest>,
     /// The stores.
     pub(crate) stores: Vec<StoreSnapshot>,
@@ -51,12 +51,13 @@ impl Snapshot {
     }
 }
 
-/// Where the snapshots lie of an app whose data is in `data`.
+/// Returns the folder of the snapshots of an app whose data is in `data`.
 pub(crate) fn folder(data: &Path) -> PathBuf {
     data.join("snapshots")
 }
 
-/// A name for a new one, which comes after those that there are and after `before`, the one that the app's state names.
+/// Returns a name for a new snapshot, which sorts after existing ones and after `before`, the one that the app's state
+/// names.
 pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
@@ -65,7 +66,7 @@ pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
     format!("{:013}", last.map_or(now, |last: u64| now.max(last.saturating_add(1))))
 }
 
-/// Writes down what the snapshot in `folder` is of. It is synced on return.
+/// Writes the description of the snapshot in `folder`. It is synced on return.
 pub(crate) fn describe(folder: &Path, about: &SnapshotDescription) -> io::Result<()> {
     let path = folder.join(ABOUT);
     fs::write(&path, serde_json::to_vec(about).expect("it is plain data"))?;
@@ -73,12 +74,12 @@ pub(crate) fn describe(folder: &Path, about: &SnapshotDescription) -> io::Result
     File::open(folder)?.sync_all()
 }
 
-/// All of an app, the newest first.
+/// Returns all snapshots of an app, the newest first.
 pub(crate) fn all(data: &Path) -> Vec<Snapshot> {
     ids(data).into_iter().filter_map(|id| read(&folder(data).join(id))).collect()
 }
 
-/// Is there a snapshot in this folder?
+/// Returns whether there is a snapshot in this folder.
 pub(crate) fn is_of_something(folder: &Path) -> bool {
     read(folder).is_some()
 }
@@ -88,12 +89,12 @@ fn read(folder: &Path) -> Option<Snapshot> {
     (!about.stores.is_empty()).then(|| Snapshot { folder: folder.to_owned(), about })
 }
 
-/// The newest that has the data of `revision`.
+/// Returns the newest snapshot with the data of `revision`.
 pub(crate) fn of(data: &Path, revision: &ReleaseDigest) -> Option<Snapshot> {
     all(data).into_iter().find(|snapshot| snapshot.about.before.as_ref() == Some(revision))
 }
 
-/// Removes those that are too many or too old.
+/// Removes snapshots that are too many or too old.
 pub(crate) fn sweep(data: &Path, account: &StorageAccount, now: SystemTime, age_max: Duration) -> io::Result<usize> {
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let is_old = |id: &str| id.parse().is_ok_and(|ms: u64| now.saturating_sub(ms / 1000) >= age_max.as_secs());
@@ -107,15 +108,15 @@ pub(crate) fn sweep(data: &Path, account: &StorageAccount, now: SystemTime, age_
     Ok(removed)
 }
 
-/// Lets the tenant use, until what is returned is dropped, as much more as its app's snapshots take that may be given up: all but `kept`.
+/// Lets the tenant use as much more as its app's snapshots take, except `kept`, until the returned loan is dropped.
 /// Blocks.
 pub(crate) fn lend(data: &Path, account: &Arc<StorageAccount>, kept: Option<&Path>) -> StorageLoan {
     let folders = ids(data).into_iter().map(|id| folder(data).join(id)).filter(|folder| Some(folder.as_path()) != kept);
     account.lend(folders.map(|folder| account.used_in(&folder)).sum())
 }
 
-/// Removes the oldest snapshots for as long as the tenant uses more than it may, but none of `kept`. Returns when those that were removed were
-/// taken.
+/// Removes the oldest snapshots, except `kept`, for as long as the tenant exceeds its quota. Returns when the removed
+/// ones were taken.
 pub(crate) fn give_up(data: &Path, account: &StorageAccount, kept: &[&Path]) -> io::Result<Vec<u64>> {
     let mut given_up = Vec::new();
     for folder in ids(data).into_iter().rev().map(|id| folder(data).join(id)) {
@@ -131,15 +132,15 @@ pub(crate) fn give_up(data: &Path, account: &StorageAccount, kept: &[&Path]) -> 
     Ok(given_up)
 }
 
-/// Removes what is in a folder of replacements or of a snapshot.
+/// Removes a folder of replacements or of a snapshot.
 pub(crate) fn remove(folder: &Path, account: &StorageAccount) -> io::Result<()> {
-    // A revision on trial may have built folders that are as deep as it likes.
+    // A candidate may have created deeply nested folders.
     let removed = tree::remove_if_there(folder);
     account.forget(folder);
     removed
 }
 
-/// The names of all folders, the newest first.
+/// Returns the names of all folders, the newest first.
 fn ids(data: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder(data)).into_iter().flatten().flatten();
     let mut ids: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();

@@ -1,8 +1,8 @@
-//! Removing what nothing refers to any more: uploaded parts, compiled code, files of revisions.
+//! Removing what nothing refers to: uploaded parts, compiled code, files of revisions.
 //!
-//! A deployment needs such things before the state refers to them. So each is marked as used (its time of modification) when somebody
-//! asks for it, and is removed only [`UNUSED_MAX`] after that, which is more than a deployment can take. Then it does not matter what
-//! is deployed while this runs.
+//! A deployment needs such files before the state refers to them. So each use marks a file (its modification time), and
+//! the file is removed only [`UNUSED_MAX`] after that, which is longer than any deployment. Then deployments can run at
+//! the same time.
 
 use std::collections::HashSet;
 use std::fs;
@@ -16,10 +16,10 @@ use isomer_state::{Blobs, NodeState};
 
 use crate::trash;
 
-/// How long something is kept that nothing refers to.
+/// How long unreferenced files are kept.
 pub const UNUSED_MAX: Duration = Duration::from_secs(6 * 3600);
 
-/// What was removed.
+/// The numbers of removed files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SweepCounts {
     /// Uploaded parts.
@@ -30,7 +30,7 @@ pub struct SweepCounts {
     pub revisions: usize,
 }
 
-/// Removes what no app's revision refers to and what was used last before `unused_max`. Blocks.
+/// Removes what no app's revision refers to and what was not used for `unused_max`. Blocks.
 pub(crate) fn sweep(
     state: &NodeState,
     blobs: &Blobs,

@@ -132,7 +132,7 @@ async fn a_bomb_ends_at_each_limit_and_is_named() {
     }
     let clock = CompilerOptions { time_max: Duration::from_secs(1), ..compiler(ChildLimits::default()) };
     match Compilers::new(clock).make(&order).await {
-        Err(CompileError::TimedOut { doing: at, .. }) if at != CompilePhase::GroupStarter => {}
+        Err(CompileError::TimedOut { doing: at, .. }) if at != CompilePhase::Starting => {}
         other => panic!("clock: {other:?}"),
     }
     assert_eq!(entries(&folder), 0, "nothing is left of it");
@@ -153,7 +153,7 @@ async fn a_child_that_crashes_or_is_not_there_is_told_apart() {
         Compilers::new(CompilerOptions { program, ..compiler(ChildLimits::default()) })
     };
     match with("/bin/sh", &["-c", "echo ouch >&2; kill -SEGV $$"]).make(&order).await {
-        Err(CompileError::Crashed { doing: CompilePhase::GroupStarter, last_words, .. }) => {
+        Err(CompileError::Crashed { doing: CompilePhase::Starting, last_words, .. }) => {
             assert_eq!(last_words, "ouch\n")
         }
         other => panic!("{other:?}"),

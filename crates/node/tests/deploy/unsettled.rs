@@ -68,7 +68,7 @@ impl Failing {
     async fn settled(&self) -> String {
         let (tenant, app) = shop();
         let until = Instant::now() + PATIENCE;
-        // GroupStarter the app would finish a take-over that settling has left.
+        // Starting the app would finish a take-over that settling has left.
         while is_something_in(&self.node.host.dir().join("takeovers")) {
             assert!(Instant::now() < until, "a take-over is not settled");
             tokio::task::yield_now().await;

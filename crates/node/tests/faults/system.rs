@@ -82,7 +82,7 @@ impl Faults {
         let plan = Arc::new(Mutex::new(Plan::default()));
         let (listener, listens) = channel();
         let answering = (plan.clone(), root.canonicalize().unwrap());
-        // Started before there is a filter, so it has none.
+        // StandbyRevision before there is a filter, so it has none.
         std::thread::spawn(move || answer(&listens, &answering.0, &answering.1));
         listener.send(install_filter().unwrap()).unwrap();
         Self(plan)

@@ -1,7 +1,8 @@
 //! The system calls that a compiler needs once its descriptors are open. All others fail with `EPERM`.
 //!
-//! It allocates, starts threads that wait for one another, looks at the clock, and reads and writes what is open. It opens nothing, maps
-//! nothing executable (what it compiles is bytes to it), starts no process, and can signal only itself.
+//! A compiler allocates memory, starts threads that wait for one another, reads the clock, and reads and writes open
+//! descriptors. It opens nothing, maps nothing executable (the code that it makes is data to it), starts no process,
+//! and can send signals only to itself.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,9 +12,9 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
-/// What is allowed whatever its arguments.
+/// The system calls that are allowed with any arguments.
 const ALLOWED: &[libc::c_long] = &[
-    // What is open.
+    // Open descriptors.
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_writev,
@@ -23,7 +24,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_brk,
-    // Threads. The other filter answers `clone3`.
+    // Threads. `clone3` is decided by the other filter.
     libc::SYS_clone3,
     libc::SYS_futex,
     libc::SYS_set_robust_list,
@@ -40,13 +41,13 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
-    // Time and chance.
+    // Time and randomness.
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_getrandom,
 ];
 
-/// What a thread is started with, and what must not be among it.
+/// The flags that start a thread, and the flags that must not be among them.
 const THREAD: libc::c_int = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
 const NO_THREAD: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -59,13 +60,14 @@ const NO_THREAD: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_PTRACE
     | libc::CLONE_PARENT;
 
-/// Installs the filter for all threads. Says so, or why the system cannot have it.
+/// Installs the filter for all threads. Returns a description of it, or why the system has no filters.
 pub(super) fn install() -> io::Result<Result<String, String>> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(Err(format!("there is no filter for {}", std::env::consts::ARCH)));
     };
     let invalid = |error: BackendError| io::Error::new(io::ErrorKind::InvalidInput, error);
-    // `clone3` takes its flags by reference, where no filter can see them. Told that there is none, the C library uses `clone`.
+    // `clone3` takes its flags by reference, where a filter cannot read them. If it fails with `ENOSYS`, the C library
+    // uses `clone`.
     let clone3 = SeccompFilter::new(
         [(libc::SYS_clone3, vec![])].into(),
         SeccompAction::Allow,
@@ -78,7 +80,7 @@ pub(super) fn install() -> io::Result<Result<String, String>> {
         SeccompAction::Allow,
         arch,
     );
-    // Of several filters, the strictest answer counts.
+    // Of several filters, the strictest result counts.
     for filter in [clone3, allowed] {
         let program = filter.and_then(BpfProgram::try_from).map_err(invalid)?;
         match apply_filter_all_threads(&program) {
@@ -108,9 +110,9 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     allow(libc::SYS_mmap, is(2, libc::PROT_EXEC, 0)?)?;
     allow(libc::SYS_mprotect, is(2, libc::PROT_EXEC, 0)?)?;
     allow(libc::SYS_clone, is(0, THREAD | NO_THREAD, THREAD)?)?;
-    // A panic that aborts.
+    // A panic aborts the process with a signal to itself.
     allow(libc::SYS_tgkill, whole(0, std::process::id())?)?;
-    // Threads have names.
+    // Threads set their names.
     allow(libc::SYS_prctl, whole(0, libc::PR_SET_NAME.unsigned_abs())?)?;
     Ok(rules)
 }

@@ -1,4 +1,4 @@
-//! A Landlock ruleset without a rule: of what the kernel can forbid by it, everything is forbidden.
+//! A Landlock ruleset without a rule: everything that the kernel can forbid by it is forbidden.
 
 use std::io;
 
@@ -6,10 +6,11 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, LandlockStatus, Ruleset, RulesetAttr as _, RulesetStatus, Scope,
 };
 
-/// The newest ABI that is asked for. An older kernel forbids what it knows.
+/// The newest ABI to use. An older kernel forbids what it knows.
 const ABI_NEWEST: ABI = ABI::V10;
 
-/// Restricts this thread and those that it will start. Says how, or why the system cannot.
+/// Restricts this thread and the threads that it starts. Returns a description of the restriction, or why the system
+/// has none.
 pub(super) fn restrict() -> io::Result<Result<String, String>> {
     let restricted = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI_NEWEST))

@@ -1,16 +1,17 @@
-//! What a compiling child may still do: compute, and talk over the descriptors that it has.
+//! The sandbox of a compiling child: it may compute, and use the descriptors that it has.
 //!
-//! It reads what strangers uploaded, so it is taken for hostile. Before it reads the first byte, and while it is one thread, it gives up
-//! everything else, in layers that do not rely on each other: each alone keeps it from the node's files and from the network.
+//! A child reads what strangers uploaded, so it counts as hostile. Before it reads the first byte, and while it has one
+//! thread, it gives up everything else, in layers that do not rely on each other: each layer alone keeps it from the
+//! node's files and from the network.
 //!
 //! | layer | what it does | where it is missing |
 //! | --- | --- | --- |
-//! | [`Layer::Namespaces`] | user, network, IPC, host name and mounts of its own; its root is an empty folder; threads are bounded | where unprivileged user namespaces are forbidden, as under the packaged systemd unit |
+//! | [`Layer::Namespaces`] | user, network, IPC, host name and mounts of its own; its root is an empty folder; the number of threads is limited | where unprivileged user namespaces are forbidden, as under the packaged systemd unit |
 //! | [`Layer::Landlock`] | no file, no TCP, no signal or abstract socket outside of itself | before Linux 5.13, or where it is not enabled |
-//! | [`Layer::Seccomp`] | the system calls that computing needs; all others fail with `EPERM` | where the kernel has no seccomp filters |
+//! | [`Layer::Seccomp`] | only the system calls that computing needs; all others fail with `EPERM` | where the kernel has no seccomp filters |
 //!
-//! A layer that the kernel does not offer is told ([`Confinement`]), and the child works on behind the others. Whatever else fails is the end
-//! of the child.
+//! A layer that the kernel does not have is reported ([`Confinement`]), and the child continues with the other layers.
+//! Any other failure ends the child.
 
 mod filter;
 mod landlock;
@@ -23,7 +24,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that confines a child, whatever the others do.
+/// A layer of confinement, which works without the other ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
@@ -36,7 +37,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// All, in the order in which they are put on: a later one would forbid putting on an earlier one.
+    /// All layers, in the order in which they are applied: a later one would forbid applying an earlier one.
     pub const ALL: [Self; 3] = [Self::Namespaces, Self::Landlock, Self::Seccomp];
 }
 
@@ -50,18 +51,18 @@ impl fmt::Display for Layer {
     }
 }
 
-/// What became of the layers.
+/// The layers that could be applied, and those that could not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
-    /// Those that hold, with what they consist of.
+    /// The layers in force, with a description.
     pub held: BTreeMap<Layer, String>,
-    /// Those that this system does not offer, with the reason.
+    /// The layers that this system does not have, with the reason.
     pub missing: BTreeMap<Layer, String>,
 }
 
 impl Confinement {
-    /// Is what every supported kernel offers there? Namespaces are often forbidden by an administrator's own choice, and what they
-    /// would keep out is kept out by the other two as well.
+    /// Returns whether the layers of every supported kernel are in force. Administrators often forbid user namespaces;
+    /// what these would keep out, the other two layers keep out as well.
     #[must_use]
     pub fn is_sufficient(&self) -> bool {
         self.held.contains_key(&Layer::Landlock) && self.held.contains_key(&Layer::Seccomp)
@@ -86,15 +87,16 @@ impl fmt::Display for Confinement {
 /// Closes all descriptors but the three standard ones.
 ///
 /// # Errors
-/// When the kernel cannot.
+/// When the kernel cannot list or close them.
 pub fn close_descriptors() -> io::Result<()> {
     system::close_from(3)
 }
 
-/// Confines this process, for ever. It must have one thread, so that none is left out.
+/// Confines this process for the rest of its life. The process must have a single thread, so that no thread is left
+/// out.
 ///
 /// # Errors
-/// When it has more, or a layer that the system offers cannot be put on.
+/// When it has more threads, or a layer that the system has cannot be applied.
 pub fn confine(layers: &[Layer]) -> io::Result<Confinement> {
     if std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() != 1) {
         return Err(io::Error::other("a process with several threads cannot be confined"));
@@ -107,7 +109,7 @@ pub fn confine(layers: &[Layer]) -> io::Result<Confinement> {
     if layers.contains(&Layer::Namespaces) {
         note(Layer::Namespaces, namespaces::enter());
     }
-    // Those that a user namespace brought, too.
+    // Including the privileges that a user namespace adds.
     system::give_up_privileges()?;
     if layers.contains(&Layer::Landlock) {
         note(Layer::Landlock, landlock::restrict()?);

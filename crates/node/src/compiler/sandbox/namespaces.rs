@@ -1,4 +1,4 @@
-//! Namespaces of a child's own: nobody's network, nobody's mounts, and an empty folder for a root.
+//! Namespaces for a child: without network and mounts, and with an empty folder as the root.
 
 use std::io;
 
@@ -6,10 +6,11 @@ use rustix::process::{Resource, Rlimit, chdir, chroot, pivot_root, setrlimit};
 
 use super::system;
 
-/// Threads that a child may have. Counted in its own user namespace; elsewhere the node's threads would be counted too.
+/// The number of threads that a child may have. It is counted in the child's own user namespace; otherwise the node's
+/// threads would count too.
 const THREADS_MAX: u64 = 512;
 
-/// Enters as many as the system lets it; says which, or why none.
+/// Enters as many namespaces as the system permits. Returns which ones, or why none.
 pub(super) fn enter() -> Result<String, String> {
     system::unshare(libc::CLONE_NEWUSER).map_err(|error| format!("no user namespace: {error}"))?;
     let mut entered = vec!["user"];
@@ -40,7 +41,7 @@ pub(super) fn enter() -> Result<String, String> {
     if refused.is_empty() {
         Ok(entered)
     } else if entered == "user" {
-        // As where AppArmor lets programs make user namespaces, and nothing in them.
+        // For example where AppArmor permits user namespaces, but no privileges in them.
         Err(format!("a user namespace only; {}", refused.join(", ")))
     } else {
         Ok(format!("{entered}; not {}", refused.join(", ")))
@@ -50,13 +51,13 @@ pub(super) fn enter() -> Result<String, String> {
 /// Replaces the root by an empty folder.
 fn empty_root() -> io::Result<()> {
     system::make_mounts_private()?;
-    // A folder that is there on every system; what lies below it was needed for the last time.
+    // A folder that every system has; its content is not needed any more.
     system::mount_empty(c"/proc")?;
     chdir("/proc")?;
     match pivot_root(".", ".") {
-        // The old root lies above the new one now.
+        // The old root is now mounted above the new one.
         Ok(()) => system::unmount(c".")?,
-        // Where the root is the kernel's first one, it cannot be replaced, only left.
+        // If the root is the kernel's first one, it cannot be replaced, only left.
         Err(_) => chroot(".")?,
     }
     Ok(chdir("/")?)

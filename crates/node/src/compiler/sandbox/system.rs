@@ -1,4 +1,4 @@
-//! The few system calls that the sandbox needs and that no library of the workspace wraps.
+//! The system calls that the sandbox needs and that no library of the workspace wraps.
 #![allow(unsafe_code, reason = "system calls without a wrapper; each says why it is sound")]
 
 use std::ffi::CStr;
@@ -11,15 +11,16 @@ fn check(outcome: libc::c_int) -> io::Result<()> {
 
 /// Closes all descriptors from `first` on.
 pub(super) fn close_from(first: libc::c_int) -> io::Result<()> {
-    // SAFETY: a descriptor that somebody else owned would be closed under its owner. The only caller is a process that has just started
-    // and has opened nothing: what is open beyond the standard descriptors was left open by its parent.
+    // SAFETY: a descriptor with another owner would be closed under that owner. The only caller is a process that has
+    // just started and has opened nothing: descriptors beyond the standard ones were left open by its parent.
     if check(unsafe { libc::close_range(first.unsigned_abs(), libc::c_uint::MAX, 0) }).is_ok() {
         return Ok(());
     }
-    // Before Linux 5.9, or behind a filter that does not know the call: one by one.
+    // Before Linux 5.9, or under a filter that does not know the call: one by one.
     let open = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     for descriptor in open.collect::<Vec<libc::c_int>>().into_iter().filter(|descriptor| *descriptor >= first) {
-        // SAFETY: as above. The one that the folder was read with is closed by now, so closing it fails, which changes nothing.
+        // SAFETY: as above. The descriptor that the folder was read with is closed by now, so closing it fails, which
+        // changes nothing.
         unsafe { libc::close(descriptor) };
     }
     Ok(())
@@ -47,13 +48,14 @@ pub(super) fn mount_empty(path: &CStr) -> io::Result<()> {
     check(unsafe { libc::mount(name.as_ptr(), path.as_ptr(), name.as_ptr(), flags, options.as_ptr().cast()) })
 }
 
-/// Unmounts what is at `path`, as soon as nobody uses it.
+/// Unmounts what is mounted at `path`, as soon as it is not in use.
 pub(super) fn unmount(path: &CStr) -> io::Result<()> {
     // SAFETY: `umount2` only reads the string, which ends with a zero byte.
     check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) })
 }
 
-/// No capability is left, none can be gained by starting a program, and no other process of the user can look into this one.
+/// Drops all capabilities, forbids to gain any by starting a program, and keeps the user's other processes from
+/// inspecting this one.
 pub(super) fn give_up_privileges() -> io::Result<()> {
     // SAFETY: these options of `prctl` take numbers.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
@@ -76,7 +78,8 @@ pub(super) fn give_up_privileges() -> io::Result<()> {
     let outcome = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
     match io::Error::last_os_error() {
         _ if outcome == 0 => Ok(()),
-        // A service manager's filter forbids the call: what is left of the service's own capabilities is of no use behind this one's.
+        // A service manager's filter forbids the call: the service's own remaining capabilities are of no use behind
+        // this process's filter.
         error if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
         error => Err(error),
     }

@@ -1,4 +1,4 @@
-//! Which app answers for a host name.
+//! Which app serves a host name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,17 +7,18 @@ use isomer_ids::HostPattern;
 
 use super::app::App;
 
-/// Host names with their apps. Who may have which is decided elsewhere: here the last one counts.
+/// Host names with their apps. Whether an app may have a name is decided elsewhere: here the last one inserted counts.
 #[derive(Default)]
-pub(super) struct Hosts {
+pub(super) struct HostNames {
     exact: HashMap<Arc<str>, Arc<App>>,
-    /// By what comes after `*.`.
+    /// By the part of the pattern after `*.`.
     wildcards: HashMap<Arc<str>, Arc<App>>,
     any: Option<Arc<App>>,
 }
 
-impl Hosts {
-    /// The app for a host name as requests have it: exact, else by the longest wildcard that covers it, else the one for all others.
+impl HostNames {
+    /// Returns the app for a host name: the exact name counts first, then the longest wildcard that covers it, then the
+    /// pattern for all others.
     pub(super) fn find(&self, host: &str) -> Option<&Arc<App>> {
         if let Some(app) = self.exact.get(host) {
             return Some(app);
@@ -34,7 +35,7 @@ impl Hosts {
         self.any.as_ref()
     }
 
-    /// The app for requests that name no host: the one for all other hosts, else the only app.
+    /// Returns the app for requests without a host name: the one for all other names, otherwise the only app.
     pub(super) fn unnamed(&self) -> Option<&Arc<App>> {
         self.any.as_ref().or_else(|| {
             let mut apps = self.exact.values().chain(self.wildcards.values());
@@ -43,7 +44,7 @@ impl Hosts {
         })
     }
 
-    /// From now on `app` answers for `pattern`.
+    /// Has `app` serve `pattern`.
     pub(super) fn insert(&mut self, pattern: &HostPattern, app: &Arc<App>) {
         match key(pattern) {
             Key::Any => self.any = Some(app.clone()),
@@ -52,7 +53,7 @@ impl Hosts {
         }
     }
 
-    /// `app` does not answer for `pattern` any more. If another one does meanwhile, that stays.
+    /// Removes `pattern` from `app`, unless another app has it by now.
     pub(super) fn remove(&mut self, pattern: &HostPattern, app: &Arc<App>) {
         let has = |held: Option<&Arc<App>>| held.is_some_and(|held| Arc::ptr_eq(held, app));
         match key(pattern) {
@@ -85,10 +86,10 @@ mod tests {
 
     #[test]
     fn who_names_no_host_gets_the_only_app_or_the_default() {
-        let mut hosts = Hosts::default();
+        let mut hosts = HostNames::default();
         let patterns = ["shop.example", "*.shop.example", "other.example", "*"].map(|name| name.parse().unwrap());
         let apps = ["shop", "other", "rest"].map(app);
-        let found = |hosts: &Hosts| hosts.unnamed().map(|app| app.name().to_string());
+        let found = |hosts: &HostNames| hosts.unnamed().map(|app| app.name().to_string());
         assert_eq!(found(&hosts), None);
         hosts.insert(&patterns[0], &apps[0]);
         hosts.insert(&patterns[1], &apps[0]);
@@ -101,13 +102,13 @@ mod tests {
 
     #[test]
     fn the_nearest_name_counts() {
-        let mut hosts = Hosts::default();
+        let mut hosts = HostNames::default();
         let patterns = ["shop.example", "*.shop.example", "*.eu.shop.example", "*"].map(|name| name.parse().unwrap());
         let apps = ["exact", "wild", "deeper", "rest"].map(app);
         for (pattern, app) in patterns.iter().zip(&apps) {
             hosts.insert(pattern, app);
         }
-        let found = |hosts: &Hosts, host: &str| hosts.find(host).map(|app| app.name().to_string());
+        let found = |hosts: &HostNames, host: &str| hosts.find(host).map(|app| app.name().to_string());
         for (host, name) in [
             ("shop.example", "exact"),
             ("a.shop.example", "wild"),
@@ -121,7 +122,7 @@ mod tests {
         ] {
             assert_eq!(found(&hosts, host).as_deref(), Some(name), "{host}");
         }
-        // Somebody else's name stays.
+        // The name of another app stays.
         hosts.remove(&patterns[0], &apps[1]);
         assert_eq!(found(&hosts, "shop.example").as_deref(), Some("exact"));
         for (pattern, app) in patterns.iter().zip(&apps) {

@@ -1,0 +1,343 @@
+//! Loading apps into memory on their first request.
+//!
+//! All requests for an app that is being loaded wait for the same outcome. Each load is a task of its own, so an app is loaded even if the client
+//! that requested it disconnects. The number of loads at once is limited and shared fairly among the tenants ([`FairSemaphore`]); more loads wait,
+//! and further ones are refused. A slow load (one that waits for a compiler, or for migrations) gives up its permit, so that a few tenants with slow
+//! loads do not keep the apps of others out.
+//!
+//! What happens to an app's requests is decided by [`super::lifecycle`]. A load that fails is logged, and the app is not loaded again for a while,
+//! which grows with each failure. A revision that is unavailable, because compilers are overloaded or its code is still being compiled, is loaded
+//! again by the next request. Requests that wait for a load that was superseded, for example by a new value of a secret, wait for the next load.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use isomer_capabilities::{AppResources, CapabilityLimits, Engines};
+use isomer_diagnostics::chain;
+use isomer_display::excerpt::cut;
+use isomer_front::{Refusal, SiteLookup, SiteOwner};
+use isomer_ids::{AppName, ReleaseDigest};
+use isomer_observe::Log;
+use isomer_runtime::code::CodeCache;
+use isomer_runtime::engine::Engine;
+use isomer_telemetry::{AppIdentity, EventSink};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+
+use super::TenancyError;
+use super::app::{App, AppTypes, LoadOutcome, LoadReceiver};
+use super::lifecycle::{LoadEnd, LoadResult, LoadTicket};
+use super::loaded_apps::LoadedApps;
+use super::loaded_revision::{LoadedRevision, ResidencyPermit};
+use super::options::TenancyOptions;
+use super::repository::{AppRepository, LaunchSpec, RepositoryError};
+use super::shared_lifecycle::EntryAfterLoad;
+use super::tenant::Tenant;
+use crate::app_capabilities::AppCapabilities;
+use crate::fair_semaphore::{FairSemaphore, FairSemaphoreLimits, PermitRequest};
+use crate::group_handler::AppSiteLookup;
+use crate::progress::Progress;
+use crate::revision::{Revision, StartOptions};
+use crate::seams::Peers;
+
+/// The number of a tenant's apps that are loaded at once, slow loads included.
+const LOADS_PER_TENANT_MAX: usize = 4;
+
+/// How long a load keeps its permit. One that takes longer continues without it.
+const SLOW_AFTER: Duration = Duration::from_millis(250);
+
+/// The number of loads that continue without a permit. Further slow loads keep theirs.
+const SLOW_MAX: usize = 256;
+
+/// The number of loads that wait for a permit.
+const WAITING_MAX: usize = 4096;
+
+/// The number of them that may be one tenant's.
+const WAITING_PER_TENANT_MAX: usize = 1024;
+
+/// How long a load may take once it has a permit.
+const LOAD_MAX: Duration = Duration::from_secs(30);
+
+/// The number of bytes that are kept of the reason why a load failed.
+const FAILURE_BYTES_MAX: usize = 2 << 10;
+
+/// How often a load is repeated because another revision was to be served by the time it ended.
+const RELOADS_MAX: u32 = 3;
+
+/// Loads and starts the revisions of a tenancy, and owns what they share.
+pub(super) struct Loader {
+    pub(super) engine: Engine,
+    pub(super) cache: CodeCache,
+    pub(super) stores: Engines,
+    pub(super) options: TenancyOptions,
+    log: Log,
+    repository: Arc<dyn AppRepository>,
+    runtime: tokio::runtime::Handle,
+    loaded_apps: Arc<LoadedApps>,
+    semaphore: FairSemaphore,
+    loads: AtomicU64,
+}
+
+/// What a revision is started with.
+pub(super) struct StartRequest<'a> {
+    pub(super) tenant: &'a Tenant,
+    pub(super) name: &'a AppName,
+    pub(super) spec: &'a LaunchSpec,
+    pub(super) peers: Peers,
+    /// See [`StartOptions::warm_up`].
+    pub(super) warm_up: bool,
+}
+
+/// A load that was decided on and waits for a permit.
+struct QueuedLoad {
+    ticket: LoadTicket<AppTypes>,
+    permit: PermitRequest,
+}
+
+/// Why an app was not loaded.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("all apps in memory serve requests, and there is room for no more")]
+    Full,
+    #[error("its package cannot be fetched")]
+    Repository(#[source] RepositoryError),
+    #[error(transparent)]
+    Start(#[from] TenancyError),
+    #[error("it did not start within {} s", LOAD_MAX.as_secs())]
+    StartTimeout,
+    /// Not a failure of the app: the next request waits for it again.
+    #[error("its package is still being made after {} s", LOAD_MAX.as_secs())]
+    RepositoryTimeout,
+}
+
+impl LoadError {
+    /// Returns whether the app is not at fault.
+    fn is_temporary(&self) -> bool {
+        matches!(self, Self::Full | Self::RepositoryTimeout | Self::Repository(RepositoryError::Busy(_)))
+    }
+}
+
+impl Loader {
+    /// Must be called in a tokio runtime.
+    pub(super) fn new(
+        engine: Engine,
+        cache: CodeCache,
+        log: Log,
+        repository: Arc<dyn AppRepository>,
+        options: TenancyOptions,
+    ) -> Arc<Self> {
+        let semaphore = FairSemaphore::new(FairSemaphoreLimits {
+            permits: options.loads_max,
+            of_tenant: LOADS_PER_TENANT_MAX,
+            waiting: WAITING_MAX,
+            waiting_of_tenant: WAITING_PER_TENANT_MAX,
+            slow: SLOW_MAX,
+        });
+        Arc::new(Self {
+            engine,
+            cache,
+            stores: Engines::with_network(CapabilityLimits::default(), options.network.clone()),
+            log,
+            repository,
+            runtime: tokio::runtime::Handle::current(),
+            loaded_apps: LoadedApps::new(options.loaded_max, options.memory),
+            semaphore,
+            loads: AtomicU64::new(0),
+            options,
+        })
+    }
+
+    pub(super) fn loaded_apps(&self) -> &Arc<LoadedApps> {
+        &self.loaded_apps
+    }
+
+    /// Returns how many loads for requests succeeded.
+    pub(super) fn loads(&self) -> u64 {
+        self.loads.load(Ordering::Relaxed)
+    }
+
+    /// Returns the routes of the app's revision, or a future of them; starts a load if one is needed.
+    ///
+    /// # Errors
+    /// When the app is stopped or broken, or too many loads wait.
+    pub(super) fn load(self: &Arc<Self>, app: &Arc<App>) -> Result<AppSiteLookup, Refusal> {
+        let start = |ticket| {
+            let permit = self.request_permit(app).ok_or(Refusal::Loading)?;
+            let (sender, outcome) = watch::channel(None);
+            let (queued, loader, app) = (QueuedLoad { ticket, permit }, self.clone(), app.clone());
+            self.runtime.spawn(async move {
+                sender.send_replace(Some(loader.run(&app, queued).await));
+            });
+            Ok(LoadReceiver(outcome))
+        };
+        match app.lifecycle.enter(Instant::now(), start)? {
+            EntryAfterLoad::Stopped => Err(Refusal::Stopped),
+            EntryAfterLoad::Failed => Err(Refusal::Broken),
+            EntryAfterLoad::Ready(loaded) => Ok(SiteLookup::Ready(loaded.revision.site().clone())),
+            EntryAfterLoad::Held(held) => {
+                Ok(SiteLookup::Loading(Box::pin(wait_for_release(self.clone(), app.clone(), held))))
+            }
+            EntryAfterLoad::Loading(outcome) => Ok(SiteLookup::Loading(Box::pin(wait_for(outcome)))),
+        }
+    }
+
+    /// Starts a revision from `spec`.
+    pub(super) async fn start(
+        &self,
+        request: StartRequest<'_>,
+        permit: ResidencyPermit,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<LoadedRevision, TenancyError> {
+        let StartRequest { tenant, name, spec, peers, warm_up } = request;
+        let LaunchSpec { package, place, log, access } = spec;
+        let place = AppResources {
+            storage: tenant.storage.clone(),
+            account: tenant.account.clone(),
+            statement_time_max: self.options.time_limits.statement,
+            outbound: tenant.outbound.clone(),
+            ..place.clone()
+        };
+        let sink: Arc<dyn EventSink> = match log {
+            Some(log) => Arc::new(log.clone()),
+            None => Arc::new(self.log.clone()),
+        };
+        let capabilities = AppCapabilities::open_at(package.grants(), &place, &self.stores, sink).await?;
+        let app = || AppIdentity { tenant: tenant.name.shared(), app: name.shared() };
+        let options = StartOptions {
+            requests_per_instance_max: self.options.requests_per_instance_max,
+            instances_max: self.options.instances_max,
+            deadline_max: self.options.time_limits.request,
+            stream_max: self.options.time_limits.stream,
+            peers,
+            account: tenant.account.clone(),
+            owner: log.as_ref().map(|log| SiteOwner { app: app(), log: log.clone(), access_log: access.clone() }),
+            warm_up,
+        };
+        let revision = Revision::start(package, &self.engine, &self.cache, &capabilities, &options, progress).await?;
+        Ok(LoadedRevision { revision, permit })
+    }
+
+    /// Requests a permit for a load; `None` if too many loads wait.
+    fn request_permit(&self, app: &App) -> Option<PermitRequest> {
+        self.semaphore.request(&app.tenant.name).ok()
+    }
+
+    /// Runs loads of the app until one has an outcome for the requests that wait.
+    async fn run(self: Arc<Self>, app: &Arc<App>, mut queued: QueuedLoad) -> LoadOutcome {
+        let mut reloads = 0..RELOADS_MAX;
+        loop {
+            let QueuedLoad { ticket, permit } = queued;
+            let loaded = self.run_once(app, &ticket.revision, permit).await;
+            app.not_held().await;
+            match self.finish(app, &ticket, loaded, reloads.next().is_some()) {
+                ControlFlow::Break(outcome) => return outcome,
+                ControlFlow::Continue(next) => queued = next,
+            }
+        }
+    }
+
+    async fn run_once(
+        &self,
+        app: &App,
+        revision: &ReleaseDigest,
+        permit: PermitRequest,
+    ) -> Result<Arc<LoadedRevision>, LoadError> {
+        let permit = permit.granted().await;
+        let deadline = tokio::time::Instant::now() + LOAD_MAX;
+        let load = async {
+            let (tenant, name) = (app.tenant.name.clone(), app.name().clone());
+            let fetched = self.repository.clone().fetch(tenant, name, revision.clone());
+            let spec = timeout_at(deadline, fetched).await.map_err(|_| LoadError::RepositoryTimeout)?;
+            let spec = spec.map_err(LoadError::Repository)?;
+            let residency = self.loaded_apps.acquire().await.ok_or(LoadError::Full)?;
+            let request = StartRequest {
+                tenant: &app.tenant,
+                name: app.name(),
+                spec: &spec,
+                peers: Peers::new(),
+                warm_up: false,
+            };
+            let started = timeout_at(deadline, self.start(request, residency, &|_| {})).await;
+            Ok(Arc::new(started.map_err(|_| LoadError::StartTimeout)??))
+        };
+        permit.run(tokio::time::sleep(SLOW_AFTER), load).await
+    }
+
+    /// Puts a loaded revision into service if it is still wanted. If another one is wanted that is not in memory, and `may_reload`, returns the
+    /// next load: the requests that wait did not ask for a certain revision.
+    fn finish(
+        &self,
+        app: &Arc<App>,
+        ticket: &LoadTicket<AppTypes>,
+        loaded: Result<Arc<LoadedRevision>, LoadError>,
+        may_reload: bool,
+    ) -> ControlFlow<LoadOutcome, QueuedLoad> {
+        let (result, failure) = match loaded {
+            Ok(loaded) => (LoadResult::Loaded(loaded), None),
+            Err(error) if error.is_temporary() => (LoadResult::Unavailable, None),
+            Err(error) => (LoadResult::Failed, Some(chain(&error))),
+        };
+        let shown = failure.as_ref().map(|failure| cut(self.repository.redact(failure), FAILURE_BYTES_MAX));
+        let mut locked = app.lifecycle.lock();
+        let (end, unused) = locked.load_finished(ticket, result, Instant::now());
+        let outcome = match end {
+            LoadEnd::Serves(loaded) => {
+                app.set_failure(None);
+                drop(locked);
+                self.loads.fetch_add(1, Ordering::Relaxed);
+                self.loaded_apps.list(app);
+                ControlFlow::Break(Ok(loaded.revision.site().clone()))
+            }
+            LoadEnd::Superseded(loaded) => ControlFlow::Break(Ok(loaded.revision.site().clone())),
+            LoadEnd::Reload(ticket) => match self.request_permit(app).filter(|_| may_reload) {
+                Some(permit) => ControlFlow::Continue(QueuedLoad { ticket, permit }),
+                None => {
+                    locked.load_cancelled();
+                    ControlFlow::Break(Err(Refusal::Loading))
+                }
+            },
+            LoadEnd::Stopped => ControlFlow::Break(Err(Refusal::Stopped)),
+            LoadEnd::Unavailable => ControlFlow::Break(Err(Refusal::Loading)),
+            LoadEnd::Failed => {
+                // Under the lock: a revision that takes over later clears it.
+                app.set_failure(shown.as_deref().map(Arc::from));
+                drop(locked);
+                self.log_failure(app, &failure.unwrap_or_default(), &shown.unwrap_or_default());
+                ControlFlow::Break(Err(Refusal::Broken))
+            }
+        };
+        if let Some(unused) = unused {
+            self.loaded_apps.unload(unused);
+        }
+        outcome
+    }
+
+    /// Writes the reason to the process's log, and without the node's paths to the app's own log.
+    fn log_failure(&self, app: &App, reason: &str, shown: &str) {
+        let (tenant, name) = (&app.tenant.name, app.name());
+        self.log.error(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {reason}"));
+        if let Some(log) = self.repository.log(tenant, name) {
+            log.note(format!("the app cannot be loaded, and requests are answered with 500: {shown}"));
+        }
+    }
+}
+
+/// Waits for the end of a hold, then for what the app serves.
+async fn wait_for_release(loader: Arc<Loader>, app: Arc<App>, mut held: watch::Receiver<()>) -> LoadOutcome {
+    // Nothing is ever sent: the channel closes.
+    let _ = held.changed().await;
+    match loader.load(&app)? {
+        SiteLookup::Ready(site) => Ok(site),
+        SiteLookup::Loading(loading) => loading.await,
+    }
+}
+
+async fn wait_for(mut outcome: LoadReceiver) -> LoadOutcome {
+    match outcome.0.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or(Err(Refusal::Broken)),
+        // The task of the load ended without an outcome.
+        Err(_) => Err(Refusal::Broken),
+    }
+}

@@ -1,0 +1,74 @@
+//! Where apps come from that are not in memory.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use isomer_capabilities::AppResources;
+use isomer_ids::{AppName, ReleaseDigest, TenantName};
+use isomer_observe::AppLog;
+
+use crate::package::Package;
+
+/// What a revision is started from.
+pub struct LaunchSpec {
+    /// The package.
+    pub package: Arc<Package>,
+    /// The app's directories, secrets and outbound network. Accounts in it are replaced by the tenant's own.
+    pub place: AppResources,
+    /// The app's own log; without one, the guests' output goes into the process's log.
+    pub log: Option<AppLog>,
+    /// The app's own access log, if requests are logged.
+    pub access: Option<AppLog>,
+}
+
+/// Why a [`LaunchSpec`] could not be fetched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepositoryError {
+    /// Too many other releases are being compiled. The app is not at fault: the next request tries again.
+    #[error(transparent)]
+    Busy(Box<dyn Error + Send + Sync>),
+    /// The revision does not exist, or cannot be read or compiled.
+    #[error(transparent)]
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+/// The source of apps that are not in memory.
+pub trait AppRepository: Send + Sync + 'static {
+    /// Fetches what `revision` of the app is started from. Must not block, and may be cancelled: work that it waits for goes on then, and the next
+    /// call uses the result.
+    ///
+    /// # Errors
+    /// When the revision does not exist or cannot be made.
+    fn fetch(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        revision: ReleaseDigest,
+    ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>>;
+
+    /// Returns the app's own log, if it has one. Must not block.
+    fn log(&self, _tenant: &TenantName, _app: &AppName) -> Option<AppLog> {
+        None
+    }
+
+    /// Returns an error text as a tenant may see it: without the paths where the node keeps its data.
+    fn redact(&self, text: &str) -> String {
+        text.to_owned()
+    }
+}
+
+/// A repository without apps: used when every app stays in memory.
+pub struct EmptyRepository;
+
+impl AppRepository for EmptyRepository {
+    fn fetch(
+        self: Arc<Self>,
+        _: TenantName,
+        _: AppName,
+        _: ReleaseDigest,
+    ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
+        Box::pin(async { Err(RepositoryError::Failed("this process keeps no apps on disk".into())) })
+    }
+}

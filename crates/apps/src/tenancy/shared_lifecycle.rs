@@ -1,0 +1,191 @@
+//! An app's [`Lifecycle`] as requests and administration share it: every decision is made under one lock, and the revision in service is read
+//! without it.
+//!
+//! `model` compiles this very file a second time over primitives that try out schedules, and drives it with racing requests, loads, deployments,
+//! secrets, stops and evictions. So this file uses no synchronisation but that of `super::sync`, and no other type of the tenancy.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::lifecycle::{
+    Entry, HoldToken, Lifecycle, LoadEnd, LoadResult, LoadTicket, PendingLoad, Release, TakeOver, Types,
+};
+use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, Slot};
+
+/// A lifecycle behind a lock, with a copy of what requests read. `D` is other data that changes under the same lock.
+pub(super) struct SharedLifecycle<T: Types, D> {
+    /// The revision in service, as the lifecycle has it. Written under the lock only.
+    in_service: Slot<T::Loaded>,
+    is_stopped: AtomicBool,
+    state: Mutex<State<T, D>>,
+}
+
+struct State<T: Types, D> {
+    lifecycle: Lifecycle<T>,
+    data: D,
+}
+
+/// What a request finds, after a load was started if one was needed.
+pub(super) enum EntryAfterLoad<T: Types> {
+    /// The app is stopped.
+    Stopped,
+    /// The revision in service.
+    Ready(Arc<T::Loaded>),
+    /// The app is held.
+    Held(T::Hold),
+    /// The app is being loaded.
+    Loading(T::PendingLoad),
+    /// The last load failed, and it is too early to try again.
+    Failed,
+}
+
+/// The lifecycle while its lock is held.
+pub(super) struct LockedLifecycle<'a, T: Types, D> {
+    shared: &'a SharedLifecycle<T, D>,
+    state: MutexGuard<'a, State<T, D>>,
+}
+
+impl<T: Types, D> SharedLifecycle<T, D> {
+    /// An app that is to serve `revision`, which is not in memory.
+    pub(super) fn new(revision: T::Revision, data: D) -> Self {
+        let state = State { lifecycle: Lifecycle::new(revision), data };
+        Self { in_service: Slot::empty(), is_stopped: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    pub(super) fn lock(&self) -> LockedLifecycle<'_, T, D> {
+        LockedLifecycle { shared: self, state: self.state.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Returns the revision in service.
+    pub(super) fn loaded(&self) -> Option<Arc<T::Loaded>> {
+        self.in_service.load()
+    }
+
+    /// Returns what `read` gives of the revision in service.
+    pub(super) fn read<R>(&self, read: impl FnOnce(&Arc<T::Loaded>) -> R) -> Option<R> {
+        self.in_service.read(read)
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+
+    /// Returns what requests wait for, if the app is held.
+    pub(super) fn held(&self) -> Option<T::Hold> {
+        self.lock().state.lifecycle.held().cloned()
+    }
+
+    /// Returns what a request finds. If the app has to be loaded, `start` starts that, and all requests that come wait for what it returns. It is
+    /// called under the lock, and must not use the app.
+    ///
+    /// # Errors
+    /// With that of `start`: no load was started.
+    pub(super) fn enter<E>(
+        &self,
+        now: Instant,
+        start: impl FnOnce(LoadTicket<T>) -> Result<T::PendingLoad, E>,
+    ) -> Result<EntryAfterLoad<T>, E> {
+        let mut locked = self.lock();
+        Ok(match locked.state.lifecycle.enter(now) {
+            Entry::Stopped => EntryAfterLoad::Stopped,
+            Entry::Ready(loaded) => EntryAfterLoad::Ready(loaded),
+            Entry::Held(hold) => EntryAfterLoad::Held(hold),
+            Entry::Loading(load) => EntryAfterLoad::Loading(load),
+            Entry::Failed => EntryAfterLoad::Failed,
+            Entry::MustLoad(ticket) => {
+                let load = start(ticket)?;
+                locked.state.lifecycle.load_started(load.clone());
+                EntryAfterLoad::Loading(load)
+            }
+        })
+    }
+
+    /// Takes `loaded` out of service, if it is in service: the next request loads the same revision.
+    pub(super) fn evict(&self, loaded: &Arc<T::Loaded>) -> bool {
+        self.lock().change(|lifecycle| lifecycle.evict(loaded))
+    }
+
+    /// Returns whether no revision that left service has requests any more.
+    pub(super) fn is_drained(&self) -> bool {
+        self.lock().state.lifecycle.is_drained()
+    }
+}
+
+impl<T: Types, D> LockedLifecycle<'_, T, D> {
+    /// The data that changes under the lock.
+    pub(super) fn data(&mut self) -> &mut D {
+        &mut self.state.data
+    }
+
+    /// See [`Lifecycle::load_finished`].
+    pub(super) fn load_finished(
+        &mut self,
+        ticket: &LoadTicket<T>,
+        result: LoadResult<T>,
+        now: Instant,
+    ) -> (LoadEnd<T>, Option<Arc<T::Loaded>>) {
+        self.change(|lifecycle| lifecycle.load_finished(ticket, result, now))
+    }
+
+    /// See [`Lifecycle::load_cancelled`].
+    pub(super) fn load_cancelled(&mut self) {
+        self.change(Lifecycle::load_cancelled);
+    }
+
+    /// See [`Lifecycle::put`].
+    pub(super) fn put(&mut self, revision: &T::Revision, is_stopped: bool) -> Option<Arc<T::Loaded>> {
+        self.change(|lifecycle| lifecycle.put(revision, is_stopped))
+    }
+
+    /// See [`Lifecycle::take_over`]. `is_current` is called under the lock: whoever changes what revisions are started with unloads the app
+    /// afterwards, under the same lock.
+    pub(super) fn take_over(
+        &mut self,
+        revision: T::Revision,
+        loaded: Arc<T::Loaded>,
+        is_current: impl FnOnce() -> bool,
+    ) -> TakeOver<T> {
+        let is_current = is_current();
+        self.change(|lifecycle| lifecycle.take_over(revision, loaded, is_current))
+    }
+
+    /// See [`Lifecycle::stop`].
+    pub(super) fn stop(&mut self) -> Option<Arc<T::Loaded>> {
+        self.change(Lifecycle::stop)
+    }
+
+    /// See [`Lifecycle::resume`].
+    pub(super) fn resume(&mut self) {
+        self.change(Lifecycle::resume);
+    }
+
+    /// See [`Lifecycle::unload`].
+    pub(super) fn unload(&mut self) -> Option<Arc<T::Loaded>> {
+        self.change(Lifecycle::unload)
+    }
+
+    /// See [`Lifecycle::hold`].
+    pub(super) fn hold(&mut self, hold: T::Hold) -> HoldToken<T> {
+        self.change(|lifecycle| lifecycle.hold(hold))
+    }
+
+    /// See [`Lifecycle::release`].
+    pub(super) fn release(&mut self, token: HoldToken<T>) -> Release<T> {
+        self.change(|lifecycle| lifecycle.release(token))
+    }
+
+    #[cfg(test)]
+    #[allow(dead_code, reason = "used by the model only")]
+    pub(super) fn lifecycle(&self) -> &Lifecycle<T> {
+        &self.state.lifecycle
+    }
+
+    /// Changes the lifecycle, and shows requests the result.
+    fn change<R>(&mut self, change: impl FnOnce(&mut Lifecycle<T>) -> R) -> R {
+        let changed = change(&mut self.state.lifecycle);
+        let lifecycle = &self.state.lifecycle;
+        self.shared.is_stopped.store(lifecycle.is_stopped(), Ordering::Release);
+        self.shared.in_service.set(lifecycle.loaded());
+        changed
+    }
+}
