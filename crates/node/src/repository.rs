@@ -186,7 +186,7 @@ impl DiskRepository {
 }
 
 impl AppRepository for DiskRepository {
-    fn take(
+    fn fetch(
         self: Arc<Self>,
         tenant: TenantName,
         app: AppName,

@@ -7,9 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::lifecycle::{
-    Entry, HoldToken, Lifecycle, LoadEnd, LoadResult, LoadTicket, PendingLoad, Release, TakeOver, Types,
-};
+use super::lifecycle::{Entry, HoldToken, Lifecycle, LoadEnd, LoadResult, LoadTicket, Release, TakeOver, Types};
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, Slot};
 
 /// A lifecycle behind a lock, with a copy of what requests read. `D` is other data that changes under the same lock.
