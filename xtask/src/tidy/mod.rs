@@ -6,6 +6,7 @@ mod files;
 mod layers;
 mod manifests;
 mod pages;
+mod terminology;
 
 use anyhow::{Result, bail};
 
@@ -18,6 +19,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     problems.extend(files::check(project)?);
     problems.extend(pages::check(project)?);
     problems.extend(architecture::check(project)?);
+    problems.extend(terminology::check(project)?);
     for problem in &problems {
         eprintln!("tidy: {problem}");
     }

@@ -20,7 +20,7 @@ use crate::stage;
 use crate::world::World;
 
 /// The attack's name, also in `docs/reference/attacks.md`.
-pub(crate) const NAME: &str = "everything that there is, by all tenants but one";
+pub(crate) const NAME: &str = "all resources, by all tenants but one";
 
 /// Tenants that hold what they get.
 const GREEDY: u8 = 8;

@@ -72,14 +72,14 @@ struct Hoard {
 const HOARDS: &[Hoard] = &[
     Hoard { name: "fields in many requests", ask: Ask::Get("kept-fields"), http2: false, at_once: AT_ONCE },
     Hoard { name: "values behind handles", ask: Ask::Get("kept-values"), http2: false, at_once: 32 },
-    Hoard { name: "names as long as a call can pass", ask: Ask::Get("long-names"), http2: false, at_once: 16 },
+    Hoard { name: "names of maximum length", ask: Ask::Get("long-names"), http2: false, at_once: 16 },
     Hoard { name: GLOBALS, ask: Ask::Get(""), http2: false, at_once: AT_ONCE },
     Hoard { name: "bodies that no guest reads", ask: Ask::Endless("sleep"), http2: true, at_once: 128 },
     Hoard { name: "bodies that no client reads", ask: Ask::Unread("body"), http2: true, at_once: 128 },
 ];
 
 /// The attack by a component that has globals.
-const GLOBALS: &str = "globals without number";
+const GLOBALS: &str = "many globals";
 
 /// The names of all of them.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {

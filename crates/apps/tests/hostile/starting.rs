@@ -69,9 +69,9 @@ pub(crate) const STARTS: &[Start] = &[
         status: 504,
         log: "no answer within the deadline of 1000 ms",
     },
-    Start { name: "no answer in WASI 0.2", fields: "", body: "(return)", status: 500, log: "" },
+    Start { name: "no response in WASI 0.2", fields: "", body: "(return)", status: 500, log: "" },
     Start {
-        name: "the same handle given back twice",
+        name: "handle that is dropped twice",
         fields: "",
         body: "(local.set $made (call $fields)) (drop (call $response (local.get $made)))
             (drop (call $response (local.get $made)))",
@@ -100,7 +100,7 @@ const REFUSED: &[Refused] = &[
         says: "memories",
     },
     Refused {
-        name: "instances of a module that is handed in",
+        name: "instances of an imported module",
         component: || wat::with(&wat::handler("", ""), &handed_in()),
         says: "memories",
     },
@@ -110,17 +110,17 @@ const REFUSED: &[Refused] = &[
         says: "stacks for 2097155 components",
     },
     Refused {
-        name: "import of what joins components",
+        name: "import of a function that connects components",
         component: || wat::text(r#"(component (import "isomer:link/wire@1.0.0" (instance)))"#),
         says: "isomer:link/wire",
     },
     Refused {
-        name: "export of what joins components",
+        name: "export of a function that connects components",
         component: || wat::text(r#"(component (instance $it) (export "isomer:link/dispatch@1.0.0" (instance $it)))"#),
         says: "isomer:link/dispatch",
     },
     Refused {
-        name: "import that nothing has",
+        name: "import of an unavailable function",
         component: || {
             wat::text(
                 r#"(component (import "evil:host/memory@1.0.0" (instance (export "read" (func (param "at" u32) (result u32))))))"#,

@@ -89,7 +89,7 @@ async fn a_tenant_reaches_its_own_quotas_and_nobody_elses_answers() {
 }
 
 /// An attack on the next one in the same place; its name is also in `docs/reference/attacks.md`.
-pub(crate) const HANDED_ON: &str = "memories handed on";
+pub(crate) const HANDED_ON: &str = "reused memories";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_finds_nothing_of_another_one_in_the_same_place() {
