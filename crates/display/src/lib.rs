@@ -9,8 +9,10 @@ mod ended;
 pub mod excerpt;
 mod size;
 mod text;
+mod time;
 
 pub use elapsed::{Elapsed, elapsed};
 pub use ended::{Ended, signal_of_shell};
 pub use size::{Size, size};
 pub use text::{escaped, escaped_json, is_deceptive};
+pub use time::{instant, minute, time_of_day};

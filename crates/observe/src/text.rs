@@ -1,10 +1,10 @@
 //! Records as people read them on a terminal.
 
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use anstyle::{AnsiColor, Style};
-use isomer_display::{escaped, size};
+use isomer_display::{escaped, size, time_of_day};
 use isomer_telemetry::{AccessRecord, Level, StandardStream};
 
 use crate::member::MemberName;
@@ -127,16 +127,9 @@ fn colour_of(name: &str) -> Style {
     COLOURS[sum % COLOURS.len()].on_default()
 }
 
-/// Returns `HH:MM:SS.mmm`, in UTC.
-fn time_of_day(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs() % 86_400;
-    format!("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60, since.subsec_millis())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use isomer_telemetry::RequestId;
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+pub(crate) use isomer_display::{instant, minute};
 use isomer_ids::TenantName;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -27,32 +28,6 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
         line(row.each_ref().map(String::as_str));
     }
     out
-}
-
-/// `2026-11-21 14:54`, in UTC, of seconds since 1970.
-pub(crate) fn minute(seconds: u64) -> String {
-    let (year, month, day) = civil(seconds / 86_400);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60)
-}
-
-/// `2026-11-21 14:54:18.123`, in UTC, of milliseconds since 1970.
-pub(crate) fn instant(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1000;
-    format!("{}:{:02}.{:03}", minute(seconds), seconds % 60, milliseconds % 1000)
-}
-
-/// The date of a day since 1970 (the Gregorian calendar repeats itself after 400 years).
-fn civil(days: u64) -> (u64, u64, u64) {
-    const DAYS_400: u64 = 146_097;
-    // Counted from a 1st of March, so that the day that is not always there is the last of its year.
-    let days = days + 719_468;
-    let (era, day) = (days / DAYS_400, days % DAYS_400);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
 /// A length of time by its two largest units: `3 d 4 h`.

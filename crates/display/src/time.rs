@@ -1,0 +1,56 @@
+//! Points in time, in UTC.
+
+use std::fmt::Display;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+
+/// Returns `2026-11-21 14:54` of a number of seconds since 1970.
+#[must_use]
+pub fn minute(seconds: u64) -> String {
+    format(timestamp(seconds.saturating_mul(1000)), "%Y-%m-%d %H:%M")
+}
+
+/// Returns `2026-11-21 14:54:18.123` of a number of milliseconds since 1970.
+#[must_use]
+pub fn instant(milliseconds: u64) -> String {
+    format(timestamp(milliseconds), "%Y-%m-%d %H:%M:%S%.3f")
+}
+
+/// Returns `14:54:18.123`. A time before 1970 is shown as the beginning of 1970.
+pub fn time_of_day(at: SystemTime) -> impl Display {
+    let at = Timestamp::try_from(at).unwrap_or(Timestamp::MAX).max(Timestamp::UNIX_EPOCH);
+    format(at, "%H:%M:%S%.3f")
+}
+
+/// Returns the time so many milliseconds after 1970, or the last one that there is a date for.
+fn timestamp(milliseconds: u64) -> Timestamp {
+    i64::try_from(milliseconds).ok().and_then(|since| Timestamp::from_millisecond(since).ok()).unwrap_or(Timestamp::MAX)
+}
+
+fn format(at: Timestamp, format: &str) -> String {
+    at.strftime(format).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn dates_follow_the_calendar() {
+        assert_eq!(minute(0), "1970-01-01 00:00");
+        // 29 February 2000, and the day after 28 February 2100, which is no leap year.
+        assert_eq!(minute(951_782_400 + 3_660), "2000-02-29 01:01");
+        assert_eq!(minute(4_107_542_400), "2100-03-01 00:00");
+        assert_eq!(instant(1_795_272_858_004), "2026-11-21 14:54:18.004");
+        assert_eq!(minute(u64::MAX), "9999-12-30 22:00", "the last time that has a date");
+    }
+
+    #[test]
+    fn a_time_of_day_has_milliseconds() {
+        assert_eq!(time_of_day(UNIX_EPOCH + Duration::from_millis(3_723_004)).to_string(), "01:02:03.004");
+        assert_eq!(time_of_day(UNIX_EPOCH - Duration::from_secs(1)).to_string(), "00:00:00.000");
+    }
+}
