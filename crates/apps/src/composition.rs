@@ -10,7 +10,7 @@ use isomer_ids::ComponentName;
 use isomer_plan::PlannedGroup;
 use isomer_runtime::code::{Code, CodeCache, CodeError, Key};
 use isomer_runtime::engine::{Engine, Footprint, Slots, SlotsError};
-use isomer_runtime::{Handler, Import, Owner};
+use isomer_runtime::{HttpHandlerExport, Import, InterfaceOwner};
 use isomer_seam::{Components, Composition};
 use serde::{Deserialize, Serialize};
 
@@ -125,17 +125,19 @@ impl GroupMetadata {
         let import = |import: &StoredImport| {
             let mut owners = import.owners.iter().map(|name| Arc::<str>::from(name.as_str()));
             let owner = match (import.shared, owners.next()) {
-                (false, Some(owner)) => Owner::Component(owner),
-                (_, first) => Owner::Shared(first.into_iter().chain(owners).collect()),
+                (false, Some(owner)) => InterfaceOwner::Component(owner),
+                (_, first) => InterfaceOwner::Shared(first.into_iter().chain(owners).collect()),
             };
             Import { name: import.name.clone(), interface: import.interface.clone(), owner }
         };
         self.imports.iter().map(import).collect()
     }
 
-    pub(crate) fn handlers(&self) -> Vec<Handler> {
-        let handler =
-            |(export, interface): &(String, String)| Handler { export: export.clone(), interface: interface.clone() };
+    pub(crate) fn handlers(&self) -> Vec<HttpHandlerExport> {
+        let handler = |(export, interface): &(String, String)| HttpHandlerExport {
+            export: export.clone(),
+            interface: interface.clone(),
+        };
         self.handlers.iter().map(handler).collect()
     }
 

@@ -12,7 +12,7 @@ use isomer_front::{
     BodyFailure, FailureKind, Front, Handler, HandlerBody, HandlerFailure, HandlerRequest, RequestBodyError, Site,
     SiteLookup, SiteResolver,
 };
-use isomer_runtime::{Failure, GroupHandle, HostMemory, HttpError, Request, ResponseBody};
+use isomer_runtime::{Failure, GroupHandle, GuestRequest, HostMemory, HttpError, ResponseBody};
 use isomer_wire::CallError;
 
 /// A front door for apps.
@@ -58,7 +58,7 @@ impl Handler for GroupHandler {
         let HandlerRequest { http, id, deadline, allowed, stream_allowed, component, buffer_bytes } = request;
         let http = http.map(|body| body.map_err(to_http_error).boxed_unsync());
         let handler = self.index;
-        let request = Request { http, id, deadline, allowed, stream_allowed, handler, component, buffer_bytes };
+        let request = GuestRequest { http, id, deadline, allowed, stream_allowed, handler, component, buffer_bytes };
         match self.group.handle(request).await {
             Ok(response) => Ok(response.map(GuestBody)),
             Err(failure) => Err(GuestFailure(failure)),
@@ -101,7 +101,7 @@ impl HandlerFailure for GuestFailure {
                 Some(CallError::Overloaded) => FailureKind::Overloaded,
                 Some(CallError::Deadline) => FailureKind::Deadline,
             },
-            Failure::Neighbour => FailureKind::InstanceLost,
+            Failure::InstanceLost => FailureKind::InstanceLost,
             Failure::BadRequest { .. } => FailureKind::InvalidRequest,
             Failure::Instantiate { .. } => FailureKind::CannotStart,
             _ => FailureKind::Failed,

@@ -10,7 +10,7 @@ use isomer_front::{RouteTarget, SiteOwner, StreamLimits};
 use isomer_manifest::Route;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::{Engine, PoolSizes};
-use isomer_runtime::{Account, GivenClockAndRandom, Graph, Group, GroupHandle, GroupSettings, Stub};
+use isomer_runtime::{Account, DeterministicClockAndRandom, Graph, Group, GroupHandle, GroupSettings, SeamStub};
 use isomer_wire::Callee;
 
 use crate::app_capabilities::AppCapabilities;
@@ -88,7 +88,7 @@ struct GroupStarter<'a> {
     options: &'a StartOptions,
     progress: &'a (dyn Fn(Progress<'_>) + Sync),
     /// For tests: all groups of the process count calls together.
-    given: GivenClockAndRandom,
+    given: DeterministicClockAndRandom,
 }
 
 impl Revision {
@@ -106,7 +106,7 @@ impl Revision {
         options: &StartOptions,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Self, RevisionError> {
-        let given = GivenClockAndRandom::default();
+        let given = DeterministicClockAndRandom::default();
         let starting = GroupStarter { package, engine, cache, parts, options, progress, given };
         let entrances = seams::entrances(&package.groups);
         let mut made = Vec::with_capacity(package.groups.len());
@@ -169,7 +169,7 @@ pub fn engine(sizes: PoolSizes, source_lines: bool) -> Result<Engine, RevisionEr
 }
 
 impl GroupStarter<'_> {
-    async fn group(&self, packed: &PackedGroup, stubs: Vec<Stub>) -> Result<Group, RevisionError> {
+    async fn group(&self, packed: &PackedGroup, stubs: Vec<SeamStub>) -> Result<Group, RevisionError> {
         let name = &packed.name;
         let code = self.cache.load(self.engine, &packed.key);
         let code = code.ok_or_else(|| RevisionError::NoCode { group: name.clone() })?;

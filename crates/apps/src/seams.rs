@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_runtime::{Destination, Entrance, Graph, Skeleton, Stub, Target};
+use isomer_runtime::{Graph, GroupFunction, SeamCallee, SeamStub, SeamTarget, Skeleton};
 use isomer_wire::call::CallResult;
 use isomer_wire::{Call, CallFailure, Callee, FunctionKey};
 
@@ -16,12 +16,12 @@ use crate::package::{PackedFunction, PackedGroup, PackedStub};
 pub type Peers = BTreeMap<String, Arc<dyn Callee>>;
 
 /// Returns where in this process the functions are that are called from outside their compositions.
-pub(crate) fn entrances(groups: &[PackedGroup]) -> HashMap<FunctionKey, Entrance> {
+pub(crate) fn entrances(groups: &[PackedGroup]) -> HashMap<FunctionKey, GroupFunction> {
     let mut entrances = HashMap::new();
     for (group, packed) in groups.iter().enumerate() {
         let functions = packed.skeletons.iter().flat_map(|skeleton| &skeleton.functions);
         for (function, (key, _)) in functions.enumerate() {
-            entrances.insert(*key, Entrance { group, function });
+            entrances.insert(*key, GroupFunction { group, function });
         }
     }
     entrances
@@ -40,12 +40,12 @@ pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
 /// Returns the stubs of a group, connected to the callees of their calls.
 pub(crate) fn stubs(
     group: &PackedGroup,
-    entrances: &HashMap<FunctionKey, Entrance>,
+    entrances: &HashMap<FunctionKey, GroupFunction>,
     peers: &Peers,
     deadline_max: Duration,
-) -> Result<Vec<Stub>, RevisionError> {
-    let target = |function: &PackedFunction| -> Result<Target, RevisionError> {
-        Ok(Target {
+) -> Result<Vec<SeamStub>, RevisionError> {
+    let target = |function: &PackedFunction| -> Result<SeamTarget, RevisionError> {
+        Ok(SeamTarget {
             seam: function.seam.as_str().into(),
             catches: function.catches,
             idempotent: function.idempotent,
@@ -55,7 +55,7 @@ pub(crate) fn stubs(
     };
     let stub = |packed: &PackedStub| {
         let targets = packed.functions.iter().map(target);
-        Ok(Stub { component: packed.component.as_str().into(), targets: targets.collect::<Result<_, _>>()? })
+        Ok(SeamStub { component: packed.component.as_str().into(), targets: targets.collect::<Result<_, _>>()? })
     };
     group.stubs.iter().map(stub).collect()
 }
@@ -64,14 +64,14 @@ pub(crate) fn stubs(
 /// there, which is how a whole shape runs in one process.
 fn destination(
     function: &PackedFunction,
-    entrances: &HashMap<FunctionKey, Entrance>,
+    entrances: &HashMap<FunctionKey, GroupFunction>,
     peers: &Peers,
-) -> Result<Destination, RevisionError> {
+) -> Result<SeamCallee, RevisionError> {
     if let (true, Some(callee)) = (function.remote, peers.get(&function.process)) {
-        return Ok(Destination::Remote { callee: callee.clone(), key: function.key });
+        return Ok(SeamCallee::Remote { callee: callee.clone(), key: function.key });
     }
     match entrances.get(&function.key) {
-        Some(entrance) => Ok(Destination::Local(*entrance)),
+        Some(entrance) => Ok(SeamCallee::Local(*entrance)),
         None => Err(RevisionError::NoPeer { component: function.callee.clone(), process: function.process.clone() }),
     }
 }
@@ -79,7 +79,7 @@ fn destination(
 /// Handles the calls of other processes.
 pub(crate) struct LocalCallee {
     pub(crate) graph: Arc<Graph>,
-    pub(crate) entrances: HashMap<FunctionKey, Entrance>,
+    pub(crate) entrances: HashMap<FunctionKey, GroupFunction>,
 }
 
 impl Callee for LocalCallee {

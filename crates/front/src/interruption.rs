@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Interruption {
     /// The guest still sent at the deadline, or the client did not read.
-    #[error("no answer within the deadline of {} ms", allowed.as_millis())]
+    #[error("no response within the deadline of {} ms", allowed.as_millis())]
     Deadline {
         /// The time that the request had.
         allowed: Duration,

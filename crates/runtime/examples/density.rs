@@ -17,7 +17,9 @@ use http_body_util::{BodyExt as _, Empty};
 use isomer_runtime::code::{Code, CodeCache, Key};
 use isomer_runtime::engine::{Engine, PoolSizes, Slots};
 use isomer_runtime::guest::OwnerSettings;
-use isomer_runtime::{Account, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Request};
+use isomer_runtime::{
+    Account, Graph, Group, GroupHandle, GroupSettings, GuestRequest, HttpHandlerExport, Import, InterfaceOwner,
+};
 use isomer_telemetry::{DiscardEvents, RequestId};
 
 /// What the process takes of the system.
@@ -90,12 +92,12 @@ fn group(engine: &Engine, code: &Code, settings: GroupSettings) -> GroupHandle {
         .map(|(name, _)| Import {
             name: name.to_owned(),
             interface: name.to_owned(),
-            owner: Owner::Component("hello".into()),
+            owner: InterfaceOwner::Component("hello".into()),
         })
         .collect();
     let export = ty.exports(engine.wasmtime()).map(|(name, _)| name.to_owned());
     let export = export.into_iter().find(|name| name.starts_with("wasi:http/")).unwrap();
-    let handlers = [Handler { interface: export.clone(), export }];
+    let handlers = [HttpHandlerExport { interface: export.clone(), export }];
     let group = Group::new(engine, code, &imports, &handlers, &[], settings).unwrap();
     Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0)
 }
@@ -103,7 +105,7 @@ fn group(engine: &Engine, code: &Code, settings: GroupSettings) -> GroupHandle {
 async fn ask(group: &GroupHandle) {
     let allowed = Duration::from_secs(30);
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-    let request = Request {
+    let request = GuestRequest {
         http: http::Request::builder().uri("http://hello.test/").body(body).unwrap(),
         id: RequestId::from_raw(1).unwrap(),
         deadline: Instant::now() + allowed,

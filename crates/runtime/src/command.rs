@@ -1,7 +1,8 @@
-//! One-off commands: a component with `wasi:cli/run` (0.2 or 0.3), run once with this process's stdin, stdout and stderr.
+//! One-off commands: a component with `wasi:cli/run` (0.2 or 0.3), run once with the stdin, stdout and stderr of this
+//! process.
 //!
-//! A command is run for the person who started it, so nothing limits its time and memory but that person (dropping the
-//! future stops it, even in a loop). What it reaches is what [`CommandSettings`] grant, and nothing by default.
+//! A command has no limits of time and memory: the person who started it can stop it (dropping the future ends it, even
+//! in a loop). It can reach what [`CommandSettings`] grant, and nothing by default.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,45 +22,45 @@ use crate::failure::Failure;
 use crate::guest::{Directory, Outbound};
 use crate::wasi::{config, http_heads};
 
-/// The exit code of a command whose `run` gives an error without saying which.
+/// The exit code of a command whose `run` returns an error without a code.
 const FAILED: u8 = 1;
 
-/// What a command is started with.
+/// The settings of a command.
 #[derive(Clone, Default)]
 pub struct CommandSettings {
-    /// Its arguments; the first is its own name.
+    /// The command-line arguments. The first one is the command's name.
     pub arguments: Vec<String>,
-    /// Its environment, and what it finds in `wasi:config`.
+    /// The environment variables, which are also the values of `wasi:config`.
     pub environment: Vec<(String, String)>,
-    /// Its directories.
+    /// The directories that the command can open.
     pub directories: Vec<Directory>,
-    /// Its way out over HTTP; none refuses every request.
+    /// Sends the command's outgoing HTTP requests. `None` refuses every request.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// What it may do with sockets. Without a policy every address and every look-up of a name is refused.
+    /// Decides about sockets. `None` refuses every address and every look-up of a name.
     pub sockets: Option<Arc<dyn SocketPolicy>>,
 }
 
-/// What a guest wants to do with a socket address.
+/// The purpose that a guest uses a socket address for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketUse {
     /// Exchange data with this peer, on the guest's initiative.
     Connect,
-    /// Take a local address. The system does this with the unspecified address and port 0 before every connection.
+    /// Bind to a local address. The system does this with the unspecified address and port 0 before every connection.
     Bind,
-    /// Wait for connections at this local address, or take one from this peer.
+    /// Listen on this local address, or accept a connection from this peer.
     Serve,
 }
 
-/// Decides about sockets.
+/// Decides what a command may do with sockets.
 pub trait SocketPolicy: Send + Sync + 'static {
-    /// Returns whether the guest may use `address` like this.
+    /// Returns whether the guest may use `address` for `purpose`.
     fn allows(&self, address: SocketAddr, purpose: SocketUse) -> BoxFuture<'static, bool>;
 
     /// Returns whether the guest may look up names.
     fn looks_up_names(&self) -> bool;
 }
 
-/// Which WASI a command was made for.
+/// The version of WASI that a command was built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
     /// `wasi:cli/run@0.2.*`.
@@ -68,39 +69,39 @@ pub enum Generation {
     P3,
 }
 
-/// Why a command did not run to its own end.
+/// The reasons why a command did not run to its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// The engine could not be set up.
+    /// The engine cannot be set up.
     #[error("cannot start the engine")]
     Engine {
-        /// Why.
+        /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The compiler.
+    /// The command cannot be compiled.
     #[error(transparent)]
     Code(#[from] CodeError),
     /// A granted directory cannot be opened.
     #[error("the directory `{}` cannot be opened", directory.host.display())]
     Directory {
-        /// The grant.
+        /// The granted directory.
         directory: Directory,
-        /// Why.
+        /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It imports what a command is not given, or its start failed.
+    /// The command imports an interface that commands do not get, or its start failed.
     #[error("the command cannot be started")]
     Start {
-        /// Why.
+        /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It trapped.
+    /// The command trapped.
     #[error(transparent)]
     Trap(Failure),
 }
 
-/// A command, compiled.
+/// A compiled command.
 pub struct Program {
     engine: Engine,
     code: Code,
@@ -108,7 +109,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles `bytes`, or takes the code from `cache` if they were compiled before. `compiling` is called before the former.
+    /// Compiles `bytes`, or loads the code from `cache` if it has been compiled before. Calls `compiling` before it
+    /// compiles.
     ///
     /// # Errors
     /// When the bytes do not compile.
@@ -135,14 +137,14 @@ impl Program {
         Ok(Self { engine, code, generation })
     }
 
-    /// Runs the command to its end and gives its exit code. Dropping the future stops it.
+    /// Runs the command to its end and returns its exit code. Dropping the future stops the command.
     ///
     /// # Errors
-    /// When it cannot be started, or traps.
+    /// When the command cannot be started, or traps.
     pub async fn run(&self, settings: CommandSettings) -> Result<u8, CommandError> {
         let linker = linker(&self.engine, &settings.environment).map_err(cannot_start)?;
         let mut store = Store::new(self.engine.wasmtime(), Command::new(settings)?);
-        // The clock lets the future of a guest that loops be dropped.
+        // The epoch interrupts a guest in a loop, so that its future can be dropped.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         let pre = linker.instantiate_pre(self.code.component()).map_err(cannot_start)?;
@@ -169,7 +171,7 @@ impl Program {
             Ok(Ok(())) => Ok(0),
             Ok(Err(())) => Ok(FAILED),
             Err(error) => match error.downcast_ref::<I32Exit>() {
-                // Exit codes are bytes; of a larger one the system keeps the low byte, too.
+                // Exit codes are bytes; of a larger one, the system keeps the low byte, too.
                 Some(exit) => Ok(exit.0.to_le_bytes()[0]),
                 None => Err(CommandError::Trap(Failure::from_trap(&error, None))),
             },
@@ -193,7 +195,7 @@ fn linker(engine: &Engine, environment: &[(String, String)]) -> wasmtime::Result
     Ok(linker)
 }
 
-/// The data of a command's store.
+/// The data of a command's wasmtime store.
 struct Command {
     table: ResourceTable,
     wasi: WasiCtx,
@@ -214,7 +216,7 @@ impl Command {
         if let Some(policy) = settings.sockets {
             builder.allow_ip_name_lookup(policy.looks_up_names()).allow_tcp(true).allow_udp(true).socket_addr_check(
                 move |address, used| {
-                    // The check's future must be `Sync`, which a policy's need not be: a task's handle is.
+                    // The future of the check must be `Sync`, which a policy's need not be; the handle of a task is.
                     let decided = tokio::spawn(policy.allows(address, purpose(used)));
                     Box::pin(async move { decided.await.unwrap_or(false) })
                 },
@@ -250,13 +252,13 @@ impl WasiHttpView for Command {
 }
 
 impl http_heads::HandleCharges for Command {
-    /// A command's memory has no limit.
+    /// The memory of a command has no limit.
     fn charge_handles(&mut self, _bytes: usize) -> wasmtime::Result<()> {
         Ok(())
     }
 }
 
-/// The command's way out.
+/// Sends the outgoing requests of a command.
 struct Hooks(Option<Arc<dyn Outbound>>);
 
 type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);

@@ -1,5 +1,5 @@
-//! The one wasmtime engine of a process: its settings, the sizes of its pool, the clock that interrupts guests, and what all groups
-//! share (see [`Engine`]).
+//! The wasmtime engine of a process: its settings, the sizes of its pool, the clock that interrupts guests, and what
+//! all groups share.
 
 mod epoch;
 mod settings;
@@ -18,7 +18,8 @@ pub use crate::pool::bounds::MEMORY_BYTES_MAX;
 pub use crate::pool::{Dimension, Footprint, PoolSizes, Slots, SlotsError};
 use crate::wasi::BaseLinker;
 
-/// A wasmtime engine with its pool, its epoch clock and all that groups share. One per process; cheap to clone.
+/// A wasmtime engine with its pool, its epoch clock and the linker that all groups start from. One per process; cheap
+/// to clone.
 #[derive(Clone)]
 pub struct Engine(Arc<EngineInner>);
 
@@ -29,21 +30,22 @@ struct EngineInner {
 }
 
 impl Engine {
-    /// An engine with a pool of `sizes`.
+    /// Returns an engine with a pool of `sizes`.
     ///
     /// # Errors
-    /// When the pool's address space cannot be reserved (`ulimit -v`, or more slots than the address space has room for).
+    /// When the pool's address space cannot be reserved (`ulimit -v`, or more slots than the address space has room
+    /// for).
     pub fn new(sizes: PoolSizes) -> wasmtime::Result<Self> {
         let mut config = settings();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(sizes)));
         Self::start(&config, sizes)
     }
 
-    /// As [`Engine::new`], for an app that is developed: call stacks name the lines of sources, where components have debug information.
-    /// Its code is of no use for other engines, nor theirs for it.
+    /// Returns an engine for an app that is being developed: call stacks name source lines, if components have debug
+    /// information. Other engines cannot use its code, and it cannot use theirs.
     ///
     /// # Errors
-    /// As [`Engine::new`].
+    /// Those of [`Engine::new`].
     pub fn with_source_lines(sizes: PoolSizes) -> wasmtime::Result<Self> {
         let mut config = settings();
         config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
@@ -52,10 +54,10 @@ impl Engine {
         Self::start(&config, sizes)
     }
 
-    /// An engine that allocates each instance on demand: for one-off commands, and for compiling.
+    /// Returns an engine that allocates each instance on demand: for one-off commands, and for compiling.
     ///
     /// # Errors
-    /// When the host's processor lacks what the compiler needs.
+    /// When the processor lacks what the compiler needs.
     pub fn on_demand() -> wasmtime::Result<Self> {
         Self::start(&settings(), PoolSizes::of_a_node())
     }
@@ -68,7 +70,7 @@ impl Engine {
         std::thread::Builder::new()
             .name("isomer-epoch".into())
             .spawn(move || tick(&engine, || alive.strong_count() > 0))?;
-        // What an instance holds may want to be dropped where tasks can be started.
+        // Dropping an instance may start tasks.
         let runtime = tokio::runtime::Handle::try_current().ok();
         std::thread::Builder::new().name("isomer-sweep".into()).spawn(move || {
             let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
@@ -77,19 +79,19 @@ impl Engine {
         Ok(Self(shared))
     }
 
-    /// The wasmtime engine itself.
+    /// Returns the wasmtime engine.
     pub fn wasmtime(&self) -> &wasmtime::Engine {
         &self.0.engine
     }
 
-    /// How many instances live now.
+    /// Returns the number of live instances.
     #[must_use]
     pub fn live_instances(&self) -> u32 {
         self.0.room.instances()
     }
 
-    /// Times that wasmtime's pool was full although there was room by the runtime's count. Always 0, unless the runtime has a defect:
-    /// then guests may be refused what others take uncounted.
+    /// Returns how often wasmtime's pool was full although the runtime counted room in it. Always 0, unless the runtime
+    /// has a defect: then a tenant may be refused what others take uncounted.
     #[must_use]
     pub fn pool_miscounts(&self) -> u64 {
         self.0.room.miscounts()

@@ -1,4 +1,4 @@
-//! Why a request got no answer from its guest. The status code is chosen by the front door, in one place.
+//! The reasons why a request gets no response from its guest. The front door chooses the status code, in one place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,17 @@ use crate::pool::{OutOfMemory, RoomLimit};
 /// The maximum length of one frame of a guest's call stack: a function's name, which the guest's author chose.
 const FRAME_BYTES_MAX: usize = 512;
 
-/// What went wrong. The `Display` is for logs; the detail (a backtrace) never goes to a client.
+/// A request or a call that its guest did not complete. The `Display` is for logs; the backtrace is never sent to a
+/// client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The guest trapped (or called `exit`). Its instance is gone.
+    /// The guest trapped (or called `exit`). Its instance is dropped.
     #[error("the guest trapped: {reason}")]
     Trap {
-        /// The trap's own words.
+        /// The message of the trap.
         reason: String,
-        /// The guest's call stack, innermost first, one line a frame; empty where there is none.
+        /// The guest's call stack, innermost frame first, one line for each frame; empty if there is none.
         backtrace: Vec<String>,
     },
     /// The guest trapped after an allocation was refused at the memory limit.
@@ -30,118 +31,119 @@ pub enum Failure {
     Memory {
         /// The limit of the instance.
         limit_bytes: usize,
-        /// The trap's own words.
+        /// The message of the trap.
         reason: String,
         /// The guest's call stack.
         backtrace: Vec<String>,
     },
     /// The deadline passed.
-    #[error("no answer within the deadline of {} ms", deadline.as_millis())]
+    #[error("no response within the deadline of {} ms", deadline.as_millis())]
     Deadline {
-        /// The whole time that the request had.
+        /// The whole time that the request was allowed.
         deadline: Duration,
-        /// Where the guest was, if it was running.
+        /// The guest's call stack, if the guest was running.
         backtrace: Vec<String>,
     },
-    /// All instances are busy and the queue is full.
-    #[error("all {instances} instances are busy and {waiting} requests wait")]
+    /// All instances are busy, and as many requests wait as may.
+    #[error("all {instances} instances are busy, and {waiting} requests are waiting")]
     Overloaded {
-        /// How many instances the group may have.
+        /// The maximum number of instances of the group.
         instances: usize,
-        /// How many requests wait for one.
+        /// The number of requests that wait for an instance.
         waiting: usize,
     },
-    /// There is no room for another instance, and none that is idle could be evicted for it.
+    /// There is no room for another instance, and no idle one could be evicted to make room.
     #[error("{limit}")]
     Full {
-        /// What was reached.
+        /// The limit that was reached.
         limit: RoomLimit,
     },
-    /// A quota of the tenant's, which its guest ran into.
+    /// The guest reached a quota of its tenant.
     #[error("the tenant is at its quota of {quota}: {reason}")]
     Quota {
-        /// Which.
+        /// The quota that was reached.
         quota: Quota,
-        /// What happened.
+        /// What the guest did.
         reason: String,
-        /// The guest's call stack, where it was stopped.
+        /// The guest's call stack, if it was stopped.
         backtrace: Vec<String>,
     },
     /// No instance could be made.
-    #[error("no instance can be made: {reason}")]
+    #[error("cannot create an instance: {reason}")]
     Instantiate {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The handler gave an error instead of a response.
-    #[error("the handler answered with the error {code}")]
+    /// The handler returned an error instead of a response.
+    #[error("the handler returned the error {code}")]
     Handler {
-        /// The `wasi:http/types.error-code`.
+        /// The error, a `wasi:http/types.error-code`.
         code: String,
-        /// Was it that the request's body is larger than allowed?
+        /// Whether the error says that the request's body is larger than allowed.
         body_too_large: bool,
     },
-    /// The handler gave a response with a status that final responses do not have.
-    #[error("the handler answered with status {status}: 100 to 199 are for what comes before the final response")]
+    /// The handler returned a response with an informational status, which a final response cannot have.
+    #[error("the handler responded with status {status}, but the final response cannot have a status of 100 to 199")]
     NotFinal {
         /// The status.
         status: u16,
     },
-    /// The handler ended without giving a response.
-    #[error("the handler ended without a response")]
+    /// The handler returned without a response.
+    #[error("the handler returned without a response")]
     NoResponse,
-    /// Another request of the same instance (`concurrency` over 1) trapped or passed its deadline and took it down.
-    #[error("another request took down the instance")]
-    Neighbour,
-    /// A call across a seam has no answer, and the function that was called cannot say so to its caller.
+    /// Another request of the same instance (`concurrency` over 1) trapped or missed its deadline, which ended the
+    /// instance.
+    #[error("the instance was lost: another request trapped or missed its deadline")]
+    InstanceLost,
+    /// A call across a seam failed, and the called function has no error type that could tell its caller.
     #[error("the call {seam} failed: {failure}")]
     Call {
-        /// Who called whom: `checkout → payment, boutique:shop/payment.charge`.
+        /// Caller, callee and function: `checkout → payment, boutique:shop/payment.charge`.
         seam: Arc<str>,
-        /// Why.
+        /// The reason.
         failure: CallFailure,
         /// The caller's call stack.
         backtrace: Vec<String>,
     },
-    /// The arguments or the result of a call are more than an image may hold.
+    /// The arguments or the result of a call are larger than an image may be.
     #[error("the values of a call across a seam take more than {}; pass large data in pieces", size(*limit_bytes))]
     ImageTooLarge {
-        /// The most bytes of an image.
+        /// The maximum length of an image, in bytes.
         limit_bytes: u32,
         /// The guest's call stack.
         backtrace: Vec<String>,
     },
-    /// The guest's response broke off: its body is not as long as announced, or was not finished.
+    /// The body of the response is not as long as announced, or was not finished.
     #[error("the response is incomplete: {reason}")]
     Incomplete {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A response that is a stream of events reached one of its limits, and was ended.
-    #[error("the stream of events was ended: {reason}")]
+    /// A response that is an event stream reached one of its limits and was ended.
+    #[error("the event stream was ended: {reason}")]
     StreamEnded {
-        /// Which limit.
+        /// The limit.
         reason: String,
     },
-    /// The request cannot be handed to a guest.
-    #[error("the request is not one that a handler can take: {reason}")]
+    /// The request cannot be passed to a guest.
+    #[error("the request cannot be passed to a handler: {reason}")]
     BadRequest {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Whose limit it was that memory was refused at.
+/// The limit at which memory was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusedBy {
-    /// The instance's own.
+    /// The limit of the instance.
     Instance {
-        /// The limit.
+        /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// Its account's.
+    /// The limit of its account.
     Account {
-        /// The limit.
+        /// The limit, in bytes.
         limit_bytes: u64,
     },
 }
@@ -159,7 +161,8 @@ impl From<OutOfMemory> for Failure {
 }
 
 impl Failure {
-    /// Reads what wasmtime says of a run that ended in an error.
+    /// Returns the failure for a run that ended with `error`. `refused` is the limit at which memory was refused during
+    /// the run.
     pub(crate) fn from_trap(error: &wasmtime::Error, refused: Option<RefusedBy>) -> Self {
         let backtrace = backtrace(error);
         if let Some(CallTrap { seam, failure }) = error.downcast_ref() {
@@ -191,7 +194,7 @@ impl Failure {
         Self::Quota { quota: Quota::Cpu, reason, backtrace }
     }
 
-    /// The guest's call stack, where there is one.
+    /// Returns the guest's call stack; empty if there is none.
     pub fn backtrace(&self) -> &[String] {
         match self {
             Self::Trap { backtrace, .. }
@@ -204,13 +207,13 @@ impl Failure {
         }
     }
 
-    /// What a caller on the other side of a seam is told. Call stacks stay here, in this side's log.
+    /// Returns what the caller on the other side of a seam gets. Call stacks stay in the log of this side.
     pub(crate) fn to_call_failure(&self) -> CallFailure {
         match self {
             Self::Trap { reason, .. } => CallFailure::trap(reason.as_str()),
             Self::Deadline { .. } => CallFailure::deadline(self.to_string()),
             Self::Overloaded { .. } => CallFailure::overloaded(self.to_string()),
-            // It may have run when it was stopped.
+            // The call may have run when it was stopped.
             Self::Full { .. } | Self::Quota { .. } => {
                 CallFailure::Lost { error: CallError::Overloaded, reason: self.to_string(), not_run: false }
             }
@@ -220,10 +223,10 @@ impl Failure {
     }
 }
 
-/// The function of generated parts that traps when an image is too large, by its name in the module.
+/// The name of the function in which generated parts trap if an image is too large.
 const IMAGE_TOO_LARGE: &str = "image_too_large";
 
-/// The trap of a caller whose call has no answer.
+/// The trap of a caller whose call failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the call {seam} failed: {failure}")]
 pub(crate) struct CallTrap {
@@ -231,9 +234,9 @@ pub(crate) struct CallTrap {
     pub(crate) failure: CallFailure,
 }
 
-/// Returns the frames of a guest's stack by function name, innermost first, without the hash that Rust appends and without the frames
-/// that only start a program. With source lines ([`Engine::with_source_lines`](crate::engine::Engine::with_source_lines)), functions that
-/// were inlined are frames, too.
+/// Returns the frames of a guest's call stack by function name, innermost first, without the hash that Rust appends and
+/// without the frames that only start a program. With source lines
+/// ([`Engine::with_source_lines`](crate::engine::Engine::with_source_lines)), inlined functions are frames, too.
 pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return Vec::new() };
     let demangled = |name: &str| excerpt::cut(format_args!("{:#}", rustc_demangle::demangle(name)), FRAME_BYTES_MAX);
@@ -262,11 +265,11 @@ pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     shown.map(|(module, name, place)| excerpt::cut(format_args!("{module}: {name}"), FRAME_BYTES_MAX) + place).collect()
 }
 
-/// Frames of a call stack that are shown; with inlined functions there may be many times as many as the engine keeps.
+/// The maximum number of frames that are shown. Inlined functions can be many times the frames that the engine keeps.
 const FRAMES_MAX: usize = 256;
 
-/// Functions that run before a program's `main`: the C library's, the Rust standard library's, the linker's. Which of them there
-/// are depends on the toolchain, and none of them tells what the program was doing.
+/// Functions that run before the `main` of a program: those of the C library, the Rust standard library and the linker.
+/// The toolchain decides which of them exist, and none of them tells what the program was doing.
 const STARTUP: [&str; 7] = [
     "_start",
     "_start.command_export",
@@ -277,7 +280,8 @@ const STARTUP: [&str; 7] = [
     "std::rt::lang_start",
 ];
 
-/// The innermost frames, without the outermost ones that are only start-up. All of them where there are no others.
+/// Returns the innermost frames, without the outermost ones that only start the program; all frames if there are no
+/// others.
 fn without_startup<T>(frames: &[T], name: impl Fn(&T) -> &str) -> &[T] {
     let is_startup = |name: &str| {
         let is_run = name.starts_with("wasi:cli/run@") && name.ends_with("#run");

@@ -1,7 +1,8 @@
-//! The groups of one process of a revision, which call one another.
+//! The groups of one process and one revision, which call one another.
 //!
-//! Groups may call each other in circles, so none owns another: the graph owns all, and a request holds the graph while it runs.
-//! Thus a request stays in the revision that it began in, and a revision's groups go when its last request is over.
+//! Groups may call each other in cycles, so no group owns another one: the graph owns all, and a request holds the
+//! graph while it runs. So a request stays in the revision that it began in, and the groups of a revision are dropped
+//! when its last request is over.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use tokio::time::timeout_at;
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::group::{Group, GroupError, GroupSettings, Handler};
-use crate::guest::{CallableGroups, Entrance, RequestScope, TimeLimit, fields_bytes};
+use crate::group::{Group, GroupError, GroupSettings, HttpHandlerExport};
+use crate::guest::{CallableGroups, GroupFunction, RequestScope, TimeLimit, fields_bytes};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
-use crate::serve::{Request, ResponseBody};
+use crate::serve::{GuestRequest, ResponseBody};
 use crate::wasi::{Import, Provider};
 
 /// All groups of one process.
@@ -29,7 +30,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Puts the groups of one plan together. [`Entrance`]s of their targets count in the order of `groups`.
+    /// Combines the groups of one plan. [`GroupFunction`]s number them in this order.
     pub fn new(plan: PlanDigest, groups: Vec<Group>) -> Arc<Self> {
         Arc::new(Self { plan, groups: groups.into() })
     }
@@ -39,7 +40,7 @@ impl Graph {
         self.plan
     }
 
-    /// The group at `index`, for whoever hands requests to it.
+    /// Returns a handle of the group at `index`, to send requests to.
     ///
     /// # Panics
     /// When there are fewer groups.
@@ -48,11 +49,11 @@ impl Graph {
         GroupHandle { graph: self.clone(), index }
     }
 
-    /// Answers a call that came from another process. It ends by its deadline.
+    /// Runs a call that came from another process. It ends by its deadline.
     ///
     /// # Errors
-    /// As [`isomer_wire::Callee::call`].
-    pub async fn answer(self: Arc<Self>, entrance: Entrance, call: Call) -> Result<Vec<u8>, CallFailure> {
+    /// Those of [`isomer_wire::Callee::call`].
+    pub async fn answer(self: Arc<Self>, entrance: GroupFunction, call: Call) -> Result<Vec<u8>, CallFailure> {
         let Call { context, image, .. } = call;
         if image.len() > IMAGE_BYTES_MAX as usize {
             return Err(CallFailure::refused(format!("an image of {} is too large", size(image.len()))));
@@ -82,7 +83,7 @@ impl CallableGroups for Graph {
 
     async fn call(
         &self,
-        entrance: Entrance,
+        entrance: GroupFunction,
         scope: Arc<RequestScope>,
         until: TimeLimit,
         image: &[u8],
@@ -95,15 +96,15 @@ impl CallableGroups for Graph {
 }
 
 impl Group {
-    /// Links a component and prepares its pool. Nothing runs yet.
+    /// Links a component and prepares its pool. Runs nothing.
     ///
     /// # Errors
-    /// When an import is met by nothing, or a handler or a skeleton is missing.
+    /// When an import is not implemented, or a handler or a skeleton is missing.
     pub fn new(
         engine: &Engine,
         code: &Code,
         imports: &[Import],
-        handlers: &[Handler],
+        handlers: &[HttpHandlerExport],
         providers: &[Arc<dyn Provider>],
         settings: GroupSettings,
     ) -> Result<Self, GroupError> {
@@ -129,17 +130,17 @@ pub struct GroupHandle {
 }
 
 impl GroupHandle {
-    /// Returns who pays for what the group's requests take.
+    /// Returns the account that the group's requests are charged to.
     #[must_use]
     pub fn account(&self) -> &Arc<Account> {
         self.graph.groups[self.index].account()
     }
 
-    /// Serves one request. The response's body must be read or dropped; until then it holds its instance.
+    /// Serves one request. The body of the response must be read or dropped; until then it holds its instance.
     ///
     /// # Errors
     /// When the guest gives no response: see [`Failure`].
-    pub async fn handle(&self, request: Request) -> Result<http::Response<ResponseBody>, Failure> {
+    pub async fn handle(&self, request: GuestRequest) -> Result<http::Response<ResponseBody>, Failure> {
         let group = &self.graph.groups[self.index];
         let memory = group.account().charge_host_memory(request.host_bytes())?;
         let response = group.handle(self.graph.clone(), request).await?;

@@ -1,4 +1,4 @@
-//! A group: one (composed) component, linked, with its pool of instances. What the front door calls.
+//! A group: one (composed) component, linked to the platform, with its pool of instances. It serves requests and calls.
 
 mod linker;
 mod stub;
@@ -12,132 +12,136 @@ use wasmtime::component::Component;
 
 pub use self::linker::LinkError;
 use self::linker::linker;
-pub use self::stub::{Destination, Stub, Target};
+pub use self::stub::{SeamCallee, SeamStub, SeamTarget};
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::folders::GrantedFolders;
 use crate::guest::{CallableGroups, Denials, GroupTemplate, OwnerSettings, RequestScope, TimeLimit};
-use crate::instance::{DispatchExport, HandlerExport, InstanceMaker, Skeleton, skeleton_functions};
+use crate::instance::{DispatchExport, HandlerIndex, InstanceMaker, Skeleton, skeleton_functions};
 use crate::pool::bounds::STACK_RESIDENT_BYTES;
 use crate::pool::{Account, Slots};
-use crate::serve::{ExclusiveInstances, PoolLimits, Request, ResponseBody, SharedInstances};
+use crate::serve::{ExclusiveInstances, GuestRequest, PoolLimits, ResponseBody, SharedInstances};
 use crate::wasi::{Import, Provider};
 
 /// An exported HTTP handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Handler {
+pub struct HttpHandlerExport {
     /// The name of the exported interface in the (composed) component.
     pub export: String,
-    /// The interface's id: `wasi:http/handler@0.3…` or `wasi:http/incoming-handler@0.2…`.
+    /// The id of the interface: `wasi:http/handler@0.3…` or `wasi:http/incoming-handler@0.2…`.
     pub interface: String,
 }
 
 /// What a group is made of.
 pub struct GroupSettings {
-    /// Its components, in any order.
+    /// The group's components, in any order.
     pub owners: Vec<OwnerSettings>,
-    /// Where their output goes.
+    /// Where the components' output and failures are sent.
     pub sink: Arc<dyn EventSink>,
-    /// Who pays for its instances.
+    /// The account that its instances are charged to.
     pub account: Arc<Account>,
-    /// What one instance takes of the engine's pool. Memories and tables are what the code itself says.
+    /// What one instance takes of the engine's pool. Its memories and tables are replaced by the numbers of the
+    /// compiled code.
     pub slots: Slots,
-    /// Bytes that the engine needs on the host's heap for one instance: [`Footprint::state_bytes`](crate::engine::Footprint).
+    /// The bytes that the engine needs on the host's heap for one instance:
+    /// [`Footprint::state_bytes`](crate::engine::Footprint).
     pub state_bytes: usize,
-    /// Bytes of memory of one instance, all components together.
+    /// The memory limit of one instance, all its components together, in bytes.
     pub memory_bytes: usize,
-    /// Requests that one instance may serve at once. Only handlers of WASI 0.3 can serve more than one.
+    /// The number of requests that one instance may serve at once. Only handlers of WASI 0.3 can serve more than one.
     pub concurrency: u32,
-    /// Live instances, where the engine's pool has room for as many.
+    /// The maximum number of live instances. The engine's pool may have room for fewer.
     pub instances_max: usize,
-    /// Requests that one instance may serve before it is replaced.
+    /// The number of requests after which an instance is replaced.
     pub requests_per_instance_max: u32,
-    /// How long an instance may live.
+    /// The age at which an instance is replaced.
     pub instance_age_max: Duration,
-    /// Those of its components that call across seams.
-    pub stubs: Vec<Stub>,
-    /// Those of its components that are called from outside.
+    /// The components that call others across seams.
+    pub stubs: Vec<SeamStub>,
+    /// The components that are called from outside of the group.
     pub skeletons: Vec<Skeleton>,
 }
 
-/// How long a request may wait for an instance when all are busy.
+/// How long a request may wait for an instance if all are busy.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What an instance takes of the host whatever it does, beside the engine's own data about it: its store, a stack as deep as usual, what
-/// it keeps resident of returned memory.
+/// The host memory of an instance in addition to the engine's data about it: its wasmtime store, a stack of usual
+/// depth, and what stays resident of memory that was returned to the pool.
 const INSTANCE_BYTES: usize = 64 << 10;
 
-/// What the host holds for an instance that takes `slots`. Each of its components may wait deep in its code, and then has a stack of its
-/// own; the one stack more, on which results are lowered meanwhile, counts as deep as usual.
+/// Returns the bytes of host memory that an instance with `slots` takes. Each of its components may wait deep in its
+/// code, which needs a stack of full depth; the one additional stack, on which results are lowered meanwhile, counts
+/// with its usual depth.
 fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
     let stacks = slots.stacks.saturating_sub(1) as usize;
     INSTANCE_BYTES + state_bytes + stacks * STACK_RESIDENT_BYTES
 }
 
-/// Why a group could not be made.
+/// The reasons why a group cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
-    /// An import is met by nothing, or cannot be defined.
+    /// An import is not implemented, or cannot be defined.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// One instance would be a good part of the pool, or more than all of it.
+    /// One instance would take a large part of the pool, or more than all of it.
     #[error(
         "an instance of the group takes {} memories, {} tables and {} stacks; that is more than one may have",
         slots.memories, slots.tables, slots.stacks
     )]
     TooLarge {
-        /// What it takes.
+        /// What the instance takes.
         slots: Slots,
     },
-    /// What an instance takes depends on what it is given.
+    /// What an instance takes is only known when its imports are.
     #[error("the group's component imports a core module: build what it needs into the component")]
     ImportsModule,
-    /// The component needs something else than what it was linked with.
+    /// The component does not match what it was linked with.
     #[error("cannot link the group's component")]
     Prepare {
-        /// What wasmtime said.
+        /// The error of wasmtime.
         source: wasmtime::Error,
     },
-    /// It has no such export.
+    /// The component does not export the skeleton.
     #[error("the group's component has no export `{export}` with the functions `call` and `call-async`")]
     NoSkeleton {
-        /// The export's name.
+        /// The name of the missing export.
         export: String,
     },
-    /// It has no such export.
+    /// The component does not export the handler.
     #[error("the group's component has no export `{export}` with a function `handle`")]
     NoHandler {
-        /// The export's name.
+        /// The name of the missing export.
         export: String,
     },
 }
 
-/// A group that can serve requests and calls. It does so as part of a [`Graph`](crate::Graph).
+/// A group that can serve requests and calls, as part of a [`Graph`](crate::Graph).
 pub struct Group {
     requests: Instances,
-    /// Where calls are served; none where the group has no skeleton.
+    /// The instances that serve calls; `None` if the group has no skeleton.
     calls: Option<Arc<ExclusiveInstances>>,
     account: Arc<Account>,
 }
 
 enum Instances {
-    /// A request has an instance for itself.
+    /// Each request has an instance for itself.
     ExclusiveInstances(Arc<ExclusiveInstances>),
-    /// Several requests share one.
+    /// Several requests share an instance.
     Shared(Arc<SharedInstances>),
 }
 
 impl Group {
-    /// Links a component and prepares its pool. Nothing runs yet.
+    /// Links a component and prepares its pool. Runs nothing. `G` is the type of the graph that the group will be part
+    /// of.
     ///
     /// # Errors
-    /// When an import is met by nothing, or a handler or a skeleton is missing.
+    /// When an import is not implemented, or a handler or a skeleton is missing.
     pub(crate) fn link<G: CallableGroups>(
         engine: &Engine,
         code: &Code,
         imports: &[Import],
-        handlers: &[Handler],
+        handlers: &[HttpHandlerExport],
         providers: &[Arc<dyn Provider>],
         settings: GroupSettings,
     ) -> Result<Self, GroupError> {
@@ -197,7 +201,7 @@ impl Group {
         })
     }
 
-    /// The pools whose instances serve one thing at a time.
+    /// Returns the pools whose instances serve one request or call at a time.
     fn alone(&self) -> impl Iterator<Item = &Arc<ExclusiveInstances>> {
         let requests = match &self.requests {
             Instances::ExclusiveInstances(alone) => Some(alone),
@@ -224,7 +228,7 @@ impl Group {
     pub(crate) async fn handle(
         &self,
         groups: Arc<dyn CallableGroups>,
-        request: Request,
+        request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         match &self.requests {
             Instances::ExclusiveInstances(alone) => alone.clone().handle(groups, request).await,
@@ -246,13 +250,13 @@ impl Group {
     }
 }
 
-fn find_handler(component: &Component, handler: &Handler) -> Result<HandlerExport, GroupError> {
+fn find_handler(component: &Component, handler: &HttpHandlerExport) -> Result<HandlerIndex, GroupError> {
     let missing = || GroupError::NoHandler { export: handler.export.clone() };
     let instance = component.get_export_index(None, &handler.export).ok_or_else(missing)?;
     let function = component.get_export_index(Some(&instance), "handle").ok_or_else(missing)?;
     Ok(if handler.interface.starts_with("wasi:http/incoming-handler@0.2") {
-        HandlerExport::P2(function)
+        HandlerIndex::P2(function)
     } else {
-        HandlerExport::P3(function)
+        HandlerIndex::P3(function)
     })
 }

@@ -1,31 +1,32 @@
-//! Runs guests: wasmtime, instances, and the limits that every guest is confined by.
+//! Runs guests: the wasmtime engine, instances, and the limits that confine every guest.
 //!
-//! A [`Group`] is the unit that runs: one component (often a composition of several), linked to the platform, with a bounded
-//! pool of instances. A request gets an instance for itself, runs in it and gives it back.
+//! A [`Group`] is the unit that runs: one component (often a composition of several), linked to the platform, with a
+//! bounded pool of instances. A request gets an instance for itself, runs in it and returns it to the pool.
 //!
-//! The modules form floors. A file uses those below it, never one above:
+//! The modules form layers. A file uses the layers below its own, never one above:
 //!
-//! | floor | what it owns |
+//! | layer | what it owns |
 //! | --- | --- |
 //! | [`graph`] | the groups of a process, which call one another |
-//! | [`group`] | what a group is made of; the linker of a group; the host functions that stubs of seams call |
+//! | [`group`] | what a group is made of; its linker; the host functions that stubs of seams call |
 //! | `serve` | requests and calls on their way into instances, and their responses on the way back |
-//! | `instance` | how instances are made, what they export, a live one |
+//! | `instance` | how instances are made, what they export, a live instance |
 //! | [`code`] | compiled code on disk and in memory |
 //! | [`engine`] | the wasmtime engine: its settings, its clock, its pool |
-//! | `wasi` | the interfaces that the runtime itself gives to guests |
+//! | `wasi` | the interfaces that the runtime itself provides to guests |
 //! | [`guest`] | what the host knows about one instance while it runs |
-//! | `folders` | what guests do with files |
-//! | `lanes` | on which threads guests run: a fast lane, and a slow one for those that compute for long |
-//! | `failure` | why a request got no response |
-//! | [`pool`] | the engine's pool, and who may have how much of it: accounts, shares, idle instances |
+//! | [`folders`] | what guests do with files |
+//! | `lanes` | the threads that guests run on: a fast lane, and a slow one for guests that compute for long |
+//! | `failure` | why a request gets no response |
+//! | [`pool`] | the engine's pool, and how much of it each account may have: accounts, shares, idle instances |
 //!
-//! Next to them: [`command`] (one-off commands), [`machine`] (how many apps and instances the machine has room for).
+//! In addition to them: [`command`] (one-off commands), [`machine`] (how many apps and instances the machine has room
+//! for).
 //!
-//! This crate does not know what an app, a manifest or a route is, and no storage engine or socket.
+//! This crate does not know what an app, a manifest or a route is, and contains no storage engine and no socket.
 //!
-//! Invariant: a store is used by one request at a time unless the group says otherwise, and a store whose run did not end
-//! cleanly (trap, deadline, client gone) is dropped, never reused.
+//! Invariant: one request at a time uses a wasmtime store unless the group says otherwise, and a wasmtime store whose
+//! run did not end cleanly (trap, deadline, disconnected client) is dropped, never reused.
 
 mod clock;
 pub mod code;
@@ -46,13 +47,13 @@ mod wasi;
 pub use code::{Code, CodeCache};
 pub use failure::Failure;
 pub use graph::{Graph, GroupHandle};
-pub use group::{Destination, Group, GroupSettings, Handler, Stub, Target};
+pub use group::{Group, GroupSettings, HttpHandlerExport, SeamCallee, SeamStub, SeamTarget};
 pub use guest::signals::{has_no_content, is_event_stream};
-pub use guest::{Denials, Entrance, Guest, output};
+pub use guest::{Denials, GroupFunction, Guest, output};
 pub use instance::Skeleton;
 pub use isomer_telemetry::RequestId;
 pub use lanes::prefer_latency;
 pub use pool::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory, RoomLimit};
-pub use serve::{Request, ResponseBody};
-pub use wasi::{GivenClockAndRandom, Import, Owner, Provider, config};
+pub use serve::{GuestRequest, ResponseBody};
+pub use wasi::{DeterministicClockAndRandom, Import, InterfaceOwner, Provider, config};
 pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};

@@ -1,75 +1,81 @@
-//! How many apps and instances the machine has room for, and what to change where that is few. Pure, but for [`Machine::read`].
+//! How many apps and instances the machine has room for, and what to change if that is too few. Pure, except for
+//! [`Machine::read`].
 //!
-//! A loaded app takes mappings and a descriptor of the process (its code is mapped from a file, in parts with different rights), an
-//! instance takes mappings for each of its memories. Linux bounds both, by default at 65,530 mappings and, often, 1,024 descriptors.
+//! A loaded app takes mappings and a descriptor of the process (its code is mapped from a file, in parts with different
+//! access rights); an instance takes mappings for each of its memories. Linux limits both, by default to 65,530
+//! mappings and often to 1,024 descriptors.
 
 use std::fs;
 use std::path::{Component, Path};
 
 use crate::pool::PoolSizes;
 
-/// Mappings of a loaded app's code: what is read, what is run, and the rest.
+/// The number of mappings of a loaded app's code: the read-only part, the executable part, and the rest.
 pub const MAPPINGS_PER_APP: u64 = 3;
 
-/// Its code's file stays open: instances map the initial content of their memory from it.
+/// The number of descriptors of a loaded app: the file of its code stays open, because instances map the initial
+/// content of their memory from it.
 pub const DESCRIPTORS_PER_APP: u64 = 1;
 
-/// Resident memory of a loaded app, measured with a component of 130 KB.
+/// The resident memory of a loaded app in bytes, measured with a component of 130 KB.
 pub const BYTES_PER_APP: u64 = 300 << 10;
 
-/// Mappings of a live instance with one memory: before, in and behind its initial content, and what it may still grow into.
+/// The number of mappings of a live instance with one memory: before, in and after its initial content, and the space
+/// that it can still grow into.
 pub const MAPPINGS_PER_INSTANCE: u64 = 4;
 
-/// What a live instance takes beside what its guest asks for: 64 KiB of its memory kept at hand, a stack, page tables, the store.
+/// The memory of a live instance in bytes, without what its guest allocates: 64 KiB of its memory that stay resident, a
+/// stack, page tables, the wasmtime store.
 pub const BYTES_PER_INSTANCE: u64 = 1 << 20;
 
-/// Mappings of the process itself: libraries, threads, the heap.
+/// The number of mappings of the process itself: libraries, threads, the heap.
 const MAPPINGS_OF_PROCESS: u64 = 2_000;
 
-/// Descriptors of everything else: connections to clients above all.
+/// The number of descriptors for everything else, mainly connections of clients.
 const DESCRIPTORS_OF_PROCESS: u64 = 12_000;
 
-/// What a process may take of the machine. `None`: there is no limit, or it cannot be read.
+/// What a process may take of the machine. `None` means that there is no limit, or that it cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Machine {
     /// `vm.max_map_count`.
     pub mappings: Option<u64>,
     /// The soft limit of open files.
     pub descriptors: Option<u64>,
-    /// Bytes of memory, of the machine or of the control group, whichever is less.
+    /// The memory of the machine or of the control group, whichever is less, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Bytes of address space (`ulimit -v`).
+    /// The address space (`ulimit -v`), in bytes.
     pub address_bytes: Option<u64>,
-    /// Does the system refuse memory that it could not give all at once (`vm.overcommit_memory=2`)?
+    /// Whether the system refuses memory that it could not provide all at once (`vm.overcommit_memory=2`).
     pub commits_strictly: bool,
 }
 
-/// How many there is room for.
+/// How much fits on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// Apps that can be loaded at once, each with code of its own, beside as many live instances as the pool has. Others wait on disk.
+    /// The number of apps that can be loaded at once, each with its own code, in addition to as many live instances as
+    /// the pool has. Other apps stay on disk.
     pub loaded_apps: u64,
-    /// Instances that can be live at once.
+    /// The number of instances that can be live at once.
     pub instances: u64,
-    /// What bounds the loaded apps.
+    /// The resource that limits the number of loaded apps.
     pub bound: Bound,
 }
 
-/// What there is least of.
+/// The scarcest resource of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bound {
     /// `vm.max_map_count`.
     Mappings,
-    /// Open files.
+    /// The limit of open files.
     Descriptors,
-    /// Memory.
+    /// The memory of the machine.
     Memory,
     /// The address space is too small, or strictly accounted: there is no room for the pool itself.
     AddressSpace,
 }
 
 impl Machine {
-    /// Of this process.
+    /// Reads the limits of this process.
     #[must_use]
     pub fn read() -> Self {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -89,7 +95,7 @@ impl Machine {
         }
     }
 
-    /// How many there is room for, with a pool of `sizes`.
+    /// Returns how much fits on this machine next to a pool of `sizes`.
     #[must_use]
     pub fn capacity(&self, sizes: &PoolSizes) -> Capacity {
         if self.commits_strictly || self.address_bytes.is_some_and(|bytes| bytes < sizes.address_bytes()) {
@@ -98,18 +104,18 @@ impl Machine {
         let mappings = self.mappings.unwrap_or(u64::MAX);
         let mappings = mappings.saturating_sub(MAPPINGS_OF_PROCESS + sizes.mappings());
         let memory = self.memory_bytes.unwrap_or(u64::MAX);
-        // Instances have half of each: what they leave is for apps.
+        // Instances get half of each; what they leave is for apps.
         let room = (mappings / 2 / MAPPINGS_PER_INSTANCE).min(memory / 2 / BYTES_PER_INSTANCE);
         let instances = u64::from(sizes.instances()).min(room);
         let mappings = mappings.saturating_sub(instances * MAPPINGS_PER_INSTANCE);
         let memory = memory.saturating_sub(instances.saturating_mul(BYTES_PER_INSTANCE));
-        // Where few are allowed, connections cannot have as many as they would like.
+        // If few are allowed, connections get no more than half of them.
         let descriptors = self.descriptors.unwrap_or(u64::MAX);
         let descriptors = descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS).max(descriptors / 2);
         let bounds = [
             (mappings / MAPPINGS_PER_APP, Bound::Mappings),
             (descriptors / DESCRIPTORS_PER_APP, Bound::Descriptors),
-            // The other half is for what the guests themselves need.
+            // The other half is for what the guests allocate.
             (memory / 2 / BYTES_PER_APP, Bound::Memory),
         ];
         let (loaded_apps, bound) = bounds.into_iter().min().expect("there are three");
@@ -118,7 +124,7 @@ impl Machine {
 }
 
 impl Bound {
-    /// The line that makes room for `apps` loaded apps.
+    /// Returns the command or the advice that makes room for `apps` loaded apps.
     #[must_use]
     pub fn way_out(self, apps: u64, sizes: &PoolSizes) -> String {
         match self {
@@ -137,12 +143,13 @@ impl Bound {
     }
 }
 
-/// The memory that a process may have whose `/proc/self/cgroup` says `groups`: the least that its control group and those around it
-/// allow. `root` is where their tree is mounted.
+/// Returns the memory that a process may have whose `/proc/self/cgroup` contains `groups`: the least that its control
+/// group and the enclosing ones allow. `root` is where their tree is mounted.
 fn control_group_bytes(root: &Path, groups: &str) -> Option<u64> {
     let path = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     let parts: Vec<_> = Path::new(path).components().filter(|part| *part != Component::RootDir).collect();
-    // In a container, the path may lead out of what is mounted: then the mounted root is the innermost group that can be read.
+    // In a container, the path may lead out of what is mounted; then the mounted root is the innermost group that can
+    // be read.
     let is_inside = parts.iter().all(|part| matches!(part, Component::Normal(_)));
     let group =
         if is_inside { parts.iter().fold(root.to_owned(), |group, part| group.join(part)) } else { root.to_owned() };
@@ -218,7 +225,7 @@ mod tests {
         assert_eq!(bytes(of_unit), Some(2000));
         allow(unit.parent().unwrap(), "1000\n");
         assert_eq!((bytes(of_unit), bytes("0::/\n")), (Some(1000), None));
-        // The root of a container's tree has a limit, and names of the host lead nowhere in it.
+        // The root of a container's tree has a limit, and the host's paths do not exist in it.
         allow(root.path(), "500\n");
         for groups in ["0::/\n", "0::/../../other\n", "0::/kubepods/pod\n", "", of_unit] {
             assert_eq!(bytes(groups), Some(500), "{groups}");

@@ -47,7 +47,7 @@ pub(crate) struct Must {
 const NOTHING: Must = Must { status: &[200], broken: false, log: "", says: &[], never: &[] };
 
 /// The request's deadline ends it.
-const DEADLINE: Must = Must { status: &[504], log: "no answer within the deadline of 400 ms", ..NOTHING };
+const DEADLINE: Must = Must { status: &[504], log: "no response within the deadline of 400 ms", ..NOTHING };
 
 /// The deadline ends it when the answer has begun, or is about to.
 const CUT_OFF: Must = Must { broken: true, ..DEADLINE_LATE };

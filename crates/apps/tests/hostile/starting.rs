@@ -67,7 +67,7 @@ pub(crate) const STARTS: &[Start] = &[
         fields: "",
         body: "(loop $again (br $again))",
         status: 504,
-        log: "no answer within the deadline of 1000 ms",
+        log: "no response within the deadline of 1000 ms",
     },
     Start { name: "no response in WASI 0.2", fields: "", body: "(return)", status: 500, log: "" },
     Start {

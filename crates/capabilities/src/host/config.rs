@@ -1,6 +1,6 @@
 //! `wasi:config`: the values that the manifest gives to a component.
 
-use isomer_runtime::{Guest, Owner, Provider, config};
+use isomer_runtime::{Guest, InterfaceOwner, Provider, config};
 use wasmtime::component::LinkerInstance;
 
 use super::GrantTable;
@@ -23,7 +23,12 @@ impl Provider for ConfigProvider {
         config::implements(interface)
     }
 
-    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, _interface: &str, owner: &Owner) -> wasmtime::Result<()> {
+    fn link(
+        &self,
+        instance: &mut LinkerInstance<'_, Guest>,
+        _interface: &str,
+        owner: &InterfaceOwner,
+    ) -> wasmtime::Result<()> {
         config::define(instance, &self.grants.of(owner)?.granted)
     }
 }

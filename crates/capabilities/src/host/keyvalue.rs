@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use isomer_runtime::{Guest, HostMemory, Owner, Provider};
+use isomer_runtime::{Guest, HostMemory, InterfaceOwner, Provider};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType};
 
@@ -96,7 +96,12 @@ impl Provider for KeyValueProvider {
             && matches!(version, DRAFT | DRAFT2)
     }
 
-    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, interface: &str, owner: &Owner) -> wasmtime::Result<()> {
+    fn link(
+        &self,
+        instance: &mut LinkerInstance<'_, Guest>,
+        interface: &str,
+        owner: &InterfaceOwner,
+    ) -> wasmtime::Result<()> {
         let (path, version) = split(interface);
         match path {
             "wasi:keyvalue/store" => link_store(instance, self.grants.of(owner)?, version),

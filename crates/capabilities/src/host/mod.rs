@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isomer_display::excerpt;
-use isomer_runtime::{Guest, Owner};
+use isomer_runtime::{Guest, InterfaceOwner};
 
 use crate::grants::GrantedBy;
 
@@ -53,13 +53,13 @@ impl<T> GrantTable<T> {
 
     /// What the import's owner may reach. Components that share an import must have been granted the same, else one would
     /// reach what only another was granted: then it is refused.
-    fn of(&self, owner: &Owner) -> wasmtime::Result<OwnerGrants<T>> {
+    fn of(&self, owner: &InterfaceOwner) -> wasmtime::Result<OwnerGrants<T>> {
         let of_one = |name: &str| self.components.get(name).cloned().unwrap_or_else(|| Arc::new(BTreeMap::new()));
         match owner {
-            Owner::Component(name) => {
+            InterfaceOwner::Component(name) => {
                 Ok(OwnerGrants { component: name.to_string(), granted: of_one(name), by: self.by })
             }
-            Owner::Shared(names) => {
+            InterfaceOwner::Shared(names) => {
                 let granted = names.first().map(|name| of_one(name)).unwrap_or_else(|| Arc::new(BTreeMap::new()));
                 for name in names {
                     if !of_one(name).keys().eq(granted.keys()) {

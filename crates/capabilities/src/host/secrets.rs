@@ -1,6 +1,6 @@
 //! `isomer:secrets/store`: the secrets that a component was granted.
 
-use isomer_runtime::{Guest, Owner, Provider};
+use isomer_runtime::{Guest, InterfaceOwner, Provider};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
 
@@ -35,7 +35,12 @@ impl Provider for SecretsProvider {
         split(interface) == ("isomer:secrets/store", "0.1.0")
     }
 
-    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, _interface: &str, owner: &Owner) -> wasmtime::Result<()> {
+    fn link(
+        &self,
+        instance: &mut LinkerInstance<'_, Guest>,
+        _interface: &str,
+        owner: &InterfaceOwner,
+    ) -> wasmtime::Result<()> {
         let grants = self.grants.of(owner)?;
         instance.func_wrap("get", move |store: StoreContextMut<'_, Guest>, (name,): (String,)| {
             let secret = grants.get(store.data(), "secrets", "secret", &name);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use isomer_runtime::{Guest, Owner, Provider};
+use isomer_runtime::{Guest, InterfaceOwner, Provider};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Accessor, ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType};
 
@@ -135,7 +135,12 @@ impl Provider for SqlProvider {
         matches!(split(interface), ("isomer:sql/types" | "isomer:sql/store", "0.1.0"))
     }
 
-    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, interface: &str, owner: &Owner) -> wasmtime::Result<()> {
+    fn link(
+        &self,
+        instance: &mut LinkerInstance<'_, Guest>,
+        interface: &str,
+        owner: &InterfaceOwner,
+    ) -> wasmtime::Result<()> {
         if split(interface).0 == "isomer:sql/types" {
             link_connection(instance)?;
             return link_transaction(instance);

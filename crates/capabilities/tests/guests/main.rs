@@ -18,7 +18,10 @@ use isomer_diagnostics::SourceFile;
 use isomer_manifest::DirGrant;
 use isomer_runtime::engine::{Engine, Slots};
 use isomer_runtime::guest::{Directory, OwnerSettings};
-use isomer_runtime::{Account, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Provider, Request};
+use isomer_runtime::{
+    Account, Graph, Group, GroupHandle, GroupSettings, GuestRequest, HttpHandlerExport, Import, InterfaceOwner,
+    Provider,
+};
 use isomer_telemetry::{DiscardEvents, RequestId};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -88,12 +91,12 @@ impl Probe {
             .map(|(name, _)| Import {
                 name: name.to_owned(),
                 interface: name.to_owned(),
-                owner: Owner::Component("probe".into()),
+                owner: InterfaceOwner::Component("probe".into()),
             })
             .collect();
         let export = ty.exports(engine.wasmtime()).map(|(name, _)| name.to_owned());
         let export = export.into_iter().find(|name| name.starts_with("wasi:http/")).expect("a handler");
-        let handlers = [Handler { interface: export.clone(), export }];
+        let handlers = [HttpHandlerExport { interface: export.clone(), export }];
         let settings = GroupSettings {
             owners: vec![owner],
             sink: Arc::new(DiscardEvents),
@@ -123,7 +126,7 @@ impl Probe {
         let body = Full::new(Bytes::copy_from_slice(body.as_bytes())).map_err(|never| match never {}).boxed_unsync();
         let allowed = Duration::from_secs(30);
         let http = http::Request::builder().method("POST").uri(format!("http://probe.test{path}")).body(body).unwrap();
-        let request = Request {
+        let request = GuestRequest {
             http,
             id: RequestId::from_raw(1).unwrap(),
             deadline: Instant::now() + allowed,
@@ -270,16 +273,16 @@ async fn owners_are_told_apart_and_unequal_ones_never_share() {
     let capabilities = Capabilities::open(&grants(manifest), &resources, &engines).await.unwrap();
     let engine = Engine::on_demand().unwrap();
     let id = "wasi:keyvalue/store@0.2.0-draft2";
-    let link = |owner: &Owner| {
+    let link = |owner: &InterfaceOwner| {
         let mut linker = wasmtime::component::Linker::new(engine.wasmtime());
         let mut instance = linker.instance("any-label").unwrap();
         let provider: &Arc<dyn Provider> = capabilities.providers().iter().find(|it| it.provides(id)).unwrap();
         provider.link(&mut instance, id, owner).map_err(|error| error.to_string())
     };
-    assert_eq!(link(&Owner::Component("a".into())), Ok(()));
-    assert_eq!(link(&Owner::Component("unknown".into())), Ok(()));
-    assert_eq!(link(&Owner::Shared(vec!["a".into(), "a".into()])), Ok(()));
-    let unequal = link(&Owner::Shared(vec!["a".into(), "b".into()])).unwrap_err();
+    assert_eq!(link(&InterfaceOwner::Component("a".into())), Ok(()));
+    assert_eq!(link(&InterfaceOwner::Component("unknown".into())), Ok(()));
+    assert_eq!(link(&InterfaceOwner::Shared(vec!["a".into(), "a".into()])), Ok(()));
+    let unequal = link(&InterfaceOwner::Shared(vec!["a".into(), "b".into()])).unwrap_err();
     assert!(unequal.contains("granted different things"), "{unequal}");
     for other in [
         "wasi:keyvalue/store@0.3.0",

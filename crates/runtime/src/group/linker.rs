@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use wasmtime::component::Linker;
 
-use super::stub::{self, Stub};
+use super::stub::{self, SeamStub};
 use crate::engine::Engine;
 use crate::guest::{CallableGroups, Guest};
-use crate::wasi::{self, Import, Owner, Provider};
+use crate::wasi::{self, Import, InterfaceOwner, Provider};
 
 /// Why a group could not be linked.
 #[derive(Debug, thiserror::Error)]
@@ -37,27 +37,30 @@ pub(super) fn linker<G: CallableGroups>(
     imports: &[Import],
     owners: &[Arc<str>],
     providers: &[Arc<dyn Provider>],
-    stubs: Vec<Stub>,
+    stubs: Vec<SeamStub>,
 ) -> Result<Linker<Guest>, LinkError> {
     let mut stubs = stubs.into_iter().map(Some).collect::<Vec<_>>();
     let mut linker = engine.base_linker().map_err(define("wasi:*"))?;
     for import in imports {
-        if let (Owner::Component(component), stub::INTERFACE) = (&import.owner, import.interface.as_str())
-            && let Some((number, Stub { targets, .. })) = take_stub(&mut stubs, component)
+        if let (InterfaceOwner::Component(component), stub::INTERFACE) = (&import.owner, import.interface.as_str())
+            && let Some((number, SeamStub { targets, .. })) = take_stub(&mut stubs, component)
         {
             let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
             stub::link::<G>(&mut instance, number, targets).map_err(define(&import.interface))?;
         } else if let Some(provider) = providers.iter().find(|provider| provider.provides(&import.interface)) {
             let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
             provider.link(&mut instance, &import.interface, &import.owner).map_err(define(&import.interface))?;
-        } else if let (Owner::Component(component), true) = (&import.owner, wasi::is_owned(&import.interface)) {
+        } else if let (InterfaceOwner::Component(component), true) = (&import.owner, wasi::is_owned(&import.interface))
+        {
             let owner = owners.iter().position(|name| name == component).unwrap_or(owners.len());
             let mut instance = linker.instance(&import.name).map_err(define(&import.interface))?;
             wasi::link_owned(&mut instance, &import.interface, owner).map_err(define(&import.interface))?;
         } else if !wasi::is_shared(&import.interface) {
             let importers = match &import.owner {
-                Owner::Component(name) => format!("`{name}`"),
-                Owner::Shared(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+                InterfaceOwner::Component(name) => format!("`{name}`"),
+                InterfaceOwner::Shared(names) => {
+                    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+                }
             };
             return Err(LinkError::Unknown { interface: import.interface.clone(), importers });
         }
@@ -66,7 +69,7 @@ pub(super) fn linker<G: CallableGroups>(
 }
 
 /// The stub of `component` with its number. A composition imports the interface once for each.
-fn take_stub(stubs: &mut [Option<Stub>], component: &str) -> Option<(usize, Stub)> {
+fn take_stub(stubs: &mut [Option<SeamStub>], component: &str) -> Option<(usize, SeamStub)> {
     let number = stubs.iter().position(|stub| stub.as_ref().is_some_and(|stub| *stub.component == *component))?;
     Some((number, stubs[number].take()?))
 }

@@ -1,6 +1,6 @@
 //! The host's side of `isomer:link/wire`: what the stub of a component calls to leave its composition.
 //!
-//! A stub's functions are numbered, and each number has a [`Target`]. A synchronous call blocks its store (`call`); of an `async func` many
+//! A stub's functions are numbered, and each number has a [`SeamTarget`]. A synchronous call blocks its store (`call`); of an `async func` many
 //! may be in flight (`begin`, then `take` when it has returned), and they run beside the store (see `in_flight_calls`).
 //!
 //! No value is looked at here: the image of the arguments goes from the caller's memory into the callee's, that of the result
@@ -19,22 +19,22 @@ use wasmtime::component::{Accessor, ComponentType, LinkerInstance, Lower, WasmLi
 use wasmtime::{AsContext as _, StoreContextMut};
 
 use crate::failure::CallTrap;
-use crate::guest::{CallableGroups, Entrance, Guest, PendingResult, RequestScope, TimeLimit};
+use crate::guest::{CallableGroups, GroupFunction, Guest, PendingResult, RequestScope, TimeLimit};
 use crate::pool::OutOfMemory;
 
 /// The interface that stubs import.
 pub(crate) const INTERFACE: &str = "isomer:link/wire@1.0.0";
 
 /// The calls of one component that leave its composition.
-pub struct Stub {
+pub struct SeamStub {
     /// Who calls.
     pub component: Arc<str>,
     /// Where its calls lead, by the functions' numbers.
-    pub targets: Vec<Target>,
+    pub targets: Vec<SeamTarget>,
 }
 
 /// Where the calls of one function lead.
-pub struct Target {
+pub struct SeamTarget {
     /// Who calls whom, for logs: `checkout → payment, boutique:shop/payment.charge`.
     pub seam: Arc<str>,
     /// Is the loss of a call a value of the function's error type? Else it is a trap.
@@ -44,14 +44,14 @@ pub struct Target {
     /// How long the callee may take.
     pub allowed: Duration,
     /// Whom it calls.
-    pub callee: Destination,
+    pub callee: SeamCallee,
 }
 
 /// Who call_results a call.
 #[derive(Clone)]
-pub enum Destination {
+pub enum SeamCallee {
     /// Another group of the same process.
-    Local(Entrance),
+    Local(GroupFunction),
     /// Somebody else.
     Remote {
         /// Who.
@@ -82,9 +82,9 @@ type AnswerValue = (Result<Vec<u8>, LostValue>,);
 pub(crate) fn link<G: CallableGroups>(
     instance: &mut LinkerInstance<'_, Guest>,
     stub: usize,
-    targets: Vec<Target>,
+    targets: Vec<SeamTarget>,
 ) -> wasmtime::Result<()> {
-    let targets: Arc<[Target]> = targets.into();
+    let targets: Arc<[SeamTarget]> = targets.into();
     let calls = targets.clone();
     instance.func_wrap_async("call", move |store, (function, image): (u32, WasmList<u8>)| {
         let targets = calls.clone();
@@ -115,13 +115,13 @@ pub(crate) fn link<G: CallableGroups>(
 }
 
 /// Stubs are generated from the list that the targets were made from, so every number has a target.
-fn target(targets: &[Target], function: u32) -> wasmtime::Result<&Target> {
+fn target(targets: &[SeamTarget], function: u32) -> wasmtime::Result<&SeamTarget> {
     let found = usize::try_from(function).ok().and_then(|function| targets.get(function));
     found.ok_or_else(|| wasmtime::format_err!("the stub has no function {function}"))
 }
 
 /// An answer becomes a value of the caller, or its trap.
-fn settle(target: &Target, answer: CallResult) -> wasmtime::Result<AnswerValue> {
+fn settle(target: &SeamTarget, answer: CallResult) -> wasmtime::Result<AnswerValue> {
     match answer {
         Ok(image) => Ok((Ok(image),)),
         Err(CallFailure::Lost { error, reason, .. }) if target.catches => {
@@ -138,7 +138,7 @@ fn settle(target: &Target, answer: CallResult) -> wasmtime::Result<AnswerValue> 
 }
 
 /// How long a call may take, and whether that is shorter than what its caller's timer sees to.
-fn until(guest: &Guest, target: &Target) -> (TimeLimit, bool) {
+fn until(guest: &Guest, target: &SeamTarget) -> (TimeLimit, bool) {
     match guest.until() {
         // What is left to the caller is no more than what it was allowed: no need to look at the clock.
         Some(until) if until.allowed <= target.allowed => (until, false),
@@ -154,7 +154,7 @@ fn until(guest: &Guest, target: &Target) -> (TimeLimit, bool) {
 
 async fn call<G: CallableGroups>(
     mut store: StoreContextMut<'_, Guest>,
-    target: &Target,
+    target: &SeamTarget,
     image: WasmList<u8>,
 ) -> CallResult {
     let guest = store.data_mut();
@@ -162,12 +162,12 @@ async fn call<G: CallableGroups>(
     let (until, timed) = until(guest, target);
     guest.waits_for = Some(target.seam.clone());
     let answer = match &target.callee {
-        Destination::Local(entrance) => {
+        SeamCallee::Local(entrance) => {
             let image = image.as_le_slice(store.as_context());
             let called = call_local::<G>(scope, *entrance, until, image);
             if timed { within(until, called).await } else { called.await }
         }
-        Destination::Remote { callee, key } => {
+        SeamCallee::Remote { callee, key } => {
             let bytes = image.as_le_slice(store.as_context()).len();
             let charged = store.data_mut().charge_call(bytes).map_err(no_memory);
             match charged {
@@ -193,7 +193,7 @@ async fn begin<G: CallableGroups>(
     accessor: &Accessor<Guest>,
     stub: usize,
     ticket: u32,
-    targets: &[Target],
+    targets: &[SeamTarget],
     function: u32,
     image: Vec<u8>,
 ) -> wasmtime::Result<()> {
@@ -208,11 +208,11 @@ async fn begin<G: CallableGroups>(
         guest.in_flight_calls.push(Box::pin(async move {
             let called = async {
                 match destination {
-                    Destination::Local(entrance) if timed => {
+                    SeamCallee::Local(entrance) if timed => {
                         within(until, call_local::<G>(scope, entrance, until, &image)).await
                     }
-                    Destination::Local(entrance) => call_local::<G>(scope, entrance, until, &image).await,
-                    Destination::Remote { callee, key } => {
+                    SeamCallee::Local(entrance) => call_local::<G>(scope, entrance, until, &image).await,
+                    SeamCallee::Remote { callee, key } => {
                         call_remote(&scope, &*callee, key, until, idempotent, image).await
                     }
                 }
@@ -260,7 +260,7 @@ fn nobody_asked() -> CallFailure {
 
 async fn call_local<G: CallableGroups>(
     scope: Arc<RequestScope>,
-    entrance: Entrance,
+    entrance: GroupFunction,
     until: TimeLimit,
     image: &[u8],
 ) -> CallResult {

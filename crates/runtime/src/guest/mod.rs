@@ -31,7 +31,7 @@ pub(crate) use data::owner_context;
 pub use denials::Denials;
 pub(crate) use handles::{FIELD_BYTES, FIELDS_BYTES_MAX, HANDLE_BYTES, fields_bytes};
 pub(crate) use in_flight_calls::InFlightCalls;
-pub use scope::Entrance;
+pub use scope::GroupFunction;
 pub(crate) use scope::{CallableGroups, RequestScope, TimeLimit};
 pub(crate) use signals::ResponseSignals;
 pub(crate) use template::GroupTemplate;

@@ -13,7 +13,7 @@ use isomer_wire::{CallContext, CallFailure};
 /// A function of a group that others call: by the group's position in its graph, and the function's among all those of the
 /// group's skeletons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entrance {
+pub struct GroupFunction {
     /// Which group.
     pub group: usize,
     /// Which function.
@@ -31,7 +31,7 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     /// Makes a call to one of the groups, within a poll that is measured. Sets no timer: the caller drops the future at the deadline.
     fn call(
         &self,
-        entrance: Entrance,
+        entrance: GroupFunction,
         scope: Arc<RequestScope>,
         until: TimeLimit,
         image: &[u8],

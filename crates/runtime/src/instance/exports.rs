@@ -40,7 +40,7 @@ pub(crate) type Handle3 = TypedFunc<(Resource<p3::Request>,), (Result<Resource<p
 
 /// Where a component exports a handler.
 #[derive(Debug, Clone)]
-pub(crate) enum HandlerExport {
+pub(crate) enum HandlerIndex {
     /// `wasi:http/incoming-handler@0.2`.
     P2(ComponentExportIndex),
     /// `wasi:http/handler@0.3`.

@@ -7,7 +7,7 @@ use isomer_display::{excerpt, size};
 use wasmtime::component::InstancePre;
 use wasmtime::{AsContextMut as _, Store, StoreContextMut, Trap, UpdateDeadline};
 
-use super::exports::{DispatchExport, HandlerExport, HandlerFunction};
+use super::exports::{DispatchExport, HandlerFunction, HandlerIndex};
 use super::live::Instance;
 use crate::code::Code;
 use crate::engine::Engine;
@@ -26,7 +26,7 @@ pub(crate) struct InstanceMaker {
     /// What an instance takes of the engine's pool.
     pub(crate) slots: Slots,
     pub(crate) pre: InstancePre<Guest>,
-    pub(crate) handlers: Vec<HandlerExport>,
+    pub(crate) handlers: Vec<HandlerIndex>,
     /// One for each skeleton.
     pub(crate) dispatches: Vec<DispatchExport>,
     /// Has it a stub, which may begin calls?
@@ -76,8 +76,8 @@ impl InstanceMaker {
             Err(_) => return Err(too_long(allowed)),
         };
         let handlers = self.handlers.iter().map(|export| match export {
-            HandlerExport::P2(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P2),
-            HandlerExport::P3(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P3),
+            HandlerIndex::P2(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P2),
+            HandlerIndex::P3(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P3),
         });
         let handlers = handlers.collect::<Result<Vec<_>, _>>();
         let handlers = handlers.map_err(|error| Failure::Instantiate {

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::p2::bindings::http::types as types2;
 use wasmtime_wasi_http::p3::bindings::http::types as types3;
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
 
-use super::request::Request;
+use super::request::GuestRequest;
 use crate::failure::Failure;
 use crate::guest::{CallableGroups, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{Handle2, Handle3, HandlerFunction, Instance};
@@ -61,11 +61,11 @@ impl HeadSender {
 pub(super) async fn serve(
     instance: &mut Instance,
     groups: Arc<dyn CallableGroups>,
-    request: Request,
+    request: GuestRequest,
     exchange: Exchange,
 ) -> Result<(), ()> {
     let Exchange { head, ended, signals } = exchange;
-    let Request { http, id, deadline, allowed, handler, component, .. } = request;
+    let GuestRequest { http, id, deadline, allowed, handler, component, .. } = request;
     let traceparent = http.headers().get("traceparent").cloned();
     let scope = RequestScope { id: Some(id), traceparent, groups: Some(groups) };
     instance.begin(Arc::new(scope), TimeLimit { deadline, allowed });

@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 use super::body::{RemainingWork, ResponseBody};
 use super::exchange::{Exchange, HeadSender, serve};
 use super::instance_pool::{InstancePermit, InstancePool, PoolLimits};
-use super::request::Request;
+use super::request::GuestRequest;
 use crate::failure::Failure;
 use crate::guest::{CallableGroups, RequestScope, ResponseSignals, TimeLimit};
 use crate::instance::{Instance, InstanceMaker, SkeletonFunction};
@@ -60,7 +60,7 @@ impl ExclusiveInstances {
     pub(crate) async fn handle(
         self: Arc<Self>,
         groups: Arc<dyn CallableGroups>,
-        request: Request,
+        request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         let (permit, idle) = self.pool.take(request.deadline).await?;
         let unread = request.http.method() == http::Method::HEAD;

@@ -23,5 +23,5 @@ mod waiting;
 pub use body::ResponseBody;
 pub(crate) use exclusive::ExclusiveInstances;
 pub(crate) use instance_pool::PoolLimits;
-pub use request::Request;
+pub use request::GuestRequest;
 pub(crate) use shared_instances::SharedInstances;

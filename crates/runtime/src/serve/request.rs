@@ -9,7 +9,7 @@ use wasmtime_wasi_http::WasiBody;
 use crate::guest::{TimeLimit, fields_bytes};
 
 /// A request on its way to a guest.
-pub struct Request {
+pub struct GuestRequest {
     /// HeadSender and body. The body's errors end up with the guest.
     pub http: http::Request<WasiBody>,
     /// Its identity in logs.
@@ -31,7 +31,7 @@ pub struct Request {
 /// What a request takes of the host beside its head and its body: what runs it, and its part of the connection.
 const REQUEST_BYTES: usize = 8 << 10;
 
-impl Request {
+impl GuestRequest {
     pub(crate) fn until(&self) -> TimeLimit {
         TimeLimit { deadline: self.deadline, allowed: self.allowed }
     }

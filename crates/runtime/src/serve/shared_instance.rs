@@ -20,7 +20,7 @@ use wasmtime::component::Accessor;
 
 use super::exchange::{HeadSender, call};
 use super::in_flight_requests::{InFlight, InFlightRequests, RequestEnd, RunEnd};
-use super::request::Request;
+use super::request::GuestRequest;
 use crate::failure::{Failure, backtrace};
 use crate::guest::{CallableGroups, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{HandlerFunction, Instance};
@@ -35,7 +35,7 @@ const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A request that was sent to an instance.
 pub(super) struct Job<P> {
     pub(super) groups: Arc<dyn CallableGroups>,
-    pub(super) request: Request,
+    pub(super) request: GuestRequest,
     pub(super) head: HeadSender,
     /// Resolves when the last frame of the response's body has been read.
     pub(super) ended: oneshot::Receiver<()>,
@@ -190,7 +190,7 @@ fn settle(instance: &Instance, outcome: Option<wasmtime::Result<()>>, requests: 
             }
             (RequestEnd::OutOfCpu, _) => Failure::out_of_cpu(backtrace()),
             (RequestEnd::Trap, Some(error)) => Failure::from_trap(error, guest.limiter.refused()),
-            (RequestEnd::Trap | RequestEnd::InstanceLost, _) => Failure::Neighbour,
+            (RequestEnd::Trap | RequestEnd::InstanceLost, _) => Failure::InstanceLost,
         };
         request.signals.fail(&failure);
         if let Some(Err(failure)) = request.head.send(Err(failure)) {

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::body::{RemainingWork, ResponseBody};
 use super::exchange::HeadSender;
 use super::instance_pool::PoolLimits;
-use super::request::Request;
+use super::request::GuestRequest;
 use super::shared_instance::{InstanceUsage, Job, SharedInstance};
 use super::waiting::WaitingRequest;
 use crate::clock::now;
@@ -96,7 +96,7 @@ impl SharedInstances {
     pub(crate) async fn handle(
         self: Arc<Self>,
         groups: Arc<dyn CallableGroups>,
-        request: Request,
+        request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         let permit = self.permit().await?;
         let unread = request.http.method() == http::Method::HEAD;
@@ -108,7 +108,7 @@ impl SharedInstances {
         let head_sender = HeadSender::new(head_sender, signals.clone());
         let job = Job { groups, request, head: head_sender, ended, signals: signals.clone(), permit };
         self.send(worker, job);
-        let response = head.await.unwrap_or(Err(Failure::Neighbour))?;
+        let response = head.await.unwrap_or(Err(Failure::InstanceLost))?;
         Ok(ResponseBody::of(response, RemainingWork::Elsewhere, signals, ended_sender, unread))
     }
 

@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, LinkerInstance, Lower};
 
-use super::provider::{Owner, Provider};
+use super::provider::{InterfaceOwner, Provider};
 use crate::guest::Guest;
 
 /// 2026-01-01T00:00:00Z, in seconds since 1970. Given instants lie within [`SPAN_SECONDS`] from here.
@@ -35,7 +35,7 @@ const BYTES_MAX: u64 = 1 << 20;
 
 /// Gives the clock and randomness. It comes before what else implements these interfaces.
 #[derive(Debug, Clone, Default)]
-pub struct GivenClockAndRandom {
+pub struct DeterministicClockAndRandom {
     calls: Arc<Mutex<Calls>>,
 }
 
@@ -84,15 +84,20 @@ struct Instant {
     nanoseconds: u32,
 }
 
-impl Provider for GivenClockAndRandom {
+impl Provider for DeterministicClockAndRandom {
     fn provides(&self, interface: &str) -> bool {
         let path = interface.split('@').next().unwrap_or_default();
         path.starts_with("wasi:random/") || matches!(path, "wasi:clocks/wall-clock" | "wasi:clocks/system-clock")
     }
 
-    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, interface: &str, owner: &Owner) -> wasmtime::Result<()> {
+    fn link(
+        &self,
+        instance: &mut LinkerInstance<'_, Guest>,
+        interface: &str,
+        owner: &InterfaceOwner,
+    ) -> wasmtime::Result<()> {
         // What is shared has only types: each component has an import of its own.
-        let Owner::Component(component) = owner else { return Ok(()) };
+        let InterfaceOwner::Component(component) = owner else { return Ok(()) };
         let bytes = |name: &'static str, instance: &mut LinkerInstance<'_, Guest>| {
             let (component, calls) = (component.clone(), self.calls.clone());
             instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, (length,): (u64,)| {

@@ -20,6 +20,6 @@ pub(crate) mod http_heads;
 mod linking;
 mod provider;
 
-pub use deterministic::GivenClockAndRandom;
+pub use deterministic::DeterministicClockAndRandom;
 pub(crate) use linking::{BaseLinker, is_owned, is_shared, link_owned};
-pub use provider::{Import, Owner, Provider};
+pub use provider::{Import, InterfaceOwner, Provider};

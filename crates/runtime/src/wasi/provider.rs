@@ -8,7 +8,7 @@ use crate::guest::Guest;
 
 /// For whom an import was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Owner {
+pub enum InterfaceOwner {
     /// One component: the import is labelled, or it is alone in its group.
     Component(Arc<str>),
     /// Several, all with the same effective grants for this interface; or it carries no authority.
@@ -23,7 +23,7 @@ pub struct Import {
     /// The interface's id, such as `wasi:cli/environment@0.2.6`.
     pub interface: String,
     /// Who imports it.
-    pub owner: Owner,
+    pub owner: InterfaceOwner,
 }
 
 /// A capability: implements interfaces for guests.
@@ -38,5 +38,10 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of the linker.
-    fn link(&self, instance: &mut LinkerInstance<'_, Guest>, interface: &str, owner: &Owner) -> wasmtime::Result<()>;
+    fn link(
+        &self,
+        instance: &mut LinkerInstance<'_, Guest>,
+        interface: &str,
+        owner: &InterfaceOwner,
+    ) -> wasmtime::Result<()>;
 }

@@ -16,7 +16,8 @@ use isomer_runtime::engine::{Engine, PoolSizes, Slots};
 use isomer_runtime::group::GroupError;
 use isomer_runtime::guest::OwnerSettings;
 use isomer_runtime::{
-    Account, AccountLimits, Failure, Graph, Group, GroupHandle, GroupSettings, Handler, Import, Owner, Request,
+    Account, AccountLimits, Failure, Graph, Group, GroupHandle, GroupSettings, GuestRequest, HttpHandlerExport, Import,
+    InterfaceOwner,
 };
 use isomer_telemetry::{DiscardEvents, RequestId};
 use wasmtime::component::Component;
@@ -143,7 +144,7 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
     let interface = |name: &str| Import {
         name: name.to_owned(),
         interface: name.to_owned(),
-        owner: Owner::Shared(vec!["guest".into()]),
+        owner: InterfaceOwner::Shared(vec!["guest".into()]),
     };
     let export = "wasi:http/incoming-handler@0.2.6".to_owned();
     let settings = GroupSettings {
@@ -160,7 +161,7 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
         stubs: Vec::new(),
         skeletons: Vec::new(),
     };
-    let handlers = [Handler { interface: export.clone(), export }];
+    let handlers = [HttpHandlerExport { interface: export.clone(), export }];
     let imports = [interface("wasi:http/types@0.2.6")];
     let group = Group::new(engine, &code, &imports, &handlers, &[], settings)?;
     Ok(Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0))
@@ -174,7 +175,7 @@ pub(crate) fn guest(engine: &Engine, fields: &str, bounds: &Bounds) -> GroupHand
 /// What becomes of a request. `Ok` where the guest came to its end.
 pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Failure> {
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-    let request = Request {
+    let request = GuestRequest {
         http: http::Request::builder().uri("http://guest.test/").body(body).unwrap(),
         id: RequestId::from_raw(1).unwrap(),
         deadline: Instant::now() + allowed,
