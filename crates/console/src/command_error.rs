@@ -25,6 +25,8 @@ pub enum CommandError {
     Failed(anyhow::Error),
     /// The command line is wrong.
     Usage(anyhow::Error),
+    /// The command line is wrong: an argument names something that does not exist.
+    UsageFinding(Diagnostic),
     /// Findings about the manifest, the plan, or another file, each with its place.
     Findings(Vec<Diagnostic>),
     /// The error of another process of this program.
@@ -73,6 +75,7 @@ impl CommandError {
         match self {
             Self::Failed(error) => (renderer.error(error.as_ref()), FAILED),
             Self::Usage(error) => (renderer.error(error.as_ref()), USAGE),
+            Self::UsageFinding(finding) => (renderer.diagnostic(finding), USAGE),
             Self::Findings(findings) => (renderer.diagnostics(findings), FAILED),
             Self::Rendered { text, code } => (text.clone(), *code),
             Self::ExitCode(code) => (String::new(), *code),

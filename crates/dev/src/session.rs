@@ -9,7 +9,7 @@ use isomer_ids::StoreName;
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, ValueSources, read_components};
 use isomer_seam::Components;
-use isomer_serve::{RevisionSource, RevisionStarter, revision_error};
+use isomer_serve::{RevisionSource, RevisionStarter};
 use isomer_toolchain::Profile;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -145,7 +145,7 @@ impl DevSession {
                 }
             }
             // Later rounds can fail in the same way after an edit of `.env` or of the manifest, which another edit corrects.
-            Err(error @ CommandError::Usage(_)) if is_first => return Err(error),
+            Err(error @ (CommandError::Usage(_) | CommandError::UsageFinding(_))) if is_first => return Err(error),
             Err(error) => {
                 self.has_failed = true;
                 let serves = if self.served.is_some() { "the previous revision still serves; " } else { "" };
@@ -229,8 +229,7 @@ impl DevSession {
         if shape == MONOLITH {
             return Ok(());
         }
-        let plan = isomer_apps::plan(&app.app, components, shape);
-        let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
+        let plan = app.plan(components, shape)?;
         match plan.processes().len() {
             0 | 1 => Ok(()),
             several => Err(CommandError::usage(

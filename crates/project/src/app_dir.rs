@@ -12,7 +12,8 @@ use isomer_console::{CommandError, Console};
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 use isomer_ids::ComponentName;
 use isomer_manifest::{App, Grants, MANIFEST_FILE};
-use isomer_seam::Components;
+use isomer_plan::Plan;
+use isomer_seam::{Components, PlanError};
 use isomer_toolchain::{BuildError, Built, Profile, Progress as BuildProgress, build_app_as, missing_sources};
 
 use crate::paths::shown;
@@ -120,6 +121,23 @@ impl AppDir {
         let built = build_app_as(&self.app, &self.dir, profile, &mut report).map_err(|error| self.not_built(error))?;
         self.check_migrations()?;
         Ok(built)
+    }
+
+    /// Plans the app in one of its shapes. `components` are the bytes of its built components.
+    ///
+    /// # Errors
+    /// If the app has no such shape, or if the plan refuses the app.
+    pub fn plan(&self, components: &Components, shape: &str) -> Result<Plan, CommandError> {
+        isomer_seam::plan(&self.app, components, shape).map_err(|error| match error {
+            PlanError::Refused(mut findings) if !self.app.shapes.contains_key(shape) && findings.len() == 1 => {
+                CommandError::UsageFinding(findings.remove(0))
+            }
+            PlanError::Refused(findings) => CommandError::findings(findings, &self.source),
+            PlanError::Component { ref source, .. } => {
+                let hint = source.hint();
+                CommandError::hinted(error, hint)
+            }
+        })
     }
 
     /// Otherwise only the start of the app would find it, without the place.

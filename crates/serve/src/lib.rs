@@ -9,7 +9,7 @@
 //! | `member` | serving from several processes: one member's side ([`run_member`]) |
 //! | `member_order` | what the supervisor tells a member to run |
 //! | `single_group` | one group of a shape, whose other groups run on other machines ([`run_group`]) |
-//! | `start_error` | why an app was not started, with hints ([`StartAttempt`], [`revision_error`]) |
+//! | `start_error` | why a revision was not made or an app not started, with hints |
 //! | `network` | the network that outgoing requests use |
 //! | `test_secrets` | secrets that a test gives an app |
 //! | `stop_signals`, `service_manager` | SIGTERM and Ctrl-C; systemd's notifications |
@@ -39,6 +39,5 @@ pub use resources::{ServeResources, data_dir_error, listen_error, open_data};
 pub use revision_starter::{AppServer, RevisionSource, RevisionStarter};
 pub use shape::{ShapeApp, run_shape};
 pub use single_group::run_group;
-pub use start_error::{StartAttempt, revision_error};
 pub use stop_signals::{Stop, StopSignals};
 pub use test_secrets::apply_test_secrets;

@@ -18,7 +18,7 @@ use isomer_runtime::code::CodeCache;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
 use crate::network;
 use crate::resources::{listen, open_data};
-use crate::start_error::{StartAttempt, revision_error};
+use crate::start_error::StartAttempt;
 use crate::stop_signals::StopSignals;
 
 /// A node file and the folder in which it lies.
@@ -42,8 +42,7 @@ pub async fn run_group(
 ) -> Result<(), CommandError> {
     let config = read(config)?;
     let components = read_components(&app.build(&console)?)?;
-    let plan = isomer_apps::plan(&app.app, &components, &options.shape);
-    let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
+    let plan = app.plan(&components, &options.shape)?;
     membership::check_group(&plan, group).map_err(|error| CommandError::Findings(vec![*error]))?;
     membership::check(&app.app, &plan, group, &config.file)
         .map_err(|found| CommandError::findings(found, &config.source))?;

@@ -16,9 +16,9 @@ use isomer_manifest::App;
 /// The hint added to findings about a manifest if there is none.
 const NO_MANIFEST: &str = "a component that is run from its file has no manifest: `isomer new` makes an app with one";
 
-/// Turns the error of planning or making a revision into the command's error. Findings of the plan have places in the manifest `source`, if
+/// Turns the error of making a revision into the command's error. Findings of the plan have places in the manifest `source`, if
 /// there is one.
-pub fn revision_error(error: RevisionError, source: Option<&SourceFile>) -> CommandError {
+pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) -> CommandError {
     match error {
         RevisionError::Plan(findings) => match source {
             Some(source) => CommandError::findings(findings, source),

@@ -21,6 +21,10 @@ const PURE: &[&str] = &[
     "isomer-plan",
     "isomer-wire",
 ];
+/// Crates that must not reach the engine, not even through others: `isomer plan`, `build` and `test` need nothing else.
+const ENGINE_FREE: &[&str] = &["isomer-app-test", "isomer-project", "isomer-toolchain"];
+const ENGINE: &str = "isomer-runtime";
+
 const IMPURE: &[&str] = &["cap-std", "libc", "tempfile", "tokio", "tracing", "wasmtime"];
 
 /// A dependency of the first crate on the second.
@@ -59,6 +63,9 @@ fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
             }
         }
     }
+    let reaching = ENGINE_FREE.iter().filter(|name| reaches(&found, name, ENGINE));
+    problems
+        .extend(reaching.map(|name| format!("crate `{name}` must not depend on `{ENGINE}`, not even through others")));
     for (from, to) in listed.difference(&found) {
         problems
             .push(format!("xtask/layers.txt lists `{from} -> {to}`, and there is no such dependency: remove the line"));
@@ -69,6 +76,12 @@ fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
             .map(|name| format!("xtask/src/tidy/layers.rs: there is no crate `{name}`")),
     );
     problems
+}
+
+/// Returns whether `from` depends on `goal`, itself or through others.
+fn reaches(edges: &BTreeSet<Edge<'_>>, from: &str, goal: &str) -> bool {
+    // Dependencies between crates have no cycles.
+    edges.iter().filter(|(crate_name, _)| *crate_name == from).any(|(_, to)| *to == goal || reaches(edges, to, goal))
 }
 
 /// What a crate needs to be built and at run time. Tests may use what they like.
@@ -118,6 +131,12 @@ mod tests {
         let found_in_plan = found("isomer-plan", "hyper", None, "isomer-front -> hyper\n");
         assert!(found_in_plan.contains("`isomer-plan` must not depend on `hyper`"), "{found_in_plan}");
         assert_eq!(found("isomer-plan", "serde", None, ""), "");
+    }
+
+    #[test]
+    fn a_crate_reaches_what_its_dependencies_reach() {
+        let edges = BTreeSet::from([("a", "b"), ("b", "c"), ("d", "c")]);
+        assert!(reaches(&edges, "a", "c") && reaches(&edges, "a", "b") && !reaches(&edges, "d", "b"));
     }
 
     #[test]

@@ -10,7 +10,6 @@ use isomer_display::{elapsed, escaped};
 use isomer_ids::{AppName, HostPattern, TenantName};
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components, shown};
-use isomer_serve::revision_error;
 
 use crate::remote::node::{NodeFlags, is_missing, refused};
 use crate::remote::release::Packed;
@@ -58,9 +57,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         })?,
     };
     let components = read_components(&app.build(console)?)?;
-    // What is wrong with it is told here, where the manifest is.
-    isomer_apps::plan(&app.app, &components, &arguments.shape)
-        .map_err(|error| revision_error(error, Some(&app.source)))?;
+    // Report errors of the plan here, where the manifest is.
+    app.plan(&components, &arguments.shape)?;
     let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
     let mut packed = Packed::new(&app, components, &arguments.shape, hosts)?;
     packed.release.message.clone_from(&arguments.message);

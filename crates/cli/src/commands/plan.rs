@@ -6,7 +6,6 @@ use isomer_console::{CommandError, Console, print};
 use isomer_diagnostics::Diagnostic;
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components};
-use isomer_serve::revision_error;
 
 /// Explain how an app would run: groups, seams, grants, and what is missing. Builds what has changed, as `build` does, and changes nothing else.
 #[derive(clap::Args)]
@@ -27,8 +26,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     app.print_warnings(console);
     let built = app.build(console)?;
     let components = read_components(&built)?;
-    let plan = isomer_apps::plan(&app.app, &components, &arguments.shape);
-    let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
+    let plan = app.plan(&components, &arguments.shape)?;
     let located = |finding: &Diagnostic| finding.clone().in_source(&app.source);
     let warnings: Vec<_> = plan.warnings.iter().map(located).collect();
     if arguments.json {

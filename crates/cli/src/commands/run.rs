@@ -9,8 +9,8 @@ use isomer_console::{CommandError, Console};
 use isomer_manifest::{App, MONOLITH};
 use isomer_project::{AppDir, ValueSources, WasmFile, is_component, read_components};
 use isomer_serve::{
-    AppServer, RevisionSource, ServeContext, ServeResources, ShapeApp, apply_test_secrets, revision_error, run_group,
-    run_member, run_shape,
+    AppServer, RevisionSource, ServeContext, ServeResources, ShapeApp, apply_test_secrets, run_group, run_member,
+    run_shape,
 };
 
 use crate::grant_flags::GrantFlags;
@@ -93,8 +93,7 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     let components = read_components(&app.build(&console)?)?;
     // The monolith has one process; planning here as well would make its start slower.
     if options.shape != MONOLITH {
-        let plan = isomer_apps::plan(&app.app, &components, &options.shape);
-        let plan = plan.map_err(|error| revision_error(error, Some(&app.source)))?;
+        let plan = app.plan(&components, &options.shape)?;
         if plan.processes().len() > 1 {
             context.print_warnings(&plan, &app.source);
             let manifest = app.manifest()?;

@@ -10,7 +10,6 @@ use isomer_app_test::{
 use isomer_console::{CommandError, Console, FAILED, print};
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components};
-use isomer_serve::revision_error;
 
 use crate::value_flags::ValueFlags;
 
@@ -46,8 +45,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let shapes = shapes(arguments, &app);
     // Report all mistakes before anything is run.
     for shape in &shapes {
-        let planned = isomer_apps::plan(&app.app, &components, shape);
-        planned.map_err(|error| revision_error(error, Some(&app.source)))?;
+        app.plan(&components, shape)?;
     }
     let detail = if arguments.verbose { Detail::Whole } else { Detail::Short };
     // The same folder that `isomer run` uses.
